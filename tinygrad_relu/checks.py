@@ -1,0 +1,259 @@
+"""Is this what it should be? Each check returns its argument in the form that the rest relies on, or says what is not.
+
+One sentence per error: which argument, what was found, what was expected, and where (row and column). ValueError for
+shapes and values, TypeError for kinds.
+"""
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_KINDS = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes", "M": "dates", "m": "time spans",
+          "V": "records", "T": "text"}
+
+
+def check_samples(x: npt.ArrayLike, name: str = "x") -> Array:
+    """Samples to learn from: a matrix of finite numbers, one row per sample.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, features)
+        Floats, integers or booleans.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    ndarray, shape (n, features)
+        C-contiguous; float32 stays float32, everything else becomes float64. Not a copy if x already is like that.
+
+    Raises
+    ------
+    TypeError
+        If the values are objects, text, complex numbers or masked.
+    ValueError
+        If x is ragged, empty, not 2-d, or holds NaN or infinity.
+
+    Examples
+    --------
+    >>> check_samples([[1, 2], [3, 4]])
+    array([[1., 2.],
+           [3., 4.]])
+    >>> check_samples([[0.0, 1.0], [2.0, float("nan")]])
+    Traceback (most recent call last):
+    ValueError: x holds nan at row 1, column 1; expected finite numbers
+    """
+    array = as_numbers(x, name)
+    if array.ndim != 2:
+        hint = f"; one feature only? pass {name}.reshape(-1, 1)" if array.ndim == 1 and array.size else ""
+        hint = f"; images? pass {name}.reshape(len({name}), -1)" if array.ndim > 2 else hint
+        raise ValueError(f"{name} has shape {array.shape}, expected two axes: (samples, features){hint}")
+    if array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape} and is empty; expected at least one sample and one feature")
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = array.dtype.kind == "f" and array.dtype.itemsize == 4    # in either byte order
+        array = np.ascontiguousarray(array, dtype=np.float32 if single else np.float64)
+        # A sum with NaN or infinity in it is never finite. One cheap pass; only a suspect array is searched.
+        suspect = not np.isfinite(array.sum())
+    if suspect:
+        bad = np.argwhere(~np.isfinite(array))
+        if len(bad):
+            row, column = bad[0]
+            more = f" (and {len(bad) - 1} more such values)" if len(bad) > 1 else ""
+            raise ValueError(f"{name} holds {array[row, column]} at row {row}, column {column}{more}; "
+                             "expected finite numbers")
+    return array
+
+
+def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = None, name: str = "y") -> Array:
+    """Class labels: one integer per sample, 0 to classes - 1.
+
+    Parameters
+    ----------
+    y : array_like, shape (n,)
+        Integers or booleans. Floats are refused even when they are whole: they are more often targets of a regression.
+    n : int, optional
+        How many there must be.
+    classes : int, optional
+        How many classes there are; if missing, any label from 0 on is accepted.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    ndarray, shape (n,), int64
+        C-contiguous. Not a copy if y already is like that.
+
+    Raises
+    ------
+    TypeError
+        If the values are not integers.
+    ValueError
+        If y is ragged, empty, not 1-d, of another length than n, or holds a label out of range.
+
+    Examples
+    --------
+    >>> check_labels([True, False, True])
+    array([1, 0, 1])
+    >>> check_labels([0, 1, 3], n=3, classes=3)
+    Traceback (most recent call last):
+    ValueError: y holds 3 at row 2; expected labels from 0 to 2
+    """
+    array = as_numbers(y, name)
+    if array.ndim != 1:
+        hint = "; one-hot? pass {0}.argmax(axis=1)" if array.ndim == 2 and array.shape[1] > 1 else "; pass {0}.ravel()"
+        raise ValueError(f"{name} has shape {array.shape}, expected one axis: (samples,)"
+                         + (hint.format(name) if array.ndim > 1 else ""))
+    if array.size == 0:
+        raise ValueError(f"{name} is empty; expected at least one label")
+    if array.dtype.kind == "f":
+        whole = bool(np.all(array == np.floor(array)) and np.all(np.isfinite(array)))
+        hint = f'; they are whole numbers: pass {name}.astype("int64")' if whole else ""
+        raise TypeError(f"{name} holds {array.dtype} numbers, expected integer labels{hint}")
+    if n is not None and len(array) != n:
+        raise ValueError(f"{name} holds {len(array)} labels for {n} samples; expected one label per sample")
+    # Compared before the conversion: a uint64 label too large for int64 would come out negative.
+    highest = np.iinfo(np.int64).max if classes is None else classes - 1
+    bad = np.flatnonzero((array < 0) | (array > highest))
+    if len(bad):
+        more = f" (and {len(bad) - 1} more such labels)" if len(bad) > 1 else ""
+        span = "0 on" if classes is None else f"0 to {highest}"
+        raise ValueError(f"{name} holds {array[bad[0]]} at row {bad[0]}{more}; expected labels from {span}")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def check_rng(rng: int | np.random.Generator | None, who: str) -> np.random.Generator:
+    """The generator that ``rng`` stands for: a seed makes a new one, a Generator is used (and moved on) itself.
+
+    Raises
+    ------
+    TypeError
+        If rng is neither; None too, as randomness is an argument here and there is no hidden state to fall back on.
+    ValueError
+        If the seed is negative.
+
+    Examples
+    --------
+    >>> check_rng(0, "spirals").integers(100)
+    np.int64(85)
+    >>> check_rng(None, "spirals")
+    Traceback (most recent call last):
+    TypeError: spirals needs rng: an integer seed or a numpy Generator, e.g. rng=0; got None
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, (bool, np.bool_)) or not isinstance(rng, (int, np.integer)):
+        got = "None" if rng is None else type(rng).__name__
+        raise TypeError(f"{who} needs rng: an integer seed or a numpy Generator, e.g. rng=0; got {got}")
+    if rng < 0:
+        raise ValueError(f"{who} got the seed rng={rng}, expected 0 or more")
+    return np.random.default_rng(int(rng))
+
+
+def check_count(value: int, name: str, least: int = 1) -> int:
+    """A whole number, at least ``least``, as an int.
+
+    >>> check_count(0, "size")
+    Traceback (most recent call last):
+    ValueError: size is 0, expected at least 1
+    """
+    try:
+        if isinstance(value, (bool, np.bool_)):    # True is an index to Python, but hardly meant as one here
+            raise TypeError
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, expected a whole number") from None
+    if count < least:
+        raise ValueError(f"{name} is {count}, expected at least {least}")
+    return count
+
+
+def check_number(value: float, name: str) -> float:
+    """A finite number that is not negative, as a float.
+
+    >>> check_number(-0.1, "noise")
+    Traceback (most recent call last):
+    ValueError: noise is -0.1, expected a finite number, 0 or more
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r}, expected a number")
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{name} is {value}, expected a finite number, 0 or more")
+    return float(value)
+
+
+def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """float32 or float64, in the machine's byte order: the two types that the kernels know.
+
+    >>> check_dtype("float16")
+    Traceback (most recent call last):
+    ValueError: dtype is 'float16', expected 'float32' or 'float64'
+    """
+    try:
+        found = np.dtype(dtype) if dtype is not None else None    # np.dtype(None) is float64: a surprise
+    except TypeError:
+        found = None
+    if found != np.float32 and found != np.float64:
+        raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'")
+    assert found is not None
+    return found
+
+
+def as_numbers(values: npt.ArrayLike, name: str) -> Array:
+    """The values as an ndarray of real numbers: what NumPy would take in silence (objects, masks) is refused.
+
+    >>> as_numbers([1, None], "y")
+    Traceback (most recent call last):
+    TypeError: y holds Python objects (dtype object), expected real numbers
+    """
+    if np.ma.is_masked(values):
+        raise TypeError(f"{name} is a masked array with masked values, expected plain numbers; fill or drop them first")
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} is ragged: its rows differ in length; expected rows of one length") from None
+    if array.dtype.kind not in "biuf":
+        found = _KINDS.get(array.dtype.kind, "something else")
+        raise TypeError(f"{name} holds {found} (dtype {array.dtype}), expected real numbers")
+    return array
+
+
+def check_name(name: Any, known: Collection[str], what: str) -> str:
+    """One of the `known` names; otherwise the error suggests the nearest.
+
+    >>> check_name("rleu", ["relu", "tanh"], "activation")
+    Traceback (most recent call last):
+    ValueError: activation is 'rleu', expected one of: relu, tanh; did you mean 'relu'?
+    """
+    if isinstance(name, str) and name in known:
+        return name
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{what} is {name!r}, expected one of: {', '.join(known)}{hint}")
+
+
+def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:
+    """The values as a C-contiguous array of float32 or float64, which is what kernels take.
+
+    floats keep their type (float16 widens to float32); integers and booleans become float64, unless `dtype` says other.
+    Shares memory with `values` where it can.
+
+    >>> as_floats([1, 2])
+    array([1., 2.])
+    """
+    array = as_numbers(values, name)
+    if dtype is None:
+        size = array.dtype.itemsize if array.dtype.kind == "f" else 8
+        dtype = np.float32 if size <= 4 else np.float64
+    else:
+        dtype = check_dtype(dtype)
+    array = np.asarray(array, dtype=dtype, order="C")
+    return array if array.flags.behaved else array.copy()   # read-only or unaligned: another type to Numba, compiled anew
