@@ -1,0 +1,104 @@
+"""Every activation's loops hold packed instructions: LLVM vectorised them, and they call no scalar function of libm.
+
+A formula loses its vector loop silently (a math.exp, a branch, a function too big to be inlined), and then costs ten
+times as much. So the machine code is read: one of the kernel's innermost loops must compute with packed instructions
+only, and the kernel must not call anything.
+"""
+from __future__ import annotations
+
+import math
+import platform
+import re
+
+import numba
+import numpy as np
+import pytest
+
+from tinygrad_relu.kernels import policy
+from tinygrad_relu.kernels.gaussian import GAUSSIAN
+from tinygrad_relu.kernels.loops import loops
+from tinygrad_relu.kernels.piecewise import PIECEWISE
+from tinygrad_relu.kernels.record import Activation
+from tinygrad_relu.kernels.smooth import SMOOTH
+
+FAMILY = {"x86_64": "x86", "AMD64": "x86", "arm64": "arm", "aarch64": "arm"}.get(platform.machine(), "other")
+pytestmark = pytest.mark.skipif(FAMILY == "other", reason=f"no patterns for the machine code of {platform.machine()}")
+
+# x86: vaddps %zmm0, ... is packed, vaddss %xmm0, ... scalar. (vandps %xmm0 may be either: so "packed, and no scalar".)
+# arm: fadd v0.4s, ... (fadd.4s v0, ... for Apple) and fadd z0.s, ... are packed, fadd s0, ... is scalar.
+_X86_STEM = (r"v?(?:add|sub|mul|div|sqrt|fn?m(?:add|sub)\d+|min|max|cmp\w*?|u?comi|blend[vm]?|andn?|or|xor|"
+             r"rndscale|round)")
+_ARM_STEM = r"(?:f\w+|bi[cft]|bsl|and|orr|eor|sel)"
+PACKED = {"x86": re.compile(rf"{_X86_STEM}p[sd]\s.*%[xyz]mm"),
+          "arm": re.compile(rf"{_ARM_STEM}(?:\.(?:4s|2d|16b)\s|\s+v\d+\.(?:4s|2d|16b)|\s+[zp]\d+\.[sd])")}
+SCALAR = {"x86": re.compile(rf"{_X86_STEM}s[sd]\s"),
+          "arm": re.compile(r"f(?!mov)\w+\s+[sd]\d+")}
+CALL = {"x86": re.compile(r"callq?\s"), "arm": re.compile(r"blr?\s")}
+
+
+def machine_code(activation: Activation, dtype, direction: str) -> list[str]:
+    """The instructions and labels of one of an activation's loops, compiled anew (the disk cache keeps no assembly)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(policy, "cache_folder", lambda: None)
+        compiled = getattr(loops.__wrapped__(activation), direction)
+    x, p = np.ones(8, dtype), tuple(activation.parameters.values())
+    arguments = (x, p, x) if direction == "forward" else (x, x, x, p, x)
+    signature = tuple(numba.typeof(a) for a in arguments)
+    compiled.compile(signature)
+    name = compiled.overloads[signature].fndesc.mangled_name
+    assembly = compiled.inspect_asm(signature)
+    body = re.search(rf'^_?"?{re.escape(name)}"?:.*?\n(.*?)(?=^(?!\.?L)\S+:|\Z)', assembly, re.MULTILINE | re.DOTALL)
+    assert body, f"{name} not found in the assembly"
+    return [line.strip() for line in body[1].splitlines() if line.strip()]
+
+
+def inner_loops(code: list[str]) -> list[list[str]]:
+    """The basic blocks that jump back to their own label."""
+    loops, label, block = [], "", []
+    for line in code:
+        if found := re.match(r"(\.?LBB\d+_\d+):", line):
+            label, block = found[1], []
+        elif label:
+            block.append(line)
+            if re.match(r"(?:j\w+|b\.\w+|cbn?z|tbn?z)\s", line) and re.search(rf"{re.escape(label)}\b", line):
+                loops.append(block)
+    return loops
+
+
+def complaint(code: list[str]) -> str:
+    """What is wrong with the code; the empty string if it is vectorised."""
+    calls = [line for line in code if CALL[FAMILY].match(line)]
+    if calls:
+        return f"calls a function: {calls}"
+    for block in inner_loops(code):
+        packed, scalar = ([line for line in block if pattern[FAMILY].match(line)] for pattern in (PACKED, SCALAR))
+        if packed and not scalar:
+            return ""
+    return "has no loop of packed instructions"
+
+
+@pytest.mark.parametrize("direction", ["forward", "pullback"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("activation", PIECEWISE + SMOOTH + GAUSSIAN, ids=lambda activation: activation.name)
+def test_loop_is_vectorised(activation, dtype, direction):
+    fault = complaint(machine_code(activation, dtype, direction))
+    assert not fault, f"the {direction} loop of {activation.name} {fault}"
+
+
+@policy.scalar
+def with_libm(x):
+    return math.exp(x)
+
+
+@policy.scalar
+def with_a_branch(x):
+    total = x
+    while total > type(x)(1):       # as many steps as the number asks for
+        total = total * type(x)(0.5)
+    return total
+
+
+@pytest.mark.parametrize("formula", [with_libm, with_a_branch])
+def test_the_check_sees_a_scalar_loop(formula):
+    spoilt = Activation("spoilt", formula, lambda g, x, y: g, lambda c, x, y: c, "", "")
+    assert complaint(machine_code(spoilt, np.float32, "forward"))

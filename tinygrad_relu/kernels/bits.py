@@ -1,0 +1,202 @@
+"""The bits of a floating-point number, powers of two, polynomials: what the exponential functions are built from.
+
+Everything here works in a kernel and, with the same result, in plain Python on a NumPy scalar: the body that stands in
+a ``def`` is what Python runs, the ``@overload`` below it is what a kernel compiles.
+
+What differs between the two types is kept in pairs (float32 first), from which `pick` takes one while compiling.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from .policy import scalar
+
+INTEGER_OF = {types.float32: types.int32, types.float64: types.int64}
+FLOAT_OF = {integer: number for number, integer in INTEGER_OF.items()}
+
+WIDTH = np.int32(23), np.int64(52)                  # bits of the significand, so the place of the exponent
+BIAS = np.float32(127), 1023.0                      # the exponent field of 2^n holds n + BIAS
+LEADING_HALF = np.int32(-2**12), np.int64(-2**27)   # masks: upper half of the significand; all but one bit
+BUT_LAST = np.int32(-2), np.int64(-2)
+HUGE = np.float32(2.0**60), 2.0**500
+SMALLEST_NORMAL = np.float32(2.0**-126), 2.0**-1022
+
+# In the binade of WHOLE the last bit is worth 1. ROUNDER is half-way up in it, so that a small number of either sign can
+# be added; ROUNDER_BIASED has the bias added already.
+WHOLE = np.float32(2**23), 2.0**52
+ROUNDER = np.float32(1.5 * 2**23), 1.5 * 2.0**52
+ROUNDER_BIASED = np.float32(1.5 * 2**23 + 127), 1.5 * 2.0**52 + 1023
+ONE_BITS = np.int32(0x3F800000), np.int64(0x3FF0000000000000)
+ONE_BEYOND_ROOT_HALF = np.int32(0x3F800000 - 0x3F3504F3), np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
+
+
+@intrinsic
+def _reinterpret(typing_context, value):
+    target = INTEGER_OF.get(value) or FLOAT_OF[value]
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(target))
+
+    return target(value), codegen
+
+
+def bits_of(x):
+    """The int32 (int64) that has the bits of this float32 (float64)."""
+    return np.asarray(x).view(np.int32 if type(x) is np.float32 else np.int64)[()]
+
+
+@overload(bits_of)
+def _bits_of(x):
+    if x in INTEGER_OF:
+        return lambda x: _reinterpret(x)
+
+
+def float_of(bits):
+    """The float32 (float64) that has the bits of this int32 (int64)."""
+    return np.asarray(bits).view(np.float32 if type(bits) is np.int32 else np.float64)[()]
+
+
+@overload(float_of)
+def _float_of(bits):
+    if bits in FLOAT_OF:
+        return lambda bits: _reinterpret(bits)
+
+
+def pick(x, single, double):
+    """`single` if x is a float32, `double` if it is a float64: settled while compiling, so it costs nothing.
+
+    Used as ``pick(x, *PAIR)``. The single one has to hold ``np.float32``, as a bare Python float would lift float32 to
+    float64.
+    """
+    return single if type(x) is np.float32 else double
+
+
+@overload(pick)
+def _pick(x, single, double):
+    if x == types.float32:
+        return lambda x, single, double: single
+    if x == types.float64:
+        return lambda x, single, double: double
+
+
+def singles(*numbers):
+    """A tuple of float32."""
+    return tuple(np.float32(number) for number in numbers)
+
+
+def _even_odd(x, coefficients, multiply, add):
+    """The steps of `polynomial`, for Python's numbers and for the compiler's values alike."""
+    square = multiply(x, x)
+    odd, even = coefficients[-2::-2][::-1], coefficients[::-2][::-1]
+
+    def horner(coefficients):
+        total, *rest = coefficients
+        for c in rest:
+            total = add(multiply(total, square), c)
+        return total
+
+    return add(multiply(horner(odd), x), horner(even))
+
+
+def polynomial(x, coefficients):
+    """The sum of a_k x^k; `coefficients` is a tuple of two or more numbers of x's type, the highest power first.
+
+    Even and odd powers are summed apart, each by Horner's rule in x^2: two short chains of dependent steps instead of a
+    long one. It is compiled to straight-line code: loops over tuples of more than some twenty are not unrolled by LLVM,
+    and a loop within a loop is not vectorised.
+    """
+    return _even_odd(x, coefficients, lambda a, b: a * b, lambda a, b: a + b)
+
+
+@intrinsic
+def _polynomial(typing_context, x, coefficients):
+    def codegen(context, builder, signature, arguments):
+        x, coefficients = arguments
+        return _even_odd(x, cgutils.unpack_tuple(builder, coefficients), builder.fmul, builder.fadd)
+
+    return x(x, coefficients), codegen
+
+
+@overload(polynomial)
+def _polynomial_of(x, coefficients):
+    if x in INTEGER_OF and isinstance(coefficients, types.UniTuple) and coefficients.dtype == x:
+        return lambda x, coefficients: _polynomial(x, coefficients)
+
+
+@scalar
+def nearest_integer(x):
+    """x rounded to a whole number (ties to even), as a float; for abs(x) < 2^22 (2^51).
+
+    The sum with ROUNDER has no room for a fraction.
+    """
+    rounder = pick(x, *ROUNDER)
+    return (x + rounder) - rounder
+
+
+@scalar
+def power_of_two(n):
+    """2^n for a whole number n (a float) from -126 to 127 (-1022 to 1023), and 0 for -127 (-1023).
+
+    n + BIAS is put into the lowest bits by the same trick, and shifted from there into the exponent field. It takes an
+    addition and a shift, where a conversion to int64 has no vector instruction before AVX-512.
+    """
+    bits = bits_of(n + pick(n, *ROUNDER_BIASED))
+    I = type(bits)      # Numba computes int32 with int32 in int64: cast back  # noqa: E741
+    return float_of(I(bits << pick(n, *WIDTH)))
+
+
+@scalar
+def split_exponent(x):
+    """k, m with x = 2^k m, and m from sqrt(1/2) to sqrt(2); x is positive and normal, k is a float.
+
+    Adding (one - sqrt(1/2)), as bits, carries into the exponent field just when the significand exceeds sqrt(2).
+    """
+    bits, width = bits_of(x), pick(x, *WIDTH)
+    I = type(bits)  # noqa: E741
+    biased = I(I(bits + pick(x, *ONE_BEYOND_ROOT_HALF)) >> width)
+    m = float_of(I(bits - I(biased << width) + pick(x, *ONE_BITS)))
+    k = float_of(I(bits_of(pick(x, *WHOLE)) + biased)) - (pick(x, *WHOLE) + pick(x, *BIAS))
+    return k, m
+
+
+@scalar
+def leading_half(x):
+    """x with the lower half of its significand cut off: the product of two such numbers is exact."""
+    bits = bits_of(x)
+    return float_of(type(bits)(bits & pick(x, *LEADING_HALF)))
+
+
+@scalar
+def settled(x):
+    """x with the last bit cleared. The compiler can no longer fuse the product that x came from into a later sum."""
+    bits = bits_of(x)
+    return float_of(type(bits)(bits & pick(x, *BUT_LAST)))
+
+
+@scalar
+def product(a, b):
+    """hi, lo with hi + lo = a b to twice the precision, hi = a b rounded (Dekker 1971); lo is 0 where a b is huge."""
+    T = type(a)
+    rough = settled(a * b)                  # unsettled, the exact product might be subtracted from itself below
+    a_top, b_top = leading_half(a), leading_half(b)
+    a_rest, b_rest = a - a_top, b - b_top
+    error = (((a_top * b_top - rough) + a_top * b_rest) + a_rest * b_top) + a_rest * b_rest
+    hi = rough + error
+    huge = abs(rough) > pick(a, *HUGE)
+    return rough if huge else hi, T(0) if huge else (rough - hi) + error
+
+
+@scalar
+def quotient(a, b):
+    """hi, lo with hi + lo = a / b to nearly twice the precision; lo is 0 where a / b is huge."""
+    T = type(a)
+    inverse = T(1) / b
+    rough = settled(a * inverse)
+    back, back_low = product(rough, b)
+    error = ((a - back) - back_low) * inverse
+    hi = rough + error
+    huge = abs(rough) > pick(a, *HUGE)
+    return rough if huge else hi, T(0) if huge else (rough - hi) + error

@@ -1,0 +1,148 @@
+"""exp, expm1 and tanh: branch-free, so that LLVM vectorises the loops that call them.
+
+All start from x = n ln 2 + r, n whole, abs(r) <= ln(2)/2, and from one polynomial for e^r - 1. The type of x is the
+type of every step: there is no float64 inside the float32 functions.
+
+Kernels may fuse a multiply with an add (or may not: it depends on the machine). Sums in two parts are therefore built
+only from products that are exact anyhow: n LN2_HIGH has as few bits as it takes, and 2^n times anything is exact.
+
+Errors are given in units in the last place of the true value (ulp), the worst of a million arguments of each type,
+subnormal ones and subnormal results included, against 80-bit arithmetic; with and without fused multiply-add.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .bits import nearest_integer, pick, polynomial, power_of_two, singles
+from .policy import scalar
+
+LOG2_E = np.float32(1.4426950408889634), 1.4426950408889634
+
+# ln 2 in two parts (Cody and Waite 1980). The first has 16 (32) bits: n, of 8 (11) bits, times it is exact.
+LN2_HIGH = np.float32(45426 / 2**16), 2977044471 / 2**32
+LN2_LOW = np.float32(1.4286068e-06), 1.9082149292705877e-10
+
+# (e^r - 1 - r) / r^2 for abs(r) <= 1.002 ln(2)/2: Remez exchange in 60 digits, weighted so that the error is relative
+# to e^r - 1: 2^-31.9 and 2^-61.7 before rounding.
+EXPM1_TAIL = (
+    singles(0.00019914455, 0.0013941168, 0.008333272, 0.04166635, 0.16666667, 0.5),
+    (2.092463135615995e-09, 2.510923942752225e-08, 2.7557242156153045e-07, 2.755724367838992e-06,
+     2.4801587361255535e-05, 0.00019841269886598334, 0.001388888888886649, 0.00833333333332147,
+     0.0416666666666667, 0.16666666666666677, 0.5))
+
+# (x - tanh x) / x^3 as a polynomial in x^2, x <= 0.55: the same method, error relative to tanh: 2^-29.8 and 2^-60.6.
+TANH_TAIL = (
+    singles(0.0062740007, -0.021071577, 0.053852305, -0.13332586, 0.33333316),
+    (1.9494251333763094e-05, -8.331629340388607e-05, 0.00023338189407794886, -0.0005884448130790569,
+     0.0014555429818541052, -0.0035920920622481544, 0.00886323260591986, -0.021869488386236112,
+     0.05396825396377915, -0.13333333333326666, 0.333333333333333))
+
+# Arguments are cut off here, where nothing changes any more, so that n stays in the range of `power_of_two`. There is
+# room below the last subnormal, so that a factor of 100 in `scaled_exp` still finds its underflow.
+EXP_LEAST, EXP_MOST = (np.float32(-120), -770.0), (np.float32(89), 710.0)
+EXPM1_LEAST = np.float32(-20), -40.0
+TANH_MOST = np.float32(10), 20.0
+
+LARGEST_EXPONENT = np.float32(127), 1023.0
+TINY = np.float32(2.0**-26), 2.0**-55               # below it expm1(x), log1p(x), tanh(x) round to x
+
+
+@scalar
+def reduce_by_ln2(x, lo):
+    """n, r, r_low with x + lo = n ln 2 + (r + r_low): n whole, abs(r) <= ln(2)/2, r_low tiny."""
+    n = nearest_integer(x * pick(x, *LOG2_E))
+    high = x - n * pick(x, *LN2_HIGH)       # exact
+    low = n * pick(x, *LN2_LOW) - lo
+    r = high - low
+    return n, r, (high - r) - low
+
+
+@scalar
+def expm1_tail(r):
+    """e^r - 1 - r for abs(r) <= ln(2)/2."""
+    return r * r * polynomial(r, pick(r, *EXPM1_TAIL))
+
+
+@scalar
+def exp_parts(hi, lo):
+    """p, s1, s2 with exp(hi + lo) = p s1 s2: p near 1, and two powers of two, each of them normal.
+
+    Multiplied in this order, the result overflows only where it should, and underflows gradually, rounded once. A factor
+    that goes with it is multiplied into p. lo does not count where hi is out of range (so that inf - inf does no harm).
+    """
+    T = type(hi)
+    least, most = pick(hi, *EXP_LEAST), pick(hi, *EXP_MOST)
+    cut = least if hi < least else hi       # NaN compares false and goes through
+    cut = most if cut > most else cut
+    lo = lo if cut == hi else T(0)
+    n, r, r_low = reduce_by_ln2(cut, lo)
+    p = T(1) + (r + (r_low + expm1_tail(r)))
+    half = nearest_integer(n * T(0.5))
+    return p, power_of_two(half), power_of_two(n - half)
+
+
+@scalar
+def exp_sum(hi, lo):
+    """exp(hi + lo) for abs(lo) much smaller than abs(hi), and below 1/100.
+
+    An error d of the argument of exp is a relative error d of its result: rounding an argument of -80 costs 64 ulp. So
+    those who compute the argument hand over what they lost in rounding it. Error: 0.9 ulp.
+    """
+    p, s1, s2 = exp_parts(hi, lo)
+    return p * s1 * s2
+
+
+@scalar
+def scaled_exp(x, factor):
+    """factor e^x, for 2^-20 < abs(factor) < 128: right also where e^x alone would be subnormal and have lost digits."""
+    p, s1, s2 = exp_parts(x, type(x)(0))
+    return p * factor * s1 * s2
+
+
+@scalar
+def exp(x):
+    """e^x = 2^n e^r. Infinity above 88.72 (709.78), 0 below -103.97 (-745.13).
+
+    Error: 0.89 ulp (float32), 0.87 ulp (float64).
+    """
+    return exp_sum(x, type(x)(0))
+
+
+@scalar
+def expm1(x):
+    """e^x - 1 = (2^n - 1) + 2^n (e^r - 1), with its full relative accuracy around 0; expm1(-0.) is -0.
+
+    2^n - 1 and 2^n r are added in two parts; the rest is small. Error: 1.15 ulp (float32), 1.24 ulp (float64).
+    """
+    T = type(x)
+    least, most = pick(x, *EXPM1_LEAST), pick(x, *EXP_MOST)
+    cut = least if x < least else x
+    cut = most if cut > most else cut
+    n, r, r_low = reduce_by_ln2(cut, T(0))
+    top = pick(x, *LARGEST_EXPONENT)
+    above = n > top                         # 2^128 is no float32, though e^88.7 is: leave the last doubling to the end
+    s = power_of_two(top if above else n)
+    head = s - T(1)
+    total = head + s * r                    # Fast2Sum (Dekker 1971): abs(head) > abs(s r), or head is 0
+    rest = (head - total) + s * r
+    y = total + (rest + s * (r_low + expm1_tail(r)))
+    y = y + y if above else y
+    return x if abs(x) < pick(x, *TINY) else y
+
+
+@scalar
+def tanh(x):
+    """(e^2x - 1) / (e^2x + 1); tanh(-0.) is -0., tanh(inf) is 1.
+
+    Below 0.55 a polynomial, above it 1 - 2/(e^2x + 1), where the quotient is less than half of the result.
+    Error: 1.40 ulp (float32), 1.41 ulp (float64).
+    """
+    T = type(x)
+    a, most = abs(x), pick(x, *TANH_MOST)
+    square = a * a
+    near = a - a * square * polynomial(square, pick(x, *TANH_TAIL))
+    cut = most if a > most else a
+    n, r, r_low = reduce_by_ln2(cut + cut, T(0))
+    e = (T(1) + (r + (r_low + expm1_tail(r)))) * power_of_two(n)
+    far = T(1) - T(2) / (e + T(1))
+    return np.copysign(near if a < T(0.55) else far, x)

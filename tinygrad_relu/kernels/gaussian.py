@@ -1,0 +1,192 @@
+"""GELU in both forms, and erf and erfc as activations.
+
+Both GELUs satisfy f(x) = x + f(-x), so f(x) = max(x, 0) - tail(abs(x)) and f'(x) = 1 - f'(-x): only the left half is
+computed, as a smooth factor times an exponential that is multiplied in last. So the left tail keeps its relative
+accuracy down to the subnormal numbers, and infinities give 0, inf and the slopes 0, 1, never inf * 0.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .bits import leading_half, pick
+from .error_function import (
+    ERFC_FAR,
+    cut,
+    erf,
+    erf_slope,
+    erfc,
+    exp_in_two,
+    normal_parts,
+    scale,
+    two_parts,
+)
+from .policy import scalar
+from .record import Activation
+
+# phi(0) = 1/sqrt(2 pi)
+PHI_0, PHI_0_LOW = two_parts("0.39894228040143267793994605993438186847585863116493")
+
+# The tanh form is x sigmoid(v), v = x (A + B x^2): A = 2 sqrt(2/pi), B = 0.044715 A.
+A, A_LOW = two_parts("1.59576912160573071175978423973752747390343452465974")
+B, B_LOW = two_parts("0.07135481627260024877633875227986354099559207477")
+TANH_FAR = np.float32(12), 22.0     # from here on x exp(-v) is 0 in the type
+
+
+# -- GELU: x Phi(x) ---------------------------------------------------------------------------------------------------
+
+
+@scalar
+def gelu(x):
+    """x Phi(x); its least value is -0.169971, at x = -0.751792. Worst error seen: @gelu@."""
+    T = type(x)
+    a, q, q_low, e, n = normal_parts(x)
+    tail = scale(a * (q + (q * e + (q_low + q_low * e))), n)
+    return (T(0) if x <= T(0) else x) - tail
+
+
+@scalar
+def gelu_slope(x):
+    """Phi(x) + x phi(x), from -0.129 to 1.129.
+
+    On the left it is phi(a) (M - a) with M the Mills ratio: M / sqrt(2 pi) is q + q_low, and the difference is formed
+    in two parts, since it vanishes at -0.7518. Worst error seen: @gelu_slope@.
+    """
+    T = type(x)
+    a, q, q_low, e, n = normal_parts(x)
+    c, c_low = pick(x, *PHI_0), pick(x, *PHI_0_LOW)
+    top = leading_half(a)
+    p = (q - c * top) + (q_low - (c * (a - top) + c_low * a))
+    tail = scale(p + p * e, n)
+    return tail if x <= T(0) else T(1) - tail
+
+
+@scalar
+def gelu_dx(g, x, y):
+    return g * gelu_slope(x)
+
+
+@scalar
+def gelu_dxx(c, x, y):
+    """phi(x) (2 - x^2)."""
+    T = type(x)
+    a, q, q_low, e, n = normal_parts(x)
+    p = T(0.3989422804014327) * (T(2) - a * a)
+    return c * scale(p + p * e, n)
+
+
+# -- GELU, tanh form: x (1 + tanh(v/2))/2 = x sigmoid(v) --------------------------------------------------------------
+
+
+@scalar
+def tanh_form_parts(x):
+    """a, p, p_low, e, n: a = abs(x), cut; p + p_low = a dv/da; exp(-v(a)) = (1 + e) 2^n.
+
+    v is as large as 745, and its error is the relative error of the tail: so it is carried in two parts, like the
+    square in `gaussian`. v = a w with w = A + B a^2; a^2, w and v are each a leading half (or a product of two) and a
+    rest. So is p = a (3 w - 2 A), because 1 + exp(-v) - p vanishes at the least value of the function.
+    """
+    a = cut(abs(x), pick(x, *TANH_FAR))
+    c, c_low = pick(x, *A), pick(x, *A_LOW)
+    b, b_low = pick(x, *B), pick(x, *B_LOW)
+    top = leading_half(a)
+    square = leading_half(a * a)
+    square_low = (top * top - square) + (a - top) * (a + top)
+    w = leading_half(c + b * square)
+    w_low = ((c - w) + b * square) + (c_low + (b * square_low + b_low * (a * a)))
+    e, n = exp_in_two(-(top * w), -((a - top) * w + a * w_low))
+    T = type(x)
+    slope = T(3) * w - T(2) * c
+    slope_high = leading_half(slope)
+    slope_low = (slope - slope_high) + (T(3) * w_low - T(2) * c_low)
+    return a, top * slope_high, (a - top) * slope_high + a * slope_low, e, n
+
+
+@scalar
+def gelu_tanh(x):
+    """x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))/2; within 5e-4 of GELU. Worst error seen: @gelu_tanh@."""
+    T = type(x)
+    a, p, p_low, e, n = tanh_form_parts(x)
+    tail = scale((a + a * e) / (T(1) + scale(T(1) + e, n)), n)
+    return (T(0) if x <= T(0) else x) - tail
+
+
+@scalar
+def gelu_tanh_slope(x):
+    """sigmoid(v) + x sigmoid(v) sigmoid(-v) dv/dx: with E = exp(-v(a)), E (1 + E - p)/(1 + E)^2 on the left.
+
+    Worst error seen: @gelu_tanh_slope@.
+    """
+    T = type(x)
+    a, p, p_low, e, n = tanh_form_parts(x)
+    small = scale(T(1) + e, n)
+    d = T(1) + small
+    d_low = small - (d - T(1))
+    q = ((d - p) + (d_low - p_low)) / (T(1) + small * (T(2) + small))
+    tail = scale(q + q * e, n)
+    return tail if x <= T(0) else T(1) - tail
+
+
+@scalar
+def gelu_tanh_dx(g, x, y):
+    return g * gelu_tanh_slope(x)
+
+
+@scalar
+def gelu_tanh_dxx(c, x, y):
+    """s (1 - s) (2 v' + a ((1 - 2 s) v'^2 + v'')) with s = sigmoid(v); an even function, computed at a = abs(x)."""
+    T = type(x)
+    a, p, p_low, e, n = tanh_form_parts(x)
+    small = scale(T(1) + e, n)
+    d = T(1) + small
+    v1 = T(1.5957691216057308) + T(3 * 0.07135481627260026) * (a * a)
+    v2 = T(6 * 0.07135481627260026) * a
+    return c * (small / (d * d) * (v1 + v1 + a * (v2 - (T(1) - small) / d * (v1 * v1))))
+
+
+# -- erf and erfc -----------------------------------------------------------------------------------------------------
+
+
+@scalar
+def erf_dx(g, x, y):
+    return g * erf_slope(x)
+
+
+@scalar
+def erf_dxx(c, x, y):
+    """-2 x times the slope."""
+    T = type(x)
+    a = cut(abs(x), pick(x, *ERFC_FAR))      # so that an infinite x gives 0, not inf * 0
+    slope = erf_slope(x)
+    second = T(-2) * a * slope
+    return c * (second if x > T(0) else -second)
+
+
+@scalar
+def erfc_dx(g, x, y):
+    return g * -erf_slope(x)
+
+
+@scalar
+def erfc_dxx(c, x, y):
+    return -erf_dxx(c, x, y)
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+GELU = Activation(
+    "gelu", gelu, gelu_dx, gelu_dxx, "x * Phi(x)",
+    "Hendrycks & Gimpel 2016, Gaussian error linear units, arXiv 1606.08415")
+
+GELU_TANH = Activation(
+    "gelu_tanh", gelu_tanh, gelu_tanh_dx, gelu_tanh_dxx, "0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))",
+    "Hendrycks & Gimpel 2016, Gaussian error linear units, arXiv 1606.08415")
+
+ERF = Activation(
+    "erf", erf, erf_dx, erf_dxx, "2 / sqrt(pi) * integral of exp(-t^2) from 0 to x",
+    "Abramowitz & Stegun 1964, Handbook of mathematical functions, 7.1.1")
+
+ERFC = Activation(
+    "erfc", erfc, erfc_dx, erfc_dxx, "1 - erf(x)",
+    "Abramowitz & Stegun 1964, Handbook of mathematical functions, 7.1.2")
+
+GAUSSIAN = (GELU, GELU_TANH, ERF, ERFC)

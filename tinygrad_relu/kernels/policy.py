@@ -1,0 +1,124 @@
+"""The compile policy: every option that Numba is ever given stands in this file.
+
+Two decorators, and nothing else, stand between a Python function and the machine:
+
+``scalar``   a plain function of numbers (a formula). It stays callable from Python; kernels call it, and LLVM inlines it.
+``kernel``   a loop over arrays. It is compiled on its first call for each dtype and kept on disk for the next process.
+
+Measured reasons for what is chosen here:
+
+- ``scalar`` is ``register_jitable``, not ``njit``: a kernel that closes over a *jitted* function misses the disk cache
+  in every process; one that closes over a plain function hits it.
+- Numba's cache looks at the file in which a kernel stands, and would go on running a formula that was edited in another
+  file. So the cache folder carries a digest of all kernel sources: an edit is a new folder.
+- ``contract`` (fused multiply-add) is the only liberty taken with floating point. ``fastmath=True`` would assume that
+  there is no NaN.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+# Spinning OpenMP threads fight with OpenBLAS's (0.12 ms becomes 8.6 ms). libgomp reads this once, when it is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import config
+from numba.extending import register_jitable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+KEPT_DIGESTS = 4    # cache folders of older sources that are kept, for those who go back and forth between two versions
+
+
+def scalar(function: F) -> F:
+    """Mark a plain Python function of numbers as one that kernels may call."""
+    return register_jitable(function)
+
+
+def kernel(function: Callable[..., None], *, name: str | None = None, parallel: bool = False,
+           reassociate: bool = False) -> Callable[..., None]:
+    """Compile a loop over arrays on its first call, and keep the machine code on disk.
+
+    Parameters
+    ----------
+    function : callable
+        The loop. Arrays in, results written into arrays that the caller passes: a kernel returns nothing.
+    name : str, optional
+        What the kernel is called on disk and in a trace. Needed where one factory makes many kernels.
+    parallel : bool
+        Use Numba's thread pool for ``prange``.
+    reassociate : bool
+        Let the compiler reorder sums, so that reductions vectorise. Results then depend on the vector width, never on
+        the number of threads.
+    """
+    if name is not None:
+        function.__name__ = function.__qualname__ = name
+    options = dict(error_model="numpy", nogil=True, parallel=parallel,
+                   fastmath={"contract", "reassoc", "nsz"} if reassociate else {"contract"})
+    folder = cache_folder()
+    if folder is None:
+        return numba.njit(**options)(function)
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)      # read while the decorator runs, and put back: other people's kernels keep theirs
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    finally:
+        config.CACHE_DIR = before
+    # Two processes that compile float32 and float64 at the same moment would both choose the file number 1.
+    files = compiled._cache._cache_file
+    files._data_name_pattern = files._data_name_pattern.replace("{number:d}", f"{uuid.uuid4().hex[:12]}.{{number:d}}")
+    return compiled
+
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept; None, after one warning, where nothing can be written.
+
+    ``NUMBA_CACHE_DIR`` is respected; otherwise it is the user's cache folder. Below it there is one folder per digest
+    of the kernel sources.
+    """
+    base = Path(config.CACHE_DIR or _user_cache_folder()) / "tinygrad_relu"
+    folder = base / source_digest()
+    fresh = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        warnings.warn(f"tinygrad_relu: the cache folder {folder} cannot be written ({error.strerror}), so kernels are compiled "
+                      "anew in every process; set NUMBA_CACHE_DIR to a folder that can", RuntimeWarning, stacklevel=2)
+        return None
+    if fresh:
+        siblings = sorted((p for p in base.iterdir() if p != folder), key=lambda p: p.stat().st_mtime, reverse=True)
+        for old in siblings[KEPT_DIGESTS:]:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def _user_cache_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+@lru_cache(maxsize=1)
+def source_digest() -> str:
+    """Sixteen hexadecimal digits that change whenever a kernel source, Numba, LLVM or NumPy does."""
+    digest = hashlib.sha256("|".join((numba.__version__, llvmlite.__version__, np.__version__)).encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

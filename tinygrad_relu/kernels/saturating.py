@@ -1,0 +1,209 @@
+"""Activations with a plateau, made of exponentials: elu, selu, celu, sigmoid, logsigmoid, tanh, softsign.
+
+On a plateau the slope is tiny, yet not 0, and a unit there still learns. So no slope is taken from the output: in
+float32 y (1 - y) of a sigmoid is 0 from x = 16.6 on, 1 - y^2 of tanh from 9.01 on, and y + alpha of an elu has no digits
+left near -alpha. They are written in e = exp(-abs x), which lies between 0 and 1: nothing overflows, and every sum is
+one of positive terms.
+
+x is the input, y the output, g the incoming gradient, c the incoming curvature. Errors are given in units in the last
+place, for value and slope, the worst of a million points over the whole range in both types (tests/test_smooth.py).
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from . import exponential
+from .bits import HUGE, pick, quotient
+from .exponential import exp, exp_parts, exp_sum, expm1, scaled_exp
+from .logarithm import log1p_of_unit
+from .policy import scalar
+from .record import Activation
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+SELU_SLOPE = SELU_SCALE * SELU_ALPHA
+
+
+@scalar
+def elu(x, alpha=1.0):
+    """Errors 0.9 and 0.9; for other alpha 1.4 and 1.6."""
+    T = type(x)
+    left = T(alpha) * expm1(x)
+    return x if x > T(0) else left
+
+
+@scalar
+def elu_dx(g, x, y, alpha=1.0):
+    T = type(x)
+    left = g * scaled_exp(x, T(alpha))
+    return g if x > T(0) else left
+
+
+@scalar
+def elu_dxx(c, x, y, alpha=1.0):
+    T = type(x)
+    left = c * scaled_exp(x, T(alpha))
+    return T(0) if x > T(0) else left
+
+
+def elu_kinks(alpha=1.0):
+    return () if alpha == 1.0 else ((0.0, alpha),)
+
+
+ELU = Activation("elu", elu, elu_dx, elu_dxx, "x if x > 0 else alpha (e^x - 1)",
+                 "Clevert, Unterthiner, Hochreiter 2016, arXiv 1511.07289", elu_kinks)
+
+
+@scalar
+def selu(x):
+    """Errors 1.9 and 1.7."""
+    T = type(x)
+    left = T(SELU_SLOPE) * expm1(x)
+    return T(SELU_SCALE) * x if x > T(0) else left
+
+
+@scalar
+def selu_dx(g, x, y):
+    T = type(x)
+    left = g * scaled_exp(x, T(SELU_SLOPE))
+    return g * T(SELU_SCALE) if x > T(0) else left
+
+
+@scalar
+def selu_dxx(c, x, y):
+    T = type(x)
+    left = c * scaled_exp(x, T(SELU_SLOPE))
+    return T(0) if x > T(0) else left
+
+
+SELU = Activation("selu", selu, selu_dx, selu_dxx, "1.0507 elu(x, alpha=1.6733)",
+                  "Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv 1706.02515", lambda: ((0.0, SELU_SLOPE),))
+
+
+@scalar
+def celu(x, alpha=1.0):
+    """No kink at any alpha: the slope at 0 is 1 on both sides. Errors 0.9 and 0.9; for other alpha 1.9 and 1.0."""
+    T = type(x)
+    left = T(alpha) * expm1(x / T(alpha))
+    return x if x > T(0) else left
+
+
+@scalar
+def celu_dx(g, x, y, alpha=1.0):
+    T = type(x)
+    left = g * exp_sum(*quotient(x, T(alpha)))          # x/alpha rounded would cost as many ulps as it is large
+    return g if x > T(0) else left
+
+
+@scalar
+def celu_dxx(c, x, y, alpha=1.0):
+    T = type(x)
+    left = c * (exp(x / T(alpha)) / T(alpha))
+    return T(0) if x > T(0) else left
+
+
+CELU = Activation("celu", celu, celu_dx, celu_dxx, "x if x > 0 else alpha (e^(x/alpha) - 1)",
+                  "Barron 2017, arXiv 1704.07483")
+
+@scalar
+def sigmoid(x):
+    """Errors 2.3 and 2.3."""
+    T = type(x)
+    e = exp(-abs(x))
+    return (e if x < T(0) else T(1)) / (T(1) + e)
+
+
+@scalar
+def sigmoid_dx(g, x, y):
+    T = type(x)
+    e = exp(-abs(x))
+    return g * (e / (T(1) + e * (T(2) + e)))    # d^2, rounded once
+
+
+@scalar
+def sigmoid_dxx(c, x, y):
+    T = type(x)
+    e = exp(-abs(x))
+    d = T(1) + e
+    bend = e * (T(1) - e) / (d * d * d)
+    return c * (bend if x < T(0) else -bend)
+
+
+SIGMOID = Activation("sigmoid", sigmoid, sigmoid_dx, sigmoid_dxx, "1 / (1 + e^-x)",
+                     "Rumelhart, Hinton, Williams 1986, Nature 323")
+
+
+@scalar
+def logsigmoid(x):
+    """min(x, 0) - ln(1 + e). Errors 1.7 and 2.3."""
+    T = type(x)
+    return (x if x < T(0) else T(0)) - log1p_of_unit(exp(-abs(x)))
+
+
+@scalar
+def logsigmoid_dx(g, x, y):
+    T = type(x)
+    e = exp(-abs(x))
+    return g * ((T(1) if x < T(0) else e) / (T(1) + e))
+
+
+@scalar
+def logsigmoid_dxx(c, x, y):
+    return -sigmoid_dx(c, x, y)
+
+
+LOGSIGMOID = Activation("logsigmoid", logsigmoid, logsigmoid_dx, logsigmoid_dxx, "ln sigmoid(x) = -softplus(-x)",
+                        "the log-likelihood of logistic regression: Cox 1958, J. R. Stat. Soc. B 20")
+
+
+@scalar
+def tanh_slope(x):
+    """4q / (1 + q)^2, q = exp(-2 abs x). Error 2.4. In the tail 4q is formed before it underflows."""
+    T = type(x)
+    a = abs(x)
+    p, s1, s2 = exp_parts(-(a + a), T(0))
+    q = p * s1 * s2
+    return T(4) * p / (T(1) + q * (T(2) + q)) * s1 * s2
+
+
+@scalar
+def tanh_dx(g, x, y):
+    return g * tanh_slope(x)
+
+
+@scalar
+def tanh_dxx(c, x, y):
+    return c * (type(x)(-2) * y * tanh_slope(x))
+
+
+TANH = Activation("tanh", exponential.tanh, tanh_dx, tanh_dxx, "(e^x - e^-x) / (e^x + e^-x)",
+                  "LeCun, Bottou, Orr, Müller 1998, Efficient BackProp")
+
+
+@scalar
+def softsign(x):
+    """Errors 1.5 and 3.5."""
+    T = type(x)
+    a, huge = abs(x), pick(x, *HUGE)
+    a = huge if a > huge else a                 # inf/inf would be NaN
+    return np.copysign(a / (T(1) + a), x)
+
+
+@scalar
+def softsign_dx(g, x, y):
+    r = type(x)(1) / (type(x)(1) + abs(x))
+    return g * (r * r)
+
+
+@scalar
+def softsign_dxx(c, x, y):
+    T = type(x)
+    r = T(1) / (T(1) + abs(x))
+    bend = T(2) * r * r * r
+    return c * (bend if x < T(0) else -bend)
+
+
+SOFTSIGN = Activation("softsign", softsign, softsign_dx, softsign_dxx, "x / (1 + |x|)",
+                      "Bergstra, Desjardins, Lamblin, Bengio 2009, Univ. de Montréal TR 1337")
+
+
+SATURATING = (ELU, SELU, CELU, SIGMOID, LOGSIGMOID, TANH, SOFTSIGN)

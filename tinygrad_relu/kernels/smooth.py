@@ -1,0 +1,202 @@
+"""Smooth relatives of ReLU (softplus, silu, mish), the plain functions exp, expm1, log, log1p, and SMOOTH, the table
+of all activations made of exponentials.
+
+They are written in e = exp(-abs x), which lies between 0 and 1: nothing overflows, and every sum is one of positive
+terms, unless the slope itself crosses zero. Far out e is subnormal and has lost digits, so that products with it are
+formed from its parts, e = p s1 s2 (`exp_parts`): the factors go to p, and the result is rounded once.
+
+x is the input, y the output, g the incoming gradient, c the incoming curvature. Errors are given in units in the last
+place, for value and slope, the worst of a million points over the whole range in both types (tests/test_smooth.py);
+where a slope crosses zero, of the larger of its two terms.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .bits import pick, product
+from .exponential import TINY, exp, exp_parts, expm1
+from .logarithm import log, log1p, log1p_of_unit
+from .policy import scalar
+from .record import Activation
+from .saturating import SATURATING
+
+FAR = np.float32(120), 770.0                    # beyond it x exp(-abs x) is 0 in the type; cut off there, inf * 0 is 0
+
+
+@scalar
+def cut_off(x):
+    """abs(x), but not more than FAR."""
+    a, far = abs(x), pick(x, *FAR)
+    return far if a > far else a
+
+
+@scalar
+def softplus_parts(x, beta):
+    """u = beta x, and p, s1, s2 with exp(-abs u) = p s1 s2, the rounding error of u made good."""
+    u, u_low = product(x, beta)
+    p, s1, s2 = exp_parts(-abs(u), u_low if u < type(x)(0) else -u_low)
+    return u, p, s1, s2
+
+
+@scalar
+def softplus(x, beta=1.0, threshold=math.inf):
+    """max(x, 0) + ln(1 + exp(-abs u))/beta, u = beta x; exact by default: PyTorch's threshold is 20.
+
+    Errors 1.7 and 2.3; for other beta 2.6 and 2.4.
+    """
+    T = type(x)
+    u, p, s1, s2 = softplus_parts(x, T(beta))
+    e, inverse = p * s1 * s2, T(1) / T(beta)
+    far = p * inverse * s1 * s2
+    rest = far if e < pick(x, *TINY) else log1p_of_unit(e) * inverse
+    y = (x if x > T(0) else T(0)) + rest
+    return x if u > T(threshold) else y
+
+
+@scalar
+def softplus_dx(g, x, y, beta=1.0, threshold=math.inf):
+    T = type(x)
+    u, p, s1, s2 = softplus_parts(x, T(beta))
+    e = p * s1 * s2
+    curved = g * ((e if u < T(0) else T(1)) / (T(1) + e))
+    return g if u > T(threshold) else curved
+
+
+@scalar
+def softplus_dxx(c, x, y, beta=1.0, threshold=math.inf):
+    T = type(x)
+    u, p, s1, s2 = softplus_parts(x, T(beta))
+    d = T(1) + p * s1 * s2
+    curved = c * (p * T(beta) / (d * d) * s1 * s2)
+    return T(0) if u > T(threshold) else curved
+
+
+def softplus_kinks(beta=1.0, threshold=math.inf):
+    """Where the threshold cuts the rest off (for 20: a step of 2e-9 / beta)."""
+    return () if threshold == math.inf else ((threshold / beta, 1.0 / (1.0 + math.exp(-threshold))),)
+
+
+SOFTPLUS = Activation("softplus", softplus, softplus_dx, softplus_dxx,
+                      "ln(1 + e^(beta x)) / beta; x where beta x > threshold (never by default; PyTorch: 20)",
+                      "Dugas, Bengio, Bélisle, Nadeau, Garcia 2001, NIPS 13", softplus_kinks)
+
+
+@scalar
+def silu(x):
+    """Errors 3.1 and 3.0."""
+    T = type(x)
+    p, s1, s2 = exp_parts(-abs(x), T(0))
+    d = T(1) + p * s1 * s2
+    left = -cut_off(x) * p / d * s1 * s2
+    return left if x < T(0) else x / d
+
+
+@scalar
+def silu_dx(g, x, y):
+    """Left e (1 + e - a)/d^2, right (1 + e + a e)/d^2, with a = abs x."""
+    T = type(x)
+    a = cut_off(x)
+    p, s1, s2 = exp_parts(-a, T(0))
+    e = p * s1 * s2
+    square = T(1) + e * (T(2) + e)
+    left, right = p * ((T(1) - a) + e) / square * s1 * s2, (T(1) + e * (T(1) + a)) / square
+    return g * (left if x < T(0) else right)
+
+
+@scalar
+def silu_dxx(c, x, y):
+    """(e/d^2) (2 - a (1 - e)/d): an even function."""
+    T = type(x)
+    a = cut_off(x)
+    e = exp(-a)
+    d = T(1) + e
+    return c * (e * (T(2) * d - a * (T(1) - e)) / (d * d * d))
+
+
+SILU = Activation("silu", silu, silu_dx, silu_dxx, "x sigmoid(x)", "Elfwing, Uchibe, Doya 2018, arXiv 1702.03118")
+
+
+@scalar
+def mish(x):
+    """tanh(softplus x) = w (1 + w/2) / (1 + w (1 + w/2)), w = e^x; on the right divided by w^2. Errors 3.7 and 3.8."""
+    T = type(x)
+    a = cut_off(x)
+    p, s1, s2 = exp_parts(-a, T(0))
+    e = p * s1 * s2
+    half = T(0.5) * e
+    left = -(a + a * half) * p / (T(1) + (e + e * half)) * s1 * s2
+    right = x * ((T(1) + (e + e)) / (T(1) + T(2) * (e + e * e)))
+    return left if x < T(0) else right
+
+
+@scalar
+def mish_dx(g, x, y):
+    """t + x (1 - t^2) s with t = tanh(softplus x), s = sigmoid x, in e; large terms come last in the sums."""
+    T = type(x)
+    a = cut_off(x)
+    p, s1, s2 = exp_parts(-a, T(0))
+    e = p * s1 * s2
+    half = T(0.5) * e
+    m = e + e * half                            # t = m/(1 + m)
+    left = p * ((T(1) - a) + (half + m * (T(1) + half) - a * e)) / (T(1) + m * (T(2) + m)) * s1 * s2
+    n = T(2) * (e + e * e)                      # t = (1 + 2e)/(1 + n)
+    right = T(1) - T(2) * e * e * (T(1) + T(2) * (T(1) + e) * (e - a)) / (T(1) + n * (T(2) + n))
+    return g * (left if x < T(0) else right)
+
+
+@scalar
+def mish_dxx(c, x, y):
+    """h (2 + x (1 - s - 2 t s)), with s = sigmoid x, t = tanh(softplus x), h = (1 - t^2) s = 4w (1 + w)/D^2."""
+    T = type(x)
+    a = cut_off(x)
+    e = exp(-a)
+    d = T(1) + e
+    low, top = e * (e + T(2)) + T(2), T(1) + (e + e)
+    high = top + T(2) * e * e
+    left = T(4) * e * d / (low * low) * (T(2) - a * (T(1) - T(2) * e * (low - T(2)) / low) / d)
+    right = T(4) * e * e * d / (high * high) * (T(2) + a * (e - T(2) * top / high) / d)
+    return c * (left if x < T(0) else right)
+
+
+MISH = Activation("mish", mish, mish_dx, mish_dxx, "x tanh(softplus(x))", "Misra 2019, arXiv 1908.08681")
+
+
+@scalar
+def exp_dx(g, x, y):
+    return g * y
+
+
+@scalar
+def expm1_dx(g, x, y):
+    return g * exp(x)
+
+
+@scalar
+def log_dx(g, x, y):
+    return g / x
+
+
+@scalar
+def log_dxx(c, x, y):
+    return -(c / x) / x                         # x^2 might overflow
+
+
+@scalar
+def log1p_dx(g, x, y):
+    return g / (type(x)(1) + x)
+
+
+@scalar
+def log1p_dxx(c, x, y):
+    u = type(x)(1) + x
+    return -(c / u) / u
+
+
+EXP = Activation("exp", exp, exp_dx, exp_dx, "e^x", "Cody, Waite 1980, Software Manual, ch. 6")
+EXPM1 = Activation("expm1", expm1, expm1_dx, expm1_dx, "e^x - 1", "Tang 1992, ACM TOMS 18")
+LOG = Activation("log", log, log_dx, log_dxx, "ln x", "Cody, Waite 1980, Software Manual, ch. 5")
+LOG1P = Activation("log1p", log1p, log1p_dx, log1p_dxx, "ln(1 + x)", "Tang 1990, ACM TOMS 16")
+
+SMOOTH = (*SATURATING, SOFTPLUS, SILU, MISH, EXP, EXPM1, LOG, LOG1P)
