@@ -1,0 +1,205 @@
+"""The slow twin: every operation once more in plain NumPy, as the formula in the book, without a look at the package.
+
+Gradients come by the complex step: with ``f(x + ih) = f(x) + ih f'(x)`` and h = 1e-30, the imaginary part is the derivative
+to the last bits, for nothing is subtracted. Sums and products do that by themselves; a function with a kink, or one that
+NumPy knows on real numbers only, carries its slope along (`dual`).
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+H = 1e-30
+
+
+def dual(value, slope):
+    """A real function of a real variable, made to take complex-step arguments."""
+
+    def function(x, *p):
+        if np.iscomplexobj(x):
+            return value(x.real, *p) + 1j * np.where(x.imag == 0, 0.0, slope(x.real, *p)) * x.imag
+        return value(x, *p)
+
+    return function
+
+
+def gradients(f: Callable, inputs, weights, which=None):
+    """The gradient of ``sum(weights * f(*inputs))`` for each input (or those at the places `which`), entry by entry."""
+    found = []
+    for i in range(len(inputs)) if which is None else which:
+        g = np.zeros(np.shape(inputs[i]))
+        for entry in np.ndindex(g.shape):
+            moved = [np.array(x, complex) if k == i else x for k, x in enumerate(inputs)]
+            moved[i][entry] += 1j * H
+            g[entry] = np.sum(weights * np.imag(f(*moved))) / H
+        found.append(g)
+    return found
+
+
+# -- activations: value and slope, the slope at a kink as dead-units.md fixes it ----------------------------------------
+
+erf = np.vectorize(math.erf, otypes=[float])
+erfc = np.vectorize(math.erfc, otypes=[float])
+
+
+def sigmoid(x):
+    e = np.exp(-abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def sigmoid_slope(x):
+    e = np.exp(-abs(x))
+    return e / (1 + e) ** 2
+
+
+def normal_density(x):
+    return np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def normal_cdf(x):
+    return erfc(-x / math.sqrt(2)) / 2
+
+
+def softplus(x, beta=1.0, threshold=np.inf):
+    return np.where(beta * x > threshold, x, np.logaddexp(0.0, beta * x) / beta)
+
+
+def mish_slope(x):
+    t = np.tanh(softplus(x))
+    return t + x * (1 - t * t) * sigmoid(x)
+
+
+def gelu_tanh_parts(x):
+    c = math.sqrt(2 / math.pi)
+    return np.tanh(c * (x + 0.044715 * x**3)), c * (1 + 3 * 0.044715 * x**2)
+
+
+def gelu_tanh_slope(x):
+    t, inner = gelu_tanh_parts(x)
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner
+
+
+def below(left):
+    """exp of what is at most 0; the other side is not looked at."""
+    return np.exp(np.minimum(left, 0.0))
+
+
+SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
+
+ACTIVATIONS = {     # name: (value, slope)
+    "relu": (lambda x, at_zero=0.0: np.maximum(x, 0.0),
+             lambda x, at_zero=0.0: np.where(x > 0, 1.0, np.where(x == 0, at_zero, 0.0))),
+    "leaky_relu": (lambda x, a=0.01: np.where(x > 0, x, a * x), lambda x, a=0.01: np.where(x > 0, 1.0, a)),
+    "prelu": (lambda x, a=0.25: np.where(x > 0, x, a * x), lambda x, a=0.25: np.where(x > 0, 1.0, a)),
+    "rrelu": (lambda x, l=1 / 8, u=1 / 3: np.where(x > 0, x, (l + u) / 2 * x),
+              lambda x, l=1 / 8, u=1 / 3: np.where(x > 0, 1.0, (l + u) / 2)),
+    "step": (lambda x, through=0.0: np.where(x >= 0, 1.0, 0.0), lambda x, through=0.0: through + 0.0 * x),
+    "hardtanh": (lambda x, low=-1.0, high=1.0: np.clip(x, low, high),
+                 lambda x, low=-1.0, high=1.0: np.where((x > low) & (x < high), 1.0, 0.0)),
+    "relu6": (lambda x: np.clip(x, 0, 6), lambda x: np.where((x > 0) & (x < 6), 1.0, 0.0)),
+    "hardsigmoid": (lambda x: np.clip(x + 3, 0, 6) / 6, lambda x: np.where(abs(x) < 3, 1 / 6, 0.0)),
+    "hardswish": (lambda x: x * (np.clip(x + 3, 0, 6) / 6),
+                  lambda x: np.where(x <= -3, 0.0, np.where(x >= 3, 1.0, x / 3 + 0.5))),
+    "elu": (lambda x, a=1.0: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
+            lambda x, a=1.0: np.where(x > 0, 1.0, a * below(x))),
+    "celu": (lambda x, a=1.0: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0) / a)),
+             lambda x, a=1.0: np.where(x > 0, 1.0, below(x / a))),
+    "selu": (lambda x: SCALE * np.where(x > 0, x, ALPHA * np.expm1(np.minimum(x, 0))),
+             lambda x: SCALE * np.where(x > 0, 1.0, ALPHA * below(x))),
+    "sigmoid": (sigmoid, sigmoid_slope),
+    "logsigmoid": (lambda x: -softplus(-x), lambda x: sigmoid(-x)),
+    "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
+    "softplus": (softplus, lambda x, beta=1.0, threshold=np.inf: np.where(beta * x > threshold, 1.0, sigmoid(beta * x))),
+    "softsign": (lambda x: x / (1 + abs(x)), lambda x: 1 / (1 + abs(x)) ** 2),
+    "silu": (lambda x: x * sigmoid(x), lambda x: sigmoid(x) + x * sigmoid_slope(x)),
+    "mish": (lambda x: x * np.tanh(softplus(x)), mish_slope),
+    "gelu": (lambda x: x * normal_cdf(x), lambda x: normal_cdf(x) + x * normal_density(x)),
+    "gelu_tanh": (lambda x: 0.5 * x * (1 + gelu_tanh_parts(x)[0]), gelu_tanh_slope),
+    "exp": (np.exp, np.exp),
+    "expm1": (np.expm1, np.exp),
+    "log": (np.log, lambda x: 1 / x),
+    "log1p": (np.log1p, lambda x: 1 / (1 + x)),
+    "erf": (erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x)),
+    "erfc": (erfc, lambda x: -2 / math.sqrt(math.pi) * np.exp(-x * x)),
+}
+
+
+# -- operations ---------------------------------------------------------------------------------------------------------
+
+def power(a, b):
+    """a^b for a > 0, or for any a where b is a whole constant."""
+    x, y = np.real(a), np.real(b)
+    slope_b = np.log(x) * x**y * np.imag(b) if np.iscomplexobj(b) else 0.0
+    return x**y + 1j * (y * x ** (y - 1.0) * np.imag(a) + slope_b)
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x - np.max(x.real, axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def log_softmax(x, axis=-1):
+    shifted = x - np.max(x.real, axis=axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+def reduced(losses, reduction):
+    return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / losses.size}[reduction]
+
+
+def cross_entropy(x, labels, reduction="mean"):
+    return reduced(-log_softmax(x)[np.arange(len(labels)), labels], reduction)
+
+
+def mse(x, target, reduction="mean"):
+    return reduced((x - target) ** 2, reduction)
+
+
+def linear(x, weight, bias=0.0):
+    return np.einsum("...i,oi->...o", x, weight) + bias
+
+
+def maxout(x, pieces):
+    """The largest of each group of neighbours; np.argmax, too, gives a tie to the lowest index."""
+    groups = x.reshape(*x.shape[:-1], x.shape[-1] // pieces, pieces)
+    return np.take_along_axis(groups, groups.real.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+
+
+def prelu(x, slopes):
+    """The slopes belong to axis 1 (to axis 0 of a vector)."""
+    if np.size(slopes) > 1:
+        slopes = np.reshape(slopes, (-1,) + (1,) * max(0, np.ndim(x) - 2))
+    elif np.ndim(x) == 0:
+        slopes = np.reshape(slopes, ())
+    return np.where(np.real(x) > 0, x, slopes * x)
+
+
+# -- optimizers, line by line as their papers (and PyTorch's documentation) have them -------------------------------------
+
+def sgd(p, g, state, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, decoupled=False):
+    """One step: the new p. `state` is a dict, empty at the start."""
+    if decoupled:
+        p = p * (1 - lr * weight_decay)
+    else:
+        g = g + weight_decay * p
+    if momentum:
+        if "v" in state:
+            state["v"] = momentum * state["v"] + (1 - dampening) * g
+        else:
+            state["v"] = g
+        g = g + momentum * state["v"] if nesterov else state["v"]
+    return p - lr * g
+
+
+def adam(p, g, state, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
+    if decoupled:
+        p = p * (1 - lr * weight_decay)
+    else:
+        g = g + weight_decay * p
+    b1, b2 = betas
+    t = state["t"] = state.get("t", 0) + 1
+    state["m"] = b1 * state.get("m", 0.0) + (1 - b1) * g
+    state["v"] = b2 * state.get("v", 0.0) + (1 - b2) * g * g
+    return p - lr * (state["m"] / (1 - b1**t)) / (np.sqrt(state["v"] / (1 - b2**t)) + eps)

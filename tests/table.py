@@ -1,0 +1,286 @@
+"""The table of operations, and the one checker that every row runs through.
+
+A row says what is tested, what the slow twin says, and which inputs to draw. Everything else is the same for all rows:
+value and gradient against the twin, finite differences of order 1 and 2, fused pullback against composed rule, float32 and
+float64, memory layouts, accumulation, and inputs that need no gradient. A new operation is a new row.
+"""
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import naive
+import numpy as np
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.ops.activation import activation_op
+from tinygrad_relu.ops.activation import prelu as prelu_op
+
+LABELS = np.array([2, 0, 1, 2, 2])
+
+
+class Row(NamedTuple):
+    name: str
+    f: Callable[..., Any]                   # Tensors in, a Tensor out
+    twin: Callable[..., Any]                # the same on NumPy arrays
+    inputs: tuple[Any, ...]                 # the shape of each input, drawn from N(0, 1), or a function of a Generator
+
+    def draw(self) -> list[np.ndarray]:
+        """The inputs: float64 that are whole numbers of float32 steps, so that both types see the same numbers."""
+        rng = np.random.default_rng(zlib.crc32(self.name.encode()))
+        made = [x(rng) if callable(x) else rng.standard_normal(x) for x in self.inputs]
+        return [np.asarray(x, np.float32).astype(np.float64) for x in made]
+
+
+def positive(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
+    return lambda rng: rng.uniform(0.5, 2.0, shape)
+
+
+def close(got: np.ndarray, expected: np.ndarray, ulps: float = 32) -> None:
+    """Equal up to rounding. A row makes some ten to thirty roundings, each of half an ulp, of numbers of the order of the
+    largest one in it (or of 1): 32 ulps of that are allowed."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    assert got.shape == expected.shape, f"shape {got.shape}, expected {expected.shape}"
+    scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=ulps * float(np.finfo(got.dtype).eps) * scale)
+
+
+def tensors(arrays: list[np.ndarray], dtype: Any = np.float64, needs: Any = None) -> list[tg.Tensor]:
+    return [tg.Tensor(x, requires_grad=needs is None or i in needs, dtype=dtype) for i, x in enumerate(arrays)]
+
+
+def backward(row: Row, inputs: list[tg.Tensor]) -> tuple[np.ndarray, list[Any], np.ndarray]:
+    """The value, the gradients in ``.grad``, and the weights that were sent back."""
+    y = row.f(*inputs)
+    weights = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+    y.backward(weights)
+    return y.data, [x.grad for x in inputs], weights.astype(np.float64)
+
+
+# -- what is claimed of every row -----------------------------------------------------------------------------------------
+
+def check_twin(row: Row, dtype: Any) -> None:
+    """Value and gradients are the twin's; the type stays what it is, forward and backward; the inputs stay as they were."""
+    arrays = row.draw()
+    inputs = tensors(arrays, dtype)
+    y, grads, weights = backward(row, inputs)
+    assert y.dtype == dtype and y.flags.c_contiguous
+    close(y, np.real(row.twin(*arrays)))
+    for x, array, g, expected in zip(inputs, arrays, grads, naive.gradients(row.twin, arrays, weights)):
+        assert g.dtype == dtype and g.flags.c_contiguous
+        close(g, expected)
+        np.testing.assert_array_equal(x.data, array)
+
+
+def check_differences(row: Row) -> None:
+    """First and second derivatives agree with finite differences."""
+    assert tg.gradcheck(row.f, tensors(row.draw()), order=2)
+
+
+def check_fused(row: Row, dtype: Any) -> None:
+    """The gradients on the fast way (fused pullbacks) are those of the composed rules, to rounding."""
+    inputs = tensors(row.draw(), dtype)
+    y = row.f(*inputs)
+    weights = np.random.default_rng(1).standard_normal(y.shape)
+    composed = tg.grad(y, inputs, weights, create_graph=True)
+    fused = tg.grad(y, inputs, weights)
+    for one, other in zip(fused, composed):
+        assert one.dtype == other.dtype == dtype
+        close(one.data, other.data)
+
+
+def check_subsets(row: Row) -> None:
+    """An input gets the same gradient, bit for bit, whether or not the others need one; those get none."""
+    arrays = row.draw()
+    together = backward(row, tensors(arrays))[1]
+    for i in range(len(arrays)):
+        alone = backward(row, tensors(arrays, needs={i}))[1]
+        assert [k for k, g in enumerate(alone) if g is not None] == [i]
+        np.testing.assert_array_equal(alone[i], together[i])
+
+
+def check_accumulation(row: Row) -> None:
+    """Gradients add up: over two uses in one graph, over two walks of it, and over two graphs."""
+    arrays = row.draw()
+    once = backward(row, tensors(arrays))[1]
+    inputs = tensors(arrays)
+    y = row.f(*inputs) + row.f(*inputs)
+    weights = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+    y.backward(weights, retain_graph=True)
+    for x, g in zip(inputs, once):
+        close(x.grad, 2 * g)
+    y.backward(weights)
+    row.f(*inputs).backward(weights)
+    for x, g in zip(inputs, once):
+        close(x.grad, 5 * g)
+
+
+def _unaligned(x: np.ndarray) -> np.ndarray:
+    memory = np.empty(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    memory[...] = x
+    return memory
+
+
+def _strided(x: np.ndarray) -> np.ndarray:
+    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else (), x.dtype)
+    view = wide[..., ::2] if x.ndim else wide
+    view[...] = x
+    return view
+
+
+def _read_only(x: np.ndarray) -> np.ndarray:
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+LAYOUTS = {
+    "fortran": np.asfortranarray, "strided": _strided, "read-only": _read_only, "unaligned": _unaligned,
+    "reversed": lambda x: np.flip(np.flip(x).copy()), "swapped bytes": lambda x: x.astype(x.dtype.newbyteorder()),
+    "list": lambda x: x.tolist(),
+}
+
+
+def check_layout(row: Row, layout: str) -> None:
+    """However the numbers lie in memory, value and gradients are the same bits; so they are if the input is no Tensor."""
+    arrays = row.draw()
+    y, grads, _ = backward(row, tensors(arrays))
+    y_other, grads_other, _ = backward(row, tensors([LAYOUTS[layout](x) for x in arrays]))
+    np.testing.assert_array_equal(y_other, y)
+    for one, other in zip(grads_other, grads):
+        np.testing.assert_array_equal(one, other)
+    for i in range(1, len(arrays)):         # all but the first as plain arrays: they join with the dtype of the first
+        mixed = [tg.Tensor(x) if k < i else LAYOUTS[layout](x) for k, x in enumerate(arrays)]
+        np.testing.assert_array_equal(row.f(*mixed).data, y)
+
+
+# -- the table ------------------------------------------------------------------------------------------------------------
+
+def _matmul_shapes():
+    return [((3, 4), (4, 2)), ((4,), (4,)), ((3, 4), (4,)), ((4,), (4, 2)), ((2, 3, 4), (2, 4, 5)), ((3, 4), (2, 4, 5)),
+            ((2, 3, 4), (4, 2)), ((2, 1, 3, 4), (5, 4, 2)), ((4,), (2, 4, 5)), ((2, 3, 4), (4,)), ((1, 1), (1, 1)),
+            ((1, 4), (4, 1)), ((4, 1), (1, 4))]
+
+
+ARITHMETIC = [
+    Row(f"{name} {a} {b}", op, op, (a, positive(*b) if name == "div" else b))
+    for name, op in {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
+                     "div": lambda a, b: a / b}.items()
+    for a, b in [((2, 3), (2, 3)), ((3, 4), (4,)), ((4,), (3, 4)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 3), ()), ((), ()),
+                 ((2, 1, 3), (4, 1)), ((1,), (1, 1))]
+] + [
+    Row("number + x", lambda x: 2.5 + x, lambda x: 2.5 + x, ((2, 3),)),
+    Row("x - number", lambda x: x - 2, lambda x: x - 2, ((2, 3),)),
+    Row("number - x", lambda x: 2 - x, lambda x: 2 - x, ((2, 3),)),
+    Row("number / x", lambda x: 2 / x, lambda x: 2 / x, (positive(2, 3),)),
+    Row("x / NumPy number", lambda x: x / np.float64(3), lambda x: x / 3, ((2, 3),)),
+    Row("array * x", lambda x: np.arange(3) * x, lambda x: np.arange(3) * x, ((2, 3),)),
+    Row("x ** 3", lambda x: x**3, lambda x: naive.power(x, 3.0), ((2, 3),)),
+    Row("x ** 1", lambda x: x**1, lambda x: x, ((2, 3),)),
+    Row("x ** 0", lambda x: x**0, lambda x: x * 0 + 1, ((2, 3),)),
+    Row("x ** -1.5", lambda x: x**-1.5, lambda x: naive.power(x, -1.5), (positive(2, 3),)),
+    Row("2 ** x", lambda x: 2**x, lambda x: naive.power(2.0, x), ((2, 3),)),
+    Row("x ** y", lambda x, y: x**y, naive.power, (positive(2, 3), (3,))),
+    Row("-x", lambda x: -x, lambda x: -x, ((2, 3),)),
+    Row("x * x", lambda x: x * x, lambda x: x * x, ((2, 3),)),
+    Row("x - x", lambda x: x - x, lambda x: x - x, ((2, 3),)),
+    Row("x / (x + 3)", lambda x: x / (x + 3), lambda x: x / (x + 3), (positive(3),)),
+    Row("x @ x.T", lambda x: x @ x.T, lambda x: x @ x.T, ((3, 4),)),
+    Row("linear(x, x)", lambda x: F.linear(x, x), lambda x: naive.linear(x, x), ((3, 3),)),
+    Row("linear(x, x, sum of x)", lambda x: F.linear(x, x, x.sum(axis=1)), lambda x: naive.linear(x, x, x.sum(axis=1)), ((3, 3),)),
+]
+
+SHAPES = [
+    Row(f"{name}(axis={axis}, keepdims={keep})", lambda x, n=name, a=axis, k=keep: getattr(x, n)(axis=a, keepdims=k),
+        lambda x, n=name, a=axis, k=keep: getattr(np, n)(x, axis=a, keepdims=k), ((2, 3, 4),))
+    for name in ("sum", "mean") for axis in (None, 0, -1, (0, 2), (), (2, 0, 1)) for keep in (False, True)
+] + [
+    Row("sum of a number", lambda x: x.sum(), lambda x: x.sum(), ((),)),
+    Row("reshape", lambda x: x.reshape(4, -1), lambda x: x.reshape(4, -1), ((2, 3, 4),)),
+    Row("reshape to a tuple", lambda x: x.reshape((6, 4)), lambda x: x.reshape(6, 4), ((2, 3, 4),)),
+    Row("transpose", lambda x: x.transpose(), lambda x: x.transpose(), ((2, 3, 4),)),
+    Row("T", lambda x: x.T, lambda x: x.T, ((2, 3),)),
+    Row("transpose by axes", lambda x: x.transpose(1, 2, 0), lambda x: x.transpose(1, 2, 0), ((2, 3, 4),)),
+    Row("transpose by negative axes", lambda x: x.transpose((-1, 0, -2)), lambda x: x.transpose(2, 0, 1), ((2, 3, 4),)),
+]
+
+MATRICES = [Row(f"matmul {a} {b}", lambda a, b: a @ b, lambda a, b: a @ b, (a, b)) for a, b in _matmul_shapes()]
+
+LAYERS = [
+    Row("linear", F.linear, naive.linear, ((5, 4), (3, 4), (3,))),
+    Row("linear without bias", F.linear, naive.linear, ((5, 4), (3, 4))),
+    Row("linear, one row", F.linear, naive.linear, ((1, 4), (3, 4), (3,))),
+    Row("linear, one unit", F.linear, naive.linear, ((5, 4), (1, 4), (1,))),
+    Row("linear, one input", F.linear, naive.linear, ((5, 1), (3, 1), (3,))),
+    Row("linear of a vector", F.linear, naive.linear, ((4,), (3, 4), (3,))),
+    Row("linear of a stack", F.linear, naive.linear, ((2, 5, 4), (3, 4), (3,))),
+    Row("maxout 2", lambda x: F.maxout(x, 2), lambda x: naive.maxout(x, 2), ((3, 4),)),
+    Row("maxout 3", lambda x: F.maxout(x, 3), lambda x: naive.maxout(x, 3), ((2, 2, 6),)),
+    Row("maxout 1", lambda x: F.maxout(x, 1), lambda x: naive.maxout(x, 1), ((4,),)),
+    Row("prelu, one slope", F.prelu, naive.prelu, ((3, 4), (1,))),
+    Row("prelu per channel", F.prelu, naive.prelu, ((3, 4), (4,))),
+    Row("prelu per channel of images", F.prelu, naive.prelu, ((2, 3, 2, 2), (3,))),
+    Row("prelu of a vector", F.prelu, naive.prelu, ((4,), (4,))),
+    Row("prelu of a number", F.prelu, naive.prelu, ((), (1,))),
+] + [
+    Row(f"slopes {slopes} for x {x}", lambda x, slopes: prelu_op(F.as_tensor(x), F.as_tensor(slopes)),
+        lambda x, slopes: np.where(np.real(x) > 0, x, slopes * x), (x, slopes))
+    for x, slopes in [((3, 4), (3, 4)), ((3, 4), (3, 1)), ((2, 3, 4), (3, 1)), ((2, 3, 4), (2, 1, 4)), ((4,), (1, )), ((), ())]
+]
+
+
+LOSSES = [
+    Row(f"{name}, axis {axis}", lambda x, n=name, a=axis: getattr(F, n)(x, axis=a),
+        lambda x, n=name, a=axis: getattr(naive, n)(x, axis=a), (shape,))
+    for name in ("softmax", "log_softmax") for shape, axis in (((3, 4), -1), ((3, 4), 0), ((2, 3, 4), 1), ((4,), 0), ((3, 1), 1))
+] + [
+    Row(f"cross_entropy, {how}, {rows} rows", lambda x, how=how, n=rows: F.cross_entropy(x, LABELS[:n], reduction=how),
+        lambda x, how=how, n=rows: naive.cross_entropy(x, LABELS[:n], how), ((rows, 3),))
+    for how in F.REDUCTIONS for rows in (5, 1)
+] + [
+    Row(f"mse_loss, {how}", lambda x, t, how=how: F.mse_loss(x, t, reduction=how),
+        lambda x, t, how=how: naive.mse(x, t, how), ((3, 4), (3, 4)))
+    for how in F.REDUCTIONS
+]
+
+
+def _away_from_kinks(name: str, p: tuple[float, ...], draws: Any) -> np.ndarray:
+    """Numbers in the domain of an activation, none of them within 0.01 of a kink."""
+    x = np.asarray(draws)
+    for kink, _ in ACTIVATIONS[name].kinks(*p):
+        x = np.where(np.abs(x - kink) < 0.01, kink + 0.02, x)
+    return np.abs(x) + 0.1 if name == "log" else np.maximum(x, -0.9) if name == "log1p" else x
+
+
+def activation(name: str, *p: float) -> Callable[..., Any]:
+    """The function of an activation, with its parameters if there are some. The record itself where `functional` has a
+    function of another kind (the learned slopes of prelu)."""
+    op, values = activation_op(ACTIVATIONS[name]), p or tuple(ACTIVATIONS[name].parameters.values())
+    return lambda x: op(F.as_tensor(x), p=values)
+
+
+def formula_twin(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Value and slope from the record's own formulas in plain Python: for an activation that has no twin in naive.py."""
+    record = ACTIVATIONS[name]
+
+    def value(x: float, *p: float) -> Any:
+        return record.f(np.float64(x), *p)
+
+    def slope(x: float, *p: float) -> Any:
+        return record.f_dx(np.float64(1), np.float64(x), value(x, *p), *p)
+
+    return np.vectorize(value, otypes=[float]), np.vectorize(slope, otypes=[float])
+
+
+def activation_row(name: str) -> Row:
+    """The row that follows from a record."""
+    p = tuple(ACTIVATIONS[name].parameters.values())
+    value, slope = naive.ACTIVATIONS.get(name) or formula_twin(name)
+    return Row(name, activation(name), naive.dual(value, slope),
+               (lambda rng: _away_from_kinks(name, p, 2 * rng.standard_normal((3, 5))),))
+
+
+TABLE = ARITHMETIC + SHAPES + MATRICES + LAYERS + LOSSES + [activation_row(name) for name in ACTIVATIONS]

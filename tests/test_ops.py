@@ -1,0 +1,225 @@
+"""Every row of the table through the one checker, on memory that starts as NaN; and what is particular to some."""
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+import table
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu.kernels import linear as linear_kernels
+
+nan, inf = float("nan"), float("inf")
+TYPES = [np.float32, np.float64]
+every_row = pytest.mark.parametrize("row", table.TABLE, ids=lambda row: row.name)
+every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory(monkeypatch):
+    """np.empty gives NaN (and integers that index nothing): an entry that a kernel forgets to write is seen."""
+    monkeypatch.setattr(np, "empty", poisoned)
+
+
+def poisoned(shape, dtype=float, **options):
+    dtype = np.dtype(dtype)
+    return np.full(shape, nan if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind in "iu" else None, dtype, **options)
+
+
+@every_type
+@every_row
+def test_value_and_gradient_are_the_twins(row, dtype):
+    table.check_twin(row, dtype)
+
+
+@every_row
+def test_finite_differences(row):
+    table.check_differences(row)
+
+
+@every_type
+@every_row
+def test_fused_pullback_is_the_composed_rule(row, dtype):
+    table.check_fused(row, dtype)
+
+
+@every_row
+def test_inputs_that_need_no_gradient(row):
+    table.check_subsets(row)
+
+
+@every_row
+def test_gradients_add_up(row):
+    table.check_accumulation(row)
+
+
+@pytest.mark.parametrize("layout", table.LAYOUTS)
+@every_row
+def test_memory_layouts(row, layout):
+    table.check_layout(row, layout)
+
+
+# -- numbers that are not ordinary ----------------------------------------------------------------------------------------
+
+@every_type
+@pytest.mark.parametrize("base, exponent, slopes", [(0.0, 2, 0.0), (0.0, 1, 1.0), (0.0, 0, 0.0), (-2.0, 0, 0.0), (-2.0, 3, 12.0)])
+def test_powers_at_zero(base, exponent, slopes, dtype):
+    """A whole exponent is fine with a zero or negative base, and x^0 has the slope 0, selected: also for an infinite g."""
+    x = tg.Tensor([base], requires_grad=True, dtype=dtype)
+    (x**exponent).backward([1.0])
+    assert x.grad == slopes
+    if exponent == 0:
+        (x**exponent).backward([inf])
+        assert x.grad == 0
+
+
+def test_power_of_zero_to_the_zero():
+    """0^0 = 1 with both slopes 0, as in PyTorch; next to it x^0 has the mixed second derivative 1/x."""
+    x, y = (tg.Tensor([0.0, 2.0], requires_grad=True), tg.Tensor([0.0, 0.0], requires_grad=True))
+    to_x, to_y = tg.grad(x**y, [x, y], [1.0, 1.0], create_graph=True)
+    np.testing.assert_array_equal(to_x.data, [0, 0])
+    np.testing.assert_array_equal(to_y.data, [0, np.log(2.0)])
+    np.testing.assert_array_equal(tg.grad(to_x, y, [0.0, 1.0])[0].data, [0, 0.5])
+
+
+@every_type
+def test_softmax_family_does_not_overflow(dtype):
+    rows = np.array([[1e4, 0, -1e4], [-inf, 0, 0], [-1e30, -1e30, -1e30]], dtype)
+    np.testing.assert_array_equal(F.softmax(rows).data, np.array([[1, 0, 0], [0, 0.5, 0.5], [1 / 3] * 3], dtype))
+    third = float(np.log(3.0))
+    table.close(F.log_softmax(rows).data[[0, 2]], [[0, -1e4, -2e4], [-third] * 3])
+    table.close(F.cross_entropy(rows, [1, 1, 1], reduction="none").data, [1e4, np.log(2.0), third])
+
+
+@pytest.mark.parametrize("f", [F.softmax, F.log_softmax, lambda x: F.cross_entropy(x, [0, 1, 0], reduction="none")])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_nan_stays_in_its_row(f, place):
+    rows = np.zeros((3, 3))
+    rows[1, place] = nan
+    x = tg.Tensor(rows, requires_grad=True)
+    y = f(x)
+    y.backward(np.ones(y.shape))
+    for result in (y.data, x.grad):
+        np.testing.assert_array_equal(np.isnan(result).reshape(3, -1).all(axis=1), [False, True, False])
+        np.testing.assert_array_equal(np.isnan(result).reshape(3, -1).any(axis=1), [False, True, False])
+
+
+@pytest.mark.parametrize("pieces, winner", [([3, 3, 1], 0), ([1, 3, 3], 1), ([-0.0, 0.0, -1], 0), ([-inf, -inf, -inf], 0),
+                                            ([1, nan, 2], 1), ([nan, inf, nan], 0)])
+def test_maxout_winner(pieces, winner):
+    """A tie goes to the lowest index, NaN to the first NaN; the gradient goes to the winner alone, even an infinite one."""
+    x = tg.Tensor([pieces], requires_grad=True)
+    y = F.maxout(x, 3)
+    np.testing.assert_array_equal(y.data, [[pieces[winner]]])
+    assert F.maxout_winners(x, 3) == winner
+    y.backward([[inf]])
+    np.testing.assert_array_equal(x.grad, [[inf if k == winner else 0.0 for k in range(3)]])
+
+
+@pytest.mark.parametrize("f", [F.relu, F.softmax, F.log_softmax, lambda x: F.maxout(x, 2), lambda x: F.prelu(x, [0.25]),
+                               lambda x: F.linear(x, np.ones((3, 4)), np.ones(3)), lambda x: x @ np.ones((4, 2)),
+                               lambda x: x.sum(axis=0), lambda x: x.T, lambda x: x.reshape(4, 0), lambda x: x * np.ones(4),
+                               lambda x: F.mse_loss(x, np.ones((0, 4)), reduction="sum")])
+def test_empty_batch(f):
+    """No rows are no special case: shapes are right, gradients are empty."""
+    x = tg.Tensor(np.zeros((0, 4)), requires_grad=True)
+    y = f(x)
+    y.backward(np.ones(y.shape))
+    assert x.grad.shape == (0, 4)
+
+
+def test_empty_batch_gives_weights_the_gradient_zero():
+    weight, bias = (tg.Tensor(np.ones(shape), requires_grad=True) for shape in ((3, 4), (3,)))
+    F.linear(np.zeros((0, 4)), weight, bias).backward(np.zeros((0, 3)))
+    np.testing.assert_array_equal(weight.grad, np.zeros((3, 4)))
+    np.testing.assert_array_equal(bias.grad, np.zeros(3))
+    product = tg.Tensor(np.zeros((3, 0)), requires_grad=True) @ np.zeros((0, 2))
+    np.testing.assert_array_equal(product.data, np.zeros((3, 2)))
+
+
+# -- the product itself ---------------------------------------------------------------------------------------------------
+
+SIZES = [1, 2, 3, 5, 8, 16, 17, 33, 100]
+
+
+@every_type
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("right", [False, True])
+def test_gemm_in_every_size(left, right, dtype):
+    """Each transposition, sizes around the edges of the vector kernels; what was in `out` (here: NaN) is not read. A sum
+    of n products is off by at most n roundings of the sum of their sizes."""
+    rng = np.random.default_rng(0)
+    for m in SIZES:
+        for n in SIZES:
+            for inner in SIZES:
+                a, b = rng.standard_normal((m, inner)).astype(dtype), rng.standard_normal((inner, n)).astype(dtype)
+                out = np.full((m, n), nan, dtype)
+                linear_kernels.matmul(np.ascontiguousarray(a.T) if left else a, np.ascontiguousarray(b.T) if right else b,
+                                      left, right, out)
+                expected = a.astype(float) @ b.astype(float)
+                bound = (inner + 1) * np.finfo(dtype).eps * (abs(a).astype(float) @ abs(b).astype(float))
+                assert np.all(abs(out - expected) <= bound), (m, n, inner)
+
+
+def test_gemm_refuses_what_it_would_misread():
+    """Wrong strides or types would be read as other memory: the kernel does not compile for them."""
+    a = np.ones((4, 4))
+    for wrong in (a[::2, ::2], a[:2, :2].astype(np.float32)):
+        with pytest.raises(Exception, match="expected C-contiguous matrices of one dtype"):
+            linear_kernels.matmul(a[:2].copy()[:, :2].copy(), wrong, False, False, np.zeros((2, 2)))
+
+
+# -- dtypes ---------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("join", [lambda x: x + 1, lambda x: 2.0 * x, lambda x: x * np.float64(2), lambda x: x / np.int64(3),
+                                  lambda x: x + np.ones(3), lambda x: np.ones(3) - x, lambda x: x @ np.ones(3), lambda x: True + x,
+                                  lambda x: x**2, lambda x: 2**x, lambda x: x + [1, 2, 3], lambda x: x.mean(),
+                                  lambda x: F.mse_loss(x, np.ones(3)), lambda x: F.prelu(x, tg.Tensor([0.1], dtype="float32")),
+                                  lambda x: F.linear(x, [[1, 2, 3]], [1.0])])
+def test_float32_stays_float32(join):
+    """Whatever joins a float32 Tensor: numbers and arrays of any type take its type."""
+    x = tg.Tensor([1, 2, 3], dtype="float32", requires_grad=True)
+    y = join(x)
+    assert isinstance(y, tg.Tensor) and y.dtype == np.float32
+    y.backward(np.ones(y.shape))
+    assert x.grad.dtype == np.float32
+
+
+@pytest.mark.parametrize("op", [lambda a, b: a + b, lambda a, b: a / b, lambda a, b: a**b, lambda a, b: a @ b,
+                                lambda a, b: a @ b.reshape(3, 1)])
+def test_two_tensors_of_different_type_meet_in_float64(op):
+    """Then each gradient comes back in the type of its input."""
+    a, b = tg.Tensor([1, 2, 3], dtype="float32", requires_grad=True), tg.Tensor([1, 2, 3], requires_grad=True)
+    y = op(a, b)
+    y.backward(np.ones(y.shape))
+    assert (y.dtype, a.grad.dtype, b.grad.dtype) == (np.float64, np.float32, np.float64)
+
+
+@pytest.mark.parametrize("given, dtype", [([1, 2], "float64"), ([True, False], "float64"), (np.float16([1]), "float32"),
+                                          (np.longdouble([1]), "float64"), (np.arange(3, dtype=">f4"), "float32"),
+                                          (np.uint8([255]), "float64"), (3, "float64"), (np.float32(3), "float32")])
+def test_types_at_the_gate(given, dtype):
+    """Integers and booleans are converted once, to float64; other floats to the nearest of the two types."""
+    assert tg.Tensor(given).dtype == dtype == F.relu(given).dtype
+    np.testing.assert_array_equal(tg.Tensor(given).data, np.asarray(given, float))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint64, np.int64, bool])
+def test_labels_of_any_integer_type(dtype):
+    x = tg.Tensor(np.arange(12.0).reshape(4, 3), requires_grad=True)
+    labels = np.array([0, 1, 1, 0, 0, 1, 1, 0])[::2].astype(dtype)
+    labels.flags.writeable = False
+    table.close(F.cross_entropy(x, labels).data, naive.cross_entropy(x.data, labels.astype(int)))
+
+
+def test_a_tensor_keeps_a_copy_and_detach_shares():
+    array = np.ones(2)
+    x = tg.Tensor(array)
+    array[0] = 5
+    assert x.data[0] == 1
+    detached = x.detach()
+    detached.data[1] = 7
+    assert x.data[1] == 7 and not detached.requires_grad
+    x.data = [3, 4]         # into place
+    assert detached.data.tolist() == [3, 4]

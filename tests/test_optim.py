@@ -1,0 +1,315 @@
+"""Optimizers: every dialect against the literal twin, the named terms, groups, and who owns which array."""
+from __future__ import annotations
+
+import itertools
+
+import naive
+import numpy as np
+import pytest
+
+from tinygrad_relu import functional as F
+from tinygrad_relu import nn, optim
+
+TYPES = [np.float32, np.float64]
+every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
+
+SGD_DIALECTS = [
+    dict(lr=0.1, momentum=momentum, dampening=dampening, nesterov=nesterov, weight_decay=weight_decay, decoupled=decoupled)
+    for momentum, (dampening, nesterov), weight_decay, decoupled in itertools.product(
+        (0.0, 0.9, 0.99), ((0.0, False), (0.3, False), (0.0, True)), (0.0, 0.1), (False, True))
+    if momentum or not nesterov]
+ADAM_DIALECTS = [dict(lr=0.01, betas=betas, eps=eps, weight_decay=weight_decay)
+                 for betas in ((0.9, 0.999), (0.0, 0.5)) for eps in (1e-8, 1e-2) for weight_decay in (0.0, 0.1)]
+DIALECTS = ([(optim.SGD, options) for options in SGD_DIALECTS] + [(optim.Adam, options) for options in ADAM_DIALECTS]
+            + [(optim.AdamW, options) for options in ADAM_DIALECTS])
+every_dialect = pytest.mark.parametrize(
+    "kind, options", [pytest.param(k, o, id=f"{k.__name__}-{i}") for i, (k, o) in enumerate(DIALECTS)])
+
+
+def twin_step(kind, p, g, state, options):
+    if kind is optim.SGD:
+        return naive.sgd(p, g, state, **options)
+    return naive.adam(p, g, state, **options, decoupled=kind is optim.AdamW)
+
+
+def gradients(p, step):
+    """The gradient of a bowl around 1, plus noise that depends on the step; now and then exactly zero."""
+    noise = np.random.default_rng(step).standard_normal(p.shape)
+    return np.zeros_like(p) if step % 7 == 3 else ((p - 1) + noise).astype(p.dtype)
+
+
+@every_type
+@every_dialect
+def test_fifty_steps_are_the_twins(kind, options, dtype):
+    """Both get the same gradients, so that rounding is all they differ by: some ten roundings a step (relative to numbers
+    of order 1 and to a buffer of up to 1/(1 - momentum) of them), carried on for at most 50 steps."""
+    p = nn.Parameter(np.random.default_rng(0).standard_normal((3, 5)), dtype=dtype)
+    opt, expected, state = kind([p], **options), p.data.astype(float), {}
+    for step in range(50):
+        p.grad = gradients(p.data, step)
+        kept = p.grad.copy()
+        expected = twin_step(kind, expected, kept.astype(float), state, options)
+        opt.step()
+        np.testing.assert_array_equal(p.grad, kept)         # an optimizer never writes into .grad
+        assert p.dtype == dtype
+        size = 10 / (1 - options.get("momentum", 0.9)) * max(1.0, abs(expected).max())
+        np.testing.assert_allclose(p.data, expected, rtol=0, atol=(step + 1) * size * np.finfo(dtype).eps)
+
+
+@every_dialect
+def test_terms_sum_to_the_step_and_change_nothing(kind, options):
+    """To rounding: the step is one fused sum, the terms are three."""
+    p = nn.Parameter(np.random.default_rng(0).standard_normal((3, 5)), dtype="float64")
+    opt = kind([p], **options)
+    for step in range(12):
+        p.grad = gradients(p.data, step)
+        before, g, state = p.data.copy(), p.grad.copy(), {k: v.copy() for k, v in opt.state_of(p).items()}
+        terms = opt.terms(p)
+        np.testing.assert_array_equal(p.data, before)
+        np.testing.assert_array_equal(p.grad, g)
+        assert all((opt.state_of(p)[k] == v).all() for k, v in state.items())
+        opt.step()
+        np.testing.assert_allclose(terms.gradient + terms.decay + terms.inertia, p.data - before, rtol=0, atol=1e-14)
+        np.testing.assert_array_equal(terms.step, terms.gradient + terms.decay + terms.inertia)
+        assert options["weight_decay"] or not terms.decay.any()
+        assert step or not terms.inertia.any()
+        assert g.any() or not terms.gradient.any()          # no gradient: inertia and decay alone move the unit
+
+
+# -- which parameters move ------------------------------------------------------------------------------------------------------
+
+def mlp(activation="relu", **options):
+    return nn.MLP([4, 6, 5, 3], activation=activation, rng=0, **options)
+
+
+X, LABELS = np.random.default_rng(0).standard_normal((8, 4)).astype("float32"), np.arange(8) % 3
+
+
+def loss_of(model):
+    return F.cross_entropy(model(X), LABELS)
+
+
+@pytest.mark.parametrize("decayed", ["weight", "bias"])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.AdamW])
+def test_groups_decay_on_weights_or_biases_only(kind, decayed):
+    """With zero gradients and no momentum, decay is all there is: exactly the chosen kind shrinks."""
+    model = mlp(init="pytorch")
+    parts = {kind: [p for p in model.parameters() if p.kind == kind] for kind in ("weight", "bias")}
+    opt = kind([{"params": parts[name], "weight_decay": 0.5 if name == decayed else 0.0} for name in parts], lr=0.1)
+    before = [p.data.copy() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = np.zeros_like(p.data)
+    opt.step()
+    for p, old in zip(model.parameters(), before):
+        np.testing.assert_allclose(p.data, old * (0.95 if p.kind == decayed else 1.0), rtol=1e-6)   # float32, two roundings
+        assert (p.data != old).any() == (p.kind == decayed)
+
+
+def test_slopes_of_prelu_stay_out_of_the_decay():
+    model = mlp("prelu")
+    opt = optim.SGD(model.parameters(), lr=0.1, weight_decay=0.5)
+    assert [g["weight_decay"] for g in opt.param_groups] == [0.5, 0.0]
+    assert all(p.kind == "slope" for p in opt.param_groups[1]["params"])
+    only_slopes = optim.SGD([p for p in model.parameters() if p.kind == "slope"], weight_decay=0.5)
+    assert [g["weight_decay"] for g in only_slopes.param_groups] == [0.0]
+    asked_for = optim.SGD([{"params": model.parameters()}], weight_decay=0.5)       # a group is taken as it is
+    assert [g["weight_decay"] for g in asked_for.param_groups] == [0.5]
+
+
+def test_groups_have_options_of_their_own():
+    a, b = nn.Parameter([1.0]), nn.Parameter([1.0])
+    opt = optim.SGD([{"params": a, "lr": 0.5}, {"params": [b], "momentum": 0.9, "nesterov": True}], lr=0.1)
+    for p in (a, b):
+        p.grad = np.ones(1)
+    opt.step()
+    assert a.item() == 0.5 and b.item() == 1 - 0.1 * 1.9
+
+
+@pytest.mark.parametrize("kind, options", [(optim.SGD, dict(momentum=0.9, weight_decay=0.1)), (optim.Adam, dict(weight_decay=0.1)),
+                                           (optim.AdamW, dict())])
+def test_none_is_skipped_and_zero_is_not(kind, options):
+    """A parameter without gradient stays, bit for bit, state and all; one whose gradient is zero goes on by inertia and
+    decay, as the twin does."""
+    skipped, zero = nn.Parameter([1.0, 2.0]), nn.Parameter([1.0, 2.0])
+    opt, expected, state = kind([skipped, zero], lr=0.1, **options), zero.data.copy(), {}
+    for p in (skipped, zero):
+        p.grad = np.ones(2)
+    opt.step()
+    expected = twin_step(kind, expected, np.ones(2), state, dict(lr=0.1, **(options or {"weight_decay": 0.01})))
+    kept = skipped.data.copy(), {k: v.copy() for k, v in opt.state_of(skipped).items()}
+    skipped.grad, zero.grad = None, np.zeros(2)
+    for _ in range(5):
+        opt.step()
+        expected = twin_step(kind, expected, np.zeros(2), state, dict(lr=0.1, **(options or {"weight_decay": 0.01})))
+    np.testing.assert_array_equal(skipped.data, kept[0])
+    assert all((opt.state_of(skipped)[k] == v).all() for k, v in kept[1].items())
+    np.testing.assert_allclose(zero.data, expected, rtol=1e-13)
+    assert (zero.data != kept[0]).all()
+
+
+@pytest.mark.parametrize("kind, options", [(optim.SGD, dict(momentum=0.9, dampening=0.5)), (optim.Adam, {}), (optim.AdamW, {})])
+def test_a_gradient_that_comes_late(kind, options):
+    """Its buffer starts then (undampened), and its bias correction counts from then."""
+    early, late = nn.Parameter([1.0]), nn.Parameter([1.0])
+    opt = kind([early, late], lr=0.1, **options)
+    values, states = {0: np.ones(1), 1: np.ones(1)}, ({}, {})
+    twin_options = dict(lr=0.1, **options, **({"weight_decay": 0.01} if kind is optim.AdamW else {}))
+    for step in range(8):
+        for k, p in enumerate((early, late)):
+            p.grad = None if k == 1 and step in (0, 1, 2, 5) else np.array([0.5 + step])
+            if p.grad is not None:
+                values[k] = twin_step(kind, values[k], p.grad, states[k], twin_options)
+        opt.step()
+    np.testing.assert_allclose([early.item(), late.item()], [values[0][0], values[1][0]], rtol=1e-13)
+
+
+@every_dialect
+def test_one_flat_launch_is_parameter_by_parameter(kind, options):
+    """A model as one optimizer's flat buffer, and each parameter with an optimizer of its own: the same bits."""
+    together, apart = mlp(), mlp()
+    one = kind([{"params": together.parameters()}], **options)
+    many = [kind([{"params": [p]}], **options) for p in apart.parameters()]
+    for step in range(4):
+        for model, optimizers in ((together, [one]), (apart, many)):
+            model.zero_grad()
+            loss_of(model).backward()
+            if step == 2:
+                model.parameters()[1].grad = None       # the flat buffer falls apart, the numbers do not
+            for opt in optimizers:
+                opt.step()
+    for p, q in zip(together.parameters(), apart.parameters()):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_options_changed_between_steps():
+    """A schedule of rates, momentum switched on late, Nesterov and decay switched: the twin does the same."""
+    p, state, expected = nn.Parameter([1.0, -2.0]), {}, np.array([1.0, -2.0])
+    opt = optim.SGD([p], lr=0.1)
+    changes = [dict(), dict(lr=0.05), dict(momentum=0.9), dict(nesterov=True), dict(weight_decay=0.3), dict(decoupled=True), dict(lr=0.0)]
+    options = dict(lr=0.1)
+    for change in changes:
+        options |= change
+        for key, value in change.items():
+            opt.param_groups[0][key] = value
+        for step in range(3):
+            p.grad = gradients(p.data, step)
+            expected = naive.sgd(expected, p.grad, state, **options)
+            opt.step()
+    np.testing.assert_allclose(p.data, expected, rtol=1e-13)
+
+
+@every_dialect
+def test_a_twin_does_what_the_optimizer_would_do(kind, options):
+    """On copies of some parameters, from the state in which the optimizer is; the optimizer does not notice."""
+    p, q = nn.Parameter([1.0, 2.0]), nn.Parameter([[3.0]])
+    opt = kind([p, q], **options)
+    for step in range(10):
+        if step == 4:
+            copy = nn.Parameter(q.data)
+            twin = opt.twin({q: copy})
+        for x in (p, q):
+            x.grad = gradients(x.data, step)
+        if step >= 4:
+            copy.grad = q.grad.copy()
+            twin.step()
+            twin.terms(copy)
+        opt.step()
+    np.testing.assert_array_equal(copy.data, q.data)
+
+
+# -- flat buffers ---------------------------------------------------------------------------------------------------------------
+
+def test_parameters_and_gradients_are_views_of_one_buffer():
+    model = mlp()
+    before = [p.data.copy() for p in model.parameters()]
+    loss_of(model).backward()
+    grads = [p.grad.copy() for p in model.parameters()]
+    optim.SGD(model.parameters())
+    data, grad, _ = model.parameters()[0].place
+    for p, value, g in zip(model.parameters(), before, grads):
+        np.testing.assert_array_equal(p.data, value)        # values and gradients have come along
+        np.testing.assert_array_equal(p.grad, g)
+        assert p.data.base is data and p.grad.base is grad and p.data.flags.c_contiguous
+    np.testing.assert_array_equal(data, np.concatenate([v.ravel() for v in before]))
+    model.zero_grad()
+    loss_of(model).backward()
+    np.testing.assert_array_equal(grad, np.concatenate([g.ravel() for g in grads]))
+
+
+def test_training_with_an_optimizer_gives_the_gradients_of_training_without():
+    """Written straight into the flat buffer, twice in one graph and in two walks: the bits of separate arrays, to
+    rounding where a kernel adds."""
+    alone, settled = mlp(), mlp()
+    optim.SGD(settled.parameters())
+    for _ in range(2):
+        for model in (alone, settled):
+            (loss_of(model) + loss_of(model) * 2).backward()
+    for p, q in zip(alone.parameters(), settled.parameters()):
+        np.testing.assert_allclose(p.grad, q.grad, rtol=0, atol=1e-6)       # float32, numbers of order 1, 4 sums
+
+
+def test_two_optimizers_over_one_model():
+    """Each with its own state; the second finds the parameters where they are, and both move the same numbers."""
+    p = nn.Parameter([1.0, 2.0])
+    first, second = optim.SGD([p], lr=0.1, momentum=0.9), optim.Adam([p], lr=0.01)
+    value, states = p.data.copy(), ({}, {})
+    for step in range(6):
+        p.grad = gradients(p.data, step)
+        opt, kind, options, state = ((first, optim.SGD, dict(lr=0.1, momentum=0.9), states[0]),
+                                     (second, optim.Adam, dict(lr=0.01), states[1]))[step % 2]
+        value = twin_step(kind, value, p.grad, state, options)
+        opt.step()
+    np.testing.assert_allclose(p.data, value, rtol=1e-13)
+
+
+def test_an_optimizer_over_part_of_a_model_leaves_the_rest():
+    model = mlp()
+    whole = optim.SGD(model.parameters(), lr=0.1)
+    part = optim.SGD(model.parameters()[2:4], lr=0.1)
+    loss_of(model).backward()
+    before = [p.data.copy() for p in model.parameters()]
+    part.step()
+    assert [(p.data != old).any() for p, old in zip(model.parameters(), before)] == [False, False, True, True, False, False]
+    whole.step()
+    assert all((p.data != old).any() for p, old in zip(model.parameters(), before))
+
+
+def test_mixed_types_and_reversed_order():
+    """One buffer for each dtype; groups in any order of parameters."""
+    single, double = nn.Parameter([1.0, 2.0], dtype="float32"), nn.Parameter([1.0, 2.0])
+    last = nn.Parameter([5.0], dtype="float32")
+    opt = optim.SGD([last, double, single], lr=0.5)
+    for p in (single, double, last):
+        p.grad = np.ones(p.shape, p.dtype)
+    opt.step()
+    assert (single.data.tolist(), double.data.tolist(), last.data.tolist()) == ([0.5, 1.5], [0.5, 1.5], [4.5])
+    assert single.dtype == np.float32 and double.dtype == np.float64
+
+
+def test_gradients_from_elsewhere_are_read_only_to_the_optimizer():
+    """By hand, in another type, layout or dtype: taken as they are."""
+    p = nn.Parameter(np.ones((2, 3)))
+    opt = optim.SGD([p], lr=1.0, momentum=0.5)
+    numbers = np.arange(6).reshape(2, 3)
+    for g in (np.asfortranarray(numbers * 0.25), numbers.astype(np.int32), np.repeat(numbers * 0.5, 2, axis=1)[:, ::2]):
+        g.flags.writeable = False
+        p.grad = g
+        before, expected = p.data.copy(), opt.terms(p).step
+        opt.step()
+        np.testing.assert_array_equal(p.data - before, expected)
+        assert p.grad is g
+
+
+def test_zero_grad_forgets_and_gradients_of_two_losses_add_up():
+    model = mlp()
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    loss_of(model).backward()
+    once = [p.grad.copy() for p in model.parameters()]
+    loss_of(model).backward()
+    for p, g in zip(model.parameters(), once):
+        np.testing.assert_allclose(p.grad, 2 * g, rtol=0, atol=1e-6)
+    opt.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+    before = [p.data.copy() for p in model.parameters()]
+    opt.step()          # nothing has a gradient: nothing moves
+    assert all((p.data == old).all() for p, old in zip(model.parameters(), before))

@@ -1,0 +1,378 @@
+"""The tape: which gradients arrive where, what a graph remembers, and that it dies with its last reference."""
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+
+import naive
+import numpy as np
+import psutil
+import pytest
+import table
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu import nn, optim
+
+
+def leaf(*values, **options):
+    return tg.Tensor(np.array(values), requires_grad=True, **options)
+
+
+@pytest.fixture
+def collector_off():
+    """Only reference counts free memory here; what a cycle would hold stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+# -- random graphs ----------------------------------------------------------------------------------------------------------
+
+STEPS = [       # (the engine's way, NumPy's way): of two earlier results, shapes that broadcast together
+    (lambda a, b: a + b, lambda a, b: a + b),
+    (lambda a, b: a * b, lambda a, b: a * b),
+    (lambda a, b: a - 0.5 * b, lambda a, b: a - 0.5 * b),
+    (lambda a, b: a / (b * b + 1), lambda a, b: a / (b * b + 1)),
+    (lambda a, b: F.tanh(a), lambda a, b: np.tanh(a)),
+    (lambda a, b: F.leaky_relu(a), lambda a, b: np.where(a.real > 0, a, 0.01 * a)),
+    (lambda a, b: a.mean(axis=0, keepdims=True), lambda a, b: a.mean(axis=0, keepdims=True)),
+    (lambda a, b: a.sum(axis=1, keepdims=True) * 0.3, lambda a, b: a.sum(axis=1, keepdims=True) * 0.3),
+    (lambda a, b: F.softmax(a + b), lambda a, b: naive.softmax(a + b)),
+]
+
+
+def build(inputs, way, seed):
+    """A random graph: every step takes two of the results so far, also twice the same, also none that is ever used."""
+    rng = np.random.default_rng(seed)
+    results = list(inputs)
+    for _ in range(25):
+        i, j = rng.integers(0, len(results), 2)
+        results.append(STEPS[rng.integers(len(STEPS))][way](results[i], results[j]))
+    total = results[-1].sum()
+    for k in rng.integers(0, len(results), 4):
+        total = total + (results[k] * results[k]).mean()
+    return total
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_graph(seed):
+    """Fan-out, shared leaves, dead ends, broadcasting in any mixture: the gradients are the twin's."""
+    rng = np.random.default_rng(1000 + seed)
+    arrays = [rng.standard_normal(shape) for shape in ((3, 4), (1, 4), (3, 1), (1, 1))]
+    inputs = table.tensors(arrays)
+    y = build(inputs, 0, seed)
+    composed = tg.grad(y, inputs, create_graph=True)
+    y.backward()
+    for x, other, expected in zip(inputs, composed, naive.gradients(lambda *x: build(x, 1, seed), arrays, 1.0)):
+        table.close(x.grad if x.grad is not None else np.zeros(x.shape), expected, ulps=500)    # some 100 roundings deep
+        table.close(other.data, expected, ulps=500)
+
+
+# -- which gradients arrive where -------------------------------------------------------------------------------------------
+
+def test_fan_out_and_the_same_leaf_twice():
+    x = leaf(3.0)
+    y = x * x               # 9, used three times
+    (y * y + y + x).backward([1.0])
+    assert x.grad == 4 * 3**3 + 2 * 3 + 1
+
+
+def test_an_input_of_every_place_of_one_operation():
+    """linear(x, x, x): the fused kernel writes three gradients to one leaf, with a flat home and without."""
+    for settled in (False, True):
+        x, bias = nn.Parameter(np.arange(4.0).reshape(2, 2)), nn.Parameter([1.0, 2.0])
+        if settled:
+            optim.SGD([x, bias])
+        F.linear(x, x, bias).sum().backward()
+        (F.linear(x, x, bias) + bias).sum().backward()
+        g, = naive.gradients(lambda x: naive.linear(x, x, 0.0), [x.data], np.ones((2, 2)))
+        np.testing.assert_array_equal(x.grad, 2 * g)
+        np.testing.assert_array_equal(bias.grad, [6, 6])
+        assert (x.grad is x.home) == settled
+
+
+def test_backward_adds_to_grad_and_none_is_not_zero():
+    x, unused, dead = leaf(1.0, 2.0), leaf(1.0), leaf(-1.0)
+    for times in (1, 2, 3):
+        (x * x).sum().backward()
+        np.testing.assert_array_equal(x.grad, times * np.array([2.0, 4.0]))
+    F.relu(dead).sum().backward()
+    assert unused.grad is None                      # no gradient arrived
+    assert dead.grad is not None and dead.grad == 0         # one arrived, and is exactly zero
+
+
+def test_a_gradient_from_elsewhere_is_joined_in_its_own_array():
+    """Whatever somebody put into .grad, of whatever type or layout, is added to, never reinterpreted."""
+    for mine in (np.full((2, 3), 10.0), np.asfortranarray(np.full((2, 3), 10.0)), np.full((2, 3), 10, np.float32)):
+        weight = tg.Tensor(np.ones((2, 3)), requires_grad=True)
+        weight.grad = mine
+        F.linear(np.ones((4, 3)), weight).sum().backward()
+        assert weight.grad is mine
+        np.testing.assert_array_equal(mine, np.full((2, 3), 14))
+
+
+def test_gradients_of_leaves_share_no_memory():
+    """add hands the same array to both inputs, and backward the caller's array: each leaf gets its own."""
+    a, b, g = leaf(1.0, 2.0), leaf(3.0, 4.0), np.ones(2)
+    (a + b).backward(g)
+    a.grad += 5
+    assert b.grad.tolist() == [1, 1] and g.tolist() == [1, 1]
+
+
+def test_only_leaves_get_grad():
+    x = leaf(2.0)
+    y = x * 3
+    (y * y).backward([1.0])
+    assert y.grad is None and x.grad == 36
+
+
+def test_backward_of_a_leaf():
+    x = leaf(1.0, 2.0)
+    x.backward([3.0, 4.0])
+    x.backward([3.0, 4.0])
+    assert x.grad.tolist() == [6, 8]
+
+
+def test_branches_that_need_no_gradient_are_not_recorded():
+    constant = tg.Tensor([2.0])
+    assert not (constant * 3).requires_grad and (constant * 3).op is None
+    x = leaf(1.0)
+    y = x * (constant * 3)
+    assert y.parents[1] is None
+    y.backward([1.0])
+    assert constant.grad is None and x.grad == 6
+
+
+# -- grad ---------------------------------------------------------------------------------------------------------------------
+
+def test_grad_of_inner_nodes_leaves_and_strangers():
+    x, stranger = leaf(2.0), leaf(5.0, 6.0)
+    y = x * x
+    z = y * 3
+    to_z, to_y, to_x, to_stranger, again = tg.grad(z, [z, y, x, stranger, x])
+    assert (to_z.item(), to_y.item(), to_x.item(), again.item()) == (1, 3, 12, 12)
+    assert to_stranger.data.tolist() == [0, 0]
+    assert x.grad is y.grad is None and not to_x.requires_grad
+
+
+def test_grad_of_an_inner_node_leaves_what_is_behind_it_alone():
+    """It walks as far as it must, and frees no further: the rest can still be walked."""
+    x = leaf(2.0)
+    y = x * x
+    assert tg.grad(y * 3, y)[0].item() == 3
+    y.backward([1.0])
+    assert x.grad == 4
+
+
+def test_grad_outputs_and_a_single_input():
+    x = leaf(1.0, 2.0)
+    (g,) = tg.grad(x * x, x, grad_outputs=[1.0, 10.0])
+    assert g.data.tolist() == [2, 40]
+
+
+def test_derivatives_of_derivatives():
+    """x^5 down to its fifth derivative, and one with respect to the incoming gradient."""
+    x = leaf(2.0)
+    y, expected = x**5, 32.0
+    for n in range(5, 0, -1):
+        (y,) = tg.grad(y, x, create_graph=True)
+        expected *= n / 2
+        assert y.item() == expected
+    seed = leaf(3.0)
+    (g,) = tg.grad(x * x, x, seed, create_graph=True)
+    assert tg.grad(g, seed)[0].item() == 4          # g = 2x seed
+
+
+def test_gradient_penalty_reaches_the_parameters():
+    """backward through a gradient: d/dw of |d loss/dx|^2, against finite differences."""
+    model = nn.MLP([3, 4, 1], activation="tanh", dtype="float64", rng=0)
+    x = tg.Tensor(np.random.default_rng(0).standard_normal((5, 3)), requires_grad=True)
+
+    def penalty(*_):
+        (g,) = tg.grad(model(x).sum(), x, create_graph=True)
+        return (g * g).sum()
+
+    assert tg.gradcheck(penalty, model.parameters()[:3])    # the last bias has no part in it
+    penalty().backward()
+    assert all(p.grad is not None for p in model.parameters()[:3]) and model.parameters()[3].grad is None
+
+
+def test_gradcheck_finds_a_wrong_derivative():
+    """Wrong by a factor 1.001, in one of three entries, in the second order only."""
+    wrong = tg.autodiff.op.Op("wrong", lambda x: x**2, pull=(lambda g, y, x: g * x * np.array([2, 2, 2.002]),))
+    with pytest.raises(tg.GradcheckError, match=r"order 1: input 0, entry \(2,\)"):
+        tg.gradcheck(wrong, leaf(1.0, 2.0, 3.0))
+    flat = tg.autodiff.op.Op("flat", lambda x: x**2, pull=(lambda g, y, x: g * tg.Tensor(2 * tg.autodiff.node.value(x)),))
+    x = leaf(1.0, 2.0)
+    with pytest.raises(tg.GradcheckError, match="order 2"):
+        tg.gradcheck(flat, x, order=2)
+    assert x.data.tolist() == [1, 2]
+
+
+# -- the life of a graph --------------------------------------------------------------------------------------------------------
+
+def test_a_second_backward_needs_retain_graph():
+    x = leaf(2.0)
+    y = x * x
+    y.backward([1.0], retain_graph=True)
+    y.backward([1.0])
+    assert x.grad == 8
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        y.backward([1.0])
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        (y + x).backward([1.0])         # through it, too
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        tg.grad(y, x)
+    assert x.grad == 8 and y.item() == 4        # nothing half-done; the value stays
+
+
+def test_a_graph_dies_with_its_last_reference(collector_off):
+    x = leaf(1.0, 2.0)
+    inner = F.relu(x) * x
+    y = F.softmax(inner).sum()
+    (g,) = tg.grad(y, x, create_graph=True)
+    watched = [weakref.ref(node) for node in (inner, y, g)]
+    del inner, y, g
+    assert [w() for w in watched] == [None] * 3
+
+
+def test_backward_frees_the_graph_behind_a_result_that_is_kept(collector_off):
+    x = leaf(1.0, 2.0)
+    inner = x * x
+    watched = weakref.ref(inner)
+    loss = inner.sum()
+    del inner
+    loss.backward()
+    assert watched() is None and loss.item() == 5
+
+
+def test_training_leaves_no_cycles(collector_off):
+    model = nn.MLP([3, 8, 2], rng=0)
+    opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for step in range(4):
+        F.cross_entropy(model(np.ones((4, 3))), [0, 1, 0, 1]).backward()
+        opt.step(), opt.zero_grad()
+        if step == 0:
+            gc.collect()        # the compiler's cycles are not ours
+    try:
+        model(np.ones((4, 3))).backward()
+    except ValueError:      # an error on the way must not tie a knot either
+        pass
+    assert gc.collect() == 0
+
+
+def test_memory_is_flat_over_ten_thousand_steps(collector_off):
+    """One forgotten object of 100 bytes in a step would be a megabyte."""
+    model = nn.MLP([4, 8, 8, 2], rng=0)
+    opt = optim.Adam(model.parameters())
+    x, y = np.random.default_rng(0).standard_normal((16, 4)).astype("float32"), np.arange(16) % 2
+    process = psutil.Process(os.getpid())
+    for step in range(11_000):
+        if step == 1000:
+            before = process.memory_info().rss
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()
+    assert process.memory_info().rss - before < 2**20
+
+
+def test_a_chain_of_a_million_nodes(collector_off):
+    """Forward, backward and destruction, nothing recursive."""
+    x = leaf(0.5)
+    y = x
+    for _ in range(1_000_000):
+        y = -y
+    y.backward([1.0], retain_graph=True)
+    assert x.grad == 1
+    first, last = weakref.ref(y.parents[0]), weakref.ref(y)
+    del y           # a million nodes go one after the other
+    assert first() is last() is None
+
+
+# -- no_grad, detach, assignment --------------------------------------------------------------------------------------------
+
+def test_no_grad_as_context_and_as_decorator():
+    x = leaf(1.0)
+
+    @tg.no_grad()
+    def countdown(n):
+        return [(x * n).requires_grad] + (countdown(n - 1) if n else [])
+
+    assert countdown(3) == [False] * 4
+    assert (x * 2).requires_grad
+    mode = tg.no_grad()
+    with mode:
+        with mode:
+            assert not (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+    with pytest.raises(KeyError), tg.no_grad():
+        raise KeyError
+    assert (x * 2).requires_grad            # switched back, error or not
+
+
+def test_no_grad_is_local_to_its_thread():
+    x, seen = leaf(1.0), []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def other():
+        with tg.no_grad():
+            inside.set()
+            go_on.wait(10)
+            seen.append((x * 2).requires_grad)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert inside.wait(10)
+    seen.append((x * 2).requires_grad)      # while the other thread is inside
+    go_on.set()
+    thread.join()
+    with tg.no_grad():
+        thread = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
+        thread.start()
+        thread.join()
+    assert seen == [True, False, True]
+
+
+def test_threads_build_and_walk_their_own_graphs():
+    """Graphs share leaves only; 4 threads get what one gets."""
+    weight, results = np.random.default_rng(0).standard_normal((8, 8)), {}
+
+    def work(k):
+        x = tg.Tensor(weight, requires_grad=True)
+        y = x
+        for _ in range(50):
+            y = F.tanh(y @ x) * (k + 1)
+        y.sum().backward()
+        results[k] = x.grad
+
+    for k in range(4):
+        work(k)
+    alone = dict(results)
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k in range(4):
+        np.testing.assert_array_equal(results[k], alone[k])
+
+
+def test_detach_cuts_and_shares():
+    x = leaf(2.0)
+    y = x * 3
+    (y.detach() * x).backward([1.0])
+    assert x.grad == 6 and y.detach().data is y.data
+
+
+def test_assigning_into_a_tensor():
+    x = tg.Tensor([1.0, 2.0])
+    x[0] = 5
+    assert x.data.tolist() == [5, 2]
+    for recorded in (leaf(1.0, 2.0), leaf(1.0, 2.0) * 2):
+        with pytest.raises(RuntimeError, match="assigning into a Tensor that requires a gradient"):
+            recorded[0] = 5

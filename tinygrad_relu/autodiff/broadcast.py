@@ -1,0 +1,42 @@
+"""Broadcasting, and the one place where it is undone.
+
+The gradient of an input that was repeated along an axis is the sum over that axis. The two operations are each other's
+derivative, and the tape needs both, which is why they stand here and not in the table of operations.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..kernels.door import launch
+from .node import Array
+from .op import Op
+
+
+def _sum_to(g: Array, *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    if g.shape != shape:
+        extra = g.ndim - len(shape)
+        repeated = tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
+        axes = tuple(range(extra)) + repeated
+        total = np.empty(tuple(n for i, n in enumerate(g.shape) if i not in axes), g.dtype)
+        launch(np.add.reduce, g, axes, None, total)
+        g = total.reshape(shape)
+    return g if g.dtype == dtype else g.astype(dtype)
+
+
+def _broadcast_to(x: Array, *, shape: tuple[int, ...]) -> Array:
+    out = np.empty(shape, x.dtype)
+    launch(np.positive, x, out)
+    return out
+
+
+sum_to: Op = Op("sum_to", _sum_to, pull=(lambda g, y, x, shape, dtype: unbroadcast(broadcast_to(g, shape=x.shape), x),))
+broadcast_to: Op = Op("broadcast_to", _broadcast_to, pull=(lambda g, y, x, shape: g,))
+
+
+def unbroadcast(g: Any, like: Any) -> Any:
+    """The gradient g of an input `like` that may have been repeated: summed to its shape, in its dtype. Arrays or nodes."""
+    if g.shape == like.shape and g.dtype == like.dtype:
+        return g
+    return sum_to(g, shape=like.shape, dtype=like.dtype)

@@ -1,0 +1,112 @@
+"""Is a derivative right? Compare it with finite differences, entry by entry."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..checks import check_rng
+from .node import Array, Node, value
+from .tape import grad
+
+
+class GradcheckError(AssertionError):
+    """A derivative disagrees with finite differences; the message names the worst entry."""
+
+
+def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int = 1, *, eps: float = 1e-6, rtol: float = 1e-5,
+              atol: float = 1e-7, rng: int | np.random.Generator = 0) -> bool:
+    """Compare the derivatives of `f` with central differences; True, or a GradcheckError that names the worst entry.
+
+    The result of `f` is contracted with a fixed random tensor w, and each entry of d(w . f) / d(input) is compared with
+    ``(w . f(x + eps) - w . f(x - eps)) / (2 eps)``. With ``order=2`` the same is done once more for the gradient itself,
+    which is what ``create_graph=True`` records.
+
+    Parameters
+    ----------
+    f : callable
+        Takes the inputs, returns one Tensor. It must be deterministic.
+    inputs : Tensor or sequence of Tensors
+        float64; those that require a gradient are checked. Stay away from kinks by more than `eps`.
+    order : {1, 2}
+    eps : float
+        Half the distance of the two points of a difference. The difference itself is wrong by about
+        ``eps^2 |f'''| + 1e-16 |f| / eps``, which the tolerances have to allow for.
+    rtol, atol : float
+        An entry passes if ``|difference - derivative| <= atol + rtol |difference|``.
+    rng : int or Generator
+        Of the random contraction.
+
+    Raises
+    ------
+    GradcheckError
+        If an entry does not pass.
+    TypeError
+        If an input is not float64.
+
+    Examples
+    --------
+    >>> import tinygrad_relu as tg
+    >>> gradcheck(lambda x: x * x * x, tg.Tensor([1.0, -2.0], requires_grad=True), order=2)
+    True
+    """
+    if order not in (1, 2):
+        raise ValueError(f"gradcheck: order is {order!r}, expected 1 or 2")
+    nodes = [inputs] if isinstance(inputs, Node) else list(inputs)
+    checked = [i for i, x in enumerate(nodes) if isinstance(x, Node) and x.requires_grad]
+    if not checked:
+        raise ValueError("gradcheck: no input requires a gradient; expected Tensors made with requires_grad=True")
+    for i in checked:
+        if nodes[i].dtype != np.float64:
+            raise TypeError(f"gradcheck: input {i} is {nodes[i].dtype}; finite differences need float64")
+    rng = check_rng(rng, "gradcheck")
+    draws = rng.standard_normal
+
+    def first(*x: Any) -> list[Any]:
+        return [f(*x)]
+
+    def second(*x: Any) -> list[Any]:
+        y = f(*x)
+        seed = y.result.leaf(weights_of_y)
+        return list(grad(y, [x[i] for i in checked], seed, create_graph=True))
+
+    weights_of_y = np.asarray(draws(value(f(*nodes)).shape))    # recorded or not: f may differentiate inside
+    for k, function in enumerate((first, second)[:order], start=1):
+        _compare(function, nodes, checked, k, eps, rtol, atol, draws)
+    return True
+
+
+def _compare(function: Callable[..., list[Any]], nodes: list[Node], checked: list[int], order: int, eps: float, rtol: float,
+             atol: float, draws: Callable[..., Any]) -> None:
+    outputs = function(*nodes)
+    weights = [np.asarray(draws(y.shape)) for y in outputs]
+    analytic: dict[int, Array] = {i: np.zeros(nodes[i].shape) for i in checked}
+    for y, w in zip(outputs, weights):
+        if y.requires_grad:
+            for i, g in zip(checked, grad(y, [nodes[i] for i in checked], w, retain_graph=True)):
+                analytic[i] = analytic[i] + g.array
+
+    def contracted() -> float:
+        return float(sum(np.vdot(w, y.array) for y, w in zip(function(*nodes), weights)))
+
+    worst, message = 0.0, ""
+    for i in checked:
+        flat = nodes[i].array.reshape(-1)
+        for j in range(flat.size):
+            at = flat[j]
+            flat[j] = at + eps
+            above = contracted()
+            flat[j] = at - eps
+            below = contracted()
+            flat[j] = at
+            difference = (above - below) / (2 * eps)
+            got = float(analytic[i].reshape(-1)[j])
+            excess = abs(difference - got) / (atol + rtol * abs(difference))
+            if not excess <= max(worst, 1.0):       # `not <=`: NaN is never right
+                worst = excess if excess == excess else np.inf
+                index = tuple(int(n) for n in np.unravel_index(j, nodes[i].shape))
+                message = (f"gradcheck of order {order}: input {i}, entry {index}, at x = {at:.17g}: the derivative is {got:.10g}, "
+                           f"the finite difference {difference:.10g}")
+    if message:
+        raise GradcheckError(message)

@@ -1,0 +1,150 @@
+"""A node: an array, and how it was made. The whole graph of a computation is nothing but nodes that point backwards."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .op import Op
+
+Array = NDArray[Any]
+
+next_order = count().__next__       # a result is made after its inputs, so this number is a topological order
+
+_bare = object.__new__      # past __init__, which copies and checks
+
+_grad_mode: ContextVar[bool] = ContextVar("grad_mode", default=True)
+is_grad_enabled = _grad_mode.get
+
+
+class Node:
+    """An array that knows how it was made.
+
+    References point from a result to its inputs only, so a graph dies with its last result. Every array in a graph is
+    C-contiguous, which is the one layout that kernels take; the gates (`Tensor(...)`, `checks.as_floats`) see to it.
+
+    Attributes
+    ----------
+    array : ndarray
+        The value.
+    requires_grad : bool
+        Whether gradients should flow to or through this node.
+    grad : ndarray or None
+        On a leaf, what `backward` has collected; None means that no gradient has arrived.
+    op : Op or None
+        The operation that made it; None for a leaf.
+    parents : sequence of (Node or None), or None
+        For each input of the operation, the node to which a gradient flows back, None where there is no such node.
+        None altogether once the graph has been freed.
+    values : sequence
+        For each input, its array (or number, or index ...), which is what derivative rules are computed from.
+    saved : Any
+        What the operation computed on the side and its fused pullback wants to find again (the winners of a maxout, say).
+    params : dict
+        The options of the operation.
+    order : int
+        When it was made.
+    home : ndarray or None
+        Where the gradient of a parameter lies in the flat buffer of its optimizer.
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "home", "op", "order", "params", "parents", "requires_grad", "saved", "values")
+
+    result: ClassVar[type[Node]]    # the class of what an operation on such a node returns
+
+    array: Array
+    requires_grad: bool
+    grad: Array | None
+    op: Any                         # Op, or None
+    parents: Any                    # Sequence[Node | None], or None
+    values: Sequence[Any]
+    saved: Any
+    params: dict[str, Any]
+    order: int
+    home: Array | None
+
+    def _become_leaf(self, array: Array, requires_grad: bool) -> None:
+        self.array = array
+        self.requires_grad = requires_grad
+        self.grad = self.op = self.saved = self.home = None
+        self.parents = self.values = ()
+        self.params = {}
+        self.order = next_order()
+
+    @classmethod
+    def leaf(cls, array: Array, requires_grad: bool = False) -> Any:
+        """A node that no operation made. It shares memory with `array`."""
+        node = _bare(cls)
+        node._become_leaf(array, requires_grad)
+        return node
+
+    @classmethod
+    def made(cls, array: Array, saved: Any, op: Op, parents: list[Node | None], values: list[Any],
+             params: dict[str, Any]) -> Any:
+        """A node that `op` made."""
+        node = _bare(cls)
+        node.array = array
+        node.requires_grad = True
+        node.grad = node.home = None
+        node.op = op
+        node.parents = parents
+        node.values = values
+        node.saved = saved
+        node.params = params
+        node.order = next_order()
+        return node
+
+    def release(self) -> None:
+        """Forget how it was made, so that the memory of the graph behind it can go."""
+        self.parents = None
+        self.values = ()
+        self.saved = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+
+Node.result = Node
+
+
+class no_grad(ContextDecorator):
+    """Inside, operations are computed and not recorded. A context manager and a decorator, local to its thread.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import Tensor, no_grad
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> with no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []        # a stack, so that one instance may be entered again
+
+    def _recreate_cm(self) -> no_grad:
+        return no_grad()                            # a decorated function gets its own in every call
+
+    def __enter__(self) -> no_grad:
+        self._tokens.append(_grad_mode.set(False))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _grad_mode.reset(self._tokens.pop())
+
+
+def value(x: Any) -> Any:
+    """The array of a node; anything else as it is."""
+    return x.array if isinstance(x, Node) else x

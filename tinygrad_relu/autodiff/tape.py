@@ -1,0 +1,219 @@
+"""The walk back through the graph: from a result to everything that it was made of.
+
+Nodes are visited in the reverse of the order in which they were made, which is a topological order. The walk keeps the
+gradients that are under way in a table of its own and drops each as soon as it has been used; nothing is recursive, so a
+chain of a million nodes is walked like a chain of three.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from ..checks import as_floats
+from .broadcast import unbroadcast
+from .node import Array, Node, value
+
+_by_order = attrgetter("order")
+
+
+def backward(root: Node, gradient: Any = None, retain_graph: bool = False) -> None:
+    """Collect d root / d leaf in ``.grad`` of every leaf that requires it.
+
+    Parameters
+    ----------
+    root : Node
+        What is differentiated.
+    gradient : array_like, optional
+        The gradient of some scalar with respect to `root`, of its shape. May be left out where `root` is a scalar.
+    retain_graph : bool
+        Keep the graph for a further walk. Otherwise it is freed on the way, and its memory with it.
+
+    Raises
+    ------
+    ValueError
+        If `root` is no scalar and no gradient is given, or the gradient has another shape.
+    RuntimeError
+        If `root` requires no gradient, or its graph has been freed.
+    """
+    _walk(root, _seed(root, gradient), None, retain_graph, create_graph=False)
+
+
+def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, create_graph: bool = False,
+         retain_graph: bool | None = None) -> tuple[Any, ...]:
+    """The gradients of `output` with respect to `inputs`, as new tensors; no ``.grad`` is touched.
+
+    Parameters
+    ----------
+    output : Tensor
+    inputs : Tensor or sequence of Tensors
+        Leaves or inner results. One that `output` does not depend on gets zeros.
+    grad_outputs : array_like, optional
+        As `gradient` of ``backward``.
+    create_graph : bool
+        Record the walk itself, so that the gradients can be differentiated again.
+    retain_graph : bool, optional
+        As in ``backward``; by default what `create_graph` says.
+
+    Returns
+    -------
+    tuple of Tensors
+
+    Examples
+    --------
+    >>> import tinygrad_relu as tg
+    >>> x = tg.Tensor(3.0, requires_grad=True)
+    >>> (slope,) = tg.grad(x**3, x, create_graph=True)
+    >>> (curvature,) = tg.grad(slope, x)
+    >>> slope.item(), curvature.item()
+    (27.0, 18.0)
+    """
+    wanted = (inputs,) if isinstance(inputs, Node) else tuple(inputs)
+    for i, node in enumerate(wanted):
+        if not isinstance(node, Node) or not node.requires_grad:
+            raise ValueError(f"grad: input {i} does not require a gradient; expected Tensors made with requires_grad=True, "
+                             "or results of such")
+    seed: Any = _seed(output, grad_outputs)
+    if create_graph:
+        seed = grad_outputs if isinstance(grad_outputs, Node) else output.result.leaf(seed)
+    found: dict[Node, Any] = dict.fromkeys(wanted)
+    _walk(output, seed, found, create_graph if retain_graph is None else retain_graph, create_graph)
+    gradients = [np.zeros_like(node.array) if found[node] is None else found[node] for node in wanted]
+    return tuple(g if isinstance(g, Node) else output.result.leaf(g) for g in gradients)
+
+
+def _seed(root: Node, gradient: Any) -> Array:
+    if not root.requires_grad:
+        raise RuntimeError("backward: the result does not require a gradient; no Tensor with requires_grad=True went into it "
+                           "(or it was made under no_grad)")
+    array = root.array
+    if gradient is None:
+        if array.size != 1:
+            raise ValueError(f"backward: a result of shape {array.shape} is no scalar; expected a gradient of that shape")
+        return np.ones(array.shape, array.dtype)
+    seed = as_floats(value(gradient), array.dtype, "gradient")
+    if seed.shape != array.shape:
+        raise ValueError(f"backward: the gradient has shape {seed.shape}, expected {array.shape}, the shape of the result")
+    return seed
+
+
+def _history(root: Node) -> list[Node]:
+    """All nodes that operations made on the way to `root`, oldest first."""
+    if root.op is None:
+        return []
+    nodes = [root]
+    seen = {root}
+    for node in nodes:                      # the list grows while it is walked
+        parents = node.parents
+        if parents is None:
+            raise RuntimeError(f"backward: the graph behind this result has been freed by an earlier backward (at {node.op}); "
+                               "pass retain_graph=True to the first one to walk it again")
+        for x in parents:
+            if x is not None and x.op is not None and x not in seen:
+                seen.add(x)
+                nodes.append(x)
+    nodes.sort(key=_by_order)
+    return nodes
+
+
+def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bool, create_graph: bool) -> None:
+    """Carry `seed` from the root back to the leaves, or to the nodes in `found`, where the gradients are put."""
+    nodes = _history(root)
+    if found is not None:
+        nodes = _towards(nodes, found)
+    table = {root: seed}
+    while nodes:
+        node = nodes.pop()
+        g = table.pop(node, None)
+        if g is not None:
+            if found is not None and node in found:
+                found[node] = g
+            if create_graph:
+                _pull_nodes(node, g, table)
+            elif node.op.fused is not None:
+                _pull_fused(node, g, table, found is None)
+            else:
+                _pull_arrays(node, g, table)
+        if not retain_graph:
+            node.release()
+    for leaf, g in table.items():                       # what is left over: leaves, and wanted nodes at which the walk ends
+        if found is None:
+            _deliver(leaf, g)
+        elif leaf in found:
+            found[leaf] = g
+
+
+def _towards(nodes: list[Node], wanted: Iterable[Node]) -> list[Node]:
+    """Those among `nodes` (oldest first) that depend on one that is wanted. What lies behind it stays as it is."""
+    useful, found = set(wanted), []
+    for node in nodes:
+        if any(x in useful for x in node.parents or ()):
+            useful.add(node)
+            found.append(node)
+    return found
+
+
+def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -> None:
+    """The gradients of one node by its fused kernel. An op that can add writes those of leaves straight to their place."""
+    op, parents, values = node.op, node.parents, node.values
+    straight = to_leaves and op.adds
+    into, add, joining = [], [], []
+    for x, v in zip(parents, values):
+        if x is None:
+            into.append(v[:0] if v.ndim else v.ravel()[:0])     # empty: nobody asks for this one
+            add.append(0.0)
+        elif straight and x.op is None and ((grad := x.grad) is None or grad is x.home):    # what others put there: see _join
+            add.append(0.0 if grad is None else 1.0)
+            if grad is None:
+                x.grad = grad = np.empty(v.shape, v.dtype) if x.home is None else x.home
+            into.append(grad)
+        else:
+            part = np.empty(v.shape, v.dtype)
+            into.append(part)
+            add.append(0.0)
+            joining.append((x, part))
+    op.fused(g, node.array, node.saved, into, add, *values, **node.params)
+    for x, part in joining:
+        if x in table:
+            _join(table, x, part)
+        else:
+            table[x] = part
+
+
+def _pull_arrays(node: Node, g: Array, table: dict[Node, Any]) -> None:
+    """The gradients of one node by its derivative rules, computed on arrays."""
+    for i, x in enumerate(node.parents):
+        if x is not None:
+            part = node.op.pull_of(i)(g, node.array, *node.values, **node.params)
+            _join(table, x, unbroadcast(part, x))
+
+
+def _pull_nodes(node: Node, g: Node, table: dict[Node, Any]) -> None:
+    """The gradients of one node by its derivative rules, computed on nodes: a walk that can itself be walked."""
+    inputs = [v if x is None else x for x, v in zip(node.parents, node.values)]
+    for i, x in enumerate(node.parents):
+        if x is not None:
+            part = node.op.pull_of(i)(g, node, *inputs, **node.params)
+            _join(table, x, unbroadcast(part, x))
+
+
+def _join(table: dict[Node, Any], x: Node, part: Any) -> None:
+    """Add a gradient to what is under way to x. The sum is a new array: a rule may hand the same one to two inputs."""
+    if x in table:
+        total = table[x] + part
+        table[x] = total if isinstance(total, Node) else np.asarray(total)
+    else:
+        table[x] = part
+
+
+def _deliver(leaf: Node, part: Array) -> None:
+    """Bring a gradient to the ``.grad`` of a leaf, which it joins and never replaces."""
+    if leaf.grad is not None:
+        np.add(leaf.grad, part, out=leaf.grad)
+    elif leaf.home is not None:
+        np.copyto(leaf.home, part)
+        leaf.grad = leaf.home
+    else:
+        leaf.grad = np.array(part)

@@ -1,0 +1,149 @@
+"""Activations as modules, named as in PyTorch."""
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.random import Generator
+
+from .. import functional as F
+from ..autodiff.op import Op
+from ..checks import check_name, check_rng
+from ..kernels.activations import ACTIVATIONS
+from ..kernels.record import Activation as Record
+from ..ops.activation import activation_op, linear_activation_op
+from .module import Module, Parameter
+
+
+class Activation(Module):
+    """An elementwise function as a module; a subclass names the function, and its parameters become attributes.
+
+    Examples
+    --------
+    >>> LeakyReLU(negative_slope=0.1)
+    LeakyReLU(negative_slope=0.1)
+    """
+
+    is_activation = True
+    name: ClassVar[str]
+    record: ClassVar[Record]            # the formulas
+    op: ClassVar[Op]                    # the function by itself
+    op_after_linear: ClassVar[Op]       # the function and the affine layer before it, in one launch
+
+    def __init__(self, *args: float, **kwargs: float) -> None:
+        defaults = self.record.parameters
+        self.p = F._bind(type(self).__name__, list(defaults), tuple(defaults.values()), args, kwargs)
+
+    def forward(self, x: Any) -> Any:
+        return self.op(F.as_tensor(x), p=self.p)
+
+    def extra_repr(self) -> str:
+        defaults = self.record.parameters
+        return ", ".join(f"{n}={v:g}" for (n, d), v in zip(defaults.items(), self.p) if v != d)
+
+
+def _module(class_name: str, name: str) -> type[Activation]:
+    record = ACTIVATIONS[name]
+    return type(class_name, (Activation,), {
+        "__module__": __name__, "__doc__": f"{record.formula}, elementwise: `functional.{name}` as a module.",
+        "name": name, "record": record, "op": activation_op(record), "op_after_linear": linear_activation_op(record)})
+
+
+ReLU = _module("ReLU", "relu")
+LeakyReLU = _module("LeakyReLU", "leaky_relu")
+ELU = _module("ELU", "elu")
+SELU = _module("SELU", "selu")
+CELU = _module("CELU", "celu")
+Sigmoid = _module("Sigmoid", "sigmoid")
+LogSigmoid = _module("LogSigmoid", "logsigmoid")
+Tanh = _module("Tanh", "tanh")
+Softplus = _module("Softplus", "softplus")
+Step = _module("Step", "step")
+Softsign = _module("Softsign", "softsign")
+Hardtanh = _module("Hardtanh", "hardtanh")
+ReLU6 = _module("ReLU6", "relu6")
+Hardsigmoid = _module("Hardsigmoid", "hardsigmoid")
+Hardswish = _module("Hardswish", "hardswish")
+SiLU = _module("SiLU", "silu")
+Mish = _module("Mish", "mish")
+GELU = _module("GELU", "gelu")
+GELUTanh = _module("GELUTanh", "gelu_tanh")
+
+
+class PReLU(Module):
+    """``x if x > 0 else weight * x`` with learned slopes, one for all or one per channel (He et al. 2015).
+
+    Parameters
+    ----------
+    num_parameters : int
+        1, or the number of channels (axis 1).
+    init : float
+    dtype : dtype
+
+    Attributes
+    ----------
+    weight : Parameter of kind "slope", shape (num_parameters,)
+        Optimizers keep it out of the decay by default: decay would pull PReLU to ReLU.
+
+    Examples
+    --------
+    >>> PReLU()(np.array([[-4.0, 4.0]], dtype="float32"))
+    Tensor([[-1.,  4.]], dtype=float32, requires_grad=True)
+    """
+
+    name = "prelu"
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
+        self.weight = Parameter(np.full(num_parameters, init), kind="slope", dtype=dtype)
+
+    def forward(self, x: Any) -> Any:
+        return F.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.weight.size}"
+
+
+class RReLU(Module):
+    """``x if x > 0 else a x``, a ~ U(lower, upper) per element in training, the mean in evaluation (Xu et al. 2015).
+
+    Parameters
+    ----------
+    lower, upper : float
+    rng : int or Generator
+        Required; the draws of this module come from it, one after the other.
+
+    Examples
+    --------
+    >>> RReLU(rng=0).eval()(np.array([-24.0, 24.0]))
+    Tensor([-5.5, 24. ])
+    """
+
+    name = "rrelu"
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, *, rng: int | Generator | None = None) -> None:
+        if not lower <= upper:
+            raise ValueError(f"RReLU: got lower {lower} and upper {upper}; expected lower <= upper")
+        self.lower, self.upper, self.rng = lower, upper, check_rng(rng, "RReLU")
+
+    def forward(self, x: Any) -> Any:
+        return F.rrelu(x, self.lower, self.upper, training=self.training, rng=self.rng)
+
+    def extra_repr(self) -> str:
+        return f"lower={self.lower:g}, upper={self.upper:g}"
+
+
+MODULES: dict[str, type[Module]] = {cls.name: cls for cls in (
+    ReLU, LeakyReLU, ELU, SELU, CELU, Sigmoid, LogSigmoid, Tanh, Softplus, Step, Softsign, Hardtanh, ReLU6, Hardsigmoid,
+    Hardswish, SiLU, Mish, GELU, GELUTanh, PReLU, RReLU)}
+
+
+def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
+    """A new activation module, from its name or from a callable that makes one."""
+    if callable(activation):
+        return activation()
+    name = check_name(activation, [*MODULES, "maxout"], "activation")
+    if name == "prelu":
+        return PReLU(dtype=dtype)
+    if name == "rrelu":
+        return RReLU(rng=rng)
+    return MODULES[name]()

@@ -1,0 +1,187 @@
+"""Module: a function with parameters. Parameters are found by looking, not by registration."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from ..autodiff.node import Array
+from ..tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that training changes.
+
+    Parameters
+    ----------
+    array : array_like
+    kind : {"weight", "bias", "slope"}
+        What it is to an optimizer: decay can be kept to weights or to biases, and leaves slopes (of PReLU) out by default.
+
+    Examples
+    --------
+    >>> Parameter([0.25], kind="slope")
+    Parameter([0.25], kind='slope')
+    """
+
+    __slots__ = ("kind", "place")
+    KINDS = ("weight", "bias", "slope")
+
+    def __init__(self, array: Any, kind: str = "weight", dtype: Any = None) -> None:
+        if kind not in self.KINDS:
+            raise ValueError(f"Parameter: got kind {kind!r}; expected one of {', '.join(self.KINDS)}")
+        super().__init__(array, requires_grad=True, dtype=dtype)
+        self.kind = kind
+        self.place: Any = None      # (flat buffer, offset), once an optimizer has given it one
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.kind,)
+
+    def settle(self, array: Array, home: Array) -> None:
+        """Move into a flat buffer: `array` for the values, `home` for the gradient. Values and gradient come along."""
+        array[...] = self.array
+        self.array = array
+        if self.grad is not None:
+            home[...] = self.grad
+            self.grad = home
+        self.home = home
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return f"Parameter{text[len('Tensor'):].replace(', requires_grad=True', '')[:-1]}, kind={self.kind!r})"
+
+
+class Module:
+    """The base of everything with parameters: a subclass sets them as attributes and defines `forward`.
+
+    Parameters, and modules in attributes or in lists, are found in the order in which they were set.
+
+    Attributes
+    ----------
+    training : bool
+        Whether layers that behave differently in training (RReLU) do so.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn
+    >>> class Scale(nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = nn.Parameter([2.0])
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> [name for name, _ in Scale().named_parameters()]
+    ['factor']
+    """
+
+    training: bool = True
+    takes_activation: ClassVar[bool] = False    # has a method forward_activated(x, activation)
+    is_activation: ClassVar[bool] = False       # is an elementwise function with a record
+
+    def forward(self, *inputs: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} defines no forward(...)")
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.forward(*inputs)
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside, with their names."""
+        for name, attribute in vars(self).items():
+            if isinstance(attribute, Module):
+                yield name, attribute
+            elif isinstance(attribute, (list, tuple)):
+                for i, entry in enumerate(attribute):
+                    if isinstance(entry, Module):
+                        yield f"{name}.{i}", entry
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all inside it, outermost first."""
+        yield prefix, self
+        for name, child in self.children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with their names; one that is shared comes once."""
+        seen = set()
+        for prefix, module in self.named_modules():
+            for name, attribute in vars(module).items():
+                if isinstance(attribute, Parameter) and id(attribute) not in seen:
+                    seen.add(id(attribute))
+                    yield f"{prefix}.{name}" if prefix else name, attribute
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters: weight, bias, layer by layer."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def train(self, mode: bool = True) -> Module:
+        """Switch to training (or, with False, to evaluation), here and in everything inside."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Switch to evaluation."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients: every ``.grad`` becomes None."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of the printed module."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children()]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return "\n".join([f"{type(self).__name__}(", *children, ")"])
+
+
+class Sequential(Module):
+    """Modules one after the other.
+
+    An affine layer that is followed by an elementwise activation runs with it as one operation.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn
+    >>> net = nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU())
+    >>> len(net.parameters())
+    2
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        for layer in layers:
+            if not isinstance(layer, Module):
+                raise TypeError(f"Sequential: got {layer!r}, expected modules")
+        self.layers = layers
+        self._pairs = _with_activations(layers)
+
+    def forward(self, x: Any) -> Any:
+        for layer, activation in self._pairs:
+            x = layer.forward(x) if activation is None else layer.forward_activated(x, activation)
+        return x
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The layers, named 0, 1, 2, ... (as in a PyTorch state dict)."""
+        return ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Module:
+        return self.layers[index]
+
+
+def _with_activations(layers: Sequence[Module]) -> list[tuple[Any, Module | None]]:
+    """Each layer with the activation behind it, if it can take that along, else alone."""
+    pairs: list[tuple[Module, Module | None]] = []
+    for layer in layers:
+        if pairs and pairs[-1][1] is None and pairs[-1][0].takes_activation and layer.is_activation:
+            pairs[-1] = (pairs[-1][0], layer)
+        else:
+            pairs.append((layer, None))
+    return pairs

@@ -1,0 +1,172 @@
+"""Every activation as a differentiable operation, derived from its record.
+
+An activation gives three operations, each the derivative of the one before it:
+
+    value       y = f(x)
+    pullback    g f'(x)          linear in g
+    curvature   c f''(x)         linear in c
+"""
+from __future__ import annotations
+
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.broadcast import unbroadcast
+from ..autodiff.node import Array, value
+from ..autodiff.op import Op
+from ..kernels import maxout as maxout_kernels
+from ..kernels import prelu as prelu_kernels
+from ..kernels.door import launch
+from ..kernels.linear import linear_activation
+from ..kernels.loops import loops
+from ..kernels.record import Activation
+from .elementwise import mul, where
+from .linalg import affine_result, linear
+
+
+@cache
+def activation_op(record: Activation) -> Op:
+    """The operation ``op(x, p=parameters)`` of an activation; `parameters` is a tuple of numbers in the record's order."""
+
+    def forward(x: Array, *, p: tuple[float, ...] = ()) -> Array:
+        out = np.empty(x.shape, x.dtype)
+        launch(loops(record).forward, x.ravel(), p, out.ravel())
+        return out
+
+    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, *,
+              p: tuple[float, ...] = ()) -> None:
+        launch(loops(record).pullback, g.ravel(), x.ravel(), y.ravel(), p, into[0].ravel())
+
+    def pull(g: Array, x: Array, y: Array, *, p: tuple[float, ...]) -> Array:
+        out = np.empty(x.shape, x.dtype)
+        launch(loops(record).pullback, g.ravel(), x.ravel(), y.ravel(), p, out.ravel())
+        return out
+
+    def curve(c: Array, x: Array, y: Array, *, p: tuple[float, ...]) -> Array:
+        out = np.empty(x.shape, x.dtype)
+        launch(loops(record).curvature, c.ravel(), x.ravel(), y.ravel(), p, out.ravel())
+        return out
+
+    def no_third(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(f"{record.name}: no third derivative; values, first and second derivatives are there")
+
+    # y enters the pullback as a number that is already known; the dependence on x is carried by x alone.
+    curvature = Op(f"{record.name}_curvature", curve, pull=(
+        lambda h, z, c, x, y, p: curvature(h, x, y, p=p), no_third, None))
+    pullback = Op(f"{record.name}_pullback", pull, pull=(
+        lambda h, z, g, x, y, p: pullback(h, x, y, p=p),
+        lambda h, z, g, x, y, p: curvature(mul(h, g), x, y, p=p),
+        None))
+    return Op(record.name, forward, fused=fused, pull=(
+        lambda g, y, x, p=(): pullback(g, x, value(y), p=p),))
+
+
+@cache
+def linear_activation_op(record: Activation) -> Op:
+    """``f(x @ weight.T + bias)`` as one operation: the same numbers as `linear` and then the activation, in fewer launches."""
+    activation = activation_op(record)
+
+    def forward(x: Array, weight: Array, bias: Array, *, p: tuple[float, ...]) -> tuple[Array, Array]:
+        z = affine_result(x, weight, bias)
+        out = np.empty(z.shape, z.dtype)
+        launch(linear_activation(record).forward, x, weight, bias, p, z, out)
+        return out, z
+
+    def fused(g: Array, y: Array, z: Array, into: list[Array], add: list[float], x: Array, weight: Array, bias: Array, *,
+              p: tuple[float, ...]) -> None:
+        gz = np.empty(g.shape, g.dtype)
+        launch(linear_activation(record).pullback, g, z, y, x, weight, p, gz, *into, *add)
+
+    def composed(i: int) -> Any:
+        def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any, p: tuple[float, ...]) -> Any:
+            z = linear(x, weight, bias)
+            return linear.pull_of(i)(activation.pull_of(0)(g, y, z, p=p), z, x, weight, bias)
+
+        return rule
+
+    return Op(f"linear_{record.name}", forward, fused=fused, saves=True, adds=True, pull=composed)
+
+
+def _blocks(x: Array, slopes: Array) -> tuple[tuple[int, int, int], Array]:
+    """x seen as (outer, channels, inner), and one slope per channel: how slopes that broadcast over x reach the kernel."""
+    if slopes.size == 1:
+        return (1, 1, x.size), slopes.ravel()
+    long_axes = [i + x.ndim - slopes.ndim for i, n in enumerate(slopes.shape) if n > 1]
+    if len(long_axes) == 1 and x.shape[long_axes[0]] == slopes.size:
+        axis = long_axes[0]
+        return (prod(x.shape[:axis]), slopes.size, prod(x.shape[axis + 1:])), slopes.ravel()
+    return (1, x.size, 1), np.broadcast_to(slopes, x.shape).ravel()
+
+
+def _prelu(x: Array, slopes: Array) -> Array:
+    if x.dtype != slopes.dtype:
+        raise TypeError(f"prelu: x is {x.dtype}, the slopes {slopes.dtype}; expected one dtype")
+    shape, channels = _blocks(x, slopes)
+    out = np.empty(x.shape, x.dtype)
+    launch(prelu_kernels.prelu, x.reshape(shape), channels, out.reshape(shape))
+    return out
+
+
+def _prelu_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, slopes: Array) -> None:
+    shape, channels = _blocks(x, slopes)
+    shape_of_x, (to_x, to_slopes) = x.shape, into
+    g, x = g.reshape(shape), x.reshape(shape)
+    if to_x.size:
+        launch(prelu_kernels.prelu_pullback, g, x, channels, to_x.reshape(shape))
+    if to_slopes.size:
+        total = np.empty(channels.shape, channels.dtype)
+        launch(prelu_kernels.prelu_slope_pullback, g, x, total)
+        np.copyto(to_slopes, total.reshape(slopes.shape) if total.size == slopes.size else
+                  unbroadcast(total.reshape(shape_of_x), slopes))
+
+
+def _negative(x: Any) -> Any:
+    """Where x is on the side of the slopes: a mask, through which nothing is differentiated."""
+    return value(x) <= 0
+
+
+# Slopes that broadcast over x: learned ones (prelu), or drawn ones (rrelu).
+prelu: Op = Op("prelu", _prelu, fused=_prelu_fused, pull=(
+    lambda g, y, x, slopes: where(_negative(x), mul(g, slopes), g),
+    lambda g, y, x, slopes: where(_negative(x), mul(g, x), 0.0),
+))
+
+
+def _pieces(x: Array) -> Array:
+    """The last axis holds the pieces; everything before it is one long axis."""
+    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
+
+
+def maxout_with_winners(x: Array) -> tuple[Array, Array]:
+    """The largest piece of the last axis, and which one it was: the lowest index in a tie."""
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"maxout: got shape {x.shape}; expected (..., pieces) with at least one piece")
+    out, winner = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], np.int64)
+    launch(maxout_kernels.maxout, _pieces(x), out.ravel(), winner.ravel())
+    return out, winner
+
+
+def _maxout_fused(g: Array, y: Array, winner: Array, into: list[Array], add: list[float], x: Array) -> None:
+    launch(maxout_kernels.maxout_pullback, g.ravel(), winner.ravel(), _pieces(into[0]))
+
+
+def _give(g: Array, winner: Array, *, pieces: int) -> Array:
+    out = np.empty((*g.shape, pieces), g.dtype)
+    launch(maxout_kernels.maxout_pullback, g.ravel(), winner.ravel(), out.reshape(g.size, pieces))
+    return out
+
+
+def _take(x: Array, winner: Array) -> Array:
+    out = np.empty(winner.shape, x.dtype)
+    launch(maxout_kernels.take_winner, _pieces(x), winner.ravel(), out.ravel())
+    return out
+
+
+_give_winner: Op = Op("maxout_pullback", _give, pull=(lambda h, z, g, winner, pieces: _take_winner(h, winner), None))
+_take_winner: Op = Op("take_winner", _take, pull=(
+    lambda h, z, x, winner: _give_winner(h, winner, pieces=x.shape[-1]), None))
+maxout: Op = Op("maxout", maxout_with_winners, fused=_maxout_fused, saves=True, pull=(
+    lambda g, y, x: _give_winner(g, maxout_with_winners(value(x))[1], pieces=x.shape[-1]),))

@@ -1,0 +1,99 @@
+"""Matrix products and the affine layer."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..autodiff.op import Op
+from ..kernels import linear as kernels
+from ..kernels.door import launch
+from .shape import reshape, sum_
+
+
+def _matmul(a: Array, b: Array, *, transpose_a: bool = False, transpose_b: bool = False) -> Array:
+    rows, inner = a.shape[-2:][::-1] if transpose_a else a.shape[-2:]
+    inner_b, columns = b.shape[-2:][::-1] if transpose_b else b.shape[-2:]
+    if inner != inner_b:
+        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit: the inner sizes are {inner} and {inner_b}")
+    dtype = a.dtype if a.dtype == b.dtype else np.result_type(a, b)
+    if a.ndim == b.ndim == 2:
+        out = np.empty((rows, columns), dtype)
+        launch(kernels.matmul, a.astype(dtype, copy=False), b.astype(dtype, copy=False), transpose_a, transpose_b, out)
+        return out
+    a = a.swapaxes(-1, -2) if transpose_a else a
+    b = b.swapaxes(-1, -2) if transpose_b else b
+    try:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(f"matmul: the leading axes of {a.shape} and {b.shape} cannot be broadcast together") from None
+    out = np.empty((*batch, rows, columns), dtype)
+    launch(np.matmul, a, b, out)
+    return out
+
+
+def _matmul_left(g: Any, y: Any, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+    if transpose_a:
+        return product(b, g, transpose_a=transpose_b, transpose_b=True)
+    return product(g, b, transpose_b=not transpose_b)
+
+
+def _matmul_right(g: Any, y: Any, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+    if transpose_b:
+        return product(g, a, transpose_a=True, transpose_b=transpose_a)
+    return product(a, g, transpose_a=not transpose_a)
+
+
+# The product of (stacks of) matrices, each taken as it is or transposed: a family that is closed under differentiation.
+product: Op = Op("matmul", _matmul, pull=(_matmul_left, _matmul_right))
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """``a @ b`` as in NumPy: vectors, matrices, stacks of matrices with broadcasting."""
+    if not len(a.shape) or not len(b.shape):
+        raise ValueError(f"matmul: shapes {a.shape} and {b.shape}: a number has no matrix product; use * instead")
+    left, right = len(a.shape) == 1, len(b.shape) == 1
+    if left and right and a.shape != b.shape:
+        raise ValueError(f"matmul: vectors of shapes {a.shape} and {b.shape} have different lengths")
+    y = product(reshape(a, shape=(1, *a.shape)) if left else a, reshape(b, shape=(*b.shape, 1)) if right else b)
+    if not left and not right:
+        return y
+    shape = list(y.shape)
+    if right:
+        del shape[-1]
+    if left:
+        del shape[-1 if right else -2]
+    return reshape(y, shape=tuple(shape))
+
+
+def affine_result(x: Array, weight: Array, bias: Array) -> Array:
+    """An array for ``x @ weight.T + bias``, where the shapes and dtypes fit."""
+    rows, features = x.shape
+    outputs, inputs = weight.shape if weight.ndim == 2 else (-1, -1)
+    dtype = x.dtype
+    if features != inputs or bias.ndim != 1 or bias.size not in (outputs, 0):
+        raise ValueError(f"linear: x has shape {x.shape}, the weight {weight.shape}, the bias {bias.shape}; expected "
+                         "x (..., inputs), weight (outputs, inputs) and bias (outputs,)")
+    if dtype != weight.dtype or dtype != bias.dtype:
+        raise TypeError(f"linear: x is {dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype")
+    return np.empty((rows, outputs), dtype)
+
+
+def _linear(x: Array, weight: Array, bias: Array) -> Array:
+    out = affine_result(x, weight, bias)
+    launch(kernels.linear, x, weight, bias, out)
+    return out
+
+
+def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, weight: Array,
+                  bias: Array) -> None:
+    launch(kernels.linear_pullback, g, x, weight, *into, *add)
+
+
+# x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty.
+linear: Op = Op("linear", _linear, fused=_linear_fused, adds=True, pull=(
+    lambda g, y, x, weight, bias: product(g, weight),
+    lambda g, y, x, weight, bias: product(g, x, transpose_a=True),
+    lambda g, y, x, weight, bias: sum_(g, axis=0),
+))

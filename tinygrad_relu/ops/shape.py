@@ -1,0 +1,80 @@
+"""Operations that only move numbers: reshape, transpose. And the sums along axes: sum, mean."""
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.broadcast import broadcast_to
+from ..autodiff.node import Array
+from ..autodiff.op import Op
+from ..kernels.door import launch
+from .elementwise import mul
+
+Axis = int | Sequence[int] | None
+
+
+def _reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
+    try:
+        return x.reshape(shape)
+    except (ValueError, TypeError):
+        raise ValueError(f"reshape: {x.size} elements of shape {x.shape} do not fit shape {shape}") from None
+
+
+def _transpose(x: Array, *, axes: tuple[int, ...] | None) -> Array:
+    if axes is not None and len(normalised_axes("transpose", axes, x.shape)) != x.ndim:
+        raise ValueError(f"transpose: axes {axes} are no permutation of the {x.ndim} axes of shape {x.shape}")
+    moved = x.transpose(axes)
+    out = np.empty(moved.shape, x.dtype)
+    launch(np.positive, moved, out)         # a copy, so that it is C-contiguous like every array in a graph
+    return out
+
+
+def _transpose_back(g: Any, y: Any, x: Any, axes: tuple[int, ...] | None) -> Any:
+    return transpose(g, axes=None if axes is None else tuple(int(i) for i in np.argsort([a % len(axes) for a in axes])))
+
+
+def normalised_axes(name: str, axis: Axis, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """`axis` as a tuple of distinct numbers from 0 up; None means all."""
+    if axis is None:
+        return tuple(range(len(shape)))
+    try:
+        axes = [operator.index(a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,))]
+    except TypeError:
+        raise TypeError(f"{name}: got axis {axis!r}; expected whole numbers, or None for all axes") from None
+    found = tuple(a + len(shape) if a < 0 else a for a in axes)
+    if any(not 0 <= a < len(shape) for a in found) or len(set(found)) != len(found):
+        raise ValueError(f"{name}: got axis {axis} for shape {shape}; expected distinct axes from {-len(shape)} to {len(shape) - 1}")
+    return found
+
+
+def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape after a reduction over `axes` with keepdims."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    axes = normalised_axes("sum", axis, x.shape)
+    kept = kept_shape(x.shape, axes)
+    out = np.empty(kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes), x.dtype)
+    launch(np.add.reduce, x, axes, None, out, keepdims)
+    return out
+
+
+def _sum_back(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    kept = kept_shape(x.shape, normalised_axes("sum", axis, x.shape))
+    return broadcast_to(reshape(g, shape=kept), shape=x.shape)
+
+
+reshape: Op = Op("reshape", _reshape, pull=(lambda g, y, x, shape: reshape(g, shape=x.shape),))
+transpose: Op = Op("transpose", _transpose, pull=(_transpose_back,))
+sum_: Op = Op("sum", _sum, pull=(_sum_back,))
+
+
+def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The sum divided by the number of elements that went into it; NaN for none, as in NumPy."""
+    count = prod(x.shape[a] for a in normalised_axes("mean", axis, x.shape))
+    return mul(sum_(x, axis=axis, keepdims=keepdims), 1.0 / count if count else float("nan"))

@@ -1,0 +1,197 @@
+"""What all optimizers share: parameter groups, flat buffers, and the question which parameters have a gradient."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..checks import check_name, check_number
+from ..nn.module import Parameter
+from ..tensor import Tensor
+from .flat import Segment, segments, settle
+
+
+class Terms(NamedTuple):
+    """What the next step would do to a parameter, by name. The parts sum to the step.
+
+    Attributes
+    ----------
+    gradient : ndarray
+        What the data say.
+    decay : ndarray
+        What the penalty says.
+    inertia : ndarray
+        What the past says.
+    """
+
+    gradient: Array
+    decay: Array
+    inertia: Array
+
+    @property
+    def step(self) -> Array:
+        """The whole step."""
+        return self.gradient + self.decay + self.inertia
+
+
+class Optimizer:
+    """The base of the update rules: a subclass names its options, its buffers, and the kernel that moves a segment.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        Parameters, or groups as in PyTorch: ``{"params": [...], "weight_decay": 0.0}``, each with options of its own. Where
+        plain parameters are given, slopes (of PReLU) are put into a group without decay.
+    defaults : dict
+        The options of groups that do not say otherwise.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        Options may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``.
+    """
+
+    def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
+        name = type(self).__name__
+        given: list[Any] = list(params)
+        if not given:
+            raise ValueError(f"{name}: got no parameters; expected Parameters, such as model.parameters(), or groups of them")
+        if not isinstance(given[0], Mapping):
+            _only_parameters(name, given)
+            slopes = [p for p in given if p.kind == "slope"]
+            given = [{"params": [p for p in given if p.kind != "slope"]}]
+            if slopes:      # decay would pull PReLU to ReLU (dead units would follow)
+                given = [g for g in given if g["params"]] + [{"params": slopes, "weight_decay": 0.0}]
+        self.param_groups: list[dict[str, Any]] = []
+        for group in given:
+            for key in group:
+                check_name(key, ["params", *defaults], f"{name}: an option of a group")
+            members = group["params"]
+            members = [members] if isinstance(members, Tensor) else list(members)
+            _only_parameters(name, members)
+            self.param_groups.append(Group(self.check, {**defaults, **group, "params": members}))
+        everything = [p for group in self.param_groups for p in group["params"]]
+        if len({id(p) for p in everything}) != len(everything):
+            raise ValueError(f"{name}: a parameter stands in two groups, or twice in one; expected each once")
+        settle(everything)
+        self._segments = [segments(group["params"]) for group in self.param_groups]
+
+    # -- what a subclass says -----------------------------------------------------------------------------------------
+
+    def check(self, options: dict[str, Any]) -> None:
+        """Raise a ValueError where an option of a group is out of range."""
+        check_number(options["lr"], f"{type(self).__name__}: lr")
+        check_number(options["weight_decay"], f"{type(self).__name__}: weight_decay")
+
+    def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
+        """Launch the kernel that moves one segment."""
+        raise NotImplementedError
+
+    def term(self, segment: Segment, parameter: Parameter, options: dict[str, Any]) -> Terms:
+        """The named parts of the next step of one parameter."""
+        raise NotImplementedError
+
+    # -- what users call ----------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient; those whose ``.grad`` is None stay where they are."""
+        for options, pieces in zip(self.param_groups, self._segments):
+            i = 0
+            while i < len(pieces):
+                segment = pieces[i]
+                if all([p.grad is p.home for p in segment.parameters]):     # a list: a generator takes twice as long
+                    self.move(segment, segment.grad, options)
+                    segment.steps += 1
+                elif len(segment.parameters) > 1:
+                    if any(p.grad is not None for p in segment.parameters):
+                        pieces[i:i + 1] = segment.split()
+                        continue
+                elif segment.parameters[0].grad is not None:
+                    self.move(segment, _foreign_grad(segment.parameters[0]), options)
+                    segment.steps += 1
+                i += 1
+
+    def zero_grad(self) -> None:
+        """Forget all gradients: every ``.grad`` becomes None."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def terms(self, parameter: Parameter) -> Terms:
+        """What the next `step` would do to `parameter`, by name; nothing is changed.
+
+        Raises
+        ------
+        ValueError
+            If the parameter is not one of this optimizer's.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import nn, optim
+        >>> p = nn.Parameter([1.0, -2.0])
+        >>> opt = optim.SGD([p], lr=0.5, weight_decay=0.1)
+        >>> p.grad = np.zeros(2)
+        >>> opt.terms(p).decay
+        array([-0.05,  0.1 ])
+        """
+        options, segment = self._find(parameter)
+        return self.term(segment, parameter, options)
+
+    def options_of(self, parameter: Parameter) -> dict[str, Any]:
+        """The options of the group in which a parameter is."""
+        return self._find(parameter)[0]
+
+    def state_of(self, parameter: Parameter) -> dict[str, Array]:
+        """The buffers of one parameter, by name (views); empty before they exist."""
+        return self._find(parameter)[1].state_of(parameter)
+
+    def has_inertia(self) -> bool:
+        """Whether some buffer holds anything but zeros, so that parameters may move without a gradient."""
+        return any(buffer.any() for pieces in self._segments for segment in pieces for buffer in segment.state.values())
+
+    def twin(self, copies: Mapping[Parameter, Parameter]) -> Optimizer:
+        """This optimizer, in the state in which it is, for copies of some of its parameters: to try what it would do."""
+        found = [self._find(parameter) for parameter in copies]
+        make: Any = type(self)
+        other = make([{**options, "params": [copy]} for (options, _), copy in zip(found, copies.values())])
+        for parameter, (_, segment), (piece,) in zip(copies, found, other._segments):
+            piece.steps = segment.steps
+            piece.state = {name: buffer.ravel().copy() for name, buffer in segment.state_of(parameter).items()}
+        return other
+
+    def _find(self, parameter: Parameter) -> tuple[dict[str, Any], Segment]:
+        for options, pieces in zip(self.param_groups, self._segments):
+            for segment in pieces:
+                if any(p is parameter for p in segment.parameters):
+                    return options, segment
+        raise ValueError(f"{type(self).__name__}: this parameter of shape {parameter.shape} is not one of this optimizer's")
+
+
+class Group(dict[str, Any]):
+    """The options of a group of parameters; what is assigned to one of them is checked at once."""
+
+    def __init__(self, check: Callable[[dict[str, Any]], None], options: dict[str, Any]) -> None:
+        check(options)
+        super().__init__(options)
+        self._check = check
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        check_name(key, self, "an option of a parameter group")
+        self._check({**self, key: value})
+        super().__setitem__(key, value)
+
+
+def _only_parameters(name: str, members: list[Any]) -> None:
+    for member in members:
+        if not isinstance(member, Parameter):
+            raise TypeError(f"{name}: got {type(member).__name__} among the parameters; expected Parameters (nn.Parameter)")
+
+
+def _foreign_grad(parameter: Parameter) -> Array:
+    """A gradient that somebody has put there by hand, flat; it is read, never written."""
+    grad = np.asarray(parameter.grad, parameter.dtype)
+    if grad.shape != parameter.shape:
+        raise ValueError(f"step: a parameter of shape {parameter.shape} has a gradient of shape {grad.shape}; expected the same")
+    return np.array(grad).ravel()

@@ -1,0 +1,183 @@
+"""The update rules: SGD in all its dialects, Adam and AdamW."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..checks import check_number
+from ..kernels import updates
+from ..kernels.door import launch
+from ..nn.module import Parameter
+from .flat import Segment
+from .optimizer import Optimizer, Terms
+
+
+class SGD(Optimizer):
+    r"""Stochastic gradient descent with momentum, Nesterov's, dampening, and decay.
+
+    With g the gradient and v the buffer, which starts as the first g::
+
+        g <- g + weight_decay * p                    (coupled decay: L2)
+        v <- momentum * v + (1 - dampening) * g      (the first time: v <- g)
+        d <- g + momentum * v  if nesterov else v    (without momentum: d <- g)
+        p <- p - lr * d
+
+    With ``decoupled=True`` the first line is left out, and p is multiplied by ``1 - lr * weight_decay`` before the step.
+
+    Parameters
+    ----------
+    params : iterable of Parameter or dict
+    lr : float
+    momentum : float in [0, 1)
+    dampening : float
+    weight_decay : float
+    nesterov : bool
+        Needs momentum > 0 and no dampening, as in PyTorch.
+    decoupled : bool
+        Decay apart from the gradient (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    Raises
+    ------
+    ValueError
+        For negative rates, momentum outside [0, 1), or Nesterov without momentum or with dampening.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn
+    >>> p = nn.Parameter([1.0])
+    >>> opt = SGD([p], lr=0.1, momentum=0.9)
+    >>> for _ in range(2):
+    ...     opt.zero_grad()
+    ...     (p * p).sum().backward()
+    ...     opt.step()
+    >>> round(p.item(), 6)
+    0.46
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+                 weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                                      nesterov=nesterov, decoupled=decoupled))
+
+    def check(self, options: dict[str, Any]) -> None:
+        super().check(options)
+        momentum = options["momentum"]
+        if not 0 <= momentum < 1:
+            raise ValueError(f"SGD: momentum is {momentum}, expected a number from 0 up to, but not including, 1")
+        if options["nesterov"] and (momentum == 0 or options["dampening"] != 0):
+            raise ValueError(f"SGD: nesterov got momentum {momentum} and dampening {options['dampening']}; expected a momentum "
+                             "above 0 and no dampening")
+
+    def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
+        momentum = options["momentum"]
+        buffer = segment.state.get("momentum_buffer")
+        first = buffer is None
+        if first and momentum:
+            segment.state["momentum_buffer"] = buffer = np.empty_like(segment.data)
+        launch(updates.sgd, segment.data, grad, buffer if momentum else _NO_BUFFER[grad.dtype], options["lr"], momentum, first,
+               1.0 - options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
+
+    def term(self, segment: Segment, parameter: Parameter, options: dict[str, Any]) -> Terms:
+        lr, mu, weight_decay = options["lr"], options["momentum"], options["weight_decay"]
+        g = _gradient(parameter)
+        buffer = segment.state_of(parameter).get("momentum_buffer")
+        first = buffer is None
+        fresh = 1.0 if first else 1.0 - options["dampening"]        # how much of a new g goes into the buffer
+        share = 1.0 if not mu else 1.0 + mu * fresh if options["nesterov"] else fresh
+        old = mu * mu if options["nesterov"] else mu
+        inertia = np.zeros_like(g) if buffer is None or not mu else -lr * old * buffer
+        decay = -lr * weight_decay * (1.0 if options["decoupled"] else share) * parameter.data
+        return Terms(-lr * share * g, decay, inertia)
+
+
+class Adam(Optimizer):
+    """Adam, with coupled decay (L2) as in PyTorch (Kingma & Ba 2015, arXiv 1412.6980).
+
+    ::
+
+        g <- g + weight_decay * p
+        m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2
+        p <- p - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+
+    Parameters
+    ----------
+    params : iterable of Parameter or dict
+    lr : float
+    betas : pair of float in [0, 1)
+    eps : float
+    weight_decay : float
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn
+    >>> p = nn.Parameter([1.0])
+    >>> opt = Adam([p], lr=0.1)
+    >>> (p * p).sum().backward()
+    >>> opt.step()
+    >>> round(p.item(), 6)
+    0.9
+    """
+
+    decoupled = False
+
+    def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+
+    def check(self, options: dict[str, Any]) -> None:
+        super().check(options)
+        check_number(options["eps"], f"{type(self).__name__}: eps")
+        betas = options["betas"]
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{type(self).__name__}: betas is {betas}, expected two numbers from 0 up to, but not including, 1")
+
+    def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
+        beta1, beta2 = options["betas"]
+        t, state = segment.steps + 1, segment.state
+        if not state:
+            state["exp_avg"], state["exp_avg_sq"] = np.zeros_like(segment.data), np.zeros_like(segment.data)
+        launch(updates.adam, segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2,
+               options["eps"], 1.0 - beta1**t, (1.0 - beta2**t) ** 0.5, options["weight_decay"], self.decoupled)
+
+    def term(self, segment: Segment, parameter: Parameter, options: dict[str, Any]) -> Terms:
+        (beta1, beta2), lr, weight_decay = options["betas"], options["lr"], options["weight_decay"]
+        t = segment.steps + 1
+        g, p, state = _gradient(parameter), parameter.data, segment.state_of(parameter)
+        coupled = 0.0 if self.decoupled else weight_decay
+        m, v = state.get("exp_avg", 0.0 * p), state.get("exp_avg_sq", 0.0 * p)
+        v = beta2 * v + (1 - beta2) * (g + coupled * p) ** 2
+        rate = -lr / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + options["eps"])
+        decay = -lr * weight_decay * p if self.decoupled else rate * (1 - beta1) * coupled * p
+        return Terms(rate * (1 - beta1) * g, decay, rate * beta1 * m)
+
+
+class AdamW(Adam):
+    """Adam with decoupled decay: p is multiplied by ``1 - lr * weight_decay`` before the step.
+
+    Loshchilov & Hutter 2019, arXiv 1711.05101. Parameters as in `Adam`.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn
+    >>> AdamW([nn.Parameter([1.0])]).param_groups[0]["weight_decay"]
+    0.01
+    """
+
+    decoupled = True
+
+    def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+_NO_BUFFER = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}      # the kernel's sign for "no momentum"
+
+
+def _gradient(parameter: Parameter) -> Array:
+    if parameter.grad is None:
+        raise ValueError(f"terms: no gradient has arrived at this parameter of shape {parameter.shape}; the next step would not "
+                         "move it")
+    return parameter.grad

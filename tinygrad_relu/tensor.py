@@ -1,0 +1,228 @@
+"""Tensor: an array, its gradient, and the operators."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .autodiff import tape
+from .autodiff.node import Array, Node, value
+from .checks import as_floats
+from .ops import elementwise, linalg, shape
+from .ops.shape import Axis
+
+
+class Tensor(Node):
+    """An n-dimensional array of float32 or float64 that remembers how it was made.
+
+    Parameters
+    ----------
+    array : array_like
+        Numbers. The Tensor keeps a copy. float32 and float64 stay what they are; integers become float64.
+    requires_grad : bool
+        Whether `backward` should collect a gradient here.
+    dtype : dtype, optional
+        float32 or float64.
+
+    Attributes
+    ----------
+    data : ndarray
+        The values. Assigning copies into place.
+    grad : ndarray or None
+        What `backward` has collected. None means that no gradient arrived; zeros mean that it is exactly zero.
+
+    Raises
+    ------
+    TypeError
+        For objects, strings, complex numbers.
+    ValueError
+        For ragged lists.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4., 6.])
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None          # so that ``ndarray + Tensor`` comes here, and gives a Tensor
+
+    def __init__(self, array: Any, requires_grad: bool = False, dtype: Any = None) -> None:
+        self._become_leaf(np.array(as_floats(value(array), dtype), order="C"), requires_grad)
+
+    # -- what it holds ------------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        return self.array
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        array = as_floats(value(values), self.array.dtype, "data")
+        if array.shape != self.array.shape:
+            raise ValueError(f"data: got values of shape {array.shape}; expected {self.array.shape}")
+        np.copyto(self.array, array)
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        return self.array.size
+
+    @property
+    def T(self) -> Tensor:
+        return self.transpose()
+
+    def numpy(self) -> Array:
+        """The values as a NumPy array that shares memory with the Tensor."""
+        return self.array
+
+    def item(self) -> float:
+        """The one number of a Tensor of size 1."""
+        return self.array.item()
+
+    def detach(self) -> Tensor:
+        """The same values, sharing memory, without the history."""
+        return self.result.leaf(self.array)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __float__(self) -> float:
+        return float(self.array.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.array.item() if self.array.size == 1 else self.array)
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        if self.requires_grad:
+            raise RuntimeError("assigning into a Tensor that requires a gradient would change what its graph remembers; "
+                               "build a new Tensor, or write to .data before the Tensor is used")
+        self.array[index] = value(values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How a leaf is copied and pickled: its values, not its gradient. A result has a history, which cannot be."""
+        if self.op is not None:
+            raise TypeError(f"a Tensor that {self.op} made cannot be copied or pickled with its history; use detach() first")
+        return type(self), (self.array, *self._options())
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.requires_grad,)
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.array, separator=", ", prefix="Tensor(")
+        dtype = "" if self.array.dtype == np.float64 else f", dtype={self.array.dtype}"
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({text}{dtype}{grad})"
+
+    # -- gradients ----------------------------------------------------------------------------------------------------
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+        tape.backward(self, gradient, retain_graph)
+
+    backward.__doc__ = tape.backward.__doc__
+
+    # -- arithmetic, with NumPy's broadcasting ------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Tensor:
+        return elementwise.add(self, operand(other, self))
+
+    def __radd__(self, other: Any) -> Tensor:
+        return elementwise.add(operand(other, self), self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return elementwise.sub(self, operand(other, self))
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return elementwise.sub(operand(other, self), self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return elementwise.mul(self, operand(other, self))
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return elementwise.mul(operand(other, self), self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return elementwise.div(self, operand(other, self))
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return elementwise.div(operand(other, self), self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return elementwise.power(self, operand(other, self))
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return elementwise.power(operand(other, self), self)
+
+    def __neg__(self) -> Tensor:
+        return elementwise.neg(self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return linalg.matmul(self, operand_array(other, self))
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return linalg.matmul(operand_array(other, self), self)
+
+    # -- sums and shapes, as in NumPy ---------------------------------------------------------------------------------
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The sum over `axis` (None: all axes).
+
+        >>> Tensor([[1.0, 2.0], [3.0, 4.0]]).sum(axis=0)
+        Tensor([4., 6.])
+        """
+        return shape.sum_(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The mean over `axis` (None: all axes).
+
+        >>> Tensor([[1.0, 2.0], [3.0, 4.0]]).mean().item()
+        2.5
+        """
+        return shape.mean(self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *new_shape: Any) -> Tensor:
+        """The same numbers in another shape; one -1 stands for what is left.
+
+        >>> Tensor([1.0, 2.0, 3.0, 4.0]).reshape(2, -1)
+        Tensor([[1., 2.],
+                [3., 4.]])
+        """
+        sizes = new_shape[0] if len(new_shape) == 1 and isinstance(new_shape[0], (tuple, list)) else new_shape
+        return shape.reshape(self, shape=tuple(sizes))
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """The axes in another order; without arguments, reversed.
+
+        >>> Tensor([[1.0, 2.0]]).transpose().shape
+        (2, 1)
+        """
+        order = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+        return shape.transpose(self, axes=tuple(order) or None)
+
+
+Tensor.result = Tensor
+
+
+def operand(x: Any, like: Node) -> Any:
+    """What joins `like` in an operation: a Tensor stays, a number becomes a Python number, an array takes its dtype.
+
+    So float32 stays float32, whatever it is combined with, unless that is a float64 Tensor.
+    """
+    if isinstance(x, Node):
+        return x
+    if isinstance(x, (int, float, np.number, np.bool_)) and not isinstance(x, np.complexfloating):
+        return float(x)
+    return as_floats(x, like.array.dtype, "operand")
+
+
+def operand_array(x: Any, like: Node) -> Any:
+    """As `operand`, for operations on whole matrices, which have no use for a number."""
+    return x if isinstance(x, Node) else as_floats(x, like.array.dtype, "operand")
