@@ -1,0 +1,128 @@
+"""The IDX format, in which MNIST and its relatives are published: a header of a few bytes, then the numbers.
+
+    byte 0, 1    zero
+    byte 2       code of the number type, see CODES
+    byte 3       number of dimensions
+    4 bytes each the dimensions, unsigned, most significant byte first
+    the rest     the numbers, last dimension fastest, most significant byte first
+
+Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", section "The IDX file format".
+
+A header is a claim by a stranger: it may promise terabytes. So memory grows with the bytes that really arrive, piece by
+piece, and never by what the header says.
+"""
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import sys
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from tinygrad_relu.checks import Array
+
+CODES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MOST_DIMENSIONS = 32    # as many as every NumPy has
+PIECE = 1 << 20         # bytes read at a time
+
+
+class Readable(Protocol):
+    """A file or what gzip makes of it."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def read_idx(path: str | os.PathLike[str]) -> Array:
+    """The array in an IDX file, plain or compressed with gzip (told by its first bytes, not by its name).
+
+    Parameters
+    ----------
+    path : path_like
+        The file.
+
+    Returns
+    -------
+    ndarray
+        Of the shape and number type that the file states (uint8, int8, int16, int32, float32, float64), in the
+        machine's byte order, C-contiguous, writable.
+
+    Raises
+    ------
+    OSError
+        What the file system says: FileNotFoundError, IsADirectoryError, PermissionError ...
+    ValueError
+        If the content is not an IDX file, breaks off, is damaged, or goes on after its last number.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "three-idx1-ubyte"
+    ...     _ = file.write_bytes(bytes([0, 0, 0x08, 1]) + bytes([0, 0, 0, 3]) + bytes([7, 8, 9]))
+    ...     read_idx(file)
+    array([7, 8, 9], dtype=uint8)
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            start = stream.peek(2)[:2]
+            if not start:
+                raise ValueError(f"{file} is empty; expected an IDX file")
+            if start == b"\x1f\x8b":
+                with gzip.GzipFile(fileobj=stream) as unpacked:
+                    return _parse(unpacked, file)
+            return _parse(stream, file)
+    # BadGzipFile is an OSError by birth, but it speaks of the content: it must be caught before the file system's.
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{file} is a damaged or incomplete gzip file ({error}); expected a whole one") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{file} does not exist; expected an IDX file") from error
+    except IsADirectoryError as error:
+        raise IsADirectoryError(f"{file} is a folder; expected an IDX file") from error
+    except OSError as error:
+        raise type(error)(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+def _parse(stream: Readable, file: Path) -> Array:
+    """Header, then exactly the numbers that it promises, then the end."""
+    head = _take(stream, 4)
+    if head[:2] != b"\0\0"[:len(head)]:
+        raise ValueError(f"{file} is not an IDX file: it begins with {bytes(head)!r}, expected two zero bytes")
+    if len(head) < 4:
+        raise ValueError(f"{file} breaks off after {len(head)} bytes, inside the IDX header of 4 bytes and more")
+    code, dimensions = head[2], head[3]
+    if code not in CODES:
+        known = ", ".join(f"0x{known:02x}" for known in CODES)
+        raise ValueError(f"{file} has the unknown number type 0x{code:02x} in its IDX header, expected one of {known}")
+    if not 1 <= dimensions <= MOST_DIMENSIONS:
+        raise ValueError(f"{file} claims {dimensions} dimensions in its IDX header, expected 1 to {MOST_DIMENSIONS}")
+    sizes = _take(stream, 4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise ValueError(f"{file} breaks off inside its IDX header: {len(sizes)} of the {4 * dimensions} bytes for "
+                         f"{dimensions} dimensions")
+    shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+    dtype = np.dtype(CODES[code])
+    promise = f"its IDX header promises {' x '.join(map(str, shape))} numbers of type {dtype.name}"
+    # Python integers do not overflow. Zeros are left out of the product, as NumPy refuses (0, 2**32, 2**32) as well.
+    if math.prod(size for size in shape if size) * dtype.itemsize > sys.maxsize:
+        raise ValueError(f"{file} is damaged: {promise}, more than any memory can hold")
+    expected = math.prod(shape) * dtype.itemsize
+    data = _take(stream, expected)
+    if len(data) < expected:
+        raise ValueError(f"{file} breaks off: {promise}, {expected} bytes, but only {len(data)} follow")
+    if stream.read(1):    # also what makes gzip compare its checksum
+        raise ValueError(f"{file} goes on after its end: {promise}, {expected} bytes, but more follow")
+    array: Array = np.ndarray(shape, dtype, buffer=data)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _take(stream: Readable, count: int) -> bytearray:
+    """Up to count bytes: fewer if the stream ends before, and never more memory than twice what it holds."""
+    taken = bytearray()
+    while len(taken) < count and (piece := stream.read(min(PIECE, count - len(taken)))):
+        taken += piece
+    return taken
