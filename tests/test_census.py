@@ -1,0 +1,148 @@
+"""The census says of every unit what it is: each state is built on purpose and must be found."""
+import json
+
+import numpy as np
+import pytest
+
+from tinygrad_relu import functional as F
+from tinygrad_relu import lab, nn
+from tinygrad_relu.lab.units import flat_edges, hidden_layers
+
+X = np.random.default_rng(0).standard_normal((200, 3))
+Y = np.random.default_rng(1).integers(0, 4, 200)
+
+
+def model(activation, biases, scale=1.0, dtype="float64"):
+    """3 inputs, one unit per bias, 4 outputs; every unit looks at the first input only."""
+    net = nn.MLP([3, len(biases), 4], activation=activation, rng=0, dtype=dtype)
+    net[0].weight.data = np.tile([scale, 0.0, 0.0], (len(biases), 1))
+    net[0].bias.data = biases
+    return net
+
+
+STATES = [
+    # activation, scale of the weight, bias, the state that this makes
+    ("relu", 1.0, -100.0, "dead"),
+    ("relu", 1.0, 0.0, "alive"),
+    ("relu", 1.0, 100.0, "always on"),
+    ("relu6", 1.0, 100.0, "dead on the high side"),
+    ("relu6", 1.0, -100.0, "dead"),
+    ("relu6", 0.1, 3.0, "always on"),
+    ("hardtanh", 1.0, 100.0, "dead on the high side"),
+    ("hardtanh", 1.0, 0.0, "alive"),
+    ("hardtanh", 1e6, 0.0, "saturated"),
+    ("hardsigmoid", 1.0, 50.0, "dead on the high side"),
+    ("hardswish", 1.0, -50.0, "dead"),
+    ("sigmoid", 1.0, 30.0, "saturated"),
+    ("sigmoid", 1.0, 0.0, "alive"),
+    ("tanh", 1.0, -30.0, "saturated"),
+    ("leaky_relu", 1.0, -100.0, "alive"),
+    ("leaky_relu", 1.0, 100.0, "always on"),
+    ("prelu", 1.0, -100.0, "alive"),
+    ("rrelu", 1.0, 100.0, "always on"),
+    ("elu", 1.0, -100.0, "saturated"),
+    ("softplus", 1.0, 0.0, "alive"),
+    ("gelu", 1.0, 0.0, "alive"),
+    ("step", 1.0, 0.0, "saturated"),
+    ("relu", 1.0, np.inf, "diverged"),
+    ("relu", 1.0, np.nan, "diverged"),
+]
+
+
+@pytest.mark.parametrize(("activation", "scale", "bias", "state"), STATES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_state_is_recognised(activation, scale, bias, state, dtype):
+    net = model(activation, [bias, 0.1], scale, dtype)
+    assert lab.census(net, X).units()[0]["state"] == state
+
+
+def test_the_numbers_are_those_of_plain_numpy():
+    net = nn.MLP([3, 5, 6, 4], rng=3, dtype="float64")
+    net[0].bias.data = [-100.0, 0.0, 1.0, 0.2, 100.0]
+    found = lab.census(net, X, Y, batch_size=64)
+    h = X
+    for i, layer in enumerate(found.layers):
+        linear = net[2 * i]
+        z = h @ linear.weight.data.T + linear.bias.data
+        h = np.where(z > 0, z, 0)
+        np.testing.assert_allclose(layer.on_rate, (z > 0).mean(axis=0))
+        np.testing.assert_allclose(layer.max_z, z.max(axis=0))
+        np.testing.assert_allclose(layer.mean_z, z.mean(axis=0), atol=1e-13)
+        np.testing.assert_allclose(layer.margin, z.max(axis=0) / np.linalg.norm(linear.weight.data, axis=1))
+        np.testing.assert_allclose(layer.mean_h, h.mean(axis=0))
+        np.testing.assert_allclose(layer.dormancy, h.mean(axis=0) / h.mean())
+    F.cross_entropy(net(X), Y).backward()
+    for i, layer in enumerate(found.layers):
+        linear = net[2 * i]
+        norms = np.sqrt((linear.weight.grad**2).sum(axis=1) + linear.bias.grad**2)
+        np.testing.assert_allclose(layer.gradient, norms, rtol=1e-12, atol=1e-17)
+    assert found.layers[0].gradient[0] == 0.0
+    assert found.dead == [1, int(found.layers[1].dead)]
+
+
+def test_batches_do_not_change_the_census():
+    net = nn.MLP([3, 5, 6, 4], rng=3, dtype="float64")
+    whole, parts = lab.census(net, X, Y), lab.census(net, X, Y, batch_size=7)
+    for a, b in zip(whole.units(), parts.units()):
+        assert a["state"] == b["state"]
+        np.testing.assert_allclose([a[k] for k in a if k not in ("state", "layer")],
+                                   [b[k] for k in b if k not in ("state", "layer")], rtol=1e-11, atol=1e-13)
+
+
+def test_a_maxout_piece_that_never_wins_is_found():
+    net = nn.MLP([3, 2, 4], activation="maxout", pieces=3, rng=0, dtype="float64")
+    bias = np.zeros(6)
+    bias[4] = -1000.0
+    net[0].bias.data = bias
+    units = lab.census(net, X, Y).units()
+    assert [(u["unit"], u["piece"]) for u in units] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert units[4]["state"] == "never wins" and units[4]["on_rate"] == 0 and units[4]["gradient"] == 0
+    assert sum(u["on_rate"] for u in units[:3]) == pytest.approx(1)
+    bias[3] = 1000.0
+    net[0].bias.data = bias
+    assert [u["state"] for u in lab.census(net, X).units()[3:]] == ["always on", "never wins", "never wins"]
+
+
+def test_a_census_changes_nothing():
+    net = nn.MLP([3, 5, 4], activation="rrelu", rng=3)
+    before = [p.data.copy() for p in net.parameters()]
+    lab.census(net, X, Y)
+    assert all(np.array_equal(a, p.data) and p.grad is None for a, p in zip(before, net.parameters()))
+    assert net.training and net[1].training
+
+
+def test_it_prints_and_converts():
+    found = lab.census(model("relu", [-100.0, 0.0]), X)
+    text = str(found)
+    assert "dead" in text and "always on" in text and "units" in text
+    read = json.loads(found.to_json())
+    assert read["samples"] == 200 and [u["state"] for u in read["layers"][0]["units"]] == ["dead", "alive"]
+    assert read["layers"][0]["units"][0]["gradient"] is None        # no labels were given
+
+
+def test_flat_edges_come_from_the_records():
+    assert flat_edges(nn.Hardtanh(-2.0, 3.0)) == (-2.0, 3.0)
+    assert flat_edges(nn.Hardswish()) == (-3.0, np.inf)
+    assert flat_edges(nn.LeakyReLU()) == (-np.inf, np.inf)
+    assert flat_edges(nn.PReLU()) == (-np.inf, np.inf)
+
+
+BAD = [
+    (lambda: lab.census(model("relu", [0.0]), [[0.0, 1.0, np.nan]]), ValueError, "x holds nan at row 0, column 2"),
+    (lambda: lab.census(model("relu", [0.0]), X[:0]), ValueError, "empty"),
+    (lambda: lab.census(model("relu", [0.0]), X[:, :2]), ValueError, "x has 2 features, expected 3"),
+    (lambda: lab.census(model("relu", [0.0]), X, Y[:-1]), ValueError, "199 labels for 200 samples"),
+    (lambda: lab.census(model("relu", [0.0]), X, Y + 0.5), TypeError, "expected integer labels"),
+    (lambda: lab.census(model("relu", [0.0]), X, Y + 4), ValueError, "not a class|expected labels"),
+    (lambda: lab.census(nn.Linear(3, 4, rng=0), X), TypeError, "expected a Sequential model"),
+    (lambda: lab.census(nn.Sequential(nn.Linear(3, 4, rng=0)), X), ValueError, "no hidden layer"),
+    (lambda: hidden_layers(nn.Sequential(nn.Linear(3, 4, rng=0), nn.Linear(4, 4, rng=0))), TypeError, "expected an activation"),
+    (lambda: lab.census(model("relu", [0.0]), X, batch_size=0), ValueError, "batch_size is 0"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "sentence"), BAD)
+def test_bad_input_gets_one_sentence(call, error, sentence):
+    with pytest.raises(error, match=sentence) as caught:
+        call()
+    assert "\n" not in str(caught.value)

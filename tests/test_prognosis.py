@@ -1,0 +1,165 @@
+"""What the prognosis foretells is what a training then does: the same units, the same step, the same sample."""
+import itertools
+
+import numpy as np
+import pytest
+
+from tinygrad_relu import functional as F
+from tinygrad_relu import lab, nn, optim
+from tinygrad_relu.lab.units import hidden_layers
+
+RNG = np.random.default_rng(5)
+X = RNG.standard_normal((60, 4))
+Y = RNG.integers(0, 3, 60)
+
+
+def sick_model(activation="relu", dtype="float64", seed=0):
+    """Some units of the first layer are pushed off the data, some just beside them."""
+    model = nn.MLP([4, 12, 8, 3], activation=activation, rng=seed, dtype=dtype)
+    w = model[0].weight.data
+    top = (X @ w.T).max(axis=0)
+    model[0].bias.data = np.where(np.arange(12) < 8, -top - np.geomspace(1e-3, 20, 12), 0.0)
+    return model
+
+
+def groups(model, where, decay):
+    split = {"all": [("weight", "bias")], "weights": [("weight",), ("bias",)], "biases": [("bias",), ("weight",)]}[where]
+    kinds = [{"params": [p for p in model.parameters() if p.kind in names]} for names in split]
+    return [{**group, "weight_decay": decay if i == 0 else 0.0} for i, group in enumerate(kinds)]
+
+
+def train(model, optimizer, steps, schedule=None):
+    recorder = lab.Recorder(model, X)
+    recorder.observe()
+    for t in range(steps):
+        if schedule is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = schedule(t)
+        optimizer.zero_grad()
+        F.cross_entropy(model(X), Y).backward()
+        optimizer.step()
+        recorder.observe()
+    return recorder
+
+
+def agree(foretold, recorder, steps, layer="0"):
+    lives = {life.unit: life for life in recorder.lives() if life.layer == layer}
+    told = [unit for unit in foretold.units if unit.layer == layer]
+    assert len(told) == 8
+    for unit in told:
+        assert unit.exact
+        assert lives[unit.unit].revived_at == (unit.step if unit.step is not None and unit.step <= steps else None), unit
+
+
+SETTINGS = [dict(momentum=m, weight_decay=wd, decoupled=d, nesterov=n, dampening=da)
+            for m, wd, d, n, da in itertools.product((0.0, 0.9), (0.0, 0.01, 0.2), (False, True), (False, True), (0.0, 0.5))
+            if not (n and (m == 0 or da)) and not (da and m == 0)]
+
+
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("where", ["all", "weights", "biases"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_every_dialect_of_sgd(settings, where, filled):
+    model = sick_model()
+    rest = {k: v for k, v in settings.items() if k != "weight_decay"}
+    optimizer = optim.SGD(groups(model, where, settings["weight_decay"]), lr=0.1, **rest)
+    if filled:      # a past that drives some of the units up and others down
+        for p in model.parameters():
+            p.grad = np.random.default_rng(p.size).standard_normal(p.shape) * (0.3 if p is model[0].weight else 0.0)
+        optimizer.step()
+        z = X @ model[0].weight.data.T
+        model[0].bias.data = np.where(np.arange(12) < 8, -z.max(axis=0) - np.geomspace(1e-3, 20, 12), 0.0)
+    before = [p.data.copy() for p in model.parameters()]
+    foretold = lab.prognosis(model, X, optimizer, horizon=150)
+    assert all(np.array_equal(p.data, b) for p, b in zip(model.parameters(), before))
+    agree(foretold, train(model, optimizer, 150), 150)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("rule", [optim.Adam, optim.AdamW])
+def test_adam_is_rehearsed_to_the_step(rule, weight_decay):
+    model = sick_model()
+    optimizer = rule(model.parameters(), lr=0.01, weight_decay=weight_decay)
+    foretold = lab.prognosis(model, X, optimizer, horizon=300)
+    if rule is optim.Adam and weight_decay == 0:
+        assert {unit.verdict for unit in foretold.units if unit.layer == "0"} == {"never"}
+    agree(foretold, train(model, optimizer, 300), 300)
+
+
+def test_a_schedule_is_rehearsed_to_the_step():
+    def schedule(t):
+        return 0.2 / (1 + 0.05 * t)
+
+    model = sick_model()
+    optimizer = optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=0.1)
+    foretold = lab.prognosis(model, X, optimizer, schedule=schedule, horizon=120)
+    assert any(unit.step for unit in foretold.units)
+    agree(foretold, train(model, optimizer, 120, schedule), 120)
+
+
+@pytest.mark.parametrize("activation", ["hardtanh", "relu6", "hardsigmoid"])
+def test_other_flats_are_rehearsed(activation):
+    model = sick_model()
+    model = nn.MLP([4, 12, 8, 3], activation=activation, rng=0, dtype="float64")
+    model[0].bias.data = np.where(np.arange(12) < 4, 30.0, np.where(np.arange(12) < 8, -30.0, 0.0))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, weight_decay=0.3)
+    foretold = lab.prognosis(model, X, optimizer, horizon=200)
+    agree(foretold, train(model, optimizer, 200), 200)
+
+
+def test_formula_and_rehearsal_agree():
+    model = sick_model()
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.05)
+    by_formula = lab.prognosis(model, X, optimizer)
+    by_rehearsal = lab.prognosis(model, X, optimizer, schedule=lambda t: 0.1)
+    assert [(u.step, u.sample) for u in by_formula.units] == [(u.step, u.sample) for u in by_rehearsal.units]
+
+
+def test_deep_layers_are_estimates_and_float32_claims_nothing():
+    model = nn.MLP([4, 6, 6, 3], rng=0, dtype="float64")
+    model[2].bias.data = np.full(6, -100.0)
+    units = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1)).units
+    assert {(u.layer, u.verdict, u.exact) for u in units} == {("2", "estimate", False)}
+    single = sick_model(dtype="float32")
+    told = lab.prognosis(single, X, optim.SGD(single.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)).units
+    assert told and not any(u.exact for u in told) and {u.step for u in told if u.layer == "0"} == {24}
+
+
+def test_it_prints():
+    model = sick_model()
+    text = str(lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)))
+    assert "revives" in text and "24" in text
+
+
+def test_the_recorder_writes_lives():
+    model = sick_model()
+    recorder = lab.Recorder(model, X, follow=(0, 0, 3))
+    recorder.observe()
+    model[0].bias.data = np.where(np.arange(12) == 0, 50.0, model[0].bias.data)
+    recorder.observe()
+    recorder.observe()                      # nothing has moved
+    model[0].bias.data = np.where(np.arange(12) == 0, -50.0, model[0].bias.data)
+    recorder.observe(10)
+    model[0].bias.data = np.where(np.arange(12) == 11, -50.0, model[0].bias.data)
+    recorder.observe()
+    lives = {life.unit: life.events for life in recorder.lives() if life.layer == "0"}
+    assert lives[0] == [(0, "born dead"), (1, "revived"), (10, "died again")]
+    assert lives[11] == [(11, "died")] and lives[9] == []
+    assert recorder.steps == [0, 1, 2, 10, 11] and len(recorder.orbit) == 5
+    assert recorder.states[0].shape == (5, 12)
+    assert "died again at 10" in str(recorder.table())
+
+
+def test_a_followed_orbit_is_the_recurrence():
+    model = sick_model()
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.005)
+    z = hidden_layers(model)[0].pre_activations(X).data[7, 2]
+    recorder = lab.Recorder(model, X, follow=(0, 2, 7))
+    recorder.observe()
+    for _ in range(40):
+        optimizer.zero_grad()
+        F.cross_entropy(model(X), Y).backward()
+        optimizer.step()
+        recorder.observe()
+    path = [z, *itertools.islice(lab.orbit(z, lr=0.1, momentum=0.9, weight_decay=0.005), 40)]
+    np.testing.assert_allclose(recorder.orbit, np.array(path, float), rtol=1e-12)

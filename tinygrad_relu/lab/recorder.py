@@ -1,0 +1,130 @@
+"""The recorder: watches a training and writes the life of every unit."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..checks import check_samples
+from ..nn import Module
+from .census import _matching
+from .tables import Table
+from .units import State, Statistics, hidden_layers, walk
+
+Event = Literal["born dead", "died", "revived", "died again"]
+
+
+@dataclass(frozen=True)
+class Life:
+    """What happened to one unit: pairs (step, event), oldest first."""
+
+    layer: str
+    unit: int
+    events: list[tuple[int, Event]]
+
+    @property
+    def revived_at(self) -> int | None:
+        """The step of the first revival."""
+        return next((step for step, event in self.events if event == "revived"), None)
+
+
+class Recorder:
+    """Watches the units of a model on a data set, step by step.
+
+    Parameters
+    ----------
+    model : Sequential
+    x : array_like, shape (samples, features)
+        The whole training set.
+    follow : tuple (layer index, unit, sample), optional
+        One pre-activation that is kept as it is, for an orbit.
+
+    Attributes
+    ----------
+    steps : list of int
+        When `observe` was called.
+    states : list of ndarray
+        Per layer, shape (observations, units), integers of `State`.
+    orbit : list of float
+        The pre-activation that is followed.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn
+    >>> model = nn.MLP([2, 3, 2], rng=0)
+    >>> x = np.random.default_rng(0).standard_normal((50, 2))
+    >>> recorder = Recorder(model, x)
+    >>> recorder.observe()
+    >>> model[0].bias.data = [-100.0, 0.0, 0.0]     # a blow
+    >>> recorder.observe()
+    >>> recorder.lives()[0].events
+    [(1, 'died')]
+    """
+
+    def __init__(self, model: Module, x: Any, follow: tuple[int, int, int] | None = None) -> None:
+        self.model, self.follow = model, follow
+        self.layers = hidden_layers(model)
+        self.x = _matching(check_samples(x), self.layers)
+        self.steps: list[int] = []
+        self.orbit: list[float] = []
+        self._states: list[list[Array]] = [[] for _ in self.layers]
+        self._parameters = [p for p in model.parameters()]
+        self._before: list[Array] | None = None
+
+    @property
+    def states(self) -> list[Array]:
+        return [np.array(states) for states in self._states]
+
+    def observe(self, step: int | None = None) -> None:
+        """Take the census of this moment. Call it before the first step, and after every step.
+
+        Parameters
+        ----------
+        step : int, optional
+            The number of steps made; by default one more than at the last call, from 0.
+        """
+        self.steps.append(step if step is not None else self.steps[-1] + 1 if self.steps else 0)
+        now = [p.data for p in self._parameters]
+        if self._before is not None and all(map(np.array_equal, now, self._before)):
+            for states in self._states:         # nothing has moved since, to the bit, so nothing can have changed
+                states.append(states[-1])
+            self.orbit += self.orbit[-1:]
+            return
+        self._before = [array.copy() for array in now]
+        for i, (layer, z, h, slope) in enumerate(walk(self.model, self.x)):
+            statistics = Statistics(layer)
+            statistics.add(z, h, slope)
+            self._states[i].append(statistics.states())
+            if self.follow is not None and self.follow[0] == i:
+                self.orbit.append(float(z[self.follow[2], self.follow[1]]))
+
+    def lives(self) -> list[Life]:
+        """The life of every unit, layer by layer."""
+        return [Life(layer.name, j, _events(self.steps, states[:, j]))
+                for layer, states in zip(self.layers, self.states) for j in range(layer.units)]
+
+    def table(self) -> Table:
+        """One row per unit to which something happened."""
+        table = Table(f"lives over steps {self.steps[0]} to {self.steps[-1]}", ["layer", "unit", "life"])
+        for life in self.lives():
+            if life.events:
+                table.add(life.layer, life.unit, ", ".join(f"{event} at {step}" for step, event in life.events))
+        return table
+
+
+GONE = np.array([state.gone for state in State])
+
+
+def _events(steps: list[int], states: Array) -> list[tuple[int, Event]]:
+    gone = GONE[states]
+    events: list[tuple[int, Event]] = [(steps[0], "born dead")] if gone[0] else []
+    died = bool(gone[0])
+    for i in np.flatnonzero(gone[1:] != gone[:-1]) + 1:
+        if gone[i]:
+            events.append((steps[i], "died again" if died else "died"))
+            died = True
+        else:
+            events.append((steps[i], "revived"))
+    return events

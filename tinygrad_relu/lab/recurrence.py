@@ -1,0 +1,254 @@
+"""The recurrence that a dead unit follows, and its solution.
+
+A unit is *dead* on samples x when its pre-activation z(x) = w.x + b is <= 0 for all of them.  Its gradient is then
+exactly zero, and only the optimizer moves it: by what is left in the momentum buffer v, and by weight decay.  Both are
+linear, so z(x) and the *drift* s(x) = -lr (v_w.x + v_b) follow, sample by sample, a linear recurrence of order two,
+
+    z[t+1] = trace z[t] - det z[t-1],        z[1] = keep z[0] + gain s,
+
+with c = lr weight_decay, mu = momentum, d = dampening, and a = c (1 - d):
+
+    ======================  =================  ============  ===============  ======  ==============================
+    optimizer               trace              det           keep             gain    z swings through 0 when
+    ======================  =================  ============  ===============  ======  ==============================
+    SGD (mu = 0)            1 - c              0             1 - c            0       never (c > 1: flips at step 1)
+    momentum, coupled (L2)  1 + mu - a         mu            1 - a            mu      (1-sqrt mu)^2 < a < (1+sqrt mu)^2
+    Nesterov, coupled       (1 + mu)(1 - c)    mu (1 - c)    1 - c (1 + mu)   mu^2    ((1-mu)/(1+mu))^2 < c < 1
+    decoupled decay         1 - c + mu         (1 - c) mu    1 - c            mu      never: the roots are 1 - c and mu
+    decoupled, Nesterov     1 - c + mu         (1 - c) mu    1 - c            mu^2    never: the same roots
+    ======================  =================  ============  ===============  ======  ==============================
+
+The signs of the two roots of r^2 - trace r + det = 0 decide everything; `Recurrence` has one branch for each case.
+Derived in docs/reviving-units.md; roll_forward.py walks the same recurrence step by step, and the tests hold both to
+a literal copy of torch.optim.SGD.
+
+Where exactness ends: (1) A z that meets 0 to within rounding (about 1e-16 of its terms; 1e-7 if the training runs in
+float32) may cross one step earlier or later in the training than here.  (2) A z that has shrunk below 1e-300 before it
+crosses is a ghost of the formula: the weights are rounded to 0 first.  It counts as never.  (3) With lr weight_decay
+= 1 plain decay sets the weights to exactly 0 here, and to 0 or to a rounding error of either sign in a training.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+TINY = 1e-300       # below it a float64 is about to lose digits (subnormal from 2.2e-308): no sign is trusted there
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """One step is (z, s) <- (keep z + gain s, pull z + momentum s); so z[t+1] = trace z[t] - det z[t-1].
+
+    `disc` = trace^2 - 4 det, kept in the factored form in which the edges of the window are exact;
+    `roots` are real, the larger first, or None when disc < 0.
+
+    >>> Recurrence.of(lr=0.1, momentum=0.5).roots
+    (1.0, 0.5)
+    """
+    trace: float
+    det: float
+    disc: float
+    roots: tuple[float, float] | None
+    keep: float
+    gain: float
+    pull: float
+    momentum: float
+    decay: float
+    edges: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, *, lr: float, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
+           nesterov: bool = False, decoupled: bool = False) -> Recurrence:
+        """The recurrence of these settings of the optimizer (the table at the head of the file)."""
+        mu, c = momentum, lr * weight_decay
+        gain = mu * mu if nesterov else mu
+        a = c if nesterov or decoupled or mu == 0 else c * (1 - dampening)      # PyTorch dampens the buffer only
+        if mu == 0 or decoupled or a == 0:              # the roots are known: exact where the formula would round
+            roots = (max(1 - a, mu), min(1 - a, mu))
+            return cls(1 - a + mu, (1 - a) * mu, (roots[0] - roots[1]) ** 2, roots, 1 - a, gain,
+                       0.0 if decoupled else -a, mu, a)
+        if nesterov:
+            edges = (((1 - mu) / (1 + mu)) ** 2, 1.0)
+            trace, det, keep = (1 + mu) * (1 - a), mu * (1 - a), 1 - a * (1 + mu)
+            disc = (1 + mu) ** 2 * (edges[0] - a) * (edges[1] - a)
+        else:
+            edges = (((1 - mu) / (1 + math.sqrt(mu))) ** 2, (1 + math.sqrt(mu)) ** 2)
+            trace, det, keep = 1 + mu - a, mu, 1 - a
+            disc = (edges[0] - a) * (edges[1] - a)
+        if disc < 0:
+            return cls(trace, det, disc, None, keep, gain, -a, mu, a, edges)
+        # The root of larger modulus first: the other one from the product, since a difference would cancel.
+        large = (trace + math.copysign(math.sqrt(disc), trace)) / 2
+        small = det / large if large else 0.0
+        return cls(trace, det, disc, (max(large, small), min(large, small)), keep, gain, -a, mu, a, edges)
+
+    @property
+    def window(self) -> Literal["none", "below", "inside", "above"]:
+        if self.edges is None:
+            return "none"
+        return "below" if self.decay <= self.edges[0] else "above" if self.decay >= self.edges[1] else "inside"
+
+    @property
+    def all_roots(self) -> tuple[Any, Any]:
+        """The two roots of r^2 - trace r + det = 0, real or complex."""
+        half = math.sqrt(max(-self.disc, 0.0)) / 2
+        return self.roots or (complex(self.trace / 2, half), complex(self.trace / 2, -half))
+
+    @property
+    def radius(self) -> float:
+        """The larger modulus of the roots: z shrinks by it, or grows if it is above 1, at each step in the long run."""
+        return math.sqrt(self.det) if self.roots is None else max(map(abs, self.roots))
+
+    @property
+    def creeps(self) -> bool:
+        """Both roots positive: z changes its sign at most once, and only a drift can make it."""
+        return self.roots is not None and self.roots[1] > 0
+
+    @property
+    def drift_factor(self) -> float | None:
+        """k such that a sample returns if and only if s > k abs(z); from z[1] > r2 z[0], see `first_positive`."""
+        if self.roots is None or self.roots[1] <= 0 or self.gain == 0:
+            return None
+        return max(0.0, self.keep - self.roots[1]) / self.gain
+
+    def z_at(self, z: Array, s: Array, t: Array) -> Array:
+        """z after t steps (t: whole numbers, elementwise) from z and drift s, by the t-th power of the step's matrix.
+
+        Powers by squaring, in place of powers of the roots: additions and products only, so that short binary numbers
+        stay exact, and no case for equal roots.
+        """
+        power = np.array([[self.keep, self.gain], [self.pull, self.momentum]])
+        z, s, left = np.broadcast_arrays(z, s, np.asarray(t, dtype=np.int64))
+        while True:
+            odd = left % 2 == 1
+            z, s = (np.where(odd, power[0, 0] * z + power[0, 1] * s, z),
+                    np.where(odd, power[1, 0] * z + power[1, 1] * s, s))
+            left = left // 2
+            if not left.any():
+                return z
+            power = power @ power
+
+    def first_positive(self, z0: Array, s: Array) -> Array:
+        """Least t >= 1 with z[t] > 0 from z[0] = z0 <= 0 and the drift s, elementwise; inf for never.
+
+        ================  ==============================================================================================
+        roots             answer
+        ================  ==============================================================================================
+        complex           t = floor((pi/2 + arctan beta)/phi) + 1: always, unless z0 = z1 = 0
+        both > 0          iff C1 = (z1 - r2 z0)/(r1 - r2) > 0: t = floor(ln(1 + abs(z0)/C1) / ln(r1/r2)) + 1;
+                          at an edge (r1 = r2 = r): iff B = z1/r - z0 > 0: t = floor(abs(z0)/B) + 1
+        both < 0, or a 0  z keeps the sign of z1, or flips it at each step: t is 1, 2 or never
+        one of each sign  t = 1 if z1 > 0; else iff the negative root is larger, by its parity (`parity_crossing`)
+        ================  ==============================================================================================
+        """
+        with np.errstate(all="ignore"):                              # the branches not taken divide by zero
+            z1, stride = self.keep * z0 + self.gain * s, 1
+            if self.roots is None:
+                half = math.sqrt(-self.disc) / 2
+                slope = (z1 - z0 * (self.trace / 2)) / half
+                # arctan(slope/z0) with the quadrant kept, so that z0 = 0 is right too
+                angle = math.pi / 2 + np.arctan2(-slope, -z0)
+                t = np.where((z0 == 0) & (z1 == 0), np.inf, np.floor(angle / math.atan2(half, self.trace / 2)) + 1)
+            elif self.creeps:
+                r1, r2 = self.roots
+                lead, gap = z1 - r2 * z0, math.sqrt(self.disc)       # lead = C1 gap, which has a limit at gap = 0
+                if gap > 0:
+                    t = np.log1p(-z0 * gap / lead) / -math.log1p(-gap / r1) if gap < r1 else np.zeros_like(z0)
+                else:
+                    t = -z0 * r1 / lead
+                t = np.where(lead > 0, np.floor(t) + 1, np.inf)
+            elif self.det < 0:
+                r1, r2 = self.roots
+                t, stride = parity_crossing(z1 - r2 * z0, r1 * z0 - z1, z1, r1, -r2), 2
+            else:
+                z2 = self.trace * z1 - self.det * z0
+                return np.where(z1 > 0, 1.0, np.where(z2 > 0, 2.0, np.inf))
+            return settle(t, lambda t: self.z_at(z0, s, t), stride)
+
+
+def parity_crossing(c1: Array, c2: Array, z1: Array, p: float, q: float) -> Array:
+    """Least t >= 1 with c1 p^t + c2 (-q)^t > 0, given c1 + c2 <= 0, p, q > 0 and z1, its value at t = 1.
+
+    If z1 <= 0 then c1 <= 0, and z can rise above 0 only through the second term, which must outgrow the first (q > p)
+    and is positive at even t (c2 > 0) or at odd t (c2 < 0): t > ln(c1/abs(c2))/ln(q/p), of that parity.
+    """
+    if q <= p:
+        later = np.full_like(z1, np.inf)
+    else:
+        bound = np.log(np.abs(c1 / c2)) / math.log(q / p)
+        later = np.where(c2 > 0, 2 * np.floor(bound / 2) + 2, 2 * np.floor((bound + 1) / 2) + 1)
+        later = np.where((c2 == 0) | ~np.isfinite(bound), np.inf, np.maximum(later, 1))
+    return np.where(z1 > 0, 1.0, later)
+
+
+def settle(t: Array, z_at: Callable[[Array], Array], stride: int = 1) -> Array:
+    """Correct a predicted step by one stride where rounding has moved the logarithm across an integer.
+
+    A quotient of logarithms that should be 2 may come out as 1.9999999999999998, and floor() then makes a whole step
+    of it.  z itself, evaluated beside the predicted step, says which side is right (z = 0 is still dead).
+    Ghosts (abs(z) < 1e-300 around the crossing) become inf.
+    """
+    found = t < 2.0 ** 53                # beyond, steps are not countable (and inf means never)
+    t = np.where(found, t, 1.0)
+    early = (t > stride) & (z_at(np.maximum(t - stride, 0.0)) > 0)
+    t = np.where(early, t - stride, np.where(z_at(t) > 0, t, t + stride))
+    visible = np.maximum(np.abs(z_at(t)), np.abs(z_at(t - 1))) >= TINY
+    return np.where(found & visible, t, np.inf)
+
+
+def check_options(lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool) -> None:
+    """Refuse what torch.optim.SGD refuses, and momentum >= 1, which would never come to rest."""
+    for name, value in (("lr", lr), ("weight_decay", weight_decay)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a finite number >= 0; got {value}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1); got {momentum}")
+    if not math.isfinite(dampening):
+        raise ValueError(f"dampening must be finite; got {dampening}")
+    if nesterov and (momentum == 0 or dampening != 0):
+        raise ValueError(f"nesterov needs momentum > 0 and dampening = 0; got momentum {momentum}, "
+                         f"dampening {dampening}")
+
+
+def check_numbers(name: str, values: ArrayLike) -> Array:
+    """values as a float64 array; TypeError if they are not numbers, ValueError if one is NaN or infinite."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of real numbers; got dtype {array.dtype}")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name} must be finite; got {array[where]} at index {where}")
+    return array
+
+
+def check_dead(z: ArrayLike, ndim: int) -> Array:
+    """z as a float64 array of that many dimensions (a scalar is one sample); ValueError names a sample with z > 0."""
+    array = check_numbers("z", z)
+    array = array.reshape(1) if array.ndim == 0 and ndim == 1 else array
+    if array.ndim != ndim or array.shape[0] == 0:
+        raise ValueError(f"z must have shape {('(n,) or be a scalar', '(n, units)')[ndim - 1]} with at least one "
+                         f"sample; got shape {array.shape}")
+    if (array > 0).any():
+        where = tuple(int(i) for i in np.argwhere(array > 0)[0])
+        unit = f" of unit {where[1]}" if ndim == 2 else ""
+        raise ValueError(f"z must be <= 0 on every sample (a dead unit); sample {where[0]}{unit} has "
+                         f"z = {array[where]:.6g}")
+    return array
+
+
+def check_like(name: str, values: ArrayLike | None, z: Array) -> Array:
+    """values as float64 in the shape of z (None: zeros); ValueError when the shapes differ."""
+    if values is None:
+        return np.zeros_like(z)
+    array = check_numbers(name, values)
+    array = array.reshape(1) if array.ndim == 0 and z.shape == (1,) else array
+    if array.shape != z.shape:
+        raise ValueError(f"{name} must have the shape of z, {z.shape}; got {array.shape}")
+    return array

@@ -1,0 +1,274 @@
+"""The exact roll-forward: the future of a dead unit, step by step, under torch.optim.SGD.
+
+With the raw gradient at zero, the parameters see only decay and the buffer, and both are linear.  So the very update of
+the optimizer can be applied to the pre-activations z(x) = w.x + b in place of the weights, sample by sample, with
+V(x) = v_w.x + v_b, the buffer as seen from x (in units of gradient: the rate enters when the step is made, which is
+what makes learning-rate schedules right):
+
+    g = weight_decay z                                  (coupled; g = 0 and z <- (1 - lr weight_decay) z if decoupled)
+    V <- momentum V + (1 - dampening) g                 (V = g at the first step of a fresh optimizer)
+    z <- z - lr (g + momentum V if nesterov else V)     (z <- z - lr g without momentum)
+
+`closed_form` solves this recurrence for a constant rate; both must name the same step.  What the closed form does not
+cover is done here: schedules, and decay on the weights only or on the biases only, where w.x and b follow two different
+recurrences (`revival_parts`).  Derived in docs/reviving-units.md.  Values below 1e-300 are set to 0, so that a
+subnormal rounding error is never taken for a revival.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence, Sized
+from itertools import count, islice, repeat
+from typing import Any, Literal, NamedTuple, SupportsFloat
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .closed_form import Revival, revival
+from .recurrence import (
+    TINY,
+    Array,
+    Recurrence,
+    check_dead,
+    check_like,
+    check_numbers,
+    check_options,
+    parity_crossing,
+    settle,
+)
+
+Rate = float | Sequence[float] | Callable[[int], float]
+Decay = Literal["both", "weights", "biases"]
+
+
+class Rolled(NamedTuple):
+    """Where a roll-forward ended: at the revival, or after `steps` steps without one (step and sample None)."""
+    step: int | None
+    sample: int | None
+    z: Array             # the pre-activations after the last step made
+
+
+def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: ArrayLike | None = None,
+          bias_velocity: ArrayLike | None = None, momentum: float = 0.0, dampening: float = 0.0,
+          weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False,
+          decay: Decay = "both") -> Iterator[Array]:
+    """Yield z[1], z[2], ...: the pre-activations after each optimizer step with a zero gradient.
+
+    Parameters
+    ----------
+    z : pre-activations w.x + b over the samples (any shape); the part w.x alone if `bias` is given.
+    velocity : V(x) = v_w.x + v_b (v_w.x alone if `bias` is given), in units of gradient, shape of z; the drift of
+        `closed_form` is -lr V.  None means no buffer yet: the first step fills it, undampened.
+    lr : the rate: a number, a function of the step (0 for the first), or a sequence, with which the orbit ends.
+    bias, bias_velocity : b and v_b, when weights and biases are to be followed apart; one for all samples.
+    decay : which part weight_decay acts on; "weights" and "biases" need `bias`.
+
+    >>> [float(z) for z in islice(orbit(-1.0, -0.5, lr=[1.0, 0.5, 0.5], momentum=0.5), 3)]
+    [-0.75, -0.6875, -0.65625]
+    """
+    check_options(0.0, momentum, dampening, weight_decay, nesterov)
+    _check_decay(decay)
+    if bias is None and (decay != "both" or bias_velocity is not None):
+        raise ValueError(f"decay = {decay!r} and bias_velocity follow the bias apart from the weights: pass bias")
+    parts = [check_numbers("z", z)]
+    buffers = [None if velocity is None else check_like("velocity", velocity, parts[0])]
+    if bias is not None:
+        parts.append(check_numbers("bias", bias))
+        buffers.append(None if bias_velocity is None else check_like("bias_velocity", bias_velocity, parts[1]))
+        if parts[1].ndim > parts[0].ndim or parts[1].shape != parts[0].shape[parts[0].ndim - parts[1].ndim:]:
+            raise ValueError(f"bias must be a scalar or have the last axes of z, {parts[0].shape}; "
+                             f"got {parts[1].shape}")
+    decays = [0.0 if decay == "biases" else weight_decay, 0.0 if decay == "weights" else weight_decay][:len(parts)]
+    return _orbit(parts, buffers, decays, lr, momentum, dampening, nesterov, decoupled)
+
+
+def _rates(lr: Rate) -> Iterator[float]:
+    if callable(lr):
+        return map(lr, count())
+    return repeat(lr) if isinstance(lr, SupportsFloat) else iter(lr)
+
+
+def _orbit(parts: list[Array], buffers: list[Array | None], decays: list[float], lr: Rate, momentum: float,
+           dampening: float, nesterov: bool, decoupled: bool) -> Iterator[Array]:
+    """The loop behind `orbit`, each part with its own buffer and decay; apart, so that bad input raises at the call."""
+    for step, rate in enumerate(_rates(lr)):
+        if not 0 <= rate < math.inf:
+            raise ValueError(f"lr must be a finite number >= 0 at every step; got {rate} at step {step}")
+        for i, (part, buffer, weight_decay) in enumerate(zip(parts, buffers, decays, strict=True)):
+            if decoupled:
+                part, g = part * (1 - rate * weight_decay), np.zeros_like(part)
+            else:
+                g = weight_decay * part
+            if momentum != 0:
+                buffer = g if buffer is None else momentum * buffer + (1 - dampening) * g
+                buffers[i] = np.where(np.abs(buffer) < TINY, 0.0, buffer)
+                g = g + momentum * buffer if nesterov else buffer
+            part = part - rate * g
+            parts[i] = np.where(np.abs(part) < TINY, 0.0, part)
+        yield parts[0] + parts[1] if len(parts) == 2 else parts[0]
+
+
+def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, steps: int,
+                 bias: ArrayLike | None = None, bias_velocity: ArrayLike | None = None, momentum: float = 0.0,
+                 dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False,
+                 decay: Decay = "both") -> Rolled:
+    """Walk the orbit of one dead unit to its first z > 0, for `steps` steps at most; parameters as in `orbit`.
+
+    z (with `bias`: w.x) has shape (n,) or is a scalar; `bias` is then a scalar.
+
+    >>> roll_forward([-1.0, -2.0], lr=0.1, momentum=0.9, weight_decay=0.1, steps=100).step
+    24
+    >>> roll_forward(-1.0, -2.0, lr=lambda step: 0.1 if step < 5 else 0.0, momentum=0.9, steps=100).step is None
+    True
+    """
+    if steps < 0:
+        raise ValueError(f"steps must be >= 0; got {steps}")
+    if isinstance(lr, Sized) and len(lr) < steps:
+        raise ValueError(f"lr must hold a rate for each of the {steps} steps; got {len(lr)}")
+    z = np.atleast_1d(check_numbers("z", z))
+    velocity = None if velocity is None else np.atleast_1d(check_numbers("velocity", velocity))
+    now = check_dead(z if bias is None else z + check_numbers("bias", bias), ndim=1)
+    walk = orbit(z, velocity, lr=lr, bias=bias, bias_velocity=bias_velocity, momentum=momentum, dampening=dampening,
+                 weight_decay=weight_decay, nesterov=nesterov, decoupled=decoupled, decay=decay)
+    for step, now in enumerate(islice(walk, steps), start=1):
+        if now.max() > 0:
+            return Rolled(step, int(now.argmax()), now)
+    return Rolled(None, None, now)
+
+
+def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, drift_b: float | None = None, *, lr: float,
+                  momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
+                  decoupled: bool = False, decay: Decay = "both", max_leaps: int = 20_000) -> Revival:
+    """The future of one dead unit whose decay spares the bias, or the weights: z(x) = w.x + b.
+
+    Without momentum the closed form is, with rho = 1 - lr weight_decay > 0 and over the best sample,
+
+        decay on the bias only:     iff some w.x > 0 (then b < 0): t = floor(ln(w.x / abs(b)) / ln rho) + 1
+        decay on the weights only:  iff b > 0 (then w.x < 0):      t = floor(ln(b / abs(w.x)) / ln rho) + 1
+
+    With momentum, z is a constant and up to three powers, and no closed form is known; but z[t] can be evaluated at
+    any t, and a bound on the steps to come says how far one may leap without missing a revival (`_leap`).
+
+    Parameters
+    ----------
+    zw, drift_w : w.x and -lr v_w.x over the samples, shape (n,) or scalar.
+    b, drift_b : b and -lr v_b, numbers.  Both drifts, or neither (a fresh optimizer), are given.
+    decay : "both", "weights" or "biases"; the other settings as in `closed_form.revival`.
+    max_leaps : where to give up; the answer then has step None and `decided` False.  So it may also have when the
+        settings diverge (lr weight_decay beyond 2 (1 + momentum), or dampening > 1).
+
+    >>> revival_parts([0.5, -1.0], -2.0, lr=0.1, weight_decay=0.1, decay="biases").step     # ln(1/4)/ln(0.99) = 137.9
+    138
+    >>> revival_parts([-3.0, -1.0], 0.5, lr=0.1, weight_decay=0.1, decay="weights").step
+    69
+    >>> revival_parts([-3.0, -1.0], -0.5, lr=0.1, weight_decay=0.1, momentum=0.9, decay="weights").step is None
+    True
+    """
+    check_options(lr, momentum, dampening, weight_decay, nesterov)
+    _check_decay(decay)
+    if (drift_w is None) != (drift_b is None):
+        raise ValueError("drift_w and drift_b must both be given, or neither (a fresh optimizer); got one of them")
+    zw = np.atleast_1d(check_numbers("zw", zw))
+    sw = check_like("drift_w", None if drift_w is None else np.atleast_1d(drift_w), zw)
+    if np.ndim(b) or (drift_b is not None and np.ndim(drift_b)):
+        raise ValueError("b and drift_b must be single numbers, as a unit has one bias; got an array")
+    zb = np.full_like(zw, check_numbers("b", b))
+    sb = np.full_like(zw, 0.0 if drift_b is None else check_numbers("drift_b", drift_b))
+    check_dead(zw + zb, ndim=1)
+    if lr == 0 and (sw.any() or sb.any()):
+        raise ValueError("a drift is lr times the buffer, so with lr = 0 it must be 0; got a drift that is not")
+    options: dict[str, Any] = dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                                   nesterov=nesterov, decoupled=decoupled)
+    if decay == "both" or lr * weight_decay == 0:
+        return revival(zw + zb, None if drift_w is None else sw + sb, **options)
+    still, push, fading, drift = (zb, sb, zw, sw) if decay == "weights" else (zw, sw, zb, sb)
+    if momentum == 0:
+        return _without_momentum(still, fading, lr * weight_decay)
+    rule = Recurrence.of(**options)
+    undamped = drift_w is None and rule.decay != lr * weight_decay     # as in closed_form: the first step by hand
+    if undamped:
+        drift = -lr * weight_decay * fading
+        fading = fading + drift
+    step, z, decided = _leap(rule, still, rule.gain * push, fading, drift, int(undamped), max_leaps)
+    sample = None if step is None else int(z.argmax())
+    if step is not None:
+        reason = f"step {step}, through sample {sample}: momentum, with decay on the {decay} only, carries z over 0"
+    elif decided:
+        reason = f"never: with decay on the {decay} only, z comes to rest at or below 0 on every sample"
+    else:
+        reason = ("not decided: z grows without bound, with no sample above 0 so far" if rule.radius > 1 else
+                  f"not decided: nothing found within {max_leaps} leaps")
+    return Revival(step, sample, reason, rule.window, rule.decay, rule.edges, decided=decided)
+
+
+def _without_momentum(still: Array, fading: Array, c: float) -> Revival:
+    """z[t] = still + (1 - c)^t fading, with still + fading <= 0: the closed forms of `revival_parts`."""
+    def z_at(t: Array) -> Array:
+        return still + (1 - c) ** t * fading
+
+    with np.errstate(all="ignore"):
+        if c < 1:
+            t = np.where(still > 0, np.floor(np.log(-still / fading) / math.log1p(-c)) + 1, np.inf)
+            t = settle(t, z_at)
+        elif c == 1:
+            t = np.where(still > 0, 1.0, np.inf)         # the fading part is gone after one step
+        else:                                            # it changes its sign at every step, and grows if c > 2
+            t = settle(parity_crossing(still, fading, z_at(np.array(1)), 1.0, c - 1), z_at, stride=2)
+    step = t.min()
+    if step == np.inf:
+        why = "the part of z that does not decay is <= 0 on every sample, and the other only shrinks"
+        return Revival(None, None, f"never: {why}", decay=c)
+    sample = int(np.where(t == step, z_at(step), -np.inf).argmax())
+    why = ("the negative part of z decays until the positive part outweighs it" if c < 1 else
+           f"lr*weight_decay = {c:.4g} is so large that decay does not keep the sign of its part of z")
+    return Revival(int(step), sample, f"step {int(step)}, through sample {sample}: {why}", decay=c)
+
+
+def _leap(rule: Recurrence, still: Array, push: Array, fading: Array, drift: Array, offset: int, max_leaps: int
+          ) -> tuple[int | None, Array, bool]:
+    """First step with z > 0, when one part of z decays by `rule` and the other coasts: (step, z there, decided).
+
+    z[t] = limit - w mu^t + C1 r1^t + C2 r2^t with w = push/(1 - mu), limit = still + w, and r1, r2 the roots of `rule`.
+    From t on no step is longer than the sum of the moduli of its terms, abs(w) (1 - mu) mu^t + abs(C1) abs(r1 - 1)
+    abs(r1)^t + ...; so nothing is missed by a leap of abs(z)/that.  And z never strays from where it comes to rest by
+    more than the tail abs(w) mu^t + abs(C1) abs(r1)^t + ..., which proves "never" once rest + tail <= 0 throughout.
+    """
+    mu, z0, z1 = rule.momentum, fading, rule.keep * fading + rule.gain * drift
+    r1, r2 = rule.all_roots
+    rho, w = rule.radius, push / (1 - mu)
+    limit = rest = still + w
+    if not (z0.any() or z1.any()):                       # the decayed part is 0 from the start, whatever its roots
+        r1 = r2 = rho = 0.0
+    if r1 != r2:
+        c1: Any = (z1 - r2 * z0) / (r1 - r2)             # real or complex
+        c2 = z0 - c1
+        if r1 == 1:                                      # dampening 1: the buffer takes no decay in, z only coasts
+            rest = limit + c1
+    t = 0
+    for _ in range(max_leaps):
+        z = limit - w * mu ** t + rule.z_at(z0, drift, np.array(t))
+        if t + offset > 0 and z.max() > 0:
+            return t + offset, z, True
+        if rho > 1:                                      # it diverges (decay too strong, or dampening > 1): walk on
+            if t * math.log(rho) > 600:
+                break
+            t += 1
+            continue
+        if r1 != r2:
+            a1, a2 = np.abs(c1) * (abs(r1) ** t if r1 != 1 else 0.0), np.abs(c2) * abs(r2) ** t
+            tail, pace = a1 + a2, a1 * abs(r1 - 1) + a2 * abs(r2 - 1)
+        else:       # a double root: the decayed part is <= t rho^(t-1) (abs(z1) + rho abs(z0)), falling from `late` on
+            late = max(t, 1 / (1 - rho) + 1)
+            tail = late * rho ** (late - 1) * (np.abs(z1) + rho * np.abs(z0))
+            pace = 2 * tail
+        tail, pace = tail + np.abs(w) * mu ** t, pace + np.abs(w) * (1 - mu) * mu ** t
+        open_ = (rest + tail > 0) & (tail >= TINY)
+        if not open_.any():
+            return None, z, True
+        t += max(1, math.floor(min(np.min(-z[open_] / np.maximum(pace[open_], TINY)), 2.0 ** 53)))
+    return None, z, False
+
+
+def _check_decay(decay: str) -> None:
+    if decay not in ("both", "weights", "biases"):
+        raise ValueError(f"decay must be 'both', 'weights' or 'biases'; got {decay!r}")

@@ -1,0 +1,210 @@
+"""Where the units of a model are, and in which state a unit is.
+
+A *unit* is one column of a hidden layer: an affine map and the activation behind it. In a Maxout layer the pieces are the
+units: a piece that never wins gets no gradient, just like a dead ReLU.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..autodiff.node import Array, no_grad
+from ..autodiff.tape import grad
+from ..kernels.activations import ACTIVATIONS
+from ..kernels.door import launch
+from ..kernels.record import Activation
+from ..kernels.statistics import unit_statistics
+from ..nn import Linear, Maxout, Module, Sequential
+from ..tensor import Tensor
+
+
+class State(IntEnum):
+    """What a unit is on a whole data set."""
+
+    ALIVE = 0
+    DEAD = 1            # slope exactly zero on every sample, on the low side
+    DEAD_HIGH = 2       # slope exactly zero on every sample, on the high side (hardtanh, relu6, hardsigmoid)
+    SATURATED = 3       # some slope is not zero, but none is worth speaking of; or all are zero, on both sides
+    ALWAYS_ON = 4       # the same slope on every sample: an affine function of the data
+    NEVER_WINS = 5      # a Maxout piece that is not the largest on any sample
+    DIVERGED = 6        # a pre-activation is NaN or infinite
+
+    @property
+    def label(self) -> str:
+        return self.name.lower().replace("_", " ").replace("dead high", "dead on the high side")
+
+    @property
+    def gone(self) -> bool:
+        """Whether the unit gets no gradient at all."""
+        return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)
+
+
+@dataclass(frozen=True)
+class HiddenLayer:
+    """One hidden layer of a model.
+
+    Attributes
+    ----------
+    name : str
+        Of its affine module in the model.
+    affine : Linear or Maxout
+    activation : Module or None
+        None behind a Maxout.
+    depth : int
+        0 for the layer that sees the data themselves.
+    """
+
+    name: str
+    affine: Linear | Maxout
+    activation: Module | None
+    depth: int
+
+    @property
+    def pieces(self) -> int:
+        return self.affine.pieces if isinstance(self.affine, Maxout) else 1
+
+    @property
+    def units(self) -> int:
+        """How many units (in a Maxout layer: pieces) there are."""
+        return len(self.affine.weight.data)
+
+    @property
+    def activation_name(self) -> str:
+        return "maxout" if self.activation is None else str(getattr(self.activation, "name", type(self.activation).__name__))
+
+    def pre_activations(self, x: Any) -> Tensor:
+        """z (samples, units)."""
+        with no_grad():
+            return F.linear(x, self.affine.weight, self.affine.bias)
+
+    def responses(self, z: Tensor) -> tuple[Tensor, Array, Array]:
+        """What the layer passes on; and, per unit, its activation h and its slope dh/dz (samples, units)."""
+        if self.activation is None:
+            with no_grad():
+                out = F.maxout(z, self.pieces)
+            wins = np.zeros((*out.shape, self.pieces), z.dtype)
+            np.put_along_axis(wins, F.maxout_winners(z, self.pieces)[..., None], 1, axis=-1)
+            wins = wins.reshape(z.shape)
+            return out, np.where(wins > 0, z.data, 0), wins
+        z = Tensor.leaf(z.data, requires_grad=True)
+        with evaluating(self.activation):       # RReLU: the mean slope, no draws
+            out = self.activation(z)
+        (slope,) = grad(out, z, np.ones(out.shape, out.dtype))
+        return out.detach(), out.data, slope.data
+
+
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Everything inside `model` in evaluation mode, and back."""
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def hidden_layers(model: Module) -> list[HiddenLayer]:
+    """The hidden layers of a Sequential model, first to last.
+
+    Raises
+    ------
+    TypeError
+        If the model is not a Sequential of affine layers and activations.
+    ValueError
+        If it has no hidden layer.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn
+    >>> [layer.name for layer in hidden_layers(nn.MLP([2, 3, 4, 1], rng=0))]
+    ['0', '2']
+    """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"the laboratory got {type(model).__name__}, expected a Sequential model (such as nn.MLP)")
+    layers = list(model.children())
+    found: list[HiddenLayer] = []
+    for i, (name, layer) in enumerate(layers):
+        behind = layers[i + 1][1] if i + 1 < len(layers) else None
+        if isinstance(layer, Maxout):
+            found.append(HiddenLayer(name, layer, None, len(found)))
+        elif isinstance(layer, Linear) and behind is not None:
+            if isinstance(behind, (Linear, Maxout, Sequential)):
+                raise TypeError(f"the laboratory found {type(behind).__name__} right behind layer {name}, expected an activation")
+            found.append(HiddenLayer(name, layer, behind, len(found)))
+        elif not isinstance(layer, Linear) and (i == 0 or isinstance(layers[i - 1][1], Maxout)):
+            raise TypeError(f"the laboratory found {type(layer).__name__} at layer {name}, expected Linear or Maxout")
+    if not found:
+        raise ValueError("the laboratory found no hidden layer in this model, expected at least one")
+    return found
+
+
+def flat_edges(activation: Module | None) -> tuple[float, float]:
+    """Where the flat pieces of an activation begin: (low, high), with -inf and inf where it has none.
+
+    Read off the record: a piece beyond the outermost kink is flat if the slope there is exactly zero.
+
+    >>> from tinygrad_relu import nn
+    >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh())
+    ((0.0, inf), (0.0, 6.0), (-inf, inf))
+    """
+    record: Activation | None = ACTIVATIONS.get(str(getattr(activation, "name", "")))
+    if record is None:
+        return -np.inf, np.inf
+    p = getattr(activation, "p", tuple(record.parameters.values()))
+    kinks = [x for x, _ in record.kinks(*p)]
+    one = np.float64(1)
+
+    def is_flat(x: float) -> bool:
+        return float(record.f_dx(one, np.float64(x), record.f(np.float64(x), *p), *p)) == 0.0
+
+    low = min(kinks) if kinks and is_flat(min(kinks) - 1) else -np.inf
+    high = max(kinks) if kinks and is_flat(max(kinks) + 1) else np.inf
+    return low, high
+
+
+class Statistics:
+    """Running statistics of the units of one layer, batch by batch; `states` is what they say."""
+
+    SUMS = ("zsum", "hsum", "on", "flat", "bad")
+
+    def __init__(self, layer: HiddenLayer) -> None:
+        self.layer, self.samples = layer, 0
+        n, dtype = layer.units, layer.affine.weight.dtype
+        self.zmax, self.slope_max = np.full(n, -np.inf, dtype), np.zeros(n, dtype)
+        self.zmin, self.slope_min = np.full(n, np.inf, dtype), np.full(n, np.inf, dtype)
+        self.zsum, self.hsum, self.on, self.flat, self.bad = (np.zeros(n, dtype) for _ in self.SUMS)
+
+    def add(self, z: Array, h: Array, slope: Array) -> None:
+        launch(unit_statistics, z, h, slope, self.zmax, self.zmin, self.zsum, self.hsum, self.on, self.flat, self.slope_max,
+               self.slope_min, self.bad)
+        self.samples += len(z)
+
+    def states(self, saturation: float = 1e-3) -> Array:
+        """The state of every unit, as integers of `State`."""
+        low, high = flat_edges(self.layer.activation)
+        all_flat = self.flat == self.samples
+        if self.layer.activation is None:
+            found = np.where(all_flat, State.NEVER_WINS, np.where(self.flat == 0, State.ALWAYS_ON, State.ALIVE))
+        else:
+            found = np.select(
+                [all_flat & (self.zmax <= low), all_flat & (self.zmin >= high), self.slope_max < saturation,
+                 (self.slope_min == self.slope_max) & (self.zmin > max(low, 0.0))],
+                [State.DEAD, State.DEAD_HIGH, State.SATURATED, State.ALWAYS_ON], State.ALIVE)
+        return np.where(self.bad > 0, State.DIVERGED, found).astype(np.uint8)
+
+
+def walk(model: Module, x: Array) -> Iterator[tuple[HiddenLayer, Array, Array, Array]]:
+    """Send one batch through the model, layer by layer: (layer, z, h, slope) of each hidden layer."""
+    signal: Any = x
+    for layer in hidden_layers(model):
+        z = layer.pre_activations(signal)
+        signal, h, slope = layer.responses(z)
+        yield layer, z.data, h, slope
