@@ -1,0 +1,31 @@
+"""Every activation forward and backward, float32. A new record in the table of activations is a new benchmark."""
+import numpy as np
+
+from tinygrad_relu import Tensor, grad
+from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.ops.activation import activation_op
+
+
+class Activations:
+    """16384 numbers stay in the nearest caches; a million do not."""
+
+    params = (tuple(ACTIVATIONS), (16384, 1 << 20))
+    param_names = ("activation", "elements")
+    timeout = 300
+
+    def setup(self, name, elements):
+        record = ACTIVATIONS[name]
+        rng = np.random.default_rng(0)
+        self.op, self.p = activation_op(record), tuple(float(v) for v in record.parameters.values())
+        self.array = rng.standard_normal(elements, dtype=np.float32)
+        self.g = rng.standard_normal(elements, dtype=np.float32)
+        self.x = Tensor(self.array, requires_grad=True)
+        self.y = self.op(self.x, p=self.p)
+        self.time_forward(), self.time_backward()       # compiled, or loaded from the cache
+
+    def time_forward(self, *_):
+        self.op(self.array, p=self.p)
+
+    def time_backward(self, *_):
+        """The pullback with the walk around it, which takes a few microseconds."""
+        grad(self.y, self.x, self.g, retain_graph=True)

@@ -1,0 +1,75 @@
+"""Matrix products: our copy of OpenBLAS beside NumPy's, what one launch costs, and the peace between the two."""
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from tinygrad_relu.kernels.door import launch
+from tinygrad_relu.kernels.linear import matmul
+
+from . import THREADS
+
+# Two OpenBLAS with a thread pool each, taking turns. Where the threads of one keep spinning while the other works, a
+# pair of products takes up to 70 times as long.
+TURNS = """
+import time
+import numpy as np
+from statistics import median
+from tinygrad_relu.kernels.door import launch
+from tinygrad_relu.kernels.linear import matmul
+a = np.ones((512, 512), np.float32)
+out = np.empty_like(a)
+
+def ours(): launch(matmul, a, a, False, False, out)
+def numpys(): np.matmul(a, a, out=out)
+
+def seconds(*turn):
+    runs = []
+    for i in range(220):
+        start = time.perf_counter()
+        for product in turn:
+            product()
+        runs.append(time.perf_counter() - start)
+    return median(runs[20:])
+
+print(seconds(ours), seconds(numpys), seconds(ours, numpys))
+"""
+
+
+class Matmul:
+    """One thread. The smallest size is all overhead: NumPy's dispatch there, Numba's here."""
+
+    params = (("ours", "numpy"), ((2, 2, 2), (64, 16, 16), (64, 784, 256), (512, 512, 512)))
+    param_names = ("whose", "rows, inner, columns")
+    timeout = 300
+
+    def setup(self, whose, sizes):
+        rows, inner, columns = sizes
+        self.a, self.b = np.ones((rows, inner), np.float32), np.ones((inner, columns), np.float32)
+        self.out = np.empty((rows, columns), np.float32)
+        self.product = self.ours if whose == "ours" else self.numpys
+        self.product()                  # compiled, or loaded from the cache
+
+    def ours(self):
+        launch(matmul, self.a, self.b, False, False, self.out)
+
+    def numpys(self):
+        np.matmul(self.a, self.b, out=self.out)
+
+    def time_matmul(self, whose, sizes):
+        self.product()
+
+
+class Peace:
+    """All threads: a product of ours and one of NumPy's in turns, beside each by itself (1: no fight)."""
+
+    timeout = 300
+
+    def track_taking_turns(self):
+        environment = {name: value for name, value in os.environ.items() if name not in THREADS}
+        printed = subprocess.check_output([sys.executable, "-c", TURNS], env=environment, text=True)
+        ours, numpys, both = map(float, printed.split())
+        return both / (ours + numpys)
+
+    track_taking_turns.unit = "times"

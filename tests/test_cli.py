@@ -1,0 +1,108 @@
+"""The command line: the main job on small settings, its files, and one sentence for whatever is wrong."""
+import json
+
+import numpy as np
+import pytest
+
+from tinygrad_relu import cli
+from tinygrad_relu.lab import revive as revive_module
+from tinygrad_relu.lab import treatments
+
+QUICK = ["revive", "--data", "spiral", "--widths", "12", "8", "--kill-steps", "40", "--steps", "60", "--kill-lr", "40"]
+
+
+def run(capsys, *arguments):
+    status = cli.main(list(arguments))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_revive_writes_its_json_and_figure(capsys, tmp_path):
+    figure, numbers = tmp_path / "a.png", tmp_path / "a.json"
+    status, out, _ = run(capsys, *QUICK, "--json", str(numbers), "--figure", str(figure))
+    assert status == 0
+    assert "SGD" in out and "accuracy" in out
+    result = json.loads(numbers.read_text())
+    assert result["data"] and set(result["sick"]) >= {"dead", "accuracy"}
+    assert [t["name"] for t in result["treatments"]] == [t.key for t in treatments.TREATMENTS]
+    for treatment in result["treatments"]:
+        assert {"name", "exact", "predicted_step", "observed_step", "dead", "accuracy", "loss"} <= set(treatment)
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.png"]
+
+
+@pytest.mark.parametrize("data", ["digits", "moons"])
+@pytest.mark.parametrize("activation", ["relu", "relu6", "maxout", "prelu", "sigmoid"])
+def test_every_kind_of_network_can_be_treated(capsys, data, activation):
+    status, out, err = run(capsys, "revive", "--data", data, "--activation", activation, "--widths", "6", "--kill-steps", "5",
+                           "--steps", "12", "--treatments", "sgd", "momentum-l2-inside", "adam-l2")
+    assert status == 0, err
+    assert "momentum .9" in out
+
+
+def test_the_same_seed_gives_the_same_numbers(capsys, tmp_path):
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file in files:
+        assert run(capsys, *QUICK, "--json", str(file))[0] == 0
+    assert files[0].read_text() == files[1].read_text()
+
+
+def test_headline_digits_return_at_step_472():
+    from tinygrad_relu import data
+
+    digits = data.digits()
+    sick = revive_module.make_sick(digits)
+    assert sick.dead[1] == 64 and sick.gradient == 0.0 and sick.accuracy < 0.11
+    (told,) = [t for t in treatments.TREATMENTS if t.key == "heavy-l2"]
+    (outcome,) = revive_module.revive(sick, digits, [told], steps=500)
+    assert outcome.exact and outcome.predicted_step == outcome.observed_step == 472 and not outcome.disagreements
+    path = np.array(outcome.predicted_orbit[:472])
+    np.testing.assert_allclose(outcome.observed_orbit[:472], path, atol=1e-9 * np.abs(path).max())
+
+
+def test_a_failed_prediction_exits_with_1(capsys, monkeypatch):
+    real = revive_module.prognosis
+
+    def wrong(*args, **kwargs):
+        told = real(*args, **kwargs)
+        units = [revive_module.UnitPrognosis(u.layer, u.unit, "revives", 7, 0, "wrong on purpose", u.exact) for u in told.units]
+        return revive_module.Prognosis(units)
+
+    monkeypatch.setattr(revive_module, "prognosis", wrong)
+    status, out, _ = run(capsys, *QUICK, "--treatments", "sgd")
+    assert status == 1 and "THE THEORY FAILED" in out
+
+
+BAD = [
+    (["revive", "--lr", "-1"], "--lr is -1.0, expected"),
+    (["revive", "--kill-lr", "nan"], "--kill-lr is nan"),
+    (["revive", "--steps", "0"], "--steps is 0"),
+    (["revive", "--widths", "8", "0"], "--widths is 0"),
+    (["revive", "--seed", "-3"], "--seed is -3"),
+    (["revive", "--data", "fashion-mnist"], "needs --path"),
+    (["revive", "--data", "mnist", "--path", "no-such-folder"], "no-such-folder"),
+    (["revive", "--figure", "no-such-folder/a.png"], "the folder no-such-folder does not exist"),
+    (["revive", "--json", "."], "is a folder"),
+    (["revive", "--figure", "a.jpeg"], "expected one of: png, svg, pdf"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_bad_input_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *arguments)
+    assert status == 2 and sentence in err and out == ""
+    assert err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("arguments", "hint"), [
+    (["revive", "--treatments", "hevy-l2"], "did you mean 'heavy-l2'?"),
+    (["revive", "--data", "digts"], "did you mean 'digits'?"),
+    (["revive", "--activation", "rleu"], "did you mean 'relu'?"),
+    (["reviv"], "invalid choice"),
+    (["revive", "--steps", "many"], "invalid int value"),
+])
+def test_unknown_names_get_the_nearest(capsys, arguments, hint):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2 and hint in capsys.readouterr().err

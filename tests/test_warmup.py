@@ -1,0 +1,106 @@
+"""`tinygrad-relu warmup`: afterwards nobody compiles anything, and no kernel was forgotten."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import numpy as np
+import pytest
+
+import tinygrad_relu
+from tinygrad_relu import kernels
+from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.door import watch
+from tinygrad_relu.kernels.linear import linear_activation
+from tinygrad_relu.kernels.loops import loops
+from tinygrad_relu.nn.activations import MODULES, Activation
+from tinygrad_relu.warmup import tasks, warmup
+
+WARM = """
+from tinygrad_relu.warmup import warmup
+done = warmup(["float32"], ["relu", "maxout", "linear", "softmax", "optimizers", "census"], jobs={jobs})
+print(done.compiled, done.cached)
+"""
+USE = """
+import numpy as np
+from tinygrad_relu import functional as F, lab, nn, optim
+rng = np.random.default_rng(0)
+x, y = rng.standard_normal((50, 6)), rng.integers(0, 3, 50)
+for activation in ("relu", "maxout"):
+    model = nn.MLP([6, 8, 5, 3], activation=activation, rng=0)
+    groups = [{"params": [p for p in model.parameters() if p.kind == "bias"], "weight_decay": 0.0},
+              {"params": [p for p in model.parameters() if p.kind != "bias"]}]
+    for optimizer in (optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
+                      optim.SGD(groups, lr=0.1, dampening=0.5, momentum=0.5, weight_decay=0.1, decoupled=True),
+                      optim.AdamW(model.parameters()), optim.Adam(model.parameters(), weight_decay=0.1)):
+        for batch in (slice(0, 32), slice(32, 50), slice(0, 1)):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x[batch]), y[batch])
+            loss.backward()
+            optimizer.step()
+    F.cross_entropy(model(x.astype("float32")), y, reduction="none").sum().backward()
+    F.softmax(model(x)), F.log_softmax(model(x[0]))
+    lab.census(model, x, y)
+"""
+
+
+def run(script: str, folder: Path) -> str:
+    """Run a script in a process that keeps its compiled kernels in `folder`."""
+    paths = [str(Path(tinygrad_relu.__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_nothing_is_compiled_after_a_warmup(tmp_path: Path) -> None:
+    compiled, cached = map(int, run(WARM.format(jobs=2), tmp_path).split())
+    assert compiled > 0 and cached == 0
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")}
+    assert sum(path.suffix == ".nbc" for path in files) == compiled
+    run(USE, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")} == files
+    assert run(WARM.format(jobs=1), tmp_path).split() == ["0", str(compiled)]
+
+
+def every_kernel() -> set[object]:
+    """The kernels that stand in the modules of `kernels`, and those that are made from the records."""
+    modules = [import_module(f"{kernels.__name__}.{info.name}") for info in iter_modules(kernels.__path__)]
+    found = {value for module in modules for value in vars(module).values() if hasattr(value, "py_func")}
+    for name, record in ACTIVATIONS.items():
+        found |= {*loops(record)}
+        if issubclass(MODULES.get(name, object), Activation):
+            found |= {*linear_activation(record)}
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_kernel_is_forgotten_and_none_belongs_to_two_tasks(dtype: str) -> None:
+    """The tasks are watched without running their kernels, which would take the compiler half a minute."""
+    launched: dict[str, set[object]] = {}
+
+    def note(kernel: object, arguments: tuple[object, ...]) -> None:
+        if hasattr(kernel, "py_func"):
+            launched[task].add(kernel)
+        else:
+            kernel(*arguments)
+
+    with watch(note), np.errstate(all="ignore"):       # what was not computed is whatever the memory held
+        for task, action in tasks().items():
+            launched[task] = set()
+            action(dtype)
+    together = [kernel for kernels in launched.values() for kernel in kernels]
+    assert {kernel.__name__ for kernel in every_kernel() - set(together)} == set()
+    assert len(together) == len(set(together))
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"warmup: name is 'rleu'.*did you mean 'relu'"):
+        warmup(names=["rleu"])
+    with pytest.raises(ValueError, match="warmup: dtype is 'float16'"):
+        warmup(["float16"])

@@ -1,0 +1,145 @@
+"""The command line: ``tinygrad-relu revive | warmup | doctor``."""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Collection, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from . import __version__, doctor, warmup
+from .checks import check_name
+from .files import check_writable, write_through
+
+DATA = ("digits", "spiral", "moons", "fashion-mnist", "mnist")
+SAMPLES = 2000      # of a data set of images, by default: full-batch training on all of them would take an hour
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status: 0 all is well, 1 a prediction failed, 2 bad input."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"tinygrad-relu {parsed.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"tinygrad-relu {parsed.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tinygrad-relu", description="An autodiff engine on Numba kernels, and a laboratory "
+                                     "where dead ReLU units come back to life at a predicted step.")
+    parser.add_argument("--version", action="version", version=f"tinygrad-relu {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    revive = commands.add_parser("revive", help="bring a dead network back to life on real data, at a predicted step",
+                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    _add_revive(revive)
+    revive.set_defaults(run=_revive)
+    for module, name, text in ((warmup, "warmup", "compile all kernels ahead"),
+                               (doctor, "doctor", "say which kernels, threads and caches are in use, and how fast they are")):
+        command = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        module.add_arguments(command)
+        command.set_defaults(run=module.main)
+    return parser
+
+
+def _add_revive(parser: argparse.ArgumentParser) -> None:
+    from .lab.treatments import TREATMENTS
+    from .nn.activations import MODULES
+
+    number = parser.add_argument
+    number("--data", type=_one_of(DATA, "data"), default="digits", metavar="NAME", help=f"one of {', '.join(DATA)}")
+    number("--path", metavar="DIR", help="the folder with the IDX files, for fashion-mnist and mnist")
+    number("--samples", type=int, help=f"use so many samples of fashion-mnist or mnist (default {SAMPLES})")
+    number("--seed", type=int, default=0, help="of the weights, and of synthetic data")
+    number("--widths", type=int, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers")
+    number("--activation", type=_one_of([*MODULES, "maxout"], "activation"), default="relu", metavar="NAME")
+    number("--kill-lr", type=float, default=3.0, metavar="RATE", help="the learning rate that makes the network sick")
+    number("--kill-steps", type=int, default=250, metavar="N", help="for how many steps")
+    number("--lr", type=float, default=0.1, metavar="RATE", help="the learning rate of the treatments")
+    number("--steps", type=int, default=1000, metavar="N", help="of each treatment")
+    number("--treatments", type=_one_of([t.key for t in TREATMENTS], "treatment"), nargs="+", metavar="NAME",
+           default=[t.key for t in TREATMENTS], help=f"any of {', '.join(t.key for t in TREATMENTS)}")
+    number("--json", metavar="FILE", help="write the results to this file")
+    number("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
+
+
+def _one_of(names: Collection[str], what: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        try:
+            return check_name(text, names, what)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+def _revive(arguments: argparse.Namespace) -> int:
+    from .checks import check_count, check_number
+    from .lab import figure, report
+    from .lab.revive import make_sick, revive
+    from .lab.treatments import TREATMENTS
+
+    for name in ("kill_lr", "lr"):
+        check_number(getattr(arguments, name), f"--{name.replace('_', '-')}")
+    for name in ("kill_steps", "steps"):
+        check_count(getattr(arguments, name), f"--{name.replace('_', '-')}")
+    check_count(arguments.seed, "--seed", least=0)
+    for width in arguments.widths:
+        check_count(width, "--widths")
+    for option in ("json", "figure"):
+        if getattr(arguments, option):
+            check_writable(getattr(arguments, option), f"--{option}")
+    if arguments.figure:
+        figure.check_format(arguments.figure)
+    dataset = _dataset(arguments)
+    treatments = [t for t in TREATMENTS if t.key in arguments.treatments]
+    with _progress(arguments.kill_steps + len(treatments) * arguments.steps) as tick:
+        sick = make_sick(dataset, hidden=arguments.widths, activation=arguments.activation, seed=arguments.seed,
+                         kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, tick=tick)
+        outcomes = revive(sick, dataset, treatments, lr=arguments.lr, steps=arguments.steps, tick=tick)
+    if arguments.json:
+        text = json.dumps(report.to_dict(dataset, sick, outcomes), indent=1, allow_nan=False)
+        write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
+    if arguments.figure:
+        figure.draw(sick, outcomes, arguments.figure, kill_lr=arguments.kill_lr, title="A dead network, and what brings it back: "
+                    + report.described(dataset, sick))
+    report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, steps=arguments.steps)
+    return 1 if any(outcome.disagreements for outcome in outcomes) else 0
+
+
+def _dataset(arguments: argparse.Namespace) -> Any:
+    """The data that the arguments ask for, in float64, in which predictions are exact."""
+    from . import data
+
+    if arguments.data in ("fashion-mnist", "mnist"):
+        if not arguments.path:
+            raise ValueError(f"--data {arguments.data} needs --path, the folder with its IDX files (nothing is downloaded)")
+        load = data.mnist if arguments.data == "mnist" else data.fashion_mnist
+        return load(arguments.path, dtype="float64").head(SAMPLES if arguments.samples is None else arguments.samples)
+    if arguments.data == "digits":
+        return data.digits()
+    return data.spirals(rng=arguments.seed) if arguments.data == "spiral" else data.moons(rng=arguments.seed)
+
+
+@contextmanager
+def _progress(total: int) -> Any:
+    """A progress bar on standard error, which a pipe behind standard output does not see."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    except ImportError as error:
+        from .lab.tables import MISSING
+
+        raise ImportError(f"revive: {MISSING}") from error
+    columns = (TextColumn("{task.description:<18}"), BarColumn(bar_width=40), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("compiling", total=total)
+        yield lambda what, n: bar.update(task, advance=n, description=what)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
