@@ -8,7 +8,7 @@
     asv continuous main my-branch                           # does my branch make anything slower?
     asv publish && asv preview                              # the history, as pages
 
-With ``ASV_PYTHONPATH=.`` before it, ``-E existing`` takes the checkout, installed or not. Everything lands in
+With ``ASV_PYTHONPATH=$PWD`` before it, ``-E existing`` takes the checkout, installed or not. Everything lands in
 ``.asv/``. Beside other libraries: ``python benchmarks/compare.py``.
 
 What every benchmark is held to stands here, because asv imports this before anything else, NumPy included.

@@ -60,7 +60,7 @@ def special_points(dtype) -> np.ndarray:
     """Finite numbers at which something ends or begins: both zeros, the edges of the subnormal and of the finite numbers,
     powers of two and their neighbours, the ends of the exponential's range, the kinks of our own formulas."""
     limits = np.finfo(dtype)
-    powers = np.exp2(np.arange(limits.minexp - limits.nmant, limits.maxexp, 5, dtype=np.float64)).astype(dtype)
+    powers = np.ldexp(1.0, np.arange(limits.minexp - limits.nmant, limits.maxexp, 9 if dtype is np.float32 else 61)).astype(dtype)
     ends = np.array([88.02, 88.72, 87.33, 103.27, 103.97, 104.1, 120, 709.43, 709.78, 708.39, 744.44, 745.13, 746, 770,
                      0.34657359, 0.55, 0.41421356, 0.70710678, 1.0397208, 16.6, 17.33, 20, 36.7, 37.4, 40], dtype)
     base = np.concatenate([[0, limits.smallest_subnormal, limits.smallest_normal, limits.max, limits.eps, 1], powers, ends])

@@ -1,4 +1,4 @@
-"""The number of threads changes the speed, never a bit of a result; and our OpenBLAS and NumPy's stay out of each other's way."""
+"""The number of threads changes the speed, and no more than rounding; our OpenBLAS and NumPy's leave each other alone."""
 from __future__ import annotations
 
 import threading
@@ -18,6 +18,8 @@ every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 SHAPES = [(1, 1, 1), (1, 10, 64), (7, 5, 3), (16, 16, 16), (17, 33, 65), (64, 64, 64), (100, 10, 64), (128, 784, 10), (333, 222, 111),
           (1797, 64, 64), (1797, 10, 64), (64, 64, 1797), (10, 64, 1797), (1, 1000, 1000), (1000, 1, 1000), (1000, 1000, 1),
           (2, 3, 20000), (512, 512, 512), (1024, 100, 784), (100, 784, 1024), (999, 501, 257)]
+
+ONE_THREAD = 2**18      # multiplications up to which OpenBLAS uses one thread whatever it is allowed
 
 
 @pytest.fixture(autouse=True)
@@ -44,19 +46,25 @@ def operands(shape, left, right, dtype):
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("right", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_gemm_gives_the_same_bits_with_any_number_of_threads(shape, left, right, dtype):
+def test_gemm_with_any_number_of_threads(shape, left, right, dtype):
+    """The same bits every time for the same number of threads; for different numbers, what a sum of `inner` products may
+    be off by when it is added up in another order; the same bits if the product is too small for more than one."""
     a, b = operands(shape, left, right, dtype)
     tg.set_num_threads(1)
     alone = product(a, b, left, right)
-    for n in (2, 3, 4):
+    rounding = (shape[2] + 1) * np.finfo(dtype).eps * (abs(a.T if left else a) @ abs(b.T if right else b))
+    for n in (2, 3):
         tg.set_num_threads(n)
-        np.testing.assert_array_equal(product(a, b, left, right), alone)
+        together = product(a, b, left, right)
+        np.testing.assert_array_equal(product(a, b, left, right), together)
+        assert (abs(together - alone) <= (rounding if np.prod(shape) > ONE_THREAD else 0)).all()
 
 
 @every_type
 @pytest.mark.parametrize("widths, rows", [([2, 16, 16, 2], 64), ([64, 64, 64, 10], 1797), ([100, 300, 10], 128)], ids=str)
-def test_a_training_run_gives_the_same_bits(widths, rows, dtype):
-    """Ten steps of SGD with momentum: losses and weights."""
+def test_training_with_any_number_of_threads(widths, rows, dtype):
+    """Ten steps of SGD with momentum: losses and weights, bit for bit with the same number of threads, and close with
+    another: rounding that ten steps carry on, of sums of up to 1797 products."""
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((rows, widths[0])).astype(dtype), rng.integers(0, widths[-1], rows)
 
@@ -73,8 +81,10 @@ def test_a_training_run_gives_the_same_bits(widths, rows, dtype):
             losses.append(loss.item())
         return [np.array(losses), *(p.data for p in model.parameters())]
 
-    for alone, together in zip(train(1), train(2)):
-        np.testing.assert_array_equal(together, alone)
+    small = rows * max(n * m for n, m in zip(widths, widths[1:])) <= ONE_THREAD
+    for alone, together, again in zip(train(1), train(2), train(2)):
+        np.testing.assert_array_equal(together, again)
+        assert abs(together - alone).max() <= (0 if small else 2000 * np.finfo(dtype).eps)
 
 
 @every_type

@@ -11,5 +11,5 @@ from .tensor import Tensor
 keep_freed_memory()
 
 __version__ = "0.1.0"
-__all__ = ["GradcheckError", "Parameter", "Tensor", "functional", "get_num_threads", "grad", "gradcheck", "nn", "no_grad", "optim",
-           "set_num_threads"]
+__all__ = ["GradcheckError", "Parameter", "Tensor", "functional", "get_num_threads", "grad", "gradcheck", "nn", "no_grad",
+           "optim", "set_num_threads"]

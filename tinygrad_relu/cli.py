@@ -107,7 +107,8 @@ def _revive(arguments: argparse.Namespace) -> int:
     if arguments.figure:
         figure.draw(sick, outcomes, arguments.figure, kill_lr=arguments.kill_lr, title="A dead network, and what brings it back: "
                     + report.described(dataset, sick))
-    report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, steps=arguments.steps)
+    report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps,
+                        steps=arguments.steps)
     return 1 if any(outcome.disagreements for outcome in outcomes) else 0
 
 

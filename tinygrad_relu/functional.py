@@ -59,10 +59,10 @@ def _bind(name: str, names: list[str], defaults: tuple[float, ...], args: Any, k
     values = dict(zip(names, defaults))
     if len(args) > len(names):
         raise TypeError(f"{name}: got {len(args)} parameters; expected at most {len(names)}: {', '.join(names) or 'none'}")
-    for key, value in [*zip(names, args), *kwargs.items()]:
+    for key, given in [*zip(names, args), *kwargs.items()]:
         if key not in values:
             raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
-        values[key] = float(value)
+        values[key] = float(given)
     return tuple(values.values())
 
 
@@ -238,7 +238,7 @@ def maxout_winners(x: Input, pieces: int) -> Array:
 
 def _by_pieces(x: Tensor, pieces: int) -> Tensor:
     if x.ndim == 0 or pieces < 1 or x.shape[-1] % pieces:
-        raise ValueError(f"maxout: got x of shape {x.shape} and {pieces} pieces; expected a last axis that is a multiple of pieces")
+        raise ValueError(f"maxout: got x of shape {x.shape} and {pieces} pieces; expected a last axis that is a multiple of it")
     return shape.reshape(x, shape=(*x.shape[:-1], x.shape[-1] // pieces, pieces))
 
 
@@ -275,7 +275,7 @@ def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
     return linear_layer(linalg.linear, x, weight, bias)
 
 
-def linear_layer(op: Op, x: Input, weight: Tensor, bias: Tensor | None, **params: Any) -> Tensor:
+def linear_layer(op: Op, x: Input, weight: Any, bias: Any, **params: Any) -> Tensor:
     """Apply an operation on matrices (`linear`, or `linear` with an activation) to the rows of x, whatever its shape."""
     if not isinstance(x, Node):
         x = operand_array(x, weight)

@@ -106,7 +106,7 @@ def _compare(function: Callable[..., list[Any]], nodes: list[Node], checked: lis
             if not excess <= max(worst, 1.0):       # `not <=`: NaN is never right
                 worst = excess if excess == excess else np.inf
                 index = tuple(int(n) for n in np.unravel_index(j, nodes[i].shape))
-                message = (f"gradcheck of order {order}: input {i}, entry {index}, at x = {at:.17g}: the derivative is {got:.10g}, "
-                           f"the finite difference {difference:.10g}")
+                message = (f"gradcheck of order {order}: input {i}, entry {index}, at x = {at:.17g}: the derivative is "
+                           f"{got:.10g}, the finite difference {difference:.10g}")
     if message:
         raise GradcheckError(message)

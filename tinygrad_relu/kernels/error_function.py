@@ -28,7 +28,7 @@ from math import frexp
 import numpy as np
 
 from .bits import leading_half, nearest_integer, pick, polynomial, power_of_two, singles
-from .exponential import LN2_HIGH, LN2_LOW, LOG2_E, expm1_tail
+from .exponential import expm1_tail, reduce_by_ln2
 from .policy import scalar
 
 # S(s) - 23/32. Remez exchange in 50 digits, error relative to S:
@@ -84,13 +84,10 @@ def cut(a, far):
 def exp_in_two(hi, lo):
     """e, n with exp(hi + lo) = (1 + e) 2^n: n whole, e from -0.3 to 0.42 and right to 2^-25.5 (2^-54.5).
 
-    For hi from -200 (-1400) to 0, and lo up to a thousandth of it: more than `exp_sum` allows, since it enters r.
+    `exp_sum`, not put together yet; and lo need not be as small as there, because hi + lo is rounded anew first.
     """
-    n = nearest_integer((hi + lo) * pick(hi, *LOG2_E))
-    high = hi - n * pick(hi, *LN2_HIGH)     # exact: the product is, and the two nearly cancel
-    low = lo - n * pick(hi, *LN2_LOW)
-    r = high + low
-    r_low = (high - r) + low
+    total = hi + lo
+    n, r, r_low = reduce_by_ln2(total, lo - (total - hi))
     return r + (r_low + expm1_tail(r)), n
 
 

@@ -121,7 +121,7 @@ def gelu_tanh_slope(x):
     small = scale(T(1) + e, n)
     d = T(1) + small
     d_low = small - (d - T(1))
-    q = ((d - p) + (d_low - p_low)) / (T(1) + small * (T(2) + small))
+    q = ((d - p) + (d_low - p_low)) / (T(1) + (small + small + small * small))
     tail = scale(q + q * e, n)
     return tail if x <= T(0) else T(1) - tail
 

@@ -9,7 +9,10 @@ from . import blas
 
 
 def set_num_threads(n: int) -> None:
-    """Let matrix products and kernels use up to `n` threads. The results do not depend on it.
+    """Let matrix products use up to `n` threads.
+
+    With the same `n`, the same bits come out in every run. With another, OpenBLAS may add up in another order, and a large
+    product differs by rounding; small ones (up to 2^18 multiplications) never use more than one thread.
 
     Examples
     --------

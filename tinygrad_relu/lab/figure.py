@@ -74,9 +74,9 @@ def _told(outcome: Outcome) -> str:
     """What was foretold and what came, in a few words."""
     if not outcome.exact:
         return f"no unit is dead · accuracy {outcome.accuracy:.2f}"
-    foretold = "never" if outcome.predicted_step is None else f"step {outcome.predicted_step}"
-    seen = "never" if outcome.observed_step is None else f"step {outcome.observed_step}"
-    return f"foretold: {foretold} · seen: {seen} · accuracy {outcome.accuracy:.2f}"
+    foretold = "never" if outcome.predicted_step is None else str(outcome.predicted_step)
+    seen = "never" if outcome.observed_step is None else str(outcome.observed_step)
+    return f"foretold {foretold} · seen {seen} · accuracy {outcome.accuracy:.2f}"
 
 
 def _life_lines(axes: Any, states: list[Array], name: str, caption: str, outcome: Outcome | None) -> None:
@@ -105,7 +105,7 @@ def _legend(figure: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
 
     seen = {State(s) for source in [sick.states, *(o.states for o in outcomes)] for layer in source for s in np.unique(layer)}
     handles: list[Any] = [Patch(facecolor=COLOURS[state], label=state.label) for state in State if state in seen]
-    handles.append(Line2D([], [], color="#d1495b", linestyle=(0, (3, 2)), label="first return, as foretold by the formula"))
+    handles.append(Line2D([], [], color="#d1495b", linestyle=(0, (3, 2)), label="step of the first return, as foretold"))
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.04, 0.972), ncols=len(handles), frameon=False, fontsize=9,
                   handlelength=1.6, columnspacing=1.6)
 
@@ -113,14 +113,15 @@ def _legend(figure: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
 def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
     """The pre-activation of one unit: what the recurrence foretold, laid over what was measured."""
     told = [o for o in outcomes if o.predicted_orbit and o.observed_orbit]
-    axes.set_title("the pre-activation of one dead unit: foretold (dashed) over measured", fontsize=10.5, loc="left", color=INK,
+    axes.set_title("one dead unit: its pre-activation, as foretold and as measured", fontsize=10.5, loc="left", color=INK,
                    fontweight="bold")
     axes.set_xlabel("step", fontsize=8, color=FAINT)
     _plain(axes)
     if not told:
         axes.text(0.5, 0.5, "no dead unit whose orbit the theory foretells", ha="center", transform=axes.transAxes, color=FAINT)
         return
-    outcome = max(told, key=lambda o: (o.observed_step is not None, o.accuracy, o.predicted_step or 0))
+    outcome = max(told, key=lambda o: (o.observed_step is not None, o.threshold is not None, o.accuracy,
+                                       -(o.predicted_step or 0)))
     end = len(outcome.observed_orbit)
     stop = end if outcome.predicted_step is None else min(end, outcome.predicted_step + 1)
     show = min(end, max(20, int(1.35 * stop)))

@@ -70,7 +70,7 @@ class Recorder:
         self.steps: list[int] = []
         self.orbit: list[float] = []
         self._states: list[list[Array]] = [[] for _ in self.layers]
-        self._parameters = [p for p in model.parameters()]
+        self._parameters = model.parameters()
         self._before: list[Array] | None = None
 
     @property

@@ -32,7 +32,8 @@ def table(sick: Sick, outcomes: Sequence[Outcome]) -> Table:
     for o in outcomes:
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
                  "-" if o.threshold is None else f"{o.threshold:.2g}", _short(o), _step(o.predicted_step, o),
-                 _step(o.observed_step, o), f"{_layers(sick.dead)}{TO}{_layers(o.dead)}", f"{sick.accuracy:.2f}{TO}{o.accuracy:.2f}")
+                 _step(o.observed_step, o), f"{_layers(sick.dead)}{TO}{_layers(o.dead)}",
+                 f"{sick.accuracy:.2f}{TO}{o.accuracy:.2f}")
     return rows
 
 
@@ -41,35 +42,39 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome], steps: int) -> list[str]:
     found = {o.treatment.key: o for o in outcomes}
     said = []
     if sick.gradient == 0.0:
-        said.append("The sick network gets a gradient of exactly zero in every hidden unit: no sample reaches the output through "
-                    "a living path, so plain SGD has nothing to follow, and momentum has nothing to remember.")
+        said.append("The sick network gets a gradient of exactly zero in every hidden unit: no sample reaches the output "
+                    "through a living path, so plain SGD has nothing to follow, and momentum has nothing to remember.")
     else:
-        said.append(f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the network "
-                    "can still learn by the gradient alone; a higher --kill-lr makes it sicker.")
+        said.append(f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
+                    "network can still learn by the gradient alone; a higher --kill-lr makes it sicker.")
     if "sgd-l2" in found and found["sgd-l2"].observed_step is None:
-        said.append("L2 alone shrinks weights and bias by the same factor: every pre-activation keeps its sign, and the unit stays dead.")
+        said.append("L2 alone shrinks weights and bias by the same factor: every pre-activation keeps its sign, and the unit "
+                    "stays dead.")
     swung = [o for o in outcomes if o.threshold is not None and o.predicted_step is not None and o.eta_lambda > o.threshold]
     for o in swung:
         said.append(f"{o.treatment.name}: eta lambda = {o.eta_lambda:.3g} is above the threshold {o.threshold:.3g}, so decay and "
                     f"momentum together swing every pre-activation through zero. Foretold: step {o.predicted_step}. Observed: "
                     f"{_when(o.observed_step, steps)}. Accuracy {sick.accuracy:.2f} became {o.accuracy:.2f}"
-                    + (", for a decay that strong leaves nothing to learn with." if o.accuracy < sick.accuracy + 0.05 else "."))
+                    + ("." if o.accuracy > sick.accuracy + 0.05 else ": a decay that strong leaves nothing to learn with."
+                       if o.treatment.weight_decay > 0.01 else ": to be back is not yet to have learnt."))
     if "heavy-decoupled" in found and found["heavy-decoupled"].observed_step is None:
         said.append("Decoupled decay does not enter the momentum buffer: nothing swings, and the unit stays dead.")
     if "leaky" in found:
-        said.append(f"The leaky twin was never dead, for its slope on the left is 0.01 and not 0; it comes back a hundred times more "
-                    f"slowly than it fell, to accuracy {found['leaky'].accuracy:.2f}.")
+        said.append("The leaky twin was never dead, for its slope on the left is 0.01 and not 0; but it comes back a hundred "
+                    f"times more slowly than it fell, here to accuracy {found['leaky'].accuracy:.2f}.")
     wrong = [f"{o.treatment.name}: {what}" for o in outcomes for what in o.disagreements]
     claims = [o for o in outcomes if o.exact]
     if wrong:
-        said.append(f"THE THEORY FAILED for {len(wrong)} units: " + "; ".join(wrong[:5]) + ("; ..." if len(wrong) > 5 else "") + ".")
+        more = "; ..." if len(wrong) > 5 else ""
+        said.append(f"THE THEORY FAILED for {len(wrong)} units: {'; '.join(wrong[:5])}{more}.")
     elif claims:
-        said.append(f"In all {len(claims)} treatments for which the theory claims exactness, every dead unit of the first layer did what "
-                    "was foretold, to the step.")
+        said.append(f"In all {len(claims)} treatments for which the theory claims exactness, every dead unit of the first layer "
+                    "did what was foretold, to the step.")
     return said
 
 
-def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, kill_lr: float, kill_steps: int, steps: int) -> None:
+def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, kill_lr: float, kill_steps: int,
+                 steps: int) -> None:
     """Print the story to standard output."""
     try:
         from rich.console import Console
@@ -77,8 +82,8 @@ def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, k
         raise ImportError(f"printing the report: {MISSING}") from error
     console = Console(highlight=False)
     width = None if console.is_terminal else 120      # a pipe or a file has no width of its own
-    console.print(f"{described(dataset, sick)}. {kill_steps} steps at rate {kill_lr:g} killed "
-                  f"{' and '.join(f'{dead} of {layer.shape[1]}' for dead, layer in zip(sick.dead, sick.states))} units, layer by layer; "
+    killed = " and ".join(f"{dead} of {layer.shape[1]}" for dead, layer in zip(sick.dead, sick.states))
+    console.print(f"{described(dataset, sick)}. {kill_steps} steps at rate {kill_lr:g} killed {killed} units, layer by layer; "
                   f"accuracy {sick.accuracy:.2f}. Then {steps} steps of each treatment:", width=width)
     console.print(table(sick, outcomes).__rich__(), width=width)
     for sentence in sentences(sick, outcomes, steps):

@@ -1,0 +1,104 @@
+"""What README.md and docs/*.md show is true: every ```python block runs, and what a doctest shows is what it gives.
+
+The blocks of a page run one after the other in one namespace, as a reader would type them. A block with ``>>>`` is a
+doctest and its output is compared; any other block only has to run.
+"""
+from __future__ import annotations
+
+import doctest
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import tinygrad_relu as tg
+
+ROOT = Path(__file__).parents[1]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if page.is_file()]
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,}) *(?P<language>[^\n`]*)\n(?P<code>.*?)^ *(?P=fence)[`~]* *$", re.M | re.S)
+LINK = re.compile(r"\]\((?!\w+:)(?P<file>[^)#\s]*)(?:#(?P<section>[^)\s]*))?\)")
+OUTSIDE = re.compile(r"(?:^|[\s`'\"(=])(?:/(?:home|root|tmp|work|usr|opt|mnt)/|file://)|--(?:extra-)?index-url", re.M)
+
+
+def blocks(page: Path) -> list[tuple[int, str]]:
+    """The Python blocks of a page, each with the number of its first line."""
+    text = page.read_text(encoding="utf-8")
+    return [(text.count("\n", 0, found.start("code")) + 1, textwrap.dedent(found["code"])) for found in FENCE.finditer(text)
+            if found["language"].split()[:1] in (["python"], ["py"], ["pycon"])]
+
+
+def run(page: Path) -> list[str]:
+    """Run the blocks of a page; what went wrong, in words."""
+    space = {"__name__": page.stem.replace("-", "_")}
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    complaints: list[str] = []
+    for line, code in blocks(page):
+        if ">>>" in code:
+            test = doctest.DocTestParser().get_doctest(code, space, page.name, str(page), line - 1)
+            runner.run(test, out=complaints.append, clear_globs=False)
+            space.update(test.globs)        # get_doctest works on a copy
+        else:
+            exec(compile("\n" * (line - 1) + code, str(page), "exec"), space)
+    return complaints
+
+
+@pytest.fixture
+def _elsewhere(tmp_path, monkeypatch):
+    """A folder of its own for what a page may write, and the number of threads put back."""
+    monkeypatch.chdir(tmp_path)
+    threads = tg.get_num_threads()
+    yield
+    tg.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.usefixtures("_elsewhere")
+def test_what_a_page_shows_is_true(page):
+    complaints = run(page)
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.usefixtures("_elsewhere")
+@pytest.mark.parametrize("code, wrong", [
+    ("```python\nx = 2\n```\n\n```python\n>>> x + 1\n3\n```\n", 0),     # one namespace for the whole page
+    ("```python\n>>> 1 + 1\n3\n```\n", 1),
+    ("```python\n>>> 1 / 0\n```\n", 1),
+    ("```sh\n>>> exit 1\n```\n\n```\n>>> no\n```\nno `code` at all\n", 0),
+])
+def test_a_false_page_is_found_out(code, wrong, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(code)
+    assert len(run(page)) == wrong
+
+
+def test_a_block_that_fails_names_its_line(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("one\n\n```python\nx = 1\ny = 1 / 0\n```\n")
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(page)
+    assert caught.traceback[-1].lineno + 1 == 5
+
+
+def slug(heading: str) -> str:
+    """The name that GitHub gives to the anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_the_links_of_a_page_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for link in LINK.finditer(text):
+        target = page.parent / link["file"] if link["file"] else page
+        assert target.exists(), f"{page.name} links to {link['file']}, which is not there"
+        if link["section"] and target.suffix == ".md":
+            headings = re.findall(r"^#+ +(.+?) *$", FENCE.sub("", target.read_text(encoding="utf-8")), re.M)
+            assert link["section"] in map(slug, headings), f"{page.name} links to #{link['section']}, no heading of {target.name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_a_page_names_no_place_of_the_machine_it_was_written_on(page):
+    found = OUTSIDE.search(page.read_text(encoding="utf-8"))
+    assert not found, f"{page.name} has {found[0]!r}"
