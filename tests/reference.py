@@ -57,20 +57,21 @@ def worst(x: Iterable[float], got: Iterable[float], exact: Callable, dtype, scal
 
 
 def special_points(dtype) -> np.ndarray:
-    """Finite numbers at which something ends or begins: both zeros, the edges of the subnormal and of the finite numbers,
-    powers of two and their neighbours, the ends of the exponential's range, the kinks of our own formulas."""
+    """Finite numbers at which something ends or begins: both zeros, the edges of the subnormal and the finite numbers,
+    powers of two and their neighbours, the ends of the exponential's range, the seams of our own formulas."""
     limits = np.finfo(dtype)
-    powers = np.ldexp(1.0, np.arange(limits.minexp - limits.nmant, limits.maxexp, 9 if dtype is np.float32 else 61)).astype(dtype)
+    step = 9 if dtype is np.float32 else 61
+    powers = np.ldexp(1.0, np.arange(limits.minexp - limits.nmant, limits.maxexp, step)).astype(dtype)
     ends = np.array([88.02, 88.72, 87.33, 103.27, 103.97, 104.1, 120, 709.43, 709.78, 708.39, 744.44, 745.13, 746, 770,
                      0.34657359, 0.55, 0.41421356, 0.70710678, 1.0397208, 16.6, 17.33, 20, 36.7, 37.4, 40], dtype)
-    base = np.concatenate([[0, limits.smallest_subnormal, limits.smallest_normal, limits.max, limits.eps, 1], powers, ends])
-    base = base.astype(dtype)
+    edges = [0, limits.smallest_subnormal, limits.smallest_normal, limits.max, limits.eps, 1]
+    base = np.concatenate([edges, powers, ends]).astype(dtype)
     around = np.concatenate([base, np.nextafter(base, dtype(0)), np.nextafter(base[base < limits.max], dtype(np.inf))])
     return np.unique(np.concatenate([around, -around]).view(np.int32 if dtype is np.float32 else np.int64)).view(dtype)
 
 
 def points(dtype, n: int, seed: int = 0) -> np.ndarray:
-    """`special_points`, and about n random ones: by magnitude over the whole range, around 0, 1 and -1, and in the range
+    """`special_points`, and about n random ones: by magnitude over the whole range, around 0, 1 and -1, and
     where an exponential is neither 0 nor infinite."""
     rng, limits = np.random.default_rng(seed), np.finfo(dtype)
     sign = rng.choice([-1.0, 1.0], n // 5)

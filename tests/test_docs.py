@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import doctest
 import re
+import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if page.is_file()]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
-FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,}) *(?P<language>[^\n`]*)\n(?P<code>.*?)^ *(?P=fence)[`~]* *$", re.M | re.S)
+FENCE = re.compile(r"^ *(?P<fence>`{3,}|~{3,}) *(?P<language>[^\n`]*)\n(?P<code>.*?)^ *(?P=fence) *$", re.M | re.S)
 LINK = re.compile(r"\]\((?!\w+:)(?P<file>[^)#\s]*)(?:#(?P<section>[^)\s]*))?\)")
 OUTSIDE = re.compile(r"(?:^|[\s`'\"(=])(?:/(?:home|root|tmp|work|usr|opt|mnt)/|file://)|--(?:extra-)?index-url", re.M)
 
@@ -31,25 +33,30 @@ def blocks(page: Path) -> list[tuple[int, str]]:
 
 
 def run(page: Path) -> list[str]:
-    """Run the blocks of a page; what went wrong, in words."""
-    space = {"__name__": page.stem.replace("-", "_")}
+    """Run the blocks of a page, as if they were typed in: in a ``__main__`` of their own. What went wrong, in words."""
+    main, before = ModuleType("__main__"), sys.modules["__main__"]
     runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     complaints: list[str] = []
-    for line, code in blocks(page):
-        if ">>>" in code:
-            test = doctest.DocTestParser().get_doctest(code, space, page.name, str(page), line - 1)
-            runner.run(test, out=complaints.append, clear_globs=False)
-            space.update(test.globs)        # get_doctest works on a copy
-        else:
-            exec(compile("\n" * (line - 1) + code, str(page), "exec"), space)
+    sys.modules["__main__"] = main
+    try:
+        for line, code in blocks(page):
+            if ">>>" in code:
+                test = doctest.DocTestParser().get_doctest(code, {}, page.name, str(page), line - 1)
+                test.globs = vars(main)
+                runner.run(test, out=complaints.append, clear_globs=False)
+            else:
+                exec(compile("\n" * (line - 1) + code, str(page), "exec"), vars(main))
+    finally:
+        sys.modules["__main__"] = before
     return complaints
 
 
 @pytest.fixture
 def _elsewhere(tmp_path, monkeypatch):
-    """A folder of its own for what a page may write, and the number of threads put back."""
+    """A folder of its own for what a page may write; one thread, for the networks of the pages are small."""
     monkeypatch.chdir(tmp_path)
     threads = tg.get_num_threads()
+    tg.set_num_threads(1)
     yield
     tg.set_num_threads(threads)
 

@@ -128,7 +128,7 @@ def test_exponentials_of_two_parts(f, exact, bound, dtype):
     assert off <= bound, f"{f.__name__}({where!r}) is {got!r}: {off:.3f} ulp off"
 
 
-# -- the tools ------------------------------------------------------------------------------------------------------------
+# -- the tools ---------------------------------------------------------------------------------------------------------
 
 @every_type
 def test_bits_there_and_back(dtype):
@@ -186,7 +186,7 @@ def two_parts(f):
 @pytest.mark.parametrize("f, exact", [(bits.product, lambda a, b: a * b), (bits.quotient, lambda a, b: a / b)],
                          ids=["product", "quotient"])
 def test_results_in_two_parts(f, exact, dtype):
-    """hi + lo is right to nearly twice the precision, compiled (fused or not) and in Python; hi alone to half an ulp."""
+    """hi + lo is right to nearly twice the precision, compiled and in Python; hi alone to half an ulp."""
     rng, eps = np.random.default_rng(3), float(np.finfo(dtype).eps)
     a, b = (np.exp2(rng.uniform(-9, 9, (2, 1000))) * rng.choice([-1, 1], (2, 1000))).astype(dtype)
     hi, lo = np.empty_like(a), np.empty_like(a)

@@ -17,7 +17,7 @@ RECORD = {record.name: record for record in SMOOTH}
 BOUND = 4.0
 
 
-# -- the exact functions: as they stand in the papers, in 150 bits --------------------------------------------------------
+# -- the exact functions: as they stand in the papers, in 150 bits -----------------------------------------------------
 
 def e(x):
     """e^x; far out the argument is cut off where neither type can tell."""
@@ -95,6 +95,7 @@ def sign(x):
 
 
 SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
+LEFT = SCALE * ALPHA
 TABLE: dict[str, Row | Callable[[type], Row]] = {
     "elu": elu("elu", (1.0,), 1, 1, 1), "elu, alpha 2.5": elu("elu", (2.5,), 1, 2.5, 1),
     "elu, alpha 0.1": elu("elu", (0.1,), 1, 0.1, 1), "selu": elu("selu", (), SCALE, ALPHA, 1),
@@ -197,7 +198,7 @@ def test_python_gives_the_same(key, dtype):
 LIMITS = [
     ("elu", (1.0,), [(-INF, -1, 0), (-0.0, -0.0, 1), (0.0, 0.0, 1), (INF, INF, 1)]),
     ("elu", (2.0,), [(-INF, -2, 0), (-0.0, -0.0, 2), (0.0, 0.0, 2), (1e-30, 1e-30, 1), (INF, INF, 1)]),
-    ("selu", (), [(-INF, -SCALE * ALPHA, 0), (-0.0, -0.0, SCALE * ALPHA), (0.0, 0.0, SCALE * ALPHA), (INF, INF, SCALE)]),
+    ("selu", (), [(-INF, -LEFT, 0), (-0.0, -0.0, LEFT), (0.0, 0.0, LEFT), (INF, INF, SCALE)]),
     ("celu", (2.0,), [(-INF, -2, 0), (-0.0, -0.0, 1), (0.0, 0.0, 1), (INF, INF, 1)]),
     ("sigmoid", (), [(-INF, 0, 0), (-0.0, 0.5, 0.25), (0.0, 0.5, 0.25), (INF, 1, 0)]),
     ("logsigmoid", (), [(-INF, -INF, 1), (-1e30, -1e30, 1), (0.0, -math.log(2), 0.5), (INF, 0, 0)]),

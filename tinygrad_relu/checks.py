@@ -111,12 +111,12 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
     if array.ndim != 1:
         hint = "; one-hot? pass {0}.argmax(axis=1)" if array.ndim == 2 and array.shape[1] > 1 else "; pass {0}.ravel()"
         raise ValueError(f"{name} has shape {array.shape}, expected one axis: (samples,)"
-                         + (hint.format(name) if array.ndim > 1 else ""))
+                         + (hint.format(name.split()[-1]) if array.ndim > 1 else ""))
     if array.size == 0:
         raise ValueError(f"{name} is empty; expected at least one label")
     if array.dtype.kind == "f":
         whole = bool(np.all(array == np.floor(array)) and np.all(np.isfinite(array)))
-        hint = f'; they are whole numbers: pass {name}.astype("int64")' if whole else ""
+        hint = f'; they are whole numbers: pass {name.split()[-1]}.astype("int64")' if whole else ""
         raise TypeError(f"{name} holds {array.dtype} numbers, expected integer labels{hint}")
     if n is not None and len(array) != n:
         raise ValueError(f"{name} holds {len(array)} labels for {n} samples; expected one label per sample")
@@ -187,6 +187,18 @@ def check_number(value: float, name: str) -> float:
         raise TypeError(f"{name} is {value!r}, expected a number")
     if not (value >= 0 and math.isfinite(value)):
         raise ValueError(f"{name} is {value}, expected a finite number, 0 or more")
+    return float(value)
+
+
+def check_real(value: float, name: str) -> float:
+    """A number of any sign and size, as a float.
+
+    >>> check_real("a", "slope")
+    Traceback (most recent call last):
+    TypeError: slope is 'a', expected a number
+    """
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r}, expected a number")
     return float(value)
 
 

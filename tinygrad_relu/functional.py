@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from .autodiff.node import Array, Node, value
 from .autodiff.op import Op
-from .checks import as_floats, check_name, check_rng
+from .checks import as_floats, check_count, check_name, check_real, check_rng
 from .kernels.activations import ACTIVATIONS
 from .kernels.record import Activation
 from .ops import activation as activation_ops
@@ -62,7 +62,7 @@ def _bind(name: str, names: list[str], defaults: tuple[float, ...], args: Any, k
     for key, given in [*zip(names, args), *kwargs.items()]:
         if key not in values:
             raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
-        values[key] = float(given)
+        values[key] = check_real(given, f"{name}: {key}")
     return tuple(values.values())
 
 
@@ -150,7 +150,7 @@ def prelu(x: Input, weight: Input) -> Tensor:
     Tensor([[-1.,  4.]])
     """
     weight = as_tensor(weight)
-    x = operand_array(x, weight)
+    x = operand_array(x, weight, "prelu: x")
     slopes = weight
     if weight.size != 1:
         axis = 1 if len(x.shape) > 1 else 0
@@ -193,7 +193,7 @@ def rrelu(x: Input, lower: float = 1 / 8, upper: float = 1 / 3, training: bool =
     >>> rrelu([-24.0, 24.0], training=False)
     Tensor([-5.5, 24. ])
     """
-    if not lower <= upper:
+    if not check_real(lower, "rrelu: lower") <= check_real(upper, "rrelu: upper"):
         raise ValueError(f"rrelu: got lower {lower} and upper {upper}; expected lower <= upper")
     x = as_tensor(x)
     if not training:
@@ -237,7 +237,7 @@ def maxout_winners(x: Input, pieces: int) -> Array:
 
 
 def _by_pieces(x: Tensor, pieces: int) -> Tensor:
-    if x.ndim == 0 or pieces < 1 or x.shape[-1] % pieces:
+    if x.ndim == 0 or x.shape[-1] % check_count(pieces, "maxout: pieces"):
         raise ValueError(f"maxout: got x of shape {x.shape} and {pieces} pieces; expected a last axis that is a multiple of it")
     return shape.reshape(x, shape=(*x.shape[:-1], x.shape[-1] // pieces, pieces))
 
@@ -269,16 +269,16 @@ def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
     Tensor([[11.5]])
     """
     if not isinstance(weight, Node):        # the kernel relies on dtype and layout: what comes from outside passes a gate
-        weight = as_tensor(operand_array(weight, x) if isinstance(x, Node) else weight)
+        weight = as_tensor(operand_array(weight, x, "linear: weight") if isinstance(x, Node) else weight)
     if bias is not None and not isinstance(bias, Node):
-        bias = as_tensor(operand_array(bias, weight))
+        bias = as_tensor(operand_array(bias, weight, "linear: bias"))
     return linear_layer(linalg.linear, x, weight, bias)
 
 
 def linear_layer(op: Op, x: Input, weight: Any, bias: Any, **params: Any) -> Tensor:
     """Apply an operation on matrices (`linear`, or `linear` with an activation) to the rows of x, whatever its shape."""
     if not isinstance(x, Node):
-        x = operand_array(x, weight)
+        x = operand_array(x, weight, "linear: x")
     if bias is None:
         bias = _NO_BIAS[weight.dtype]
     array = value(x)
@@ -312,11 +312,13 @@ def log_softmax(x: Input, axis: int = -1) -> Tensor:
 
 def _along(op: Any, x: Tensor, axis: int) -> Tensor:
     """Apply an operation on the last axis to another one."""
-    (axis,) = shape.normalised_axes(op.name, axis, x.shape)
-    if axis == x.ndim - 1:
+    axes = shape.normalised_axes(op.name, axis, x.shape)
+    if len(axes) != 1:
+        raise ValueError(f"{op.name}: got axis {axis} for shape {x.shape}; expected one axis")
+    if axes[0] == x.ndim - 1:
         return op(x)
     order = list(range(x.ndim))
-    order[axis], order[-1] = order[-1], order[axis]
+    order[axes[0]], order[-1] = order[-1], axes[0]
     return shape.transpose(op(shape.transpose(x, axes=tuple(order))), axes=tuple(order))
 
 
@@ -372,7 +374,7 @@ def mse_loss(x: Input, target: Input, reduction: str = "mean") -> Tensor:
     """
     check_name(reduction, REDUCTIONS, "mse_loss: reduction")
     x = as_tensor(x)
-    target = operand_array(target, x)
+    target = operand_array(target, x, "mse_loss: target")
     if x.shape != target.shape:
         raise ValueError(f"mse_loss: got x of shape {x.shape} and a target of shape {target.shape}; expected one shape")
     if x.size == 0 and reduction == "mean":

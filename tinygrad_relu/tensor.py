@@ -223,6 +223,6 @@ def operand(x: Any, like: Node) -> Any:
     return as_floats(x, like.array.dtype, "operand")
 
 
-def operand_array(x: Any, like: Node) -> Any:
+def operand_array(x: Any, like: Node, name: str = "operand") -> Any:
     """As `operand`, for operations on whole matrices, which have no use for a number."""
-    return x if isinstance(x, Node) else as_floats(x, like.array.dtype, "operand")
+    return x if isinstance(x, Node) else as_floats(x, like.array.dtype, name)

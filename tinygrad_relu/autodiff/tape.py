@@ -70,6 +70,9 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     >>> slope.item(), curvature.item()
     (27.0, 18.0)
     """
+    if not isinstance(output, Node) or not isinstance(inputs, (Node, Iterable)):
+        raise TypeError(f"grad: got {type(output).__name__} and {type(inputs).__name__}; expected a Tensor, and a Tensor "
+                        "or several")
     wanted = (inputs,) if isinstance(inputs, Node) else tuple(inputs)
     for i, node in enumerate(wanted):
         if not isinstance(node, Node) or not node.requires_grad:

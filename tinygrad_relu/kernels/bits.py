@@ -24,8 +24,8 @@ BUT_LAST = np.int32(-2), np.int64(-2)
 HUGE = np.float32(2.0**60), 2.0**500
 SMALLEST_NORMAL = np.float32(2.0**-126), 2.0**-1022
 
-# In the binade of WHOLE the last bit is worth 1. ROUNDER is half-way up in it, so that a small number of either sign can
-# be added; ROUNDER_BIASED has the bias added already.
+# In the binade of WHOLE the last bit is worth 1. ROUNDER is half-way up in it, so that a small number of either sign
+# can be added; ROUNDER_BIASED has the bias added already.
 WHOLE = np.float32(2**23), 2.0**52
 ROUNDER = np.float32(1.5 * 2**23), 1.5 * 2.0**52
 ROUNDER_BIASED = np.float32(1.5 * 2**23 + 127), 1.5 * 2.0**52 + 1023

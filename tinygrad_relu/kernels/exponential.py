@@ -67,8 +67,8 @@ def expm1_tail(r):
 def exp_parts(hi, lo):
     """p, s1, s2 with exp(hi + lo) = p s1 s2: p near 1, and two powers of two, each of them normal.
 
-    Multiplied in this order, the result overflows only where it should, and underflows gradually, rounded once. A factor
-    that goes with it is multiplied into p. lo does not count where hi is out of range (so that inf - inf does no harm).
+    Multiplied in this order, the result overflows only where it should, and underflows gradually, rounded once. A
+    factor that goes with it is multiplied into p. lo does not count where hi is out of range: inf - inf does no harm.
     """
     T = type(hi)
     least, most = pick(hi, *EXP_LEAST), pick(hi, *EXP_MOST)
@@ -103,7 +103,7 @@ def scaled_exp(x, factor):
 def exp(x):
     """e^x = 2^n e^r. Infinity above 88.72 (709.78), 0 below -103.97 (-745.13).
 
-    Error: 0.89 ulp (float32), 0.87 ulp (float64).
+    Error: 0.89 ulp in both types.
     """
     return exp_sum(x, type(x)(0))
 
@@ -135,7 +135,7 @@ def tanh(x):
     """(e^2x - 1) / (e^2x + 1); tanh(-0.) is -0., tanh(inf) is 1.
 
     Below 0.55 a polynomial, above it 1 - 2/(e^2x + 1), where the quotient is less than half of the result.
-    Error: 1.40 ulp (float32), 1.41 ulp (float64).
+    Error: 1.40 ulp (float32), 1.42 ulp (float64).
     """
     T = type(x)
     a, most = abs(x), pick(x, *TANH_MOST)

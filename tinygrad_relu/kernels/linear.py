@@ -84,4 +84,5 @@ def linear_activation(activation: Activation) -> LinearActivation:
                 gz[r, c] = f_dx(g[r, c], z[r, c], y[r, c], *p)
         affine_pullback(gz, x, weight, gx, gw, gb, add_gx, add_gw, add_gb)
 
-    return LinearActivation(*(kernel(loop, name=f"linear_{activation.name}_{loop.__name__}") for loop in (forward, pullback)))
+    return LinearActivation(*(kernel(loop, name=f"linear_{activation.name}_{loop.__name__}", formulas=(f, f_dx))
+                              for loop in (forward, pullback)))

@@ -63,7 +63,7 @@ def log1p(x):
     """ln(1 + x), with its full relative accuracy around 0; log1p(-0.) is -0., log1p(-1) -infinity, below it NaN.
 
     What is lost in u = 1 + x is found again and handed on: 1 + x = u + lost = 2^k (1 + f) + lost. For k = 0, f is x.
-    Error: 1.13 ulp (float32), 1.10 ulp (float64).
+    Error: 1.13 ulp (float32), 1.15 ulp (float64).
     """
     T = type(x)
     one = T(1)

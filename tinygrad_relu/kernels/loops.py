@@ -37,4 +37,6 @@ def loops(activation: Activation) -> Loops:
         for i in range(out.size):
             out[i] = f_dxx(c[i], x[i], y[i], *p)
 
-    return Loops(*(kernel(loop, name=f"{activation.name}_{loop.__name__}") for loop in (forward, pullback, curvature)))
+    formulas = (f, f_dx, f_dxx)
+    return Loops(*(kernel(loop, name=f"{activation.name}_{loop.__name__}", formulas=formulas)
+                   for loop in (forward, pullback, curvature)))

@@ -44,7 +44,7 @@ def softplus_parts(x, beta):
 def softplus(x, beta=1.0, threshold=math.inf):
     """max(x, 0) + ln(1 + exp(-abs u))/beta, u = beta x; exact by default: PyTorch's threshold is 20.
 
-    Errors 1.7 and 2.3; for other beta 2.6 and 2.4.
+    Errors 1.7 and 2.4; for other beta 2.7 and 2.4.
     """
     T = type(x)
     u, p, s1, s2 = softplus_parts(x, T(beta))
@@ -85,12 +85,11 @@ SOFTPLUS = Activation("softplus", softplus, softplus_dx, softplus_dxx,
 
 @scalar
 def silu(x):
-    """Errors 3.1 and 3.0."""
+    """Errors 3.2 and 3.3."""
     T = type(x)
     p, s1, s2 = exp_parts(-abs(x), T(0))
-    d = T(1) + p * s1 * s2
-    left = -cut_off(x) * p / d * s1 * s2
-    return left if x < T(0) else x / d
+    y = (-cut_off(x) * p if x < T(0) else x) / (T(1) + p * s1 * s2)
+    return y * s1 * s2 if x < T(0) else y
 
 
 @scalar
@@ -101,8 +100,9 @@ def silu_dx(g, x, y):
     p, s1, s2 = exp_parts(-a, T(0))
     e = p * s1 * s2
     square = T(1) + e * (T(2) + e)
-    left, right = p * ((T(1) - a) + e) / square * s1 * s2, (T(1) + e * (T(1) + a)) / square
-    return g * (left if x < T(0) else right)
+    left, right = p * ((T(1) - a) + e), T(1) + e * (T(1) + a)
+    slope = (left if x < T(0) else right) / square
+    return g * (slope * s1 * s2 if x < T(0) else slope)
 
 
 @scalar
@@ -120,15 +120,16 @@ SILU = Activation("silu", silu, silu_dx, silu_dxx, "x sigmoid(x)", "Elfwing, Uch
 
 @scalar
 def mish(x):
-    """tanh(softplus x) = w (1 + w/2) / (1 + w (1 + w/2)), w = e^x; on the right divided by w^2. Errors 3.7 and 3.8."""
+    """tanh(softplus x) = w (1 + w/2) / (1 + w (1 + w/2)), w = e^x; on the right divided by w^2. Errors 3.8 and 3.8."""
     T = type(x)
     a = cut_off(x)
     p, s1, s2 = exp_parts(-a, T(0))
     e = p * s1 * s2
     half = T(0.5) * e
-    left = -(a + a * half) * p / (T(1) + (e + e * half)) * s1 * s2
-    right = x * ((T(1) + (e + e)) / (T(1) + T(2) * (e + e * e)))
-    return left if x < T(0) else right
+    left, right = -(a + a * half) * p, x * (T(1) + (e + e))
+    rest = e + e * half if x < T(0) else T(2) * (e + e * e)
+    y = (left if x < T(0) else right) / (T(1) + rest)
+    return y * s1 * s2 if x < T(0) else y
 
 
 @scalar

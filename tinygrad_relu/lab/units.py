@@ -16,7 +16,6 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, no_grad
 from ..autodiff.tape import grad
-from ..kernels.activations import ACTIVATIONS
 from ..kernels.door import launch
 from ..kernels.record import Activation
 from ..kernels.statistics import unit_statistics
@@ -155,10 +154,10 @@ def flat_edges(activation: Module | None) -> tuple[float, float]:
     >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh())
     ((0.0, inf), (0.0, 6.0), (-inf, inf))
     """
-    record: Activation | None = ACTIVATIONS.get(str(getattr(activation, "name", "")))
+    record: Activation | None = getattr(activation, "record", None)
     if record is None:
         return -np.inf, np.inf
-    p = getattr(activation, "p", tuple(record.parameters.values()))
+    p = getattr(activation, "p", ())
     kinks = [x for x, _ in record.kinks(*p)]
     one = np.float64(1)
 

@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..autodiff.op import Op
-from ..checks import check_name, check_rng
+from ..checks import check_count, check_name, check_real, check_rng
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.record import Activation as Record
 from ..ops.activation import activation_op, linear_activation_op
@@ -94,7 +94,8 @@ class PReLU(Module):
     name = "prelu"
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
-        self.weight = Parameter(np.full(num_parameters, init), kind="slope", dtype=dtype)
+        shape = check_count(num_parameters, "PReLU: num_parameters")
+        self.weight = Parameter(np.full(shape, check_real(init, "PReLU: init")), kind="slope", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
         return F.prelu(x, self.weight)
@@ -121,7 +122,7 @@ class RReLU(Module):
     name = "rrelu"
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, *, rng: int | Generator | None = None) -> None:
-        if not lower <= upper:
+        if not check_real(lower, "RReLU: lower") <= check_real(upper, "RReLU: upper"):
             raise ValueError(f"RReLU: got lower {lower} and upper {upper}; expected lower <= upper")
         self.lower, self.upper, self.rng = lower, upper, check_rng(rng, "RReLU")
 

@@ -1,7 +1,7 @@
 """Layers: Linear, Maxout, and the multi-layer perceptron that is built of them."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import sqrt
 from typing import Any
 
@@ -48,7 +48,7 @@ class Linear(Module):
         check_count(in_features, "Linear: in_features"), check_count(out_features, "Linear: out_features")
         rng, start, dtype = check_rng(rng, "Linear"), initialiser(init), check_dtype(dtype)
         self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(start((out_features, in_features), rng, dtype))
+        self.weight = Parameter(_start_weight(start, (out_features, in_features), rng, dtype))
         self.bias = Parameter(_start_bias(start, out_features, in_features, rng, dtype), kind="bias") if bias else None
 
     def forward(self, x: Any) -> Any:
@@ -93,7 +93,7 @@ class Maxout(Module):
             check_count(size, f"Maxout: {name}")
         rng, start, dtype = check_rng(rng, "Maxout"), initialiser(init), check_dtype(dtype)
         self.in_features, self.out_features, self.pieces = in_features, out_features, pieces
-        self.weight = Parameter(start((out_features * pieces, in_features), rng, dtype))
+        self.weight = Parameter(_start_weight(start, (out_features * pieces, in_features), rng, dtype))
         self.bias = Parameter(_start_bias(start, out_features * pieces, in_features, rng, dtype), kind="bias")
 
     def forward(self, x: Any) -> Any:
@@ -130,6 +130,8 @@ class MLP(Sequential):
 
     def __init__(self, widths: Sequence[int], activation: Any = "relu", init: str | float | Initialiser = "he",
                  dtype: Any = "float32", rng: int | Generator | None = None, pieces: int = 2) -> None:
+        if not isinstance(widths, Iterable):
+            raise TypeError(f"MLP: widths is {widths!r}, expected several: inputs, hidden widths, outputs")
         widths = [check_count(width, "MLP: a width") for width in widths]
         if len(widths) < 2:
             raise ValueError(f"MLP: got widths {widths}; expected at least two, inputs and outputs")
@@ -144,6 +146,13 @@ class MLP(Sequential):
         layers.append(Linear(widths[-2], widths[-1], init=init, dtype=dtype, rng=rng))
         super().__init__(*layers)
         self.widths = widths
+
+
+def _start_weight(start: Initialiser, shape: tuple[int, int], rng: Generator, dtype: Any) -> Any:
+    weight = start(shape, rng, dtype)
+    if np.shape(weight) != shape:
+        raise ValueError(f"init gave a weight of shape {np.shape(weight)}; expected {shape}")
+    return weight
 
 
 def _start_bias(start: Initialiser, outputs: int, inputs: int, rng: Generator, dtype: Any) -> Any:

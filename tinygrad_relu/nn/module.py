@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from ..autodiff.node import Array
+from ..checks import check_name
 from ..tensor import Tensor
 
 
@@ -27,8 +28,7 @@ class Parameter(Tensor):
     KINDS = ("weight", "bias", "slope")
 
     def __init__(self, array: Any, kind: str = "weight", dtype: Any = None) -> None:
-        if kind not in self.KINDS:
-            raise ValueError(f"Parameter: got kind {kind!r}; expected one of {', '.join(self.KINDS)}")
+        check_name(kind, self.KINDS, "Parameter: kind")
         super().__init__(array, requires_grad=True, dtype=dtype)
         self.kind = kind
         self.place: Any = None      # (flat buffer, offset), once an optimizer has given it one
@@ -41,6 +41,9 @@ class Parameter(Tensor):
         array[...] = self.array
         self.array = array
         if self.grad is not None:
+            if self.grad.shape != home.shape:
+                raise ValueError(f"a parameter of shape {home.shape} has a gradient of shape {self.grad.shape}; expected "
+                                 "the same")
             home[...] = self.grad
             self.grad = home
         self.home = home

@@ -47,8 +47,8 @@ def normalised_axes(name: str, axis: Axis, shape: tuple[int, ...]) -> tuple[int,
         raise TypeError(f"{name}: got axis {axis!r}; expected whole numbers, or None for all axes") from None
     found = tuple(a + len(shape) if a < 0 else a for a in axes)
     if any(not 0 <= a < len(shape) for a in found) or len(set(found)) != len(found):
-        raise ValueError(f"{name}: got axis {axis} for shape {shape}; expected distinct axes from {-len(shape)} to "
-                         f"{len(shape) - 1}")
+        known = f"distinct axes from {-len(shape)} to {len(shape) - 1}" if shape else "none, as a number has no axes"
+        raise ValueError(f"{name}: got axis {axis} for shape {shape}; expected {known}")
     return found
 
 

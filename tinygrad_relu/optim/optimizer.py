@@ -55,6 +55,8 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
+        if not isinstance(params, Iterable):
+            raise TypeError(f"{name}: got {type(params).__name__}; expected several Parameters, such as model.parameters()")
         given: list[Any] = list(params)
         if not given:
             raise ValueError(f"{name}: got no parameters; expected Parameters, such as model.parameters(), or groups of them")
@@ -66,6 +68,8 @@ class Optimizer:
                 given = [g for g in given if g["params"]] + [{"params": slopes, "weight_decay": 0.0}]
         self.param_groups: list[dict[str, Any]] = []
         for group in given:
+            if not isinstance(group, Mapping) or "params" not in group:
+                raise TypeError(f"{name}: got {type(group).__name__} among the groups; expected dicts with 'params'")
             for key in group:
                 check_name(key, ["params", *defaults], f"{name}: an option of a group")
             members = group["params"]
@@ -97,21 +101,23 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient; those whose ``.grad`` is None stay where they are."""
+        moves = []
         for options, pieces in zip(self.param_groups, self._segments):
             i = 0
             while i < len(pieces):
                 segment = pieces[i]
                 if all([p.grad is p.home for p in segment.parameters]):     # a list: a generator takes twice as long
-                    self.move(segment, segment.grad, options)
-                    segment.steps += 1
+                    moves.append((segment, segment.grad, options))
                 elif len(segment.parameters) > 1:
                     if any(p.grad is not None for p in segment.parameters):
                         pieces[i:i + 1] = segment.split()
                         continue
                 elif segment.parameters[0].grad is not None:
-                    self.move(segment, _foreign_grad(segment.parameters[0]), options)
-                    segment.steps += 1
+                    moves.append((segment, _foreign_grad(segment.parameters[0]), options))
                 i += 1
+        for segment, grad, options in moves:        # nothing has moved until every gradient has been found to fit
+            self.move(segment, grad, options)
+            segment.steps += 1
 
     def zero_grad(self) -> None:
         """Forget all gradients: every ``.grad`` becomes None."""
@@ -174,13 +180,24 @@ class Group(dict[str, Any]):
 
     def __init__(self, check: Callable[[dict[str, Any]], None], options: dict[str, Any]) -> None:
         check(options)
-        super().__init__(options)
+        super().__init__({key: value if key == "params" else _plain(value) for key, value in options.items()})
         self._check = check
 
     def __setitem__(self, key: str, value: Any) -> None:
-        check_name(key, self, "an option of a parameter group")
+        check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
         self._check({**self, key: value})
-        super().__setitem__(key, value)
+        super().__setitem__(key, _plain(value))
+
+    def update(self, *others: Any, **options: Any) -> None:
+        for key, value in dict(*others, **options).items():
+            self[key] = value
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as Python floats: one type, and so one compiled kernel, whether a rate is 1, 1.0 or np.float32(1)."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_plain, value))
+    return float(value) if isinstance(value, (int, np.number)) and not isinstance(value, bool) else value
 
 
 def _only_parameters(name: str, members: list[Any]) -> None:
@@ -193,5 +210,5 @@ def _foreign_grad(parameter: Parameter) -> Array:
     """A gradient that somebody has put there by hand, flat; it is read, never written."""
     grad = np.asarray(parameter.grad, parameter.dtype)
     if grad.shape != parameter.shape:
-        raise ValueError(f"step: a parameter of shape {parameter.shape} has a gradient of shape {grad.shape}; expected the same")
+        raise ValueError(f"a parameter of shape {parameter.shape} has a gradient of shape {grad.shape}; expected the same")
     return np.array(grad).ravel()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array
-from ..checks import check_number
+from ..checks import check_number, check_real
 from ..kernels import updates
 from ..kernels.door import launch
 from ..nn.module import Parameter
@@ -64,8 +64,12 @@ class SGD(Optimizer):
 
     def check(self, options: dict[str, Any]) -> None:
         super().check(options)
+        check_number(options["dampening"], "SGD: dampening")
+        for key in ("nesterov", "decoupled"):
+            if not isinstance(options[key], bool):
+                raise TypeError(f"SGD: {key} is {options[key]!r}, expected True or False")
         momentum = options["momentum"]
-        if not 0 <= momentum < 1:
+        if not 0 <= check_real(momentum, "SGD: momentum") < 1:
             raise ValueError(f"SGD: momentum is {momentum}, expected a number from 0 up to, but not including, 1")
         if options["nesterov"] and (momentum == 0 or options["dampening"] != 0):
             raise ValueError(f"SGD: nesterov got momentum {momentum} and dampening {options['dampening']}; expected a momentum "
@@ -131,7 +135,8 @@ class Adam(Optimizer):
         super().check(options)
         check_number(options["eps"], f"{type(self).__name__}: eps")
         betas = options["betas"]
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        name = f"{type(self).__name__}: a beta"
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(0 <= check_real(b, name) < 1 for b in betas):
             raise ValueError(f"{type(self).__name__}: betas is {betas}, expected two numbers from 0 up to, but not including, 1")
 
     def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:

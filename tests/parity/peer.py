@@ -1,0 +1,95 @@
+"""The table of what has a counterpart in PyTorch, and how the two are made alike."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as TF
+
+from tinygrad_relu import nn, optim
+from tinygrad_relu.kernels.activations import ACTIVATIONS
+
+torch.set_num_threads(1)        # these matrices are tiny; two thread pools would only wait for each other
+
+TYPES = {np.float32: torch.float32, np.float64: torch.float64}
+
+# name of a record: PyTorch's function with our defaults. Deliberate differences stand beside it.
+FUNCTIONS = {
+    "relu": torch.relu,
+    "leaky_relu": TF.leaky_relu,
+    "prelu": lambda x: TF.prelu(x, torch.tensor([0.25], dtype=x.dtype)),
+    "rrelu": TF.rrelu,                                  # in evaluation; in training the draws are other ones
+    "hardtanh": TF.hardtanh,
+    "relu6": TF.relu6,
+    "hardsigmoid": TF.hardsigmoid,
+    "hardswish": TF.hardswish,
+    "elu": TF.elu,
+    "celu": TF.celu,
+    "selu": TF.selu,
+    "sigmoid": torch.sigmoid,
+    "logsigmoid": TF.logsigmoid,
+    "tanh": torch.tanh,
+    "softplus": lambda x: TF.softplus(x, threshold=1e9),    # PyTorch returns x from 20 on, and loses e^-20; ours does not
+    "softsign": TF.softsign,
+    "silu": TF.silu,
+    "mish": TF.mish,
+    "gelu": TF.gelu,
+    "gelu_tanh": lambda x: TF.gelu(x, approximate="tanh"),
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "erf": torch.erf,
+    "erfc": torch.erfc,
+}
+WITHOUT_PEER = {"step"}                     # torch.heaviside has no derivative at all
+WITHOUT_SECOND = {"hardsigmoid"}            # "derivative for aten::hardsigmoid_backward is not implemented"
+SLOPE_OF_FLOAT32 = {"hardsigmoid"}          # PyTorch multiplies by the float32 number nearest to 1/6, in float64 too
+
+MODULES = {
+    "relu": torch.nn.ReLU, "leaky_relu": torch.nn.LeakyReLU, "elu": torch.nn.ELU, "selu": torch.nn.SELU, "celu": torch.nn.CELU,
+    "sigmoid": torch.nn.Sigmoid, "logsigmoid": torch.nn.LogSigmoid, "tanh": torch.nn.Tanh,
+    "softplus": lambda: torch.nn.Softplus(threshold=1e9), "softsign": torch.nn.Softsign, "hardtanh": torch.nn.Hardtanh,
+    "relu6": torch.nn.ReLU6, "hardsigmoid": torch.nn.Hardsigmoid, "hardswish": torch.nn.Hardswish, "silu": torch.nn.SiLU,
+    "mish": torch.nn.Mish, "gelu": torch.nn.GELU, "gelu_tanh": lambda: torch.nn.GELU(approximate="tanh"),
+    "prelu": torch.nn.PReLU, "rrelu": torch.nn.RReLU,
+}
+
+SGD = torch.optim.SGD
+DIALECTS = {        # name: (our class, options, PyTorch's class, options of PyTorch where they differ)
+    "sgd": (optim.SGD, dict(lr=0.1), SGD, {}),
+    "l2": (optim.SGD, dict(lr=0.1, weight_decay=0.01), SGD, {}),
+    "momentum": (optim.SGD, dict(lr=0.03, momentum=0.9), SGD, {}),
+    "momentum, l2": (optim.SGD, dict(lr=0.03, momentum=0.9, weight_decay=0.01), SGD, {}),
+    "dampening": (optim.SGD, dict(lr=0.1, momentum=0.9, dampening=0.5, weight_decay=0.01), SGD, {}),
+    "nesterov": (optim.SGD, dict(lr=0.03, momentum=0.9, nesterov=True), SGD, {}),
+    "nesterov, l2": (optim.SGD, dict(lr=0.03, momentum=0.9, nesterov=True, weight_decay=0.01), SGD, {}),
+    "adam": (optim.Adam, dict(lr=0.01), torch.optim.Adam, {}),
+    "adam, l2": (optim.Adam, dict(lr=0.01, betas=(0.8, 0.99), weight_decay=0.01), torch.optim.Adam, {}),
+    "adamw": (optim.AdamW, dict(lr=0.01, eps=1e-6), torch.optim.AdamW, {}),
+}       # decoupled SGD has no peer: test_optim.py holds it to its twin
+
+
+def torch_twin(model: nn.Sequential) -> torch.nn.Sequential:
+    """The same model in PyTorch, with a copy of the weights."""
+    layers = []
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            made = torch.nn.Linear(layer.in_features, layer.out_features)
+        else:
+            made = MODULES[layer.name]()
+        made = made.to(TYPES[model[0].weight.dtype.type])
+        with torch.no_grad():
+            for theirs, ours in zip(made.parameters(), layer.parameters()):
+                theirs.copy_(torch.from_numpy(ours.data))
+        layers.append(made)
+    return torch.nn.Sequential(*layers)
+
+
+def torch_groups(model: torch.nn.Sequential) -> list[dict]:
+    """Our default groups: the slopes of PReLU stay out of the decay. (PyTorch by itself would decay them.)"""
+    slopes = [p for layer in model if isinstance(layer, torch.nn.PReLU) for p in layer.parameters()]
+    others = [p for p in model.parameters() if not any(p is s for s in slopes)]
+    return [{"params": others}, *([{"params": slopes, "weight_decay": 0.0}] if slopes else [])]
+
+
+assert set(FUNCTIONS) | WITHOUT_PEER == set(ACTIVATIONS), "an activation that parity.peer does not know: give it its counterpart"

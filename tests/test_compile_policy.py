@@ -1,0 +1,159 @@
+"""What is kept on disk: a second process compiles nothing, an edit is seen, and where nothing can be written all still works."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tinygrad_relu
+from tinygrad_relu.kernels import policy
+
+HOUSE = Path(tinygrad_relu.__file__).parent
+
+SCRIPT = """
+import json, sys, warnings
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    import numpy as np
+    import tinygrad_relu as tg
+    from tinygrad_relu.kernels import linear, policy
+    from tinygrad_relu.kernels.activations import ACTIVATIONS
+    from tinygrad_relu.kernels.loops import loops
+    x = tg.Tensor([[-2.0, 3.0]], requires_grad=True, dtype=sys.argv[1])
+    y = tg.functional.leaky_relu(x, 0.5)
+    (y @ y.T).backward()
+used = [*loops(ACTIVATIONS["leaky_relu"])[:2], linear.matmul]
+print(json.dumps({
+    "value": y.data.tolist(), "slope": x.grad.tolist(), "digest": policy.source_digest(),
+    "hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
+    "misses": sum(sum(kernel.stats.cache_misses.values()) for kernel in used),
+    "warnings": [str(w.message) for w in seen]}))
+"""
+RIGHT = {"value": [[-1.0, 3.0]], "slope": [[-1.0, 6.0]]}      # of (0.5 * -2)^2 + 3^2
+
+
+def start(home: Path, cache: Path | None, script: str = SCRIPT, dtype: str = "float64", **environment: str):
+    """A new Python that finds the package in `home` and keeps kernels in `cache`."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "PYTHONPATH")}
+    clean |= {"PYTHONPATH": str(home), **({"NUMBA_CACHE_DIR": str(cache)} if cache else {}), **environment}
+    return subprocess.Popen([sys.executable, "-c", script, dtype], env=clean, cwd=home, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def result(process):
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return json.loads(out)
+
+
+def run(*arguments, **options):
+    return result(start(*arguments, **options))
+
+
+def kept(cache: Path) -> dict[str, int]:
+    return {str(path.relative_to(cache)): path.stat().st_mtime_ns for path in cache.rglob("*.nb?")}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A copy of the package, at a path of its own, that nobody edits meanwhile."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(HOUSE, home / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))
+    return home
+
+
+@pytest.fixture(scope="module")
+def warm(home, tmp_path_factory):
+    """The cache folder after a first process, and what that process said."""
+    cache = tmp_path_factory.mktemp("cache")
+    return cache, run(home, cache)
+
+
+def test_a_second_process_compiles_nothing(home, warm):
+    cache, first = warm
+    before = kept(cache)
+    second = run(home, cache)
+    assert (first["hits"], first["misses"], second["hits"], second["misses"]) == (0, 3, 3, 0)
+    assert kept(cache) == before and len(before) == 6       # an index and a kernel each, none of them written again
+    for said in (first, second):
+        assert {key: said[key] for key in RIGHT} == RIGHT and said["warnings"] == []
+    assert {Path(name).parts[:2] for name in before} == {("tinygrad_relu", first["digest"])}
+
+
+def test_an_edited_formula_is_compiled_anew(home, warm, tmp_path):
+    """The formula stands in another file than the loop that Numba caches: without the digest the old one would go on running."""
+    cache, _ = warm
+    shutil.copytree(home / "tinygrad_relu", tmp_path / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))
+    formulas = tmp_path / "tinygrad_relu/kernels/piecewise.py"
+    old, new = "return T(negative_slope) * x if x <= T(0) else x", "return T(4) * T(negative_slope) * x if x <= T(0) else x"
+    text = formulas.read_text()
+    assert text.count(old) == 1
+    unedited = run(tmp_path, cache)
+    formulas.write_text(text.replace(old, new))
+    edited, again = run(tmp_path, cache), run(tmp_path, cache)
+    assert unedited["value"] == [[-1.0, 3.0]] and edited["value"] == again["value"] == [[-4.0, 3.0]]
+    assert edited["digest"] != unedited["digest"] and (edited["misses"], again["misses"]) == (3, 0)
+
+
+def test_an_unwritable_folder_is_one_warning(home, tmp_path):
+    """The folder would have to lie below a regular file (root could write anywhere else): no cache, right results."""
+    (tmp_path / "file").write_text("")
+    said = run(home, tmp_path / "file" / "cache")
+    assert len(said["warnings"]) == 1 and "cannot be written" in said["warnings"][0] and "NUMBA_CACHE_DIR" in said["warnings"][0]
+    assert {key: said[key] for key in RIGHT} == RIGHT and said["hits"] == 0
+    assert (tmp_path / "file").read_text() == "" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_two_processes_at_once(home, tmp_path):
+    """Float32 and float64 compiled at the same moment into one folder: nobody loads the other's machine code."""
+    both = [start(home, tmp_path, dtype=dtype) for dtype in ("float32", "float64")]
+    for said in [result(process) for process in both] + [run(home, tmp_path, dtype=dtype) for dtype in ("float32", "float64")]:
+        assert {key: said[key] for key in RIGHT} == RIGHT
+
+
+USER = """
+import json, pathlib, sys
+pathlib.Path("users.py").write_text("import numba\\n@numba.njit(cache=True)\\ndef twice(x):\\n    return 2 * x\\n")
+import users
+import tinygrad_relu as tg
+tg.functional.relu([1.0])
+from numba.core import config
+users.twice(1)                                          # decorated before, compiled after
+before = config.CACHE_DIR
+pathlib.Path("others.py").write_text("import numba\\n@numba.njit(cache=True)\\ndef thrice(x):\\n    return 3 * x\\n")
+import others                                           # decorated after
+others.thrice(1)
+print(json.dumps({"before": before, "after": config.CACHE_DIR}))
+"""
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["NUMBA_CACHE_DIR", "default"])
+def test_other_peoples_kernels_stay_where_they_were(home, tmp_path, given):
+    """With and without NUMBA_CACHE_DIR; ours go below it, or below the user's cache folder."""
+    work, cache, own = tmp_path / "work", tmp_path / "cache", tmp_path / "own"
+    for folder in (work, cache, own):
+        folder.mkdir()
+    shutil.copytree(home / "tinygrad_relu", work / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))
+    said = run(work, cache if given else None, USER, XDG_CACHE_HOME=str(own), HOME=str(own), LOCALAPPDATA=str(own))
+    assert said["before"] == said["after"] == (str(cache) if given else "")
+    ours = [p for p in (cache if given else own).rglob("*.nbi") if "tinygrad_relu" in p.parts]
+    theirs = [p for p in (cache if given else work / "__pycache__").rglob("*.nbi") if p not in ours]
+    assert ours and not [p for p in ours if "users" in p.name or "others" in p.name]
+    assert {p.name.split(".")[0] for p in theirs} == {"users", "others"}
+
+
+def test_few_old_folders_are_kept(tmp_path, monkeypatch):
+    """Of the folders of older sources the newest stay, for those who go back and forth between versions."""
+    monkeypatch.setattr(policy.config, "CACHE_DIR", str(tmp_path))
+    for age in range(7):
+        folder = tmp_path / "tinygrad_relu" / f"old{age}"
+        folder.mkdir(parents=True)
+        os.utime(folder, (1000 - age, 1000 - age))
+    fresh = policy.cache_folder.__wrapped__()
+    assert fresh.name == policy.source_digest()
+    assert {path.name for path in fresh.parent.iterdir()} == {fresh.name, *(f"old{age}" for age in range(policy.KEPT_DIGESTS))}

@@ -1,0 +1,239 @@
+"""Bad input: one clear sentence, of the right kind, that names the place, what was found and what was expected."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu import nn, optim
+
+nan = float("nan")
+
+
+def T(*shape, dtype="float64"):
+    return tg.Tensor(np.ones(shape), requires_grad=True, dtype=dtype)
+
+
+def P(*values):
+    return nn.Parameter(np.array(values or [1.0]))
+
+
+def freed():
+    y = (T(2) * 2).sum()
+    y.backward()
+    return y
+
+
+def with_grad(p, grad):
+    p.grad = grad
+    return p
+
+
+def set_option(key, value):
+    optim.SGD([P()], lr=0.1).param_groups[0][key] = value
+
+
+def assign(tensor, value):
+    tensor[0] = value
+
+
+def set_data(values):
+    T(2).data = values
+
+
+SHAPES = [      # (what, the words in its one sentence, in order)
+    (lambda: T(2, 3) + T(4), "add: shapes (2, 3) and (4,)"),
+    (lambda: T(2, 3) * np.ones(5), "multiply: shapes (2, 3) and (5,)"),
+    (lambda: np.ones(2) - T(3), "subtract: shapes (2,) and (3,)"),
+    (lambda: T(2, 3) @ T(2, 3), "matmul: shapes (2, 3) and (2, 3)|3 and 2"),
+    (lambda: T(2) @ T(3), "matmul: vectors of shapes (2,) and (3,)"),
+    (lambda: T(2, 3) @ 2, "matmul: shapes (2, 3) and ()|use * instead"),
+    (lambda: T(2, 2, 3) @ T(3, 3, 4), "matmul: the leading axes of (2, 2, 3) and (3, 3, 4)"),
+    (lambda: T(2, 3).reshape(4), "reshape: 6 elements of shape (2, 3)|(4,)"),
+    (lambda: T(2, 3).reshape(-1, -1), "reshape: 6 elements of shape (2, 3)|(-1, -1)"),
+    (lambda: T(2, 3).transpose(0), "transpose: axes (0,)|shape (2, 3)"),
+    (lambda: T(2, 3).transpose(0, 0), "transpose: got axis (0, 0) for shape (2, 3)"),
+    (lambda: T(2, 3).transpose(3, 0), "transpose: got axis (3, 0) for shape (2, 3)"),
+    (lambda: T(2, 3).sum(axis=2), "sum: got axis 2 for shape (2, 3)|-2 to 1"),
+    (lambda: T(2, 3).mean(axis=(0, -2)), "mean: got axis (0, -2) for shape (2, 3)|distinct"),
+    (lambda: set_data([1, 2, 3]), "data: got values of shape (3,); expected (2,)"),
+    (lambda: F.softmax(T(2, 3), axis=2), "softmax: got axis 2 for shape (2, 3)|-2 to 1"),
+    (lambda: F.softmax(T(2, 3), axis=(0, 1)), "softmax: got axis (0, 1) for shape (2, 3); expected one axis"),
+    (lambda: F.log_softmax(T(2, 3), axis=None), "log_softmax: got axis None for shape (2, 3); expected one axis"),
+    (lambda: F.softmax(T()), "softmax: got axis -1 for shape ()"),
+    (lambda: F.softmax(T(2, 0)), "softmax: got shape (2, 0); expected at least one entry"),
+    (lambda: F.linear(T(2, 3), T(4, 5)), "linear: x has shape (2, 3), the weight (4, 5)|(outputs, inputs)"),
+    (lambda: F.linear(T(2, 3), T(4, 3), T(3)), "linear: x has shape (2, 3), the weight (4, 3), the bias (3,)"),
+    (lambda: F.linear(T(2, 3), T(3)), "linear: x has shape (2, 3), the weight (3,)"),
+    (lambda: F.linear(T(), T(4, 3)), "linear: x has shape (), the weight (4, 3)"),
+    (lambda: nn.MLP([3, 4, 2], rng=0)(np.ones((5, 2))), "linear: x has shape (5, 2), the weight (4, 3)"),
+    (lambda: F.prelu(T(2, 3), T(2)), "prelu: got a weight of shape (2,) for x of shape (2, 3)"),
+    (lambda: nn.PReLU(3)(np.ones((2, 4))), "prelu: got a weight of shape (3,) for x of shape (2, 4)"),
+    (lambda: F.maxout(T(2, 3), 2), "maxout: got x of shape (2, 3) and 2 pieces"),
+    (lambda: F.maxout_winners(T(2, 3), 2), "maxout: got x of shape (2, 3) and 2 pieces"),
+    (lambda: F.maxout(T(), 1), "maxout: got x of shape ()"),
+    (lambda: F.mse_loss(T(2, 3), T(2)), "mse_loss: got x of shape (2, 3) and a target of shape (2,)"),
+    (lambda: F.cross_entropy(T(3), [0]), "cross_entropy: the logits have shape (3,), expected (rows, classes)"),
+    (lambda: F.cross_entropy(T(2, 3), [0]), "cross_entropy: labels holds 1 labels for 2 samples"),
+    (lambda: F.cross_entropy(T(2, 3), np.eye(3, dtype=int)[:2]), "cross_entropy: labels has shape (2, 3)|labels.argmax(axis=1)"),
+    (lambda: T(2).backward(), "backward: a result of shape (2,) is no scalar"),
+    (lambda: T(2).backward(np.ones(3)), "backward: the gradient has shape (3,), expected (2,)"),
+    (lambda: tg.grad(T(2) * 2, T(2)), "backward: a result of shape (2,) is no scalar"),
+    (lambda: tg.grad(x := T(2), x, T(3), create_graph=True), "backward: the gradient has shape (3,), expected (2,)"),
+    (lambda: optim.SGD([with_grad(P(1, 2), np.ones(3))]), "a parameter of shape (2,) has a gradient of shape (3,)"),
+    (lambda: nn.Linear(2, 3, rng=0, init=lambda *_: np.zeros((1, 1))), "init gave a weight of shape (1, 1); expected (3, 2)"),
+    (lambda: tg.Tensor([[1, 2], [3]]), "Tensor is ragged"),
+    (lambda: nn.Linear(2, 3, rng=0)([[1, 2], [3]]), "linear: x is ragged"),
+]
+
+VALUES = [
+    (lambda: tg.Tensor([1.0], dtype="float16"), "dtype is 'float16', expected 'float32' or 'float64'"),
+    (lambda: nn.Linear(2, 3, rng=0, dtype=int), "dtype is <class 'int'>, expected 'float32' or 'float64'"),
+    (lambda: F.cross_entropy(T(2, 3), [0, 3]), "cross_entropy: labels holds 3 at row 1; expected labels from 0 to 2"),
+    (lambda: F.cross_entropy(T(3, 3), np.array([0, -1, 5])), "cross_entropy: labels holds -1 at row 1 (and 1 more|0 to 2"),
+    (lambda: F.cross_entropy(T(0, 3), np.zeros(0, int)), "cross_entropy: labels is empty"),
+    (lambda: F.mse_loss(T(0), T(0)), "mse_loss: the batch is empty"),
+    (lambda: F.rrelu(T(2), 0.5, 0.1), "rrelu: got lower 0.5 and upper 0.1"),
+    (lambda: nn.RReLU(0.5, 0.1, rng=0), "RReLU: got lower 0.5 and upper 0.1"),
+    (lambda: F.maxout(T(2, 3), 0), "maxout: pieces is 0, expected at least 1"),
+    (lambda: nn.Linear(0, 1, rng=0), "Linear: in_features is 0, expected at least 1"),
+    (lambda: nn.Linear(2, 3, rng=-1), "Linear got the seed rng=-1, expected 0 or more"),
+    (lambda: nn.Maxout(2, 3, pieces=0, rng=0), "Maxout: pieces is 0, expected at least 1"),
+    (lambda: nn.MLP([3], rng=0), "MLP: got widths [3]; expected at least two"),
+    (lambda: nn.MLP([3, -1], rng=0), "MLP: a width is -1, expected at least 1"),
+    (lambda: nn.PReLU(0), "PReLU: num_parameters is 0, expected at least 1"),
+    (lambda: optim.SGD([]), "SGD: got no parameters"),
+    (lambda: optim.SGD([P()], lr=-1), "SGD: lr is -1, expected a finite number, 0 or more"),
+    (lambda: optim.Adam([P()], lr=nan), "Adam: lr is nan"),
+    (lambda: optim.SGD([P()], momentum=1), "SGD: momentum is 1, expected a number from 0 up to, but not including, 1"),
+    (lambda: optim.SGD([P()], momentum=-0.1), "SGD: momentum is -0.1"),
+    (lambda: optim.SGD([P()], momentum=nan), "SGD: momentum is nan"),
+    (lambda: optim.SGD([P()], dampening=nan), "SGD: dampening is nan"),
+    (lambda: optim.AdamW([P()], weight_decay=-1), "AdamW: weight_decay is -1"),
+    (lambda: optim.SGD([P()], nesterov=True), "SGD: nesterov got momentum 0.0 and dampening 0.0"),
+    (lambda: optim.SGD([P()], nesterov=True, momentum=0.9, dampening=0.1), "SGD: nesterov got momentum 0.9 and dampening 0.1"),
+    (lambda: optim.Adam([P()], betas=0.9), "Adam: betas is 0.9, expected two numbers"),
+    (lambda: optim.Adam([P()], betas=(0.9, 1.0)), "Adam: betas is (0.9, 1.0), expected two numbers from 0 up to"),
+    (lambda: optim.Adam([P()], eps=-1), "Adam: eps is -1"),
+    (lambda: optim.SGD([p := P(), p]), "SGD: a parameter stands in two groups, or twice in one"),
+    (lambda: optim.SGD([P()]).terms(P()), "SGD: this parameter of shape (1,) is not one of this optimizer's"),
+    (lambda: optim.SGD([p := P()]).terms(p), "terms: no gradient has arrived at this parameter of shape (1,)"),
+    (lambda: set_option("lr", -1), "SGD: lr is -1"),
+    (lambda: set_option("momentum", 1), "SGD: momentum is 1"),
+    (lambda: set_option("params", [P()]), "an option of a parameter group is 'params', expected one of: lr"),
+    (lambda: optim.SGD([P()]).param_groups[0].update(lr=-1), "SGD: lr is -1"),
+    (lambda: tg.grad(T(1), tg.Tensor([1.0])), "grad: input 0 does not require a gradient"),
+    (lambda: tg.gradcheck(F.relu, T(2), order=3), "gradcheck: order is 3, expected 1 or 2"),
+    (lambda: tg.gradcheck(F.relu, tg.Tensor([1.0])), "gradcheck: no input requires a gradient"),
+    (lambda: tg.set_num_threads(0), "set_num_threads: n is 0, expected at least 1"),
+]
+
+NAMES = [       # misspelt, and what the error is to suggest
+    (lambda: nn.MLP([3, 4, 2], activation="rleu", rng=0), "activation is 'rleu'|did you mean 'relu'?"),
+    (lambda: nn.MLP([3, 4, 2], activation="leakyrelu", rng=0), "activation is 'leakyrelu'|did you mean 'leaky_relu'?"),
+    (lambda: nn.MLP([3, 4, 2], activation="max_out", rng=0), "activation is 'max_out'|did you mean 'maxout'?"),
+    (lambda: nn.Linear(2, 3, rng=0, init="glorott"), "init is 'glorott', expected one of: he|did you mean 'glorot'?"),
+    (lambda: F.cross_entropy(T(2, 3), [0, 1], reduction="maen"), "cross_entropy: reduction is 'maen'|did you mean 'mean'?"),
+    (lambda: F.mse_loss(T(2), T(2), "som"), "mse_loss: reduction is 'som'|did you mean 'sum'?"),
+    (lambda: F.gelu(T(2), "than"), "gelu: approximate is 'than'|did you mean 'tanh'?"),
+    (lambda: nn.Parameter([1.0], kind="wieght"), "Parameter: kind is 'wieght'|did you mean 'weight'?"),
+    (lambda: optim.SGD([{"params": [P()], "momentun": 0.9}]), "SGD: an option of a group is 'momentun'|did you mean 'momentum'?"),
+    (lambda: set_option("weight_deca", 1), "an option of a parameter group is 'weight_deca'|did you mean 'weight_decay'?"),
+]
+
+KINDS = [
+    (lambda: tg.Tensor("abc"), "Tensor holds text"),
+    (lambda: tg.Tensor([1, None]), "Tensor holds Python objects (dtype object)"),
+    (lambda: tg.Tensor(1j), "Tensor holds complex numbers (dtype complex128)"),
+    (lambda: tg.Tensor(np.ma.array([1, 2], mask=[0, 1])), "Tensor is a masked array"),
+    (lambda: tg.Tensor(np.array(["2020-01-01"], "datetime64[D]")), "Tensor holds dates"),
+    (lambda: T(2) + "a", "operand holds text"),
+    (lambda: None * T(2), "operand holds Python objects"),
+    (lambda: T(2) ** 1j, "operand holds complex numbers"),
+    (lambda: T(2) @ "a", "operand holds text"),
+    (lambda: F.relu("a"), "x holds text"),
+    (lambda: F.linear("a", T(4, 3)), "linear: x holds text"),
+    (lambda: F.linear(T(2, 3), "a"), "linear: weight holds text"),
+    (lambda: F.prelu("a", T(1)), "prelu: x holds text"),
+    (lambda: F.mse_loss(T(2), "a"), "mse_loss: target holds text"),
+    (lambda: F.linear(T(2, 3), T(4, 3, dtype="float32")), "linear: x is float64, the weight float32|expected one dtype"),
+    (lambda: F.prelu(T(2, 3), T(1, dtype="float32")), "prelu: x is float64, the slopes float32; expected one dtype"),
+    (lambda: T(2, 3).sum(axis="a"), "sum: got axis 'a'; expected whole numbers"),
+    (lambda: T(2, 3).sum(axis=1.5), "sum: got axis 1.5; expected whole numbers"),
+    (lambda: T(2).backward("a"), "gradient holds text"),
+    (lambda: set_data("a"), "data holds text"),
+    (lambda: F.cross_entropy(T(2, 3), [0.0, 1.0]), 'cross_entropy: labels holds float64 numbers|pass labels.astype("int64")'),
+    (lambda: F.cross_entropy(T(2, 3), ["a", "b"]), "cross_entropy: labels holds text"),
+    (lambda: F.relu(T(2), 1, 2), "relu: got 2 parameters; expected at most 1: at_zero"),
+    (lambda: F.leaky_relu(T(2), negative_slop=1), "leaky_relu: got an unknown parameter 'negative_slop'; expected negative_slope"),
+    (lambda: F.leaky_relu(T(2), "a"), "leaky_relu: negative_slope is 'a', expected a number"),
+    (lambda: nn.ELU(alpha=None), "ELU: alpha is None, expected a number"),
+    (lambda: F.rrelu(T(2), "a", 1), "rrelu: lower is 'a', expected a number"),
+    (lambda: F.rrelu(T(2), training=True), "rrelu in training needs rng"),
+    (lambda: F.maxout(T(2, 4), 2.0), "maxout: pieces is 2.0, expected a whole number"),
+    (lambda: nn.Linear(2.5, 1, rng=0), "Linear: in_features is 2.5, expected a whole number"),
+    (lambda: nn.MLP(3, rng=0), "MLP: widths is 3, expected several"),
+    (lambda: nn.MLP([3, 4, 2]), "MLP needs rng: an integer seed or a numpy Generator"),
+    (lambda: nn.MLP([3, 4, 2], activation=lambda: 3, rng=0), "Sequential: got 3, expected modules"),
+    (lambda: nn.Sequential(nn.ReLU), "Sequential: got <class"),
+    (lambda: nn.PReLU("a"), "PReLU: num_parameters is 'a', expected a whole number"),
+    (lambda: nn.Module()(3), "Module defines no forward"),
+    (lambda: optim.SGD(None), "SGD: got NoneType; expected several Parameters"),
+    (lambda: optim.SGD(nn.Linear(2, 3, rng=0)), "SGD: got Linear; expected several Parameters, such as model.parameters()"),
+    (lambda: optim.SGD([T(2)]), "SGD: got Tensor among the parameters; expected Parameters"),
+    (lambda: optim.SGD([{"params": [np.ones(2)]}]), "SGD: got ndarray among the parameters"),
+    (lambda: optim.SGD([{"lr": 1}]), "SGD: got dict among the groups; expected dicts with 'params'"),
+    (lambda: optim.SGD([{"params": [P()]}, P()]), "SGD: got Parameter among the groups"),
+    (lambda: optim.SGD([P()], lr="a"), "SGD: lr is 'a', expected a number"),
+    (lambda: optim.SGD([P()], momentum="a"), "SGD: momentum is 'a', expected a number"),
+    (lambda: optim.SGD([P()], momentum=0.9, nesterov="no"), "SGD: nesterov is 'no', expected True or False"),
+    (lambda: optim.Adam([P()], betas=("a", 0.9)), "Adam: a beta is 'a', expected a number"),
+    (lambda: tg.grad(T(1), None), "grad: got Tensor and NoneType"),
+    (lambda: tg.grad(3, T(1)), "grad: got int and Tensor"),
+    (lambda: tg.gradcheck(F.relu, T(1, dtype="float32")), "gradcheck: input 0 is float32; finite differences need float64"),
+    (lambda: tg.set_num_threads(1.5), "set_num_threads: n is 1.5, expected a whole number"),
+]
+
+STATES = [
+    (lambda: freed().backward(), "backward: the graph behind this result has been freed|retain_graph=True"),
+    (lambda: tg.Tensor(1.0).backward(), "backward: the result does not require a gradient"),
+    (lambda: tg.no_grad()(lambda: T(2).sum())().backward(), "backward: the result does not require a gradient|no_grad"),
+    (lambda: assign(T(2), 1.0), "assigning into a Tensor that requires a gradient"),
+    (lambda: assign(T(2) * 2, 1.0), "assigning into a Tensor that requires a gradient"),
+]
+
+
+@pytest.mark.parametrize("kind, bad, words", [
+    pytest.param(kind, bad, words, id=words[:60]) for kind, table in
+    ((ValueError, SHAPES), (ValueError, VALUES), (ValueError, NAMES), (TypeError, KINDS), (RuntimeError, STATES))
+    for bad, words in table])
+def test_bad_input_gets_one_sentence(kind, bad, words):
+    with pytest.raises(kind) as caught:
+        bad()
+    assert type(caught.value) is kind
+    sentence = str(caught.value)
+    assert "\n" not in sentence and len(sentence) < 400 and not sentence.endswith(".")
+    assert sentence.startswith(words.split("|")[0])
+    assert all(part in sentence for part in words.split("|"))
+
+
+def test_nothing_is_half_done_after_an_error():
+    """A step that cannot be made moves no parameter of any group; a label out of range leaves no gradient behind."""
+    p, q = P(1, 2), P(3, 4)
+    opt = optim.SGD([p, q], lr=0.1)
+    p.grad, q.grad = np.ones(2), np.ones(3)
+    with pytest.raises(ValueError, match=r"a parameter of shape \(2,\) has a gradient of shape \(3,\)"):
+        opt.step()
+    assert p.data.tolist() == [1, 2] and q.data.tolist() == [3, 4]
+    x = T(2, 3)
+    with pytest.raises(ValueError):
+        F.cross_entropy(x, [0, 3])
+    assert x.grad is None
+
+
+def test_misfits_are_refused_before_memory_is_touched():
+    """What would make a kernel read foreign memory does not come so far: wrong shapes under every layer."""
+    for bad in (lambda: F.linear(T(5, 3), T(4, 3), T(5)), lambda: T(5, 3) @ np.ones((2, 4)), lambda: F.linear(T(5, 2), T(4, 3))):
+        with pytest.raises(ValueError):
+            bad()

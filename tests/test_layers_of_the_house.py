@@ -1,0 +1,86 @@
+"""The architecture is a test too: imports point down, one folder knows the compiler, and an import loads no more than it must."""
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tinygrad_relu
+from tinygrad_relu import functional, nn, optim
+from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.nn.activations import MODULES
+
+HOUSE = Path(tinygrad_relu.__file__).parent
+FLOORS = ["checks", "files", "kernels", "autodiff", "ops", "tensor", "functional", "nn", "optim", "data", "lab", "warmup", "doctor",
+          "cli", "__main__"]        # from the ground up: each may import what stands before it
+SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
+COMPILERS = {"numba", "llvmlite"}
+
+
+def floor_of(path: Path) -> str:
+    return path.relative_to(HOUSE).with_suffix("").parts[0]
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """Line and full dotted name of everything that a file imports, wherever it stands in it."""
+    package = ["tinygrad_relu", *path.relative_to(HOUSE).parts[:-1]]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[:len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *filter(None, [node.module])])
+            found += [(node.lineno, f"{origin}.{alias.name}") for alias in node.names]
+    return found
+
+
+def test_every_file_stands_on_a_floor():
+    assert {floor_of(path) for path in SOURCES} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_imports_point_down(path):
+    for line, name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "tinygrad_relu" and parts[1] != "__version__":
+            assert parts[1] in FLOORS, f"{path.name}:{line} imports {name}: no floor of the house"
+            assert FLOORS.index(parts[1]) <= FLOORS.index(floor_of(path)), f"{path.name}:{line} imports {name}, which is above it"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_only_kernels_know_the_compiler(path):
+    used = {name.split(".")[0] for _, name in imports(path)} & COMPILERS
+    assert not used or floor_of(path) == "kernels", f"{path.name} imports {used}"
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if floor_of(p) == "kernels" and p.name != "policy.py"], ids=lambda p: p.name)
+def test_compile_options_stand_in_the_policy_alone(path):
+    """No njit, jit or vectorize elsewhere, and none of their options."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        word = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+        assert word not in {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "register_jitable"}
+        if isinstance(node, ast.keyword):
+            assert node.arg not in {"fastmath", "nogil", "cache", "error_model", "boundscheck", "jit_options", "inline", "forceobj"}
+
+
+def test_import_loads_no_guests():
+    """Plots, tables, data sets and what only tests use are loaded when they are asked for."""
+    guests = ["matplotlib", "sklearn", "rich", "dask", "mpmath", "hypothesis", "psutil", "pytest", "pandas", "torch", "jax"]
+    script = f"import sys, tinygrad_relu; print(*(name for name in {guests} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True, cwd=HOUSE.parent)
+    assert done.stdout.split() == []
+
+
+def test_public_names_exist_and_are_explained():
+    for module in (tinygrad_relu, nn, optim):
+        for name in module.__all__:
+            assert getattr(module, name).__doc__, name
+
+
+def test_every_module_has_a_record_and_a_function():
+    """The other way round stands in test_activations.py."""
+    assert set(MODULES) <= set(ACTIVATIONS) and all(hasattr(functional, name) for name in MODULES)
