@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_relu import data
-from tinygrad_relu import checks
+from tinygrad_relu import checks, data
 from tinygrad_relu.data import Dataset, idx
 
 nan, inf = float("nan"), float("inf")

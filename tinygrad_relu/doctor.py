@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from .files import check_writable, write_through
 from .kernels import blas, machine
 from .kernels.activations import ACTIVATIONS
 from .kernels.door import launch
@@ -144,7 +145,7 @@ def _measure_unhindered() -> dict[str, Any]:
     script = "import json; from tinygrad_relu.doctor import measure; print(json.dumps(measure()))"
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"doctor: the measurement in a process of its own failed:\n{done.stderr.strip()}")
+        raise ChildProcessError(f"the measurement in a process of its own failed:\n{done.stderr.strip()}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -213,13 +214,12 @@ def _look_at_cache() -> Cache:
 
 def show(report: Report) -> None:
     """Print a report as a table; an ImportError says what to install where rich is missing."""
-    try:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError as error:
-        raise ImportError(f"doctor: {MISSING}") from error
-    table = Table("what", "found", "verdict", box=box.SIMPLE_HEAD, pad_edge=False)
+    _check_rich()
+    from rich import box
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    table = Table("what", "found", Column("verdict", overflow="fold"), box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_row("versions", "\n".join(map(" ".join, report.versions.items())))
     table.add_row("compiled kernels", f"{report.simd_bits}-bit vectors", f"LLVM compiles for {report.processor}")
     table.add_row("OpenBLAS kernels", _family(report.blas_kernels), report.blas_verdict)
@@ -233,20 +233,25 @@ def show(report: Report) -> None:
     Console().print(table, markup=False, highlight=False)
 
 
+def _check_rich() -> None:
+    try:
+        import rich  # noqa: F401
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``tinygrad-relu doctor``."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to this file too")
+    parser.add_argument("--json", metavar="FILE", help="write the report to this file too")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu doctor``."""
-    target: Path | None = arguments.json
-    if target is not None and (target.is_dir() or not os.access(target.parent, os.W_OK)):
-        raise OSError(f"doctor: {target} cannot be written; expected the name of a file in a folder that can")
+    _check_rich()       # and the path, before the work starts
+    if arguments.json:
+        check_writable(arguments.json, "--json")
     report = diagnose()
-    if target is not None:
-        half = target.with_name(f".{target.name}.{os.getpid()}")    # renamed when it is whole: nobody reads half a file
-        half.write_text(json.dumps(asdict(report), indent=1) + "\n")
-        half.replace(target)
+    if arguments.json:
+        write_through(arguments.json, lambda file: file.write((json.dumps(asdict(report), indent=1) + "\n").encode()))
     show(report)
     return 0

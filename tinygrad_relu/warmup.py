@@ -216,17 +216,17 @@ def _side_by_side(names: list[str], dtypes: list[str], jobs: int) -> Iterator[tu
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``tinygrad-relu warmup``."""
-    parser.add_argument("--dtype", choices=(*DTYPES, "both"), default="both", help="which kernels (default: both)")
-    parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help=f"compiling processes (default: {JOBS})")
+    parser.add_argument("--dtype", choices=(*DTYPES, "both"), default="both", help="which kernels")
+    parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help="compiling processes")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu warmup``."""
     if cache_folder() is None:
-        raise OSError("warmup: the cache folder cannot be written, so compiled kernels could not be kept; set "
-                      "NUMBA_CACHE_DIR to a folder that can")
+        raise OSError("the cache folder cannot be written, so compiled kernels could not be kept; set NUMBA_CACHE_DIR to a "
+                      "folder that can")
     if arguments.jobs < 1:
-        raise ValueError(f"warmup: --jobs is {arguments.jobs}, expected 1 or more")
+        raise ValueError(f"--jobs is {arguments.jobs}, expected 1 or more")
     dtypes = DTYPES if arguments.dtype == "both" else (arguments.dtype,)
     with _shown(len(tasks())) as progress:
         done = warmup(dtypes, jobs=arguments.jobs, progress=progress)
