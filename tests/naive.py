@@ -1,8 +1,8 @@
 """The slow twin: every operation once more in plain NumPy, as the formula in the book, without a look at the package.
 
-Gradients come by the complex step: with ``f(x + ih) = f(x) + ih f'(x)`` and h = 1e-30, the imaginary part is the derivative
-to the last bits, for nothing is subtracted. Sums and products do that by themselves; a function with a kink, or one that
-NumPy knows on real numbers only, carries its slope along (`dual`).
+Gradients come by the complex step: with ``f(x + ih) = f(x) + ih f'(x)`` and h = 1e-30, the imaginary part is the
+derivative to the last bits, for nothing is subtracted. Sums and products do that by themselves; a function with a kink,
+or one that NumPy knows on real numbers only, carries its slope along (`dual`).
 """
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def gradients(f: Callable, inputs, weights, which=None):
     return found
 
 
-# -- activations: value and slope, the slope at a kink as dead-units.md fixes it ----------------------------------------
+# -- activations: value and slope, the slope at a kink as dead-units.md fixes it -------------------------------------
 
 erf = np.vectorize(math.erf, otypes=[float])
 erfc = np.vectorize(math.erfc, otypes=[float])
@@ -64,6 +64,10 @@ def normal_cdf(x):
 
 def softplus(x, beta=1.0, threshold=np.inf):
     return np.where(beta * x > threshold, x, np.logaddexp(0.0, beta * x) / beta)
+
+
+def softplus_slope(x, beta=1.0, threshold=np.inf):
+    return np.where(beta * x > threshold, 1.0, sigmoid(beta * x))
 
 
 def mish_slope(x):
@@ -111,7 +115,7 @@ ACTIVATIONS = {     # name: (value, slope)
     "sigmoid": (sigmoid, sigmoid_slope),
     "logsigmoid": (lambda x: -softplus(-x), lambda x: sigmoid(-x)),
     "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
-    "softplus": (softplus, lambda x, beta=1.0, threshold=np.inf: np.where(beta * x > threshold, 1.0, sigmoid(beta * x))),
+    "softplus": (softplus, softplus_slope),
     "softsign": (lambda x: x / (1 + abs(x)), lambda x: 1 / (1 + abs(x)) ** 2),
     "silu": (lambda x: x * sigmoid(x), lambda x: sigmoid(x) + x * sigmoid_slope(x)),
     "mish": (lambda x: x * np.tanh(softplus(x)), mish_slope),
@@ -126,7 +130,7 @@ ACTIVATIONS = {     # name: (value, slope)
 }
 
 
-# -- operations ---------------------------------------------------------------------------------------------------------
+# -- operations ------------------------------------------------------------------------------------------------------
 
 def power(a, b):
     """a^b for a > 0, or for any a where b is a whole constant."""
@@ -176,7 +180,7 @@ def prelu(x, slopes):
     return np.where(np.real(x) > 0, x, slopes * x)
 
 
-# -- optimizers, line by line as their papers (and PyTorch's documentation) have them -------------------------------------
+# -- optimizers, line by line as their papers (and PyTorch's documentation) have them --------------------------------
 
 def sgd(p, g, state, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, decoupled=False):
     """One step: the new p. `state` is a dict, empty at the start."""

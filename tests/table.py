@@ -1,8 +1,8 @@
 """The table of operations, and the one checker that every row runs through.
 
 A row says what is tested, what the slow twin says, and which inputs to draw. Everything else is the same for all rows:
-value and gradient against the twin, finite differences of order 1 and 2, fused pullback against composed rule, float32 and
-float64, memory layouts, accumulation, and inputs that need no gradient. A new operation is a new row.
+value and gradient against the twin, finite differences of order 1 and 2, fused pullback against composed rule, float32
+and float64, memory layouts, accumulation, and inputs that need no gradient. A new operation is a new row.
 """
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def positive(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
 
 
 def close(got: np.ndarray, expected: np.ndarray, ulps: float = 32) -> None:
-    """Equal up to rounding. A row makes some ten to thirty roundings, each of half an ulp, of numbers of the order of the
-    largest one in it (or of 1): 32 ulps of that are allowed."""
+    """Equal up to rounding. A row makes some ten to thirty roundings, each of half an ulp, of numbers of the order of
+    the largest one in it (or of 1): 32 ulps of that are allowed."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape, f"shape {got.shape}, expected {expected.shape}"
     scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
@@ -60,10 +60,10 @@ def backward(row: Row, inputs: list[tg.Tensor]) -> tuple[np.ndarray, list[Any], 
     return y.data, [x.grad for x in inputs], weights.astype(np.float64)
 
 
-# -- what is claimed of every row -----------------------------------------------------------------------------------------
+# -- what is claimed of every row ------------------------------------------------------------------------------------
 
 def check_twin(row: Row, dtype: Any) -> None:
-    """Value and gradients are the twin's; the type stays what it is, forward and backward; the inputs stay as they were."""
+    """Value and gradients are the twin's; the type stays what it is, forward and backward; the inputs are untouched."""
     arrays = row.draw()
     inputs = tensors(arrays, dtype)
     y, grads, weights = backward(row, inputs)
@@ -145,7 +145,7 @@ LAYOUTS = {
 
 
 def check_layout(row: Row, layout: str) -> None:
-    """However the numbers lie in memory, value and gradients are the same bits; so they are if the input is no Tensor."""
+    """However the numbers lie in memory, value and gradients are the same bits; so for plain arrays as inputs."""
     arrays = row.draw()
     y, grads, _ = backward(row, tensors(arrays))
     y_other, grads_other, _ = backward(row, tensors([LAYOUTS[layout](x) for x in arrays]))
@@ -157,7 +157,7 @@ def check_layout(row: Row, layout: str) -> None:
         np.testing.assert_array_equal(row.f(*mixed).data, y)
 
 
-# -- the table ------------------------------------------------------------------------------------------------------------
+# -- the table -------------------------------------------------------------------------------------------------------
 
 def _matmul_shapes():
     return [((3, 4), (4, 2)), ((4,), (4,)), ((3, 4), (4,)), ((4,), (4, 2)), ((2, 3, 4), (2, 4, 5)), ((3, 4), (2, 4, 5)),
@@ -169,8 +169,8 @@ ARITHMETIC = [
     Row(f"{name} {a} {b}", op, op, (a, positive(*b) if name == "div" else b))
     for name, op in {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
                      "div": lambda a, b: a / b}.items()
-    for a, b in [((2, 3), (2, 3)), ((3, 4), (4,)), ((4,), (3, 4)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 3), ()), ((), ()),
-                 ((2, 1, 3), (4, 1)), ((1,), (1, 1))]
+    for a, b in [((2, 3), (2, 3)), ((3, 4), (4,)), ((4,), (3, 4)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 3), ()),
+                 ((), ()), ((2, 1, 3), (4, 1)), ((1,), (1, 1))]
 ] + [
     Row("number + x", lambda x: 2.5 + x, lambda x: 2.5 + x, ((2, 3),)),
     Row("x - number", lambda x: x - 2, lambda x: x - 2, ((2, 3),)),
@@ -190,7 +190,8 @@ ARITHMETIC = [
     Row("x / (x + 3)", lambda x: x / (x + 3), lambda x: x / (x + 3), (positive(3),)),
     Row("x @ x.T", lambda x: x @ x.T, lambda x: x @ x.T, ((3, 4),)),
     Row("linear(x, x)", lambda x: F.linear(x, x), lambda x: naive.linear(x, x), ((3, 3),)),
-    Row("linear(x, x, sum of x)", lambda x: F.linear(x, x, x.sum(axis=1)), lambda x: naive.linear(x, x, x.sum(axis=1)), ((3, 3),)),
+    Row("linear(x, x, sum of x)", lambda x: F.linear(x, x, x.sum(axis=1)),
+        lambda x: naive.linear(x, x, x.sum(axis=1)), ((3, 3),)),
 ]
 
 SHAPES = [
@@ -228,14 +229,16 @@ LAYERS = [
 ] + [
     Row(f"slopes {slopes} for x {x}", lambda x, slopes: prelu_op(F.as_tensor(x), F.as_tensor(slopes)),
         lambda x, slopes: np.where(np.real(x) > 0, x, slopes * x), (x, slopes))
-    for x, slopes in [((3, 4), (3, 4)), ((3, 4), (3, 1)), ((2, 3, 4), (3, 1)), ((2, 3, 4), (2, 1, 4)), ((4,), (1, )), ((), ())]
+    for x, slopes in [((3, 4), (3, 4)), ((3, 4), (3, 1)), ((2, 3, 4), (3, 1)), ((2, 3, 4), (2, 1, 4)), ((4,), (1,)),
+                      ((), ())]
 ]
 
 
 LOSSES = [
     Row(f"{name}, axis {axis}", lambda x, n=name, a=axis: getattr(F, n)(x, axis=a),
         lambda x, n=name, a=axis: getattr(naive, n)(x, axis=a), (shape,))
-    for name in ("softmax", "log_softmax") for shape, axis in (((3, 4), -1), ((3, 4), 0), ((2, 3, 4), 1), ((4,), 0), ((3, 1), 1))
+    for name in ("softmax", "log_softmax")
+    for shape, axis in (((3, 4), -1), ((3, 4), 0), ((2, 3, 4), 1), ((4,), 0), ((3, 1), 1))
 ] + [
     Row(f"cross_entropy, {how}, {rows} rows", lambda x, how=how, n=rows: F.cross_entropy(x, LABELS[:n], reduction=how),
         lambda x, how=how, n=rows: naive.cross_entropy(x, LABELS[:n], how), ((rows, 3),))
@@ -263,7 +266,7 @@ def activation(name: str, *p: float) -> Callable[..., Any]:
 
 
 def formula_twin(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Value and slope from the record's own formulas in plain Python: for an activation that has no twin in naive.py."""
+    """Value and slope from the record's own formulas in plain Python: for an activation without a twin in naive.py."""
     record = ACTIVATIONS[name]
 
     def value(x: float, *p: float) -> Any:

@@ -48,7 +48,7 @@ def test_every_twin_has_a_record():
 @every_type
 @every_parameter_set
 def test_value_and_slope_are_the_twins(name, p, dtype):
-    """From -30 to 30, kinks and zero included, to rounding (the ulps of the tails are counted where the formulas are)."""
+    """From -30 to 30, kinks and zero included, to rounding. (The ulps of the tails are counted in test_smooth.py.)"""
     value, derivative = naive.ACTIVATIONS.get(name) or table.formula_twin(name)
     kinks = [kink for kink, _ in ACTIVATIONS[name].kinks(*p)]
     x = np.float32(np.concatenate([np.linspace(-30, 30, 241), kinks, [1e-20, -1e-20, 0.0, -0.0]])).astype(float)
@@ -103,7 +103,7 @@ def test_nan_is_never_disguised(name, p, dtype):
 @every_type
 @every_parameter_set
 def test_infinity_is_the_limit(name, p, dtype):
-    """The value at +-inf is that at +-1e30, or infinite where that is large (or NaN outside the domain); slopes alike."""
+    """The value at +-inf is that at +-1e30, or infinite where that is large, or NaN outside the domain; slopes too."""
     f = table.activation(name, *p)
     at_infinity, far = (f(np.array([-x, x], dtype)).data for x in (inf, 1e30))
     np.testing.assert_array_equal(at_infinity, np.where(abs(far) > 60, np.copysign(inf, far), far))
@@ -141,7 +141,7 @@ def test_third_derivative_is_refused(name):
         tg.grad(second, x)
 
 
-# -- what hangs on a record: function, module, fused layer ------------------------------------------------------------------
+# -- what hangs on a record: function, module, fused layer -----------------------------------------------------------
 
 @every_name
 def test_every_record_has_its_function(name):
@@ -149,8 +149,9 @@ def test_every_record_has_its_function(name):
     function, record = getattr(F, name), ACTIVATIONS[name]
     assert function.__name__ == name and function.__doc__ and ">>>" in function.__doc__
     x = np.array([-1.5, 0.0, 0.5])
-    if name in ("prelu", "rrelu", "gelu"):
-        return np.testing.assert_array_equal(function(x, [0.25]) if name == "prelu" else function(x), table.activation(name)(x))
+    if name in ("prelu", "rrelu", "gelu"):      # learned slopes, drawn slopes, two forms: signatures of their own
+        y = function(x, [0.25]) if name == "prelu" else function(x)
+        return np.testing.assert_array_equal(y, table.activation(name)(x))
     assert list(inspect.signature(function).parameters) == ["x", *record.parameters]
     for p in parameter_sets(name):
         for result in (function(x, *p), function(x, **dict(zip(record.parameters, p)))):

@@ -76,13 +76,15 @@ SHAPES = [      # (what, the words in its one sentence, in order)
     (lambda: F.mse_loss(T(2, 3), T(2)), "mse_loss: got x of shape (2, 3) and a target of shape (2,)"),
     (lambda: F.cross_entropy(T(3), [0]), "cross_entropy: the logits have shape (3,), expected (rows, classes)"),
     (lambda: F.cross_entropy(T(2, 3), [0]), "cross_entropy: labels holds 1 labels for 2 samples"),
-    (lambda: F.cross_entropy(T(2, 3), np.eye(3, dtype=int)[:2]), "cross_entropy: labels has shape (2, 3)|labels.argmax(axis=1)"),
+    (lambda: F.cross_entropy(T(2, 3), np.eye(3, dtype=int)[:2]),
+     "cross_entropy: labels has shape (2, 3)|labels.argmax(axis=1)"),
     (lambda: T(2).backward(), "backward: a result of shape (2,) is no scalar"),
     (lambda: T(2).backward(np.ones(3)), "backward: the gradient has shape (3,), expected (2,)"),
     (lambda: tg.grad(T(2) * 2, T(2)), "backward: a result of shape (2,) is no scalar"),
     (lambda: tg.grad(x := T(2), x, T(3), create_graph=True), "backward: the gradient has shape (3,), expected (2,)"),
     (lambda: optim.SGD([with_grad(P(1, 2), np.ones(3))]), "a parameter of shape (2,) has a gradient of shape (3,)"),
-    (lambda: nn.Linear(2, 3, rng=0, init=lambda *_: np.zeros((1, 1))), "init gave a weight of shape (1, 1); expected (3, 2)"),
+    (lambda: nn.Linear(2, 3, rng=0, init=lambda *_: np.zeros((1, 1))),
+     "init gave a weight of shape (1, 1); expected (3, 2)"),
     (lambda: tg.Tensor([[1, 2], [3]]), "Tensor is ragged"),
     (lambda: nn.Linear(2, 3, rng=0)([[1, 2], [3]]), "linear: x is ragged"),
 ]
@@ -91,7 +93,8 @@ VALUES = [
     (lambda: tg.Tensor([1.0], dtype="float16"), "dtype is 'float16', expected 'float32' or 'float64'"),
     (lambda: nn.Linear(2, 3, rng=0, dtype=int), "dtype is <class 'int'>, expected 'float32' or 'float64'"),
     (lambda: F.cross_entropy(T(2, 3), [0, 3]), "cross_entropy: labels holds 3 at row 1; expected labels from 0 to 2"),
-    (lambda: F.cross_entropy(T(3, 3), np.array([0, -1, 5])), "cross_entropy: labels holds -1 at row 1 (and 1 more|0 to 2"),
+    (lambda: F.cross_entropy(T(3, 3), np.array([0, -1, 5])),
+     "cross_entropy: labels holds -1 at row 1 (and 1 more|0 to 2"),
     (lambda: F.cross_entropy(T(0, 3), np.zeros(0, int)), "cross_entropy: labels is empty"),
     (lambda: F.mse_loss(T(0), T(0)), "mse_loss: the batch is empty"),
     (lambda: F.rrelu(T(2), 0.5, 0.1), "rrelu: got lower 0.5 and upper 0.1"),
@@ -112,7 +115,8 @@ VALUES = [
     (lambda: optim.SGD([P()], dampening=nan), "SGD: dampening is nan"),
     (lambda: optim.AdamW([P()], weight_decay=-1), "AdamW: weight_decay is -1"),
     (lambda: optim.SGD([P()], nesterov=True), "SGD: nesterov got momentum 0.0 and dampening 0.0"),
-    (lambda: optim.SGD([P()], nesterov=True, momentum=0.9, dampening=0.1), "SGD: nesterov got momentum 0.9 and dampening 0.1"),
+    (lambda: optim.SGD([P()], nesterov=True, momentum=0.9, dampening=0.1),
+     "SGD: nesterov got momentum 0.9 and dampening 0.1"),
     (lambda: optim.Adam([P()], betas=0.9), "Adam: betas is 0.9, expected two numbers"),
     (lambda: optim.Adam([P()], betas=(0.9, 1.0)), "Adam: betas is (0.9, 1.0), expected two numbers from 0 up to"),
     (lambda: optim.Adam([P()], eps=-1), "Adam: eps is -1"),
@@ -134,12 +138,15 @@ NAMES = [       # misspelt, and what the error is to suggest
     (lambda: nn.MLP([3, 4, 2], activation="leakyrelu", rng=0), "activation is 'leakyrelu'|did you mean 'leaky_relu'?"),
     (lambda: nn.MLP([3, 4, 2], activation="max_out", rng=0), "activation is 'max_out'|did you mean 'maxout'?"),
     (lambda: nn.Linear(2, 3, rng=0, init="glorott"), "init is 'glorott', expected one of: he|did you mean 'glorot'?"),
-    (lambda: F.cross_entropy(T(2, 3), [0, 1], reduction="maen"), "cross_entropy: reduction is 'maen'|did you mean 'mean'?"),
+    (lambda: F.cross_entropy(T(2, 3), [0, 1], reduction="maen"),
+     "cross_entropy: reduction is 'maen'|did you mean 'mean'?"),
     (lambda: F.mse_loss(T(2), T(2), "som"), "mse_loss: reduction is 'som'|did you mean 'sum'?"),
     (lambda: F.gelu(T(2), "than"), "gelu: approximate is 'than'|did you mean 'tanh'?"),
     (lambda: nn.Parameter([1.0], kind="wieght"), "Parameter: kind is 'wieght'|did you mean 'weight'?"),
-    (lambda: optim.SGD([{"params": [P()], "momentun": 0.9}]), "SGD: an option of a group is 'momentun'|did you mean 'momentum'?"),
-    (lambda: set_option("weight_deca", 1), "an option of a parameter group is 'weight_deca'|did you mean 'weight_decay'?"),
+    (lambda: optim.SGD([{"params": [P()], "momentun": 0.9}]),
+     "SGD: an option of a group is 'momentun'|did you mean 'momentum'?"),
+    (lambda: set_option("weight_deca", 1),
+     "an option of a parameter group is 'weight_deca'|did you mean 'weight_decay'?"),
 ]
 
 KINDS = [
@@ -157,16 +164,19 @@ KINDS = [
     (lambda: F.linear(T(2, 3), "a"), "linear: weight holds text"),
     (lambda: F.prelu("a", T(1)), "prelu: x holds text"),
     (lambda: F.mse_loss(T(2), "a"), "mse_loss: target holds text"),
-    (lambda: F.linear(T(2, 3), T(4, 3, dtype="float32")), "linear: x is float64, the weight float32|expected one dtype"),
+    (lambda: F.linear(T(2, 3), T(4, 3, dtype="float32")),
+     "linear: x is float64, the weight float32|expected one dtype"),
     (lambda: F.prelu(T(2, 3), T(1, dtype="float32")), "prelu: x is float64, the slopes float32; expected one dtype"),
     (lambda: T(2, 3).sum(axis="a"), "sum: got axis 'a'; expected whole numbers"),
     (lambda: T(2, 3).sum(axis=1.5), "sum: got axis 1.5; expected whole numbers"),
     (lambda: T(2).backward("a"), "gradient holds text"),
     (lambda: set_data("a"), "data holds text"),
-    (lambda: F.cross_entropy(T(2, 3), [0.0, 1.0]), 'cross_entropy: labels holds float64 numbers|pass labels.astype("int64")'),
+    (lambda: F.cross_entropy(T(2, 3), [0.0, 1.0]),
+     'cross_entropy: labels holds float64 numbers|pass labels.astype("int64")'),
     (lambda: F.cross_entropy(T(2, 3), ["a", "b"]), "cross_entropy: labels holds text"),
     (lambda: F.relu(T(2), 1, 2), "relu: got 2 parameters; expected at most 1: at_zero"),
-    (lambda: F.leaky_relu(T(2), negative_slop=1), "leaky_relu: got an unknown parameter 'negative_slop'; expected negative_slope"),
+    (lambda: F.leaky_relu(T(2), negative_slop=1),
+     "leaky_relu: got an unknown parameter 'negative_slop'; expected negative_slope"),
     (lambda: F.leaky_relu(T(2), "a"), "leaky_relu: negative_slope is 'a', expected a number"),
     (lambda: nn.ELU(alpha=None), "ELU: alpha is None, expected a number"),
     (lambda: F.rrelu(T(2), "a", 1), "rrelu: lower is 'a', expected a number"),
@@ -180,7 +190,8 @@ KINDS = [
     (lambda: nn.PReLU("a"), "PReLU: num_parameters is 'a', expected a whole number"),
     (lambda: nn.Module()(3), "Module defines no forward"),
     (lambda: optim.SGD(None), "SGD: got NoneType; expected several Parameters"),
-    (lambda: optim.SGD(nn.Linear(2, 3, rng=0)), "SGD: got Linear; expected several Parameters, such as model.parameters()"),
+    (lambda: optim.SGD(nn.Linear(2, 3, rng=0)),
+     "SGD: got Linear; expected several Parameters, such as model.parameters()"),
     (lambda: optim.SGD([T(2)]), "SGD: got Tensor among the parameters; expected Parameters"),
     (lambda: optim.SGD([{"params": [np.ones(2)]}]), "SGD: got ndarray among the parameters"),
     (lambda: optim.SGD([{"lr": 1}]), "SGD: got dict among the groups; expected dicts with 'params'"),
@@ -191,7 +202,8 @@ KINDS = [
     (lambda: optim.Adam([P()], betas=("a", 0.9)), "Adam: a beta is 'a', expected a number"),
     (lambda: tg.grad(T(1), None), "grad: got Tensor and NoneType"),
     (lambda: tg.grad(3, T(1)), "grad: got int and Tensor"),
-    (lambda: tg.gradcheck(F.relu, T(1, dtype="float32")), "gradcheck: input 0 is float32; finite differences need float64"),
+    (lambda: tg.gradcheck(F.relu, T(1, dtype="float32")),
+     "gradcheck: input 0 is float32; finite differences need float64"),
     (lambda: tg.set_num_threads(1.5), "set_num_threads: n is 1.5, expected a whole number"),
 ]
 
@@ -234,6 +246,7 @@ def test_nothing_is_half_done_after_an_error():
 
 def test_misfits_are_refused_before_memory_is_touched():
     """What would make a kernel read foreign memory does not come so far: wrong shapes under every layer."""
-    for bad in (lambda: F.linear(T(5, 3), T(4, 3), T(5)), lambda: T(5, 3) @ np.ones((2, 4)), lambda: F.linear(T(5, 2), T(4, 3))):
+    for bad in (lambda: F.linear(T(5, 3), T(4, 3), T(5)), lambda: T(5, 3) @ np.ones((2, 4)),
+                lambda: F.linear(T(5, 2), T(4, 3))):
         with pytest.raises(ValueError):
             bad()

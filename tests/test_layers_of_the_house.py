@@ -1,4 +1,4 @@
-"""The architecture is a test too: imports point down, one folder knows the compiler, and an import loads no more than it must."""
+"""The architecture is a test too: imports point down, one folder knows the compiler, an import loads what it must."""
 from __future__ import annotations
 
 import ast
@@ -14,10 +14,13 @@ from tinygrad_relu.kernels.activations import ACTIVATIONS
 from tinygrad_relu.nn.activations import MODULES
 
 HOUSE = Path(tinygrad_relu.__file__).parent
-FLOORS = ["checks", "files", "kernels", "autodiff", "ops", "tensor", "functional", "nn", "optim", "data", "lab", "warmup", "doctor",
-          "cli", "__main__"]        # from the ground up: each may import what stands before it
+FLOORS = ["checks", "files", "kernels", "autodiff", "ops", "tensor", "functional", "nn", "optim", "data", "lab",
+          "warmup", "doctor", "cli", "__main__"]        # from the ground up: each may import what stands before it
 SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
 COMPILERS = {"numba", "llvmlite"}
+DECORATORS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "register_jitable"}
+OPTIONS = {"fastmath", "nogil", "cache", "error_model", "boundscheck", "jit_options", "inline", "forceobj"}
+GUESTS = ["matplotlib", "sklearn", "rich", "dask", "mpmath", "hypothesis", "psutil", "pytest", "pandas", "torch", "jax"]
 
 
 def floor_of(path: Path) -> str:
@@ -48,7 +51,8 @@ def test_imports_point_down(path):
         parts = name.split(".")
         if parts[0] == "tinygrad_relu" and parts[1] != "__version__":
             assert parts[1] in FLOORS, f"{path.name}:{line} imports {name}: no floor of the house"
-            assert FLOORS.index(parts[1]) <= FLOORS.index(floor_of(path)), f"{path.name}:{line} imports {name}, which is above it"
+            above = FLOORS.index(parts[1]) > FLOORS.index(floor_of(path))
+            assert not above, f"{path.name}:{line} imports {name}, which stands above it"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(HOUSE)))
@@ -57,21 +61,22 @@ def test_only_kernels_know_the_compiler(path):
     assert not used or floor_of(path) == "kernels", f"{path.name} imports {used}"
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if floor_of(p) == "kernels" and p.name != "policy.py"], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [p for p in SOURCES if floor_of(p) == "kernels" and p.name != "policy.py"],
+                         ids=lambda path: path.name)
 def test_compile_options_stand_in_the_policy_alone(path):
     """No njit, jit or vectorize elsewhere, and none of their options."""
     for node in ast.walk(ast.parse(path.read_text())):
         word = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-        assert word not in {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "register_jitable"}
+        assert word not in DECORATORS
         if isinstance(node, ast.keyword):
-            assert node.arg not in {"fastmath", "nogil", "cache", "error_model", "boundscheck", "jit_options", "inline", "forceobj"}
+            assert node.arg not in OPTIONS
 
 
 def test_import_loads_no_guests():
     """Plots, tables, data sets and what only tests use are loaded when they are asked for."""
-    guests = ["matplotlib", "sklearn", "rich", "dask", "mpmath", "hypothesis", "psutil", "pytest", "pandas", "torch", "jax"]
-    script = f"import sys, tinygrad_relu; print(*(name for name in {guests} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True, cwd=HOUSE.parent)
+    script = f"import sys, tinygrad_relu; print(*(name for name in {GUESTS} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True,
+                          cwd=HOUSE.parent)
     assert done.stdout.split() == []
 
 

@@ -1,6 +1,8 @@
 """Modules: what they compute, which parameters they have and in which order, and where their randomness comes from."""
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import naive
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ import table
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
-from tinygrad_relu import nn
+from tinygrad_relu import nn, optim
+from tinygrad_relu.kernels.door import watch
 from tinygrad_relu.nn.activations import MODULES
 from tinygrad_relu.nn.init import INITIALISERS
 
@@ -28,7 +31,7 @@ def naive_mlp(model, x):
     return x
 
 
-# -- what modules compute -----------------------------------------------------------------------------------------------------
+# -- what modules compute --------------------------------------------------------------------------------------------
 
 @every_type
 @pytest.mark.parametrize("activation", [*MODULES, "maxout"])
@@ -59,7 +62,8 @@ def test_sequential_is_layer_by_layer_bit_for_bit(dtype):
 
 
 def test_sequential_fuses_only_an_elementwise_function_after_an_affine_layer():
-    layers = [nn.ReLU(), nn.Linear(4, 4, rng=0), nn.PReLU(), nn.Linear(4, 4, rng=1), nn.Tanh(), nn.ReLU(), nn.Linear(4, 2, rng=2)]
+    layers = [nn.ReLU(), nn.Linear(4, 4, rng=0), nn.PReLU(), nn.Linear(4, 4, rng=1), nn.Tanh(), nn.ReLU(),
+              nn.Linear(4, 2, rng=2)]
     model = nn.Sequential(*layers)
     y = tg.Tensor(np.float32(X))
     for layer in layers:
@@ -104,22 +108,22 @@ def test_rrelu_in_training_and_evaluation(dtype):
     np.testing.assert_array_equal(layer(-x).data, -x)   # the right side is never touched
 
 
-@pytest.mark.parametrize("name, pieces, twin", [("ReLU", [0.0, 1.0], "relu"), ("leaky ReLU", [0.01, 1.0], "leaky_relu"),
-                                                ("absolute value", [-1.0, 1.0], None)])
-def test_maxout_of_two_pieces_is_exactly(name, pieces, twin):
+@pytest.mark.parametrize("pieces, value, slope", [
+    ([0.0, 1.0], *naive.ACTIVATIONS["relu"]), ([0.01, 1.0], *naive.ACTIVATIONS["leaky_relu"]),
+    ([-1.0, 1.0], np.abs, np.sign)], ids=["relu", "leaky_relu", "absolute value"])
+def test_maxout_of_two_pieces_is_exactly(pieces, value, slope):
     layer = nn.Maxout(1, 1, pieces=2, rng=0, dtype="float64")
     layer.weight.data, layer.bias.data = np.array(pieces)[:, None], [0.0, 0.0]
     x = tg.Tensor(np.linspace(-3, 3, 60)[:, None], requires_grad=True)
     y = layer(x)
     y.sum().backward()
-    value, slope = (naive.ACTIVATIONS[twin][0](x.data), naive.ACTIVATIONS[twin][1](x.data)) if twin else (abs(x.data), np.sign(x.data))
-    np.testing.assert_array_equal(y.data, value)
-    np.testing.assert_array_equal(x.grad, slope)
+    np.testing.assert_array_equal(y.data, value(x.data))
+    np.testing.assert_array_equal(x.grad, slope(x.data))
 
 
 def test_maxout_fits_a_parabola_from_below():
-    """k tangents of x^2, at the midpoints of k equal intervals of [-1, 1], are off by 1/k^2 at most: the claim B13, from
-    below; half of that when they are lifted by the half."""
+    """k tangents of x^2, touching at the midpoints of k equal intervals of [-1, 1], are off by 1/k^2 at most; lifted by
+    half of that, by 1/(2 k^2): claim B13 of the source."""
     k = 8
     t = (np.arange(k) + 0.5) * 2 / k - 1
     layer = nn.Maxout(1, 1, pieces=k, rng=0, dtype="float64")
@@ -128,14 +132,36 @@ def test_maxout_fits_a_parabola_from_below():
     assert abs(np.max(abs(layer(x).data - x * x)) - 0.5 / k**2) < 1e-15
 
 
-# -- parameters ---------------------------------------------------------------------------------------------------------------
+def test_every_launch_passes_the_one_door():
+    """A whole training step, watched: each kernel once, in order; watching changes no bit."""
+    seen, weights = [], []
+
+    def note(kernel, arguments):
+        seen.append(kernel.__name__)
+        kernel(*arguments)
+
+    for watched in (True, False):
+        model = nn.MLP([4, 6, 3], rng=0)
+        opt = optim.SGD(model.parameters(), lr=0.1)
+        with watch(note) if watched else nullcontext():
+            F.cross_entropy(model(X), np.arange(7) % 3).backward()
+            opt.step()
+        weights.append([p.data for p in model.parameters()])
+    assert seen == ["linear_relu_forward", "linear", "cross_entropy", "cross_entropy_pullback", "linear_pullback",
+                    "linear_relu_pullback", "sgd"]
+    for one, other in zip(*weights):
+        np.testing.assert_array_equal(one, other)
+
+
+# -- parameters ------------------------------------------------------------------------------------------------------
 
 def test_names_and_order_of_parameters():
     names = [name for name, _ in nn.MLP([2, 3, 4, 1], activation="prelu", rng=0).named_parameters()]
     assert names == ["0.weight", "0.bias", "1.weight", "2.weight", "2.bias", "3.weight", "4.weight", "4.bias"]
     shapes = [p.shape for p in nn.MLP([2, 3, 1], activation="maxout", pieces=5, rng=0).parameters()]
     assert shapes == [(15, 2), (15,), (1, 3), (1,)]
-    assert [p.kind for p in nn.MLP([2, 3, 1], activation="prelu", rng=0).parameters()] == ["weight", "bias", "slope", "weight", "bias"]
+    kinds = [p.kind for p in nn.MLP([2, 3, 1], activation="prelu", rng=0).parameters()]
+    assert kinds == ["weight", "bias", "slope", "weight", "bias"]
     assert [name for name, _ in nn.Linear(2, 3, bias=False, rng=0).named_parameters()] == ["weight"]
 
 
@@ -145,7 +171,8 @@ def test_a_module_of_ones_own():
     class Net(nn.Module):
         def __init__(self):
             self.scale = nn.Parameter([2.0])
-            self.blocks = [nn.Linear(2, 2, rng=0, dtype="float64"), nn.Sequential(nn.Linear(2, 2, rng=1, dtype="float64"), nn.ReLU())]
+            self.blocks = [nn.Linear(2, 2, rng=0, dtype="float64"),
+                           nn.Sequential(nn.Linear(2, 2, rng=1, dtype="float64"), nn.ReLU())]
             self.tied = self.blocks[0]
             self.note = "no module"
 
@@ -172,7 +199,7 @@ def test_a_parameter_keeps_kind_values_and_repr():
         "Sequential(", "  (0): Linear(2, 3)", "  (1): LeakyReLU(negative_slope=0.1)", ")"]
 
 
-# -- how parameters start -----------------------------------------------------------------------------------------------------
+# -- how parameters start --------------------------------------------------------------------------------------------
 
 N, M = 300, 200     # inputs, outputs: 60,000 draws
 
@@ -195,7 +222,7 @@ def test_initialisers(name, variance, bound):
 @pytest.mark.parametrize("init", [*INITIALISERS, 0.5, lambda shape, rng, dtype: np.full(shape, 7, dtype)])
 @every_type
 def test_init_by_name_number_or_function(init, dtype):
-    """The weight comes from the initialiser; the bias is 0, and only PyTorch's default draws it, within 1/sqrt(inputs)."""
+    """The weight comes from the initialiser; the bias is 0, only PyTorch's default draws it, within 1/sqrt(inputs)."""
     layer = nn.Linear(16, 50, init=init, dtype=dtype, rng=0)
     assert layer.weight.dtype == layer.bias.dtype == dtype
     if init == "pytorch":
@@ -207,7 +234,8 @@ def test_init_by_name_number_or_function(init, dtype):
 
 
 @pytest.mark.parametrize("make", [lambda rng: nn.MLP([3, 4, 2], rng=rng), lambda rng: nn.Linear(3, 4, rng=rng),
-                                  lambda rng: nn.Maxout(3, 4, rng=rng), lambda rng: nn.MLP([3, 4, 2], activation="rrelu", rng=rng)])
+                                  lambda rng: nn.Maxout(3, 4, rng=rng),
+                                  lambda rng: nn.MLP([3, 4, 2], activation="rrelu", rng=rng)])
 def test_randomness_is_an_argument(make):
     """A seed, or a Generator that moves on; the same seed gives the same bits, in float32 those of float64 rounded."""
     one, same, other, generator = make(0), make(0), make(1), np.random.default_rng(0)

@@ -24,7 +24,8 @@ def poisoned_memory(monkeypatch):
 
 def poisoned(shape, dtype=float, **options):
     dtype = np.dtype(dtype)
-    return np.full(shape, nan if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind in "iu" else None, dtype, **options)
+    fill = nan if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind in "iu" else None
+    return np.full(shape, fill, dtype, **options)
 
 
 @every_type
@@ -60,15 +61,16 @@ def test_memory_layouts(row, layout):
     table.check_layout(row, layout)
 
 
-# -- numbers that are not ordinary ----------------------------------------------------------------------------------------
+# -- numbers that are not ordinary -----------------------------------------------------------------------------------
 
 @every_type
-@pytest.mark.parametrize("base, exponent, slopes", [(0.0, 2, 0.0), (0.0, 1, 1.0), (0.0, 0, 0.0), (-2.0, 0, 0.0), (-2.0, 3, 12.0)])
-def test_powers_at_zero(base, exponent, slopes, dtype):
-    """A whole exponent is fine with a zero or negative base, and x^0 has the slope 0, selected: also for an infinite g."""
+@pytest.mark.parametrize("base, exponent, slope",
+                         [(0.0, 2, 0.0), (0.0, 1, 1.0), (0.0, 0, 0.0), (-2.0, 0, 0.0), (-2.0, 3, 12.0)])
+def test_powers_at_zero(base, exponent, slope, dtype):
+    """A whole exponent is fine with a zero or negative base; x^0 has the slope 0, selected: also for an infinite g."""
     x = tg.Tensor([base], requires_grad=True, dtype=dtype)
     (x**exponent).backward([1.0])
-    assert x.grad == slopes
+    assert x.grad == slope
     if exponent == 0:
         (x**exponent).backward([inf])
         assert x.grad == 0
@@ -105,10 +107,11 @@ def test_nan_stays_in_its_row(f, place):
         np.testing.assert_array_equal(np.isnan(result).reshape(3, -1).any(axis=1), [False, True, False])
 
 
-@pytest.mark.parametrize("pieces, winner", [([3, 3, 1], 0), ([1, 3, 3], 1), ([-0.0, 0.0, -1], 0), ([-inf, -inf, -inf], 0),
-                                            ([1, nan, 2], 1), ([nan, inf, nan], 0)])
+@pytest.mark.parametrize("pieces, winner", [
+    ([3, 3, 1], 0), ([1, 3, 3], 1), ([-0.0, 0.0, -1], 0), ([-inf, -inf, -inf], 0), ([1, nan, 2], 1),
+    ([nan, inf, nan], 0)])
 def test_maxout_winner(pieces, winner):
-    """A tie goes to the lowest index, NaN to the first NaN; the gradient goes to the winner alone, even an infinite one."""
+    """A tie goes to the lowest index, NaN to the first NaN; the gradient, even an infinite one, to the winner alone."""
     x = tg.Tensor([pieces], requires_grad=True)
     y = F.maxout(x, 3)
     np.testing.assert_array_equal(y.data, [[pieces[winner]]])
@@ -119,8 +122,8 @@ def test_maxout_winner(pieces, winner):
 
 @pytest.mark.parametrize("f", [F.relu, F.softmax, F.log_softmax, lambda x: F.maxout(x, 2), lambda x: F.prelu(x, [0.25]),
                                lambda x: F.linear(x, np.ones((3, 4)), np.ones(3)), lambda x: x @ np.ones((4, 2)),
-                               lambda x: x.sum(axis=0), lambda x: x.T, lambda x: x.reshape(4, 0), lambda x: x * np.ones(4),
-                               lambda x: F.mse_loss(x, np.ones((0, 4)), reduction="sum")])
+                               lambda x: x.sum(axis=0), lambda x: x.T, lambda x: x.reshape(4, 0),
+                               lambda x: x * np.ones(4), lambda x: F.mse_loss(x, np.ones((0, 4)), reduction="sum")])
 def test_empty_batch(f):
     """No rows are no special case: shapes are right, gradients are empty."""
     x = tg.Tensor(np.zeros((0, 4)), requires_grad=True)
@@ -138,7 +141,7 @@ def test_empty_batch_gives_weights_the_gradient_zero():
     np.testing.assert_array_equal(product.data, np.zeros((3, 2)))
 
 
-# -- the product itself ---------------------------------------------------------------------------------------------------
+# -- the product itself ----------------------------------------------------------------------------------------------
 
 SIZES = [1, 2, 3, 5, 8, 16, 17, 33, 100]
 
@@ -147,16 +150,16 @@ SIZES = [1, 2, 3, 5, 8, 16, 17, 33, 100]
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("right", [False, True])
 def test_gemm_in_every_size(left, right, dtype):
-    """Each transposition, sizes around the edges of the vector kernels; what was in `out` (here: NaN) is not read. A sum
-    of n products is off by at most n roundings of the sum of their sizes."""
+    """Each transposition, sizes around the edges of the vector kernels; what was in `out` (here: NaN) is not read. A
+    sum of n products is off by at most n roundings of the sum of their sizes."""
     rng = np.random.default_rng(0)
     for m in SIZES:
         for n in SIZES:
             for inner in SIZES:
                 a, b = rng.standard_normal((m, inner)).astype(dtype), rng.standard_normal((inner, n)).astype(dtype)
                 out = np.full((m, n), nan, dtype)
-                linear_kernels.matmul(np.ascontiguousarray(a.T) if left else a, np.ascontiguousarray(b.T) if right else b,
-                                      left, right, out)
+                stored_a, stored_b = a.T.copy() if left else a, b.T.copy() if right else b
+                linear_kernels.matmul(stored_a, stored_b, left, right, out)
                 expected = a.astype(float) @ b.astype(float)
                 bound = (inner + 1) * np.finfo(dtype).eps * (abs(a).astype(float) @ abs(b).astype(float))
                 assert np.all(abs(out - expected) <= bound), (m, n, inner)
@@ -170,13 +173,13 @@ def test_gemm_refuses_what_it_would_misread():
             linear_kernels.matmul(a[:2].copy()[:, :2].copy(), wrong, False, False, np.zeros((2, 2)))
 
 
-# -- dtypes ---------------------------------------------------------------------------------------------------------------
+# -- dtypes ----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("join", [lambda x: x + 1, lambda x: 2.0 * x, lambda x: x * np.float64(2), lambda x: x / np.int64(3),
-                                  lambda x: x + np.ones(3), lambda x: np.ones(3) - x, lambda x: x @ np.ones(3), lambda x: True + x,
-                                  lambda x: x**2, lambda x: 2**x, lambda x: x + [1, 2, 3], lambda x: x.mean(),
-                                  lambda x: F.mse_loss(x, np.ones(3)), lambda x: F.prelu(x, tg.Tensor([0.1], dtype="float32")),
-                                  lambda x: F.linear(x, [[1, 2, 3]], [1.0])])
+@pytest.mark.parametrize("join", [
+    lambda x: x + 1, lambda x: 2.0 * x, lambda x: x * np.float64(2), lambda x: x / np.int64(3), lambda x: True + x,
+    lambda x: x + np.ones(3), lambda x: np.ones(3) - x, lambda x: x @ np.ones(3), lambda x: x * [1, 2, 3],
+    lambda x: x**2, lambda x: 2**x, lambda x: x.mean(), lambda x: F.mse_loss(x, np.ones(3)),
+    lambda x: F.prelu(x, tg.Tensor([0.1], dtype="float32")), lambda x: F.linear(x, [[1, 2, 3]], [1.0])])
 def test_float32_stays_float32(join):
     """Whatever joins a float32 Tensor: numbers and arrays of any type take its type."""
     x = tg.Tensor([1, 2, 3], dtype="float32", requires_grad=True)
@@ -223,3 +226,14 @@ def test_a_tensor_keeps_a_copy_and_detach_shares():
     assert x.data[1] == 7 and not detached.requires_grad
     x.data = [3, 4]         # into place
     assert detached.data.tolist() == [3, 4]
+
+
+def test_numpy_sees_an_array():
+    x = tg.Tensor([[1.0, 2.0]], dtype="float32", requires_grad=True)
+    assert np.asarray(x) is x.data is x.numpy() and np.array(x) is not x.data
+    assert np.asarray(x, dtype="float64").dtype == np.float64
+    assert (len(x), x.ndim, x.size, x.shape, x.T.shape) == (1, 2, 2, (1, 2), (2, 1))
+    assert float(tg.Tensor([2.5])) == tg.Tensor([[2.5]]).item() == 2.5 and bool(tg.Tensor(1.0)) and not tg.Tensor([0.0])
+    assert repr(x) == "Tensor([[1., 2.]], dtype=float32, requires_grad=True)"
+    for y in (np.ones(2) + x, np.ones(2) * x, np.ones((3, 1)) @ x, np.float64(2) - x):
+        assert isinstance(y, tg.Tensor) and y.dtype == np.float32      # NumPy on the left gives way

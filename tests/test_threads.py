@@ -1,4 +1,4 @@
-"""The number of threads changes the speed, and no more than rounding; our OpenBLAS and NumPy's leave each other alone."""
+"""The number of threads changes speed, and no more than rounding; our OpenBLAS and NumPy's leave each other alone."""
 from __future__ import annotations
 
 import threading
@@ -13,11 +13,12 @@ from tinygrad_relu.kernels import linear as linear_kernels
 
 TYPES = [np.float32, np.float64]
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
-# rows, columns, inner: one number, around the edges of the vector kernels, the layers of an MLP, long and thin, and large
-# enough for several threads whichever way they share the work.
-SHAPES = [(1, 1, 1), (1, 10, 64), (7, 5, 3), (16, 16, 16), (17, 33, 65), (64, 64, 64), (100, 10, 64), (128, 784, 10), (333, 222, 111),
-          (1797, 64, 64), (1797, 10, 64), (64, 64, 1797), (10, 64, 1797), (1, 1000, 1000), (1000, 1, 1000), (1000, 1000, 1),
-          (2, 3, 20000), (512, 512, 512), (1024, 100, 784), (100, 784, 1024), (999, 501, 257)]
+# rows, columns, inner: one number, around the edges of the vector kernels, the layers of an MLP, long and thin, and
+# large enough for several threads whichever way they share the work.
+SHAPES = [(1, 1, 1), (1, 10, 64), (7, 5, 3), (16, 16, 16), (17, 33, 65), (64, 64, 64), (100, 10, 64), (128, 784, 10),
+          (333, 222, 111), (1797, 64, 64), (1797, 10, 64), (64, 64, 1797), (10, 64, 1797), (1, 1000, 1000),
+          (1000, 1, 1000), (1000, 1000, 1), (2, 3, 20000), (512, 512, 512), (1024, 100, 784), (100, 784, 1024),
+          (999, 501, 257)]
 
 ONE_THREAD = 2**18      # multiplications up to which OpenBLAS uses one thread whatever it is allowed
 
@@ -47,8 +48,8 @@ def operands(shape, left, right, dtype):
 @pytest.mark.parametrize("right", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gemm_with_any_number_of_threads(shape, left, right, dtype):
-    """The same bits every time for the same number of threads; for different numbers, what a sum of `inner` products may
-    be off by when it is added up in another order; the same bits if the product is too small for more than one."""
+    """The same bits every time for the same number of threads; for different numbers, what a sum of `inner` products
+    may be off by when it is added up in another order; the same bits if the product is too small for more than one."""
     a, b = operands(shape, left, right, dtype)
     tg.set_num_threads(1)
     alone = product(a, b, left, right)
@@ -61,7 +62,8 @@ def test_gemm_with_any_number_of_threads(shape, left, right, dtype):
 
 
 @every_type
-@pytest.mark.parametrize("widths, rows", [([2, 16, 16, 2], 64), ([64, 64, 64, 10], 1797), ([100, 300, 10], 128)], ids=str)
+@pytest.mark.parametrize("widths, rows", [([2, 16, 16, 2], 64), ([64, 64, 64, 10], 1797), ([100, 300, 10], 128)],
+                         ids=str)
 def test_training_with_any_number_of_threads(widths, rows, dtype):
     """Ten steps of SGD with momentum: losses and weights, bit for bit with the same number of threads, and close with
     another: rounding that ten steps carry on, of sums of up to 1797 products."""
@@ -102,7 +104,8 @@ def test_ours_and_numpys_alternate(dtype):
 
 def test_products_from_several_python_threads():
     """Kernels let go of the interpreter lock, so these do run at once."""
-    cases = [operands(shape, False, False, np.float32) for shape in ((64, 64, 64), (300, 200, 100), (100, 784, 128), (500, 500, 500))]
+    cases = [operands(shape, False, False, np.float32)
+             for shape in ((64, 64, 64), (300, 200, 100), (100, 784, 128), (500, 500, 500))]
     expected = [product(*case, False, False) for case in cases]
     wrong = []
 

@@ -223,8 +223,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu warmup``."""
     if cache_folder() is None:
-        raise OSError("the cache folder cannot be written, so compiled kernels could not be kept; set NUMBA_CACHE_DIR to a "
-                      "folder that can")
+        raise OSError("the cache folder cannot be written, so compiled kernels could not be kept; set "
+                      "NUMBA_CACHE_DIR to a folder that can")
     if arguments.jobs < 1:
         raise ValueError(f"--jobs is {arguments.jobs}, expected 1 or more")
     dtypes = DTYPES if arguments.dtype == "both" else (arguments.dtype,)

@@ -28,7 +28,7 @@ FUNCTIONS = {
     "sigmoid": torch.sigmoid,
     "logsigmoid": TF.logsigmoid,
     "tanh": torch.tanh,
-    "softplus": lambda x: TF.softplus(x, threshold=1e9),    # PyTorch returns x from 20 on, and loses e^-20; ours does not
+    "softplus": lambda x: TF.softplus(x, threshold=1e9),    # PyTorch's default returns x from 20 on; ours does not
     "softsign": TF.softsign,
     "silu": TF.silu,
     "mish": TF.mish,
@@ -46,12 +46,12 @@ WITHOUT_SECOND = {"hardsigmoid"}            # "derivative for aten::hardsigmoid_
 SLOPE_OF_FLOAT32 = {"hardsigmoid"}          # PyTorch multiplies by the float32 number nearest to 1/6, in float64 too
 
 MODULES = {
-    "relu": torch.nn.ReLU, "leaky_relu": torch.nn.LeakyReLU, "elu": torch.nn.ELU, "selu": torch.nn.SELU, "celu": torch.nn.CELU,
-    "sigmoid": torch.nn.Sigmoid, "logsigmoid": torch.nn.LogSigmoid, "tanh": torch.nn.Tanh,
+    "relu": torch.nn.ReLU, "leaky_relu": torch.nn.LeakyReLU, "elu": torch.nn.ELU, "selu": torch.nn.SELU,
+    "celu": torch.nn.CELU, "sigmoid": torch.nn.Sigmoid, "logsigmoid": torch.nn.LogSigmoid, "tanh": torch.nn.Tanh,
     "softplus": lambda: torch.nn.Softplus(threshold=1e9), "softsign": torch.nn.Softsign, "hardtanh": torch.nn.Hardtanh,
-    "relu6": torch.nn.ReLU6, "hardsigmoid": torch.nn.Hardsigmoid, "hardswish": torch.nn.Hardswish, "silu": torch.nn.SiLU,
-    "mish": torch.nn.Mish, "gelu": torch.nn.GELU, "gelu_tanh": lambda: torch.nn.GELU(approximate="tanh"),
-    "prelu": torch.nn.PReLU, "rrelu": torch.nn.RReLU,
+    "relu6": torch.nn.ReLU6, "hardsigmoid": torch.nn.Hardsigmoid, "hardswish": torch.nn.Hardswish,
+    "silu": torch.nn.SiLU, "mish": torch.nn.Mish, "gelu": torch.nn.GELU,
+    "gelu_tanh": lambda: torch.nn.GELU(approximate="tanh"), "prelu": torch.nn.PReLU, "rrelu": torch.nn.RReLU,
 }
 
 SGD = torch.optim.SGD
@@ -92,4 +92,4 @@ def torch_groups(model: torch.nn.Sequential) -> list[dict]:
     return [{"params": others}, *([{"params": slopes, "weight_decay": 0.0}] if slopes else [])]
 
 
-assert set(FUNCTIONS) | WITHOUT_PEER == set(ACTIVATIONS), "an activation that parity.peer does not know: give it its counterpart"
+assert set(FUNCTIONS) | WITHOUT_PEER == set(ACTIVATIONS), "an activation without its PyTorch counterpart: name it"

@@ -1,4 +1,4 @@
-"""Values, gradients and second derivatives of every activation, loss and layer are PyTorch's, slopes at kinks included."""
+"""Values, gradients and second derivatives of every activation, loss and layer are PyTorch's, at kinks too."""
 from __future__ import annotations
 
 import numpy as np
@@ -14,7 +14,13 @@ from tinygrad_relu.kernels.activations import ACTIVATIONS
 
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 LABELS = np.array([0, 2, 1, 1, 0])
+THEIR_LABELS = torch.from_numpy(LABELS)
 RNG = np.random.default_rng(0)
+
+
+def kinks(name):
+    record = ACTIVATIONS[name]
+    return [kink for kink, _ in record.kinks(*record.parameters.values())]
 
 
 def ours_and_theirs(f, g, arrays, dtype, order=1):
@@ -64,10 +70,10 @@ def test_second_derivative(name):
 
 
 @every_type
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if ACTIVATIONS[name].kinks(*ACTIVATIONS[name].parameters.values())])
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if kinks(name)])
 def test_slope_at_every_kink(name, dtype):
     """Exactly on the kink, and on both zeros, PyTorch takes the same piece."""
-    points = [kink for kink, _ in ACTIVATIONS[name].kinks(*ACTIVATIONS[name].parameters.values())]
+    points = kinks(name)
     points += [0.0, -0.0] if 0.0 in points else []
     pairs = ours_and_theirs(activation(name), FUNCTIONS[name], [np.array(points)], dtype)
     agree(pairs, dtype, ulps=2)
@@ -75,10 +81,11 @@ def test_slope_at_every_kink(name, dtype):
 
 LOSSES = {
     **{f"cross_entropy, {how}": (lambda x, how=how: F.cross_entropy(x, LABELS, reduction=how),
-                                 lambda x, how=how: TF.cross_entropy(x, torch.from_numpy(LABELS), reduction=how), [(5, 3)])
+                                 lambda x, how=how: TF.cross_entropy(x, THEIR_LABELS, reduction=how), [(5, 3)])
        for how in F.REDUCTIONS},
     **{f"mse_loss, {how}": (lambda x, t, how=how: F.mse_loss(x, t, reduction=how),
-                            lambda x, t, how=how: TF.mse_loss(x, t, reduction=how), [(5, 3), (5, 3)]) for how in F.REDUCTIONS},
+                            lambda x, t, how=how: TF.mse_loss(x, t, reduction=how), [(5, 3), (5, 3)])
+       for how in F.REDUCTIONS},
     **{f"{name}, axis {axis}": (lambda x, n=name, a=axis: getattr(F, n)(x, axis=a),
                                 lambda x, n=name, a=axis: getattr(TF, n)(x, dim=a), [(2, 5, 3)])
        for name in ("softmax", "log_softmax") for axis in (0, 1, -1)},
@@ -95,7 +102,7 @@ LOSSES = {
 def test_losses_and_layers(name, dtype):
     f, g, shapes = LOSSES[name]
     arrays = [3 * RNG.standard_normal(shape) for shape in shapes]
-    agree(ours_and_theirs(f, g, arrays, dtype, order=2), dtype, ulps=256)       # sums of 15, of numbers up to 10, squared
+    agree(ours_and_theirs(f, g, arrays, dtype, order=2), dtype, ulps=256)       # sums of 15 squares of up to 10
 
 
 @every_type

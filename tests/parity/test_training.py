@@ -60,9 +60,9 @@ def test_every_optimizer_in_float64(activation, dialect):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_optimizer_in_float32(dialect):
-    """A step rounds numbers of order 1 to 2^-24 = 6e-8, some of them a dozen times, and descent on a smooth loss (tanh: at
-    a kink a rounding can switch a unit) forgets old errors: measured 3e-7. Adam divides by the root of squares that may be
-    small: 5e-6. Ten times that is allowed."""
+    """A step rounds numbers of order 1 to 2^-24 = 6e-8, some of them a dozen times, and descent on a smooth loss (tanh:
+    at a kink a rounding can switch a unit) forgets old errors: measured 3e-7. Adam divides by the root of squares that
+    may be small: 5e-6. Ten times that is allowed."""
     assert train_both("tanh", dialect, np.float32) < (5e-5 if dialect.startswith("adam") else 4e-6)
 
 
@@ -102,4 +102,5 @@ def test_weights_move_between_the_two(dtype):
     for name, p in model.named_parameters():
         p.data = state[name].numpy()
     x = np.random.default_rng(0).standard_normal((3, 4)).astype(dtype)
-    np.testing.assert_allclose(model(x).data, peer(torch.from_numpy(x)).detach().numpy(), rtol=0, atol=32 * np.finfo(dtype).eps)
+    theirs = peer(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(model(x).data, theirs, rtol=0, atol=32 * np.finfo(dtype).eps)
