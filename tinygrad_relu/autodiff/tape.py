@@ -167,7 +167,7 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -
         if x is None:
             into.append(v[:0] if v.ndim else v.ravel()[:0])     # empty: nobody asks for this one
             add.append(0.0)
-        elif straight and x.op is None and ((grad := x.grad) is None or grad is x.home):    # what others put there: see _join
+        elif straight and x.op is None and ((grad := x.grad) is None or grad is x.home):    # what others put there: see _deliver
             add.append(0.0 if grad is None else 1.0)
             if grad is None:
                 x.grad = grad = np.empty(v.shape, v.dtype) if x.home is None else x.home
