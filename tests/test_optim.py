@@ -114,7 +114,9 @@ def test_slopes_of_prelu_stay_out_of_the_decay():
     assert all(p.kind == "slope" for p in opt.param_groups[1]["params"])
     only_slopes = optim.SGD([p for p in model.parameters() if p.kind == "slope"], weight_decay=0.5)
     assert [g["weight_decay"] for g in only_slopes.param_groups] == [0.0]
-    asked_for = optim.SGD([{"params": model.parameters()}], weight_decay=0.5)       # a group is taken as it is
+    silent = optim.SGD([{"params": model.parameters()}], weight_decay=0.5)          # nothing is said of the decay here
+    assert [g["weight_decay"] for g in silent.param_groups] == [0.5, 0.0]
+    asked_for = optim.SGD([{"params": model.parameters(), "weight_decay": 0.5}])    # and here it is
     assert [g["weight_decay"] for g in asked_for.param_groups] == [0.5]
 
 

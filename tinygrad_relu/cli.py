@@ -101,14 +101,14 @@ def _revive(arguments: argparse.Namespace) -> int:
         sick = make_sick(dataset, hidden=arguments.widths, activation=arguments.activation, seed=arguments.seed,
                          kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, tick=tick)
         outcomes = revive(sick, dataset, treatments, lr=arguments.lr, steps=arguments.steps, tick=tick)
+    report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps,
+                        steps=arguments.steps)
     if arguments.json:
         text = json.dumps(report.to_dict(dataset, sick, outcomes), indent=1, allow_nan=False)
         write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
     if arguments.figure:
         figure.draw(sick, outcomes, arguments.figure, kill_lr=arguments.kill_lr, title="A dead network, and what brings it back: "
                     + report.described(dataset, sick))
-    report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps,
-                        steps=arguments.steps)
     return 1 if any(outcome.disagreements for outcome in outcomes) else 0
 
 
@@ -121,6 +121,9 @@ def _dataset(arguments: argparse.Namespace) -> Any:
             raise ValueError(f"--data {arguments.data} needs --path, the folder with its IDX files (nothing is downloaded)")
         load = data.mnist if arguments.data == "mnist" else data.fashion_mnist
         return load(arguments.path, dtype="float64").head(SAMPLES if arguments.samples is None else arguments.samples)
+    for option in ("path", "samples"):
+        if getattr(arguments, option) is not None:
+            raise ValueError(f"--{option} is for fashion-mnist and mnist; --data {arguments.data} takes none")
     if arguments.data == "digits":
         return data.digits()
     return data.spirals(rng=arguments.seed) if arguments.data == "spiral" else data.moons(rng=arguments.seed)

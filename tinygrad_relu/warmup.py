@@ -29,6 +29,7 @@ from . import nn, optim
 from .autodiff.node import Array
 from .autodiff.tape import grad
 from .checks import check_name
+from .kernels import panels
 from .kernels.activations import ACTIVATIONS
 from .kernels.door import watch
 from .kernels.policy import cache_folder
@@ -98,7 +99,9 @@ def _activation_task(name: str) -> Callable[[str], None]:
 
 
 def _linear_task(dtype: str) -> None:
-    _exercise(F.linear, _matrix(dtype), np.ones((3, 4), dtype), np.ones(3, dtype))  # the second derivative is matmul
+    weight, bias = np.ones((3, 4), dtype), np.ones(3, dtype)
+    _exercise(F.linear, _matrix(dtype), weight, bias)       # the second derivative is matmul
+    panels.affine(_matrix(dtype), weight, bias, np.empty((2, 3), dtype))
 
 
 def _softmax_task(dtype: str) -> None:

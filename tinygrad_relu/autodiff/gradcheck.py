@@ -95,11 +95,13 @@ def _compare(function: Callable[..., list[Any]], nodes: list[Node], checked: lis
         flat = nodes[i].array.reshape(-1)
         for j in range(flat.size):
             at = flat[j]
-            flat[j] = at + eps
-            above = contracted()
-            flat[j] = at - eps
-            below = contracted()
-            flat[j] = at
+            try:
+                flat[j] = at + eps
+                above = contracted()
+                flat[j] = at - eps
+                below = contracted()
+            finally:
+                flat[j] = at
             difference = (above - below) / (2 * eps)
             got = float(analytic[i].reshape(-1)[j])
             excess = abs(difference - got) / (atol + rtol * abs(difference))

@@ -84,7 +84,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     found: dict[Node, Any] = dict.fromkeys(wanted)
     _walk(output, seed, found, create_graph if retain_graph is None else retain_graph, create_graph)
     gradients = [np.zeros_like(node.array) if found[node] is None else found[node] for node in wanted]
-    return tuple(g if isinstance(g, Node) else output.result.leaf(g) for g in gradients)
+    return tuple(g if isinstance(g, Node) else output.result.leaf(np.array(g)) for g in gradients)   # a copy, as in _deliver
 
 
 def _seed(root: Node, gradient: Any) -> Array:
@@ -162,7 +162,7 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -
     """The gradients of one node by its fused kernel. An op that can add writes those of leaves straight to their place."""
     op, parents, values = node.op, node.parents, node.values
     straight = to_leaves and op.adds
-    into, add, joining = [], [], []
+    into, add, joining, arriving = [], [], [], []
     for x, v in zip(parents, values):
         if x is None:
             into.append(v[:0] if v.ndim else v.ravel()[:0])     # empty: nobody asks for this one
@@ -170,14 +170,22 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -
         elif straight and x.op is None and ((grad := x.grad) is None or grad is x.home):    # what others put there: see _deliver
             add.append(0.0 if grad is None else 1.0)
             if grad is None:
-                x.grad = grad = np.empty(v.shape, v.dtype) if x.home is None else x.home
+                grad = np.empty(v.shape, v.dtype) if x.home is None else x.home
+                arriving.append((x, grad))
             into.append(grad)
         else:
             part = np.empty(v.shape, v.dtype)
             into.append(part)
             add.append(0.0)
             joining.append((x, part))
+    if len(arriving) > 1 and (arriving[0][0] is arriving[1][0] or (arriving[-1][0] in (arriving[0][0], arriving[1][0])
+                              and len(arriving) > 2)):
+        # One leaf in two places of the op: its two gradients are added up on the way.
+        _pull_arrays(node, g, table)
+        return
     op.fused(g, node.array, node.saved, into, add, *values, **node.params)
+    for x, grad in arriving:
+        x.grad = grad                   # only now: where a kernel has failed, there is no gradient
     for x, part in joining:
         if x in table:
             _join(table, x, part)
@@ -214,6 +222,9 @@ def _join(table: dict[Node, Any], x: Node, part: Any) -> None:
 def _deliver(leaf: Node, part: Array) -> None:
     """Bring a gradient to the ``.grad`` of a leaf, which it joins and never replaces."""
     if leaf.grad is not None:
+        if leaf.grad.shape != part.shape:
+            raise ValueError(f"backward: the .grad of a leaf of shape {leaf.array.shape} has shape {leaf.grad.shape}; expected "
+                             "the same")
         np.add(leaf.grad, part, out=leaf.grad)
     elif leaf.home is not None:
         np.copyto(leaf.home, part)

@@ -4,8 +4,9 @@ NumPy carries an OpenBLAS too, but its gemm can be reached only through NumPy's 
 from the package ``scipy-openblas32``; kernels call its ``sgemm`` and ``dgemm`` directly, as symbols known to LLVM, so
 that compiled kernels can be kept on disk and a product can be fused with what stands around it.
 
-Two spinning thread pools fight for the same cores (NumPy's matmul alternating with ours took 70 times as long), so our
-threads spin only briefly and then sleep. OpenBLAS reads that setting once, while it is loaded.
+It runs on one thread; `panels` shares large products among threads of its own. OpenBLAS's threads wait for each other
+inside a product: when another process took one of two cores, a product of 0.3 ms took 45. They also add up in an order
+that depends on their number. And two spinning thread pools, its own and NumPy's, fight for the same cores.
 """
 from __future__ import annotations
 
@@ -19,24 +20,33 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-SPIN = "OPENBLAS_THREAD_TIMEOUT"        # threads wait actively for 2^value cycles, then sleep
+from .policy import scalar
+
+THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def _load() -> ctypes.CDLL:
-    mine = SPIN not in os.environ       # a value that the user has set stands
-    if mine:
-        os.environ[SPIN] = "16"
+    import scipy_openblas32  # importing it loads the library
+
+    return ctypes.CDLL(str(next(Path(scipy_openblas32.get_lib_dir()).glob("libscipy_openblas*"))))
+
+
+def _load_on_one_thread() -> ctypes.CDLL:
+    """Load it so that it starts no thread at all: it reads the variable once. NumPy's copy has read its own before."""
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = "1"
     try:
-        import scipy_openblas32  # importing it loads the library
-
-        folder = Path(scipy_openblas32.get_lib_dir())
-        return ctypes.CDLL(str(next(folder.glob("libscipy_openblas*"))))
+        found = _load()
     finally:
-        if mine:
-            del os.environ[SPIN]
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
+    found.scipy_openblas_set_num_threads(1)     # where somebody else had loaded it before us
+    return found
 
 
-library = _load()
+library = _load_on_one_thread()
 library.scipy_openblas_get_config.restype = ctypes.c_char_p
 library.scipy_openblas_get_corename.restype = ctypes.c_char_p
 
@@ -54,39 +64,42 @@ def _external(name: str, number: types.Float) -> types.ExternalFunction:
 _gemms = {types.float32: _external("sgemm", types.float32), types.float64: _external("dgemm", types.float64)}
 
 
-def gemm(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float, c: Any) -> None:
-    """``c = op(a) @ op(b) + beta * c`` for C-contiguous matrices of one dtype, called from kernels.
+def gemm_block(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float, c: Any, top: int, bottom: int, left: int,
+               right: int) -> None:
+    """``c[top:bottom, left:right] = (op(a) @ op(b) + beta * c)[top:bottom, left:right]``, called from kernels.
 
-    ``op`` transposes where the flag says so. With ``beta`` 0 what was in `c` is not read.
+    For C-contiguous matrices of one dtype; ``op`` transposes where the flag says so. With ``beta`` 0 what was in `c` is
+    not read.
     """
-    left, right = (a.T if transpose_a else a), (b.T if transpose_b else b)
-    c[...] = left @ right + (beta * c if beta else 0.0)
+    rows, columns = (a.T if transpose_a else a)[top:bottom], (b.T if transpose_b else b)[:, left:right]
+    block = c[top:bottom, left:right]
+    block[...] = rows @ columns + (beta * block if beta else 0.0)
 
 
-@overload(gemm)
-def _compiled_gemm(transpose_a, transpose_b, a, b, beta, c):
+@overload(gemm_block)
+def _compiled_gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):
     if any(matrix.layout != "C" or matrix.dtype != c.dtype for matrix in (a, b, c)):
         raise TypingError(f"gemm got {a}, {b} and {c}; expected C-contiguous matrices of one dtype")    # else: foreign memory
     product = _gemms[c.dtype]
 
-    def body(transpose_a, transpose_b, a, b, beta, c):
-        T = c.dtype.type
-        m, n = c.shape
+    def body(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):
+        T, size = c.dtype.type, c.itemsize
+        width_a, width_b, width_c = max(1, a.shape[1]), max(1, b.shape[1]), max(1, c.shape[1])
         inner = a.shape[0] if transpose_a else a.shape[1]
-        product(ROW_MAJOR, TRANSPOSED if transpose_a else AS_IS, TRANSPOSED if transpose_b else AS_IS, m, n, inner, T(1),
-                a.ctypes.data, max(1, a.shape[1]), b.ctypes.data, max(1, b.shape[1]), T(beta), c.ctypes.data, max(1, n))
+        product(ROW_MAJOR, TRANSPOSED if transpose_a else AS_IS, TRANSPOSED if transpose_b else AS_IS, bottom - top,
+                right - left, inner, T(1), a.ctypes.data + size * (top if transpose_a else top * width_a), width_a,
+                b.ctypes.data + size * (left * width_b if transpose_b else left), width_b, T(beta),
+                c.ctypes.data + size * (top * width_c + left), width_c)
 
     return body
+
+
+@scalar
+def gemm(transpose_a, transpose_b, a, b, beta, c):
+    """``c = op(a) @ op(b) + beta * c``: the whole of `gemm_block`."""
+    gemm_block(transpose_a, transpose_b, a, b, beta, c, 0, c.shape[0], 0, c.shape[1])
 
 
 def core_name() -> str:
     """The processor family whose kernels OpenBLAS has chosen, such as ``SkylakeX`` (AVX-512) or ``Haswell`` (AVX2)."""
     return library.scipy_openblas_get_corename().decode()
-
-
-def get_num_threads() -> int:
-    return int(library.scipy_openblas_get_num_threads())
-
-
-def set_num_threads(n: int) -> None:
-    library.scipy_openblas_set_num_threads(int(n))

@@ -42,6 +42,11 @@ def launch(kernel: Kernel, *arguments: Any) -> None:
         watcher(kernel, arguments)
 
 
+def is_watched() -> bool:
+    """Whether somebody watches the launches of this thread."""
+    return _current_watcher() is not None
+
+
 @contextmanager
 def watch(watcher: Watcher) -> Iterator[None]:
     """Hand every launch of this thread to ``watcher(kernel, arguments)``, which must run the kernel itself.

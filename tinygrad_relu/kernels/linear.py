@@ -1,4 +1,4 @@
-"""Kernels of the affine layer and of the matrix product: gemm with what stands around it, in one launch."""
+"""Kernels of the affine layer: gemm with what stands around it, in one launch (large layers: see `panels`)."""
 from __future__ import annotations
 
 from functools import cache
@@ -7,12 +7,6 @@ from typing import Any, NamedTuple
 from .blas import gemm
 from .policy import kernel, scalar
 from .record import Activation
-
-
-@kernel
-def matmul(a, b, transpose_a, transpose_b, out):
-    """``out = op(a) @ op(b)`` for C-contiguous matrices."""
-    gemm(transpose_a, transpose_b, a, b, 0.0, out)
 
 
 @scalar

@@ -32,8 +32,3 @@ def simd_bits() -> int:
     target = llvm.Target.from_default_triple().create_target_machine(cpu=processor(), features=features, opt=3)
     assembly = target.emit_assembly(llvm.parse_assembly(_SUM))
     return next((bits for register, bits in _REGISTERS.items() if register in assembly), 128)
-
-
-def numba_threads() -> int:
-    """How many threads Numba's pool would have. (Asking Numba itself would start them.)"""
-    return int(config.NUMBA_NUM_THREADS)

@@ -22,6 +22,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ from numba.core import config
 from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_decorating = threading.Lock()      # kernels are made when they are first asked for, by whichever thread
 
 KEPT_DIGESTS = 4    # cache folders of older sources that are kept, for those who go back and forth between two versions
 
@@ -67,12 +70,13 @@ def kernel(function: Callable[..., None], *, name: str | None = None,
     folder = cache_folder()
     if folder is None:
         return numba.njit(**options)(function)
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(folder)      # read while the decorator runs, and put back: other people's kernels keep theirs
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    finally:
-        config.CACHE_DIR = before
+    with _decorating:
+        before = config.CACHE_DIR
+        config.CACHE_DIR = str(folder)      # read while the decorator runs, and put back: other people's kernels keep theirs
+        try:
+            compiled = numba.njit(cache=True, **options)(function)
+        finally:
+            config.CACHE_DIR = before
     # Two processes that compile float32 and float64 at the same moment would both choose the file number 1.
     files = compiled._cache._cache_file
     files._data_name_pattern = files._data_name_pattern.replace("{number:d}", f"{uuid.uuid4().hex[:12]}.{{number:d}}")
@@ -86,14 +90,16 @@ def cache_folder() -> Path | None:
     ``NUMBA_CACHE_DIR`` is respected; otherwise it is the user's cache folder. Below it there is one folder per digest
     of the kernel sources.
     """
-    base = Path(config.CACHE_DIR or _user_cache_folder()) / "tinygrad_relu"
-    folder = base / source_digest()
-    fresh = not folder.exists()
+    folder: Path | str = "of the user"
     try:
+        base = Path(config.CACHE_DIR or _user_cache_folder()) / "tinygrad_relu"
+        folder = base / source_digest()
+        fresh = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        warnings.warn(f"tinygrad_relu: the cache folder {folder} cannot be written ({error.strerror}), so kernels are compiled "
+    except (OSError, RuntimeError) as error:        # RuntimeError: a user without a home
+        why = getattr(error, "strerror", None) or error
+        warnings.warn(f"tinygrad_relu: the cache folder {folder} cannot be written ({why}), so kernels are compiled "
                       "anew in every process; set NUMBA_CACHE_DIR to a folder that can", RuntimeWarning, stacklevel=2)
         return None
     if fresh:

@@ -77,7 +77,7 @@ def cross_entropy(x, labels, scale, probabilities, losses):
     Where `losses` has one entry for several rows, it is their sum times `scale` (1 / rows for the mean).
     """
     T = x.dtype.type
-    summed = T(0)
+    summed = 0.0        # float64: a sum over very many rows
     for r in range(x.shape[0]):
         if labels[r] < 0 or labels[r] >= x.shape[1]:
             raise IndexError("a label is no class")
@@ -94,7 +94,7 @@ def cross_entropy(x, labels, scale, probabilities, losses):
         if losses.size == x.shape[0]:
             losses[r] = loss
     if losses.size != x.shape[0] or losses.size == 1:
-        losses[0] = T(scale) * summed
+        losses[0] = T(scale * summed)
 
 
 @kernel

@@ -10,9 +10,8 @@ def unit_statistics(z, h, slope, zmax, zmin, zsum, hsum, on, flat, slope_max, sl
 
     z, h, slope (samples, units): pre-activations, activations, and slopes h'(z). Per unit: largest and smallest z, sums of
     z and of abs(h), how often z > 0, how often the slope is exactly 0, largest and smallest abs(slope), and how many z are
-    NaN or infinite.
+    NaN or infinite. Sums and counts are float64, whatever z is.
     """
-    T = z.dtype.type
     for r in range(z.shape[0]):
         for c in range(z.shape[1]):
             value, steep = z[r, c], abs(slope[r, c])
@@ -20,8 +19,8 @@ def unit_statistics(z, h, slope, zmax, zmin, zsum, hsum, on, flat, slope_max, sl
             zmin[c] = value if value < zmin[c] else zmin[c]
             zsum[c] += value
             hsum[c] += abs(h[r, c])
-            on[c] += T(1) if value > T(0) else T(0)
-            flat[c] += T(1) if steep == T(0) else T(0)
+            on[c] += 1.0 if value > 0 else 0.0
+            flat[c] += 1.0 if steep == 0 else 0.0
             slope_max[c] = steep if steep > slope_max[c] else slope_max[c]
             slope_min[c] = steep if steep < slope_min[c] else slope_min[c]
-            bad[c] += T(0) if abs(value) < T(1e30) * T(1e8) else T(1)
+            bad[c] += 0.0 if value - value == 0 else 1.0

@@ -1,31 +1,55 @@
-"""How many threads the kernels may use."""
+"""How many threads the kernels may use, and how they share work."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from ..checks import check_count
-from . import blas
+from .door import is_watched
+
+
+def _cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _default() -> int:
+    """What the usual variables say, or else all processors."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > 0:
+            return int(value)
+    return _cores()
+
+
+_limit = _default()
+_pool: ThreadPoolExecutor | None = None
 
 
 def set_num_threads(n: int) -> None:
-    """Let matrix products use up to `n` threads.
+    """Let large matrix products use up to `n` threads. The results do not depend on it, to the last bit.
 
-    With the same `n`, the same bits come out in every run. With another, OpenBLAS may add up in another order, and a large
-    product differs by rounding; small ones (up to 2^18 multiplications) never use more than one thread.
+    The start value is what ``OPENBLAS_NUM_THREADS`` or ``OMP_NUM_THREADS`` says, or else the number of processors.
 
     Examples
     --------
+    >>> before = get_num_threads()
     >>> set_num_threads(1)
     >>> get_num_threads()
     1
+    >>> set_num_threads(before)
     """
-    blas.set_num_threads(check_count(n, "set_num_threads: n"))
+    global _limit, _pool
+    n = check_count(n, "set_num_threads: n")
+    if n != _limit:
+        _limit, _pool = n, None         # the old pool ends when its last work is done
 
 
 def get_num_threads() -> int:
-    """How many threads matrix products may use."""
-    return blas.get_num_threads()
+    """How many threads large matrix products may use."""
+    return _limit
 
 
 @contextmanager
@@ -37,3 +61,44 @@ def num_threads(n: int) -> Iterator[None]:
         yield
     finally:
         set_num_threads(before)
+
+
+def share(tasks: Sequence[Callable[[], None]]) -> None:
+    """Run all tasks, each once; this thread and helpers take them one by one from a common heap.
+
+    Nobody waits for a helper that has not come: one that has not started when the heap is empty is called off. So a
+    machine that is busy with something else makes this as slow as one thread, and no slower.
+    """
+    helpers = min(_limit, len(tasks)) - 1
+    if helpers < 1 or is_watched():     # a watcher belongs to its thread
+        for task in tasks:
+            task()
+        return
+    heap = iter(tasks)                  # taking the next one is atomic under the interpreter's lock
+
+    def work() -> None:
+        for task in heap:
+            task()
+
+    called = [_helpers().submit(work) for _ in range(helpers)]
+    work()
+    for helper in called:
+        if not helper.cancel():
+            helper.result()
+
+
+def _helpers() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(max(1, _limit - 1), thread_name_prefix="tinygrad_relu")
+    return _pool
+
+
+def _forget_pool() -> None:
+    """A forked child has the pool and not its threads."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)

@@ -25,8 +25,12 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def check_format(path: str | Path) -> None:
-    """A ValueError unless the ending of `path` is one that `draw` can write."""
+    """Whether `draw` can write such a file: a ValueError for an unknown ending, an ImportError without matplotlib."""
     check_name(Path(path).suffix.lstrip(".").lower(), FORMATS, "the ending of the figure file")
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"drawing a figure: {MISSING}") from error
 
 
 def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: str, kill_lr: float) -> None:
@@ -41,11 +45,10 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
     kill_lr : float
         The rate that made the network sick.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"drawing a figure: {MISSING}") from error
+    check_format(path)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     rows = -(-(len(outcomes) + 1) // COLUMNS)
     figure = Figure(figsize=(15, 1.95 * rows + 4.6), facecolor="white")
     FigureCanvasAgg(figure)
@@ -65,7 +68,6 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
     below = figure.add_subplot(grid[rows, :2])
     _orbits(below, outcomes)
     _accuracies(figure.add_subplot(grid[rows, 2:]), sick, outcomes)
-    check_format(path)
     ending = Path(path).suffix.lstrip(".").lower()
     write_through(path, lambda file: figure.savefig(file, format=ending, dpi=110))
 
@@ -73,7 +75,7 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
 def _told(outcome: Outcome) -> str:
     """What was foretold and what came, in a few words."""
     if not outcome.exact:
-        return f"no unit is dead · accuracy {outcome.accuracy:.2f}"
+        return f"no exact prognosis · accuracy {outcome.accuracy:.2f}"
     foretold = "never" if outcome.predicted_step is None else str(outcome.predicted_step)
     seen = "never" if outcome.observed_step is None else str(outcome.observed_step)
     return f"foretold {foretold} · seen {seen} · accuracy {outcome.accuracy:.2f}"
@@ -105,7 +107,7 @@ def _legend(figure: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
 
     seen = {State(s) for source in [sick.states, *(o.states for o in outcomes)] for layer in source for s in np.unique(layer)}
     handles: list[Any] = [Patch(facecolor=COLOURS[state], label=state.label) for state in State if state in seen]
-    handles.append(Line2D([], [], color="#d1495b", linestyle=(0, (3, 2)), label="step of the first return, as foretold"))
+    handles.append(Line2D([], [], color="#d1495b", linestyle=(0, (3, 2)), label="first return in layer 1, as foretold"))
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.04, 0.972), ncols=len(handles), frameon=False, fontsize=9,
                   handlelength=1.6, columnspacing=1.6)
 

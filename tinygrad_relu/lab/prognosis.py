@@ -24,6 +24,7 @@ from .roll_forward import revival_parts
 from .tables import Table
 from .units import HiddenLayer, State, Statistics, flat_edges, hidden_layers, walk
 
+PIECE = "a piece that never wins moves by the optimizer alone; whether it wins again depends on the others, which learn"
 Schedule = Callable[[int], float]
 Verdict = Literal["never", "revives", "not within the horizon", "estimate"]
 
@@ -74,7 +75,8 @@ class Prognosis:
         """One row per dead unit, the earliest first; `rows` is how many at most (None: all)."""
         units = sorted(self.units, key=lambda u: (u.step is None, u.step or 0))
         shown = units if rows is None else units[:rows]
-        table = Table(f"prognosis of {len(units)} dead units", ["layer", "unit", "verdict", "step", "sample", "reason"])
+        rest = f" ({len(shown)} of them shown)" if len(shown) < len(units) else ""
+        table = Table(f"prognosis of {len(units)} dead units{rest}", ["layer", "unit", "verdict", "step", "sample", "reason"])
         for u in shown:
             table.add(u.layer, u.unit, u.verdict, *("-" if v is None else v for v in (u.step, u.sample)), u.reason)
         return table
@@ -125,19 +127,27 @@ def prognosis(model: Module, x: Any, optimizer: Optimizer, *, schedule: Schedule
         dead = np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH))
         if len(dead):
             units += _layer_prognosis(layer, signal, z, states, dead, optimizer, schedule, horizon)
+        units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, PIECE, False)
+                  for j in np.flatnonzero(states == State.NEVER_WINS)]
         signal = layer.responses(layer.pre_activations(signal))[0].data
     return Prognosis(units)
 
 
 def _layer_prognosis(layer: HiddenLayer, x: Array, z: Array, states: Array, dead: Array, optimizer: Optimizer,
                      schedule: Schedule | None, horizon: int) -> list[UnitPrognosis]:
+    originals = [p for p in (layer.affine.weight, layer.affine.bias) if p is not None]
+    if not any(optimizer.holds(p) for p in originals):
+        frozen = "never: the optimizer does not move this layer"
+        return [UnitPrognosis(layer.name, int(j), "never", None, None, frozen, layer.depth == 0) for j in dead]
     told = None
-    if schedule is None and isinstance(optimizer, SGD) and flat_edges(layer.activation)[0] == 0 and not (
-            states[dead] == State.DEAD_HIGH).any():
+    relu_like = flat_edges(layer.activation)[0] == 0 and not (states[dead] == State.DEAD_HIGH).any()
+    if relu_like and schedule is None and isinstance(optimizer, SGD) and all(map(optimizer.holds, originals)):
         told = _by_formula(layer, x, z, dead, optimizer)
     if told is None:
         told = _by_rehearsal(layer, x, dead, optimizer, schedule, horizon)
-    exact = layer.depth == 0 and z.dtype == np.float64
+    exact = layer.depth == 0 and z.dtype == np.float64 and not any(
+        optimizer.options_of(p).get("dampening") == 1 and optimizer.options_of(p)["weight_decay"]
+        for p in originals if optimizer.holds(p))       # dampening 1 with decay: z may tend to exactly 0, and rounding decides
     answers = []
     for j, (step, sample, reason, decided) in zip(dead, told):
         verdict: Verdict = "revives" if step is not None else "never" if decided else "not within the horizon"
@@ -184,9 +194,10 @@ def _by_rehearsal(layer: HiddenLayer, x: Array, dead: Array, optimizer: Optimize
                   horizon: int) -> list[Told]:
     """By running the optimizer on a copy of the layer with zero gradients: exact, to the last bit, as far as it looks."""
     originals = [p for p in (layer.affine.weight, layer.affine.bias) if p is not None]
-    copies = [Parameter(p.data, kind=p.kind) for p in originals]
-    twin = optimizer.twin(dict(zip(originals, copies)))
-    stand_in = HiddenLayer(layer.name, _Affine(*copies), layer.activation, layer.depth)     # type: ignore[arg-type]
+    stand_ins = [Parameter(p.data, kind=p.kind) for p in originals]
+    moved = {p: copy for p, copy in zip(originals, stand_ins) if optimizer.holds(p)}
+    copies, twin = list(moved.values()), optimizer.twin(moved)
+    stand_in = HiddenLayer(layer.name, _Affine(*stand_ins), layer.activation, layer.depth)  # type: ignore[arg-type]
     low, high = flat_edges(layer.activation)
     first: dict[int, tuple[int, int]] = {}
     still = False

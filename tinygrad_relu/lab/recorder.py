@@ -11,9 +11,9 @@ from ..checks import check_samples
 from ..nn import Module
 from .census import _matching
 from .tables import Table
-from .units import State, Statistics, hidden_layers, walk
+from .units import GONE, State, Statistics, hidden_layers, walk
 
-Event = Literal["born dead", "died", "revived", "died again"]
+Event = Literal["born dead", "died", "revived", "died again", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,11 @@ class Recorder:
         return table
 
 
-GONE = np.array([state.gone for state in State])
-
-
 def _events(steps: list[int], states: Array) -> list[tuple[int, Event]]:
+    lost = np.flatnonzero(states == State.DIVERGED)
+    if len(lost):       # NaN is no life: what came before counts, and then this
+        before = _events(steps, states[:lost[0]]) if lost[0] else []
+        return [*before, (steps[lost[0]], "diverged")]
     gone = GONE[states]
     events: list[tuple[int, Event]] = [(steps[0], "born dead")] if gone[0] else []
     died = bool(gone[0])

@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from ..data import Dataset
-from .revive import Outcome, Sick
+from .revive import Outcome, Sick, finite
 from .tables import MISSING, Table
 
 TO = "→" if "utf" in (sys.stdout.encoding or "").lower() else ">"
@@ -21,7 +22,8 @@ def described(dataset: Dataset, sick: Sick) -> str:
 def to_dict(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """All results as plain lists and numbers; None for never."""
     return {"data": dataset.name, "samples": len(dataset), "widths": sick.model.widths,
-            "sick": {"dead": sick.dead, "accuracy": sick.accuracy, "loss": sick.loss, "largest_gradient": sick.gradient},
+            "sick": {"dead": sick.dead, "accuracy": sick.accuracy, "loss": finite(sick.loss),
+                     "largest_gradient": finite(sick.gradient)},
             "treatments": [outcome.to_dict() for outcome in outcomes]}
 
 
@@ -41,23 +43,26 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome], steps: int) -> list[str]:
     """What happened, for a student."""
     found = {o.treatment.key: o for o in outcomes}
     said = []
-    if sick.gradient == 0.0:
+    if not isfinite(sick.loss):
+        said.append("The network did not fall sick, it diverged: its loss is no finite number. A lower --kill-lr is needed.")
+    elif sick.gradient == 0.0:
         said.append("The sick network gets a gradient of exactly zero in every hidden unit: no sample reaches the output "
                     "through a living path, so plain SGD has nothing to follow, and momentum has nothing to remember.")
     else:
         said.append(f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
                     "network can still learn by the gradient alone; a higher --kill-lr makes it sicker.")
-    if "sgd-l2" in found and found["sgd-l2"].observed_step is None:
+    if "sgd-l2" in found and found["sgd-l2"].exact and found["sgd-l2"].observed_step is None:
         said.append("L2 alone shrinks weights and bias by the same factor: every pre-activation keeps its sign, and the unit "
                     "stays dead.")
-    swung = [o for o in outcomes if o.threshold is not None and o.predicted_step is not None and o.eta_lambda > o.threshold]
+    swung = [o for o in outcomes if o.threshold is not None and o.predicted_step is not None and o.eta_lambda > o.threshold
+             and "inside" in o.verdict]
     for o in swung:
         said.append(f"{o.treatment.name}: eta lambda = {o.eta_lambda:.3g} is above the threshold {o.threshold:.3g}, so decay and "
                     f"momentum together swing every pre-activation through zero. Foretold: step {o.predicted_step}. Observed: "
                     f"{_when(o.observed_step, steps)}. Accuracy {sick.accuracy:.2f} became {o.accuracy:.2f}"
                     + ("." if o.accuracy > sick.accuracy + 0.05 else ": a decay that strong leaves nothing to learn with."
                        if o.treatment.weight_decay > 0.01 else ": to be back is not yet to have learnt."))
-    if "heavy-decoupled" in found and found["heavy-decoupled"].observed_step is None:
+    if "heavy-decoupled" in found and found["heavy-decoupled"].exact and found["heavy-decoupled"].observed_step is None:
         said.append("Decoupled decay does not enter the momentum buffer: nothing swings, and the unit stays dead.")
     if "leaky" in found:
         said.append("The leaky twin was never dead, for its slope on the left is 0.01 and not 0; but it comes back a hundred "
@@ -68,8 +73,13 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome], steps: int) -> list[str]:
         more = "; ..." if len(wrong) > 5 else ""
         said.append(f"THE THEORY FAILED for {len(wrong)} units: {'; '.join(wrong[:5])}{more}.")
     elif claims:
-        said.append(f"In all {len(claims)} treatments for which the theory claims exactness, every dead unit of the first layer "
-                    "did what was foretold, to the step.")
+        said.append(f"Treatments for which the theory claims exactness: {len(claims)}. In each of them every dead unit of the "
+                    "first layer did what was foretold, to the step.")
+    learnt = [o.treatment.name for o in outcomes
+              if o.exact and o.observed_step is None and o.accuracy > sick.accuracy + 0.05]
+    if learnt:
+        said.append("The step is that of the first layer, whose inputs do not move. Deeper units can return by themselves, "
+                    f"because what they look at changes: so did some under {', '.join(learnt)}, and the accuracy rose.")
     return said
 
 
@@ -81,13 +91,12 @@ def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, k
     except ImportError as error:
         raise ImportError(f"printing the report: {MISSING}") from error
     console = Console(highlight=False)
-    width = None if console.is_terminal else 120      # a pipe or a file has no width of its own
     killed = " and ".join(f"{dead} of {layer.shape[1]}" for dead, layer in zip(sick.dead, sick.states))
     console.print(f"{described(dataset, sick)}. {kill_steps} steps at rate {kill_lr:g} killed {killed} units, layer by layer; "
-                  f"accuracy {sick.accuracy:.2f}. Then {steps} steps of each treatment:", width=width)
-    console.print(table(sick, outcomes).__rich__(), width=width)
+                  f"accuracy {sick.accuracy:.2f}. Then {steps} steps of each treatment:")
+    console.print(table(sick, outcomes).__rich__())
     for sentence in sentences(sick, outcomes, steps):
-        console.print(f"- {sentence}", width=width, soft_wrap=False)
+        console.print(f"- {sentence}")
 
 
 def _short(o: Outcome) -> str:

@@ -21,7 +21,7 @@ from .prognosis import Prognosis, UnitPrognosis, prognosis
 from .recorder import Recorder
 from .roll_forward import orbit
 from .treatments import Treatment
-from .units import HiddenLayer, State, hidden_layers
+from .units import GONE, HiddenLayer, hidden_layers
 
 Tick = Callable[[str, int], None]       # (what, steps done): for a progress bar
 EVERY = 10                              # how many steps lie between two accuracies
@@ -102,7 +102,12 @@ class Outcome:
         return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,
                 "threshold": self.threshold, "verdict": self.verdict, "exact": self.exact,
                 "predicted_step": self.predicted_step, "observed_step": self.observed_step, "dead": self.dead,
-                "accuracy": self.accuracy, "loss": self.loss if np.isfinite(self.loss) else None}
+                "accuracy": self.accuracy, "loss": finite(self.loss)}
+
+
+def finite(number: float) -> float | None:
+    """None in the place of NaN and infinity, for which JSON has no words."""
+    return number if np.isfinite(number) else None
 
 
 def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation: str = "relu", seed: int = 0,
@@ -131,7 +136,7 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
     with num_threads(1):
         accuracies = _train(model, optimizer, dataset, kill_steps, recorder, lambda n: tick("sick", n))
         found = census(model, dataset.x, dataset.y)
-    gradient = max(float(np.max(layer.gradient)) for layer in found.layers)
+    gradient = float(np.max([np.max(layer.gradient) for layer in found.layers]))     # NaN stays NaN
     return Sick(model, found.dead, accuracies[-1][1], _loss(model, dataset), gradient, recorder.states, accuracies)
 
 
@@ -177,11 +182,8 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
         treatment, treatment.eta_lambda(lr), treatment.threshold(), _verdict(foretold, claims, first, layer),
         first.step if first else None, min(observed, default=None), exact,
         _disagreements(claims, {life.unit: life.revived_at for life in lives}, steps) if exact else [],
-        [int(np.isin(states[-1], GONE).sum()) for states in recorder.states], accuracies[-1][1], _loss(model, dataset),
+        [int(GONE[states[-1]].sum()) for states in recorder.states], accuracies[-1][1], _loss(model, dataset),
         recorder.states, accuracies, followed, recorder.orbit, predicted_orbit)
-
-
-GONE = [state for state in State if state.gone]
 
 
 def _copy(model: MLP, activation: str | None) -> MLP:

@@ -30,7 +30,7 @@ class State(IntEnum):
     DEAD = 1            # slope exactly zero on every sample, on the low side
     DEAD_HIGH = 2       # slope exactly zero on every sample, on the high side (hardtanh, relu6, hardsigmoid)
     SATURATED = 3       # some slope is not zero, but none is worth speaking of; or all are zero, on both sides
-    ALWAYS_ON = 4       # the same slope on every sample: an affine function of the data
+    ALWAYS_ON = 4       # z > 0 and the same slope on every sample: an affine function of the data
     NEVER_WINS = 5      # a Maxout piece that is not the largest on any sample
     DIVERGED = 6        # a pre-activation is NaN or infinite
 
@@ -42,6 +42,9 @@ class State(IntEnum):
     def gone(self) -> bool:
         """Whether the unit gets no gradient at all."""
         return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)
+
+
+GONE = np.array([state.gone for state in State])        # indexed by an array of states
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,8 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
             if isinstance(behind, (Linear, Maxout, Sequential)):
                 raise TypeError(f"the laboratory found {type(behind).__name__} right behind layer {name}, expected an activation")
             found.append(HiddenLayer(name, layer, behind, len(found)))
-        elif not isinstance(layer, Linear) and (i == 0 or isinstance(layers[i - 1][1], Maxout)):
-            raise TypeError(f"the laboratory found {type(layer).__name__} at layer {name}, expected Linear or Maxout")
+        elif not isinstance(layer, Linear) and (i == 0 or not isinstance(layers[i - 1][1], Linear)):
+            raise TypeError(f"the laboratory found {type(layer).__name__} at layer {name}, expected Linear or Maxout there")
     if not found:
         raise ValueError("the laboratory found no hidden layer in this model, expected at least one")
     return found
@@ -166,20 +169,18 @@ def flat_edges(activation: Module | None) -> tuple[float, float]:
 
     low = min(kinks) if kinks and is_flat(min(kinks) - 1) else -np.inf
     high = max(kinks) if kinks and is_flat(max(kinks) + 1) else np.inf
-    return low, high
+    return (low, high) if low < high else (-np.inf, np.inf)     # flat on both sides (step): there is no live side
 
 
 class Statistics:
     """Running statistics of the units of one layer, batch by batch; `states` is what they say."""
-
-    SUMS = ("zsum", "hsum", "on", "flat", "bad")
 
     def __init__(self, layer: HiddenLayer) -> None:
         self.layer, self.samples = layer, 0
         n, dtype = layer.units, layer.affine.weight.dtype
         self.zmax, self.slope_max = np.full(n, -np.inf, dtype), np.zeros(n, dtype)
         self.zmin, self.slope_min = np.full(n, np.inf, dtype), np.full(n, np.inf, dtype)
-        self.zsum, self.hsum, self.on, self.flat, self.bad = (np.zeros(n, dtype) for _ in self.SUMS)
+        self.zsum, self.hsum, self.on, self.flat, self.bad = (np.zeros(n) for _ in range(5))
 
     def add(self, z: Array, h: Array, slope: Array) -> None:
         launch(unit_statistics, z, h, slope, self.zmax, self.zmin, self.zsum, self.hsum, self.on, self.flat, self.slope_max,

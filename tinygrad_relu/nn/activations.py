@@ -140,8 +140,13 @@ MODULES: dict[str, type[Module]] = {cls.name: cls for cls in (
 
 def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
     """A new activation module, from its name or from a callable that makes one."""
-    if callable(activation):
-        return activation()
+    if activation in (PReLU, RReLU):
+        activation = activation.name        # they take a dtype, and a generator
+    if callable(activation) and not isinstance(activation, Module):
+        made = activation()
+        if isinstance(made, Module):
+            return made
+        raise TypeError(f"activation: {activation!r} made {type(made).__name__}, expected a Module")
     name = check_name(activation, [*MODULES, "maxout"], "activation")
     if name == "prelu":
         return PReLU(dtype=dtype)

@@ -56,7 +56,7 @@ class Parameter(Tensor):
 class Module:
     """The base of everything with parameters: a subclass sets them as attributes and defines `forward`.
 
-    Parameters, and modules in attributes or in lists, are found in the order in which they were set.
+    Parameters and modules, in attributes or in lists, are found in the order in which they were set.
 
     Attributes
     ----------
@@ -85,6 +85,11 @@ class Module:
     def __call__(self, *inputs: Any) -> Any:
         return self.forward(*inputs)
 
+    def fuses(self, flag: str) -> bool:
+        """Whether the class flag `flag` holds: it does for the `forward` it was written for, not for one of a subclass."""
+        owner: Any = next((cls for cls in type(self).__mro__ if flag in vars(cls)), Module)
+        return bool(getattr(self, flag)) and type(self).forward is owner.forward and "forward" not in vars(self)
+
     def children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, with their names."""
         for name, attribute in vars(self).items():
@@ -106,9 +111,12 @@ class Module:
         seen = set()
         for prefix, module in self.named_modules():
             for name, attribute in vars(module).items():
-                if isinstance(attribute, Parameter) and id(attribute) not in seen:
-                    seen.add(id(attribute))
-                    yield f"{prefix}.{name}" if prefix else name, attribute
+                several = isinstance(attribute, (list, tuple))
+                for i, entry in enumerate(attribute if several else [attribute]):
+                    if isinstance(entry, Parameter) and id(entry) not in seen:
+                        seen.add(id(entry))
+                        own = f"{name}.{i}" if several else name
+                        yield f"{prefix}.{own}" if prefix else own, entry
 
     def parameters(self) -> list[Parameter]:
         """All parameters: weight, bias, layer by layer."""
@@ -183,7 +191,7 @@ def _with_activations(layers: Sequence[Module]) -> list[tuple[Any, Module | None
     """Each layer with the activation behind it, if it can take that along, else alone."""
     pairs: list[tuple[Module, Module | None]] = []
     for layer in layers:
-        if pairs and pairs[-1][1] is None and pairs[-1][0].takes_activation and layer.is_activation:
+        if pairs and pairs[-1][1] is None and pairs[-1][0].fuses("takes_activation") and layer.fuses("is_activation"):
             pairs[-1] = (pairs[-1][0], layer)
         else:
             pairs.append((layer, None))

@@ -18,6 +18,7 @@ from ..autodiff.broadcast import unbroadcast
 from ..autodiff.node import Array, value
 from ..autodiff.op import Op
 from ..kernels import maxout as maxout_kernels
+from ..kernels import panels
 from ..kernels import prelu as prelu_kernels
 from ..kernels.door import launch
 from ..kernels.linear import linear_activation
@@ -72,13 +73,21 @@ def linear_activation_op(record: Activation) -> Op:
     def forward(x: Array, weight: Array, bias: Array, *, p: tuple[float, ...]) -> tuple[Array, Array]:
         z = affine_result(x, weight, bias)
         out = np.empty(z.shape, z.dtype)
-        launch(linear_activation(record).forward, x, weight, bias, p, z, out)
+        if panels.is_large(z, x.shape[1]):
+            panels.affine(x, weight, bias, z)
+            launch(loops(record).forward, z.ravel(), p, out.ravel())
+        else:
+            launch(linear_activation(record).forward, x, weight, bias, p, z, out)
         return out, z
 
     def fused(g: Array, y: Array, z: Array, into: list[Array], add: list[float], x: Array, weight: Array, bias: Array, *,
               p: tuple[float, ...]) -> None:
         gz = np.empty(g.shape, g.dtype)
-        launch(linear_activation(record).pullback, g, z, y, x, weight, p, gz, *into, *add)
+        if panels.is_large(g, x.shape[1]):
+            launch(loops(record).pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
+            panels.affine_pullback(gz, x, weight, into, add)
+        else:
+            launch(linear_activation(record).pullback, g, z, y, x, weight, p, gz, *into, *add)
 
     def composed(i: int) -> Any:
         def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any, p: tuple[float, ...]) -> Any:

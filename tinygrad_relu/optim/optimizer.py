@@ -43,9 +43,14 @@ class Optimizer:
     ----------
     params : iterable of Parameter, or of dict
         Parameters, or groups as in PyTorch: ``{"params": [...], "weight_decay": 0.0}``, each with options of its own. Where
-        plain parameters are given, slopes (of PReLU) are put into a group without decay.
+        nothing is said of the decay, slopes (of PReLU) are put into a group of their own without it.
     defaults : dict
         The options of groups that do not say otherwise.
+
+    Notes
+    -----
+    The parameters move into flat buffers, and their gradients too: ``.grad`` is the same memory in every step, so keep a
+    copy of a gradient that you want to keep. An array taken from ``.data`` before the optimizer was made stays behind.
 
     Attributes
     ----------
@@ -62,10 +67,7 @@ class Optimizer:
             raise ValueError(f"{name}: got no parameters; expected Parameters, such as model.parameters(), or groups of them")
         if not isinstance(given[0], Mapping):
             _only_parameters(name, given)
-            slopes = [p for p in given if p.kind == "slope"]
-            given = [{"params": [p for p in given if p.kind != "slope"]}]
-            if slopes:      # decay would pull PReLU to ReLU (dead units would follow)
-                given = [g for g in given if g["params"]] + [{"params": slopes, "weight_decay": 0.0}]
+            given = [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         for group in given:
             if not isinstance(group, Mapping) or "params" not in group:
@@ -75,7 +77,12 @@ class Optimizer:
             members = group["params"]
             members = [members] if isinstance(members, Tensor) else list(members)
             _only_parameters(name, members)
-            self.param_groups.append(Group(self.check, {**defaults, **group, "params": members}))
+            slopes = [p for p in members if p.kind == "slope"] if "weight_decay" not in group else []
+            others = [p for p in members if not any(p is slope for slope in slopes)]
+            if others or not slopes:
+                self.param_groups.append(Group(self.check, {**defaults, **group, "params": others}))
+            if slopes:      # decay would pull PReLU to ReLU (dead units would follow)
+                self.param_groups.append(Group(self.check, {**defaults, **group, "params": slopes, "weight_decay": 0.0}))
         everything = [p for group in self.param_groups for p in group["params"]]
         if len({id(p) for p in everything}) != len(everything):
             raise ValueError(f"{name}: a parameter stands in two groups, or twice in one; expected each once")
@@ -119,6 +126,10 @@ class Optimizer:
             self.move(segment, grad, options)
             segment.steps += 1
 
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__}: an optimizer cannot be copied or pickled apart from its parameters, whose flat "
+                        "buffers it moves; make a new one for the copied parameters")
+
     def zero_grad(self) -> None:
         """Forget all gradients: every ``.grad`` becomes None."""
         for group in self.param_groups:
@@ -144,6 +155,10 @@ class Optimizer:
         """
         options, segment = self._find(parameter)
         return self.term(segment, parameter, options)
+
+    def holds(self, parameter: Parameter) -> bool:
+        """Whether this optimizer moves the parameter."""
+        return any(p is parameter for group in self.param_groups for p in group["params"])
 
     def options_of(self, parameter: Parameter) -> dict[str, Any]:
         """The options of the group in which a parameter is."""
