@@ -84,22 +84,6 @@ class Node:
         node._become_leaf(array, requires_grad)
         return node
 
-    @classmethod
-    def made(cls, array: Array, saved: Any, op: Op, parents: list[Node | None], values: list[Any],
-             params: dict[str, Any]) -> Any:
-        """A node that `op` made."""
-        node = _bare(cls)
-        node.array = array
-        node.requires_grad = True
-        node.grad = node.home = None
-        node.op = op
-        node.parents = parents
-        node.values = values
-        node.saved = saved
-        node.params = params
-        node.order = next_order()
-        return node
-
     def release(self) -> None:
         """Forget how it was made, so that the memory of the graph behind it can go."""
         self.parents = None
@@ -116,6 +100,22 @@ class Node:
 
 
 Node.result = Node
+
+
+def made(kind: Any, array: Array, saved: Any, op: Op, parents: list[Node | None], values: list[Any],
+         params: dict[str, Any]) -> Any:
+    """A node of class `kind` that `op` made. A plain function: every operation passes here."""
+    node = _bare(kind)
+    node.array = array
+    node.requires_grad = True
+    node.grad = node.home = None
+    node.op = op
+    node.parents = parents
+    node.values = values
+    node.saved = saved
+    node.params = params
+    node.order = next_order()
+    return node
 
 
 class no_grad(ContextDecorator):

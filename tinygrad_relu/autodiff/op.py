@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .node import Node, is_grad_enabled
+from .node import Node, is_grad_enabled, made
 
 Pull = Callable[..., Any]
 
@@ -60,15 +60,13 @@ class Op:
             else:
                 values.append(x)
                 parents.append(None)
-        y = self.forward(*values, **params)
-        saved = None
         if self.saves:
-            y, saved = y
-        if result is None:
-            return y
+            y, saved = self.forward(*values, **params)
+        else:
+            y, saved = self.forward(*values, **params), None
         if flows and is_grad_enabled():
-            return result.made(y, saved, self, parents, values, params)
-        return result.leaf(y)
+            return made(result, y, saved, self, parents, values, params)
+        return y if result is None else result.leaf(y)
 
     def pull_of(self, i: int) -> Pull:
         """The derivative rule of input i."""

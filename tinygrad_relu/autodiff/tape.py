@@ -162,35 +162,38 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -
     """The gradients of one node by its fused kernel. An op that can add writes those of leaves straight to their place."""
     op, parents, values = node.op, node.parents, node.values
     straight = to_leaves and op.adds
-    into, add, joining, arriving = [], [], [], []
+    if straight and _repeats(*parents):                 # one leaf in two places of the op: its gradients must be added up
+        _pull_arrays(node, g, table)
+        return
+    into, add = [], []
     for x, v in zip(parents, values):
         if x is None:
             into.append(v[:0] if v.ndim else v.ravel()[:0])     # empty: nobody asks for this one
             add.append(0.0)
-        elif straight and x.op is None and ((grad := x.grad) is None or grad is x.home):    # what others put there: see _deliver
-            add.append(0.0 if grad is None else 1.0)
-            if grad is None:
-                grad = np.empty(v.shape, v.dtype) if x.home is None else x.home
-                arriving.append((x, grad))
-            into.append(grad)
-        else:
-            part = np.empty(v.shape, v.dtype)
-            into.append(part)
+        elif straight and x.op is None and x.grad is None:
+            into.append(np.empty(v.shape, v.dtype) if x.home is None else x.home)
             add.append(0.0)
-            joining.append((x, part))
-    if len(arriving) > 1 and (arriving[0][0] is arriving[1][0] or (arriving[-1][0] in (arriving[0][0], arriving[1][0])
-                              and len(arriving) > 2)):
-        # One leaf in two places of the op: its two gradients are added up on the way.
-        _pull_arrays(node, g, table)
-        return
+        elif straight and x.op is None and x.grad is x.home:
+            into.append(x.home)
+            add.append(1.0)
+        else:                                           # also what others have put into .grad: see _deliver
+            into.append(np.empty(v.shape, v.dtype))
+            add.append(0.0)
     op.fused(g, node.array, node.saved, into, add, *values, **node.params)
-    for x, grad in arriving:
-        x.grad = grad                   # only now: where a kernel has failed, there is no gradient
-    for x, part in joining:
-        if x in table:
+    for x, part in zip(parents, into):
+        if x is None:
+            continue
+        if straight and x.op is None and (x.grad is None or x.grad is part):
+            x.grad = part                               # only now: where a kernel has failed, there is no gradient
+        elif x in table:
             _join(table, x, part)
         else:
             table[x] = part
+
+
+def _repeats(a: Node | None, b: Node | None, c: Node | None) -> bool:
+    """Whether a node stands twice among the inputs of an affine layer."""
+    return ((a is b or a is c) and a is not None) or (b is c and b is not None)
 
 
 def _pull_arrays(node: Node, g: Array, table: dict[Node, Any]) -> None:

@@ -37,7 +37,7 @@ def product(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float, c
     """``c = op(a) @ op(b) + beta * c`` for C-contiguous matrices of one dtype, on as many threads as are worth it."""
     m, n = c.shape
     inner = a.shape[0] if transpose_a else a.shape[1]
-    if not is_large(c, inner):
+    if c.size * inner < LARGE:
         launch(product_block, transpose_a, transpose_b, a, b, beta, c, 0, m, 0, n)
         return
     length = max(m, n)
@@ -45,11 +45,6 @@ def product(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float, c
     share([partial(launch, product_block, transpose_a, transpose_b, a, b, beta, c,
                    *((start, min(start + width, m), 0, n) if m >= n else (0, m, start, min(start + width, n))))
            for start in range(0, length, width)])
-
-
-def is_large(c: Any, inner: int) -> bool:
-    """Whether a product with the result `c`, of sums of `inner` products, is worth sharing."""
-    return bool(c.size * inner >= LARGE)
 
 
 def affine(x: Any, weight: Any, bias: Any, out: Any) -> None:

@@ -10,6 +10,7 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_rng
+from ..tensor import Tensor
 from .activations import Activation, activation_module
 from .init import Initialiser, initialiser, pytorch
 from .module import Module, Parameter, Sequential
@@ -56,6 +57,8 @@ class Linear(Module):
 
     def forward_activated(self, x: Any, activation: Activation) -> Any:
         """``activation(self(x))`` as one operation: the same numbers, a third faster (see `Sequential`)."""
+        if self.bias is not None and isinstance(x, Tensor) and x.array.ndim == 2:     # the usual case, without a detour
+            return activation.op_after_linear(x, self.weight, self.bias, p=activation.p)
         return F.linear_layer(activation.op_after_linear, x, self.weight, self.bias, p=activation.p)
 
     def extra_repr(self) -> str:

@@ -23,6 +23,7 @@ from ..kernels import prelu as prelu_kernels
 from ..kernels.door import launch
 from ..kernels.linear import linear_activation
 from ..kernels.loops import loops
+from ..kernels.panels import LARGE
 from ..kernels.record import Activation
 from .elementwise import mul, where
 from .linalg import affine_result, linear
@@ -68,26 +69,26 @@ def activation_op(record: Activation) -> Op:
 @cache
 def linear_activation_op(record: Activation) -> Op:
     """``f(x @ weight.T + bias)`` as one operation: the same numbers as `linear` and then the activation, in fewer launches."""
-    activation = activation_op(record)
+    activation, kernels = activation_op(record), cache(lambda: linear_activation(record))      # made when first used
 
     def forward(x: Array, weight: Array, bias: Array, *, p: tuple[float, ...]) -> tuple[Array, Array]:
         z = affine_result(x, weight, bias)
         out = np.empty(z.shape, z.dtype)
-        if panels.is_large(z, x.shape[1]):
+        if z.size * weight.shape[1] >= LARGE:
             panels.affine(x, weight, bias, z)
             launch(loops(record).forward, z.ravel(), p, out.ravel())
         else:
-            launch(linear_activation(record).forward, x, weight, bias, p, z, out)
+            launch(kernels().forward, x, weight, bias, p, z, out)
         return out, z
 
     def fused(g: Array, y: Array, z: Array, into: list[Array], add: list[float], x: Array, weight: Array, bias: Array, *,
               p: tuple[float, ...]) -> None:
         gz = np.empty(g.shape, g.dtype)
-        if panels.is_large(g, x.shape[1]):
+        if g.size * weight.shape[1] >= LARGE:
             launch(loops(record).pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
             panels.affine_pullback(gz, x, weight, into, add)
         else:
-            launch(linear_activation(record).pullback, g, z, y, x, weight, p, gz, *into, *add)
+            launch(kernels().pullback, g, z, y, x, weight, p, gz, *into, *add)
 
     def composed(i: int) -> Any:
         def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any, p: tuple[float, ...]) -> Any:

@@ -73,17 +73,17 @@ def affine_result(x: Array, weight: Array, bias: Array) -> Array:
     rows, features = x.shape
     outputs, inputs = weight.shape if weight.ndim == 2 else (-1, -1)
     dtype = x.dtype
-    if features != inputs or bias.ndim != 1 or bias.size not in (outputs, 0):
+    if features != inputs or (bias.shape != (outputs,) and bias.shape != (0,)):
         raise ValueError(f"linear: x has shape {x.shape}, the weight {weight.shape}, the bias {bias.shape}; expected "
                          "x (..., inputs), weight (outputs, inputs) and bias (outputs,)")
-    if dtype != weight.dtype or dtype != bias.dtype:
+    if not (dtype is weight.dtype is bias.dtype) and (dtype != weight.dtype or dtype != bias.dtype):    # `is` is faster
         raise TypeError(f"linear: x is {dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype")
     return np.empty((rows, outputs), dtype)
 
 
 def _linear(x: Array, weight: Array, bias: Array) -> Array:
     out = affine_result(x, weight, bias)
-    if panels.is_large(out, x.shape[1]):
+    if out.size * x.shape[1] >= panels.LARGE:
         panels.affine(x, weight, bias, out)
     else:
         launch(kernels.linear, x, weight, bias, out)
@@ -92,7 +92,7 @@ def _linear(x: Array, weight: Array, bias: Array) -> Array:
 
 def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, weight: Array,
                   bias: Array) -> None:
-    if panels.is_large(g, x.shape[1]):
+    if g.size * x.shape[1] >= panels.LARGE:
         panels.affine_pullback(g, x, weight, into, add)
     else:
         launch(kernels.linear_pullback, g, x, weight, *into, *add)
