@@ -81,7 +81,7 @@ def test_slopes_of_prelu_in_the_decay_when_asked_for():
     """As PyTorch does by default: one group of everything."""
     model = nn.MLP(WIDTHS, activation="prelu", dtype="float64", rng=0)
     peer = torch_twin(model)
-    opt = optim.SGD([{"params": model.parameters()}], lr=0.1, weight_decay=0.1)
+    opt = optim.SGD([{"params": model.parameters(), "weight_decay": 0.1}], lr=0.1)
     peer_opt = torch.optim.SGD(peer.parameters(), lr=0.1, weight_decay=0.1)
     for _ in range(20):
         opt.zero_grad(), peer_opt.zero_grad()
