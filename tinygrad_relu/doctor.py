@@ -30,7 +30,7 @@ from .kernels.door import launch
 from .kernels.loops import loops
 from .kernels.panels import product
 from .kernels.policy import cache_folder
-from .kernels.threads import get_num_threads
+from .kernels.threads import cores, get_num_threads
 from .lab.tables import MISSING
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
@@ -101,14 +101,14 @@ def diagnose() -> Report:
     """Look around and measure; takes a few seconds."""
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(PREFIXES)}
     here, free = measure(), _measure_unhindered()
-    cores, threads = _cores(), get_num_threads()
+    available, threads = cores(), get_num_threads()
     return Report(
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         processor=machine.processor(), simd_bits=machine.simd_bits(),
         blas_kernels=here["core"], blas_kernels_possible=free["core"], blas_verdict=_blas_verdict(here, free),
-        cores=cores, blas_threads=threads,
-        threads_verdict="matrix products use every core" if threads >= cores else
-        f"matrix products use {threads} of {cores} cores" + _because(environment, "_NUM_THREADS"),
+        cores=available, blas_threads=threads,
+        threads_verdict="matrix products use every core" if threads >= available else
+        f"matrix products use {threads} of {available} cores" + _because(environment, "_NUM_THREADS"),
         environment=environment, cache=_look_at_cache(),
         measurements={name: _gemm(name, here, free, environment) for name in ("sgemm", "dgemm")}
         | {"copy": _copy(here, free)})
@@ -129,9 +129,9 @@ def measure() -> dict[str, Any]:
     moved = 2e-9 * source.nbytes
     found["relu"] = moved / _seconds(partial(launch, relu, source, (0.0,), target), 5)
     found["copy"] = moved / _seconds(partial(np.copyto, target, source), 5)
-    cores = _cores()
-    parts = [np.s_[i * COPIED // cores:(i + 1) * COPIED // cores] for i in range(cores)]
-    with ThreadPoolExecutor(cores) as pool:         # NumPy lets go of the interpreter while it copies
+    workers = cores()
+    parts = [np.s_[i * COPIED // workers:(i + 1) * COPIED // workers] for i in range(workers)]
+    with ThreadPoolExecutor(workers) as pool:         # NumPy lets go of the interpreter while it copies
         found["copy_all_threads"] = moved / _seconds(
             lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts)), 5)
     return found
@@ -158,11 +158,6 @@ def _seconds(action: Callable[[], Any], times: int) -> float:
         action()
         runs.append(time.perf_counter() - start)
     return median(runs)
-
-
-def _cores() -> int:
-    """The cores that this process may use: containers and batch systems often grant fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # -- verdicts ---------------------------------------------------------------------------------------------------------
@@ -193,7 +188,7 @@ def _gemm(name: str, here: dict[str, Any], free: dict[str, Any], environment: di
 
 
 def _copy(here: dict[str, Any], free: dict[str, Any]) -> Measurement:
-    beside = f"NumPy's copy on one thread: {here['copy']:.1f} GB/s, on all {_cores()}: {here['copy_all_threads']:.1f}"
+    beside = f"NumPy's copy on one thread: {here['copy']:.1f} GB/s, on all {cores()}: {here['copy_all_threads']:.1f}"
     found = "as fast as" if here["relu"] >= FAIR * here["copy"] else "slower than"
     verdict = f"relu of {COPIED >> 20} million numbers on one thread is {found} a copy ({beside})"
     return Measurement("GB/s", here["relu"], max(here["relu"], here["copy"], free["copy"]), verdict)

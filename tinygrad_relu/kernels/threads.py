@@ -10,8 +10,8 @@ from ..checks import check_count
 from .door import is_watched
 
 
-def _cores() -> int:
-    """The processors that this process may use."""
+def cores() -> int:
+    """The cores that this process may use: containers and batch systems often grant fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -21,7 +21,7 @@ def _default() -> int:
         value = os.environ.get(name, "")
         if value.isdigit() and int(value) > 0:
             return int(value)
-    return _cores()
+    return cores()
 
 
 _limit = _default()

@@ -167,7 +167,7 @@ def census(model: Module, x: Any, y: Any = None, *, loss: Callable[..., Tensor] 
     gradients = [[np.zeros_like(p.data) for p in (layer.affine.weight, layer.affine.bias) if p is not None] for layer in layers]
     for start in range(0, len(x), batch_size):
         part = x[start:start + batch_size]
-        for statistic, (_, z, h, slope) in zip(statistics, walk(model, part)):
+        for statistic, (_, _, z, h, slope) in zip(statistics, walk(model, part)):
             statistic.add(z, h, slope)
         if targets is not None:
             _add_gradients(gradients, model, layers, loss, part, targets[start:start + batch_size])

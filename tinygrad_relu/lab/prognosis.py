@@ -119,17 +119,15 @@ def prognosis(model: Module, x: Any, optimizer: Optimizer, *, schedule: Schedule
     check_count(horizon, "horizon")
     x = _matching(check_samples(x), hidden_layers(model))
     units: list[UnitPrognosis] = []
-    signal = x
-    for layer, z, h, slope in walk(model, x):
+    for layer, inputs, z, h, slope in walk(model, x):
         statistics = Statistics(layer)
         statistics.add(z, h, slope)
         states = statistics.states()
         dead = np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH))
         if len(dead):
-            units += _layer_prognosis(layer, signal, z, states, dead, optimizer, schedule, horizon)
+            units += _layer_prognosis(layer, inputs, z, states, dead, optimizer, schedule, horizon)
         units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, PIECE, False)
                   for j in np.flatnonzero(states == State.NEVER_WINS)]
-        signal = layer.responses(layer.pre_activations(signal))[0].data
     return Prognosis(units)
 
 

@@ -93,7 +93,7 @@ class Recorder:
             self.orbit += self.orbit[-1:]
             return
         self._before = [array.copy() for array in now]
-        for i, (layer, z, h, slope) in enumerate(walk(self.model, self.x)):
+        for i, (layer, _, z, h, slope) in enumerate(walk(self.model, self.x)):
             statistics = Statistics(layer)
             statistics.add(z, h, slope)
             self._states[i].append(statistics.states())

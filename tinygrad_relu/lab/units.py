@@ -201,10 +201,11 @@ class Statistics:
         return np.where(self.bad > 0, State.DIVERGED, found).astype(np.uint8)
 
 
-def walk(model: Module, x: Array) -> Iterator[tuple[HiddenLayer, Array, Array, Array]]:
-    """Send one batch through the model, layer by layer: (layer, z, h, slope) of each hidden layer."""
-    signal: Any = x
+def walk(model: Module, x: Array) -> Iterator[tuple[HiddenLayer, Array, Array, Array, Array]]:
+    """Send one batch through the model, layer by layer: (layer, its inputs, z, h, slope) of each hidden layer."""
+    inputs = x
     for layer in hidden_layers(model):
-        z = layer.pre_activations(signal)
-        signal, h, slope = layer.responses(z)
-        yield layer, z.data, h, slope
+        z = layer.pre_activations(inputs)
+        out, h, slope = layer.responses(z)
+        yield layer, inputs, z.data, h, slope
+        inputs = out.data
