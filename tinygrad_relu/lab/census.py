@@ -158,7 +158,7 @@ def census(model: Module, x: Any, y: Any = None, *, loss: Callable[..., Tensor] 
     ['dead', 'alive', 'alive', 'always on']
     """
     layers = hidden_layers(model)
-    x = _matching(check_samples(x), layers)
+    x = matching_dtype(check_samples(x), layers)
     check_count(batch_size, "batch_size")
     targets = None if y is None else check_labels(y, n=len(x)) if loss is F.cross_entropy else np.asarray(y)
     if targets is not None and len(targets) != len(x):
@@ -175,7 +175,7 @@ def census(model: Module, x: Any, y: Any = None, *, loss: Callable[..., Tensor] 
                            for s, g in zip(statistics, gradients)])
 
 
-def _matching(x: Array, layers: list[HiddenLayer]) -> Array:
+def matching_dtype(x: Array, layers: list[HiddenLayer]) -> Array:
     """x in the dtype of the model; its features must fit."""
     weight = layers[0].affine.weight
     if x.shape[1] != weight.shape[1]:

@@ -18,7 +18,7 @@ from ..autodiff.node import Array
 from ..checks import check_count, check_samples
 from ..nn import Module, Parameter
 from ..optim import SGD, Optimizer
-from .census import _matching
+from .census import matching_dtype
 from .closed_form import layer_revivals
 from .roll_forward import revival_parts
 from .tables import Table
@@ -117,7 +117,7 @@ def prognosis(model: Module, x: Any, optimizer: Optimizer, *, schedule: Schedule
     ('revives', 24, True)
     """
     check_count(horizon, "horizon")
-    x = _matching(check_samples(x), hidden_layers(model))
+    x = matching_dtype(check_samples(x), hidden_layers(model))
     units: list[UnitPrognosis] = []
     for layer, inputs, z, h, slope in walk(model, x):
         statistics = Statistics(layer)

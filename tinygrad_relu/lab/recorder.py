@@ -9,7 +9,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..checks import check_samples
 from ..nn import Module
-from .census import _matching
+from .census import matching_dtype
 from .tables import Table
 from .units import GONE, State, Statistics, hidden_layers, walk
 
@@ -66,7 +66,7 @@ class Recorder:
     def __init__(self, model: Module, x: Any, follow: tuple[int, int, int] | None = None) -> None:
         self.model, self.follow = model, follow
         self.layers = hidden_layers(model)
-        self.x = _matching(check_samples(x), self.layers)
+        self.x = matching_dtype(check_samples(x), self.layers)
         self.steps: list[int] = []
         self.orbit: list[float] = []
         self._states: list[list[Array]] = [[] for _ in self.layers]

@@ -25,8 +25,8 @@ from .activations import (
     Tanh,
 )
 from .layers import MLP, Linear, Maxout
-from .module import Module, Parameter, Sequential
+from .module import Buffer, Module, Parameter, Sequential
 
-__all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "GELUTanh", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
-           "Linear", "LogSigmoid", "Maxout", "Mish", "Module", "PReLU", "Parameter", "RReLU", "ReLU", "ReLU6", "Sequential",
-           "SiLU", "Sigmoid", "Softplus", "Softsign", "Step", "Tanh", "init"]
+__all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "Buffer", "GELUTanh", "Hardsigmoid", "Hardswish",
+           "Hardtanh", "LeakyReLU", "Linear", "LogSigmoid", "Maxout", "Mish", "Module", "PReLU", "Parameter", "RReLU",
+           "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softplus", "Softsign", "Step", "Tanh", "init"]

@@ -9,6 +9,7 @@ from numpy.random import Generator
 from .. import functional as F
 from ..autodiff.op import Op
 from ..checks import check_count, check_name, check_real, check_rng
+from ..functional.activation import bind_parameters
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.record import Activation as Record
 from ..ops.activation import activation_op, linear_activation_op
@@ -32,7 +33,7 @@ class Activation(Module):
 
     def __init__(self, *args: float, **kwargs: float) -> None:
         defaults = self.record.parameters
-        self.p = F._bind(type(self).__name__, list(defaults), tuple(defaults.values()), args, kwargs)
+        self.p = bind_parameters(type(self).__name__, list(defaults), tuple(defaults.values()), args, kwargs)
 
     def forward(self, x: Any) -> Any:
         return self.op(F.as_tensor(x), p=self.p)

@@ -10,6 +10,7 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_rng
+from ..functional.linear import linear_layer
 from ..tensor import Tensor
 from .activations import Activation, activation_module
 from .init import Initialiser, initialiser, pytorch
@@ -59,7 +60,7 @@ class Linear(Module):
         """``activation(self(x))`` as one operation: the same numbers, a third faster (see `Sequential`)."""
         if self.bias is not None and isinstance(x, Tensor) and x.array.ndim == 2:     # the usual case, without a detour
             return activation.op_after_linear(x, self.weight, self.bias, p=activation.p)
-        return F.linear_layer(activation.op_after_linear, x, self.weight, self.bias, p=activation.p)
+        return linear_layer(activation.op_after_linear, x, self.weight, self.bias, p=activation.p)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")

@@ -4,6 +4,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..autodiff.node import Array
 from ..checks import check_name
 from ..tensor import Tensor
@@ -51,6 +53,34 @@ class Parameter(Tensor):
     def __repr__(self) -> str:
         text = super().__repr__()
         return f"Parameter{text[len('Tensor'):].replace(', requires_grad=True', '')[:-1]}, kind={self.kind!r})"
+
+
+class Buffer:
+    """An array that belongs to the state of a module and is not trained: running statistics, the position of a generator.
+
+    Parameters
+    ----------
+    data : ndarray
+        Of any dtype. It is changed in place, and never replaced.
+    optional : bool
+        Whether a state that lacks it may be loaded: what PyTorch keeps elsewhere (the position of a generator) is not in its
+        state dicts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Buffer(np.zeros(2)).data
+    array([0., 0.])
+    """
+
+    __slots__ = ("data", "optional")
+
+    def __init__(self, data: Array, optional: bool = False) -> None:
+        self.data = np.array(data)
+        self.optional = optional
+
+    def __repr__(self) -> str:
+        return f"Buffer({self.data!r})"
 
 
 class Module:
@@ -108,12 +138,19 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters with their names; one that is shared comes once."""
+        return self._named(Parameter)
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """All buffers with their names; one that is shared comes once."""
+        return self._named(Buffer)
+
+    def _named(self, kind: type[Any]) -> Iterator[tuple[str, Any]]:
         seen = set()
         for prefix, module in self.named_modules():
             for name, attribute in vars(module).items():
                 several = isinstance(attribute, (list, tuple))
                 for i, entry in enumerate(attribute if several else [attribute]):
-                    if isinstance(entry, Parameter) and id(entry) not in seen:
+                    if isinstance(entry, kind) and id(entry) not in seen:
                         seen.add(id(entry))
                         own = f"{name}.{i}" if several else name
                         yield f"{prefix}.{own}" if prefix else own, entry

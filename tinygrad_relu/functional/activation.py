@@ -1,37 +1,25 @@
-"""What users call: every function takes Tensors or arrays and returns a Tensor.
+"""The activations as functions.
 
-The elementwise activations are made from their records (`kernels.piecewise`, `kernels.smooth`, `kernels.gaussian`): the
-record gives the formula, the names and defaults of the parameters, the source, and so the docstring.
+The elementwise ones are made from their records (`kernels.piecewise`, `kernels.smooth`, `kernels.gaussian`): the record
+gives the formula, the names and defaults of the parameters, the source, and so the docstring.
 """
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
-from .autodiff.node import Array, Node, value
-from .autodiff.op import Op
-from .checks import as_floats, check_count, check_name, check_real, check_rng
-from .kernels.activations import ACTIVATIONS
-from .kernels.record import Activation
-from .ops import activation as activation_ops
-from .ops import linalg, shape
-from .ops import softmax as softmax_ops
-from .ops.elementwise import mul, sub
-from .tensor import Tensor, operand_array
-
-_NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
-REDUCTIONS = ("mean", "sum", "none")
-Input = Any     # a Tensor, or whatever NumPy can make an array of
-
-
-def as_tensor(x: Input) -> Tensor:
-    """A Tensor as it is; anything else as a Tensor without gradient, sharing memory where it can."""
-    return x if isinstance(x, Tensor) else Tensor.leaf(as_floats(x, name="x"))
+from ..autodiff.node import Array
+from ..checks import check_count, check_name, check_real, check_rng
+from ..kernels.activations import ACTIVATIONS
+from ..kernels.record import Activation
+from ..ops import activation as activation_ops
+from ..ops import shape
+from ..tensor import Tensor, operand_array
+from .inputs import Input, as_tensor
 
 
 def _elementwise(name: str) -> Callable[..., Tensor]:
@@ -42,7 +30,7 @@ def _elementwise(name: str) -> Callable[..., Tensor]:
     names, p_default = list(defaults), tuple(float(v) for v in defaults.values())
 
     def function(x: Input, *args: float, **kwargs: float) -> Tensor:
-        p = p_default if not args and not kwargs else _bind(name, names, p_default, args, kwargs)
+        p = p_default if not args and not kwargs else bind_parameters(name, names, p_default, args, kwargs)
         return op(x if isinstance(x, Tensor) else as_tensor(x), p=p)
 
     function.__name__ = function.__qualname__ = name
@@ -55,7 +43,9 @@ def _elementwise(name: str) -> Callable[..., Tensor]:
     return function
 
 
-def _bind(name: str, names: list[str], defaults: tuple[float, ...], args: Any, kwargs: dict[str, Any]) -> tuple[float, ...]:
+def bind_parameters(name: str, names: list[str], defaults: tuple[float, ...], args: Any,
+                    kwargs: dict[str, Any]) -> tuple[float, ...]:
+    """The parameters of an activation in the order of its record, from positional and named ones."""
     values = dict(zip(names, defaults))
     if len(args) > len(names):
         raise TypeError(f"{name}: got {len(args)} parameters; expected at most {len(names)}: {', '.join(names) or 'none'}")
@@ -240,145 +230,3 @@ def _by_pieces(x: Tensor, pieces: int) -> Tensor:
     if x.ndim == 0 or x.shape[-1] % check_count(pieces, "maxout: pieces"):
         raise ValueError(f"maxout: got x of shape {x.shape} and {pieces} pieces; expected a last axis that is a multiple of it")
     return shape.reshape(x, shape=(*x.shape[:-1], x.shape[-1] // pieces, pieces))
-
-
-def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
-    """``x @ weight.T + bias``.
-
-    Parameters
-    ----------
-    x : Tensor or array_like, shape (..., inputs)
-        An array is converted to the dtype of the weight; a Tensor must have it.
-    weight : Tensor or array_like, shape (outputs, inputs)
-    bias : Tensor or array_like, shape (outputs,), optional
-
-    Returns
-    -------
-    Tensor, shape (..., outputs)
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
-    TypeError
-        If the dtypes of two Tensors differ.
-
-    Examples
-    --------
-    >>> linear([[1.0, 2.0]], Tensor([[3.0, 4.0]]), Tensor([0.5]))
-    Tensor([[11.5]])
-    """
-    if not isinstance(weight, Node):        # the kernel relies on dtype and layout: what comes from outside passes a gate
-        weight = as_tensor(operand_array(weight, x, "linear: weight") if isinstance(x, Node) else weight)
-    if bias is not None and not isinstance(bias, Node):
-        bias = as_tensor(operand_array(bias, weight, "linear: bias"))
-    return linear_layer(linalg.linear, x, weight, bias)
-
-
-def linear_layer(op: Op, x: Input, weight: Any, bias: Any, **params: Any) -> Tensor:
-    """Apply an operation on matrices (`linear`, or `linear` with an activation) to the rows of x, whatever its shape."""
-    if not isinstance(x, Node):
-        x = operand_array(x, weight, "linear: x")
-    if bias is None:
-        bias = _NO_BIAS[weight.dtype]
-    array = value(x)
-    if array.ndim == 2:
-        return op(x, weight, bias, **params)
-    shape_of_x = array.shape
-    if weight.ndim != 2 or not shape_of_x:
-        raise ValueError(f"linear: x has shape {shape_of_x}, the weight {weight.shape}; expected x (..., inputs) and weight "
-                         "(outputs, inputs)")
-    y = op(shape.reshape(x, shape=(prod(shape_of_x[:-1]), shape_of_x[-1])), weight, bias, **params)
-    return shape.reshape(y, shape=(*shape_of_x[:-1], weight.shape[0]))
-
-
-def softmax(x: Input, axis: int = -1) -> Tensor:
-    """``exp(x_i) / sum_k exp(x_k)`` along `axis`, without overflow.
-
-    >>> softmax([0.0, 0.0])
-    Tensor([0.5, 0.5])
-    """
-    return _along(softmax_ops.softmax, as_tensor(x), axis)
-
-
-def log_softmax(x: Input, axis: int = -1) -> Tensor:
-    """``x_i - log sum_k exp(x_k)`` along `axis`, without overflow and without the loss of small probabilities.
-
-    >>> log_softmax([0.0, 1000.0])
-    Tensor([-1000.,     0.])
-    """
-    return _along(softmax_ops.log_softmax, as_tensor(x), axis)
-
-
-def _along(op: Any, x: Tensor, axis: int) -> Tensor:
-    """Apply an operation on the last axis to another one."""
-    axes = shape.normalised_axes(op.name, axis, x.shape)
-    if len(axes) != 1:
-        raise ValueError(f"{op.name}: got axis {axis} for shape {x.shape}; expected one axis")
-    if axes[0] == x.ndim - 1:
-        return op(x)
-    order = list(range(x.ndim))
-    order[axes[0]], order[-1] = order[-1], axes[0]
-    return shape.transpose(op(shape.transpose(x, axes=tuple(order))), axes=tuple(order))
-
-
-def cross_entropy(x: Input, labels: Any, reduction: str = "mean") -> Tensor:
-    """``log sum_k exp(x_k) - x_label``, the cross-entropy of logits, averaged over the rows.
-
-    Parameters
-    ----------
-    x : Tensor or array_like, shape (rows, classes)
-        Logits: no softmax before this.
-    labels : array_like of int, shape (rows,)
-    reduction : {"mean", "sum", "none"}
-
-    Returns
-    -------
-    Tensor, shape (), or (rows,) for "none"
-
-    Raises
-    ------
-    TypeError
-        If the labels are no integers.
-    ValueError
-        If a label is no class (named with its row), the lengths differ, or the batch is empty.
-
-    Examples
-    --------
-    >>> round(cross_entropy([[0.0, 0.0]], [1]).item(), 6)
-    0.693147
-    """
-    x = as_tensor(x)
-    if reduction not in REDUCTIONS:
-        check_name(reduction, REDUCTIONS, "cross_entropy: reduction")
-    return softmax_ops.cross_entropy(x, softmax_ops.labels_of(labels, x.array), reduction=reduction)
-
-
-def mse_loss(x: Input, target: Input, reduction: str = "mean") -> Tensor:
-    """``(x - target)^2``, averaged over all elements.
-
-    Parameters
-    ----------
-    x, target : Tensor or array_like, of one shape
-    reduction : {"mean", "sum", "none"}
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ (broadcasting a target is nearly always a mistake), or there is nothing to average.
-
-    Examples
-    --------
-    >>> mse_loss([1.0, 2.0], [1.0, 4.0]).item()
-    2.0
-    """
-    check_name(reduction, REDUCTIONS, "mse_loss: reduction")
-    x = as_tensor(x)
-    target = operand_array(target, x, "mse_loss: target")
-    if x.shape != target.shape:
-        raise ValueError(f"mse_loss: got x of shape {x.shape} and a target of shape {target.shape}; expected one shape")
-    if x.size == 0 and reduction == "mean":
-        raise ValueError("mse_loss: the batch is empty; the mean over nothing is not defined")
-    error = sub(x, target)
-    squares = mul(error, error)
-    return squares if reduction == "none" else shape.sum_(squares) if reduction == "sum" else shape.mean(squares)
