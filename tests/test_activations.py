@@ -12,6 +12,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
 from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.loops import loops
 from tinygrad_relu.kernels.piecewise import PIECEWISE
 from tinygrad_relu.nn.activations import MODULES
 
@@ -121,6 +122,28 @@ def test_a_dead_unit_passes_nothing_on(name, g, dtype):
     passed = slope(name, x, g=np.full(7, g))
     np.testing.assert_array_equal(passed[dead], 0.0)
     assert not np.isfinite(passed[~dead]).any()
+
+
+@every_type
+@every_parameter_set
+def test_slope_from_y_is_the_slope(name, p, dtype):
+    """Where a record says so, the result alone gives the pullback, bit for bit: kinks, subnormals, infinities and NaN too."""
+    record = ACTIVATIONS[name]
+    if not record.slope_from_y(*p):
+        return
+    tiny, kinks = np.finfo(dtype).smallest_subnormal, np.array([kink for kink, _ in record.kinks(*p)], dtype)
+    x = np.concatenate([np.linspace(-9, 9, 181, dtype=dtype), kinks, np.nextafter(kinks, dtype(inf)),
+                        np.nextafter(kinks, dtype(-inf)), np.array([tiny, -tiny, 0.0, -0.0, inf, -inf, nan], dtype)])
+    y, g = np.empty_like(x), np.linspace(-2, 2, x.size, dtype=dtype)
+    loops(record).forward(x, p, y)
+    from_x, from_y = np.empty_like(x), np.empty_like(x)
+    loops(record).pullback(g, x, y, p, from_x)
+    loops(record).pullback(g, y, y, p, from_y)
+    np.testing.assert_array_equal(from_y, from_x)
+
+
+def test_relu_says_that_its_slope_can_be_read_off():
+    assert [at_zero for at_zero in (0.0, 0.5, 1.0) if ACTIVATIONS["relu"].slope_from_y(at_zero)] == [0.0]
 
 
 @every_name

@@ -17,6 +17,7 @@ from tinygrad_relu.kernels.activations import ACTIVATIONS
 from tinygrad_relu.kernels.door import watch
 from tinygrad_relu.kernels.linear import linear_activation
 from tinygrad_relu.kernels.loops import loops
+from tinygrad_relu.kernels.policy import ByType
 from tinygrad_relu.nn.activations import MODULES, Activation
 from tinygrad_relu.warmup import tasks, warmup
 
@@ -71,11 +72,14 @@ def test_nothing_is_compiled_after_a_warmup(tmp_path: Path) -> None:
 def every_kernel() -> set[object]:
     """The kernels that stand in the modules of `kernels`, and those that are made from the records."""
     modules = [import_module(f"{kernels.__name__}.{info.name}") for info in iter_modules(kernels.__path__)]
-    found = {value for module in modules for value in vars(module).values() if hasattr(value, "py_func")}
+    values = {id(value): value for module in modules for value in vars(module).values()}.values()
+    found = {getattr(value, "kernel", value) for value in values if isinstance(value, ByType) or hasattr(value, "py_func")}
     for name, record in ACTIVATIONS.items():
         found |= {*loops(record)}
         if issubclass(MODULES.get(name, object), Activation):
-            found |= {*linear_activation(record)}
+            fused = linear_activation(record)
+            forward = fused.in_place if record.slope_from_y(*record.parameters.values()) else fused.forward
+            found |= {forward.kernel, fused.pullback.kernel}
     return found
 
 

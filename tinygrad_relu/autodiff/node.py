@@ -5,19 +5,16 @@ from collections.abc import Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from .op import Op
 
 Array = NDArray[Any]
 
 next_order = count().__next__       # a result is made after its inputs, so this number is a topological order
 
-_bare = object.__new__      # past __init__, which copies and checks
+bare = object.__new__       # past __init__, which copies and checks
 
 _grad_mode: ContextVar[bool] = ContextVar("grad_mode", default=True)
 is_grad_enabled = _grad_mode.get
@@ -80,7 +77,7 @@ class Node:
     @classmethod
     def leaf(cls, array: Array, requires_grad: bool = False) -> Any:
         """A node that no operation made. It shares memory with `array`."""
-        node = _bare(cls)
+        node = bare(cls)
         node._become_leaf(array, requires_grad)
         return node
 
@@ -100,22 +97,6 @@ class Node:
 
 
 Node.result = Node
-
-
-def made(kind: Any, array: Array, saved: Any, op: Op, parents: list[Node | None], values: list[Any],
-         params: dict[str, Any]) -> Any:
-    """A node of class `kind` that `op` made. A plain function: every operation passes here."""
-    node = _bare(kind)
-    node.array = array
-    node.requires_grad = True
-    node.grad = node.home = None
-    node.op = op
-    node.parents = parents
-    node.values = values
-    node.saved = saved
-    node.params = params
-    node.order = next_order()
-    return node
 
 
 class no_grad(ContextDecorator):

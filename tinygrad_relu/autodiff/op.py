@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .node import Node, is_grad_enabled, made
+from .node import Node, bare, is_grad_enabled, next_order
 
 Pull = Callable[..., Any]
 
@@ -28,8 +28,8 @@ class Op:
         Broadcasting is not its business: the tape sums the result down to the shape of the input.
     fused : callable, optional
         ``fused(g, y, saved, into, add, *inputs, **params)``: the same gradients by one kernel, for plain arrays: that of
-        input i is written to ``into[i]``, or added to it where ``add[i]`` is 1.0 (see `adds`). An empty array means that
-        nobody asks for it.
+        input i is written to ``into[i]``, or added to it where bit i of the number `add` is set (see `adds`). An empty array
+        means that nobody asks for it.
     saves : bool
         Whether `forward` returns a pair (y, saved): what it computed on the side, for the fused pullback.
     adds : bool
@@ -44,29 +44,36 @@ class Op:
     adds: bool = False
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
-        result = None
+        kind: Any = None            # the class of the result; None where all inputs are plain arrays
         flows = False               # whether a gradient will flow through here
         values: list[Any] = []
         parents: list[Node | None] = []
         for x in inputs:
+            parent = None
             if isinstance(x, Node):
-                result = x.result
-                values.append(x.array)
+                kind = x.result
                 if x.requires_grad:
                     flows = True
-                    parents.append(x)
-                else:
-                    parents.append(None)
-            else:
-                values.append(x)
-                parents.append(None)
+                    parent = x
+                x = x.array
+            values.append(x)
+            parents.append(parent)
+        y, saved = self.forward(*values, **params), None
         if self.saves:
-            y, saved = self.forward(*values, **params)
-        else:
-            y, saved = self.forward(*values, **params), None
-        if flows and is_grad_enabled():
-            return made(result, y, saved, self, parents, values, params)
-        return y if result is None else result.leaf(y)
+            y, saved = y
+        if not flows or not is_grad_enabled():
+            return y if kind is None else kind.leaf(y)
+        node: Any = bare(kind)      # written out, not a method: every operation passes here
+        node.array = y
+        node.requires_grad = True
+        node.grad = node.home = None
+        node.op = self
+        node.parents = parents
+        node.values = values
+        node.saved = saved
+        node.params = params
+        node.order = next_order()
+        return node
 
     def pull_of(self, i: int) -> Pull:
         """The derivative rule of input i."""

@@ -17,6 +17,7 @@ from .broadcast import unbroadcast
 from .node import Array, Node, value
 
 _by_order = attrgetter("order")
+_ONE = {char: np.ones((), char) for char in "fd"}       # the seed of every walk from a loss; nobody writes to it
 
 
 def backward(root: Node, gradient: Any = None, retain_graph: bool = False) -> None:
@@ -95,7 +96,7 @@ def _seed(root: Node, gradient: Any) -> Array:
     if gradient is None:
         if array.size != 1:
             raise ValueError(f"backward: a result of shape {array.shape} is no scalar; expected a gradient of that shape")
-        return np.ones(array.shape, array.dtype)
+        return np.ones(array.shape, array.dtype) if array.shape else _ONE[array.dtype.char]
     seed = as_floats(value(gradient), array.dtype, "gradient")
     if seed.shape != array.shape:
         raise ValueError(f"backward: the gradient has shape {seed.shape}, expected {array.shape}, the shape of the result")
@@ -162,28 +163,24 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -
     """The gradients of one node by its fused kernel. An op that can add writes those of leaves straight to their place."""
     op, parents, values = node.op, node.parents, node.values
     straight = to_leaves and op.adds
-    if straight and _repeats(*parents):                 # one leaf in two places of the op: its gradients must be added up
+    if straight and _repeats_leaf(parents):             # its gradients must be added up
         _pull_arrays(node, g, table)
         return
-    into, add = [], []
+    into, add = [], 0
     for x, v in zip(parents, values):
         if x is None:
             into.append(v[:0] if v.ndim else v.ravel()[:0])     # empty: nobody asks for this one
-            add.append(0.0)
-        elif straight and x.op is None and x.grad is None:
-            into.append(np.empty(v.shape, v.dtype) if x.home is None else x.home)
-            add.append(0.0)
-        elif straight and x.op is None and x.grad is x.home:
+        elif straight and x.op is None and x.home is not None and (x.grad is None or x.grad is x.home):
+            if x.grad is not None:
+                add |= 1 << len(into)
             into.append(x.home)
-            add.append(1.0)
         else:                                           # also what others have put into .grad: see _deliver
             into.append(np.empty(v.shape, v.dtype))
-            add.append(0.0)
     op.fused(g, node.array, node.saved, into, add, *values, **node.params)
     for x, part in zip(parents, into):
         if x is None:
             continue
-        if straight and x.op is None and (x.grad is None or x.grad is part):
+        if part is x.home or (straight and x.op is None and x.grad is None):
             x.grad = part                               # only now: where a kernel has failed, there is no gradient
         elif x in table:
             _join(table, x, part)
@@ -191,9 +188,10 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -
             table[x] = part
 
 
-def _repeats(a: Node | None, b: Node | None, c: Node | None) -> bool:
-    """Whether a node stands twice among the inputs of an affine layer."""
-    return ((a is b or a is c) and a is not None) or (b is c and b is not None)
+def _repeats_leaf(parents: Sequence[Node | None]) -> bool:
+    """Whether one leaf is both x and the weight of an affine layer."""
+    x = parents[0]
+    return x is not None and x.op is None and any(x is other for other in parents[1:])
 
 
 def _pull_arrays(node: Node, g: Array, table: dict[Node, Any]) -> None:

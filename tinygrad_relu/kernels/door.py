@@ -42,6 +42,33 @@ def launch(kernel: Kernel, *arguments: Any) -> None:
         watcher(kernel, arguments)
 
 
+def launch_typed(kernels: Any, dtype: Any, *arguments: Any) -> None:
+    """`launch` for a kernel whose machine code is called directly (`policy.ByType`). A watcher is handed the kernel itself.
+
+    Parameters
+    ----------
+    kernels : ByType
+    dtype : dtype
+        The type of the numbers.
+    *arguments : ndarray or number
+        Exactly of the types for which the machine code is: nobody looks any more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_relu.kernels.linear import linear
+    >>> out = np.empty((1, 1))
+    >>> launch_typed(linear, out.dtype, np.array([[2.0]]), np.array([[3.0]]), np.array([1.0]), out)
+    >>> out
+    array([[7.]])
+    """
+    watcher = _current_watcher()
+    if watcher is None:
+        kernels[dtype](*arguments)
+    else:
+        watcher(kernels.kernel, arguments)
+
+
 def is_watched() -> bool:
     """Whether somebody watches the launches of this thread."""
     return _current_watcher() is not None

@@ -4,8 +4,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .blas import gemm
-from .policy import kernel, scalar
+from .policy import ByType, by_type, kernel, scalar
 from .record import Activation
 
 
@@ -22,18 +24,17 @@ def affine(x, weight, bias, out):
 
 
 @scalar
-def affine_pullback(g, x, weight, gx, gw, gb, add_gx, add_gw, add_gb):
+def affine_pullback(g, x, weight, gx, gw, gb, add):
     """The three gradients of `affine`; an empty array means that nobody asked for that one.
 
-    ``add_*`` is 1.0 where the gradient joins what the array already holds (a leaf that was used before), else 0.0. The
-    order is that of the inputs, so that one array may stand in two places.
+    Bits 0, 1, 2 of `add` are set where gx, gw, gb are to join what the array already holds (a leaf that was used before).
     """
     if gx.size:
-        gemm(False, False, g, weight, add_gx, gx)
+        gemm(False, False, g, weight, 1.0 if add & 1 else 0.0, gx)
     if gw.size:
-        gemm(True, False, g, x, add_gw, gw)
+        gemm(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
     if gb.size:
-        if add_gb == 0.0:
+        if not add & 4:
             for c in range(gb.size):
                 gb[c] = 0
         for r in range(g.shape[0]):
@@ -41,21 +42,24 @@ def affine_pullback(g, x, weight, gx, gw, gb, add_gx, add_gw, add_gb):
                 gb[c] += g[r, c]
 
 
+@by_type(lambda v, m: (m, m, v, m))
 @kernel
 def linear(x, weight, bias, out):
     affine(x, weight, bias, out)
 
 
+@by_type(lambda v, m: (m, m, m, m, m, v, 0))
 @kernel
-def linear_pullback(g, x, weight, gx, gw, gb, add_gx, add_gw, add_gb):
-    affine_pullback(g, x, weight, gx, gw, gb, add_gx, add_gw, add_gb)
+def linear_pullback(g, x, weight, gx, gw, gb, add):
+    affine_pullback(g, x, weight, gx, gw, gb, add)
 
 
 class LinearActivation(NamedTuple):
-    """The two kernels of an affine layer with its activation."""
+    """The kernels of an affine layer with its activation."""
 
-    forward: Any
-    pullback: Any
+    forward: ByType     # forward(x, weight, bias, p, z, out): z = x @ weight.T + bias, out = f(z)
+    in_place: ByType    # in_place(x, weight, bias, p, out): the same without keeping z
+    pullback: ByType    # pullback(g, z, y, x, weight, p, gx, gw, gb, add): the three gradients
 
 
 @cache
@@ -72,11 +76,24 @@ def linear_activation(activation: Activation) -> LinearActivation:
             for c in range(out.shape[1]):
                 out[r, c] = f(z[r, c], *p)
 
-    def pullback(g, z, y, x, weight, p, gz, gx, gw, gb, add_gx, add_gw, add_gb):
+    def in_place(x, weight, bias, p, out):
+        affine(x, weight, bias, out)
+        for r in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                out[r, c] = f(out[r, c], *p)
+
+    def pullback(g, z, y, x, weight, p, gx, gw, gb, add):
+        gz = np.empty(g.shape, g.dtype)
         for r in range(g.shape[0]):
             for c in range(g.shape[1]):
                 gz[r, c] = f_dx(g[r, c], z[r, c], y[r, c], *p)
-        affine_pullback(gz, x, weight, gx, gw, gb, add_gx, add_gw, add_gb)
+        affine_pullback(gz, x, weight, gx, gw, gb, add)
 
-    return LinearActivation(*(kernel(loop, name=f"linear_{activation.name}_{loop.__name__}", formulas=(f, f_dx))
-                              for loop in (forward, pullback)))
+    def compiled(loop: Any, examples: Any) -> ByType:
+        return ByType(lambda: kernel(loop, name=f"linear_{activation.name}_{loop.__name__}", formulas=(f, f_dx)), examples)
+
+    p = tuple(map(float, activation.parameters.values()))
+    return LinearActivation(
+        compiled(forward, lambda v, m: (m, m, v, p, m, m)),
+        compiled(in_place, lambda v, m: (m, m, v, p, m)),
+        compiled(pullback, lambda v, m: (m, m, m, m, m, p, m, m, v, 0)))

@@ -54,12 +54,12 @@ def affine(x: Any, weight: Any, bias: Any, out: Any) -> None:
     product(False, True, x, weight, 1.0 if bias.size else 0.0, out)
 
 
-def affine_pullback(g: Any, x: Any, weight: Any, into: Sequence[Any], add: Sequence[float]) -> None:
+def affine_pullback(g: Any, x: Any, weight: Any, into: Sequence[Any], add: int) -> None:
     """The three gradients of `affine`, as `linear.linear_pullback`, for large layers."""
-    (gx, gw, gb), (add_gx, add_gw, add_gb) = into, add
+    gx, gw, gb = into
     if gx.size:
-        product(False, False, g, weight, add_gx, gx)
+        product(False, False, g, weight, 1.0 if add & 1 else 0.0, gx)
     if gw.size:
-        product(True, False, g, x, add_gw, gw)
+        product(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
     if gb.size:
-        launch(linear_pullback, g, x, weight, gx[:0], gw[:0], gb, 0.0, 0.0, add_gb)
+        launch(linear_pullback.kernel, g, x, weight, gx[:0], gw[:0], gb, add)

@@ -172,7 +172,8 @@ RELU = Activation(
     "relu", relu, relu_dx, flat, "max(x, 0)",
     "Nair & Hinton 2010, Rectified linear units improve restricted Boltzmann machines, ICML; the slope at 0: "
     "Bertoin et al. 2021, Numerical influence of ReLU'(0) on backpropagation, arXiv 2106.12915",
-    lambda at_zero=0.0: ((0.0, at_zero),))
+    lambda at_zero=0.0: ((0.0, at_zero),),
+    slope_from_y=lambda at_zero=0.0: at_zero == 0.0)       # else y = 0 does not say whether x was 0 or below
 
 LEAKY_RELU = Activation(
     "leaky_relu", leaky_relu, leaky_relu_dx, flat, "x if x > 0 else negative_slope * x",
@@ -199,12 +200,14 @@ STEP = Activation(
 HARDTANH = Activation(
     "hardtanh", hardtanh, hardtanh_dx, flat, "min(max(x, min_val), max_val)",
     "Collobert 2004, Large scale machine learning, PhD thesis, Universite Paris VI",
-    lambda min_val=-1.0, max_val=1.0: ((min_val, 0.0), (max_val, 0.0)))
+    lambda min_val=-1.0, max_val=1.0: ((min_val, 0.0), (max_val, 0.0)),
+    slope_from_y=lambda min_val=-1.0, max_val=1.0: True)
 
 RELU6 = Activation(
     "relu6", relu6, relu6_dx, flat, "min(max(x, 0), 6)",
     "Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10",
-    lambda: ((0.0, 0.0), (6.0, 0.0)))
+    lambda: ((0.0, 0.0), (6.0, 0.0)),
+    slope_from_y=lambda: True)
 
 HARDSIGMOID = Activation(
     "hardsigmoid", hardsigmoid, hardsigmoid_dx, flat, "min(max(x + 3, 0), 6) / 6",

@@ -27,6 +27,8 @@ class Activation:
         Second derivative ``f_dxx(c, x, y, *p)``: c times f''(x), almost everywhere.
     kinks : callable
         ``kinks(*p)``: the points where f is not differentiable, as pairs (x, the slope that f_dx uses there).
+    slope_from_y : callable
+        ``slope_from_y(*p)``: whether ``f_dx(g, y, y, *p)`` is ``f_dx(g, x, y, *p)``, so that a layer need not keep x.
     formula, source : str
         For docstrings and docs.
     """
@@ -38,6 +40,7 @@ class Activation:
     formula: str
     source: str
     kinks: Callable[..., tuple[tuple[float, float], ...]] = field(default=lambda *p: ())
+    slope_from_y: Callable[..., bool] = field(default=lambda *p: False)
 
     @cached_property
     def parameters(self) -> dict[str, float]:

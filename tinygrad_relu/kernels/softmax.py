@@ -4,9 +4,11 @@ The row's maximum is taken off before the exponential, so that nothing overflows
 """
 from __future__ import annotations
 
+import numpy as np
+
 from .exponential import exp
 from .logarithm import log
-from .policy import kernel, scalar
+from .policy import by_type, kernel, scalar
 
 
 @scalar
@@ -70,6 +72,7 @@ def log_softmax_pullback(g, y, gx):
             gx[r, c] = g[r, c] - exp(y[r, c]) * total
 
 
+@by_type(lambda v, m: (m, np.empty(0, np.int64), 0.0, m, v))
 @kernel
 def cross_entropy(x, labels, scale, probabilities, losses):
     """``losses[r] = log sum_k exp(x[r, k]) - x[r, labels[r]]``, and the softmax of every row.
@@ -97,6 +100,7 @@ def cross_entropy(x, labels, scale, probabilities, losses):
         losses[0] = T(scale * summed)
 
 
+@by_type(lambda v, m: (v, m, np.empty(0, np.int64), 0.0, m))
 @kernel
 def cross_entropy_pullback(g, probabilities, labels, scale, gx):
     """``gx[r] = scale * g[r] * (probabilities[r] - onehot(labels[r]))``; a g of one element serves every row."""

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import math
 
-from .policy import kernel
+from .policy import by_type, kernel
 
 
+@by_type(lambda v, m: (v, v, v, 0.0, 0.0, False, 0.0, 0.0, False, False))
 @kernel
 def sgd(p, g, v, lr, momentum, first, one_minus_dampening, weight_decay, nesterov, decoupled):
     """``v = momentum v + (1 - dampening) g; p -= lr v``, with the decay ``weight_decay p`` inside g unless it is decoupled.

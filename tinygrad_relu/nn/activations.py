@@ -1,6 +1,7 @@
 """Activations as modules, named as in PyTorch."""
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,15 +29,21 @@ class Activation(Module):
     is_activation = True
     name: ClassVar[str]
     record: ClassVar[Record]            # the formulas
-    op: ClassVar[Op]                    # the function by itself
-    op_after_linear: ClassVar[Op]       # the function and the affine layer before it, in one launch
 
     def __init__(self, *args: float, **kwargs: float) -> None:
         defaults = self.record.parameters
-        self.p = bind_parameters(type(self).__name__, list(defaults), tuple(defaults.values()), args, kwargs)
+        self.p = bind_parameters(type(self).__name__, list(defaults), tuple(map(float, defaults.values())), args, kwargs)
+
+    @cached_property
+    def op_after_linear(self) -> Op:
+        """The function and the affine layer before it, as one operation."""
+        return linear_activation_op(self.record, self.p)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "op_after_linear"}     # an op is no data
 
     def forward(self, x: Any) -> Any:
-        return self.op(F.as_tensor(x), p=self.p)
+        return activation_op(self.record)(F.as_tensor(x), p=self.p)
 
     def extra_repr(self) -> str:
         defaults = self.record.parameters
@@ -47,7 +54,7 @@ def _module(class_name: str, name: str) -> type[Activation]:
     record = ACTIVATIONS[name]
     return type(class_name, (Activation,), {
         "__module__": __name__, "__doc__": f"{record.formula}, elementwise: `functional.{name}` as a module.",
-        "name": name, "record": record, "op": activation_op(record), "op_after_linear": linear_activation_op(record)})
+        "name": name, "record": record})
 
 
 ReLU = _module("ReLU", "relu")

@@ -59,8 +59,8 @@ class Linear(Module):
     def forward_activated(self, x: Any, activation: Activation) -> Any:
         """``activation(self(x))`` as one operation: the same numbers, a third faster (see `Sequential`)."""
         if self.bias is not None and isinstance(x, Tensor) and x.array.ndim == 2:     # the usual case, without a detour
-            return activation.op_after_linear(x, self.weight, self.bias, p=activation.p)
-        return linear_layer(activation.op_after_linear, x, self.weight, self.bias, p=activation.p)
+            return activation.op_after_linear(x, self.weight, self.bias)
+        return linear_layer(activation.op_after_linear, x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")

@@ -20,7 +20,7 @@ from ..autodiff.op import Op
 from ..kernels import maxout as maxout_kernels
 from ..kernels import panels
 from ..kernels import prelu as prelu_kernels
-from ..kernels.door import launch
+from ..kernels.door import launch, launch_typed
 from ..kernels.linear import linear_activation
 from ..kernels.loops import loops
 from ..kernels.panels import LARGE
@@ -38,7 +38,7 @@ def activation_op(record: Activation) -> Op:
         launch(loops(record).forward, x.ravel(), p, out.ravel())
         return out
 
-    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, *,
+    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *,
               p: tuple[float, ...] = ()) -> None:
         launch(loops(record).pullback, g.ravel(), x.ravel(), y.ravel(), p, into[0].ravel())
 
@@ -67,31 +67,39 @@ def activation_op(record: Activation) -> Op:
 
 
 @cache
-def linear_activation_op(record: Activation) -> Op:
-    """``f(x @ weight.T + bias)`` as one operation: the same numbers as `linear` and then the activation, in fewer launches."""
-    activation, kernels = activation_op(record), cache(lambda: linear_activation(record))      # made when first used
+def linear_activation_op(record: Activation, p: tuple[float, ...]) -> Op:
+    """``f(x @ weight.T + bias)`` as one operation: the same numbers as `linear` and then the activation, in fewer launches.
 
-    def forward(x: Array, weight: Array, bias: Array, *, p: tuple[float, ...]) -> tuple[Array, Array]:
-        z = affine_result(x, weight, bias)
-        out = np.empty(z.shape, z.dtype)
-        if z.size * weight.shape[1] >= LARGE:
+    Where the slope can be read off the result (relu), the layer below the activation is not kept.
+    """
+    activation, kernels = activation_op(record), linear_activation(record)
+    in_place, pullback = kernels.in_place, kernels.pullback
+    keeps_y_alone = record.slope_from_y(*p)
+
+    def forward(x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
+        out = affine_result(x, weight, bias)
+        if x.size * len(weight) >= LARGE:
+            z = np.empty(out.shape, out.dtype)
             panels.affine(x, weight, bias, z)
             launch(loops(record).forward, z.ravel(), p, out.ravel())
-        else:
-            launch(kernels().forward, x, weight, bias, p, z, out)
+            return out, out if keeps_y_alone else z
+        if keeps_y_alone:
+            launch_typed(in_place, x.dtype, x, weight, bias, p, out)
+            return out, out
+        z = np.empty(out.shape, out.dtype)
+        launch_typed(kernels.forward, x.dtype, x, weight, bias, p, z, out)
         return out, z
 
-    def fused(g: Array, y: Array, z: Array, into: list[Array], add: list[float], x: Array, weight: Array, bias: Array, *,
-              p: tuple[float, ...]) -> None:
-        gz = np.empty(g.shape, g.dtype)
-        if g.size * weight.shape[1] >= LARGE:
+    def fused(g: Array, y: Array, z: Array, into: list[Array], add: int, x: Array, weight: Array, bias: Array) -> None:
+        if x.size * len(weight) >= LARGE:
+            gz = np.empty(g.shape, g.dtype)
             launch(loops(record).pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
             panels.affine_pullback(gz, x, weight, into, add)
         else:
-            launch(kernels().pullback, g, z, y, x, weight, p, gz, *into, *add)
+            launch_typed(pullback, g.dtype, g, z, y, x, weight, p, *into, add)
 
     def composed(i: int) -> Any:
-        def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any, p: tuple[float, ...]) -> Any:
+        def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
             z = linear(x, weight, bias)
             return linear.pull_of(i)(activation.pull_of(0)(g, y, z, p=p), z, x, weight, bias)
 
@@ -120,7 +128,7 @@ def _prelu(x: Array, slopes: Array) -> Array:
     return out
 
 
-def _prelu_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, slopes: Array) -> None:
+def _prelu_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, slopes: Array) -> None:
     shape, channels = _blocks(x, slopes)
     shape_of_x, (to_x, to_slopes) = x.shape, into
     g, x = g.reshape(shape), x.reshape(shape)
@@ -159,7 +167,7 @@ def maxout_with_winners(x: Array) -> tuple[Array, Array]:
     return out, winner
 
 
-def _maxout_fused(g: Array, y: Array, winner: Array, into: list[Array], add: list[float], x: Array) -> None:
+def _maxout_fused(g: Array, y: Array, winner: Array, into: list[Array], add: int, x: Array) -> None:
     launch(maxout_kernels.maxout_pullback, g.ravel(), winner.ravel(), _pieces(into[0]))
 
 

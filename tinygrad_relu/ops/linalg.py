@@ -9,7 +9,7 @@ from ..autodiff.node import Array
 from ..autodiff.op import Op
 from ..kernels import linear as kernels
 from ..kernels import panels
-from ..kernels.door import launch
+from ..kernels.door import launch, launch_typed
 from .shape import reshape, sum_
 
 
@@ -69,33 +69,32 @@ def matmul(a: Any, b: Any) -> Any:
 
 
 def affine_result(x: Array, weight: Array, bias: Array) -> Array:
-    """An array for ``x @ weight.T + bias``, where the shapes and dtypes fit."""
+    """An array for ``x @ weight.T + bias``, where the shapes and dtypes fit (which the machine code relies on)."""
     rows, features = x.shape
-    outputs, inputs = weight.shape if weight.ndim == 2 else (-1, -1)
-    dtype = x.dtype
-    if features != inputs or (bias.shape != (outputs,) and bias.shape != (0,)):
+    shape, dtype, biases = weight.shape, x.dtype, bias.shape        # each once: NumPy makes a new tuple every time
+    if len(shape) != 2 or shape[1] != features or (biases != shape[:1] and biases != (0,)):
         raise ValueError(f"linear: x has shape {x.shape}, the weight {weight.shape}, the bias {bias.shape}; expected "
                          "x (..., inputs), weight (outputs, inputs) and bias (outputs,)")
     if not (dtype is weight.dtype is bias.dtype) and (dtype != weight.dtype or dtype != bias.dtype):    # `is` is faster
         raise TypeError(f"linear: x is {dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype")
-    return np.empty((rows, outputs), dtype)
+    return np.empty((rows, shape[0]), dtype)
 
 
 def _linear(x: Array, weight: Array, bias: Array) -> Array:
     out = affine_result(x, weight, bias)
-    if out.size * x.shape[1] >= panels.LARGE:
+    if x.size * len(weight) >= panels.LARGE:
         panels.affine(x, weight, bias, out)
     else:
-        launch(kernels.linear, x, weight, bias, out)
+        launch_typed(kernels.linear, out.dtype, x, weight, bias, out)
     return out
 
 
-def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, weight: Array,
+def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, weight: Array,
                   bias: Array) -> None:
-    if g.size * x.shape[1] >= panels.LARGE:
+    if x.size * len(weight) >= panels.LARGE:
         panels.affine_pullback(g, x, weight, into, add)
     else:
-        launch(kernels.linear_pullback, g, x, weight, *into, *add)
+        launch_typed(kernels.linear_pullback, g.dtype, g, x, weight, *into, add)
 
 
 # x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty.

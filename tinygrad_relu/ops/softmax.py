@@ -10,7 +10,7 @@ from ..autodiff.node import Array, value
 from ..autodiff.op import Op
 from ..checks import check_labels
 from ..kernels import softmax as kernels
-from ..kernels.door import launch
+from ..kernels.door import launch, launch_typed
 from .elementwise import mul, sub
 from .shape import reshape, sum_
 
@@ -34,7 +34,7 @@ def _rowwise(kernel: Any) -> Any:
 
 
 def _rowwise_fused(kernel: Any) -> Any:
-    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array) -> None:
+    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
         launch(kernel, _rows(g), _rows(y), _rows(into[0]))
 
     return fused
@@ -73,7 +73,7 @@ def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple
     probabilities = np.empty(x.shape, x.dtype)
     losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
     try:
-        launch(kernels.cross_entropy, x, labels, _scale(labels, reduction), probabilities, losses.ravel())
+        launch_typed(kernels.cross_entropy, x.dtype, x, labels, _scale(labels, reduction), probabilities, losses.ravel())
     except IndexError:
         check_labels(labels, x.shape[0], x.shape[1], "cross_entropy: labels")       # says which one, and where
         raise
@@ -84,9 +84,9 @@ def _scale(labels: Array, reduction: str) -> float:
     return 1.0 / labels.size if reduction == "mean" else 1.0
 
 
-def _cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: list[float], x: Array,
+def _cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
                          labels: Array, *, reduction: str = "mean") -> None:
-    launch(kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels, reduction), into[0])
+    launch_typed(kernels.cross_entropy_pullback, g.dtype, g.ravel(), probabilities, labels, _scale(labels, reduction), into[0])
 
 
 def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = "mean") -> Any:

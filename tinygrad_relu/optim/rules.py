@@ -9,7 +9,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..checks import check_number, check_real
 from ..kernels import updates
-from ..kernels.door import launch
+from ..kernels.door import launch, launch_typed
 from ..nn.module import Parameter
 from .flat import Segment
 from .optimizer import Optimizer, Terms
@@ -81,8 +81,9 @@ class SGD(Optimizer):
         first = buffer is None
         if first and momentum:
             segment.state["momentum_buffer"] = buffer = np.empty_like(segment.data)
-        launch(updates.sgd, segment.data, grad, buffer if momentum else _NO_BUFFER[grad.dtype], options["lr"], momentum, first,
-               1.0 - options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
+        launch_typed(updates.sgd, grad.dtype, segment.data, grad, buffer if momentum else _NO_BUFFER[grad.dtype], options["lr"],
+                     momentum, first, 1.0 - options["dampening"], options["weight_decay"], options["nesterov"],
+                     options["decoupled"])
 
     def term(self, segment: Segment, parameter: Parameter, options: dict[str, Any]) -> Terms:
         lr, mu, weight_decay = options["lr"], options["momentum"], options["weight_decay"]
