@@ -16,6 +16,13 @@ DATA = ("digits", "spiral", "moons", "fashion-mnist", "mnist")
 SAMPLES = 2000      # of a data set of images, by default: full-batch training on all of them would take an hour
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults, where there are some."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None or isinstance(action.default, list) else super()._get_help_string(action)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0 all is well, 1 a prediction failed, 2 bad input."""
     parsed = _parser().parse_args(arguments)
@@ -35,12 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tinygrad-relu {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     revive = commands.add_parser("revive", help="bring a dead network back to life on real data, at a predicted step",
-                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                 formatter_class=_Help)
     _add_revive(revive)
     revive.set_defaults(run=_revive)
     for module, name, text in ((warmup, "warmup", "compile all kernels ahead"),
                                (doctor, "doctor", "say which kernels, threads and caches are in use, and how fast they are")):
-        command = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        command = commands.add_parser(name, help=text, formatter_class=_Help)
         module.add_arguments(command)
         command.set_defaults(run=module.main)
     return parser
@@ -62,7 +69,7 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
     number("--lr", type=float, default=0.1, metavar="RATE", help="the learning rate of the treatments")
     number("--steps", type=int, default=1000, metavar="N", help="of each treatment")
     number("--treatments", type=_one_of([t.key for t in TREATMENTS], "treatment"), nargs="+", metavar="NAME",
-           default=[t.key for t in TREATMENTS], help=f"any of {', '.join(t.key for t in TREATMENTS)}")
+           default=[t.key for t in TREATMENTS], help=f"all by default, or any of {', '.join(t.key for t in TREATMENTS)}")
     number("--json", metavar="FILE", help="write the results to this file")
     number("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
 
