@@ -139,6 +139,40 @@ def power(a, b):
     return x**y + 1j * (y * x ** (y - 1.0) * np.imag(a) + slope_b)
 
 
+def maximum(a, b):
+    """In a tie the mean of the two, which is their value, and so half the slope to each; a bare number has no slope."""
+    tie = b if isinstance(b, float) else a if isinstance(a, float) else (a + b) / 2
+    return np.where(np.real(a) > np.real(b), a, np.where(np.real(a) < np.real(b), b, tie))
+
+
+def minimum(a, b):
+    return -maximum(-a, -b)
+
+
+def largest(x, axis=None, keepdims=False):
+    """The mean of all that tie for the maximum."""
+    won = np.real(x) == np.max(np.real(x), axis=axis, keepdims=True)
+    return np.sum(np.where(won, x, 0), axis=axis, keepdims=keepdims) / np.sum(won, axis=axis, keepdims=keepdims)
+
+
+def smallest(x, axis=None, keepdims=False):
+    return -largest(-x, axis, keepdims)
+
+
+def var(x, axis=None, keepdims=False, ddof=0):
+    d = x - x.mean(axis=axis, keepdims=True)
+    total = np.sum(d * d, axis=axis, keepdims=keepdims)
+    return total / (x.size / total.size - ddof)
+
+
+def std(x, axis=None, keepdims=False, ddof=0):
+    return np.sqrt(var(x, axis, keepdims, ddof))
+
+
+def logsumexp(x, axis=None, keepdims=False):
+    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
+
+
 def softmax(x, axis=-1):
     e = np.exp(x - np.max(x.real, axis=axis, keepdims=True))
     return e / e.sum(axis=axis, keepdims=True)
@@ -166,9 +200,8 @@ def linear(x, weight, bias=0.0):
 
 
 def maxout(x, pieces):
-    """The largest of each group of neighbours; np.argmax, too, gives a tie to the lowest index."""
-    groups = x.reshape(*x.shape[:-1], x.shape[-1] // pieces, pieces)
-    return np.take_along_axis(groups, groups.real.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    """The largest of each group of neighbours."""
+    return largest(x.reshape(*x.shape[:-1], x.shape[-1] // pieces, pieces), axis=-1)
 
 
 def prelu(x, slopes):

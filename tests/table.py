@@ -250,6 +250,60 @@ LOSSES = [
 ]
 
 
+FUNCTIONS = {       # methods and functions of one name: (the twin, the shape of its input)
+    "abs": (naive.dual(np.abs, np.sign), (2, 3)), "exp": (np.exp, (2, 3)), "square": (lambda x: x * x, (2, 3)),
+    "expm1": (naive.dual(*naive.ACTIVATIONS["expm1"]), (2, 3)), "log": (np.log, positive(2, 3)),
+    "log1p": (naive.dual(*naive.ACTIVATIONS["log1p"]), positive(2, 3)), "sqrt": (np.sqrt, positive(2, 3)),
+    "sin": (np.sin, (2, 3)), "cos": (np.cos, (2, 3)),
+}
+REDUCTIONS = {"sum": np.sum, "mean": np.mean, "max": naive.largest, "min": naive.smallest, "var": naive.var,
+              "std": naive.std, "prod": np.prod, "logsumexp": naive.logsumexp}
+ABOVE = np.arange(6).reshape(2, 3) % 2 == 0
+
+ARRAYS = [
+    Row(f"x.{name}()", lambda x, n=name: getattr(x, n)(), twin, (shape,)) for name, (twin, shape) in FUNCTIONS.items()
+] + [
+    Row(f"x.{name}(axis={axis}, keepdims={keep})", lambda x, n=name, a=axis, k=keep: getattr(x, n)(axis=a, keepdims=k),
+        lambda x, f=twin, a=axis, k=keep: f(x, axis=a, keepdims=k), ((2, 3, 2),))
+    for name, twin in REDUCTIONS.items() if name not in ("sum", "mean")
+    for axis in (None, 1, -1, (0, 2), (), (2, 0, 1)) if (name, axis) != ("std", ())         # there it is 0, the tip of a cone
+    for keep in (False, True)
+] + [
+    Row(f"{name} of a number", lambda x, n=name: getattr(x, n)(), lambda x, f=twin: f(x), ((),))
+    for name, twin in REDUCTIONS.items() if name != "std"
+] + [
+    Row("var, ddof 1", lambda x: x.var(axis=0, ddof=1), lambda x: naive.var(x, 0, ddof=1), ((3, 2),)),
+    Row("std, ddof 1.5", lambda x: x.std(ddof=1.5, keepdims=True), lambda x: naive.std(x, None, True, 1.5), ((3, 2),)),
+    Row("prod with a zero", lambda x: (x * [0.0, 1.0, 1.0]).prod(axis=1), lambda x: (x * [0, 1, 1]).prod(axis=1), ((2, 3),)),
+    Row("cumsum", lambda x: x.cumsum(), lambda x: x.cumsum(), ((2, 3),)),
+    Row("cumsum of a number", lambda x: x.cumsum(), lambda x: x.reshape(1).cumsum(), ((),)),
+    *(Row(f"cumsum, axis {axis}", lambda x, a=axis: x.cumsum(a), lambda x, a=axis: x.cumsum(a), ((2, 3, 2),))
+      for axis in (0, 1, -1)),
+] + [
+    Row(f"{name} {a} {b}", getattr(tg, name), twin, (a, b))
+    for name, twin in {"maximum": naive.maximum, "minimum": naive.minimum}.items()
+    for a, b in [((2, 3), (2, 3)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 3), ()), ((2, 1, 3), (4, 1))]
+] + [
+    Row("maximum of x and a number", lambda x: tg.maximum(x, 0.25), lambda x: naive.maximum(x, 0.25), ((2, 3),)),
+    Row("minimum of a number and x", lambda x: tg.minimum(-0.25, x), lambda x: naive.minimum(-0.25, x), ((2, 3),)),
+    Row("maximum of x and x", lambda x: tg.maximum(x, x), lambda x: x, ((2, 3),)),
+    Row("clip", lambda x: x.clip(-0.5, 0.5), lambda x: naive.minimum(naive.maximum(x, -0.5), 0.5), ((3, 4),)),
+    Row("clip from below", lambda x: x.clip(min=-0.5), lambda x: naive.maximum(x, -0.5), ((3, 4),)),
+    Row("clip from above", lambda x: tg.clip(x, max=0.5), lambda x: naive.minimum(x, 0.5), ((3, 4),)),
+    Row("clip between Tensors", tg.clip, lambda x, a, b: naive.minimum(naive.maximum(x, a), b), ((3, 4), (4,), (3, 1))),
+    Row("where", lambda a, b: tg.where(ABOVE, a, b), lambda a, b: np.where(ABOVE, a, b), ((2, 3), (2, 3))),
+    Row("where, broadcast", lambda a, b: tg.where(ABOVE, a, b), lambda a, b: np.where(ABOVE, a, b), ((2, 1), ())),
+    Row("where or 0", lambda x: tg.where(x > 0, x * x, 0), lambda x: np.where(x.real > 0, x * x, 0), ((2, 3),)),
+    Row("where else x", lambda x: tg.where([True, False, True], 1.5, x), lambda x: np.where([1, 0, 1], 1.5, x), ((2, 3),)),
+    Row("x ** array", lambda x: x ** np.arange(3), lambda x: naive.power(x, np.arange(3.0)), (positive(2, 3),)),
+    Row("array ** x", lambda x: np.array([0.5, 1.0, 2.0]) ** x, lambda x: naive.power(np.array([0.5, 1, 2]), x), ((2, 3),)),
+    Row("x ** y, broadcast", lambda x, y: x**y, naive.power, (positive(3, 1), (2, 1, 4))),
+    Row("x ** x", lambda x: x**x, lambda x: naive.power(x, x), (positive(2, 3),)),
+    Row("normalised", lambda x: (x - x.mean(axis=1, keepdims=True)) / (x.var(axis=1, keepdims=True) + 1e-3).sqrt(),
+        lambda x: (x - x.mean(axis=1, keepdims=True)) / np.sqrt(naive.var(x, 1, True) + 1e-3), ((3, 4),)),
+]
+
+
 def _away_from_kinks(name: str, p: tuple[float, ...], draws: Any) -> np.ndarray:
     """Numbers in the domain of an activation, none of them within 0.01 of a kink."""
     x = np.asarray(draws)
@@ -286,4 +340,4 @@ def activation_row(name: str) -> Row:
                (lambda rng: _away_from_kinks(name, p, 2 * rng.standard_normal((3, 5))),))
 
 
-TABLE = ARITHMETIC + SHAPES + MATRICES + LAYERS + LOSSES + [activation_row(name) for name in ACTIVATIONS]
+TABLE = ARITHMETIC + SHAPES + ARRAYS + MATRICES + LAYERS + LOSSES + [activation_row(name) for name in ACTIVATIONS]

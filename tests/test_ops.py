@@ -107,17 +107,36 @@ def test_nan_stays_in_its_row(f, place):
         np.testing.assert_array_equal(np.isnan(result).reshape(3, -1).any(axis=1), [False, True, False])
 
 
-@pytest.mark.parametrize("pieces, winner", [
-    ([3, 3, 1], 0), ([1, 3, 3], 1), ([-0.0, 0.0, -1], 0), ([-inf, -inf, -inf], 0), ([1, nan, 2], 1),
-    ([nan, inf, nan], 0)])
-def test_maxout_winner(pieces, winner):
-    """A tie goes to the lowest index, NaN to the first NaN; the gradient, even an infinite one, to the winner alone."""
-    x = tg.Tensor([pieces], requires_grad=True)
-    y = F.maxout(x, 3)
-    np.testing.assert_array_equal(y.data, [[pieces[winner]]])
-    assert F.maxout_winners(x, 3) == winner
-    y.backward([[inf]])
-    np.testing.assert_array_equal(x.grad, [[inf if k == winner else 0.0 for k in range(3)]])
+@pytest.mark.parametrize("pieces, winners", [
+    ([3, 1, 2], [0]), ([3, 3, 1], [0, 1]), ([1, 3, 3], [1, 2]), ([-0.0, 0.0, -1], [0, 1]), ([-inf, -inf, -inf], [0, 1, 2]),
+    ([1, nan, 2], [1]), ([nan, inf, nan], [0, 2])])
+def test_maxout_winners(pieces, winners):
+    """The gradient, even an infinite one, goes to the winners alone, in equal shares; NaN wins. Ranked, the first wins."""
+    for g in (1.0, inf):
+        x = tg.Tensor([pieces], requires_grad=True)
+        y = F.maxout(x, 3)
+        np.testing.assert_array_equal(y.data, [[pieces[winners[0]]]])
+        assert F.maxout_winners(x, 3) == winners[0]
+        (composed,) = tg.grad(y, x, [[g]], create_graph=True)
+        y.backward([[g]])
+        for found in (x.grad, composed.data):
+            np.testing.assert_array_equal(found, [[g / len(winners) if k in winners else 0.0 for k in range(3)]])
+
+
+@every_type
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")      # 0 * inf, in what the composed rule does not choose
+def test_prelu_at_special_numbers(dtype):
+    """Both ways back agree, to the slopes too: NaN comes out as NaN, and a live or resting unit adds exactly 0."""
+    for g in (1.0, inf):
+        x = tg.Tensor([nan, -inf, -1.0, -0.0, 0.0, 1.0, inf], requires_grad=True, dtype=dtype)
+        slopes = tg.Tensor(np.full(7, 0.5), requires_grad=True, dtype=dtype)
+        y = F.prelu(x, slopes)
+        fused = tg.grad(y, [x, slopes], np.full(7, g), retain_graph=True)
+        composed = tg.grad(y, [x, slopes], np.full(7, g), create_graph=True)
+        for one, other in zip(fused, composed):
+            np.testing.assert_array_equal(one.data, other.data)
+        np.testing.assert_array_equal(fused[0].data, [nan, *[g / 2] * 4, g, g])
+        np.testing.assert_array_equal(fused[1].data, [nan, -inf, -g, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize("f", [F.relu, F.softmax, F.log_softmax, lambda x: F.maxout(x, 2), lambda x: F.prelu(x, [0.25]),

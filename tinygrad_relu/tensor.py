@@ -8,11 +8,11 @@ import numpy as np
 from .autodiff import tape
 from .autodiff.node import Array, Node, value
 from .checks import as_floats
-from .ops import elementwise, linalg, shape
-from .ops.shape import Axis
+from .methods import ArrayMethods
+from .ops import elementary, elementwise, linalg, shape
 
 
-class Tensor(Node):
+class Tensor(ArrayMethods):
     """An n-dimensional array of float32 or float64 that remembers how it was made.
 
     Parameters
@@ -156,10 +156,10 @@ class Tensor(Node):
         return elementwise.div(operand(other, self), self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return elementwise.power(self, operand(other, self))
+        return elementary.power(self, operand(other, self))
 
     def __rpow__(self, other: Any) -> Tensor:
-        return elementwise.power(operand(other, self), self)
+        return elementary.power(operand(other, self), self)
 
     def __neg__(self) -> Tensor:
         return elementwise.neg(self)
@@ -170,23 +170,44 @@ class Tensor(Node):
     def __rmatmul__(self, other: Any) -> Tensor:
         return linalg.matmul(operand_array(other, self), self)
 
-    # -- sums and shapes, as in NumPy ---------------------------------------------------------------------------------
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """x, but not less than `min` and not more than `max`, each of which may be None.
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The sum over `axis` (None: all axes).
-
-        >>> Tensor([[1.0, 2.0], [3.0, 4.0]]).sum(axis=0)
-        Tensor([4., 6.])
+        >>> Tensor([-2.0, 0.5, 2.0]).clip(-1, 1)
+        Tensor([-1. ,  0.5,  1. ])
         """
-        return shape.sum_(self, axis=axis, keepdims=keepdims)
+        low, high = (bound if bound is None else operand(bound, self) for bound in (min, max))
+        return elementwise.clip(self, low, high)
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The mean over `axis` (None: all axes).
+    # -- comparisons: plain arrays of booleans, without a gradient ----------------------------------------------------
 
-        >>> Tensor([[1.0, 2.0], [3.0, 4.0]]).mean().item()
-        2.5
-        """
-        return shape.mean(self, axis=axis, keepdims=keepdims)
+    def __lt__(self, other: Any) -> Any:
+        return self._compared(np.less, other)
+
+    def __le__(self, other: Any) -> Any:
+        return self._compared(np.less_equal, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self._compared(np.greater, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._compared(np.greater_equal, other)
+
+    def __eq__(self, other: Any) -> Any:
+        return self._compared(np.equal, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self._compared(np.not_equal, other)
+
+    __hash__ = Node.__hash__        # by identity: no two nodes have one hash, so a set or dict never asks __eq__
+
+    def _compared(self, ufunc: np.ufunc, other: Any) -> Any:
+        try:
+            return elementwise.compare(ufunc, self, operand(other, self))
+        except TypeError:           # no numbers: then == is False, and < the TypeError of Python
+            return NotImplemented
+
+    # -- shapes, as in NumPy ------------------------------------------------------------------------------------------
 
     def reshape(self, *new_shape: Any) -> Tensor:
         """The same numbers in another shape; one -1 stands for what is left.

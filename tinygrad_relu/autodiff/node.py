@@ -1,8 +1,8 @@
 """A node: an array, and how it was made. The whole graph of a computation is nothing but nodes that point backwards."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ContextDecorator
+from collections.abc import Iterator, Sequence
+from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar, Token
 from itertools import count
 from typing import Any, ClassVar
@@ -42,7 +42,7 @@ class Node:
     values : sequence
         For each input, its array (or number, or index ...), which is what derivative rules are computed from.
     saved : Any
-        What the operation computed on the side and its fused pullback wants to find again (the winners of a maxout, say).
+        What the operation computed on the side and its fused pullback wants to find again (the probabilities of a cross-entropy, say).
     params : dict
         The options of the operation.
     order : int
@@ -124,6 +124,16 @@ class no_grad(ContextDecorator):
 
     def __exit__(self, *error: object) -> None:
         _grad_mode.reset(self._tokens.pop())
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Inside, operations are recorded, even under `no_grad`."""
+    token = _grad_mode.set(True)
+    try:
+        yield
+    finally:
+        _grad_mode.reset(token)
 
 
 def value(x: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..checks import check_name
-from ..ops import shape
+from ..ops import reduction as reductions
 from ..ops import softmax as softmax_ops
 from ..ops.elementwise import mul, sub
 from ..tensor import Tensor, operand_array
@@ -72,4 +72,4 @@ def mse_loss(x: Input, target: Input, reduction: str = "mean") -> Tensor:
         raise ValueError("mse_loss: the batch is empty; the mean over nothing is not defined")
     error = sub(x, target)
     squares = mul(error, error)
-    return squares if reduction == "none" else shape.sum_(squares) if reduction == "sum" else shape.mean(squares)
+    return squares if reduction == "none" else reductions.sum_(squares) if reduction == "sum" else reductions.mean(squares)

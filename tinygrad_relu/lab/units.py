@@ -87,18 +87,15 @@ class HiddenLayer:
 
     def responses(self, z: Tensor) -> tuple[Tensor, Array, Array]:
         """What the layer passes on; and, per unit, its activation h and its slope dh/dz (samples, units)."""
-        if self.activation is None:
-            with no_grad():
-                out = F.maxout(z, self.pieces)
-            wins = np.zeros((*out.shape, self.pieces), z.dtype)
-            np.put_along_axis(wins, F.maxout_winners(z, self.pieces)[..., None], 1, axis=-1)
-            wins = wins.reshape(z.shape)
-            return out, np.where(wins > 0, z.data, 0), wins
         z = Tensor.leaf(z.data, requires_grad=True)
-        with evaluating(self.activation):       # RReLU: the mean slope, no draws
-            out = self.activation(z)
+        if self.activation is None:
+            out = F.maxout(z, self.pieces)
+        else:
+            with evaluating(self.activation):       # RReLU: the mean slope, no draws
+                out = self.activation(z)
         (slope,) = grad(out, z, np.ones(out.shape, out.dtype))
-        return out.detach(), out.data, slope.data
+        h = out.data if self.activation is not None else np.where(slope.data > 0, z.data, 0)    # a piece: where it wins
+        return out.detach(), h, slope.data
 
 
 @contextmanager

@@ -25,8 +25,9 @@ from ..kernels.linear import linear_activation
 from ..kernels.loops import loops
 from ..kernels.panels import LARGE
 from ..kernels.record import Activation
-from .elementwise import mul, where
+from .elementwise import compare, mul, where
 from .linalg import affine_result, linear
+from .reduction import share_among_winners
 
 
 @cache
@@ -141,15 +142,11 @@ def _prelu_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x:
                   unbroadcast(total.reshape(shape_of_x), slopes))
 
 
-def _negative(x: Any) -> Any:
-    """Where x is on the side of the slopes: a mask, through which nothing is differentiated."""
-    return value(x) <= 0
-
-
-# Slopes that broadcast over x: learned ones (prelu), or drawn ones (rrelu).
+# Slopes that broadcast over x: learned ones (prelu), or drawn ones (rrelu). At x = NaN both gradients are NaN.
 prelu: Op = Op("prelu", _prelu, fused=_prelu_fused, pull=(
-    lambda g, y, x, slopes: where(_negative(x), mul(g, slopes), g),
-    lambda g, y, x, slopes: where(_negative(x), mul(g, x), 0.0),
+    lambda g, y, x, slopes: where(compare(np.less_equal, x, 0.0), mul(g, slopes),
+                                  where(compare(np.greater, x, 0.0), g, value(x))),
+    lambda g, y, x, slopes: where(compare(np.greater_equal, x, 0.0), 0.0, mul(g, x)),
 ))
 
 
@@ -158,33 +155,16 @@ def _pieces(x: Array) -> Array:
     return x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
-def maxout_with_winners(x: Array) -> tuple[Array, Array]:
-    """The largest piece of the last axis, and which one it was: the lowest index in a tie."""
+def _maxout(x: Array) -> Array:
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"maxout: got shape {x.shape}; expected (..., pieces) with at least one piece")
-    out, winner = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], np.int64)
-    launch(maxout_kernels.maxout, _pieces(x), out.ravel(), winner.ravel())
-    return out, winner
-
-
-def _maxout_fused(g: Array, y: Array, winner: Array, into: list[Array], add: int, x: Array) -> None:
-    launch(maxout_kernels.maxout_pullback, g.ravel(), winner.ravel(), _pieces(into[0]))
-
-
-def _give(g: Array, winner: Array, *, pieces: int) -> Array:
-    out = np.empty((*g.shape, pieces), g.dtype)
-    launch(maxout_kernels.maxout_pullback, g.ravel(), winner.ravel(), out.reshape(g.size, pieces))
+    out = np.empty(x.shape[:-1], x.dtype)
+    launch(maxout_kernels.maxout, _pieces(x), out.ravel())
     return out
 
 
-def _take(x: Array, winner: Array) -> Array:
-    out = np.empty(winner.shape, x.dtype)
-    launch(maxout_kernels.take_winner, _pieces(x), winner.ravel(), out.ravel())
-    return out
+def _maxout_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
+    launch(maxout_kernels.maxout_pullback, g.ravel(), _pieces(x), y.ravel(), _pieces(into[0]))
 
 
-_give_winner: Op = Op("maxout_pullback", _give, pull=(lambda h, z, g, winner, pieces: _take_winner(h, winner), None))
-_take_winner: Op = Op("take_winner", _take, pull=(
-    lambda h, z, x, winner: _give_winner(h, winner, pieces=x.shape[-1]), None))
-maxout: Op = Op("maxout", maxout_with_winners, fused=_maxout_fused, saves=True, pull=(
-    lambda g, y, x: _give_winner(g, maxout_with_winners(value(x))[1], pieces=x.shape[-1]),))
+maxout: Op = Op("maxout", _maxout, fused=_maxout_fused, pull=(lambda g, y, x: share_among_winners(g, y, x, axis=-1),))

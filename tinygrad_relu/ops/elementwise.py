@@ -1,9 +1,12 @@
 """Arithmetic with broadcasting: each operation and its derivative rules, side by side.
 
-The loops are NumPy's own ufuncs, which handle every layout; they pass through the same door as the compiled kernels.
+The loops are NumPy's own ufuncs, which handle every layout and warn as NumPy does; they pass through the same door as the
+compiled kernels. What happens at a tie or a kink is one rule for all operations: the shortest of all gradients that lie
+between those on its sides (docs/architecture.md).
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,9 @@ from ..autodiff.op import Op
 from ..kernels.door import launch
 
 
-def _binary(ufunc: np.ufunc) -> Any:
+def binary(ufunc: Callable[..., Any], name: str = "") -> Any:
     """The forward of a ufunc of two operands, one of which may be a Python number (which never widens the other)."""
+    name = name or ufunc.__name__
 
     def forward(a: Any, b: Any) -> Array:
         if not isinstance(b, np.ndarray):
@@ -22,7 +26,7 @@ def _binary(ufunc: np.ufunc) -> Any:
         elif not isinstance(a, np.ndarray):
             shape, dtype = b.shape, b.dtype
         else:
-            shape = a.shape if a.shape == b.shape else _joint_shape(ufunc.__name__, a, b)
+            shape = a.shape if a.shape == b.shape else joint_shape(name, a, b)
             dtype = a.dtype if a.dtype == b.dtype else np.result_type(a, b)
         out = np.empty(shape, dtype)
         launch(ufunc, a, b, out)
@@ -31,14 +35,18 @@ def _binary(ufunc: np.ufunc) -> Any:
     return forward
 
 
-def _joint_shape(name: str, a: Array, b: Array) -> tuple[int, ...]:
+def joint_shape(name: str, *operands: Any) -> tuple[int, ...]:
+    """The shape that the operands (arrays or numbers) have together."""
     try:
-        return np.broadcast(a, b).shape
+        return np.broadcast(*operands).shape
     except ValueError:
-        raise ValueError(f"{name}: shapes {a.shape} and {b.shape} cannot be broadcast together") from None
+        *shapes, last = (np.shape(x) for x in operands)
+        raise ValueError(f"{name}: shapes {', '.join(map(str, shapes))} and {last} cannot be broadcast together") from None
 
 
-def _unary(ufunc: np.ufunc) -> Any:
+def unary(ufunc: np.ufunc) -> Any:
+    """The forward of a ufunc of one operand."""
+
     def forward(a: Array) -> Array:
         out = np.empty(a.shape, a.dtype)
         launch(ufunc, a, out)
@@ -47,58 +55,77 @@ def _unary(ufunc: np.ufunc) -> Any:
     return forward
 
 
-def _where(condition: Array, a: Any, b: Any) -> Array:
+def compare(ufunc: np.ufunc, a: Any, b: Any) -> Array:
+    """``a < b`` and its kind: a plain array of booleans, through which nothing is differentiated."""
+    a, b = value(a), value(b)
+    out = np.empty(joint_shape(ufunc.__name__, a, b), bool)
+    launch(ufunc, a, b, out)
+    return out
+
+
+def same(x: Any, y: Array) -> Array:
+    """Where x is y, as `compare`; NaN is NaN here. So the winners of a maximum y are found again, all of them."""
+    x, y = value(x), value(y)
+    out = np.empty(joint_shape("same", x, y), bool)
+    launch(_same, x, y, out)
+    return out
+
+
+def _same(x: Any, y: Array, out: Array) -> None:
+    np.equal(x, y, out)
+    undefined = np.isnan(y)
+    if undefined.any():
+        out |= undefined & np.isnan(x)
+
+
+def _where(condition: Any, a: Any, b: Any) -> Array:
     """a where the condition holds, b elsewhere; one of them may be a Python number."""
-    like = a if isinstance(a, np.ndarray) else b
-    out = np.empty(np.broadcast_shapes(np.shape(condition), np.shape(a), np.shape(b)), like.dtype)
+    dtypes = {x.dtype for x in (a, b) if isinstance(x, np.ndarray)}
+    out = np.empty(joint_shape("where", condition, a, b), dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes))
     launch(_select, condition, a, b, out)
     return out
 
 
 def _select(condition: Array, a: Any, b: Any, out: Array) -> None:
-    np.copyto(out, b)
-    np.copyto(out, a, where=condition)
+    np.copyto(out, np.where(condition, a, b))       # twice as fast as a masked copy
 
 
-def _power(a: Any, b: Any) -> Array:
-    """a^b; the powers that everybody writes by what is a hundred times faster than `pow`, and as exact."""
-    if isinstance(a, np.ndarray) and isinstance(b, (int, float)) and b in (0.5, 1.0, 2.0, 3.0):
-        out = np.empty(a.shape, a.dtype)
-        launch({0.5: np.sqrt, 1.0: np.positive}.get(b, np.square), a, out)
-        if b == 3.0:
-            launch(np.multiply, out, a, out)
-        return out
-    return _general_power(a, b)
+def _larger(a: Any, b: Any, out: Array) -> None:
+    np.maximum(a, b, out=out)           # not in third place, as of other ufuncs: that is deprecated
 
 
-_general_power = _binary(np.power)
+def _smaller(a: Any, b: Any, out: Array) -> None:
+    np.minimum(a, b, out=out)
 
 
-def _pow_base(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """g b a^(b-1), and 0 for 0^0 (0 0^-1 would be NaN)."""
-    if isinstance(b, (int, float)):
-        return where(False, g, 0.0) if b == 0 else mul(g, mul(power(a, b - 1), b))
-    usual = (value(a) != 0) | (value(b) != 0)
-    return where(usual, mul(g, mul(b, power(a, where(usual, sub(b, 1.0), 0.0)))), 0.0)
+def _share(g: Any, y: Any, mine: Any, other: Any) -> Any:
+    """What `mine` gets of g: all of it where it alone is the result y, exactly 0 where the other is.
+
+    In a tie each gets half. A Python number is nobody to share with: the slopes on the two sides are 1 and 0, and the
+    shortest is 0, so that ``maximum(x, 0)`` is relu and ``clip(x, -1, 1)`` is hardtanh.
+    """
+    wins, other_wins = same(mine, y), same(other, y)
+    if not isinstance(value(other), np.ndarray):
+        return where(compare(np.greater, wins, other_wins), g, 0.0)         # it wins, and the other does not
+    return where(wins, where(other_wins, mul(g, 0.5), g), 0.0)
 
 
-def _pow_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """g a^b ln a, and 0 at a = 0, the limit for b > 0 (and the convention of PyTorch at 0^0)."""
-    if isinstance(a, (int, float)):
-        return mul(mul(g, y), float(np.log(a)) if a else 0.0)
-    base = value(a)
-    return where(base != 0, mul(g, mul(y, log(where(base != 0, a, 1.0)))), 0.0)
-
-
-add: Op = Op("add", _binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a, b: g))
-sub: Op = Op("sub", _binary(np.subtract), pull=(lambda g, y, a, b: g, lambda g, y, a, b: neg(g)))
-mul: Op = Op("mul", _binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)))
-div: Op = Op("div", _binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))))
-power: Op = Op("power", _power, pull=(_pow_base, _pow_exponent))
-neg: Op = Op("neg", _unary(np.negative), pull=(lambda g, y, a: neg(g),))
-log: Op = Op("log", _unary(np.log), pull=(lambda g, y, a: div(g, a),))
+add: Op = Op("add", binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a, b: g))
+sub: Op = Op("sub", binary(np.subtract), pull=(lambda g, y, a, b: g, lambda g, y, a, b: neg(g)))
+mul: Op = Op("mul", binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)))
+div: Op = Op("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))))
+neg: Op = Op("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),))
+maximum: Op = Op("maximum", binary(_larger, "maximum"), pull=(
+    lambda g, y, a, b: _share(g, y, a, b), lambda g, y, a, b: _share(g, y, b, a)))
+minimum: Op = Op("minimum", binary(_smaller, "minimum"), pull=maximum.pull)
 where: Op = Op("where", _where, pull=(
     None,
     lambda g, y, condition, a, b: where(condition, g, 0.0),
     lambda g, y, condition, a, b: where(condition, 0.0, g),
 ))
+
+
+def clip(x: Any, low: Any = None, high: Any = None) -> Any:
+    """x, but not less than `low` and then not more than `high`; None is no bound."""
+    x = x if low is None else maximum(x, low)
+    return x if high is None else minimum(x, high)

@@ -10,7 +10,8 @@ from ..autodiff.op import Op
 from ..kernels import linear as kernels
 from ..kernels import panels
 from ..kernels.door import launch, launch_typed
-from .shape import reshape, sum_
+from .reduction import sum_
+from .shape import reshape
 
 
 def _matmul(a: Array, b: Array, *, transpose_a: bool = False, transpose_b: bool = False) -> Array:

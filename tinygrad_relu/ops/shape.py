@@ -1,18 +1,15 @@
-"""Operations that only move numbers: reshape, transpose. And the sums along axes: sum, mean."""
+"""Operations that only move numbers: reshape, transpose."""
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from ..autodiff.broadcast import broadcast_to
 from ..autodiff.node import Array
 from ..autodiff.op import Op
 from ..kernels.door import launch
-from .elementwise import mul
 
 Axis = int | Sequence[int] | None
 
@@ -57,25 +54,5 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
-def _sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    axes = normalised_axes("sum", axis, x.shape)
-    kept = kept_shape(x.shape, axes)
-    out = np.empty(kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes), x.dtype)
-    launch(np.add.reduce, x, axes, None, out, keepdims)
-    return out
-
-
-def _sum_back(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    kept = kept_shape(x.shape, normalised_axes("sum", axis, x.shape))
-    return broadcast_to(reshape(g, shape=kept), shape=x.shape)
-
-
 reshape: Op = Op("reshape", _reshape, pull=(lambda g, y, x, shape: reshape(g, shape=x.shape),))
 transpose: Op = Op("transpose", _transpose, pull=(_transpose_back,))
-sum_: Op = Op("sum", _sum, pull=(_sum_back,))
-
-
-def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The sum divided by the number of elements that went into it; NaN for none, as in NumPy."""
-    count = prod(x.shape[a] for a in normalised_axes("mean", axis, x.shape))
-    return mul(sum_(x, axis=axis, keepdims=keepdims), 1.0 / count if count else float("nan"))

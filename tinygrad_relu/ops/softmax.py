@@ -1,4 +1,4 @@
-"""Softmax, log-softmax and the cross-entropy of logits: along the last axis, by one kernel each way."""
+"""Softmax, log-softmax and the cross-entropy of logits: along the last axis, by one kernel each way. And logsumexp."""
 from __future__ import annotations
 
 from math import prod
@@ -11,8 +11,10 @@ from ..autodiff.op import Op
 from ..checks import check_labels
 from ..kernels import softmax as kernels
 from ..kernels.door import launch, launch_typed
-from .elementwise import mul, sub
-from .shape import reshape, sum_
+from .elementary import exp, log
+from .elementwise import add, mul, sub
+from .reduction import sum_
+from .shape import Axis, kept_shape, normalised_axes, reshape
 
 
 def _rows(x: Array) -> Array:
@@ -49,6 +51,28 @@ softmax: Op = Op("softmax", _rowwise(kernels.softmax), fused=_rowwise_fused(kern
     lambda g, y, x: mul(y, sub(g, _last_sum(mul(g, y)))),))
 log_softmax: Op = Op("log_softmax", _rowwise(kernels.log_softmax), fused=_rowwise_fused(kernels.log_softmax_pullback), pull=(
     lambda g, y, x: sub(g, mul(softmax(x), _last_sum(g))),))
+
+
+def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    axes = normalised_axes("logsumexp", axis, x.shape)
+    top = np.empty(kept_shape(x.shape, axes), x.dtype)
+    launch(np.maximum.reduce, x, axes, None, top, True, -np.inf)
+    launch(_finite_or_zero, top)            # infinity - infinity would be NaN
+    y = add(log(sum_(exp(sub(x, top)), axis=axes, keepdims=True)), top)
+    return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
+
+
+def _finite_or_zero(out: Array) -> None:
+    np.copyto(out, 0, where=~np.isfinite(out))
+
+
+def _logsumexp_pull(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """g times the softmax of x."""
+    kept = kept_shape(x.shape, normalised_axes("logsumexp", axis, x.shape))
+    return mul(reshape(g, shape=kept), exp(sub(x, reshape(y, shape=kept))))
+
+
+logsumexp: Op = Op("logsumexp", _logsumexp, pull=(_logsumexp_pull,))
 
 
 def labels_of(labels: Any, logits: Array) -> Array:

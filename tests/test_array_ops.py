@@ -1,0 +1,342 @@
+"""NumPy's functions on Tensors, where the table does not look: kinks and ties, zeros, NaN and infinity, comparisons."""
+from __future__ import annotations
+
+import inspect
+import operator
+
+import numpy as np
+import pytest
+import table
+from test_ops import every_type, poisoned_memory  # noqa: F401
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu.kernels.activations import ACTIVATIONS
+
+nan, inf = float("nan"), float("inf")
+
+
+def slopes(f, *arrays, g=1.0, dtype=np.float64):
+    """The gradients of all inputs, computed on arrays; the recorded walk has to give the same bits."""
+    inputs = [tg.Tensor(x, requires_grad=True, dtype=dtype) for x in arrays]
+    y = f(*inputs)
+    seed = np.full(y.shape, g)
+    found = [x.data for x in tg.grad(y, inputs, seed, retain_graph=True)]
+    for one, other in zip(found, tg.grad(y, inputs, seed, create_graph=True)):
+        assert one.dtype == other.dtype == dtype
+        np.testing.assert_array_equal(one, other.data)
+    return found
+
+
+def curvature(f, x):
+    """The sum of each row of the Hessian."""
+    x = tg.Tensor(x, requires_grad=True)
+    (first,) = tg.grad(f(x), x, np.ones(f(x).shape), create_graph=True)
+    return tg.grad(first, x, np.ones(first.shape))[0].data if first.requires_grad else np.zeros(x.shape)
+
+
+# -- kinks and ties: the shortest gradient ---------------------------------------------------------------------------
+
+CHOICES = {     # functions of two equal numbers, all of them a maximum of the two, or minus a minimum
+    "maximum": tg.maximum, "minimum": lambda a, b: -tg.minimum(-a, -b),
+    "max": lambda a, b: tg.max(tg.where([True, False], a, b), axis=-1, keepdims=True),
+    "min": lambda a, b: -tg.min(tg.where([True, False], -a, -b), axis=-1, keepdims=True),
+    "maxout": lambda a, b: F.maxout(tg.where([True, False], a, b), 2),
+    "clip from below": lambda a, b: tg.clip(a, min=b), "clip from above": lambda a, b: -tg.clip(-a, max=-b),
+}
+
+
+@every_type
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_tie_is_shared_in_every_operation(name, dtype):
+    """Half each in a tie; on either side of it all to the winner, even an infinite gradient, and exactly 0 to the loser."""
+    for g in (1.0, inf):
+        for a, b, share in ((2, 2, (0.5, 0.5)), (0.0, -0.0, (0.5, 0.5)), (inf, inf, (0.5, 0.5)), (2 + 1e-6, 2, (1, 0)),
+                            (2, 2 + 1e-6, (0, 1))):
+            found = np.ravel(slopes(CHOICES[name], [a], [b], g=g, dtype=dtype))
+            np.testing.assert_array_equal(abs(found), [g * s if s else 0.0 for s in share])
+
+
+@every_type
+@pytest.mark.parametrize("function, f", [
+    ("relu", lambda x: tg.maximum(x, 0)), ("relu", lambda x: tg.maximum(0.0, x)), ("relu", lambda x: x.clip(0)),
+    ("relu", lambda x: -tg.minimum(-x, 0)), ("hardtanh", lambda x: tg.clip(x, -1, 1)),
+    ("relu6", lambda x: x.clip(min=0, max=6))])
+def test_against_a_number_it_is_the_activation(function, f, dtype):
+    """Values and slopes, at both kinks and both zeros, bit for bit."""
+    x = np.array([-inf, -1.5, -1, -0.5, -0.0, 0.0, 0.5, 1, 6, 7, inf])
+    np.testing.assert_array_equal(f(tg.Tensor(x, dtype=dtype)), getattr(F, function)(x.astype(dtype)))
+    for g in (1.0, inf):
+        np.testing.assert_array_equal(slopes(f, x, g=g, dtype=dtype), slopes(getattr(F, function), x, g=g, dtype=dtype))
+
+
+@pytest.mark.parametrize("name", [name for name, record in ACTIVATIONS.items() if record.kinks(*record.parameters.values())])
+def test_activations_take_the_shortest_slope_too(name):
+    """Of the two next to a kink; selu takes that on the left, 1.76 (right 1.05), as PyTorch does."""
+    f, record = table.activation(name), ACTIVATIONS[name]
+    for kink, _ in record.kinks(*record.parameters.values()):
+        left, at, right = slopes(f, [kink - 1e-9, kink, kink + 1e-9])[0]
+        shortest = 0.0 if left * right <= 0 else min(left, right, key=abs)
+        assert at == pytest.approx(left if name == "selu" else shortest, abs=1e-8)
+
+
+@every_type
+def test_max_and_min_share_among_all_that_tie(dtype):
+    x = [[1, 3, 3, 3], [2, 0, 0, 2], [-0.0, 0.0, -1, 0.0], [-inf, -inf, -inf, -inf], [5, 1, 1, 1]]
+    third = dtype(1) / dtype(3)
+    np.testing.assert_array_equal(slopes(lambda x: x.max(axis=1), x, dtype=dtype)[0], [
+        [0, third, third, third], [0.5, 0, 0, 0.5], [third, third, 0, third], [0.25] * 4, [1, 0, 0, 0]])
+    np.testing.assert_array_equal(slopes(lambda x: x.min(axis=0), np.transpose(x), g=inf, dtype=dtype)[0].T, [
+        [inf, 0, 0, 0], [0, inf, inf, 0], [0, 0, inf, 0], [inf] * 4, [0, inf, inf, inf]])
+    np.testing.assert_array_equal(slopes(lambda x: x.max(), np.full((2, 2), 7.0), dtype=dtype)[0], np.full((2, 2), 0.25))
+    np.testing.assert_array_equal(slopes(lambda x: x.max(axis=(0, 2), keepdims=True), np.ones((2, 3, 2)), dtype=dtype)[0],
+                                  np.full((2, 3, 2), 0.25))
+
+
+@every_type
+@pytest.mark.parametrize("g", [1.0, inf])
+def test_abs_at_its_kink(g, dtype):
+    np.testing.assert_array_equal(slopes(abs, [-2, -1e-30, -0.0, 0.0, 1e-30, inf], g=g, dtype=dtype)[0], [-g, -g, 0, 0, g, g])
+
+
+@every_type
+def test_std_at_its_tip(dtype):
+    """Equal numbers: the standard deviation has a kink there, like the tip of a cone; the shortest gradient is 0."""
+    np.testing.assert_array_equal(slopes(lambda x: x.std(axis=1), [[2, 2, 2], [0, 0, 0]], dtype=dtype)[0], np.zeros((2, 3)))
+    x = tg.Tensor([2.0, 2.0], requires_grad=True)
+    assert tg.hvp(tg.std, x, [1.0, 0.0]).data.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("f", [abs, lambda x: tg.maximum(x, 0), lambda x: tg.maximum(x, [0.0, 0.0]), lambda x: x.clip(0, 1),
+                               lambda x: x.max(), lambda x: F.maxout(x, 2)])
+def test_no_curvature_at_a_kink(f):
+    """The second derivative is that almost everywhere: 0."""
+    np.testing.assert_array_equal(curvature(f, [0.0, 0.0]), [0, 0])
+    np.testing.assert_array_equal(curvature(f, [-0.5, 0.5]), [0, 0])
+
+
+# -- NaN, infinity, zero ---------------------------------------------------------------------------------------------
+
+@every_type
+def test_nan_wins_a_choice_and_takes_the_gradient(dtype):
+    a, b = [1.0, nan, nan, 2.0], [1.0, 1.0, nan, nan]
+    for f in (tg.maximum, tg.minimum):
+        np.testing.assert_array_equal(f(tg.Tensor(a, dtype=dtype), b), [1, nan, nan, nan])
+        np.testing.assert_array_equal(slopes(f, a, b, dtype=dtype), [[0.5, 1, 0.5, 0], [0.5, 0, 0.5, 1]])
+    for f in (tg.max, tg.min):
+        assert np.isnan(f(tg.Tensor([nan, inf, nan])).data)
+        np.testing.assert_array_equal(slopes(f, [nan, inf, nan], dtype=dtype)[0], [0.5, 0, 0.5])
+    np.testing.assert_array_equal(slopes(lambda x: x.clip(0, 1), [nan], dtype=dtype)[0], [1])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")      # the loops are NumPy's: they warn as NumPy does
+@pytest.mark.parametrize("f, linear", [
+    *((f, False) for f in (tg.abs, tg.sqrt, tg.square, tg.sin, tg.cos, tg.exp, tg.expm1, tg.log, tg.log1p, lambda x: x**2,
+                           lambda x: x**x, lambda x: 2**x, lambda x: x**-0.5)),
+    *((lambda x, f=f: f(x, axis=1), False) for f in (tg.var, tg.std, tg.logsumexp, tg.prod)),
+    *((lambda x, f=f: f(x, axis=1), True) for f in (tg.sum, tg.mean, tg.cumsum))])
+def test_nan_is_never_disguised(f, linear):
+    """It stays in its row, in the value and, unless the function is linear and its slope knows no x, in the gradient."""
+    x = [[nan, nan], [0.5, 2.0]]
+    for result, undefined in ((f(tg.Tensor(x)).data, True), (slopes(f, x)[0], not linear)):
+        np.testing.assert_array_equal(np.isnan(result.reshape(2, -1)), np.broadcast_to([[undefined], [False]], (2, result.size // 2)))
+
+
+def test_where_keeps_what_was_not_chosen_out():
+    """Not chosen is a gradient of exactly 0, whatever stands there and whatever arrives."""
+    for g in (1.0, inf, nan):
+        a, b = slopes(lambda a, b: tg.where([True, False], a, b), [1.0, nan], [inf, 2.0], g=g)
+        np.testing.assert_array_equal(a, [g, 0])
+        np.testing.assert_array_equal(b, [0, g])
+    x = tg.Tensor([0.0, 4.0], requires_grad=True)       # as the docstring says: the argument is guarded, not the result
+    tg.where(x > 0, tg.where(x > 0, x, 1.0).sqrt(), 0.0).sum().backward()
+    np.testing.assert_array_equal(x.grad, [0, 0.25])
+
+
+@pytest.mark.parametrize("condition", [np.array([1, 0, -2]), [0.5, 0.0, nan], tg.Tensor([2.0, 0.0, 1.0])])
+def test_where_takes_numbers_as_conditions(condition):
+    np.testing.assert_array_equal(tg.where(condition, [1.0, 2.0, 3.0], -1), [1, -1, 3])
+    assert tg.where([True], 1, 2).data.tolist() == [1]
+
+
+POWERS = [      # base, exponent, value, slope to the base, slope to the exponent
+    (0.0, 3.0, 0, 0, 0), (0.0, 2.0, 0, 0, 0), (0.0, 1.5, 0, 0, 0), (0.0, 1.0, 0, 1, 0), (0.0, 0.5, 0, inf, 0),
+    (0.0, 0.0, 1, 0, 0), (0.0, -1.0, inf, -inf, -inf), (-2.0, 3.0, -8, 12, nan), (-2.0, 0.0, 1, 0, nan), (1.0, 5.0, 1, 5, 0),
+    (2.0, 0.0, 1, 0, np.log(2)), (nan, 2.0, nan, nan, nan), (0.0, nan, nan, nan, nan), (nan, 0.0, 1, nan, nan),
+    (inf, 2.0, inf, inf, inf), (inf, -1.0, 0, 0, nan)]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("base, exponent, value, to_base, to_exponent", POWERS)
+def test_powers(base, exponent, value, to_base, to_exponent):
+    """Both as Tensors, and each beside a number: at base 0 the slope to the exponent is its limit; 0^0 is flat."""
+    np.testing.assert_allclose((tg.Tensor([base]) ** tg.Tensor([exponent])).data, [value])
+    np.testing.assert_allclose(np.ravel(slopes(operator.pow, [base], [exponent])), [to_base, to_exponent])
+    np.testing.assert_allclose(slopes(lambda x: base**x, [exponent])[0], [to_exponent])
+    if not np.isnan(base):                  # NaN ** 0 is 1 whatever the base: beside the number 0 it is flat
+        np.testing.assert_allclose(slopes(lambda x: x**exponent, [base])[0], [to_base])
+
+
+@pytest.mark.parametrize("exponent, curved, mixed", [(3.0, 0, 0), (2.0, 2, 0), (1.0, 0, None), (0.0, 0, None), (2.5, 0, 0)])
+def test_second_derivatives_of_powers_at_base_zero(exponent, curved, mixed):
+    """b (b - 1) a^(b - 2), and a^(b - 1) (1 + b ln a), whose limit is 0 for b > 1, the same from both sides. (For b <= 1
+    the mixed one is infinite, or not defined.) The second one by the exponent is a^b ln^2 a."""
+    (aa, ab), (ba, bb) = tg.hessian(operator.pow, (tg.Tensor(0.0), tg.Tensor(exponent)))
+    assert aa.item() == curved and bb.item() == 0
+    assert mixed is None or ab.item() == ba.item() == mixed
+    assert tg.hessian(lambda a: a**exponent, tg.Tensor(0.0)).item() == curved
+
+
+@every_type
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+def test_roots_at_zero(dtype):
+    np.testing.assert_array_equal(slopes(tg.sqrt, [0.0, -0.0, 4.0], dtype=dtype)[0], [inf, -inf, 0.25])
+    np.testing.assert_array_equal(slopes(lambda x: x**0.5, [0.0, 4.0], dtype=dtype)[0], [inf, 0.25])
+
+
+def test_products_with_zeros():
+    """No zero, one, two: first and second derivatives, which quotients would not give."""
+    x = tg.Tensor([[2.0, 3.0, 5.0], [0.0, 3.0, 5.0], [0.0, 3.0, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    (first,) = tg.grad(x.prod(axis=1), x, np.ones(4))
+    np.testing.assert_array_equal(first.data, [[15, 10, 6], [15, 0, 0], [0, 0, 0], [0, 0, 0]])
+    for row, expected in zip(x.data, [[[0, 5, 3], [5, 0, 2], [3, 2, 0]], [[0, 5, 3], [5, 0, 0], [3, 0, 0]],
+                                      [[0, 0, 3], [0, 0, 0], [3, 0, 0]], np.zeros((3, 3))]):
+        np.testing.assert_array_equal(tg.hessian(tg.prod, tg.Tensor(row)).data, expected)
+    assert tg.gradcheck(tg.prod, tg.Tensor([0.0, 2.0, 0.0, 3.0], requires_grad=True), order=2)
+
+
+@every_type
+def test_logsumexp_does_not_overflow(dtype):
+    x = np.array([[1e4, 0], [-1e30, -1e30], [-inf, 2], [inf, 0], [-inf, -inf], [nan, 0]], dtype)
+    table.close(F.logsumexp(x, axis=1).data[:3], [1e4, -1e30, 2])
+    np.testing.assert_array_equal(F.logsumexp(x, axis=1).data[3:], [inf, -inf, nan])
+    np.testing.assert_array_equal(slopes(lambda x: x.logsumexp(axis=1), x[:3], dtype=dtype)[0][[0, 2]], [[1, 0], [0, 1]])
+
+
+# -- nothing to reduce -----------------------------------------------------------------------------------------------
+
+def test_reductions_of_nothing():
+    empty = tg.Tensor(np.zeros((0, 3)), requires_grad=True)
+    for f, expected in ((tg.sum, 0), (tg.prod, 1), (tg.logsumexp, -inf), (tg.mean, nan)):
+        y = f(empty, axis=0)
+        np.testing.assert_array_equal(y.data, np.full(3, expected))
+        (g,) = tg.grad(y, empty, np.ones(3))
+        assert g.shape == (0, 3)
+    for f in (tg.max, tg.min, tg.var, tg.std, tg.sum, tg.argmax):
+        assert f(empty, axis=1).shape == (0,)
+    assert tg.cumsum(empty).shape == (0,) and tg.cumsum(empty, axis=0).shape == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_variance_of_too_few():
+    """As NumPy: what is divided by 0 is infinite or NaN, and so are the slopes."""
+    np.testing.assert_array_equal([tg.var([1.0], ddof=1).item(), tg.std([1.0], ddof=2).item(), tg.var([1.0, 2.0], ddof=2).item()],
+                                  [nan, nan, inf])
+    np.testing.assert_array_equal(slopes(lambda x: x.var(ddof=2), [1.0, 2.0])[0], [-inf, inf])
+
+
+# -- functions, methods, dtypes --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", [*table.FUNCTIONS, *table.REDUCTIONS, "argmax", "argmin", "cumsum"])
+def test_functions_and_methods_are_one(name):
+    """On a Tensor, an array, a list; the same bits, and a Tensor unless it is an index."""
+    x = np.float32([[0.5, 2.0], [1.5, 1.0]])
+    function, method = getattr(tg, name), getattr(tg.Tensor, name)
+    assert getattr(F, name) is function and function.__doc__ and ">>>" in function.__doc__ and method.__doc__
+    options = {k: p.default for k, p in inspect.signature(function).parameters.items() if p.default is not p.empty}
+    assert options == {k: p.default for k, p in inspect.signature(method).parameters.items() if p.default is not p.empty}
+    expected = method(tg.Tensor(x))
+    for given in (tg.Tensor(x), x):
+        assert type(function(given)) is type(expected) and function(given).dtype == expected.dtype
+        np.testing.assert_array_equal(function(given), expected)
+    np.testing.assert_allclose(function(x.tolist()), expected, rtol=1e-6)
+    assert expected.dtype == (np.float32 if not name.startswith("arg") else np.intp)
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+@pytest.mark.parametrize("axis", [None, 0, -1])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_argmax(name, axis, keepdims):
+    """NumPy's, in a tie and with NaN too; a plain array, or a plain number."""
+    for x in ([[1, 5, 5], [7, 0, 0]], [[nan, 1, 0], [2, nan, nan]], [[3]]):
+        x = np.array(x, float)
+        got, expected = getattr(tg.Tensor(x), name)(axis, keepdims), getattr(np, name)(x, axis, keepdims=keepdims)
+        np.testing.assert_array_equal(got, expected)
+        assert type(got) is type(expected) and got.dtype == expected.dtype
+    assert getattr(tg, name)(3.0) == 0
+
+
+@pytest.mark.parametrize("join", [
+    lambda x: tg.maximum(x, 0), lambda x: tg.minimum(np.ones(3), x), lambda x: tg.where(x > 1, x, np.ones(3)),
+    lambda x: x.clip(0.5, np.arange(3)), lambda x: x**np.arange(3), lambda x: np.float64(2) ** x, abs, tg.var,
+    lambda x: x.std(ddof=1), tg.max, tg.prod, tg.logsumexp, tg.cumsum, lambda x: tg.where([True], 1, x)])
+def test_float32_stays_float32(join):
+    x = tg.Tensor([1, 2, 3], dtype="float32", requires_grad=True)
+    y = join(x)
+    assert isinstance(y, tg.Tensor) and y.dtype == np.float32
+    for create_graph in (False, True):
+        (g,) = tg.grad(y, x, np.ones(y.shape), create_graph=create_graph, retain_graph=True)
+        assert g.dtype == np.float32
+
+
+def test_arrays_alone_meet_as_in_numpy():
+    assert tg.maximum(2, np.float32([1, 3])).dtype == tg.maximum(np.float32([1, 3]), 2).dtype == np.float32
+    assert tg.maximum(1, 2).item() == 2 and tg.where(True, 1, 2).item() == 1
+    both = tg.Tensor([1.0], dtype="float32", requires_grad=True), tg.Tensor([2.0], requires_grad=True)
+    for f in (tg.maximum, lambda a, b: tg.where([True], a, b)):
+        y = f(*both)
+        assert y.dtype == np.float64 and [g.dtype for g in tg.grad(y, both)] == [np.float32, np.float64]
+
+
+# -- comparisons -----------------------------------------------------------------------------------------------------
+
+COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne]
+
+
+@every_type
+@pytest.mark.parametrize("compare", COMPARISONS)
+def test_comparisons_are_plain_booleans(compare, dtype):
+    a, b = np.array([[1, 2, nan], [inf, 0, -0.0]], dtype), np.array([1, 3, nan], dtype)
+    x = tg.Tensor(a, requires_grad=True)
+    for left, right in ((x, tg.Tensor(b)), (x, b), (a, tg.Tensor(b)), (x, b.tolist()), (x, 0), (0.0, x), (np.float64(1), x),
+                        (x, np.float32(2)), (x, True), (np.ones((2, 1)), x)):
+        got = compare(left, right)
+        assert type(got) is np.ndarray and got.dtype == bool
+        np.testing.assert_array_equal(got, compare(np.asarray(left, dtype), np.asarray(right, dtype)))
+    number = compare(tg.Tensor(1.0), 2)
+    assert type(number) is np.ndarray and number.shape == () and bool(number) == compare(1.0, 2)
+    assert (tg.Tensor([0.1], dtype="float32") == 0.1).all()         # a number takes the type of the Tensor, as in arithmetic
+
+
+def test_comparing_with_what_is_no_number():
+    x = tg.Tensor([1.0])
+    for other in (None, "relu", object(), [None], {}):
+        assert (x == other) is False and (x != other) is True and (other == x) is False
+        with pytest.raises(TypeError, match="not supported between instances"):
+            x < other  # noqa: B015
+    with pytest.raises(ValueError, match=r"^equal: shapes \(1,\) and \(3,\)|^equal: shapes \(2,\) and \(3,\)"):
+        tg.Tensor([1.0, 2.0]) == np.ones(3)  # noqa: B015
+
+
+def test_tensors_are_keys_by_identity():
+    """Sets and dicts of Tensors never ask ==, which would give an array."""
+    tensors = [tg.Tensor([1.0, 2.0]) for _ in range(1000)]
+    assert tg.Tensor.__hash__ is object.__hash__ is tg.Parameter.__hash__         # a slot of C: the walk looks nodes up
+    assert len({hash(x) for x in tensors}) == len(tensors)
+    table_of = {x: i for i, x in enumerate(tensors)}
+    assert all(table_of[x] == i for i, x in enumerate(tensors)) and tg.Tensor([1.0, 2.0]) not in table_of
+    calls = []
+
+    class Asked(tg.Tensor):
+        __slots__ = ()
+        __hash__ = tg.Tensor.__hash__
+
+        def __eq__(self, other):
+            calls.append(other)
+            return super().__eq__(other)
+
+    x = Asked(np.ones(3), requires_grad=True)
+    y = (x * x + x).max() + x.sum()
+    y.backward(retain_graph=True)
+    tg.grad(y, [x, x], create_graph=True)
+    assert x in {x} and calls == []

@@ -1,0 +1,152 @@
+"""jacobian, hessian, hvp: against formulas, against each other, against differences; and what they must not touch."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import table
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu import nn
+from tinygrad_relu.kernels.activations import ACTIVATIONS
+
+RNG = np.random.default_rng(0)
+A = RNG.standard_normal((3, 3))
+every_type = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def smooth(x, y):
+    """A scalar in which everything is mixed with everything."""
+    return (F.tanh(x @ y) * (x * x).sum(axis=1)).sum() + (y**3).mean()
+
+
+INPUTS = tg.Tensor(RNG.standard_normal((2, 3))), tg.Tensor(RNG.standard_normal(3))
+
+
+# -- formulas --------------------------------------------------------------------------------------------------------
+
+@every_type
+def test_a_quadratic_form(dtype):
+    x, v = tg.Tensor(RNG.standard_normal(3), dtype=dtype), RNG.standard_normal(3)
+    f = lambda x: x @ A @ x
+    for found, expected in ((tg.hessian(f, x), A + A.T), (tg.hvp(f, x, v), (A + A.T) @ v), (tg.jacobian(f, x), x.data @ (A + A.T)),
+                            (tg.jacobian(lambda x: A @ x, x), A)):
+        assert isinstance(found, tg.Tensor) and found.dtype == dtype and not found.requires_grad
+        table.close(found.data, np.asarray(expected, dtype))
+
+
+@pytest.mark.parametrize("result, given", [((), ()), ((), (3,)), ((2,), ()), ((2, 1), (3,)), ((0,), (2,)), ((2,), (0,)), ((1,), (1, 1))])
+def test_shapes(result, given):
+    """The shape of the result, then that of the input."""
+    x = tg.Tensor(np.ones(given))
+    f = lambda x: x.sum() * np.ones(result)
+    np.testing.assert_array_equal(tg.jacobian(f, x).data, np.ones(result + given))
+    g = lambda x: (x * x).sum().reshape((1,) * len(given))
+    assert tg.hessian(g, x).shape == given + given and tg.hvp(g, x, np.ones(given)).shape == given
+    np.testing.assert_array_equal(tg.hvp(g, x, np.ones(given)).data, np.full(given, 2.0))
+
+
+def test_several_inputs():
+    """One block for each pair, transposed across the diagonal; hvp is their product; and both are right by differences."""
+    blocks, vectors = tg.hessian(smooth, INPUTS), [RNG.standard_normal(x.shape) for x in INPUTS]
+    assert [[b.shape for b in row] for row in blocks] == [[(2, 3, 2, 3), (2, 3, 3)], [(3, 2, 3), (3, 3)]]
+    whole = np.block([[b.data.reshape(x.size, y.size) for b, y in zip(row, INPUTS)] for row, x in zip(blocks, INPUTS)])
+    table.close(whole, whole.T)
+    products = tg.hvp(smooth, INPUTS, vectors)
+    assert isinstance(products, tuple) and [p.shape for p in products] == [(2, 3), (3,)]
+    flat = np.concatenate([np.ravel(v) for v in vectors])
+    table.close(np.concatenate([p.data.ravel() for p in products]), whole @ flat)
+
+    def gradient(at):
+        parts = tg.jacobian(smooth, (tg.Tensor(at[:6].reshape(2, 3)), tg.Tensor(at[6:])))
+        return np.concatenate([p.data.ravel() for p in parts])
+
+    at, eps = np.concatenate([x.data.ravel() for x in INPUTS]), 1e-6
+    np.testing.assert_allclose((gradient(at + eps * flat) - gradient(at - eps * flat)) / (2 * eps), whole @ flat, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_hessian_of_every_activation(name):
+    """It is diagonal, and holds the curvature of the record."""
+    record = ACTIVATIONS[name]
+    x = np.array([0.3, 0.7, 1.3])
+    found = tg.hessian(lambda x: table.activation(name)(x).sum(), tg.Tensor(x))
+    p = tuple(record.parameters.values())
+    curved = [record.f_dxx(np.float64(1), v, record.f(v, *p), *p) for v in x]
+    np.testing.assert_allclose(found.data, np.diag(curved), rtol=1e-14, atol=1e-15)
+
+
+def test_hessian_of_a_network_in_its_weights():
+    """Of a loss in all parameters of a layer of tanh: hvp in each unit direction is a column of it."""
+    x, labels = RNG.standard_normal((5, 3)), [0, 1, 1, 0, 1]
+    weights = [tg.Tensor(RNG.standard_normal(s)) for s in ((4, 3), (4,), (2, 4))]
+
+    def loss(w, b, v):
+        return F.cross_entropy(F.linear(F.tanh(F.linear(x, w, b)), v), labels)
+
+    blocks = tg.hessian(loss, weights)
+    for j in range(3):
+        for k in np.ndindex(weights[j].shape):
+            unit = [np.zeros(w.shape) for w in weights]
+            unit[j][k] = 1.0
+            for i, column in enumerate(tg.hvp(loss, weights, unit)):
+                table.close(column.data, blocks[i][j].data[(..., *k)])
+
+
+# -- what does not depend, what is linear, what is kinked ------------------------------------------------------------
+
+def test_what_f_does_not_depend_on_has_zeros():
+    x, y = INPUTS
+    np.testing.assert_array_equal(tg.jacobian(lambda x, y: x.sum(), (x, y))[1].data, np.zeros(3))
+    np.testing.assert_array_equal(tg.jacobian(lambda x: tg.Tensor([1.0, 2.0]), y).data, np.zeros((2, 3)))
+    for f in (lambda x, y: tg.Tensor(1.0), lambda x, y: x.sum() + 2 * y.sum(), lambda x, y: x.max() + abs(y).sum()):
+        (aa, ab), (ba, bb) = tg.hessian(f, (x, y))
+        assert not any(b.data.any() for b in (aa, ab, ba, bb)) and ab.shape == (2, 3, 3) and ba.shape == (3, 2, 3)
+        assert not any(p.data.any() for p in tg.hvp(f, (x, y), (np.ones((2, 3)), np.ones(3))))
+    products = tg.hvp(lambda x, y: (x * x).sum() + y.sum(), (x, y), (np.ones((2, 3)), np.ones(3)))
+    np.testing.assert_array_equal(products[0].data, np.full((2, 3), 2.0))
+    np.testing.assert_array_equal(products[1].data, np.zeros(3))
+    assert tg.jacobian(lambda x: x, y).data.tolist() == np.eye(3).tolist()      # f returns its very input
+
+
+def test_a_relu_network_is_flat_in_its_inputs():
+    """Piecewise linear: every second derivative that there is, is 0; also on a kink."""
+    model = nn.MLP([3, 4, 1], rng=0, dtype="float64")
+    np.testing.assert_array_equal(tg.hessian(lambda x: model(x).sum(), tg.Tensor(A)).data, np.zeros((3, 3, 3, 3)))
+    np.testing.assert_array_equal(tg.hessian(lambda x: F.relu(x).sum(), tg.Tensor([0.0, 1.0])).data, np.zeros((2, 2)))
+
+
+# -- what must not be touched ----------------------------------------------------------------------------------------
+
+def test_nothing_of_the_caller_is_touched():
+    """No .grad, no graph, no value; not the recording mode, not even after an error; parameters inside f stay as they are."""
+    x, p = tg.Tensor([1.0, 2.0], requires_grad=True), nn.Parameter([3.0, 4.0])
+    y = x * x
+    f = lambda x: (p * x * x).sum()
+    for result in (tg.hessian(f, y), tg.jacobian(f, y), tg.hvp(f, y, y), tg.hessian(f, p)):
+        assert not result.requires_grad
+    assert x.grad is None and p.grad is None and y.data.tolist() == [1, 4]
+    y.backward([1.0, 1.0])                  # its own graph is still there
+    assert x.grad.tolist() == [2, 4]
+    with tg.no_grad():
+        assert tg.hessian(f, x).data.any() and not (x * x).requires_grad
+        with pytest.raises(ValueError, match="f returned shape"):
+            tg.hessian(lambda x: x, x)
+        assert not (x * x).requires_grad
+
+
+def test_f_may_differentiate_inside():
+    """The gradient norm of a cubic: 3 x^2 -> derivative 6 x of its sum."""
+    x = tg.Tensor([1.0, 2.0])
+
+    def slope(x):
+        return tg.grad((x**3).sum(), x, create_graph=True)[0]
+
+    np.testing.assert_array_equal(tg.jacobian(slope, x).data, np.diag([6.0, 12.0]))
+    np.testing.assert_array_equal(tg.hessian(lambda x: slope(x).sum(), x).data, np.diag([6.0, 6.0]))
+
+
+def test_hvp_of_a_million_numbers_forms_no_hessian():
+    x = tg.Tensor(np.linspace(-1, 1, 1_000_000))
+    found = tg.hvp(lambda x: (x**3).sum(), x, np.ones(x.shape))
+    np.testing.assert_allclose(found.data, 6 * x.data, rtol=1e-15)
