@@ -1,0 +1,78 @@
+"""Elementwise operations and reductions, forward and backward, float32. (Activations: bench_activations.py.)"""
+import numpy as np
+
+import tinygrad_relu as tg
+from tinygrad_relu import Tensor, grad
+
+UNARY = ("abs", "sqrt", "square", "sin", "cos")
+BINARY = {"add": lambda a, b: a + b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "power": lambda a, b: a**b,
+          "maximum": tg.maximum, "where": lambda a, b: tg.where(a > 1, a, b)}
+REDUCTIONS = ("sum", "mean", "var", "std", "max", "prod", "logsumexp", "cumsum")
+OPS = {
+    **{name: (getattr(tg, name), 1) for name in UNARY},
+    "clip": (lambda x: tg.clip(x, 0.75, 1.25), 1), "power 3": (lambda x: x**3, 1),
+    **{name: (f, 2) for name, f in BINARY.items()},
+    **{f"{name}, axis 1": (lambda x, name=name: getattr(tg, name)(x, axis=1), 1) for name in REDUCTIONS},
+}
+
+
+class Ops:
+    """A matrix that stays in the nearest caches, and one that does not."""
+
+    params = (tuple(OPS), ((128, 128), (1024, 1024)))
+    param_names = ("op", "shape")
+    timeout = 300
+
+    def setup(self, name, shape):
+        rng = np.random.default_rng(0)
+        self.f, inputs = OPS[name]
+        self.arrays = [Tensor(rng.uniform(0.5, 1.5, shape).astype("float32")) for _ in range(inputs)]
+        self.inputs = [Tensor(x, requires_grad=True) for x in self.arrays]
+        self.y = self.f(*self.inputs)
+        self.g = rng.standard_normal(self.y.shape, dtype=np.float32)
+        self.time_forward(), self.time_backward()       # compiled, or loaded from the cache
+
+    def time_forward(self, *_):
+        self.f(*self.arrays)
+
+    def time_backward(self, *_):
+        """The pullbacks with the walk around them, which takes a few microseconds."""
+        grad(self.y, self.inputs, self.g, retain_graph=True)
+
+
+class Compare:
+    def setup(self):
+        rng = np.random.default_rng(0)
+        self.x, self.y = (Tensor(rng.standard_normal((128, 128), dtype=np.float32)) for _ in range(2))
+        self.nodes = [Tensor(1.0) for _ in range(1000)]
+
+    def time_less(self):
+        self.x < self.y  # noqa: B015
+
+    def time_a_thousand_nodes_in_a_dict(self):
+        """What the walk does with them: they are keys by identity, and == is never asked."""
+        table = dict.fromkeys(self.nodes)
+        for node in self.nodes:
+            table[node] = node
+
+
+class HigherOrder:
+    """Of a small network's loss in its input: the Hessian times one vector, and the whole of it."""
+
+    timeout = 300
+
+    def setup(self):
+        rng = np.random.default_rng(0)
+        weights = [rng.standard_normal(shape) / 4 for shape in ((16, 32), (32, 1))]
+        self.x, self.v = Tensor(rng.standard_normal((4, 16))), rng.standard_normal((4, 16))
+        self.f = lambda x: (tg.functional.tanh(x @ weights[0]) @ weights[1]).sum()
+        self.time_hvp()
+
+    def time_hvp(self):
+        tg.hvp(self.f, self.x, self.v)
+
+    def time_hessian(self):
+        tg.hessian(self.f, self.x)
+
+    def time_jacobian(self):
+        tg.jacobian(lambda x: x @ x.T, self.x)
