@@ -140,8 +140,8 @@ def power(a, b):
 
 
 def maximum(a, b):
-    """In a tie the mean of the two, which is their value, and so half the slope to each; a bare number has no slope."""
-    tie = b if isinstance(b, float) else a if isinstance(a, float) else (a + b) / 2
+    """In a tie the first; but a bare number has no slope, and neither has what ties with it."""
+    tie = b if isinstance(b, float) else a
     return np.where(np.real(a) > np.real(b), a, np.where(np.real(a) < np.real(b), b, tie))
 
 
@@ -150,9 +150,11 @@ def minimum(a, b):
 
 
 def largest(x, axis=None, keepdims=False):
-    """The mean of all that tie for the maximum."""
-    won = np.real(x) == np.max(np.real(x), axis=axis, keepdims=True)
-    return np.sum(np.where(won, x, 0), axis=axis, keepdims=keepdims) / np.sum(won, axis=axis, keepdims=keepdims)
+    """The maximum; np.argmax, too, gives a tie to the lowest index."""
+    axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(a % x.ndim for a in np.atleast_1d(axis).astype(int)))
+    rows = np.moveaxis(x, axes, range(x.ndim - len(axes), x.ndim)).reshape(*(n for i, n in enumerate(x.shape) if i not in axes), -1)
+    y = np.take_along_axis(rows, rows.real.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    return np.expand_dims(y, axes) if keepdims else y
 
 
 def smallest(x, axis=None, keepdims=False):

@@ -35,7 +35,7 @@ def curvature(f, x):
     return tg.grad(first, x, np.ones(first.shape))[0].data if first.requires_grad else np.zeros(x.shape)
 
 
-# -- kinks and ties: the shortest gradient ---------------------------------------------------------------------------
+# -- ties go to the first; at kinks the shortest ------------------------------------------------------------------------
 
 CHOICES = {     # functions of two equal numbers, all of them a maximum of the two, or minus a minimum
     "maximum": tg.maximum, "minimum": lambda a, b: -tg.minimum(-a, -b),
@@ -48,11 +48,11 @@ CHOICES = {     # functions of two equal numbers, all of them a maximum of the t
 
 @every_type
 @pytest.mark.parametrize("name", CHOICES)
-def test_a_tie_is_shared_in_every_operation(name, dtype):
-    """Half each in a tie; on either side of it all to the winner, even an infinite gradient, and exactly 0 to the loser."""
+def test_a_tie_goes_to_the_first_in_every_operation(name, dtype):
+    """All to the winner, even an infinite gradient, and exactly 0 to the loser."""
     for g in (1.0, inf):
-        for a, b, share in ((2, 2, (0.5, 0.5)), (0.0, -0.0, (0.5, 0.5)), (inf, inf, (0.5, 0.5)), (2 + 1e-6, 2, (1, 0)),
-                            (2, 2 + 1e-6, (0, 1))):
+        for a, b, share in ((2, 2, (1, 0)), (0.0, -0.0, (1, 0)), (-0.0, 0.0, (1, 0)), (inf, inf, (1, 0)),
+                            (2 + 1e-6, 2, (1, 0)), (2, 2 + 1e-6, (0, 1))):
             found = np.ravel(slopes(CHOICES[name], [a], [b], g=g, dtype=dtype))
             np.testing.assert_array_equal(abs(found), [g * s if s else 0.0 for s in share])
 
@@ -81,16 +81,17 @@ def test_activations_take_the_shortest_slope_too(name):
 
 
 @every_type
-def test_max_and_min_share_among_all_that_tie(dtype):
+def test_max_and_min_give_all_to_the_first_that_ties(dtype):
     x = [[1, 3, 3, 3], [2, 0, 0, 2], [-0.0, 0.0, -1, 0.0], [-inf, -inf, -inf, -inf], [5, 1, 1, 1]]
-    third = dtype(1) / dtype(3)
     np.testing.assert_array_equal(slopes(lambda x: x.max(axis=1), x, dtype=dtype)[0], [
-        [0, third, third, third], [0.5, 0, 0, 0.5], [third, third, 0, third], [0.25] * 4, [1, 0, 0, 0]])
+        [0, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]])
     np.testing.assert_array_equal(slopes(lambda x: x.min(axis=0), np.transpose(x), g=inf, dtype=dtype)[0].T, [
-        [inf, 0, 0, 0], [0, inf, inf, 0], [0, 0, inf, 0], [inf] * 4, [0, inf, inf, inf]])
-    np.testing.assert_array_equal(slopes(lambda x: x.max(), np.full((2, 2), 7.0), dtype=dtype)[0], np.full((2, 2), 0.25))
-    np.testing.assert_array_equal(slopes(lambda x: x.max(axis=(0, 2), keepdims=True), np.ones((2, 3, 2)), dtype=dtype)[0],
-                                  np.full((2, 3, 2), 0.25))
+        [inf, 0, 0, 0], [0, inf, 0, 0], [0, 0, inf, 0], [inf, 0, 0, 0], [0, inf, 0, 0]])
+    np.testing.assert_array_equal(slopes(lambda x: x.max(), np.full((2, 2), 7.0), dtype=dtype)[0], [[1, 0], [0, 0]])
+    first = np.zeros((2, 3, 2))
+    first[0, :, 0] = 1
+    for axis in ((0, 2), (2, 0), (-1, 0)):
+        np.testing.assert_array_equal(slopes(lambda x: x.max(axis=axis, keepdims=True), np.ones((2, 3, 2)), dtype=dtype)[0], first)
 
 
 @every_type
@@ -122,10 +123,10 @@ def test_nan_wins_a_choice_and_takes_the_gradient(dtype):
     a, b = [1.0, nan, nan, 2.0], [1.0, 1.0, nan, nan]
     for f in (tg.maximum, tg.minimum):
         np.testing.assert_array_equal(f(tg.Tensor(a, dtype=dtype), b), [1, nan, nan, nan])
-        np.testing.assert_array_equal(slopes(f, a, b, dtype=dtype), [[0.5, 1, 0.5, 0], [0.5, 0, 0.5, 1]])
+        np.testing.assert_array_equal(slopes(f, a, b, dtype=dtype), [[1, 1, 1, 0], [0, 0, 0, 1]])
     for f in (tg.max, tg.min):
         assert np.isnan(f(tg.Tensor([nan, inf, nan])).data)
-        np.testing.assert_array_equal(slopes(f, [nan, inf, nan], dtype=dtype)[0], [0.5, 0, 0.5])
+        np.testing.assert_array_equal(slopes(f, [nan, inf, nan], dtype=dtype)[0], [1, 0, 0])
     np.testing.assert_array_equal(slopes(lambda x: x.clip(0, 1), [nan], dtype=dtype)[0], [1])
 
 

@@ -5,6 +5,7 @@ import naive
 import numpy as np
 import pytest
 import table
+from numba.core.registry import cpu_target
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
@@ -19,6 +20,7 @@ every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 @pytest.fixture(autouse=True)
 def poisoned_memory(monkeypatch):
     """np.empty gives NaN (and integers that index nothing): an entry that a kernel forgets to write is seen."""
+    cpu_target.typing_context.refresh()         # Numba takes note of the true np.empty, late, when it compiles for the first time
     monkeypatch.setattr(np, "empty", poisoned)
 
 
@@ -107,20 +109,17 @@ def test_nan_stays_in_its_row(f, place):
         np.testing.assert_array_equal(np.isnan(result).reshape(3, -1).any(axis=1), [False, True, False])
 
 
-@pytest.mark.parametrize("pieces, winners", [
-    ([3, 1, 2], [0]), ([3, 3, 1], [0, 1]), ([1, 3, 3], [1, 2]), ([-0.0, 0.0, -1], [0, 1]), ([-inf, -inf, -inf], [0, 1, 2]),
-    ([1, nan, 2], [1]), ([nan, inf, nan], [0, 2])])
-def test_maxout_winners(pieces, winners):
-    """The gradient, even an infinite one, goes to the winners alone, in equal shares; NaN wins. Ranked, the first wins."""
-    for g in (1.0, inf):
-        x = tg.Tensor([pieces], requires_grad=True)
-        y = F.maxout(x, 3)
-        np.testing.assert_array_equal(y.data, [[pieces[winners[0]]]])
-        assert F.maxout_winners(x, 3) == winners[0]
-        (composed,) = tg.grad(y, x, [[g]], create_graph=True)
-        y.backward([[g]])
-        for found in (x.grad, composed.data):
-            np.testing.assert_array_equal(found, [[g / len(winners) if k in winners else 0.0 for k in range(3)]])
+@pytest.mark.parametrize("pieces, winner", [
+    ([3, 3, 1], 0), ([1, 3, 3], 1), ([-0.0, 0.0, -1], 0), ([-inf, -inf, -inf], 0), ([1, nan, 2], 1),
+    ([nan, inf, nan], 0)])
+def test_maxout_winner(pieces, winner):
+    """A tie goes to the lowest index, NaN to the first NaN; the gradient, even an infinite one, to the winner alone."""
+    x = tg.Tensor([pieces], requires_grad=True)
+    y = F.maxout(x, 3)
+    np.testing.assert_array_equal(y.data, [[pieces[winner]]])
+    assert F.maxout_winners(x, 3) == winner
+    y.backward([[inf]])
+    np.testing.assert_array_equal(x.grad, [[inf if k == winner else 0.0 for k in range(3)]])
 
 
 @every_type

@@ -92,7 +92,7 @@ class ArrayMethods(Node):
         return reduction.std(self, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def max(self, axis: Axis = None, keepdims: bool = False) -> Self:
-        """The largest number over `axis` (None: all axes); all that tie share the gradient.
+        """The largest number over `axis` (None: all axes); in a tie the first gets the gradient.
 
         >>> from tinygrad_relu import Tensor
         >>> Tensor([[1.0, 2.0], [4.0, 3.0]]).max(axis=1)

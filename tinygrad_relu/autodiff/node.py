@@ -42,7 +42,7 @@ class Node:
     values : sequence
         For each input, its array (or number, or index ...), which is what derivative rules are computed from.
     saved : Any
-        What the operation computed on the side and its fused pullback wants to find again (the probabilities of a cross-entropy, say).
+        What the operation computed on the side and its fused pullback wants to find again (the winners of a maxout, say).
     params : dict
         The options of the operation.
     order : int

@@ -17,7 +17,7 @@ from ..checks import check_count, check_name, check_real, check_rng
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.record import Activation
 from ..ops import activation as activation_ops
-from ..ops import reduction, shape
+from ..ops import shape
 from ..tensor import Tensor, operand_array
 from .inputs import Input, as_tensor
 
@@ -203,7 +203,7 @@ def maxout(x: Input, pieces: int) -> Tensor:
     Returns
     -------
     Tensor, shape (..., units)
-        The gradient goes to the winner; in a tie, in equal shares to all winners.
+        The gradient goes to the winner; in a tie that is the piece of the lowest index.
 
     References
     ----------
@@ -223,7 +223,7 @@ def maxout_winners(x: Input, pieces: int) -> Array:
     >>> maxout_winners([[1.0, 3.0, -4.0, -4.0]], 2)
     array([[1, 0]])
     """
-    return reduction.argmax(_by_pieces(as_tensor(x), pieces), axis=-1)
+    return activation_ops.maxout_with_winners(_by_pieces(as_tensor(x), pieces).array)[1]
 
 
 def _by_pieces(x: Tensor, pieces: int) -> Tensor:

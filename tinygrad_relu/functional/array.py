@@ -1,9 +1,9 @@
 """NumPy's elementwise functions for Tensors. (exp, expm1, log and log1p stand with the other records, in `activation`.)
 
-Where a function has a kink, or its arguments tie, there is a whole segment of gradients between those on the two sides,
-and the shortest of them is taken. A tie is shared in equal parts by arrays and Tensors; a Python number takes no part.
-The second derivative at such a point is that of the piece, which is 0. NaN comes out as NaN; where it wins a choice
-(`maximum`, as in NumPy), it gets the gradient too.
+Where the arguments of a function tie, the first of them gets the gradient. Where a function has a kink, as that of abs at 0 or
+of `maximum` at a Python number, the shortest of the slopes between those on the two sides is taken. The second derivative at
+such a point is that of the piece, which is 0. NaN comes out as NaN; where it wins a choice (`maximum`, as in NumPy), it gets
+the gradient too.
 """
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def maximum(a: Input, b: Input) -> Tensor:
     Parameters
     ----------
     a, b : Tensor, array_like or number
-        In a tie each gets half of the gradient. A number gets none, and then the slope in a tie is 0: ``maximum(x, 0)`` is
+        In a tie the first gets the gradient. A number gets none, and then the slope in a tie is 0: ``maximum(x, 0)`` is
         relu.
 
     Raises
@@ -82,7 +82,7 @@ def maximum(a: Input, b: Input) -> Tensor:
     >>> x, y = Tensor([1.0, 2.0, 3.0], requires_grad=True), Tensor([3.0, 2.0, 1.0], requires_grad=True)
     >>> maximum(x, y).sum().backward()
     >>> x.grad, y.grad
-    (array([0. , 0.5, 1. ]), array([1. , 0.5, 0. ]))
+    (array([0., 1., 1.]), array([1., 0., 0.]))
     """
     return _joined(elementwise.maximum, a, b)
 

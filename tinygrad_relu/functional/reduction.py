@@ -60,8 +60,8 @@ def std(x: Input, axis: Axis = None, ddof: float = 0, keepdims: bool = False) ->
 def max(x: Input, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The largest number over `axis`, NaN if there is one.
 
-    The gradient goes to the largest number, in equal shares to all that tie (as PyTorch's ``amax``), and exactly 0 to every
-    other one. NaNs count as the largest, and tie.
+    The gradient goes to the largest number, in a tie to the first one (that of `argmax`), and exactly 0 to every other one. NaN
+    counts as the largest.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def max(x: Input, axis: Axis = None, keepdims: bool = False) -> Tensor:
     >>> x = Tensor([1.0, 3.0, 3.0], requires_grad=True)
     >>> max(x).backward()
     >>> x.grad
-    array([0. , 0.5, 0.5])
+    array([0., 1., 0.])
     """
     return as_tensor(x).max(axis, keepdims)
 

@@ -83,7 +83,7 @@ def linear_activation(activation: Activation) -> LinearActivation:
                 out[r, c] = f(out[r, c], *p)
 
     def pullback(g, z, y, x, weight, p, gx, gw, gb, add):
-        gz = np.empty(g.shape, g.dtype)
+        gz = np.empty_like(g)
         for r in range(g.shape[0]):
             for c in range(g.shape[1]):
                 gz[r, c] = f_dx(g[r, c], z[r, c], y[r, c], *p)

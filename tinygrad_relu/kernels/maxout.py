@@ -1,33 +1,33 @@
-"""Maxout: the largest of k pieces (Goodfellow et al. 2013, arXiv 1302.4389)."""
+"""Maxout: the largest of k pieces, and which piece it was (Goodfellow et al. 2013, arXiv 1302.4389)."""
 from __future__ import annotations
 
-from .policy import kernel, scalar
-
-
-@scalar
-def is_same(a, b):
-    """Equal, or both NaN."""
-    return (a == b) | ((a != a) & (b != b))
+from .policy import kernel
 
 
 @kernel
-def maxout(x, out):
-    """``out[i] = max_k x[i, k]``; NaN if there is one."""
+def maxout(x, out, winner):
+    """``out[i] = max_k x[i, k]``, ``winner[i]`` the index of the piece; a tie goes to the lowest, NaN to the first NaN."""
     for i in range(x.shape[0]):
         best = x[i, 0]
+        index = 0
         for k in range(1, x.shape[1]):
-            best = best if (best >= x[i, k]) | (best != best) else x[i, k]
+            better = (x[i, k] > best) | ((x[i, k] != x[i, k]) & (best == best))
+            best = x[i, k] if better else best
+            index = k if better else index
         out[i] = best
+        winner[i] = index
 
 
 @kernel
-def maxout_pullback(g, x, y, gx):
-    """The gradient goes to the largest piece, in equal shares to all that tie, and exactly zero to every other one."""
-    T = gx.dtype.type
+def maxout_pullback(g, winner, gx):
+    """The gradient goes to the winner, and exactly zero to every other piece."""
     for i in range(gx.shape[0]):
-        winners = T(0)
         for k in range(gx.shape[1]):
-            winners += T(1) if is_same(x[i, k], y[i]) else T(0)
-        share = g[i] / winners
-        for k in range(gx.shape[1]):
-            gx[i, k] = share if is_same(x[i, k], y[i]) else T(0)
+            gx[i, k] = g[i] if winner[i] == k else gx.dtype.type(0)
+
+
+@kernel
+def take_winner(x, winner, out):
+    """``out[i] = x[i, winner[i]]``: the transpose of `maxout_pullback`, for second derivatives."""
+    for i in range(out.size):
+        out[i] = x[i, winner[i]]

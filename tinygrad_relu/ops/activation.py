@@ -27,7 +27,6 @@ from ..kernels.panels import LARGE
 from ..kernels.record import Activation
 from .elementwise import compare, mul, where
 from .linalg import affine_result, linear
-from .reduction import share_among_winners
 
 
 @cache
@@ -155,16 +154,33 @@ def _pieces(x: Array) -> Array:
     return x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
-def _maxout(x: Array) -> Array:
+def maxout_with_winners(x: Array) -> tuple[Array, Array]:
+    """The largest piece of the last axis, and which one it was: the lowest index in a tie."""
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"maxout: got shape {x.shape}; expected (..., pieces) with at least one piece")
-    out = np.empty(x.shape[:-1], x.dtype)
-    launch(maxout_kernels.maxout, _pieces(x), out.ravel())
+    out, winner = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], np.int64)
+    launch(maxout_kernels.maxout, _pieces(x), out.ravel(), winner.ravel())
+    return out, winner
+
+
+def _maxout_fused(g: Array, y: Array, winner: Array, into: list[Array], add: int, x: Array) -> None:
+    launch(maxout_kernels.maxout_pullback, g.ravel(), winner.ravel(), _pieces(into[0]))
+
+
+def _give(g: Array, winner: Array, *, pieces: int) -> Array:
+    out = np.empty((*g.shape, pieces), g.dtype)
+    launch(maxout_kernels.maxout_pullback, g.ravel(), winner.ravel(), out.reshape(g.size, pieces))
     return out
 
 
-def _maxout_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
-    launch(maxout_kernels.maxout_pullback, g.ravel(), _pieces(x), y.ravel(), _pieces(into[0]))
+def _take(x: Array, winner: Array) -> Array:
+    out = np.empty(winner.shape, x.dtype)
+    launch(maxout_kernels.take_winner, _pieces(x), winner.ravel(), out.ravel())
+    return out
 
 
-maxout: Op = Op("maxout", _maxout, fused=_maxout_fused, pull=(lambda g, y, x: share_among_winners(g, y, x, axis=-1),))
+_give_winner: Op = Op("maxout_pullback", _give, pull=(lambda h, z, g, winner, pieces: _take_winner(h, winner), None))
+_take_winner: Op = Op("take_winner", _take, pull=(
+    lambda h, z, x, winner: _give_winner(h, winner, pieces=x.shape[-1]), None))
+maxout: Op = Op("maxout", maxout_with_winners, fused=_maxout_fused, saves=True, pull=(
+    lambda g, y, x: _give_winner(g, maxout_with_winners(value(x))[1], pieces=x.shape[-1]),))

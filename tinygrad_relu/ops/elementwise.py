@@ -1,8 +1,7 @@
 """Arithmetic with broadcasting: each operation and its derivative rules, side by side.
 
 The loops are NumPy's own ufuncs, which handle every layout and warn as NumPy does; they pass through the same door as the
-compiled kernels. What happens at a tie or a kink is one rule for all operations: the shortest of all gradients that lie
-between those on its sides (docs/architecture.md).
+compiled kernels. What happens at a tie or a kink is one rule for all operations: a tie goes to the first (docs/architecture.md).
 """
 from __future__ import annotations
 
@@ -98,16 +97,15 @@ def _smaller(a: Any, b: Any, out: Array) -> None:
     np.minimum(a, b, out=out)
 
 
-def _share(g: Any, y: Any, mine: Any, other: Any) -> Any:
-    """What `mine` gets of g: all of it where it alone is the result y, exactly 0 where the other is.
+def _won(g: Any, y: Any, mine: Any, other: Any, first: bool) -> Any:
+    """What `mine` gets of g: all of it where it is the result y, exactly 0 where the other is; in a tie the first gets it.
 
-    In a tie each gets half. A Python number is nobody to share with: the slopes on the two sides are 1 and 0, and the
-    shortest is 0, so that ``maximum(x, 0)`` is relu and ``clip(x, -1, 1)`` is hardtanh.
+    A Python number is no rival, but a bound: in a tie with it the slope is 0, so that ``maximum(x, 0)`` is relu and
+    ``clip(x, -1, 1)`` is hardtanh.
     """
-    wins, other_wins = same(mine, y), same(other, y)
-    if not isinstance(value(other), np.ndarray):
-        return where(compare(np.greater, wins, other_wins), g, 0.0)         # it wins, and the other does not
-    return where(wins, where(other_wins, mul(g, 0.5), g), 0.0)
+    if first and isinstance(value(other), np.ndarray):
+        return where(same(mine, y), g, 0.0)
+    return where(same(other, y), 0.0, g)
 
 
 add: Op = Op("add", binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a, b: g))
@@ -116,7 +114,7 @@ mul: Op = Op("mul", binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lam
 div: Op = Op("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))))
 neg: Op = Op("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),))
 maximum: Op = Op("maximum", binary(_larger, "maximum"), pull=(
-    lambda g, y, a, b: _share(g, y, a, b), lambda g, y, a, b: _share(g, y, b, a)))
+    lambda g, y, a, b: _won(g, y, a, b, first=True), lambda g, y, a, b: _won(g, y, b, a, first=False)))
 minimum: Op = Op("minimum", binary(_smaller, "minimum"), pull=maximum.pull)
 where: Op = Op("where", _where, pull=(
     None,

@@ -132,13 +132,22 @@ def _extreme(name: str, ufunc: np.ufunc) -> Any:
     return forward
 
 
-def share_among_winners(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """g goes to the extreme number y, in equal shares to all that tie; exactly 0 to every other one."""
+def _first_winner(won: Array, axes: tuple[int, ...], out: Array) -> None:
+    """The first True along `axes` (the last of them runs fastest); all others become False."""
+    order = [i for i in range(won.ndim) if i not in axes] + sorted(axes)
+    by_result = won.transpose(order)
+    candidates = by_result.reshape(*by_result.shape[:won.ndim - len(axes)], -1)
+    first = np.zeros(candidates.shape, bool)
+    np.put_along_axis(first, candidates.argmax(axis=-1)[..., None], True, axis=-1)
+    np.copyto(out.transpose(order), first.reshape(by_result.shape))
+
+
+def _to_the_winner(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """g goes to the extreme number y (in a tie the first one, which is that of `argmax`), and exactly 0 to every other one."""
     axes = normalised_axes("max", axis, x.shape)
-    kept = kept_shape(x.shape, axes)
-    won, winners = same(x, value(y).reshape(kept)), np.empty(kept, g.dtype)
-    launch(np.add.reduce, won, axes, g.dtype, winners, True)
-    return where(won, div(reshape(g, shape=kept), winners), 0.0)
+    kept, winner = kept_shape(x.shape, axes), np.empty(x.shape, bool)
+    launch(_first_winner, same(x, value(y).reshape(kept)), axes, winner)
+    return where(winner, reshape(g, shape=kept), 0.0)
 
 
 def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool) -> Any:
@@ -150,8 +159,8 @@ def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool)
     return index.reshape(kept_shape(x.shape, axes)) if keepdims else index[()]
 
 
-max_: Op = Op("max", _extreme("max", np.maximum), pull=(share_among_winners,))
-min_: Op = Op("min", _extreme("min", np.minimum), pull=(share_among_winners,))
+max_: Op = Op("max", _extreme("max", np.maximum), pull=(_to_the_winner,))
+min_: Op = Op("min", _extreme("min", np.minimum), pull=(_to_the_winner,))
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
