@@ -14,8 +14,8 @@ from tinygrad_relu.kernels.activations import ACTIVATIONS
 from tinygrad_relu.nn.activations import MODULES
 
 HOUSE = Path(tinygrad_relu.__file__).parent
-FLOORS = ["checks", "files", "kernels", "autodiff", "ops", "methods", "tensor", "functional", "nn", "optim", "data", "lab",
-          "warmup", "doctor", "cli", "__main__"]        # from the ground up: each may import what stands before it
+FLOORS = ["checks", "files", "text", "kernels", "autodiff", "ops", "methods", "tensor", "functional", "nn", "optim", "data",
+          "inside", "lab", "warmup", "doctor", "cli", "__main__"]      # from the ground up: each may import what stands before it
 SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
 COMPILERS = {"numba", "llvmlite"}
 DECORATORS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "register_jitable"}

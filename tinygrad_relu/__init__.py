@@ -7,6 +7,7 @@ from .autodiff.tape import grad
 from .functional.activation import exp, expm1, log, log1p
 from .functional.array import abs, clip, cos, maximum, minimum, sin, sqrt, square, where
 from .functional.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
+from .inside import AnomalyError, detect_anomaly, explain, graph
 from .kernels.memory import keep_freed_memory
 from .kernels.threads import get_num_threads, set_num_threads
 from .nn.module import Parameter
@@ -15,7 +16,7 @@ from .tensor import Tensor
 keep_freed_memory()
 
 __version__ = "0.1.0"
-__all__ = ["GradcheckError", "Parameter", "Tensor", "abs", "argmax", "argmin", "clip", "cos", "cumsum", "exp", "expm1",
-           "functional", "get_num_threads", "grad", "gradcheck", "hessian", "hvp", "jacobian", "log", "log1p", "logsumexp",
-           "max", "maximum", "mean", "min", "minimum", "nn", "no_grad", "optim", "prod", "set_num_threads", "sin", "sqrt",
-           "square", "std", "sum", "var", "where"]
+__all__ = ["AnomalyError", "GradcheckError", "Parameter", "Tensor", "abs", "argmax", "argmin", "clip", "cos", "cumsum",
+           "detect_anomaly", "exp", "explain", "expm1", "functional", "get_num_threads", "grad", "gradcheck", "graph",
+           "hessian", "hvp", "jacobian", "log", "log1p", "logsumexp", "max", "maximum", "mean", "min", "minimum", "nn",
+           "no_grad", "optim", "prod", "set_num_threads", "sin", "sqrt", "square", "std", "sum", "var", "where"]

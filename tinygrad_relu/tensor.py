@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .autodiff import tape
+from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, value
 from .checks import as_floats
 from .methods import ArrayMethods
@@ -128,6 +128,36 @@ class Tensor(ArrayMethods):
         tape.backward(self, gradient, retain_graph)
 
     backward.__doc__ = tape.backward.__doc__
+
+    def register_hook(self, hook: Any) -> hooks.RemovableHandle:
+        """Call ``hook(gradient)`` when the gradient of this Tensor is known, in every backward; None, or what replaces it.
+
+        Parameters
+        ----------
+        hook : callable
+            It gets an array that it must not write to (with ``create_graph=True`` a Tensor, which can be differentiated
+            further), and returns one of the same shape, or None. Several act one after the other.
+
+        Returns
+        -------
+        RemovableHandle
+            ``handle.remove()`` takes the hook away. A copied or pickled Tensor has no hooks, as in PyTorch.
+
+        Raises
+        ------
+        RuntimeError
+            If the Tensor requires no gradient.
+
+        Examples
+        --------
+        >>> x = Tensor([1.0, -2.0], requires_grad=True)
+        >>> h = x * 3
+        >>> handle = h.register_hook(lambda g: g.clip(-1, 1))
+        >>> (h * h).sum().backward()        # 6 and -12 arrive at h, and are clipped
+        >>> x.grad
+        array([ 3., -3.])
+        """
+        return hooks.register_hook(self, hook)
 
     # -- arithmetic, with NumPy's broadcasting ------------------------------------------------------------------------
 

@@ -49,9 +49,12 @@ class Node:
         When it was made.
     home : ndarray or None
         Where the gradient of a parameter lies in the flat buffer of its optimizer.
+    hooks : OrderedDict
+        What wants to see the gradient. Unset until the first hook is registered, so that making a node need not.
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "home", "op", "order", "params", "parents", "requires_grad", "saved", "values")
+    __slots__ = ("__weakref__", "array", "grad", "home", "hooks", "op", "order", "params", "parents", "requires_grad",
+                 "saved", "values")
 
     result: ClassVar[type[Node]]    # the class of what an operation on such a node returns
 
@@ -65,6 +68,7 @@ class Node:
     params: dict[str, Any]
     order: int
     home: Array | None
+    hooks: Any
 
     def _become_leaf(self, array: Array, requires_grad: bool) -> None:
         self.array = array

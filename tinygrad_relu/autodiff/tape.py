@@ -14,6 +14,7 @@ import numpy as np
 
 from ..checks import as_floats
 from .broadcast import unbroadcast
+from .hooks import begin_walk, has_hooks
 from .node import Array, Node, value
 
 _by_order = attrgetter("order")
@@ -103,7 +104,7 @@ def _seed(root: Node, gradient: Any) -> Array:
     return seed
 
 
-def _history(root: Node) -> list[Node]:
+def history(root: Node) -> list[Node]:
     """All nodes that operations made on the way to `root`, oldest first."""
     if root.op is None:
         return []
@@ -124,29 +125,46 @@ def _history(root: Node) -> list[Node]:
 
 def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bool, create_graph: bool) -> None:
     """Carry `seed` from the root back to the leaves, or to the nodes in `found`, where the gradients are put."""
-    nodes = _history(root)
+    nodes = history(root)
     if found is not None:
         nodes = _towards(nodes, found)
+    arrive = begin_walk(root, nodes)        # None, unless there are hooks, or somebody watches
     table = {root: seed}
     while nodes:
         node = nodes.pop()
         g = table.pop(node, None)
         if g is not None:
+            if arrive is not None:
+                g = arrive(node, g)
             if found is not None and node in found:
                 found[node] = g
             if create_graph:
                 _pull_nodes(node, g, table)
             elif node.op.fused is not None:
-                _pull_fused(node, g, table, found is None)
+                _pull_fused(node, g, table, found is None and (arrive is None or not any(map(has_hooks, node.parents))))
             else:
                 _pull_arrays(node, g, table)
         if not retain_graph:
             node.release()
     for leaf, g in table.items():                       # what is left over: leaves, and wanted nodes at which the walk ends
+        if found is not None and leaf not in found:
+            continue
+        if arrive is not None:
+            g = arrive(leaf, g)
         if found is None:
             _deliver(leaf, g)
-        elif leaf in found:
+        else:
             found[leaf] = g
+
+
+def parts(node: Node, g: Array) -> dict[Node, Array]:
+    """What one node hands to its inputs, given its gradient g: the single step of a walk, which touches no ``.grad``."""
+    table: dict[Node, Array] = {}
+    if node.op.fused is not None:
+        _pull_fused(node, g, table, False)
+    else:
+        _pull_arrays(node, g, table)
+    return table
 
 
 def _towards(nodes: list[Node], wanted: Iterable[Node]) -> list[Node]:

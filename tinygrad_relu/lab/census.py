@@ -13,9 +13,10 @@ from ..autodiff.node import Array
 from ..autodiff.tape import grad
 from ..checks import check_count, check_labels, check_samples
 from ..nn import Module
+from ..nn.summary import evaluating
 from ..tensor import Tensor
 from .tables import Table
-from .units import HiddenLayer, State, Statistics, evaluating, hidden_layers, walk
+from .units import HiddenLayer, State, Statistics, hidden_layers, walk
 
 BATCH = 4096        # samples at a time: bounds the memory, and stays inside the caches
 

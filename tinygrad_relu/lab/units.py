@@ -6,7 +6,6 @@ units: a piece that never wins gets no gradient, just like a dead ReLU.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -20,6 +19,7 @@ from ..kernels.door import launch
 from ..kernels.record import Activation
 from ..kernels.statistics import unit_statistics
 from ..nn import Linear, Maxout, Module, Sequential
+from ..nn.summary import evaluating
 from ..tensor import Tensor
 
 
@@ -96,18 +96,6 @@ class HiddenLayer:
         (slope,) = grad(out, z, np.ones(out.shape, out.dtype))
         h = out.data if self.activation is not None else np.where(slope.data > 0, z.data, 0)    # a piece: where it wins
         return out.detach(), h, slope.data
-
-
-@contextmanager
-def evaluating(model: Module) -> Iterator[None]:
-    """Everything inside `model` in evaluation mode, and back."""
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def hidden_layers(model: Module) -> list[HiddenLayer]:

@@ -9,6 +9,8 @@ import numpy as np
 from ..autodiff.node import Array
 from ..checks import check_name
 from ..tensor import Tensor
+from .hooks import Hookable, Hooks, call_with_hooks
+from .summary import Summary, summarise
 
 
 class Parameter(Tensor):
@@ -83,7 +85,7 @@ class Buffer:
         return f"Buffer({self.data!r})"
 
 
-class Module:
+class Module(Hookable):
     """The base of everything with parameters: a subclass sets them as attributes and defines `forward`.
 
     Parameters and modules, in attributes or in lists, are found in the order in which they were set.
@@ -113,6 +115,8 @@ class Module:
         raise TypeError(f"{type(self).__name__} defines no forward(...)")
 
     def __call__(self, *inputs: Any) -> Any:
+        if self._hooks:
+            return call_with_hooks(self, inputs)
         return self.forward(*inputs)
 
     def fuses(self, flag: str) -> bool:
@@ -174,6 +178,28 @@ class Module:
         for parameter in self.parameters():
             parameter.grad = None
 
+    def summary(self, *inputs: Any) -> Summary:
+        """A table of what runs on `inputs`, in that order: name, type, output shape, parameters, bytes, FLOPs; and totals.
+
+        The model runs once, in evaluation mode and without gradients; its mode and its values stay as they are.
+
+        Parameters
+        ----------
+        *inputs : array_like, Tensor, or tuple of int
+            What `forward` takes. A tuple is a shape, and stands for zeros.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import nn
+        >>> nn.MLP([2, 16, 1], rng=0).summary((32, 2))
+        name  type    output    parameters  bytes  FLOPs
+        0     Linear  (32, 16)          48    192  2,048
+        1     ReLU    (32, 16)           0      0      -
+        2     Linear  (32, 1)           17     68  1,024
+              MLP     (32, 1)           65    260  3,072
+        """
+        return summarise(self, inputs)
+
     def extra_repr(self) -> str:
         """What stands between the brackets of the printed module."""
         return ""
@@ -206,6 +232,10 @@ class Sequential(Module):
         self._pairs = _with_activations(layers)
 
     def forward(self, x: Any) -> Any:
+        if Hooks.in_use and any([layer._hooks for layer in self.layers]):      # they want to see every layer by itself
+            for layer in self.layers:
+                x = layer(x)
+            return x
         for layer, activation in self._pairs:
             x = layer.forward(x) if activation is None else layer.forward_activated(x, activation)
         return x

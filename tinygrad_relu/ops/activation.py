@@ -66,6 +66,9 @@ def activation_op(record: Activation) -> Op:
         lambda g, y, x, p=(): pullback(g, x, value(y), p=p),))
 
 
+after_linear: dict[Op, tuple[Op, tuple[float, ...]]] = {}      # of each of the following: its activation, with parameters
+
+
 @cache
 def linear_activation_op(record: Activation, p: tuple[float, ...]) -> Op:
     """``f(x @ weight.T + bias)`` as one operation: the same numbers as `linear` and then the activation, in fewer launches.
@@ -105,7 +108,9 @@ def linear_activation_op(record: Activation, p: tuple[float, ...]) -> Op:
 
         return rule
 
-    return Op(f"linear_{record.name}", forward, fused=fused, saves=True, adds=True, pull=composed)
+    op = Op(f"linear_{record.name}", forward, fused=fused, saves=True, adds=True, pull=composed)
+    after_linear[op] = activation, p
+    return op
 
 
 def _blocks(x: Array, slopes: Array) -> tuple[tuple[int, int, int], Array]:

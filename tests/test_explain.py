@@ -1,0 +1,276 @@
+"""explain: what the table says is what backward does, and the verdict is true."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu import nn
+from tinygrad_relu.autodiff.tape import history
+
+TYPES = [np.float32, np.float64]
+every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((20, 8))
+LABELS = RNG.integers(0, 3, 20)
+
+
+def mlp(*hidden, **options):
+    return nn.MLP([8, *hidden, 3], rng=0, **options)
+
+
+def loss_of(model, x=X):
+    return F.cross_entropy(model(x), LABELS)
+
+
+def leaf(values, dtype=np.float64):
+    return tg.Tensor(values, requires_grad=True, dtype=dtype)
+
+
+# -- the table -------------------------------------------------------------------------------------------------------
+
+def residual():
+    x, w = leaf(X), nn.Parameter(RNG.standard_normal((8, 8)))
+    h = x
+    for _ in range(3):
+        h = h + F.relu(h @ w)
+    return (h * h).mean() + (w * w).sum() * 0.1
+
+
+GRAPHS = {
+    "mlp": lambda: loss_of(mlp(16, 16)),
+    "tanh, float64": lambda: loss_of(mlp(16, dtype="float64", activation="tanh")),
+    "maxout": lambda: loss_of(mlp(16, activation="maxout")),
+    "prelu": lambda: loss_of(mlp(16, activation="prelu")),
+    "hardtanh": lambda: (F.hardtanh(leaf(X) * 3) * 2).sum(),
+    "residual": residual,
+    "no scalar": lambda: F.relu(leaf(X)),
+    "number": lambda: leaf(2.0) * leaf(3.0),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_gradients_are_those_of_grad(name):
+    """Independently of the walk that explain makes: one call of grad per node."""
+    root = GRAPHS[name]()
+    seed = np.ones(root.shape, root.dtype)
+    nodes = history(root)
+    leaves = {id(x): x for node in nodes for x in node.parents if x is not None and x.op is None}
+    shares = sorted((tg.grad(root, x, seed, retain_graph=True)[0].data == 0).mean() for x in [*nodes, *leaves.values()])
+    table = tg.explain(root)
+    assert sorted(row.zero_gradient for row in table.rows if row.zero_gradient is not None) == shares
+    assert [row.op for row in table.rows if not row.is_leaf] == [node.op.name for node in nodes]
+
+
+@every_type
+def test_rows(dtype):
+    model = mlp(16, dtype=dtype)
+    loss = loss_of(model)
+    rows = tg.explain(loss, model=model).rows
+    assert [(r.row, r.op, r.name, r.inputs, r.shape) for r in rows] == [
+        (0, "input", "", (), (20, 8)), (1, "parameter", "0.weight", (), (16, 8)), (2, "parameter", "0.bias", (), (16,)),
+        (3, "linear_relu", "", (0, 1, 2), (20, 16)), (4, "parameter", "2.weight", (), (3, 16)),
+        (5, "parameter", "2.bias", (), (3,)), (6, "linear", "", (3, 4, 5), (20, 3)), (7, "input", "", (), (20,)),
+        (8, "cross_entropy", "", (6, 7), ())]
+    size = np.dtype(dtype).itemsize
+    assert {r.dtype for r in rows} == {np.dtype(dtype).name, "int64"} and rows[7].dtype == "int64"
+    assert rows[3].bytes == 20 * 16 * size              # relu gives its slope from its result; gelu needs what went in
+    assert tg.explain(loss_of(mlp(16, dtype=dtype, activation="gelu"))).rows[3].bytes == 2 * rows[3].bytes
+    assert [r.bytes for r in rows[4:7]] == [3 * 16 * size, 3 * size, 20 * 3 * size]
+    assert rows[0].zero_gradient is None and rows[7].zero_gradient is None
+    z = X.astype(dtype) @ model[0].weight.data.T + model[0].bias.data
+    assert rows[3].zero_slopes == (z <= 0).mean() and rows[6].zero_slopes is None
+    flat = int((z <= 0).all(axis=0).sum())
+    assert rows[3].note == (f"{flat} of 16 units flat" if flat else "")
+    assert tg.explain(loss).rows[1].name == "weight"
+    assert tg.explain(loss, model=model).to_dicts()[3]["op"] == "linear_relu"
+
+
+def test_slopes_of_elementwise_operations():
+    x = leaf([-2.0, -0.5, 0.5, 2.0])
+    mask = np.array([0.0, 1.0, 0.0, 0.0])
+
+    def share(y):
+        return tg.explain(y).rows[-1].zero_slopes
+
+    assert share(F.relu(x)) == 0.5 and share(F.hardtanh(x)) == 0.5 and share(F.tanh(x)) == 0 and share(F.step(x)) == 1
+    assert share(x * mask) == 0.75 and share(x + 1) == 0 and share(x**0) == 1
+    assert share(x * leaf(mask)) is None                # two inputs with gradients: no single slope
+    assert share(x.sum()) is None and share(F.softmax(x)) is None
+    assert share(F.prelu(x, leaf([0.0]))) == 0.5 and share(F.prelu(x.data, leaf([0.0]))) == 0.5
+    assert share(x * np.array([[0.0], [1.0], [1.0]])) == 1 / 3      # each of the twelve results has its slope
+
+
+def test_views_hold_nothing_and_leaves_are_shared():
+    w = nn.Parameter(np.ones((8, 8)))
+    y = ((tg.Tensor(X) @ w) @ w).reshape(-1)
+    rows = tg.explain(y).rows
+    assert [r.op for r in rows] == ["input", "parameter", "matmul", "matmul", "reshape"]
+    assert rows[-1].bytes == 0 and rows[3].inputs == (2, 1)
+
+
+def test_an_empty_batch():
+    table = tg.explain(F.relu(leaf(np.ones((0, 3)))).sum())
+    assert [r.zero_gradient for r in table.rows] == [None, None, 0.0] and table.rows[1].zero_slopes is None
+
+
+def test_nothing_is_touched():
+    model = mlp(16)
+    calls = []
+    model[1].register_full_backward_hook(lambda *_: calls.append(1))
+    model[0].weight.register_hook(lambda g: calls.append(1))
+    loss = loss_of(model)
+    before = str(tg.explain(loss))
+    assert not calls and all(p.grad is None for p in model.parameters())
+    assert str(tg.explain(loss)) == before
+    loss.backward()
+    assert calls
+    with pytest.raises(RuntimeError, match="has been freed by an earlier backward"):
+        tg.explain(loss)
+
+
+def test_the_text_lines_up_and_rounds_nothing_to_all_or_none():
+    x = leaf(np.r_[np.ones(2999), -1.0])
+    table = tg.explain(F.relu(x).sum())
+    assert repr(table) == str(table)
+    head, *lines = str(table).splitlines()[:4]
+    assert head.index("zero slopes") + len("zero slopes") == lines[1].index("0.1%") + len("0.1%")
+    assert "99.9%" in str(tg.explain(F.relu(-x).sum()))
+
+
+def test_a_long_table_shows_its_ends():
+    y = leaf(1.0)
+    for _ in range(500):
+        y = y * 2.0
+    text = str(tg.explain(y)).splitlines()
+    assert len(text) == 1 + 101 + 2 and text[51] == "..." and text[52].split()[:2] == ["451", "mul"]
+
+
+def test_bad_arguments():
+    with pytest.raises(TypeError, match="explain: got ndarray; expected a Tensor"):
+        tg.explain(np.ones(3))
+    with pytest.raises(ValueError, match=r"the gradient has shape \(2,\), expected \(3,\)"):
+        tg.explain(leaf(np.ones(3)), gradient=np.ones(2))
+
+
+# -- the verdict -----------------------------------------------------------------------------------------------------
+
+def verdict(y, **options):
+    return tg.explain(y, **options).verdict
+
+
+def test_a_living_network():
+    model = mlp(16, activation="tanh")
+    assert verdict(loss_of(model)) == "a gradient that is not exactly zero reaches every parameter and input"
+
+
+def test_a_few_flat_units():
+    model = mlp(16)
+    model[0].bias.data = np.where(np.arange(16) < 5, -100.0, 100.0)
+    assert verdict(loss_of(model), model=model).splitlines() == [
+        "a gradient that is not exactly zero reaches every parameter and input",
+        "units on the flat side on every sample: 5 of 16 in row 3 (linear_relu with 0.weight)"]
+
+
+@every_type
+def test_a_dead_layer(dtype):
+    model = mlp(16, 16, 16, dtype=dtype)
+    model[2].bias.data = np.full(16, -100.0)
+    model[4].bias.data = np.ones(16)        # at 0, where its inputs and its bias put it, the slope is 0 as well
+    table = tg.explain(loss_of(model), model=model)
+    assert [r.row for r in table.rows if r.dies] == [6]
+    assert table.verdict.splitlines()[0] == (
+        "the gradient is exactly zero from row 6 (linear_relu with 2.weight, 16 of 16 units on the flat side) back to the inputs")
+    assert table.verdict.splitlines()[1] == (
+        "exactly zero arrives at row 7 (parameter 4.weight), because row 6 (linear_relu with 2.weight) is exactly zero")
+    table_without_names = verdict(loss_of(model))
+    assert "from row 6 (linear_relu, 16 of 16 units on the flat side) back to the inputs" in table_without_names
+
+
+def test_two_dead_layers_are_told_from_the_root():
+    model = mlp(16, 16, 16)
+    for i in (0, 4):
+        model[i].bias.data = np.full(16, -100.0)
+    text = verdict(loss_of(model))
+    assert text.startswith("the gradient is exactly zero from row 9 (linear_relu, 16 of 16") and text.count("back to") == 1
+
+
+def test_a_layer_that_is_flat_because_of_the_one_behind_it():
+    """Inputs of zero and a bias of zero put z at 0, where the slope is 0: the cause lies further back."""
+    model = mlp(16, 16, 16)
+    model[2].bias.data = np.full(16, -100.0)
+    lines = verdict(loss_of(model), model=model).splitlines()
+    assert lines[0] == ("the gradient is exactly zero from row 9 (linear_relu with 4.weight, 16 of 16 units on the flat side; "
+                        "row 6 (linear_relu with 2.weight) is exactly zero) back to the inputs")
+    assert lines[-1].startswith("units on the flat side on every sample:") and "16 of 16 in row 6 (linear" in lines[-1]
+
+
+def test_hooked_layers_are_explained_one_by_one():
+    model = mlp(16)
+    model[0].bias.data = np.full(16, -100.0)
+    model[0].register_full_backward_hook(lambda *_: None)
+    assert "(relu, 16 of 16 units on the flat side)" in verdict(loss_of(model))
+
+
+def test_a_last_layer_of_zeros():
+    model = mlp(16, 16)
+    model[4].weight.data = np.zeros((3, 16))
+    assert verdict(loss_of(model), model=model).splitlines()[0] == (
+        "the gradient is exactly zero from row 6 (linear_relu with 2.weight) back to the inputs: row 9 (linear with 4.weight) "
+        "hands on nothing but zeros, because row 7 (parameter 4.weight) is exactly zero")
+
+
+def test_data_of_zeros():
+    model = mlp(16, activation="sigmoid")
+    text = verdict(loss_of(model, 0 * X), model=model)
+    assert text == "exactly zero arrives at row 1 (parameter 0.weight), because row 0 (input) is exactly zero"
+
+
+def test_a_dead_branch_beside_a_living_one():
+    x = leaf(X)
+    text = verdict(F.relu(x - 100) + x)
+    assert text == ("no gradient passes row 2 (relu, 8 of 8 units on the flat side); what lies behind it gets one along "
+                    "another way")
+
+
+def test_no_slope_where_the_gradient_is():
+    """Half of the units live, but the gradient comes for the other half."""
+    x = leaf([[1.0, -1.0]])
+    y = (F.relu(x) * np.array([0.0, 1.0])).sum()
+    assert verdict(y).splitlines()[0] == ("the gradient is exactly zero from row 1 (relu, its slopes are exactly zero wherever "
+                                          "a gradient arrives) back to the inputs")
+    assert "all its slopes are exactly zero" in verdict((x * 0).sum())
+
+
+def test_a_matrix_of_zeros():
+    x = leaf(X)
+    assert verdict((x @ np.zeros((8, 2))).sum()) == (
+        "the gradient is exactly zero from row 2 (matmul, row 1 (input) is exactly zero) back to the inputs")
+
+
+def test_underflow_is_called_so():
+    model = mlp(*[8] * 30, activation="sigmoid", init=0.001)
+    text = verdict(loss_of(model), model=model)
+    assert "hands on nothing but zeros, because what arrives there is at most" in text and "and underflows" in text
+
+
+def test_cancelling_gradients_are_no_death():
+    """Both ways carry a gradient, and their sum is exactly zero: nothing died on the way."""
+    x = leaf(X)
+    text = verdict((F.tanh(x) - F.tanh(x)).sum())
+    assert "dies" not in text and "back to" not in text
+
+
+def test_the_start():
+    x = leaf(X)
+    assert verdict(F.relu(x), gradient=np.zeros(X.shape)) == "the gradient is exactly zero from the start"
+    assert verdict(tg.Tensor(X)) == "no gradient flows here: nothing that went into this result requires one"
+    with tg.no_grad():
+        assert verdict(x * 2).startswith("no gradient flows here")
+
+
+def test_nan_is_not_zero():
+    x = leaf([[1.0, np.nan]])
+    text = verdict((F.relu(x) * x).sum())
+    assert text.startswith("the gradient holds NaN or infinity at row 1 (relu)")

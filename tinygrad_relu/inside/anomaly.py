@@ -1,0 +1,261 @@
+"""The hunt for the first NaN or infinity: which operation made it, in which module, at which step."""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from contextlib import ExitStack
+from math import inf
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import numpy as np
+
+from ..autodiff.hooks import Arrive, attend, run_hooks
+from ..autodiff.node import Node, next_order, value
+from ..autodiff.tape import history, parts
+from ..kernels import updates
+from ..kernels.door import watch
+from ..nn.hooks import HOOK
+from ..nn.module import Module, Parameter
+
+UPDATES = [getattr(found, "kernel", found) for found in vars(updates).values()]     # they move parameters: the first argument
+REMEMBERED = 10_000         # calls of modules, to name what was made in them
+
+Phase = Literal["forward", "backward", "update"]
+
+
+class AnomalyError(FloatingPointError):
+    """The first NaN or infinity, and where it came from.
+
+    Attributes
+    ----------
+    op : str
+        The operation that made or met it; the kernel of an update; the module, where nothing was recorded.
+    module : str
+        The name of the innermost module in which that happened; empty for the model itself, and where none is known.
+    step : int
+        From 1. A step ends with the update that follows a backward.
+    phase : str
+        "forward", "backward" or "update".
+    """
+
+    def __init__(self, message: str, op: str = "", module: str = "", step: int = 0, phase: Phase = "forward") -> None:
+        super().__init__(message)
+        self.op, self.module, self.step, self.phase = op, module, step, phase
+
+
+class _Bad(NamedTuple):
+    """How much of an array is not finite."""
+
+    nan: int
+    infinite: int
+    size: int
+
+    @property
+    def kind(self) -> str:
+        return "NaN" if self.nan else "infinity"
+
+    def __str__(self) -> str:
+        mixed = f"{self.nan} NaN and {self.infinite} infinite"
+        return f"{mixed if self.nan and self.infinite else self.nan or self.infinite} of {self.size} numbers"
+
+
+class _Call(NamedTuple):
+    """One call of a module: what was made between these two orders was made in it."""
+
+    start: float
+    stop: float
+    module: Module
+
+
+class detect_anomaly:
+    """Inside, the first NaN or infinity raises an error that names the operation, the module and the step.
+
+    Every result, gradient and update of this thread is looked at, and every derivative computed twice: that is for a hunt, not
+    for every day. Outside it costs nothing. What was wrong before (data, a parameter, a gradient) is called so.
+
+    Parameters
+    ----------
+    model : Module, optional
+        Names the modules and the parameters. A bad result is then found as soon as its module returns it; otherwise when
+        `backward` begins. (Layers that run as one operation run one by one, with the same bits.)
+
+    Raises
+    ------
+    AnomalyError
+        A `FloatingPointError`.
+
+    Notes
+    -----
+    Steps are counted by walks back: all that is computed before the first ``backward()`` (or ``grad()``) ends belongs to
+    step 1, and so does the update that follows. What is not recorded for a gradient is seen only where it leaves a module of
+    the model. A watcher of kernels (`kernels.door.watch`) outside sees nothing while this one is inside.
+
+    Examples
+    --------
+    >>> import tinygrad_relu as tg
+    >>> x = tg.Tensor([4.0, 0.0], requires_grad=True)
+    >>> with tg.detect_anomaly(), np.errstate(divide="ignore"):
+    ...     (x ** 0.5).sum().backward()
+    Traceback (most recent call last):
+    tinygrad_relu.inside.anomaly.AnomalyError: power made the first infinity at step 1 (backward): 1 of 2 numbers in the
+    gradient of its input 0; its inputs and the gradient that arrived were finite
+    """
+
+    def __init__(self, model: Module | None = None) -> None:
+        if model is not None and not isinstance(model, Module):
+            raise TypeError(f"detect_anomaly: got {type(model).__name__}; expected a Module, or nothing")
+        self.model = model
+        self.walks = 0                                      # steps begun and ended
+        self._calls: deque[_Call] = deque(maxlen=REMEMBERED)
+        self._open: list[tuple[Module, int]] = []           # modules that have been entered, and when
+        self._exit = ExitStack()
+
+    def __enter__(self) -> detect_anomaly:
+        modules = list(self.model.named_modules()) if self.model else []
+        self._names: dict[int, str] = {id(module): name for name, module in reversed(modules)}
+        self._names |= {id(p): name for name, p in self.model.named_parameters()} if self.model else {}
+        self._exit.enter_context(attend(self._begin))
+        self._exit.enter_context(watch(self._launched))
+        for module in {id(module): module for _, module in modules}.values():
+            self._exit.callback(module.register_forward_pre_hook(self._enter).remove)
+            self._exit.callback(module.register_forward_hook(self._leave).remove)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
+
+    # -- forward ------------------------------------------------------------------------------------------------------
+
+    def _enter(self, module: Module, inputs: Any) -> None:
+        self._open.append((module, next_order()))
+
+    def _leave(self, module: Module, inputs: Any, output: Any) -> None:
+        entered, start = self._open.pop()
+        while entered is not module:            # it never left: an error ended it
+            entered, start = self._open.pop()
+        self._calls.append(_Call(start, next_order(), module))
+        for result in _tensors(output):
+            bad = _bad(result)
+            if bad:
+                if isinstance(result, Node) and result.op is not None:
+                    self._check_results(_recorded(result), self.walks + 1)
+                before = self._already_bad([(x, x) for x in (*_tensors(inputs), *module.parameters())])
+                self._fail(self._label(module), module, "forward", bad, " (not recorded)", before or
+                           "its inputs and parameters were finite", met=bool(before), step=self.walks + 1)
+
+    def _check_results(self, nodes: Iterable[Node], step: int) -> None:
+        """Look at what operations made, oldest first."""
+        for node in nodes:
+            bad = _bad(node.array)
+            if bad:
+                before = self._already_bad(zip(node.parents, node.values))
+                self._fail(node.op.name, self._module_of(node), "forward", bad, "", before or "its inputs were finite",
+                           met=bool(before), step=step)
+
+    # -- backward -----------------------------------------------------------------------------------------------------
+
+    def _begin(self, nodes: list[Node]) -> Arrive:
+        self.walks += 1
+        self._root = nodes[-1] if nodes else None
+        self._check_results(nodes, self.walks)
+        for leaf in (x for node in nodes for x in node.parents if x is not None and x.op is None):
+            bad = _bad(leaf.grad)
+            if bad:
+                self._fail("backward", None, "backward", bad, f" in the .grad of {self._what(leaf)}",
+                           "they were there before it began (zero_grad() forgets them)", met=True)
+        return self._arrive
+
+    def _arrive(self, node: Node, g: Any) -> Any:
+        bad, why = _bad(g), "every part of it was finite: it is their sum, or the hook of a module returned it"
+        if bad and node is self._root:
+            why = "it was handed to backward"
+        if not bad:
+            g = run_hooks(node, g)
+            bad, why = _bad(g), "a hook returned it"
+        if bad:
+            self._fail(node.op.name if node.op else self._what(node), self._module_of(node), "backward", bad,
+                       " in the gradient that arrives", why, met=True)
+        if node.op is None or node.op.name == HOOK:         # the gradients of a HOOK meet those of others: once is enough
+            return g
+        with np.errstate(all="ignore"):
+            given = parts(node, value(g))
+        for i, x in enumerate(node.parents):
+            bad = _bad(given[x]) if x is not None else None
+            if bad:
+                before = self._already_bad(zip(node.parents, node.values))
+                self._fail(node.op.name, self._module_of(node), "backward", bad, f" in the gradient of its input {i}",
+                           before or "its inputs and the gradient that arrived were finite")
+        return g
+
+    # -- update -------------------------------------------------------------------------------------------------------
+
+    def _launched(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
+        if kernel not in UPDATES:
+            kernel(*arguments)
+            return
+        moved, gradient = arguments[:2]
+        before = [f"{what} held {bad.kind} already: {bad}" for what, bad in
+                  (("the parameters", _bad(moved)), ("the gradient", _bad(gradient))) if bad]
+        kernel(*arguments)
+        bad = _bad(moved)
+        if bad:
+            first = int(np.flatnonzero(~np.isfinite(moved))[0])
+            names = [name for name, p in (self.model.named_parameters() if self.model else ())
+                     if np.may_share_memory(p.array, moved[first:first + 1])]
+            self._fail(kernel.__name__, None, "update", bad, f", the first in {names[0]}" if names else "",
+                       "; ".join(before) or "the parameters and their gradients were finite before", met=bool(before))
+
+    # -- words --------------------------------------------------------------------------------------------------------
+
+    def _fail(self, op: str, module: Module | None, phase: Phase, bad: _Bad, where: str, why: str, met: bool = False,
+              step: int | None = None) -> NoReturn:
+        step = max(self.walks, 1) if step is None else step
+        place = f" in {self._label(module)}" if module is not None and op != self._label(module) else ""
+        verb = "met" if met else "made"
+        raise AnomalyError(f"{op}{place} {verb} the first {bad.kind} at step {step} ({phase}): {bad}{where}; {why}", op,
+                           self._names.get(id(module), ""), step, phase)
+
+    def _label(self, module: Module) -> str:
+        return f"{self._names[id(module)] or 'the model'} ({type(module).__name__})"
+
+    def _module_of(self, node: Node) -> Module | None:
+        """The innermost module in which a node was made."""
+        running = [_Call(start, inf, module) for module, start in self._open]
+        calls = [call for call in (*self._calls, *running) if call.start < node.order < call.stop]
+        return max(calls, key=lambda call: call.start).module if calls else None
+
+    def _already_bad(self, inputs: Iterable[tuple[Any, Any]]) -> str:
+        """The first among some inputs, each a node (or None) and its value, that is not finite; empty if there is none."""
+        for i, (x, v) in enumerate(inputs):
+            bad = _bad(v)
+            if bad:
+                return f"its input {i}, {self._what(x)} of shape {np.shape(value(v))}, held {bad.kind} already: {bad}"
+        return ""
+
+    def _what(self, x: Any) -> str:
+        if isinstance(x, Parameter):
+            return f"the parameter {self._names[id(x)]}" if id(x) in self._names else f"a parameter ({x.kind})"
+        if isinstance(x, Node) and x.op is not None:
+            return f"the result of {x.op.name}"
+        return "data"
+
+
+def _bad(x: Any) -> _Bad | None:
+    """What is wrong with a number, an array or a Tensor; None if nothing is."""
+    x = value(x)
+    if not isinstance(x, (np.ndarray, float)) or np.asarray(x).dtype.kind != "f" or np.isfinite(x).all():
+        return None
+    return _Bad(int(np.isnan(x).sum()), int(np.isinf(x).sum()), int(np.size(x)))
+
+
+def _tensors(x: Any) -> list[Any]:
+    """What goes in or comes out of a module, flat."""
+    return [y for part in x for y in _tensors(part)] if isinstance(x, (tuple, list)) else [x]
+
+
+def _recorded(node: Node) -> list[Node]:
+    """The history of a result; only itself, where an earlier backward has freed what lies behind it."""
+    try:
+        return history(node)
+    except RuntimeError:
+        return [node]

@@ -1,0 +1,192 @@
+"""Hooks on modules: functions that see, and may replace, what goes in and comes out, forward and backward.
+
+The names, the arguments and the order of events are PyTorch's. A module without hooks pays one look at an attribute.
+"""
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from ..autodiff.hooks import Hook, RemovableHandle, check_hook, replaced, shown
+from ..autodiff.node import Node, is_grad_enabled
+from ..autodiff.op import Op
+
+PRE, FORWARD, BACKWARD = "forward_pre", "forward", "full_backward"
+HOOK = "hook"       # the name of the operation at which gradients wait for each other
+Gradients = tuple[Any, ...]
+
+
+class Hooks(OrderedDict[int, tuple[str, Hook]]):
+    """The hooks of one module, by number: when each is called, and the function. Copied and pickled with the module."""
+
+    in_use: ClassVar[bool] = False      # whether any module of this process has ever had one
+
+    def __new__(cls, *args: Any) -> Hooks:      # not __init__: a pickle does without that
+        Hooks.in_use = True
+        return super().__new__(cls, *args)
+
+    def at(self, when: str) -> list[Hook]:
+        return [hook for moment, hook in self.values() if moment == when]
+
+
+class Hookable:
+    """What can have hooks: the base of `Module`."""
+
+    _hooks: Hooks | None = None
+
+    def register_forward_pre_hook(self, hook: Hook, *, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, inputs)`` before every `forward`. It returns None, or the inputs that take their place.
+
+        Parameters
+        ----------
+        hook : callable
+            Gets the inputs as a tuple; returns None, a tuple, or a single input.
+        prepend : bool
+            Put it before the hooks that are there already, instead of after them.
+
+        Returns
+        -------
+        RemovableHandle
+            ``handle.remove()`` takes the hook away.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import Tensor, nn
+        >>> layer = nn.ReLU()
+        >>> handle = layer.register_forward_pre_hook(lambda module, inputs: inputs[0] + 1)
+        >>> layer(Tensor([-3.0, -0.5])).data
+        array([0. , 0.5])
+        """
+        return self._register(PRE, hook, prepend)
+
+    def register_forward_hook(self, hook: Hook, *, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, inputs, output)`` after every `forward`. It returns None, or what takes the output's place.
+
+        Parameters and result as in `register_forward_pre_hook`. An affine layer and its activation, which a `Sequential`
+        runs as one operation, run as two where one of them has a hook: the bits stay the same.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import nn
+        >>> model = nn.MLP([2, 3, 1], rng=0)
+        >>> def show(module, inputs, output):
+        ...     print(type(module).__name__, output.shape)
+        >>> handles = [layer.register_forward_hook(show) for layer in model]
+        >>> y = model([[1.0, 2.0]])
+        Linear (1, 3)
+        ReLU (1, 3)
+        Linear (1, 1)
+        """
+        return self._register(FORWARD, hook, prepend)
+
+    def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_input, grad_output)`` once the gradients of the module's inputs are known.
+
+        Both are tuples with one entry per input (output), None for what has no gradient. The hook returns None, or a tuple
+        that takes the place of `grad_input`, in which None leaves that gradient as it is. Where no input requires a
+        gradient, the hook is called as soon as those of the outputs are known.
+
+        Parameters and result as in `register_forward_pre_hook`; the gradients are what `Tensor.register_hook` describes.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import Tensor, nn
+        >>> layer = nn.ReLU()
+        >>> handle = layer.register_full_backward_hook(lambda module, grad_input, grad_output: print(grad_input, grad_output))
+        >>> layer(Tensor([-1.0, 2.0], requires_grad=True)).sum().backward()
+        (array([0., 1.]),) (array([1., 1.]),)
+        """
+        return self._register(BACKWARD, hook, prepend)
+
+    def _register(self, when: str, hook: Any, prepend: bool) -> RemovableHandle:
+        check_hook(hook, f"register_{when}_hook")
+        if self._hooks is None:
+            self._hooks = Hooks()
+        return RemovableHandle(self._hooks, (when, hook), prepend)
+
+
+def call_with_hooks(module: Any, inputs: tuple[Any, ...]) -> Any:
+    """``module.forward(*inputs)`` with all that hangs on it."""
+    hooks: Hooks = module._hooks
+    for hook in hooks.at(PRE):
+        new = hook(module, inputs)
+        if new is not None:
+            inputs = new if isinstance(new, tuple) else (new,)
+    backward = hooks.at(BACKWARD)
+    if not backward:
+        return _forward(module, inputs, hooks)
+
+    grad_output: Gradients = ()
+    flows_in = is_grad_enabled() and any(map(_wants_gradient, inputs))
+
+    def arrive_at_inputs(grad_input: Gradients) -> Gradients:
+        for hook in backward:
+            new = hook(module, tuple(map(shown, grad_input)), tuple(map(shown, grad_output)))
+            if new is not None:
+                grad_input = _checked(new, grad_input)
+        return grad_input
+
+    def arrive_at_outputs(gradients: Gradients) -> Gradients:
+        nonlocal grad_output
+        grad_output = gradients
+        if not flows_in:
+            arrive_at_inputs((None,) * len(inputs))
+        return gradients
+
+    output = _forward(module, _meeting(inputs, arrive_at_inputs), hooks)
+    several = isinstance(output, (tuple, list))
+    met = _meeting(output if several else (output,), arrive_at_outputs)
+    return type(output)(met) if several else met[0]
+
+
+def _forward(module: Any, inputs: tuple[Any, ...], hooks: Hooks) -> Any:
+    output = module.forward(*inputs)
+    for hook in hooks.at(FORWARD):
+        new = hook(module, inputs, output)
+        output = output if new is None else new
+    return output
+
+
+def _wants_gradient(x: Any) -> bool:
+    return isinstance(x, Node) and x.requires_grad
+
+
+def _checked(new: Any, old: Gradients) -> Gradients:
+    """What a backward hook returned in place of `old`."""
+    new = new if isinstance(new, tuple) else (new,)
+    if len(new) != len(old):
+        raise ValueError(f"register_full_backward_hook: the hook returned {len(new)} gradients for {len(old)} inputs; expected "
+                         "one each")
+    return tuple(None if g is None else replaced(g, n, "register_full_backward_hook") for g, n in zip(old, new))
+
+
+def _meeting(tensors: Sequence[Any], meet: Callable[[Gradients], Gradients]) -> tuple[Any, ...]:
+    """`tensors` as they are. On the way back their gradients meet: once all are known, what ``meet(gradients)`` returns goes on.
+
+    Each passes through two identities. The walk visits the younger ones first, all of them, and there the gradients are
+    noted down. So they are complete when it comes to the first of the older ones.
+    """
+    if not is_grad_enabled() or not any(map(_wants_gradient, tensors)):
+        return tuple(tensors)
+    noted: dict[int, Any] = {}
+    leaving: dict[int, Any] = {}
+
+    def note(i: int, g: Any) -> Any:
+        noted[i] = g
+        return g
+
+    def pass_on(i: int, g: Any) -> Any:
+        if noted:
+            gradients = tuple(noted.get(k) for k in range(len(tensors)))
+            noted.clear()
+            leaving.update(enumerate(meet(gradients)))
+        return leaving.pop(i)
+
+    older = [_identity(pass_on, i)(x) if _wants_gradient(x) else x for i, x in enumerate(tensors)]
+    return tuple(_identity(note, i)(x) if _wants_gradient(x) else x for i, x in enumerate(older))
+
+
+def _identity(then: Callable[[int, Any], Any], i: int) -> Op:
+    """x as it is, and its gradient as ``then(i, gradient)`` says."""
+    return Op(HOOK, lambda x: x[...], pull=(lambda g, y, x: then(i, g),))
