@@ -215,6 +215,17 @@ def prelu(x, slopes):
     return np.where(np.real(x) > 0, x, slopes * x)
 
 
+def gather(x, axis, index):
+    """PyTorch's, entry by entry: ``out[i, j] = x[index[i, j], j]`` for axis 0 of two."""
+    index = np.array(index)
+    out = np.zeros(index.shape, x.dtype)
+    for place in np.ndindex(index.shape):
+        source = list(place)
+        source[axis] = index[place]
+        out[place] = x[tuple(source)]
+    return out
+
+
 # -- optimizers, line by line as their papers (and PyTorch's documentation) have them --------------------------------
 
 def sgd(p, g, state, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, decoupled=False):

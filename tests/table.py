@@ -138,7 +138,7 @@ def _read_only(x: np.ndarray) -> np.ndarray:
 
 
 LAYOUTS = {
-    "fortran": np.asfortranarray, "strided": _strided, "read-only": _read_only, "unaligned": _unaligned,
+    "fortran": lambda x: np.asarray(x, order="F"), "strided": _strided, "read-only": _read_only, "unaligned": _unaligned,
     "reversed": lambda x: np.flip(np.flip(x).copy()), "swapped bytes": lambda x: x.astype(x.dtype.newbyteorder()),
     "list": lambda x: x.tolist(),
 }
@@ -162,7 +162,8 @@ def check_layout(row: Row, layout: str) -> None:
 def _matmul_shapes():
     return [((3, 4), (4, 2)), ((4,), (4,)), ((3, 4), (4,)), ((4,), (4, 2)), ((2, 3, 4), (2, 4, 5)), ((3, 4), (2, 4, 5)),
             ((2, 3, 4), (4, 2)), ((2, 1, 3, 4), (5, 4, 2)), ((4,), (2, 4, 5)), ((2, 3, 4), (4,)), ((1, 1), (1, 1)),
-            ((1, 4), (4, 1)), ((4, 1), (1, 4))]
+            ((1, 4), (4, 1)), ((4, 1), (1, 4)), ((4,), (4, 1)), ((1, 4), (4,)), ((2, 1, 3), (2, 3, 1)), ((2, 3, 1), (2, 1, 3)),
+            ((1, 3, 4), (5, 4, 2)), ((2, 1, 3, 4), (1, 5, 4, 2)), ((2, 2, 3, 4), (2, 4, 5)), ((2, 2, 3, 4), (4,))]
 
 
 ARITHMETIC = [
@@ -209,6 +210,109 @@ SHAPES = [
 ]
 
 MATRICES = [Row(f"matmul {a} {b}", lambda a, b: a @ b, lambda a, b: a @ b, (a, b)) for a, b in _matmul_shapes()]
+
+MOVES = [
+    Row("permute", lambda x: x.permute(2, 0, 1), lambda x: x.transpose(2, 0, 1), ((2, 3, 4),)),
+    Row("permute within a stack", lambda x: F.permute(x, (0, -1, 1, 2)), lambda x: x.transpose(0, 3, 1, 2), ((2, 3, 2, 4),)),
+    Row("permute in place", lambda x: x.permute((0, 1)), lambda x: x, ((3, 4),)),
+    Row("permute a number", lambda x: F.permute(x, ()), lambda x: x, ((),)),
+    Row("swapaxes", lambda x: x.swapaxes(0, -1), lambda x: x.swapaxes(0, -1), ((2, 3, 4),)),
+    Row("swapaxes with itself", lambda x: F.swapaxes(x, 1, 1), lambda x: x, ((2, 3, 4),)),
+    Row("squeeze", lambda x: x.squeeze(), np.squeeze, ((1, 3, 1, 2),)),
+    Row("squeeze one", lambda x: F.squeeze(x, -2), lambda x: np.squeeze(x, -2), ((1, 3, 1, 2),)),
+    Row("squeeze two", lambda x: x.squeeze((0, 2)), np.squeeze, ((1, 3, 1, 2),)),
+    Row("squeeze nothing", lambda x: x.squeeze(()), lambda x: x, ((1, 3),)),
+    Row("unsqueeze", lambda x: x.unsqueeze(-1), lambda x: np.expand_dims(x, -1), ((3, 2),)),
+    Row("expand_dims", lambda x: F.expand_dims(x, (0, -2)), lambda x: np.expand_dims(x, (0, -2)), ((3, 2),)),
+    Row("flatten", lambda x: x.flatten(), np.ravel, ((2, 3, 4),)),
+    Row("flatten the end", lambda x: F.flatten(x, 1), lambda x: x.reshape(2, 12), ((2, 3, 4),)),
+    Row("flatten the start", lambda x: x.flatten(end_axis=1), lambda x: x.reshape(6, 4), ((2, 3, 4),)),
+    Row("flatten a number", lambda x: x.flatten(), np.ravel, ((),)),
+    Row("broadcast_to", lambda x: F.broadcast_to(x, (2, 3, 4)), lambda x: np.broadcast_to(x, (2, 3, 4)), ((3, 1),)),
+    Row("broadcast_to a length", lambda x: F.broadcast_to(x, 3), lambda x: np.broadcast_to(x, 3), ((),)),
+    Row("broadcast_to itself", lambda x: F.broadcast_to(x, (3,)), lambda x: x, ((3,),)),
+    Row("flip", lambda x: F.flip(x), np.flip, ((2, 3, 4),)),
+    Row("flip some", lambda x: F.flip(x, (0, -1)), lambda x: np.flip(x, (0, -1)), ((2, 3, 4),)),
+    Row("pad", lambda x: F.pad(x, 1), lambda x: np.pad(x, 1), ((2, 3),)),
+    Row("pad each axis", lambda x: F.pad(x, ((0, 2), (1, 0)), 7.0), lambda x: np.pad(x, ((0, 2), (1, 0)), constant_values=7), ((2, 3),)),
+    Row("pad all alike", lambda x: F.pad(x, (1, 2)), lambda x: np.pad(x, (1, 2)), ((2, 3),)),
+    Row("iteration", lambda x: sum(k * row for k, row in enumerate(x)), lambda x: sum(k * row for k, row in enumerate(x)), ((3, 4),)),
+]
+
+JOINS = [
+    Row(f"concatenate along {axis}", lambda *x, a=axis: tg.concatenate(x, axis=a), lambda *x, a=axis: np.concatenate(x, axis=a), shapes)
+    for axis, shapes in [(0, ((2, 3), (1, 3), (4, 3))), (1, ((2, 3), (2, 1))), (-1, ((2, 3, 2), (2, 3, 0), (2, 3, 4))),
+                         (-2, ((2, 3, 2), (2, 1, 2))), (0, ((3,),)), (None, ((2, 3), (2,), ()))]
+] + [
+    Row(f"stack along {axis}", lambda *x, a=axis: tg.stack(x, axis=a), lambda *x, a=axis: np.stack(x, axis=a), shapes)
+    for axis, shapes in [(0, ((2, 3),) * 3), (1, ((2, 3),) * 2), (-1, ((2, 3),) * 2), (-2, ((3,),) * 2), (0, ((),) * 3), (2, ((2, 3),))]
+] + [
+    Row("stack x with itself", lambda x: tg.stack([x, x, 2 * x]), lambda x: np.stack([x, x, 2 * x]), ((2, 3),)),
+    Row("concatenate x with itself", lambda x: tg.concatenate([x, x], axis=1), lambda x: np.concatenate([x, x], axis=1), ((2, 3),)),
+] + [
+    Row(f"part {part} of split({sections}, {axis})", lambda x, s=sections, a=axis, p=part: tg.split(x, s, axis=a)[p],
+        lambda x, s=sections, a=axis, p=part: np.split(x, s, axis=a)[p], ((6, 4),))
+    for sections, axis, part in [(3, 0, 0), (3, 0, -1), (2, 1, 1), (1, -1, 0), ([1, 4], 0, 1), ([1, 4], 0, 2), ([2, 2, 9], 0, 1),
+                                 ((-2,), 1, 0), ([], 0, 0), (np.array([3]), -1, 1)]
+] + [
+    Row("split and multiply", lambda x: (lambda a, b: a * b)(*tg.split(x, 2)), lambda x: x[:2] * x[2:], ((4, 3),)),
+]
+
+INDICES = {     # of an array of shape (3, 4, 2)
+    "1": 1, "-1": -1, "0, -1, 1": (0, -1, 1), "np.int8(2)": np.int8(2), "a 0-d array": np.array(1), "...": ..., "()": (),
+    "None": None, "1:": slice(1, None), "::-2": slice(None, None, -2), "5:": slice(5, None), ":, 1:3, ::-1": (slice(None), slice(1, 3), slice(None, None, -1)),
+    "..., 0": (..., 0), "0, ...": (0, ...), ":, None, 0, ..., None": (slice(None), None, 0, ..., None), "-2:, 1": (slice(-2, None), 1),
+    "rows": [2, 0, 2], "rows, negative": np.array([-1, 0, 2, -3]), "rows, uint8": np.array([1, 1], np.uint8), "matrix of rows": [[0, 1], [2, 2]],
+    "no rows": [], "no rows, an array": np.zeros((2, 0), int), "one number each": ([0, 1, 1, 2], [3, 0, 0, 1], [0, 1, 1, 0]),
+    "pairs": ([0, 2, 2], [1, 1, 1]), "open mesh": np.ix_([0, 2], [3, 1, 1], [0]), "columns": (slice(None), [3, 3, 0]),
+    "last axis": (..., [1, 0, 1]), "array, slice, array": ([0, 1], slice(None), [1, 1]), "slice, array, slice": (slice(2), [0, 0, 3], slice(1, None)),
+    "integer and array": (0, [1, 1]), "array and integer": ([1, 1], slice(None), 0), "slice, integer, array": (slice(None), 2, [0, 0]),
+    "array, None, array": ([0, 1], None, [1, 1]), "array, ..., array": ([0, 2], ..., [1, 1]), "arrays that broadcast": ([[0], [2]], [1, 1, 3]),
+    "array, slice": ([2, 2], slice(1, 3)), "array twice, dots between": (slice(None), [0, 1, 1], ..., [0, 1, 0]),
+    "mask": np.arange(24).reshape(3, 4, 2) % 5 == 1, "mask of rows": [True, False, True], "mask of two axes": np.arange(12).reshape(3, 4) % 3 == 0,
+    "mask of columns": (slice(None), np.array([True, True, False, True])), "mask and integer": (np.array([True, False, True]), 1),
+    "mask and array": (np.array([True, False, True]), [1, 1]), "mask at the end": (..., np.arange(8).reshape(4, 2) % 3 == 0),
+    "nothing of a mask": np.zeros((3, 4, 2), bool), "True": True, "False": False, "range": range(2),
+}
+
+BY_INDEX = [
+    Row(f"x[{name}]", lambda x, i=index: x[i], lambda x, i=index: x[i], ((3, 4, 2),)) for name, index in INDICES.items()
+] + [
+    Row(f"number[{name}]", lambda x, i=index: x[i], lambda x, i=index: x[i], ((),))
+    for name, index in {"()": (), "...": ..., "None, None": (None, None), "True": np.array(True)}.items()
+] + [
+    Row(f"take_along_axis {np.shape(indices)} {axis}", lambda x, i=indices, a=axis: tg.take_along_axis(x, i, axis=a),
+        lambda x, i=indices, a=axis: np.take_along_axis(x, np.array(i, int), axis=a), ((2, 3),))
+    for indices, axis in [([[2, 2, 0, -1], [1, 0, 1, 1]], 1), ([[0, 1, 1]], 0), ([[1], [1]], -1), ([[0]], -2), ([5, 5, 0], None),
+                          (np.zeros((2, 0), int), 1)]
+] + [
+    Row(f"gather {np.shape(index)} {axis}", lambda x, i=index, a=axis: tg.gather(x, a, i),
+        lambda x, i=index, a=axis: naive.gather(x, a, i), ((2, 3),))
+    for index, axis in [([[2, 2, 0, 1], [1, 0, 1, 1]], 1), ([[0, 1]], 0), ([[1, 0, 0], [1, 1, 0], [0, 0, 0]], 0), ([[1]], -1)]
+]
+
+EINSUMS = [
+    Row(f"einsum {text} {shapes}", lambda *x, t=text: tg.einsum(t, *x), lambda *x, t=text: np.einsum(t, *x), shapes)
+    for text, *shapes in [
+        ("ij,jk->ik", (2, 3), (3, 4)), ("ij,jk->ki", (2, 3), (3, 4)), ("ji,jk", (3, 2), (3, 4)), ("ij,kj", (2, 3), (4, 3)),
+        ("bij,bjk->bik", (2, 3, 4), (2, 4, 2)), ("bij,bkj->bik", (2, 3, 4), (2, 2, 4)), ("bqhd,bkhd->bhqk", (2, 3, 2, 2), (2, 4, 2, 2)),
+        ("ijb,bjk->bk", (3, 4, 2), (2, 4, 2)), ("i,i->", (3,), (3,)), ("i,i", (3,), (3,)), ("i,i->i", (3,), (3,)), ("i,j->ij", (2,), (3,)),
+        ("i,j->ji", (2,), (3,)), ("bi,bj->bij", (2, 3), (2, 2)), ("bi,bi->b", (2, 3), (2, 3)), ("ij,ij->ij", (2, 3), (2, 3)),
+        ("ij,ji->ij", (2, 3), (3, 2)), ("ij,j->ij", (2, 3), (3,)), ("j,ij->i", (3,), (2, 3)), ("i,ij->ij", (2,), (2, 3)),
+        ("ij,kl->", (2, 3), (3, 2)), ("ij,kl->jl", (2, 3), (2, 2)), ("ij,->ij", (2, 3), ()), (",", (), ()), ("->", ()),
+        ("ij->", (2, 3)), ("ij->i", (2, 3)), ("ij->j", (2, 3)), ("ij->ji", (2, 3)), ("ij->ij", (2, 3)), ("ji", (2, 3)), ("ba", (2, 3)),
+        ("ii", (3, 3)), ("ii->i", (3, 3)), ("iij->ij", (2, 2, 3)), ("iji->j", (2, 3, 2)), ("ijij", (2, 3, 2, 3)), ("iii->i", (2, 2, 2)),
+        ("ii,i->i", (3, 3), (3,)), ("ii,ij->j", (2, 2), (2, 3)), ("ij,jk,kl->il", (2, 3), (3, 2), (2, 4)), ("ij,jk,kl,lm", (2, 2), (2, 3), (3, 2), (2, 2)),
+        ("a,ab,b->", (2,), (2, 3), (3,)), ("ij,ik,il->jkl", (2, 2), (2, 3), (2, 2)), ("i,i,i->i", (3,), (3,), (3,)),
+        ("...i->...", (2, 3, 2)), ("...ij,...jk->...ik", (2, 1, 3, 2), (4, 2, 2)), ("...,...", (2, 3), (3,)), ("i...->...i", (2, 3, 2)),
+        ("...i,i", (2, 3), (3,)), ("i...,ij", (2, 3), (2, 2)), ("...", (2, 3)), ("...ii->...", (2, 3, 3)), ("...->...", ()),
+        ("ij,jk->ik", (2, 1), (3, 4)), ("i,i->i", (1,), (3,)), ("ij,ij,i->j", (1, 3), (2, 3), (2,)), ("ij,i->", (2, 1), (1,)),
+        (" i j , j k -> i k ", (2, 3), (3, 2)), ("Ab,bA->A", (2, 3), (3, 2)), ("ij,kj->ik", (2, 0), (3, 0)), ("ij->i", (2, 0)),
+    ]
+] + [
+    Row("einsum of x with itself", lambda x: tg.einsum("ij,kj->ik", x, x), lambda x: x @ x.T, ((2, 3),)),
+    Row("einsum of x three times", lambda x: tg.einsum("ij,jk,kl->il", x, x, x), lambda x: x @ x @ x, ((2, 2),)),
+]
 
 LAYERS = [
     Row("linear", F.linear, naive.linear, ((5, 4), (3, 4), (3,))),
@@ -340,4 +444,5 @@ def activation_row(name: str) -> Row:
                (lambda rng: _away_from_kinks(name, p, 2 * rng.standard_normal((3, 5))),))
 
 
-TABLE = ARITHMETIC + SHAPES + ARRAYS + MATRICES + LAYERS + LOSSES + [activation_row(name) for name in ACTIVATIONS]
+TABLE = (ARITHMETIC + SHAPES + ARRAYS + MATRICES + MOVES + JOINS + BY_INDEX + EINSUMS + LAYERS + LOSSES
+         + [activation_row(name) for name in ACTIVATIONS])

@@ -239,6 +239,92 @@ KINDS = [
     (lambda: tg.set_num_threads(1.5), "set_num_threads: n is 1.5, expected a whole number"),
 ]
 
+STRUCTURE = [
+    (lambda: tg.matmul(T(2, 2, 3), T(2, 4)), "matmul: shapes (2, 2, 3) and (2, 4) do not fit|3 and 2"),
+    (lambda: T(2) @ T(2, 3, 4), "matmul: shapes (2,) and (2, 3, 4) do not fit|2 and 3"),
+    (lambda: tg.matmul(T(), T(3)), "matmul: shapes () and (3,)|use * instead"),
+    (lambda: T(2, 3).permute(0), "transpose: axes (0,)|shape (2, 3)"),
+    (lambda: tg.swapaxes(T(2, 3), 0, 2), "swapaxes: got axis 2 for shape (2, 3)|-2 to 1"),
+    (lambda: T(2, 1).squeeze(0), "squeeze: got axis 0 for shape (2, 1); expected axes of size 1"),
+    (lambda: T(2, 1).squeeze((1, -1)), "squeeze: got axis (1, -1) for shape (2, 1); expected distinct"),
+    (lambda: T(2, 3).unsqueeze(3), "expand_dims: got axis 3|-3 to 2"),
+    (lambda: T(2, 3).flatten(1, 0), "flatten: got start_axis 1 and end_axis 0 for shape (2, 3)"),
+    (lambda: T(2, 3).flatten(2), "flatten: got axis 2 for shape (2, 3)"),
+    (lambda: tg.broadcast_to(T(2, 3), (2, 4)), "broadcast_to: shape (2, 3) cannot be broadcast to (2, 4)"),
+    (lambda: tg.broadcast_to(T(2, 3), 3), "broadcast_to: shape (2, 3) cannot be broadcast to (3,)"),
+    (lambda: tg.flip(T(2, 3), 2), "flip: got axis 2 for shape (2, 3)"),
+    (lambda: tg.pad(T(2, 3), [[1, 1]] * 3), "pad: got widths of shape (3, 2) for shape (2, 3)"),
+    (lambda: tg.pad(T(2, 3), -1), "pad: got the width -1; expected 0 or more"),
+    (lambda: tg.concatenate([]), "concatenate: got no arrays"),
+    (lambda: tg.concatenate([T(2, 3), T(3, 2)]), "concatenate: shapes (2, 3) and (3, 2) along axis 0"),
+    (lambda: tg.concatenate([T(2, 3), T(3)]), "concatenate: shapes (2, 3) and (3,)|as many axes"),
+    (lambda: tg.concatenate([T(), T()]), "concatenate: shapes () and ()|at least one"),
+    (lambda: tg.concatenate([T(2, 3)], axis=2), "concatenate: got axis 2 for shape (2, 3)"),
+    (lambda: tg.stack([]), "stack: got no arrays"),
+    (lambda: tg.stack([T(2, 3), T(3, 2)]), "stack: got shapes (2, 3) and (3, 2); expected one shape"),
+    (lambda: tg.stack([T(2, 3)] * 4, axis=3), "stack: got axis 3|-3 to 2"),
+    (lambda: tg.split(T(5, 2), 2), "split: axis 0 of shape (5, 2) cannot be split into 2 sections of one length"),
+    (lambda: tg.split(T(5, 2), 0), "split: axis 0 of shape (5, 2) cannot be split into 0"),
+    (lambda: tg.split(T(5, 2), 1, axis=2), "split: got axis 2 for shape (5, 2)"),
+    (lambda: tg.split(T(), 1), "split: got axis 0 for shape ()"),
+    (lambda: tg.take_along_axis(T(2, 3), [0, 1]), "take_along_axis: got indices of shape (2,) for shape (2, 3)"),
+    (lambda: tg.gather(T(2, 3), 0, [0, 1]), "gather: got indices of shape (2,) for shape (2, 3)"),
+    (lambda: tg.gather(T(2, 3), 0, [[0, 1, 0, 1]]), "gather: got an index of shape (1, 4) for shape (2, 3)|along axis 0"),
+    (lambda: tg.gather(T(2, 3), 2, [[0]]), "gather: got axis 2 for shape (2, 3)"),
+    (lambda: tg.einsum("ij,jk->ik", T(2, 3)), "einsum: 'ij,jk->ik' is for 2 operands; got 1"),
+    (lambda: tg.einsum("ij", T(2, 3, 4)), "einsum: 'ij' in 'ij' does not fit an operand of shape (2, 3, 4)"),
+    (lambda: tg.einsum("...ij", T(2)), "einsum: '...ij' in '...ij' does not fit an operand of shape (2,)"),
+    (lambda: tg.einsum("ij,jk", T(2, 3), T(4, 5)), "einsum: shapes (2, 3), (4, 5) do not fit 'ij,jk'|the sizes 3 and 4"),
+    (lambda: tg.einsum("ii->i", T(1, 3)), "einsum: shapes (1, 3) do not fit 'ii->i'|3 and 1"),
+    (lambda: tg.einsum("ij->ik", T(2, 3)), "einsum: the result of 'ij->ik' needs letters that stand in an operand"),
+    (lambda: tg.einsum("ij->ii", T(2, 3)), "einsum: the result of 'ij->ii' needs|once"),
+    (lambda: tg.einsum("...j->j", T(2, 3)), "einsum: the result of '...j->j' has no place for the axes of the ellipsis"),
+    (lambda: tg.einsum("i1", T(2, 3)), "einsum: got 'i1' in 'i1'; expected letters"),
+    (lambda: tg.einsum("i.j", T(2, 3)), "einsum: got 'i.j' in 'i.j'; expected letters"),
+    (lambda: tg.einsum("i->j->k", T(2)), "einsum: got 'j->k' in 'i->j->k'; expected letters"),
+    (lambda: tg.einsum("......", T(2)), "einsum: got '......' in '......'; expected letters, and at most one ellipsis"),
+    (lambda: T(2)[::0], "index: slice step cannot be zero"),
+    (lambda: T(2)[[[0], [0, 1]]], "index is ragged"),
+]
+
+STRUCTURE_KINDS = [
+    (lambda: T(2, 3)[1.0], "index: got float64 numbers; expected integers, slices, None, Ellipsis, or arrays"),
+    (lambda: T(2, 3)[[1.0]], "index: got float64 numbers"),
+    (lambda: T(2, 3)[T(2)], "index: got float64 numbers"),
+    (lambda: T(2, 3)[0, T(0)], "index: got float64 numbers"),
+    (lambda: T(2, 3)[np.zeros((0,))], "index: got float64 numbers"),
+    (lambda: T(2, 3)["a"], "index holds text"),
+    (lambda: T(2, 3)[{}], "index holds Python objects"),
+    (lambda: T(2, 3)[0.5:], "index: slice indices must be integers|0.5"),
+    (lambda: tg.take_along_axis(T(2, 3), [[0.5]]), "index: got float64 numbers"),
+    (lambda: tg.stack(3.0), "stack: got float; expected several Tensors or arrays"),
+    (lambda: tg.concatenate(["a", T(2)]), "concatenate holds text"),
+    (lambda: tg.concatenate([T(2)], axis=1.5), "concatenate: got axis 1.5; expected whole numbers"),
+    (lambda: tg.stack([T(2)], axis=None), "stack: got axis None; expected one whole number"),
+    (lambda: tg.split(T(4), 1.5), "split: got 1.5; expected a number of sections, or several indices"),
+    (lambda: tg.split(T(4), [1.5]), "split: got [1.5]; expected a number of sections, or several indices"),
+    (lambda: tg.pad(T(4), 1.5), "pad: the widths are float64 numbers, expected integers"),
+    (lambda: tg.pad(T(4), 1, "a"), "pad: constant_values is 'a', expected a number"),
+    (lambda: tg.einsum(T(2), "i"), "einsum: the subscripts are Tensor; expected text, such as 'ij,jk->ik'"),
+    (lambda: tg.swapaxes(T(2, 3), 0, None), "swapaxes: got axis None; expected one whole number"),
+    (lambda: T(2, 3).permute("a", 0), "transpose: got axis ('a', 0); expected whole numbers"),
+]
+
+INDICES = [
+    (lambda: T(3, 4)[5], "index: index 5 is out of bounds for axis 0 with size 3, in shape (3, 4)"),
+    (lambda: T(3, 4)[1, -5], "index: index -5 is out of bounds for axis 1 with size 4, in shape (3, 4)"),
+    (lambda: T(3, 4)[[0, 3]], "index: index 3 is out of bounds for axis 0 with size 3, in shape (3, 4)"),
+    (lambda: T(3, 4)[:, [0, -5]], "index: index -5 is out of bounds for axis 1 with size 4, in shape (3, 4)"),
+    (lambda: T(3, 4)[0, 0, 0], "index: got indices for 3 axes in shape (3, 4); expected at most 2"),
+    (lambda: T()[0], "index: got indices for 1 axes in shape (); expected at most 0"),
+    (lambda: T(3, 4)[..., ...], "index: got 2 Ellipses in shape (3, 4); expected at most one"),
+    (lambda: T(3, 4)[[True, False]], "index: boolean index did not match|in shape (3, 4)"),
+    (lambda: T(3, 4)[np.ones((3, 4, 1), bool)], "index: got indices for 3 axes in shape (3, 4); expected at most 2"),
+    (lambda: T(3, 4)[[0, 1], [0, 1, 2]], "index: shape mismatch|in shape (3, 4)"),
+    (lambda: tg.take_along_axis(T(2, 3), [[3], [0]], 1), "index: index 3 is out of bounds for axis 1 with size 3, in shape (2, 3)"),
+    (lambda: tg.gather(T(2, 3), 0, [[2]]), "index: index 2 is out of bounds for axis 0 with size 2, in shape (2, 3)"),
+]
+
 STATES = [
     (lambda: freed().backward(), "backward: the graph behind this result has been freed|retain_graph=True"),
     (lambda: tg.Tensor(1.0).backward(), "backward: the result does not require a gradient"),
@@ -250,7 +336,8 @@ STATES = [
 
 @pytest.mark.parametrize("kind, bad, words", [
     pytest.param(kind, bad, words, id=words[:60]) for kind, table in
-    ((ValueError, SHAPES), (ValueError, VALUES), (ValueError, NAMES), (TypeError, KINDS), (RuntimeError, STATES))
+    ((ValueError, SHAPES), (ValueError, VALUES), (ValueError, NAMES), (TypeError, KINDS), (RuntimeError, STATES),
+     (ValueError, STRUCTURE), (TypeError, STRUCTURE_KINDS), (IndexError, INDICES))
     for bad, words in table])
 def test_bad_input_gets_one_sentence(kind, bad, words):
     with pytest.raises(kind) as caught:

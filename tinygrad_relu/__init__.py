@@ -7,6 +7,20 @@ from .autodiff.tape import grad
 from .functional.activation import exp, expm1, log, log1p
 from .functional.array import abs, clip, cos, maximum, minimum, sin, sqrt, square, where
 from .functional.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
+from .functional.shapes import (
+    broadcast_to,
+    expand_dims,
+    flatten,
+    flip,
+    pad,
+    permute,
+    reshape,
+    squeeze,
+    swapaxes,
+    transpose,
+    unsqueeze,
+)
+from .functional.structure import concatenate, einsum, gather, matmul, split, stack, take_along_axis
 from .inside import AnomalyError, detect_anomaly, explain, graph
 from .kernels.memory import keep_freed_memory
 from .kernels.threads import get_num_threads, set_num_threads
@@ -16,7 +30,9 @@ from .tensor import Tensor
 keep_freed_memory()
 
 __version__ = "0.1.0"
-__all__ = ["AnomalyError", "GradcheckError", "Parameter", "Tensor", "abs", "argmax", "argmin", "clip", "cos", "cumsum",
-           "detect_anomaly", "exp", "explain", "expm1", "functional", "get_num_threads", "grad", "gradcheck", "graph",
-           "hessian", "hvp", "jacobian", "log", "log1p", "logsumexp", "max", "maximum", "mean", "min", "minimum", "nn",
-           "no_grad", "optim", "prod", "set_num_threads", "sin", "sqrt", "square", "std", "sum", "var", "where"]
+__all__ = ["AnomalyError", "GradcheckError", "Parameter", "Tensor", "abs", "argmax", "argmin", "broadcast_to", "clip",
+           "concatenate", "cos", "cumsum", "detect_anomaly", "einsum", "exp", "expand_dims", "explain", "expm1", "flatten",
+           "flip", "functional", "gather", "get_num_threads", "grad", "gradcheck", "graph", "hessian", "hvp", "jacobian", "log",
+           "log1p", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "nn", "no_grad", "optim", "pad",
+           "permute", "prod", "reshape", "set_num_threads", "sin", "split", "sqrt", "square", "squeeze", "stack", "std", "sum",
+           "swapaxes", "take_along_axis", "transpose", "unsqueeze", "var", "where"]

@@ -1,14 +1,15 @@
-"""The methods that a Tensor has from NumPy's arrays: elementwise functions and reductions.
+"""The methods that a Tensor has from NumPy's arrays: elementwise functions, shapes and reductions.
 
 Each is one operation. What it says about kinks, ties and special values stands with the function of the same name
-(`functional.array`, `functional.reduction`).
+(`functional.array`, `functional.shapes`, `functional.reduction`).
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 from .autodiff.node import Node
-from .ops import elementary, reduction, softmax
+from .ops import elementary, reduction, shape, softmax
 from .ops.shape import Axis
 
 
@@ -56,6 +57,29 @@ class ArrayMethods(Node):
     def cos(self) -> Self:
         """The cosine."""
         return elementary.cos(self)
+
+    # -- shapes (those that share memory say so) ----------------------------------------------------------------------
+
+    def permute(self, *axes: Any) -> Self:
+        """The axes in this order: PyTorch's name of `transpose`. As a tuple, or one by one."""
+        order = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+        return shape.transpose(self, axes=tuple(order))
+
+    def swapaxes(self, axis1: int, axis2: int) -> Self:
+        """Two axes in each other's place."""
+        return shape.swapaxes(self, axis1, axis2)
+
+    def squeeze(self, axis: Axis = None) -> Self:
+        """Without axes of size 1: all of them, or those in `axis`. Shares memory, as `reshape`."""
+        return shape.squeeze(self, axis)
+
+    def unsqueeze(self, axis: int | Sequence[int]) -> Self:
+        """With new axes of size 1, which are the axes `axis` of the result. Shares memory, as `reshape`."""
+        return shape.expand_dims(self, axis)
+
+    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Self:
+        """The axes from `start_axis` to `end_axis`, both included, made one. Shares memory, as `reshape`."""
+        return shape.flatten(self, start_axis, end_axis)
 
     # -- reductions ---------------------------------------------------------------------------------------------------
 

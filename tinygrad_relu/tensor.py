@@ -1,6 +1,7 @@
 """Tensor: an array, its gradient, and the operators."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, value
 from .checks import as_floats
 from .methods import ArrayMethods
-from .ops import elementary, elementwise, linalg, shape
+from .ops import elementary, elementwise, indexing, linalg, shape
 
 
 class Tensor(ArrayMethods):
@@ -92,6 +93,16 @@ class Tensor(ArrayMethods):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.array, dtype=dtype, copy=copy)
 
+    def __iter__(self) -> Iterator[Tensor]:
+        """The parts along the first axis.
+
+        >>> [row.data.tolist() for row in Tensor([[1.0, 2.0], [3.0, 4.0]])]
+        [[1.0, 2.0], [3.0, 4.0]]
+        """
+        if not self.array.ndim:
+            raise TypeError("a Tensor of shape () holds one number; there is no axis to walk along")
+        return (self[i] for i in range(len(self.array)))
+
     def __len__(self) -> int:
         return len(self.array)
 
@@ -100,6 +111,28 @@ class Tensor(ArrayMethods):
 
     def __bool__(self) -> bool:
         return bool(self.array.item() if self.array.size == 1 else self.array)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """What NumPy's brackets give, as a copy: slices, integers, None, Ellipsis, arrays of integers or booleans, mixed.
+
+        The gradient of an element that is taken several times is the sum.
+
+        Raises
+        ------
+        IndexError
+            If an index is out of range, there are too many, or arrays do not fit.
+        TypeError
+            If an index is no integer.
+
+        Examples
+        --------
+        >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        >>> x[[0, 0, 1], 1].sum().backward()
+        >>> x.grad
+        array([[0., 2.],
+               [0., 1.]])
+        """
+        return indexing.getitem(self, index)
 
     def __setitem__(self, index: Any, values: Any) -> None:
         if self.requires_grad:
@@ -240,7 +273,7 @@ class Tensor(ArrayMethods):
     # -- shapes, as in NumPy ------------------------------------------------------------------------------------------
 
     def reshape(self, *new_shape: Any) -> Tensor:
-        """The same numbers in another shape; one -1 stands for what is left.
+        """The same numbers in another shape; one -1 stands for what is left. Shares memory with this Tensor, as in NumPy.
 
         >>> Tensor([1.0, 2.0, 3.0, 4.0]).reshape(2, -1)
         Tensor([[1., 2.],

@@ -36,6 +36,7 @@ from .kernels.policy import cache_folder
 from .lab.units import HiddenLayer, Statistics
 from .nn.activations import MODULES
 from .ops.activation import activation_op
+from .ops.linalg import matmul
 from .tensor import Tensor
 
 DTYPES = ("float32", "float64")
@@ -78,6 +79,8 @@ def tasks() -> dict[str, Callable[[str], None]]:
     table["maxout"] = lambda dtype: _exercise(lambda x: F.maxout(x, 2), _matrix(dtype))
     table["linear"] = _linear_task
     table["softmax"] = _softmax_task
+    table["moves"] = lambda dtype: _exercise(lambda x: x.T[[1, 1]], _matrix(dtype))
+    table["stacks"] = lambda dtype: _exercise(matmul, _matrix(dtype)[:, :, None], _matrix(dtype)[:, None])
     table["optimizers"] = _optimizer_task
     table["census"] = _census_task
     return table

@@ -36,11 +36,26 @@ from .inputs import as_tensor
 from .linear import linear
 from .loss import REDUCTIONS, cross_entropy, mse_loss
 from .reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
+from .shapes import (
+    broadcast_to,
+    expand_dims,
+    flatten,
+    flip,
+    pad,
+    permute,
+    reshape,
+    squeeze,
+    swapaxes,
+    transpose,
+    unsqueeze,
+)
 from .softmax import log_softmax, softmax
+from .structure import concatenate, einsum, gather, matmul, split, stack, take_along_axis
 
-__all__ = ["REDUCTIONS", "abs", "argmax", "argmin", "as_tensor", "celu", "clip", "cos", "cross_entropy", "cumsum", "elu",
-           "erf", "erfc", "exp", "expm1", "gelu", "gelu_erf", "gelu_tanh", "hardsigmoid", "hardswish", "hardtanh",
-           "leaky_relu", "linear", "log", "log1p", "log_softmax", "logsigmoid", "logsumexp", "max", "maximum", "maxout",
-           "maxout_winners", "mean", "min", "minimum", "mish", "mse_loss", "prelu", "prod", "relu", "relu6", "rrelu", "selu",
-           "sigmoid", "silu", "sin", "softmax", "softplus", "softsign", "sqrt", "square", "std", "step", "sum", "tanh", "var",
-           "where"]
+__all__ = ["REDUCTIONS", "abs", "argmax", "argmin", "as_tensor", "broadcast_to", "celu", "clip", "concatenate", "cos",
+           "cross_entropy", "cumsum", "einsum", "elu", "erf", "erfc", "exp", "expand_dims", "expm1", "flatten", "flip",
+           "gather", "gelu", "gelu_erf", "gelu_tanh", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "linear", "log",
+           "log1p", "log_softmax", "logsigmoid", "logsumexp", "matmul", "max", "maximum", "maxout", "maxout_winners", "mean",
+           "min", "minimum", "mish", "mse_loss", "pad", "permute", "prelu", "prod", "relu", "relu6", "reshape", "rrelu",
+           "selu", "sigmoid", "silu", "sin", "softmax", "softplus", "softsign", "split", "sqrt", "square", "squeeze", "stack",
+           "std", "step", "sum", "swapaxes", "take_along_axis", "tanh", "transpose", "unsqueeze", "var", "where"]

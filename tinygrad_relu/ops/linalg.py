@@ -1,6 +1,7 @@
 """Matrix products and the affine layer."""
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,8 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import Op
 from ..kernels import linear as kernels
-from ..kernels import panels
-from ..kernels.door import launch, launch_typed
+from ..kernels import panels, stacks
+from ..kernels.door import launch_typed
 from .reduction import sum_
 from .shape import reshape
 
@@ -24,15 +25,26 @@ def _matmul(a: Array, b: Array, *, transpose_a: bool = False, transpose_b: bool 
         out = np.empty((rows, columns), dtype)
         panels.product(transpose_a, transpose_b, a.astype(dtype, copy=False), b.astype(dtype, copy=False), 0.0, out)
         return out
-    a = a.swapaxes(-1, -2) if transpose_a else a
-    b = b.swapaxes(-1, -2) if transpose_b else b
+    lead_a, lead_b = a.shape[:-2], b.shape[:-2]
     try:
-        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        batch = lead_a if lead_a == lead_b else np.broadcast_shapes(lead_a, lead_b)
     except ValueError:
         raise ValueError(f"matmul: the leading axes of {a.shape} and {b.shape} cannot be broadcast together") from None
     out = np.empty((*batch, rows, columns), dtype)
-    launch(np.matmul, a, b, out)
+    stacks.product(transpose_a, transpose_b, _stack(a.astype(dtype, copy=False)), _stack(b.astype(dtype, copy=False)),
+                   _numbers(lead_a, batch), _numbers(lead_b, batch), _stack(out))
     return out
+
+
+def _stack(x: Array) -> Array:
+    """All matrices of x along one axis."""
+    return x.reshape(prod(x.shape[:-2]), *x.shape[-2:])
+
+
+def _numbers(lead: tuple[int, ...], batch: tuple[int, ...]) -> Array:
+    """For each matrix of the broadcast stack, its number in the stack with the leading axes `lead`."""
+    numbers = np.arange(prod(lead))
+    return numbers if lead == batch else np.broadcast_to(numbers.reshape(lead), batch).ravel()
 
 
 def _matmul_left(g: Any, y: Any, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
@@ -55,18 +67,19 @@ def matmul(a: Any, b: Any) -> Any:
     """``a @ b`` as in NumPy: vectors, matrices, stacks of matrices with broadcasting."""
     if not len(a.shape) or not len(b.shape):
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape}: a number has no matrix product; use * instead")
-    left, right = len(a.shape) == 1, len(b.shape) == 1
-    if left and right and a.shape != b.shape:
-        raise ValueError(f"matmul: vectors of shapes {a.shape} and {b.shape} have different lengths")
-    y = product(reshape(a, shape=(1, *a.shape)) if left else a, reshape(b, shape=(*b.shape, 1)) if right else b)
-    if not left and not right:
-        return y
-    shape = list(y.shape)
-    if right:
-        del shape[-1]
-    if left:
-        del shape[-1 if right else -2]
-    return reshape(y, shape=tuple(shape))
+    inner_a, inner_b = a.shape[-1], b.shape[max(0, len(b.shape) - 2)]
+    if inner_a != inner_b:
+        if len(a.shape) == len(b.shape) == 1:
+            raise ValueError(f"matmul: vectors of shapes {a.shape} and {b.shape} have different lengths")
+        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit: the inner sizes are {inner_a} and {inner_b}")
+    if len(b.shape) > 2:
+        y = product(a if len(a.shape) > 1 else reshape(a, shape=(1, inner_a)), b)
+        shape = y.shape if len(a.shape) > 1 else (*y.shape[:-2], y.shape[-1])
+    else:       # whatever stands on the left, its rows make one product, and one in each gradient
+        y = product(a if len(a.shape) == 2 else reshape(a, shape=(prod(a.shape[:-1]), inner_a)),
+                    b if len(b.shape) == 2 else reshape(b, shape=(inner_b, 1)))
+        shape = a.shape[:-1] + b.shape[1:]
+    return y if y.shape == shape else reshape(y, shape=shape)
 
 
 def affine_result(x: Array, weight: Array, bias: Array) -> Array:

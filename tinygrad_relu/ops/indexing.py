@@ -1,0 +1,199 @@
+"""Indexing, and its transpose: putting numbers back to where they were taken from.
+
+Everything that NumPy's brackets can say comes down to two pairs of operations, each of which is the derivative of the other:
+
+``cut``      a regular part of an array, by slices, integers and None
+``paste``    a part in its place, in a field of zeros
+``take``     what has the given numbers along an axis, each of them any number of times
+``add_at``   parts added to what has those numbers, in a field of zeros
+"""
+from __future__ import annotations
+
+from functools import reduce
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..autodiff.op import Op
+from ..checks import as_numbers
+from ..kernels import moves
+from ..kernels.door import launch
+from .shape import Axis, normalised_axes, reshape, single_axis
+
+EVERYTHING = slice(None)
+
+
+def _cut(x: Array, *, key: tuple[Any, ...]) -> Array:
+    part = _look(x, key, x.shape)
+    out = np.empty(part.shape, x.dtype)
+    launch(np.positive, part, out)
+    return out
+
+
+def _paste(part: Array, *, key: tuple[Any, ...], shape: tuple[int, ...], fill: float = 0.0) -> Array:
+    out = np.empty(shape, part.dtype)
+    launch(_put, part, key, fill, out)
+    return out
+
+
+def _put(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> None:
+    out.fill(fill)
+    out[key] = part
+
+
+def _take(x: Array, *, rows: Array, axis: int) -> Array:
+    out = np.empty((*x.shape[:axis], *rows.shape, *x.shape[axis + 1:]), x.dtype)
+    launch(np.take, x, rows, axis, out, "clip")     # all are in range; "clip" spares NumPy a copy that is for errors
+    return out
+
+
+def _add_at(g: Array, *, rows: Array, axis: int, shape: tuple[int, ...]) -> Array:
+    out = np.empty(shape, g.dtype)
+    lead, length, width = prod(shape[:axis]), shape[axis], prod(shape[axis + 1:])
+    launch(moves.add_rows, g.reshape(lead, rows.size, width), rows.ravel(), out.reshape(lead, length, width))
+    return out
+
+
+# key: what `_checked` returns, without arrays. rows: integers of any shape, from 0 up to the length of that axis.
+cut: Op = Op("cut", _cut, pull=(lambda g, y, x, key: paste(g, key=key, shape=x.shape),))
+paste: Op = Op("paste", _paste, pull=(lambda g, y, part, key, shape, fill=0.0: cut(g, key=key),))
+take: Op = Op("take", _take, pull=(lambda g, y, x, rows, axis: add_at(g, rows=rows, axis=axis, shape=x.shape),))
+add_at: Op = Op("add_at", _add_at, pull=(lambda g, y, part, rows, axis, shape: take(g, rows=rows, axis=axis),))
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """``x[index]`` as in NumPy, always as a copy."""
+    shape = x.shape
+    key = _checked(index, shape)
+    if not any(isinstance(entry, np.ndarray) for entry in key):
+        return cut(x, key=key if ... in key else (*key, ...))       # with dots, NumPy gives an array for a number too
+    while key[-1] is ... or _is_everything(key[-1]):
+        key = key[:-1]
+    lead = next(i for i, entry in enumerate(key) if not _is_everything(entry))
+    lead = lead if len(key) == lead + 1 else 0      # more than one array and whole axes: where the axes go is for NumPy to say
+    end = lead + sum(_axes_of(entry) for entry in key[lead:])
+    rows = _rows(key[lead:], lead, shape[lead:end], shape)
+    return take(reshape(x, shape=(*shape[:lead], prod(shape[lead:end]), *shape[end:])), rows=rows, axis=lead)
+
+
+def _rows(key: tuple[Any, ...], lead: int, front: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """The numbers, in the order of memory, of what `key` takes from the axes `front` of `shape`, behind the first `lead`.
+
+    NumPy says which these are: it is asked for the coordinates of what is taken, axis by axis. One array alone, which is
+    what is asked for most, needs no such detour.
+    """
+    alone = key[0] if len(key) == 1 else None
+    if alone is not None and alone.dtype != bool:
+        _look(np.broadcast_to(False, (1,) * lead + front), (EVERYTHING,) * lead + key, shape)       # are all in range?
+        return alone + front[0] * (alone < 0)
+    if alone is not None and alone.shape == front:
+        return np.flatnonzero(alone)
+    coordinates = [_mesh(prod(front[axis + 1:]) * np.arange(n), axis, len(front)) for axis, n in enumerate(front)]
+    return reduce(np.add, (_look(np.broadcast_to(numbers, front), key, shape)
+                           for numbers in coordinates or [np.zeros((), np.intp)]))
+
+
+def _mesh(numbers: Array, axis: int, ndim: int) -> Array:
+    """The numbers along one axis of `ndim`."""
+    return numbers.reshape(-1, *(1,) * (ndim - 1 - axis))
+
+
+def _look(x: Array, key: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+    try:
+        return x[key]
+    except IndexError as error:
+        raise IndexError(f"index: {error}, in shape {shape}") from None
+
+
+def _checked(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """The index as integers, slices, None, and arrays of integers or booleans, with slices in the place of an Ellipsis."""
+    key = [_entry(entry) for entry in (index if isinstance(index, tuple) else (index,))]
+    dots = [i for i, entry in enumerate(key) if entry is Ellipsis]
+    missing = len(shape) - sum(_axes_of(entry) for entry in key)
+    if missing < 0:
+        raise IndexError(f"index: got indices for {len(shape) - missing} axes in shape {shape}; expected at most {len(shape)}")
+    if len(dots) > 1:
+        raise IndexError(f"index: got {len(dots)} Ellipses in shape {shape}; expected at most one")
+    if missing:         # otherwise dots stay: though they stand for nothing, they part two arrays
+        at = dots[0] if dots else len(key)
+        key[at:at + len(dots)] = [EVERYTHING] * missing
+    return tuple(key)
+
+
+def _is_everything(entry: Any) -> bool:
+    return isinstance(entry, slice) and entry == EVERYTHING
+
+
+def _axes_of(entry: Any) -> int:
+    """How many axes an entry of an index uses up."""
+    if entry is None or entry is Ellipsis:
+        return 0
+    return entry.ndim if isinstance(entry, np.ndarray) and entry.dtype == bool else 1
+
+
+def _entry(entry: Any) -> Any:
+    if entry is None or entry is Ellipsis:
+        return entry
+    if isinstance(entry, slice):
+        try:
+            entry.indices(0)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"index: {error} (got {entry})") from None
+        return entry
+    array = as_numbers(entry, "index")
+    if array.dtype.kind == "f" and (array.size or not isinstance(entry, (list, tuple))):    # [] is a list of no integers
+        raise TypeError(f"index: got {array.dtype} numbers; expected integers, slices, None, Ellipsis, or arrays of integers or "
+                        "booleans")
+    if array.dtype == bool:
+        return array
+    return array.astype(np.intp) if array.ndim else int(array)
+
+
+def take_along_axis(x: Any, indices: Any, axis: int | None) -> Any:
+    """``x[..., indices[..., k, ...], ...]``: along `axis` by index, along the others each element its own line."""
+    if axis is None:
+        x, axis = reshape(x, shape=(prod(x.shape),)), 0
+    return _along("take_along_axis", x, indices, axis, x.shape)
+
+
+def gather(x: Any, axis: int, index: Any) -> Any:
+    """As `take_along_axis`; along the other axes `index` may be shorter than x, and is not broadcast."""
+    sizes = np.shape(index)
+    place = single_axis("gather", axis, x.shape)
+    if len(sizes) == len(x.shape) and any(n > x.shape[i] for i, n in enumerate(sizes) if i != place):
+        raise ValueError(f"gather: got an index of shape {sizes} for shape {x.shape}; expected it not to be longer, except "
+                         f"along axis {axis}")
+    return _along("gather", x, index, axis, sizes)
+
+
+def _along(name: str, x: Any, indices: Any, axis: int, sizes: tuple[int, ...]) -> Any:
+    place = single_axis(name, axis, x.shape)
+    found = _entry(indices)
+    if not isinstance(found, np.ndarray) or found.dtype == bool or found.ndim != len(x.shape):
+        raise ValueError(f"{name}: got indices of shape {np.shape(indices)} for shape {x.shape}; expected integers, and as many "
+                         "axes")
+    return getitem(x, tuple(found if i == place else _mesh(np.arange(n), i, len(sizes)) for i, n in enumerate(sizes)))
+
+
+def flip(x: Any, axis: Axis = None) -> Any:
+    """x the other way round along `axis`."""
+    axes = normalised_axes("flip", axis, x.shape)
+    return cut(x, key=(*(slice(None, None, -1) if i in axes else EVERYTHING for i in range(len(x.shape))), ...))
+
+
+def pad(x: Any, pad_width: Any, value: float = 0.0) -> Any:
+    """x with so many constants before and behind the numbers of each axis."""
+    shape, widths = x.shape, as_numbers(pad_width, "pad_width")
+    if widths.dtype.kind not in "iu" and widths.size:
+        raise TypeError(f"pad: the widths are {widths.dtype} numbers, expected integers")
+    try:
+        pairs = np.broadcast_to(widths, (len(shape), 2)).tolist()
+    except ValueError:
+        raise ValueError(f"pad: got widths of shape {widths.shape} for shape {shape}; expected a pair (before, after) per axis, "
+                         "or one for all") from None
+    if widths.size and widths.min() < 0:
+        raise ValueError(f"pad: got the width {widths.min()}; expected 0 or more")
+    key = (*(slice(before, before + n) for (before, _), n in zip(pairs, shape)), ...)
+    return paste(x, key=key, shape=tuple(before + n + after for (before, after), n in zip(pairs, shape)), fill=value)

@@ -1,0 +1,99 @@
+"""Joining arrays along an axis, and taking them apart again."""
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..autodiff.op import Op, Pull
+from ..kernels.door import launch
+from .indexing import EVERYTHING, cut
+from .shape import expand_dims, reshape, single_axis
+
+
+def _concatenate(*arrays: Array, axis: int) -> Array:
+    first = arrays[0]
+    for x in arrays:
+        if x.shape[:axis] != first.shape[:axis] or x.shape[axis + 1:] != first.shape[axis + 1:]:
+            raise ValueError(f"concatenate: shapes {first.shape} and {x.shape} along axis {axis}; expected one shape, except "
+                             "along that axis")
+    total = sum(x.shape[axis] for x in arrays)
+    out = np.empty((*first.shape[:axis], total, *first.shape[axis + 1:]), np.result_type(*arrays))
+    launch(np.concatenate, arrays, axis, out)
+    return out
+
+
+def _pull_of(i: int) -> Pull:
+    def pull(g: Any, y: Any, *arrays: Any, axis: int) -> Any:
+        start = sum(x.shape[axis] for x in arrays[:i])
+        return cut(g, key=_stretch(axis, start, start + arrays[i].shape[axis]))
+
+    return pull
+
+
+def _concatenate_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, *arrays: Array, axis: int) -> None:
+    """All the parts in one go: with a rule for each, n of them would look at n inputs each."""
+    stop = 0
+    for x, part in zip(arrays, into):
+        start, stop = stop, stop + x.shape[axis]
+        if part.size:
+            launch(np.positive, g[_stretch(axis, start, stop)], part)
+
+
+def _stretch(axis: int, start: int, stop: int) -> tuple[Any, ...]:
+    """The index of what lies between `start` and `stop` along `axis`."""
+    return (*(EVERYTHING,) * axis, slice(start, stop), ...)
+
+
+# Any number of arrays; axis from 0 up.
+concatenation: Op = Op("concatenate", _concatenate, pull=_pull_of, fused=_concatenate_fused)
+
+
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+    """The arrays one behind the other along `axis`; None: all their numbers in one row."""
+    _expect_some("concatenate", arrays)
+    if axis is None:
+        arrays, axis = [reshape(x, shape=(-1,)) for x in arrays], 0
+    shape = arrays[0].shape
+    for x in arrays:
+        if len(x.shape) != len(shape) or not shape:
+            raise ValueError(f"concatenate: shapes {shape} and {x.shape}; expected as many axes in each, and at least one")
+    return concatenation(*arrays, axis=single_axis("concatenate", axis, shape))
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """The arrays, all of one shape, side by side along a new axis, which is number `axis` of the result."""
+    _expect_some("stack", arrays)
+    shape = arrays[0].shape
+    for x in arrays:
+        if x.shape != shape:
+            raise ValueError(f"stack: got shapes {shape} and {x.shape}; expected one shape")
+    place = single_axis("stack", axis, (*shape, len(arrays)))
+    return concatenation(*[expand_dims(x, place) for x in arrays], axis=place)
+
+
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """So many parts of one length, or the parts between the given indices."""
+    place = single_axis("split", axis, x.shape)
+    length = x.shape[place]
+    try:
+        numbers = [operator.index(i) for i in (sections if isinstance(sections, Iterable) else (sections,))]
+    except TypeError:
+        raise TypeError(f"split: got {sections!r}; expected a number of sections, or several indices") from None
+    if isinstance(sections, Iterable):
+        edges = [0, *numbers, length]
+    else:
+        (parts,) = numbers
+        if parts < 1 or length % parts:
+            raise ValueError(f"split: axis {axis} of shape {x.shape} cannot be split into {parts} sections of one length")
+        edges = [i * (length // parts) for i in range(parts + 1)]
+    return [cut(x, key=_stretch(place, start, stop)) for start, stop in pairwise(edges)]
+
+
+def _expect_some(name: str, arrays: Sequence[Any]) -> None:
+    if not arrays:
+        raise ValueError(f"{name}: got no arrays; expected at least one")
