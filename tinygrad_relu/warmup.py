@@ -111,11 +111,12 @@ def _softmax_task(dtype: str) -> None:
 
 
 def _optimizer_task(dtype: str) -> None:
-    """One step of each: the dialects are options of one kernel."""
+    """One step of each, the gradient clipped: the dialects are options of one kernel."""
     for rule in (optim.SGD, optim.Adam):
         parameter = nn.Parameter(np.ones(3, dtype))
         optimizer = rule([parameter])
         (parameter * parameter).sum().backward()
+        nn.utils.clip_grad_norm_([parameter], 1.0)
         optimizer.step()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .policy import scalar
+from .policy import kernel, scalar
 
 LANES = 64
 BLOCK = 128     # rows that are summed in their own type: so many roundings do no harm, and small batches lose no time
@@ -35,3 +35,21 @@ def add_rows(g, out):
     for r in range(g.shape[0]):
         for c in range(out.size):
             out[c] += g[r, c]
+
+
+@kernel
+def power_sum(x, p, out):
+    """``out[0] = sum abs(x)^p`` in float64: a norm before the root is drawn."""
+    lanes = np.zeros(LANES)
+    for start in range(0, x.size, LANES):
+        part = x[start:start + LANES]
+        if p == 2.0:
+            for k in range(part.size):
+                lanes[k] += np.float64(part[k]) ** 2
+        elif p == 1.0:
+            for k in range(part.size):
+                lanes[k] += abs(part[k])
+        else:
+            for k in range(part.size):
+                lanes[k] += np.float64(abs(part[k])) ** p
+    out[0] = lanes.sum()

@@ -1,5 +1,5 @@
 """Modules with parameters."""
-from . import init
+from . import init, utils
 from .activations import (
     CELU,
     ELU,
@@ -29,4 +29,4 @@ from .module import Buffer, Module, Parameter, Sequential
 
 __all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "Buffer", "GELUTanh", "Hardsigmoid", "Hardswish",
            "Hardtanh", "LeakyReLU", "Linear", "LogSigmoid", "Maxout", "Mish", "Module", "PReLU", "Parameter", "RReLU",
-           "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softplus", "Softsign", "Step", "Tanh", "init"]
+           "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softplus", "Softsign", "Step", "Tanh", "init", "utils"]
