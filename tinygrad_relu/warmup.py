@@ -78,6 +78,7 @@ def tasks() -> dict[str, Callable[[str], None]]:
     table["maxout"] = lambda dtype: _exercise(lambda x: F.maxout(x, 2), _matrix(dtype))
     table["linear"] = _linear_task
     table["softmax"] = _softmax_task
+    table["losses"] = _loss_task
     table["optimizers"] = _optimizer_task
     table["census"] = _census_task
     return table
@@ -106,8 +107,15 @@ def _linear_task(dtype: str) -> None:
 
 def _softmax_task(dtype: str) -> None:
     labels = np.array([0, 3])
-    for function in (F.softmax, F.log_softmax, lambda x: F.cross_entropy(x, labels)):
+    for function in (F.softmax, F.log_softmax, lambda x: F.cross_entropy(x, labels),
+                     lambda x: F.cross_entropy(x, labels, label_smoothing=0.1)):
         _exercise(function, _matrix(dtype))
+
+
+def _loss_task(dtype: str) -> None:
+    """Those of the error; the others are made of what the other tasks compile."""
+    for function in (F.mse_loss, F.l1_loss, F.huber_loss, F.smooth_l1_loss):
+        _exercise(function, _matrix(dtype), 0 * _matrix(dtype))
 
 
 def _optimizer_task(dtype: str) -> None:
