@@ -185,16 +185,56 @@ def log_softmax(x, axis=-1):
     return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
 
-def reduced(losses, reduction):
-    return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / losses.size}[reduction]
+def reduced(losses, reduction, total=None):
+    return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / (losses.size if total is None else total)}[reduction]
 
 
-def cross_entropy(x, labels, reduction="mean"):
-    return reduced(-log_softmax(x)[np.arange(len(labels)), labels], reduction)
+def cross_entropy(x, labels, reduction="mean", weight=None, ignore_index=-100, label_smoothing=0.0):
+    return nll(log_softmax(x), labels, reduction, weight, ignore_index, label_smoothing)
 
 
-def mse(x, target, reduction="mean"):
-    return reduced((x - target) ** 2, reduction)
+def nll(logs, labels, reduction="mean", weight=None, ignore_index=-100, smoothing=0.0):
+    """Row by row, as PyTorch's documentation has it."""
+    classes = logs.shape[1]
+    weight = np.ones(classes) if weight is None else np.asarray(weight)
+    losses, total = [], 0.0
+    for row, label in zip(logs, labels):
+        if label == ignore_index:
+            losses.append(0.0)
+        else:
+            losses.append(-(1 - smoothing) * weight[label] * row[label] - smoothing / classes * np.sum(weight * row))
+            total += weight[label]
+    return reduced(np.array(losses), reduction, total)
+
+
+def multi_margin(x, labels, p=1, margin=1.0, weight=None, reduction="mean"):
+    losses = []
+    for row, label in zip(x, labels):
+        short = [margin - row[label] + row[c] for c in range(len(row)) if c != label]
+        losses.append((1.0 if weight is None else weight[label]) * sum(z**p for z in short if z.real > 0) / len(row))
+    return reduced(np.array(losses), reduction)
+
+
+def hinge_embedding(x, target, margin=1.0, reduction="mean"):
+    return reduced(np.where(target == 1, x, np.where(np.real(x) <= margin, margin - x, 0.0)), reduction)
+
+
+def bce(x, target, weight=1.0, reduction="mean", pos_weight=1.0):
+    p = 1 / (1 + np.exp(-x))
+    return reduced(-weight * (pos_weight * target * np.log(p) + (1 - target) * np.log(1 - p)), reduction)
+
+
+ERRORS = {      # losses of the error e: (value, slope)
+    "mse_loss": (lambda e: e * e, lambda e: 2 * e),
+    "l1_loss": (np.abs, np.sign),
+    "huber_loss": (lambda e, d=1.0: np.where(abs(e) <= d, e * e / 2, d * (abs(e) - d / 2)), lambda e, d=1.0: np.clip(e, -d, d)),
+    "smooth_l1_loss": (lambda e, b=1.0: np.where(abs(e) < b, e * e / 2, b * (abs(e) - b / 2)) / b,
+                       lambda e, b=1.0: np.clip(e, -b, b) / b),
+}
+
+
+def error_loss(name, x, target, p=(), reduction="mean", weight=1.0, total=None):
+    return reduced(weight * dual(*ERRORS[name])(x - target, *p), reduction, total)
 
 
 def linear(x, weight, bias=0.0):

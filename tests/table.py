@@ -20,6 +20,8 @@ from tinygrad_relu.ops.activation import activation_op
 from tinygrad_relu.ops.activation import prelu as prelu_op
 
 LABELS = np.array([2, 0, 1, 2, 2])
+SIGNS = np.where(np.arange(12).reshape(3, 4) % 3, 1, -1)
+WEIGHTS = np.arange(12.0).reshape(3, 4) % 5 / 2
 
 
 class Row(NamedTuple):
@@ -348,9 +350,38 @@ LOSSES = [
         lambda x, how=how, n=rows: naive.cross_entropy(x, LABELS[:n], how), ((rows, 3),))
     for how in F.REDUCTIONS for rows in (5, 1)
 ] + [
-    Row(f"mse_loss, {how}", lambda x, t, how=how: F.mse_loss(x, t, reduction=how),
-        lambda x, t, how=how: naive.mse(x, t, how), ((3, 4), (3, 4)))
+    Row(f"cross_entropy, {options}, {how}", lambda x, o=options, how=how: F.cross_entropy(x, LABELS, reduction=how, **o),
+        lambda x, o=options, how=how: naive.cross_entropy(x, LABELS, how, **o), ((5, 3),))
+    for options in (dict(weight=[0.5, 2.0, 1.5]), dict(label_smoothing=0.3), dict(ignore_index=2), dict(label_smoothing=1.0),
+                    dict(weight=[0.5, 0.0, 1.5], label_smoothing=0.3, ignore_index=0))
     for how in F.REDUCTIONS
+] + [
+    Row(f"nll_loss, {options}, {how}", lambda x, o=options, how=how: F.nll_loss(x, LABELS, reduction=how, **o),
+        lambda x, o=options, how=how: naive.nll(x, LABELS, how, **o), ((5, 3),))
+    for options in (dict(), dict(weight=[0.5, 2.0, 1.5], ignore_index=0)) for how in F.REDUCTIONS
+] + [
+    Row(f"multi_margin_loss, {options}, {how}", lambda x, o=options, how=how: F.multi_margin_loss(x, LABELS, reduction=how, **o),
+        lambda x, o=options, how=how: naive.multi_margin(x, LABELS, reduction=how, **o), ((5, 3),))
+    for options in (dict(), dict(p=2, margin=0.5, weight=[0.5, 2.0, 1.5])) for how in F.REDUCTIONS
+] + [
+    Row(f"hinge_embedding_loss, {how}", lambda x, how=how: F.hinge_embedding_loss(x, SIGNS, 0.75, how),
+        lambda x, how=how: naive.hinge_embedding(x, SIGNS, 0.75, how), ((3, 4),))
+    for how in F.REDUCTIONS
+] + [
+    Row(f"binary_cross_entropy_with_logits, {options}, {how}",
+        lambda x, t, o=options, how=how: F.binary_cross_entropy_with_logits(x, t, reduction=how, **o),
+        lambda x, t, o=options, how=how: naive.bce(x, t, reduction=how, **o), ((3, 4), lambda rng: rng.uniform(0, 1, (3, 4))))
+    for options in (dict(), dict(weight=WEIGHTS[:1], pos_weight=[0.5, 2.0, 1.5, 1.0])) for how in F.REDUCTIONS
+] + [
+    Row(f"{name}{p}, {shape}, {how}", lambda x, t, n=name, p=p, how=how: getattr(F, n)(x, t, how, *p),
+        lambda x, t, n=name, p=p, how=how: naive.error_loss(n, x, t, p, how), (shape, shape))
+    for name, p in (("mse_loss", ()), ("l1_loss", ()), ("huber_loss", (0.75,)), ("smooth_l1_loss", (0.75,)))
+    for shape in ((3, 4), (1,), (70, 2)) for how in F.REDUCTIONS if shape == (3, 4) or how == "mean"
+] + [
+    Row(f"{name} with weights, {how}", lambda x, t, n=name, how=how: getattr(F, n)(x, t, reduction=how, weight=WEIGHTS),
+        lambda x, t, n=name, how=how: naive.error_loss(n, x, t, (), how, WEIGHTS, None if n == "huber_loss" else WEIGHTS.sum()),
+        ((3, 4), (3, 4)))
+    for name in ("mse_loss", "l1_loss", "huber_loss") for how in F.REDUCTIONS
 ]
 
 

@@ -1,6 +1,8 @@
 """Bad input: one clear sentence, of the right kind, that names the place, what was found and what was expected."""
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,10 @@ def T(*shape, dtype="float64"):
 
 def P(*values):
     return nn.Parameter(np.array(values or [1.0]))
+
+
+def S():
+    return optim.SGD([P()], lr=0.1)
 
 
 def freed():
@@ -93,6 +99,20 @@ SHAPES = [      # (what, the words in its one sentence, in order)
     (lambda: F.maxout_winners(T(2, 3), 2), "maxout: got x of shape (2, 3) and 2 pieces"),
     (lambda: F.maxout(T(), 1), "maxout: got x of shape ()"),
     (lambda: F.mse_loss(T(2, 3), T(2)), "mse_loss: got x of shape (2, 3) and a target of shape (2,)"),
+    (lambda: F.huber_loss(T(2, 3), T(2)), "huber_loss: got x of shape (2, 3) and a target of shape (2,)"),
+    (lambda: F.l1_loss(T(2), T(2), weight=[1.0]), "l1_loss: got x of shape (2,) and a weight of shape (1,)"),
+    (lambda: F.hinge_embedding_loss(T(2), [1]), "hinge_embedding_loss: got x of shape (2,) and a target of shape (1,)"),
+    (lambda: F.binary_cross_entropy_with_logits(T(2, 3), T(2)), "binary_cross_entropy_with_logits: got x of shape (2, 3)"),
+    (lambda: F.binary_cross_entropy_with_logits(T(2), T(2), pos_weight=[1, 2, 3]),
+     "binary_cross_entropy_with_logits: pos_weight has shape (3,), which does not broadcast to that of x, (2,)"),
+    (lambda: F.binary_cross_entropy_with_logits(T(2), T(2), [[1], [2]]),
+     "binary_cross_entropy_with_logits: weight has shape (2, 1), which does not broadcast"),
+    (lambda: F.nll_loss(T(3), [0]), "nll_loss: x has shape (3,), expected (rows, classes)"),
+    (lambda: F.nll_loss(T(2, 3), [0]), "nll_loss: labels holds 1 labels for 2 samples"),
+    (lambda: F.cross_entropy(T(2, 3), [0, 1], weight=[1.0]), "cross_entropy: got a weight of shape (1,) for 3 classes"),
+    (lambda: F.cross_entropy(T(2, 3), [[0], [1, 2]]), "cross_entropy: labels is ragged"),
+    (lambda: nn.Linear(2, 3, rng=0, init=lambda *_: (np.zeros((3, 2)), np.zeros(2))),
+     "init gave a bias of shape (2,); expected (3,)"),
     (lambda: F.cross_entropy(T(3), [0]), "cross_entropy: the logits have shape (3,), expected (rows, classes)"),
     (lambda: F.cross_entropy(T(2, 3), [0]), "cross_entropy: labels holds 1 labels for 2 samples"),
     (lambda: F.cross_entropy(T(2, 3), np.eye(3, dtype=int)[:2]),
@@ -116,6 +136,49 @@ VALUES = [
      "cross_entropy: labels holds -1 at row 1 (and 1 more|0 to 2"),
     (lambda: F.cross_entropy(T(0, 3), np.zeros(0, int)), "cross_entropy: labels is empty"),
     (lambda: F.mse_loss(T(0), T(0)), "mse_loss: the batch is empty"),
+    (lambda: F.cross_entropy(T(2, 3), [0, 3], label_smoothing=0.1), "cross_entropy: labels holds 3 at row 1; expected labels"),
+    (lambda: F.cross_entropy(T(2, 3), [-100, 3]), "cross_entropy: labels holds 3 at row 1"),
+    (lambda: F.cross_entropy(T(2, 3), [-100, -1]), "cross_entropy: labels holds -1 at row 1"),
+    (lambda: F.cross_entropy(T(2, 3), [-100, -100]), "cross_entropy: every row is ignored or has the weight 0"),
+    (lambda: F.nll_loss(T(1, 2), [0], weight=[0.0, 1.0]), "nll_loss: every row is ignored or has the weight 0"),
+    (lambda: F.nll_loss(T(0, 3), np.zeros(0, int)), "nll_loss: labels is empty"),
+    (lambda: F.multi_margin_loss(T(2, 3), [0, 5]), "multi_margin_loss: labels holds 5 at row 1"),
+    (lambda: F.cross_entropy(T(1, 2), [0], label_smoothing=1.5), "cross_entropy: label_smoothing is 1.5, expected a number from"),
+    (lambda: F.cross_entropy(T(1, 2), [0], label_smoothing=nan), "cross_entropy: label_smoothing is nan"),
+    (lambda: F.multi_margin_loss(T(1, 2), [0], p=3), "multi_margin_loss: p is 3, expected 1 or 2"),
+    (lambda: F.multi_margin_loss(T(1, 2), [0], margin=nan), "multi_margin_loss: margin is nan, expected a finite number"),
+    (lambda: F.hinge_embedding_loss(T(2), [1, 0]), "hinge_embedding_loss: the target holds 0, expected 1 and -1"),
+    (lambda: F.huber_loss(T(2), T(2), delta=0), "huber_loss: delta is 0, expected a finite number above 0"),
+    (lambda: F.huber_loss(T(2), T(2), delta=float("inf")), "huber_loss: delta is inf, expected a finite number above 0"),
+    (lambda: F.huber_loss(T(2), T(2), delta=nan), "huber_loss: delta is nan"),
+    (lambda: F.smooth_l1_loss(T(2), T(2), beta=-1), "smooth_l1_loss: beta is -1, expected a finite number, 0 or more"),
+    (lambda: F.smooth_l1_loss(T(2), T(2), beta=nan), "smooth_l1_loss: beta is nan"),
+    (lambda: F.l1_loss(T(0), T(0)), "l1_loss: the batch is empty"),
+    (lambda: F.binary_cross_entropy_with_logits(T(0), T(0)), "binary_cross_entropy_with_logits: the batch is empty"),
+    (lambda: F.mse_loss(T(2), T(2), weight=[0, 0]), "mse_loss: the weights sum to 0"),
+    (lambda: nn.init.calculate_gain("rleu"), "calculate_gain: nonlinearity is 'rleu'|did you mean 'relu'?"),
+    (lambda: nn.Linear(2, 3, rng=0, init=partial(nn.init.kaiming_normal, mode="fan_inn")), "kaiming: mode is 'fan_inn'"),
+    (lambda: nn.utils.clip_grad_norm_([P()], -1), "clip_grad_norm_: max_norm is -1, expected a number, 0 or more"),
+    (lambda: nn.utils.clip_grad_norm_([P()], nan), "clip_grad_norm_: max_norm is nan"),
+    (lambda: nn.utils.clip_grad_norm_([P()], 1, 0), "clip_grad_norm_: norm_type is 0.0, expected a number above 0"),
+    (lambda: nn.utils.clip_grad_value_([P()], -1), "clip_grad_value_: clip_value is -1, expected a number, 0 or more"),
+    (lambda: nn.utils.clip_grad_norm_([with_grad(P(), np.broadcast_to(1.0, 1))], 1),
+     "clip_grad_norm_: the gradient of a parameter of shape (1,) is no array of floats that can be written to"),
+    (lambda: optim.StepLR(S(), 0), "StepLR: step_size is 0, expected at least 1"),
+    (lambda: optim.StepLR(S(), 1, gamma=nan), "StepLR: gamma is nan"),
+    (lambda: optim.MultiStepLR(S(), [-1]), "MultiStepLR: a milestone is -1, expected at least 0"),
+    (lambda: optim.CosineAnnealingLR(S(), 0), "CosineAnnealingLR: T_max is 0, expected at least 1"),
+    (lambda: optim.LinearLR(S(), 0.0), "LinearLR: start_factor is 0.0, expected a number above 0, up to 1"),
+    (lambda: optim.LinearLR(S(), end_factor=1.5), "LinearLR: end_factor is 1.5, expected a number from 0 to 1"),
+    (lambda: optim.LambdaLR(S(), [abs, abs]), "LambdaLR: got 2 functions for 1 groups"),
+    (lambda: optim.LambdaLR(S(), lambda step: -1.0), "SGD: lr is -"),
+    (lambda: optim.SequentialLR(S(), [], []), "SequentialLR: got 0 schedules and the milestones []"),
+    (lambda: optim.SequentialLR(s := S(), [optim.StepLR(s, 1), optim.StepLR(s, 2), optim.StepLR(s, 3)], [5, 3]),
+     "SequentialLR: got 3 schedules and the milestones [5, 3]; expected one milestone less than schedules, in order"),
+    (lambda: optim.SequentialLR(S(), [optim.StepLR(S(), 1)], []), "SequentialLR: got a StepLR of another optimizer"),
+    (lambda: optim.ReduceLROnPlateau(S(), factor=1.0), "ReduceLROnPlateau: factor is 1.0, expected a number from 0 up to"),
+    (lambda: optim.ReduceLROnPlateau(S(), min_lr=[0.1, 0.1]), "ReduceLROnPlateau: got 2 values of min_lr for 1 groups"),
+    (lambda: optim.StepLR(S(), 1).load_state_dict({"gamma": 1}), "StepLR: the state lacks |, and has nothing besides"),
     (lambda: F.rrelu(T(2), 0.5, 0.1), "rrelu: got lower 0.5 and upper 0.1"),
     (lambda: nn.RReLU(0.5, 0.1, rng=0), "RReLU: got lower 0.5 and upper 0.1"),
     (lambda: F.maxout(T(2, 3), 0), "maxout: pieces is 0, expected at least 1"),
@@ -144,7 +207,7 @@ VALUES = [
     (lambda: optim.SGD([p := P()]).terms(p), "terms: no gradient has arrived at this parameter of shape (1,)"),
     (lambda: set_option("lr", -1), "SGD: lr is -1"),
     (lambda: set_option("momentum", 1), "SGD: momentum is 1"),
-    (lambda: set_option("params", [P()]), "an option of a parameter group is 'params', expected one of: lr"),
+    (lambda: set_option("params", [P()]), "the params of a group were laid into flat buffers|make a new optimizer"),
     (lambda: optim.SGD([P()]).param_groups[0].update(lr=-1), "SGD: lr is -1"),
     (lambda: tg.grad(T(1), tg.Tensor([1.0])), "grad: input 0 does not require a gradient"),
     (lambda: tg.gradcheck(F.relu, T(2), order=3), "gradcheck: order is 3, expected 1 or 2"),
@@ -160,6 +223,9 @@ NAMES = [       # misspelt, and what the error is to suggest
     (lambda: F.cross_entropy(T(2, 3), [0, 1], reduction="maen"),
      "cross_entropy: reduction is 'maen'|did you mean 'mean'?"),
     (lambda: F.mse_loss(T(2), T(2), "som"), "mse_loss: reduction is 'som'|did you mean 'sum'?"),
+    (lambda: F.nll_loss(T(1, 2), [0], reduction="maen"), "nll_loss: reduction is 'maen'|did you mean 'mean'?"),
+    (lambda: nn.HuberLoss("maen"), "HuberLoss: reduction is 'maen'|did you mean 'mean'?"),
+    (lambda: optim.ReduceLROnPlateau(S(), "mim"), "ReduceLROnPlateau: mode is 'mim'|did you mean 'min'?"),
     (lambda: F.gelu(T(2), "than"), "gelu: approximate is 'than'|did you mean 'tanh'?"),
     (lambda: nn.Parameter([1.0], kind="wieght"), "Parameter: kind is 'wieght'|did you mean 'weight'?"),
     (lambda: optim.SGD([{"params": [P()], "momentun": 0.9}]),
@@ -206,6 +272,19 @@ KINDS = [
     (lambda: F.cross_entropy(T(2, 3), [0.0, 1.0]),
      'cross_entropy: labels holds float64 numbers|pass labels.astype("int64")'),
     (lambda: F.cross_entropy(T(2, 3), ["a", "b"]), "cross_entropy: labels holds text"),
+    (lambda: F.cross_entropy(T(1, 2), [0], weight=T(2)), "cross_entropy: weight requires a gradient, but the loss passes none"),
+    (lambda: F.cross_entropy(T(1, 2), [0], ignore_index=1.5), "cross_entropy: ignore_index is 1.5, expected a whole number"),
+    (lambda: F.cross_entropy(T(1, 2), [0], label_smoothing="a"), "cross_entropy: label_smoothing is 'a', expected a number"),
+    (lambda: F.cross_entropy(T(1, 2), [0], weight="ab"), "cross_entropy: weight holds text"),
+    (lambda: F.nll_loss(T(1, 2), [0.5]), "nll_loss: labels holds float64 numbers"),
+    (lambda: F.huber_loss(T(2), T(2), delta="a"), "huber_loss: delta is 'a', expected a number"),
+    (lambda: F.l1_loss(T(2), T(2, dtype="float32")), "l1_loss: x is float64, the target float32; expected one dtype"),
+    (lambda: nn.CrossEntropyLoss(weight="ab"), "CrossEntropyLoss: weight holds text"),
+    (lambda: nn.utils.clip_grad_norm_([np.ones(2)], 1), "clip_grad_norm_: got ndarray among the parameters; expected Tensors"),
+    (lambda: nn.utils.clip_grad_norm_([P()], "a"), "clip_grad_norm_: max_norm is 'a', expected a number"),
+    (lambda: optim.StepLR(P(), 1), "StepLR: got Parameter; expected an Optimizer"),
+    (lambda: optim.ReduceLROnPlateau(P()), "ReduceLROnPlateau: got Parameter; expected an Optimizer"),
+    (lambda: optim.SequentialLR(s := S(), [optim.ReduceLROnPlateau(s)], []), "SequentialLR: got ReduceLROnPlateau; expected"),
     (lambda: F.relu(T(2), 1, 2), "relu: got 2 parameters; expected at most 1: at_zero"),
     (lambda: F.leaky_relu(T(2), negative_slop=1),
      "leaky_relu: got an unknown parameter 'negative_slop'; expected negative_slope"),
@@ -327,6 +406,8 @@ INDICES = [
 
 STATES = [
     (lambda: freed().backward(), "backward: the graph behind this result has been freed|retain_graph=True"),
+    (lambda: nn.utils.clip_grad_norm_([with_grad(P(), np.array([nan]))], 1, error_if_nonfinite=True),
+     "clip_grad_norm_: the norm of the gradients is nan; nothing has been changed"),
     (lambda: tg.Tensor(1.0).backward(), "backward: the result does not require a gradient"),
     (lambda: tg.no_grad()(lambda: T(2).sum())().backward(), "backward: the result does not require a gradient|no_grad"),
     (lambda: assign(T(2), 1.0), "assigning into a Tensor that requires a gradient"),

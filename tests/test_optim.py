@@ -129,6 +129,18 @@ def test_groups_have_options_of_their_own():
     assert a.item() == 0.5 and b.item() == 1 - 0.1 * 1.9
 
 
+def test_the_parameters_of_a_group_are_fixed():
+    """They lie in flat buffers: a list would take another one, and never move it."""
+    given = [nn.Parameter([1.0])]
+    opt = optim.SGD(given)
+    given.append(nn.Parameter([2.0]))
+    assert opt.param_groups[0]["params"] == (given[0],)
+    with pytest.raises(AttributeError):
+        opt.param_groups[0]["params"].append(given[1])
+    with pytest.raises(ValueError, match="make a new optimizer for other parameters"):
+        opt.param_groups[0]["params"] += (given[1],)
+
+
 @pytest.mark.parametrize("kind, options", [(optim.SGD, dict(momentum=0.9, weight_decay=0.1)),
                                            (optim.Adam, dict(weight_decay=0.1)),
                                            (optim.AdamW, dict(weight_decay=0.01))])

@@ -17,6 +17,7 @@ from tinygrad_relu.kernels.activations import ACTIVATIONS
 from tinygrad_relu.kernels.door import watch
 from tinygrad_relu.kernels.linear import linear_activation
 from tinygrad_relu.kernels.loops import loops
+from tinygrad_relu.kernels.loss import ERRORS, error_loss
 from tinygrad_relu.kernels.policy import ByType
 from tinygrad_relu.nn.activations import MODULES, Activation
 from tinygrad_relu.warmup import tasks, warmup
@@ -80,6 +81,8 @@ def every_kernel() -> set[object]:
             fused = linear_activation(record)
             forward = fused.in_place if record.slope_from_y(*record.parameters.values()) else fused.forward
             found |= {forward.kernel, fused.pullback.kernel}
+    for record in ERRORS.values():
+        found |= {*loops(record), *error_loss(record)}
     return found
 
 

@@ -81,6 +81,7 @@ def tasks() -> dict[str, Callable[[str], None]]:
     table["softmax"] = _softmax_task
     table["moves"] = lambda dtype: _exercise(lambda x: x.T[[1, 1]], _matrix(dtype))
     table["stacks"] = lambda dtype: _exercise(matmul, _matrix(dtype)[:, :, None], _matrix(dtype)[:, None])
+    table["losses"] = _loss_task
     table["optimizers"] = _optimizer_task
     table["census"] = _census_task
     return table
@@ -109,16 +110,24 @@ def _linear_task(dtype: str) -> None:
 
 def _softmax_task(dtype: str) -> None:
     labels = np.array([0, 3])
-    for function in (F.softmax, F.log_softmax, lambda x: F.cross_entropy(x, labels)):
+    for function in (F.softmax, F.log_softmax, lambda x: F.cross_entropy(x, labels),
+                     lambda x: F.cross_entropy(x, labels, label_smoothing=0.1)):
         _exercise(function, _matrix(dtype))
 
 
+def _loss_task(dtype: str) -> None:
+    """Those of the error; the others are made of what the other tasks compile."""
+    for function in (F.mse_loss, F.l1_loss, F.huber_loss, F.smooth_l1_loss):
+        _exercise(function, _matrix(dtype), 0 * _matrix(dtype))
+
+
 def _optimizer_task(dtype: str) -> None:
-    """One step of each: the dialects are options of one kernel."""
+    """One step of each, the gradient clipped: the dialects are options of one kernel."""
     for rule in (optim.SGD, optim.Adam):
         parameter = nn.Parameter(np.ones(3, dtype))
         optimizer = rule([parameter])
         (parameter * parameter).sum().backward()
+        nn.utils.clip_grad_norm_([parameter], 1.0)
         optimizer.step()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from .blas import gemm
 from .policy import ByType, by_type, kernel, scalar
 from .record import Activation
+from .sums import column_sums
 
 
 @scalar
@@ -34,12 +35,7 @@ def affine_pullback(g, x, weight, gx, gw, gb, add):
     if gw.size:
         gemm(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
     if gb.size:
-        if not add & 4:
-            for c in range(gb.size):
-                gb[c] = 0
-        for r in range(g.shape[0]):
-            for c in range(gb.size):
-                gb[c] += g[r, c]
+        column_sums(g, gb, add & 4)
 
 
 @by_type(lambda v, m: (m, m, v, m))

@@ -4,8 +4,11 @@ x, g and out have the shape (outer, channels, inner), and `slopes` one entry per
 """
 from __future__ import annotations
 
+import numpy as np
+
 from .piecewise import leaky_relu, leaky_relu_da, leaky_relu_dx
 from .policy import kernel
+from .sums import LANES
 
 
 @kernel
@@ -36,16 +39,20 @@ def prelu_pullback(g, x, slopes, out):
 
 @kernel
 def prelu_slope_pullback(g, x, out):
-    """The gradient of the slopes: the sum of ``min(0, x) g`` over a channel."""
-    for c in range(x.shape[1]):
-        out[c] = 0
-    for o in range(x.shape[0]):
-        if x.shape[2] == 1:
+    """The gradient of the slopes: the sum of ``min(0, x) g`` over a channel, in float64."""
+    total = np.zeros(out.size)
+    if x.shape[2] == 1:
+        for o in range(x.shape[0]):
             for c in range(x.shape[1]):
-                out[c] += leaky_relu_da(g[o, c, 0], x[o, c, 0])
-        else:
-            for c in range(x.shape[1]):
-                total = x.dtype.type(0)
-                for i in range(x.shape[2]):
-                    total += leaky_relu_da(g[o, c, i], x[o, c, i])
-                out[c] += total
+                total[c] += leaky_relu_da(g[o, c, 0], x[o, c, 0])
+    else:
+        lanes = np.zeros(LANES)
+        for c in range(x.shape[1]):
+            lanes[:] = 0
+            for o in range(x.shape[0]):
+                for start in range(0, x.shape[2], LANES):
+                    a, b = g[o, c, start:start + LANES], x[o, c, start:start + LANES]
+                    for k in range(a.size):
+                        lanes[k] += leaky_relu_da(a[k], b[k])
+            total[c] = lanes.sum()
+    out[:] = total

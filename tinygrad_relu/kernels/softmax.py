@@ -20,6 +20,19 @@ def row_maximum(x, r):
     return largest
 
 
+@scalar
+def row_softmax(x, r, top, out):
+    """The softmax of row r, written into `out`; gives the logarithm of sum_k exp(x[r, k] - top)."""
+    total = x.dtype.type(0)
+    for c in range(x.shape[1]):
+        out[r, c] = exp(x[r, c] - top)
+    for c in range(x.shape[1]):
+        total += out[r, c]
+    for c in range(x.shape[1]):
+        out[r, c] /= total
+    return log(total)
+
+
 @kernel
 def softmax(x, out):
     """``out[r, c] = exp(x[r, c]) / sum_k exp(x[r, k])``."""
@@ -85,14 +98,7 @@ def cross_entropy(x, labels, scale, probabilities, losses):
         if labels[r] < 0 or labels[r] >= x.shape[1]:
             raise IndexError("a label is no class")
         top = row_maximum(x, r)
-        total = T(0)
-        for c in range(x.shape[1]):
-            probabilities[r, c] = exp(x[r, c] - top)
-        for c in range(x.shape[1]):
-            total += probabilities[r, c]
-        for c in range(x.shape[1]):
-            probabilities[r, c] /= total
-        loss = log(total) - (x[r, labels[r]] - top)
+        loss = row_softmax(x, r, top, probabilities) - (x[r, labels[r]] - top)
         summed += loss
         if losses.size == x.shape[0]:
             losses[r] = loss
@@ -111,3 +117,36 @@ def cross_entropy_pullback(g, probabilities, labels, scale, gx):
             gx[r, c] = weight * probabilities[r, c]
         gx[r, labels[r]] -= weight
 
+
+@kernel
+def soft_cross_entropy(x, targets, scale, probabilities, losses):
+    """``losses[r] = sum_c targets[r, c] (log sum_k exp(x[r, k]) - x[r, c])``, and the softmax of every row.
+
+    A target of 0 asks nothing, even where x is infinite. For `scale` see `cross_entropy`.
+    """
+    T = x.dtype.type
+    summed = 0.0
+    for r in range(x.shape[0]):
+        top = row_maximum(x, r)
+        log_total = row_softmax(x, r, top, probabilities)
+        loss = T(0)
+        for c in range(x.shape[1]):
+            loss += T(0) if targets[r, c] == T(0) else targets[r, c] * (log_total - (x[r, c] - top))
+        summed += loss
+        if losses.size == x.shape[0]:
+            losses[r] = loss
+    if losses.size != x.shape[0] or losses.size == 1:
+        losses[0] = T(scale * summed)
+
+
+@kernel
+def soft_cross_entropy_pullback(g, probabilities, targets, scale, gx):
+    """``gx[r] = scale * g[r] * (sum_k targets[r, k] * probabilities[r] - targets[r])``; exactly 0 where nothing is asked."""
+    T = gx.dtype.type
+    for r in range(gx.shape[0]):
+        weight = T(scale) * (g[0] if g.size == 1 else g[r])
+        asked = T(0)
+        for c in range(gx.shape[1]):
+            asked += targets[r, c]
+        for c in range(gx.shape[1]):
+            gx[r, c] = T(0) if asked == T(0) else weight * (asked * probabilities[r, c] - targets[r, c])

@@ -59,7 +59,8 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
     z : pre-activations w.x + b over the samples (any shape); the part w.x alone if `bias` is given.
     velocity : V(x) = v_w.x + v_b (v_w.x alone if `bias` is given), in units of gradient, shape of z; the drift of
         `closed_form` is -lr V.  None means no buffer yet: the first step fills it, undampened.
-    lr : the rate: a number, a function of the step (0 for the first), or a sequence, with which the orbit ends.
+    lr : the rate: a number, a function of the step (0 for the first) such as `at` of a schedule (`optim.StepLR` ...), or a
+        sequence, with which the orbit ends.
     bias, bias_velocity : b and v_b, when weights and biases are to be followed apart; one for all samples.
     decay : which part weight_decay acts on; "weights" and "biases" need `bias`.
 

@@ -1,5 +1,5 @@
 """Modules with parameters."""
-from . import init
+from . import init, utils
 from .activations import (
     CELU,
     ELU,
@@ -25,8 +25,21 @@ from .activations import (
     Tanh,
 )
 from .layers import MLP, Linear, Maxout
+from .loss import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HingeEmbeddingLoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    MultiMarginLoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
 from .module import Buffer, Module, Parameter, Sequential
 
-__all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "Buffer", "GELUTanh", "Hardsigmoid", "Hardswish",
-           "Hardtanh", "LeakyReLU", "Linear", "LogSigmoid", "Maxout", "Mish", "Module", "PReLU", "Parameter", "RReLU",
-           "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softplus", "Softsign", "Step", "Tanh", "init"]
+__all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "BCEWithLogitsLoss", "Buffer", "CrossEntropyLoss",
+           "GELUTanh", "Hardsigmoid", "Hardswish", "Hardtanh", "HingeEmbeddingLoss", "HuberLoss", "L1Loss", "LeakyReLU",
+           "Linear", "LogSigmoid", "MSELoss", "Maxout", "Mish", "Module", "MultiMarginLoss", "NLLLoss", "PReLU",
+           "Parameter", "RReLU", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softplus", "Softsign",
+           "Step", "Tanh", "init", "utils"]

@@ -1,4 +1,7 @@
-"""How weights start. An initialiser is a function ``(shape, rng, dtype) -> array`` of a weight of shape (outputs, inputs).
+"""How weights start. An initialiser is a function ``(shape, rng, dtype)`` that gives a weight of shape (outputs, inputs).
+
+One that draws the bias too gives the pair (weight, bias); otherwise biases start at 0. What an initialiser takes beyond the
+three, `functools.partial` fixes: ``Linear(3, 4, init=partial(nn.init.orthogonal, gain=2.0), rng=0)``.
 
 Numbers are drawn in the order of ``W.T``, (inputs, outputs): the same seed gives what it gives to those who write ``x @ W``.
 The variances keep the scale of the signal through the layers: He 2/n for ReLU, LeCun 1/n, Glorot 2/(n + m).
@@ -13,9 +16,12 @@ import numpy as np
 from numpy.random import Generator
 
 from ..autodiff.node import Array
-from ..checks import check_name
+from ..checks import check_name, check_real
 
-Initialiser = Callable[[tuple[int, ...], Generator, Any], Array]
+Initialiser = Callable[[tuple[int, ...], Generator, Any], Any]      # an array, or the pair (weight, bias)
+
+# What a layer's weights are scaled by, so that the signal keeps its scale behind the nonlinearity (PyTorch's table).
+GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": 0.01, "selu": 3 / 4}
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -47,14 +53,97 @@ def lecun(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
     return _normal(shape, rng, dtype, sqrt(1 / _fans(shape)[0]))
 
 
-def pytorch(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
+def pytorch(shape: tuple[int, ...], rng: Generator, dtype: Any) -> tuple[Array, Array]:
     """U(-a, a) with a = 1 / sqrt(inputs): what PyTorch's Linear starts with, for weights and biases alike."""
-    return _uniform(shape, rng, dtype, 1 / sqrt(_fans(shape)[0]))
+    bound = 1 / sqrt(_fans(shape)[0])
+    return _uniform(shape, rng, dtype, bound), _uniform(shape[:1], rng, dtype, bound)
 
 
 def normal(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
     """N(0, 1), whatever the shape: the start at which gradients explode or vanish."""
     return _normal(shape, rng, dtype, 1.0)
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor for the standard deviation of weights before a nonlinearity.
+
+    Parameters
+    ----------
+    nonlinearity : {"linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"}
+    param : float, optional
+        The negative slope of "leaky_relu", 0.01 by default: its gain is ``sqrt(2 / (1 + slope^2))``.
+
+    Examples
+    --------
+    >>> calculate_gain("leaky_relu", 1.0)
+    1.0
+    """
+    gain = GAINS[check_name(nonlinearity, GAINS, "calculate_gain: nonlinearity")]
+    if nonlinearity != "leaky_relu":
+        return gain
+    return sqrt(2 / (1 + (gain if param is None else check_real(param, "calculate_gain: param")) ** 2))
+
+
+def _kaiming_std(shape: tuple[int, ...], a: float, mode: str, nonlinearity: str) -> float:
+    fan = _fans(shape)[("fan_in", "fan_out").index(check_name(mode, ("fan_in", "fan_out"), "kaiming: mode"))]
+    return calculate_gain(nonlinearity, a) / sqrt(fan)
+
+
+def kaiming_normal(shape: tuple[int, ...], rng: Generator, dtype: Any, a: float = 0.0, mode: str = "fan_in",
+                   nonlinearity: str = "leaky_relu") -> Array:
+    """N(0, gain^2 / fan) (He et al. 2015, arXiv 1502.01852). `a` is the negative slope of a leaky ReLU; `mode` is "fan_in",
+    which keeps the scale of the values, or "fan_out", which keeps that of the gradients; for `nonlinearity` see
+    `calculate_gain`. By default this is `he`."""
+    return _normal(shape, rng, dtype, _kaiming_std(shape, a, mode, nonlinearity))
+
+
+def kaiming_uniform(shape: tuple[int, ...], rng: Generator, dtype: Any, a: float = 0.0, mode: str = "fan_in",
+                    nonlinearity: str = "leaky_relu") -> Array:
+    """U(-b, b) with the variance of `kaiming_normal`, ``b = gain sqrt(3 / fan)``."""
+    return _uniform(shape, rng, dtype, sqrt(3) * _kaiming_std(shape, a, mode, nonlinearity))
+
+
+def xavier_normal(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float = 1.0) -> Array:
+    """N(0, 2 gain^2 / (inputs + outputs)) (Glorot & Bengio 2010)."""
+    return _normal(shape, rng, dtype, check_real(gain, "xavier_normal: gain") * sqrt(2 / sum(_fans(shape))))
+
+
+def xavier_uniform(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float = 1.0) -> Array:
+    """U(-b, b) with the variance of `xavier_normal`, ``b = gain sqrt(6 / (inputs + outputs))``. By default this is `glorot`."""
+    return _uniform(shape, rng, dtype, check_real(gain, "xavier_uniform: gain") * sqrt(6 / sum(_fans(shape))))
+
+
+def orthogonal(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float = 1.0) -> Array:
+    """`gain` times a random matrix with orthonormal rows, or columns, whichever there are fewer of: lengths are kept.
+
+    The Q of the QR decomposition of a normal matrix, each column with the sign of R's diagonal, without which Q would not be
+    uniform among the orthogonal matrices (Saxe et al. 2014, arXiv 1312.6120; Mezzadri 2007, Notices of the AMS 54).
+
+    >>> w = orthogonal((2, 3), np.random.default_rng(0), "float64", gain=2.0)
+    >>> bool(abs(w @ w.T - 4 * np.eye(2)).max() < 1e-12)
+    True
+    """
+    outputs, inputs = shape
+    draws = rng.standard_normal((inputs, outputs))
+    q, r = np.linalg.qr(draws if inputs >= outputs else draws.T)
+    q *= np.where(np.diag(r) < 0, -1.0, 1.0)
+    return np.ascontiguousarray(check_real(gain, "orthogonal: gain") * (q.T if inputs >= outputs else q), dtype)
+
+
+def rai(shape: tuple[int, ...], rng: Generator, dtype: Any) -> tuple[Array, Array]:
+    """Randomized asymmetric: units that are rarely born dead (Lu, Shin, Su & Karniadakis 2019, arXiv 1903.06733).
+
+    Of each row of [W b] one entry at random is drawn from Beta(2, 1), which is positive, and the others from
+    N(0, 0.6007^2 / inputs), which the paper chose to go with it. In a layer without a bias the entries of that column are lost.
+
+    >>> weight, bias = rai((2, 3), np.random.default_rng(0), "float64")
+    >>> weight.shape, bias.shape
+    ((2, 3), (2,))
+    """
+    outputs, inputs = shape
+    both = rng.standard_normal((inputs + 1, outputs)).T * (0.6007 / sqrt(inputs))
+    both[np.arange(outputs), rng.integers(inputs + 1, size=outputs)] = rng.beta(2, 1, outputs)
+    return np.ascontiguousarray(both[:, :-1], dtype), np.ascontiguousarray(both[:, -1], dtype)
 
 
 def constant(value: float) -> Initialiser:
@@ -66,7 +155,8 @@ def constant(value: float) -> Initialiser:
     return lambda shape, rng, dtype: np.full(shape, value, dtype)
 
 
-INITIALISERS: dict[str, Initialiser] = {f.__name__: f for f in (he, glorot, lecun, pytorch, normal)}
+INITIALISERS: dict[str, Initialiser] = {f.__name__: f for f in (
+    he, glorot, lecun, pytorch, normal, kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform, orthogonal, rai)}
 
 
 def initialiser(init: str | float | Initialiser) -> Initialiser:
@@ -76,3 +166,17 @@ def initialiser(init: str | float | Initialiser) -> Initialiser:
     if isinstance(init, (int, float)):
         return constant(float(init))
     return INITIALISERS[check_name(init, INITIALISERS, "init")]
+
+
+def start(init: Initialiser, outputs: int, inputs: int, rng: Generator, dtype: Any) -> tuple[Any, Any]:
+    """The weight (outputs, inputs) and the bias (outputs,) with which a layer starts.
+
+    >>> start(he, 2, 3, np.random.default_rng(0), "float64")[1]
+    array([0., 0.])
+    """
+    drawn = init((outputs, inputs), rng, dtype)
+    weight, bias = drawn if isinstance(drawn, tuple) else (drawn, np.zeros(outputs, dtype))
+    for name, got, expected in (("weight", np.shape(weight), (outputs, inputs)), ("bias", np.shape(bias), (outputs,))):
+        if got != expected:
+            raise ValueError(f"init gave a {name} of shape {got}; expected {expected}")
+    return weight, bias

@@ -2,10 +2,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import sqrt
 from typing import Any
 
-import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
@@ -13,7 +11,7 @@ from ..checks import check_count, check_dtype, check_rng
 from ..functional.linear import linear_layer
 from ..tensor import Tensor
 from .activations import Activation, activation_module
-from .init import Initialiser, initialiser, pytorch
+from .init import Initialiser, initialiser, start
 from .module import Module, Parameter, Sequential
 
 
@@ -26,7 +24,7 @@ class Linear(Module):
     bias : bool
     init : str, number or callable
         How the weight starts: a name of `nn.init`, a constant, or an initialiser. The bias starts at 0, except with
-        "pytorch", which draws it like the weight.
+        "pytorch" and "rai", which draw it too.
     dtype : dtype
     rng : int or Generator
         A seed or a generator. Required: randomness is an argument.
@@ -38,6 +36,7 @@ class Linear(Module):
 
     Examples
     --------
+    >>> import numpy as np
     >>> layer = Linear(3, 2, rng=0)
     >>> layer(np.ones((5, 3))).shape
     (5, 2)
@@ -48,10 +47,10 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *,
                  init: str | float | Initialiser = "pytorch", dtype: Any = "float32", rng: int | Generator | None = None) -> None:
         check_count(in_features, "Linear: in_features"), check_count(out_features, "Linear: out_features")
-        rng, start, dtype = check_rng(rng, "Linear"), initialiser(init), check_dtype(dtype)
         self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(_start_weight(start, (out_features, in_features), rng, dtype))
-        self.bias = Parameter(_start_bias(start, out_features, in_features, rng, dtype), kind="bias") if bias else None
+        weight, start_of_bias = start(initialiser(init), out_features, in_features, check_rng(rng, "Linear"), check_dtype(dtype))
+        self.weight = Parameter(weight, dtype=dtype)
+        self.bias = Parameter(start_of_bias, kind="bias", dtype=dtype) if bias else None
 
     def forward(self, x: Any) -> Any:
         return F.linear(x, self.weight, self.bias)
@@ -86,6 +85,7 @@ class Maxout(Module):
 
     Examples
     --------
+    >>> import numpy as np
     >>> layer = Maxout(3, 2, pieces=4, rng=0)
     >>> layer(np.ones((5, 3))).shape
     (5, 2)
@@ -95,10 +95,9 @@ class Maxout(Module):
                  dtype: Any = "float32", rng: int | Generator | None = None) -> None:
         for size, name in ((in_features, "in_features"), (out_features, "out_features"), (pieces, "pieces")):
             check_count(size, f"Maxout: {name}")
-        rng, start, dtype = check_rng(rng, "Maxout"), initialiser(init), check_dtype(dtype)
         self.in_features, self.out_features, self.pieces = in_features, out_features, pieces
-        self.weight = Parameter(_start_weight(start, (out_features * pieces, in_features), rng, dtype))
-        self.bias = Parameter(_start_bias(start, out_features * pieces, in_features, rng, dtype), kind="bias")
+        weight, bias = start(initialiser(init), out_features * pieces, in_features, check_rng(rng, "Maxout"), check_dtype(dtype))
+        self.weight, self.bias = Parameter(weight, dtype=dtype), Parameter(bias, kind="bias", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
         return F.maxout(F.linear(x, self.weight, self.bias), self.pieces)
@@ -150,18 +149,3 @@ class MLP(Sequential):
         layers.append(Linear(widths[-2], widths[-1], init=init, dtype=dtype, rng=rng))
         super().__init__(*layers)
         self.widths = widths
-
-
-def _start_weight(start: Initialiser, shape: tuple[int, int], rng: Generator, dtype: Any) -> Any:
-    weight = start(shape, rng, dtype)
-    if np.shape(weight) != shape:
-        raise ValueError(f"init gave a weight of shape {np.shape(weight)}; expected {shape}")
-    return weight
-
-
-def _start_bias(start: Initialiser, outputs: int, inputs: int, rng: Generator, dtype: Any) -> Any:
-    """Zeros; PyTorch alone draws a bias, like a weight of one more input."""
-    if start is not pytorch:
-        return np.zeros(outputs, dtype)
-    bound = 1 / sqrt(inputs)
-    return rng.uniform(-bound, bound, outputs).astype(dtype)

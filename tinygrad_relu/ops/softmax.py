@@ -12,7 +12,7 @@ from ..checks import check_labels
 from ..kernels import softmax as kernels
 from ..kernels.door import launch, launch_typed
 from .elementary import exp, log
-from .elementwise import add, mul, sub
+from .elementwise import add, mul, sub, where
 from .reduction import sum_
 from .shape import Axis, kept_shape, normalised_axes, reshape
 
@@ -119,3 +119,25 @@ def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = 
 
 
 cross_entropy: Op = Op("cross_entropy", _cross_entropy, fused=_cross_entropy_fused, saves=True, pull=(_cross_entropy_pull, None))
+
+
+def _soft_cross_entropy(x: Array, targets: Array, *, scale: float, reduction: str) -> tuple[Array, Array]:
+    probabilities = np.empty(x.shape, x.dtype)
+    losses = np.empty(x.shape[:1] if reduction == "none" else (), x.dtype)
+    launch(kernels.soft_cross_entropy, x, targets, scale, probabilities, losses.ravel())
+    return losses, probabilities
+
+
+def _soft_cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
+                              targets: Array, *, scale: float, reduction: str) -> None:
+    launch(kernels.soft_cross_entropy_pullback, g.ravel(), probabilities, targets, scale, into[0])
+
+
+def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Array, scale: float, reduction: str) -> Any:
+    weights, asked = reshape(mul(g, scale), shape=(prod(g.shape), 1)), targets.sum(axis=1, keepdims=True)
+    return where(asked != 0, mul(sub(mul(softmax(x), asked), targets), weights), 0.0)
+
+
+# What is asked of each class of a row, in place of one label: where classes have weights, labels are smoothed or ignored.
+soft_cross_entropy: Op = Op("soft_cross_entropy", _soft_cross_entropy, fused=_soft_cross_entropy_fused, saves=True, pull=(
+    _soft_cross_entropy_pull, None))

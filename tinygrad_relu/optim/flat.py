@@ -9,6 +9,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..nn.module import Parameter
+from ..nn.utils import runs
 
 
 @dataclass
@@ -73,15 +74,9 @@ def settle(parameters: Iterable[Parameter]) -> None:
 
 def segments(parameters: Iterable[Parameter]) -> list[Segment]:
     """The parameters in as few contiguous pieces as their places allow."""
-    found: list[tuple[list[Parameter], int]] = []       # neighbours, and where the next one would start
-    for parameter in parameters:
-        data, _, start = parameter.place
-        if found and found[-1][0][0].place[0] is data and found[-1][1] == start:
-            found[-1] = ([*found[-1][0], parameter], start + parameter.size)
-        else:
-            found.append(([parameter], start + parameter.size))
     pieces = []
-    for group, stop in found:
-        data, grad, start = group[0].place
-        pieces.append(Segment(group, data[start:stop], grad[start:stop]))
+    for run in runs(parameters):
+        data, grad, start = run[0].place
+        stop = start + sum(p.size for p in run)
+        pieces.append(Segment(run, data[start:stop], grad[start:stop]))
     return pieces

@@ -55,7 +55,8 @@ class Optimizer:
     Attributes
     ----------
     param_groups : list of dict
-        Options may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``.
+        Options may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``. The parameters, a tuple, may not. A
+        schedule (`optim.StepLR` and others) adds the option "initial_lr".
     """
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
@@ -73,7 +74,7 @@ class Optimizer:
             if not isinstance(group, Mapping) or "params" not in group:
                 raise TypeError(f"{name}: got {type(group).__name__} among the groups; expected dicts with 'params'")
             for key in group:
-                check_name(key, ["params", *defaults], f"{name}: an option of a group")
+                check_name(key, ["params", "initial_lr", *defaults], f"{name}: an option of a group")
             members = group["params"]
             members = [members] if isinstance(members, Tensor) else list(members)
             _only_parameters(name, members)
@@ -195,10 +196,13 @@ class Group(dict[str, Any]):
 
     def __init__(self, check: Callable[[dict[str, Any]], None], options: dict[str, Any]) -> None:
         check(options)
-        super().__init__({key: value if key == "params" else _plain(value) for key, value in options.items()})
+        super().__init__({key: tuple(value) if key == "params" else _plain(value) for key, value in options.items()})
         self._check = check
 
     def __setitem__(self, key: str, value: Any) -> None:
+        if key == "params":
+            raise ValueError("the params of a group were laid into flat buffers when the optimizer was made, and stay as they "
+                             "are; make a new optimizer for other parameters")
         check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
         self._check({**self, key: value})
         super().__setitem__(key, _plain(value))

@@ -1,0 +1,84 @@
+"""Every loss forward and backward, float32: a small batch, and a hundred thousand rows. And clipping, and what it looks at."""
+import numpy as np
+
+from tinygrad_relu import Tensor, grad, nn, optim
+from tinygrad_relu import functional as F
+
+LOSSES = {
+    "cross_entropy": (F.cross_entropy, "labels"),
+    "cross_entropy, smoothed": (lambda x, labels: F.cross_entropy(x, labels, label_smoothing=0.1), "labels"),
+    "nll_loss": (F.nll_loss, "labels"),
+    "multi_margin_loss": (F.multi_margin_loss, "labels"),
+    "mse_loss": (F.mse_loss, "numbers"),
+    "l1_loss": (F.l1_loss, "numbers"),
+    "huber_loss": (F.huber_loss, "numbers"),
+    "smooth_l1_loss": (F.smooth_l1_loss, "numbers"),
+    "binary_cross_entropy_with_logits": (F.binary_cross_entropy_with_logits, "chances"),
+    "hinge_embedding_loss": (F.hinge_embedding_loss, "signs"),
+}
+
+
+class Losses:
+    params = (tuple(LOSSES), (64, 100_000))
+    param_names = ("loss", "rows")
+    timeout = 300
+
+    def setup(self, name, rows):
+        rng = np.random.default_rng(0)
+        self.f, kind = LOSSES[name]
+        self.x = Tensor(rng.standard_normal((rows, 10), dtype=np.float32), requires_grad=True)
+        numbers = rng.standard_normal((rows, 10), dtype=np.float32)
+        self.target = {"labels": np.arange(rows) % 10, "numbers": numbers, "chances": abs(numbers) % 1,
+                       "signs": np.sign(numbers)}[kind]
+        self.y = self.f(self.x, self.target)
+        self.time_forward(), self.time_backward()       # compiled, or loaded from the cache
+
+    def time_forward(self, *_):
+        self.f(self.x, self.target)
+
+    def time_backward(self, *_):
+        grad(self.y, self.x, retain_graph=True)
+
+
+class Clipping:
+    """Of a model whose gradients lie in one flat buffer."""
+
+    params = ((64, 1024),)
+    param_names = ("width",)
+    timeout = 300
+
+    def setup(self, width):
+        self.parameters = nn.MLP([width, width, width, 10], rng=0).parameters()
+        optim.SGD(self.parameters)
+        for p in self.parameters:
+            p.home[...] = 1e-3
+            p.grad = p.home
+        self.time_norm(), self.time_value()             # compiled, or loaded from the cache
+
+    def time_norm(self, *_):
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+
+    def time_value(self, *_):
+        nn.utils.clip_grad_value_(self.parameters, 1.0)
+
+
+class LongSums:
+    """The gradients of a bias and of a slope, over few rows and over a million."""
+
+    params = ((64, 1_000_000),)
+    param_names = ("rows",)
+    timeout = 300
+
+    def setup(self, rows):
+        self.g = np.ones((rows, 10), np.float32)
+        self.bias = Tensor(np.zeros(10), requires_grad=True, dtype="float32")
+        self.slopes = Tensor(np.full(10, 0.25), requires_grad=True, dtype="float32")
+        self.affine = F.linear(np.ones((rows, 1), np.float32), np.ones((10, 1), np.float32), self.bias)
+        self.prelu = F.prelu(-self.g, self.slopes)
+        self.time_bias(), self.time_slopes()            # compiled, or loaded from the cache
+
+    def time_bias(self, *_):
+        grad(self.affine, self.bias, self.g, retain_graph=True)
+
+    def time_slopes(self, *_):
+        grad(self.prelu, self.slopes, self.g, retain_graph=True)

@@ -1,0 +1,203 @@
+"""Schedules: the formulas, what happens when others change the rate, how they chain, and how a run is taken up again.
+
+Side by side with PyTorch: parity/test_schedules.py.
+"""
+from __future__ import annotations
+
+import json
+from math import cos, pi
+
+import numpy as np
+import pytest
+
+from tinygrad_relu import nn, optim
+from tinygrad_relu.lab.roll_forward import orbit
+
+
+def sgd(lr=0.8, **options):
+    return optim.SGD([nn.Parameter([1.0], dtype="float64")], lr=lr, **options)
+
+
+def rate(opt):
+    return opt.param_groups[0]["lr"]
+
+
+def walked(opt, *schedules, steps=12):
+    """The rates of the first steps, the one before any step included."""
+    found = []
+    for _ in range(steps):
+        found.append(rate(opt))
+        for schedule in schedules:
+            schedule.step()
+    return found
+
+
+FORMULAS = [
+    (lambda opt: optim.StepLR(opt, 4, 0.5), lambda t: 0.8 * 0.5 ** (t // 4)),
+    (lambda opt: optim.MultiStepLR(opt, [3, 3, 7], 0.5), lambda t: 0.8 * 0.5 ** ((t >= 3) * 2 + (t >= 7))),
+    (lambda opt: optim.ExponentialLR(opt, 0.9), lambda t: 0.8 * 0.9**t),
+    (lambda opt: optim.CosineAnnealingLR(opt, 5, 0.1), lambda t: 0.1 + 0.7 * (1 + cos(pi * t / 5)) / 2),
+    (lambda opt: optim.LinearLR(opt, 0.5, 0.25, 5), lambda t: 0.8 * (0.5 - 0.05 * min(t, 5))),
+    (lambda opt: optim.LambdaLR(opt, lambda t: 1 / (1 + t)), lambda t: 0.8 / (1 + t)),
+    (lambda opt: optim.SequentialLR(opt, [optim.LinearLR(opt, 0.5, total_iters=2), optim.ExponentialLR(opt, 0.9),
+                                          optim.StepLR(opt, 1, 0.5)], [3, 6]),
+     lambda t: 0.8 * (min(1, 0.5 + 0.25 * t) if t < 3 else 0.9 ** (t - 3) if t < 6 else 0.5 ** (t - 6)))]
+every_formula = pytest.mark.parametrize("make, formula", FORMULAS, ids=[
+    "step", "multi-step", "exponential", "cosine", "linear", "lambda", "sequential"])
+
+
+@every_formula
+def test_the_rate_is_the_formula(make, formula):
+    """In the group, in get_last_lr, and asked for any step ahead, without taking it."""
+    opt = sgd()
+    schedule = make(opt)
+    ahead = [schedule.at(t) for t in range(12)]
+    assert schedule.get_last_lr() == [rate(opt)] == [ahead[0]]
+    found = walked(opt, schedule)
+    np.testing.assert_allclose(found, [formula(t) for t in range(12)], rtol=1e-15)
+    assert found == ahead           # bit for bit: nothing adds up on the way
+    assert schedule.last_epoch == 12 and schedule.get_last_lr() == [rate(opt)]
+
+
+@every_formula
+def test_a_rate_changed_by_hand_is_kept(make, formula):
+    """From there on it changes as the formula does, in proportion (over the floor of the cosine)."""
+    opt = sgd()
+    schedule = make(opt)
+    walked(opt, schedule, steps=1)
+    opt.param_groups[0]["lr"] = by_hand = rate(opt) / 2
+    schedule.step()
+    floor = 0.1 if isinstance(schedule, optim.CosineAnnealingLR) else 0.0
+    expected = (formula(2) if isinstance(schedule, optim.LambdaLR)        # knows no other rate than its own
+                else floor + (by_hand - floor) * (formula(2) - floor) / (formula(1) - floor))
+    assert rate(opt) == pytest.approx(expected, rel=1e-15)
+
+
+def test_schedules_chain():
+    """Both act on one rate: their factors multiply, and each calls what is there the last one."""
+    opt = sgd()
+    a, b = optim.ExponentialLR(opt, 0.9), optim.StepLR(opt, 3, 0.5)
+    np.testing.assert_allclose(walked(opt, a, b), [0.8 * 0.9**t * 0.5 ** (t // 3) for t in range(12)], rtol=1e-14)
+    assert a.base_lrs == b.base_lrs == [0.8] and b.get_last_lr() == [rate(opt)]
+    before = b.get_last_lr()
+    a.step()
+    assert b.get_last_lr() == before and a.get_last_lr() == [rate(opt)] != before
+
+
+def test_a_warm_up_made_first_does_not_become_the_base_of_the_next():
+    opt = sgd()
+    optim.LinearLR(opt, 0.1)
+    assert rate(opt) == pytest.approx(0.08)
+    assert optim.StepLR(opt, 3).base_lrs == [0.8] == [opt.param_groups[0]["initial_lr"]]
+
+
+def test_a_cosine_comes_back_from_the_bottom():
+    """At T_max the factor is exactly 0, and nothing can be multiplied: where the rate is another, the formula's rise is added
+    (and from there on it goes in proportion again)."""
+    opt = sgd(lr=1.0)
+    schedule = optim.CosineAnnealingLR(opt, 2)
+    np.testing.assert_allclose(walked(opt, schedule, steps=6), [1.0, 0.5, 0.0, 0.5, 1.0, 0.5], atol=1e-15)
+    opt.param_groups[0]["lr"] = 0.125
+    schedule.step()
+    np.testing.assert_allclose(walked(opt, schedule, steps=2), [0.625, 1.25], rtol=1e-15)
+
+
+def test_groups_have_rates_of_their_own():
+    opt = optim.SGD([{"params": [nn.Parameter([1.0])]}, {"params": [nn.Parameter([1.0])], "lr": 0.1}], lr=0.4)
+    schedule = optim.LambdaLR(opt, [lambda t: 0.5**t, lambda t: 1.0])
+    schedule.step()
+    assert schedule.get_last_lr() == [0.2, 0.1] == [schedule.at(1, 0), schedule.at(1, 1)]
+    optim.ReduceLROnPlateau(opt, factor=0.5, patience=0, min_lr=[0.0, 0.08]).step(float("nan"))
+    assert [group["lr"] for group in opt.param_groups] == [0.1, 0.08]
+
+
+# -- plateaus ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("options, metrics, rates", [
+    (dict(patience=1), [3, 2, 2, 2, 2, 2], [1, 1, 1, 0.5, 0.5, 0.25]),
+    (dict(patience=0, cooldown=2), [1, 1, 1, 1, 1, 1], [1, 0.5, 0.5, 0.5, 0.25, 0.25]),
+    (dict(patience=0, mode="max"), [1, 2, 2, 3, 2, 4], [1, 1, 0.5, 0.5, 0.25, 0.25]),
+    (dict(patience=0, threshold=0.1), [10, 9.5, 8.5, 8.0], [1, 0.5, 0.5, 0.25]),
+    (dict(patience=0, threshold=0.1, threshold_mode="abs"), [1, 0.95, 0.85, 0.8], [1, 0.5, 0.5, 0.25]),
+    (dict(patience=0, mode="max", threshold=0.1, threshold_mode="abs"), [1, 1.05, 1.15], [1, 0.5, 0.5]),
+    (dict(patience=0, min_lr=0.3), [1, 1, 1, 1], [1, 0.5, 0.3, 0.3]),
+    (dict(patience=0, eps=0.3), [1, 1, 1, 1], [1, 0.5, 0.5, 0.5]),
+    (dict(patience=1), [float("nan")] * 4, [1, 0.5, 0.5, 0.25])])
+def test_plateau(options, metrics, rates):
+    opt = sgd(lr=1.0)
+    schedule, found = optim.ReduceLROnPlateau(opt, factor=0.5, **options), []
+    for metric in metrics:
+        schedule.step(metric)
+        found.append(rate(opt))
+    assert found == rates and schedule.get_last_lr() == [rates[-1]]
+
+
+# -- taking up a run ---------------------------------------------------------------------------------------------------
+
+@every_formula
+def test_a_run_taken_up_again_goes_on_bit_for_bit(make, formula):
+    """The state is plain numbers: it passes through JSON. The rate itself is the optimizer's."""
+    opt = sgd()
+    schedule = make(opt)
+    walked(opt, schedule, steps=5)
+    state, now = json.loads(json.dumps(schedule.state_dict())), rate(opt)
+    expected = walked(opt, schedule)
+    other = sgd()
+    again = make(other)
+    other.param_groups[0]["lr"] = now
+    again.load_state_dict(state)
+    assert again.last_epoch == 5 and again.get_last_lr() == [now]
+    assert walked(other, again) == expected
+
+
+def test_a_plateau_taken_up_again():
+    opt, other = sgd(), sgd()
+    schedule, again = optim.ReduceLROnPlateau(opt, patience=2), optim.ReduceLROnPlateau(other)
+    for metric in (3.0, 2.0, 2.5):
+        schedule.step(metric)
+    again.load_state_dict(schedule.state_dict())
+    for metric in (2.5, 2.5, 2.5):
+        schedule.step(metric), again.step(metric)
+        assert rate(opt) == rate(other) and again.state_dict() == schedule.state_dict()
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda s: s.pop("milestones"), "SequentialLR: the state lacks milestones, and has nothing besides"),
+    (lambda s: s.update(gamma=1.0), "SequentialLR: the state lacks nothing, and has gamma besides"),
+    (lambda s: s.update(base_lrs=[1.0, 2.0]), "SequentialLR: the state is of 2 groups; expected 1"),
+    (lambda s: s["schedulers"].pop(), "SequentialLR: the state is of 1 schedules; expected 2"),
+    (lambda s: s["schedulers"][1].pop("gamma"), "ExponentialLR: the state lacks gamma")])
+def test_a_state_that_does_not_fit_changes_nothing(spoil, words):
+    opt = sgd()
+    schedule = optim.SequentialLR(opt, [optim.LinearLR(opt), optim.ExponentialLR(opt, 0.5)], [3])
+    before, state = schedule.state_dict(), schedule.state_dict()
+    schedule.step()
+    after = schedule.state_dict()
+    spoil(state)
+    with pytest.raises(ValueError, match=words):
+        schedule.load_state_dict(state)
+    assert schedule.state_dict() == after != before
+
+
+# -- beside the rest of the house --------------------------------------------------------------------------------------
+
+def test_a_scheduled_optimizer_has_a_twin():
+    """The laboratory tries out what an optimizer would do; the option that a schedule adds does not disturb it."""
+    opt = sgd(momentum=0.9)
+    optim.StepLR(opt, 3).step()
+    (p,) = opt.param_groups[0]["params"]
+    twin = opt.twin({p: nn.Parameter(p.data)})
+    assert twin.param_groups[0]["initial_lr"] == 0.8 and rate(twin) == rate(opt)
+
+
+@pytest.mark.parametrize("make, formula", [FORMULAS[3], FORMULAS[6]], ids=["cosine", "sequential"])
+def test_a_schedule_can_be_rolled_forward(make, formula):
+    """`at` is the rate as a function of the step, which is what the laboratory's recurrence takes."""
+    opt = sgd(momentum=0.9, weight_decay=0.1)
+    schedule = make(opt)
+    (p,) = opt.param_groups[0]["params"]
+    for z in zip(range(12), orbit(p.item(), lr=schedule.at, momentum=0.9, weight_decay=0.1)):
+        p.grad = np.zeros(1)
+        opt.step()
+        schedule.step()
+        assert p.item() == pytest.approx(float(z[1]), rel=1e-13)

@@ -1,0 +1,70 @@
+"""Long sums: the gradients of biases and slopes are as exact over a million rows as over a hundred."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu.kernels.sums import BLOCK, LANES
+from tinygrad_relu.kernels.threads import num_threads
+
+ROWS = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 1_000_003]
+
+
+def ulps(got: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.max(abs(got - exact) / np.spacing(abs(exact).astype(got.dtype)), initial=0.0))
+
+
+def bias_gradient(g: np.ndarray, before: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
+    """By the kernel of the affine layer, added to what was there before."""
+    weight, bias = tg.Tensor(np.ones((g.shape[1], 1), g.dtype)), tg.Tensor(np.ones(g.shape[1], g.dtype), requires_grad=True)
+    with num_threads(threads):
+        for part in (g,) if before is None else (before, g):
+            F.linear(np.ones((len(part), 1), g.dtype), weight, bias).backward(part)
+    return bias.grad
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_gradient_of_a_bias_is_exact_for_any_number_of_rows(rows):
+    """Of numbers around 1, none of which cancel: a block of 128 rows is off by a few ulps, and their sum by no more. (One
+    long float32 sum of a million is off by hundreds.)"""
+    g = np.random.default_rng(0).uniform(0.5, 1.5, (rows, 5)).astype(np.float32)
+    exact = g.sum(axis=0, dtype=np.float64)
+    assert ulps(bias_gradient(g), exact) <= 4
+    assert ulps(bias_gradient(g, before=g[:7]), exact + g[:7].sum(axis=0, dtype=np.float64)) <= 5
+
+
+def test_the_sum_of_a_few_rows_is_that_of_the_rows_one_by_one():
+    """Small batches keep their bits: up to a block nothing but float32 additions in order."""
+    g = np.random.default_rng(0).standard_normal((BLOCK, 7)).astype(np.float32)
+    expected = np.zeros(7, np.float32)
+    for row in g:
+        expected += row
+    np.testing.assert_array_equal(bias_gradient(g), expected)
+
+
+def test_threads_do_not_change_a_bit():
+    g = np.random.default_rng(0).standard_normal((100_000, 256)).astype(np.float32)        # large enough to be shared
+    np.testing.assert_array_equal(bias_gradient(g, threads=1), bias_gradient(g, threads=4))
+
+
+@pytest.mark.parametrize("shape, slopes", [
+    ((1_000_003, 3), 3), ((1_000_003,), 1), ((LANES - 1,), 1), ((LANES + 1,), 1), ((3, 5, 50_001), 5), ((0, 4), 4), ((2, 3, 0), 3)])
+def test_the_gradient_of_slopes_is_exact_for_any_number_of_rows(shape, slopes):
+    rng = np.random.default_rng(0)
+    x, g = rng.standard_normal(shape).astype(np.float32), rng.uniform(0.5, 1.5, shape).astype(np.float32)
+    weight = tg.Tensor(np.full(slopes, 0.25, np.float32), requires_grad=True)
+    F.prelu(x, weight).backward(g)
+    products = np.minimum(x, 0) * g                     # in float32, as the kernel has them
+    axes = tuple(i for i in range(len(shape)) if i != 1)
+    exact = products.sum(axis=axes, dtype=np.float64) if slopes > 1 else np.array([products.sum(dtype=np.float64)])
+    assert ulps(weight.grad, exact) <= 1
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_comes_through(value):
+    """Also through the sums of blocks and lanes."""
+    g = np.ones((3 * BLOCK, 2), np.float32)
+    g[BLOCK + 5, 0] = value
+    np.testing.assert_array_equal(bias_gradient(g), [value, 3 * BLOCK])

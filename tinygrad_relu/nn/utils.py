@@ -1,0 +1,185 @@
+"""What is done to all parameters of a model together: clipping their gradients.
+
+Clipping changes ``.grad`` in place, between `backward` and the optimizer's step; nobody else does. Where an optimizer has laid
+the gradients side by side in a flat buffer, each pass over a model is one launch.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf, isfinite
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..checks import as_floats, check_real
+from ..kernels.door import launch
+from ..kernels.sums import power_sum
+from ..tensor import Tensor
+from .module import Parameter
+
+
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0,
+                    error_if_nonfinite: bool = False) -> float:
+    """Scale all gradients by one factor, so that their norm, as if they were one long vector, is `max_norm` at most.
+
+    The factor is ``min(1, max_norm / (norm + 1e-6))``, as in PyTorch. Where the norm is infinite, so are some gradients:
+    they become NaN and the finite ones 0; where it is NaN, all become NaN.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or one Tensor
+        Those without a gradient are passed over.
+    max_norm : float, 0 or more
+        With infinity nothing is changed, and the norm is there to be looked at.
+    norm_type : float above 0
+        The p of the norm ``(sum |g|^p)^(1/p)``; infinity for the largest entry.
+    error_if_nonfinite : bool
+        Raise where the norm is infinite or NaN, before anything is changed.
+
+    Returns
+    -------
+    float
+        The norm before clipping, summed in float64; it neither overflows nor underflows on the way. 0 without gradients.
+
+    Raises
+    ------
+    ValueError
+        If `max_norm` is negative or NaN, `norm_type` is not above 0, or a gradient cannot be written to.
+    RuntimeError
+        If the norm is not finite and `error_if_nonfinite` is set.
+
+    References
+    ----------
+    Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn
+    >>> p = nn.Parameter([0.0, 0.0])
+    >>> p.grad = np.array([3.0, 4.0])
+    >>> nn.utils.clip_grad_norm_([p], max_norm=1.0)
+    5.0
+    >>> p.grad.round(5)
+    array([0.6, 0.8])
+    """
+    name = "clip_grad_norm_"
+    max_norm, norm_type = _bound(f"{name}: max_norm", max_norm), check_real(norm_type, f"{name}: norm_type")
+    if not norm_type > 0:
+        raise ValueError(f"{name}: norm_type is {norm_type}, expected a number above 0")
+    pieces = _gradients(name, parameters)
+    norm = _norm(pieces, norm_type)
+    if error_if_nonfinite and not isfinite(norm):
+        raise RuntimeError(f"{name}: the norm of the gradients is {norm}; nothing has been changed")
+    factor = max_norm / (norm + 1e-6)
+    if not factor >= 1:             # so also where it is NaN
+        with np.errstate(invalid="ignore"):
+            for piece in pieces:
+                launch(np.multiply, piece, factor, piece)
+    return norm
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Clip every entry of every gradient to ``[-clip_value, clip_value]``; NaN stays NaN.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or one Tensor
+    clip_value : float, 0 or more
+
+    Raises
+    ------
+    ValueError
+        If `clip_value` is negative or NaN, or a gradient cannot be written to.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn
+    >>> p = nn.Parameter([0.0, 0.0])
+    >>> p.grad = np.array([3.0, -0.5])
+    >>> nn.utils.clip_grad_value_([p], 1.0)
+    >>> p.grad
+    array([ 1. , -0.5])
+    """
+    clip_value = _bound("clip_grad_value_: clip_value", clip_value)
+    for piece in _gradients("clip_grad_value_", parameters):
+        launch(np.clip, piece, -clip_value, clip_value, piece)
+
+
+def _bound(name: str, bound: float) -> float:
+    if not check_real(bound, name) >= 0:
+        raise ValueError(f"{name} is {bound}, expected a number, 0 or more")
+    return float(bound)
+
+
+def runs(parameters: Iterable[Parameter]) -> list[list[Parameter]]:
+    """The parameters in the order given, in runs that lie side by side in one flat buffer."""
+    found: list[list[Parameter]] = []
+    stop: tuple[Any, int] = (None, 0)                       # the buffer of the last one, and where it ends
+    for parameter in parameters:
+        data, _, start = parameter.place
+        if data is stop[0] and start == stop[1]:
+            found[-1].append(parameter)
+        else:
+            found.append([parameter])
+        stop = data, start + parameter.size
+    return found
+
+
+def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
+    """The gradients that there are, in as few arrays as they lie in."""
+    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for parameter in given:
+        if not isinstance(parameter, Tensor):
+            raise TypeError(f"{name}: got {type(parameter).__name__} among the parameters; expected Tensors")
+    with_gradient = [p for p in given if p.grad is not None]
+    settled: list[Any] = [p for p in with_gradient if p.grad is p.home]
+    pieces = []
+    for run in runs(settled):
+        _, grad, start = run[0].place
+        pieces.append(grad[start:start + sum(p.size for p in run)])
+    for p in with_gradient:
+        if p.grad is not p.home:
+            if not (isinstance(p.grad, np.ndarray) and p.grad.dtype.kind == "f" and p.grad.flags.writeable):
+                raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} is no array of floats that can be "
+                                 "written to")
+            pieces.append(p.grad)
+    return pieces
+
+
+def _norm(pieces: list[Array], p: float) -> float:
+    """As it stands in the book, which nearly always does; where powers overflow or underflow, relative to the largest entry."""
+    if p != inf:
+        total = sum(_power_sum(as_floats(piece), p) for piece in pieces)
+        if 1e-280 < total < 1e280:
+            return _root(total, p)
+    largest = _largest(pieces)
+    if p == inf or not 0 < largest < inf:
+        return largest
+    total = 0.0
+    for piece in pieces:
+        relative = np.empty(piece.shape)
+        launch(np.divide, piece, np.float64(largest), relative)
+        total += _power_sum(relative, p)
+    return largest * _root(total, p)
+
+
+def _power_sum(piece: Array, p: float) -> float:
+    out = np.empty(1)
+    launch(power_sum, piece.ravel(), p, out)
+    return float(out[0])
+
+
+def _root(total: float, p: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.float64(total) ** (1 / p))
+
+
+def _largest(pieces: list[Array]) -> float:
+    """The largest absolute value; NaN where there is a NaN."""
+    ends = [np.zeros(())]
+    for piece in pieces:
+        for ufunc in (np.maximum, np.minimum) if piece.size else ():
+            ends.append(np.empty((), piece.dtype))
+            launch(ufunc.reduce, piece, None, None, ends[-1])
+    return float(np.max(np.abs(ends)))
