@@ -35,6 +35,7 @@ from .kernels.door import watch
 from .kernels.policy import cache_folder
 from .lab.units import HiddenLayer, Statistics
 from .nn.activations import MODULES
+from .ops import random
 from .ops.activation import activation_op
 from .tensor import Tensor
 
@@ -78,6 +79,9 @@ def tasks() -> dict[str, Callable[[str], None]]:
     table["maxout"] = lambda dtype: _exercise(lambda x: F.maxout(x, 2), _matrix(dtype))
     table["linear"] = _linear_task
     table["softmax"] = _softmax_task
+    table["normalization"] = _normalization_task
+    table["random"] = _random_task
+    table["embedding"] = lambda dtype: _exercise(lambda w: F.embedding([1, 0], w), _matrix(dtype))
     table["optimizers"] = _optimizer_task
     table["census"] = _census_task
     return table
@@ -108,6 +112,21 @@ def _softmax_task(dtype: str) -> None:
     labels = np.array([0, 3])
     for function in (F.softmax, F.log_softmax, lambda x: F.cross_entropy(x, labels)):
         _exercise(function, _matrix(dtype))
+
+
+def _normalization_task(dtype: str) -> None:
+    """In training, and with the running statistics, which are of the dtype of the layer."""
+    weight, bias = np.ones(4, dtype), np.zeros(4, dtype)
+    mean, var = np.zeros(4, dtype), np.ones(4, dtype)
+    for training in (True, False):
+        _exercise(lambda x, *p, t=training: F.batch_norm(x, mean, var, *p, training=t), _matrix(dtype), weight, bias)
+    _exercise(lambda x, *p: F.layer_norm(x, 4, *p), _matrix(dtype), weight, bias)
+
+
+def _random_task(dtype: str) -> None:
+    layer = nn.Dropout(rng=0)
+    layer(_matrix(dtype))
+    random.uniform(layer.rng_state.data, (4,), dtype, 0.0, 1.0)
 
 
 def _optimizer_task(dtype: str) -> None:

@@ -24,9 +24,14 @@ from .activations import (
     Step,
     Tanh,
 )
-from .layers import MLP, Linear, Maxout
+from .dropout import Dropout
+from .embedding import Embedding
+from .layers import Linear, Maxout
+from .mlp import MLP, Residual
 from .module import Buffer, Module, Parameter, Sequential
+from .normalization import BatchNorm1d, LayerNorm
 
-__all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "Buffer", "GELUTanh", "Hardsigmoid", "Hardswish",
-           "Hardtanh", "LeakyReLU", "Linear", "LogSigmoid", "Maxout", "Mish", "Module", "PReLU", "Parameter", "RReLU",
-           "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softplus", "Softsign", "Step", "Tanh", "init"]
+__all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "BatchNorm1d", "Buffer", "Dropout", "Embedding",
+           "GELUTanh", "Hardsigmoid", "Hardswish", "Hardtanh", "LayerNorm", "LeakyReLU", "Linear", "LogSigmoid", "Maxout",
+           "Mish", "Module", "PReLU", "Parameter", "RReLU", "ReLU", "ReLU6", "Residual", "Sequential", "SiLU", "Sigmoid",
+           "Softplus", "Softsign", "Step", "Tanh", "init"]
