@@ -119,7 +119,7 @@ def _normalization_task(dtype: str) -> None:
     weight, bias = np.ones(4, dtype), np.zeros(4, dtype)
     mean, var = np.zeros(4, dtype), np.ones(4, dtype)
     for training in (True, False):
-        _exercise(lambda x, *p, t=training: F.batch_norm(x, mean, var, *p, training=t), _matrix(dtype), weight, bias)
+        _exercise(lambda x, w, b, t=training: F.batch_norm(x, mean, var, w, b, t), _matrix(dtype), weight, bias)
     _exercise(lambda x, *p: F.layer_norm(x, 4, *p), _matrix(dtype), weight, bias)
 
 

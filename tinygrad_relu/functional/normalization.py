@@ -123,7 +123,7 @@ def layer_norm(x: Input, normalized_shape: Shape, weight: Input | None = None, b
     Tensor([[-1.,  1.],
             [-1.,  1.]])
     """
-    x, sizes = _input("layer_norm", x, weight, bias), shape_of_layer(normalized_shape, "layer_norm")
+    x, sizes = as_input("layer_norm", x, weight, bias), shape_of_layer(normalized_shape, "layer_norm")
     if x.shape[-len(sizes):] != sizes:
         raise ValueError(f"layer_norm: x has shape {x.shape}, expected (..., {', '.join(map(str, sizes))})")
     weight, bias = _affine("layer_norm", x, weight, bias, sizes)
@@ -138,7 +138,7 @@ def shape_of_layer(normalized_shape: Shape, who: str) -> tuple[int, ...]:
     return tuple(check_count(size, f"{who}: a size of normalized_shape") for size in sizes)
 
 
-def _input(who: str, x: Input, weight: Input | None, bias: Input | None) -> Tensor:
+def as_input(who: str, x: Input, weight: Input | None, bias: Input | None) -> Tensor:
     """x as a Tensor. A plain array takes the dtype of the parameters."""
     if isinstance(x, Tensor):
         return x
@@ -160,7 +160,7 @@ def _affine(who: str, x: Tensor, weight: Input | None, bias: Input | None, sizes
 
 def _by_channel(x: Input, weight: Input | None, bias: Input | None) -> tuple[Tensor, Any, Any]:
     """x, and weight and bias so that they broadcast over it along its axis 1."""
-    x = _input("batch_norm", x, weight, bias)
+    x = as_input("batch_norm", x, weight, bias)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x has shape {x.shape}, expected (batch, channels) or (batch, channels, ...)")
     weight, bias = _affine("batch_norm", x, weight, bias, (x.shape[1],))

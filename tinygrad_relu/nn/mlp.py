@@ -6,7 +6,6 @@ from typing import Any
 
 from numpy.random import Generator
 
-from .. import functional as F
 from ..checks import check_count, check_name, check_rng
 from ..functional.dropout import check_probability
 from .activations import activation_module
@@ -20,7 +19,7 @@ NORMS: dict[str, type[BatchNorm1d] | type[LayerNorm]] = {"batch": BatchNorm1d, "
 
 
 class Residual(Sequential):
-    """``x + f(x)``, where f is the given layers one after the other (He et al. 2016, arXiv 1512.03385).
+    """``f(x) + x``, where f is the given layers one after the other (He et al. 2016, arXiv 1512.03385).
 
     Examples
     --------
@@ -31,8 +30,7 @@ class Residual(Sequential):
     """
 
     def forward(self, x: Any) -> Any:
-        x = F.as_tensor(x)
-        return x + super().forward(x)
+        return super().forward(x) + x           # in this order: an array joins in the dtype of the layers
 
 
 class MLP(Sequential):

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_number
-from ..functional.normalization import batch_norm_following, shape_of_layer
+from ..functional.normalization import as_input, batch_norm_following, shape_of_layer
 from ..ops.normalization import Running
 from .module import Buffer, Module, Parameter
 
@@ -62,7 +62,7 @@ class BatchNorm1d(Module):
         self.num_batches_tracked = Buffer(np.array(0, np.int64)) if track_running_stats else None
 
     def forward(self, x: Any) -> Any:
-        x = F.as_tensor(x)
+        x = as_input("BatchNorm1d", x, self.weight, self.bias)
         if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
             raise ValueError(f"BatchNorm1d: x has shape {x.shape}, expected (batch, {self.num_features}) or (batch, "
                              f"{self.num_features}, length)")

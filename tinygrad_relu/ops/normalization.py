@@ -29,6 +29,9 @@ class Running(NamedTuple):
     momentum: float | None      # None: the mean over all batches
 
 
+_NOTHING = {np.dtype(t): Running(np.empty(0, t), np.empty(0, t), np.empty(0, np.int64), 0.0) for t in (np.float32, np.float64)}
+
+
 # -- the composed rules ------------------------------------------------------------------------------------------------
 
 
@@ -63,20 +66,21 @@ def _channels(x: Array) -> Array:
 
 
 def _batch_norm(x: Array, weight: Array, bias: Array, *, eps: float, running: Running | None = None) -> tuple[Array, Any]:
-    by_channel, out = _channels(x), np.empty(x.shape, x.dtype)
-    moments = np.empty(x.shape[1]), np.empty(x.shape[1])
-    launch(kernels.batch_moments, by_channel, *moments)
-    if running is not None:
-        momentum = nan if running.momentum is None else running.momentum
-        launch(kernels.track_moments, *moments, x.size // x.shape[1], momentum, *running[:3])
-    launch(kernels.batch_norm, by_channel, *moments, eps, weight.ravel(), bias.ravel(), _channels(out))
-    return out, moments
+    out, mean, var = np.empty(x.shape, x.dtype), np.empty(x.shape[1]), np.empty(x.shape[1])
+    following = _NOTHING[x.dtype] if running is None else running
+    launch(kernels.batch_norm, _channels(x), weight.ravel(), bias.ravel(), eps,
+           nan if following.momentum is None else following.momentum, *following[:3], mean, var, _channels(out))
+    return out, (mean, var)
+
+
+def _fused(kernel: Any, g: Array, into: list[Array], x: Array, weight: Array, moments: tuple[Array, Array], eps: float) -> None:
+    launch(kernel, _channels(g), _channels(x), *moments, eps, weight.ravel(), _channels(into[0]), into[1].ravel(),
+           into[2].ravel())
 
 
 def _batch_norm_fused(g: Array, y: Array, moments: Any, into: list[Array], add: list[float], x: Array, weight: Array,
-                      bias: Array, *, eps: float, training: bool = True, **_: Any) -> None:
-    launch(kernels.batch_norm_pullback, _channels(g), _channels(x), *moments, eps, weight.ravel(), training,
-           _channels(into[0]), into[1].ravel(), into[2].ravel())
+                      bias: Array, *, eps: float, **_: Any) -> None:
+    _fused(kernels.batch_norm_pullback, g, into, x, weight, moments, eps)
 
 
 batch_norm: Op = Op("batch_norm", _batch_norm, fused=_batch_norm_fused, saves=True, pull=_rules(
@@ -85,13 +89,13 @@ batch_norm: Op = Op("batch_norm", _batch_norm, fused=_batch_norm_fused, saves=Tr
 
 def _batch_norm_by(x: Array, weight: Array, bias: Array, *, moments: tuple[Array, Array], eps: float) -> Array:
     out = np.empty(x.shape, x.dtype)
-    launch(kernels.batch_norm, _channels(x), *moments, eps, weight.ravel(), bias.ravel(), _channels(out))
+    launch(kernels.batch_norm_by, _channels(x), *moments, eps, weight.ravel(), bias.ravel(), _channels(out))
     return out
 
 
 def _batch_norm_by_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, weight: Array,
                          bias: Array, *, moments: tuple[Array, Array], eps: float) -> None:
-    _batch_norm_fused(g, y, moments, into, add, x, weight, bias, eps=eps, training=False)
+    _fused(kernels.batch_norm_by_pullback, g, into, x, weight, moments, eps)
 
 
 def _constants(x: Any, weight: Any, moments: tuple[Array, Array], eps: float) -> tuple[Array, Array]:
