@@ -83,6 +83,10 @@ def test_any_number_of_threads(dtype):
         for one, other in zip(run, runs[0]):
             np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(runs[0][0], runs[0][1])
+    uncut, slopes, place = np.empty_like(x), np.empty_like(x), random.new_place(7, "test")
+    kernels.dropout(x, place, 0, 2**30, 4 / 3, uncut), kernels.uniform(place, 0, 1 / 8, 1 / 3, slopes)
+    np.testing.assert_array_equal(runs[0][0], uncut)
+    np.testing.assert_array_equal(runs[0][2], -slopes)
 
 
 @every_type
