@@ -6,6 +6,7 @@ or one that NumPy knows on real numbers only, carries its slope along (`dual`).
 """
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -264,6 +265,73 @@ def gather(x, axis, index):
         source[axis] = index[place]
         out[place] = x[tuple(source)]
     return out
+
+
+def normalised(x, axes, eps):
+    mean = x.mean(axis=axes, keepdims=True)
+    return (x - mean) / np.sqrt(((x - mean) ** 2).mean(axis=axes, keepdims=True) + eps)
+
+
+def by_channel(values, x):
+    """One number per channel, shaped so that they run along axis 1 of x."""
+    return np.reshape(values, (-1,) + (1,) * (np.ndim(x) - 2))
+
+
+def batch_norm(x, weight=1.0, bias=0.0, eps=1e-5):
+    return normalised(x, (0, *range(2, np.ndim(x))), eps) * by_channel(weight, x) + by_channel(bias, x)
+
+
+def batch_norm_by(x, mean, var, weight=1.0, bias=0.0, eps=1e-5):
+    return (x - by_channel(mean, x)) / np.sqrt(by_channel(var, x) + eps) * by_channel(weight, x) + by_channel(bias, x)
+
+
+def layer_norm(x, axes, weight=1.0, bias=0.0, eps=1e-5):
+    return normalised(x, axes, eps) * weight + bias
+
+
+def embedding(indices, weight, padding_idx=None):
+    rows = weight[indices]
+    return rows if padding_idx is None else np.where((indices == padding_idx)[..., None], rows.real, rows)
+
+
+# -- random numbers by counting: Philox as in the paper, for words of 32 or 64 bits ----------------------------------
+
+PHILOX = {      # multipliers, and what is added to the key after each round
+    32: ((0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)),
+    64: ((0xD2E7470EE14C6C93, 0xCA5A826395121157), (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)),
+}
+
+
+def philox(counter, key, bits=32):
+    """Four words from a counter of four and a key of two, in ten rounds."""
+    multipliers, steps = PHILOX[bits]
+    counter, key = list(counter), list(key)
+    for _ in range(10):
+        high, low = zip(*(divmod(m * c, 2**bits) for m, c in zip(multipliers, (counter[0], counter[2]))))
+        counter = [high[1] ^ counter[1] ^ key[0], low[1], high[0] ^ counter[3] ^ key[1], low[0]]
+        key = [(k + step) % 2**bits for k, step in zip(key, steps)]
+    return counter
+
+
+@functools.cache
+def words(key, start, n):
+    """What n elements get: of each tile of 256, the first 64 get the first word of 64 counters, the next 64 the second ..."""
+    counts = [start + i // 256 * 64 + i % 64 for i in range(n)]
+    found = {c: philox([c % 2**32, c >> 32, 0, 0], [key % 2**32, key >> 32]) for c in counts}
+    return np.array([found[c][i % 256 // 64] for i, c in enumerate(counts)], float)
+
+
+def key_of(seed):
+    return int(np.random.default_rng(seed).integers(2**63))
+
+
+def dropout(x, p, key, start=0):
+    dropped = words(key, start, np.size(x)).reshape(np.shape(x)) < p * 2**32
+    return np.where(dropped, 0.0, x / (1 - p) if p < 1 else 0.0)
+
+
+def drawn_slopes(shape, low, high, key, start=0):
+    return low + (high - low) * (words(key, start, math.prod(shape)).reshape(shape) // 256) / 2**24
 
 
 # -- optimizers, line by line as their papers (and PyTorch's documentation) have them --------------------------------

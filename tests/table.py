@@ -340,6 +340,35 @@ LAYERS = [
 ]
 
 
+CENTER, SPREAD = np.array([0.5, -1.0, 2.0]), np.array([0.25, 1.0, 4.0])
+INDICES = np.array([[4, 0, 4], [1, 4, 2]])
+
+NORMS = [
+    Row("batch_norm", lambda *p: F.batch_norm(p[0], None, None, *p[1:], training=True), naive.batch_norm,
+        ((5, 3), (3,), (3,))),
+    Row("batch_norm of a series", lambda *p: F.batch_norm(p[0], None, None, *p[1:], training=True), naive.batch_norm,
+        ((2, 3, 4), (3,), (3,))),
+    Row("batch_norm without parameters", lambda x: F.batch_norm(x, None, None, training=True, eps=0.1),
+        lambda x: naive.batch_norm(x, eps=0.1), ((5, 3),)),
+    Row("batch_norm, evaluation", lambda *p: F.batch_norm(p[0], CENTER, SPREAD, *p[1:]),
+        lambda *p: naive.batch_norm_by(p[0], CENTER, SPREAD, *p[1:]), ((5, 3), (3,), (3,))),
+    Row("batch_norm of a series, evaluation", lambda *p: F.batch_norm(p[0], CENTER, SPREAD, *p[1:]),
+        lambda *p: naive.batch_norm_by(p[0], CENTER, SPREAD, *p[1:]), ((2, 3, 4), (3,), (3,))),
+    Row("layer_norm", lambda x, *p: F.layer_norm(x, 4, *p), lambda x, *p: naive.layer_norm(x, -1, *p), ((3, 4), (4,), (4,))),
+    Row("layer_norm over two axes", lambda x, *p: F.layer_norm(x, (3, 4), *p),
+        lambda x, *p: naive.layer_norm(x, (-2, -1), *p), ((2, 3, 4), (3, 4), (3, 4))),
+    Row("layer_norm of a vector", lambda x, *p: F.layer_norm(x, 5, *p), lambda x, *p: naive.layer_norm(x, -1, *p),
+        ((5,), (5,))),
+    Row("layer_norm without parameters", lambda x: F.layer_norm(x, 4, eps=0.1),
+        lambda x: naive.layer_norm(x, -1, eps=0.1), ((2, 3, 4),)),
+    Row("dropout", lambda x: F.dropout(x, 0.3, rng=5), lambda x: naive.dropout(x, 0.3, naive.key_of(5)), ((3, 90),)),
+    Row("dropout of everything", lambda x: F.dropout(x, 1.0, rng=5), lambda x: 0 * x, ((3, 4),)),
+    Row("rrelu in training", lambda x: F.rrelu(x, 0.2, 0.6, training=True, rng=5),
+        lambda x: np.where(np.real(x) > 0, x, x * naive.drawn_slopes(np.shape(x), 0.2, 0.6, naive.key_of(5))), ((3, 4),)),
+    Row("embedding", lambda w: F.embedding(INDICES, w), lambda w: naive.embedding(INDICES, w), ((5, 3),)),
+]
+
+
 LOSSES = [
     Row(f"{name}, axis {axis}", lambda x, n=name, a=axis: getattr(F, n)(x, axis=a),
         lambda x, n=name, a=axis: getattr(naive, n)(x, axis=a), (shape,))
@@ -475,5 +504,5 @@ def activation_row(name: str) -> Row:
                (lambda rng: _away_from_kinks(name, p, 2 * rng.standard_normal((3, 5))),))
 
 
-TABLE = (ARITHMETIC + SHAPES + ARRAYS + MATRICES + MOVES + JOINS + BY_INDEX + EINSUMS + LAYERS + LOSSES
+TABLE = (ARITHMETIC + SHAPES + ARRAYS + MATRICES + MOVES + JOINS + BY_INDEX + EINSUMS + LAYERS + NORMS + LOSSES
          + [activation_row(name) for name in ACTIVATIONS])

@@ -35,6 +35,7 @@ from .kernels.door import watch
 from .kernels.policy import cache_folder
 from .lab.units import HiddenLayer, Statistics
 from .nn.activations import MODULES
+from .ops import random
 from .ops.activation import activation_op
 from .ops.linalg import matmul
 from .tensor import Tensor
@@ -82,6 +83,9 @@ def tasks() -> dict[str, Callable[[str], None]]:
     table["moves"] = lambda dtype: _exercise(lambda x: x.T[[1, 1]], _matrix(dtype))
     table["stacks"] = lambda dtype: _exercise(matmul, _matrix(dtype)[:, :, None], _matrix(dtype)[:, None])
     table["losses"] = _loss_task
+    table["normalization"] = _normalization_task
+    table["random"] = _random_task
+    table["embedding"] = lambda dtype: _exercise(lambda w: F.embedding([1, 0], w), _matrix(dtype))
     table["optimizers"] = _optimizer_task
     table["census"] = _census_task
     return table
@@ -119,6 +123,21 @@ def _loss_task(dtype: str) -> None:
     """Those of the error; the others are made of what the other tasks compile."""
     for function in (F.mse_loss, F.l1_loss, F.huber_loss, F.smooth_l1_loss):
         _exercise(function, _matrix(dtype), 0 * _matrix(dtype))
+
+
+def _normalization_task(dtype: str) -> None:
+    """In training, and with the running statistics, which are of the dtype of the layer."""
+    weight, bias = np.ones(4, dtype), np.zeros(4, dtype)
+    mean, var = np.zeros(4, dtype), np.ones(4, dtype)
+    for training in (True, False):
+        _exercise(lambda x, w, b, t=training: F.batch_norm(x, mean, var, w, b, t), _matrix(dtype), weight, bias)
+    _exercise(lambda x, *p: F.layer_norm(x, 4, *p), _matrix(dtype), weight, bias)
+
+
+def _random_task(dtype: str) -> None:
+    layer = nn.Dropout(rng=0)
+    layer(_matrix(dtype))
+    random.uniform(layer.rng_state.data, (4,), dtype, 0.0, 1.0)
 
 
 def _optimizer_task(dtype: str) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.random import Generator
 
 from ..autodiff.node import Array
-from ..checks import check_count, check_name, check_real, check_rng
+from ..checks import check_count, check_name, check_real
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.record import Activation
 from ..ops import activation as activation_ops
-from ..ops import shape
+from ..ops import random, shape
 from ..tensor import Tensor, operand_array
 from .inputs import Input, as_tensor
 
@@ -165,7 +165,7 @@ def rrelu(x: Input, lower: float = 1 / 8, upper: float = 1 / 3, training: bool =
         Bounds of the slope. The defaults are PyTorch's; the paper draws 1/a with a ~ U(3, 8).
     training : bool
     rng : int or Generator
-        Required in training.
+        Required in training. The same seed draws the same slopes, whatever the number of threads.
 
     Raises
     ------
@@ -183,13 +183,18 @@ def rrelu(x: Input, lower: float = 1 / 8, upper: float = 1 / 3, training: bool =
     >>> rrelu([-24.0, 24.0], training=False)
     Tensor([-5.5, 24. ])
     """
-    if not check_real(lower, "rrelu: lower") <= check_real(upper, "rrelu: upper"):
-        raise ValueError(f"rrelu: got lower {lower} and upper {upper}; expected lower <= upper")
+    lower, upper = check_real(lower, "rrelu: lower"), check_real(upper, "rrelu: upper")
+    if not lower <= upper:
+        raise ValueError(f"rrelu: got lower {lower:g} and upper {upper:g}; expected lower <= upper")
     x = as_tensor(x)
     if not training:
         return leaky_relu(x, 0.5 * (lower + upper))
-    draws = check_rng(rng, "rrelu in training").random(x.shape, dtype=x.dtype.type)
-    return activation_ops.prelu(x, np.asarray(lower + (upper - lower) * draws, x.dtype))
+    return rrelu_at(x, lower, upper, random.new_place(rng, "rrelu in training"))
+
+
+def rrelu_at(x: Tensor, lower: float, upper: float, place: Array) -> Tensor:
+    """`rrelu` in training, by the random numbers of a place (see `ops.random`)."""
+    return activation_ops.prelu(x, random.uniform(place, x.shape, x.dtype, lower, upper))
 
 
 def maxout(x: Input, pieces: int) -> Tensor:

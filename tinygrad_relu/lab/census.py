@@ -37,7 +37,7 @@ class LayerCensus:
         Largest and mean pre-activation.
     margin : ndarray
         ``max_z / |w|``: how far the farthest sample on the active side lies from the unit's hyperplane; negative: how far the
-        hyperplane is off the data.
+        hyperplane is off the data. NaN behind a norm, for which z is not the distance of anything.
     mean_h : ndarray
         Mean absolute activation.
     dormancy : ndarray
@@ -196,7 +196,7 @@ def _add_gradients(gradients: list[list[Array]], model: Module, layers: list[Hid
 
 def _layer_census(s: Statistics, gradients: list[Array] | None, samples: int, saturation: float) -> LayerCensus:
     layer = s.layer
-    weight_norm = np.linalg.norm(layer.affine.weight.data, axis=1)
+    weight_norm = np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else np.full(layer.units, np.nan)
     mean_h = s.hsum / samples
     with np.errstate(divide="ignore", invalid="ignore"):
         margin, dormancy = s.zmax / weight_norm, mean_h / mean_h.mean()

@@ -24,6 +24,7 @@ from .roll_forward import revival_parts
 from .tables import Table
 from .units import HiddenLayer, State, Statistics, flat_edges, hidden_layers, walk
 
+NORMALISED = "a norm stands before the activation: in training z depends on the batch, and nothing is claimed"
 PIECE = "a piece that never wins moves by the optimizer alone; whether it wins again depends on the others, which learn"
 Schedule = Callable[[int], float]
 Verdict = Literal["never", "revives", "not within the horizon", "estimate"]
@@ -124,7 +125,9 @@ def prognosis(model: Module, x: Any, optimizer: Optimizer, *, schedule: Schedule
         statistics.add(z, h, slope)
         states = statistics.states()
         dead = np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH))
-        if len(dead):
+        if layer.norm is not None:
+            units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, NORMALISED, False) for j in dead]
+        elif len(dead):
             units += _layer_prognosis(layer, inputs, z, states, dead, optimizer, schedule, horizon)
         units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, PIECE, False)
                   for j in np.flatnonzero(states == State.NEVER_WINS)]

@@ -18,9 +18,11 @@ from ..autodiff.tape import grad
 from ..kernels.door import launch
 from ..kernels.record import Activation
 from ..kernels.statistics import unit_statistics
-from ..nn import Linear, Maxout, Module, Sequential
+from ..nn import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, Module, Sequential
 from ..nn.summary import evaluating
 from ..tensor import Tensor
+
+NORMS = (BatchNorm1d, LayerNorm)
 
 
 class State(IntEnum):
@@ -60,12 +62,15 @@ class HiddenLayer:
         None behind a Maxout.
     depth : int
         0 for the layer that sees the data themselves.
+    norm : BatchNorm1d, LayerNorm or None
+        What stands between the affine module and the activation.
     """
 
     name: str
     affine: Linear | Maxout
     activation: Module | None
     depth: int
+    norm: Module | None = None
 
     @property
     def pieces(self) -> int:
@@ -81,9 +86,13 @@ class HiddenLayer:
         return "maxout" if self.activation is None else str(getattr(self.activation, "name", type(self.activation).__name__))
 
     def pre_activations(self, x: Any) -> Tensor:
-        """z (samples, units)."""
+        """z (samples, units): what the activation sees, normalised as in evaluation where there is a norm."""
         with no_grad():
-            return F.linear(x, self.affine.weight, self.affine.bias)
+            z = F.linear(x, self.affine.weight, self.affine.bias)
+            if self.norm is None:
+                return z
+            with evaluating(self.norm):
+                return self.norm(z)
 
     def responses(self, z: Tensor) -> tuple[Tensor, Array, Array]:
         """What the layer passes on; and, per unit, its activation h and its slope dh/dz (samples, units)."""
@@ -101,10 +110,12 @@ class HiddenLayer:
 def hidden_layers(model: Module) -> list[HiddenLayer]:
     """The hidden layers of a Sequential model, first to last.
 
+    A norm may stand before the activation, and dropout behind it, which is nothing in evaluation, as units are looked at.
+
     Raises
     ------
     TypeError
-        If the model is not a Sequential of affine layers and activations.
+        If the model is not a Sequential of such layers (a `Residual`, or a norm behind a Maxout, is none).
     ValueError
         If it has no hidden layer.
 
@@ -118,16 +129,22 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
         raise TypeError(f"the laboratory got {type(model).__name__}, expected a Sequential model (such as nn.MLP)")
     layers = list(model.children())
     found: list[HiddenLayer] = []
-    for i, (name, layer) in enumerate(layers):
-        behind = layers[i + 1][1] if i + 1 < len(layers) else None
-        if isinstance(layer, Maxout):
-            found.append(HiddenLayer(name, layer, None, len(found)))
-        elif isinstance(layer, Linear) and behind is not None:
-            if isinstance(behind, (Linear, Maxout, Sequential)):
-                raise TypeError(f"the laboratory found {type(behind).__name__} right behind layer {name}, expected an activation")
-            found.append(HiddenLayer(name, layer, behind, len(found)))
-        elif not isinstance(layer, Linear) and (i == 0 or not isinstance(layers[i - 1][1], Linear)):
-            raise TypeError(f"the laboratory found {type(layer).__name__} at layer {name}, expected Linear or Maxout there")
+    while layers:
+        name, affine = layers.pop(0)
+        if not isinstance(affine, (Linear, Maxout)):
+            raise TypeError(f"the laboratory found {type(affine).__name__} at layer {name}, expected Linear or Maxout there")
+        if not layers and isinstance(affine, Linear):
+            break                                               # the output layer
+        norm = activation = None
+        if isinstance(affine, Linear):
+            norm = layers.pop(0)[1] if isinstance(layers[0][1], NORMS) else None
+            activation = layers.pop(0)[1] if layers else None
+            if activation is None or isinstance(activation, (Linear, Maxout, Sequential, Dropout, *NORMS)):
+                other = "nothing" if activation is None else type(activation).__name__
+                raise TypeError(f"the laboratory found {other} right behind layer {name}, expected an activation")
+        found.append(HiddenLayer(name, affine, activation, len(found), norm))
+        while layers and isinstance(layers[0][1], Dropout):
+            layers.pop(0)
     if not found:
         raise ValueError("the laboratory found no hidden layer in this model, expected at least one")
     return found

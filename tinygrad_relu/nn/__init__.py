@@ -24,7 +24,9 @@ from .activations import (
     Step,
     Tanh,
 )
-from .layers import MLP, Linear, Maxout
+from .dropout import Dropout
+from .embedding import Embedding
+from .layers import Linear, Maxout
 from .loss import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
@@ -36,10 +38,12 @@ from .loss import (
     NLLLoss,
     SmoothL1Loss,
 )
+from .mlp import MLP, Residual
 from .module import Buffer, Module, Parameter, Sequential
+from .normalization import BatchNorm1d, LayerNorm
 
-__all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "BCEWithLogitsLoss", "Buffer", "CrossEntropyLoss",
-           "GELUTanh", "Hardsigmoid", "Hardswish", "Hardtanh", "HingeEmbeddingLoss", "HuberLoss", "L1Loss", "LeakyReLU",
-           "Linear", "LogSigmoid", "MSELoss", "Maxout", "Mish", "Module", "MultiMarginLoss", "NLLLoss", "PReLU",
-           "Parameter", "RReLU", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softplus", "Softsign",
-           "Step", "Tanh", "init", "utils"]
+__all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "BCEWithLogitsLoss", "BatchNorm1d", "Buffer", "CrossEntropyLoss",
+           "Dropout", "Embedding", "GELUTanh", "Hardsigmoid", "Hardswish", "Hardtanh", "HingeEmbeddingLoss", "HuberLoss",
+           "L1Loss", "LayerNorm", "LeakyReLU", "Linear", "LogSigmoid", "MSELoss", "Maxout", "Mish", "Module", "MultiMarginLoss",
+           "NLLLoss", "PReLU", "Parameter", "RReLU", "ReLU", "ReLU6", "Residual", "Sequential", "SiLU", "Sigmoid",
+           "SmoothL1Loss", "Softplus", "Softsign", "Step", "Tanh", "init", "utils"]

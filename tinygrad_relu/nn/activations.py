@@ -9,12 +9,13 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..autodiff.op import Op
-from ..checks import check_count, check_name, check_real, check_rng
-from ..functional.activation import bind_parameters
+from ..checks import check_count, check_name, check_real
+from ..functional.activation import bind_parameters, rrelu_at
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.record import Activation as Record
+from ..ops import random
 from ..ops.activation import activation_op, linear_activation_op
-from .module import Module, Parameter
+from .module import Buffer, Module, Parameter
 
 
 class Activation(Module):
@@ -119,7 +120,12 @@ class RReLU(Module):
     ----------
     lower, upper : float
     rng : int or Generator
-        Required; the draws of this module come from it, one after the other.
+        Required; the key of the random numbers is drawn from it.
+
+    Attributes
+    ----------
+    rng_state : Buffer, shape (2,)
+        Key and counter of the random numbers. Saved with the module, it resumes the draws.
 
     Examples
     --------
@@ -130,12 +136,16 @@ class RReLU(Module):
     name = "rrelu"
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, *, rng: int | Generator | None = None) -> None:
-        if not check_real(lower, "RReLU: lower") <= check_real(upper, "RReLU: upper"):
-            raise ValueError(f"RReLU: got lower {lower} and upper {upper}; expected lower <= upper")
-        self.lower, self.upper, self.rng = lower, upper, check_rng(rng, "RReLU")
+        self.lower, self.upper = check_real(lower, "RReLU: lower"), check_real(upper, "RReLU: upper")
+        if not lower <= upper:
+            raise ValueError(f"RReLU: got lower {lower:g} and upper {upper:g}; expected lower <= upper")
+        self.rng_state = Buffer(random.new_place(rng, "RReLU"), optional=True)
 
     def forward(self, x: Any) -> Any:
-        return F.rrelu(x, self.lower, self.upper, training=self.training, rng=self.rng)
+        if not self.training:
+            return F.rrelu(x, self.lower, self.upper)
+        x = F.as_tensor(x)
+        return rrelu_at(x, self.lower, self.upper, random.take(self.rng_state.data, x.size))
 
     def extra_repr(self) -> str:
         return f"lower={self.lower:g}, upper={self.upper:g}"

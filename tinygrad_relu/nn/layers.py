@@ -1,7 +1,6 @@
-"""Layers: Linear, Maxout, and the multi-layer perceptron that is built of them."""
+"""Affine layers: Linear and Maxout."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from numpy.random import Generator
@@ -10,9 +9,9 @@ from .. import functional as F
 from ..checks import check_count, check_dtype, check_rng
 from ..functional.linear import linear_layer
 from ..tensor import Tensor
-from .activations import Activation, activation_module
+from .activations import Activation
 from .init import Initialiser, initialiser, start
-from .module import Module, Parameter, Sequential
+from .module import Module, Parameter
 
 
 class Linear(Module):
@@ -104,48 +103,3 @@ class Maxout(Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, pieces={self.pieces}"
-
-
-class MLP(Sequential):
-    """A multi-layer perceptron: affine layers with an activation between them, none after the last.
-
-    Parameters
-    ----------
-    widths : sequence of int
-        Inputs, hidden widths, outputs: ``[64, 32, 10]`` has one hidden layer of 32 units.
-    activation : str, Module class, or callable
-        A name ("relu", "leaky_relu", "prelu", "maxout", ...), or a callable without arguments that makes a module.
-    init, dtype, rng
-        As in `Linear`.
-    pieces : int
-        Of each Maxout unit, where ``activation="maxout"``.
-
-    Examples
-    --------
-    >>> model = MLP([2, 3, 1], activation="tanh", init="glorot", rng=0)
-    >>> model
-    MLP(
-      (0): Linear(2, 3)
-      (1): Tanh()
-      (2): Linear(3, 1)
-    )
-    """
-
-    def __init__(self, widths: Sequence[int], activation: Any = "relu", init: str | float | Initialiser = "he",
-                 dtype: Any = "float32", rng: int | Generator | None = None, pieces: int = 2) -> None:
-        if not isinstance(widths, Iterable):
-            raise TypeError(f"MLP: widths is {widths!r}, expected several: inputs, hidden widths, outputs")
-        widths = [check_count(width, "MLP: a width") for width in widths]
-        if len(widths) < 2:
-            raise ValueError(f"MLP: got widths {widths}; expected at least two, inputs and outputs")
-        rng = check_rng(rng, "MLP")
-        layers: list[Module] = []
-        for n, m in zip(widths[:-2], widths[1:]):
-            if activation == "maxout":
-                layers.append(Maxout(n, m, pieces, init=init, dtype=dtype, rng=rng))
-            else:
-                layers.append(Linear(n, m, init=init, dtype=dtype, rng=rng))
-                layers.append(activation_module(activation, dtype=dtype, rng=rng))
-        layers.append(Linear(widths[-2], widths[-1], init=init, dtype=dtype, rng=rng))
-        super().__init__(*layers)
-        self.widths = widths

@@ -93,7 +93,7 @@ class Module(Hookable):
     Attributes
     ----------
     training : bool
-        Whether layers that behave differently in training (RReLU) do so.
+        Whether layers that behave differently in training (Dropout, BatchNorm1d, RReLU) do so.
 
     Examples
     --------

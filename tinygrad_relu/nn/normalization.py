@@ -1,0 +1,122 @@
+"""Normalisation as modules: per channel over the batch, or every sample by itself."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..checks import check_count, check_dtype, check_number
+from ..functional.normalization import as_input, batch_norm_following, shape_of_layer
+from ..ops.normalization import Running
+from .module import Buffer, Module, Parameter
+
+
+class BatchNorm1d(Module):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` per channel: of the batch in training, else of what was seen so far.
+
+    Parameters
+    ----------
+    num_features : int
+        The channels, axis 1 of x: (batch, channels) or (batch, channels, length).
+    eps : float
+    momentum : float or None
+        How far the running statistics move to those of each batch; None makes them the mean over all batches.
+    affine : bool
+        Whether there are a weight and a bias.
+    track_running_stats : bool
+        If not, the statistics of the batch are used in evaluation too.
+    dtype : dtype
+
+    Attributes
+    ----------
+    weight, bias : Parameter, shape (num_features,), or None
+    running_mean, running_var : Buffer, shape (num_features,), or None
+        The mean, and the unbiased variance.
+    num_batches_tracked : Buffer, shape (), int64, or None
+
+    References
+    ----------
+    Ioffe & Szegedy 2015, arXiv 1502.03167
+
+    Examples
+    --------
+    >>> layer = BatchNorm1d(2, dtype="float64")
+    >>> layer(np.array([[1.0, 5.0], [3.0, 5.0]])).data.round(3)
+    array([[-1.,  0.],
+           [ 1.,  0.]])
+    >>> layer.running_mean, layer.num_batches_tracked
+    (Buffer(array([0.2, 0.5])), Buffer(array(1)))
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+                 track_running_stats: bool = True, *, dtype: Any = "float32") -> None:
+        n, dtype = check_count(num_features, "BatchNorm1d: num_features"), check_dtype(dtype)
+        self.num_features, self.eps = n, check_number(eps, "BatchNorm1d: eps")
+        self.momentum = None if momentum is None else check_number(momentum, "BatchNorm1d: momentum")
+        self.weight = Parameter(np.ones(n, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(n, dtype), kind="bias") if affine else None
+        self.running_mean = Buffer(np.zeros(n, dtype)) if track_running_stats else None
+        self.running_var = Buffer(np.ones(n, dtype)) if track_running_stats else None
+        self.num_batches_tracked = Buffer(np.array(0, np.int64)) if track_running_stats else None
+
+    def forward(self, x: Any) -> Any:
+        x = as_input("BatchNorm1d", x, self.weight, self.bias)
+        if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
+            raise ValueError(f"BatchNorm1d: x has shape {x.shape}, expected (batch, {self.num_features}) or (batch, "
+                             f"{self.num_features}, length)")
+        mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if mean is None or var is None or batches is None:
+            return batch_norm_following(x, None, self.weight, self.bias, self.eps)
+        if self.training:
+            running = Running(mean.data, var.data, batches.data.reshape(1), self.momentum)
+            return batch_norm_following(x, running, self.weight, self.bias, self.eps)
+        return F.batch_norm(x, mean.data, var.data, self.weight, self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        given = {"eps": (self.eps, 1e-5), "momentum": (self.momentum, 0.1), "affine": (self.weight is not None, True),
+                 "track_running_stats": (self.running_mean is not None, True)}
+        return ", ".join([str(self.num_features), *(f"{name}={v}" for name, (v, usual) in given.items() if v != usual)])
+
+
+class LayerNorm(Module):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes of each sample.
+
+    Parameters
+    ----------
+    normalized_shape : int or sequence of int
+    eps : float
+    elementwise_affine : bool
+        Whether there is a weight (and a bias).
+    bias : bool
+    dtype : dtype
+
+    Attributes
+    ----------
+    weight, bias : Parameter, of shape `normalized_shape`, or None
+
+    References
+    ----------
+    Ba, Kiros & Hinton 2016, arXiv 1607.06450
+
+    Examples
+    --------
+    >>> LayerNorm(2, dtype="float64")(np.array([[1.0, 3.0], [10.0, 30.0]])).data.round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
+                 bias: bool = True, *, dtype: Any = "float32") -> None:
+        self.normalized_shape = shape_of_layer(normalized_shape, "LayerNorm")
+        self.eps, dtype = check_number(eps, "LayerNorm: eps"), check_dtype(dtype)
+        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(self.normalized_shape, dtype), kind="bias") if elementwise_affine and bias else None
+
+    def forward(self, x: Any) -> Any:
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        shape = self.normalized_shape
+        return f"{shape[0] if len(shape) == 1 else shape}" + (f", eps={self.eps:g}" if self.eps != 1e-5 else "")

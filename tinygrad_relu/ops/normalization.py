@@ -1,0 +1,143 @@
+"""Normalisation: a batch per channel, or every sample by itself; by fused kernels each way.
+
+In all of these `weight` and `bias` broadcast over x: (channels, 1) for a batch norm of x (batch, channels, length), the
+normalised shape for a layer norm.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import nan, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..autodiff.op import Op
+from ..kernels import normalization as kernels
+from ..kernels.door import launch
+from .elementary import power
+from .elementwise import add, mul, sub
+from .reduction import mean
+
+
+class Running(NamedTuple):
+    """The statistics that follow those of the batches, and how fast: arrays that a training forward changes in place."""
+
+    mean: Array
+    var: Array
+    batches: Array              # shape (1,): how many there were
+    momentum: float | None      # None: the mean over all batches
+
+
+_NOTHING = {np.dtype(t): Running(np.empty(0, t), np.empty(0, t), np.empty(0, np.int64), 0.0) for t in (np.float32, np.float64)}
+
+
+# -- the composed rules ------------------------------------------------------------------------------------------------
+
+
+def _unit(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
+    """x normalised over `axes`, and what it was scaled by, in ops that can be differentiated again."""
+    centred = sub(x, mean(x, axes, keepdims=True))
+    scale = power(add(mean(mul(centred, centred), axes, keepdims=True), eps), -0.5)
+    return mul(centred, scale), scale
+
+
+def _rules(axes_of: Callable[[Any, Any], tuple[int, ...]]) -> tuple[Callable[..., Any], ...]:
+    """The rules of ``y = unit * weight + bias``: g without its parts along 1 and along the unit, and what they are."""
+
+    def to_x(g: Any, y: Any, x: Any, weight: Any, bias: Any, eps: float, **_: Any) -> Any:
+        axes, h = axes_of(x, weight), mul(g, weight)
+        unit, scale = _unit(x, axes, eps)
+        along_one, along_unit = mean(h, axes, keepdims=True), mean(mul(h, unit), axes, keepdims=True)
+        return mul(scale, sub(sub(h, along_one), mul(unit, along_unit)))
+
+    def to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any, eps: float, **_: Any) -> Any:
+        return mul(g, _unit(x, axes_of(x, weight), eps)[0])
+
+    return to_x, to_weight, lambda g, y, x, weight, bias, **_: g
+
+
+# -- batch norm --------------------------------------------------------------------------------------------------------
+
+
+def _channels(x: Array) -> Array:
+    """x (outer, channels, inner)."""
+    return x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
+
+
+def _batch_norm(x: Array, weight: Array, bias: Array, *, eps: float, running: Running | None = None) -> tuple[Array, Any]:
+    out, mean, var = np.empty(x.shape, x.dtype), np.empty(x.shape[1]), np.empty(x.shape[1])
+    following = _NOTHING[x.dtype] if running is None else running
+    launch(kernels.batch_norm, _channels(x), weight.ravel(), bias.ravel(), eps,
+           nan if following.momentum is None else following.momentum, *following[:3], mean, var, _channels(out))
+    return out, (mean, var)
+
+
+def _fused(kernel: Any, g: Array, into: list[Array], x: Array, weight: Array, moments: tuple[Array, Array], eps: float) -> None:
+    launch(kernel, _channels(g), _channels(x), *moments, eps, weight.ravel(), _channels(into[0]), into[1].ravel(),
+           into[2].ravel())
+
+
+def _batch_norm_fused(g: Array, y: Array, moments: Any, into: list[Array], add: list[float], x: Array, weight: Array,
+                      bias: Array, *, eps: float, **_: Any) -> None:
+    _fused(kernels.batch_norm_pullback, g, into, x, weight, moments, eps)
+
+
+batch_norm: Op = Op("batch_norm", _batch_norm, fused=_batch_norm_fused, saves=True, pull=_rules(
+    lambda x, weight: (0, *range(2, len(x.shape)))))
+
+
+def _batch_norm_by(x: Array, weight: Array, bias: Array, *, moments: tuple[Array, Array], eps: float) -> Array:
+    out = np.empty(x.shape, x.dtype)
+    launch(kernels.batch_norm_by, _channels(x), *moments, eps, weight.ravel(), bias.ravel(), _channels(out))
+    return out
+
+
+def _batch_norm_by_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, weight: Array,
+                         bias: Array, *, moments: tuple[Array, Array], eps: float) -> None:
+    _fused(kernels.batch_norm_by_pullback, g, into, x, weight, moments, eps)
+
+
+def _constants(x: Any, weight: Any, moments: tuple[Array, Array], eps: float) -> tuple[Array, Array]:
+    """Mean and scale, in the shape of the weight."""
+    center, var = (m.reshape(weight.shape).astype(x.dtype, copy=False) for m in moments)
+    return center, (var + eps) ** -0.5
+
+
+def _by_to_x(g: Any, y: Any, x: Any, weight: Any, bias: Any, moments: tuple[Array, Array], eps: float) -> Any:
+    return mul(g, mul(weight, _constants(x, weight, moments, eps)[1]))
+
+
+def _by_to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any, moments: tuple[Array, Array], eps: float) -> Any:
+    center, scale = _constants(x, weight, moments, eps)
+    return mul(g, mul(sub(x, center), scale))
+
+
+# With a mean and a variance that are given, as in evaluation: constants.
+batch_norm_by: Op = Op("batch_norm_by", _batch_norm_by, fused=_batch_norm_by_fused, pull=(
+    _by_to_x, _by_to_weight, lambda g, y, x, weight, bias, moments, eps: g))
+
+
+# -- layer norm --------------------------------------------------------------------------------------------------------
+
+
+def _rows(x: Array, features: int) -> Array:
+    return x.reshape(x.size // features, features)
+
+
+def _layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> tuple[Array, Any]:
+    out, n = np.empty(x.shape, x.dtype), weight.size
+    moments = np.empty(x.size // n), np.empty(x.size // n)      # mean and scale of each row
+    launch(kernels.layer_norm, _rows(x, n), eps, weight.ravel(), bias.ravel(), *moments, _rows(out, n))
+    return out, moments
+
+
+def _layer_norm_fused(g: Array, y: Array, moments: Any, into: list[Array], add: list[float], x: Array, weight: Array,
+                      bias: Array, *, eps: float) -> None:
+    n = weight.size
+    launch(kernels.layer_norm_pullback, _rows(g, n), _rows(x, n), *moments, weight.ravel(), _rows(into[0], n),
+           into[1].ravel(), into[2].ravel())
+
+
+layer_norm: Op = Op("layer_norm", _layer_norm, fused=_layer_norm_fused, saves=True, pull=_rules(
+    lambda x, weight: tuple(range(-len(weight.shape), 0))))

@@ -1,0 +1,55 @@
+"""Random operations, whose numbers are a function of a place: a key and a counter (see `kernels.random`).
+
+The state of a random layer is a place too, an array that a kernel reads and moves on. So a saved state resumes the draws,
+and each operation by itself is a pure function, which its pullback can draw once more.
+"""
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from ..autodiff.node import Array
+from ..autodiff.op import Op
+from ..checks import check_rng
+from ..kernels import random as kernels
+from ..kernels.door import launch
+from ..kernels.threads import share
+
+PIECE = 1024 * kernels.TILE     # elements from which draws are worth sharing: about 0.1 ms of one core
+
+
+def new_place(rng: int | Generator | None, who: str) -> Array:
+    """A place whose key is drawn from `rng`, and whose counter is 0."""
+    return np.array([check_rng(rng, who).integers(2**63), 0])
+
+
+def take(state: Array, size: int) -> Array:
+    """The place for the next `size` draws; `state` moves on behind them."""
+    place = np.empty(2, np.int64)
+    launch(kernels.take, state, size, place)
+    return place
+
+
+def uniform(place: Array, shape: tuple[int, ...], dtype: Any, low: float, high: float) -> Array:
+    """Draws from U(low, high)."""
+    out = np.empty(shape, dtype)
+    flat = out.ravel()
+    share([partial(launch, kernels.uniform, place, start // kernels.TILE, low, high, flat[start:start + PIECE])
+           for start in range(0, flat.size, PIECE)])
+    return out
+
+
+def _dropout(x: Array, place: Array, *, p: float) -> Array:
+    out = np.empty(x.shape, x.dtype)
+    flat, flat_out = x.ravel(), out.ravel()
+    threshold, scale = round(p * 2**32), 1.0 / (1.0 - p) if p < 1 else 0.0
+    share([partial(launch, kernels.dropout, flat[start:start + PIECE], place, start // kernels.TILE, threshold, scale,
+                   flat_out[start:start + PIECE]) for start in range(0, flat.size, PIECE)])
+    return out
+
+
+# Linear in x: the pullback drops the same elements of g. It draws them once more, which takes no memory.
+dropout: Op = Op("dropout", _dropout, pull=(lambda g, y, x, place, p: dropout(g, place, p=p), None))
