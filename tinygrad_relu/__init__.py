@@ -4,6 +4,7 @@ from .autodiff.gradcheck import GradcheckError, gradcheck
 from .autodiff.higher import hessian, hvp, jacobian
 from .autodiff.node import no_grad
 from .autodiff.tape import grad
+from .checkpoint import load, save
 from .functional.activation import exp, expm1, log, log1p
 from .functional.array import abs, clip, cos, maximum, minimum, sin, sqrt, square, where
 from .functional.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
@@ -16,6 +17,6 @@ keep_freed_memory()
 
 __version__ = "0.1.0"
 __all__ = ["GradcheckError", "Parameter", "Tensor", "abs", "argmax", "argmin", "clip", "cos", "cumsum", "exp", "expm1",
-           "functional", "get_num_threads", "grad", "gradcheck", "hessian", "hvp", "jacobian", "log", "log1p", "logsumexp",
-           "max", "maximum", "mean", "min", "minimum", "nn", "no_grad", "optim", "prod", "set_num_threads", "sin", "sqrt",
-           "square", "std", "sum", "var", "where"]
+           "functional", "get_num_threads", "grad", "gradcheck", "hessian", "hvp", "jacobian", "load", "log", "log1p",
+           "logsumexp", "max", "maximum", "mean", "min", "minimum", "nn", "no_grad", "optim", "prod", "save", "set_num_threads",
+           "sin", "sqrt", "square", "std", "sum", "var", "where"]
