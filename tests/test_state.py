@@ -212,6 +212,15 @@ def test_neighbours_with_one_past_move_in_one_launch_again():
     assert [len(pieces) for pieces in resumed._segments] == [len(pieces) for pieces in make("adam")[1]._segments]
 
 
+def test_a_state_that_has_counted_no_step():
+    """As somebody may make it: it stays what it is, buffers and count."""
+    opt = make("adam")[1]
+    state = opt.state_dict()
+    state["state"] = {0: {"step": np.float32(0), "exp_avg": np.ones((6, 4)), "exp_avg_sq": np.ones((6, 4))}}
+    opt.load_state_dict(state)
+    assert list(opt.state_dict()["state"]) == [0] and opt.state_dict()["state"][0]["step"] == 0
+
+
 def test_switches_and_notes_of_pytorch():
     model, opt = make("adam")
     state = opt.state_dict()
@@ -249,8 +258,11 @@ OPTIMIZER_MISFITS = {
               "state 0, exp_avg, has shape (4, 6), expected (6, 4)"),
     "lacking": (lambda s: entry(s).pop("exp_avg_sq"), ValueError, "state 0 lacks exp_avg_sq"),
     "buffer": (lambda s: entry(s).update(max_exp_avg_sq=np.ones((6, 4))), ValueError, "state 0 has the unexpected max_exp_avg_sq"),
-    "half a step": (lambda s: entry(s).update(step=1.5), ValueError, "state 0, step, is '1.5', expected a whole number"),
-    "step nan": (lambda s: entry(s).update(step=np.nan), ValueError, "state 0, step, is 'nan'"),
+    "half a step": (lambda s: entry(s).update(step=1.5), ValueError, "state 0, step, is 1.5, expected a whole number"),
+    "step nan": (lambda s: entry(s).update(step=np.nan), ValueError, "state 0, step, is nan"),
+    "step true": (lambda s: entry(s).update(step=True), ValueError, "state 0, step, is True, expected a whole number"),
+    "step huge": (lambda s: entry(s).update(step=10**30), ValueError, "state 0, step, holds Python objects"),
+    "steps": (lambda s: entry(s).update(step=[1, 2]), ValueError, "state 0, step, is [1, 2], expected a whole number"),
     "entry": (lambda s: s["state"].update({1: [2]}), ValueError, "state 1 is list, expected a dict"),
     "range": (lambda s: group(s, 1).update(lr=-1.0), ValueError, "group 1: Adam: lr is -1.0"),
     "kind": (lambda s: group(s).update(lr="a"), ValueError, "group 0: Adam: lr is 'a', expected a number"),

@@ -37,9 +37,9 @@ def state_dict(optimizer: Optimizer) -> dict[str, Any]:
     for pieces in optimizer._segments:
         for part in (part for segment in pieces for part in segment.split()):
             (parameter,) = part.parameters
-            steps = {"step": part.steps} if "step" in optimizer.state_names and part.steps else {}
-            buffers = {name: buffer.reshape(parameter.shape).copy() for name, buffer in part.state.items()}
-            if steps or buffers:
+            if part.state:
+                steps = {"step": part.steps} if "step" in optimizer.state_names else {}
+                buffers = {name: buffer.reshape(parameter.shape).copy() for name, buffer in part.state.items()}
                 state[number[id(parameter)]] = {**steps, **buffers}
     return {"state": dict(sorted(state.items())),
             "param_groups": [{**group, "params": [number[id(p)] for p in group["params"]]} for group in optimizer.param_groups]}
@@ -130,9 +130,10 @@ def _entry(given: Any, parameter: Parameter, names: tuple[str, ...], where: str,
 def _count(value: Any, what: str) -> int:
     """A number of steps; PyTorch keeps it in a float32 tensor."""
     array = as_array(value, what)
-    if array.shape != () or not (0 <= array < 2**63 and array == np.floor(array)):
-        raise ValueError(f"{what} is {str(array)[:40]!r}, expected a whole number")
-    return int(array)
+    number = array.item() if array.shape == () and array.dtype.kind != "b" else -1
+    if not (0 <= number < 2**63 and float(number).is_integer()):
+        raise ValueError(f"{what} is {shown(value)}, expected a whole number")
+    return int(number)
 
 
 def _filled(parameters: list[Parameter], entries: list[Entry]) -> list[Segment]:
