@@ -151,6 +151,9 @@ def _numbered(labels: list[str], classes: Sequence[str | int] | None, where: Cal
     values: list[Any] = labels
     if classes is not None:
         order: list[Any] = [str(label).strip() for label in classes]
+        for label in order:
+            if order.count(label) > 1:
+                raise ValueError(f"csv: classes holds {label!r} twice, expected each label once")
         for row, value in enumerate(labels):
             check_name(value, order, f"{where(row)}, the label")
     else:
