@@ -148,12 +148,12 @@ class Module:
     def _named(self, kind: type[Any]) -> Iterator[tuple[str, Any]]:
         seen = set()
         for prefix, module in self.named_modules():
-            for name, entry in module._own(kind, prefix):
+            for name, entry in module._own_entries(kind, prefix):
                 if id(entry) not in seen:
                     seen.add(id(entry))
                     yield name, entry
 
-    def _own(self, kind: type[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    def _own_entries(self, kind: type[Any], prefix: str) -> Iterator[tuple[str, Any]]:
         """What is directly in this module, shared or not, with the prefix before its name."""
         for name, attribute in vars(self).items():
             several = isinstance(attribute, (list, tuple))
@@ -177,7 +177,7 @@ class Module:
         >>> {name: values.shape for name, values in nn.MLP([4, 3, 2], rng=0).state_dict().items()}
         {'0.weight': (3, 4), '0.bias': (3,), '2.weight': (2, 3), '2.bias': (2,)}
         """
-        return {name: np.array(entry.data) for name, entry in self._state()}
+        return {name: np.array(entry.data) for name, entry in self._state_entries()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> states.IncompatibleKeys:
         """Copy the values of a state dict into parameters and buffers, in place; or, if anything does not fit, nothing at all.
@@ -213,13 +213,13 @@ class Module:
         Traceback (most recent call last):
         ValueError: Linear: the state does not fit: missing bias; unexpected scale; weight has shape (2, 4), expected (2, 3)
         """
-        return states.load(dict(self._state()), state, strict, type(self).__name__)
+        return states.load(dict(self._state_entries()), state, strict, type(self).__name__)
 
-    def _state(self) -> Iterator[tuple[str, Any]]:
+    def _state_entries(self) -> Iterator[tuple[str, Any]]:
         """Parameters and buffers under all their names, module by module, parameters first: PyTorch's order."""
         for prefix, module in self.named_modules():
             for kind in (Parameter, Buffer):
-                yield from module._own(kind, prefix)
+                yield from module._own_entries(kind, prefix)
 
     def train(self, mode: bool = True) -> Module:
         """Switch to training (or, with False, to evaluation), here and in everything inside."""

@@ -41,7 +41,7 @@ def load(entries: Mapping[str, Entry], state: Mapping[str, Any], strict: bool, w
     """Copy a state into parameters and buffers, in place; `Module.load_state_dict` says what fits."""
     if not isinstance(state, Mapping):
         raise TypeError(f"{who}: the state is {type(state).__name__}, expected a dict of arrays by name")
-    given = {id(entry): name for name, entry in entries.items() if name in state}       # shared ones may come under any name
+    given = {id(entry) for name, entry in entries.items() if name in state}       # shared ones may come under any name
     missing = [name for name, entry in entries.items() if id(entry) not in given]
     unexpected = [name for name in state if name not in entries]
     complaints = []

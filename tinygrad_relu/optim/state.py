@@ -9,7 +9,7 @@ The numbers count the parameters, group by group. One that has no buffers yet ha
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,7 +136,7 @@ def _count(value: Any, what: str) -> int:
     return int(number)
 
 
-def _filled(parameters: list[Parameter], entries: list[Entry]) -> list[Segment]:
+def _filled(parameters: Sequence[Parameter], entries: list[Entry]) -> list[Segment]:
     """Segments of those that have moved together: neighbours with the same names and the same count of steps."""
     known = {id(p): entry for p, entry in zip(parameters, entries)}
     found = []
