@@ -14,13 +14,13 @@ from tinygrad_relu.kernels.activations import ACTIVATIONS
 from tinygrad_relu.nn.activations import MODULES
 
 HOUSE = Path(tinygrad_relu.__file__).parent
-FLOORS = ["checks", "files", "text", "kernels", "autodiff", "ops", "methods", "tensor", "functional", "nn", "optim", "data",
-          "inside", "lab", "warmup", "doctor", "cli", "__main__"]      # from the ground up: each may import what stands before it
+FLOORS = ["checks", "files", "text", "kernels", "autodiff", "ops", "methods", "tensor", "functional", "nn", "optim",
+          "checkpoint", "data", "inside", "lab", "warmup", "doctor", "cli", "__main__"]     # each may import what stands before it
 SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
 COMPILERS = {"numba", "llvmlite"}
 DECORATORS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "register_jitable"}
 OPTIONS = {"fastmath", "nogil", "cache", "error_model", "boundscheck", "jit_options", "inline", "forceobj"}
-GUESTS = ["matplotlib", "sklearn", "rich", "dask", "mpmath", "hypothesis", "psutil", "pytest", "pandas", "torch", "jax"]
+GUESTS = ["matplotlib", "sklearn", "rich", "dask", "safetensors", "mpmath", "hypothesis", "psutil", "pytest", "pandas", "torch", "jax"]
 
 
 def floor_of(path: Path) -> str:

@@ -12,7 +12,7 @@ from . import __version__, doctor, warmup
 from .checks import check_name
 from .files import check_writable, write_through
 
-DATA = ("digits", "spiral", "moons", "fashion-mnist", "mnist")
+DATA = ("digits", "spiral", "moons", "fashion-mnist", "mnist", "csv")
 SAMPLES = 2000      # of a data set of images, by default: full-batch training on all of them would take an hour
 
 
@@ -59,8 +59,9 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
 
     number = parser.add_argument
     number("--data", type=_one_of(DATA, "data"), default="digits", metavar="NAME", help=f"one of {', '.join(DATA)}")
-    number("--path", metavar="DIR", help="the folder with the IDX files, for fashion-mnist and mnist")
-    number("--samples", type=int, help=f"use so many samples of fashion-mnist or mnist (default {SAMPLES})")
+    number("--path", metavar="DIR", help="the folder with the IDX files, for fashion-mnist and mnist; the file, for csv")
+    number("--target", metavar="COLUMN", help="the column of a CSV file that holds the labels, by its name (default: the last)")
+    number("--samples", type=int, help=f"use so many samples of fashion-mnist or mnist (default {SAMPLES}), or of csv (all)")
     number("--seed", type=int, default=0, help="of the weights, and of synthetic data")
     number("--widths", type=int, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers")
     number("--activation", type=_one_of([*MODULES, "maxout"], "activation"), default="relu", metavar="NAME")
@@ -123,14 +124,21 @@ def _dataset(arguments: argparse.Namespace) -> Any:
     """The data that the arguments ask for, in float64, in which predictions are exact."""
     from . import data
 
+    if arguments.target is not None and arguments.data != "csv":
+        raise ValueError(f"--target is for csv; --data {arguments.data} takes none")
     if arguments.data in ("fashion-mnist", "mnist"):
         if not arguments.path:
             raise ValueError(f"--data {arguments.data} needs --path, the folder with its IDX files (nothing is downloaded)")
         load = data.mnist if arguments.data == "mnist" else data.fashion_mnist
         return load(arguments.path, dtype="float64").head(SAMPLES if arguments.samples is None else arguments.samples)
+    if arguments.data == "csv":
+        if not arguments.path:
+            raise ValueError("--data csv needs --path, the CSV file")
+        table = data.csv(arguments.path, -1 if arguments.target is None else arguments.target).standardise()
+        return table if arguments.samples is None else table.head(arguments.samples)
     for option in ("path", "samples"):
         if getattr(arguments, option) is not None:
-            raise ValueError(f"--{option} is for fashion-mnist and mnist; --data {arguments.data} takes none")
+            raise ValueError(f"--{option} is for fashion-mnist, mnist and csv; --data {arguments.data} takes none")
     if arguments.data == "digits":
         return data.digits()
     return data.spirals(rng=arguments.seed) if arguments.data == "spiral" else data.moons(rng=arguments.seed)

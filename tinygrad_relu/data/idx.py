@@ -24,6 +24,7 @@ from typing import Protocol
 import numpy as np
 
 from tinygrad_relu.checks import Array
+from tinygrad_relu.files import reading
 
 CODES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_DIMENSIONS = 32    # as many as every NumPy has
@@ -66,25 +67,18 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
     ...     read_idx(file)
     array([7, 8, 9], dtype=uint8)
     """
-    file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            start = stream.peek(2)[:2]
-            if not start:
-                raise ValueError(f"{file} is empty; expected an IDX file")
-            if start == b"\x1f\x8b":
-                with gzip.GzipFile(fileobj=stream) as unpacked:
-                    return _parse(unpacked, file)
+    with reading(path, "an IDX file") as file, file.open("rb") as stream:
+        start = stream.peek(2)[:2]
+        if not start:
+            raise ValueError(f"{file} is empty; expected an IDX file")
+        if start != b"\x1f\x8b":
             return _parse(stream, file)
-    # BadGzipFile is an OSError by birth, but it speaks of the content: it must be caught before the file system's.
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{file} is a damaged or incomplete gzip file ({error}); expected a whole one") from error
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{file} does not exist; expected an IDX file") from error
-    except IsADirectoryError as error:
-        raise IsADirectoryError(f"{file} is a folder; expected an IDX file") from error
-    except OSError as error:
-        raise type(error)(f"{file} cannot be read: {error.strerror or error}") from error
+        try:
+            with gzip.GzipFile(fileobj=stream) as unpacked:
+                return _parse(unpacked, file)
+        # BadGzipFile is an OSError by birth, but it speaks of the content.
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"{file} is a damaged or incomplete gzip file ({error}); expected a whole one") from error
 
 
 def _parse(stream: Readable, file: Path) -> Array:

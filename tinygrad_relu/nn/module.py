@@ -1,7 +1,7 @@
 """Module: a function with parameters. Parameters are found by looking, not by registration."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..checks import check_name
 from ..tensor import Tensor
+from . import state as states
 from .hooks import Hookable, Hooks, call_with_hooks
 from .summary import Summary, summarise
 
@@ -151,17 +152,78 @@ class Module(Hookable):
     def _named(self, kind: type[Any]) -> Iterator[tuple[str, Any]]:
         seen = set()
         for prefix, module in self.named_modules():
-            for name, attribute in vars(module).items():
-                several = isinstance(attribute, (list, tuple))
-                for i, entry in enumerate(attribute if several else [attribute]):
-                    if isinstance(entry, kind) and id(entry) not in seen:
-                        seen.add(id(entry))
-                        own = f"{name}.{i}" if several else name
-                        yield f"{prefix}.{own}" if prefix else own, entry
+            for name, entry in module._own_entries(kind, prefix):
+                if id(entry) not in seen:
+                    seen.add(id(entry))
+                    yield name, entry
+
+    def _own_entries(self, kind: type[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        """What is directly in this module, shared or not, with the prefix before its name."""
+        for name, attribute in vars(self).items():
+            several = isinstance(attribute, (list, tuple))
+            for i, entry in enumerate(attribute if several else [attribute]):
+                if isinstance(entry, kind):
+                    own = f"{name}.{i}" if several else name
+                    yield f"{prefix}.{own}" if prefix else own, entry
 
     def parameters(self) -> list[Parameter]:
         """All parameters: weight, bias, layer by layer."""
         return [parameter for _, parameter in self.named_parameters()]
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters and buffers, by PyTorch's names.
+
+        What is shared stands under each of its names, as in PyTorch.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import nn
+        >>> {name: values.shape for name, values in nn.MLP([4, 3, 2], rng=0).state_dict().items()}
+        {'0.weight': (3, 4), '0.bias': (3,), '2.weight': (2, 3), '2.bias': (2,)}
+        """
+        return {name: np.array(entry.data) for name, entry in self._state_entries()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> states.IncompatibleKeys:
+        """Copy the values of a state dict into parameters and buffers, in place; or, if anything does not fit, nothing at all.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            From `state_dict`, here or in PyTorch: its tensors are taken as they are. Floats and integers go into floats,
+            rounded to their type; floats do not go into integers. What is shared may come under one of its names or under all.
+        strict : bool
+            Whether the names must be the same. (Optional buffers may be missing in any case.) Otherwise what is missing stays
+            as it is, and what is unexpected is passed over; shapes and types must still fit.
+
+        Returns
+        -------
+        IncompatibleKeys
+            ``(missing_keys, unexpected_keys)``.
+
+        Raises
+        ------
+        TypeError
+            If the state is no mapping.
+        ValueError
+            For missing and unexpected names, shapes, types, and numbers that a type cannot hold: all in one sentence.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import nn
+        >>> model = nn.Linear(3, 2, rng=0)
+        >>> model.load_state_dict(nn.Linear(3, 2, rng=1).state_dict())
+        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+        >>> model.load_state_dict({"weight": np.ones((2, 4)), "scale": 1.0})
+        Traceback (most recent call last):
+        ValueError: Linear: the state does not fit: missing bias; unexpected scale; weight has shape (2, 4), expected (2, 3)
+        """
+        return states.load(dict(self._state_entries()), state, strict, type(self).__name__)
+
+    def _state_entries(self) -> Iterator[tuple[str, Any]]:
+        """Parameters and buffers under all their names, module by module, parameters first: PyTorch's order."""
+        for prefix, module in self.named_modules():
+            for kind in (Parameter, Buffer):
+                yield from module._own_entries(kind, prefix)
 
     def train(self, mode: bool = True) -> Module:
         """Switch to training (or, with False, to evaluation), here and in everything inside."""

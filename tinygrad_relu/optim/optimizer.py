@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..autodiff.node import Array
 from ..checks import check_name, check_number
 from ..nn.module import Parameter
 from ..tensor import Tensor
+from . import state as states
 from .flat import Segment, segments, settle
 
 
@@ -58,6 +59,8 @@ class Optimizer:
         Options may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``. The parameters, a tuple, may not. A
         schedule (`optim.StepLR` and others) adds the option "initial_lr".
     """
+
+    state_names: ClassVar[tuple[str, ...]] = ()     # what `move` keeps of each parameter: buffers, and "step" if it counts
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -168,6 +171,53 @@ class Optimizer:
     def state_of(self, parameter: Parameter) -> dict[str, Array]:
         """The buffers of one parameter, by name (views); empty before they exist."""
         return self._find(parameter)[1].state_of(parameter)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of all buffers, counts of steps and options, in PyTorch's form; parameters are numbers there.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import nn, optim
+        >>> opt = optim.SGD([nn.Parameter([1.0, 2.0])], lr=0.1, momentum=0.9)
+        >>> opt.param_groups[0]["params"][0].grad = np.ones(2)
+        >>> opt.step()
+        >>> opt.state_dict()["state"]
+        {0: {'momentum_buffer': array([1., 1.])}}
+        """
+        return states.state_dict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the buffers, counts of steps and options of a state dict; or, if anything does not fit, nothing at all.
+
+        The parameters themselves are not in it: they are the module's. Groups and parameters must come in the same order.
+        With both loaded, training goes on with the bits that it would have had.
+
+        Parameters
+        ----------
+        state : dict
+            From `state_dict`, or from PyTorch's SGD, Adam or AdamW. Options that only PyTorch has (maximize, amsgrad, foreach,
+            fused, capturable, differentiable) must be off there.
+
+        Raises
+        ------
+        TypeError
+            If it is no state dict.
+        ValueError
+            For other groups, names, options, shapes or types: all in one sentence.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import nn, optim
+        >>> opt = optim.Adam([nn.Parameter([1.0])])
+        >>> opt.load_state_dict(optim.SGD([nn.Parameter([1.0])], lr=0.1).state_dict())
+        Traceback (most recent call last):
+        ValueError: Adam: the state does not fit: group 0 has the unexpected option momentum, dampening, nesterov, decoupled; \
+group 0 lacks the option betas, eps
+        """
+        plan = states.fitting(self, state)
+        for group, (options, _) in zip(self.param_groups, plan):
+            dict.update(group, {name: _plain(value) for name, value in options.items()})     # they fit together, not one by one
+        self._segments = [pieces for _, pieces in plan]
 
     def has_inertia(self) -> bool:
         """Whether some buffer holds anything but zeros, so that parameters may move without a gradient."""

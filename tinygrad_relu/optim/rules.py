@@ -57,6 +57,8 @@ class SGD(Optimizer):
     0.46
     """
 
+    state_names = ("momentum_buffer",)
+
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
                  weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
@@ -127,6 +129,7 @@ class Adam(Optimizer):
     """
 
     decoupled = False
+    state_names = ("step", "exp_avg", "exp_avg_sq")
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0.0) -> None:

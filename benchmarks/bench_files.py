@@ -1,0 +1,80 @@
+"""Saving and loading a run: an MLP of 8 million numbers (32 MB) with Adam's two buffers beside them, and a small one; CSV."""
+import shutil
+import tempfile
+from importlib.util import find_spec
+
+import numpy as np
+
+from tinygrad_relu import data, load, nn, optim, save
+
+WIDTHS = {"small": [64, 64, 10], "large": [1000, 2000, 2000, 1000]}
+
+
+def _run(size):
+    """A model, and an optimizer that has moved it once."""
+    model = nn.MLP(WIDTHS[size], rng=0)
+    optimizer = optim.Adam(model.parameters())
+    for p in model.parameters():
+        p.grad = np.ones(p.shape, p.dtype)
+    optimizer.step()
+    return model, optimizer
+
+
+class Files:
+    """With its fsync: on a disk that is what a small file costs."""
+
+    params = ((".npz", ".safetensors"), tuple(WIDTHS))
+    param_names = ("format", "size")
+    timeout = 300
+
+    def setup(self, suffix, size):
+        if suffix == ".safetensors" and find_spec("safetensors") is None:
+            raise NotImplementedError       # to asv: left out
+        self.folder = tempfile.mkdtemp()
+        self.path = f"{self.folder}/run{suffix}"
+        self.model, self.optimizer = _run(size)
+        self.time_save()
+
+    def teardown(self, *_):
+        shutil.rmtree(self.folder)
+
+    def time_save(self, *_):
+        save(self.path, model=self.model, optimizer=self.optimizer)
+
+    def time_load(self, *_):
+        load(self.path, model=self.model, optimizer=self.optimizer)
+
+    def peakmem_load(self, *_):
+        load(self.path, model=self.model, optimizer=self.optimizer)
+
+
+class States:
+    """Without a file: what the checks and copies take."""
+
+    params = tuple(WIDTHS)
+    param_names = ("size",)
+    timeout = 300
+
+    def setup(self, size):
+        self.model, self.optimizer = _run(size)
+
+    def time_module(self, *_):
+        self.model.load_state_dict(self.model.state_dict())
+
+    def time_optimizer(self, *_):
+        self.optimizer.load_state_dict(self.optimizer.state_dict())
+
+
+class Csv:
+    """The digits as text: 1797 lines of 65 cells."""
+
+    def setup(self):
+        self.folder = tempfile.mkdtemp()
+        digits = data.digits()
+        np.savetxt(f"{self.folder}/digits.csv", np.column_stack([digits.x, digits.y]), delimiter=",", fmt=["%g"] * 64 + ["%d"])
+
+    def teardown(self):
+        shutil.rmtree(self.folder)
+
+    def time_csv(self):
+        data.csv(f"{self.folder}/digits.csv")
