@@ -36,6 +36,7 @@ from .kernels.policy import cache_folder
 from .lab.units import HiddenLayer, Statistics
 from .nn.activations import MODULES
 from .ops.activation import activation_op
+from .ops.recurrent import gru, lstm, rnn_op
 from .tensor import Tensor
 
 DTYPES = ("float32", "float64")
@@ -78,6 +79,7 @@ def tasks() -> dict[str, Callable[[str], None]]:
     table["maxout"] = lambda dtype: _exercise(lambda x: F.maxout(x, 2), _matrix(dtype))
     table["linear"] = _linear_task
     table["softmax"] = _softmax_task
+    table["recurrent"] = _recurrent_task
     table["optimizers"] = _optimizer_task
     table["census"] = _census_task
     return table
@@ -108,6 +110,16 @@ def _softmax_task(dtype: str) -> None:
     labels = np.array([0, 3])
     for function in (F.softmax, F.log_softmax, lambda x: F.cross_entropy(x, labels)):
         _exercise(function, _matrix(dtype))
+
+
+def _recurrent_task(dtype: str) -> None:
+    """The loops over time alone: what stands around them belongs to others."""
+    state, weight, bias = Tensor(np.ones((2, 1)), True, dtype), np.ones((12, 1), dtype), np.ones(3, dtype)
+    for op, gates, rest in ((rnn_op(ACTIVATIONS["tanh"]), 1, ()), (rnn_op(ACTIVATIONS["relu"]), 1, ()), (gru, 3, (bias,)),
+                            (lstm, 4, ())):
+        states = (state, state) if op is lstm else (state,)
+        y = op(np.ones((3, 2, gates), dtype), *states, weight[:gates], *rest)
+        y.backward(np.ones_like(y.data))
 
 
 def _optimizer_task(dtype: str) -> None:

@@ -26,7 +26,9 @@ from .activations import (
 )
 from .layers import MLP, Linear, Maxout
 from .module import Buffer, Module, Parameter, Sequential
+from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "Buffer", "GELUTanh", "Hardsigmoid", "Hardswish",
            "Hardtanh", "LeakyReLU", "Linear", "LogSigmoid", "Maxout", "Mish", "Module", "PReLU", "Parameter", "RReLU",
            "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softplus", "Softsign", "Step", "Tanh", "init"]
+__all__ += ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
