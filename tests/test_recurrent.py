@@ -251,6 +251,33 @@ def test_no_state_is_zeros_and_one_sequence_a_batch_of_one(kind):
         np.testing.assert_array_equal(a.data, c.data[:, 0])
 
 
+# -- dropout between layers --------------------------------------------------------------------------------------------
+
+@every_kind
+def test_dropout_stands_between_the_layers(kind):
+    """In evaluation there is none, in training every call draws anew; the same seed gives the same bits, and the weights of
+    a layer without dropout. Where everything is dropped the upper layer sees zeros, and its own output is left alone."""
+    x = tg.Tensor(rng.standard_normal((4, 2, 3)), requires_grad=True)
+    plain, layer, same = (made(kind, num_layers=2, dropout=p) for p in (0.0, 0.5, 0.5))
+    first, second = layer(x)[0].data, layer(x)[0].data
+    assert (first != second).any() and (first != plain(x)[0].data).any()
+    np.testing.assert_array_equal(same(x)[0].data, first)
+    np.testing.assert_array_equal(layer.eval()(x)[0].data, plain(x)[0].data)
+    deaf = made(kind, num_layers=2, dropout=1.0)
+    y, _ = deaf(x)
+    np.testing.assert_array_equal(y.data, deaf(np.zeros((4, 2, 3)))[0].data)
+    y.sum().backward()
+    assert (y.data != 0).all() and (deaf.weight_ih_l1.grad == 0).all() and (deaf.weight_hh_l1.grad != 0).any()
+    assert (x.grad == 0).all() and (deaf.weight_hh_l0.grad == 0).all()
+
+
+def test_dropout_with_one_layer_is_warned_of():
+    with pytest.warns(UserWarning, match=r"GRU: dropout=0\.5 does nothing with num_layers=1: it acts between layers"):
+        layer = made("GRU", dropout=0.5)
+    assert repr(layer) == "GRU(3, 4, dropout=0.5)"
+    np.testing.assert_array_equal(layer(np.ones((2, 3)))[0].data, made("GRU")(np.ones((2, 3)))[0].data)
+
+
 # -- numbers that are not ordinary -------------------------------------------------------------------------------------
 
 @every_type

@@ -5,6 +5,7 @@ sequence a batch of one, a second direction or layer the same operation once mor
 """
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Any, NamedTuple
@@ -132,7 +133,7 @@ class RecurrentLayers(Recurrent):
 
     weight_ih_l0: Parameter
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool,
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float,
                  bidirectional: bool, dtype: Any, rng: int | Generator | None) -> None:
         who = type(self).__name__
         for size, name in ((input_size, "input_size"), (hidden_size, "hidden_size"), (num_layers, "num_layers")):
@@ -143,6 +144,14 @@ class RecurrentLayers(Recurrent):
         for k in range(num_layers):
             for suffix in self._suffixes(k):
                 self._make_weights(hidden_size * (1 + bidirectional) if k else input_size, suffix, rng, dtype)
+        self.dropout = dropout
+        self.between: Module | None = None
+        if dropout != 0:
+            from .dropout import Dropout
+
+            self.between = Dropout(dropout, rng=rng)
+            if num_layers == 1:
+                warnings.warn(f"{who}: dropout={dropout} does nothing with num_layers=1: it acts between layers", stacklevel=3)
 
     def _suffixes(self, k: int) -> list[str]:
         """What is put behind the names of the parameters of layer k: one for each direction."""
@@ -174,6 +183,8 @@ class RecurrentLayers(Recurrent):
                 outputs.append(output)
                 ends.append(end)
             x = outputs[0] if len(outputs) == 1 else concatenate(*outputs, axis=2)
+            if self.between is not None and k < self.num_layers - 1:
+                x = self.between(x)
         return x, [s[0] if len(s) == 1 else concatenate(*s, axis=0) for s in zip(*ends)]
 
     def _direction(self, x: Any, states: list[Any], suffix: str, reverse: bool) -> tuple[Any, list[Any]]:
@@ -185,9 +196,12 @@ class RecurrentLayers(Recurrent):
                 [_rows(packed, slice(end, end + 1)) for end in ends])
 
     def extra_repr(self) -> str:
-        unusual = {"num_layers": self.num_layers > 1, "batch_first": self.batch_first,
+        unusual = {"num_layers": self.num_layers > 1, "batch_first": self.batch_first, "dropout": self.dropout != 0,
                    "bidirectional": self.bidirectional}
         return ", ".join([super().extra_repr(), *(f"{name}={getattr(self, name)}" for name, shown in unusual.items() if shown)])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"        # on one line: the dropout inside is one of the options
 
 
 def _rows(x: Any, rows: slice) -> Any:

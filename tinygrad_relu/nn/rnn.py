@@ -28,6 +28,8 @@ class RNN(RecurrentLayers):
     bias : bool
     batch_first : bool
         Whether x and the output are (batch, steps, ...). The state is not affected.
+    dropout : float
+        The probability with which, in training, the outputs of all layers but the last are dropped (`Dropout`).
     bidirectional : bool
         Whether each layer also runs backwards in time, with weights of its own; the two outputs stand side by side.
     dtype : dtype
@@ -62,11 +64,11 @@ class RNN(RecurrentLayers):
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-                 batch_first: bool = False, bidirectional: bool = False, *, dtype: Any = "float32",
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = "float32",
                  rng: int | Generator | None = None) -> None:
         self.nonlinearity = check_name(nonlinearity, NONLINEARITIES, "RNN: nonlinearity")
         self.mode = f"RNN_{nonlinearity.upper()}"
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, rng)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng)
 
 
 class LSTM(RecurrentLayers):
@@ -78,7 +80,7 @@ class LSTM(RecurrentLayers):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, bidirectional
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         As in `RNN`.
     proj_size : int
         Only 0: PyTorch's projections of the state are not supported.
@@ -109,11 +111,11 @@ class LSTM(RecurrentLayers):
     mode = "LSTM"
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 bidirectional: bool = False, proj_size: int = 0, *, dtype: Any = "float32",
+                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, dtype: Any = "float32",
                  rng: int | Generator | None = None) -> None:
         if proj_size != 0:
             raise ValueError(f"LSTM: proj_size is {proj_size!r}, expected 0; projections of the state are not supported")
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, rng)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng)
 
 
 class GRU(RecurrentLayers):
@@ -125,7 +127,7 @@ class GRU(RecurrentLayers):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, rng
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
         As in `RNN`.
 
     Attributes
@@ -152,9 +154,9 @@ class GRU(RecurrentLayers):
     mode = "GRU"
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 bidirectional: bool = False, *, dtype: Any = "float32",
+                 dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = "float32",
                  rng: int | Generator | None = None) -> None:
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, rng)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng)
 
 
 class RNNCell(RecurrentCell):
