@@ -19,12 +19,13 @@ from tinygrad_relu.kernels.linear import linear_activation
 from tinygrad_relu.kernels.loops import loops
 from tinygrad_relu.kernels.loss import ERRORS, error_loss
 from tinygrad_relu.kernels.policy import ByType
+from tinygrad_relu.kernels.recurrent import rnn
 from tinygrad_relu.nn.activations import MODULES, Activation
 from tinygrad_relu.warmup import tasks, warmup
 
 WARM = """
 from tinygrad_relu.warmup import warmup
-done = warmup(["float32"], ["relu", "maxout", "linear", "softmax", "optimizers", "census"], jobs={jobs})
+done = warmup(["float32"], ["relu", "maxout", "linear", "softmax", "recurrent", "optimizers", "census"], jobs={jobs})
 print(done.compiled, done.cached)
 """
 USE = """
@@ -46,6 +47,11 @@ for activation in ("relu", "maxout"):
             optimizer.step()
     F.cross_entropy(model(x.astype("float32")), y, reduction="none").sum().backward()
     F.softmax(model(x)), F.log_softmax(model(x[0]))
+for layer in (nn.RNN(6, 3, rng=0), nn.RNN(6, 3, nonlinearity="relu", bidirectional=True, rng=0), nn.GRU(6, 3, bias=False, rng=0),
+              nn.LSTM(6, 3, num_layers=2, rng=0)):
+    for sequence in (x, x[:1], x.reshape(25, 2, 6)):
+        output, state = layer(sequence)
+        output.sum().backward()
     lab.census(model, x, y)
 """
 
@@ -75,6 +81,7 @@ def every_kernel() -> set[object]:
     modules = [import_module(f"{kernels.__name__}.{info.name}") for info in iter_modules(kernels.__path__)]
     values = {id(value): value for module in modules for value in vars(module).values()}.values()
     found = {getattr(value, "kernel", value) for value in values if isinstance(value, ByType) or hasattr(value, "py_func")}
+    found |= {kernel for name in ("tanh", "relu") for kernel in rnn(ACTIVATIONS[name])}
     for name, record in ACTIVATIONS.items():
         found |= {*loops(record)}
         if issubclass(MODULES.get(name, object), Activation):

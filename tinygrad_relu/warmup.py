@@ -38,6 +38,7 @@ from .nn.activations import MODULES
 from .ops import random
 from .ops.activation import activation_op
 from .ops.linalg import matmul
+from .ops.recurrent import gru, lstm, rnn_op
 from .tensor import Tensor
 
 DTYPES = ("float32", "float64")
@@ -86,6 +87,7 @@ def tasks() -> dict[str, Callable[[str], None]]:
     table["normalization"] = _normalization_task
     table["random"] = _random_task
     table["embedding"] = lambda dtype: _exercise(lambda w: F.embedding([1, 0], w), _matrix(dtype))
+    table["recurrent"] = _recurrent_task
     table["optimizers"] = _optimizer_task
     table["census"] = _census_task
     return table
@@ -138,6 +140,16 @@ def _random_task(dtype: str) -> None:
     layer = nn.Dropout(rng=0)
     layer(_matrix(dtype))
     random.uniform(layer.rng_state.data, (4,), dtype, 0.0, 1.0)
+
+
+def _recurrent_task(dtype: str) -> None:
+    """The loops over time alone: what stands around them belongs to others."""
+    state, weight, bias = Tensor(np.ones((2, 1)), True, dtype), np.ones((12, 1), dtype), np.ones(3, dtype)
+    for op, gates, rest in ((rnn_op(ACTIVATIONS["tanh"]), 1, ()), (rnn_op(ACTIVATIONS["relu"]), 1, ()), (gru, 3, (bias,)),
+                            (lstm, 4, ())):
+        states = (state, state) if op is lstm else (state,)
+        y = op(np.ones((3, 2, gates), dtype), *states, weight[:gates], *rest)
+        y.backward(np.ones_like(y.data))
 
 
 def _optimizer_task(dtype: str) -> None:

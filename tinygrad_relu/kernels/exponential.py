@@ -131,6 +131,13 @@ def expm1(x):
 
 
 @scalar
+def tanh_near(x):
+    """tanh(x) for abs(x) < 0.55, by its polynomial."""
+    square = x * x
+    return x - x * square * polynomial(square, pick(x, *TANH_TAIL))
+
+
+@scalar
 def tanh(x):
     """(e^2x - 1) / (e^2x + 1); tanh(-0.) is -0., tanh(inf) is 1.
 
@@ -139,8 +146,7 @@ def tanh(x):
     """
     T = type(x)
     a, most = abs(x), pick(x, *TANH_MOST)
-    square = a * a
-    near = a - a * square * polynomial(square, pick(x, *TANH_TAIL))
+    near = tanh_near(a)
     cut = most if a > most else a
     n, r, r_low = reduce_by_ln2(cut + cut, T(0))
     e = (T(1) + (r + (r_low + expm1_tail(r)))) * power_of_two(n)

@@ -41,9 +41,10 @@ from .loss import (
 from .mlp import MLP, Residual
 from .module import Buffer, Module, Parameter, Sequential
 from .normalization import BatchNorm1d, LayerNorm
+from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
-__all__ = ["CELU", "ELU", "GELU", "MLP", "SELU", "Activation", "BCEWithLogitsLoss", "BatchNorm1d", "Buffer", "CrossEntropyLoss",
-           "Dropout", "Embedding", "GELUTanh", "Hardsigmoid", "Hardswish", "Hardtanh", "HingeEmbeddingLoss", "HuberLoss",
-           "L1Loss", "LayerNorm", "LeakyReLU", "Linear", "LogSigmoid", "MSELoss", "Maxout", "Mish", "Module", "MultiMarginLoss",
-           "NLLLoss", "PReLU", "Parameter", "RReLU", "ReLU", "ReLU6", "Residual", "Sequential", "SiLU", "Sigmoid",
-           "SmoothL1Loss", "Softplus", "Softsign", "Step", "Tanh", "init", "utils"]
+__all__ = ["CELU", "ELU", "GELU", "GRU", "LSTM", "MLP", "RNN", "SELU", "Activation", "BCEWithLogitsLoss", "BatchNorm1d",
+           "Buffer", "CrossEntropyLoss", "Dropout", "Embedding", "GELUTanh", "GRUCell", "Hardsigmoid", "Hardswish", "Hardtanh",
+           "HingeEmbeddingLoss", "HuberLoss", "L1Loss", "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "LogSigmoid", "MSELoss",
+           "Maxout", "Mish", "Module", "MultiMarginLoss", "NLLLoss", "PReLU", "Parameter", "RNNCell", "RReLU", "ReLU", "ReLU6",
+           "Residual", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softplus", "Softsign", "Step", "Tanh", "init", "utils"]

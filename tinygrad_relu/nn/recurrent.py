@@ -1,0 +1,229 @@
+"""How recurrent layers and cells work, whatever their kind; the kinds themselves stand in `rnn`.
+
+Everything goes through one operation, a layer in one direction over a sequence. A cell is a sequence of one step, one
+sequence a batch of one, a second direction or layer the same operation once more.
+"""
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from .. import functional as F
+from ..autodiff.node import Node
+from ..autodiff.op import Op
+from ..checks import check_count, check_dtype, check_rng
+from ..kernels.activations import ACTIVATIONS
+from ..ops import recurrent as ops
+from ..ops.pieces import concatenate, narrow
+from ..ops.shape import reshape, transpose
+from ..tensor import operand_array
+from .module import Module, Parameter
+
+
+class Kind(NamedTuple):
+    """What distinguishes RNN, LSTM and GRU.
+
+    Attributes
+    ----------
+    gates : int
+        How many there are: a weight has `hidden_size` rows for each.
+    states : tuple of str
+        The states by name.
+    run : callable
+        ``run(x, states, weights, reverse)``: one layer in one direction over x (steps, rows, inputs); gives the packed
+        states of `ops.recurrent`.
+    """
+
+    gates: int
+    states: tuple[str, ...]
+    run: Callable[[Any, Sequence[Any], Sequence[Any], bool], Any]
+
+
+def _run(op: Op) -> Callable[..., Any]:
+    """Both biases go into z: there is nothing between them."""
+
+    def run(x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool) -> Any:
+        weight_ih, weight_hh, *biases = weights
+        return op(F.linear(x, weight_ih, biases[0] + biases[1] if biases else None), *states, weight_hh, reverse=reverse)
+
+    return run
+
+
+def _run_gru(x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool) -> Any:
+    """Between the two biases of n stands the gate r."""
+    weight_ih, weight_hh, *biases = weights
+    bias_ih, bias_hh = biases or (None, np.empty(0, weight_hh.dtype))
+    return ops.gru(F.linear(x, weight_ih, bias_ih), *states, weight_hh, bias_hh, reverse=reverse)
+
+
+NONLINEARITIES = ("tanh", "relu")
+KINDS = {f"RNN_{name.upper()}": Kind(1, ("h",), _run(ops.rnn_op(ACTIVATIONS[name]))) for name in NONLINEARITIES}
+KINDS |= {"LSTM": Kind(4, ("h", "c"), _run(ops.lstm)), "GRU": Kind(3, ("h",), _run_gru)}
+
+
+class Recurrent(Module):
+    """What recurrent layers and cells have in common: parameters, and the gate for the state."""
+
+    mode: str           # one of KINDS
+    input_size: int
+    hidden_size: int
+    bias: bool
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.mode]
+
+    def _make_weights(self, inputs: int, suffix: str, rng: Generator, dtype: Any) -> None:
+        """The weights of one layer and direction, drawn from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))."""
+        rows, bound = self.kind.gates * self.hidden_size, 1 / sqrt(self.hidden_size)
+        for name, shape in zip(self._names(suffix), ((rows, inputs), (rows, self.hidden_size), (rows,), (rows,))):
+            setattr(self, name, Parameter(rng.uniform(-bound, bound, shape).astype(dtype), kind=name.split("_")[0]))
+
+    def _names(self, suffix: str) -> list[str]:
+        return [name + suffix for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[:4 if self.bias else 2]]
+
+    def _run(self, x: Any, states: Sequence[Any], suffix: str, reverse: bool = False) -> Any:
+        """The packed states of one layer in one direction."""
+        return self.kind.run(x, states, [getattr(self, name) for name in self._names(suffix)], reverse)
+
+    def _input(self, x: Any, like: Node, *shapes: str) -> Any:
+        """x as a Tensor or array with as many axes as one of the `shapes`, which are in words."""
+        who = type(self).__name__
+        x = x if isinstance(x, Node) else operand_array(x, like, f"{who}: x")
+        if len(x.shape) not in (text.count(",") + 1 for text in shapes) or x.shape[-1] != self.input_size:
+            raise ValueError(f"{who}: x has shape {x.shape}, expected "
+                             + " or ".join(f"({text})".replace("inputs", str(self.input_size)) for text in shapes))
+        return x
+
+    def _states(self, hx: Any, shape: tuple[int, ...], like: Node) -> list[Any]:
+        """The states that were given, checked; zeros where there are none."""
+        who, names = type(self).__name__, self.kind.states
+        if hx is None:
+            return [np.zeros(shape, like.dtype) for _ in names]
+        if len(names) == 1:
+            hx = (hx,)
+        elif not isinstance(hx, (tuple, list)) or len(hx) != len(names):
+            raise TypeError(f"{who}: got a state of type {type(hx).__name__}, expected the tuple ({', '.join(names)})")
+        found = [state if isinstance(state, Node) else operand_array(state, like, f"{who}: {name}")
+                 for name, state in zip(names, hx)]
+        for name, state in zip(names, found):
+            if state.shape != shape:
+                raise ValueError(f"{who}: the state {name} has shape {state.shape}, expected {shape}")
+            if state.dtype != like.dtype:
+                raise TypeError(f"{who}: the state {name} is {state.dtype}, the weights are {like.dtype}; expected one dtype")
+        return found
+
+    def extra_repr(self) -> str:
+        relu = ", nonlinearity='relu'" if self.mode == "RNN_RELU" else ""
+        return f"{self.input_size}, {self.hidden_size}{relu}" + ("" if self.bias else ", bias=False")
+
+
+def _plain(states: list[Any]) -> Any:
+    """One state by itself, several as a tuple: how they come out."""
+    return states[0] if len(states) == 1 else tuple(states)
+
+
+class RecurrentLayers(Recurrent):
+    """One or more layers over a whole sequence, in one direction or both."""
+
+    weight_ih_l0: Parameter
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float,
+                 bidirectional: bool, dtype: Any, rng: int | Generator | None) -> None:
+        who = type(self).__name__
+        for size, name in ((input_size, "input_size"), (hidden_size, "hidden_size"), (num_layers, "num_layers")):
+            check_count(size, f"{who}: {name}")
+        rng, dtype = check_rng(rng, who), check_dtype(dtype)
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
+        for k in range(num_layers):
+            for suffix in self._suffixes(k):
+                self._make_weights(hidden_size * (1 + bidirectional) if k else input_size, suffix, rng, dtype)
+        self.dropout = dropout
+        self.between: Module | None = None
+        if dropout != 0:
+            from .dropout import Dropout
+
+            self.between = Dropout(dropout, rng=rng)
+            if num_layers == 1:
+                warnings.warn(f"{who}: dropout={dropout} does nothing with num_layers=1: it acts between layers", stacklevel=3)
+
+    def _suffixes(self, k: int) -> list[str]:
+        """What is put behind the names of the parameters of layer k: one for each direction."""
+        return [f"_l{k}", f"_l{k}_reverse"][:1 + self.bidirectional]
+
+    def forward(self, x: Any, hx: Any = None) -> tuple[Any, Any]:
+        like = self.weight_ih_l0
+        x = self._input(x, like, "batch, steps, inputs" if self.batch_first else "steps, batch, inputs", "steps, inputs")
+        many, size = self.num_layers * (1 + self.bidirectional), self.hidden_size
+        if len(x.shape) == 2:               # one sequence: a batch of one
+            states = [reshape(s, shape=(many, 1, size)) for s in self._states(hx, (many, size), like)]
+            output, states = self._layers(reshape(x, shape=(x.shape[0], 1, x.shape[1])), states)
+            return reshape(output, shape=(x.shape[0], output.shape[2])), _plain([reshape(s, shape=(many, size)) for s in states])
+        if self.batch_first:
+            x = transpose(x, axes=(1, 0, 2))
+        output, states = self._layers(x, self._states(hx, (many, x.shape[1], size), like))
+        return transpose(output, axes=(1, 0, 2)) if self.batch_first else output, _plain(states)
+
+    def _layers(self, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        """All layers over x (steps, rows, inputs); the states are (layers and directions, rows, size), in and out."""
+        if not x.shape[0]:
+            raise ValueError(f"{type(self).__name__}: x is a sequence of no steps, expected at least one")
+        ends: list[list[Any]] = []
+        for k in range(self.num_layers):
+            outputs = []
+            for suffix, reverse in zip(self._suffixes(k), (False, True)):
+                here = slice(len(ends), len(ends) + 1)
+                output, end = self._direction(x, [_rows(s, here) for s in states], suffix, reverse)
+                outputs.append(output)
+                ends.append(end)
+            x = outputs[0] if len(outputs) == 1 else concatenate(*outputs, axis=2)
+            if self.between is not None and k < self.num_layers - 1:
+                x = self.between(x)
+        return x, [s[0] if len(s) == 1 else concatenate(*s, axis=0) for s in zip(*ends)]
+
+    def _direction(self, x: Any, states: list[Any], suffix: str, reverse: bool) -> tuple[Any, list[Any]]:
+        """One layer in one direction: the output (steps, rows, size) and the last states, each (1, rows, size)."""
+        steps = x.shape[0]
+        packed = self._run(x, [reshape(s, shape=s.shape[1:]) for s in states], suffix, reverse)
+        ends = [0 if reverse else steps, steps + 1][:len(states)]
+        return (_rows(packed, slice(0, steps) if reverse else slice(1, steps + 1)),
+                [_rows(packed, slice(end, end + 1)) for end in ends])
+
+    def extra_repr(self) -> str:
+        unusual = {"num_layers": self.num_layers > 1, "batch_first": self.batch_first, "dropout": self.dropout != 0,
+                   "bidirectional": self.bidirectional}
+        return ", ".join([super().extra_repr(), *(f"{name}={getattr(self, name)}" for name, shown in unusual.items() if shown)])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"        # on one line: the dropout inside is one of the options
+
+
+def _rows(x: Any, rows: slice) -> Any:
+    return narrow(x, axis=0, start=rows.start, stop=rows.stop)
+
+
+class RecurrentCell(Recurrent):
+    """One step of a layer."""
+
+    weight_ih: Parameter
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: Any, rng: int | Generator | None) -> None:
+        who = type(self).__name__
+        check_count(input_size, f"{who}: input_size"), check_count(hidden_size, f"{who}: hidden_size")
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        self._make_weights(input_size, "", check_rng(rng, who), check_dtype(dtype))
+
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        like = self.weight_ih
+        x = self._input(x, like, "batch, inputs", "inputs")
+        shape = (*x.shape[:-1], self.hidden_size)
+        rows = x.shape[0] if len(x.shape) == 2 else 1
+        states = [reshape(s, shape=(rows, self.hidden_size)) for s in self._states(hx, shape, like)]
+        packed = self._run(reshape(x, shape=(1, rows, self.input_size)), states, "")      # a sequence of one step
+        return _plain([reshape(_rows(packed, slice(k, k + 1)), shape=shape) for k in range(1, len(states) + 1)])

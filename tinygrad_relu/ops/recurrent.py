@@ -1,0 +1,170 @@
+"""Recurrent layers over whole sequences: RNN, LSTM and GRU, each one operation with one kernel each way.
+
+z (steps, rows, gates * size) is what the input contributes to the gates (an affine layer, applied before); h (rows, size)
+the first state, and c the first cell state; w (gates * size, size) weighs the state. The result holds all states in the
+order of time, the first one included, (steps + 1, rows, size): those who want the outputs, or the last state, cut it along
+its first axis, which copies nothing. The LSTM has one row more, at the end: the last cell state.
+
+Second derivatives come from the definitions, written step by step with ordinary operations (see `composed`).
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.composed import derivative
+from ..autodiff.node import Array
+from ..autodiff.op import Op
+from ..kernels import recurrent as kernels
+from ..kernels.activations import ACTIVATIONS
+from ..kernels.door import launch
+from ..kernels.panels import product as matrix_product
+from ..kernels.record import Activation
+from .activation import activation_op
+from .elementwise import add, mul, neg
+from .linalg import product
+from .pieces import concatenate, narrow
+from .shape import reshape
+
+WORTH_TURNING = 4       # steps from which a transposed copy of the weights, which gemm reads faster, pays for itself
+
+
+def _turned(w: Array, steps: int) -> tuple[Array, bool]:
+    """The weights for ``state @ w.T`` in every step, and whether they have been transposed."""
+    if steps < WORTH_TURNING:
+        return w, False
+    out = np.empty(w.shape[::-1], w.dtype)
+    launch(np.positive, w.T, out)
+    return out, True
+
+
+def _apart(z: Array, gates: int) -> Array:
+    """z with an axis for the gates."""
+    return z.reshape(*z.shape[:-1], gates, z.shape[-1] // gates)
+
+
+def _weight_gradient(g: Array, states: Array, reverse: bool, out: Array) -> None:
+    """The sum over all steps of ``g.T @ (state before)``: one product."""
+    steps, rows, size = len(g), *states.shape[1:]
+    before = states[1:steps + 1] if reverse else states[:steps]
+    matrix_product(True, False, g.reshape(steps * rows, len(out)), before.reshape(steps * rows, size), 0.0, out)
+
+
+def _or_new(array: Array, shape: tuple[int, ...]) -> Array:
+    """Where a gradient is written that is needed on the way, whether or not somebody has asked for it."""
+    return array if array.shape == shape else np.empty(shape, array.dtype)
+
+
+# -- the definitions, step by step -----------------------------------------------------------------------------------
+
+
+def _order(z: Any, reverse: bool) -> range:
+    return range(z.shape[0])[::-1 if reverse else 1]
+
+
+def _at(z: Any, t: int) -> Any:
+    """z at one time."""
+    return reshape(narrow(z, axis=0, start=t, stop=t + 1), shape=z.shape[1:])
+
+
+def _gates(z: Any, count: int) -> list[Any]:
+    size = z.shape[1] // count
+    return [narrow(z, axis=1, start=k * size, stop=(k + 1) * size) for k in range(count)]
+
+
+def _packed(states: Sequence[Any], reverse: bool, *last: Any) -> Any:
+    states = [*(states[::-1] if reverse else states), *last]
+    return concatenate(*(reshape(h, shape=(1, *h.shape)) for h in states), axis=0)
+
+
+_sigmoid, _tanh = activation_op(ACTIVATIONS["sigmoid"]), activation_op(ACTIVATIONS["tanh"])
+
+
+def _lstm_steps(z: Any, h: Any, c: Any, w: Any, reverse: bool = False) -> Any:
+    states = [h]
+    for t in _order(z, reverse):
+        i, f, g, o = _gates(add(_at(z, t), product(states[-1], w, transpose_b=True)), 4)
+        c = add(mul(_sigmoid(f), c), mul(_sigmoid(i), _tanh(g)))
+        states.append(mul(_sigmoid(o), _tanh(c)))
+    return _packed(states, reverse, c)
+
+
+def _gru_steps(z: Any, h: Any, w: Any, bias: Any, reverse: bool = False) -> Any:
+    states = [h]
+    for t in _order(z, reverse):
+        rec = product(h, w, transpose_b=True)
+        (z_r, z_u, z_n), (r_r, r_u, r_n) = _gates(_at(z, t), 3), _gates(add(rec, bias) if bias.shape[0] else rec, 3)
+        new, update = _tanh(add(z_n, mul(_sigmoid(add(z_r, r_r)), r_n))), add(z_u, r_u)
+        h = add(mul(_sigmoid(neg(update)), new), mul(_sigmoid(update), h))
+        states.append(h)
+    return _packed(states, reverse)
+
+
+# -- the fused operations --------------------------------------------------------------------------------------------
+
+
+@cache
+def rnn_op(record: Activation) -> Op:
+    """``h' = f(z + w h)``: the operation ``op(z, h, w, reverse=False)``."""
+    f, p = activation_op(record), tuple(record.parameters.values())
+
+    def forward(z: Array, h: Array, w: Array, *, reverse: bool = False) -> tuple[Array, Array]:
+        states, rec = np.empty((len(z) + 1, *h.shape), z.dtype), np.empty(z.shape, z.dtype)
+        launch(kernels.rnn(record).forward, z, h, *_turned(w, len(z)), p, reverse, rec, states)
+        return states, rec
+
+    def fused(g: Array, y: Array, rec: Array, into: list[Array], add: int, z: Array, h: Array, w: Array, *,
+              reverse: bool = False) -> None:
+        to_z, to_h, to_w = into
+        to_z, to_h = _or_new(to_z, z.shape), _or_new(to_h, h.shape)
+        launch(kernels.rnn(record).pullback, g, z, rec, y, w, p, reverse, to_z, to_h)
+        if to_w.size:
+            _weight_gradient(to_z, y, reverse, to_w)
+
+    def steps(z: Any, h: Any, w: Any, reverse: bool = False) -> Any:
+        states = [h]
+        for t in _order(z, reverse):
+            states.append(f(add(_at(z, t), product(states[-1], w, transpose_b=True)), p=p))
+        return _packed(states, reverse)
+
+    return Op(f"rnn_{record.name}", forward, fused=fused, saves=True, pull=derivative(steps))
+
+
+def _lstm(z: Array, h: Array, c: Array, w: Array, *, reverse: bool = False) -> tuple[Array, tuple[Array, Array]]:
+    steps, dtype = len(z), z.dtype
+    states, cells, rec = np.empty((steps + 2, *h.shape), dtype), np.empty((steps + 1, *h.shape), dtype), np.empty(z.shape, dtype)
+    launch(kernels.lstm, _apart(z, 4), h, c, *_turned(w, steps), reverse, _apart(rec, 4), states, cells)
+    return states, (rec, cells)
+
+
+def _lstm_fused(g: Array, y: Array, saved: tuple[Array, Array], into: list[Array], add: int, z: Array, h: Array,
+                c: Array, w: Array, *, reverse: bool = False) -> None:
+    (rec, cells), (to_z, to_h, to_c, to_w) = saved, into
+    to_z, to_h, to_c = _or_new(to_z, z.shape), _or_new(to_h, h.shape), _or_new(to_c, c.shape)
+    launch(kernels.lstm_pullback, g, _apart(z, 4), _apart(rec, 4), cells, w, reverse, _apart(to_z, 4), to_h, to_c)
+    if to_w.size:
+        _weight_gradient(to_z, y, reverse, to_w)
+
+
+def _gru(z: Array, h: Array, w: Array, bias: Array, *, reverse: bool = False) -> tuple[Array, Array]:
+    states, rec = np.empty((len(z) + 1, *h.shape), z.dtype), np.empty(z.shape, z.dtype)
+    launch(kernels.gru, _apart(z, 3), h, *_turned(w, len(z)), bias, reverse, _apart(rec, 3), states)
+    return states, rec
+
+
+def _gru_fused(g: Array, y: Array, rec: Array, into: list[Array], add: int, z: Array, h: Array, w: Array,
+               bias: Array, *, reverse: bool = False) -> None:
+    to_z, to_h, to_w, to_bias = into
+    to_z, to_h, to_rec = _or_new(to_z, z.shape), _or_new(to_h, h.shape), np.empty(z.shape, z.dtype)
+    launch(kernels.gru_pullback, g, _apart(z, 3), _apart(rec, 3), y, w, reverse, _apart(to_z, 3), _apart(to_rec, 3), to_h)
+    if to_w.size:
+        _weight_gradient(to_rec, y, reverse, to_w)
+    if to_bias.size:
+        launch(np.add.reduce, to_rec, (0, 1), None, to_bias)
+
+
+lstm: Op = Op("lstm", _lstm, fused=_lstm_fused, saves=True, pull=derivative(_lstm_steps))          # op(z, h, c, w)
+gru: Op = Op("gru", _gru, fused=_gru_fused, saves=True, pull=derivative(_gru_steps))     # op(z, h, w, bias), which may be empty
