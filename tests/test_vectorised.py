@@ -17,6 +17,7 @@ import pytest
 from tinygrad_relu.kernels import policy
 from tinygrad_relu.kernels.gaussian import GAUSSIAN
 from tinygrad_relu.kernels.loops import loops
+from tinygrad_relu.kernels.loss import ERRORS
 from tinygrad_relu.kernels.piecewise import PIECEWISE
 from tinygrad_relu.kernels.record import Activation
 from tinygrad_relu.kernels.smooth import SMOOTH
@@ -79,7 +80,7 @@ def complaint(code: list[str]) -> str:
 
 @pytest.mark.parametrize("direction", ["forward", "pullback"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("activation", PIECEWISE + SMOOTH + GAUSSIAN, ids=lambda activation: activation.name)
+@pytest.mark.parametrize("activation", PIECEWISE + SMOOTH + GAUSSIAN + tuple(ERRORS.values()), ids=lambda activation: activation.name)
 def test_loop_is_vectorised(activation, dtype, direction):
     fault = complaint(machine_code(activation, dtype, direction))
     assert not fault, f"the {direction} loop of {activation.name} {fault}"
