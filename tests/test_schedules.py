@@ -150,6 +150,21 @@ def test_a_run_taken_up_again_goes_on_bit_for_bit(make, formula):
     assert walked(other, again) == expected
 
 
+def test_the_rate_in_force_is_in_the_optimizers_state():
+    """And a state that knows of no schedule may be loaded where there is one."""
+    opt, other, plain = sgd(), sgd(), sgd(lr=0.3)
+    schedule, again = optim.ExponentialLR(opt, 0.5), optim.ExponentialLR(other, 0.5)
+    walked(opt, schedule, steps=3)
+    other.load_state_dict(opt.state_dict())
+    again.load_state_dict(schedule.state_dict())
+    again.step()
+    assert rate(other) == 0.8 * 0.5**4
+    other.load_state_dict(plain.state_dict())
+    assert rate(other) == 0.3 and other.param_groups[0]["initial_lr"] == 0.8
+    plain.load_state_dict(opt.state_dict())
+    assert rate(plain) == rate(opt)
+
+
 def test_a_plateau_taken_up_again():
     opt, other = sgd(), sgd()
     schedule, again = optim.ReduceLROnPlateau(opt, patience=2), optim.ReduceLROnPlateau(other)

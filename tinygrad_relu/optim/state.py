@@ -92,7 +92,7 @@ def _options(optimizer: Optimizer, group: Mapping[str, Any], ours: Options, wher
     complaints += [f"{where} has {name}={shown(value)}, expected {must[name]}"
                    for name, value in foreign.items() if name in must and value not in (None, must[name])]
     complaints += _names(where, "has the unexpected option", [name for name in foreign if name not in must])
-    complaints += _names(where, "lacks the option", [name for name in ours if name not in given and name != "params"])
+    complaints += _names(where, "lacks the option", [name for name in ours if name not in (*given, *NOTES, "params")])
     try:
         optimizer.check({**ours, **given})
     except (TypeError, ValueError, OverflowError) as error:
