@@ -61,10 +61,14 @@ class Tensor(ArrayMethods):
 
     @data.setter
     def data(self, values: Any) -> None:
+        if self.op is not None:
+            raise RuntimeError(f"data: this Tensor is a result of {self.op}, whose derivative needs it as it is; expected a leaf "
+                               "(x.detach() is one, over the same memory)")
         array = as_floats(value(values), self.array.dtype, "data")
         if array.shape != self.array.shape:
             raise ValueError(f"data: got values of shape {array.shape}; expected {self.array.shape}")
         np.copyto(self.array, array)
+        tape.changed([self])
 
     @property
     def ndim(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..autodiff.node import Array
+from ..autodiff.tape import changed
 from ..checks import check_name, check_number
 from ..nn.module import Parameter
 from ..tensor import Tensor
@@ -129,6 +130,7 @@ class Optimizer:
         for segment, grad, options in moves:        # nothing has moved until every gradient has been found to fit
             self.move(segment, grad, options)
             segment.steps += 1
+            changed(segment.parameters)
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{type(self).__name__}: an optimizer cannot be copied or pickled apart from its parameters, whose flat "
