@@ -38,8 +38,8 @@ class Parameter(Tensor):
         self.kind = kind
         self.place: Any = None      # (flat buffer, offset), once an optimizer has given it one
 
-    def _options(self) -> tuple[Any, ...]:
-        return (self.kind,)
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "kind": self.kind}
 
     def settle(self, array: Array, home: Array) -> None:
         """Move into a flat buffer: `array` for the values, `home` for the gradient. Values and gradient come along."""
@@ -81,6 +81,9 @@ class Buffer:
     def __init__(self, data: Array, optional: bool = False) -> None:
         self.data = np.array(data)
         self.optional = optional
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.data, self.optional)
 
     def __repr__(self) -> str:
         return f"Buffer({self.data!r})"
