@@ -15,7 +15,7 @@ import tinygrad_relu as tg
 
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 shapes = pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 0)], ids=str)
-exports = pytest.mark.parametrize("export", [torch.from_dlpack, torch.utils.dlpack.from_dlpack, lambda x: torch.from_numpy(np.asarray(x))],
+exports = pytest.mark.parametrize("export", [torch.from_dlpack, lambda x: torch.from_dlpack(x.__dlpack__()), lambda x: torch.from_numpy(np.asarray(x))],
                                   ids=["from_dlpack", "capsule", "from_numpy"])
 
 
@@ -119,3 +119,13 @@ def test_their_tensors_in_our_operations():
     y = (x * t).sum()
     y.backward()
     assert y.item() == 11 and x.grad.tolist() == [3, 4] and tg.functional.relu(-t).data.tolist() == [0, 0]
+
+
+def test_jax():
+    """Where it is installed: its arrays are read-only, and so are copied; it takes ours without a copy."""
+    jax = pytest.importorskip("jax")
+    theirs = jax.numpy.arange(3.0, dtype="float32")
+    assert tg.from_dlpack(theirs).data.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="is read-only"):
+        tg.from_dlpack(theirs, copy=False)
+    assert jax.numpy.from_dlpack(tg.Tensor([1.0, 2.0], dtype="float32")).tolist() == [1, 2]
