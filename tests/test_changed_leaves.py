@@ -30,7 +30,15 @@ def step(p):
     p.grad = None
 
 
-CHANGES = [assign, add, step]
+def load(p):
+    class Holder(nn.Module):
+        def __init__(self):
+            self.p = p
+
+    Holder().load_state_dict({"p": [3.0, 4.0, 5.0]})
+
+
+CHANGES = [assign, add, step, load]
 
 
 @pytest.mark.parametrize("change", CHANGES)

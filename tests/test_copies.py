@@ -157,6 +157,36 @@ def test_what_was_shared_stays_shared(way):
     assert twin.count.data.tolist() == [3] and model.count.data.tolist() == [2]
 
 
+class Recurrent(nn.Module):
+    """An embedding, a cell of each kind over three steps, and a layer on the last state."""
+
+    def __init__(self):
+        self.embedding = nn.Embedding(10, 4, dtype="float64", rng=0)
+        self.rnn, self.gru = nn.RNN(4, 5, dtype="float64", rng=1), nn.GRU(5, 5, dtype="float64", rng=2)
+        self.lstm = nn.LSTM(5, 6, num_layers=2, dropout=0.3, dtype="float64", rng=3)
+        self.head = nn.Linear(6, 3, dtype="float64", rng=4)
+
+    def forward(self, x):
+        tokens = np.abs(x[:, :3] * 5).astype(np.int64).T % 10
+        return self.head(self.lstm(self.gru(self.rnn(self.embedding(tokens))[0])[0])[0][-1])
+
+
+@every_deep_way
+@pytest.mark.parametrize("make", [
+    lambda: nn.MLP([6, 8, 8, 3], norm="batch", dropout=0.2, residual=True, dtype="float64", rng=0),
+    lambda: nn.MLP([6, 8, 8, 3], norm="layer", dropout=0.2, dtype="float64", rng=0), Recurrent])
+def test_what_counts_and_draws_is_copied_in_its_place(way, make):
+    """Running statistics and the positions of generators: in training, the pair goes on with the bits of the original."""
+    model = make()
+    opt = OPTIMIZERS["adam"](model.parameters())
+    train(model, opt)
+    twin, other = way((model, opt))
+    np.testing.assert_array_equal(train(twin, other), train(model, opt))
+    np.testing.assert_array_equal(twin.eval()(X).data, model.eval()(X).data)
+    buffers = [[b.data for _, b in m.named_buffers()] for m in (model, twin)]
+    assert all((a == b).all() and not np.shares_memory(a, b) for a, b in zip(*buffers))
+
+
 @every_way
 def test_a_buffer(way):
     for buffer in (nn.Buffer(np.arange(3), optional=True), nn.Buffer(np.zeros(()))):
@@ -221,6 +251,22 @@ def test_parameters_that_no_longer_move_together(way):
     with pytest.raises(ValueError, match="lr is -1"):
         other.param_groups[0]["lr"] = -1.0
     np.testing.assert_array_equal(train(twin, other), train(model, opt))
+
+
+@every_deep_way
+def test_a_schedule_comes_along(way):
+    """Model, optimizer and schedule in one structure; and what load_state_dict takes over fits the copy as the original."""
+    model = mlp()
+    opt = OPTIMIZERS["adam"](model.parameters())
+    schedule = optim.StepLR(opt, step_size=2, gamma=0.5)
+    train(model, opt), schedule.step()
+    twin, other, others = way((model, opt, schedule))
+    assert others.optimizer is other
+    other.load_state_dict(opt.state_dict())
+    for _ in range(3):
+        np.testing.assert_array_equal(train(twin, other), train(model, opt))
+        schedule.step(), others.step()
+        assert others.get_last_lr() == schedule.get_last_lr()
 
 
 @every_deep_way

@@ -89,7 +89,7 @@ def test_what_is_not_contiguous_there_is_copied():
         x = tg.from_dlpack(view)
         np.testing.assert_array_equal(x.data, view.numpy())
         assert x.data.flags.carray and x.data.ctypes.data != t.data_ptr()
-        with pytest.raises(ValueError, match="from_dlpack: the Tensor of shape .* is not C-contiguous"):
+        with pytest.raises(ValueError, match=r"from_dlpack: the Tensor of shape .* is not C-contiguous"):
             tg.from_dlpack(view, copy=False)
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autodiff.node import Array
+from ..autodiff.tape import changed
 from ..checks import check_name
 from ..tensor import Tensor
 from . import state as states
@@ -220,7 +221,9 @@ class Module(Hookable):
         Traceback (most recent call last):
         ValueError: Linear: the state does not fit: missing bias; unexpected scale; weight has shape (2, 4), expected (2, 3)
         """
-        return states.load(dict(self._state_entries()), state, strict, type(self).__name__)
+        passed_over = states.load(dict(self._state_entries()), state, strict, type(self).__name__)
+        changed(self.parameters())
+        return passed_over
 
     def _state_entries(self) -> Iterator[tuple[str, Any]]:
         """Parameters and buffers under all their names, module by module, parameters first: PyTorch's order."""
