@@ -7,6 +7,7 @@ from .autodiff.tape import grad
 from .checkpoint import load, save
 from .functional.activation import exp, expm1, log, log1p
 from .functional.array import abs, clip, cos, maximum, minimum, sin, sqrt, square, where
+from .functional.inputs import from_dlpack
 from .functional.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
 from .functional.shapes import (
     broadcast_to,
@@ -33,7 +34,7 @@ keep_freed_memory()
 __version__ = "0.1.0"
 __all__ = ["AnomalyError", "GradcheckError", "Parameter", "Tensor", "abs", "argmax", "argmin", "broadcast_to", "clip",
            "concatenate", "cos", "cumsum", "detect_anomaly", "einsum", "exp", "expand_dims", "explain", "expm1", "flatten",
-           "flip", "functional", "gather", "get_num_threads", "grad", "gradcheck", "graph", "hessian", "hvp", "jacobian",
-           "load", "log", "log1p", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "nn", "no_grad", "optim",
-           "pad", "permute", "prod", "reshape", "save", "set_num_threads", "sin", "split", "sqrt", "square", "squeeze", "stack",
-           "std", "sum", "swapaxes", "take_along_axis", "transpose", "unsqueeze", "var", "where"]
+           "flip", "from_dlpack", "functional", "gather", "get_num_threads", "grad", "gradcheck", "graph", "hessian", "hvp",
+           "jacobian", "load", "log", "log1p", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum", "nn", "no_grad",
+           "optim", "pad", "permute", "prod", "reshape", "save", "set_num_threads", "sin", "split", "sqrt", "square", "squeeze",
+           "stack", "std", "sum", "swapaxes", "take_along_axis", "transpose", "unsqueeze", "var", "where"]

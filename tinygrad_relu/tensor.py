@@ -9,11 +9,12 @@ import numpy as np
 from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, value
 from .checks import as_floats
+from .interop import Interoperable
 from .methods import ArrayMethods
 from .ops import elementary, elementwise, indexing, linalg, shape
 
 
-class Tensor(ArrayMethods):
+class Tensor(ArrayMethods, Interoperable):
     """An n-dimensional array of float32 or float64 that remembers how it was made.
 
     Parameters
@@ -48,7 +49,6 @@ class Tensor(ArrayMethods):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None          # so that ``ndarray + Tensor`` comes here, and gives a Tensor
 
     def __init__(self, array: Any, requires_grad: bool = False, dtype: Any = None) -> None:
         self._become_leaf(np.array(as_floats(value(array), dtype), order="C"), requires_grad)
@@ -61,10 +61,14 @@ class Tensor(ArrayMethods):
 
     @data.setter
     def data(self, values: Any) -> None:
+        if self.op is not None:
+            raise RuntimeError(f"data: this Tensor is a result of {self.op}, whose derivative needs it as it is; expected a leaf "
+                               "(x.detach() is one, over the same memory)")
         array = as_floats(value(values), self.array.dtype, "data")
         if array.shape != self.array.shape:
             raise ValueError(f"data: got values of shape {array.shape}; expected {self.array.shape}")
         np.copyto(self.array, array)
+        tape.changed([self])
 
     @property
     def ndim(self) -> int:
@@ -89,9 +93,6 @@ class Tensor(ArrayMethods):
     def detach(self) -> Tensor:
         """The same values, sharing memory, without the history."""
         return self.result.leaf(self.array)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.array(self.array, dtype=dtype, copy=copy)
 
     def __iter__(self) -> Iterator[Tensor]:
         """The parts along the first axis.
@@ -139,15 +140,6 @@ class Tensor(ArrayMethods):
             raise RuntimeError("assigning into a Tensor that requires a gradient would change what its graph remembers; "
                                "build a new Tensor, or write to .data before the Tensor is used")
         self.array[index] = value(values)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """How a leaf is copied and pickled: its values, not its gradient. A result has a history, which cannot be."""
-        if self.op is not None:
-            raise TypeError(f"a Tensor that {self.op} made cannot be copied or pickled with its history; use detach() first")
-        return type(self), (self.array, *self._options())
-
-    def _options(self) -> tuple[Any, ...]:
-        return (self.requires_grad,)
 
     def __repr__(self) -> str:
         text = np.array2string(self.array, separator=", ", prefix="Tensor(")

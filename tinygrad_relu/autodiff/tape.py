@@ -15,10 +15,23 @@ import numpy as np
 from ..checks import as_floats
 from .broadcast import unbroadcast
 from .hooks import begin_walk, has_hooks
-from .node import Array, Node, value
+from .node import Array, Node, next_order, value
 
 _by_order = attrgetter("order")
 _ONE = {char: np.ones((), char) for char in "fd"}       # the seed of every walk from a loss; nobody writes to it
+_last_change = -1           # when a leaf was last changed in place, by the count of `order`
+
+
+def changed(leaves: Iterable[Node]) -> None:
+    """Say that the values of these leaves have been changed in place: by assignment, by a step of an optimizer.
+
+    Results that were made of them before cannot be differentiated any more, as the rules need the values of that time. So a
+    leaf counts as made anew: it is then younger than such a result, and a walk that meets this pair refuses.
+    """
+    global _last_change
+    _last_change = now = next_order()
+    for leaf in leaves:
+        leaf.order = now
 
 
 def backward(root: Node, gradient: Any = None, retain_graph: bool = False) -> None:
@@ -38,7 +51,8 @@ def backward(root: Node, gradient: Any = None, retain_graph: bool = False) -> No
     ValueError
         If `root` is no scalar and no gradient is given, or the gradient has another shape.
     RuntimeError
-        If `root` requires no gradient, or its graph has been freed.
+        If `root` requires no gradient, its graph has been freed, or a leaf has been changed since it was used (by a step of
+        an optimizer, or an assignment to ``.data``; what is written into the array itself, ``x.data[...] = 0``, goes unseen).
     """
     _walk(root, _seed(root, gradient), None, retain_graph, create_graph=False)
 
@@ -128,6 +142,8 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
     nodes = history(root)
     if found is not None:
         nodes = _towards(nodes, found)
+    if nodes and nodes[0].order < _last_change:         # seldom: a training step changes leaves, and then builds its graph
+        _refuse_changed(nodes)
     arrive = begin_walk(root, nodes)        # None, unless there are hooks, or somebody watches
     table = {root: seed}
     while nodes:
@@ -175,6 +191,16 @@ def _towards(nodes: list[Node], wanted: Iterable[Node]) -> list[Node]:
             useful.add(node)
             found.append(node)
     return found
+
+
+def _refuse_changed(nodes: Iterable[Node]) -> None:
+    """Raise where a leaf has been changed after an operation used it (see `changed`)."""
+    for node in nodes:
+        for x in node.parents:
+            if x is not None and x.order > node.order:
+                raise RuntimeError(f"backward: a leaf of shape {x.shape} was changed after {node.op} had used it (by a step of "
+                                   "an optimizer, or an assignment to .data), and the derivative needs its old values; walk back "
+                                   "before the change, or compute the result anew")
 
 
 def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -> None:

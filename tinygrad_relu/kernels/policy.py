@@ -111,8 +111,9 @@ class ByType(dict[np.dtype[Any], Callable[..., None]]):
 
     def __missing__(self, dtype: np.dtype[Any]) -> Callable[..., None]:
         types = tuple(numba.typeof(x) for x in self.examples(np.empty(0, dtype), np.empty((0, 0), dtype)))
-        self.kernel.compile(types)
-        self[dtype] = code = self.kernel.get_overload(types)
+        kernel = self.kernel        # once: a second thread that asks at the same moment may make another one
+        kernel.compile(types)
+        self[dtype] = code = kernel.get_overload(types)
         return code
 
 

@@ -89,9 +89,10 @@ def share(tasks: Sequence[Callable[[], None]]) -> None:
 
 def _helpers() -> ThreadPoolExecutor:
     global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max(1, _limit - 1), thread_name_prefix="tinygrad_relu")
-    return _pool
+    pool = _pool        # once: another thread may set another number in between
+    if pool is None:
+        _pool = pool = ThreadPoolExecutor(max(1, _limit - 1), thread_name_prefix="tinygrad_relu")
+    return pool
 
 
 def _forget_pool() -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autodiff.node import Array
+from ..autodiff.tape import changed
 from ..checks import check_name
 from ..tensor import Tensor
 from . import state as states
@@ -38,8 +39,8 @@ class Parameter(Tensor):
         self.kind = kind
         self.place: Any = None      # (flat buffer, offset), once an optimizer has given it one
 
-    def _options(self) -> tuple[Any, ...]:
-        return (self.kind,)
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "kind": self.kind}
 
     def settle(self, array: Array, home: Array) -> None:
         """Move into a flat buffer: `array` for the values, `home` for the gradient. Values and gradient come along."""
@@ -81,6 +82,9 @@ class Buffer:
     def __init__(self, data: Array, optional: bool = False) -> None:
         self.data = np.array(data)
         self.optional = optional
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.data, self.optional)
 
     def __repr__(self) -> str:
         return f"Buffer({self.data!r})"
@@ -217,7 +221,9 @@ class Module(Hookable):
         Traceback (most recent call last):
         ValueError: Linear: the state does not fit: missing bias; unexpected scale; weight has shape (2, 4), expected (2, 3)
         """
-        return states.load(dict(self._state_entries()), state, strict, type(self).__name__)
+        passed_over = states.load(dict(self._state_entries()), state, strict, type(self).__name__)
+        changed(self.parameters())
+        return passed_over
 
     def _state_entries(self) -> Iterator[tuple[str, Any]]:
         """Parameters and buffers under all their names, module by module, parameters first: PyTorch's order."""

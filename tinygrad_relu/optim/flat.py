@@ -80,3 +80,14 @@ def segments(parameters: Iterable[Parameter]) -> list[Segment]:
         stop = start + sum(p.size for p in run)
         pieces.append(Segment(run, data[start:stop], grad[start:stop]))
     return pieces
+
+
+def restored(parameters: list[Parameter], state: dict[str, Array], steps: int) -> list[Segment]:
+    """The segment of a copied optimizer, laid over the places of its parameters; its state is copied."""
+    pieces, start = segments(parameters), 0
+    for piece in pieces:
+        part = slice(start, start + piece.data.size)
+        start = part.stop
+        piece.state = {name: buffer[part].copy() for name, buffer in state.items()}
+        piece.steps = steps
+    return pieces

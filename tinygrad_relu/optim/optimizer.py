@@ -7,11 +7,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..autodiff.node import Array
+from ..autodiff.tape import changed
 from ..checks import check_name, check_number
 from ..nn.module import Parameter
 from ..tensor import Tensor
 from . import state as states
-from .flat import Segment, segments, settle
+from .flat import Segment, restored, segments, settle
 
 
 class Terms(NamedTuple):
@@ -52,6 +53,9 @@ class Optimizer:
     -----
     The parameters move into flat buffers, and their gradients too: ``.grad`` is the same memory in every step, so keep a
     copy of a gradient that you want to keep. An array taken from ``.data`` before the optimizer was made stays behind.
+
+    Copy or pickle an optimizer together with its model, ``copy.deepcopy((model, opt))``: the copies belong to each other and
+    train on as the originals would. Copied alone, it comes with copies of its parameters.
 
     Attributes
     ----------
@@ -129,10 +133,18 @@ class Optimizer:
         for segment, grad, options in moves:        # nothing has moved until every gradient has been found to fit
             self.move(segment, grad, options)
             segment.steps += 1
+            changed(segment.parameters)
 
-    def __reduce__(self) -> Any:
-        raise TypeError(f"{type(self).__name__}: an optimizer cannot be copied or pickled apart from its parameters, whose flat "
-                        "buffers it moves; make a new one for the copied parameters")
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: all but the flat buffers, as copied parameters get new ones. See `__setstate__`."""
+        return {**vars(self), "param_groups": [dict(group) for group in self.param_groups],
+                "_segments": [[(s.parameters, s.state, s.steps) for s in pieces] for pieces in self._segments]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.param_groups = [Group(self.check, options) for options in state["param_groups"]]
+        settle(p for group in self.param_groups for p in group["params"])
+        self._segments = [[piece for saved in pieces for piece in restored(*saved)] for pieces in state["_segments"]]
 
     def zero_grad(self) -> None:
         """Forget all gradients: every ``.grad`` becomes None."""

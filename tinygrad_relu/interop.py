@@ -1,0 +1,111 @@
+"""How a Tensor meets NumPy and other libraries: operators with arrays, NumPy's functions, shared memory, copies."""
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from .autodiff.node import Array, Node, is_grad_enabled
+
+# What NumPy calls when an array stands beside a Tensor: the method if the Tensor is on the left, and if it is on the right.
+_OPERATORS: dict[Any, tuple[str, str]] = {
+    np.add: ("__add__", "__radd__"), np.subtract: ("__sub__", "__rsub__"), np.multiply: ("__mul__", "__rmul__"),
+    np.divide: ("__truediv__", "__rtruediv__"), np.power: ("__pow__", "__rpow__"), np.matmul: ("__matmul__", "__rmatmul__"),
+    np.less: ("__lt__", "__gt__"), np.less_equal: ("__le__", "__ge__"), np.equal: ("__eq__", "__eq__"),
+    np.not_equal: ("__ne__", "__ne__"), np.greater: ("__gt__", "__lt__"), np.greater_equal: ("__ge__", "__le__"),
+}
+
+# What has no gradient to lose.
+_HARMLESS: set[Any] = {
+    np.isnan, np.isinf, np.isfinite, np.signbit, np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.isclose,
+    np.allclose, np.array_equal, np.count_nonzero, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.array_repr,
+    np.array_str, np.array2string, np.save, np.savez, np.savez_compressed, np.savetxt, np.shares_memory, np.may_share_memory,
+}
+
+
+class Interoperable(Node):
+    """The part of a Tensor that other libraries talk to."""
+
+    __slots__ = ()
+
+    # -- NumPy --------------------------------------------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """The values, for ``np.asarray``: their own memory where no copy is asked for or needed; no gradient flows through.
+
+        Raises
+        ------
+        ValueError
+            If ``copy=False``, and `dtype` is another one.
+        """
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """An operator with an array on its left gives a Tensor; any other ufunc sees the numbers, if no gradient is lost."""
+        if ufunc in _OPERATORS and method == "__call__" and not options:
+            left, right = _OPERATORS[ufunc]
+            a, b = inputs
+            return getattr(a, left)(b) if isinstance(a, Interoperable) else getattr(b, right)(a)
+        name = f"np.{ufunc.__name__}" if method == "__call__" else f"np.{ufunc.__name__}.{method}"
+        run = getattr(ufunc, method)
+        return run(*_numbers(inputs, ufunc, name), **_numbers(options, ufunc, name))
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+        """NumPy's other functions (``np.mean``, ``np.concatenate``) see the numbers too, if no gradient is lost."""
+        name = f"{function.__module__}.{function.__name__}".replace("numpy", "np", 1)
+        return function(*_numbers(arguments, function, name), **_numbers(options, function, name))
+
+    # -- DLPack: one memory for several libraries -----------------------------------------------------------------------
+
+    def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+                   dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+        """The values as a capsule, for ``np.from_dlpack``, ``torch.from_dlpack`` and the like, which share their memory.
+
+        Raises
+        ------
+        BufferError
+            If the Tensor requires a gradient (another library would not record it), or the device is not the CPU.
+        """
+        if self.requires_grad:
+            raise BufferError("__dlpack__: this Tensor requires a gradient, which another library does not record; export "
+                              "x.detach(), which shares its memory")
+        asked = dict(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)     # NumPy 2.0 knows the first
+        return self.array.__dlpack__(**{key: value for key, value in asked.items() if value is not None})
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Where the values lie: (1, 0), the CPU."""
+        return self.array.__dlpack_device__()
+
+    # -- copy and pickle ------------------------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How a leaf is copied and pickled: its values, not its gradient. A result has a history, which cannot be."""
+        if self.op is not None:
+            raise TypeError(f"a Tensor that {self.op} made cannot be copied or pickled with its history; use detach() first")
+        return type(self), (self.array,), (getattr(self, "__dict__", None), self._state())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A leaf of its own, with a copy of the gradient: training goes on from the copy as from the original."""
+        twin = copy.copy(self)      # by __reduce__
+        twin.grad = None if self.grad is None else self.grad.copy()
+        return twin
+
+    def _state(self) -> dict[str, Any]:
+        return {"requires_grad": self.requires_grad}
+
+
+def _numbers(x: Any, function: Any, name: str) -> Any:
+    """Arguments of a NumPy function with plain arrays for Tensors; an error where that would lose a gradient."""
+    if isinstance(x, Node):
+        if x.requires_grad and is_grad_enabled() and function not in _HARMLESS:
+            method = name.rpartition(".")[2]
+            instead = f"x.{method}(...)" if hasattr(x, method) else "the operators, methods and functions of tinygrad_relu"
+            raise TypeError(f"{name}: got a Tensor that requires a gradient, which NumPy does not record; use {instead}, or hand "
+                            "over the numbers alone, x.data")
+        return x.array
+    if isinstance(x, dict):
+        return {key: _numbers(entry, function, name) for key, entry in x.items()}
+    if type(x) in (list, tuple):
+        return type(x)(_numbers(entry, function, name) for entry in x)
+    return x
