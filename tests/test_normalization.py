@@ -155,6 +155,21 @@ def test_the_same_bits_again_and_anywhere(dtype):
         np.testing.assert_array_equal(one, other)
 
 
+@every_type
+def test_the_bits_do_not_depend_on_where_arrays_lie(dtype):
+    """Eight features are one vector of float64: sums in a loop that also writes went one by one if two arrays were close."""
+    rng = np.random.default_rng(0)
+    x, g, weight = (rng.standard_normal(shape).astype(dtype) for shape in ((5, 8), (5, 8), 8))
+    seen = set()
+    for _ in range(300):
+        elsewhere = [np.empty(n) for n in rng.integers(1, 400, 3)]
+        inputs = [tg.Tensor(array, requires_grad=True) for array in (x, weight, weight)]
+        F.layer_norm(inputs[0], 8, *inputs[1:]).backward(g.copy())
+        seen.add(b"".join(t.grad.tobytes() for t in inputs))
+        del elsewhere
+    assert len(seen) == 1
+
+
 # -- numbers that are not ordinary -----------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("bad", [nan, inf, -inf])

@@ -18,6 +18,8 @@ from .policy import kernel, scalar
 
 STRAY = 25.0        # a first value more than five standard deviations off costs digits: of float64 more than one
 
+# A sum along a row stands in a loop that writes to no array. Where LLVM cannot tell how two arrays lie to each other, it asks
+# when the loop runs, and takes the numbers one by one if they are too close: another order, and so other bits.
 sums = partial(kernel, reductions=True)
 
 
@@ -218,13 +220,12 @@ def layer_norm_pullback(g, x, mean, scale, weight, gx, gw, gb):
     unit, h = np.empty(features, x.dtype), np.empty(features, x.dtype)
     for r in range(rows):
         steep, shift = scale[r], -mean[r] * scale[r]
-        total, dot = 0.0, 0.0
         for c in range(features):
-            u = unit_of(x[r, c], steep, shift)
-            k = g[r, c] * weight[c]
-            unit[c], h[c] = u, k
-            total += k
-            dot += np.float64(k) * np.float64(u)
+            unit[c], h[c] = unit_of(x[r, c], steep, shift), g[r, c] * weight[c]
+        total, dot = 0.0, 0.0
+        for c in range(features):           # apart from the loop above: see `sums`
+            total += h[c]
+            dot += np.float64(h[c]) * np.float64(unit[c])
         if gx.size:
             s, mean_h, mean_hu = T(steep), T(total / features), T(dot / features)
             for c in range(features):
