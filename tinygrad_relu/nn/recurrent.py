@@ -19,9 +19,10 @@ from ..autodiff.op import Op
 from ..checks import check_count, check_dtype, check_rng
 from ..kernels.activations import ACTIVATIONS
 from ..ops import recurrent as ops
-from ..ops.pieces import concatenate, narrow
+from ..ops.joining import concatenate
 from ..ops.shape import reshape, transpose
 from ..tensor import operand_array
+from .dropout import Dropout
 from .module import Module, Parameter
 
 
@@ -145,13 +146,9 @@ class RecurrentLayers(Recurrent):
             for suffix in self._suffixes(k):
                 self._make_weights(hidden_size * (1 + bidirectional) if k else input_size, suffix, rng, dtype)
         self.dropout = dropout
-        self.between: Module | None = None
-        if dropout != 0:
-            from .dropout import Dropout
-
-            self.between = Dropout(dropout, rng=rng)
-            if num_layers == 1:
-                warnings.warn(f"{who}: dropout={dropout} does nothing with num_layers=1: it acts between layers", stacklevel=3)
+        self.between = Dropout(dropout, rng=rng) if dropout != 0 else None
+        if dropout != 0 and num_layers == 1:
+            warnings.warn(f"{who}: dropout={dropout} does nothing with num_layers=1: it acts between layers", stacklevel=3)
 
     def _suffixes(self, k: int) -> list[str]:
         """What is put behind the names of the parameters of layer k: one for each direction."""
@@ -178,22 +175,23 @@ class RecurrentLayers(Recurrent):
         for k in range(self.num_layers):
             outputs = []
             for suffix, reverse in zip(self._suffixes(k), (False, True)):
-                here = slice(len(ends), len(ends) + 1)
-                output, end = self._direction(x, [_rows(s, here) for s in states], suffix, reverse)
+                here = dict(start=len(ends), stop=len(ends) + 1)
+                output, end = self._direction(x, [ops.narrow(s, **here) for s in states], suffix, reverse)
                 outputs.append(output)
                 ends.append(end)
-            x = outputs[0] if len(outputs) == 1 else concatenate(*outputs, axis=2)
+            x = outputs[0] if len(outputs) == 1 else concatenate(outputs, axis=2)
             if self.between is not None and k < self.num_layers - 1:
                 x = self.between(x)
-        return x, [s[0] if len(s) == 1 else concatenate(*s, axis=0) for s in zip(*ends)]
+        return x, [s[0] if len(s) == 1 else concatenate(s) for s in zip(*ends)]
 
     def _direction(self, x: Any, states: list[Any], suffix: str, reverse: bool) -> tuple[Any, list[Any]]:
         """One layer in one direction: the output (steps, rows, size) and the last states, each (1, rows, size)."""
         steps = x.shape[0]
         packed = self._run(x, [reshape(s, shape=s.shape[1:]) for s in states], suffix, reverse)
         ends = [0 if reverse else steps, steps + 1][:len(states)]
-        return (_rows(packed, slice(0, steps) if reverse else slice(1, steps + 1)),
-                [_rows(packed, slice(end, end + 1)) for end in ends])
+        start = 0 if reverse else 1
+        return (ops.narrow(packed, start=start, stop=start + steps),
+                [ops.narrow(packed, start=end, stop=end + 1) for end in ends])
 
     def extra_repr(self) -> str:
         unusual = {"num_layers": self.num_layers > 1, "batch_first": self.batch_first, "dropout": self.dropout != 0,
@@ -202,10 +200,6 @@ class RecurrentLayers(Recurrent):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"        # on one line: the dropout inside is one of the options
-
-
-def _rows(x: Any, rows: slice) -> Any:
-    return narrow(x, axis=0, start=rows.start, stop=rows.stop)
 
 
 class RecurrentCell(Recurrent):
@@ -226,4 +220,4 @@ class RecurrentCell(Recurrent):
         rows = x.shape[0] if len(x.shape) == 2 else 1
         states = [reshape(s, shape=(rows, self.hidden_size)) for s in self._states(hx, shape, like)]
         packed = self._run(reshape(x, shape=(1, rows, self.input_size)), states, "")      # a sequence of one step
-        return _plain([reshape(_rows(packed, slice(k, k + 1)), shape=shape) for k in range(1, len(states) + 1)])
+        return _plain([reshape(ops.narrow(packed, start=k, stop=k + 1), shape=shape) for k in range(1, len(states) + 1)])

@@ -25,11 +25,16 @@ from ..kernels.panels import product as matrix_product
 from ..kernels.record import Activation
 from .activation import activation_op
 from .elementwise import add, mul, neg
+from .indexing import cut, paste
+from .joining import split, stack
 from .linalg import product
-from .pieces import concatenate, narrow
-from .shape import reshape
 
 WORTH_TURNING = 4       # steps from which a transposed copy of the weights, which gemm reads faster, pays for itself
+
+
+# x[start:stop] without a copy: how output and last state are cut out of the result of a recurrent layer.
+narrow: Op = Op("narrow", lambda x, start, stop: x[start:stop], pull=(
+    lambda g, y, x, start, stop: paste(g, key=(slice(start, stop), ...), shape=x.shape),))
 
 
 def _turned(w: Array, steps: int) -> tuple[Array, bool]:
@@ -65,19 +70,8 @@ def _order(z: Any, reverse: bool) -> range:
     return range(z.shape[0])[::-1 if reverse else 1]
 
 
-def _at(z: Any, t: int) -> Any:
-    """z at one time."""
-    return reshape(narrow(z, axis=0, start=t, stop=t + 1), shape=z.shape[1:])
-
-
-def _gates(z: Any, count: int) -> list[Any]:
-    size = z.shape[1] // count
-    return [narrow(z, axis=1, start=k * size, stop=(k + 1) * size) for k in range(count)]
-
-
 def _packed(states: Sequence[Any], reverse: bool, *last: Any) -> Any:
-    states = [*(states[::-1] if reverse else states), *last]
-    return concatenate(*(reshape(h, shape=(1, *h.shape)) for h in states), axis=0)
+    return stack([*(states[::-1] if reverse else states), *last])
 
 
 _sigmoid, _tanh = activation_op(ACTIVATIONS["sigmoid"]), activation_op(ACTIVATIONS["tanh"])
@@ -86,7 +80,7 @@ _sigmoid, _tanh = activation_op(ACTIVATIONS["sigmoid"]), activation_op(ACTIVATIO
 def _lstm_steps(z: Any, h: Any, c: Any, w: Any, reverse: bool = False) -> Any:
     states = [h]
     for t in _order(z, reverse):
-        i, f, g, o = _gates(add(_at(z, t), product(states[-1], w, transpose_b=True)), 4)
+        i, f, g, o = split(add(cut(z, key=(t, ...)), product(states[-1], w, transpose_b=True)), 4, axis=1)
         c = add(mul(_sigmoid(f), c), mul(_sigmoid(i), _tanh(g)))
         states.append(mul(_sigmoid(o), _tanh(c)))
     return _packed(states, reverse, c)
@@ -96,7 +90,8 @@ def _gru_steps(z: Any, h: Any, w: Any, bias: Any, reverse: bool = False) -> Any:
     states = [h]
     for t in _order(z, reverse):
         rec = product(h, w, transpose_b=True)
-        (z_r, z_u, z_n), (r_r, r_u, r_n) = _gates(_at(z, t), 3), _gates(add(rec, bias) if bias.shape[0] else rec, 3)
+        rec = add(rec, bias) if bias.shape[0] else rec
+        (z_r, z_u, z_n), (r_r, r_u, r_n) = split(cut(z, key=(t, ...)), 3, axis=1), split(rec, 3, axis=1)
         new, update = _tanh(add(z_n, mul(_sigmoid(add(z_r, r_r)), r_n))), add(z_u, r_u)
         h = add(mul(_sigmoid(neg(update)), new), mul(_sigmoid(update), h))
         states.append(h)
@@ -127,7 +122,7 @@ def rnn_op(record: Activation) -> Op:
     def steps(z: Any, h: Any, w: Any, reverse: bool = False) -> Any:
         states = [h]
         for t in _order(z, reverse):
-            states.append(f(add(_at(z, t), product(states[-1], w, transpose_b=True)), p=p))
+            states.append(f(add(cut(z, key=(t, ...)), product(states[-1], w, transpose_b=True)), p=p))
         return _packed(states, reverse)
 
     return Op(f"rnn_{record.name}", forward, fused=fused, saves=True, pull=derivative(steps))
