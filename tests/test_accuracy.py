@@ -1,0 +1,192 @@
+"""The table of docs/accuracy.md: complete, within the bounds, and what the kernels still do on a thousandth of all inputs.
+
+All 2^32 inputs are in tests/exhaustive.py, which runs when it is named.
+"""
+from __future__ import annotations
+
+import accuracy
+import numpy as np
+import pytest
+from accuracy import (
+    ACTIVATIONS,
+    BOUND,
+    EVERYTHING,
+    PAGE,
+    THOUSANDTH,
+    Row,
+    Worst,
+    distance,
+    errors,
+    measure,
+    neighbourhood,
+    numbers,
+    read_table,
+    row,
+    special_inputs,
+    with_table,
+)
+from float64_reference import CROSSINGS, REFERENCE
+from reference import mp, points, ulps
+from test_error_function import (
+    exact_cdf,
+    exact_density,
+    exact_erf_slope,
+    exact_gelu_tanh_slope,
+    exact_sigmoid,
+    tanh_form,
+)
+from test_smooth import TABLE, row_of
+
+INF, NAN = np.inf, np.nan
+TABLE_OF_THE_PAGE = read_table(PAGE.read_text(encoding="utf-8"))
+every_name = pytest.mark.parametrize("name", ACTIVATIONS)
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+def test_the_table_names_every_activation_and_keeps_the_bound():
+    assert list(TABLE_OF_THE_PAGE) == list(ACTIVATIONS)
+    for name, found in TABLE_OF_THE_PAGE.items():
+        assert max(found.value.ulps, found.slope.ulps) <= BOUND, name
+
+
+@every_name
+def test_a_thousandth_of_all_inputs(name):
+    """And the inputs that the table names: so the errors are neither larger than its figures nor smaller."""
+    table = TABLE_OF_THE_PAGE[name]
+    found = row(*measure(name, THOUSANDTH, more=(table.value.x, table.slope.x)), table.inputs)
+    assert (found.value.ulps, found.slope.ulps) == (table.value.ulps, table.slope.ulps), (
+        f"{name} is off by {found}, docs/accuracy.md says {table}; `python tests/accuracy.py {name}` measures it anew")
+
+
+def test_the_command_rewrites_the_rows_it_measured(tmp_path, monkeypatch, capsys):
+    page, stale = tmp_path / "page.md", Row(Worst(3.5, -1.5), Worst(0.0, 0.0), "all")
+    page.write_text(with_table("before\n\n" + accuracy.HEAD + "\nafter\n", {"relu": stale, "exp": stale}))
+    assert "| relu | 3.50 | -1.5 | 0 | any | all |\n| exp |" in page.read_text()
+    monkeypatch.setattr(accuracy, "PAGE", page)
+    monkeypatch.setattr(accuracy, "THOUSANDTH", EVERYTHING[::99991])
+    accuracy.main(["--thousandth", "relu", "tanh"])
+    rows = read_table(page.read_text())
+    assert list(rows) == ["relu", "tanh", "exp"] and rows["exp"] == stale
+    assert rows["relu"] == Row(Worst(0.0, 0.0), Worst(0.0, 0.0), "a thousandth") and 1 < rows["tanh"].value.ulps < 2
+    assert page.read_text().startswith("before\n\n|") and page.read_text().endswith("|\n\nafter\n")
+    assert capsys.readouterr().out.startswith("| relu | 0 | any | 0 | any | a thousandth |")
+    with pytest.raises(SystemExit):
+        accuracy.main(["no_such"])
+
+
+# -- the inputs --------------------------------------------------------------------------------------------------------
+
+def test_the_thousandth_is_spread_over_everything():
+    x = numbers(THOUSANDTH)
+    patterns = x.view(np.uint32)
+    assert 0.99e-3 < x.size / 2**32 < 1.01e-3 and (np.diff(patterns) == 997).all()
+    assert (np.bincount(patterns >> 23, minlength=512) > 8000).all()        # every sign and exponent: 2^23 patterns each
+    assert np.isnan(x).sum() > 16000 and len(set(patterns & 1023)) == 1024
+
+
+@every_name
+def test_the_special_inputs(name):
+    x = special_inputs(name)
+    assert np.isnan(x).any() and np.signbit(x[x == 0]).any()
+    kinks = [kink for kink, _ in ACTIVATIONS[name].kinks(*ACTIVATIONS[name].parameters.values())]
+    for place in np.array([0.0, INF, -INF, *kinks, CROSSINGS.get(name, 0.0)], np.float32):
+        assert np.isin([np.nextafter(place, np.float32(-INF)), place, np.nextafter(place, np.float32(INF))], x).all()
+
+
+@pytest.mark.parametrize("x", [0.0, 1.0, -3.0, 6.0, -0.75])
+def test_neighbourhood(x):
+    around = neighbourhood(x)
+    expected = [np.float32(x)]
+    for _ in range(10):
+        expected = [np.nextafter(expected[0], np.float32(-INF)), *expected, np.nextafter(expected[-1], np.float32(INF))]
+    np.testing.assert_array_equal(np.sort(around), np.array(expected))
+
+
+# -- the ruler ---------------------------------------------------------------------------------------------------------
+
+def test_distance_is_that_of_the_slow_twin():
+    """Over all magnitudes, beyond the largest number, below the smallest, beside infinity."""
+    rng, top = np.random.default_rng(0), np.finfo(np.float32).max
+    got = np.concatenate([points(np.float32, 300), np.float32([INF, -INF, INF, top, -top, 0, 0, 1e-45, 1])])
+    exact = got.astype(np.float64) * rng.uniform(1 - 1e-6, 1 + 1e-6, got.size) + rng.normal(0, 1e-45, got.size)
+    exact[-9:] = [INF, -INF, 2.0**128 * (1 - 2**-25), 2.0**130, -INF, 1e-60, -0.0, 0.0, 1 - 2**-25]
+    out, x = np.empty(got.size), np.zeros_like(got)
+    distance(x, got, exact, exact, out)
+    expected = [ulps(float(g), mp.mpf(float(e)), np.float32) for g, e in zip(got, exact)]
+    np.testing.assert_allclose(out, expected, rtol=1e-12)
+    assert out[-9:].tolist() == [0, 0, 0.5, 1, 1, 1e-60 * 2.0**149, 0, 1, 0.5]
+
+
+@pytest.mark.parametrize("x, got, exact, larger, off", [
+    (0, NAN, NAN, 1, 0), (0, NAN, 1, 1, INF), (0, 1, NAN, 1, INF), (0, NAN, INF, 1, INF),
+    (NAN, NAN, 1, 1, 0), (NAN, 0, 0, 1, INF),                               # NaN in, NaN out
+    (0, 0.125, 0.25, 0.25, 2.0**22), (0, 0.125, 0.25, 0.5, 2.0**22),        # a summand counts once it is more than
+    (0, 0.125, 0.25, 0.75, 2.0**21), (0, 0.125, 0.25, -1, 2.0**20),         # twice as large as the sum
+])
+def test_distance(x, got, exact, larger, off):
+    out = np.empty(9)
+    distance(*(np.full(9, v, np.float32) for v in (x, got)), *(np.full(9, v, np.float64) for v in (exact, larger)), out)
+    np.testing.assert_array_equal(out, off)
+
+
+def test_a_wrong_formula_is_found_out(monkeypatch):
+    monkeypatch.setitem(REFERENCE, "tanh", lambda x: (np.tanh(x) * (1 + 1e-6), REFERENCE["sigmoid"](x)[1]))
+    value, slope = errors("tanh", np.float32([0.5, -2.0]))
+    assert (value > BOUND).all() and (slope > BOUND).all()
+
+
+# -- the reference -----------------------------------------------------------------------------------------------------
+
+def leaky(a: float):
+    a = mp.mpf(float(np.float32(a)))
+    return lambda x: max(x, 0) + a * min(x, 0), lambda x: 1 if x > 0 else a
+
+
+def clip(low: float, high: float):
+    return lambda x: min(max(x, low), high), lambda x: int(low < x < high)
+
+
+def bounded(f, far: float = 100):
+    """mpmath knows no underflow, and takes its time far out."""
+    return lambda x: f(max(min(x, far), -far))
+
+
+cdf, density, tanh_slope, left_sigmoid = map(bounded, (
+    exact_cdf, exact_density, exact_gelu_tanh_slope, lambda x: exact_sigmoid(tanh_form(x)[0])))
+EXACT = {       # value, slope, and the larger term of a slope that crosses zero
+    "relu": leaky(0), "leaky_relu": leaky(0.01), "prelu": leaky(0.25), "rrelu": leaky((1 / 8 + 1 / 3) / 2),
+    "step": (lambda x: int(x >= 0), lambda x: 0), "hardtanh": clip(-1, 1), "relu6": clip(0, 6),
+    "hardsigmoid": (lambda x: min(max(x + 3, 0), 6) / mp.mpf(6), lambda x: mp.mpf(abs(x) < 3) / 6),
+    "hardswish": (lambda x: x * min(max(x + 3, 0), 6) / 6, lambda x: 0 if x <= -3 else 1 if x >= 3 else (2 * x + 3) / 6),
+    "gelu": (lambda x: x * cdf(x), lambda x: cdf(x) + x * density(x), lambda x: max(cdf(x), abs(x) * density(x))),
+    "gelu_tanh": (lambda x: x * left_sigmoid(x), tanh_slope, lambda x: max(left_sigmoid(x), abs(tanh_slope(x) - left_sigmoid(x)))),
+    "erf": (bounded(mp.erf), bounded(exact_erf_slope)),
+    "erfc": (bounded(mp.erfc), lambda x: -bounded(exact_erf_slope)(x)),
+}
+
+
+def exact(name: str):
+    if name in EXACT:
+        return (*EXACT[name], None)[:3]
+    found = row_of(name, np.float32)
+    return found.f, found.slope, found.slope_scale
+
+
+def test_every_record_has_both_references():
+    assert set(REFERENCE) == set(ACTIVATIONS) == set(EXACT) | {key for key in TABLE if key in ACTIVATIONS}
+
+
+@every_name
+def test_the_reference_is_right(name):
+    """To a millionth of an ulp of float32, at a thousand points: subnormal numbers, tails, zeros, ends."""
+    x = np.concatenate([points(np.float32, 700), neighbourhood(CROSSINGS.get(name, 1.0))])
+    with np.errstate(all="ignore"):
+        parts = REFERENCE[name](x.astype(np.float64))
+    value, slope, term = exact(name)
+    for f, got, larger in ((value, parts[0], None), (slope, parts[1], term), *([(term, parts[2], None)] if term else [])):
+        truths = [(xi, yi, f(mp.mpf(xi))) for xi, yi in zip(x.tolist(), got.tolist())]
+        truths = [(xi, yi, mp.mpf(truth)) for xi, yi, truth in truths if truth is not None]     # where there is a value
+        assert len(truths) > len(x) / 3
+        for xi, yi, truth in truths:
+            assert ulps(yi, truth, np.float32, larger and larger(mp.mpf(xi))) < 1e-6, f"{name} of {xi!r} is not {yi!r}"
