@@ -94,7 +94,7 @@ def silu(x):
 
 @scalar
 def silu_dx(g, x, y):
-    """Left e (1 - a + e)/d^2, right (1 + e + a e)/d^2, with a = abs x. Error 3.5.
+    """Left e (1 - a + e)/d^2, right (1 + e + a e)/d^2, with a = abs x. Error 3.3.
 
     What 1 - a + e loses in rounding is added again: without it the slope at -0.5355, just below 1/4, would be 4.1 off.
     """
