@@ -32,7 +32,7 @@ class Format(NamedTuple):
 # -- .npz: a zip archive with one .npy file for each array -------------------------------------------------------------------
 
 NUMBERS = "[<>|=](?:b1|[iu][1248]|f[248])"
-HEADER = re.compile(rf" *{{ *'descr': *'({NUMBERS})', *'fortran_order': *(True|False), *'shape': *\(([\d, ]*)\),? *}}\s*")
+HEADER = re.compile(rf"{{ *'descr': *'({NUMBERS})', *'fortran_order': *(True|False), *'shape': *\(([\d, ]*)\),? *}}")
 MAGIC = b"\x93NUMPY"
 
 
@@ -71,7 +71,7 @@ def _npy(content: bytes, name: str) -> Array:
     if content[:6] != MAGIC or not width or len(content) < start:
         raise ValueError(f"{name} is no .npy file of version 1 or 2")
     stop = start + struct.unpack(code, content[8:start])[0]
-    header = content[start:stop].decode("latin1")
+    header = content[start:stop].decode("latin1").strip()
     found = HEADER.fullmatch(header)
     if found is None:
         raise ValueError(f"{name} is described by {shown(header)}, expected an array of real numbers")

@@ -52,7 +52,8 @@ def unflatten(arrays: Mapping[str, Array], text: str | None) -> dict[str, Any]:
     left = dict(arrays)
     try:
         record = json.loads(text)
-        version, tree = record["version"], _decode(record["tree"], left)
+        version = record["version"]
+        tree = _decode(record["tree"], left) if version == VERSION else None
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError("its text does not describe its arrays") from error
     if version != VERSION:
