@@ -68,6 +68,7 @@ def test_rows(dtype):
     model = mlp(16, dtype=dtype)
     loss = loss_of(model)
     rows = tg.explain(loss, model=model).rows
+    assert rows == tg.explain(loss, model).rows == tg.graph(loss, model).explanation.rows
     assert [(r.row, r.op, r.name, r.inputs, r.shape) for r in rows] == [
         (0, "input", "", (), (20, 8)), (1, "parameter", "0.weight", (), (16, 8)), (2, "parameter", "0.bias", (), (16,)),
         (3, "linear_relu", "", (0, 1, 2), (20, 16)), (4, "parameter", "2.weight", (), (3, 16)),
@@ -162,14 +163,14 @@ def verdict(y, **options):
 
 def test_a_living_network():
     model = mlp(16, activation="tanh")
-    assert verdict(loss_of(model)) == "a gradient that is not exactly zero reaches every parameter and input"
+    assert verdict(loss_of(model)) == "a gradient that is not exactly zero reaches everything that requires one"
 
 
 def test_a_few_flat_units():
     model = mlp(16)
     model[0].bias.data = np.where(np.arange(16) < 5, -100.0, 100.0)
     assert verdict(loss_of(model), model=model).splitlines() == [
-        "a gradient that is not exactly zero reaches every parameter and input",
+        "a gradient that is not exactly zero reaches everything that requires one",
         "units on the flat side on every sample: 5 of 16 in row 3 (linear_relu with 0.weight)"]
 
 

@@ -100,7 +100,7 @@ def _percent(share: float | None) -> str:
     return f"{100 * share:.0f}%" if share in (0, 1) else f"{min(max(100 * share, 0.1), 99.9):.1f}%"
 
 
-def explain(tensor: Node, *, model: Module | None = None, gradient: Any = None) -> Explanation:
+def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Explanation:
     """The graph behind `tensor` as a table, and the place where a gradient turns to exactly zero.
 
     One walk back is made, of which nothing is left behind: no ``.grad`` changes, no hook is called, the graph stays whole.

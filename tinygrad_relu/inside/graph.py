@@ -96,7 +96,7 @@ class Graph:
         return boxes, x
 
 
-def graph(tensor: Node, *, model: Module | None = None, gradient: Any = None) -> Graph:
+def graph(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Graph:
     """The graph behind `tensor` as a picture, which a notebook shows by itself; `to_svg` and `to_dot` write it to a file.
 
     Parameters and errors are those of `explain`, which gives the same graph as a table.

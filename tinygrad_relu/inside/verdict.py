@@ -31,7 +31,7 @@ class Verdict:
         if self.rows[-1].zero_gradient == 1:
             return "the gradient is exactly zero from the start"
         said = [*self.nonfinite(), *self.deaths(), *self.zero_leaves()]
-        return "\n".join([*(said or ["a gradient that is not exactly zero reaches every parameter and input"]), *self.flat()])
+        return "\n".join([*(said or ["a gradient that is not exactly zero reaches everything that requires one"]), *self.flat()])
 
     def deaths(self) -> Iterator[str]:
         """Where nothing but zeros goes on, to any input or to an operation, root first."""
