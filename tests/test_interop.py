@@ -258,3 +258,11 @@ def test_a_parameter_is_exported_by_detach():
     p = tg.Parameter([1.0, 2.0])
     np.from_dlpack(p.detach())[0] = 9
     assert p.data.tolist() == [9, 2]
+
+
+def test_one_number_is_formatted_as_a_number():
+    loss = (tensor() * 0).sum() + 2 / 3
+    assert f"{loss:.4f} {loss:>6.1f}|" == "0.6667    0.7|"
+    assert f"{loss}" == str(loss)
+    with pytest.raises(ValueError, match="size 1"):
+        f"{tg.Tensor([1.0, 2.0]):.4f}"

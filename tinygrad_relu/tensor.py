@@ -110,6 +110,10 @@ class Tensor(ArrayMethods, Interoperable):
     def __float__(self) -> float:
         return float(self.array.item())
 
+    def __format__(self, spec: str) -> str:
+        """The one number as a number is formatted: ``f"{loss:.4f}"``; without a format, as it prints."""
+        return format(float(self), spec) if spec else str(self)
+
     def __bool__(self) -> bool:
         return bool(self.array.item() if self.array.size == 1 else self.array)
 
