@@ -236,6 +236,9 @@ NAMES = [       # misspelt, and what the error is to suggest
 
 KINDS = [
     (lambda: tg.Tensor("abc"), "Tensor holds text"),
+    (lambda: tg.Tensor([1.0, T()]), "Tensor is a list that holds a Tensor which requires a gradient|tg.stack"),
+    (lambda: T(2) + [[0.0], (T(), 1.0)], "operand is a list that holds a Tensor which requires a gradient"),
+    (lambda: tg.mean((T(), T())), "x is a tuple that holds a Tensor which requires a gradient"),
     (lambda: tg.Tensor([1, None]), "Tensor holds Python objects (dtype object)"),
     (lambda: tg.Tensor(1j), "Tensor holds complex numbers (dtype complex128)"),
     (lambda: tg.Tensor(np.ma.array([1, 2], mask=[0, 1])), "Tensor is a masked array"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -226,6 +226,9 @@ def as_numbers(values: npt.ArrayLike, name: str) -> Array:
     Traceback (most recent call last):
     TypeError: y holds Python objects (dtype object), expected real numbers
     """
+    if isinstance(values, (list, tuple)) and _holds_gradient(values):
+        raise TypeError(f"{name} is a {type(values).__name__} that holds a Tensor which requires a gradient, and would lose it; "
+                        "join Tensors by tg.stack or tg.concatenate, or detach() them")
     if np.ma.is_masked(values):
         raise TypeError(f"{name} is a masked array with masked values, expected plain numbers; fill or drop them first")
     try:
@@ -236,6 +239,14 @@ def as_numbers(values: npt.ArrayLike, name: str) -> Array:
         found = _KINDS.get(array.dtype.kind, "something else")
         raise TypeError(f"{name} holds {found} (dtype {array.dtype}), expected real numbers")
     return array
+
+
+def _holds_gradient(values: Sequence[Any]) -> bool:
+    """Whether something that requires a gradient is among the values, or in a list among them."""
+    kinds = set(map(type, values))      # so that a long list of numbers costs little
+    if any(hasattr(kind, "requires_grad") for kind in kinds) and any(getattr(v, "requires_grad", False) for v in values):
+        return True
+    return not kinds.isdisjoint((list, tuple)) and any(_holds_gradient(v) for v in values if isinstance(v, (list, tuple)))
 
 
 def check_name(name: Any, known: Collection[str], what: str) -> str:
