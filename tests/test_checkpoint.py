@@ -33,12 +33,17 @@ class Noise(nn.Module):
         return x * np.random.default_rng(self.position.data).uniform(0.5, 1.5, x.shape).astype(x.dtype)
 
 
-RUNS = {
+RUNS = {     # the activation of an MLP, or what makes the layer in the middle from a seed
     "sgd, momentum": ("relu", optim.SGD, dict(lr=0.05, momentum=0.9)),
     "nesterov, prelu": ("prelu", optim.SGD, dict(lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01)),
     "adam, rrelu": ("rrelu", optim.Adam, dict(lr=0.01)),
     "adamw, tanh": ("tanh", optim.AdamW, dict(lr=0.01)),
-    "adam, noise": (None, optim.Adam, dict(lr=0.01, weight_decay=0.1)),
+    "adam, noise": (Noise, optim.Adam, dict(lr=0.01, weight_decay=0.1)),
+    "sgd, dropout": (lambda seed: nn.Dropout(0.3, rng=seed), optim.SGD, dict(lr=0.05, momentum=0.9)),
+    "adam, batch norm": (lambda seed: nn.BatchNorm1d(8), optim.Adam, dict(lr=0.01)),
+    "adam, mean of all batches": (lambda seed: nn.BatchNorm1d(8, momentum=None), optim.Adam, dict(lr=0.01)),
+    "adamw, all at once": (lambda seed: nn.Sequential(nn.BatchNorm1d(8), nn.RReLU(rng=seed), nn.Dropout(0.3, rng=seed + 9)),
+                           optim.AdamW, dict(lr=0.01)),
 }
 
 
@@ -48,8 +53,8 @@ class Run:
     def __init__(self, name, seed):
         activation, kind, options = RUNS[name]
         self.rng = np.random.default_rng(seed)
-        layers = [nn.Linear(4, 8, rng=seed), Noise(seed), nn.Linear(8, 3, rng=seed)]
-        self.model = nn.MLP([4, 8, 3], activation, rng=self.rng) if activation else nn.Sequential(*layers)
+        self.model = (nn.MLP([4, 8, 3], activation, rng=self.rng) if isinstance(activation, str) else
+                      nn.Sequential(nn.Linear(4, 8, rng=seed), activation(seed), nn.Linear(8, 3, rng=seed)))
         self.optimizer = kind(self.model.parameters(), **options)
 
     def parts(self):
