@@ -1,8 +1,11 @@
 """Fifty training steps of each module that is not an activation, side by side with PyTorch's, in float64.
 
-Weights, outputs and running statistics agree to 1e-10; parameters and buffers have PyTorch's names and shapes.
+Weights, outputs and running statistics agree to 1e-10; parameters and buffers have PyTorch's names and shapes, and the two
+start from PyTorch's state dict. Where numbers are drawn PyTorch gets ours.
 """
 from __future__ import annotations
+
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -47,6 +50,36 @@ class TorchResidual(torch.nn.Sequential):
         return x + super().forward(x)
 
 
+class TorchDropout(torch.nn.Dropout):
+    """PyTorch's, but that it drops what a layer of ours drops."""
+
+    def __init__(self, layer):
+        super().__init__(layer.p)
+        self.layer = deepcopy(layer)
+
+    def forward(self, x):
+        return x * torch.from_numpy(self.layer(np.ones(x.shape)).data != 0) / (1 - self.p) if self.training else super().forward(x)
+
+
+class TorchRReLU(torch.nn.RReLU):
+    """PyTorch's, but with the slopes that a layer of ours draws."""
+
+    def __init__(self, layer):
+        super().__init__(layer.lower, layer.upper)
+        self.layer = deepcopy(layer)
+
+    def forward(self, x):
+        slopes = torch.from_numpy(-self.layer(-np.ones(x.shape)).data)
+        return torch.where(x > 0, x, slopes * x) if self.training else super().forward(x)
+
+
+def drawn(layer, peer):
+    """The layer between two affine ones."""
+    return (nn.Sequential(nn.Linear(6, 8, rng=0, dtype="float64"), layer, nn.Linear(8, 3, rng=1, dtype="float64")),
+            torch.nn.Sequential(torch.nn.Linear(6, 8), peer(layer), torch.nn.Linear(8, 3)),
+            lambda: DATA.standard_normal((ROWS, 6)))
+
+
 def alone(ours, theirs, shape):
     """A module by itself: its output is trained towards a target."""
     return lambda: (ours(), theirs(), lambda: DATA.standard_normal((ROWS, *shape)) * 2 + 1)
@@ -78,6 +111,8 @@ MODULES = {
                        dict(normalized_shape=5, elementwise_affine=False))},
     **{f"embedding {options}": lambda o=options: (Pooled(**o), TorchPooled(**o), lambda: DATA.integers(0, 11, (ROWS, 4)))
        for options in ({}, dict(padding_idx=0), dict(padding_idx=-1))},
+    "dropout": lambda: drawn(nn.Dropout(0.3, rng=0), TorchDropout),
+    "rrelu": lambda: drawn(nn.RReLU(rng=0), TorchRReLU),
     "mlp, batch norm": lambda: (perceptron(norm="batch"), torch_perceptron(torch.nn.BatchNorm1d),
                                 lambda: DATA.standard_normal((ROWS, 6))),
     "mlp, layer norm": lambda: (perceptron(norm="layer"), torch_perceptron(torch.nn.LayerNorm),
@@ -88,8 +123,9 @@ MODULES = {
 
 
 def match(ours, theirs):
-    """Pairs (array, tensor) of everything in the state, by name."""
-    mine = {**{n: p.data for n, p in ours.named_parameters()}, **{n: b.data for n, b in ours.named_buffers()}}
+    """Pairs (array, tensor) of everything in the state, by name; PyTorch keeps no place in the random numbers."""
+    mine = {**{n: p.data for n, p in ours.named_parameters()},
+            **{n: b.data for n, b in ours.named_buffers() if not b.optional}}
     state = theirs.state_dict()
     assert set(mine) == set(state)
     return [(mine[name], state[name]) for name in state]
@@ -106,10 +142,10 @@ def test_fifty_steps(name, rule):
     ours, theirs, draw = MODULES[name]()
     theirs = theirs.double()
     with torch.no_grad():
-        for a, t in match(ours, theirs):
-            if a.dtype.kind == "f" and a.ndim:
-                a[...] = a + 0.1 * DATA.standard_normal(a.shape) ** 2
-                t.copy_(torch.from_numpy(a))
+        for t in theirs.state_dict().values():
+            if t.is_floating_point():
+                t += torch.from_numpy(0.1 * DATA.standard_normal(t.shape) ** 2)
+    ours.load_state_dict(theirs.state_dict())
     trained = ours.parameters() != []
     opt, peer = (make(list(m.parameters())) if trained else None for make, m in zip(OPTIMIZERS[rule], (ours, theirs)))
     for _ in range(STEPS):
