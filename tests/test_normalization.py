@@ -84,6 +84,8 @@ def test_names_kinds_and_repr():
     assert [n for n, _ in nn.LayerNorm(3, bias=False).named_parameters()] == ["weight"]
     assert nn.LayerNorm(3, elementwise_affine=False).parameters() == []
     assert repr(nn.LayerNorm((2, 3), eps=0.1)) == "LayerNorm((2, 3), eps=0.1)" and repr(nn.LayerNorm(3)) == "LayerNorm(3)"
+    assert repr(nn.LayerNorm(3, elementwise_affine=False)) == "LayerNorm(3, elementwise_affine=False)"
+    assert repr(nn.LayerNorm(3, bias=False)) == "LayerNorm(3, bias=False)"
 
 
 # -- accuracy --------------------------------------------------------------------------------------------------------

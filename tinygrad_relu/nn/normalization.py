@@ -75,9 +75,8 @@ class BatchNorm1d(Module):
         return F.batch_norm(x, mean.data, var.data, self.weight, self.bias, eps=self.eps)
 
     def extra_repr(self) -> str:
-        given = {"eps": (self.eps, 1e-5), "momentum": (self.momentum, 0.1), "affine": (self.weight is not None, True),
-                 "track_running_stats": (self.running_mean is not None, True)}
-        return ", ".join([str(self.num_features), *(f"{name}={v}" for name, (v, usual) in given.items() if v != usual)])
+        return _unusual(str(self.num_features), eps=(self.eps, 1e-5), momentum=(self.momentum, 0.1),
+                        affine=(self.weight is not None, True), track_running_stats=(self.running_mean is not None, True))
 
 
 class LayerNorm(Module):
@@ -119,4 +118,11 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         shape = self.normalized_shape
-        return f"{shape[0] if len(shape) == 1 else shape}" + (f", eps={self.eps:g}" if self.eps != 1e-5 else "")
+        affine = self.weight is not None
+        return _unusual(str(shape[0] if len(shape) == 1 else shape), eps=(self.eps, 1e-5), elementwise_affine=(affine, True),
+                        bias=(self.bias is not None, affine))
+
+
+def _unusual(size: str, **options: tuple[Any, Any]) -> str:
+    """The size, and those options (value, usual value) that are not as usual."""
+    return ", ".join([size, *(f"{name}={value}" for name, (value, usual) in options.items() if value != usual)])
