@@ -274,6 +274,20 @@ def test_randomized_asymmetric_networks_are_rarely_born_dead():
     assert abs(dead["he"] - 0.88) < 0.05 and abs(dead["rai"] - 0.23) < 0.06
 
 
+@pytest.mark.parametrize("init", ["pytorch", "rai", "he"])
+def test_a_bias_that_is_missing_changes_no_weight(init):
+    """Neither of its layer, nor of the next one that draws from the same generator."""
+    first, second = (np.random.default_rng(0) for _ in range(2))
+    for _ in range(2):
+        with_bias, without = nn.Linear(3, 2, init=init, rng=first), nn.Linear(3, 2, bias=False, init=init, rng=second)
+        np.testing.assert_array_equal(with_bias.weight.data, without.weight.data)
+
+
+@pytest.mark.parametrize("number", [2, 0.5, np.float32(0.5), np.float64(0.5), np.int64(2)])
+def test_a_start_is_any_number(number):
+    assert (nn.Linear(3, 2, init=number, rng=0).weight.data == number).all()
+
+
 def test_a_layer_without_bias_takes_the_weight_of_a_pair():
     assert nn.Linear(3, 2, bias=False, init="rai", rng=0).bias is None
     weight, bias = nn.init.rai((4, 3), np.random.default_rng(0), "float32")

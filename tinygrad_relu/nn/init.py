@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from ..checks import check_name, check_real
 Initialiser = Callable[[tuple[int, ...], Generator, Any], Any]      # an array, or the pair (weight, bias)
 
 # What a layer's weights are scaled by, so that the signal keeps its scale behind the nonlinearity (PyTorch's table).
-GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": 0.01, "selu": 3 / 4}
+GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + 0.01**2)),
+         "selu": 3 / 4}
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -79,9 +81,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     1.0
     """
     gain = GAINS[check_name(nonlinearity, GAINS, "calculate_gain: nonlinearity")]
-    if nonlinearity != "leaky_relu":
+    if param is None or nonlinearity != "leaky_relu":
         return gain
-    return sqrt(2 / (1 + (gain if param is None else check_real(param, "calculate_gain: param")) ** 2))
+    return sqrt(2 / (1 + check_real(param, "calculate_gain: param") ** 2))
 
 
 def _kaiming_std(shape: tuple[int, ...], a: float, mode: str, nonlinearity: str) -> float:
@@ -163,7 +165,7 @@ def initialiser(init: str | float | Initialiser) -> Initialiser:
     """An initialiser from its name, a number (constant), or itself."""
     if callable(init):
         return init
-    if isinstance(init, (int, float)):
+    if isinstance(init, Real):              # NumPy's numbers too
         return constant(float(init))
     return INITIALISERS[check_name(init, INITIALISERS, "init")]
 

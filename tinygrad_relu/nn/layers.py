@@ -21,6 +21,8 @@ class Linear(Module):
     ----------
     in_features, out_features : int
     bias : bool
+        Without one, what `init` draws for it is thrown away: the weights of a seed, and those of layers that share the
+        generator, do not depend on it.
     init : str, number or callable
         How the weight starts: a name of `nn.init`, a constant, or an initialiser. The bias starts at 0, except with
         "pytorch" and "rai", which draw it too.
