@@ -43,7 +43,7 @@ class MLP(Sequential):
     activation : str, Module class, or callable
         A name ("relu", "leaky_relu", "prelu", "maxout", ...), or a callable without arguments that makes a module.
     init, dtype, rng
-        As in `Linear`. Whatever the options below, the weights that a seed draws are the same.
+        As in `Linear`. Whatever `norm`, `dropout` and `residual`, the weights that a seed draws are the same.
     pieces : int
         Of each Maxout unit, where ``activation="maxout"``.
     norm : {None, "batch", "layer"}

@@ -23,15 +23,16 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
                     error_if_nonfinite: bool = False) -> float:
     """Scale all gradients by one factor, so that their norm, as if they were one long vector, is `max_norm` at most.
 
-    The factor is ``min(1, max_norm / (norm + 1e-6))``, as in PyTorch. Where the norm is infinite, so are some gradients:
-    they become NaN and the finite ones 0; where it is NaN, all become NaN.
+    The factor is ``min(1, max_norm / (norm + 1e-6))``, as in PyTorch. Where the norm is infinite and `max_norm` is not, infinite
+    gradients become NaN and the finite ones 0; where it is NaN, all become NaN.
 
     Parameters
     ----------
     parameters : iterable of Tensor, or one Tensor
         Those without a gradient are passed over.
     max_norm : float, 0 or more
-        With infinity nothing is changed, and the norm is there to be looked at.
+        With infinity nothing is changed, and the norm is there to be looked at; unless it is not finite, which makes all
+        gradients NaN (the factor is inf / inf).
     norm_type : float above 0
         The p of the norm ``(sum |g|^p)^(1/p)``; infinity for the largest entry.
     error_if_nonfinite : bool
