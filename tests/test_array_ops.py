@@ -104,6 +104,10 @@ def test_abs_at_its_kink(g, dtype):
 def test_std_at_its_tip(dtype):
     """Equal numbers: the standard deviation has a kink there, like the tip of a cone; the shortest gradient is 0."""
     np.testing.assert_array_equal(slopes(lambda x: x.std(axis=1), [[2, 2, 2], [0, 0, 0]], dtype=dtype)[0], np.zeros((2, 3)))
+    for size in range(1, 60):       # the mean of so many tenths is often not a tenth
+        tenths = tg.Tensor(np.full((2, size), 0.1), requires_grad=True, dtype=dtype)
+        tenths.std(axis=1).sum().backward()
+        assert not tenths.grad.any(), size
     x = tg.Tensor([2.0, 2.0], requires_grad=True)
     assert tg.hvp(tg.std, x, [1.0, 0.0]).data.tolist() == [0, 0]
 
@@ -214,6 +218,14 @@ def test_logsumexp_does_not_overflow(dtype):
     np.testing.assert_array_equal(slopes(lambda x: x.logsumexp(axis=1), x[:3], dtype=dtype)[0][[0, 2]], [[1, 0], [0, 1]])
 
 
+@every_type
+def test_the_mean_is_rounded_once(dtype):
+    """The sum divided by the count, as in NumPy: the mean of ones is 1, which a product with 1/49 would not give."""
+    for size in range(1, 60):
+        ones = np.ones(size, dtype)
+        assert tg.mean(ones).item() == 1.0 and tg.var(ones).item() == 0.0
+
+
 # -- nothing to reduce -----------------------------------------------------------------------------------------------
 
 def test_reductions_of_nothing():
@@ -223,8 +235,10 @@ def test_reductions_of_nothing():
         np.testing.assert_array_equal(y.data, np.full(3, expected))
         (g,) = tg.grad(y, empty, np.ones(3))
         assert g.shape == (0, 3)
-    for f in (tg.max, tg.min, tg.var, tg.std, tg.sum, tg.argmax):
-        assert f(empty, axis=1).shape == (0,)
+    for f in (tg.max, tg.min, tg.var, tg.std, tg.sum):
+        y = f(empty, axis=1)
+        assert y.shape == (0,) and tg.grad(y, empty, np.zeros(0))[0].shape == (0, 3)
+    assert tg.argmax(empty, axis=1).shape == (0,)
     assert tg.cumsum(empty).shape == (0,) and tg.cumsum(empty, axis=0).shape == (0, 3)
 
 

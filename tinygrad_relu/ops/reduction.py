@@ -58,7 +58,7 @@ running_sum: Op = Op("cumsum", _cumsum, pull=(
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The sum divided by the number of elements that went into it; NaN for none, as in NumPy."""
     count = _count("mean", x, axis)
-    return mul(sum_(x, axis=axis, keepdims=keepdims), 1.0 / count if count else nan)
+    return div(sum_(x, axis=axis, keepdims=keepdims), float(count) or nan)
 
 
 def cumsum(x: Any, axis: int | None = None) -> Any:
@@ -94,8 +94,11 @@ def _var(x: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False
     return mul(sum_(squares, axis=axis, keepdims=keepdims), weight)
 
 
-def _std(x: Array, **options: Any) -> Array:
-    out = _var(x, **options, name="std")
+def _std(x: Array, *, axis: Axis = None, **options: Any) -> Array:
+    """Of the distances to the first number: so equal numbers give exactly 0, also where their mean is rounded."""
+    axes = normalised_axes("std", axis, x.shape)
+    first = x[(*(slice(1) if i in axes else slice(None) for i in range(x.ndim)), ...)]
+    out = _var(sub(x, first), axis=axes, **options, name="std")
     launch(np.sqrt, out, out)
     return out
 
@@ -136,7 +139,7 @@ def _first_winner(won: Array, axes: tuple[int, ...], out: Array) -> None:
     """The first True along `axes` (the last of them runs fastest); all others become False."""
     order = [i for i in range(won.ndim) if i not in axes] + sorted(axes)
     by_result = won.transpose(order)
-    candidates = by_result.reshape(*by_result.shape[:won.ndim - len(axes)], -1)
+    candidates = by_result.reshape(-1, product_of_numbers(won.shape[a] for a in axes))
     first = np.zeros(candidates.shape, bool)
     np.put_along_axis(first, candidates.argmax(axis=-1)[..., None], True, axis=-1)
     np.copyto(out.transpose(order), first.reshape(by_result.shape))
