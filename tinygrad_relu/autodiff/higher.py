@@ -1,6 +1,7 @@
 """Derivatives of whole functions: Jacobian, Hessian, and the product of a Hessian with a vector.
 
-All three differentiate `f` at copies of its inputs, so no graph and no ``.grad`` of the caller is touched. Two walks
+All three differentiate `f` at leaves of their own, so no graph and no ``.grad`` of the caller is touched; and what they
+return has no history: to differentiate further, nest `grad` with ``create_graph=True``, not these. Two walks
 suffice for a Hessian-vector product, as long as one each for the value: H v is the gradient of (gradient . v) (Pearlmutter
 1994, Fast exact multiplication by the Hessian). A Jacobian takes one walk per entry of the result: it is for small ones.
 """

@@ -51,8 +51,9 @@ def backward(root: Node, gradient: Any = None, retain_graph: bool = False) -> No
     ValueError
         If `root` is no scalar and no gradient is given, or the gradient has another shape.
     RuntimeError
-        If `root` requires no gradient, its graph has been freed, or a leaf has been changed since it was used (by a step of
-        an optimizer, or an assignment to ``.data``; what is written into the array itself, ``x.data[...] = 0``, goes unseen).
+        If `root` requires no gradient, its graph has been freed, or a leaf that requires one has been changed since it was
+        used (by a step of an optimizer, or an assignment to ``.data``; what is written into the array itself,
+        ``x.data[...] = 0``, goes unseen, and so does a change of a Tensor that requires no gradient).
     """
     _walk(root, _seed(root, gradient), None, retain_graph, create_graph=False)
 
