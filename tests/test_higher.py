@@ -150,3 +150,11 @@ def test_hvp_of_a_million_numbers_forms_no_hessian():
     x = tg.Tensor(np.linspace(-1, 1, 1_000_000))
     found = tg.hvp(lambda x: (x**3).sum(), x, np.ones(x.shape))
     np.testing.assert_allclose(found.data, 6 * x.data, rtol=1e-15)
+
+
+@pytest.mark.parametrize("f", [lambda x: x, lambda x: x * 2])
+def test_a_recorded_seed_takes_the_dtype_of_the_result(f):
+    for own, other in (("float32", "float64"), ("float64", "float32")):
+        x = tg.Tensor([1.0, 2.0], requires_grad=True, dtype=own)
+        (g,) = tg.grad(f(x), x, tg.Tensor([1.0, 3.0], dtype=other), create_graph=True)
+        assert g.dtype == own

@@ -97,7 +97,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
                              "or results of such")
     seed: Any = _seed(output, grad_outputs)
     if create_graph:
-        seed = grad_outputs if isinstance(grad_outputs, Node) else output.result.leaf(seed)
+        seed = unbroadcast(grad_outputs, output) if isinstance(grad_outputs, Node) else output.result.leaf(seed)
     found: dict[Node, Any] = dict.fromkeys(wanted)
     _walk(output, seed, found, create_graph if retain_graph is None else retain_graph, create_graph)
     gradients = [np.zeros_like(node.array) if found[node] is None else found[node] for node in wanted]
