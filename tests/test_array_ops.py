@@ -12,6 +12,7 @@ from test_ops import every_type, poisoned_memory  # noqa: F401
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.door import watch
 
 nan, inf = float("nan"), float("inf")
 
@@ -180,6 +181,22 @@ def test_powers(base, exponent, value, to_base, to_exponent):
     np.testing.assert_allclose(slopes(lambda x: base**x, [exponent])[0], [to_exponent])
     if not np.isnan(base):                  # NaN ** 0 is 1 whatever the base: beside the number 0 it is flat
         np.testing.assert_allclose(slopes(lambda x: x**exponent, [base])[0], [to_base])
+
+
+@every_type
+@pytest.mark.parametrize("exponent", [-1, 0.5, 1, 2, 3, 4])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_usual_powers_go_without_pow(exponent, dtype):
+    seen = []
+    def note(kernel, arguments):
+        seen.append(kernel)
+        kernel(*arguments)
+    x = np.array([-2.7, -0.3, -1e-3, 0.0, 0.7, 1.3, 1e5, inf, nan], dtype)
+    with watch(note):
+        y = tg.Tensor(x) ** exponent
+    np.testing.assert_allclose(y.data, np.power(x, np.dtype(dtype).type(exponent)),
+                               rtol=2 * np.finfo(dtype).eps)
+    assert seen and np.power not in seen
 
 
 @pytest.mark.parametrize("exponent, curved, mixed", [(3.0, 0, 0), (2.0, 2, 0), (1.0, 0, None), (0.0, 0, None), (2.5, 0, 0)])
