@@ -23,6 +23,7 @@ from table import close
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
+from tinygrad_relu.kernels.activations import ACTIVATIONS
 
 SHAPES = [(), (1,), (3,), (2, 3), (3, 1), (1, 3), (3, 3), (2, 1, 3)]
 LARGEST = 40.0          # results that grow beyond it are thrown away: the twins' roundings would drift apart
@@ -53,11 +54,16 @@ SMOOTH = {      # one input, smooth, defined everywhere
     "an array on the left": Made(lambda x: np.float64(1.5) * np.ones(x.shape) * x, lambda x: 1.5 * x),
     "log of a sum": Made(lambda x: tg.log(1 + x * x), lambda x: np.log(1 + x * x)),
     "root of a sum": Made(lambda x: tg.sqrt(1 + x * x), lambda x: np.sqrt(1 + x * x)),
-    **{name: activation(name) for name in ("sigmoid", "tanh", "softplus", "silu", "gelu", "logsigmoid", "mish")},
+    "root": Made(lambda x: (2 + tg.sin(x)).sqrt(), lambda x: np.sqrt(2 + np.sin(x))),
+    "logarithm": Made(lambda x: tg.log1p(x * x), lambda x: np.log(1 + x * x)),
+    "inverse": Made(lambda x: 1 / (2 + tg.cos(x)), lambda x: 1 / (2 + np.cos(x))),
+    "power of a number": Made(lambda x: 1.5 ** tg.sin(x), lambda x: np.exp(np.sin(x) * np.log(1.5))),
 }
-KINKED = {      # one input, a kink at 0
-    "abs": Made(abs, naive.dual(np.abs, np.sign)),
-    **{name: activation(name) for name in ("relu", "leaky_relu", "elu", "softsign")},
+KINKED = {      # one input, with the kinks that the twin had better keep away from
+    "abs": (Made(abs, naive.dual(np.abs, np.sign)), (0.0,)),
+    "clip": (Made(lambda x: x.clip(-1, 1), naive.dual(lambda x: np.clip(x, -1, 1), lambda x: abs(x) < 1)), (-1.0, 1.0)),
+    **{name: (activation(name), tuple(x for x, _ in ACTIVATIONS[name].kinks(*ACTIVATIONS[name].parameters.values())))
+       for name in naive.ACTIVATIONS if name in ACTIVATIONS and name not in ("log", "log1p", "prelu", "rrelu")},
 }
 BINARY = {      # two inputs, broadcast
     "add": Made(lambda a, b: a + b, lambda a, b: a + b),
@@ -75,6 +81,8 @@ REDUCTIONS = {  # one input along an axis
     "mean": Made(lambda x, a, k: x.mean(a, k), lambda x, a, k: x.mean(axis=a, keepdims=k)),
     "var": Made(lambda x, a, k: x.var(axis=a, keepdims=k), lambda x, a, k: naive.var(x, a, k)),
     "logsumexp": Made(lambda x, a, k: tg.logsumexp(x, a, k), lambda x, a, k: naive.logsumexp(x, a, k)),
+    "prod": Made(lambda x, a, k: tg.sin(x).prod(a, k), lambda x, a, k: np.prod(np.sin(x), axis=a, keepdims=k)),
+    "std": Made(lambda x, a, k: (1 + x.var(a, 0, k)) ** 0.5, lambda x, a, k: np.sqrt(1 + naive.var(x, a, k))),
     "cumsum": Made(lambda x, a, k: tg.cumsum(x, a), lambda x, a, k: np.cumsum(x, axis=a)),
 }
 
@@ -151,9 +159,9 @@ class RandomGraphs(RuleBasedStateMachine):
 
     @rule(data=st.data(), name=st.sampled_from(sorted(KINKED)))
     def kinked(self, data: Any, name: str) -> None:
-        i = self.pick(data)
-        if np.min(abs(self.tensors[i].data)) > NEAR:
-            self.add(*KINKED[name], (i,))
+        i, (made, kinks) = self.pick(data), KINKED[name]
+        if all(np.min(abs(self.tensors[i].data - kink)) > NEAR for kink in kinks):
+            self.add(*made, (i,))
 
     @rule(data=st.data(), name=st.sampled_from(sorted(BINARY)), recorded=st.sampled_from([True, True, True, False]))
     def binary(self, data: Any, name: str, recorded: bool) -> None:
@@ -217,6 +225,10 @@ class RandomGraphs(RuleBasedStateMachine):
             "expand_dims": (lambda t: tg.expand_dims(t, 0), lambda t: t[None]),
             "broadcast_to": (lambda t: tg.broadcast_to(t, (2, *t.shape)), lambda t: np.stack([t, t])),
             "flip": (tg.flip, np.flip),
+            "flatten": (lambda t: t.flatten(), lambda t: t.reshape(-1)),
+            "pad": (lambda t: tg.pad(t, 1), lambda t: np.pad(t, 1)),
+            "swapaxes": (lambda t: t.swapaxes(0, -1) if t.ndim else t + 0, lambda t: t.swapaxes(0, -1) if t.ndim else t),
+            "split": (lambda t: tg.split(t, [1])[0] if t.ndim else t + 0, lambda t: t[:1] if t.ndim else t),
         }
         name = data.draw(st.sampled_from(sorted(views)), "view")
         if name != "broadcast_to" or prod(x.shape) < 20:
@@ -253,6 +265,27 @@ class RandomGraphs(RuleBasedStateMachine):
         k = data.draw(st.sampled_from([k for k in matrices if self.tensors[k].shape[1] == self.tensors[i].shape[1]]), "operand")
         ours = (lambda a, b: tg.einsum("ij,kj->ik", a, b)) if spelled else (lambda a, b: a @ b.T)
         self.add(ours, lambda a, b: a @ b.T, (i, k))
+
+    @rule(data=st.data(), name=st.sampled_from(["linear", "layer_norm", "maxout", "mse_loss", "cross_entropy"]))
+    def layer(self, data: Any, name: str) -> None:
+        """What networks are made of, on a matrix of three columns."""
+        matrices = [i for i, t in enumerate(self.tensors) if t.ndim == 2 and t.shape[1] == 3]
+        if not matrices:
+            return
+        i, k = (data.draw(st.sampled_from(matrices), "operand") for _ in range(2))
+        rows = len(self.tensors[i])
+        layers = {
+            "linear": (F.linear, lambda x, w: x @ w.T, (i, k)),
+            "layer_norm": (lambda x: F.layer_norm(x, 3, eps=0.1), lambda x: naive.layer_norm(x, 1, eps=0.1), (i,)),
+            "maxout": (lambda x: F.maxout(x, 3), lambda x: naive.largest(x, 1, True), (i,)),
+            "mse_loss": (F.mse_loss, lambda a, b: ((a - b) ** 2).mean(), (i, k)),
+            "cross_entropy": (lambda x: F.cross_entropy(x, np.arange(rows) % 3),
+                              lambda x: (naive.logsumexp(x, 1) - x[np.arange(rows), np.arange(rows) % 3]).mean(), (i,)),
+        }
+        if name == "mse_loss" and self.tensors[i].shape != self.tensors[k].shape:
+            return
+        if name != "maxout" or np.min(np.diff(np.sort(self.tensors[i].data, axis=1)), initial=1) > NEAR:
+            self.add(*layers[name])
 
     @rule(data=st.data())
     def detach(self, data: Any) -> None:
