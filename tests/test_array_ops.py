@@ -7,7 +7,7 @@ import operator
 import numpy as np
 import pytest
 import table
-from test_ops import every_type, poisoned_memory  # noqa: F401
+from test_ops import every_type
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
@@ -15,6 +15,7 @@ from tinygrad_relu.kernels.activations import ACTIVATIONS
 from tinygrad_relu.kernels.door import watch
 
 nan, inf = float("nan"), float("inf")
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 
 def slopes(f, *arrays, g=1.0, dtype=np.float64):

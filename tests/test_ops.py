@@ -1,8 +1,6 @@
 """Every row of the table through the one checker, on memory that starts as NaN; and what is particular to some."""
 from __future__ import annotations
 
-import sys
-
 import naive
 import numpy as np
 import pytest
@@ -14,32 +12,9 @@ from tinygrad_relu.kernels import panels
 
 nan, inf = float("nan"), float("inf")
 TYPES = [np.float32, np.float64]
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 every_row = pytest.mark.parametrize("row", table.TABLE, ids=lambda row: row.name)
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
-
-
-@pytest.fixture(autouse=True)
-def poisoned_memory(monkeypatch):
-    """np.empty gives NaN (and integers that index nothing): an entry that a kernel forgets to write is seen.
-
-    In our modules only, and not in the kernels: Numba, which may compile meanwhile, looks for the true one.
-    """
-    for name, module in list(sys.modules.items()):
-        if name.startswith("tinygrad_relu.") and not name.startswith("tinygrad_relu.kernels") and hasattr(module, "np"):
-            monkeypatch.setattr(module, "np", NumPy())
-
-
-class NumPy:
-    """NumPy, but for `empty`."""
-
-    def __getattr__(self, name):
-        return poisoned if name == "empty" else getattr(np, name)
-
-
-def poisoned(shape, dtype=float, **options):
-    dtype = np.dtype(dtype)
-    fill = nan if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind in "iu" else None
-    return np.full(shape, fill, dtype, **options)
 
 
 @every_type

@@ -3,14 +3,11 @@ from __future__ import annotations
 
 import copy
 import pickle
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import recurrent_twin as twin
 import table
-from test_ops import poisoned
 
 import tinygrad_relu as tg
 from tinygrad_relu import nn
@@ -25,18 +22,9 @@ nan, inf = float("nan"), float("inf")
 TYPES = [np.float32, np.float64]
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 every_kind = pytest.mark.parametrize("kind", GATES)
 rng = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def poisoned_memory(monkeypatch):
-    """As in test_ops.py; but only the package gets NaN from np.empty. Numba, which meets it here first where this file is
-    run alone, keeps the true one."""
-    numpy = SimpleNamespace(**{**vars(np), "empty": poisoned})
-    for name, module in list(sys.modules.items()):
-        if name.startswith("tinygrad_relu.") and ".kernels" not in name and hasattr(module, "np"):
-            monkeypatch.setattr(module, "np", numpy)
 
 
 def flat(*results):
