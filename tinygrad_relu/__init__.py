@@ -5,24 +5,51 @@ from .autodiff.higher import hessian, hvp, jacobian
 from .autodiff.node import no_grad
 from .autodiff.tape import grad
 from .checkpoint import load, save
-from .functional.activation import exp, expm1, log, log1p
-from .functional.array import abs, clip, cos, maximum, minimum, sin, sqrt, square, where
-from .functional.inputs import from_dlpack
-from .functional.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
-from .functional.shapes import (
+from .functional import (
+    abs,
+    argmax,
+    argmin,
     broadcast_to,
+    clip,
+    concatenate,
+    cos,
+    cumsum,
+    einsum,
+    exp,
     expand_dims,
+    expm1,
     flatten,
     flip,
+    from_dlpack,
+    gather,
+    log,
+    log1p,
+    logsumexp,
+    matmul,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
     pad,
     permute,
+    prod,
     reshape,
+    sin,
+    split,
+    sqrt,
+    square,
     squeeze,
+    stack,
+    std,
+    sum,
     swapaxes,
+    take_along_axis,
     transpose,
     unsqueeze,
+    var,
+    where,
 )
-from .functional.structure import concatenate, einsum, gather, matmul, split, stack, take_along_axis
 from .inside import AnomalyError, detect_anomaly, explain, graph
 from .kernels.memory import keep_freed_memory
 from .kernels.threads import get_num_threads, set_num_threads

@@ -207,7 +207,8 @@ class RecurrentCell(Recurrent):
 
     weight_ih: Parameter
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool, dtype: Any, rng: int | Generator | None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = "float32",
+                 rng: int | Generator | None = None) -> None:
         who = type(self).__name__
         check_count(input_size, f"{who}: input_size"), check_count(hidden_size, f"{who}: hidden_size")
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias

@@ -201,7 +201,7 @@ class RNNCell(RecurrentCell):
                  dtype: Any = "float32", rng: int | Generator | None = None) -> None:
         self.nonlinearity = check_name(nonlinearity, NONLINEARITIES, "RNNCell: nonlinearity")
         self.mode = f"RNN_{nonlinearity.upper()}"
-        super().__init__(input_size, hidden_size, bias, dtype, rng)
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, rng=rng)
 
 
 class LSTMCell(RecurrentCell):
@@ -233,10 +233,6 @@ class LSTMCell(RecurrentCell):
 
     mode = "LSTM"
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = "float32",
-                 rng: int | Generator | None = None) -> None:
-        super().__init__(input_size, hidden_size, bias, dtype, rng)
-
 
 class GRUCell(RecurrentCell):
     """One step of `GRU`: x (batch, input_size) and h (batch, hidden_size) give h'.
@@ -265,7 +261,3 @@ class GRUCell(RecurrentCell):
     """
 
     mode = "GRU"
-
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = "float32",
-                 rng: int | Generator | None = None) -> None:
-        super().__init__(input_size, hidden_size, bias, dtype, rng)
