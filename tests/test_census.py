@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tinygrad_relu import functional as F
-from tinygrad_relu import lab, nn
+from tinygrad_relu import lab, nn, no_grad
 from tinygrad_relu.lab.units import flat_edges, hidden_layers
 
 X = np.random.default_rng(0).standard_normal((200, 3))
@@ -101,6 +101,13 @@ def test_a_maxout_piece_that_never_wins_is_found():
     bias[3] = 1000.0
     net[0].bias.data = bias
     assert [u["state"] for u in lab.census(net, X).units()[3:]] == ["always on", "never wins", "never wins"]
+
+
+def test_a_census_may_be_taken_without_gradients():
+    net = nn.MLP([3, 6, 4], activation="prelu", rng=0)
+    with no_grad():
+        inside = lab.census(net, X, Y)
+    assert inside.to_dict() == lab.census(net, X, Y).to_dict()
 
 
 def test_a_census_changes_nothing():

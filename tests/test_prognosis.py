@@ -131,25 +131,6 @@ def test_it_prints():
     assert "revives" in text and "24" in text
 
 
-def test_the_recorder_writes_lives():
-    model = sick_model()
-    recorder = lab.Recorder(model, X, follow=(0, 0, 3))
-    recorder.observe()
-    model[0].bias.data = np.where(np.arange(12) == 0, 50.0, model[0].bias.data)
-    recorder.observe()
-    recorder.observe()                      # nothing has moved
-    model[0].bias.data = np.where(np.arange(12) == 0, -50.0, model[0].bias.data)
-    recorder.observe(10)
-    model[0].bias.data = np.where(np.arange(12) == 11, -50.0, model[0].bias.data)
-    recorder.observe()
-    lives = {life.unit: life.events for life in recorder.lives() if life.layer == "0"}
-    assert lives[0] == [(0, "born dead"), (1, "revived"), (10, "died again")]
-    assert lives[11] == [(11, "died")] and lives[9] == []
-    assert recorder.steps == [0, 1, 2, 10, 11] and len(recorder.orbit) == 5
-    assert recorder.states[0].shape == (5, 12)
-    assert "died again at 10" in str(recorder.table())
-
-
 def test_a_followed_orbit_is_the_recurrence():
     model = sick_model()
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.005)

@@ -20,6 +20,7 @@ from tinygrad_relu.kernels.loops import loops
 from tinygrad_relu.kernels.loss import ERRORS, error_loss
 from tinygrad_relu.kernels.policy import ByType
 from tinygrad_relu.kernels.recurrent import rnn
+from tinygrad_relu.kernels.statistics import unit_extremes
 from tinygrad_relu.nn.activations import MODULES, Activation
 from tinygrad_relu.warmup import tasks, warmup
 
@@ -87,7 +88,7 @@ def every_kernel() -> set[object]:
         if issubclass(MODULES.get(name, object), Activation):
             fused = linear_activation(record)
             forward = fused.in_place if record.slope_from_y(*record.parameters.values()) else fused.forward
-            found |= {forward.kernel, fused.pullback.kernel}
+            found |= {forward.kernel, fused.pullback.kernel, unit_extremes(record)}
     for record in ERRORS.values():
         found |= {*loops(record), *error_loss(record)}
     return found

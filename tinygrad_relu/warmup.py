@@ -33,7 +33,8 @@ from .kernels import panels
 from .kernels.activations import ACTIVATIONS
 from .kernels.door import watch
 from .kernels.policy import cache_folder
-from .lab.units import HiddenLayer, Statistics
+from .lab.census import Statistics
+from .lab.units import Extremes, HiddenLayer
 from .nn.activations import MODULES
 from .ops import random
 from .ops.activation import activation_op
@@ -102,8 +103,10 @@ def _activation_task(name: str) -> Callable[[str], None]:
     def task(dtype: str) -> None:
         _exercise(lambda x: op(x, p=p), _matrix(dtype))
         if module is not None and issubclass(module, nn.Activation):
-            layers = nn.Sequential(nn.Linear(4, 3, dtype=dtype, rng=0), module())
-            layers(_matrix(dtype)).sum().backward()
+            layers = affine, activation = nn.Linear(4, 3, dtype=dtype, rng=0), module()
+            z = nn.Sequential(*layers)(_matrix(dtype))
+            z.sum().backward()
+            Extremes(HiddenLayer("0", affine, activation, 0)).add_outputs(z, z)
 
     return task
 
@@ -164,7 +167,7 @@ def _optimizer_task(dtype: str) -> None:
 
 def _census_task(dtype: str) -> None:
     layer = HiddenLayer("0", nn.Linear(3, 4, dtype=dtype, rng=0), None, 0)
-    Statistics(layer).add(_matrix(dtype), _matrix(dtype), _matrix(dtype))
+    Statistics(layer).join(_matrix(dtype), _matrix(dtype), _matrix(dtype))
 
 
 def _matrix(dtype: str) -> Array:

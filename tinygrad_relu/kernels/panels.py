@@ -15,7 +15,7 @@ from .linear import linear_pullback
 from .policy import kernel
 from .threads import share
 
-LARGE = 1 << 24         # multiplications from which a product is worth sharing: about 0.1 ms of one core
+LARGE = 1 << 24         # multiplications from which a product is worth sharing: 0.3 ms of one core in float32
 PANEL, PANELS = 128, 8  # rows (or columns) of a panel at least, so that packing stays cheap; panels at most
 
 

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..autodiff.node import Array
+from ..autodiff.node import Array, recording
 from ..autodiff.tape import grad
 from ..checks import check_count, check_labels, check_samples
+from ..kernels.door import launch
+from ..kernels.statistics import unit_sums
 from ..nn import Module
 from ..nn.summary import evaluating
 from ..tensor import Tensor
 from .tables import Table
-from .units import HiddenLayer, State, Statistics, hidden_layers, walk
+from .units import Extremes, HiddenLayer, State, hidden_layers, walk
 
 BATCH = 4096        # samples at a time: bounds the memory, and stays inside the caches
 
@@ -169,11 +171,23 @@ def census(model: Module, x: Any, y: Any = None, *, loss: Callable[..., Tensor] 
     for start in range(0, len(x), batch_size):
         part = x[start:start + batch_size]
         for statistic, (_, _, z, h, slope) in zip(statistics, walk(model, part)):
-            statistic.add(z, h, slope)
+            statistic.join(z, h, slope)
         if targets is not None:
             _add_gradients(gradients, model, layers, loss, part, targets[start:start + batch_size])
     return Census(len(x), [_layer_census(s, g if targets is not None else None, len(x), saturation)
                            for s, g in zip(statistics, gradients)])
+
+
+class Statistics(Extremes):
+    """What a census wants to know beyond the extremes."""
+
+    def __init__(self, layer: HiddenLayer) -> None:
+        super().__init__(layer)
+        self.zsum, self.hsum, self.on, self.flat = np.zeros((4, layer.units))
+
+    def join(self, z: Array, h: Array, slope: Array) -> None:
+        self.add(z, slope)
+        launch(unit_sums, z, h, slope, self.zsum, self.hsum, self.on, self.flat)
 
 
 def matching_dtype(x: Array, layers: list[HiddenLayer]) -> Array:
@@ -187,7 +201,7 @@ def matching_dtype(x: Array, layers: list[HiddenLayer]) -> Array:
 def _add_gradients(gradients: list[list[Array]], model: Module, layers: list[HiddenLayer], loss: Callable[..., Tensor],
                    x: Array, y: Array) -> None:
     parameters = [p for layer in layers for p in (layer.affine.weight, layer.affine.bias) if p is not None]
-    with evaluating(model):
+    with evaluating(model), recording():
         found = iter(grad(loss(model(x), y, reduction="sum"), parameters))
     for arrays in gradients:
         for array in arrays:

@@ -22,7 +22,7 @@ from .census import matching_dtype
 from .closed_form import layer_revivals
 from .roll_forward import revival_parts
 from .tables import Table
-from .units import HiddenLayer, State, Statistics, flat_edges, hidden_layers, walk
+from .units import Extremes, HiddenLayer, State, flat_edges, hidden_layers, walk
 
 NORMALISED = "a norm stands before the activation: in training z depends on the batch, and nothing is claimed"
 PIECE = "a piece that never wins moves by the optimizer alone; whether it wins again depends on the others, which learn"
@@ -120,10 +120,10 @@ def prognosis(model: Module, x: Any, optimizer: Optimizer, *, schedule: Schedule
     check_count(horizon, "horizon")
     x = matching_dtype(check_samples(x), hidden_layers(model))
     units: list[UnitPrognosis] = []
-    for layer, inputs, z, h, slope in walk(model, x):
-        statistics = Statistics(layer)
-        statistics.add(z, h, slope)
-        states = statistics.states()
+    for layer, inputs, z, _, slope in walk(model, x):
+        extremes = Extremes(layer)
+        extremes.add(z, slope)
+        states = extremes.states()
         dead = np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH))
         if layer.norm is not None:
             units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, NORMALISED, False) for j in dead]

@@ -8,11 +8,13 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..checks import check_samples
-from ..nn import Module
+from ..nn import BatchNorm1d, Dropout, Module, RReLU
+from ..tensor import Tensor
 from .census import matching_dtype
 from .tables import Table
-from .units import GONE, State, Statistics, hidden_layers, walk
+from .units import GONE, Extremes, State, hidden_layers, walk
 
+MODAL = (BatchNorm1d, Dropout, RReLU)       # what they do in training is not what they do in evaluation
 Event = Literal["born dead", "died", "revived", "died again", "diverged"]
 
 
@@ -70,8 +72,9 @@ class Recorder:
         self.steps: list[int] = []
         self.orbit: list[float] = []
         self._states: list[list[Array]] = [[] for _ in self.layers]
-        self._parameters = model.parameters()
-        self._before: list[Array] | None = None
+        activations = {id(layer.activation) for layer in self.layers if layer.activation is not None}
+        self._one_pass = len(activations) == len(self.layers) and not any(isinstance(module, MODAL)
+                                                                          for _, module in model.named_modules())
 
     @property
     def states(self) -> list[Array]:
@@ -85,18 +88,67 @@ class Recorder:
         step : int, optional
             The number of steps made; by default one more than at the last call, from 0.
         """
+        looks = []
+        for layer, _, z, _, slope in walk(self.model, self.x):
+            extremes = Extremes(layer)
+            extremes.add(z, slope)
+            looks.append((z, extremes))
+        self._note(step, looks)
+
+    def forward(self, step: int | None = None) -> Tensor:
+        """``model(x)``, and the census of this moment on the way: where every step of a training uses all samples, one pass
+        through the model serves both. Call it in the place of the model, and `observe` after the last step.
+
+        What is noted is what `observe` notes. Where a pass of the training would not show it (Maxout, batch norm, dropout,
+        RReLU, an activation module that serves two layers), this is `observe`, and then ``model(x)``.
+
+        Parameters
+        ----------
+        step : int, optional
+            As in `observe`.
+
+        Returns
+        -------
+        Tensor, shape (samples, outputs)
+
+        Examples
+        --------
+        >>> from tinygrad_relu import nn, functional as F
+        >>> from tinygrad_relu.optim import SGD
+        >>> model = nn.MLP([2, 3, 2], rng=0)
+        >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
+        >>> optimizer = SGD(model.parameters(), lr=0.1)
+        >>> for _ in range(3):
+        ...     optimizer.zero_grad()
+        ...     F.cross_entropy(recorder.forward(), np.arange(50) % 2).backward()
+        ...     optimizer.step()
+        >>> recorder.steps
+        [0, 1, 2]
+        """
+        if not self._one_pass:
+            self.observe(step)
+            return self.model(self.x)
+        seen: list[tuple[Tensor, Tensor]] = []
+        handles = [layer.activation.register_forward_hook(lambda module, inputs, out: seen.append((inputs[0], out)))
+                   for layer in self.layers if layer.activation is not None]
+        try:
+            output = self.model(self.x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        looks = []
+        for layer, (z, out) in zip(self.layers, seen):
+            extremes = Extremes(layer)
+            extremes.add_outputs(z, out)
+            looks.append((z.data, extremes))
+        self._note(step, looks)
+        return output
+
+    def _note(self, step: int | None, looks: list[tuple[Array, Extremes]]) -> None:
+        """Write down the states of each layer, and the pre-activation that is followed."""
         self.steps.append(step if step is not None else self.steps[-1] + 1 if self.steps else 0)
-        now = [p.data for p in self._parameters]
-        if self._before is not None and all(map(np.array_equal, now, self._before)):
-            for states in self._states:         # nothing has moved since, to the bit, so nothing can have changed
-                states.append(states[-1])
-            self.orbit += self.orbit[-1:]
-            return
-        self._before = [array.copy() for array in now]
-        for i, (layer, _, z, h, slope) in enumerate(walk(self.model, self.x)):
-            statistics = Statistics(layer)
-            statistics.add(z, h, slope)
-            self._states[i].append(statistics.states())
+        for i, (z, extremes) in enumerate(looks):
+            self._states[i].append(extremes.states())
             if self.follow is not None and self.follow[0] == i:
                 self.orbit.append(float(z[self.follow[2], self.follow[1]]))
 

@@ -202,19 +202,18 @@ def _affine(model: Module) -> list[Any]:
 def _train(model: Module, optimizer: Optimizer, dataset: Dataset, steps: int, recorder: Recorder,
            tick: Callable[[int], None]) -> list[tuple[int, float]]:
     """Full-batch steps, each watched; returns the accuracy every few steps."""
-    recorder.observe()
     accuracies = []
     for step in range(steps):
         optimizer.zero_grad()
-        output = model(dataset.x)
+        output = recorder.forward()         # model(dataset.x), with a look at every unit on the way
         if step % EVERY == 0:
             accuracies.append((step, _share_right(output.data, dataset.y)))
         F.cross_entropy(output, dataset.y).backward()
         optimizer.step()
-        recorder.observe()
         if step % EVERY == EVERY - 1:
             tick(EVERY)
     tick(steps % EVERY)
+    recorder.observe()
     with no_grad():
         return [*accuracies, (steps, _share_right(model(dataset.x).data, dataset.y))]
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..autodiff.node import Array, no_grad
+from ..autodiff.node import Array, no_grad, recording
 from ..autodiff.tape import grad
 from ..kernels.door import launch
 from ..kernels.record import Activation
-from ..kernels.statistics import unit_statistics
+from ..kernels.statistics import extremes_given_slopes, unit_extremes
 from ..nn import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, Module, Sequential
 from ..nn.summary import evaluating
 from ..tensor import Tensor
@@ -97,12 +97,13 @@ class HiddenLayer:
     def responses(self, z: Tensor) -> tuple[Tensor, Array, Array]:
         """What the layer passes on; and, per unit, its activation h and its slope dh/dz (samples, units)."""
         z = Tensor.leaf(z.data, requires_grad=True)
-        if self.activation is None:
-            out = F.maxout(z, self.pieces)
-        else:
-            with evaluating(self.activation):       # RReLU: the mean slope, no draws
-                out = self.activation(z)
-        (slope,) = grad(out, z, np.ones(out.shape, out.dtype))
+        with recording():                               # a census may be taken under no_grad too
+            if self.activation is None:
+                out = F.maxout(z, self.pieces)
+            else:
+                with evaluating(self.activation):       # RReLU: the mean slope, no draws
+                    out = self.activation(z)
+            (slope,) = grad(out, z, np.ones(out.shape, out.dtype))
         h = out.data if self.activation is not None else np.where(slope.data > 0, z.data, 0)    # a piece: where it wins
         return out.detach(), h, slope.data
 
@@ -174,33 +175,43 @@ def flat_edges(activation: Module | None) -> tuple[float, float]:
     return (low, high) if low < high else (-np.inf, np.inf)     # flat on both sides (step): there is no live side
 
 
-class Statistics:
-    """Running statistics of the units of one layer, batch by batch; `states` is what they say."""
+class Extremes:
+    """The extremes of the units of one layer, batch by batch; `states` is what they say."""
 
     def __init__(self, layer: HiddenLayer) -> None:
-        self.layer, self.samples = layer, 0
+        self.layer = layer
         n, dtype = layer.units, layer.affine.weight.dtype
         self.zmax, self.slope_max = np.full(n, -np.inf, dtype), np.zeros(n, dtype)
         self.zmin, self.slope_min = np.full(n, np.inf, dtype), np.full(n, np.inf, dtype)
-        self.zsum, self.hsum, self.on, self.flat, self.bad = (np.zeros(n) for _ in range(5))
+        self.bad = np.zeros(n)
 
-    def add(self, z: Array, h: Array, slope: Array) -> None:
-        launch(unit_statistics, z, h, slope, self.zmax, self.zmin, self.zsum, self.hsum, self.on, self.flat, self.slope_max,
-               self.slope_min, self.bad)
-        self.samples += len(z)
+    def add(self, z: Array, slope: Array) -> None:
+        launch(extremes_given_slopes, z, slope, (), *self._arrays())
+
+    def add_outputs(self, z: Tensor, out: Tensor) -> None:
+        """`add`, where the activation has made `out` of `z` already: a record tells the slopes by itself."""
+        record: Activation | None = getattr(self.layer.activation, "record", None)
+        if record is None:
+            self.add(z.data, self.layer.responses(z)[2])
+        else:
+            launch(unit_extremes(record), z.data, out.data, getattr(self.layer.activation, "p", ()), *self._arrays())
+
+    def _arrays(self) -> tuple[Array, ...]:
+        return self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad
 
     def states(self, saturation: float = 1e-3) -> Array:
         """The state of every unit, as integers of `State`."""
         low, high = flat_edges(self.layer.activation)
-        all_flat = self.flat == self.samples
+        all_flat = self.slope_max == 0
         if self.layer.activation is None:
-            found = np.where(all_flat, State.NEVER_WINS, np.where(self.flat == 0, State.ALWAYS_ON, State.ALIVE))
+            found = np.where(all_flat, State.NEVER_WINS, np.where(self.slope_min > 0, State.ALWAYS_ON, State.ALIVE))
         else:
-            found = np.select(
-                [all_flat & (self.zmax <= low), all_flat & (self.zmin >= high), self.slope_max < saturation,
-                 (self.slope_min == self.slope_max) & (self.zmin > max(low, 0.0))],
-                [State.DEAD, State.DEAD_HIGH, State.SATURATED, State.ALWAYS_ON], State.ALIVE)
-        return np.where(self.bad > 0, State.DIVERGED, found).astype(np.uint8)
+            always_on = (self.slope_min == self.slope_max) & (self.zmin > max(low, 0.0))
+            found = np.where(self.slope_max < saturation, State.SATURATED, np.where(always_on, State.ALWAYS_ON, State.ALIVE))
+            found[all_flat & (self.zmin >= high)] = State.DEAD_HIGH
+            found[all_flat & (self.zmax <= low)] = State.DEAD
+        found[self.bad > 0] = State.DIVERGED
+        return found.astype(np.uint8)
 
 
 def walk(model: Module, x: Array) -> Iterator[tuple[HiddenLayer, Array, Array, Array, Array]]:

@@ -1,0 +1,122 @@
+"""The recorder writes down the life of every unit; a forward pass of the training shows it what a pass of its own would."""
+import numpy as np
+import pytest
+
+from tinygrad_relu import functional as F
+from tinygrad_relu import lab, nn, no_grad, optim
+from tinygrad_relu.nn.activations import MODULES
+from tinygrad_relu.nn.mlp import NORMS
+
+RNG = np.random.default_rng(5)
+X = RNG.standard_normal((60, 4))
+Y = RNG.integers(0, 3, 60)
+
+
+def sick_model(activation="relu", dtype="float64", **options):
+    """Of the first layer four units lie off the data on the low side, four on the high side."""
+    model = nn.MLP([4, 12, 8, 3], activation=activation, rng=0, dtype=dtype, **options)
+    if model[0].bias is not None:
+        push = np.repeat([-50.0, 50.0, 0.0], len(model[0].bias.data) // 3)
+        model[0].bias.data = push
+    return model
+
+
+def test_the_recorder_writes_lives():
+    model = sick_model()
+    recorder = lab.Recorder(model, X, follow=(0, 0, 3))
+    recorder.observe()
+    model[0].bias.data = np.where(np.arange(12) == 0, 50.0, model[0].bias.data)
+    recorder.observe()
+    recorder.observe()                      # nothing has moved
+    model[0].bias.data = np.where(np.arange(12) == 0, -50.0, model[0].bias.data)
+    recorder.observe(10)
+    model[0].bias.data = np.where(np.arange(12) == 11, -50.0, model[0].bias.data)
+    recorder.observe()
+    lives = {life.unit: life.events for life in recorder.lives() if life.layer == "0"}
+    assert lives[0] == [(0, "born dead"), (1, "revived"), (10, "died again")]
+    assert lives[11] == [(11, "died")] and lives[9] == []
+    assert recorder.steps == [0, 1, 2, 10, 11] and len(recorder.orbit) == 5
+    assert recorder.states[0].shape == (5, 12)
+    assert "died again at 10" in str(recorder.table())
+
+
+class Swish(nn.Module):
+    """An activation of somebody's own, of two operations."""
+
+    def forward(self, x):
+        return x * F.sigmoid(x)
+
+
+def networks():
+    """Every kind of hidden layer, as (name, a function that makes the model)."""
+    for name in [*MODULES, "maxout"]:
+        yield name, lambda name=name: sick_model(name)
+    yield "float32", lambda: sick_model(dtype="float32")
+    yield "own", lambda: sick_model(Swish)
+    for norm in NORMS:
+        yield f"{norm} norm", lambda norm=norm: sick_model(norm=norm)
+    yield "dropout", lambda: sick_model(dropout=0.5)
+    shared = nn.ReLU()
+    yield "shared", lambda: nn.Sequential(nn.Linear(4, 12, rng=0), shared, nn.Linear(12, 8, rng=1), shared, nn.Linear(8, 3, rng=2))
+
+
+@pytest.mark.parametrize(("name", "make"), list(networks()), ids=lambda v: v if isinstance(v, str) else "")
+def test_a_forward_pass_shows_what_a_look_shows(name, make):
+    """The same states and orbit, step by step; the same outputs, gradients and weights as without a recorder."""
+    watched, plain = make(), make()
+    of_both = [optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.05) for model in (watched, plain)]
+    x = X.astype(watched.parameters()[0].dtype)
+    by_forward, by_look = (lab.Recorder(watched, x, follow=(1, 3, 7)) for _ in range(2))
+    for _ in range(12):
+        by_look.observe()
+        outputs = by_forward.forward(), plain(x)
+        np.testing.assert_array_equal(outputs[0].data, outputs[1].data)
+        for output, optimizer in zip(outputs, of_both):
+            optimizer.zero_grad()
+            F.cross_entropy(output, Y).backward()
+            optimizer.step()
+    for mine, theirs in zip(watched.parameters(), plain.parameters()):
+        np.testing.assert_array_equal(mine.data, theirs.data)
+    assert by_forward.steps == by_look.steps == list(range(12))
+    np.testing.assert_array_equal(by_forward.orbit, by_look.orbit)
+    assert np.isfinite(by_look.orbit).sum() == 12
+    for mine, theirs in zip(by_forward.states, by_look.states):
+        np.testing.assert_array_equal(mine, theirs)
+    assert not any(module._hooks for _, module in watched.named_modules())
+
+
+@pytest.mark.parametrize("activation", ["relu", "prelu", "softplus"])
+def test_a_forward_pass_without_gradients(activation):
+    model = sick_model(activation)
+    recorder, other = lab.Recorder(model, X), lab.Recorder(model, X)
+    with no_grad():
+        recorder.forward(3)
+    for p in model.parameters():
+        p.requires_grad = p.kind == "slope"
+    recorder.forward()
+    other.observe()
+    assert recorder.steps == [3, 4]
+    for states, expected in zip(recorder.states, other.states):
+        np.testing.assert_array_equal(states, [expected[0]] * 2)
+
+
+def test_a_pass_that_fails_notes_nothing_and_leaves_no_hook():
+    model = sick_model()
+    recorder = lab.Recorder(model, X)
+
+    def fail(module, inputs, output):
+        raise KeyError("a hook of somebody else's")
+
+    with model[-1].register_forward_hook(fail), pytest.raises(KeyError):
+        recorder.forward()
+    assert recorder.steps == [] and all(len(states) == 0 for states in recorder.states)
+    assert not model[1]._hooks
+
+
+def test_an_infinite_pre_activation_is_seen_where_the_activation_is_zero():
+    """relu(-inf) is 0, and its slope 0: only the pre-activation tells that the unit has diverged."""
+    model = sick_model()
+    model[0].bias.data = np.where(np.arange(12) == 5, -np.inf, 0.0)
+    recorder = lab.Recorder(model, X)
+    recorder.forward()
+    assert recorder.states[0][0, 5] == lab.State.DIVERGED
