@@ -7,6 +7,7 @@ from tinygrad_relu import functional as F
 LOSSES = {
     "cross_entropy": (F.cross_entropy, "labels"),
     "cross_entropy, smoothed": (lambda x, labels: F.cross_entropy(x, labels, label_smoothing=0.1), "labels"),
+    "cross_entropy, probabilities": (F.cross_entropy, "chances"),
     "nll_loss": (F.nll_loss, "labels"),
     "multi_margin_loss": (F.multi_margin_loss, "labels"),
     "mse_loss": (F.mse_loss, "numbers"),
@@ -38,6 +39,28 @@ class Losses:
 
     def time_backward(self, *_):
         grad(self.y, self.x, retain_graph=True)
+
+
+class Places:
+    """The cross-entropy of the places of an image, labels and class probabilities, float32; and the gradient of the latter."""
+
+    params = ((8, 64),)
+    param_names = ("side",)
+    timeout = 300
+
+    def setup(self, side):
+        rng = np.random.default_rng(0)
+        self.x = Tensor(rng.standard_normal((16, 10, side, side), dtype=np.float32), requires_grad=True)
+        self.labels = rng.integers(0, 10, (16, side, side))
+        self.chances = F.softmax(rng.standard_normal(self.x.shape, dtype=np.float32), axis=1).detach()
+        self.chances.requires_grad = True
+        self.time_labels(), self.time_probabilities()   # compiled, or loaded from the cache
+
+    def time_labels(self, *_):
+        grad(F.cross_entropy(self.x, self.labels), self.x)
+
+    def time_probabilities(self, *_):
+        grad(F.cross_entropy(self.x, self.chances), (self.x, self.chances))
 
 
 class Clipping:

@@ -194,6 +194,20 @@ def cross_entropy(x, labels, reduction="mean", weight=None, ignore_index=-100, l
     return nll(log_softmax(x), labels, reduction, weight, ignore_index, label_smoothing)
 
 
+def soft_cross_entropy(x, target, reduction="mean", weight=1.0, label_smoothing=0.0):
+    """Of class probabilities along axis 1; a mean is divided by their number, whatever the weights are."""
+    asked = (1 - label_smoothing) * target + label_smoothing / x.shape[1]
+    weight = np.reshape(weight, (-1, *[1] * (x.ndim - 2)))
+    return reduced(-(weight * asked * log_softmax(x, axis=1)).sum(axis=1), reduction)
+
+
+def at_places(loss, x, labels, reduction="mean", **options):
+    """A loss of rows at every place of x (rows, classes, d1, ...); of the one place of x (classes,)."""
+    rows = np.moveaxis(np.atleast_2d(x), 1, -1)
+    losses = loss(rows.reshape(-1, rows.shape[-1]), np.ravel(labels), reduction, **options)
+    return losses.reshape(np.shape(labels)) if reduction == "none" else losses
+
+
 def nll(logs, labels, reduction="mean", weight=None, ignore_index=-100, smoothing=0.0):
     """Row by row, as PyTorch's documentation has it."""
     classes = logs.shape[1]
@@ -206,6 +220,9 @@ def nll(logs, labels, reduction="mean", weight=None, ignore_index=-100, smoothin
             losses.append(-(1 - smoothing) * weight[label] * row[label] - smoothing / classes * np.sum(weight * row))
             total += weight[label]
     return reduced(np.array(losses), reduction, total)
+
+
+CLASSES = {"cross_entropy": cross_entropy, "nll_loss": nll}
 
 
 def multi_margin(x, labels, p=1, margin=1.0, weight=None, reduction="mean"):

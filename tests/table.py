@@ -20,6 +20,7 @@ from tinygrad_relu.ops.activation import activation_op
 from tinygrad_relu.ops.activation import prelu as prelu_op
 
 LABELS = np.array([2, 0, 1, 2, 2])
+PLACES = {(3,): np.array(1), (2, 3, 4): np.arange(8).reshape(2, 4) % 3, (2, 3, 2, 2): np.arange(8).reshape(2, 2, 2) % 3}
 SIGNS = np.where(np.arange(12).reshape(3, 4) % 3, 1, -1)
 WEIGHTS = np.arange(12.0).reshape(3, 4) % 5 / 2
 
@@ -388,6 +389,23 @@ LOSSES = [
     Row(f"nll_loss, {options}, {how}", lambda x, o=options, how=how: F.nll_loss(x, LABELS, reduction=how, **o),
         lambda x, o=options, how=how: naive.nll(x, LABELS, how, **o), ((5, 3),))
     for options in (dict(), dict(weight=[0.5, 2.0, 1.5], ignore_index=0)) for how in F.REDUCTIONS
+] + [
+    Row(f"{name} of shape {shape}, {options}, {how}",
+        lambda x, n=name, s=shape, o=options, how=how: getattr(F, n)(x, PLACES[s], reduction=how, **o),
+        lambda x, n=name, s=shape, o=options, how=how: naive.at_places(naive.CLASSES[n], x, PLACES[s], how, **o), (shape,))
+    for name in ("cross_entropy", "nll_loss") for shape in PLACES for how in F.REDUCTIONS
+    for options in (dict(), dict(weight=[0.5, 2.0, 1.5], ignore_index=2))
+] + [
+    Row(f"cross_entropy of probabilities {shape}, {options}, {how}",
+        lambda x, t, o=options, how=how: F.cross_entropy(x, t, reduction=how, **o),
+        lambda x, t, o=options, how=how: naive.soft_cross_entropy(x, t, how, **o),
+        (shape, lambda rng, s=shape: rng.uniform(0, 1, s)))
+    for shape in ((4, 3), (2, 3, 2)) for how in F.REDUCTIONS
+    for options in (dict(), dict(weight=[0.5, 2.0, 1.5]), dict(label_smoothing=0.3, weight=[0.5, 0.0, 1.5]))
+] + [
+    Row(f"cross_entropy of the probabilities of one, {how}", lambda x, t, how=how: F.cross_entropy(x, t, reduction=how),
+        lambda x, t: naive.soft_cross_entropy(x[None], t[None], "sum"), ((3,), lambda rng: rng.uniform(0, 1, 3)))
+    for how in F.REDUCTIONS
 ] + [
     Row(f"multi_margin_loss, {options}, {how}", lambda x, o=options, how=how: F.multi_margin_loss(x, LABELS, reduction=how, **o),
         lambda x, o=options, how=how: naive.multi_margin(x, LABELS, reduction=how, **o), ((5, 3),))

@@ -136,6 +136,46 @@ def test_a_masked_class_is_asked_nothing():
 
 
 @every_type
+def test_class_probabilities_that_are_not_ordinary(dtype):
+    """What is asked nothing is 0, whatever stands there: a class (beside an infinite logit), a row (for an infinite g too)."""
+    x = tg.Tensor([[0.0, -inf, 0.0], [nan, inf, 0.0], [0.0, 0.0, 0.0], [0.0, nan, 0.0]], requires_grad=True, dtype=dtype)
+    target = np.array([[1.0, 0, 0], [0, 0, 0], [1, -1, 0], [1, 0, -1]])     # the third row cancels, and yet asks for something
+    losses = F.cross_entropy(x, target, reduction="none")
+    np.testing.assert_allclose(losses.data, [np.log(2), 0, 0, nan], rtol=2 * np.finfo(dtype).eps)
+    for create_graph in (True, False):
+        (g,) = tg.grad(losses, x, [1.0, inf, 1.0, 1.0], create_graph=create_graph)
+        np.testing.assert_allclose(g.data, [[-0.5, 0, 0.5], [0, 0, 0], [-1, 1, 0], [nan, nan, nan]], atol=1e-7)
+    onehot = np.eye(3)[[0, 2, 1, 1]]
+    both = [slope(lambda x, t=t: F.cross_entropy(x, t), np.zeros((4, 3)), dtype) for t in (onehot, onehot.argmax(axis=1))]
+    np.testing.assert_allclose(*both, rtol=4 * np.finfo(dtype).eps)
+
+
+def test_the_gradient_of_class_probabilities():
+    """The negative log-softmax of x, in log's own precision where the softmax is long 0; alone, and beside that of x."""
+    x, t = (tg.Tensor(a, requires_grad=True) for a in ([[0.0, -800.0]], [[1.0, 0.0]]))
+    F.cross_entropy(x.detach(), t).backward()
+    np.testing.assert_array_equal(t.grad, [[0, 800]])
+    F.cross_entropy(x, t).backward()
+    np.testing.assert_array_equal(t.grad, [[0, 1600]])
+    np.testing.assert_array_equal(x.grad, [[0, 0]])
+
+
+@pytest.mark.parametrize("f", [F.cross_entropy, F.nll_loss])
+def test_every_place_is_a_row(f):
+    """The losses of an image are those of its places, one by one: strided, read-only, with places to ignore."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((3, 5, 4, 2)), rng.integers(0, 5, (3, 8, 2))[:, ::2]
+    labels[0, 1, 1] = labels[2, 3, 0] = -100
+    x[0, :, 1, 1], x[2, 0, 3, 0] = nan, inf
+    labels.flags.writeable = False
+    losses = f(x, labels, reduction="none").data
+    for place in np.ndindex(labels.shape):
+        assert losses[place] == f(x[place[0], :, place[1], place[2]][None], [labels[place]], reduction="sum").item()
+    g = slope(lambda x: f(x, labels), x)
+    assert (g[0, :, 1, 1] == 0).all() and (g[2, :, 3, 0] == 0).all() and np.isfinite(g).all()
+
+
+@every_type
 def test_the_general_way_is_the_fast_way(dtype):
     """Weights of 1 and no smoothing, through the other kernel: the numbers of the plain cross-entropy."""
     x, labels = np.random.default_rng(0).standard_normal((50, 7)).astype(dtype), np.arange(50) % 7

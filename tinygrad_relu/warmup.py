@@ -122,6 +122,7 @@ def _softmax_task(dtype: str) -> None:
     for function in (F.softmax, F.log_softmax, lambda x: F.cross_entropy(x, labels),
                      lambda x: F.cross_entropy(x, labels, label_smoothing=0.1)):
         _exercise(function, _matrix(dtype))
+    _exercise(F.cross_entropy, _matrix(dtype), _matrix(dtype))          # class probabilities, and their gradient
 
 
 def _loss_task(dtype: str) -> None:

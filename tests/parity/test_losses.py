@@ -59,6 +59,51 @@ def test_loss(name, options, fixed, how, dtype):
     agree(pairs, dtype, ulps=256)       # sums of 18 numbers of up to 10, some of them squared
 
 
+# class probabilities, which may have a gradient of their own; and labels at every place of a sequence or an image
+SHAPES = {(3,): (), (4, 3): (4,), (2, 3, 5): (2, 5), (2, 3, 2, 3): (2, 2, 3), (2, 3, 2, 1, 2): (2, 2, 1, 2)}
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+every_reduction = pytest.mark.parametrize("how", F.REDUCTIONS)
+
+
+@every_type
+@every_reduction
+@every_shape
+@pytest.mark.parametrize("options", [{}, dict(weight=WEIGHT), dict(label_smoothing=0.3), dict(weight=WEIGHT, label_smoothing=0.3)],
+                         ids=str)
+def test_class_probabilities(options, shape, how, dtype):
+    """Value, both gradients, and the derivatives of both. They need not sum to 1, there or here."""
+    f, g = (lambda x, t: F.cross_entropy(x, t, reduction=how, **options)), theirs("cross_entropy", options, dtype)
+    arrays = [2 * RNG.standard_normal(shape), RNG.uniform(-0.2, 1, shape)]
+    agree(ours_and_theirs(f, lambda x, t: g(x, t, reduction=how), arrays, dtype, order=2), dtype, ulps=256)
+
+
+@every_type
+@every_reduction
+@every_shape
+@pytest.mark.parametrize("options", [{}, dict(weight=WEIGHT), dict(ignore_index=1), dict(weight=WEIGHT, ignore_index=1)], ids=str)
+@pytest.mark.parametrize("name, smoothing", [("cross_entropy", {}), ("cross_entropy", dict(label_smoothing=0.3)), ("nll_loss", {})])
+def test_labels_at_every_place(name, smoothing, options, shape, how, dtype):
+    f, order = getattr(F, name), 2 if name == "cross_entropy" else 1
+    g = theirs(name, options | smoothing, dtype)
+    labels = RNG.integers(0, 3, SHAPES[shape])
+    labels[...] = np.where(labels.size > 1, labels, 2)          # of one place alone: not the one to ignore
+    second = torch.from_numpy(np.asarray(labels))
+    agree(ours_and_theirs(lambda x: f(x, labels, reduction=how, **options, **smoothing), lambda x: g(x, second, reduction=how),
+                          [2 * RNG.standard_normal(shape)], dtype, order), dtype, ulps=256)
+
+
+@pytest.mark.parametrize("how", ["sum", "none"])
+def test_an_empty_batch(how):
+    """Where nothing is averaged, no rows are no special case."""
+    for shape, places in (((0, 3), (0,)), ((2, 3, 0), (2, 0))):
+        labels, x = np.zeros(places, int), np.zeros(shape)
+        for name, options in (("cross_entropy", {}), ("cross_entropy", dict(label_smoothing=0.1)), ("nll_loss", {})):
+            for target in (labels, x) if name == "cross_entropy" else (labels,):
+                agree(ours_and_theirs(lambda x, n=name, o=options, t=target: getattr(F, n)(x, t, reduction=how, **o),
+                                      lambda x, n=name, o=options, t=target: getattr(TF, n)(
+                                          x, torch.from_numpy(t), reduction=how, **o), [x], np.float64), np.float64)
+
+
 @every_type
 @pytest.mark.parametrize("name, options, points", [
     ("l1_loss", {}, [0.0, -0.0]), ("huber_loss", dict(delta=0.5), [0.5, -0.5, 0.0, -0.0]),
@@ -101,6 +146,7 @@ X, TARGET = RNG.standard_normal((32, 5)), RNG.standard_normal((32, 3))
 CLASS, CHANCE, PLUS = RNG.integers(0, 3, 32), RNG.uniform(0, 1, (32, 3)), np.where(RNG.random((32, 3)) < 0.5, 1.0, -1.0)
 SOME = np.where(RNG.random(32) < 0.2, -100, CLASS)
 MODULES = [
+    ("CrossEntropyLoss", {}, CHANCE), ("CrossEntropyLoss", dict(weight=WEIGHT, label_smoothing=0.2), CHANCE),
     ("CrossEntropyLoss", {}, CLASS), ("CrossEntropyLoss", dict(weight=WEIGHT, label_smoothing=0.2), SOME),
     ("CrossEntropyLoss", dict(reduction="sum", ignore_index=1), CLASS), ("NLLLoss", dict(weight=WEIGHT), SOME),
     ("MSELoss", {}, TARGET), ("MSELoss", dict(reduction="sum"), TARGET), ("L1Loss", {}, TARGET),

@@ -32,13 +32,8 @@ from .activation import (
     tanh,
 )
 from .array import abs, clip, cos, maximum, minimum, sin, sqrt, square, where
-from .class_loss import (
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    hinge_embedding_loss,
-    multi_margin_loss,
-    nll_loss,
-)
+from .binary_loss import binary_cross_entropy_with_logits, hinge_embedding_loss
+from .class_loss import cross_entropy, multi_margin_loss, nll_loss
 from .dropout import dropout
 from .embedding import embedding
 from .inputs import as_tensor, from_dlpack

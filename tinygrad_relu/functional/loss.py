@@ -1,7 +1,7 @@
-"""The losses of regression: functions of the error ``x - target``. Those of classification stand in `class_loss`."""
+"""The losses of regression: functions of the error ``x - target``. Those of classes: `class_loss`, `binary_loss`."""
 from __future__ import annotations
 
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -172,3 +172,10 @@ def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
         raise ValueError(f"{name}: the weights sum to 0; the mean over nothing is not defined")
     summed = sum_(losses)
     return summed if reduction == "sum" else mul(summed, 1.0 / float(total))
+
+
+def check_margin(name: str, margin: float) -> float:
+    """A margin, by which a score should exceed another: any finite number."""
+    if not isfinite(check_real(margin, f"{name}: margin")):
+        raise ValueError(f"{name}: margin is {margin}, expected a finite number")
+    return float(margin)

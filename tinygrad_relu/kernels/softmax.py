@@ -145,8 +145,21 @@ def soft_cross_entropy_pullback(g, probabilities, targets, scale, gx):
     T = gx.dtype.type
     for r in range(gx.shape[0]):
         weight = T(scale) * (g[0] if g.size == 1 else g[r])
-        asked = T(0)
+        asked, silent = T(0), True
         for c in range(gx.shape[1]):
             asked += targets[r, c]
+            silent = silent and targets[r, c] == T(0)
         for c in range(gx.shape[1]):
-            gx[r, c] = T(0) if asked == T(0) else weight * (asked * probabilities[r, c] - targets[r, c])
+            gx[r, c] = T(0) if silent else weight * (asked * probabilities[r, c] - targets[r, c])
+
+
+@kernel
+def soft_cross_entropy_to_targets(g, x, scale, gt):
+    """``gt[r, c] = scale * g[r] * (log sum_k exp(x[r, k]) - x[r, c])``: the gradient of what is asked."""
+    T = gt.dtype.type
+    for r in range(gt.shape[0]):
+        weight = T(scale) * (g[0] if g.size == 1 else g[r])
+        top = row_maximum(x, r)
+        log_total = row_softmax(x, r, top, gt)
+        for c in range(gt.shape[1]):
+            gt[r, c] = weight * (log_total - (x[r, c] - top))

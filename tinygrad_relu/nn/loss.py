@@ -33,6 +33,8 @@ def _data(buffer: Buffer | None) -> Any:
 class CrossEntropyLoss(Loss):
     """``log sum_k exp(x_k) - x_label`` of logits, averaged: `functional.cross_entropy`.
 
+    Called with logits, and with labels or class probabilities.
+
     Parameters
     ----------
     weight : array_like, shape (classes,), optional
@@ -54,8 +56,8 @@ class CrossEntropyLoss(Loss):
         self.weight = self._buffer("weight", weight)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
-    def forward(self, x: Any, labels: Any) -> Any:
-        return F.cross_entropy(x, labels, _data(self.weight), self.ignore_index, self.reduction, self.label_smoothing)
+    def forward(self, x: Any, target: Any) -> Any:
+        return F.cross_entropy(x, target, _data(self.weight), self.ignore_index, self.reduction, self.label_smoothing)
 
 
 class NLLLoss(Loss):
@@ -77,8 +79,8 @@ class NLLLoss(Loss):
         super().__init__(reduction)
         self.weight, self.ignore_index = self._buffer("weight", weight), ignore_index
 
-    def forward(self, x: Any, labels: Any) -> Any:
-        return F.nll_loss(x, labels, _data(self.weight), self.ignore_index, self.reduction)
+    def forward(self, x: Any, target: Any) -> Any:
+        return F.nll_loss(x, target, _data(self.weight), self.ignore_index, self.reduction)
 
 
 class MSELoss(Loss):
@@ -204,8 +206,8 @@ class MultiMarginLoss(Loss):
         super().__init__(reduction)
         self.p, self.margin, self.weight = p, margin, self._buffer("weight", weight)
 
-    def forward(self, x: Any, labels: Any) -> Any:
-        return F.multi_margin_loss(x, labels, self.p, self.margin, _data(self.weight), self.reduction)
+    def forward(self, x: Any, target: Any) -> Any:
+        return F.multi_margin_loss(x, target, self.p, self.margin, _data(self.weight), self.reduction)
 
 
 class HingeEmbeddingLoss(Loss):
