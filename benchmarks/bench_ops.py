@@ -76,3 +76,6 @@ class HigherOrder:
 
     def time_jacobian(self):
         tg.jacobian(lambda x: x @ x.T, self.x)
+
+    def time_jacobian_with_a_history(self):
+        tg.jacobian(lambda x: x @ x.T, self.x, create_graph=True)

@@ -146,6 +146,82 @@ def test_f_may_differentiate_inside():
     np.testing.assert_array_equal(tg.hessian(lambda x: slope(x).sum(), x).data, np.diag([6.0, 6.0]))
 
 
+# -- nested ----------------------------------------------------------------------------------------------------------
+
+def cube(x):
+    return (x * x * x).sum()
+
+
+def nest(*kinds, create_graph=True):
+    """The derivative of the cubic by the last of the kinds, of that by the one before it, and so on."""
+    f = cube
+    for kind in reversed(kinds):
+        f = lambda x, f=f, kind=kind: kind(f, x, create_graph=create_graph)
+    return f
+
+
+def along(f, x, **options):
+    """A Hessian-vector product in the direction of ones."""
+    return tg.hvp(f, x, np.ones(x.shape), **options)
+
+
+@every_type
+def test_derivatives_of_derivatives_of_a_cubic(dtype):
+    """x^3 -> 3 x^2 -> 6 x -> 6 -> 0, whichever way they are nested."""
+    x, at = tg.Tensor([1.0, -2.0], dtype=dtype), np.array([1.0, -2.0])
+    diagonal = np.zeros((2, 2, 2))
+    diagonal[0, 0, 0] = diagonal[1, 1, 1] = 6
+    for kinds, expected in [((tg.jacobian,) * 2, np.diag(6 * at)), ((tg.hessian,), np.diag(6 * at)), ((along,), 6 * at),
+                            ((tg.jacobian,) * 3, diagonal), ((tg.jacobian, tg.hessian), diagonal),
+                            ((tg.jacobian, along), np.diag([6.0, 6.0])), ((tg.jacobian,) * 4, np.zeros((2,) * 4)),
+                            ((tg.jacobian, tg.jacobian, along), np.zeros((2, 2, 2))),
+                            ((tg.jacobian, tg.jacobian, tg.hessian), np.zeros((2,) * 4))]:
+        found = nest(*kinds)(x)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found.data, expected)
+    np.testing.assert_array_equal(tg.hessian(lambda x: nest(tg.hessian)(x).sum(), x).data, np.zeros((2, 2)))
+    np.testing.assert_array_equal(tg.hvp(lambda x: (nest(tg.jacobian)(x) ** 2).sum(), x, [1.0, 0.0]).data, [108, 0])   # 9 x^4
+
+
+def test_a_result_with_a_history():
+    """It reaches the caller's inputs, the vector of an hvp, and what f uses besides; and nothing else is touched."""
+    x, p, v = tg.Tensor([1.0, 2.0], requires_grad=True), nn.Parameter([3.0, 4.0]), tg.Tensor([1.0, -1.0], requires_grad=True)
+    f = lambda x: (p * x**3).sum()
+    for found, expected in [(tg.jacobian(f, x, create_graph=True), [(6 * x * p).data, 3 * x.data**2, [0, 0]]),
+                            (tg.hessian(f, x, create_graph=True), [6 * p.data, 6 * x.data, [0, 0]]),
+                            (tg.hvp(f, x, v, create_graph=True), [6 * (p * v).data, 6 * (x * v).data, 6 * (p * x).data])]:
+        assert found.requires_grad and x.grad is p.grad is v.grad is None
+        for g, e in zip(tg.grad(found, [x, p, v], np.ones(found.shape)), expected, strict=True):
+            np.testing.assert_allclose(g.data, e, rtol=1e-15)
+    found = tg.jacobian(lambda y: x * y, x, create_graph=True)      # by y alone, where x is both
+    np.testing.assert_array_equal(found.data, np.diag(x.data))
+    found.backward(np.ones((2, 2)))
+    np.testing.assert_array_equal(x.grad, [1, 1])
+    for f in (tg.jacobian, tg.hessian, along):
+        assert not f(cube, x).requires_grad
+    assert tg.jacobian(lambda x: x[:0], x, create_graph=True).shape == (0, 2)
+    assert tg.gradcheck(lambda x: tg.jacobian(lambda x: tg.sin(A @ x), x, create_graph=True), tg.Tensor(A[0], requires_grad=True), 2)
+
+
+@pytest.mark.parametrize("inner", [tg.jacobian, tg.hessian, along])
+@pytest.mark.parametrize("outer", [tg.jacobian, tg.hessian, along])
+def test_no_zero_comes_out_of_nesting_unsaid(inner, outer):
+    """Without a history, the inner one would be a constant to the outer one; unless that is asked for, it is refused."""
+    x = tg.Tensor([1.0, 2.0])
+    wrong = pytest.raises(RuntimeError, match=r"what is differentiated here depends on .*; pass create_graph=True, or detach\(\)")
+    with wrong:
+        outer(lambda x: inner(cube, x).sum(), x)
+    with wrong:
+        outer(lambda p: inner(lambda x: (p * p * x**3).sum(), x).sum(), x)         # by what f uses besides
+    with wrong:
+        outer(lambda x: tg.hvp(cube, x.detach(), x).sum(), x)
+    plain = outer(cube, x)
+    for other in (lambda x: inner(cube, x.detach()), lambda _: inner(cube, x), tg.no_grad()(lambda x: inner(cube, x)),
+                  lambda x: inner(lambda y: tg.Tensor(1.0), x)):
+        np.testing.assert_array_equal(outer(lambda x, g=other: cube(x) + g(x).sum(), x).data, plain.data)
+    assert not inner(cube, x).requires_grad             # after the error as before
+
+
 def test_hvp_of_a_million_numbers_forms_no_hessian():
     x = tg.Tensor(np.linspace(-1, 1, 1_000_000))
     found = tg.hvp(lambda x: (x**3).sum(), x, np.ones(x.shape))

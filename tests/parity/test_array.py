@@ -118,6 +118,25 @@ def test_jacobian_hessian_and_hvp():
     agree([(one.data, two.numpy())], np.float64)
 
 
+def test_jacobian_hessian_and_hvp_with_a_history():
+    """The gradients of what they give, by the inputs and by the vectors."""
+    arrays = [RNG.standard_normal((2, 3)), RNG.standard_normal(3)]
+    f, g = mixed(tg.sin, tg.cos), mixed(torch.sin, torch.cos)
+    theirs = torch.autograd.functional
+    for name in ("jacobian", "hessian", "hvp"):
+        x, t = [tg.Tensor(a, requires_grad=True) for a in arrays], tuple(torch.tensor(a, requires_grad=True) for a in arrays)
+        v, u = [tg.Tensor(a, requires_grad=True) for a in arrays], tuple(torch.tensor(a, requires_grad=True) for a in arrays)
+        more, others = ([v], [u]) if name == "hvp" else ([], [])
+        found = getattr(tg, name)(f, x, *more, create_graph=True)
+        other = getattr(theirs, name)(g, t, *others, create_graph=True)
+        if name == "hessian":
+            found, other = sum(found, ()), sum(other, ())
+        other = other[1] if name == "hvp" else other
+        total, totals = (sum((part * part).sum() for part in parts) for parts in (found, other))
+        wanted, wanteds = ([*x, *v], [*t, *u]) if name == "hvp" else (x, t)
+        agree([(a.data, b.numpy()) for a, b in zip(tg.grad(total, wanted), torch.autograd.grad(totals, wanteds))], np.float64)
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_where_the_two_differ_on_purpose(dtype):
     """clamp passes everything on at its bounds where hardtanh, the same function, passes nothing; max along an axis gives all

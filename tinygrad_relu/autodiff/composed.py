@@ -15,7 +15,7 @@ from .tape import grad
 
 # A stand-in: the same number, one step later. A definition that is built on stand-ins can be differentiated for one of
 # them alone, also where the inputs depend on each other, and what comes out still depends on the inputs.
-_same: Op = Op("same", lambda x: x, pull=(lambda g, y, x: g,))
+same: Op = Op("same", lambda x: x, pull=(lambda g, y, x: g,))
 
 
 def derivative(definition: Callable[..., Any]) -> Callable[[int], Pull]:
@@ -42,7 +42,7 @@ def derivative(definition: Callable[..., Any]) -> Callable[[int], Pull]:
         def rule(g: Any, y: Any, *inputs: Any, **params: Any) -> Any:
             on_nodes = isinstance(g, Node)
             with recording():                       # the definition's own graph is needed under no_grad too
-                own = [_same(x) if isinstance(x, Node) else x for x in inputs]
+                own = [same(x) if isinstance(x, Node) else x for x in inputs]
                 if not isinstance(own[i], Node):
                     own[i] = Node.leaf(own[i], requires_grad=True)
                 (part,) = grad(definition(*own, **params), own[i], g, create_graph=on_nodes)

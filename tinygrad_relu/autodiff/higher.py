@@ -1,24 +1,29 @@
 """Derivatives of whole functions: Jacobian, Hessian, and the product of a Hessian with a vector.
 
 All three differentiate `f` at leaves of their own, so no graph and no ``.grad`` of the caller is touched; and what they
-return has no history: to differentiate further, nest `grad` with ``create_graph=True``, not these. Two walks
-suffice for a Hessian-vector product, as long as one each for the value: H v is the gradient of (gradient . v) (Pearlmutter
-1994, Fast exact multiplication by the Hessian). A Jacobian takes one walk per entry of the result: it is for small ones.
+return has no history, unless they are asked for it by ``create_graph=True``: then it can be differentiated further, and they
+can be nested. Two walks suffice for a Hessian-vector product, as long as one each for the value: H v is the gradient of
+(gradient . v) (Pearlmutter 1994, Fast exact multiplication by the Hessian). A Jacobian takes one walk per entry of the
+result: it is for small ones.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from ..checks import as_floats
-from .node import Array, Node, recording, value
-from .tape import grad
+from ..kernels.door import launch
+from .composed import same
+from .node import Array, Node, is_grad_enabled, recording, value
+from .op import Op
+from .tape import grad, history
 
 
-def hvp(f: Callable[..., Any], inputs: Node | Sequence[Node], vectors: Any) -> Any:
+def hvp(f: Callable[..., Any], inputs: Node | Sequence[Node], vectors: Any, create_graph: bool = False) -> Any:
     """The Hessian of the scalar ``f(*inputs)``, times `vectors`, without ever forming the Hessian.
 
     Parameters
@@ -29,6 +34,8 @@ def hvp(f: Callable[..., Any], inputs: Node | Sequence[Node], vectors: Any) -> A
         Where. They need not require a gradient.
     vectors : array_like or sequence of array_like
         One for each input, of its shape: the direction.
+    create_graph : bool
+        As in `jacobian`. A vector that requires a gradient gets one, too.
 
     Returns
     -------
@@ -42,6 +49,8 @@ def hvp(f: Callable[..., Any], inputs: Node | Sequence[Node], vectors: Any) -> A
         If an input, or what `f` returns, is no Tensor.
     ValueError
         If `f` returns more than one number, or the vectors do not fit the inputs.
+    RuntimeError
+        As `jacobian`.
 
     Examples
     --------
@@ -49,23 +58,24 @@ def hvp(f: Callable[..., Any], inputs: Node | Sequence[Node], vectors: Any) -> A
     >>> hvp(lambda x: (x**3).sum(), tg.Tensor([1.0, 2.0]), [1.0, 1.0])      # the Hessian is diag(6 x)
     Tensor([ 6., 12.])
     """
-    with _at(inputs, "hvp") as at:
-        if not isinstance(inputs, Node) and not isinstance(vectors, Iterable):
+    several = not isinstance(inputs, Node)
+    given = list(vectors) if several and isinstance(vectors, Iterable) else [vectors]
+    with _evaluated(f, inputs, "hvp", create_graph, given) as (at, y):
+        if several and not isinstance(vectors, Iterable):
             raise TypeError(f"hvp: the vectors are {type(vectors).__name__}; expected one for each input")
-        given = [vectors] if isinstance(inputs, Node) else list(vectors)
         if len(given) != len(at):
             raise ValueError(f"hvp: got {len(given)} vectors for {len(at)} inputs; expected one for each")
-        directions = [as_floats(value(v), x.dtype, f"hvp: vector {i}") for i, (v, x) in enumerate(zip(given, at))]
+        directions = [v if create_graph and isinstance(v, Node) else as_floats(value(v), x.dtype, f"hvp: vector {i}")
+                      for i, (v, x) in enumerate(zip(given, at))]
         for i, (v, x) in enumerate(zip(directions, at)):
             if v.shape != x.shape:
                 raise ValueError(f"hvp: vector {i} has shape {v.shape}; expected {x.shape}, the shape of the input")
-        slopes = _gradient(f, at, "hvp")
-        along: Any = sum((g * v).sum() for g, v in zip(slopes, directions))
-        products = grad(along, at) if along.requires_grad else tuple(x.result.leaf(np.zeros_like(x.array)) for x in at)
-    return products[0] if isinstance(inputs, Node) else products
+        along: Any = sum((g * v).sum() for g, v in zip(_gradient(y, at, "hvp"), directions))
+        products = grad(along, at, create_graph=create_graph) if along.requires_grad else _zeros(at)
+    return products if several else products[0]
 
 
-def jacobian(f: Callable[..., Any], inputs: Node | Sequence[Node]) -> Any:
+def jacobian(f: Callable[..., Any], inputs: Node | Sequence[Node], create_graph: bool = False) -> Any:
     """All first derivatives of ``f(*inputs)``: entry [i..., j...] is that of entry i... of the result by entry j... of an input.
 
     Parameters
@@ -74,6 +84,9 @@ def jacobian(f: Callable[..., Any], inputs: Node | Sequence[Node]) -> Any:
         Takes the inputs, returns a Tensor of any shape.
     inputs : Tensor or sequence of Tensors
         Where. They need not require a gradient.
+    create_graph : bool
+        Give the result a history: it can then be differentiated further, by the inputs that require a gradient, by what else
+        `f` uses, and by a `jacobian` or `hessian` around this one.
 
     Returns
     -------
@@ -84,6 +97,9 @@ def jacobian(f: Callable[..., Any], inputs: Node | Sequence[Node]) -> Any:
     ------
     TypeError
         If an input, or what `f` returns, is no Tensor.
+    RuntimeError
+        If it is nested in a `jacobian`, `hessian` or `hvp` whose inputs it depends on, without ``create_graph=True``: it would
+        count as a constant there, and silently add 0. Where that is wanted, ``detach()`` what goes in.
 
     Examples
     --------
@@ -91,13 +107,16 @@ def jacobian(f: Callable[..., Any], inputs: Node | Sequence[Node]) -> Any:
     >>> jacobian(lambda x: x**2, tg.Tensor([1.0, 3.0]))
     Tensor([[2., 0.],
             [0., 6.]])
+    >>> slope = lambda x: jacobian(lambda x: x**3, x, create_graph=True)    # 3 x^2
+    >>> jacobian(slope, tg.Tensor(2.0))                                     # 6 x
+    Tensor(12.)
     """
-    with _at(inputs, "jacobian") as at:
-        blocks = _rows(_result(f, at, "jacobian"), at)
+    with _evaluated(f, inputs, "jacobian", create_graph) as (at, y):
+        blocks = _rows(y, at, create_graph)
     return blocks[0] if isinstance(inputs, Node) else blocks
 
 
-def hessian(f: Callable[..., Any], inputs: Node | Sequence[Node]) -> Any:
+def hessian(f: Callable[..., Any], inputs: Node | Sequence[Node], create_graph: bool = False) -> Any:
     """All second derivatives of the scalar ``f(*inputs)``.
 
     Parameters
@@ -106,6 +125,8 @@ def hessian(f: Callable[..., Any], inputs: Node | Sequence[Node]) -> Any:
         Takes the inputs, returns a Tensor of one element.
     inputs : Tensor or sequence of Tensors
         Where. They need not require a gradient.
+    create_graph : bool
+        As in `jacobian`.
 
     Returns
     -------
@@ -119,6 +140,8 @@ def hessian(f: Callable[..., Any], inputs: Node | Sequence[Node]) -> Any:
         If an input, or what `f` returns, is no Tensor.
     ValueError
         If `f` returns more than one number.
+    RuntimeError
+        As `jacobian`.
 
     Examples
     --------
@@ -128,47 +151,81 @@ def hessian(f: Callable[..., Any], inputs: Node | Sequence[Node]) -> Any:
             [5., 0., 2.],
             [3., 2., 0.]])
     """
-    with _at(inputs, "hessian") as at:
-        blocks = tuple(_rows(g, at) for g in _gradient(f, at, "hessian"))
+    with _evaluated(f, inputs, "hessian", create_graph) as (at, y):
+        blocks = tuple(_rows(g, at, create_graph) for g in _gradient(y, at, "hessian"))
     return blocks[0][0] if isinstance(inputs, Node) else blocks
 
 
+# By what those around are differentiating just now: the nodes at which they evaluate their functions.
+_differentiated: ContextVar[tuple[Node, ...]] = ContextVar("differentiated", default=())
+
+
 @contextmanager
-def _at(inputs: Node | Sequence[Node], name: str) -> Iterator[list[Node]]:
-    """Leaves with the values of the inputs, and recording on, even under `no_grad`."""
+def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, create_graph: bool,
+               vectors: Iterable[Any] = ()) -> Iterator[tuple[list[Node], Node]]:
+    """Nodes with the values of the inputs, and f of them. Recording is on inside, even under `no_grad`."""
     if not isinstance(inputs, (Node, Iterable)):
         raise TypeError(f"{name}: got {type(inputs).__name__}; expected a Tensor, or several")
     nodes = [inputs] if isinstance(inputs, Node) else list(inputs)
     for i, x in enumerate(nodes):
         if not isinstance(x, Node):
             raise TypeError(f"{name}: input {i} is {type(x).__name__}; expected a Tensor")
+    around = _differentiated.get()
+    constant_on_purpose = create_graph or not is_grad_enabled()
     with recording():
-        yield [x.result.leaf(x.array, requires_grad=True) for x in nodes]
+        at = [same(x) if create_graph and x.requires_grad else x.result.leaf(x.array, requires_grad=True) for x in nodes]
+        token = _differentiated.set((*around, *at))
+        try:
+            y = f(*at)
+            if not isinstance(y, Node):
+                raise TypeError(f"{name}: f returned {type(y).__name__}; expected one Tensor")
+            if around and y.requires_grad and not constant_on_purpose:
+                _refuse_lost_history(name, (y, *nodes, *(v for v in vectors if isinstance(v, Node))), set(around))
+            yield at, y
+        finally:
+            _differentiated.reset(token)
 
 
-def _result(f: Callable[..., Any], at: list[Node], name: str) -> Node:
-    y = f(*at)
-    if not isinstance(y, Node):
-        raise TypeError(f"{name}: f returned {type(y).__name__}; expected one Tensor")
-    return y
+def _refuse_lost_history(name: str, roots: Iterable[Node], around: set[Node]) -> None:
+    """Raise where the result depends on what is being differentiated by around it, and will not say so."""
+    for root in roots:
+        if root in around or any(x in around for node in history(root) for x in node.parents):
+            raise RuntimeError(f"{name}: what is differentiated here depends on the inputs of a jacobian, hessian or hvp around "
+                               "it, and without a history it would count as a constant there; pass create_graph=True, or "
+                               "detach() what is meant to be constant")
 
 
-def _gradient(f: Callable[..., Any], at: list[Node], name: str) -> tuple[Any, ...]:
-    """The gradient of the scalar f, as nodes that can be differentiated again."""
-    y = _result(f, at, name)
+def _gradient(y: Node, at: list[Node], name: str) -> tuple[Any, ...]:
+    """The gradient of the scalar y, as nodes that can be differentiated again."""
     if y.array.size != 1:
         raise ValueError(f"{name}: f returned shape {y.shape}; expected one number")
-    if not y.requires_grad:
-        return tuple(x.result.leaf(np.zeros_like(x.array)) for x in at)
-    return grad(y, at, create_graph=True)
+    return grad(y, at, create_graph=True) if y.requires_grad else _zeros(at)
 
 
-def _rows(y: Node, at: list[Node]) -> tuple[Any, ...]:
+def _zeros(at: list[Node]) -> tuple[Any, ...]:
+    return tuple(x.result.leaf(np.zeros_like(x.array)) for x in at)
+
+
+def _rows(y: Node, at: list[Node], create_graph: bool) -> tuple[Any, ...]:
     """The derivatives of y, entry by entry."""
-    blocks = [np.zeros((y.array.size, *x.shape), x.dtype) for x in at]
-    if y.requires_grad:
-        seeds: Array = np.eye(y.array.size, dtype=y.dtype)
-        for k, seed in enumerate(seeds):
-            for block, g in zip(blocks, grad(y, at, seed.reshape(y.shape), retain_graph=True)):
-                block[k] = g.array
-    return tuple(x.result.leaf(block.reshape((*y.shape, *x.shape))) for block, x in zip(blocks, at))
+    if not y.requires_grad or y.array.size == 0:
+        return tuple(x.result.leaf(np.zeros((*y.shape, *x.shape), x.dtype)) for x in at)
+    seeds: Array = np.eye(y.array.size, dtype=y.dtype)
+    rows = [grad(y, at, seed.reshape(y.shape), create_graph, retain_graph=True) for seed in seeds]
+    return tuple(_above(*column, shape=(*y.shape, *x.shape)) for x, column in zip(at, zip(*rows)))
+
+
+def _stack(*rows: Array, shape: tuple[int, ...]) -> Array:
+    out = np.empty((len(rows), *rows[0].shape), rows[0].dtype)
+    launch(np.stack, rows, 0, out)
+    return out.reshape(shape)
+
+
+def _apart(g: Array, y: Array, saved: Any, into: list[Array], add: int, *rows: Array, shape: tuple[int, ...]) -> None:
+    for part, row in zip(into, g.reshape(len(rows), *rows[0].shape)):
+        if part.size:
+            launch(np.positive, row, part)
+
+
+# Rows one above the other, in the given shape.
+_above: Op = Op("rows", _stack, pull=lambda i: lambda g, y, *rows, shape: g.reshape(len(rows), *rows[i].shape)[i], fused=_apart)
