@@ -188,6 +188,7 @@ ARITHMETIC = [
     Row("x ** -1.5", lambda x: x**-1.5, lambda x: naive.power(x, -1.5), (positive(2, 3),)),
     Row("2 ** x", lambda x: 2**x, lambda x: naive.power(2.0, x), ((2, 3),)),
     Row("x ** y", lambda x, y: x**y, naive.power, (positive(2, 3), (3,))),
+    Row("+x", lambda x: +x, lambda x: +x, ((2, 3),)),
     Row("-x", lambda x: -x, lambda x: -x, ((2, 3),)),
     Row("x * x", lambda x: x * x, lambda x: x * x, ((2, 3),)),
     Row("x - x", lambda x: x - x, lambda x: x - x, ((2, 3),)),

@@ -43,6 +43,7 @@ def activation(name: str) -> Made:
 
 
 SMOOTH = {      # one input, smooth, defined everywhere
+    "pos": Made(lambda x: +x, lambda x: +x),
     "neg": Made(lambda x: -x, lambda x: -x),
     "exp": Made(tg.exp, np.exp),
     "sin": Made(tg.sin, np.sin),

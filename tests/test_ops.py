@@ -239,6 +239,12 @@ def test_numpy_sees_an_array():
     assert np.asarray(x, dtype="float64").dtype == np.float64
     assert (len(x), x.ndim, x.size, x.shape, x.T.shape) == (1, 2, 2, (1, 2), (2, 1))
     assert float(tg.Tensor([2.5])) == tg.Tensor([[2.5]]).item() == 2.5 and bool(tg.Tensor(1.0)) and not tg.Tensor([0.0])
+    assert [int(tg.Tensor(v)) for v in (2.9, [-2.9], [[1e300]])] == [2, -2, int(1e300)]
+    for wrong, error in ((nan, ValueError), (inf, OverflowError), ([1.0, 2.0], ValueError)):
+        with pytest.raises(error):
+            int(tg.Tensor(wrong))
+    with pytest.raises(TypeError):
+        range(3)[tg.Tensor(1.0)]            # an index is an integer, and a Tensor holds none
     assert repr(x) == "Tensor([[1., 2.]], dtype=float32, requires_grad=True)"
     for y in (np.ones(2) + x, np.ones(2) * x, np.ones((3, 1)) @ x, np.float64(2) - x):
         assert isinstance(y, tg.Tensor) and y.dtype == np.float32      # NumPy on the left gives way

@@ -235,7 +235,7 @@ SHARING = {"reshape": lambda x: x.reshape(6), "squeeze": lambda x: x.squeeze(), 
            "flatten": lambda x: x.flatten(), "reshape to itself": lambda x: x.reshape(1, 2, 3)}
 COPYING = {"x[...]": lambda x: x[...], "x[:]": lambda x: x[:], "x[0]": lambda x: x[0], "x[0, 0, 0]": lambda x: x[0, 0, 0],
            "x[[0]]": lambda x: x[[0]], "x[None]": lambda x: x[None], "x[all True]": lambda x: x[np.ones((1, 2, 3), bool)],
-           "permute": lambda x: x.permute(0, 1, 2), "swapaxes": lambda x: x.swapaxes(0, 1), "T": lambda x: x.T,
+           "+x": lambda x: +x, "permute": lambda x: x.permute(0, 1, 2), "swapaxes": lambda x: x.swapaxes(0, 1), "T": lambda x: x.T,
            "broadcast_to": lambda x: F.broadcast_to(x, (1, 2, 3)), "concatenate": lambda x: F.concatenate([x]),
            "stack": lambda x: F.stack([x]), "split": lambda x: F.split(x, 1)[0], "flip": lambda x: F.flip(x, 0),
            "flip nothing": lambda x: F.flip(x, ()), "pad": lambda x: F.pad(x, 0), "iteration": lambda x: next(iter(x)),

@@ -110,6 +110,10 @@ class Tensor(ArrayMethods, Interoperable):
     def __float__(self) -> float:
         return float(self.array.item())
 
+    def __int__(self) -> int:
+        """The one number without its fraction, as Python has it of a float. (It is no index: for that, say ``int(x)``.)"""
+        return int(self.array.item())
+
     def __format__(self, spec: str) -> str:
         """The one number as a number is formatted: ``f"{loss:.4f}"``; without a format, as it prints."""
         return format(float(self), spec) if spec else str(self)
@@ -219,6 +223,9 @@ class Tensor(ArrayMethods, Interoperable):
 
     def __rpow__(self, other: Any) -> Tensor:
         return elementary.power(operand(other, self), self)
+
+    def __pos__(self) -> Tensor:
+        return elementwise.pos(self)
 
     def __neg__(self) -> Tensor:
         return elementwise.neg(self)

@@ -112,6 +112,7 @@ add: Op = Op("add", binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a, 
 sub: Op = Op("sub", binary(np.subtract), pull=(lambda g, y, a, b: g, lambda g, y, a, b: neg(g)))
 mul: Op = Op("mul", binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)))
 div: Op = Op("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))))
+pos: Op = Op("pos", unary(np.positive), pull=(lambda g, y, a: g,))
 neg: Op = Op("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),))
 maximum: Op = Op("maximum", binary(_larger, "maximum"), pull=(
     lambda g, y, a, b: _won(g, y, a, b, first=True), lambda g, y, a, b: _won(g, y, b, a, first=False)))
