@@ -228,3 +228,35 @@ def test_modules_hand_their_settings_on():
         np.testing.assert_array_equal(got.data, expected.data)
     assert [name for name, _ in nn.BCEWithLogitsLoss(w, pos_weight=w).named_buffers()] == ["weight", "pos_weight"]
     assert repr(nn.MSELoss()) == "MSELoss()" and repr(nn.MSELoss("sum")) == "MSELoss(reduction='sum')"
+
+
+@pytest.mark.parametrize("kind, module, function, options", [
+    (ValueError, "CrossEntropyLoss", F.cross_entropy, dict(label_smoothing=1.5)),
+    (ValueError, "CrossEntropyLoss", F.cross_entropy, dict(label_smoothing=nan)),
+    (TypeError, "CrossEntropyLoss", F.cross_entropy, dict(label_smoothing="a")),
+    (TypeError, "CrossEntropyLoss", F.cross_entropy, dict(ignore_index=0.5)),
+    (ValueError, "CrossEntropyLoss", F.cross_entropy, dict(reduction="average")),
+    (TypeError, "CrossEntropyLoss", F.cross_entropy, dict(weight=tg.Tensor([1.0, 1.0], requires_grad=True))),
+    (TypeError, "NLLLoss", F.nll_loss, dict(ignore_index="a")),
+    (ValueError, "MultiMarginLoss", F.multi_margin_loss, dict(p=3)),
+    (ValueError, "MultiMarginLoss", F.multi_margin_loss, dict(margin=inf)),
+    (ValueError, "HuberLoss", F.huber_loss, dict(delta=0.0)),
+    (TypeError, "HuberLoss", F.huber_loss, dict(delta=None)),
+    (ValueError, "SmoothL1Loss", F.smooth_l1_loss, dict(beta=-1.0)),
+    (ValueError, "HingeEmbeddingLoss", F.hinge_embedding_loss, dict(margin=nan)),
+    (TypeError, "BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, dict(pos_weight=tg.Tensor(2.0, requires_grad=True))),
+    (ValueError, "MSELoss", F.mse_loss, dict(reduction="average"))], ids=str)
+def test_modules_check_their_settings_when_they_are_made(kind, module, function, options):
+    """In the words of the function, with the name of the module in front."""
+    labels = module in ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")
+    with pytest.raises(kind) as said:
+        function(*([[[0.0, 1.0]], [0]] if labels else [[1.0, 1.0], [1.0, 1.0]]), **options)
+    with pytest.raises(kind) as found:
+        getattr(nn, module)(**options)
+    assert str(found.value) == str(said.value).replace(function.__name__, module, 1)
+
+
+@pytest.mark.parametrize("module", [nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss])
+def test_weights_of_classes_have_one_axis(module):
+    with pytest.raises(ValueError, match=rf"{module.__name__}: weight has shape \(1, 2\), expected \(classes,\)"):
+        module(weight=[[1.0, 2.0]])

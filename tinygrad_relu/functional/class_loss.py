@@ -105,7 +105,7 @@ def _of_probabilities(x: Tensor, target: Any, weight: Input | None, ignore_index
     if x.ndim == 0 or target.shape != x.shape or x.shape[x.ndim > 1] == 0:
         raise ValueError(f"{name}: got x of shape {x.shape} and class probabilities of shape {target.shape}; expected one shape, "
                          "with at least one class")
-    if check_count(ignore_index, f"{name}: ignore_index", least=-(2**63)) >= 0:
+    if check_ignore_index(name, ignore_index) >= 0:
         raise ValueError(f"{name}: ignore_index is {ignore_index}, and there are class probabilities in place of labels; "
                          "expected a negative number, which is no label")
     smoothing, asked, classes = check_smoothing(name, smoothing), check_target(name, x, target, reduction), x.shape[x.ndim > 1]
@@ -191,8 +191,7 @@ def multi_margin_loss(x: Input, target: Any, p: int = 1, margin: float = 1.0, we
     """
     x, margin = as_tensor(x), check_margin("multi_margin_loss", margin)
     check_name(reduction, REDUCTIONS, "multi_margin_loss: reduction")
-    if isinstance(p, bool) or p not in (1, 2):
-        raise ValueError(f"multi_margin_loss: p is {p!r}, expected 1 or 2")
+    p = check_power("multi_margin_loss", p)
     rows = _checked("multi_margin_loss", x, target, weight, None, reduction)
     n, classes = x.shape
     short = relu(add(sub(x, reshape(entry_of_class(x, rows.labels), shape=(n, 1))), margin))
@@ -216,7 +215,7 @@ def _checked(name: str, x: Tensor, labels: Any, weight: Input | None, ignore_ind
     found = as_numbers(value(labels), f"{name}: labels")
     kept = np.full(found.shape, True)
     if ignore_index is not None:
-        kept = found != check_count(ignore_index, f"{name}: ignore_index", least=-(2**63))
+        kept = found != check_ignore_index(name, ignore_index)
     if found.shape == (n,) == (0,) and reduction != "mean":
         found = found.astype(np.int64)
     else:
@@ -271,7 +270,19 @@ def _rows(x: Any) -> Any:
     return x if x.ndim == 2 else reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
 
 
-# -- settings, which the modules check when they are made ----------------------------------------------------------------
+# -- settings, which the modules of `nn` check when they are made ---------------------------------------------------------
+
+def check_ignore_index(name: str, ignore_index: int) -> int:
+    """A label that does not count; it need not be a class."""
+    return check_count(ignore_index, f"{name}: ignore_index", least=-(2**63))
+
+
+def check_power(name: str, p: int) -> int:
+    """The power of a margin."""
+    if isinstance(p, bool) or p not in (1, 2):
+        raise ValueError(f"{name}: p is {p!r}, expected 1 or 2")
+    return int(p)
+
 
 def check_smoothing(name: str, smoothing: float) -> float:
     """A share of the target that goes to all classes alike."""

@@ -91,9 +91,8 @@ def huber_loss(x: Input, target: Input, reduction: str = "mean", delta: float = 
     >>> huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     Tensor([0.125, 2.5  ])
     """
-    if not 0 < check_real(delta, "huber_loss: delta") < inf:
-        raise ValueError(f"huber_loss: delta is {delta}, expected a finite number above 0")
-    return _error_loss("huber_loss", HUBER, (float(delta),), x, target, reduction, weight, per_weight=False)
+    delta = check_delta("huber_loss", delta)
+    return _error_loss("huber_loss", HUBER, (delta,), x, target, reduction, weight, per_weight=False)
 
 
 def smooth_l1_loss(x: Input, target: Input, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -159,9 +158,7 @@ def check_target(name: str, x: Tensor, target: Input, reduction: str) -> Any:
 
 def constant(name: str, weight: Input, x: Tensor) -> Array:
     """Weights of a loss, in the dtype of x."""
-    if isinstance(weight, Node) and weight.requires_grad:
-        raise TypeError(f"{name} requires a gradient, but the loss passes none on to it; pass weight.detach()")
-    return as_floats(value(weight), x.dtype, name)
+    return as_floats(value(check_constant(name, weight)), x.dtype, name)
 
 
 def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
@@ -172,6 +169,22 @@ def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
         raise ValueError(f"{name}: the weights sum to 0; the mean over nothing is not defined")
     summed = sum_(losses)
     return summed if reduction == "sum" else mul(summed, 1.0 / float(total))
+
+
+# -- settings, which the modules of `nn` check when they are made ---------------------------------------------------------
+
+def check_constant(name: str, weight: Input) -> Input:
+    """Weights that require no gradient."""
+    if isinstance(weight, Node) and weight.requires_grad:
+        raise TypeError(f"{name} requires a gradient, but the loss passes none on to it; pass weight.detach()")
+    return weight
+
+
+def check_delta(name: str, delta: float) -> float:
+    """Where a parabola goes over into a line."""
+    if not 0 < check_real(delta, f"{name}: delta") < inf:
+        raise ValueError(f"{name}: delta is {delta}, expected a finite number above 0")
+    return float(delta)
 
 
 def check_margin(name: str, margin: float) -> float:

@@ -1,10 +1,12 @@
-"""The losses as modules, named as in PyTorch: a module keeps the settings, `functional` has the formulas."""
+"""The losses as modules, named as in PyTorch: a module checks and keeps the settings, `functional` has the formulas."""
 from __future__ import annotations
 
 from typing import Any
 
 from .. import functional as F
-from ..checks import as_floats, check_name
+from ..checks import as_floats, check_name, check_number
+from ..functional.class_loss import check_ignore_index, check_power, check_smoothing
+from ..functional.loss import check_constant, check_delta, check_margin
 from .module import Buffer, Module
 
 
@@ -20,7 +22,14 @@ class Loss(Module):
         self.reduction = check_name(reduction, F.REDUCTIONS, f"{type(self).__name__}: reduction")
 
     def _buffer(self, name: str, weight: Any) -> Buffer | None:
-        return None if weight is None else Buffer(as_floats(weight, name=f"{type(self).__name__}: {name}"))
+        name = f"{type(self).__name__}: {name}"
+        return None if weight is None else Buffer(as_floats(check_constant(name, weight), name=name))
+
+    def _class_weights(self, weight: Any) -> Buffer | None:
+        buffer = self._buffer("weight", weight)
+        if buffer is not None and buffer.data.ndim != 1:
+            raise ValueError(f"{type(self).__name__}: weight has shape {buffer.data.shape}, expected (classes,)")
+        return buffer
 
     def extra_repr(self) -> str:
         return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
@@ -53,8 +62,9 @@ class CrossEntropyLoss(Loss):
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
                  label_smoothing: float = 0.0) -> None:
         super().__init__(reduction)
-        self.weight = self._buffer("weight", weight)
-        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        self.weight = self._class_weights(weight)
+        self.ignore_index = check_ignore_index("CrossEntropyLoss", ignore_index)
+        self.label_smoothing = check_smoothing("CrossEntropyLoss", label_smoothing)
 
     def forward(self, x: Any, target: Any) -> Any:
         return F.cross_entropy(x, target, _data(self.weight), self.ignore_index, self.reduction, self.label_smoothing)
@@ -77,7 +87,7 @@ class NLLLoss(Loss):
 
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight, self.ignore_index = self._buffer("weight", weight), ignore_index
+        self.weight, self.ignore_index = self._class_weights(weight), check_ignore_index("NLLLoss", ignore_index)
 
     def forward(self, x: Any, target: Any) -> Any:
         return F.nll_loss(x, target, _data(self.weight), self.ignore_index, self.reduction)
@@ -123,7 +133,7 @@ class HuberLoss(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-    delta : float
+    delta : float, above 0
 
     Examples
     --------
@@ -133,7 +143,7 @@ class HuberLoss(Loss):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.delta = delta
+        self.delta = check_delta("HuberLoss", delta)
 
     def forward(self, x: Any, target: Any) -> Any:
         return F.huber_loss(x, target, self.reduction, self.delta)
@@ -145,7 +155,7 @@ class SmoothL1Loss(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-    beta : float
+    beta : float, 0 or more
 
     Examples
     --------
@@ -155,7 +165,7 @@ class SmoothL1Loss(Loss):
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.beta = beta
+        self.beta = check_number(beta, "SmoothL1Loss: beta")
 
     def forward(self, x: Any, target: Any) -> Any:
         return F.smooth_l1_loss(x, target, self.reduction, self.beta)
@@ -204,7 +214,8 @@ class MultiMarginLoss(Loss):
 
     def __init__(self, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.p, self.margin, self.weight = p, margin, self._buffer("weight", weight)
+        self.p, self.margin = check_power("MultiMarginLoss", p), check_margin("MultiMarginLoss", margin)
+        self.weight = self._class_weights(weight)
 
     def forward(self, x: Any, target: Any) -> Any:
         return F.multi_margin_loss(x, target, self.p, self.margin, _data(self.weight), self.reduction)
@@ -226,7 +237,7 @@ class HingeEmbeddingLoss(Loss):
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = margin
+        self.margin = check_margin("HingeEmbeddingLoss", margin)
 
     def forward(self, x: Any, target: Any) -> Any:
         return F.hinge_embedding_loss(x, target, self.margin, self.reduction)
