@@ -1,6 +1,7 @@
 """Optimizers: every dialect against the literal twin, the named terms, groups, and who owns which array."""
 from __future__ import annotations
 
+import copy
 import itertools
 
 import naive
@@ -127,6 +128,29 @@ def test_groups_have_options_of_their_own():
         p.grad = np.ones(1)
     opt.step()
     assert a.item() == 0.5 and b.item() == 1 - 0.1 * 1.9
+
+
+def test_the_text_of_an_optimizer():
+    """Every group with what holds for it now: slopes without decay, an option changed since, the rate a schedule began with."""
+    model = nn.Sequential(nn.Linear(2, 3, rng=0), nn.PReLU())
+    opt = optim.AdamW(model.parameters(), lr=np.float32(0.5))
+    opt.param_groups[1]["eps"] = 1
+    optim.ExponentialLR(opt, gamma=0.5).step()
+    text = """AdamW (
+Parameter Group 0 (2 parameters)
+    lr: 0.25
+    betas: (0.9, 0.999)
+    eps: 1e-08
+    weight_decay: 0.01
+    initial_lr: 0.5
+Parameter Group 1 (1 parameter)
+    lr: 0.25
+    betas: (0.9, 0.999)
+    eps: 1.0
+    weight_decay: 0.0
+    initial_lr: 0.5
+)"""
+    assert repr(opt) == text == str(copy.deepcopy(opt))
 
 
 def test_the_parameters_of_a_group_are_fixed():

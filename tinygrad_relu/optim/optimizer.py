@@ -1,7 +1,7 @@
 """What all optimizers share: parameter groups, flat buffers, and the question which parameters have a gradient."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..nn.module import Parameter
 from ..tensor import Tensor
 from . import state as states
 from .flat import Segment, restored, segments, settle
+from .group import Group, plain
 
 
 class Terms(NamedTuple):
@@ -228,7 +229,7 @@ group 0 lacks the option betas, eps
         """
         plan = states.fitting(self, state)
         for group, (options, _) in zip(self.param_groups, plan):
-            dict.update(group, {name: _plain(value) for name, value in options.items()})     # they fit together, not one by one
+            dict.update(group, {name: plain(value) for name, value in options.items()})     # they fit together, not one by one
         self._segments = [pieces for _, pieces in plan]
 
     def has_inertia(self) -> bool:
@@ -245,40 +246,34 @@ group 0 lacks the option betas, eps
             piece.state = {name: buffer.ravel().copy() for name, buffer in segment.state_of(parameter).items()}
         return other
 
+    def __repr__(self) -> str:
+        """The class, and every group with its options.
+
+        >>> from tinygrad_relu import nn, optim
+        >>> optim.SGD(nn.Linear(2, 3, rng=0).parameters(), lr=0.1, momentum=0.9)
+        SGD (
+        Parameter Group 0 (2 parameters)
+            lr: 0.1
+            momentum: 0.9
+            dampening: 0.0
+            weight_decay: 0.0
+            nesterov: False
+            decoupled: False
+        )
+        """
+        lines = []
+        for i, group in enumerate(self.param_groups):
+            n = len(group["params"])
+            lines.append(f"Parameter Group {i} ({n} parameter{'s' * (n != 1)})")
+            lines += [f"    {key}: {value!r}" for key, value in group.items() if key != "params"]
+        return "\n".join([f"{type(self).__name__} (", *lines, ")"])
+
     def _find(self, parameter: Parameter) -> tuple[dict[str, Any], Segment]:
         for options, pieces in zip(self.param_groups, self._segments):
             for segment in pieces:
                 if any(p is parameter for p in segment.parameters):
                     return options, segment
         raise ValueError(f"{type(self).__name__}: this parameter of shape {parameter.shape} is not one of this optimizer's")
-
-
-class Group(dict[str, Any]):
-    """The options of a group of parameters; what is assigned to one of them is checked at once."""
-
-    def __init__(self, check: Callable[[dict[str, Any]], None], options: dict[str, Any]) -> None:
-        check(options)
-        super().__init__({key: tuple(value) if key == "params" else _plain(value) for key, value in options.items()})
-        self._check = check
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        if key == "params":
-            raise ValueError("the params of a group were laid into flat buffers when the optimizer was made, and stay as they "
-                             "are; make a new optimizer for other parameters")
-        check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
-        self._check({**self, key: value})
-        super().__setitem__(key, _plain(value))
-
-    def update(self, *others: Any, **options: Any) -> None:
-        for key, value in dict(*others, **options).items():
-            self[key] = value
-
-
-def _plain(value: Any) -> Any:
-    """Numbers as Python floats: one type, and so one compiled kernel, whether a rate is 1, 1.0 or np.float32(1)."""
-    if isinstance(value, (tuple, list)):
-        return tuple(map(_plain, value))
-    return float(value) if isinstance(value, (int, np.number)) and not isinstance(value, bool) else value
 
 
 def _only_parameters(name: str, members: list[Any]) -> None:
