@@ -252,6 +252,26 @@ def test_dropout_stands_between_the_layers(kind):
     assert (x.grad == 0).all() and (deaf.weight_hh_l0.grad == 0).all()
 
 
+@every_kind
+def test_dropout_may_be_changed(kind):
+    """What is said of it is what is done: to 0 and back, with the masks that would have come; where there is none, no more."""
+    x = np.ones((3, 2, 3))
+    layer, same, plain = (made(kind, num_layers=2, dropout=p) for p in (0.5, 0.25, 0.0))
+    layer.dropout = 0
+    assert layer.dropout == 0 and "dropout" not in repr(layer)
+    np.testing.assert_array_equal(layer(x)[0].data, plain(x)[0].data)
+    layer.dropout = np.float64(0.25)
+    assert "dropout=0.25" in repr(layer)
+    np.testing.assert_array_equal(layer(x)[0].data, same(x)[0].data)
+    assert copy.deepcopy(layer).dropout == pickle.loads(pickle.dumps(layer)).dropout == 0.25
+    with pytest.raises(ValueError, match=rf"{kind}: dropout is 1\.5, expected a probability"):
+        layer.dropout = 1.5
+    plain.dropout = 0.0
+    with pytest.raises(ValueError, match=rf"{kind}: dropout is to become 0\.5, but this layer was made without it"):
+        plain.dropout = 0.5
+    assert layer.dropout == 0.25 and plain.dropout == 0
+
+
 def test_dropout_with_one_layer_is_warned_of():
     with pytest.warns(UserWarning, match=r"GRU: dropout=0\.5 does nothing with num_layers=1: it acts between layers"):
         layer = made("GRU", dropout=0.5)

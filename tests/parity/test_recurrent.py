@@ -1,6 +1,8 @@
 """Recurrent layers and cells, side by side with PyTorch's: outputs, states, gradients, and fifty training steps."""
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,40 @@ def test_one_sequence_without_a_batch_and_no_state(kind, options):
     x = np.random.default_rng(0).standard_normal((STEPS, INPUTS))
     (y, h), (u, g) = ours(x), theirs(torch.from_numpy(x))
     assert difference([(a.data, b) for a, b in zip([y, *several(h)], [u, *several(g)])]) < 1e-14
+
+
+def masks_of(layer, *shapes):
+    """What the dropout of a layer will multiply by, the next times; read off a copy of it."""
+    between = copy.deepcopy(layer.between)
+    return [between(np.ones(shape)).data for shape in shapes]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_dropout_between_layers(kind, bidirectional):
+    """Single layers of PyTorch with our masks between them: outputs, states, and all gradients. (Its own masks are others.)"""
+    layers, width = 3, HIDDEN * (1 + bidirectional)
+    ours = getattr(nn, kind)(INPUTS, HIDDEN, layers, dropout=0.4, bidirectional=bidirectional, rng=0, dtype="float64")
+    theirs = [getattr(torch.nn, kind)(width if k else INPUTS, HIDDEN, bidirectional=bidirectional).double() for k in range(layers)]
+    for k, peer in enumerate(theirs):
+        peer.load_state_dict({name: torch.from_numpy(dict(ours.named_parameters())[name.replace("_l0", f"_l{k}")].data.copy())
+                              for name, _ in peer.named_parameters()})
+    masks = masks_of(ours, *[(STEPS, BATCH, width)] * (layers - 1))
+    assert all(set(np.unique(mask)) == {0, 1 / 0.6} for mask in masks) and (masks[0] != masks[1]).any()
+    data = np.random.default_rng(0).standard_normal((STEPS, BATCH, INPUTS))
+    x, t = tg.Tensor(data, requires_grad=True), torch.tensor(data, requires_grad=True)
+    y, h = ours(x)
+    u, ends = t, []
+    for peer, mask in zip(theirs, [*masks, None]):
+        u, end = peer(u)
+        u = u if mask is None else u * torch.from_numpy(mask)
+        ends.append(several(end))
+    got, expected = [y, *several(h)], [u, *(torch.cat(parts) for parts in zip(*ends))]
+    sum((a * a).sum() for a in got).backward(), sum((b * b).sum() for b in expected).backward()
+    named = {name.replace("_l0", f"_l{k}"): p for k, peer in enumerate(theirs) for name, p in peer.named_parameters()}
+    pairs = [*((a.data, b) for a, b in zip(got, expected)), (x.grad, t.grad),
+             *((p.grad, named[name].grad) for name, p in ours.named_parameters())]
+    assert difference(pairs) < 1e-13
 
 
 @pytest.mark.parametrize("kind, options", [case for case in CASES if case[1] in ({}, dict(nonlinearity="relu"))], ids=str)

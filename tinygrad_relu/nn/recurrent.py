@@ -17,6 +17,7 @@ from .. import functional as F
 from ..autodiff.node import Node
 from ..autodiff.op import Op
 from ..checks import check_count, check_dtype, check_rng
+from ..functional.dropout import check_probability
 from ..kernels.activations import ACTIVATIONS
 from ..ops import recurrent as ops
 from ..ops.joining import concatenate
@@ -145,10 +146,25 @@ class RecurrentLayers(Recurrent):
         for k in range(num_layers):
             for suffix in self._suffixes(k):
                 self._make_weights(hidden_size * (1 + bidirectional) if k else input_size, suffix, rng, dtype)
-        self.dropout = dropout
+        dropout = check_probability(dropout, f"{who}: dropout")
         self.between = Dropout(dropout, rng=rng) if dropout != 0 else None
         if dropout != 0 and num_layers == 1:
             warnings.warn(f"{who}: dropout={dropout} does nothing with num_layers=1: it acts between layers", stacklevel=3)
+
+    @property
+    def dropout(self) -> float:
+        """The probability that stands in the layer between; it may be changed where there is one."""
+        return 0.0 if self.between is None else self.between.p
+
+    @dropout.setter
+    def dropout(self, p: float) -> None:
+        who = type(self).__name__
+        p = check_probability(p, f"{who}: dropout")
+        if self.between is not None:
+            self.between.p = p
+        elif p:
+            raise ValueError(f"{who}: dropout is to become {p}, but this layer was made without it and has no random numbers for "
+                             f"it; make one with {who}(..., dropout={p}, rng=...)")
 
     def _suffixes(self, k: int) -> list[str]:
         """What is put behind the names of the parameters of layer k: one for each direction."""

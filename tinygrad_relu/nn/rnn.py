@@ -29,7 +29,8 @@ class RNN(RecurrentLayers):
     batch_first : bool
         Whether x and the output are (batch, steps, ...). The state is not affected.
     dropout : float
-        The probability with which, in training, the outputs of all layers but the last are dropped (`Dropout`).
+        The probability with which, in training, the outputs of all layers but the last are dropped (`Dropout`). It may be
+        changed later, where it was not 0 at first.
     bidirectional : bool
         Whether each layer also runs backwards in time, with weights of its own; the two outputs stand side by side.
     dtype : dtype
