@@ -30,6 +30,29 @@ def test_totals_are_the_models(activation):
     assert summary.total.flops == 2 * 5 * sum(p.size for p in model.parameters() if p.kind == "weight")
 
 
+@pytest.mark.parametrize("kind, gates", [("RNN", 1), ("LSTM", 4), ("GRU", 3)])
+def test_recurrent_layers_and_cells(kind, gates):
+    """Of every layer, direction and step, and of both matrices; by hand."""
+    steps, batch, inputs, size = 7, 5, 4, 6
+    once = lambda width: 2 * gates * size * (width + size)      # of one row: its input, and the state
+    layer = getattr(nn, kind)
+    for options, shape, expected in [
+            ({}, (steps, batch, inputs), steps * batch * once(inputs)),
+            ({}, (steps, inputs), steps * once(inputs)),
+            (dict(batch_first=True, bias=False), (batch, steps, inputs), steps * batch * once(inputs)),
+            (dict(num_layers=3, dropout=0.5), (steps, batch, inputs), steps * batch * (once(inputs) + 2 * once(size))),
+            (dict(num_layers=2, bidirectional=True), (steps, batch, inputs),
+             steps * batch * 2 * (once(inputs) + once(2 * size)))]:
+        model = nn.Sequential(layer(inputs, size, rng=0, **options))
+        (*between, row), total = model.summary(shape).rows, model.summary(shape).total
+        assert (row.type, row.flops, total.flops) == (kind, expected, expected)
+        assert row.parameters == total.parameters == sum(p.size for p in model.parameters())
+        assert [r.flops for r in between] == [None, None] * ("dropout" in options)      # it ran twice inside
+    cell = nn.Sequential(getattr(nn, f"{kind}Cell")(inputs, size, rng=0))
+    assert cell.summary((batch, inputs)).rows[0].flops == batch * once(inputs)
+    assert cell.summary((inputs,)).rows[0].flops == once(inputs)
+
+
 def test_a_shape_is_as_good_as_an_array():
     model = nn.MLP([4, 6, 3], rng=0)
     assert str(model.summary((5, 4))) == str(model.summary(X)) == str(model.summary(tg.Tensor(X, dtype="float32")))

@@ -29,7 +29,8 @@ class SummaryRow:
     parameters, bytes : int
         Its own parameters; one that is shared counts where it comes first.
     flops : int or None
-        Two for each weight of an affine layer and each row that goes through it; None for other modules.
+        Of the matrix products: two for each weight of an affine or recurrent layer, or a cell, and each row, and step, that
+        goes through it; None for other modules.
     """
 
     name: str
@@ -127,11 +128,12 @@ def _shape(output: Any) -> Any:
 
 
 def _flops(module: Any, inputs: tuple[Any, ...]) -> int | None:
-    """Of an affine layer (Linear, Maxout): a multiplication and an addition for each weight and row."""
-    if not hasattr(module, "in_features"):
+    """Of layers that are made of matrix products: a multiplication and an addition for each weight and row."""
+    width = getattr(module, "in_features", getattr(module, "input_size", None))
+    if width is None:
         return None
-    rows = int(np.size(value(inputs[0]))) // module.in_features
-    return 2 * rows * int(module.weight.array.size)
+    rows = int(np.size(value(inputs[0]))) // width
+    return 2 * rows * sum(p.size for p in _own_parameters(module) if p.kind == "weight")
 
 
 @contextmanager
