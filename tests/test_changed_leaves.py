@@ -8,7 +8,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 
-CHANGED = r"backward: a leaf of shape \(3,\) was changed after Op\('mul'\) had used it .*compute the result anew"
+CHANGED = r"backward: a leaf of shape \(3,\) was changed after mul had used it .*compute the result anew"
 
 
 def leaf():
@@ -97,7 +97,7 @@ def test_a_graph_that_was_kept_over_a_step_is_refused():
     loss = F.cross_entropy(model(np.ones((5, 3))), [0, 1, 0, 1, 0])
     loss.backward(retain_graph=True)
     opt.step()
-    with pytest.raises(RuntimeError, match=r"a leaf of shape .* was changed after Op\('linear"):
+    with pytest.raises(RuntimeError, match=r"a leaf of shape .* was changed after linear"):
         loss.backward()
 
 
@@ -114,7 +114,7 @@ def test_parameters_without_a_gradient_do_not_move_and_are_not_changed():
 def test_a_result_cannot_be_assigned_to():
     p = leaf()
     y = p * p
-    with pytest.raises(RuntimeError, match=r"data: this Tensor is a result of Op\('mul'\), whose derivative needs it as it is"):
+    with pytest.raises(RuntimeError, match=r"data: this Tensor is a result of mul, whose derivative needs it as it is"):
         y.data = [0.0, 0.0, 0.0]
     assert y.data.tolist() == [1, 4, 9]
     y.detach().data = [0.0, 0.0, 0.0]       # said in so many words

@@ -72,7 +72,7 @@ def test_rows(dtype):
     assert [(r.row, r.op, r.name, r.inputs, r.shape) for r in rows] == [
         (0, "input", "", (), (20, 8)), (1, "parameter", "0.weight", (), (16, 8)), (2, "parameter", "0.bias", (), (16,)),
         (3, "linear_relu", "", (0, 1, 2), (20, 16)), (4, "parameter", "2.weight", (), (3, 16)),
-        (5, "parameter", "2.bias", (), (3,)), (6, "linear", "", (3, 4, 5), (20, 3)), (7, "input", "", (), (20,)),
+        (5, "parameter", "2.bias", (), (3,)), (6, "linear", "", (3, 4, 5), (20, 3)), (7, "input", "labels", (), (20,)),
         (8, "cross_entropy", "", (6, 7), ())]
     size = np.dtype(dtype).itemsize
     assert {r.dtype for r in rows} == {np.dtype(dtype).name, "int64"} and rows[7].dtype == "int64"
@@ -153,6 +153,35 @@ def test_bad_arguments():
         tg.explain(np.ones(3))
     with pytest.raises(ValueError, match=r"the gradient has shape \(2,\), expected \(3,\)"):
         tg.explain(leaf(np.ones(3)), gradient=np.ones(2))
+
+
+@pytest.mark.parametrize("who", ["explain", "graph"])
+def test_errors_name_the_function_and_the_operation(who):
+    x = leaf(np.ones(3))
+    y = (x * x).sum()
+    y.backward()
+    for kind, bad, words in [
+            (TypeError, lambda f: f(3.0), "got float; expected a Tensor"),
+            (ValueError, lambda f: f(x, gradient=[1.0]), "the gradient has shape (1,), expected (3,)"),
+            (TypeError, lambda f: f(x, gradient="a"), "gradient holds text"),
+            (RuntimeError, lambda f: f(y), "the graph behind this result has been freed by an earlier backward (at sum); pass")]:
+        with pytest.raises(kind) as caught:
+            bad(getattr(tg, who))
+        assert str(caught.value).startswith(f"{who}: {words}"), caught.value
+
+
+def test_what_is_no_number_is_called_by_what_it_is():
+    """The key of dropout and the labels are inputs, but not data; floats have no name of their own."""
+    model = nn.Sequential(nn.Embedding(5, 8, rng=0), nn.Dropout(0.5, rng=0), nn.Linear(8, 3, rng=0))
+    h = model(np.array([0, 1, 4]))
+    picked = tg.where(np.array([[True], [False], [True]]), h, 0.0)
+    table = tg.explain(F.cross_entropy(picked, [0, 1, 2]) + F.nll_loss(picked, np.array([2, 1, 0])), model)
+    found = {(row.name, row.op, row.dtype, row.shape) for row in table.rows if row.is_leaf and not row.dtype.startswith("float")}
+    assert found == {("index", "input", "int64", (3,)), ("random key", "input", "int64", (2,)), ("labels", "input", "int64", (3,)),
+                     ("condition", "input", "bool", (3, 1)), ("condition", "input", "bool", (3,))}      # one of nll_loss itself
+    assert {row.name for row in table.rows if row.op == "parameter"} == {"0.weight", "2.weight", "2.bias"}
+    assert all(row.name == "" for row in table.rows if row.op == "input" and row.dtype.startswith("float"))
+    assert "random key" in tg.graph(h).to_svg() and "input random key" not in tg.graph(h).to_svg()
 
 
 # -- the verdict -----------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class Interoperable(Node):
     def __reduce__(self) -> tuple[Any, ...]:
         """How a leaf is copied and pickled: its values, not its gradient. A result has a history, which cannot be."""
         if self.op is not None:
-            raise TypeError(f"a Tensor that {self.op} made cannot be copied or pickled with its history; use detach() first")
+            raise TypeError(f"a Tensor that {self.op.name} made cannot be copied or pickled with its history; use detach() first")
         return type(self), (self.array,), (getattr(self, "__dict__", None), self._state())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:

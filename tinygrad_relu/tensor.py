@@ -62,8 +62,8 @@ class Tensor(ArrayMethods, Interoperable):
     @data.setter
     def data(self, values: Any) -> None:
         if self.op is not None:
-            raise RuntimeError(f"data: this Tensor is a result of {self.op}, whose derivative needs it as it is; expected a leaf "
-                               "(x.detach() is one, over the same memory)")
+            raise RuntimeError(f"data: this Tensor is a result of {self.op.name}, whose derivative needs it as it is; expected a "
+                               "leaf (x.detach() is one, over the same memory)")
         array = as_floats(value(values), self.array.dtype, "data")
         if array.shape != self.array.shape:
             raise ValueError(f"data: got values of shape {array.shape}; expected {self.array.shape}")

@@ -189,7 +189,7 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
 def _refuse_lost_history(name: str, roots: Iterable[Node], around: set[Node]) -> None:
     """Raise where the result depends on what is being differentiated by around it, and will not say so."""
     for root in roots:
-        if root in around or any(x in around for node in history(root) for x in node.parents):
+        if root in around or any(x in around for node in history(root, name) for x in node.parents):
             raise RuntimeError(f"{name}: what is differentiated here depends on the inputs of a jacobian, hessian or hvp around "
                                "it, and without a history it would count as a constant there; pass create_graph=True, or "
                                "detach() what is meant to be constant")

@@ -119,8 +119,8 @@ def _seed(root: Node, gradient: Any) -> Array:
     return seed
 
 
-def history(root: Node) -> list[Node]:
-    """All nodes that operations made on the way to `root`, oldest first."""
+def history(root: Node, who: str = "backward") -> list[Node]:
+    """All nodes that operations made on the way to `root`, oldest first; `who` asks, in an error."""
     if root.op is None:
         return []
     nodes = [root]
@@ -128,7 +128,7 @@ def history(root: Node) -> list[Node]:
     for node in nodes:                      # the list grows while it is walked
         parents = node.parents
         if parents is None:
-            raise RuntimeError(f"backward: the graph behind this result has been freed by an earlier backward (at {node.op}); "
+            raise RuntimeError(f"{who}: the graph behind this result has been freed by an earlier backward (at {node.op.name}); "
                                "pass retain_graph=True to the first one to walk it again")
         for x in parents:
             if x is not None and x.op is not None and x not in seen:
@@ -199,9 +199,9 @@ def _refuse_changed(nodes: Iterable[Node]) -> None:
     for node in nodes:
         for x in node.parents:
             if x is not None and x.order > node.order:
-                raise RuntimeError(f"backward: a leaf of shape {x.shape} was changed after {node.op} had used it (by a step of "
-                                   "an optimizer, or an assignment to .data), and the derivative needs its old values; walk back "
-                                   "before the change, or compute the result anew")
+                raise RuntimeError(f"backward: a leaf of shape {x.shape} was changed after {node.op.name} had used it (by a step "
+                                   "of an optimizer, or an assignment to .data), and the derivative needs its old values; walk "
+                                   "back before the change, or compute the result anew")
 
 
 def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -> None:

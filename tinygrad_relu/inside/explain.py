@@ -14,6 +14,9 @@ from ..text import aligned
 from .passage import Passage, passage
 from .verdict import Verdict
 
+# What an operation takes besides the numbers that it computes with, as the table calls it.
+BESIDES = {"dropout": "random key", "cross_entropy": "labels", "entry_of_class": "labels", "row_of_class": "labels",
+           "embedding": "index", "embedding_pullback": "index", "where": "condition"}
 SHOWN = 100         # rows that are printed, of a longer table the first and the last
 
 
@@ -28,7 +31,7 @@ class Row:
     op : str
         The operation that made it; "parameter" or "input" for a leaf.
     name : str
-        Of a parameter: its name in the model, or else its kind.
+        Of a parameter: its name in the model, or else its kind. Of integers and booleans: what they are to their operation.
     inputs : tuple of int
         The rows that it was made from.
     shape : tuple of int
@@ -138,16 +141,25 @@ def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) 
     <BLANKLINE>
     the gradient is exactly zero from row 2 (relu, 2 of 2 units on the flat side) back to the inputs
     """
+    return explanation("explain", tensor, model, gradient)
+
+
+def explanation(who: str, tensor: Node, model: Module | None, gradient: Any) -> Explanation:
+    """What `explain` returns, with errors in the name of `who`."""
     if not isinstance(tensor, Node):
-        raise TypeError(f"explain: got {type(tensor).__name__}; expected a Tensor, such as a loss")
-    seed = np.ones(tensor.shape, tensor.dtype) if gradient is None else as_floats(value(gradient), tensor.dtype, "gradient")
+        raise TypeError(f"{who}: got {type(tensor).__name__}; expected a Tensor, such as a loss")
+    seed = np.ones(tensor.shape, tensor.dtype)
+    if gradient is not None:
+        seed = as_floats(value(gradient), tensor.dtype, f"{who}: gradient")
     if seed.shape != tensor.shape:
-        raise ValueError(f"explain: the gradient has shape {seed.shape}, expected {tensor.shape}, the shape of the tensor")
-    nodes = history(tensor)
+        raise ValueError(f"{who}: the gradient has shape {seed.shape}, expected {tensor.shape}, the shape of the tensor")
+    nodes = history(tensor, who)
     passages, zeros = _walk_back(nodes, {tensor: seed} if tensor.requires_grad else {})
     things = _in_order(nodes, tensor)
     numbers = {id(thing): row for row, (thing, _) in enumerate(things)}
-    names = {} if model is None else {id(p): name for name, p in model.named_parameters()}
+    names = {id(v): BESIDES[node.op.name] for node in nodes if node.op.name in BESIDES
+             for v in node.values if isinstance(v, np.ndarray) and v.dtype.kind != "f"}
+    names |= {} if model is None else {id(p): name for name, p in model.named_parameters()}
     passed = {id(passage.node): passage for passage in passages}
     rows = [_row(thing, [numbers[id(x)] for x in inputs], names, zeros, passed, row)
             for row, (thing, inputs) in enumerate(things)]

@@ -10,7 +10,7 @@ from typing import Any
 from ..autodiff.node import Node
 from ..files import write_through
 from ..nn.module import Module
-from .explain import Explanation, Row, explain
+from .explain import Explanation, Row, explanation
 from .layout import Point, layout
 
 MOST = 300                              # rows that can still be read
@@ -117,7 +117,7 @@ def graph(tensor: Node, model: Module | None = None, *, gradient: Any = None) ->
       ...
     }
     """
-    return Graph(explain(tensor, model=model, gradient=gradient))
+    return Graph(explanation("graph", tensor, model, gradient))
 
 
 def _lines(row: Row) -> list[str]:
