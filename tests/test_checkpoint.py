@@ -327,6 +327,34 @@ def test_what_does_not_fit_changes_nothing(tmp_path, suffix):
         tg.load(path, other.model)
 
 
+@every_format
+def test_a_whole_run_for_one_module(tmp_path, suffix):
+    """The sentence says which part is meant, and that one loads; there is no hint where no part has such names."""
+    path = tmp_path / f"run{suffix}"
+    model, ema = (nn.MLP([3, 4, 2], rng=seed) for seed in (0, 1))
+    opt = optim.Adam(model.parameters())
+    tg.save(path, model=model, optimizer=opt, step=3)
+    target, before = nn.MLP([3, 4, 2], rng=2), nn.MLP([3, 4, 2], rng=2)
+    with pytest.raises(ValueError) as caught:
+        tg.load(path, target)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: MLP: the state does not fit: missing 0.weight, 0.bias")
+    assert text.endswith("unexpected model, optimizer, step; such names are in the part model: load(path, model=...)")
+    assert all((p.data == q.data).all() for p, q in zip(target.parameters(), before.parameters()))
+    tg.load(path, model=target)
+    assert all((p.data == q.data).all() for p, q in zip(target.parameters(), model.parameters()))
+    with pytest.raises(ValueError, match=r"such names are in the part optimizer: load\(path, optimizer=\.\.\.\)$"):
+        tg.load(path, opt)
+    with pytest.raises(ValueError, match=r"unexpected model, optimizer, step$"):
+        tg.load(path, nn.Linear(3, 4, rng=0))
+    tg.save(path, model=model, ema=ema)
+    with pytest.raises(ValueError, match="such names are in the part model and the part ema: load"):
+        tg.load(path, target)
+    tg.save(path, model)
+    with pytest.raises(ValueError, match=r"0\.weight has shape \(4, 3\), expected \(5, 3\)[^:]*$"):
+        tg.load(path, nn.MLP([3, 5, 2], rng=0))
+
+
 def test_whatever_has_a_state_dict_can_be_a_part(tmp_path):
     class Schedule:
         def __init__(self, k):

@@ -117,8 +117,23 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
         held = ", ".join(map(shown, tree)) or "nothing"
         raise ValueError(f"{path} has no part {', '.join(absent)}; it holds {held}" + (
             "" if len(parts) > 1 else "; to load all of it into one module, give that no name"))
-    _restore(targets, found, str(path))
+    try:
+        _restore(targets, found, str(path))
+    except ValueError as error:
+        hint = "" if whole is None else _hint(whole, tree)
+        if not hint:
+            raise
+        raise ValueError(f"{error}{hint}") from None
     return {name: value for name, value in found.items() if name not in targets}
+
+
+def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
+    """Which parts of a file have the names that `whole` has: it may be a whole training run, and one of them what is meant."""
+    known = set(_state(whole, "the state"))
+    parts = [name for name, part in tree.items() if isinstance(part, Mapping) and known & set(part)]
+    if not parts:
+        return ""
+    return f"; such names are in the part {' and the part '.join(map(shown, parts))}: load(path, {shown(parts[0])}=...)"
 
 
 def _format(path: Path_, who: str) -> Format:
