@@ -55,10 +55,12 @@ def lecun(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
     return _normal(shape, rng, dtype, sqrt(1 / _fans(shape)[0]))
 
 
-def pytorch(shape: tuple[int, ...], rng: Generator, dtype: Any) -> tuple[Array, Array]:
-    """U(-a, a) with a = 1 / sqrt(inputs): what PyTorch's Linear starts with, for weights and biases alike."""
+def pytorch(shape: tuple[int, ...], rng: Generator, dtype: Any, bias: bool = True) -> Any:
+    """U(-a, a) with a = 1 / sqrt(inputs): what PyTorch's Linear starts with, for weights and biases alike. In a layer without a
+    bias none is drawn, there as here."""
     bound = 1 / sqrt(_fans(shape)[0])
-    return _uniform(shape, rng, dtype, bound), _uniform(shape[:1], rng, dtype, bound)
+    weight = _uniform(shape, rng, dtype, bound)
+    return (weight, _uniform(shape[:1], rng, dtype, bound)) if bias else weight
 
 
 def normal(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:

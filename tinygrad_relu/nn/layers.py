@@ -1,6 +1,7 @@
 """Affine layers: Linear and Maxout."""
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from numpy.random import Generator
@@ -10,7 +11,7 @@ from ..checks import check_count, check_dtype, check_rng
 from ..functional.linear import linear_layer
 from ..tensor import Tensor
 from .activations import Activation
-from .init import Initialiser, initialiser, start
+from .init import Initialiser, initialiser, pytorch, start
 from .module import Module, Parameter
 
 
@@ -21,8 +22,8 @@ class Linear(Module):
     ----------
     in_features, out_features : int
     bias : bool
-        Without one, what `init` draws for it is thrown away: the weights of a seed, and those of layers that share the
-        generator, do not depend on it.
+        Without one, "pytorch" draws none, as PyTorch does: the next layer that shares the generator goes on behind the
+        weight. What another initialiser draws for it is thrown away.
     init : str, number or callable
         How the weight starts: a name of `nn.init`, a constant, or an initialiser. The bias starts at 0, except with
         "pytorch" and "rai", which draw it too.
@@ -49,7 +50,10 @@ class Linear(Module):
                  init: str | float | Initialiser = "pytorch", dtype: Any = "float32", rng: int | Generator | None = None) -> None:
         check_count(in_features, "Linear: in_features"), check_count(out_features, "Linear: out_features")
         self.in_features, self.out_features = in_features, out_features
-        weight, start_of_bias = start(initialiser(init), out_features, in_features, check_rng(rng, "Linear"), check_dtype(dtype))
+        make = initialiser(init)
+        if make is pytorch and not bias:
+            make = partial(pytorch, bias=False)
+        weight, start_of_bias = start(make, out_features, in_features, check_rng(rng, "Linear"), check_dtype(dtype))
         self.weight = Parameter(weight, dtype=dtype)
         self.bias = Parameter(start_of_bias, kind="bias", dtype=dtype) if bias else None
 
