@@ -200,14 +200,36 @@ def test_usual_powers_go_without_pow(exponent, dtype):
     assert seen and np.power not in seen
 
 
-@pytest.mark.parametrize("exponent, curved, mixed", [(3.0, 0, 0), (2.0, 2, 0), (1.0, 0, None), (0.0, 0, None), (2.5, 0, 0)])
-def test_second_derivatives_of_powers_at_base_zero(exponent, curved, mixed):
-    """b (b - 1) a^(b - 2), and a^(b - 1) (1 + b ln a), whose limit is 0 for b > 1, the same from both sides. (For b <= 1
-    the mixed one is infinite, or not defined.) The second one by the exponent is a^b ln^2 a."""
-    (aa, ab), (ba, bb) = tg.hessian(operator.pow, (tg.Tensor(0.0), tg.Tensor(exponent)))
-    assert aa.item() == curved and bb.item() == 0
-    assert mixed is None or ab.item() == ba.item() == mixed
-    assert tg.hessian(lambda a: a**exponent, tg.Tensor(0.0)).item() == curved
+SECOND = [      # exponent, and at base 0: twice by the base, by both, twice by the exponent
+    (-2.0, inf, inf, inf), (-0.5, inf, inf, inf), (0.0, 0, 0, 0), (0.5, -inf, -inf, 0), (1.0, 0, -inf, 0), (1.5, inf, 0, 0),
+    (2.0, 2, 0, 0), (2.5, 0, 0, 0), (3.0, 0, 0, 0), (nan, nan, nan, nan)]
+
+
+@every_type
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("exponent, by_base, mixed, by_exponent", SECOND)
+def test_second_derivatives_of_powers_at_base_zero(exponent, by_base, mixed, by_exponent, dtype):
+    """b (b - 1) a^(b - 2), a^(b - 1) (1 + b ln a) and a^b ln^2 a: their limits from the right; but 0^0 is flat."""
+    for zero in (0.0, -0.0):
+        (aa, ab), (ba, bb) = tg.hessian(operator.pow, tuple(tg.Tensor(v, dtype=dtype) for v in (zero, exponent)))
+        np.testing.assert_array_equal([v.item() for v in (ab, ba)], [mixed, mixed])
+        if not (np.signbit(zero) and exponent < 0):     # -0 to a negative power has the sign of an odd one, and so have these
+            np.testing.assert_array_equal([v.item() for v in (aa, bb)], [by_base, by_exponent])
+        assert {v.dtype for v in (aa, ab, ba, bb)} == {np.dtype(dtype)}
+    if exponent:                # beside a number, too; but NaN ** 0 and 0 ** NaN are what that number makes of them
+        np.testing.assert_array_equal(tg.hessian(lambda a: a**exponent, tg.Tensor(0.0)).item(), by_base)
+        np.testing.assert_array_equal(tg.hessian(lambda b: 0.0**b, tg.Tensor(exponent)).item(), by_exponent)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+@pytest.mark.parametrize("exponent", [-2.0, -0.5, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
+def test_they_are_the_limits(exponent):
+    """Towards base 0 they go where they are there, in steps of many powers of ten."""
+    at_zero = [v.item() for row in tg.hessian(operator.pow, (tg.Tensor(0.0), tg.Tensor(exponent))) for v in row]
+    near, nearer = ([v.item() for row in tg.hessian(operator.pow, (tg.Tensor(a), tg.Tensor(exponent))) for v in row]
+                    for a in (1e-20, 1e-60))
+    for limit, far, close in zip(at_zero, near, nearer):
+        assert abs(close) > abs(far) and close * limit > 0 if np.isinf(limit) else abs(close - limit) <= abs(far - limit) < 1e-6
 
 
 @every_type

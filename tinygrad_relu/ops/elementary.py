@@ -14,7 +14,7 @@ from ..autodiff.op import Op
 from ..kernels.door import launch
 from ..kernels.smooth import EXP, EXPM1, LOG, LOG1P
 from .activation import activation_op
-from .elementwise import binary, compare, div, mul, neg, sub, unary, where
+from .elementwise import add, binary, compare, div, mul, neg, sub, unary, where
 
 
 def _power(a: Any, b: Any) -> Array:
@@ -34,21 +34,58 @@ _general_power = binary(np.power)
 
 
 def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """g b a^(b-1), and 0 for 0^0 (0 0^-1 would be NaN)."""
     if isinstance(b, (int, float)):
         return where(False, g, 0.0) if b == 0 else mul(g, mul(power(a, b - 1), b))
-    usual = compare(np.logical_or, a, b)            # not 0^0
-    return where(usual, mul(g, mul(b, power(a, where(usual, sub(b, 1.0), 0.0)))), 0.0)
+    return _to_base(g, a, b)
 
 
 def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """g a^b ln a. At a = 0 it is 0 for b > 0, its limit, and for b = 0 (as in PyTorch), and -infinity for b < 0."""
     if isinstance(a, (int, float)):
         if a > 0:
             return mul(mul(g, y), log_of_number(a))
         a = np.asarray(a, value(y).dtype)
-    zero = compare(np.logical_and, compare(np.equal, a, 0.0), compare(np.greater_equal, b, 0.0))
-    return where(zero, 0.0, mul(g, mul(y, log(where(zero, 1.0, a)))))
+    return _to_exponent(g, a, b, value(y))
+
+
+# At base 0 every first and second derivative of a^b is its limit from the right, which is 0, a number or an infinity. But 0^0 is
+# flat: there all of them are 0, as PyTorch's first ones are. A sum of terms that are infinite, or 0 times infinity, would be NaN:
+# so the two slopes are operations with rules of their own, and the mixed second derivative, which they share, is selected.
+
+def _slope_to_base(g: Any, a: Any, b: Any) -> Any:
+    """g b a^(b-1)."""
+    usual = _is_usual(a, b)
+    return where(usual, mul(g, mul(b, power(a, where(usual, sub(b, 1.0), 0.0)))), 0.0)
+
+
+def _to_base_twice(h: Any, z: Any, g: Any, a: Any, b: Any) -> Any:
+    """h g b (b-1) a^(b-2)."""
+    usual = _is_usual(a, b)
+    return where(usual, mul(b, _to_base(mul(h, g), a, where(usual, sub(b, 1.0), 1.0))), 0.0)
+
+
+def _slope_to_exponent(g: Any, a: Any, b: Any, y: Array) -> Any:
+    """g a^b ln a. Its limit at a = 0 is 0 for b > 0, and -infinity for b < 0. (y is a^b, computed already.)"""
+    return _times_log(mul(g, y), a, b)
+
+
+def _times_log(x: Any, a: Any, b: Any) -> Any:
+    """x ln a, and 0 where a = 0 and b is 0 or more."""
+    vanishes = compare(np.logical_and, compare(np.equal, a, 0.0), compare(np.greater_equal, b, 0.0))
+    return where(vanishes, 0.0, mul(x, log(where(vanishes, 1.0, a))))
+
+
+def _mixed(g: Any, a: Any, b: Any) -> Any:
+    """g a^(b-1) (1 + b ln a). Its limit at a = 0 is 0 for b > 1, -infinity for 0 < b <= 1, and infinity for b < 0."""
+    exponent, zero = value(b), compare(np.equal, a, 0.0)
+    vanishes, diverges = zero & ((exponent > 1) | (exponent == 0)), zero & (exponent <= 1) & (exponent != 0)
+    base, limit = where(zero, 1.0, a), np.where(diverges, -np.copysign(np.inf, exponent), exponent)
+    usual = mul(g, mul(power(base, sub(b, 1.0)), add(mul(b, log(base)), 1.0)))
+    return where(vanishes, 0.0, where(diverges, mul(g, limit), usual))
+
+
+def _is_usual(a: Any, b: Any) -> Array:
+    """Whether it is not 0^0."""
+    return compare(np.logical_or, a, b)
 
 
 def _abs_pull(g: Any, y: Any, a: Any) -> Any:
@@ -59,6 +96,14 @@ def _abs_pull(g: Any, y: Any, a: Any) -> Any:
 exp, expm1, log, log1p = (activation_op(record) for record in (EXP, EXPM1, LOG, LOG1P))
 
 power: Op = Op("power", _power, pull=(_power_base, _power_exponent))
+_to_base: Op = Op("power_to_base", _slope_to_base, pull=(
+    lambda h, z, g, a, b: _to_base(h, a, b),
+    _to_base_twice,
+    lambda h, z, g, a, b: _mixed(mul(h, g), a, b)))
+_to_exponent: Op = Op("power_to_exponent", _slope_to_exponent, pull=(
+    lambda h, z, g, a, b, y: _to_exponent(h, a, b, y),
+    lambda h, z, g, a, b, y: _mixed(mul(h, g), a, b),
+    lambda h, z, g, a, b, y: _times_log(_to_exponent(mul(h, g), a, b, y), a, b), None))
 square: Op = Op("square", unary(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),))
 sqrt: Op = Op("sqrt", unary(np.sqrt), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
 sin: Op = Op("sin", unary(np.sin), pull=(lambda g, y, a: mul(g, cos(a)),))
