@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tinygrad_relu import functional as F
-from tinygrad_relu import lab, nn, no_grad
+from tinygrad_relu import lab, nn, no_grad, optim
 from tinygrad_relu.lab.units import flat_edges, hidden_layers
 
 X = np.random.default_rng(0).standard_normal((200, 3))
@@ -47,6 +47,27 @@ STATES = [
     ("relu", 1.0, np.inf, "diverged"),
     ("relu", 1.0, np.nan, "diverged"),
 ]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_prelu_of_slope_zero_is_a_relu(dtype):
+    """Off the data it is dead: its weights get exactly nothing. But its slope does, and learns: then it is alive again."""
+    net = model("relu", [-100.0, -100.0, -100.0, -100.0, 0.0, 100.0], dtype=dtype)
+    net = nn.Sequential(net[0], nn.PReLU(6, dtype=dtype), net[2])
+    net[1].weight.data = [0.0, 0.25, -0.25, -0.0, 0.0, 0.0]
+    found = lab.census(net, X, Y)
+    assert [unit["state"] for unit in found.units()] == ["dead", "alive", "alive", "dead", "alive", "always on"]
+    assert found.dead == [2] and [u["gradient"] == 0 for u in found.units()] == [True, False, False, True, False, False]
+    opt = optim.SGD(net.parameters(), lr=0.1)
+    told = lab.prognosis(net, X.astype(dtype), opt).units
+    assert [(u.unit, u.verdict, u.exact) for u in told] == [(0, "estimate", False), (3, "estimate", False)]
+    assert all("its slope is exactly 0 but can still learn" in u.reason for u in told)
+    fixed = optim.SGD([net[0].weight, net[0].bias], lr=0.1)         # the slopes stay 0: the theory of ReLU holds
+    assert [u.verdict for u in lab.prognosis(net, X.astype(dtype), fixed).units] == ["never", "never"]
+    F.cross_entropy(net(X.astype(dtype)), Y).backward()
+    assert not net[0].weight.grad[[0, 3]].any() and net[1].weight.grad[[0, 3]].all()
+    opt.step()
+    assert [unit["state"] for unit in lab.census(net, X).units()][:4] == ["alive"] * 4
 
 
 @pytest.mark.parametrize(("activation", "scale", "bias", "state"), STATES)
@@ -131,7 +152,7 @@ def test_flat_edges_come_from_the_records():
     assert flat_edges(nn.Hardtanh(-2.0, 3.0)) == (-2.0, 3.0)
     assert flat_edges(nn.Hardswish()) == (-3.0, np.inf)
     assert flat_edges(nn.LeakyReLU()) == (-np.inf, np.inf)
-    assert flat_edges(nn.PReLU()) == (-np.inf, np.inf)
+    assert flat_edges(nn.PReLU()) == (-np.inf, np.inf) and flat_edges(nn.PReLU(init=0.0)) == (0.0, np.inf)
 
 
 BAD = [

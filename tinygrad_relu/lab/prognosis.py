@@ -16,7 +16,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..checks import check_count, check_samples
-from ..nn import Module, Parameter
+from ..nn import Module, Parameter, PReLU
 from ..optim import SGD, Optimizer
 from .census import matching_dtype
 from .closed_form import layer_revivals
@@ -26,6 +26,7 @@ from .units import Extremes, HiddenLayer, State, flat_edges, hidden_layers, walk
 
 NORMALISED = "a norm stands before the activation: in training z depends on the batch, and nothing is claimed"
 PIECE = "a piece that never wins moves by the optimizer alone; whether it wins again depends on the others, which learn"
+SLOPE = "its slope is exactly 0 but can still learn, as it has a gradient on the flat side; once it has moved, the unit lives"
 Schedule = Callable[[int], float]
 Verdict = Literal["never", "revives", "not within the horizon", "estimate"]
 
@@ -127,6 +128,8 @@ def prognosis(model: Module, x: Any, optimizer: Optimizer, *, schedule: Schedule
         dead = np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH))
         if layer.norm is not None:
             units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, NORMALISED, False) for j in dead]
+        elif len(dead) and isinstance(layer.activation, PReLU) and optimizer.holds(layer.activation.weight):
+            units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, SLOPE, False) for j in dead]
         elif len(dead):
             units += _layer_prognosis(layer, inputs, z, states, dead, optimizer, schedule, horizon)
         units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, PIECE, False)

@@ -18,7 +18,7 @@ from ..autodiff.tape import grad
 from ..kernels.door import launch
 from ..kernels.record import Activation
 from ..kernels.statistics import extremes_given_slopes, unit_extremes
-from ..nn import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, Module, Sequential
+from ..nn import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, Module, PReLU, Sequential
 from ..nn.summary import evaluating
 from ..tensor import Tensor
 
@@ -42,7 +42,8 @@ class State(IntEnum):
 
     @property
     def gone(self) -> bool:
-        """Whether the unit gets no gradient at all."""
+        """Whether the unit gets no gradient at all. (The slope of a PReLU is no part of it: a unit with the slope 0 is dead, and
+        its slope can still learn.)"""
         return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)
 
 
@@ -154,7 +155,8 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
 def flat_edges(activation: Module | None) -> tuple[float, float]:
     """Where the flat pieces of an activation begin: (low, high), with -inf and inf where it has none.
 
-    Read off the record: a piece beyond the outermost kink is flat if the slope there is exactly zero.
+    Read off the record: a piece beyond the outermost kink is flat if the slope there is exactly zero. A PReLU has such a piece
+    as soon as one of its slopes is 0: that unit is a ReLU.
 
     >>> from tinygrad_relu import nn
     >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh())
@@ -162,7 +164,7 @@ def flat_edges(activation: Module | None) -> tuple[float, float]:
     """
     record: Activation | None = getattr(activation, "record", None)
     if record is None:
-        return -np.inf, np.inf
+        return 0.0 if isinstance(activation, PReLU) and not activation.weight.data.all() else -np.inf, np.inf
     p = getattr(activation, "p", ())
     kinks = [x for x, _ in record.kinks(*p)]
     one = np.float64(1)
