@@ -33,6 +33,15 @@ class LRScheduler:
         The rate of each group when its first schedule was made (its option "initial_lr").
     last_epoch : int
         How many steps have been taken.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn, optim
+    >>> schedule = optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5)
+    >>> schedule.step(), schedule.step()
+    (None, None)
+    >>> schedule.last_epoch, schedule.base_lrs, schedule.get_last_lr()
+    (2, [1.0], [0.25])
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
