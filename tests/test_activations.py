@@ -211,6 +211,13 @@ def test_every_record_has_its_module(name):
     x = np.array([[-1.5, 0.0, 0.5]])
     np.testing.assert_array_equal(module.eval()(x), table.activation(name)(x))
     assert repr(module).startswith(cls.__name__ + "(")
+    if not isinstance(module, nn.Activation) or name == "gelu":
+        return
+    names = list(inspect.signature(cls).parameters)
+    assert names == list(ACTIVATIONS[name].parameters)
+    for p in parameter_sets(name):
+        for made in (cls(*p), cls(**dict(zip(names, p)))):
+            assert tuple(getattr(made, n) for n in names) == made.p == tuple(p)
 
 
 @every_type

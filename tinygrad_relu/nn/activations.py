@@ -1,6 +1,8 @@
 """Activations as modules, named as in PyTorch."""
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +23,13 @@ from .module import Buffer, Module, Parameter
 class Activation(Module):
     """An elementwise function as a module; a subclass names the function, and its parameters become attributes.
 
+    PyTorch's `inplace` is not known here: what has been computed stays as it is, for a graph may remember it.
+
     Examples
     --------
-    >>> LeakyReLU(negative_slope=0.1)
-    LeakyReLU(negative_slope=0.1)
+    >>> layer = LeakyReLU(negative_slope=0.1)
+    >>> layer, layer.negative_slope, layer.p
+    (LeakyReLU(negative_slope=0.1), 0.1, (0.1,))
     """
 
     is_activation = True
@@ -56,8 +61,16 @@ class Activation(Module):
 
 
 def _module(class_name: str, name: str) -> type[Activation]:
-    return type(class_name, (Activation,), {"__module__": __name__, "__doc__": _docstring(class_name, ACTIVATIONS[name]),
-                                            "name": name})
+    record, by_place_or_name = ACTIVATIONS[name], inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return type(class_name, (Activation,), {
+        "__module__": __name__, "__doc__": _docstring(class_name, record), "name": name,
+        "__signature__": inspect.Signature([inspect.Parameter(n, by_place_or_name, default=v)
+                                            for n, v in record.parameters.items()]),
+        **{n: property(_parameter(i)) for i, n in enumerate(record.parameters)}})
+
+
+def _parameter(i: int) -> Callable[[Activation], float]:
+    return lambda self: self.p[i]
 
 
 def _docstring(class_name: str, record: Record) -> str:
