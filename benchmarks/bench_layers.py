@@ -16,6 +16,7 @@ class Layers:
         self.layer = {"batch_norm": lambda: nn.BatchNorm1d(shape[1], dtype=dtype),
                       "batch_norm_evaluation": lambda: nn.BatchNorm1d(shape[1], dtype=dtype).eval(),
                       "layer_norm": lambda: nn.LayerNorm(shape[1], dtype=dtype),
+                      "maxout": lambda: nn.Maxout(shape[1], shape[1], 2, dtype=dtype, rng=0),
                       "dropout": lambda: nn.Dropout(rng=0), "rrelu": lambda: nn.RReLU(rng=0)}[name]()
         self.x = Tensor(rng.standard_normal(shape), requires_grad=True, dtype=dtype)
         self.inputs, self.g = [self.x, *self.layer.parameters()], self.x.data.copy()
@@ -27,6 +28,12 @@ class Layers:
 
     def time_backward(self, *_):
         grad(self.y, self.inputs, self.g, retain_graph=True)
+
+
+class Maxout(Layers):
+    """The matrix product, and the race of the pieces."""
+
+    params = (("maxout",), ((64, 64), (256, 256)), ("float32", "float64"))
 
 
 class Series(Layers):

@@ -6,7 +6,7 @@ from tinygrad_relu import Tensor, grad
 
 UNARY = ("abs", "sqrt", "square", "sin", "cos")
 BINARY = {"add": lambda a, b: a + b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "power": lambda a, b: a**b,
-          "maximum": tg.maximum, "where": lambda a, b: tg.where(a > 1, a, b)}
+          "maximum": tg.maximum, "minimum": tg.minimum, "where": lambda a, b: tg.where(a > 1, a, b)}
 REDUCTIONS = ("sum", "mean", "var", "std", "max", "prod", "logsumexp", "cumsum")
 OPS = {
     **{name: (getattr(tg, name), 1) for name in UNARY},
@@ -54,6 +54,19 @@ class Compare:
         table = dict.fromkeys(self.nodes)
         for node in self.nodes:
             table[node] = node
+
+
+class Positions:
+    """Where the extremes are, along the last axis and along the first, float32."""
+
+    params = (("argmax", "argmin"), (0, 1))
+    param_names = ("op", "axis")
+
+    def setup(self, name, axis):
+        self.f, self.x = getattr(tg, name), Tensor(np.random.default_rng(0).standard_normal((1024, 128), dtype=np.float32))
+
+    def time_positions(self, name, axis):
+        self.f(self.x, axis)
 
 
 class HigherOrder:

@@ -1,5 +1,9 @@
 """A whole eager training step, at the sizes at which peers are measured too (compare.py)."""
+from tinygrad_relu import nn, optim
+
 from .compare import SIZES, our_step, problem
+
+RULES = {"SGD": optim.SGD, "SGD, momentum": lambda p: optim.SGD(p, momentum=0.9), "Adam": optim.Adam, "AdamW": optim.AdamW}
 
 
 class Step:
@@ -14,3 +18,22 @@ class Step:
     def time_step(self, size):
         """zero_grad, forward, cross_entropy, backward, SGD with momentum and L2."""
         self.step()
+
+
+class Update:
+    """The step of an optimizer alone: one launch over a flat buffer, whose gradients are there."""
+
+    params = (tuple(RULES), (64, 512))
+    param_names = ("rule", "width")
+    timeout = 300
+
+    def setup(self, rule, width):
+        parameters = nn.MLP([width, width, width, 10], rng=0).parameters()
+        self.optimizer = RULES[rule](parameters)
+        for p in parameters:
+            p.home[...] = 1e-3
+            p.grad = p.home
+        self.optimizer.step()           # compiled, or loaded from the cache
+
+    def time_update(self, *_):
+        self.optimizer.step()

@@ -1,7 +1,9 @@
 """Everything here follows from the registry: a new record in kernels/ is tested without a further line."""
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 
 import naive
 import numpy as np
@@ -182,6 +184,22 @@ def test_every_record_has_its_function(name):
     np.testing.assert_array_equal(function(x), table.activation(name)(x))
 
 
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh"])
+def test_gelu_takes_its_form_as_pytorchs_does(name):
+    """By place or by name, behind an affine layer too, and in copies."""
+    approximate = "tanh" if name == "gelu_tanh" else "none"
+    x, layer = np.linspace(-3, 3, 12).reshape(3, 4), nn.GELU(approximate=approximate)
+    y = table.activation(name)(x)
+    assert layer.approximate == approximate and layer.name == name
+    for module in (layer, nn.GELU(approximate), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        np.testing.assert_array_equal(module(x).data, y)
+        assert repr(module) == ("GELU(approximate='tanh')" if name == "gelu_tanh" else "GELU()")
+    affine = nn.Linear(4, 2, rng=0, dtype="float64")
+    np.testing.assert_array_equal(nn.Sequential(affine, layer)(x).data, table.activation(name)(affine(x).data))
+    with pytest.raises(ValueError, match="GELU: approximate is 'erf', expected one of: none, tanh"):
+        nn.GELU("erf")
+
+
 @every_name
 def test_every_record_has_its_module(name):
     if name in ELEMENTARY:
@@ -193,6 +211,13 @@ def test_every_record_has_its_module(name):
     x = np.array([[-1.5, 0.0, 0.5]])
     np.testing.assert_array_equal(module.eval()(x), table.activation(name)(x))
     assert repr(module).startswith(cls.__name__ + "(")
+    if not isinstance(module, nn.Activation) or name == "gelu":
+        return
+    names = list(inspect.signature(cls).parameters)
+    assert names == list(ACTIVATIONS[name].parameters)
+    for p in parameter_sets(name):
+        for made in (cls(*p), cls(**dict(zip(names, p)))):
+            assert tuple(getattr(made, n) for n in names) == made.p == tuple(p)
 
 
 @every_type

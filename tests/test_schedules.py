@@ -177,6 +177,14 @@ def test_a_plateau_taken_up_again():
 
 
 @pytest.mark.parametrize("spoil, words", [
+    (lambda s: s.update(last_epoch="3"), "SequentialLR: last_epoch of the state is '3', expected a whole number"),
+    (lambda s: s.update(last_epoch=-1), "SequentialLR: last_epoch of the state is -1, expected at least 0"),
+    (lambda s: s.update(milestones=None), "SequentialLR: milestones of the state is None, expected a list"),
+    (lambda s: s.update(base_lrs=["a"]), "SequentialLR: base_lrs of the state: an entry is 'a', expected a number"),
+    (lambda s: s.update(schedulers=2), "SequentialLR: schedulers of the state is 2, expected a list"),
+    (lambda s: s["schedulers"].__setitem__(1, 5), "ExponentialLR: the state is int, expected a dict"),
+    (lambda s: s["schedulers"][1].update(gamma=[0.5]), r"ExponentialLR: gamma of the state is \[0.5\], expected a number"),
+    (lambda s: s["schedulers"][0].update(total_iters=2.5), "LinearLR: total_iters of the state is 2.5, expected a whole number"),
     (lambda s: s.pop("milestones"), "SequentialLR: the state lacks milestones, and has nothing besides"),
     (lambda s: s.update(gamma=1.0), "SequentialLR: the state lacks nothing, and has gamma besides"),
     (lambda s: s.update(base_lrs=[1.0, 2.0]), "SequentialLR: the state is of 2 groups; expected 1"),
@@ -189,9 +197,19 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, words):
     schedule.step()
     after = schedule.state_dict()
     spoil(state)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         schedule.load_state_dict(state)
     assert schedule.state_dict() == after != before
+
+
+def test_text_stays_text_in_a_state():
+    schedule = optim.ReduceLROnPlateau(sgd())
+    state = schedule.state_dict()
+    with pytest.raises(TypeError, match="ReduceLROnPlateau: mode of the state is 1, expected a text"):
+        schedule.load_state_dict({**state, "mode": 1})
+    with pytest.raises(TypeError, match="ReduceLROnPlateau: the state is int, expected a dict"):
+        schedule.load_state_dict(5)
+    assert schedule.state_dict() == state
 
 
 # -- beside the rest of the house --------------------------------------------------------------------------------------

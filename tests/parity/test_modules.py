@@ -103,7 +103,7 @@ def torch_perceptron(norm, residual=False):
 MODULES = {
     **{f"batch norm {options} of {shape}": alone(lambda o=options: nn.BatchNorm1d(5, dtype="float64", **o),
                                                  lambda o=options: torch.nn.BatchNorm1d(5, **o), shape)
-       for options in (*norm_options("eps", "momentum"), dict(affine=False), dict(track_running_stats=False))
+       for options in (*norm_options("eps", "momentum"), dict(affine=False), dict(track_running_stats=False), dict(bias=False))
        for shape in ((5,), (5, 4))},
     **{f"layer norm {options}": alone(lambda o=options: nn.LayerNorm(dtype="float64", **o),
                                       lambda o=options: torch.nn.LayerNorm(**o), (4, 5))

@@ -12,7 +12,17 @@ from .tape import grad
 
 
 class GradcheckError(AssertionError):
-    """A derivative disagrees with finite differences; the message names the worst entry."""
+    """A derivative disagrees with finite differences; the message names the worst entry.
+
+    Examples
+    --------
+    >>> import tinygrad_relu as tg
+    >>> try:
+    ...     tg.gradcheck(lambda x: x.detach() * x, tg.Tensor(3.0, requires_grad=True))      # half of it is hidden
+    ... except GradcheckError as error:
+    ...     print(str(error)[:57])
+    gradcheck of order 1: input 0, entry (), at x = 3: the de
+    """
 
 
 def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int = 1, *, eps: float = 1e-6, rtol: float = 1e-5,

@@ -77,6 +77,16 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     Returns
     -------
     tuple of Tensors
+        Each of the shape and dtype of its input.
+
+    Raises
+    ------
+    TypeError
+        If something is no Tensor.
+    ValueError
+        If an input requires no gradient, or `output` is no scalar and there are no `grad_outputs` of its shape.
+    RuntimeError
+        If `output` requires no gradient, or an earlier walk has freed the graph.
 
     Examples
     --------

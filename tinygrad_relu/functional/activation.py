@@ -63,6 +63,7 @@ def _docstring(record: Activation) -> str:
     at = ", ".join(f"{slope:g} at x = {x:g}" for x, slope in kinks)
     return (f"{record.formula}, elementwise.\n\nParameters\n----------\nx : Tensor or array_like\n{parameters}\n"
             f"Returns\n-------\nTensor of the shape and dtype of `x`; NaN gives NaN.\n\n"
+            f"Raises\n------\nTypeError\n    If `x` holds no real numbers{', or a parameter is none' if parameters else ''}.\n\n"
             + (f"Notes\n-----\nNot differentiable everywhere; the slope used is {at}.\n\n" if kinks else "")
             + f"References\n----------\n{record.source}\n\nExamples\n--------\n"
             f">>> {record.name}(np.array({example.tolist()})).shape\n(3,)\n")

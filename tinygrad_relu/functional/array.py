@@ -19,8 +19,23 @@ from .inputs import Input, as_tensor
 
 
 def abs(x: Input) -> Tensor:
-    """``|x|``, elementwise; the slope at 0 is 0.
+    """``|x|``, elementwise; the slope at 0 is 0 (as in PyTorch).
 
+    Parameters
+    ----------
+    x : Tensor or array_like
+
+    Returns
+    -------
+    Tensor, of the shape and dtype of `x`
+
+    Raises
+    ------
+    TypeError
+        If `x` holds no real numbers.
+
+    Examples
+    --------
     >>> abs([-2.0, 0.0, 3.0])
     Tensor([2., 0., 3.])
     """
@@ -28,8 +43,12 @@ def abs(x: Input) -> Tensor:
 
 
 def sqrt(x: Input) -> Tensor:
-    """The square root, elementwise; NaN below 0. The slope at 0 is infinite.
+    """``x^(1/2)``, elementwise; NaN below 0. The slope at 0 is infinite.
 
+    Shape and errors are those of `abs`.
+
+    Examples
+    --------
     >>> sqrt([0.0, 4.0])
     Tensor([0., 2.])
     """
@@ -39,6 +58,10 @@ def sqrt(x: Input) -> Tensor:
 def square(x: Input) -> Tensor:
     """``x * x``, elementwise.
 
+    Shape and errors are those of `abs`.
+
+    Examples
+    --------
     >>> square([-3.0, 2.0])
     Tensor([9., 4.])
     """
@@ -46,8 +69,12 @@ def square(x: Input) -> Tensor:
 
 
 def sin(x: Input) -> Tensor:
-    """The sine, elementwise; NaN at infinity.
+    """``sin(x)``, elementwise, x being an angle in radians; NaN at infinity.
 
+    Shape and errors are those of `abs`.
+
+    Examples
+    --------
     >>> sin([0.0, np.pi / 2])
     Tensor([0., 1.])
     """
@@ -55,8 +82,12 @@ def sin(x: Input) -> Tensor:
 
 
 def cos(x: Input) -> Tensor:
-    """The cosine, elementwise; NaN at infinity.
+    """``cos(x)``, elementwise, x being an angle in radians; NaN at infinity.
 
+    Shape and errors are those of `abs`.
+
+    Examples
+    --------
     >>> cos([0.0, np.pi])
     Tensor([ 1., -1.])
     """
@@ -72,10 +103,16 @@ def maximum(a: Input, b: Input) -> Tensor:
         In a tie the first gets the gradient. A number gets none, and then the slope in a tie is 0: ``maximum(x, 0)`` is
         relu.
 
+    Returns
+    -------
+    Tensor, of the shape that both have together
+
     Raises
     ------
     ValueError
         If the shapes cannot be broadcast together.
+    TypeError
+        If one holds no real numbers.
 
     Examples
     --------
@@ -88,8 +125,10 @@ def maximum(a: Input, b: Input) -> Tensor:
 
 
 def minimum(a: Input, b: Input) -> Tensor:
-    """The smaller of two numbers, elementwise, with broadcasting; everything else as in `maximum`.
+    """The smaller of two numbers, elementwise, with broadcasting; gradient, shape and errors as in `maximum`.
 
+    Examples
+    --------
     >>> minimum([1.0, 5.0], 3.0)
     Tensor([1., 3.])
     """
@@ -103,7 +142,17 @@ def clip(x: Input, min: Input | None = None, max: Input | None = None) -> Tensor
     ----------
     x : Tensor or array_like
     min, max : number, array_like, Tensor or None
-        None is no bound. At a bound that is a number the slope is 0, as that of hardtanh.
+        None is no bound. At a bound that is a number the slope is 0, as that of hardtanh (in PyTorch's clamp it is 1). Where
+        `min` is above `max`, the result is `max`, as in NumPy.
+
+    Returns
+    -------
+    Tensor, of the shape that all have together
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `maximum`.
 
     Examples
     --------
@@ -125,6 +174,10 @@ def where(condition: Input, a: Input, b: Input) -> Tensor:
     a, b : Tensor, array_like or number
         What is not chosen gets a gradient of exactly 0, also where it is NaN. (If an infinite slope lies behind it, 0 times
         that is NaN: choose the divisor then, not the quotient.)
+
+    Returns
+    -------
+    Tensor, of the shape that all three have together
 
     Raises
     ------

@@ -12,7 +12,12 @@ Input = Any     # a Tensor, or whatever NumPy can make an array of
 
 
 def as_tensor(x: Input) -> Tensor:
-    """A Tensor as it is; anything else as a Tensor without gradient, sharing memory where it can."""
+    """A Tensor as it is; anything else as a Tensor without gradient, sharing memory where it can.
+
+    >>> x = as_tensor([1, 2])
+    >>> x, as_tensor(x) is x
+    (Tensor([1., 2.]), True)
+    """
     return x if isinstance(x, Tensor) else Tensor.leaf(as_floats(x, name="x"))
 
 

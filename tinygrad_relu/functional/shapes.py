@@ -72,8 +72,10 @@ def transpose(x: Input, axes: Sequence[int] | None = None) -> Tensor:
 
 
 def permute(x: Input, axes: Sequence[int]) -> Tensor:
-    """The axes in this order: PyTorch's name of `transpose`.
+    """The axes in this order: PyTorch's name of `transpose`. Errors are those of `transpose`.
 
+    Examples
+    --------
     >>> permute(np.ones((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)
     """
@@ -83,6 +85,20 @@ def permute(x: Input, axes: Sequence[int]) -> Tensor:
 def swapaxes(x: Input, axis1: int, axis2: int) -> Tensor:
     """Two axes in each other's place.
 
+    Parameters
+    ----------
+    x : Tensor or array_like
+    axis1, axis2 : int
+
+    Raises
+    ------
+    ValueError
+        If `x` has no such axis.
+    TypeError
+        If one is no whole number.
+
+    Examples
+    --------
     >>> swapaxes(np.ones((2, 3, 4)), 0, -1).shape
     (4, 3, 2)
     """
@@ -118,8 +134,25 @@ def squeeze(x: Input, axis: Axis = None) -> Tensor:
 def expand_dims(x: Input, axis: int | Sequence[int]) -> Tensor:
     """With new axes of size 1, which are the axes `axis` of the result. PyTorch's name of it is `unsqueeze`.
 
-    The result shares memory with `x`.
+    Parameters
+    ----------
+    x : Tensor or array_like
+    axis : int or sequence of int
 
+    Returns
+    -------
+    Tensor
+        Shares memory with `x`.
+
+    Raises
+    ------
+    ValueError
+        If the result has no such axis, or it is named twice.
+    TypeError
+        If `axis` is no whole number.
+
+    Examples
+    --------
     >>> expand_dims([1.0, 2.0], 0).shape, unsqueeze([1.0, 2.0], -1).shape, expand_dims([1.0, 2.0], (0, 2)).shape
     ((1, 2), (2, 1), (1, 2, 1))
     """
@@ -130,8 +163,28 @@ unsqueeze = expand_dims
 
 
 def flatten(x: Input, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-    """The axes from `start_axis` to `end_axis`, both included, made one. The result shares memory with `x`.
+    """The axes from `start_axis` to `end_axis`, both included, made one; a number becomes a vector of one.
 
+    Parameters
+    ----------
+    x : Tensor or array_like
+    start_axis, end_axis : int
+        PyTorch calls them start_dim and end_dim.
+
+    Returns
+    -------
+    Tensor
+        Shares memory with `x`.
+
+    Raises
+    ------
+    ValueError
+        If `x` has no such axis, or the start lies behind the end.
+    TypeError
+        If one is no whole number.
+
+    Examples
+    --------
     >>> flatten(np.ones((2, 3, 4))).shape, flatten(np.ones((2, 3, 4)), 1).shape, flatten(3.0).shape
     ((24,), (2, 12), (1,))
     """
@@ -140,6 +193,11 @@ def flatten(x: Input, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 
 def broadcast_to(x: Input, shape: int | Sequence[int]) -> Tensor:
     """Repeated along axes of size 1, and along new axes in front, up to this shape. The gradient is summed over them.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+    shape : int or sequence of int
 
     Raises
     ------
@@ -156,8 +214,27 @@ def broadcast_to(x: Input, shape: int | Sequence[int]) -> Tensor:
 
 
 def flip(x: Input, axis: Axis = None) -> Tensor:
-    """The other way round along `axis`; None: along all axes.
+    """The other way round along `axis`: ``y_i = x_(n-1-i)``.
 
+    Parameters
+    ----------
+    x : Tensor or array_like
+    axis : int, tuple of int, or None
+        None: along all axes.
+
+    Returns
+    -------
+    Tensor, of the shape of `x`
+
+    Raises
+    ------
+    ValueError
+        If `x` has no such axis, or it is named twice.
+    TypeError
+        If `axis` is no whole number.
+
+    Examples
+    --------
     >>> flip([[1.0, 2.0], [3.0, 4.0]], 0)
     Tensor([[3., 4.],
             [1., 2.]])

@@ -12,6 +12,22 @@ from .inputs import Input, as_tensor
 def softmax(x: Input, axis: int = -1) -> Tensor:
     """``exp(x_i) / sum_k exp(x_k)`` along `axis`, without overflow.
 
+    Parameters
+    ----------
+    x : Tensor or array_like
+    axis : int
+
+    Returns
+    -------
+    Tensor, of the shape of `x`
+
+    Raises
+    ------
+    ValueError
+        If `x` has no such axis.
+
+    Examples
+    --------
     >>> softmax([0.0, 0.0])
     Tensor([0.5, 0.5])
     """
@@ -21,6 +37,10 @@ def softmax(x: Input, axis: int = -1) -> Tensor:
 def log_softmax(x: Input, axis: int = -1) -> Tensor:
     """``x_i - log sum_k exp(x_k)`` along `axis`, without overflow and without the loss of small probabilities.
 
+    Parameters, shape and errors are those of `softmax`.
+
+    Examples
+    --------
     >>> log_softmax([0.0, 1000.0])
     Tensor([-1000.,     0.])
     """

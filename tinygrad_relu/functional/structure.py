@@ -116,6 +116,12 @@ def concatenate(tensors: Iterable[Input], axis: int | None = 0) -> Tensor:
 def stack(tensors: Iterable[Input], axis: int = 0) -> Tensor:
     """Tensors of one shape side by side along a new axis, which is axis `axis` of the result.
 
+    Parameters
+    ----------
+    tensors : iterable of Tensor or array_like
+        All of one shape. Dtypes as in `concatenate`.
+    axis : int
+
     Raises
     ------
     ValueError
@@ -193,6 +199,17 @@ def take_along_axis(x: Input, indices: Any, axis: int | None = -1) -> Tensor:
 
 def gather(x: Input, axis: int, index: Any) -> Tensor:
     """PyTorch's `take_along_axis`: `index` may be shorter than `x` along the other axes, and does not broadcast.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+    axis : int
+        PyTorch calls it dim.
+    index : array_like of int, with as many axes as `x`
+
+    Returns
+    -------
+    Tensor, of the shape of `index`
 
     Raises
     ------

@@ -36,6 +36,16 @@ class AnomalyError(FloatingPointError):
         From 1. A step ends with the update that follows a backward.
     phase : str
         "forward", "backward" or "update".
+
+    Examples
+    --------
+    >>> import tinygrad_relu as tg
+    >>> try:
+    ...     with tg.detect_anomaly():
+    ...         tg.log(tg.Tensor([-1.0], requires_grad=True)).sum().backward()
+    ... except AnomalyError as error:
+    ...     print(error.op, error.step, error.phase)
+    log 1 forward
     """
 
     def __init__(self, message: str, op: str = "", module: str = "", step: int = 0, phase: Phase = "forward") -> None:

@@ -48,7 +48,11 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads large matrix products may use."""
+    """How many threads large matrix products may use: what `set_num_threads` has said.
+
+    >>> get_num_threads() >= 1
+    True
+    """
     return _limit
 
 

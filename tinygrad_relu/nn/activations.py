@@ -1,8 +1,10 @@
 """Activations as modules, named as in PyTorch."""
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -21,15 +23,22 @@ from .module import Buffer, Module, Parameter
 class Activation(Module):
     """An elementwise function as a module; a subclass names the function, and its parameters become attributes.
 
+    PyTorch's `inplace` is not known here: what has been computed stays as it is, for a graph may remember it.
+
     Examples
     --------
-    >>> LeakyReLU(negative_slope=0.1)
-    LeakyReLU(negative_slope=0.1)
+    >>> layer = LeakyReLU(negative_slope=0.1)
+    >>> layer, layer.negative_slope, layer.p
+    (LeakyReLU(negative_slope=0.1), 0.1, (0.1,))
     """
 
     is_activation = True
-    name: ClassVar[str]
-    record: ClassVar[Record]            # the formulas
+    name: str
+
+    @property
+    def record(self) -> Record:
+        """The formulas."""
+        return ACTIVATIONS[self.name]
 
     def __init__(self, *args: float, **kwargs: float) -> None:
         defaults = self.record.parameters
@@ -52,10 +61,25 @@ class Activation(Module):
 
 
 def _module(class_name: str, name: str) -> type[Activation]:
-    record = ACTIVATIONS[name]
+    record, by_place_or_name = ACTIVATIONS[name], inspect.Parameter.POSITIONAL_OR_KEYWORD
     return type(class_name, (Activation,), {
-        "__module__": __name__, "__doc__": f"{record.formula}, elementwise: `functional.{name}` as a module.",
-        "name": name, "record": record})
+        "__module__": __name__, "__doc__": _docstring(class_name, record), "name": name,
+        "__signature__": inspect.Signature([inspect.Parameter(n, by_place_or_name, default=v)
+                                            for n, v in record.parameters.items()]),
+        **{n: property(_parameter(i)) for i, n in enumerate(record.parameters)}})
+
+
+def _parameter(i: int) -> Callable[[Activation], float]:
+    return lambda self: self.p[i]
+
+
+def _docstring(class_name: str, record: Record) -> str:
+    parameters = "".join(f"{n} : float, default {v:.6g}\n" for n, v in record.parameters.items())
+    return (f"{record.formula}, elementwise: `functional.{record.name}` as a module. The result has the shape of `x`.\n\n"
+            + (f"Parameters\n----------\n{parameters}\nRaises\n------\nTypeError\n    If a parameter is no number.\n\n"
+               if parameters else "")
+            + f"References\n----------\n{record.source}\n\nExamples\n--------\n"
+            f">>> {class_name}()([[-2.0, 0.0, 2.0]]).shape\n(1, 3)\n")
 
 
 ReLU = _module("ReLU", "relu")
@@ -75,8 +99,42 @@ Hardsigmoid = _module("Hardsigmoid", "hardsigmoid")
 Hardswish = _module("Hardswish", "hardswish")
 SiLU = _module("SiLU", "silu")
 Mish = _module("Mish", "mish")
-GELU = _module("GELU", "gelu")
 GELUTanh = _module("GELUTanh", "gelu_tanh")
+
+
+class GELU(Activation):
+    """``x Phi(x)``, elementwise, with Phi the distribution function of N(0, 1): `functional.gelu` as a module.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+        "none" is exact; "tanh" is ``0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))``, which is also called `GELUTanh`.
+
+    Raises
+    ------
+    ValueError
+        If `approximate` is something else.
+
+    References
+    ----------
+    Hendrycks & Gimpel 2016, arXiv 1606.08415
+
+    Examples
+    --------
+    >>> round(GELU()([1.0]).item(), 6), round(GELU(approximate="tanh")([1.0]).item(), 6)
+    (0.841345, 0.841192)
+    """
+
+    name = "gelu"
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = check_name(approximate, ("none", "tanh"), "GELU: approximate")
+        if approximate == "tanh":
+            self.name = GELUTanh.name
+        super().__init__()
+
+    def extra_repr(self) -> str:
+        return "" if self.approximate == "none" else f"approximate={self.approximate!r}"
 
 
 class PReLU(Module):

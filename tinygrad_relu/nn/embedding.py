@@ -28,6 +28,10 @@ class Embedding(Module):
     ----------
     weight : Parameter, shape (num_embeddings, embedding_dim)
 
+    Notes
+    -----
+    PyTorch's max_norm (with norm_type), scale_grad_by_freq and sparse are not supported.
+
     Examples
     --------
     >>> layer = Embedding(10, 3, padding_idx=0, rng=0)

@@ -40,18 +40,33 @@ def _uniform(shape: tuple[int, ...], rng: Generator, dtype: Any, bound: float) -
 
 
 def he(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
-    """N(0, 2/inputs), made for ReLU (He et al. 2015, arXiv 1502.01852; PyTorch's ``kaiming_normal_``)."""
+    """N(0, 2/inputs), made for ReLU (He et al. 2015, arXiv 1502.01852; PyTorch's ``kaiming_normal_``).
+
+    >>> w = he((100, 400), np.random.default_rng(0), "float64")
+    >>> w.shape, bool(abs(w.std() / sqrt(2 / 400) - 1) < 0.01)
+    ((100, 400), True)
+    """
     return _normal(shape, rng, dtype, sqrt(2 / _fans(shape)[0]))
 
 
 def glorot(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
-    """U(-a, a) with a = sqrt(6 / (inputs + outputs)), made for tanh (Glorot & Bengio 2010; ``xavier_uniform_``)."""
+    """U(-a, a) with a = sqrt(6 / (inputs + outputs)), made for tanh (Glorot & Bengio 2010; ``xavier_uniform_``).
+
+    >>> w = glorot((100, 400), np.random.default_rng(0), "float64")
+    >>> w.shape, bool(abs(w.std() / sqrt(2 / 500) - 1) < 0.01)
+    ((100, 400), True)
+    """
     bound = sqrt(6 / sum(_fans(shape)))
     return _uniform(shape, rng, dtype, bound)
 
 
 def lecun(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
-    """N(0, 1/inputs), made for SELU (LeCun et al. 1998, Efficient BackProp)."""
+    """N(0, 1/inputs), made for SELU (LeCun et al. 1998, Efficient BackProp).
+
+    >>> w = lecun((100, 400), np.random.default_rng(0), "float64")
+    >>> w.shape, bool(abs(w.std() / sqrt(1 / 400) - 1) < 0.01)
+    ((100, 400), True)
+    """
     return _normal(shape, rng, dtype, sqrt(1 / _fans(shape)[0]))
 
 
@@ -64,7 +79,12 @@ def pytorch(shape: tuple[int, ...], rng: Generator, dtype: Any, bias: bool = Tru
 
 
 def normal(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
-    """N(0, 1), whatever the shape: the start at which gradients explode or vanish."""
+    """N(0, 1), whatever the shape: the start at which gradients explode or vanish.
+
+    >>> w = normal((100, 400), np.random.default_rng(0), "float64")
+    >>> w.shape, bool(abs(w.std() / 1.0 - 1) < 0.01)
+    ((100, 400), True)
+    """
     return _normal(shape, rng, dtype, 1.0)
 
 
@@ -97,23 +117,43 @@ def kaiming_normal(shape: tuple[int, ...], rng: Generator, dtype: Any, a: float 
                    nonlinearity: str = "leaky_relu") -> Array:
     """N(0, gain^2 / fan) (He et al. 2015, arXiv 1502.01852). `a` is the negative slope of a leaky ReLU; `mode` is "fan_in",
     which keeps the scale of the values, or "fan_out", which keeps that of the gradients; for `nonlinearity` see
-    `calculate_gain`. By default this is `he`."""
+    `calculate_gain`. By default this is `he`.
+
+    >>> w = kaiming_normal((100, 400), np.random.default_rng(0), "float64")
+    >>> w.shape, bool(abs(w.std() / sqrt(2 / 400) - 1) < 0.01)
+    ((100, 400), True)
+    """
     return _normal(shape, rng, dtype, _kaiming_std(shape, a, mode, nonlinearity))
 
 
 def kaiming_uniform(shape: tuple[int, ...], rng: Generator, dtype: Any, a: float = 0.0, mode: str = "fan_in",
                     nonlinearity: str = "leaky_relu") -> Array:
-    """U(-b, b) with the variance of `kaiming_normal`, ``b = gain sqrt(3 / fan)``."""
+    """U(-b, b) with the variance of `kaiming_normal`, ``b = gain sqrt(3 / fan)``.
+
+    >>> w = kaiming_uniform((100, 400), np.random.default_rng(0), "float64")
+    >>> w.shape, bool(abs(w.std() / sqrt(2 / 400) - 1) < 0.01)
+    ((100, 400), True)
+    """
     return _uniform(shape, rng, dtype, sqrt(3) * _kaiming_std(shape, a, mode, nonlinearity))
 
 
 def xavier_normal(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float = 1.0) -> Array:
-    """N(0, 2 gain^2 / (inputs + outputs)) (Glorot & Bengio 2010)."""
+    """N(0, 2 gain^2 / (inputs + outputs)) (Glorot & Bengio 2010).
+
+    >>> w = xavier_normal((100, 400), np.random.default_rng(0), "float64")
+    >>> w.shape, bool(abs(w.std() / sqrt(2 / 500) - 1) < 0.01)
+    ((100, 400), True)
+    """
     return _normal(shape, rng, dtype, check_real(gain, "xavier_normal: gain") * sqrt(2 / sum(_fans(shape))))
 
 
 def xavier_uniform(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float = 1.0) -> Array:
-    """U(-b, b) with the variance of `xavier_normal`, ``b = gain sqrt(6 / (inputs + outputs))``. By default this is `glorot`."""
+    """U(-b, b) with the variance of `xavier_normal`, ``b = gain sqrt(6 / (inputs + outputs))``. By default this is `glorot`.
+
+    >>> w = xavier_uniform((100, 400), np.random.default_rng(0), "float64")
+    >>> w.shape, bool(abs(w.std() / sqrt(2 / 500) - 1) < 0.01)
+    ((100, 400), True)
+    """
     return _uniform(shape, rng, dtype, check_real(gain, "xavier_uniform: gain") * sqrt(6 / sum(_fans(shape))))
 
 

@@ -24,10 +24,11 @@ class BatchNorm1d(Module):
     momentum : float or None
         How far the running statistics move to those of each batch; None makes them the mean over all batches.
     affine : bool
-        Whether there are a weight and a bias.
+        Whether there is a weight (and a bias).
     track_running_stats : bool
         If not, the statistics of the batch are used in evaluation too.
     dtype : dtype
+    bias : bool
 
     Attributes
     ----------
@@ -51,12 +52,12 @@ class BatchNorm1d(Module):
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-                 track_running_stats: bool = True, *, dtype: Any = "float32") -> None:
+                 track_running_stats: bool = True, *, dtype: Any = "float32", bias: bool = True) -> None:
         n, dtype = check_count(num_features, "BatchNorm1d: num_features"), check_dtype(dtype)
         self.num_features, self.eps = n, check_number(eps, "BatchNorm1d: eps")
         self.momentum = None if momentum is None else check_number(momentum, "BatchNorm1d: momentum")
         self.weight = Parameter(np.ones(n, dtype)) if affine else None
-        self.bias = Parameter(np.zeros(n, dtype), kind="bias") if affine else None
+        self.bias = Parameter(np.zeros(n, dtype), kind="bias") if affine and bias else None
         self.running_mean = Buffer(np.zeros(n, dtype)) if track_running_stats else None
         self.running_var = Buffer(np.ones(n, dtype)) if track_running_stats else None
         self.num_batches_tracked = Buffer(np.array(0, np.int64)) if track_running_stats else None
@@ -75,8 +76,9 @@ class BatchNorm1d(Module):
         return F.batch_norm(x, mean.data, var.data, self.weight, self.bias, eps=self.eps)
 
     def extra_repr(self) -> str:
-        return _unusual(str(self.num_features), eps=(self.eps, 1e-5), momentum=(self.momentum, 0.1),
-                        affine=(self.weight is not None, True), track_running_stats=(self.running_mean is not None, True))
+        affine = self.weight is not None
+        return _unusual(str(self.num_features), eps=(self.eps, 1e-5), momentum=(self.momentum, 0.1), affine=(affine, True),
+                        track_running_stats=(self.running_mean is not None, True), bias=(self.bias is not None, affine))
 
 
 class LayerNorm(Module):

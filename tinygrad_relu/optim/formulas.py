@@ -56,6 +56,8 @@ class MultiStepLR(Formula):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1) -> None:
+        if not isinstance(milestones, Iterable):
+            raise TypeError(f"MultiStepLR: milestones is {milestones!r}, expected several whole numbers")
         self.milestones = sorted(check_count(m, "MultiStepLR: a milestone", least=0) for m in milestones)
         self.gamma = check_number(gamma, "MultiStepLR: gamma")
         super().__init__(optimizer)

@@ -27,6 +27,11 @@ class Terms(NamedTuple):
         What the penalty says.
     inertia : ndarray
         What the past says.
+
+    Examples
+    --------
+    >>> Terms(np.array(-0.1), np.array(-0.01), np.array(0.5)).step.item()
+    0.39
     """
 
     gradient: Array
@@ -63,6 +68,16 @@ class Optimizer:
     param_groups : list of dict
         Options may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``. The parameters, a tuple, may not. A
         schedule (`optim.StepLR` and others) adds the option "initial_lr".
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn, optim
+    >>> weight, bias = nn.Parameter([1.0]), nn.Parameter([1.0], kind="bias")
+    >>> opt = optim.SGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.5, weight_decay=1.0)
+    >>> weight.grad, bias.grad = np.zeros(1), np.zeros(1)
+    >>> opt.step()
+    >>> weight.item(), bias.item()
+    (0.5, 1.0)
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()     # what `move` keeps of each parameter: buffers, and "step" if it counts

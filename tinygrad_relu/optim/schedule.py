@@ -16,10 +16,10 @@ the formula's change is applied to what is there, as PyTorch does: schedules of 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..checks import check_count
+from ..checks import check_count, check_real
 from .optimizer import Optimizer
 
 
@@ -33,6 +33,15 @@ class LRScheduler:
         The rate of each group when its first schedule was made (its option "initial_lr").
     last_epoch : int
         How many steps have been taken.
+
+    Examples
+    --------
+    >>> from tinygrad_relu import nn, optim
+    >>> schedule = optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5)
+    >>> schedule.step(), schedule.step()
+    (None, None)
+    >>> schedule.last_epoch, schedule.base_lrs, schedule.get_last_lr()
+    (2, [1.0], [0.25])
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -57,12 +66,14 @@ class LRScheduler:
                 for name, value in vars(self).items() if name in self._state_names()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave. The optimizer's rates are not touched: they come with the optimizer's own state.
+        """Take over what `state_dict` gave, or nothing at all. The optimizer's rates come with the optimizer's own state.
 
         Raises
         ------
         ValueError
-            If names are missing or unknown, or the number of groups is another; nothing has been changed then.
+            If names are missing or unknown, the number of groups is another, or a count is negative.
+        TypeError
+            If something is of another kind than what `state_dict` gives.
         """
         self._check_state(state_dict)
         self._take_state(state_dict)
@@ -72,15 +83,35 @@ class LRScheduler:
 
     def _check_state(self, state_dict: dict[str, Any]) -> None:
         expected, name = self._state_names(), type(self).__name__
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"{name}: the state is {type(state_dict).__name__}, expected a dict")
         if set(state_dict) != expected:
             missing, unknown = (", ".join(sorted(names)) or "nothing" for names in (expected - set(state_dict),
                                                                                     set(state_dict) - expected))
             raise ValueError(f"{name}: the state lacks {missing}, and has {unknown} besides; expected what state_dict() gives")
+        for key, value in state_dict.items():
+            _check_kind(value, vars(self)[key], f"{name}: {key} of the state")
         if len(state_dict["base_lrs"]) != len(self.base_lrs):
             raise ValueError(f"{name}: the state is of {len(state_dict['base_lrs'])} groups; expected {len(self.base_lrs)}")
 
     def _state_names(self) -> set[str]:
         return set(vars(self)) - {"optimizer"}
+
+
+def _check_kind(value: Any, like: Any, name: str) -> None:
+    """Whether a value can take the place of `like`: a text that of a text, a number that of a number, a list that of a list."""
+    if isinstance(like, list):
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"{name} is {value!r}, expected a list")
+        if all(isinstance(entry, (int, float)) for entry in like):
+            for entry in value:
+                check_real(entry, f"{name}: an entry")
+    elif isinstance(like, str) and not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, expected a text")
+    elif isinstance(like, int) and not isinstance(like, bool):
+        check_count(value, name, least=0)
+    elif isinstance(like, float):
+        check_real(value, name)
 
 
 class Formula(LRScheduler):
@@ -152,6 +183,8 @@ class LambdaLR(Formula):
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]]) -> None:
         groups = len(optimizer.param_groups) if isinstance(optimizer, Optimizer) else 0
+        if not callable(lr_lambda) and not isinstance(lr_lambda, Sequence):
+            raise TypeError(f"LambdaLR: lr_lambda is {lr_lambda!r}, expected a function, or one for each group")
         self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
         if groups and len(self.lr_lambdas) != groups:
             raise ValueError(f"LambdaLR: got {len(self.lr_lambdas)} functions for {groups} groups; expected one for each")
@@ -188,6 +221,9 @@ class SequentialLR(Formula):
     """
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Formula], milestones: Sequence[int]) -> None:
+        for name, several in (("schedulers", schedulers), ("milestones", milestones)):
+            if not isinstance(several, Iterable):
+                raise TypeError(f"SequentialLR: {name} is {several!r}, expected several")
         for schedule in schedulers:
             if not isinstance(schedule, Formula):
                 raise TypeError(f"SequentialLR: got {type(schedule).__name__}; expected schedules that are formulas of the step")

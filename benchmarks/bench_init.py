@@ -1,0 +1,18 @@
+"""How long it takes to draw the weights of a layer."""
+import numpy as np
+
+from tinygrad_relu import nn
+from tinygrad_relu.nn.init import INITIALISERS
+
+
+class Starts:
+    params = (tuple(INITIALISERS), (64, 512))
+    param_names = ("init", "width")
+
+    def time_weight(self, init, width):
+        INITIALISERS[init]((width, width), np.random.default_rng(0), "float32")
+
+
+class Networks:
+    def time_mlp(self):
+        nn.MLP([64, 64, 64, 10], rng=0)
