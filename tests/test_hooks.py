@@ -236,7 +236,7 @@ def test_hooked_models_keep_every_bit(kind, activation, dtype):
     model = nn.MLP([4, 8, 8, 3], activation=activation, dtype=dtype, rng=0)
     before = step(model)
     calls = []
-    for _, module in model.named_modules():
+    for module in model.modules():
         getattr(module, f"register_{kind}_hook")(lambda m, *_: calls.append(m))
     assert step(model) == before
     assert {id(m) for m in calls} == {id(m) for _, m in model.named_modules()}

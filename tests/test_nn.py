@@ -185,7 +185,12 @@ def test_a_module_of_ones_own():
     net = Net()
     names = [name for name, _ in net.named_parameters()]
     assert names == ["scale", "blocks.0.weight", "blocks.0.bias", "blocks.1.0.weight", "blocks.1.0.bias"]
-    assert [name for name, _ in net.named_modules()][:3] == ["", "blocks.0", "blocks.1"]
+    assert [name for name, _ in net.named_modules()] == ["", "blocks.0", "blocks.1", "blocks.1.0", "blocks.1.1", "tied"]
+    linear, sequence = net.blocks
+    assert list(net.modules()) == [net, linear, sequence, *sequence]
+    assert list(net.children()) == [linear, sequence, linear] and list(sequence.children()) == list(sequence)
+    seen = []
+    assert net.apply(seen.append) is net and seen == [linear, *sequence, sequence, linear, net]
     assert tg.gradcheck(lambda *_: net(np.array([[1.0, 2.0], [-0.5, 0.25]])), net.parameters())
     net(np.ones((1, 2))).sum().backward()
     net.zero_grad()

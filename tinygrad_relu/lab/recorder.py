@@ -73,8 +73,8 @@ class Recorder:
         self.orbit: list[float] = []
         self._states: list[list[Array]] = [[] for _ in self.layers]
         activations = {id(layer.activation) for layer in self.layers if layer.activation is not None}
-        self._one_pass = len(activations) == len(self.layers) and not any(isinstance(module, MODAL)
-                                                                          for _, module in model.named_modules())
+        self._one_pass = len(activations) == len(self.layers) and not any(
+            isinstance(module, MODAL) for module in model.modules())
 
     @property
     def states(self) -> list[Array]:

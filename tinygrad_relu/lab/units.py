@@ -129,7 +129,7 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"the laboratory got {type(model).__name__}, expected a Sequential model (such as nn.MLP)")
-    layers = list(model.children())
+    layers = list(model.named_children())
     found: list[HiddenLayer] = []
     while layers:
         name, affine = layers.pop(0)

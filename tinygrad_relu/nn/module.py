@@ -1,8 +1,8 @@
 """Module: a function with parameters. Parameters are found by looking, not by registration."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -129,7 +129,7 @@ class Module(Hookable):
         owner: Any = next((cls for cls in type(self).__mro__ if flag in vars(cls)), Module)
         return bool(getattr(self, flag)) and type(self).forward is owner.forward and "forward" not in vars(self)
 
-    def children(self) -> Iterator[tuple[str, Module]]:
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, with their names."""
         for name, attribute in vars(self).items():
             if isinstance(attribute, Module):
@@ -139,11 +139,36 @@ class Module(Hookable):
                     if isinstance(entry, Module):
                         yield f"{name}.{i}", entry
 
+    def children(self) -> Iterator[Module]:
+        """The modules directly inside."""
+        return (child for _, child in self.named_children())
+
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all inside it, outermost first."""
         yield prefix, self
-        for name, child in self.children():
+        for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all inside it, outermost first, each once."""
+        return iter({id(module): module for _, module in self.named_modules()}.values())
+
+    def apply(self, function: Callable[[Module], object]) -> Self:
+        """Call ``function(module)`` on all modules inside, innermost first, and on this one; returns this module.
+
+        Examples
+        --------
+        >>> from tinygrad_relu import nn
+        >>> def no_bias(module):
+        ...     if isinstance(module, nn.Linear):
+        ...         module.bias.data = np.zeros(len(module.bias.data))
+        >>> nn.MLP([2, 3, 1], rng=0).apply(no_bias)[2].bias
+        Parameter([0.], dtype=float32, kind='bias')
+        """
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters with their names; one that is shared comes once."""
@@ -173,6 +198,10 @@ class Module(Hookable):
     def parameters(self) -> list[Parameter]:
         """All parameters: weight, bias, layer by layer."""
         return [parameter for _, parameter in self.named_parameters()]
+
+    def buffers(self) -> list[Buffer]:
+        """All buffers, such as running statistics."""
+        return [buffer for _, buffer in self.named_buffers()]
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameters and buffers, by PyTorch's names.
@@ -233,7 +262,7 @@ class Module(Hookable):
 
     def train(self, mode: bool = True) -> Module:
         """Switch to training (or, with False, to evaluation), here and in everything inside."""
-        for _, module in self.named_modules():
+        for module in self.modules():
             module.training = mode
         return self
 
@@ -273,7 +302,7 @@ class Module(Hookable):
         return ""
 
     def __repr__(self) -> str:
-        children = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children()]
+        children = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n".join([f"{type(self).__name__}(", *children, ")"])
@@ -308,7 +337,7 @@ class Sequential(Module):
             x = layer.forward(x) if activation is None else layer.forward_activated(x, activation)
         return x
 
-    def children(self) -> Iterator[tuple[str, Module]]:
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         """The layers, named 0, 1, 2, ... (as in a PyTorch state dict)."""
         return ((str(i), layer) for i, layer in enumerate(self.layers))
 

@@ -117,7 +117,7 @@ def _is_leaf(module: Module) -> bool:
 
 def _own_parameters(module: Module) -> list[Any]:
     """The parameters of a module that belong to none of the modules inside."""
-    inside = {id(p) for _, child in module.children() for p in child.parameters()}
+    inside = {id(p) for child in module.children() for p in child.parameters()}
     return [p for p in module.parameters() if id(p) not in inside]
 
 
@@ -139,7 +139,7 @@ def _flops(module: Any, inputs: tuple[Any, ...]) -> int | None:
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
     """Everything inside `model` in evaluation mode, and then each in the mode in which it was."""
-    modes = [(module, module.training) for _, module in model.named_modules()]
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
