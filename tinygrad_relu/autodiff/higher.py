@@ -171,7 +171,7 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
         if not isinstance(x, Node):
             raise TypeError(f"{name}: input {i} is {type(x).__name__}; expected a Tensor")
     around = _differentiated.get()
-    constant_on_purpose = create_graph or not is_grad_enabled()
+    loses_history = around and not create_graph and is_grad_enabled()       # under no_grad that is what is wanted
     with recording():
         at = [same(x) if create_graph and x.requires_grad else x.result.leaf(x.array, requires_grad=True) for x in nodes]
         token = _differentiated.set((*around, *at))
@@ -179,7 +179,7 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
             y = f(*at)
             if not isinstance(y, Node):
                 raise TypeError(f"{name}: f returned {type(y).__name__}; expected one Tensor")
-            if around and y.requires_grad and not constant_on_purpose:
+            if loses_history and y.requires_grad:
                 _refuse_lost_history(name, (y, *nodes, *(v for v in vectors if isinstance(v, Node))), set(around))
             yield at, y
         finally:
