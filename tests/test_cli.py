@@ -84,6 +84,10 @@ BAD = [
     (["revive", "--figure", "no-such-folder/a.png"], "the folder no-such-folder does not exist"),
     (["revive", "--json", "."], "is a folder"),
     (["revive", "--figure", "a.jpeg"], "expected one of: png, svg, pdf"),
+    (["revive", "--json", ""], "expected the name of a file"),
+    (["revive", "--figure", ""], "expected the name of a file"),
+    (["revive", "--json", "a.png", "--figure", "./a.png"], "both name ./a.png, expected two files"),
+    (["doctor", "--json", ""], "expected the name of a file"),
 ]
 
 
@@ -99,10 +103,19 @@ def test_bad_input_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, arg
     (["revive", "--treatments", "hevy-l2"], "did you mean 'heavy-l2'?"),
     (["revive", "--data", "digts"], "did you mean 'digits'?"),
     (["revive", "--activation", "rleu"], "did you mean 'relu'?"),
-    (["reviv"], "invalid choice"),
-    (["revive", "--steps", "many"], "invalid int value"),
+    (["reviv"], "the command is 'reviv', expected one of: revive, warmup, doctor; did you mean 'revive'?"),
+    (["revive", "--stesp", "5"], "did you mean '--steps'?"),
+    (["revive", "--kil-lr=5"], "did you mean '--kill-lr'?"),
+    (["doctor", "--figure", "a.png"], "an option of doctor is '--figure', expected one of: --json"),
+    (["revive", "digits"], "got 'digits', expected an option"),
+    (["revive", "--steps", "many"], "argument --steps: got 'many', expected a whole number"),
+    (["revive", "--widths", "8", "1.5"], "argument --widths: got '1.5', expected a whole number"),
+    (["revive", "--lr", "fast"], "argument --lr: got 'fast', expected a number"),
+    (["revive", "--lr"], "expected one argument"),
+    ([], "required: COMMAND"),
 ])
 def test_unknown_names_get_the_nearest(capsys, arguments, hint):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
-    assert stop.value.code == 2 and hint in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and hint in error and error.count("\n") == 1
