@@ -60,6 +60,20 @@ def test_headline_digits_return_at_step_472():
     np.testing.assert_allclose(outcome.observed_orbit[:472], path, atol=1e-9 * np.abs(path).max())
 
 
+def test_a_training_that_ends_before_the_return(capsys, tmp_path):
+    """Foretold for step 48, and nobody looks beyond step 20: no disagreement, and never within the training."""
+    numbers = tmp_path / "a.json"
+    status, out, _ = run(capsys, *QUICK, "--steps", "20", "--treatments", "momentum-l2-inside", "--json", str(numbers),
+                         "--figure", str(tmp_path / "a.svg"))
+    (treatment,) = json.loads(numbers.read_text())["treatments"]
+    assert status == 0 and treatment["exact"] and treatment["verdict"].startswith("step 48,")
+    assert treatment["predicted_step"] is None and treatment["observed_step"] is None
+    (row,) = [line for line in out.splitlines() if line.startswith("momentum .9, L2 inside")]
+    assert row.split()[7:9] == ["48", ">20"], row
+    assert "Foretold: step 48. Observed: not within 20 steps." in " ".join(out.split())
+    assert "foretold 48 · seen not by 20" in (tmp_path / "a.svg").read_text()
+
+
 def test_a_failed_prediction_exits_with_1(capsys, monkeypatch):
     real = revive_module.prognosis
 

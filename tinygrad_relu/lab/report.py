@@ -34,8 +34,7 @@ def table(sick: Sick, outcomes: Sequence[Outcome]) -> Table:
     for o in outcomes:
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
                  "-" if o.threshold is None else f"{o.threshold:.2g}", _short(o), _step(o.predicted_step, o),
-                 _step(o.observed_step, o), f"{_layers(sick.dead)}{TO}{_layers(o.dead)}",
-                 f"{sick.accuracy:.2f}{TO}{o.accuracy:.2f}")
+                 _observed(o), f"{_layers(sick.dead)}{TO}{_layers(o.dead)}", f"{sick.accuracy:.2f}{TO}{o.accuracy:.2f}")
     return rows
 
 
@@ -107,6 +106,10 @@ def _short(o: Outcome) -> str:
 
 def _step(step: int | None, o: Outcome) -> str:
     return str(step) if step is not None else "never" if o.exact else "-"
+
+
+def _observed(o: Outcome) -> str:
+    return f">{o.steps}" if o.exact and o.ends_before and o.observed_step is None else _step(o.observed_step, o)
 
 
 def _layers(dead: list[int]) -> str:
