@@ -1,12 +1,13 @@
 """The command line: the main job on small settings, its files, and one sentence for whatever is wrong."""
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tinygrad_relu import cli
+from tinygrad_relu import cli, data
+from tinygrad_relu.lab import State, report, treatments
 from tinygrad_relu.lab import revive as revive_module
-from tinygrad_relu.lab import treatments
 
 QUICK = ["revive", "--data", "spiral", "--widths", "12", "8", "--kill-steps", "40", "--steps", "60", "--kill-lr", "40"]
 
@@ -48,8 +49,6 @@ def test_the_same_seed_gives_the_same_numbers(capsys, tmp_path):
 
 
 def test_headline_digits_return_at_step_472():
-    from tinygrad_relu import data
-
     digits = data.digits()
     sick = revive_module.make_sick(digits)
     assert sick.dead[1] == 64 and sick.gradient == 0.0 and sick.accuracy < 0.11
@@ -72,6 +71,33 @@ def test_a_training_that_ends_before_the_return(capsys, tmp_path):
     assert row.split()[7:9] == ["48", ">20"], row
     assert "Foretold: step 48. Observed: not within 20 steps." in " ".join(out.split())
     assert "foretold 48 · seen not by 20" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize(("arguments", "sentence", "absent"), [
+    (["--kill-lr", "40"], "no sample reaches the output through a living path", "though no layer is dead"),
+    (["--activation", "step"], "though no layer is dead as a whole", "through a living path"),
+    (["--kill-lr", "3"], "Some path is still alive", "exactly zero in every hidden unit"),
+    (["--activation", "maxout", "--kill-lr", "40"], "of 24 and", "units, layer by layer"),
+    (["--activation", "maxout", "--kill-lr", "1e30"], "it diverged", "Some path is still alive"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_what_is_said_of_the_sick_network(capsys, arguments, sentence, absent):
+    status, out, err = run(capsys, *QUICK, "--treatments", "sgd", *arguments)
+    said = " ".join(out.split())
+    assert status == 0 and sentence in said and absent not in said, said
+    assert "Warning" not in err
+
+
+def test_an_accuracy_that_rose_is_put_down_to_deeper_units_only_if_some_came_back():
+    moons = data.moons(60, rng=0)
+    sick = revive_module.make_sick(moons, hidden=(8, 8), kill_lr=20.0, kill_steps=60)
+    (sgd,) = revive_module.revive(sick, moons, [treatments.TREATMENTS[0]], steps=5)
+    first, dead = sgd.states[0], np.full_like(sgd.states[1], State.DEAD)
+    returned = dead.copy()
+    returned[3, 2] = State.ALIVE
+    assert sgd.exact and sgd.observed_step is None
+    for second, accuracy, told in ((dead, 1.0, False), (returned, 1.0, True), (returned, sick.accuracy, False)):
+        outcome = replace(sgd, states=[first, second], accuracy=accuracy)
+        assert any("and the accuracy rose" in sentence for sentence in report.sentences(sick, [outcome], 5)) == told
 
 
 def test_a_failed_prediction_exits_with_1(capsys, monkeypatch):
