@@ -39,7 +39,7 @@ def gradients(f: Callable, inputs, weights, which=None):
     return found
 
 
-# -- activations: value and slope, the slope at a kink as dead-units.md fixes it -------------------------------------
+# -- activations: value and slope, the slope at a kink as the records declare it -------------------------------------
 
 erf = np.vectorize(math.erf, otypes=[float])
 erfc = np.vectorize(math.erfc, otypes=[float])

@@ -1,12 +1,13 @@
 """The command line: the main job on small settings, its files, and one sentence for whatever is wrong."""
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tinygrad_relu import cli
+from tinygrad_relu import cli, data
+from tinygrad_relu.lab import State, report, treatments
 from tinygrad_relu.lab import revive as revive_module
-from tinygrad_relu.lab import treatments
 
 QUICK = ["revive", "--data", "spiral", "--widths", "12", "8", "--kill-steps", "40", "--steps", "60", "--kill-lr", "40"]
 
@@ -48,8 +49,6 @@ def test_the_same_seed_gives_the_same_numbers(capsys, tmp_path):
 
 
 def test_headline_digits_return_at_step_472():
-    from tinygrad_relu import data
-
     digits = data.digits()
     sick = revive_module.make_sick(digits)
     assert sick.dead[1] == 64 and sick.gradient == 0.0 and sick.accuracy < 0.11
@@ -58,6 +57,47 @@ def test_headline_digits_return_at_step_472():
     assert outcome.exact and outcome.predicted_step == outcome.observed_step == 472 and not outcome.disagreements
     path = np.array(outcome.predicted_orbit[:472])
     np.testing.assert_allclose(outcome.observed_orbit[:472], path, atol=1e-9 * np.abs(path).max())
+
+
+def test_a_training_that_ends_before_the_return(capsys, tmp_path):
+    """Foretold for step 48, and nobody looks beyond step 20: no disagreement, and never within the training."""
+    numbers = tmp_path / "a.json"
+    status, out, _ = run(capsys, *QUICK, "--steps", "20", "--treatments", "momentum-l2-inside", "--json", str(numbers),
+                         "--figure", str(tmp_path / "a.svg"))
+    (treatment,) = json.loads(numbers.read_text())["treatments"]
+    assert status == 0 and treatment["exact"] and treatment["verdict"].startswith("step 48,")
+    assert treatment["predicted_step"] is None and treatment["observed_step"] is None
+    (row,) = [line for line in out.splitlines() if line.startswith("momentum .9, L2 inside")]
+    assert row.split()[7:9] == ["48", ">20"], row
+    assert "Foretold: step 48. Observed: not within 20 steps." in " ".join(out.split())
+    assert "foretold 48 · seen not by 20" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize(("arguments", "sentence", "absent"), [
+    (["--kill-lr", "40"], "no sample reaches the output through a living path", "though no layer is dead"),
+    (["--activation", "step"], "though no layer is dead as a whole", "through a living path"),
+    (["--kill-lr", "3"], "Some path is still alive", "exactly zero in every hidden unit"),
+    (["--activation", "maxout", "--kill-lr", "40"], "of 24 and", "units, layer by layer"),
+    (["--activation", "maxout", "--kill-lr", "1e30"], "it diverged", "Some path is still alive"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_what_is_said_of_the_sick_network(capsys, arguments, sentence, absent):
+    status, out, err = run(capsys, *QUICK, "--treatments", "sgd", *arguments)
+    said = " ".join(out.split())
+    assert status == 0 and sentence in said and absent not in said, said
+    assert "Warning" not in err
+
+
+def test_an_accuracy_that_rose_is_put_down_to_deeper_units_only_if_some_came_back():
+    moons = data.moons(60, rng=0)
+    sick = revive_module.make_sick(moons, hidden=(8, 8), kill_lr=20.0, kill_steps=60)
+    (sgd,) = revive_module.revive(sick, moons, [treatments.TREATMENTS[0]], steps=5)
+    first, dead = sgd.states[0], np.full_like(sgd.states[1], State.DEAD)
+    returned = dead.copy()
+    returned[3, 2] = State.ALIVE
+    assert sgd.exact and sgd.observed_step is None
+    for second, accuracy, told in ((dead, 1.0, False), (returned, 1.0, True), (returned, sick.accuracy, False)):
+        outcome = replace(sgd, states=[first, second], accuracy=accuracy)
+        assert any("and the accuracy rose" in sentence for sentence in report.sentences(sick, [outcome], 5)) == told
 
 
 def test_a_failed_prediction_exits_with_1(capsys, monkeypatch):
@@ -84,6 +124,10 @@ BAD = [
     (["revive", "--figure", "no-such-folder/a.png"], "the folder no-such-folder does not exist"),
     (["revive", "--json", "."], "is a folder"),
     (["revive", "--figure", "a.jpeg"], "expected one of: png, svg, pdf"),
+    (["revive", "--json", ""], "expected the name of a file"),
+    (["revive", "--figure", ""], "expected the name of a file"),
+    (["revive", "--json", "a.png", "--figure", "./a.png"], "both name ./a.png, expected two files"),
+    (["doctor", "--json", ""], "expected the name of a file"),
 ]
 
 
@@ -99,10 +143,19 @@ def test_bad_input_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, arg
     (["revive", "--treatments", "hevy-l2"], "did you mean 'heavy-l2'?"),
     (["revive", "--data", "digts"], "did you mean 'digits'?"),
     (["revive", "--activation", "rleu"], "did you mean 'relu'?"),
-    (["reviv"], "invalid choice"),
-    (["revive", "--steps", "many"], "invalid int value"),
+    (["reviv"], "the command is 'reviv', expected one of: revive, warmup, doctor; did you mean 'revive'?"),
+    (["revive", "--stesp", "5"], "did you mean '--steps'?"),
+    (["revive", "--kil-lr=5"], "did you mean '--kill-lr'?"),
+    (["doctor", "--figure", "a.png"], "an option of doctor is '--figure', expected one of: --json"),
+    (["revive", "digits"], "got 'digits', expected an option"),
+    (["revive", "--steps", "many"], "argument --steps: got 'many', expected a whole number"),
+    (["revive", "--widths", "8", "1.5"], "argument --widths: got '1.5', expected a whole number"),
+    (["revive", "--lr", "fast"], "argument --lr: got 'fast', expected a number"),
+    (["revive", "--lr"], "expected one argument"),
+    ([], "required: COMMAND"),
 ])
 def test_unknown_names_get_the_nearest(capsys, arguments, hint):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
-    assert stop.value.code == 2 and hint in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and hint in error and error.count("\n") == 1

@@ -322,8 +322,8 @@ def test_bad_input_elsewhere():
         revival_step(["a"], lr=0.1)
     with pytest.raises(ValueError, match="sample 0 of unit 1 has z = 2"):
         layer_revivals([[-1.0, 2.0]], lr=0.1)
-    with pytest.raises(ValueError, match="decay must be 'both', 'weights' or 'biases'; got 'all'"):
-        revival_parts(-1.0, 0.0, lr=0.1, decay="all")
+    with pytest.raises(ValueError, match="decay is 'weigths', expected one of: both, weights, biases; did you mean 'weights'"):
+        revival_parts(-1.0, 0.0, lr=0.1, decay="weigths")
     with pytest.raises(ValueError, match="must both be given, or neither"):
         revival_parts(-1.0, 0.0, 0.1, lr=0.1, momentum=0.9)
     with pytest.raises(ValueError, match="sample 0 has z = 1"):

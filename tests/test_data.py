@@ -66,8 +66,8 @@ def test_mnist_says_which_file_is_missing(tmp_path):
         data.mnist(tmp_path / "train-images-idx3-ubyte.gz")
     with pytest.raises(FileNotFoundError, match="does not exist; expected the folder with the files of fashion-mnist"):
         data.fashion_mnist(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="split is 'valid', expected 'train' or 'test'"):
-        data.mnist(tmp_path, "valid")
+    with pytest.raises(ValueError, match="split is 'tset', expected one of: train, test; did you mean 'test'"):
+        data.mnist(tmp_path, "tset")
 
 
 if DEBIAN.is_dir():     # collected where Debian's package dataset-fashion-mnist is installed

@@ -120,3 +120,12 @@ def test_an_infinite_pre_activation_is_seen_where_the_activation_is_zero():
     recorder = lab.Recorder(model, X)
     recorder.forward()
     assert recorder.states[0][0, 5] == lab.State.DIVERGED
+
+
+def test_a_recorder_that_has_not_looked_says_so():
+    recorder = lab.Recorder(sick_model(), X)
+    for ask in (recorder.lives, recorder.table):
+        with pytest.raises(RuntimeError, match=r"the recorder has not looked yet; expected a call of observe\(\)"):
+            ask()
+    recorder.observe()
+    assert len(recorder.lives()) == sum(layer.units for layer in recorder.layers) and recorder.table().rows

@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from . import __version__, doctor, warmup
 from .checks import check_name
@@ -23,9 +24,16 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default is None or isinstance(action.default, list) else super()._get_help_string(action)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one sentence what is wrong, without the lines of usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0 all is well, 1 a prediction failed, 2 bad input."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(parsed.run(parsed))
     except (ValueError, TypeError, OSError, ImportError) as error:
@@ -36,9 +44,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tinygrad-relu", description="An autodiff engine on Numba kernels, and a laboratory "
-                                     "where dead ReLU units come back to life at a predicted step.")
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments; of a command or an option that nobody knows, the nearest is named."""
+    parser, commands = _parsers()
+    try:
+        if words and not words[0].startswith("-"):
+            check_name(words[0], commands, "the command")
+        parsed, unknown = parser.parse_known_args(words)
+        if unknown and not unknown[0].startswith("-"):
+            raise ValueError(f"got {unknown[0]!r}, expected an option")
+        if unknown:
+            options = ["--" + name.replace("_", "-") for name in vars(parsed) if name not in ("command", "run")]
+            check_name(unknown[0].partition("=")[0], options, f"an option of {parsed.command}")
+    except ValueError as error:
+        parser.error(str(error))
+    return parsed
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
+    """The parser of the whole command line, and the names of the commands."""
+    parser = _Parser(prog="tinygrad-relu", description="An autodiff engine on Numba kernels, and a laboratory where dead ReLU "
+                     "units come back to life at a predicted step.")
     parser.add_argument("--version", action="version", version=f"tinygrad-relu {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     revive = commands.add_parser("revive", help="bring a dead network back to life on real data, at a predicted step",
@@ -50,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, formatter_class=_Help)
         module.add_arguments(command)
         command.set_defaults(run=module.main)
-    return parser
+    return parser, commands.choices
 
 
 def _add_revive(parser: argparse.ArgumentParser) -> None:
@@ -61,14 +87,14 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
     number("--data", type=_one_of(DATA, "data"), default="digits", metavar="NAME", help=f"one of {', '.join(DATA)}")
     number("--path", metavar="DIR", help="the folder with the IDX files, for fashion-mnist and mnist; the file, for csv")
     number("--target", metavar="COLUMN", help="the column of a CSV file that holds the labels, by its name (default: the last)")
-    number("--samples", type=int, help=f"use so many samples of fashion-mnist or mnist (default {SAMPLES}), or of csv (all)")
-    number("--seed", type=int, default=0, help="of the weights, and of synthetic data")
-    number("--widths", type=int, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers")
+    number("--samples", type=_whole, help=f"use so many samples of fashion-mnist or mnist (default {SAMPLES}), or of csv (all)")
+    number("--seed", type=_whole, default=0, help="of the weights, and of synthetic data")
+    number("--widths", type=_whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers")
     number("--activation", type=_one_of([*MODULES, "maxout"], "activation"), default="relu", metavar="NAME")
-    number("--kill-lr", type=float, default=3.0, metavar="RATE", help="the learning rate that makes the network sick")
-    number("--kill-steps", type=int, default=250, metavar="N", help="for how many steps")
-    number("--lr", type=float, default=0.1, metavar="RATE", help="the learning rate of the treatments")
-    number("--steps", type=int, default=1000, metavar="N", help="of each treatment")
+    number("--kill-lr", type=_number, default=3.0, metavar="RATE", help="the learning rate that makes the network sick")
+    number("--kill-steps", type=_whole, default=250, metavar="N", help="for how many steps")
+    number("--lr", type=_number, default=0.1, metavar="RATE", help="the learning rate of the treatments")
+    number("--steps", type=_whole, default=1000, metavar="N", help="of each treatment")
     number("--treatments", type=_one_of([t.key for t in TREATMENTS], "treatment"), nargs="+", metavar="NAME",
            default=[t.key for t in TREATMENTS], help=f"all by default, or any of {', '.join(t.key for t in TREATMENTS)}")
     number("--json", metavar="FILE", help="write the results to this file")
@@ -85,6 +111,20 @@ def _one_of(names: Collection[str], what: str) -> Callable[[str], str]:
     return parse
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number") from None
+
+
 def _revive(arguments: argparse.Namespace) -> int:
     from .checks import check_count, check_number
     from .lab import figure, report
@@ -98,11 +138,13 @@ def _revive(arguments: argparse.Namespace) -> int:
     check_count(arguments.seed, "--seed", least=0)
     for width in arguments.widths:
         check_count(width, "--widths")
-    for option in ("json", "figure"):
-        if getattr(arguments, option):
-            check_writable(getattr(arguments, option), f"--{option}")
+    files = {option: path for option in ("json", "figure") if (path := getattr(arguments, option)) is not None}
+    for option, path in files.items():
+        check_writable(path, f"--{option}")
     if arguments.figure:
         figure.check_format(arguments.figure)
+    if len({os.path.realpath(path) for path in files.values()}) < len(files):
+        raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
     dataset = _dataset(arguments)
     treatments = [t for t in TREATMENTS if t.key in arguments.treatments]
     with _progress(arguments.kill_steps + len(treatments) * arguments.steps) as tick:

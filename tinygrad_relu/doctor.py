@@ -243,7 +243,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu doctor``."""
     _check_rich()       # and the path, before the work starts
-    if arguments.json:
+    if arguments.json is not None:
         check_writable(arguments.json, "--json")
     report = diagnose()
     if arguments.json:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_relu.checks import check_dtype, check_labels
+from tinygrad_relu.checks import check_dtype, check_labels, check_name
 from tinygrad_relu.data.dataset import Dataset
 from tinygrad_relu.data.idx import read_idx
 
@@ -107,15 +107,14 @@ def fashion_mnist(path: str | os.PathLike[str], split: str = "train", dtype: npt
     --------
     >>> fashion_mnist(".", split="validation")
     Traceback (most recent call last):
-    ValueError: split is 'validation', expected 'train' or 'test'
+    ValueError: split is 'validation', expected one of: train, test
     """
     return _from_idx("fashion-mnist", path, split, dtype)
 
 
 def _from_idx(name: str, path: str | os.PathLike[str], split: str, dtype: npt.DTypeLike) -> Dataset:
     target = check_dtype(dtype)
-    if split not in PREFIXES:
-        raise ValueError(f"split is {split!r}, expected 'train' or 'test'")
+    check_name(split, PREFIXES, "split")
     folder = Path(path)
     if not folder.exists():
         raise FileNotFoundError(f"{folder} does not exist; expected the folder with the files of {name}")

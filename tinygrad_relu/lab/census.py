@@ -210,12 +210,12 @@ def _add_gradients(gradients: list[list[Array]], model: Module, layers: list[Hid
 
 def _layer_census(s: Statistics, gradients: list[Array] | None, samples: int, saturation: float) -> LayerCensus:
     layer = s.layer
-    weight_norm = np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else np.full(layer.units, np.nan)
     mean_h = s.hsum / samples
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):         # of a network that has diverged, too, a census is taken
+        weight_norm = np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else np.full(layer.units, np.nan)
         margin, dormancy = s.zmax / weight_norm, mean_h / mean_h.mean()
-    norm = np.full(layer.units, np.nan) if gradients is None else np.sqrt(
-        sum(np.square(g / samples).reshape(layer.units, -1).sum(axis=1) for g in gradients))
+        norm = np.full(layer.units, np.nan) if gradients is None else np.sqrt(
+            sum(np.square(g / samples).reshape(layer.units, -1).sum(axis=1) for g in gradients))
     on = 1 - s.flat / samples if layer.activation is None else s.on / samples
     return LayerCensus(layer.name, layer.activation_name, layer.pieces, s.states(saturation), on, s.zmax, s.zsum / samples,
                        margin, mean_h, dormancy, norm)

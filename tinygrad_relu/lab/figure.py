@@ -78,6 +78,8 @@ def _told(outcome: Outcome) -> str:
         return f"no exact prognosis · accuracy {outcome.accuracy:.2f}"
     foretold = "never" if outcome.predicted_step is None else str(outcome.predicted_step)
     seen = "never" if outcome.observed_step is None else str(outcome.observed_step)
+    if outcome.ends_before and outcome.observed_step is None:
+        seen = f"not by {outcome.steps}"
     return f"foretold {foretold} · seen {seen} · accuracy {outcome.accuracy:.2f}"
 
 

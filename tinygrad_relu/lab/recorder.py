@@ -154,13 +154,16 @@ class Recorder:
 
     def lives(self) -> list[Life]:
         """The life of every unit, layer by layer."""
+        if not self.steps:
+            raise RuntimeError("lives: the recorder has not looked yet; expected a call of observe() or forward() before")
         return [Life(layer.name, j, _events(self.steps, states[:, j]))
                 for layer, states in zip(self.layers, self.states) for j in range(layer.units)]
 
     def table(self) -> Table:
         """One row per unit to which something happened."""
+        lives = self.lives()
         table = Table(f"lives over steps {self.steps[0]} to {self.steps[-1]}", ["layer", "unit", "life"])
-        for life in self.lives():
+        for life in lives:
             if life.events:
                 table.add(life.layer, life.unit, ", ".join(f"{event} at {step}" for step, event in life.events))
         return table

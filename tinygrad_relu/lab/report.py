@@ -7,8 +7,10 @@ from math import isfinite
 from typing import Any
 
 from ..data import Dataset
+from ..nn import Maxout
 from .revive import Outcome, Sick, finite
 from .tables import MISSING, Table
+from .units import GONE
 
 TO = "→" if "utf" in (sys.stdout.encoding or "").lower() else ">"
 
@@ -34,8 +36,7 @@ def table(sick: Sick, outcomes: Sequence[Outcome]) -> Table:
     for o in outcomes:
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
                  "-" if o.threshold is None else f"{o.threshold:.2g}", _short(o), _step(o.predicted_step, o),
-                 _step(o.observed_step, o), f"{_layers(sick.dead)}{TO}{_layers(o.dead)}",
-                 f"{sick.accuracy:.2f}{TO}{o.accuracy:.2f}")
+                 _observed(o), f"{_layers(sick.dead)}{TO}{_layers(o.dead)}", f"{sick.accuracy:.2f}{TO}{o.accuracy:.2f}")
     return rows
 
 
@@ -45,9 +46,13 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome], steps: int) -> list[str]:
     said = []
     if not isfinite(sick.loss):
         said.append("The network did not fall sick, it diverged: its loss is no finite number. A lower --kill-lr is needed.")
-    elif sick.gradient == 0.0:
+    elif sick.gradient == 0.0 and any(dead == layer.shape[1] for dead, layer in zip(sick.dead, sick.states)):
         said.append("The sick network gets a gradient of exactly zero in every hidden unit: no sample reaches the output "
                     "through a living path, so plain SGD has nothing to follow, and momentum has nothing to remember.")
+    elif sick.gradient == 0.0:
+        said.append("The sick network gets a gradient of exactly zero in every hidden unit, though no layer is dead as a whole: "
+                    "the slopes on its paths are zero here and there, or too small for their products. At most the output layer "
+                    "can learn by the gradient.")
     else:
         said.append(f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
                     "network can still learn by the gradient alone; a higher --kill-lr makes it sicker.")
@@ -76,10 +81,10 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome], steps: int) -> list[str]:
         said.append(f"Treatments for which the theory claims exactness: {len(claims)}. In each of them every dead unit of the "
                     "first layer did what was foretold, to the step.")
     learnt = [o.treatment.name for o in outcomes
-              if o.exact and o.observed_step is None and o.accuracy > sick.accuracy + 0.05]
+              if o.exact and o.observed_step is None and o.accuracy > sick.accuracy + 0.05 and _deeper_return(o)]
     if learnt:
         said.append("The step is that of the first layer, whose inputs do not move. Deeper units can return by themselves, "
-                    f"because what they look at changes: so did some under {', '.join(learnt)}, and the accuracy rose.")
+                    f"because what they look at changes: so did some under {'; '.join(learnt)}, and the accuracy rose.")
     return said
 
 
@@ -92,7 +97,8 @@ def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, k
         raise ImportError(f"printing the report: {MISSING}") from error
     console = Console(highlight=False)
     killed = " and ".join(f"{dead} of {layer.shape[1]}" for dead, layer in zip(sick.dead, sick.states))
-    console.print(f"{described(dataset, sick)}. {kill_steps} steps at rate {kill_lr:g} killed {killed} units, layer by layer; "
+    units = "pieces" if isinstance(sick.model[0], Maxout) else "units"
+    console.print(f"{described(dataset, sick)}. {kill_steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
                   f"accuracy {sick.accuracy:.2f}. Then {steps} steps of each treatment:")
     console.print(table(sick, outcomes).__rich__())
     for sentence in sentences(sick, outcomes, steps):
@@ -107,6 +113,15 @@ def _short(o: Outcome) -> str:
 
 def _step(step: int | None, o: Outcome) -> str:
     return str(step) if step is not None else "never" if o.exact else "-"
+
+
+def _observed(o: Outcome) -> str:
+    return f">{o.steps}" if o.exact and o.ends_before and o.observed_step is None else _step(o.observed_step, o)
+
+
+def _deeper_return(o: Outcome) -> bool:
+    """Whether a unit behind the first layer was dead at the start, and not at some later step."""
+    return any(bool((GONE[states[0]] & ~GONE[states]).any()) for states in o.states[1:])
 
 
 def _layers(dead: list[int]) -> str:

@@ -65,7 +65,8 @@ class Outcome:
     verdict : str
         The theory's, in one sentence.
     predicted_step, observed_step : int or None
-        The first return of a dead unit of the first hidden layer; None for never (within the training).
+        The first return of a dead unit of the first hidden layer; None for never. A prediction may lie beyond the end of the
+        training, where nobody looks.
     exact : bool
         Whether the theory claims exactness.
     disagreements : list of str
@@ -97,12 +98,22 @@ class Outcome:
     observed_orbit: list[float]
     predicted_orbit: list[float]
 
+    @property
+    def steps(self) -> int:
+        """How many steps the training had."""
+        return len(self.states[0]) - 1
+
+    @property
+    def ends_before(self) -> bool:
+        """Whether the training is over before the return that was foretold."""
+        return self.predicted_step is not None and self.predicted_step > self.steps
+
     def to_dict(self) -> dict[str, Any]:
-        """The part of it that goes into the JSON file."""
+        """The part of it that goes into the JSON file: both steps None for never within the training."""
         return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,
                 "threshold": self.threshold, "verdict": self.verdict, "exact": self.exact,
-                "predicted_step": self.predicted_step, "observed_step": self.observed_step, "dead": self.dead,
-                "accuracy": self.accuracy, "loss": finite(self.loss)}
+                "predicted_step": None if self.ends_before else self.predicted_step, "observed_step": self.observed_step,
+                "dead": self.dead, "accuracy": self.accuracy, "loss": finite(self.loss)}
 
 
 def finite(number: float) -> float | None:

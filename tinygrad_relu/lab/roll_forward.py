@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple, SupportsFloat
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..checks import check_name
 from .closed_form import Revival, revival
 from .recurrence import (
     TINY,
@@ -271,5 +272,4 @@ def _leap(rule: Recurrence, still: Array, push: Array, fading: Array, drift: Arr
 
 
 def _check_decay(decay: str) -> None:
-    if decay not in ("both", "weights", "biases"):
-        raise ValueError(f"decay must be 'both', 'weights' or 'biases'; got {decay!r}")
+    check_name(decay, ("both", "weights", "biases"), "decay")

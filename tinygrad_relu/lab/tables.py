@@ -54,7 +54,7 @@ class Table:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text.rstrip("%"))
+        float(text.lstrip(">").rstrip("%"))
     except ValueError:
         return text in ("-", "never")
     return True
