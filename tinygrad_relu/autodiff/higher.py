@@ -166,7 +166,7 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
     """Nodes with the values of the inputs, and f of them. Recording is on inside, even under `no_grad`."""
     if not isinstance(inputs, (Node, Iterable)):
         raise TypeError(f"{name}: got {type(inputs).__name__}; expected a Tensor, or several")
-    nodes = [inputs] if isinstance(inputs, Node) else list(inputs)
+    nodes = list(inputs) if isinstance(inputs, Sequence) else [inputs]
     for i, x in enumerate(nodes):
         if not isinstance(x, Node):
             raise TypeError(f"{name}: input {i} is {type(x).__name__}; expected a Tensor")

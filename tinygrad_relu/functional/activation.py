@@ -27,10 +27,10 @@ def _elementwise(name: str) -> Callable[..., Tensor]:
     record = ACTIVATIONS[name]
     op = activation_ops.activation_op(record)
     defaults = record.parameters
-    names, p_default = list(defaults), tuple(float(v) for v in defaults.values())
+    p_default = tuple(float(v) for v in defaults.values())
 
     def function(x: Input, *args: float, **kwargs: float) -> Tensor:
-        p = p_default if not args and not kwargs else bind_parameters(name, names, p_default, args, kwargs)
+        p = p_default if not args and not kwargs else bind_parameters(name, record, args, kwargs)
         return op(x if isinstance(x, Tensor) else as_tensor(x), p=p)
 
     function.__name__ = function.__qualname__ = name
@@ -43,16 +43,20 @@ def _elementwise(name: str) -> Callable[..., Tensor]:
     return function
 
 
-def bind_parameters(name: str, names: list[str], defaults: tuple[float, ...], args: Any,
-                    kwargs: dict[str, Any]) -> tuple[float, ...]:
+def bind_parameters(name: str, record: Activation, args: Any, kwargs: dict[str, Any]) -> tuple[float, ...]:
     """The parameters of an activation in the order of its record, from positional and named ones."""
-    values = dict(zip(names, defaults))
+    values = {key: float(default) for key, default in record.parameters.items()}
+    names = list(values)
     if len(args) > len(names):
         raise TypeError(f"{name}: got {len(args)} parameters; expected at most {len(names)}: {', '.join(names) or 'none'}")
     for key, given in [*zip(names, args), *kwargs.items()]:
         if key not in values:
             raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
         values[key] = check_real(given, f"{name}: {key}")
+    expected = record.expected(*values.values())
+    if expected is not None:
+        got = " and ".join(f"{key} {given:g}" for key, given in values.items())
+        raise ValueError(f"{name}: got {got}; expected {expected}")
     return tuple(values.values())
 
 

@@ -173,7 +173,8 @@ RELU = Activation(
     "Nair & Hinton 2010, Rectified linear units improve restricted Boltzmann machines, ICML; the slope at 0: "
     "Bertoin et al. 2021, Numerical influence of ReLU'(0) on backpropagation, arXiv 2106.12915",
     lambda at_zero=0.0: ((0.0, at_zero),),
-    slope_from_y=lambda at_zero=0.0: at_zero == 0.0)       # else y = 0 does not say whether x was 0 or below
+    slope_from_y=lambda at_zero=0.0: at_zero == 0.0,       # else y = 0 does not say whether x was 0 or below
+    expected=lambda at_zero=0.0: None if 0 <= at_zero <= 1 else "a slope at 0 from 0 to 1")
 
 LEAKY_RELU = Activation(
     "leaky_relu", leaky_relu, leaky_relu_dx, flat, "x if x > 0 else negative_slope * x",
@@ -201,7 +202,8 @@ HARDTANH = Activation(
     "hardtanh", hardtanh, hardtanh_dx, flat, "min(max(x, min_val), max_val)",
     "Collobert 2004, Large scale machine learning, PhD thesis, Universite Paris VI",
     lambda min_val=-1.0, max_val=1.0: ((min_val, 0.0), (max_val, 0.0)),
-    slope_from_y=lambda min_val=-1.0, max_val=1.0: True)
+    slope_from_y=lambda min_val=-1.0, max_val=1.0: True,
+    expected=lambda min_val=-1.0, max_val=1.0: None if min_val < max_val else "min_val < max_val")
 
 RELU6 = Activation(
     "relu6", relu6, relu6_dx, flat, "min(max(x, 0), 6)",

@@ -29,6 +29,8 @@ class Activation:
         ``kinks(*p)``: the points where f is not differentiable, as pairs (x, the slope that f_dx uses there).
     slope_from_y : callable
         ``slope_from_y(*p)``: whether ``f_dx(g, y, y, *p)`` is ``f_dx(g, x, y, *p)``, so that a layer need not keep x.
+    expected : callable
+        ``expected(*p)``: what the parameters should be, in words, if they are not; else None.
     formula, source : str
         For docstrings and docs.
     """
@@ -41,6 +43,7 @@ class Activation:
     source: str
     kinks: Callable[..., tuple[tuple[float, float], ...]] = field(default=lambda *p: ())
     slope_from_y: Callable[..., bool] = field(default=lambda *p: False)
+    expected: Callable[..., str | None] = field(default=lambda *p: None)
 
     @cached_property
     def parameters(self) -> dict[str, float]:

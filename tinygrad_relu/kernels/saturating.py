@@ -102,7 +102,7 @@ def celu_dxx(c, x, y, alpha=1.0):
 
 
 CELU = Activation("celu", celu, celu_dx, celu_dxx, "x if x > 0 else alpha (e^(x/alpha) - 1)",
-                  "Barron 2017, arXiv 1704.07483")
+                  "Barron 2017, arXiv 1704.07483", expected=lambda alpha=1.0: None if alpha else "an alpha other than 0")
 
 @scalar
 def sigmoid(x):

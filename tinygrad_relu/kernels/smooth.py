@@ -80,7 +80,8 @@ def softplus_kinks(beta=1.0, threshold=math.inf):
 
 SOFTPLUS = Activation("softplus", softplus, softplus_dx, softplus_dxx,
                       "ln(1 + e^(beta x)) / beta; x where beta x > threshold (never by default; PyTorch: 20)",
-                      "Dugas, Bengio, Bélisle, Nadeau, Garcia 2001, NIPS 13", softplus_kinks)
+                      "Dugas, Bengio, Bélisle, Nadeau, Garcia 2001, NIPS 13", softplus_kinks,
+                      expected=lambda beta=1.0, threshold=0.0: None if beta else "a beta other than 0")
 
 
 @scalar

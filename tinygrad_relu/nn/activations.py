@@ -41,8 +41,7 @@ class Activation(Module):
         return ACTIVATIONS[self.name]
 
     def __init__(self, *args: float, **kwargs: float) -> None:
-        defaults = self.record.parameters
-        self.p = bind_parameters(type(self).__name__, list(defaults), tuple(map(float, defaults.values())), args, kwargs)
+        self.p = bind_parameters(type(self).__name__, self.record, args, kwargs)
 
     @cached_property
     def op_after_linear(self) -> Op:

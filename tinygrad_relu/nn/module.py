@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..autodiff.node import Array
+from ..autodiff.node import Array, value
 from ..autodiff.tape import changed
-from ..checks import check_name
+from ..checks import as_floats, check_name
 from ..tensor import Tensor
 from . import state as states
 from .hooks import Hookable, Hooks, call_with_hooks
@@ -47,12 +47,16 @@ class Parameter(Tensor):
         array[...] = self.array
         self.array = array
         if self.grad is not None:
-            if self.grad.shape != home.shape:
-                raise ValueError(f"a parameter of shape {home.shape} has a gradient of shape {self.grad.shape}; expected "
-                                 "the same")
-            home[...] = self.grad
+            home[...] = self.checked_grad()
             self.grad = home
         self.home = home
+
+    def checked_grad(self) -> Array:
+        """The ``.grad``, which somebody may have put there by hand."""
+        grad = as_floats(value(self.grad), self.dtype, f"the .grad of a parameter of shape {self.shape}")
+        if grad.shape != self.shape:
+            raise ValueError(f"a parameter of shape {self.shape} has a gradient of shape {grad.shape}; expected the same")
+        return grad
 
     def __repr__(self) -> str:
         text = super().__repr__()

@@ -4,8 +4,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import check_name, check_number
@@ -144,7 +142,7 @@ class Optimizer:
                         pieces[i:i + 1] = segment.split()
                         continue
                 elif segment.parameters[0].grad is not None:
-                    moves.append((segment, _foreign_grad(segment.parameters[0]), options))
+                    moves.append((segment, segment.parameters[0].checked_grad().ravel(), options))
                 i += 1
         for segment, grad, options in moves:        # nothing has moved until every gradient has been found to fit
             self.move(segment, grad, options)
@@ -295,11 +293,3 @@ def _only_parameters(name: str, members: list[Any]) -> None:
     for member in members:
         if not isinstance(member, Parameter):
             raise TypeError(f"{name}: got {type(member).__name__} among the parameters; expected Parameters (nn.Parameter)")
-
-
-def _foreign_grad(parameter: Parameter) -> Array:
-    """A gradient that somebody has put there by hand, flat; it is read, never written."""
-    grad = np.asarray(parameter.grad, parameter.dtype)
-    if grad.shape != parameter.shape:
-        raise ValueError(f"a parameter of shape {parameter.shape} has a gradient of shape {grad.shape}; expected the same")
-    return np.array(grad).ravel()

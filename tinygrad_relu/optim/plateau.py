@@ -65,7 +65,11 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: SupportsFloat) -> None:
         """Judge a metric: a number, or a Tensor of one number. NaN is no improvement."""
-        current, self.last_epoch = float(metrics), self.last_epoch + 1
+        try:
+            current = float(metrics)
+        except (TypeError, ValueError):
+            raise TypeError(f"ReduceLROnPlateau: step got {metrics!r}, expected a number, or a Tensor of one number") from None
+        self.last_epoch += 1
         if self._is_better(current):
             self.best, self.num_bad_epochs = current, 0
         else:
