@@ -62,10 +62,11 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome], steps: int) -> list[str]:
     swung = [o for o in outcomes if o.threshold is not None and o.predicted_step is not None and o.eta_lambda > o.threshold
              and "inside" in o.verdict]
     for o in swung:
+        as_hoped = o.accuracy > sick.accuracy + 0.05 or o.observed_step is None
         said.append(f"{o.treatment.name}: eta lambda = {o.eta_lambda:.3g} is above the threshold {o.threshold:.3g}, so decay and "
                     f"momentum together swing every pre-activation through zero. Foretold: step {o.predicted_step}. Observed: "
                     f"{_when(o.observed_step, steps)}. Accuracy {sick.accuracy:.2f} became {o.accuracy:.2f}"
-                    + ("." if o.accuracy > sick.accuracy + 0.05 else ": a decay that strong leaves nothing to learn with."
+                    + ("." if as_hoped else ": a decay that strong leaves nothing to learn with."
                        if o.treatment.weight_decay > 0.01 else ": to be back is not yet to have learnt."))
     if "heavy-decoupled" in found and found["heavy-decoupled"].exact and found["heavy-decoupled"].observed_step is None:
         said.append("Decoupled decay does not enter the momentum buffer: nothing swings, and the unit stays dead.")
