@@ -26,7 +26,7 @@ from tinygrad_relu.warmup import tasks, warmup
 
 WARM = """
 from tinygrad_relu.warmup import warmup
-done = warmup(["float32"], ["relu", "maxout", "linear", "softmax", "recurrent", "optimizers", "census"], jobs={jobs})
+done = warmup(["float32"], ["relu", "maxout", "linear", "softmax", "moves", "recurrent", "optimizers", "census"], jobs={jobs})
 print(done.compiled, done.cached)
 """
 USE = """

@@ -18,6 +18,7 @@ import numpy as np
 from ..autodiff.composed import derivative
 from ..autodiff.node import Array
 from ..autodiff.op import Op
+from ..kernels import moves
 from ..kernels import recurrent as kernels
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.door import launch
@@ -42,7 +43,7 @@ def _turned(w: Array, steps: int) -> tuple[Array, bool]:
     if steps < WORTH_TURNING:
         return w, False
     out = np.empty(w.shape[::-1], w.dtype)
-    launch(np.positive, w.T, out)
+    launch(moves.swap, w[None], out[None])
     return out, True
 
 
