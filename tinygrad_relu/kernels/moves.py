@@ -37,12 +37,13 @@ def swap(x, out):
 
 
 @kernel
-def add_rows(g, rows, out):
-    """``out = 0``, then ``out[:, rows[i]] += g[:, i]`` in the order of i, so that the same input gives the same bits."""
+def add_rows(g, rows, add, out):
+    """``out[:, rows[i]] += g[:, i]`` in the order of i, so that the same input gives the same bits; from 0 on, unless `add`."""
     for b in range(out.shape[0]):
-        for r in range(out.shape[1]):
-            for c in range(out.shape[2]):
-                out[b, r, c] = 0
+        if not add:
+            for r in range(out.shape[1]):
+                for c in range(out.shape[2]):
+                    out[b, r, c] = 0
         for i in range(rows.size):
             for c in range(out.shape[2]):
                 out[b, rows[i], c] += g[b, i, c]

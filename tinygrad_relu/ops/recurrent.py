@@ -26,7 +26,7 @@ from ..kernels.panels import product as matrix_product
 from ..kernels.record import Activation
 from .activation import activation_op
 from .elementwise import add, mul, neg
-from .indexing import cut, paste
+from .indexing import cut, cut_fused, paste
 from .joining import split, stack
 from .linalg import product
 
@@ -34,8 +34,10 @@ WORTH_TURNING = 4       # steps from which a transposed copy of the weights, whi
 
 
 # x[start:stop] without a copy: how output and last state are cut out of the result of a recurrent layer.
-narrow: Op = Op("narrow", lambda x, start, stop: x[start:stop], pull=(
-    lambda g, y, x, start, stop: paste(g, key=(slice(start, stop), ...), shape=x.shape),))
+narrow: Op = Op(
+    "narrow", lambda x, start, stop: x[start:stop], adds=True,
+    fused=lambda g, y, saved, into, add, x, start, stop: cut_fused(g, y, saved, into, add, x, key=(slice(start, stop), ...)),
+    pull=(lambda g, y, x, start, stop: paste(g, key=(slice(start, stop), ...), shape=x.shape),))
 
 
 def _turned(w: Array, steps: int) -> tuple[Array, bool]:
