@@ -231,7 +231,7 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
     into, add = [], 0
     for x, v in zip(parents, values):
         if x is None:
-            into.append(v[:0] if v.ndim else v.ravel()[:0])     # empty: nobody asks for this one
+            into.append(v[:0] if getattr(v, "ndim", 0) else np.ravel(v)[:0])       # empty: nobody asks for this one
         elif straight and x.op is None and x.home is not None and (x.grad is None or x.grad is x.home):
             if x.grad is not None:
                 add |= 1 << len(into)
