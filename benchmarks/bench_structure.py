@@ -24,6 +24,8 @@ CASES = {
     "concatenate": (lambda x: tg.concatenate([x, x, x, x], axis=1), (1024, 64)),
     "stack": (lambda x: tg.stack([x, x, x, x]), (1024, 64)),
     "split": (lambda x: tg.split(x, 4)[2], (1024, 64)),
+    "split into 64, joined": (lambda x: tg.concatenate(tg.split(x, 64)), (1024, 64)),
+    "row by row": (lambda x: tg.stack(list(x)), (1024, 64)),
     "transpose": (lambda x: x.T, (1024, 1024)),
     "permute heads": (lambda x: x.permute(0, 2, 1, 3), (16, 128, 4, 16)),
     "stack @ stack": (lambda x: x @ x, (256, 32, 32)),

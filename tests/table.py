@@ -121,6 +121,27 @@ def check_accumulation(row: Row) -> None:
         close(x.grad, 5 * g)
 
 
+def check_memory(row: Row) -> None:
+    """Every gradient lies in memory of its own: whoever writes into it changes nothing else, and no later walk."""
+    inputs = tensors(row.draw())
+    y = row.f(*inputs)
+    weights = np.random.default_rng(1).standard_normal(y.shape)
+    held = [x.data for x in inputs] + [y.data, weights]
+    before = [array.copy() for array in held]
+    walks = []
+    for _ in range(2):
+        y.backward(weights, retain_graph=True)
+        grads = [x.grad for x in inputs] + [g.data for g in tg.grad(y, [*inputs, inputs[0], y], weights, retain_graph=True)]
+        walks.append([g.copy() for g in grads])
+        assert not any(np.shares_memory(g, other) for i, g in enumerate(grads) for other in [*held, *grads[:i]])
+        for g in grads:
+            g[...] = np.nan
+        for x in inputs:
+            x.grad = None
+    for one, other in zip([*walks[0], *before], [*walks[1], *held]):
+        np.testing.assert_array_equal(one, other)
+
+
 def _unaligned(x: np.ndarray) -> np.ndarray:
     memory = np.empty(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
     memory[...] = x

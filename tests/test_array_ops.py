@@ -125,6 +125,35 @@ def test_no_curvature_at_a_kink(f):
 # -- NaN, infinity, zero ---------------------------------------------------------------------------------------------
 
 @every_type
+@pytest.mark.parametrize("n", [0, 1, 7, 1003])
+def test_choices_among_many_numbers(n, dtype):
+    """NaN, infinities, zeros and ties in any mixture: NumPy's choice, and the whole gradient, infinite or not, goes where it
+    came from. The condition may be strided, read-only, or broadcast."""
+    rng = np.random.default_rng(n)
+    values = np.array([nan, inf, -inf, 0.0, -0.0, 1.0, -1.0, 0.5])
+    a, b, g = (rng.choice(values, (3, n)).astype(dtype) for _ in range(3))
+    conditions = [a > 0, (a > 0)[:, ::-1], np.broadcast_to(a[:1] > 0, a.shape), (a > 0)[:1]]
+    for condition in conditions:
+        for one, other in ((a, b), (a, 0.5), (0.5, b)):
+            np.testing.assert_array_equal(tg.where(condition, one, other).data, np.where(condition, one, other).astype(dtype), strict=True)
+        zero = np.zeros_like(g)
+        for part, expected in zip(slopes(lambda x, y, c=condition: tg.where(c, x, y), a, b, g=g, dtype=dtype),
+                                  (np.where(condition, g, zero), np.where(condition, zero, g))):
+            np.testing.assert_array_equal(part, expected, strict=True)
+    for f, ufunc in ((tg.maximum, np.maximum), (tg.minimum, np.minimum)):
+        y = ufunc(a, b)
+        first = (a == y) | (np.isnan(a) & np.isnan(y))
+        np.testing.assert_array_equal(f(tg.Tensor(a, dtype=dtype), b).data, y, strict=True)
+        for part, expected in zip(slopes(f, a, b, g=g, dtype=dtype), (np.where(first, g, zero), np.where(first, zero, g))):
+            np.testing.assert_array_equal(part, expected, strict=True)
+        bounded = ufunc(a, dtype(0.5)) == 0.5
+        for g_bound in (slopes(lambda x: f(x, 0.5), a, g=g, dtype=dtype)[0], slopes(lambda x: f(0.5, x), a, g=g, dtype=dtype)[0]):
+            np.testing.assert_array_equal(g_bound, np.where(bounded, zero, g), strict=True)
+    np.testing.assert_array_equal(slopes(abs, a, g=g, dtype=dtype)[0],
+                                  np.where(a > 0, g, np.where(a < 0, -g, np.where(np.isnan(a), a, 0))).astype(dtype), strict=True)
+
+
+@every_type
 def test_nan_wins_a_choice_and_takes_the_gradient(dtype):
     a, b = [1.0, nan, nan, 2.0], [1.0, 1.0, nan, nan]
     for f in (tg.maximum, tg.minimum):

@@ -44,6 +44,11 @@ def test_gradients_add_up(row):
     table.check_accumulation(row)
 
 
+@every_row
+def test_gradients_have_memory_of_their_own(row):
+    table.check_memory(row)
+
+
 @pytest.mark.parametrize("layout", table.LAYOUTS)
 @every_row
 def test_memory_layouts(row, layout):

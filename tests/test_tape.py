@@ -5,6 +5,7 @@ import gc
 import threading
 import weakref
 from contextlib import suppress
+from itertools import permutations
 
 import naive
 import numpy as np
@@ -123,6 +124,57 @@ def test_gradients_of_leaves_share_no_memory():
     (a + b).backward(g)
     a.grad += 5
     assert b.grad.tolist() == [1, 1] and g.tolist() == [1, 1]
+
+
+def test_what_a_rule_hands_out_is_only_read():
+    """A rule may return an array that it keeps, or a number of an input: sums are new arrays, and leaves get copies."""
+    kept = np.array([5.0, 6.0])
+    constant = Op("constant", lambda x: 5 * x, pull=(lambda g, y, x: kept,))
+    itself = Op("itself", lambda x: x * x / 2, pull=(lambda g, y, x: x,))
+    x = leaf(1.0, 2.0)
+    h = x * 1
+    for y in (constant(x), itself(x), constant(h) + constant(h) + itself(h) + constant(h)):
+        y.backward([1.0, 1.0])
+    x.grad += 100
+    (g,) = tg.grad(constant(x), x, [1.0, 1.0])
+    g.data += 100
+    assert kept.tolist() == [5, 6] and x.data.tolist() == [1, 2] == h.data.tolist()
+    assert x.grad.tolist() == [100 + 5 + 1 + 16, 100 + 6 + 2 + 20]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_kernels_add_into_what_is_under_way(settled):
+    """linear(h, h, h0) and parts of h, after a first gradient for h has come, in every order; each is counted once."""
+    x = nn.Parameter(np.arange(4.0).reshape(2, 2))
+    if settled:
+        optim.SGD([x])
+    uses = [lambda h: F.linear(h, h, h[0]), lambda h: 3 * h, lambda h: h[1:] * h[:1], lambda h: h[[0, 0]], lambda h: h]
+    twins = [lambda h: h @ h.T + h[0], lambda h: 3 * h, lambda h: h[1:] * h[:1], lambda h: h[[0, 0]], lambda h: h]
+    expected, = naive.gradients(lambda h: sum(f(h).sum() for f in twins), [x.data], 1.0)
+    for order in permutations(range(len(uses))):
+        for h in (x, x * 1):
+            x.grad = None
+            sum(uses[k](h).sum() for k in order).backward()
+            np.testing.assert_array_equal(x.grad, expected)
+            assert (x.grad is x.home) == settled
+
+
+def test_a_hook_may_keep_what_it_has_seen():
+    x, seen = leaf(1.0, 2.0), []
+    x.register_hook(lambda g: seen.append(g))
+    for _ in range(3):
+        F.relu(x).backward([3.0, 4.0])
+    assert x.grad.tolist() == [9, 12] and [g.tolist() for g in seen] == [[3, 4]] * 3
+
+
+def test_many_parts_of_one_array():
+    """Thirty thousand rows of a matrix, taken one by one. An array of the whole for each row would be half a terabyte."""
+    x = leaf(*np.ones((30_000, 64)))
+    total = 0
+    for k, row in enumerate(x):
+        total = total + k * row.sum()
+    total.backward()
+    np.testing.assert_array_equal(x.grad, np.tile(np.arange(30_000.0)[:, None], 64))
 
 
 def test_only_leaves_get_grad():

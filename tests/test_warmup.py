@@ -22,11 +22,11 @@ from tinygrad_relu.kernels.policy import ByType
 from tinygrad_relu.kernels.recurrent import rnn
 from tinygrad_relu.kernels.statistics import unit_extremes
 from tinygrad_relu.nn.activations import MODULES, Activation
-from tinygrad_relu.warmup import tasks, warmup
+from tinygrad_relu.warmup import SHARED, tasks, warmup
 
 WARM = """
 from tinygrad_relu.warmup import warmup
-done = warmup(["float32"], ["relu", "maxout", "linear", "softmax", "recurrent", "optimizers", "census"], jobs={jobs})
+done = warmup(["float32"], ["relu", "maxout", "linear", "softmax", "moves", "recurrent", "optimizers", "census"], jobs={jobs})
 print(done.compiled, done.cached)
 """
 USE = """
@@ -109,7 +109,8 @@ def test_no_kernel_is_forgotten_and_none_belongs_to_two_tasks(dtype: str) -> Non
         for task, action in tasks().items():
             launched[task] = set()
             action(dtype)
-    together = [kernel for kernels in launched.values() for kernel in kernels]
+    shared = launched.pop(SHARED)
+    together = [*shared, *(kernel for kernels in launched.values() for kernel in kernels - shared)]
     assert {kernel.__name__ for kernel in every_kernel() - set(together)} == set()
     assert len(together) == len(set(together))
 

@@ -43,6 +43,7 @@ from .ops.recurrent import gru, lstm, rnn_op
 from .tensor import Tensor
 
 DTYPES = ("float32", "float64")
+SHARED = "choices"      # the task whose kernels appear in the rules of many operations
 JOBS = min(4, os.cpu_count() or 1)      # LLVM holds a lock while it compiles, so more at a time takes more processes
 
 
@@ -73,13 +74,14 @@ class Warmup:
 
 
 def tasks() -> dict[str, Callable[[str], None]]:
-    """What to run, by name: functions of a dtype. No kernel belongs to two tasks (see `warmup`).
+    """What to run, by name: functions of a dtype. No kernel belongs to two tasks, but those of `SHARED` (see `warmup`).
 
     Activations follow from their table. That the others leave no kernel out, a test checks.
     """
     table: dict[str, Callable[[str], None]] = {name: _activation_task(name) for name in ACTIVATIONS}
     table["learned slopes"] = lambda dtype: _exercise(F.prelu, _matrix(dtype), np.full(4, 0.25, dtype))
     table["maxout"] = lambda dtype: _exercise(lambda x: F.maxout(x, 2), _matrix(dtype))
+    table[SHARED] = _choice_task
     table["linear"] = _linear_task
     table["softmax"] = _softmax_task
     table["moves"] = lambda dtype: _exercise(lambda x: x.T[[1, 1]], _matrix(dtype))
@@ -109,6 +111,12 @@ def _activation_task(name: str) -> Callable[[str], None]:
             Extremes(HiddenLayer("0", affine, activation, 0)).add_outputs(z, z)
 
     return task
+
+
+def _choice_task(dtype: str) -> None:
+    x = _matrix(dtype)
+    _exercise(lambda a, b: F.where(x > 0, a, b), x, x)
+    _exercise(F.maximum, x, x)
 
 
 def _linear_task(dtype: str) -> None:
@@ -235,12 +243,14 @@ def warmup(dtypes: Iterable[str] = DTYPES, names: Iterable[str] | None = None, j
     Notes
     -----
     A kernel has one index file for both dtypes, which is read, changed and written back: two processes at it would lose
-    an entry. So all dtypes of one kernel are compiled by one process, and no kernel belongs to two tasks.
+    an entry. So all dtypes of one kernel are compiled by one process, and no kernel belongs to two tasks, but those of the
+    task `SHARED`: these are compiled before all others, and every process begins by loading them.
     """
     start = time.perf_counter()
     dtypes = [check_name(dtype, DTYPES, "warmup: dtype") for dtype in dtypes]
     known = tasks()
-    names = [check_name(name, known, "warmup: name") for name in (known if names is None else names)]
+    chosen = [check_name(name, known, "warmup: name") for name in (known if names is None else names)]
+    names = list(dict.fromkeys([SHARED, *chosen]))
     compiled = cached = 0
     for name, tally in _in_this_process(names, dtypes) if jobs == 1 else _side_by_side(names, dtypes, jobs):
         compiled, cached = compiled + tally["compiled"], cached + tally["cached"]
@@ -255,8 +265,9 @@ def _in_this_process(names: list[str], dtypes: list[str]) -> Iterator[tuple[str,
 
 def _side_by_side(names: list[str], dtypes: list[str], jobs: int) -> Iterator[tuple[str, dict[str, int]]]:
     # Spawned, not forked: a fork would copy locks of thread pools that it does not have.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_run, name, dtypes): name for name in names}
+    yield SHARED, _run(SHARED, dtypes)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_run, initargs=(SHARED, dtypes)) as pool:
+        waiting = {pool.submit(_run, name, dtypes): name for name in names if name != SHARED}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
 

@@ -33,7 +33,8 @@ class Op:
     saves : bool
         Whether `forward` returns a pair (y, saved): what it computed on the side, for the fused pullback.
     adds : bool
-        Whether `fused` can add. Then the gradient of a leaf is written straight to where it belongs, without a copy.
+        Whether `fused` can add, one input after the other (which may be one node). Then a gradient is written straight to
+        where it belongs: the home of a leaf, or what is under way already.
     """
 
     name: str

@@ -3,6 +3,10 @@
 Nodes are visited in the reverse of the order in which they were made, which is a topological order. The walk keeps the
 gradients that are under way in a table of its own and drops each as soon as it has been used; nothing is recursive, so a
 chain of a million nodes is walked like a chain of three.
+
+An array that a fused kernel has filled belongs to the walk: further gradients are added into it, and a leaf may keep it. What
+a derivative rule returns is lent: it may be the gradient that the rule was given, or anybody's array. So it is only read, and
+a leaf gets a copy.
 """
 from __future__ import annotations
 
@@ -109,9 +113,15 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     if create_graph:
         seed = unbroadcast(grad_outputs, output) if isinstance(grad_outputs, Node) else output.result.leaf(seed)
     found: dict[Node, Any] = dict.fromkeys(wanted)
-    _walk(output, seed, found, create_graph if retain_graph is None else retain_graph, create_graph)
-    gradients = [np.zeros_like(node.array) if found[node] is None else found[node] for node in wanted]
-    return tuple(g if isinstance(g, Node) else output.result.leaf(np.array(g)) for g in gradients)   # a copy, as in _deliver
+    lent = _walk(output, seed, found, create_graph if retain_graph is None else retain_graph, create_graph)
+    gradients = []
+    for node in wanted:
+        g = np.zeros_like(node.array) if found[node] is None else found[node]
+        if not isinstance(g, Node):
+            g = output.result.leaf(np.array(g) if node in lent else g)
+            lent.add(node)              # asked for twice, it is two arrays
+        gradients.append(g)
+    return tuple(gradients)
 
 
 def _seed(root: Node, gradient: Any) -> Array:
@@ -148,29 +158,33 @@ def history(root: Node, who: str = "backward") -> list[Node]:
     return nodes
 
 
-def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bool, create_graph: bool) -> None:
-    """Carry `seed` from the root back to the leaves, or to the nodes in `found`, where the gradients are put."""
+def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bool, create_graph: bool) -> set[Node]:
+    """Carry `seed` from the root back to the leaves, or to the nodes in `found`, where the gradients are put.
+
+    Returns those nodes whose gradients are not the walk's own.
+    """
     nodes = history(root)
     if found is not None:
         nodes = _towards(nodes, found)
     if nodes and nodes[0].order < _last_change:         # seldom: a training step changes leaves, and then builds its graph
         _refuse_changed(nodes)
     arrive = begin_walk(root, nodes)        # None, unless there are hooks, or somebody watches
-    table = {root: seed}
+    table, lent = {root: seed}, {root}
     while nodes:
         node = nodes.pop()
         g = table.pop(node, None)
         if g is not None:
             if arrive is not None:
                 g = arrive(node, g)
+                lent.add(node)              # a hook may have kept it
             if found is not None and node in found:
                 found[node] = g
             if create_graph:
                 _pull_nodes(node, g, table)
             elif node.op.fused is not None:
-                _pull_fused(node, g, table, found is None and (arrive is None or not any(map(has_hooks, node.parents))))
+                _pull_fused(node, g, table, lent, found is None and (arrive is None or not any(map(has_hooks, node.parents))))
             else:
-                _pull_arrays(node, g, table)
+                _pull_arrays(node, g, table, lent)
         if not retain_graph:
             node.release()
     for leaf, g in table.items():                       # what is left over: leaves, and wanted nodes at which the walk ends
@@ -178,19 +192,21 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
             continue
         if arrive is not None:
             g = arrive(leaf, g)
+            lent.add(leaf)
         if found is None:
-            _deliver(leaf, g)
+            _deliver(leaf, g, leaf in lent)
         else:
             found[leaf] = g
+    return lent
 
 
 def parts(node: Node, g: Array) -> dict[Node, Array]:
     """What one node hands to its inputs, given its gradient g: the single step of a walk, which touches no ``.grad``."""
     table: dict[Node, Array] = {}
     if node.op.fused is not None:
-        _pull_fused(node, g, table, False)
+        _pull_fused(node, g, table, set(), False)
     else:
-        _pull_arrays(node, g, table)
+        _pull_arrays(node, g, table, set())
     return table
 
 
@@ -214,33 +230,37 @@ def _refuse_changed(nodes: Iterable[Node]) -> None:
                                    "back before the change, or compute the result anew")
 
 
-def _pull_fused(node: Node, g: Array, table: dict[Node, Any], to_leaves: bool) -> None:
-    """The gradients of one node by its fused kernel. An op that can add writes those of leaves straight to their place."""
+def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], to_homes: bool) -> None:
+    """The gradients of one node by its fused kernel. An op that can add writes straight to where they belong: to the home of
+    a leaf, or into what is under way."""
     op, parents, values = node.op, node.parents, node.values
-    straight = to_leaves and op.adds
+    straight = to_homes and op.adds
     if straight and _repeats_leaf(parents):             # its gradients must be added up
-        _pull_arrays(node, g, table)
+        _pull_arrays(node, g, table, lent)
         return
     into, add = [], 0
     for x, v in zip(parents, values):
         if x is None:
-            into.append(v[:0] if v.ndim else v.ravel()[:0])     # empty: nobody asks for this one
+            into.append(v[:0] if getattr(v, "ndim", 0) else np.ravel(v)[:0])       # empty: nobody asks for this one
         elif straight and x.op is None and x.home is not None and (x.grad is None or x.grad is x.home):
             if x.grad is not None:
                 add |= 1 << len(into)
             into.append(x.home)
+        elif op.adds and x in table and x not in lent:
+            add |= 1 << len(into)
+            into.append(table[x])
         else:                                           # also what others have put into .grad: see _deliver
             into.append(np.empty(v.shape, v.dtype))
     op.fused(g, node.array, node.saved, into, add, *values, **node.params)
     for x, part in zip(parents, into):
         if x is None:
             continue
-        if part is x.home or (straight and x.op is None and x.grad is None):
+        if part is x.home:
             x.grad = part                               # only now: where a kernel has failed, there is no gradient
-        elif x in table:
-            _join(table, x, part)
-        else:
+        elif x not in table:
             table[x] = part
+        elif part is not table[x]:
+            _join(table, lent, x, part)
 
 
 def _repeats_leaf(parents: Sequence[Node | None]) -> bool:
@@ -249,12 +269,25 @@ def _repeats_leaf(parents: Sequence[Node | None]) -> bool:
     return x is not None and x.op is None and any(x is other for other in parents[1:])
 
 
-def _pull_arrays(node: Node, g: Array, table: dict[Node, Any]) -> None:
+def _pull_arrays(node: Node, g: Array, table: dict[Node, Any], lent: set[Node]) -> None:
     """The gradients of one node by its derivative rules, computed on arrays."""
     for i, x in enumerate(node.parents):
         if x is not None:
-            part = node.op.pull_of(i)(g, node.array, *node.values, **node.params)
-            _join(table, x, unbroadcast(part, x))
+            part = unbroadcast(node.op.pull_of(i)(g, node.array, *node.values, **node.params), x)
+            if x in table:
+                _join(table, lent, x, part)
+            else:
+                table[x] = part
+                lent.add(x)
+
+
+def _join(table: dict[Node, Any], lent: set[Node], x: Node, part: Array) -> None:
+    """Add a gradient to what is under way to x: into it, or, where that is lent, in a new array."""
+    if x in lent:
+        table[x] = np.add(table[x], part, out=np.empty(x.shape, x.dtype))
+        lent.discard(x)
+    else:
+        np.add(table[x], part, out=table[x])
 
 
 def _pull_nodes(node: Node, g: Node, table: dict[Node, Any]) -> None:
@@ -262,20 +295,11 @@ def _pull_nodes(node: Node, g: Node, table: dict[Node, Any]) -> None:
     inputs = [v if x is None else x for x, v in zip(node.parents, node.values)]
     for i, x in enumerate(node.parents):
         if x is not None:
-            part = node.op.pull_of(i)(g, node, *inputs, **node.params)
-            _join(table, x, unbroadcast(part, x))
+            part = unbroadcast(node.op.pull_of(i)(g, node, *inputs, **node.params), x)
+            table[x] = table[x] + part if x in table else part
 
 
-def _join(table: dict[Node, Any], x: Node, part: Any) -> None:
-    """Add a gradient to what is under way to x. The sum is a new array: a rule may hand the same one to two inputs."""
-    if x in table:
-        total = table[x] + part
-        table[x] = total if isinstance(total, Node) else np.asarray(total)
-    else:
-        table[x] = part
-
-
-def _deliver(leaf: Node, part: Array) -> None:
+def _deliver(leaf: Node, part: Array, lent: bool) -> None:
     """Bring a gradient to the ``.grad`` of a leaf, which it joins and never replaces."""
     if leaf.grad is not None:
         if leaf.grad.shape != part.shape:
@@ -286,4 +310,4 @@ def _deliver(leaf: Node, part: Array) -> None:
         np.copyto(leaf.home, part)
         leaf.grad = leaf.home
     else:
-        leaf.grad = np.array(part)
+        leaf.grad = np.array(part) if lent else part

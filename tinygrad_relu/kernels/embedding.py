@@ -16,9 +16,10 @@ def take_rows(table, index, out):
 
 
 @kernel
-def add_rows(g, index, spared, out):
-    """``out[index[i]] += g[i]`` in the order of i, from zero on, but for the row `spared`."""
-    out[:] = 0
+def add_rows(g, index, spared, add, out):
+    """``out[index[i]] += g[i]`` in the order of i, but for the row `spared`; from 0 on, unless `add`."""
+    if not add:
+        out[:] = 0
     for i in range(index.size):
         row = index[i]
         if row != spared:

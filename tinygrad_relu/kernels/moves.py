@@ -1,33 +1,49 @@
 """Kernels that only move numbers, where NumPy's loops are slow."""
 from __future__ import annotations
 
+import numpy as np
+
 from .policy import kernel
 
 TILE = 8        # 8 doubles are one line of the cache
 
 
+def copy(x, out):
+    """``out[...] = x``, broadcast, strided or the other way round. (``np.positive`` takes two to eight times as long.)"""
+    np.copyto(out, x)
+
+
 @kernel
 def swap(x, out):
-    """``out[b, c, r] = x[b, r, c]``, in tiles that stay in the nearest cache.
+    """``out[b, c, r] = x[b, r, c]``, in square tiles whose size is fixed, so that LLVM moves a line of one at a time.
 
-    Measured on 1024 x 1024 float32: 1.0 ms, where NumPy, which runs along the rows of one of the two, takes 5.5.
+    Measured on 1024 x 1024 float32: 0.65 ms; tiles that are cut off at the edges 1.2; NumPy, which runs along the rows of one
+    of the two, 3.5.
     """
     rows, columns = x.shape[1:]
+    tiled_rows, tiled_columns = rows // TILE * TILE, columns // TILE * TILE
     for b in range(x.shape[0]):
-        for top in range(0, rows, TILE):
-            for left in range(0, columns, TILE):
-                for c in range(left, min(left + TILE, columns)):
-                    for r in range(top, min(top + TILE, rows)):
-                        out[b, c, r] = x[b, r, c]
+        for top in range(0, tiled_rows, TILE):
+            for left in range(0, tiled_columns, TILE):
+                for c in range(TILE):
+                    for r in range(TILE):
+                        out[b, left + c, top + r] = x[b, top + r, left + c]
+        for c in range(tiled_columns):              # what is left over below the tiles, and beside them
+            for r in range(tiled_rows, rows):
+                out[b, c, r] = x[b, r, c]
+        for c in range(tiled_columns, columns):
+            for r in range(rows):
+                out[b, c, r] = x[b, r, c]
 
 
 @kernel
-def add_rows(g, rows, out):
-    """``out = 0``, then ``out[:, rows[i]] += g[:, i]`` in the order of i, so that the same input gives the same bits."""
+def add_rows(g, rows, add, out):
+    """``out[:, rows[i]] += g[:, i]`` in the order of i, so that the same input gives the same bits; from 0 on, unless `add`."""
     for b in range(out.shape[0]):
-        for r in range(out.shape[1]):
-            for c in range(out.shape[2]):
-                out[b, r, c] = 0
+        if not add:
+            for r in range(out.shape[1]):
+                for c in range(out.shape[2]):
+                    out[b, r, c] = 0
         for i in range(rows.size):
             for c in range(out.shape[2]):
                 out[b, rows[i], c] += g[b, i, c]

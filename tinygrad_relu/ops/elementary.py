@@ -4,6 +4,7 @@ exp, expm1, log and log1p have a record and so kernels of their own; the others 
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log as log_of_number
 from typing import Any
 
@@ -12,16 +13,21 @@ import numpy as np
 from ..autodiff.node import Array, value
 from ..autodiff.op import Op
 from ..kernels.door import launch
+from ..kernels.loops import loops
+from ..kernels.loss import ABSOLUTE
+from ..kernels.moves import copy
 from ..kernels.smooth import EXP, EXPM1, LOG, LOG1P
 from .activation import activation_op
-from .elementwise import add, binary, compare, div, mul, neg, sub, unary, where
+from .elementwise import add, binary, compare, div, fused_by, mul, neg, sub, unary, where
+
+_FIRST_STEP: dict[float, Callable[..., Any]] = {-1.0: np.reciprocal, 0.5: np.sqrt, 1.0: copy}
 
 
 def _power(a: Any, b: Any) -> Array:
     """a^b; the powers that everybody writes by what is a hundred times faster than `pow`, and as exact."""
     if isinstance(a, np.ndarray) and isinstance(b, (int, float)) and b in (-1.0, 0.5, 1.0, 2.0, 3.0, 4.0):
         out = np.empty(a.shape, a.dtype)
-        launch({-1.0: np.reciprocal, 0.5: np.sqrt, 1.0: np.positive}.get(b, np.square), a, out)
+        launch(_FIRST_STEP.get(b, np.square), a, out)
         if b == 3.0:
             launch(np.multiply, out, a, out)
         elif b == 4.0:
@@ -35,6 +41,8 @@ _general_power = binary(np.power)
 
 def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
     if isinstance(b, (int, float)):
+        if b in (-1.0, 0.5):            # without pow: -g y^2 and g / 2y
+            return neg(mul(mul(g, y), y)) if b == -1 else div(g, mul(y, 2.0))
         return where(False, g, 0.0) if b == 0 else mul(g, mul(power(a, b - 1), b))
     return _to_base(g, a, b)
 
@@ -93,6 +101,20 @@ def _abs_pull(g: Any, y: Any, a: Any) -> Any:
     return where(compare(np.greater, a, 0.0), g, where(compare(np.less, a, 0.0), neg(g), value(a)))
 
 
+def _abs_pullback(g: Array, y: Array, a: Array, out: Array) -> None:
+    launch(loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), out.ravel())
+
+
+def _square_pullback(g: Array, y: Array, a: Array, out: Array) -> None:
+    launch(np.add, a, a, out)
+    launch(np.multiply, g, out, out)
+
+
+def _sqrt_pullback(g: Array, y: Array, a: Array, out: Array) -> None:
+    launch(np.multiply, y, 2.0, out)
+    launch(np.divide, g, out, out)
+
+
 exp, expm1, log, log1p = (activation_op(record) for record in (EXP, EXPM1, LOG, LOG1P))
 
 power: Op = Op("power", _power, pull=(_power_base, _power_exponent))
@@ -104,8 +126,8 @@ _to_exponent: Op = Op("power_to_exponent", _slope_to_exponent, pull=(
     lambda h, z, g, a, b, y: _to_exponent(h, a, b, y),
     lambda h, z, g, a, b, y: _mixed(mul(h, g), a, b),
     lambda h, z, g, a, b, y: _times_log(_to_exponent(mul(h, g), a, b, y), a, b), None))
-square: Op = Op("square", unary(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),))
-sqrt: Op = Op("sqrt", unary(np.sqrt), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
+square: Op = Op("square", unary(np.square), fused=fused_by(_square_pullback), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),))
+sqrt: Op = Op("sqrt", unary(np.sqrt), fused=fused_by(_sqrt_pullback), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
 sin: Op = Op("sin", unary(np.sin), pull=(lambda g, y, a: mul(g, cos(a)),))
 cos: Op = Op("cos", unary(np.cos), pull=(lambda g, y, a: neg(mul(g, sin(a))),))
-abs_: Op = Op("abs", unary(np.absolute), pull=(_abs_pull,))
+abs_: Op = Op("abs", unary(np.absolute), fused=fused_by(_abs_pullback), pull=(_abs_pull,))

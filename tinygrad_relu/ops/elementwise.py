@@ -2,6 +2,9 @@
 
 The loops are NumPy's own ufuncs, which handle every layout and warn as NumPy does; they pass through the same door as the
 compiled kernels. What happens at a tie or a kink is one rule for all operations: a tie goes to the first (docs/architecture.md).
+
+Where a rule would make arrays on the way, it stands here a second time for plain arrays, as what it writes into a given array
+(`fused_by`).
 """
 from __future__ import annotations
 
@@ -10,9 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.broadcast import unbroadcast
 from ..autodiff.node import Array, value
 from ..autodiff.op import Op
+from ..kernels import elementwise as kernels
 from ..kernels.door import launch
+
+Write = Callable[..., None]
 
 
 def binary(ufunc: Callable[..., Any], name: str = "") -> Any:
@@ -54,6 +61,30 @@ def unary(ufunc: np.ufunc) -> Any:
     return forward
 
 
+def fused_by(*writes: Write | None) -> Any:
+    """The fused pullback of an elementwise operation: ``writes[i](g, y, *inputs, out)`` puts the gradient of input i, in the
+    shape of g, into `out`."""
+
+    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, *inputs: Any) -> None:
+        for write, out in zip(writes, into):
+            if write is not None and out.size:
+                if out.shape == g.shape and out.dtype == g.dtype:
+                    write(g, y, *inputs, out)
+                else:
+                    repeated = np.empty(g.shape, g.dtype)
+                    write(g, y, *inputs, repeated)
+                    np.copyto(out, unbroadcast(repeated, out))
+
+    return fused
+
+
+def flat(x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """x (an array or a number) as a kernel takes it: broadcast to a shape, and flat."""
+    if isinstance(x, np.ndarray) and x.shape == shape and x.dtype == dtype and x.flags.carray:
+        return x.ravel()
+    return np.array(np.broadcast_to(x, shape), dtype, order="C").ravel()
+
+
 def compare(ufunc: np.ufunc, a: Any, b: Any) -> Array:
     """``a < b`` and its kind: a plain array of booleans, through which nothing is differentiated."""
     a, b = value(a), value(b)
@@ -80,13 +111,20 @@ def _same(x: Any, y: Array, out: Array) -> None:
 def _where(condition: Any, a: Any, b: Any) -> Array:
     """a where the condition holds, b elsewhere; one of them may be a Python number."""
     dtypes = {x.dtype for x in (a, b) if isinstance(x, np.ndarray)}
-    out = np.empty(joint_shape("where", condition, a, b), dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes))
-    launch(_select, condition, a, b, out)
+    dtype = dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes)
+    out = np.empty(joint_shape("where", condition, a, b), dtype)
+    _choose(condition, a, b, out)
     return out
 
 
-def _select(condition: Array, a: Any, b: Any, out: Array) -> None:
-    np.copyto(out, np.where(condition, a, b))       # twice as fast as a masked copy
+def _choose(condition: Any, a: Any, b: Any, out: Array) -> None:
+    holds = flat(condition, out.shape, bool)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        launch(kernels.choose, holds, flat(a, out.shape, out.dtype), flat(b, out.shape, out.dtype), out.ravel())
+    else:
+        first = isinstance(a, np.ndarray)
+        x, number = (a, b) if first else (b, a)
+        launch(kernels.choose_or, holds, first, flat(x, out.shape, out.dtype), float(number), out.ravel())
 
 
 def _larger(a: Any, b: Any, out: Array) -> None:
@@ -108,20 +146,40 @@ def _won(g: Any, y: Any, mine: Any, other: Any, first: bool) -> Any:
     return where(same(other, y), 0.0, g)
 
 
+def _won_by(mine: int) -> Write:
+    """`_won` for the first (0) or the second (1) operand, in one launch."""
+
+    def write(g: Array, y: Array, a: Any, b: Any, out: Array) -> None:
+        rival, wins = (a, mine == 0) if isinstance(b, np.ndarray) else (b, False)
+        like = y.shape if isinstance(rival, np.ndarray) else (1,)
+        launch(kernels.extreme_pullback, g.ravel(), flat(rival, like, y.dtype), y.ravel(), wins, out.ravel())
+
+    return write
+
+
+def _div_by(g: Array, y: Array, a: Any, b: Array, out: Array) -> None:
+    launch(np.multiply, g, y, out)
+    launch(np.divide, out, b, out)
+    launch(np.negative, out, out)
+
+
 add: Op = Op("add", binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a, b: g))
 sub: Op = Op("sub", binary(np.subtract), pull=(lambda g, y, a, b: g, lambda g, y, a, b: neg(g)))
-mul: Op = Op("mul", binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)))
-div: Op = Op("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))))
+mul: Op = Op("mul", binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)), fused=fused_by(
+    lambda g, y, a, b, out: launch(np.multiply, g, b, out), lambda g, y, a, b, out: launch(np.multiply, g, a, out)))
+div: Op = Op("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))),
+             fused=fused_by(lambda g, y, a, b, out: launch(np.divide, g, b, out), _div_by))
 pos: Op = Op("pos", unary(np.positive), pull=(lambda g, y, a: g,))
-neg: Op = Op("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),))
-maximum: Op = Op("maximum", binary(_larger, "maximum"), pull=(
+neg: Op = Op("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),),
+             fused=fused_by(lambda g, y, a, out: launch(np.negative, g, out)))
+maximum: Op = Op("maximum", binary(_larger, "maximum"), fused=fused_by(_won_by(0), _won_by(1)), pull=(
     lambda g, y, a, b: _won(g, y, a, b, first=True), lambda g, y, a, b: _won(g, y, b, a, first=False)))
-minimum: Op = Op("minimum", binary(_smaller, "minimum"), pull=maximum.pull)
-where: Op = Op("where", _where, pull=(
-    None,
-    lambda g, y, condition, a, b: where(condition, g, 0.0),
-    lambda g, y, condition, a, b: where(condition, 0.0, g),
-))
+minimum: Op = Op("minimum", binary(_smaller, "minimum"), fused=maximum.fused, pull=maximum.pull)
+where: Op = Op(
+    "where", _where,
+    fused=fused_by(None, lambda g, y, condition, a, b, out: _choose(condition, g, 0.0, out),
+                   lambda g, y, condition, a, b, out: _choose(condition, 0.0, g, out)),
+    pull=(None, lambda g, y, condition, a, b: where(condition, g, 0.0), lambda g, y, condition, a, b: where(condition, 0.0, g)))
 
 
 def clip(x: Any, low: Any = None, high: Any = None) -> Any:

@@ -19,14 +19,14 @@ def _embedding(table: Array, index: Array, *, spared: int = -1) -> Array:
     return out
 
 
-def _embedding_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], table: Array, index: Array, *,
+def _embedding_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, table: Array, index: Array, *,
                      spared: int = -1) -> None:
-    launch(kernels.add_rows, _as_rows(g), index.ravel(), spared, into[0])
+    launch(kernels.add_rows, _as_rows(g), index.ravel(), spared, add, into[0])
 
 
 def _scatter(g: Array, index: Array, *, rows: int) -> Array:
     out = np.empty((rows, g.shape[-1]), g.dtype)
-    launch(kernels.add_rows, _as_rows(g), index.ravel(), -1, out)
+    launch(kernels.add_rows, _as_rows(g), index.ravel(), -1, 0, out)
     return out
 
 
@@ -40,5 +40,5 @@ def _embedding_pull(g: Any, y: Any, table: Any, index: Array, spared: int = -1) 
 
 
 # table (rows, width), index any shape of int64; no gradient reaches the row `spared`.
-embedding: Op = Op("embedding", _embedding, fused=_embedding_fused, pull=(_embedding_pull, None))
+embedding: Op = Op("embedding", _embedding, fused=_embedding_fused, adds=True, pull=(_embedding_pull, None))
 scatter: Op = Op("embedding_pullback", _scatter, pull=(lambda h, z, g, index, rows: embedding(h, index), None))

@@ -28,8 +28,13 @@ EVERYTHING = slice(None)
 def _cut(x: Array, *, key: tuple[Any, ...]) -> Array:
     part = _look(x, key, x.shape)
     out = np.empty(part.shape, x.dtype)
-    launch(np.positive, part, out)
+    launch(moves.copy, part, out)
     return out
+
+
+def cut_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, key: tuple[Any, ...]) -> None:
+    """A part is added to what other parts have brought: many parts of one array do not make as many arrays."""
+    launch(_add_part if add else _put, g, key, 0.0, into[0])
 
 
 def _paste(part: Array, *, key: tuple[Any, ...], shape: tuple[int, ...], fill: float = 0.0) -> Array:
@@ -43,23 +48,32 @@ def _put(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> None:
     out[key] = part
 
 
+def _add_part(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> None:
+    out[key] += part
+
+
 def _take(x: Array, *, rows: Array, axis: int) -> Array:
     out = np.empty((*x.shape[:axis], *rows.shape, *x.shape[axis + 1:]), x.dtype)
     launch(np.take, x, rows, axis, out, "clip")     # all are in range; "clip" spares NumPy a copy that is for errors
     return out
 
 
+def _take_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, rows: Array, axis: int) -> None:
+    lead, length, width = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1:])
+    launch(moves.add_rows, g.reshape(lead, rows.size, width), rows.ravel(), add, into[0].reshape(lead, length, width))
+
+
 def _add_at(g: Array, *, rows: Array, axis: int, shape: tuple[int, ...]) -> Array:
     out = np.empty(shape, g.dtype)
-    lead, length, width = prod(shape[:axis]), shape[axis], prod(shape[axis + 1:])
-    launch(moves.add_rows, g.reshape(lead, rows.size, width), rows.ravel(), out.reshape(lead, length, width))
+    _take_fused(g, g, None, [out], 0, out, rows=rows, axis=axis)
     return out
 
 
 # key: what `_checked` returns, without arrays. rows: integers of any shape, from 0 up to the length of that axis.
-cut: Op = Op("cut", _cut, pull=(lambda g, y, x, key: paste(g, key=key, shape=x.shape),))
+cut: Op = Op("cut", _cut, fused=cut_fused, adds=True, pull=(lambda g, y, x, key: paste(g, key=key, shape=x.shape),))
 paste: Op = Op("paste", _paste, pull=(lambda g, y, part, key, shape, fill=0.0: cut(g, key=key),))
-take: Op = Op("take", _take, pull=(lambda g, y, x, rows, axis: add_at(g, rows=rows, axis=axis, shape=x.shape),))
+take: Op = Op("take", _take, fused=_take_fused, adds=True, pull=(
+    lambda g, y, x, rows, axis: add_at(g, rows=rows, axis=axis, shape=x.shape),))
 add_at: Op = Op("add_at", _add_at, pull=(lambda g, y, part, rows, axis, shape: take(g, rows=rows, axis=axis),))
 
 

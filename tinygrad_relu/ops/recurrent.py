@@ -18,6 +18,7 @@ import numpy as np
 from ..autodiff.composed import derivative
 from ..autodiff.node import Array
 from ..autodiff.op import Op
+from ..kernels import moves
 from ..kernels import recurrent as kernels
 from ..kernels.activations import ACTIVATIONS
 from ..kernels.door import launch
@@ -25,7 +26,7 @@ from ..kernels.panels import product as matrix_product
 from ..kernels.record import Activation
 from .activation import activation_op
 from .elementwise import add, mul, neg
-from .indexing import cut, paste
+from .indexing import cut, cut_fused, paste
 from .joining import split, stack
 from .linalg import product
 
@@ -33,8 +34,10 @@ WORTH_TURNING = 4       # steps from which a transposed copy of the weights, whi
 
 
 # x[start:stop] without a copy: how output and last state are cut out of the result of a recurrent layer.
-narrow: Op = Op("narrow", lambda x, start, stop: x[start:stop], pull=(
-    lambda g, y, x, start, stop: paste(g, key=(slice(start, stop), ...), shape=x.shape),))
+narrow: Op = Op(
+    "narrow", lambda x, start, stop: x[start:stop], adds=True,
+    fused=lambda g, y, saved, into, add, x, start, stop: cut_fused(g, y, saved, into, add, x, key=(slice(start, stop), ...)),
+    pull=(lambda g, y, x, start, stop: paste(g, key=(slice(start, stop), ...), shape=x.shape),))
 
 
 def _turned(w: Array, steps: int) -> tuple[Array, bool]:
@@ -42,7 +45,7 @@ def _turned(w: Array, steps: int) -> tuple[Array, bool]:
     if steps < WORTH_TURNING:
         return w, False
     out = np.empty(w.shape[::-1], w.dtype)
-    launch(np.positive, w.T, out)
+    launch(moves.swap, w[None], out[None])
     return out, True
 
 

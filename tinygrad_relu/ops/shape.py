@@ -39,7 +39,7 @@ def _transpose(x: Array, *, axes: tuple[int, ...] | None) -> Array:
         fixed, first, second = (prod(x.shape[part]) for part in blocks)
         launch(moves.swap, x.reshape(fixed, first, second), out.reshape(fixed, second, first))
     else:
-        launch(np.positive, moved, out)
+        launch(moves.copy, moved, out)
     return out
 
 
