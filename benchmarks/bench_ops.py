@@ -12,7 +12,8 @@ OPS = {
     **{name: (getattr(tg, name), 1) for name in UNARY},
     "clip": (lambda x: tg.clip(x, 0.75, 1.25), 1), "power 3": (lambda x: x**3, 1),
     **{name: (f, 2) for name, f in BINARY.items()},
-    **{f"{name}, axis 1": (lambda x, name=name: getattr(tg, name)(x, axis=1), 1) for name in REDUCTIONS},
+    **{f"{name}, axis {axis}": (lambda x, name=name, axis=axis: getattr(tg, name)(x, axis=axis), 1)
+       for name in REDUCTIONS for axis in (0, 1)},
 }
 
 

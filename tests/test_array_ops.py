@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import inspect
 import operator
+from itertools import combinations
+from math import prod
 
 import numpy as np
 import pytest
@@ -94,6 +96,51 @@ def test_max_and_min_give_all_to_the_first_that_ties(dtype):
     first[0, :, 0] = 1
     for axis in ((0, 2), (2, 0), (-1, 0)):
         np.testing.assert_array_equal(slopes(lambda x: x.max(axis=axis, keepdims=True), np.ones((2, 3, 2)), dtype=dtype)[0], first)
+
+
+SHAPES = [(7,), (3, 4), (1, 9), (9, 1), (2, 3, 4), (3, 1, 5), (2, 2, 3, 2), (40, 33), (4, 0), ()]
+
+
+@every_type
+@pytest.mark.parametrize("shape", SHAPES)
+def test_reductions_over_every_axis(shape, dtype):
+    """Of few different numbers, NaN and infinity among them, over all sets of axes: the extreme's gradient goes to the first
+    winner (argmax of NumPy), all of it; running sums are NumPy's to the last bit, and their gradients, from the end."""
+    rng = np.random.default_rng(len(shape))
+    x = rng.choice([nan, inf, -inf, 0.0, -0.0, 1.0, -1.0, 2.5], shape, p=[0.02, 0.02, 0.02, *[0.94 / 5] * 5]).astype(dtype)
+    plain = rng.standard_normal(shape).astype(dtype)
+    for axes in (axes for n in range(1, len(shape) + 1) for axes in combinations(range(len(shape)), n)):
+        rest = [i for i in range(len(shape)) if i not in axes]
+        if 0 in [shape[i] for i in axes]:
+            continue
+        lines = x.transpose([*rest, *axes]).reshape([*(shape[i] for i in rest), prod(shape[i] for i in axes)])
+        for f, winner in ((tg.max, np.argmax), (tg.min, np.argmin)):
+            g = rng.choice([1.0, -2.0, inf], lines.shape[:-1])
+            expected = np.zeros(lines.shape)
+            np.put_along_axis(expected, winner(lines, axis=-1)[..., None], g[..., None], axis=-1)
+            expected = expected.reshape([shape[i] for i in [*rest, *axes]]).transpose(np.argsort([*rest, *axes]))
+            np.testing.assert_array_equal(slopes(lambda x: f(x, axis=axes), x, g=g, dtype=dtype)[0], expected)
+    for axis in range(len(shape)):
+        np.testing.assert_array_equal(tg.cumsum(tg.Tensor(plain, dtype=dtype), axis).data, plain.cumsum(axis), strict=True)
+        np.testing.assert_array_equal(slopes(lambda x: x.cumsum(axis), plain, g=plain, dtype=dtype)[0],
+                                      np.flip(np.flip(plain, axis).cumsum(axis), axis), strict=True)
+
+
+@every_type
+def test_products_of_many_factors(dtype):
+    """Factors that are mostly 1, so that nothing is rounded; one zero, or two, in some rows. And what goes on the way beyond
+    the range of float32."""
+    rng = np.random.default_rng(0)
+    x = rng.choice([1.0, -1.0, 2.0, 0.5], (6, 50))
+    x[1, 7] = x[2, 3] = x[2, 40] = 0
+    for axis, factors in ((1, x), (0, x.T), (None, x[:1])):
+        y = tg.prod(tg.Tensor(factors, dtype=dtype), axis=axis)
+        np.testing.assert_array_equal(y.data, np.prod(factors, axis=axis))
+        lines = factors if axis is None else np.moveaxis(factors, axis, -1)
+        others = np.stack([np.prod(np.delete(lines, k, axis=-1), axis=-1) for k in range(50)], axis=-1)
+        np.testing.assert_array_equal(slopes(lambda f: f.prod(axis=axis), factors, g=3.0, dtype=dtype)[0],
+                                      3 * (others if axis is None else np.moveaxis(others, -1, axis)))
+    assert tg.prod(tg.Tensor([1e30, 1e30, 1e-30, 1e-30], dtype=dtype)).item() == pytest.approx(1)
 
 
 @every_type

@@ -88,6 +88,29 @@ def test_softmax_family_does_not_overflow(dtype):
     table.close(F.cross_entropy(rows, [1, 1, 1], reduction="none").data, [1e4, np.log(2.0), third])
 
 
+@every_type
+@pytest.mark.parametrize("width", [15, 16, 17, 31, 32, 33, 48, 100, 1000])
+def test_softmax_of_wide_rows(width, dtype):
+    """Their maxima are taken in lanes. The largest entry may stand anywhere, and so may NaN, and infinities."""
+    rng = np.random.default_rng(width)
+    rows, g = (rng.standard_normal((width, width)).astype(dtype).astype(float) for _ in range(2))
+    diagonal = np.diag_indices(width)
+    rows[diagonal] = 1e4 * rng.integers(-1, 2, width)           # beyond what exp can take
+    p = naive.softmax(rows)
+    slopes = p * (g - (g * p).sum(axis=1, keepdims=True)), g - p * g.sum(axis=1, keepdims=True)
+    for f, twin, slope in zip((F.softmax, F.log_softmax), (naive.softmax, naive.log_softmax), slopes):
+        x = tg.Tensor(rows, requires_grad=True, dtype=dtype)
+        y = f(x)
+        y.backward(g)
+        table.close(y.data, twin(rows))
+        table.close(x.grad, slope)
+        for value, whole in ((nan, nan), (inf, nan), (-inf, 0.0)):
+            rows_with = rows.copy()
+            rows_with[diagonal] = value
+            found = f(tg.Tensor(rows_with, dtype=dtype)).data
+            assert np.isnan(found).all() if np.isnan(whole) else not np.isnan(found).any()
+
+
 @pytest.mark.parametrize("f", [F.softmax, F.log_softmax, lambda x: F.cross_entropy(x, [0, 1, 0], reduction="none")])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_nan_stays_in_its_row(f, place):

@@ -1,5 +1,7 @@
-"""Long sums: the gradients of biases and slopes are as exact over a million rows as over a hundred."""
+"""Long sums: they are as exact over a million rows as over a hundred, in sums, means and gradients."""
 from __future__ import annotations
+
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -60,6 +62,55 @@ def test_the_gradient_of_slopes_is_exact_for_any_number_of_rows(shape, slopes):
     axes = tuple(i for i in range(len(shape)) if i != 1)
     exact = products.sum(axis=axes, dtype=np.float64) if slopes > 1 else np.array([products.sum(dtype=np.float64)])
     assert ulps(weight.grad, exact) <= 1
+
+
+def numbers(*shape, seed=0):
+    """Around 1, so that nothing cancels."""
+    return np.random.default_rng(seed).uniform(0.5, 1.5, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("f, weight", [(lambda x: x.sum(axis=0), 1), (lambda x: x.mean(axis=0), None), (lambda x: x.sum(axis=0)[:1], 1),
+                                       (lambda x: x.T.sum(axis=1), 1)], ids=["sum", "mean", "cut", "lines"])
+def test_the_sum_of_rows_is_exact_for_any_number_of_them(f, weight, rows):
+    if rows == 0 and weight is None:
+        return
+    x = numbers(rows, 3)
+    exact = x.sum(axis=0, dtype=np.float64) * (weight or 1 / rows)
+    got = f(tg.Tensor(x)).data
+    assert got.dtype == np.float32 and ulps(got, exact[:len(got)]) <= 4
+
+
+@pytest.mark.parametrize("shape", [(1_000_003,), (1_000_003, 1), (1, 1_000_003), (3, 300_001), (300_001, 2, 1), (2, 150_001, 3), (0, 3), ()])
+def test_what_was_repeated_is_summed_exactly(shape):
+    """The gradient of an input that was broadcast, to every shape that broadcasts."""
+    g = numbers(*shape)
+    for axes in (axes for n in range(g.ndim + 1) for axes in combinations(range(g.ndim), n)):
+        exact = g.sum(axis=axes, keepdims=True, dtype=np.float64)
+        for like in (exact.shape, exact.shape[1:] if axes[:1] == (0,) else exact.shape):
+            b = tg.Tensor(np.zeros(like), requires_grad=True, dtype="float32")
+            (b + np.zeros(shape)).backward(g)
+            assert b.grad.shape == like and b.grad.flags.c_contiguous
+            assert ulps(b.grad, exact.reshape(like)) <= 5
+        np.testing.assert_array_equal(tg.Tensor(g).sum(axis=axes).data.ravel(), b.grad.ravel())
+
+
+def test_sums_of_float64_are_nearly_exact():
+    """A million tenths, of which each is rounded the same way: one after the other they would be off by a million roundings."""
+    for shape, axis in (((1_000_000,), None), ((2, 1_000_000), 1), ((1_000_000, 2), 0)):
+        total = tg.Tensor(np.full(shape, 0.1)).sum(axis=axis).data
+        assert np.all(abs(total - 100_000.0) <= 2e-13 * 100_000)
+
+
+def test_the_parameters_of_a_layer_norm_get_exact_sums():
+    rows = 300_001
+    x, g = numbers(rows, 4), numbers(rows, 4, seed=1)
+    weight, bias = (tg.Tensor(np.full(4, n), requires_grad=True, dtype="float32") for n in (1.0, 0.0))
+    unit = F.layer_norm(x, 4, weight, bias)
+    (unit + 3.0 * g).backward(g)                # the second term does not matter here
+    assert ulps(bias.grad, g.sum(axis=0, dtype=np.float64)) <= 4
+    products = unit.data.astype(np.float64) * g
+    assert np.all(abs(weight.grad - products.sum(axis=0)) <= 1e-6 * abs(products).sum(axis=0))
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])

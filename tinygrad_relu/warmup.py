@@ -43,7 +43,7 @@ from .ops.recurrent import gru, lstm, rnn_op
 from .tensor import Tensor
 
 DTYPES = ("float32", "float64")
-SHARED = "choices"      # the task whose kernels appear in the rules of many operations
+SHARED = "basics"       # the task whose kernels appear in the rules of many operations
 JOBS = min(4, os.cpu_count() or 1)      # LLVM holds a lock while it compiles, so more at a time takes more processes
 
 
@@ -81,7 +81,8 @@ def tasks() -> dict[str, Callable[[str], None]]:
     table: dict[str, Callable[[str], None]] = {name: _activation_task(name) for name in ACTIVATIONS}
     table["learned slopes"] = lambda dtype: _exercise(F.prelu, _matrix(dtype), np.full(4, 0.25, dtype))
     table["maxout"] = lambda dtype: _exercise(lambda x: F.maxout(x, 2), _matrix(dtype))
-    table[SHARED] = _choice_task
+    table[SHARED] = _basic_task
+    table["reductions"] = _reduction_task
     table["linear"] = _linear_task
     table["softmax"] = _softmax_task
     table["moves"] = lambda dtype: _exercise(lambda x: x.T[[1, 1]], _matrix(dtype))
@@ -113,10 +114,17 @@ def _activation_task(name: str) -> Callable[[str], None]:
     return task
 
 
-def _choice_task(dtype: str) -> None:
+def _basic_task(dtype: str) -> None:
+    """Choices and sums."""
     x = _matrix(dtype)
     _exercise(lambda a, b: F.where(x > 0, a, b), x, x)
     _exercise(F.maximum, x, x)
+    _exercise(lambda a: a.sum(axis=0), x)
+
+
+def _reduction_task(dtype: str) -> None:
+    for function in (F.max, F.cumsum, F.prod):
+        _exercise(lambda x, f=function: f(x, axis=1), _matrix(dtype))
 
 
 def _linear_task(dtype: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..kernels.door import launch
 from ..kernels.moves import copy
+from ..kernels.sums import sum_over
 from .node import Array
 from .op import Op
 
@@ -20,9 +21,9 @@ def _sum_to(g: Array, *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         extra = g.ndim - len(shape)
         repeated = tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
         axes = tuple(range(extra)) + repeated
-        total = np.empty(tuple(n for i, n in enumerate(g.shape) if i not in axes), g.dtype)
-        launch(np.add.reduce, g, axes, None, total)
-        g = total.reshape(shape)
+        total = np.empty(shape, g.dtype)
+        sum_over(g, axes, total)
+        g = total
     return g if g.dtype == dtype else g.astype(dtype)
 
 

@@ -1,32 +1,50 @@
 """Kernels of batch and layer normalisation: ``y = (x - mean) / sqrt(var + eps) * weight + bias``, and its pullback.
 
-Every sum is float64, whatever x is, and statistics are those of the differences from the first value, so that a large mean
-is never squared, and x is read once for both. (Two passes, the mean and then the differences from it, took 1.6 times as
-long.) Where the first value is itself a stray, a second pass starts from the mean that the first has found. So a unit is
-right to the last bit of a float32 even where the mean is a million standard deviations.
+Sums along rows and channels are float64, whatever x is; the gradients of a layer norm's parameters are summed in blocks of
+rows (see `sums`). Statistics are those of the differences from the first value, so that a large mean is never squared, and x
+is read once for both. (Two passes, the mean and then the differences from it, took 1.6 times as long.) Where the first value
+is itself a stray, a second pass starts from the mean that the first has found. So a unit is right to the last bit of a
+float32 even where the mean is a million standard deviations.
 
 A *unit* is x normalised: ``(x - mean) * scale = x * scale + shift``, with ``scale = 1 / sqrt(var + eps)``.
 """
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import numpy as np
 
-from .policy import kernel, scalar
+from .policy import kernel, reduction, scalar
+from .sums import BLOCK
 
 STRAY = 25.0        # a first value more than five standard deviations off costs digits: of float64 more than one
-
-# A sum along a row stands in a loop that writes to no array. Where LLVM cannot tell how two arrays lie to each other, it asks
-# when the loop runs, and takes the numbers one by one if they are too close: another order, and so other bits.
-sums = partial(kernel, reductions=True)
 
 
 @scalar
 def unit_of(x, scale, shift):
     """x normalised. Scale and shift are float64: ``-mean * scale`` may be large and cancel."""
     return type(x)(x * scale + shift)
+
+
+@reduction
+def moments_from(x, origin):
+    """The sums of the differences from `origin`, and of their squares."""
+    total, squares = 0.0, 0.0
+    for i in range(x.size):
+        difference = x[i] - origin
+        total += difference
+        squares += difference * difference
+    return total, squares
+
+
+@reduction
+def sums_with_unit(g, x, scale, shift):
+    """The sums of g, and of g times the unit."""
+    total, dot = 0.0, 0.0
+    for i in range(x.size):
+        total += g[i]
+        dot += g[i] * (x[i] * scale + shift)
+    return total, dot
 
 
 @scalar
@@ -57,11 +75,7 @@ def batch_moments(x, mean, var):
                     var[c] += difference * difference
             else:
                 for c in range(channels):
-                    total, squares = 0.0, 0.0
-                    for i in range(inner):
-                        difference = x[o, c, i] - origin[c]
-                        total += difference
-                        squares += difference * difference
+                    total, squares = moments_from(x[o, c], origin[c])
                     mean[c] += total
                     var[c] += squares
         stray = False
@@ -104,7 +118,7 @@ def normalise(x, mean, var, eps, weight, bias, out):
                     out[o, c, i] = unit_of(x[o, c, i], scale[c], shift[c]) * weight[c] + bias[c]
 
 
-@sums
+@kernel
 def batch_norm(x, weight, bias, eps, momentum, running_mean, running_var, batches, mean, var, out):
     """Batch norm in training. The running statistics follow, unless they are empty; mean and variance are for the pullback."""
     batch_moments(x, mean, var)
@@ -130,15 +144,12 @@ def gradient_sums(g, x, scale, shift, total, dot):
                 dot[c] += g[o, c, 0] * (x[o, c, 0] * scale[c] + shift[c])
         else:
             for c in range(channels):
-                part, part_dot = 0.0, 0.0
-                for i in range(inner):
-                    part += g[o, c, i]
-                    part_dot += g[o, c, i] * (x[o, c, i] * scale[c] + shift[c])
+                part, part_dot = sums_with_unit(g[o, c], x[o, c], scale[c], shift[c])
                 total[c] += part
                 dot[c] += part_dot
 
 
-@sums
+@kernel
 def batch_norm_pullback(g, x, mean, var, eps, weight, gx, gw, gb):
     """The three gradients of batch norm in training; an empty array means that nobody asks for it."""
     outer, channels, inner = x.shape
@@ -163,7 +174,7 @@ def batch_norm_pullback(g, x, mean, var, eps, weight, gx, gw, gb):
                     gx[o, c, i] = steep[c] * (g[o, c, i] - mean_g[c] - unit_of(x[o, c, i], scale[c], shift[c]) * mean_gu[c])
 
 
-@sums
+@kernel
 def batch_norm_by_pullback(g, x, mean, var, eps, weight, gx, gw, gb):
     """The three gradients where mean and variance are constants."""
     outer, channels, inner = x.shape
@@ -188,18 +199,14 @@ def batch_norm_by_pullback(g, x, mean, var, eps, weight, gx, gw, gb):
 # -- per row: x (rows, features) ---------------------------------------------------------------------------------------
 
 
-@sums
+@kernel
 def layer_norm(x, eps, weight, bias, mean, scale, out):
     """``out = (x - mean) * scale * weight + bias``, with the mean and ``1 / sqrt(var + eps)`` of each row."""
     rows, features = x.shape
     for r in range(rows):
         origin, var = np.float64(x[r, 0]), 0.0
         for _ in range(2):
-            total, squares = 0.0, 0.0
-            for c in range(features):
-                difference = x[r, c] - origin
-                total += difference
-                squares += difference * difference
+            total, squares = moments_from(x[r], origin)
             step = total / features
             origin += step
             var = squares / features - step * step
@@ -211,28 +218,56 @@ def layer_norm(x, eps, weight, bias, mean, scale, out):
             out[r, c] = unit_of(x[r, c], scale[r], shift) * weight[c] + bias[c]
 
 
-@sums
+# One row at a time, in loops over arrays of one axis: where they index matrices, they take a third longer.
+
+
+@scalar
+def units_of(g, x, weight, scale, shift, unit, h):
+    for c in range(unit.size):
+        unit[c], h[c] = unit_of(x[c], scale, shift), g[c] * weight[c]
+
+
+@scalar
+def add_row(g, unit, part_w, part_b):
+    for c in range(unit.size):
+        part_w[c] += g[c] * unit[c]
+        part_b[c] += g[c]
+
+
+@reduction
+def means_along(h, unit):
+    """The mean of h, and that of h times the unit."""
+    total, dot = 0.0, 0.0
+    for c in range(h.size):
+        total += h[c]
+        dot += np.float64(h[c]) * np.float64(unit[c])
+    return total / h.size, dot / h.size
+
+
+@scalar
+def row_pullback(h, unit, scale, mean_h, mean_hu, gx):
+    for c in range(gx.size):
+        gx[c] = scale * (h[c] - mean_h - unit[c] * mean_hu)
+
+
+@kernel
 def layer_norm_pullback(g, x, mean, scale, weight, gx, gw, gb):
-    """The three gradients; an empty array means that nobody asks for it."""
+    """The three gradients; an empty array means that nobody asks for it. The sums over rows are blocked, as `column_sums`."""
     T = x.dtype.type
     rows, features = x.shape
-    total_w, total_b = np.zeros(gw.size), np.zeros(gb.size)
-    unit, h = np.empty(features, x.dtype), np.empty(features, x.dtype)
-    for r in range(rows):
-        steep, shift = scale[r], -mean[r] * scale[r]
-        for c in range(features):
-            unit[c], h[c] = unit_of(x[r, c], steep, shift), g[r, c] * weight[c]
-        total, dot = 0.0, 0.0
-        for c in range(features):           # apart from the loop above: see `sums`
-            total += h[c]
-            dot += np.float64(h[c]) * np.float64(unit[c])
-        if gx.size:
-            s, mean_h, mean_hu = T(steep), T(total / features), T(dot / features)
-            for c in range(features):
-                gx[r, c] = s * (h[c] - mean_h - unit[c] * mean_hu)
-        for c in range(gw.size):
-            total_w[c] += g[r, c] * unit[c]
-        for c in range(gb.size):
-            total_b[c] += g[r, c]
+    total_w, total_b = np.zeros(features), np.zeros(features)
+    unit, h, part_w, part_b = (np.empty(features, x.dtype), np.empty(features, x.dtype), np.empty(features, x.dtype),
+                               np.empty(features, x.dtype))
+    for start in range(0, rows, BLOCK):
+        part_w[:], part_b[:] = 0, 0
+        for r in range(start, min(start + BLOCK, rows)):
+            units_of(g[r], x[r], weight, scale[r], -mean[r] * scale[r], unit, h)
+            if gw.size or gb.size:
+                add_row(g[r], unit, part_w, part_b)
+            if gx.size:
+                mean_h, mean_hu = means_along(h, unit)
+                row_pullback(h, unit, T(scale[r]), T(mean_h), T(mean_hu), gx[r])
+        total_w += part_w
+        total_b += part_b
     write(total_w, gw)
     write(total_b, gb)

@@ -15,7 +15,8 @@ Measured reasons for what is chosen here:
 - Numba's cache looks at the file in which a kernel stands, and would go on running a formula that was edited in another
   file. So the cache folder carries a digest of all kernel sources: an edit is a new folder.
 - ``contract`` (fused multiply-add) is the only liberty taken with floating point; a kernel whose time goes into sums along
-  rows may also take them in another order (``reductions``), which is what lets LLVM vectorise them: 1.8 ns a number, then
+  rows may also take them in another order (``reductions``; or ``reduction`` for a formula of its own, and then the rest of the
+  kernel keeps the order that is written), which is what lets LLVM vectorise them: 1.8 ns a number, then
   0.19. Which order that is, the machine code fixes, so the bits repeat. ``fastmath=True`` would assume that there is no NaN.
 """
 from __future__ import annotations
@@ -43,12 +44,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _decorating = threading.Lock()      # kernels are made when they are first asked for, by whichever thread
 
+ANY_ORDER = {"contract", "reassoc", "nsz"}      # the liberties of sums
+
 KEPT_DIGESTS = 4    # cache folders of older sources that are kept, for those who go back and forth between two versions
 
 
 def scalar(function: F) -> F:
     """Mark a plain Python function of numbers as one that kernels may call."""
     return register_jitable(forceinline=True)(function)
+
+
+def reduction(function: F) -> F:
+    """A `scalar` that sums along a row, in whatever order is fastest; the rest of the kernel keeps its own.
+
+    It has to write to no array. Where LLVM cannot tell how two arrays lie to each other, it asks when the loop runs, and takes
+    the numbers one by one if they are too close: another order, and so other bits.
+    """
+    return register_jitable(forceinline=True, fastmath=ANY_ORDER)(function)
 
 
 def kernel(function: Callable[..., None], *, name: str | None = None, formulas: Sequence[Callable[..., Any]] = (),
@@ -71,8 +83,7 @@ def kernel(function: Callable[..., None], *, name: str | None = None, formulas: 
         code = "|".join(f"{f.__code__.co_code.hex()}{f.__code__.co_consts}" for f in formulas)
         tail = f"_{hashlib.sha256(code.encode()).hexdigest()[:8]}" if formulas else ""
         function.__name__, function.__qualname__ = name, name + tail
-    liberties = {"contract", "reassoc", "nsz"} if reductions else {"contract"}
-    options: dict[str, Any] = dict(error_model="numpy", nogil=True, fastmath=liberties)
+    options: dict[str, Any] = dict(error_model="numpy", nogil=True, fastmath=ANY_ORDER if reductions else {"contract"})
     folder = cache_folder()
     if folder is None:
         return numba.njit(**options)(function)

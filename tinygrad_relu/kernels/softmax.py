@@ -8,7 +8,9 @@ import numpy as np
 
 from .exponential import exp
 from .logarithm import log
-from .policy import by_type, kernel, scalar
+from .policy import by_type, kernel, reduction, scalar
+
+LANES = 16      # running maxima side by side
 
 
 @scalar
@@ -33,56 +35,86 @@ def row_softmax(x, r, top, out):
     return log(total)
 
 
+@scalar
+def line_maximum(x, lanes):
+    """The largest entry of a long row, as `row_maximum`, in lanes: LLVM does not vectorise one that may meet NaN."""
+    largest, whole = x[0], x.size // LANES * LANES
+    if whole > LANES:
+        for k in range(LANES):
+            lanes[k] = x[k]
+        for start in range(LANES, whole, LANES):
+            for k in range(LANES):
+                entry = x[start + k]
+                lanes[k] = lanes[k] if lanes[k] > entry else entry
+        for k in range(LANES):
+            largest = largest if largest > lanes[k] else lanes[k]
+    for c in range(whole if whole > LANES else 1, x.size):
+        largest = largest if largest > x[c] else x[c]
+    return largest
+
+
+@reduction
+def line_sum(x):
+    total = x.dtype.type(0)
+    for c in range(x.size):
+        total += x[c]
+    return total
+
+
+@reduction
+def line_dot(x, y):
+    total = x.dtype.type(0)
+    for c in range(x.size):
+        total += x[c] * y[c]
+    return total
+
+
 @kernel
 def softmax(x, out):
     """``out[r, c] = exp(x[r, c]) / sum_k exp(x[r, k])``."""
+    lanes = np.empty(LANES, x.dtype)
     for r in range(x.shape[0]):
-        top = row_maximum(x, r)
-        for c in range(x.shape[1]):
-            out[r, c] = exp(x[r, c] - top)
-        total = x.dtype.type(0)
-        for c in range(x.shape[1]):
-            total += out[r, c]
-        scale = x.dtype.type(1) / total
-        for c in range(x.shape[1]):
-            out[r, c] *= scale
+        line, y = x[r], out[r]
+        top = line_maximum(line, lanes)
+        for c in range(y.size):
+            y[c] = exp(line[c] - top)
+        scale = x.dtype.type(1) / line_sum(y)
+        for c in range(y.size):
+            y[c] *= scale
 
 
 @kernel
 def softmax_pullback(g, y, gx):
     """``gx = y * (g - sum_k g_k y_k)`` row by row."""
     for r in range(y.shape[0]):
-        dot = y.dtype.type(0)
-        for c in range(y.shape[1]):
-            dot += g[r, c] * y[r, c]
-        for c in range(y.shape[1]):
-            gx[r, c] = y[r, c] * (g[r, c] - dot)
+        gr, yr, to = g[r], y[r], gx[r]
+        dot = line_dot(gr, yr)
+        for c in range(to.size):
+            to[c] = yr[c] * (gr[c] - dot)
 
 
 @kernel
 def log_softmax(x, out):
     """``out[r, c] = x[r, c] - log sum_k exp(x[r, k])``."""
+    lanes = np.empty(LANES, x.dtype)
     for r in range(x.shape[0]):
-        top = row_maximum(x, r)
-        total = x.dtype.type(0)
-        for c in range(x.shape[1]):
-            out[r, c] = x[r, c] - top
-        for c in range(x.shape[1]):
-            total += exp(out[r, c])
-        shift = log(total)
-        for c in range(x.shape[1]):
-            out[r, c] -= shift
+        line, y = x[r], out[r]
+        top = line_maximum(line, lanes)
+        for c in range(y.size):
+            y[c] = exp(line[c] - top)
+        shift = log(line_sum(y))
+        for c in range(y.size):
+            y[c] = (line[c] - top) - shift
 
 
 @kernel
 def log_softmax_pullback(g, y, gx):
     """``gx = g - exp(y) * sum_k g_k`` row by row."""
     for r in range(y.shape[0]):
-        total = y.dtype.type(0)
-        for c in range(y.shape[1]):
-            total += g[r, c]
-        for c in range(y.shape[1]):
-            gx[r, c] = g[r, c] - exp(y[r, c]) * total
+        gr, yr, to = g[r], y[r], gx[r]
+        total = line_sum(gr)
+        for c in range(to.size):
+            to[c] = gr[c] - exp(yr[c]) * total
 
 
 @by_type(lambda v, m: (m, np.empty(0, np.int64), 0.0, m, v))

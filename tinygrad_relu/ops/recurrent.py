@@ -24,6 +24,7 @@ from ..kernels.activations import ACTIVATIONS
 from ..kernels.door import launch
 from ..kernels.panels import product as matrix_product
 from ..kernels.record import Activation
+from ..kernels.sums import sum_over
 from .activation import activation_op
 from .elementwise import add, mul, neg
 from .indexing import cut, cut_fused, paste
@@ -161,7 +162,7 @@ def _gru_fused(g: Array, y: Array, rec: Array, into: list[Array], add: int, z: A
     if to_w.size:
         _weight_gradient(to_rec, y, reverse, to_w)
     if to_bias.size:
-        launch(np.add.reduce, to_rec, (0, 1), None, to_bias)
+        sum_over(to_rec, (0, 1), to_bias)
 
 
 lstm: Op = Op("lstm", _lstm, fused=_lstm_fused, saves=True, pull=derivative(_lstm_steps))          # op(z, h, c, w)

@@ -1,6 +1,7 @@
 """Many numbers to one, along axes: sums, products, extremes, moments. And the running sum."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, nan
 from math import prod as product_of_numbers
 from typing import Any
@@ -11,7 +12,10 @@ from ..autodiff.broadcast import broadcast_to
 from ..autodiff.node import Array, value
 from ..autodiff.op import Op
 from ..checks import check_real
+from ..kernels import reductions as kernels
 from ..kernels.door import launch
+from ..kernels.moves import copy
+from ..kernels.sums import sum_over
 from .elementwise import compare, div, mul, same, sub, where
 from .shape import Axis, kept_shape, normalised_axes, reshape, transpose
 
@@ -28,6 +32,12 @@ def _kept(name: str, g: Any, x: Any, axis: Axis) -> Any:
     return reshape(g, shape=kept_shape(x.shape, normalised_axes(name, axis, x.shape)))
 
 
+def _block(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, int, int]:
+    """How many numbers lie before, along and behind some axes that stand side by side."""
+    start, stop = min(axes), max(axes) + 1
+    return (product_of_numbers(shape[:start]), product_of_numbers(shape[start:stop]), product_of_numbers(shape[stop:]))
+
+
 def _count(name: str, x: Any, axis: Axis) -> int:
     """How many numbers of x go into one result."""
     return product_of_numbers(x.shape[a] for a in normalised_axes(name, axis, x.shape))
@@ -37,19 +47,24 @@ def _count(name: str, x: Any, axis: Axis) -> int:
 
 def _sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     axes, out = _reduced("sum", x, axis, keepdims)
-    launch(np.add.reduce, x, axes, None, out, keepdims)
+    sum_over(x, sorted(axes), out)
     return out
+
+
+def _sum_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, axis: Axis = None,
+               keepdims: bool = False) -> None:
+    launch(copy, _kept("sum", g, x, axis), into[0])
 
 
 def _cumsum(x: Array, *, axis: int, reverse: bool = False) -> Array:
     (along,) = normalised_axes("cumsum", axis, x.shape)
     out = np.empty(x.shape, x.dtype)
-    order = (slice(None),) * along + (slice(None, None, -1 if reverse else 1),)
-    launch(np.add.accumulate, x[order], along, None, out[order])
+    block = _block(x.shape, (along,))
+    launch(kernels.running_sum, x.reshape(block), reverse, out.reshape(block))
     return out
 
 
-sum_: Op = Op("sum", _sum, pull=(
+sum_: Op = Op("sum", _sum, fused=_sum_fused, pull=(
     lambda g, y, x, axis=None, keepdims=False: broadcast_to(_kept("sum", g, x, axis), shape=x.shape),))
 running_sum: Op = Op("cumsum", _cumsum, pull=(
     lambda g, y, x, axis, reverse=False: running_sum(g, axis=axis, reverse=not reverse),))
@@ -107,15 +122,22 @@ def _var_pull(g: Any, y: Any, x: Any, axis: Axis = None, ddof: float = 0, keepdi
     return mul(_kept("var", g, x, axis), mul(_centred(x, axis), 2.0 * _weight("var", x, axis, ddof)))
 
 
-def _std_pull(g: Any, y: Any, x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    """The slope of a square root, times that of the variance; 0 where all numbers are equal: the tip of a cone."""
+def _var_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, axis: Axis = None, ddof: float = 0,
+               keepdims: bool = False) -> None:
+    (out,) = into
+    launch(np.subtract, x, mean(x, axis, keepdims=True), out)
+    launch(np.multiply, out, mul(_kept("var", g, x, axis), 2.0 * _weight("var", x, axis, ddof)), out)
+
+
+def _through_root(g: Any, y: Any) -> Any:
+    """g times the slope of the square root y; 0 where all numbers are equal: the tip of a cone."""
     tip = compare(np.equal, y, 0.0)
-    g = where(tip, 0.0, div(g, mul(where(tip, 1.0, y), 2.0)))
-    return _var_pull(g, y, x, axis, ddof, keepdims)
+    return where(tip, 0.0, div(g, mul(where(tip, 1.0, y), 2.0)))
 
 
-var: Op = Op("var", _var, pull=(_var_pull,))
-std: Op = Op("std", _std, pull=(_std_pull,))
+var: Op = Op("var", _var, fused=_var_fused, pull=(_var_pull,))
+std: Op = Op("std", _std, fused=lambda g, y, *rest, **options: _var_fused(_through_root(g, y), y, *rest, **options),
+             pull=(lambda g, y, x, **options: _var_pull(_through_root(g, y), y, x, **options),))
 
 
 # -- extremes --------------------------------------------------------------------------------------------------------
@@ -153,6 +175,17 @@ def _to_the_winner(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = F
     return where(winner, reshape(g, shape=kept), 0.0)
 
 
+def _extreme_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, axis: Axis = None,
+                   keepdims: bool = False) -> None:
+    axes = sorted(normalised_axes("max", axis, x.shape))
+    if axes and axes[-1] - axes[0] == len(axes) - 1:
+        outer, n, inner = _block(x.shape, axes)
+        launch(kernels.extreme_pullback, g.reshape(outer, inner), x.reshape(outer, n, inner), y.reshape(outer, inner),
+               into[0].reshape(outer, n, inner))
+    else:
+        np.copyto(into[0], _to_the_winner(g, y, x, axis, keepdims))
+
+
 def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool) -> Any:
     along = None if axis is None else _one_axis(name, axis, x.shape)
     _check_not_empty(name, x, along)
@@ -162,8 +195,8 @@ def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool)
     return index.reshape(kept_shape(x.shape, axes)) if keepdims else index[()]
 
 
-max_: Op = Op("max", _extreme("max", np.maximum), pull=(_to_the_winner,))
-min_: Op = Op("min", _extreme("min", np.minimum), pull=(_to_the_winner,))
+max_: Op = Op("max", _extreme("max", np.maximum), fused=_extreme_fused, pull=(_to_the_winner,))
+min_: Op = Op("min", _extreme("min", np.minimum), fused=_extreme_fused, pull=(_to_the_winner,))
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
@@ -182,23 +215,22 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
 
 def _prod(x: Array) -> Array:
     out = np.empty(x.shape[:-1], x.dtype)
-    launch(np.multiply.reduce, x, -1, None, out)
+    launch(kernels.products, _lines(x), out.ravel())
     return out
+
+
+def _prod_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
+    launch(kernels.products_pullback, g.ravel(), _lines(x), _lines(into[0]))
+
+
+def _lines(x: Array) -> Array:
+    return x.reshape(product_of_numbers(x.shape[:-1]), x.shape[-1])
 
 
 def _others(x: Array) -> Array:
     out = np.empty(x.shape, x.dtype)
-    launch(_products_of_others, x, out)
+    launch(kernels.products_of_others, _lines(x), _lines(out))
     return out
-
-
-def _products_of_others(x: Array, out: Array) -> None:
-    """out[..., i] is the product of all x[..., k] with k < i, times that of all with k > i."""
-    after = np.ones(x.shape, x.dtype)
-    out[..., :1] = 1
-    np.multiply.accumulate(x[..., :-1], -1, None, out[..., 1:])
-    np.multiply.accumulate(x[..., :0:-1], -1, None, after[..., -2::-1])
-    np.multiply(out, after, out)
 
 
 def _others_pull(h: Any, z: Any, x: Any) -> Any:
@@ -209,7 +241,7 @@ def _others_pull(h: Any, z: Any, x: Any) -> Any:
     return sum_(where(diagonal, 0.0, mul(reshape(h, shape=(*lines, n, 1)), but_two)), axis=-2)
 
 
-product_of_line: Op = Op("prod", _prod, pull=(
+product_of_line: Op = Op("prod", _prod, fused=_prod_fused, pull=(
     lambda g, y, x: mul(reshape(g, shape=(*g.shape, 1)), products_of_others(x)),))
 products_of_others: Op = Op("products_of_others", _others, pull=(_others_pull,))
 
