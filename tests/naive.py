@@ -142,7 +142,7 @@ def power(a, b):
 
 def maximum(a, b):
     """In a tie the first; but a bare number has no slope, and neither has what ties with it."""
-    tie = b if isinstance(b, float) else a
+    tie = b if type(b) is float else a              # np.float64, which a 0-d array becomes, is a float too
     return np.where(np.real(a) > np.real(b), a, np.where(np.real(a) < np.real(b), b, tie))
 
 

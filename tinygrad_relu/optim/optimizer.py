@@ -28,6 +28,7 @@ class Terms(NamedTuple):
 
     Examples
     --------
+    >>> import numpy as np
     >>> Terms(np.array(-0.1), np.array(-0.01), np.array(0.5)).step.item()
     0.39
     """
@@ -69,6 +70,7 @@ class Optimizer:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tinygrad_relu import nn, optim
     >>> weight, bias = nn.Parameter([1.0]), nn.Parameter([1.0], kind="bias")
     >>> opt = optim.SGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.5, weight_decay=1.0)
@@ -176,6 +178,7 @@ class Optimizer:
 
         Examples
         --------
+        >>> import numpy as np
         >>> from tinygrad_relu import nn, optim
         >>> p = nn.Parameter([1.0, -2.0])
         >>> opt = optim.SGD([p], lr=0.5, weight_decay=0.1)
@@ -203,6 +206,7 @@ class Optimizer:
 
         Examples
         --------
+        >>> import numpy as np
         >>> from tinygrad_relu import nn, optim
         >>> opt = optim.SGD([nn.Parameter([1.0, 2.0])], lr=0.1, momentum=0.9)
         >>> opt.param_groups[0]["params"][0].grad = np.ones(2)
