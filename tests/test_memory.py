@@ -56,7 +56,7 @@ GRAPHS = """
 import gc, json, resource, sys
 import numpy as np
 import tinygrad_relu as tg
-from tinygrad_relu.autodiff.op import Op
+from tinygrad_relu.autodiff.node import Op
 gc.disable()            # so that only what is let go of is freed
 
 def peak():

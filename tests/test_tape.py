@@ -15,8 +15,7 @@ import table
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
-from tinygrad_relu.autodiff.node import value
-from tinygrad_relu.autodiff.op import Op
+from tinygrad_relu.autodiff.node import Op, value
 
 
 def leaf(*values, **options):

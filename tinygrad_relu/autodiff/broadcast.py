@@ -12,8 +12,7 @@ import numpy as np
 from ..kernels.door import launch
 from ..kernels.moves import copy
 from ..kernels.sums import sum_over
-from .node import Array
-from .op import Op
+from .node import Array, Op
 
 
 def _sum_to(g: Array, *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

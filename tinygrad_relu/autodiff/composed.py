@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .node import Node, recording
-from .op import Op, Pull
+from .node import Node, Op, Pull, recording
 from .tape import grad
 
 # A stand-in: the same number, one step later. A definition that is built on stand-ins can be differentiated for one of

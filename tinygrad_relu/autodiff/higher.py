@@ -18,8 +18,7 @@ import numpy as np
 from ..checks import as_floats
 from ..kernels.door import launch
 from .composed import same
-from .node import Array, Node, is_grad_enabled, recording, value
-from .op import Op
+from .node import Array, Node, Op, is_grad_enabled, recording, value
 from .tape import grad, history
 
 

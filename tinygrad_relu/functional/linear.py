@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Node, value
-from ..autodiff.op import Op
+from ..autodiff.node import Node, Op, value
 from ..ops import linalg, shape
 from ..tensor import Tensor, operand_array
 from .inputs import Input, as_tensor

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autodiff.node import Array, Node
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Node, Op
 from ..autodiff.tape import parts
 from ..kernels.activations import ACTIVATIONS
 from ..nn.hooks import HOOK

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..autodiff.op import Op
+from ..autodiff.node import Op
 from ..checks import check_count, check_name, check_real
 from ..functional.activation import bind_parameters, rrelu_at
 from ..kernels.activations import ACTIVATIONS

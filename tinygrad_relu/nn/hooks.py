@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from ..autodiff.hooks import Hook, RemovableHandle, check_hook, replaced, shown
-from ..autodiff.node import Node, is_grad_enabled
-from ..autodiff.op import Op
+from ..autodiff.node import Node, Op, is_grad_enabled
 
 PRE, FORWARD, BACKWARD = "forward_pre", "forward", "full_backward"
 HOOK = "hook"       # the name of the operation at which gradients wait for each other

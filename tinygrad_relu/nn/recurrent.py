@@ -14,8 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..autodiff.node import Node
-from ..autodiff.op import Op
+from ..autodiff.node import Node, Op
 from ..checks import check_count, check_dtype, check_rng
 from ..functional.dropout import check_probability
 from ..kernels.activations import ACTIVATIONS

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import unbroadcast
-from ..autodiff.node import Array, value
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op, value
 from ..kernels import maxout as maxout_kernels
 from ..kernels import panels
 from ..kernels import prelu as prelu_kernels

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array, value
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op, value
 from ..kernels.door import launch
 from ..kernels.loops import loops
 from ..kernels.loss import ABSOLUTE

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import unbroadcast
-from ..autodiff.node import Array, value
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op, value
 from ..kernels import elementwise as kernels
 from ..kernels.door import launch
 

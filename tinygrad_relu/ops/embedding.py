@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op
 from ..kernels import embedding as kernels
 from ..kernels.door import launch
 from .elementwise import where

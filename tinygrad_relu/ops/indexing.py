@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op
 from ..checks import as_numbers
 from ..kernels import moves
 from ..kernels.door import launch

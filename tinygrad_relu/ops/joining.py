@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array
-from ..autodiff.op import Op, Pull
+from ..autodiff.node import Array, Op, Pull
 from ..kernels import moves
 from ..kernels.door import launch
 from .indexing import EVERYTHING, cut

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op
 from ..kernels import linear as kernels
 from ..kernels import panels, stacks
 from ..kernels.door import launch_typed

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import broadcast_to
-from ..autodiff.node import Array
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op
 from ..kernels.door import launch
 from ..kernels.loss import error_loss
 from ..kernels.record import Activation

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from ..autodiff.node import Array
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op
 from ..checks import check_rng
 from ..kernels import random as kernels
 from ..kernels.door import launch

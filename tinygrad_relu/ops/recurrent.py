@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.composed import derivative
-from ..autodiff.node import Array
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op
 from ..kernels import moves
 from ..kernels import recurrent as kernels
 from ..kernels.activations import ACTIVATIONS

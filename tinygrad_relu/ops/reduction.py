@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import broadcast_to
-from ..autodiff.node import Array, value
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op, value
 from ..checks import check_real
 from ..kernels import reductions as kernels
 from ..kernels.door import launch

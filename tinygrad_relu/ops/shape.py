@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import broadcast_to
-from ..autodiff.node import Array
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op
 from ..kernels import moves
 from ..kernels.door import launch
 

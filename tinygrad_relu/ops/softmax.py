@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array, value
-from ..autodiff.op import Op
+from ..autodiff.node import Array, Op, value
 from ..checks import check_labels
 from ..kernels import softmax as kernels
 from ..kernels.door import launch, launch_typed
