@@ -2,7 +2,7 @@
 import numpy as np
 
 from tinygrad_relu import Tensor, grad
-from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
 from tinygrad_relu.ops.activation import activation_op
 
 

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from tinygrad_relu.kernels.panels import product
+from tinygrad_relu.kernels.machine.matmul import matmul
 
 from . import THREADS
 
@@ -15,11 +15,11 @@ TURNS = """
 import time
 import numpy as np
 from statistics import median
-from tinygrad_relu.kernels.panels import product
+from tinygrad_relu.kernels.machine.matmul import matmul
 a = np.ones((512, 512), np.float32)
 out = np.empty_like(a)
 
-def ours(): product(False, False, a, a, 0.0, out)
+def ours(): matmul(False, False, a, a, 0.0, out)
 def numpys(): np.matmul(a, a, out=out)
 
 def seconds(*products):
@@ -54,7 +54,7 @@ class Matmul:
         self.product()                  # compiled, or loaded from the cache
 
     def ours(self):
-        product(False, False, self.a, self.b, 0.0, self.out)
+        matmul(False, False, self.a, self.b, 0.0, self.out)
 
     def numpys(self):
         np.matmul(self.a, self.b, out=self.out)

@@ -22,10 +22,10 @@ import numpy as np
 from float64_reference import CROSSINGS, REFERENCE
 from reference import special_points
 
-from tinygrad_relu.kernels.activations import ACTIVATIONS
-from tinygrad_relu.kernels.bits import bits_of, float_of
-from tinygrad_relu.kernels.loops import loops
-from tinygrad_relu.kernels.policy import kernel
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
+from tinygrad_relu.kernels.formulas.bits import bits_of, float_of
+from tinygrad_relu.kernels.loops.pointwise import loops
+from tinygrad_relu.kernels.machine.policy import kernel
 
 PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
 BOUND = 4.0                     # ulps, for values and pullbacks

@@ -15,7 +15,7 @@ from graphs_twin import Made
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
-from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
 # -- elementwise -------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from functools import cache
 import mpmath
 import numpy as np
 
-from tinygrad_relu.kernels.policy import kernel
+from tinygrad_relu.kernels.machine.policy import kernel
 
 mp = mpmath.mp.clone()
 mp.prec = 150

@@ -15,7 +15,7 @@ import numpy as np
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
-from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
 from tinygrad_relu.ops.activation import activation_op
 from tinygrad_relu.ops.activation import prelu as prelu_op
 

@@ -13,9 +13,9 @@ import table
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
-from tinygrad_relu.kernels.activations import ACTIVATIONS
-from tinygrad_relu.kernels.loops import loops
-from tinygrad_relu.kernels.piecewise import PIECEWISE
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
+from tinygrad_relu.kernels.formulas.piecewise import PIECEWISE
+from tinygrad_relu.kernels.loops.pointwise import loops
 from tinygrad_relu.nn.activations import MODULES
 
 nan, inf = float("nan"), float("inf")

@@ -9,8 +9,8 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
-from tinygrad_relu.kernels import updates
-from tinygrad_relu.kernels.door import is_watched
+from tinygrad_relu.kernels.loops import update
+from tinygrad_relu.kernels.machine.door import is_watched
 
 TYPES = [np.float32, np.float64]
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
@@ -268,7 +268,7 @@ def test_a_bad_gradient_reaches_an_update():
 def test_every_update_moves_its_first_argument():
     """What the hunt relies on."""
     for name in ("sgd", "adam"):
-        kernel = getattr(updates, name)
+        kernel = getattr(update, name)
         assert getattr(kernel, "kernel", kernel).py_func.__code__.co_varnames[:2] == ("p", "g")
 
 

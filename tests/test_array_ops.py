@@ -13,8 +13,8 @@ from test_ops import every_type
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
-from tinygrad_relu.kernels.activations import ACTIVATIONS
-from tinygrad_relu.kernels.door import watch
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
+from tinygrad_relu.kernels.machine.door import watch
 
 nan, inf = float("nan"), float("inf")
 pytestmark = pytest.mark.usefixtures("poisoned_memory")

@@ -6,7 +6,7 @@ import pytest
 
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
-from tinygrad_relu.kernels.door import watch
+from tinygrad_relu.kernels.machine.door import watch
 from tinygrad_relu.nn.utils import clip_grad_norm_, clip_grad_value_
 
 inf, nan = float("inf"), float("nan")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tinygrad_relu
-from tinygrad_relu.kernels import policy
+from tinygrad_relu.kernels.machine import policy
 
 HOUSE = Path(tinygrad_relu.__file__).parent
 
@@ -21,13 +21,15 @@ with warnings.catch_warnings(record=True) as seen:
     warnings.simplefilter("always")
     import numpy as np
     import tinygrad_relu as tg
-    from tinygrad_relu.kernels import moves, panels, policy
-    from tinygrad_relu.kernels.activations import ACTIVATIONS
-    from tinygrad_relu.kernels.loops import loops
+    from tinygrad_relu.kernels.loops import move
+    from tinygrad_relu.kernels.machine import matmul
+    from tinygrad_relu.kernels.machine import policy
+    from tinygrad_relu.kernels.formulas import ACTIVATIONS
+    from tinygrad_relu.kernels.loops.pointwise import loops
     x = tg.Tensor([[-2.0, 3.0]], requires_grad=True, dtype=sys.argv[1])
     y = tg.functional.leaky_relu(x, 0.5)
     (y @ y.T).backward()
-used = [*loops(ACTIVATIONS["leaky_relu"])[:2], panels.product_block, moves.swap]
+used = [*loops(ACTIVATIONS["leaky_relu"])[:2], matmul.product_block, move.swap]
 print(json.dumps({
     "value": y.data.tolist(), "slope": x.grad.tolist(), "digest": policy.source_digest(),
     "hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
@@ -89,7 +91,7 @@ def test_an_edited_formula_is_compiled_anew(home, warm, tmp_path):
     """The formula stands in another file than the loop that Numba caches, which by itself would run the old one on."""
     cache, _ = warm
     shutil.copytree(home / "tinygrad_relu", tmp_path / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))
-    formulas = tmp_path / "tinygrad_relu/kernels/piecewise.py"
+    formulas = tmp_path / "tinygrad_relu/kernels/formulas/piecewise.py"
     old = "return T(negative_slope) * x if x <= T(0) else x"
     new = "return T(4) * T(negative_slope) * x if x <= T(0) else x"
     text = formulas.read_text()

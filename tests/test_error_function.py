@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from reference import DTYPES, mp, run, special_points, worst
 
-from tinygrad_relu.kernels.error_function import erf, erf_slope, erfc, normal_cdf
-from tinygrad_relu.kernels.gaussian import GAUSSIAN, gelu, gelu_slope, gelu_tanh, gelu_tanh_slope
-from tinygrad_relu.kernels.loops import loops
+from tinygrad_relu.kernels.formulas.error_function import erf, erf_slope, erfc, normal_cdf
+from tinygrad_relu.kernels.formulas.gaussian import GAUSSIAN, gelu, gelu_slope, gelu_tanh, gelu_tanh_slope
+from tinygrad_relu.kernels.loops.pointwise import loops
 
 INF, NAN = np.inf, np.nan
 RECORD = {record.name: record for record in GAUSSIAN}

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from reference import DTYPES, mp, points, run, special_points, ulps, worst
 
-from tinygrad_relu.kernels import bits
-from tinygrad_relu.kernels.exponential import exp, exp_parts, exp_sum, expm1, scaled_exp, tanh
-from tinygrad_relu.kernels.logarithm import log, log1p, log1p_of_unit
-from tinygrad_relu.kernels.policy import kernel, scalar
+from tinygrad_relu.kernels.formulas import bits
+from tinygrad_relu.kernels.formulas.exponential import exp, exp_parts, exp_sum, expm1, scaled_exp, tanh
+from tinygrad_relu.kernels.formulas.logarithm import log, log1p, log1p_of_unit
+from tinygrad_relu.kernels.machine.policy import kernel, scalar
 
 INF, NAN = np.inf, np.nan
 every_type = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])

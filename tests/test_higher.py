@@ -8,7 +8,7 @@ import table
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
-from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((3, 3))

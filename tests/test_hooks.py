@@ -12,7 +12,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
-from tinygrad_relu.kernels.door import watch
+from tinygrad_relu.kernels.machine.door import watch
 from tinygrad_relu.nn.hooks import Hooks
 
 TYPES = [np.float32, np.float64]

@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_relu
 from tinygrad_relu import functional, nn, optim
-from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
 from tinygrad_relu.nn.activations import MODULES
 
 HOUSE = Path(tinygrad_relu.__file__).parent

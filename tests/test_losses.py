@@ -7,8 +7,8 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
-from tinygrad_relu.kernels.door import watch
-from tinygrad_relu.kernels.loss import ERRORS
+from tinygrad_relu.kernels.loops.loss import ERRORS
+from tinygrad_relu.kernels.machine.door import watch
 
 nan, inf = float("nan"), float("inf")
 every_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

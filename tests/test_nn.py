@@ -12,7 +12,7 @@ import table
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
-from tinygrad_relu.kernels.door import watch
+from tinygrad_relu.kernels.machine.door import watch
 from tinygrad_relu.nn.activations import MODULES
 from tinygrad_relu.nn.init import INITIALISERS
 

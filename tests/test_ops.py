@@ -8,7 +8,7 @@ import table
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
-from tinygrad_relu.kernels import panels
+from tinygrad_relu.kernels.machine import matmul
 
 nan, inf = float("nan"), float("inf")
 TYPES = [np.float32, np.float64]
@@ -192,7 +192,7 @@ def test_gemm_in_every_size(left, right, dtype):
                 a, b = rng.standard_normal((m, inner)).astype(dtype), rng.standard_normal((inner, n)).astype(dtype)
                 out = np.full((m, n), nan, dtype)
                 stored_a, stored_b = a.T.copy() if left else a, b.T.copy() if right else b
-                panels.product(left, right, stored_a, stored_b, 0.0, out)
+                matmul.matmul(left, right, stored_a, stored_b, 0.0, out)
                 expected = a.astype(float) @ b.astype(float)
                 bound = (inner + 1) * np.finfo(dtype).eps * (abs(a).astype(float) @ abs(b).astype(float))
                 assert np.all(abs(out - expected) <= bound), (m, n, inner)
@@ -203,7 +203,7 @@ def test_gemm_refuses_what_it_would_misread():
     a = np.ones((4, 4))
     for wrong in (a[::2, ::2], a[:2, :2].astype(np.float32)):
         with pytest.raises(Exception, match="expected C-contiguous matrices of one dtype"):
-            panels.product(False, False, a[:2].copy()[:, :2].copy(), wrong, 0.0, np.zeros((2, 2)))
+            matmul.matmul(False, False, a[:2].copy()[:, :2].copy(), wrong, 0.0, np.zeros((2, 2)))
 
 
 # -- dtypes ----------------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tinygrad_relu.kernels.loops import loops
-from tinygrad_relu.kernels.piecewise import PIECEWISE, leaky_relu_da
+from tinygrad_relu.kernels.formulas.piecewise import PIECEWISE, leaky_relu_da
+from tinygrad_relu.kernels.loops.pointwise import loops
 
 RECORD = {record.name: record for record in PIECEWISE}
 INF, NAN = np.inf, np.nan

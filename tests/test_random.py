@@ -11,9 +11,9 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
-from tinygrad_relu.kernels import random as kernels
-from tinygrad_relu.kernels.door import watch
-from tinygrad_relu.kernels.threads import num_threads
+from tinygrad_relu.kernels.loops import random as kernels
+from tinygrad_relu.kernels.machine.door import watch
+from tinygrad_relu.kernels.machine.threads import num_threads
 from tinygrad_relu.ops import random
 
 nan, inf = float("nan"), float("inf")

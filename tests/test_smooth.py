@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from reference import DTYPES, mp, points, ulps, worst
 
-from tinygrad_relu.kernels.loops import loops
-from tinygrad_relu.kernels.smooth import SMOOTH
+from tinygrad_relu.kernels.formulas.smooth import SMOOTH
+from tinygrad_relu.kernels.loops.pointwise import loops
 
 INF, NAN = np.inf, np.nan
 RECORD = {record.name: record for record in SMOOTH}

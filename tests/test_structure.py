@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
-from tinygrad_relu.kernels import stacks
-from tinygrad_relu.kernels.door import watch
+from tinygrad_relu.kernels.machine import matmul
+from tinygrad_relu.kernels.machine.door import watch
 from tinygrad_relu.ops.indexing import add_at
 
 nan, inf = float("nan"), float("inf")
@@ -339,7 +339,7 @@ def test_stacks_with_any_number_of_threads(count, m, n, inner, left, right, dtyp
         for threads in (1, 2, 3):
             tg.set_num_threads(threads)
             results.append(np.full((2 * count, m, n), nan, dtype))
-            stacks.product(left, right, stored_a, stored_b, of_a, of_b, results[-1])
+            matmul.matmul_stacks(left, right, stored_a, stored_b, of_a, of_b, results[-1])
     finally:
         tg.set_num_threads(before)
     np.testing.assert_array_equal(results[1], results[0])

@@ -12,9 +12,9 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
-from tinygrad_relu.kernels import panels
-from tinygrad_relu.kernels.door import watch
-from tinygrad_relu.kernels.threads import share
+from tinygrad_relu.kernels.machine import matmul
+from tinygrad_relu.kernels.machine.door import watch
+from tinygrad_relu.kernels.machine.threads import share
 
 TYPES = [np.float32, np.float64]
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
@@ -34,7 +34,7 @@ def threads_as_before():
 
 def product(a, b, left, right):
     out = np.empty((a.shape[1] if left else a.shape[0], b.shape[0] if right else b.shape[1]), a.dtype)
-    panels.product(left, right, a, b, 0.0, out)
+    matmul.matmul(left, right, a, b, 0.0, out)
     return out
 
 
@@ -120,12 +120,12 @@ FORK = """
 import os
 import numpy as np
 import tinygrad_relu as tg
-from tinygrad_relu.kernels.panels import product
+from tinygrad_relu.kernels.machine.matmul import matmul
 tg.set_num_threads(2)
 a, b, parent, child = np.ones((512, 784)), np.ones((784, 512)), np.empty((512, 512)), np.empty((512, 512))
-product(False, False, a, b, 0.0, parent)
+matmul(False, False, a, b, 0.0, parent)
 pid = os.fork()
-product(False, False, a, b, 0.0, child)
+matmul(False, False, a, b, 0.0, child)
 right = bool((child == 784).all() and (parent == 784).all())
 if pid == 0:
     os._exit(0 if right else 1)

@@ -14,7 +14,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
-from tinygrad_relu.kernels.door import watch
+from tinygrad_relu.kernels.machine.door import watch
 
 # Widths, rows, activation, dtype, optimizer of eight threads; the layers of two are shared among threads themselves.
 WORK = [

@@ -14,13 +14,13 @@ import numba
 import numpy as np
 import pytest
 
-from tinygrad_relu.kernels import policy
-from tinygrad_relu.kernels.gaussian import GAUSSIAN
-from tinygrad_relu.kernels.loops import loops
-from tinygrad_relu.kernels.loss import ERRORS
-from tinygrad_relu.kernels.piecewise import PIECEWISE
-from tinygrad_relu.kernels.record import Activation
-from tinygrad_relu.kernels.smooth import SMOOTH
+from tinygrad_relu.kernels.formulas.gaussian import GAUSSIAN
+from tinygrad_relu.kernels.formulas.piecewise import PIECEWISE
+from tinygrad_relu.kernels.formulas.record import Activation
+from tinygrad_relu.kernels.formulas.smooth import SMOOTH
+from tinygrad_relu.kernels.loops.loss import ERRORS
+from tinygrad_relu.kernels.loops.pointwise import loops
+from tinygrad_relu.kernels.machine import policy
 
 FAMILY = {"x86_64": "x86", "AMD64": "x86", "arm64": "arm", "aarch64": "arm"}.get(platform.machine(), "other")
 pytestmark = pytest.mark.skipif(FAMILY == "other", reason=f"no patterns for the machine code of {platform.machine()}")

@@ -6,21 +6,21 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import numpy as np
 import pytest
 
 import tinygrad_relu
 from tinygrad_relu import kernels
-from tinygrad_relu.kernels.activations import ACTIVATIONS
-from tinygrad_relu.kernels.door import watch
-from tinygrad_relu.kernels.linear import linear_activation
-from tinygrad_relu.kernels.loops import loops
-from tinygrad_relu.kernels.loss import ERRORS, error_loss
-from tinygrad_relu.kernels.policy import ByType
-from tinygrad_relu.kernels.recurrent import rnn
-from tinygrad_relu.kernels.statistics import unit_extremes
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
+from tinygrad_relu.kernels.loops.affine import linear_activation
+from tinygrad_relu.kernels.loops.loss import ERRORS, error_loss
+from tinygrad_relu.kernels.loops.pointwise import loops
+from tinygrad_relu.kernels.loops.recurrent import rnn
+from tinygrad_relu.kernels.loops.units import unit_extremes
+from tinygrad_relu.kernels.machine.door import watch
+from tinygrad_relu.kernels.machine.policy import ByType
 from tinygrad_relu.nn.activations import MODULES, Activation
 from tinygrad_relu.warmup import SHARED, tasks, warmup
 
@@ -79,7 +79,7 @@ def test_nothing_is_compiled_after_a_warmup(tmp_path: Path) -> None:
 
 def every_kernel() -> set[object]:
     """The kernels that stand in the modules of `kernels`, and those that are made from the records."""
-    modules = [import_module(f"{kernels.__name__}.{info.name}") for info in iter_modules(kernels.__path__)]
+    modules = [import_module(info.name) for info in walk_packages(kernels.__path__, f"{kernels.__name__}.")]
     values = {id(value): value for module in modules for value in vars(module).values()}.values()
     found = {getattr(value, "kernel", value) for value in values if isinstance(value, ByType) or hasattr(value, "py_func")}
     found |= {kernel for name in ("tanh", "relu") for kernel in rnn(ACTIVATIONS[name])}

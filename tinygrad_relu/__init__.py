@@ -51,8 +51,8 @@ from .functional import (
     where,
 )
 from .inside import AnomalyError, detect_anomaly, explain, graph
-from .kernels.memory import keep_freed_memory
-from .kernels.threads import get_num_threads, set_num_threads
+from .kernels.machine.host import keep_freed_memory
+from .kernels.machine.threads import get_num_threads, set_num_threads
 from .nn.module import Parameter
 from .tensor import Tensor
 

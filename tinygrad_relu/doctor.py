@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 
 from .files import check_writable, write_through
-from .kernels import blas, machine
-from .kernels.activations import ACTIVATIONS
-from .kernels.door import launch
-from .kernels.loops import loops
-from .kernels.panels import product
-from .kernels.policy import cache_folder
-from .kernels.threads import cores, get_num_threads
+from .kernels.formulas import ACTIVATIONS
+from .kernels.loops.pointwise import loops
+from .kernels.machine import blas, host
+from .kernels.machine.door import launch
+from .kernels.machine.matmul import matmul
+from .kernels.machine.policy import cache_folder
+from .kernels.machine.threads import cores, get_num_threads
 from .lab.tables import MISSING
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
@@ -104,7 +104,7 @@ def diagnose() -> Report:
     available, threads = cores(), get_num_threads()
     return Report(
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        processor=machine.processor(), simd_bits=machine.simd_bits(),
+        processor=host.processor(), simd_bits=host.simd_bits(),
         blas_kernels=here["core"], blas_kernels_possible=free["core"], blas_verdict=_blas_verdict(here, free),
         cores=available, blas_threads=threads,
         threads_verdict="matrix products use every core" if threads >= available else
@@ -123,7 +123,7 @@ def measure() -> dict[str, Any]:
     for name, dtype in (("sgemm", np.float32), ("dgemm", np.float64)):
         a = np.random.default_rng(0).random((SIDE, SIDE), dtype)
         out = np.empty_like(a)
-        found[name] = 2e-9 * SIDE**3 / _seconds(partial(product, False, False, a, a, 0.0, out), 9)
+        found[name] = 2e-9 * SIDE**3 / _seconds(partial(matmul, False, False, a, a, 0.0, out), 9)
     source, target = np.ones(COPIED, np.float32), np.zeros(COPIED, np.float32)
     relu = loops(ACTIVATIONS["relu"]).forward
     moved = 2e-9 * source.nbytes

@@ -29,10 +29,10 @@ from . import nn, optim
 from .autodiff.node import Array
 from .autodiff.tape import grad
 from .checks import check_name
-from .kernels import panels
-from .kernels.activations import ACTIVATIONS
-from .kernels.door import watch
-from .kernels.policy import cache_folder
+from .kernels.formulas import ACTIVATIONS
+from .kernels.loops.affine import large_affine
+from .kernels.machine.door import watch
+from .kernels.machine.policy import cache_folder
 from .lab.census import Statistics
 from .lab.units import Extremes, HiddenLayer
 from .nn.activations import MODULES
@@ -130,7 +130,7 @@ def _reduction_task(dtype: str) -> None:
 def _linear_task(dtype: str) -> None:
     weight, bias = np.ones((3, 4), dtype), np.ones(3, dtype)
     _exercise(F.linear, _matrix(dtype), weight, bias)       # the second derivative is matmul
-    panels.affine(_matrix(dtype), weight, bias, np.empty((2, 3), dtype))
+    large_affine(_matrix(dtype), weight, bias, np.empty((2, 3), dtype))
 
 
 def _softmax_task(dtype: str) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as TF
 
 from tinygrad_relu import nn, optim
-from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
 torch.set_num_threads(1)        # these matrices are tiny; two thread pools would only wait for each other
 

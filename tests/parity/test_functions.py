@@ -10,7 +10,7 @@ from table import activation
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
-from tinygrad_relu.kernels.activations import ACTIVATIONS
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 LABELS = np.array([0, 2, 1, 1, 0])

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.door import launch
-from ..kernels.moves import copy
-from ..kernels.sums import sum_over
+from ..kernels.loops.move import copy
+from ..kernels.loops.reduce import sum_over
+from ..kernels.machine.door import launch
 from .node import Array, Op
 
 

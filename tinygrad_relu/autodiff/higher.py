@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import as_floats
-from ..kernels.door import launch
+from ..kernels.machine.door import launch
 from .composed import same
 from .node import Array, Node, Op, is_grad_enabled, recording, value
 from .tape import grad, history

@@ -14,8 +14,8 @@ from numpy.random import Generator
 
 from ..autodiff.node import Array
 from ..checks import check_count, check_name, check_real
-from ..kernels.activations import ACTIVATIONS
-from ..kernels.record import Activation
+from ..kernels.formulas import ACTIVATIONS
+from ..kernels.formulas.record import Activation
 from ..ops import activation as activation_ops
 from ..ops import random, shape
 from ..tensor import Tensor, operand_array

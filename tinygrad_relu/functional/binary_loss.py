@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..autodiff.node import Array, value
-from ..kernels.smooth import SOFTPLUS
+from ..kernels.formulas.smooth import SOFTPLUS
 from ..ops.activation import activation_op
 from ..ops.elementwise import add, mul, neg, sub, where
 from ..tensor import Tensor

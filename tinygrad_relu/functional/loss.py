@@ -8,8 +8,8 @@ import numpy as np
 
 from ..autodiff.node import Array, Node, value
 from ..checks import as_floats, check_name, check_number, check_real
-from ..kernels.loss import ABSOLUTE, HUBER, SMOOTH_L1, SQUARED
-from ..kernels.record import Activation
+from ..kernels.formulas.record import Activation
+from ..kernels.loops.loss import ABSOLUTE, HUBER, SMOOTH_L1, SQUARED
 from ..ops.elementwise import mul
 from ..ops.loss import error_loss_op
 from ..ops.reduction import sum_

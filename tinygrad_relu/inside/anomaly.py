@@ -12,12 +12,12 @@ import numpy as np
 from ..autodiff.hooks import Arrive, attend, run_hooks
 from ..autodiff.node import Node, next_order, value
 from ..autodiff.tape import history, parts
-from ..kernels import updates
-from ..kernels.door import watch
+from ..kernels.loops import update
+from ..kernels.machine.door import watch
 from ..nn.hooks import HOOK
 from ..nn.module import Module, Parameter
 
-UPDATES = [getattr(found, "kernel", found) for found in vars(updates).values()]     # they move parameters: the first argument
+UPDATES = [getattr(found, "kernel", found) for found in vars(update).values()]     # they move parameters: the first argument
 REMEMBERED = 10_000         # calls of modules, to name what was made in them
 
 Phase = Literal["forward", "backward", "update"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autodiff.node import Array, Node, Op
 from ..autodiff.tape import parts
-from ..kernels.activations import ACTIVATIONS
+from ..kernels.formulas import ACTIVATIONS
 from ..nn.hooks import HOOK
 from ..ops import elementary, elementwise
 from ..ops.activation import activation_op, after_linear, prelu

@@ -12,8 +12,8 @@ from .. import functional as F
 from ..autodiff.node import Array, recording
 from ..autodiff.tape import grad
 from ..checks import check_count, check_labels, check_samples
-from ..kernels.door import launch
-from ..kernels.statistics import unit_sums
+from ..kernels.loops.units import unit_sums
+from ..kernels.machine.door import launch
 from ..nn import Module
 from ..nn.summary import evaluating
 from ..tensor import Tensor

@@ -15,9 +15,9 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, no_grad, recording
 from ..autodiff.tape import grad
-from ..kernels.door import launch
-from ..kernels.record import Activation
-from ..kernels.statistics import extremes_given_slopes, unit_extremes
+from ..kernels.formulas.record import Activation
+from ..kernels.loops.units import extremes_given_slopes, unit_extremes
+from ..kernels.machine.door import launch
 from ..nn import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, Module, PReLU, Sequential
 from ..nn.summary import evaluating
 from ..tensor import Tensor

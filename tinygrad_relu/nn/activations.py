@@ -13,8 +13,8 @@ from .. import functional as F
 from ..autodiff.node import Op
 from ..checks import check_count, check_name, check_real
 from ..functional.activation import bind_parameters, rrelu_at
-from ..kernels.activations import ACTIVATIONS
-from ..kernels.record import Activation as Record
+from ..kernels.formulas import ACTIVATIONS
+from ..kernels.formulas.record import Activation as Record
 from ..ops import random
 from ..ops.activation import activation_op, linear_activation_op
 from .module import Buffer, Module, Parameter

@@ -17,7 +17,7 @@ from .. import functional as F
 from ..autodiff.node import Node, Op
 from ..checks import check_count, check_dtype, check_rng
 from ..functional.dropout import check_probability
-from ..kernels.activations import ACTIVATIONS
+from ..kernels.formulas import ACTIVATIONS
 from ..ops import recurrent as ops
 from ..ops.joining import concatenate
 from ..ops.shape import reshape, transpose

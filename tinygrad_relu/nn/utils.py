@@ -13,8 +13,8 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..checks import as_floats, check_real
-from ..kernels.door import launch
-from ..kernels.sums import power_sum
+from ..kernels.loops.reduce import power_sum
+from ..kernels.machine.door import launch
 from ..tensor import Tensor
 from .module import Parameter
 

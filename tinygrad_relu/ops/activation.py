@@ -16,14 +16,12 @@ import numpy as np
 
 from ..autodiff.broadcast import unbroadcast
 from ..autodiff.node import Array, Op, value
-from ..kernels import maxout as maxout_kernels
-from ..kernels import panels
-from ..kernels import prelu as prelu_kernels
-from ..kernels.door import launch, launch_typed
-from ..kernels.linear import linear_activation
-from ..kernels.loops import loops
-from ..kernels.panels import LARGE
-from ..kernels.record import Activation
+from ..kernels.formulas.record import Activation
+from ..kernels.loops import pointwise
+from ..kernels.loops.affine import large_affine, large_affine_pullback, linear_activation
+from ..kernels.loops.pointwise import loops
+from ..kernels.machine.door import launch, launch_typed
+from ..kernels.machine.matmul import LARGE
 from .elementwise import compare, mul, where
 from .linalg import affine_result, linear
 
@@ -82,7 +80,7 @@ def linear_activation_op(record: Activation, p: tuple[float, ...]) -> Op:
         out = affine_result(x, weight, bias)
         if x.size * len(weight) >= LARGE:
             z = np.empty(out.shape, out.dtype)
-            panels.affine(x, weight, bias, z)
+            large_affine(x, weight, bias, z)
             launch(loops(record).forward, z.ravel(), p, out.ravel())
             return out, out if keeps_y_alone else z
         if keeps_y_alone:
@@ -96,7 +94,7 @@ def linear_activation_op(record: Activation, p: tuple[float, ...]) -> Op:
         if x.size * len(weight) >= LARGE:
             gz = np.empty(g.shape, g.dtype)
             launch(loops(record).pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
-            panels.affine_pullback(gz, x, weight, into, add)
+            large_affine_pullback(gz, x, weight, into, add)
         else:
             launch_typed(pullback, g.dtype, g, z, y, x, weight, p, *into, add)
 
@@ -128,7 +126,7 @@ def _prelu(x: Array, slopes: Array) -> Array:
         raise TypeError(f"prelu: x is {x.dtype}, the slopes {slopes.dtype}; expected one dtype")
     shape, channels = _blocks(x, slopes)
     out = np.empty(x.shape, x.dtype)
-    launch(prelu_kernels.prelu, x.reshape(shape), channels, out.reshape(shape))
+    launch(pointwise.prelu, x.reshape(shape), channels, out.reshape(shape))
     return out
 
 
@@ -137,10 +135,10 @@ def _prelu_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x:
     shape_of_x, (to_x, to_slopes) = x.shape, into
     g, x = g.reshape(shape), x.reshape(shape)
     if to_x.size:
-        launch(prelu_kernels.prelu_pullback, g, x, channels, to_x.reshape(shape))
+        launch(pointwise.prelu_pullback, g, x, channels, to_x.reshape(shape))
     if to_slopes.size:
         total = np.empty(channels.shape, channels.dtype)
-        launch(prelu_kernels.prelu_slope_pullback, g, x, total)
+        launch(pointwise.prelu_slope_pullback, g, x, total)
         np.copyto(to_slopes, total.reshape(slopes.shape) if total.size == slopes.size else
                   unbroadcast(total.reshape(shape_of_x), slopes))
 
@@ -163,23 +161,23 @@ def maxout_with_winners(x: Array) -> tuple[Array, Array]:
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"maxout: got shape {x.shape}; expected (..., pieces) with at least one piece")
     out, winner = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], np.int64)
-    launch(maxout_kernels.maxout, _pieces(x), out.ravel(), winner.ravel())
+    launch(pointwise.maxout, _pieces(x), out.ravel(), winner.ravel())
     return out, winner
 
 
 def _maxout_fused(g: Array, y: Array, winner: Array, into: list[Array], add: int, x: Array) -> None:
-    launch(maxout_kernels.maxout_pullback, g.ravel(), winner.ravel(), _pieces(into[0]))
+    launch(pointwise.maxout_pullback, g.ravel(), winner.ravel(), _pieces(into[0]))
 
 
 def _give(g: Array, winner: Array, *, pieces: int) -> Array:
     out = np.empty((*g.shape, pieces), g.dtype)
-    launch(maxout_kernels.maxout_pullback, g.ravel(), winner.ravel(), out.reshape(g.size, pieces))
+    launch(pointwise.maxout_pullback, g.ravel(), winner.ravel(), out.reshape(g.size, pieces))
     return out
 
 
 def _take(x: Array, winner: Array) -> Array:
     out = np.empty(winner.shape, x.dtype)
-    launch(maxout_kernels.take_winner, _pieces(x), winner.ravel(), out.ravel())
+    launch(pointwise.take_winner, _pieces(x), winner.ravel(), out.ravel())
     return out
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Op, value
-from ..kernels.door import launch
-from ..kernels.loops import loops
-from ..kernels.loss import ABSOLUTE
-from ..kernels.moves import copy
-from ..kernels.smooth import EXP, EXPM1, LOG, LOG1P
+from ..kernels.formulas.smooth import EXP, EXPM1, LOG, LOG1P
+from ..kernels.loops.loss import ABSOLUTE
+from ..kernels.loops.move import copy
+from ..kernels.loops.pointwise import loops
+from ..kernels.machine.door import launch
 from .activation import activation_op
 from .elementwise import add, binary, compare, div, fused_by, mul, neg, sub, unary, where
 

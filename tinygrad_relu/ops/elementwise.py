@@ -15,8 +15,8 @@ import numpy as np
 
 from ..autodiff.broadcast import unbroadcast
 from ..autodiff.node import Array, Op, value
-from ..kernels import elementwise as kernels
-from ..kernels.door import launch
+from ..kernels.loops import pointwise as kernels
+from ..kernels.machine.door import launch
 
 Write = Callable[..., None]
 

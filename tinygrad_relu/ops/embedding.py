@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Op
-from ..kernels import embedding as kernels
-from ..kernels.door import launch
+from ..kernels.loops import move as kernels
+from ..kernels.machine.door import launch
 from .elementwise import where
 
 
@@ -20,12 +20,12 @@ def _embedding(table: Array, index: Array, *, spared: int = -1) -> Array:
 
 def _embedding_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, table: Array, index: Array, *,
                      spared: int = -1) -> None:
-    launch(kernels.add_rows, _as_rows(g), index.ravel(), spared, add, into[0])
+    launch(kernels.add_rows_but, _as_rows(g), index.ravel(), spared, add, into[0])
 
 
 def _scatter(g: Array, index: Array, *, rows: int) -> Array:
     out = np.empty((rows, g.shape[-1]), g.dtype)
-    launch(kernels.add_rows, _as_rows(g), index.ravel(), -1, 0, out)
+    launch(kernels.add_rows_but, _as_rows(g), index.ravel(), -1, 0, out)
     return out
 
 

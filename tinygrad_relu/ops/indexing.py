@@ -17,8 +17,8 @@ import numpy as np
 
 from ..autodiff.node import Array, Op
 from ..checks import as_numbers
-from ..kernels import moves
-from ..kernels.door import launch
+from ..kernels.loops import move
+from ..kernels.machine.door import launch
 from .shape import Axis, normalised_axes, reshape, single_axis
 
 EVERYTHING = slice(None)
@@ -27,7 +27,7 @@ EVERYTHING = slice(None)
 def _cut(x: Array, *, key: tuple[Any, ...]) -> Array:
     part = _look(x, key, x.shape)
     out = np.empty(part.shape, x.dtype)
-    launch(moves.copy, part, out)
+    launch(move.copy, part, out)
     return out
 
 
@@ -59,7 +59,7 @@ def _take(x: Array, *, rows: Array, axis: int) -> Array:
 
 def _take_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, rows: Array, axis: int) -> None:
     lead, length, width = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1:])
-    launch(moves.add_rows, g.reshape(lead, rows.size, width), rows.ravel(), add, into[0].reshape(lead, length, width))
+    launch(move.add_rows, g.reshape(lead, rows.size, width), rows.ravel(), add, into[0].reshape(lead, length, width))
 
 
 def _add_at(g: Array, *, rows: Array, axis: int, shape: tuple[int, ...]) -> Array:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Op
-from ..kernels import linear as kernels
-from ..kernels import panels, stacks
-from ..kernels.door import launch_typed
+from ..kernels.loops import affine as kernels
+from ..kernels.machine.door import launch_typed
+from ..kernels.machine.matmul import LARGE, matmul_stacks
+from ..kernels.machine.matmul import matmul as matrix_product
 from .reduction import sum_
 from .shape import reshape
 
@@ -22,7 +23,7 @@ def _matmul(a: Array, b: Array, *, transpose_a: bool = False, transpose_b: bool 
     dtype = a.dtype if a.dtype == b.dtype else np.result_type(a, b)
     if a.ndim == b.ndim == 2:
         out = np.empty((rows, columns), dtype)
-        panels.product(transpose_a, transpose_b, a.astype(dtype, copy=False), b.astype(dtype, copy=False), 0.0, out)
+        matrix_product(transpose_a, transpose_b, a.astype(dtype, copy=False), b.astype(dtype, copy=False), 0.0, out)
         return out
     lead_a, lead_b = a.shape[:-2], b.shape[:-2]
     try:
@@ -30,7 +31,7 @@ def _matmul(a: Array, b: Array, *, transpose_a: bool = False, transpose_b: bool 
     except ValueError:
         raise ValueError(f"matmul: the leading axes of {a.shape} and {b.shape} cannot be broadcast together") from None
     out = np.empty((*batch, rows, columns), dtype)
-    stacks.product(transpose_a, transpose_b, _stack(a.astype(dtype, copy=False)), _stack(b.astype(dtype, copy=False)),
+    matmul_stacks(transpose_a, transpose_b, _stack(a.astype(dtype, copy=False)), _stack(b.astype(dtype, copy=False)),
                    _numbers(lead_a, batch), _numbers(lead_b, batch), _stack(out))
     return out
 
@@ -95,8 +96,8 @@ def affine_result(x: Array, weight: Array, bias: Array) -> Array:
 
 def _linear(x: Array, weight: Array, bias: Array) -> Array:
     out = affine_result(x, weight, bias)
-    if x.size * len(weight) >= panels.LARGE:
-        panels.affine(x, weight, bias, out)
+    if x.size * len(weight) >= LARGE:
+        kernels.large_affine(x, weight, bias, out)
     else:
         launch_typed(kernels.linear, out.dtype, x, weight, bias, out)
     return out
@@ -104,8 +105,8 @@ def _linear(x: Array, weight: Array, bias: Array) -> Array:
 
 def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, weight: Array,
                   bias: Array) -> None:
-    if x.size * len(weight) >= panels.LARGE:
-        panels.affine_pullback(g, x, weight, into, add)
+    if x.size * len(weight) >= LARGE:
+        kernels.large_affine_pullback(g, x, weight, into, add)
     else:
         launch_typed(kernels.linear_pullback, g.dtype, g, x, weight, *into, add)
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..autodiff.broadcast import broadcast_to
 from ..autodiff.node import Array, Op
-from ..kernels.door import launch
-from ..kernels.loss import error_loss
-from ..kernels.record import Activation
+from ..kernels.formulas.record import Activation
+from ..kernels.loops.loss import error_loss
+from ..kernels.machine.door import launch
 from .activation import activation_op
 from .elementwise import mul, neg, sub
 

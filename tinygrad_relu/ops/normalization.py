@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autodiff.node import Array, Op
-from ..kernels import normalization as kernels
-from ..kernels.door import launch
+from ..kernels.loops import norm as kernels
+from ..kernels.machine.door import launch
 from .elementary import power
 from .elementwise import add, mul, sub
 from .reduction import mean

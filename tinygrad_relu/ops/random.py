@@ -13,9 +13,9 @@ from numpy.random import Generator
 
 from ..autodiff.node import Array, Op
 from ..checks import check_rng
-from ..kernels import random as kernels
-from ..kernels.door import launch
-from ..kernels.threads import share
+from ..kernels.loops import random as kernels
+from ..kernels.machine.door import launch
+from ..kernels.machine.threads import share
 
 PIECE = 1024 * kernels.TILE     # elements from which draws are worth sharing: about 0.1 ms of one core
 

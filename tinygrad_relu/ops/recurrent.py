@@ -17,13 +17,13 @@ import numpy as np
 
 from ..autodiff.composed import derivative
 from ..autodiff.node import Array, Op
-from ..kernels import moves
-from ..kernels import recurrent as kernels
-from ..kernels.activations import ACTIVATIONS
-from ..kernels.door import launch
-from ..kernels.panels import product as matrix_product
-from ..kernels.record import Activation
-from ..kernels.sums import sum_over
+from ..kernels.formulas import ACTIVATIONS
+from ..kernels.formulas.record import Activation
+from ..kernels.loops import move
+from ..kernels.loops import recurrent as kernels
+from ..kernels.loops.reduce import sum_over
+from ..kernels.machine.door import launch
+from ..kernels.machine.matmul import matmul as matrix_product
 from .activation import activation_op
 from .elementwise import add, mul, neg
 from .indexing import cut, cut_fused, paste
@@ -45,7 +45,7 @@ def _turned(w: Array, steps: int) -> tuple[Array, bool]:
     if steps < WORTH_TURNING:
         return w, False
     out = np.empty(w.shape[::-1], w.dtype)
-    launch(moves.swap, w[None], out[None])
+    launch(move.swap, w[None], out[None])
     return out, True
 
 

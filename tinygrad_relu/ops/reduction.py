@@ -11,10 +11,10 @@ import numpy as np
 from ..autodiff.broadcast import broadcast_to
 from ..autodiff.node import Array, Op, value
 from ..checks import check_real
-from ..kernels import reductions as kernels
-from ..kernels.door import launch
-from ..kernels.moves import copy
-from ..kernels.sums import sum_over
+from ..kernels.loops import reduce as kernels
+from ..kernels.loops.move import copy
+from ..kernels.loops.reduce import sum_over
+from ..kernels.machine.door import launch
 from .elementwise import compare, div, mul, same, sub, where
 from .shape import Axis, kept_shape, normalised_axes, reshape, transpose
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..autodiff.broadcast import broadcast_to
 from ..autodiff.node import Array, Op
-from ..kernels import moves
-from ..kernels.door import launch
+from ..kernels.loops import move
+from ..kernels.machine.door import launch
 
 Axis = int | Sequence[int] | None
 
@@ -36,9 +36,9 @@ def _transpose(x: Array, *, axes: tuple[int, ...] | None) -> Array:
     blocks = _exchanged(order)
     if blocks:
         fixed, first, second = (prod(x.shape[part]) for part in blocks)
-        launch(moves.swap, x.reshape(fixed, first, second), out.reshape(fixed, second, first))
+        launch(move.swap, x.reshape(fixed, first, second), out.reshape(fixed, second, first))
     else:
-        launch(moves.copy, moved, out)
+        launch(move.copy, moved, out)
     return out
 
 

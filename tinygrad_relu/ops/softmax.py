@@ -8,8 +8,8 @@ import numpy as np
 
 from ..autodiff.node import Array, Op, value
 from ..checks import check_labels
-from ..kernels import softmax as kernels
-from ..kernels.door import launch, launch_typed
+from ..kernels.loops import softmax as kernels
+from ..kernels.machine.door import launch, launch_typed
 from .elementary import exp, log
 from .elementwise import add, mul, neg, sub, where
 from .reduction import sum_

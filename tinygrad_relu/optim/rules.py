@@ -8,8 +8,8 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..checks import check_number, check_real
-from ..kernels import updates
-from ..kernels.door import launch, launch_typed
+from ..kernels.loops import update
+from ..kernels.machine.door import launch, launch_typed
 from ..nn.module import Parameter
 from .flat import Segment
 from .optimizer import Optimizer, Terms
@@ -83,7 +83,7 @@ class SGD(Optimizer):
         first = buffer is None
         if first and momentum:
             segment.state["momentum_buffer"] = buffer = np.empty_like(segment.data)
-        launch_typed(updates.sgd, grad.dtype, segment.data, grad, buffer if momentum else _NO_BUFFER[grad.dtype], options["lr"],
+        launch_typed(update.sgd, grad.dtype, segment.data, grad, buffer if momentum else _NO_BUFFER[grad.dtype], options["lr"],
                      momentum, first, 1.0 - options["dampening"], options["weight_decay"], options["nesterov"],
                      options["decoupled"])
 
@@ -148,7 +148,7 @@ class Adam(Optimizer):
         t, state = segment.steps + 1, segment.state
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = np.zeros_like(segment.data), np.zeros_like(segment.data)
-        launch(updates.adam, segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2,
+        launch(update.adam, segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2,
                options["eps"], 1.0 - beta1**t, (1.0 - beta2**t) ** 0.5, options["weight_decay"], self.decoupled)
 
     def term(self, segment: Segment, parameter: Parameter, options: dict[str, Any]) -> Terms:

@@ -171,7 +171,8 @@ def _user_cache_folder() -> Path:
 def source_digest() -> str:
     """Sixteen hexadecimal digits that change whenever a kernel source, Numba, LLVM or NumPy does."""
     digest = hashlib.sha256("|".join((numba.__version__, llvmlite.__version__, np.__version__)).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode())
+    kernels = Path(__file__).parents[1]
+    for source in sorted(kernels.rglob("*.py")):
+        digest.update(source.relative_to(kernels).as_posix().encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

@@ -30,9 +30,9 @@ from math import frexp
 
 import numpy as np
 
+from ..machine.policy import scalar
 from .bits import leading_half, nearest_integer, pick, polynomial, power_of_two, singles
 from .exponential import expm1_tail, reduce_by_ln2
-from .policy import scalar
 
 # S(s) - 23/32. Remez exchange in 50 digits, error relative to S:
 # float32: s in [-1, 0.507] (x to 10.7), 2^-29.0, and with the coefficients rounded 2^-27.2;

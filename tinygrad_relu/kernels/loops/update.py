@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 
-from .policy import by_type, kernel
+from ..machine.policy import by_type, kernel
 
 
 @by_type(lambda v, m: (v, v, v, 0.0, 0.0, False, 0.0, 0.0, False, False))

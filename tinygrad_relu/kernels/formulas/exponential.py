@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..machine.policy import scalar
 from .bits import nearest_integer, pick, polynomial, power_of_two, singles
-from .policy import scalar
 
 LOG2_E = np.float32(1.4426950408889634), 1.4426950408889634
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .policy import kernel, scalar
+from ..machine.policy import kernel, scalar
 
 COUNTS = 64             # a tile of 256 elements takes 64 counts: the first words of all, the second words of all, ...
 TILE = 4 * COUNTS

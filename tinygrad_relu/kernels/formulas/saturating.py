@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..machine.policy import scalar
 from . import exponential
 from .bits import HUGE, pick, quotient
 from .exponential import exp, exp_parts, exp_sum, expm1, scaled_exp
 from .logarithm import log1p_of_unit
-from .policy import scalar
 from .record import Activation
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..machine.policy import scalar
 from .bits import leading_half, pick
 from .error_function import (
     ERFC_FAR,
@@ -22,7 +23,6 @@ from .error_function import (
     scale,
     two_parts,
 )
-from .policy import scalar
 from .record import Activation
 
 # phi(0) = 1/sqrt(2 pi)

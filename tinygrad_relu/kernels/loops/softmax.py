@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .exponential import exp
-from .logarithm import log
-from .policy import by_type, kernel, reduction, scalar
+from ..formulas.exponential import exp
+from ..formulas.logarithm import log
+from ..machine.policy import by_type, kernel, reduction, scalar
 
 LANES = 16      # running maxima side by side
 

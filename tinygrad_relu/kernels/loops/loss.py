@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .piecewise import flat
-from .policy import kernel, scalar
-from .record import Activation
-from .sums import LANES
+from ..formulas.piecewise import flat
+from ..formulas.record import Activation
+from ..machine.policy import kernel, scalar
+from .reduce import LANES
 
 
 @scalar

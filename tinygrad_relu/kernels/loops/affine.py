@@ -1,15 +1,18 @@
-"""Kernels of the affine layer: gemm with what stands around it, in one launch (large layers: see `panels`)."""
+"""Kernels of the affine layer: gemm with what stands around it, in one launch (large layers: see below)."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .blas import gemm
-from .policy import ByType, by_type, kernel, scalar
-from .record import Activation
-from .sums import column_sums
+from ..formulas.record import Activation
+from ..machine.blas import gemm
+from ..machine.door import launch
+from ..machine.matmul import matmul
+from ..machine.policy import ByType, by_type, kernel, scalar
+from .reduce import column_sums
 
 
 @scalar
@@ -93,3 +96,31 @@ def linear_activation(activation: Activation) -> LinearActivation:
         compiled(forward, lambda v, m: (m, m, v, p, m, m)),
         compiled(in_place, lambda v, m: (m, m, v, p, m)),
         compiled(pullback, lambda v, m: (m, m, m, m, m, p, m, m, v, 0)))
+
+# -- large layers, by threads --------------------------------------------------------------------------------------------
+
+
+@kernel
+def repeat_row(row, out):
+    """``out[r] = row`` for every r."""
+    for r in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            out[r, c] = row[c]
+
+
+def large_affine(x: Any, weight: Any, bias: Any, out: Any) -> None:
+    """``out = x @ weight.T + bias``, as `linear`, for large layers."""
+    if bias.size:
+        launch(repeat_row, bias, out)
+    matmul(False, True, x, weight, 1.0 if bias.size else 0.0, out)
+
+
+def large_affine_pullback(g: Any, x: Any, weight: Any, into: Sequence[Any], add: int) -> None:
+    """The three gradients of `affine`, as `linear_pullback`, for large layers."""
+    gx, gw, gb = into
+    if gx.size:
+        matmul(False, False, g, weight, 1.0 if add & 1 else 0.0, gx)
+    if gw.size:
+        matmul(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
+    if gb.size:
+        launch(linear_pullback.kernel, g, x, weight, gx[:0], gw[:0], gb, add)

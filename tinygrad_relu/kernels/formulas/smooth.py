@@ -15,10 +15,10 @@ import math
 
 import numpy as np
 
+from ..machine.policy import scalar
 from .bits import leading_half, pick, product
 from .exponential import TINY, exp, exp_parts, expm1
 from .logarithm import log, log1p, log1p_of_unit
-from .policy import scalar
 from .record import Activation
 from .saturating import SATURATING
 

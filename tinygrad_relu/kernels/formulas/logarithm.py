@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..machine.policy import scalar
 from .bits import SMALLEST_NORMAL, pick, polynomial, power_of_two, singles, split_exponent
 from .exponential import LN2_HIGH, LN2_LOW, TINY
-from .policy import scalar
 
 # (ln(1 + f) - f + f^2/2) / f^3 for f from sqrt(1/2) - 1 to sqrt(2) - 1, a thousandth wider: Remez exchange in 60
 # digits, weighted so that the error is relative to ln(1 + f): 2^-30.3 and 2^-59.2 before rounding.

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from .policy import kernel, scalar
-from .record import Activation
+from ..formulas.record import Activation
+from ..machine.policy import kernel, scalar
 
 
 def unit_extremes(activation: Activation) -> Any:

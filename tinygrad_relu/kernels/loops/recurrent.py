@@ -16,11 +16,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
-from .blas import gemm
-from .exponential import exp, tanh, tanh_near
-from .policy import kernel, scalar
-from .record import Activation
-from .saturating import sigmoid
+from ..formulas.exponential import exp, tanh, tanh_near
+from ..formulas.record import Activation
+from ..formulas.saturating import sigmoid
+from ..machine.blas import gemm
+from ..machine.policy import kernel, scalar
 
 
 @scalar

@@ -12,7 +12,7 @@ How the formulas are written, and why:
 """
 from __future__ import annotations
 
-from .policy import scalar
+from ..machine.policy import scalar
 from .record import Activation
 
 

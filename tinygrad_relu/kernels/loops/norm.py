@@ -14,8 +14,8 @@ import math
 
 import numpy as np
 
-from .policy import kernel, reduction, scalar
-from .sums import BLOCK
+from ..machine.policy import kernel, reduction, scalar
+from .reduce import BLOCK
 
 STRAY = 25.0        # a first value more than five standard deviations off costs digits: of float64 more than one
 

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .policy import scalar
+from ..machine.policy import scalar
 
 INTEGER_OF = {types.float32: types.int32, types.float64: types.int64}
 FLOAT_OF = {integer: number for number, integer in INTEGER_OF.items()}

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .policy import kernel
+from ..machine.policy import kernel
 
 TILE = 8        # 8 doubles are one line of the cache
 
@@ -47,3 +47,26 @@ def add_rows(g, rows, add, out):
         for i in range(rows.size):
             for c in range(out.shape[2]):
                 out[b, rows[i], c] += g[b, i, c]
+
+
+@kernel
+def take_rows(table, index, out):
+    """``out[i] = table[index[i]]``."""
+    for i in range(index.size):
+        row = index[i]
+        if row < 0 or row >= table.shape[0]:
+            raise IndexError("an index is no row")
+        for c in range(table.shape[1]):
+            out[i, c] = table[row, c]
+
+
+@kernel
+def add_rows_but(g, index, spared, add, out):
+    """``out[index[i]] += g[i]`` in the order of i, but for the row `spared`; from 0 on, unless `add`."""
+    if not add:
+        out[:] = 0
+    for i in range(index.size):
+        row = index[i]
+        if row != spared:
+            for c in range(out.shape[1]):
+                out[row, c] += g[i, c]

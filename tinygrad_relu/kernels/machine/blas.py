@@ -4,7 +4,7 @@ NumPy carries an OpenBLAS too, but its gemm can be reached only through NumPy's 
 from the package ``scipy-openblas32``; kernels call its ``sgemm`` and ``dgemm`` directly, as symbols known to LLVM, so
 that compiled kernels can be kept on disk and a product can be fused with what stands around it.
 
-It runs on one thread; `panels` shares large products among threads of its own. OpenBLAS's threads wait for each other
+It runs on one thread; `matmul` shares large products among threads of its own. OpenBLAS's threads wait for each other
 inside a product: when another process took one of two cores, a product of 0.3 ms took 45. They also add up in an order
 that depends on their number. And two spinning thread pools, its own and NumPy's, fight for the same cores.
 """
