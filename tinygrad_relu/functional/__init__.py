@@ -32,13 +32,20 @@ from .activation import (
     tanh,
 )
 from .array import abs, clip, cos, maximum, minimum, sin, sqrt, square, where
-from .binary_loss import binary_cross_entropy_with_logits, hinge_embedding_loss
 from .class_loss import cross_entropy, multi_margin_loss, nll_loss
 from .dropout import dropout
 from .embedding import embedding
 from .inputs import as_tensor, from_dlpack
 from .linear import linear
-from .loss import REDUCTIONS, huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from .loss import (
+    REDUCTIONS,
+    binary_cross_entropy_with_logits,
+    hinge_embedding_loss,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
 from .normalization import batch_norm, layer_norm
 from .reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
 from .shapes import (

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autodiff.node import Array, Node, value
-from ..checks import as_numbers, check_count, check_labels, check_name, check_real
+from ..checks import as_numbers, check_labels
 from ..ops import softmax as softmax_ops
 from ..ops.elementary import power
 from ..ops.elementwise import add, mul, sub, where
@@ -22,7 +22,17 @@ from ..ops.shape import reshape, transpose
 from ..tensor import Tensor
 from .activation import relu
 from .inputs import Input, as_tensor
-from .loss import REDUCTIONS, check_margin, check_target, constant, reduced
+from .loss import (
+    REDUCTIONS,
+    check_ignore_index,
+    check_margin,
+    check_power,
+    check_reduction,
+    check_smoothing,
+    check_target,
+    constant,
+    reduced,
+)
 
 
 def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_index: int = -100, reduction: str = "mean",
@@ -74,7 +84,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     """
     x = as_tensor(x)
     if reduction not in REDUCTIONS:
-        check_name(reduction, REDUCTIONS, "cross_entropy: reduction")
+        check_reduction("cross_entropy", reduction)
     if type(target) is not np.ndarray or target.ndim != 1 or x.array.ndim != 2:         # not a batch of labels
         target = target if isinstance(target, Node) else as_numbers(target, "cross_entropy: labels")
         if target.dtype.kind == "f" and target.ndim == x.ndim:
@@ -145,7 +155,7 @@ def nll_loss(x: Input, target: Any, weight: Input | None = None, ignore_index: i
     0.3125
     """
     x = as_tensor(x)
-    check_name(reduction, REDUCTIONS, "nll_loss: reduction")
+    check_reduction("nll_loss", reduction)
     if x.ndim != 2:
         return _at_every_place(nll_loss, x, target, weight, ignore_index, reduction)
     rows = _checked("nll_loss", x, target, weight, ignore_index, reduction)
@@ -190,7 +200,7 @@ def multi_margin_loss(x: Input, target: Any, p: int = 1, margin: float = 1.0, we
     0.5
     """
     x, margin = as_tensor(x), check_margin("multi_margin_loss", margin)
-    check_name(reduction, REDUCTIONS, "multi_margin_loss: reduction")
+    check_reduction("multi_margin_loss", reduction)
     p = check_power("multi_margin_loss", p)
     rows = _checked("multi_margin_loss", x, target, weight, None, reduction)
     n, classes = x.shape
@@ -268,24 +278,3 @@ def _rows(x: Any) -> Any:
     if x.ndim > 2:
         x = transpose(x, axes=(0, *range(2, x.ndim), 1))
     return x if x.ndim == 2 else reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1]))
-
-
-# -- settings, which the modules of `nn` check when they are made ---------------------------------------------------------
-
-def check_ignore_index(name: str, ignore_index: int) -> int:
-    """A label that does not count; it need not be a class."""
-    return check_count(ignore_index, f"{name}: ignore_index", least=-(2**63))
-
-
-def check_power(name: str, p: int) -> int:
-    """The power of a margin."""
-    if isinstance(p, bool) or p not in (1, 2):
-        raise ValueError(f"{name}: p is {p!r}, expected 1 or 2")
-    return int(p)
-
-
-def check_smoothing(name: str, smoothing: float) -> float:
-    """A share of the target that goes to all classes alike."""
-    if not 0 <= check_real(smoothing, f"{name}: label_smoothing") <= 1:
-        raise ValueError(f"{name}: label_smoothing is {smoothing}, expected a number from 0 to 1")
-    return float(smoothing)

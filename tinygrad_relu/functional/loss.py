@@ -1,62 +1,47 @@
-"""The losses of regression: functions of the error ``x - target``. Those of classes: `class_loss`, `binary_loss`."""
+"""Losses of the error ``x - target``, and of two classes; those of many classes are in `class_loss`.
+
+Every loss takes the prediction, the target, and then its settings, which the modules of `nn` share (`SETTINGS`).
+"""
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf, isfinite
 from typing import Any
 
 import numpy as np
 
 from ..autodiff.node import Array, Node, value
-from ..checks import as_floats, check_name, check_number, check_real
+from ..checks import as_floats, check_count, check_name, check_number, check_real
 from ..kernels.formulas.record import Activation
+from ..kernels.formulas.smooth import SOFTPLUS
 from ..kernels.loops.loss import ABSOLUTE, HUBER, SMOOTH_L1, SQUARED
-from ..ops.elementwise import mul
+from ..ops.activation import activation_op
+from ..ops.elementwise import add, mul, neg, sub, where
 from ..ops.loss import error_loss_op
 from ..ops.reduction import sum_
 from ..tensor import Tensor
+from .activation import relu
 from .inputs import Input, as_tensor
 
 REDUCTIONS = ("mean", "sum", "none")
 
+_softplus, _EXACT = activation_op(SOFTPLUS), (1.0, inf)
+
 
 def mse_loss(x: Input, target: Input, reduction: str = "mean", weight: Input | None = None) -> Tensor:
-    """``(x - target)^2``, averaged over all elements.
+    """``(x - target)^2``, averaged over all elements; x and target have one shape, as a broadcast is nearly always a mistake.
 
-    Parameters
-    ----------
-    x, target : Tensor or array_like, of one shape
-    reduction : {"mean", "sum", "none"}
-    weight : array_like of the same shape, optional
-        Of each element; the mean is then divided by the sum of the weights. No gradient flows to it.
+    `weight` has that shape too and gets no gradient. A weighted mean is divided by the sum of the weights (as in PyTorch).
 
-    Returns
-    -------
-    Tensor, shape (), or that of `x` for "none"
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ (broadcasting a target is nearly always a mistake), or there is nothing to average.
-    TypeError
-        If `target` requires a gradient and has another dtype.
-
-    Examples
-    --------
-    >>> mse_loss([1.0, 2.0], [1.0, 4.0]).item()
-    2.0
-    >>> mse_loss([1.0, 2.0], [1.0, 4.0], weight=[3.0, 1.0]).item()
-    1.0
+    >>> mse_loss([1.0, 2.0], [1.0, 4.0]).item(), mse_loss([1.0, 2.0], [1.0, 4.0], weight=[3.0, 1.0]).item()
+    (2.0, 1.0)
     """
     return _error_loss("mse_loss", SQUARED, (), x, target, reduction, weight)
 
 
 def l1_loss(x: Input, target: Input, reduction: str = "mean", weight: Input | None = None) -> Tensor:
-    """``|x - target|``, averaged over all elements. Where the error is 0 the slope is 0 (as in PyTorch).
+    """``|x - target|``, averaged over all elements; the slope at 0 is 0 (as in PyTorch). Weights as in `mse_loss`.
 
-    Parameters, shapes and errors are those of `mse_loss`.
-
-    Examples
-    --------
     >>> l1_loss([1.0, 2.0], [1.0, 4.0]).item()
     1.0
     """
@@ -66,28 +51,10 @@ def l1_loss(x: Input, target: Input, reduction: str = "mean", weight: Input | No
 def huber_loss(x: Input, target: Input, reduction: str = "mean", delta: float = 1.0, weight: Input | None = None) -> Tensor:
     """``e^2 / 2`` where ``|e| <= delta``, else ``delta (|e| - delta / 2)``, with ``e = x - target``; averaged.
 
-    Parameters
-    ----------
-    x, target, reduction
-        As in `mse_loss`.
-    delta : float
-        Where the parabola goes over into a line; above 0. The slope is continuous there, the second derivative is that of
-        the line, 0.
-    weight : array_like of the same shape, optional
-        Of each element. The mean is divided by the number of elements all the same: PyTorch does so here, and otherwise in
-        `mse_loss` and `l1_loss`.
+    The slope is continuous; the second derivative at ``|e| = delta`` is 0. Unlike in `mse_loss` and `l1_loss`, a weighted mean is
+    divided by the number of elements (as in PyTorch). Source: Huber 1964, Robust estimation of a location parameter, Ann. Math.
+    Statist. 35.
 
-    Raises
-    ------
-    ValueError
-        As `mse_loss`, and if `delta` is not a finite number above 0.
-
-    References
-    ----------
-    Huber 1964, Robust estimation of a location parameter, Ann. Math. Statist. 35
-
-    Examples
-    --------
     >>> huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     Tensor([0.125, 2.5  ])
     """
@@ -98,30 +65,12 @@ def huber_loss(x: Input, target: Input, reduction: str = "mean", delta: float = 
 def smooth_l1_loss(x: Input, target: Input, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """``e^2 / (2 beta)`` where ``|e| < beta``, else ``|e| - beta / 2``, with ``e = x - target``; averaged.
 
-    Huber's loss with ``delta = beta``, divided by beta; with ``beta = 0`` it is `l1_loss`.
+    It is ``huber_loss(delta=beta) / beta``; with ``beta = 0`` it is `l1_loss`. Source: Girshick 2015, arXiv 1504.08083.
 
-    Parameters
-    ----------
-    x, target, reduction
-        As in `mse_loss`.
-    beta : float, 0 or more
-
-    Raises
-    ------
-    ValueError
-        As `mse_loss`, and if `beta` is negative or not finite.
-
-    References
-    ----------
-    Girshick 2015, arXiv 1504.08083
-
-    Examples
-    --------
     >>> smooth_l1_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     Tensor([0.125, 2.5  ])
     """
-    beta = check_number(beta, "smooth_l1_loss: beta")
-    return _error_loss("smooth_l1_loss", SMOOTH_L1, (beta,), x, target, reduction)
+    return _error_loss("smooth_l1_loss", SMOOTH_L1, (check_beta("smooth_l1_loss", beta),), x, target, reduction)
 
 
 def _error_loss(name: str, record: Activation, p: tuple[float, ...], x: Input, target: Input, reduction: str,
@@ -139,12 +88,65 @@ def _error_loss(name: str, record: Activation, p: tuple[float, ...], x: Input, t
     return reduced(name, losses, reduction, np.sum(weights, dtype=np.float64) if per_weight else x.size)
 
 
-# -- what all losses share ---------------------------------------------------------------------------------------------
+# -- two classes --------------------------------------------------------------------------------------------------------
+
+def hinge_embedding_loss(x: Input, target: Input, margin: float = 1.0, reduction: str = "mean") -> Tensor:
+    """``x`` where the target is 1, ``max(0, margin - x)`` where it is -1; averaged over all elements.
+
+    x holds distances: pairs that belong together (1) should be close, others (-1) at least `margin` apart. At ``x = margin``
+    the slope is -1 (as in PyTorch). Source: Hadsell, Chopra & LeCun 2006, Dimensionality reduction by learning an invariant
+    mapping, CVPR.
+
+    >>> hinge_embedding_loss([0.25, 0.25, 3.0], [1, -1, -1], reduction="none")
+    Tensor([0.25, 0.75, 0.  ])
+    """
+    x, margin = as_tensor(x), check_margin("hinge_embedding_loss", margin)
+    signs = value(check_target("hinge_embedding_loss", x, value(target), reduction))
+    wrong = signs[abs(signs) != 1]
+    if wrong.size:
+        raise ValueError(f"hinge_embedding_loss: the target holds {wrong[0]:g}, expected 1 and -1")
+    losses = where(signs > 0, x, relu(sub(margin, x), at_zero=1.0))
+    return reduced("hinge_embedding_loss", losses, reduction, x.size)
+
+
+def binary_cross_entropy_with_logits(x: Input, target: Input, weight: Input | None = None, reduction: str = "mean",
+                                     pos_weight: Input | None = None) -> Tensor:
+    """``p t softplus(-x) + (1 - t) softplus(x)``, the cross-entropy of sigmoid(x) against the probabilities t; averaged.
+
+    Both terms are positive, so nothing cancels: a confident logit has a small loss and gradient, not 0 (at x = -50 and t = 0 both
+    are e^-50). p is `pos_weight`: above 1 it favours recall, below 1 precision. `weight` and `pos_weight` broadcast to the shape
+    of x. The mean is divided by the number of elements, whatever the weights (as in PyTorch).
+
+    >>> binary_cross_entropy_with_logits([1000.0, -1000.0], [1.0, 1.0], reduction="none")
+    Tensor([   0., 1000.])
+    """
+    name, x = "binary_cross_entropy_with_logits", as_tensor(x)
+    target = check_target(name, x, target, reduction)
+    yes, no = _softplus(neg(x), p=_EXACT), _softplus(x, p=_EXACT)
+    positive = target if pos_weight is None else mul(target, _broadcastable(f"{name}: pos_weight", pos_weight, x))
+    losses = add(mul(positive, yes), mul(sub(1.0, target), no))
+    if weight is not None:
+        losses = mul(losses, _broadcastable(f"{name}: weight", weight, x))
+    return reduced(name, losses, reduction, x.size)
+
+
+def _broadcastable(name: str, weight: Input, x: Tensor) -> Array:
+    weights = constant(name, weight, x)
+    try:
+        fits = np.broadcast_shapes(weights.shape, x.shape) == x.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} has shape {weights.shape}, which does not broadcast to that of x, {x.shape}")
+    return weights
+
+
+# -- shared by all losses -----------------------------------------------------------------------------------------------
 
 def check_target(name: str, x: Tensor, target: Input, reduction: str) -> Any:
-    """A target of the shape and dtype of x, where the reduction is known and there is something to reduce."""
+    """The target in the dtype of x, if its shape is that of x, the reduction is known and a mean has something to average."""
     if reduction not in REDUCTIONS:
-        check_name(reduction, REDUCTIONS, f"{name}: reduction")
+        check_reduction(name, reduction)
     if not isinstance(target, Node) or (target.dtype != x.dtype and not target.requires_grad):
         target = as_floats(value(target), x.dtype, f"{name}: target")
     if target.shape != x.shape:
@@ -157,7 +159,7 @@ def check_target(name: str, x: Tensor, target: Input, reduction: str) -> Any:
 
 
 def constant(name: str, weight: Input, x: Tensor) -> Array:
-    """Weights of a loss, in the dtype of x."""
+    """The weights of a loss in the dtype of x."""
     return as_floats(value(check_constant(name, weight)), x.dtype, name)
 
 
@@ -171,24 +173,50 @@ def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
     return summed if reduction == "sum" else mul(summed, 1.0 / float(total))
 
 
-# -- settings, which the modules of `nn` check when they are made ---------------------------------------------------------
+# -- settings: checked by the functions when they are called, by the modules of nn when they are made -----------------------
+
+def check_reduction(name: str, reduction: str) -> str:
+    return check_name(reduction, REDUCTIONS, f"{name}: reduction")
+
 
 def check_constant(name: str, weight: Input) -> Input:
-    """Weights that require no gradient."""
     if isinstance(weight, Node) and weight.requires_grad:
         raise TypeError(f"{name} requires a gradient, but the loss passes none on to it; pass weight.detach()")
     return weight
 
 
+def check_beta(name: str, beta: float) -> float:
+    return check_number(beta, f"{name}: beta")
+
+
 def check_delta(name: str, delta: float) -> float:
-    """Where a parabola goes over into a line."""
     if not 0 < check_real(delta, f"{name}: delta") < inf:
         raise ValueError(f"{name}: delta is {delta}, expected a finite number above 0")
     return float(delta)
 
 
 def check_margin(name: str, margin: float) -> float:
-    """A margin, by which a score should exceed another: any finite number."""
     if not isfinite(check_real(margin, f"{name}: margin")):
         raise ValueError(f"{name}: margin is {margin}, expected a finite number")
     return float(margin)
+
+
+def check_ignore_index(name: str, ignore_index: int) -> int:
+    return check_count(ignore_index, f"{name}: ignore_index", least=-(2**63))
+
+
+def check_power(name: str, p: int) -> int:
+    if isinstance(p, bool) or p not in (1, 2):
+        raise ValueError(f"{name}: p is {p!r}, expected 1 or 2")
+    return int(p)
+
+
+def check_smoothing(name: str, smoothing: float) -> float:
+    if not 0 <= check_real(smoothing, f"{name}: label_smoothing") <= 1:
+        raise ValueError(f"{name}: label_smoothing is {smoothing}, expected a number from 0 to 1")
+    return float(smoothing)
+
+
+SETTINGS: dict[str, Callable[[str, Any], Any]] = {
+    "reduction": check_reduction, "beta": check_beta, "delta": check_delta, "margin": check_margin, "p": check_power,
+    "ignore_index": check_ignore_index, "label_smoothing": check_smoothing}

@@ -33,6 +33,7 @@ from .loss import (
     HingeEmbeddingLoss,
     HuberLoss,
     L1Loss,
+    Loss,
     MSELoss,
     MultiMarginLoss,
     NLLLoss,
@@ -45,6 +46,7 @@ from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = ["CELU", "ELU", "GELU", "GRU", "LSTM", "MLP", "RNN", "SELU", "Activation", "BCEWithLogitsLoss", "BatchNorm1d",
            "Buffer", "CrossEntropyLoss", "Dropout", "Embedding", "GELUTanh", "GRUCell", "Hardsigmoid", "Hardswish", "Hardtanh",
-           "HingeEmbeddingLoss", "HuberLoss", "L1Loss", "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "LogSigmoid", "MSELoss",
+           "HingeEmbeddingLoss", "HuberLoss", "L1Loss", "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "LogSigmoid", "Loss",
+           "MSELoss",
            "Maxout", "Mish", "Module", "MultiMarginLoss", "NLLLoss", "PReLU", "Parameter", "RNNCell", "RReLU", "ReLU", "ReLU6",
            "Residual", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softplus", "Softsign", "Step", "Tanh", "init", "utils"]
