@@ -8,7 +8,8 @@ from itertools import islice, product
 import numpy as np
 import pytest
 
-from tinygrad_relu.lab.closed_form import Recurrence, layer_revivals, revival, revival_step
+from tinygrad_relu.lab.closed_form import layer_revivals, revival, revival_step
+from tinygrad_relu.lab.recurrence import Recurrence, Settings
 from tinygrad_relu.lab.roll_forward import orbit, revival_parts, roll_forward
 
 SEED = 0
@@ -138,7 +139,7 @@ def test_most_nevers_are_proved_and_not_only_late():
 
 @pytest.mark.parametrize(("mu", "lower"), [(0.9, 0.0026334), (0.99, 2.5126e-5)])
 def test_the_window_opens_where_the_table_says(mu, lower):
-    edges = Recurrence.of(lr=1.0, momentum=mu, weight_decay=0.1).edges
+    edges = Recurrence.of(Settings(lr=1.0, momentum=mu, weight_decay=0.1)).edges
     assert edges[0] == pytest.approx(lower, rel=1e-4)
     assert edges[1] == pytest.approx((1 + math.sqrt(mu)) ** 2)
     assert revival_step(-1.0, lr=1.0, momentum=mu, weight_decay=edges[0] * 0.999) is None
@@ -176,7 +177,7 @@ def test_the_nesterov_window(mu):
 def test_on_the_edges_the_root_is_double():
     """mu = 1/4 makes both edges exact in binary: c = 1/4 and c = 9/4, r = 1/2 and r = -1/2."""
     low, high = dict(lr=1.0, momentum=0.25, weight_decay=0.25), dict(lr=1.0, momentum=0.25, weight_decay=2.25)
-    assert Recurrence.of(**low).roots == (0.5, 0.5) and Recurrence.of(**high).roots == (-0.5, -0.5)
+    assert Recurrence.of(Settings(**low)).roots == (0.5, 0.5) and Recurrence.of(Settings(**high)).roots == (-0.5, -0.5)
     assert revival(-1.0, **low).window == "below" and revival_step(-1.0, **low) is None
     # B = z1/r - z0 = (3/4 z0 + s/4)/(1/2) - z0 = (z0 + s)/2 > 0 iff s > abs(z0); then t = floor(2/(s - 1)) + 1
     assert revival_step(-1.0, 1.0, **low) is None
@@ -213,7 +214,7 @@ def test_roots_of_opposite_signs(options):
     rng, late = np.random.default_rng(1), 0
     for _ in range(300):
         mu, c = rng.uniform(0.05, 0.95), 1 + 10 ** rng.uniform(-1, 0.3)
-        rule = Recurrence.of(lr=1.0, momentum=mu, weight_decay=c, **options)
+        rule = Recurrence.of(Settings(lr=1.0, momentum=mu, weight_decay=c, **options))
         s = -abs(rule.keep) / rule.gain * 10 ** rng.uniform(-1, 3)     # z[1] = keep z0 + gain s, with z0 = -1
         settings = dict(lr=1.0, momentum=mu, weight_decay=c, **options)
         step = revival_step(-1.0, s, **settings)

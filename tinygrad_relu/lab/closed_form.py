@@ -1,6 +1,6 @@
-"""When does a dead ReLU unit come back?  The answer in closed form, to the integer step.
+"""When does a dead ReLU unit come back? The answer in closed form, to the integer step, with the reason in words.
 
-The recurrence and its solution stand in `recurrence`; here they answer for a unit, or for a whole layer, and say why.
+The recurrence and its solution are in `recurrence`; the derivation is in docs/reviving-units.md.
 """
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .recurrence import Recurrence, check_dead, check_like, check_options
+from .recurrence import Recurrence, Settings, check_dead, check_like
 
 
 @dataclass(frozen=True)
 class Revival:
-    """What will become of one dead unit.
+    """The future of one dead unit.
 
     Attributes
     ----------
-    step : the first step t >= 1 (the number of optimizer steps from now) with z > 0 on some sample; None for never.
+    step : the first step t >= 1 (optimizer steps from now) with z > 0 on some sample; None for never.
     sample : the sample with the largest z at that step; None for never.
-    reason : one sentence for a reader.
-    window : where the decay stands to the window in which momentum and coupled decay make z swing through 0: "below"
-        (lower edge included), "inside", "above" (upper edge included), or "none" if this optimizer has no window.
-    decay : lr weight_decay, times 1 - dampening when that applies: the number to compare with the edges.
+    reason : one sentence.
+    window : where lr weight_decay is relative to the window in which momentum and coupled decay swing z through 0:
+        "below" (lower edge included), "inside", "above" (upper edge included), or "none" if the optimizer has no window.
+    decay : lr weight_decay, times 1 - dampening where that applies: the number to compare with the edges.
     edges : (lower, upper) edge of the window; None if there is none.
-    drift_factor : k, when a sample returns if and only if its drift s > k abs(z); None when no such k exists.
-    decided : False only if `roll_forward.revival_parts` gave up before "never" was proved.
+    drift_factor : the k for which a sample returns if and only if its drift s > k abs(z); None if there is no such k.
+    decided : False only if `revival_parts` gave up before it could prove "never".
     """
     step: int | None
     sample: int | None
@@ -39,27 +39,70 @@ class Revival:
     decided: bool = True
 
 
+def revival(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum: float = 0.0, dampening: float = 0.0,
+            weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> Revival:
+    """The future of one dead unit under torch.optim.SGD: step, sample and reason.
+
+    Parameters
+    ----------
+    z : pre-activations w.x + b over the samples, shape (n,) or scalar, all <= 0.
+    drift : s(x) = -lr (v_w.x + v_b), the next move stored in the momentum buffer v, shape of z. None: there is no buffer
+        yet (a fresh optimizer). This differs from zeros only with dampening and coupled decay, because PyTorch does not
+        dampen the first gradient that enters the buffer.
+    weight_decay : acts on weights and bias alike; `revival_parts` covers the other cases.
+    decoupled : p *= 1 - lr weight_decay before the step, as in AdamW, in place of the coupled g += weight_decay p.
+
+    >>> r = revival([-3.0, -1.0], lr=0.1, momentum=0.9, weight_decay=0.1)
+    >>> r.step, r.sample, r.window
+    (24, 0, 'inside')
+    >>> revival([-3.0, -1.0], lr=0.1, weight_decay=0.1).reason
+    'never: decay alone shrinks z but keeps its sign'
+    """
+    return of_unit(z, drift, Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled))
+
+
+def revival_step(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum: float = 0.0,
+                 dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
+                 decoupled: bool = False) -> int | None:
+    """The least t >= 1 at which the dead unit has z > 0 on some sample, or None for never; see `revival`.
+
+    >>> revival_step(-1.0, lr=0.1, momentum=0.99, weight_decay=5e-4)
+    472
+    >>> revival_step(-1.0, 0.2, lr=0.1, momentum=0.9), revival_step(-1.0, 0.1, lr=0.1, momentum=0.9)
+    (8, None)
+    """
+    return of_unit(z, drift, Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled)).step
+
+
 def layer_revivals(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum: float = 0.0,
                    dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
                    decoupled: bool = False) -> list[Revival]:
     """`revival` for all units of a layer at once: z and drift have shape (samples, units), one answer per unit.
 
-    >>> import numpy as np
     >>> [r.step for r in layer_revivals(np.array([[-1.0, -3.0], [-2.0, -1.0]]), np.array([[0.2, 0.0], [0.1, -1.0]]),
     ...                                 lr=0.1, momentum=0.9)]
     [8, None]
     """
-    check_options(lr, momentum, dampening, weight_decay, nesterov)
+    return of_layer(z, drift, Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled))
+
+
+def of_unit(z: ArrayLike, drift: ArrayLike | None, settings: Settings) -> Revival:
+    """See `revival`."""
+    z = check_dead(z, ndim=1)
+    return of_layer(z[:, None], None if drift is None else check_like("drift", drift, z)[:, None], settings)[0]
+
+
+def of_layer(z: ArrayLike, drift: ArrayLike | None, settings: Settings) -> list[Revival]:
+    """See `layer_revivals`."""
     z = check_dead(z, ndim=2)
     s = check_like("drift", drift, z)
-    if lr == 0 and np.any(s):
+    if settings.lr == 0 and np.any(s):
         raise ValueError("drift is lr times the buffer, so with lr = 0 it must be 0; got a drift that is not")
-    rule = Recurrence.of(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
-                         decoupled=decoupled)
+    rule = Recurrence.of(settings)
     start, offset = z, 0
-    if drift is None and rule.decay != lr * weight_decay:
-        # A fresh torch.optim.SGD takes its first gradient into the buffer undampened: that step is done by hand.
-        s, offset = -lr * weight_decay * z, 1
+    if drift is None and rule.decay != settings.eta_lambda:
+        # A fresh torch.optim.SGD puts its first gradient into the buffer undampened: that step is made here.
+        s, offset = -settings.lr * settings.weight_decay * z, 1
         start = z + s
     with np.errstate(all="ignore"):
         steps = np.where(start > 0, 1.0, offset + rule.first_positive(np.minimum(start, 0.0), s))
@@ -76,53 +119,6 @@ def layer_revivals(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, m
         answers.append(Revival(step, sample, reason, rule.window, rule.decay, rule.edges,
                                rule.drift_factor if offset == 0 else None))
     return answers
-
-
-def revival(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum: float = 0.0, dampening: float = 0.0,
-            weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> Revival:
-    """The future of one dead unit under torch.optim.SGD: step, sample and reason.
-
-    Parameters
-    ----------
-    z : pre-activations w.x + b over the samples, shape (n,) or scalar, all <= 0.
-    drift : s(x) = -lr (v_w.x + v_b), the move that the momentum buffer v holds, in units of z, same shape.  None means
-        that there is no buffer yet (a fresh optimizer); this differs from a drift of zeros only with dampening and
-        coupled decay, because PyTorch does not dampen the first gradient that it takes into the buffer.
-    lr, momentum, dampening, weight_decay, nesterov : as in torch.optim.SGD; decay acts on weights and bias alike.
-    decoupled : p *= 1 - lr weight_decay before the step, as AdamW does, in place of the coupled g += weight_decay p.
-
-    Raises
-    ------
-    ValueError : a sample with z > 0 or NaN; shapes that differ; settings that PyTorch refuses; momentum >= 1.
-
-    Notes
-    -----
-    The recurrence stands at the head of this file; it is derived in docs/reviving-units.md.
-
-    >>> r = revival([-3.0, -1.0], lr=0.1, momentum=0.9, weight_decay=0.1)
-    >>> r.step, r.sample, r.window
-    (24, 0, 'inside')
-    >>> revival([-3.0, -1.0], lr=0.1, weight_decay=0.1).reason
-    'never: decay alone shrinks z but keeps its sign'
-    """
-    z = check_dead(z, ndim=1)
-    s = None if drift is None else check_like("drift", drift, z)[:, None]
-    return layer_revivals(z[:, None], s, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-                          nesterov=nesterov, decoupled=decoupled)[0]
-
-
-def revival_step(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum: float = 0.0,
-                 dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
-                 decoupled: bool = False) -> int | None:
-    """The least t >= 1 at which the dead unit has z > 0 on some sample, or None for never; see `revival`.
-
-    >>> revival_step(-1.0, lr=0.1, momentum=0.99, weight_decay=5e-4)
-    472
-    >>> revival_step(-1.0, 0.2, lr=0.1, momentum=0.9), revival_step(-1.0, 0.1, lr=0.1, momentum=0.9)
-    (8, None)
-    """
-    return revival(z, drift, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-                   nesterov=nesterov, decoupled=decoupled).step
 
 
 def _reason(rule: Recurrence, step: int | None, sample: int | None, moves: bool, drifts: bool, fresh: bool) -> str:

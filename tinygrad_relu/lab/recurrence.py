@@ -1,7 +1,7 @@
 """The recurrence that a dead unit follows, and its solution.
 
-A unit is *dead* on samples x when its pre-activation z(x) = w.x + b is <= 0 for all of them.  Its gradient is then
-exactly zero, and only the optimizer moves it: by what is left in the momentum buffer v, and by weight decay.  Both are
+A unit is *dead* on samples x when its pre-activation z(x) = w.x + b is <= 0 for all of them. Its gradient is then exactly
+zero, and only the optimizer moves it: through what is left in the momentum buffer v, and through weight decay. Both are
 linear, so z(x) and the *drift* s(x) = -lr (v_w.x + v_b) follow, sample by sample, a linear recurrence of order two,
 
     z[t+1] = trace z[t] - det z[t-1],        z[1] = keep z[0] + gain s,
@@ -18,37 +18,71 @@ with c = lr weight_decay, mu = momentum, d = dampening, and a = c (1 - d):
     decoupled, Nesterov     1 - c + mu         (1 - c) mu    1 - c            mu^2    never: the same roots
     ======================  =================  ============  ===============  ======  ==============================
 
-The signs of the two roots of r^2 - trace r + det = 0 decide everything; `Recurrence` has one branch for each case.
-Derived in docs/reviving-units.md; roll_forward.py walks the same recurrence step by step, and the tests hold both to
-a literal copy of torch.optim.SGD.
+The signs of the two roots of r^2 - trace r + det = 0 decide everything; `Recurrence` has one branch for each case. The
+derivation is in docs/reviving-units.md. roll_forward.py applies the same recurrence step by step, and the tests compare
+both with a literal copy of torch.optim.SGD.
 
-Where exactness ends: (1) A z that meets 0 to within rounding (about 1e-16 of its terms; 1e-7 if the training runs in
-float32) may cross one step earlier or later in the training than here.  (2) A z that has shrunk below 1e-300 before it
-crosses is a ghost of the formula: the weights are rounded to 0 first.  It counts as never.  (3) With lr weight_decay
-= 1 plain decay sets the weights to exactly 0 here, and to 0 or to a rounding error of either sign in a training.
+Limits of exactness: (1) A z that meets 0 to within rounding (about 1e-16 of its terms; 1e-7 if the training runs in
+float32) may cross one step earlier or later in the training than here. (2) If z shrinks below 1e-300 before it crosses,
+the answer is never: the weights themselves are rounded to 0 first. (3) With lr weight_decay = 1, plain decay sets the
+weights to exactly 0 here, and to 0 or to a rounding error of either sign in a training.
 """
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-TINY = 1e-300       # below it a float64 is about to lose digits (subnormal from 2.2e-308): no sign is trusted there
+TINY = 1e-300       # a float64 below it is about to lose digits (subnormal from 2.2e-308), and its sign is not trusted
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of SGD, named as in torch.optim.SGD. `decoupled`: p *= 1 - lr weight_decay before the step, as in AdamW,
+    in place of g += weight_decay p. A momentum >= 1, which never comes to rest, is a ValueError."""
+
+    lr: float
+    momentum: float = 0.0
+    dampening: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    decoupled: bool = False
+
+    @classmethod
+    def among(cls, options: Mapping[str, Any]) -> Settings:
+        """The settings among the options of an optimizer."""
+        return cls(**{field.name: options[field.name] for field in fields(cls)})
+
+    def __post_init__(self) -> None:
+        for name, value in (("lr", self.lr), ("weight_decay", self.weight_decay)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a finite number >= 0; got {value}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1); got {self.momentum}")
+        if not math.isfinite(self.dampening):
+            raise ValueError(f"dampening must be finite; got {self.dampening}")
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError(f"nesterov needs momentum > 0 and dampening = 0; got momentum {self.momentum}, "
+                             f"dampening {self.dampening}")
+
+    @property
+    def eta_lambda(self) -> float:
+        return self.lr * self.weight_decay
 
 
 @dataclass(frozen=True)
 class Recurrence:
     """One step is (z, s) <- (keep z + gain s, pull z + momentum s); so z[t+1] = trace z[t] - det z[t-1].
 
-    `disc` = trace^2 - 4 det, kept in the factored form in which the edges of the window are exact;
+    `disc` = trace^2 - 4 det, computed from its factors, so that it changes sign exactly at the edges of the window;
     `roots` are real, the larger first, or None when disc < 0.
 
-    >>> Recurrence.of(lr=0.1, momentum=0.5).roots
+    >>> Recurrence.of(Settings(lr=0.1, momentum=0.5)).roots
     (1.0, 0.5)
     """
     trace: float
@@ -63,13 +97,13 @@ class Recurrence:
     edges: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, *, lr: float, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
-           nesterov: bool = False, decoupled: bool = False) -> Recurrence:
-        """The recurrence of these settings of the optimizer (the table at the head of the file)."""
-        mu, c = momentum, lr * weight_decay
+    def of(cls, settings: Settings) -> Recurrence:
+        """The recurrence of these settings (the table at the head of the file)."""
+        mu, c = settings.momentum, settings.eta_lambda
+        nesterov, decoupled = settings.nesterov, settings.decoupled
         gain = mu * mu if nesterov else mu
-        a = c if nesterov or decoupled or mu == 0 else c * (1 - dampening)      # PyTorch dampens the buffer only
-        if mu == 0 or decoupled or a == 0:              # the roots are known: exact where the formula would round
+        a = c if nesterov or decoupled or mu == 0 else c * (1 - settings.dampening)     # PyTorch dampens only the buffer
+        if mu == 0 or decoupled or a == 0:              # the roots are known exactly; the formula would round
             roots = (max(1 - a, mu), min(1 - a, mu))
             return cls(1 - a + mu, (1 - a) * mu, (roots[0] - roots[1]) ** 2, roots, 1 - a, gain,
                        0.0 if decoupled else -a, mu, a)
@@ -83,7 +117,7 @@ class Recurrence:
             disc = (edges[0] - a) * (edges[1] - a)
         if disc < 0:
             return cls(trace, det, disc, None, keep, gain, -a, mu, a, edges)
-        # The root of larger modulus first: the other one from the product, since a difference would cancel.
+        # The root of larger modulus first; the other from their product, because a difference would cancel.
         large = (trace + math.copysign(math.sqrt(disc), trace)) / 2
         small = det / large if large else 0.0
         return cls(trace, det, disc, (max(large, small), min(large, small)), keep, gain, -a, mu, a, edges)
@@ -102,12 +136,12 @@ class Recurrence:
 
     @property
     def radius(self) -> float:
-        """The larger modulus of the roots: z shrinks by it, or grows if it is above 1, at each step in the long run."""
+        """The larger modulus of the roots: the factor by which z shrinks (or grows, above 1) per step in the long run."""
         return math.sqrt(self.det) if self.roots is None else max(map(abs, self.roots))
 
     @property
     def creeps(self) -> bool:
-        """Both roots positive: z changes its sign at most once, and only a drift can make it."""
+        """Whether both roots are positive: z then changes sign at most once, and only through a drift."""
         return self.roots is not None and self.roots[1] > 0
 
     @property
@@ -120,8 +154,8 @@ class Recurrence:
     def z_at(self, z: Array, s: Array, t: Array) -> Array:
         """z after t steps (t: whole numbers, elementwise) from z and drift s, by the t-th power of the step's matrix.
 
-        Powers by squaring, in place of powers of the roots: additions and products only, so that short binary numbers
-        stay exact, and no case for equal roots.
+        By repeated squaring and not by powers of the roots: with sums and products only, short binary numbers stay
+        exact, and equal roots need no case of their own.
         """
         power = np.array([[self.keep, self.gain], [self.pull, self.momentum]])
         z, s, left = np.broadcast_arrays(z, s, np.asarray(t, dtype=np.int64))
@@ -140,14 +174,14 @@ class Recurrence:
         ================  ==============================================================================================
         roots             answer
         ================  ==============================================================================================
-        complex           t = floor((pi/2 + arctan beta)/phi) + 1: always, unless z0 = z1 = 0
+        complex           always, unless z0 = z1 = 0: t = floor((pi/2 + arctan beta)/phi) + 1
         both > 0          iff C1 = (z1 - r2 z0)/(r1 - r2) > 0: t = floor(ln(1 + abs(z0)/C1) / ln(r1/r2)) + 1;
                           at an edge (r1 = r2 = r): iff B = z1/r - z0 > 0: t = floor(abs(z0)/B) + 1
         both < 0, or a 0  z keeps the sign of z1, or flips it at each step: t is 1, 2 or never
         one of each sign  t = 1 if z1 > 0; else iff the negative root is larger, by its parity (`parity_crossing`)
         ================  ==============================================================================================
         """
-        with np.errstate(all="ignore"):                              # the branches not taken divide by zero
+        with np.errstate(all="ignore"):                              # np.where also evaluates the cases it does not take
             z1, stride = self.keep * z0 + self.gain * s, 1
             if self.roots is None:
                 half = math.sqrt(-self.disc) / 2
@@ -175,8 +209,8 @@ class Recurrence:
 def parity_crossing(c1: Array, c2: Array, z1: Array, p: float, q: float) -> Array:
     """Least t >= 1 with c1 p^t + c2 (-q)^t > 0, given c1 + c2 <= 0, p, q > 0 and z1, its value at t = 1.
 
-    If z1 <= 0 then c1 <= 0, and z can rise above 0 only through the second term, which must outgrow the first (q > p)
-    and is positive at even t (c2 > 0) or at odd t (c2 < 0): t > ln(c1/abs(c2))/ln(q/p), of that parity.
+    If z1 <= 0 then c1 <= 0, and only the second term can lift z above 0. It must outgrow the first (q > p), and is
+    positive at even t (c2 > 0) or at odd t (c2 < 0): the least t > ln(abs(c1/c2))/ln(q/p) of that parity.
     """
     if q <= p:
         later = np.full_like(z1, np.inf)
@@ -190,30 +224,16 @@ def parity_crossing(c1: Array, c2: Array, z1: Array, p: float, q: float) -> Arra
 def settle(t: Array, z_at: Callable[[Array], Array], stride: int = 1) -> Array:
     """Correct a predicted step by one stride where rounding has moved the logarithm across an integer.
 
-    A quotient of logarithms that should be 2 may come out as 1.9999999999999998, and floor() then makes a whole step
-    of it.  z itself, evaluated beside the predicted step, says which side is right (z = 0 is still dead).
-    Ghosts (abs(z) < 1e-300 around the crossing) become inf.
+    A quotient of logarithms that should be 2 may come out as 1.9999999999999998, and floor() turns that into a whole
+    step. The sign of z just before and at the predicted step decides (z = 0 is still dead). Crossings with
+    abs(z) < 1e-300 become inf.
     """
-    found = t < 2.0 ** 53                # beyond, steps are not countable (and inf means never)
+    found = t < 2.0 ** 53                # larger numbers of steps are not integers in float64 (and inf means never)
     t = np.where(found, t, 1.0)
     early = (t > stride) & (z_at(np.maximum(t - stride, 0.0)) > 0)
     t = np.where(early, t - stride, np.where(z_at(t) > 0, t, t + stride))
     visible = np.maximum(np.abs(z_at(t)), np.abs(z_at(t - 1))) >= TINY
     return np.where(found & visible, t, np.inf)
-
-
-def check_options(lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool) -> None:
-    """Refuse what torch.optim.SGD refuses, and momentum >= 1, which would never come to rest."""
-    for name, value in (("lr", lr), ("weight_decay", weight_decay)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a finite number >= 0; got {value}")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1); got {momentum}")
-    if not math.isfinite(dampening):
-        raise ValueError(f"dampening must be finite; got {dampening}")
-    if nesterov and (momentum == 0 or dampening != 0):
-        raise ValueError(f"nesterov needs momentum > 0 and dampening = 0; got momentum {momentum}, "
-                         f"dampening {dampening}")
 
 
 def check_numbers(name: str, values: ArrayLike) -> Array:

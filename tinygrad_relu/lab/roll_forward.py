@@ -1,52 +1,45 @@
-"""The exact roll-forward: the future of a dead unit, step by step, under torch.optim.SGD.
+"""The future of a dead unit step by step under torch.optim.SGD: schedules, and decay on weights or biases only.
 
-With the raw gradient at zero, the parameters see only decay and the buffer, and both are linear.  So the very update of
-the optimizer can be applied to the pre-activations z(x) = w.x + b in place of the weights, sample by sample, with
-V(x) = v_w.x + v_b, the buffer as seen from x (in units of gradient: the rate enters when the step is made, which is
-what makes learning-rate schedules right):
+With the raw gradient at zero, only decay and the buffer move the parameters, and both are linear. So the update of the
+optimizer can be applied to the pre-activations z(x) = w.x + b in place of the weights, sample by sample, with
+V(x) = v_w.x + v_b, the buffer as seen from x. (V is in units of gradient: the rate enters when the step is made, which is
+right for learning-rate schedules too.)
 
     g = weight_decay z                                  (coupled; g = 0 and z <- (1 - lr weight_decay) z if decoupled)
     V <- momentum V + (1 - dampening) g                 (V = g at the first step of a fresh optimizer)
     z <- z - lr (g + momentum V if nesterov else V)     (z <- z - lr g without momentum)
 
-`closed_form` solves this recurrence for a constant rate; both must name the same step.  What the closed form does not
-cover is done here: schedules, and decay on the weights only or on the biases only, where w.x and b follow two different
-recurrences (`revival_parts`).  Derived in docs/reviving-units.md.  Values below 1e-300 are set to 0, so that a
-subnormal rounding error is never taken for a revival.
+For a constant rate, `closed_form` solves this recurrence, and both must name the same step. With decay on the weights only
+or on the biases only, w.x and b follow two different recurrences: `revival_parts`. Derived in docs/reviving-units.md.
+Values below 1e-300 are set to 0, so that a subnormal rounding error is never taken for a revival.
 """
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence, Sized
 from itertools import count, islice, repeat
-from typing import Any, Literal, NamedTuple, SupportsFloat
+from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import check_name
-from .closed_form import Revival, revival
-from .recurrence import (
-    TINY,
-    Array,
-    Recurrence,
-    check_dead,
-    check_like,
-    check_numbers,
-    check_options,
-    parity_crossing,
-    settle,
-)
+from .closed_form import Revival, of_unit
+from .recurrence import TINY, Array, Recurrence, Settings, check_dead, check_like, check_numbers, parity_crossing, settle
 
 Rate = float | Sequence[float] | Callable[[int], float]
 Decay = Literal["both", "weights", "biases"]
+DECAYS: tuple[Decay, ...] = get_args(Decay)
 
 
 class Rolled(NamedTuple):
-    """Where a roll-forward ended: at the revival, or after `steps` steps without one (step and sample None)."""
+    """Where a roll-forward ended: at the revival, or after `steps` steps without one (step and sample None).
+
+    z are the pre-activations after the last step.
+    """
     step: int | None
     sample: int | None
-    z: Array             # the pre-activations after the last step made
+    z: Array
 
 
 def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: ArrayLike | None = None,
@@ -59,17 +52,17 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
     ----------
     z : pre-activations w.x + b over the samples (any shape); the part w.x alone if `bias` is given.
     velocity : V(x) = v_w.x + v_b (v_w.x alone if `bias` is given), in units of gradient, shape of z; the drift of
-        `closed_form` is -lr V.  None means no buffer yet: the first step fills it, undampened.
-    lr : the rate: a number, a function of the step (0 for the first) such as `at` of a schedule (`optim.StepLR` ...), or a
-        sequence, with which the orbit ends.
-    bias, bias_velocity : b and v_b, when weights and biases are to be followed apart; one for all samples.
-    decay : which part weight_decay acts on; "weights" and "biases" need `bias`.
+        `revival` is -lr V. None: no buffer yet; the first step fills it, undampened.
+    lr : a number, a function of the step (0 for the first) such as `at` of a schedule (`optim.StepLR` ...), or a
+        sequence; the orbit ends with it.
+    bias, bias_velocity : b and v_b, to follow weights and biases separately; one for all samples.
+    decay : the part on which weight_decay acts; "weights" and "biases" need `bias`.
 
     >>> [float(z) for z in islice(orbit(-1.0, -0.5, lr=[1.0, 0.5, 0.5], momentum=0.5), 3)]
     [-0.75, -0.6875, -0.65625]
     """
-    check_options(0.0, momentum, dampening, weight_decay, nesterov)
-    _check_decay(decay)
+    settings = Settings(0.0, momentum, dampening, weight_decay, nesterov, decoupled)
+    check_name(decay, DECAYS, "decay")
     if bias is None and (decay != "both" or bias_velocity is not None):
         raise ValueError(f"decay = {decay!r} and bias_velocity follow the bias apart from the weights: pass bias")
     parts = [check_numbers("z", z)]
@@ -81,7 +74,7 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
             raise ValueError(f"bias must be a scalar or have the last axes of z, {parts[0].shape}; "
                              f"got {parts[1].shape}")
     decays = [0.0 if decay == "biases" else weight_decay, 0.0 if decay == "weights" else weight_decay][:len(parts)]
-    return _orbit(parts, buffers, decays, lr, momentum, dampening, nesterov, decoupled)
+    return _orbit(parts, buffers, decays, lr, settings)
 
 
 def _rates(lr: Rate) -> Iterator[float]:
@@ -90,21 +83,22 @@ def _rates(lr: Rate) -> Iterator[float]:
     return repeat(lr) if isinstance(lr, SupportsFloat) else iter(lr)
 
 
-def _orbit(parts: list[Array], buffers: list[Array | None], decays: list[float], lr: Rate, momentum: float,
-           dampening: float, nesterov: bool, decoupled: bool) -> Iterator[Array]:
-    """The loop behind `orbit`, each part with its own buffer and decay; apart, so that bad input raises at the call."""
+def _orbit(parts: list[Array], buffers: list[Array | None], decays: list[float], lr: Rate,
+           settings: Settings) -> Iterator[Array]:
+    """The loop of `orbit`; each part has its own buffer and decay. (A generator of its own: bad input raises at the call.)"""
+    momentum = settings.momentum
     for step, rate in enumerate(_rates(lr)):
         if not 0 <= rate < math.inf:
             raise ValueError(f"lr must be a finite number >= 0 at every step; got {rate} at step {step}")
         for i, (part, buffer, weight_decay) in enumerate(zip(parts, buffers, decays, strict=True)):
-            if decoupled:
+            if settings.decoupled:
                 part, g = part * (1 - rate * weight_decay), np.zeros_like(part)
             else:
                 g = weight_decay * part
             if momentum != 0:
-                buffer = g if buffer is None else momentum * buffer + (1 - dampening) * g
+                buffer = g if buffer is None else momentum * buffer + (1 - settings.dampening) * g
                 buffers[i] = np.where(np.abs(buffer) < TINY, 0.0, buffer)
-                g = g + momentum * buffer if nesterov else buffer
+                g = g + momentum * buffer if settings.nesterov else buffer
             part = part - rate * g
             parts[i] = np.where(np.abs(part) < TINY, 0.0, part)
         yield parts[0] + parts[1] if len(parts) == 2 else parts[0]
@@ -114,9 +108,9 @@ def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, s
                  bias: ArrayLike | None = None, bias_velocity: ArrayLike | None = None, momentum: float = 0.0,
                  dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False,
                  decay: Decay = "both") -> Rolled:
-    """Walk the orbit of one dead unit to its first z > 0, for `steps` steps at most; parameters as in `orbit`.
+    """Follow the orbit of one dead unit to its first z > 0, for `steps` steps at most; parameters as in `orbit`.
 
-    z (with `bias`: w.x) has shape (n,) or is a scalar; `bias` is then a scalar.
+    z (with `bias`: w.x) has shape (n,) or is a scalar; `bias` is a scalar.
 
     >>> roll_forward([-1.0, -2.0], lr=0.1, momentum=0.9, weight_decay=0.1, steps=100).step
     24
@@ -141,23 +135,23 @@ def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, s
 def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, drift_b: float | None = None, *, lr: float,
                   momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
                   decoupled: bool = False, decay: Decay = "both", max_leaps: int = 20_000) -> Revival:
-    """The future of one dead unit whose decay spares the bias, or the weights: z(x) = w.x + b.
+    """The future of one dead unit, z(x) = w.x + b, when weight_decay acts on the weights only or on the bias only.
 
-    Without momentum the closed form is, with rho = 1 - lr weight_decay > 0 and over the best sample,
+    Without momentum there is a closed form. With rho = 1 - lr weight_decay > 0, over the best sample:
 
         decay on the bias only:     iff some w.x > 0 (then b < 0): t = floor(ln(w.x / abs(b)) / ln rho) + 1
         decay on the weights only:  iff b > 0 (then w.x < 0):      t = floor(ln(b / abs(w.x)) / ln rho) + 1
 
-    With momentum, z is a constant and up to three powers, and no closed form is known; but z[t] can be evaluated at
-    any t, and a bound on the steps to come says how far one may leap without missing a revival (`_leap`).
+    With momentum, z is a constant plus up to three powers, and no closed form is known. But z[t] can be computed for any
+    t, and a bound on the coming steps tells how many of them can be skipped without missing a revival (`_leap`).
 
     Parameters
     ----------
     zw, drift_w : w.x and -lr v_w.x over the samples, shape (n,) or scalar.
-    b, drift_b : b and -lr v_b, numbers.  Both drifts, or neither (a fresh optimizer), are given.
-    decay : "both", "weights" or "biases"; the other settings as in `closed_form.revival`.
-    max_leaps : where to give up; the answer then has step None and `decided` False.  So it may also have when the
-        settings diverge (lr weight_decay beyond 2 (1 + momentum), or dampening > 1).
+    b, drift_b : b and -lr v_b, numbers. Give both drifts, or neither (a fresh optimizer).
+    decay : "both", "weights" or "biases".
+    max_leaps : after so many the answer has step None and `decided` False. The same can happen if the settings diverge
+        (lr weight_decay above 2 (1 + momentum), or dampening > 1).
 
     >>> revival_parts([0.5, -1.0], -2.0, lr=0.1, weight_decay=0.1, decay="biases").step     # ln(1/4)/ln(0.99) = 137.9
     138
@@ -166,8 +160,14 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
     >>> revival_parts([-3.0, -1.0], -0.5, lr=0.1, weight_decay=0.1, momentum=0.9, decay="weights").step is None
     True
     """
-    check_options(lr, momentum, dampening, weight_decay, nesterov)
-    _check_decay(decay)
+    settings = Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled)
+    return of_parts(zw, b, drift_w, drift_b, settings, decay, max_leaps)
+
+
+def of_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None, drift_b: float | None, settings: Settings, decay: Decay,
+             max_leaps: int = 20_000) -> Revival:
+    """See `revival_parts`."""
+    check_name(decay, DECAYS, "decay")
     if (drift_w is None) != (drift_b is None):
         raise ValueError("drift_w and drift_b must both be given, or neither (a fresh optimizer); got one of them")
     zw = np.atleast_1d(check_numbers("zw", zw))
@@ -177,19 +177,18 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
     zb = np.full_like(zw, check_numbers("b", b))
     sb = np.full_like(zw, 0.0 if drift_b is None else check_numbers("drift_b", drift_b))
     check_dead(zw + zb, ndim=1)
-    if lr == 0 and (sw.any() or sb.any()):
+    c = settings.eta_lambda
+    if settings.lr == 0 and (sw.any() or sb.any()):
         raise ValueError("a drift is lr times the buffer, so with lr = 0 it must be 0; got a drift that is not")
-    options: dict[str, Any] = dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-                                   nesterov=nesterov, decoupled=decoupled)
-    if decay == "both" or lr * weight_decay == 0:
-        return revival(zw + zb, None if drift_w is None else sw + sb, **options)
+    if decay == "both" or c == 0:
+        return of_unit(zw + zb, None if drift_w is None else sw + sb, settings)
     still, push, fading, drift = (zb, sb, zw, sw) if decay == "weights" else (zw, sw, zb, sb)
-    if momentum == 0:
-        return _without_momentum(still, fading, lr * weight_decay)
-    rule = Recurrence.of(**options)
-    undamped = drift_w is None and rule.decay != lr * weight_decay     # as in closed_form: the first step by hand
+    if settings.momentum == 0:
+        return _without_momentum(still, fading, c)
+    rule = Recurrence.of(settings)
+    undamped = drift_w is None and rule.decay != c      # as in closed_form: the first step is made here
     if undamped:
-        drift = -lr * weight_decay * fading
+        drift = -settings.lr * settings.weight_decay * fading
         fading = fading + drift
     step, z, decided = _leap(rule, still, rule.gain * push, fading, drift, int(undamped), max_leaps)
     sample = None if step is None else int(z.argmax())
@@ -214,7 +213,7 @@ def _without_momentum(still: Array, fading: Array, c: float) -> Revival:
             t = settle(t, z_at)
         elif c == 1:
             t = np.where(still > 0, 1.0, np.inf)         # the fading part is gone after one step
-        else:                                            # it changes its sign at every step, and grows if c > 2
+        else:                                            # it changes sign at every step, and grows if c > 2
             t = settle(parity_crossing(still, fading, z_at(np.array(1)), 1.0, c - 1), z_at, stride=2)
     step = t.min()
     if step == np.inf:
@@ -231,9 +230,9 @@ def _leap(rule: Recurrence, still: Array, push: Array, fading: Array, drift: Arr
     """First step with z > 0, when one part of z decays by `rule` and the other coasts: (step, z there, decided).
 
     z[t] = limit - w mu^t + C1 r1^t + C2 r2^t with w = push/(1 - mu), limit = still + w, and r1, r2 the roots of `rule`.
-    From t on no step is longer than the sum of the moduli of its terms, abs(w) (1 - mu) mu^t + abs(C1) abs(r1 - 1)
-    abs(r1)^t + ...; so nothing is missed by a leap of abs(z)/that.  And z never strays from where it comes to rest by
-    more than the tail abs(w) mu^t + abs(C1) abs(r1)^t + ..., which proves "never" once rest + tail <= 0 throughout.
+    From t on, no step is longer than pace = abs(w) (1 - mu) mu^t + abs(C1) abs(r1 - 1) abs(r1)^t + ..., so abs(z)/pace steps
+    can be skipped. And z stays within tail = abs(w) mu^t + abs(C1) abs(r1)^t + ... of its limit, so "never" is proved once
+    rest + tail <= 0 on every sample.
     """
     mu, z0, z1 = rule.momentum, fading, rule.keep * fading + rule.gain * drift
     r1, r2 = rule.all_roots
@@ -244,14 +243,14 @@ def _leap(rule: Recurrence, still: Array, push: Array, fading: Array, drift: Arr
     if r1 != r2:
         c1: Any = (z1 - r2 * z0) / (r1 - r2)             # real or complex
         c2 = z0 - c1
-        if r1 == 1:                                      # dampening 1: the buffer takes no decay in, z only coasts
+        if r1 == 1:                                      # dampening 1: no decay enters the buffer, z only coasts
             rest = limit + c1
     t = 0
     for _ in range(max_leaps):
         z = limit - w * mu ** t + rule.z_at(z0, drift, np.array(t))
         if t + offset > 0 and z.max() > 0:
             return t + offset, z, True
-        if rho > 1:                                      # it diverges (decay too strong, or dampening > 1): walk on
+        if rho > 1:                                      # z diverges (decay too strong, or dampening > 1): no skipping
             if t * math.log(rho) > 600:
                 break
             t += 1
@@ -269,7 +268,3 @@ def _leap(rule: Recurrence, still: Array, push: Array, fading: Array, drift: Arr
             return None, z, True
         t += max(1, math.floor(min(np.min(-z[open_] / np.maximum(pace[open_], TINY)), 2.0 ** 53)))
     return None, z, False
-
-
-def _check_decay(decay: str) -> None:
-    check_name(decay, ("both", "weights", "biases"), "decay")
