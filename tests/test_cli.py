@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tinygrad_relu import cli, data
+from tinygrad_relu import cli, data, lab
 from tinygrad_relu.lab import State, report, treatments
 from tinygrad_relu.lab import revive as revive_module
 
@@ -105,8 +105,8 @@ def test_a_failed_prediction_exits_with_1(capsys, monkeypatch):
 
     def wrong(*args, **kwargs):
         told = real(*args, **kwargs)
-        units = [revive_module.UnitPrognosis(u.layer, u.unit, "revives", 7, 0, "wrong on purpose", u.exact) for u in told.units]
-        return revive_module.Prognosis(units)
+        units = [lab.UnitPrognosis(u.layer, u.unit, "revives", 7, 0, "wrong on purpose", u.exact) for u in told.units]
+        return lab.Prognosis(units)
 
     monkeypatch.setattr(revive_module, "prognosis", wrong)
     status, out, _ = run(capsys, *QUICK, "--treatments", "sgd")

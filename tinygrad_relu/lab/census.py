@@ -1,4 +1,4 @@
-"""The census: every unit of every hidden layer over a whole data set."""
+"""The census: the state of every unit of every hidden layer on a whole data set."""
 from __future__ import annotations
 
 import json
@@ -11,16 +11,16 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, recording
 from ..autodiff.tape import grad
-from ..checks import check_count, check_labels, check_samples
+from ..checks import check_count, check_labels
 from ..kernels.loops.units import unit_sums
 from ..kernels.machine.door import launch
 from ..nn import Module
 from ..nn.summary import evaluating
 from ..tensor import Tensor
 from .tables import Table
-from .units import Extremes, HiddenLayer, State, hidden_layers, walk
+from .units import Extremes, HiddenLayer, State, Units
 
-BATCH = 4096        # samples at a time: bounds the memory, and stays inside the caches
+BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,15 @@ class LayerCensus:
 
     Attributes
     ----------
-    name, activation : str
-    pieces : int
-        Pieces per Maxout unit, otherwise 1.
-    state : ndarray of `State`
-    on_rate : ndarray
-        Share of the samples with z > 0 (of a Maxout piece: on which it wins).
-    max_z, mean_z : ndarray
-        Largest and mean pre-activation.
-    margin : ndarray
-        ``max_z / |w|``: how far the farthest sample on the active side lies from the unit's hyperplane; negative: how far the
-        hyperplane is off the data. NaN behind a norm, for which z is not the distance of anything.
-    mean_h : ndarray
-        Mean absolute activation.
-    dormancy : ndarray
-        ``mean_h`` over its mean in the layer (Sokar et al. 2023, arXiv 2302.12902: tau-dormant if <= tau).
-    gradient : ndarray
-        Norm of the raw gradient of the unit's incoming weights and bias; NaN where no labels were given.
+    pieces : pieces per Maxout unit, otherwise 1.
+    state : integers of `State`.
+    on_rate : share of the samples with z > 0 (for a Maxout piece: on which it wins).
+    max_z, mean_z : largest and mean pre-activation.
+    margin : ``max_z / |w|``, the distance from the unit's hyperplane to the farthest sample on its active side; if negative, to
+        the nearest sample. NaN after a norm, where z is no distance.
+    mean_h : mean absolute activation.
+    dormancy : ``mean_h`` over its mean in the layer (Sokar et al. 2023, arXiv 2302.12902: tau-dormant if <= tau).
+    gradient : norm of the raw gradient of the unit's incoming weights and bias; NaN if no labels were given.
     """
 
     name: str
@@ -62,11 +54,11 @@ class LayerCensus:
 
     @property
     def dead(self) -> int:
-        """How many units get no gradient at all."""
+        """The number of units that get no gradient at all."""
         return sum(State(s).gone for s in self.state)
 
     def count(self, state: State) -> int:
-        """How many units are in this state."""
+        """The number of units in this state."""
         return int((self.state == state).sum())
 
     def unit(self, j: int) -> dict[str, Any]:
@@ -115,7 +107,7 @@ class Census:
         return table
 
     def table(self, rows: int | None = 24) -> Table:
-        """One row per unit, those in trouble first; `rows` is how many at most (None: all)."""
+        """One row per unit, at most `rows` (None: all); units that are not alive come first."""
         units = sorted(self.units(), key=lambda unit: (unit["state"] == State.ALIVE.label))
         shown = units if rows is None else units[:rows]
         rest = f" ({len(shown)} of {len(units)})" if len(shown) < len(units) else ""
@@ -130,9 +122,9 @@ class Census:
         return f"{self.summary()}\n{self.table()}"
 
 
-def census(model: Module, x: Any, y: Any = None, *, loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH,
-           saturation: float = 1e-3) -> Census:
-    """Every unit of every hidden layer over a whole data set, streamed in batches. Nothing of the model is changed.
+def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., Tensor] = F.cross_entropy,
+           batch_size: int = BATCH, saturation: float = 1e-3) -> Census:
+    """Every unit of every hidden layer over a whole data set, streamed in batches. The model is not changed.
 
     Parameters
     ----------
@@ -142,44 +134,35 @@ def census(model: Module, x: Any, y: Any = None, *, loss: Callable[..., Tensor] 
         Labels (or targets of `loss`). With them the norm of each unit's raw gradient is computed too.
     loss : callable
         ``loss(output, y, reduction="sum")``; the gradient is that of the mean over the samples.
-    batch_size : int
     saturation : float
-        A unit whose slope is below this on every sample is saturated.
+        A unit with a slope below this on every sample is saturated.
 
-    Raises
-    ------
-    ValueError
-        If x holds NaN or infinity (named with its row), is empty, or does not fit the model or y.
-
-    Examples
-    --------
-    >>> from tinygrad_relu import nn
     >>> model = nn.MLP([2, 4, 3], rng=0)
     >>> model[0].bias.data = [-100.0, 0.0, 0.0, 100.0]
     >>> found = census(model, np.random.default_rng(0).standard_normal((50, 2)))
     >>> [unit["state"] for unit in found.units()]
     ['dead', 'alive', 'alive', 'always on']
     """
-    layers = hidden_layers(model)
-    x = matching_dtype(check_samples(x), layers)
+    units = Units.of(model)
+    x = units.data(x)
     check_count(batch_size, "batch_size")
     targets = None if y is None else check_labels(y, n=len(x)) if loss is F.cross_entropy else np.asarray(y)
     if targets is not None and len(targets) != len(x):
         raise ValueError(f"census: y has {len(targets)} entries for {len(x)} samples; expected one each")
-    statistics = [Statistics(layer) for layer in layers]
-    gradients = [[np.zeros_like(p.data) for p in (layer.affine.weight, layer.affine.bias) if p is not None] for layer in layers]
+    statistics = [Statistics(layer) for layer in units.layers]
+    gradients = [[np.zeros_like(p.data) for p in layer.parameters] for layer in units.layers]
     for start in range(0, len(x), batch_size):
         part = x[start:start + batch_size]
-        for statistic, (_, _, z, h, slope) in zip(statistics, walk(model, part)):
-            statistic.join(z, h, slope)
+        for statistic, look in zip(statistics, units.walk(part)):
+            statistic.join(look.z, look.h, look.slope)
         if targets is not None:
-            _add_gradients(gradients, model, layers, loss, part, targets[start:start + batch_size])
+            _add_gradients(gradients, units, loss, part, targets[start:start + batch_size])
     return Census(len(x), [_layer_census(s, g if targets is not None else None, len(x), saturation)
                            for s, g in zip(statistics, gradients)])
 
 
 class Statistics(Extremes):
-    """What a census wants to know beyond the extremes."""
+    """The extremes, and the sums that a census needs besides."""
 
     def __init__(self, layer: HiddenLayer) -> None:
         super().__init__(layer)
@@ -190,19 +173,10 @@ class Statistics(Extremes):
         launch(unit_sums, z, h, slope, self.zsum, self.hsum, self.on, self.flat)
 
 
-def matching_dtype(x: Array, layers: list[HiddenLayer]) -> Array:
-    """x in the dtype of the model; its features must fit."""
-    weight = layers[0].affine.weight
-    if x.shape[1] != weight.shape[1]:
-        raise ValueError(f"x has {x.shape[1]} features, expected {weight.shape[1]}, the inputs of the model")
-    return x.astype(weight.dtype, copy=False)
-
-
-def _add_gradients(gradients: list[list[Array]], model: Module, layers: list[HiddenLayer], loss: Callable[..., Tensor],
-                   x: Array, y: Array) -> None:
-    parameters = [p for layer in layers for p in (layer.affine.weight, layer.affine.bias) if p is not None]
-    with evaluating(model), recording():
-        found = iter(grad(loss(model(x), y, reduction="sum"), parameters))
+def _add_gradients(gradients: list[list[Array]], units: Units, loss: Callable[..., Tensor], x: Array, y: Array) -> None:
+    parameters = [p for layer in units.layers for p in layer.parameters]
+    with evaluating(units.model), recording():
+        found = iter(grad(loss(units.model(x), y, reduction="sum"), parameters))
     for arrays in gradients:
         for array in arrays:
             array += next(found).data
@@ -211,7 +185,7 @@ def _add_gradients(gradients: list[list[Array]], model: Module, layers: list[Hid
 def _layer_census(s: Statistics, gradients: list[Array] | None, samples: int, saturation: float) -> LayerCensus:
     layer = s.layer
     mean_h = s.hsum / samples
-    with np.errstate(all="ignore"):         # of a network that has diverged, too, a census is taken
+    with np.errstate(all="ignore"):         # the network may have diverged
         weight_norm = np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else np.full(layer.units, np.nan)
         margin, dormancy = s.zmax / weight_norm, mean_h / mean_h.mean()
         norm = np.full(layer.units, np.nan) if gradients is None else np.sqrt(

@@ -1,31 +1,32 @@
-"""The prognosis: what will become of every dead unit, before the training is run.
+"""The prognosis: the future of every dead unit, before the training is run.
 
 A unit that is dead on the whole training set gets a gradient of exactly zero, whatever the rest of the network does. In the
-first hidden layer its inputs do not move either, so its future follows from the optimizer alone and can be told to the step:
-by the closed forms of `closed_form`, or, where there is none (Adam, kinks away from 0, schedules), by a rehearsal, which
-runs the optimizer itself on a copy of the layer with zero gradients. In deeper layers the inputs move, and what is said is an
-estimate that holds them still.
+first hidden layer its inputs do not move either, so its future follows from the optimizer alone and is known to the step: by
+the closed forms of `closed_form`, or, where there is none (Adam, kinks away from 0, schedules), by a rehearsal, which runs the
+optimizer itself on a copy of the layer with zero gradients. In deeper layers the inputs move; the answer is then an estimate
+that holds them fixed.
 """
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from ..autodiff.node import Array
-from ..checks import check_count, check_samples
+from .. import functional as F
+from ..autodiff.node import Array, no_grad
+from ..checks import check_count
 from ..nn import Module, Parameter, PReLU
 from ..optim import SGD, Optimizer
-from .census import matching_dtype
-from .closed_form import layer_revivals
-from .roll_forward import revival_parts
+from .closed_form import of_layer
+from .recurrence import Settings
+from .roll_forward import Decay, of_parts
 from .tables import Table
-from .units import Extremes, HiddenLayer, State, flat_edges, hidden_layers, walk
+from .units import HiddenLayer, Look, State, Units, flat_edges
 
-NORMALISED = "a norm stands before the activation: in training z depends on the batch, and nothing is claimed"
-PIECE = "a piece that never wins moves by the optimizer alone; whether it wins again depends on the others, which learn"
+NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"
+PIECE = "a piece that never wins is moved by the optimizer alone; whether it wins again depends on the others, which learn"
 SLOPE = "its slope is exactly 0 but can still learn, as it has a gradient on the flat side; once it has moved, the unit lives"
 Schedule = Callable[[int], float]
 Verdict = Literal["never", "revives", "not within the horizon", "estimate"]
@@ -37,17 +38,11 @@ class UnitPrognosis:
 
     Attributes
     ----------
-    layer, unit
-        Name of the layer, index of the unit.
-    verdict : str
-        "never", "revives", "not within the horizon" (a rehearsal proves nothing beyond its end), or "estimate".
-    step : int or None
-        The number of optimizer steps after which some pre-activation is on the live side for the first time.
-    sample : int or None
-        The row of x through which it returns.
-    reason : str
-    exact : bool
-        Whether the theory claims the step to the integer: first layer, float64.
+    layer, unit : name of the layer, index of the unit.
+    verdict : "never", "revives", "not within the horizon" (a rehearsal proves nothing beyond its end), or "estimate".
+    step : the number of optimizer steps after which some pre-activation is on the live side for the first time.
+    sample : the row of x through which it returns.
+    exact : whether theory fixes the step to the integer: first layer, float64.
     """
 
     layer: str
@@ -66,7 +61,7 @@ class Prognosis:
     units: list[UnitPrognosis]
 
     def first(self, layer: str | None = None) -> UnitPrognosis | None:
-        """The unit that returns first (in one layer); None where none does."""
+        """The unit that returns first (in one layer); None if none does."""
         back = [u for u in self.units if u.step is not None and layer in (None, u.layer)]
         return min(back, key=lambda u: u.step or 0, default=None)
 
@@ -74,7 +69,7 @@ class Prognosis:
         return [asdict(unit) for unit in self.units]
 
     def table(self, rows: int | None = 24) -> Table:
-        """One row per dead unit, the earliest first; `rows` is how many at most (None: all)."""
+        """One row per dead unit, the earliest return first; at most `rows` (None: all)."""
         units = sorted(self.units, key=lambda u: (u.step is None, u.step or 0))
         shown = units if rows is None else units[:rows]
         rest = f" ({len(shown)} of them shown)" if len(shown) < len(units) else ""
@@ -87,29 +82,22 @@ class Prognosis:
         return str(self.table())
 
 
-def prognosis(model: Module, x: Any, optimizer: Optimizer, *, schedule: Schedule | None = None,
+def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: Schedule | None = None,
               horizon: int = 10_000) -> Prognosis:
-    """What will become of every unit of `model` that is dead on x, if `optimizer` goes on. Nothing is changed.
+    """The future of every unit of `model` that is dead on x, if training goes on with `optimizer`. Nothing is changed.
 
     Parameters
     ----------
     model : Sequential
     x : array_like, shape (samples, features)
-        The whole training set: a unit that one sample wakes is not dead.
+        The whole training set: a unit that is active on one sample is not dead.
     optimizer : Optimizer
-        As it is now, buffers and parameter groups included.
+        In its present state, with its buffers and parameter groups.
     schedule : callable, optional
-        The learning rate of each coming step, ``schedule(0)`` being that of the next; then every unit is rehearsed.
+        The learning rate of each coming step, ``schedule(0)`` for the next one. Every unit is then rehearsed.
     horizon : int
-        How many steps a rehearsal looks ahead.
+        The number of steps of a rehearsal.
 
-    Returns
-    -------
-    Prognosis
-
-    Examples
-    --------
-    >>> from tinygrad_relu import nn, optim
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]
     >>> x = np.random.default_rng(0).standard_normal((50, 2))
@@ -119,44 +107,46 @@ def prognosis(model: Module, x: Any, optimizer: Optimizer, *, schedule: Schedule
     ('revives', 24, True)
     """
     check_count(horizon, "horizon")
-    x = matching_dtype(check_samples(x), hidden_layers(model))
-    units: list[UnitPrognosis] = []
-    for layer, inputs, z, _, slope in walk(model, x):
-        extremes = Extremes(layer)
-        extremes.add(z, slope)
-        states = extremes.states()
+    units = Units.of(model)
+    found: list[UnitPrognosis] = []
+    for look, extremes in units.extremes(units.data(x)):
+        layer, states = look.layer, extremes.states()
         dead = np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH))
-        if layer.norm is not None:
-            units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, NORMALISED, False) for j in dead]
-        elif len(dead) and isinstance(layer.activation, PReLU) and optimizer.holds(layer.activation.weight):
-            units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, SLOPE, False) for j in dead]
+        slope_learns = isinstance(layer.activation, PReLU) and optimizer.holds(layer.activation.weight)
+        unclaimed = NORMALISED if layer.norm is not None else SLOPE if slope_learns else ""
+        if unclaimed:
+            found += [_estimate(layer, j, unclaimed) for j in dead]
         elif len(dead):
-            units += _layer_prognosis(layer, inputs, z, states, dead, optimizer, schedule, horizon)
-        units += [UnitPrognosis(layer.name, int(j), "estimate", None, None, PIECE, False)
-                  for j in np.flatnonzero(states == State.NEVER_WINS)]
-    return Prognosis(units)
+            found += _layer_prognosis(look, states, dead, optimizer, schedule, horizon)
+        found += [_estimate(layer, j, PIECE) for j in np.flatnonzero(states == State.NEVER_WINS)]
+    return Prognosis(found)
 
 
-def _layer_prognosis(layer: HiddenLayer, x: Array, z: Array, states: Array, dead: Array, optimizer: Optimizer,
-                     schedule: Schedule | None, horizon: int) -> list[UnitPrognosis]:
-    originals = [p for p in (layer.affine.weight, layer.affine.bias) if p is not None]
-    if not any(optimizer.holds(p) for p in originals):
+def _estimate(layer: HiddenLayer, unit: Any, reason: str) -> UnitPrognosis:
+    return UnitPrognosis(layer.name, int(unit), "estimate", None, None, reason, False)
+
+
+def _layer_prognosis(look: Look, states: Array, dead: Array, optimizer: Optimizer, schedule: Schedule | None,
+                     horizon: int) -> list[UnitPrognosis]:
+    layer = look.layer
+    moved = [p for p in layer.parameters if optimizer.holds(p)]
+    if not moved:
         frozen = "never: the optimizer does not move this layer"
         return [UnitPrognosis(layer.name, int(j), "never", None, None, frozen, layer.depth == 0) for j in dead]
     told = None
     relu_like = flat_edges(layer.activation)[0] == 0 and not (states[dead] == State.DEAD_HIGH).any()
-    if relu_like and schedule is None and isinstance(optimizer, SGD) and all(map(optimizer.holds, originals)):
-        told = _by_formula(layer, x, z, dead, optimizer)
+    if relu_like and schedule is None and isinstance(optimizer, SGD) and len(moved) == len(layer.parameters):
+        told = _by_formula(look, dead, optimizer)
     if told is None:
-        told = _by_rehearsal(layer, x, dead, optimizer, schedule, horizon)
-    exact = layer.depth == 0 and z.dtype == np.float64 and not any(
+        told = _by_rehearsal(look, dead, optimizer, schedule, horizon)
+    exact = layer.depth == 0 and look.z.dtype == np.float64 and not any(
         optimizer.options_of(p).get("dampening") == 1 and optimizer.options_of(p)["weight_decay"]
-        for p in originals if optimizer.holds(p))       # dampening 1 with decay: z may tend to exactly 0, and rounding decides
+        for p in moved)                                 # dampening 1 with decay: z may tend to exactly 0, and rounding decides
     answers = []
     for j, (step, sample, reason, decided) in zip(dead, told):
         verdict: Verdict = "revives" if step is not None else "never" if decided else "not within the horizon"
         if layer.depth:
-            verdict, reason = "estimate", f"estimate with the inputs held still: {reason}"
+            verdict, reason = "estimate", f"estimate with the inputs held fixed: {reason}"
         answers.append(UnitPrognosis(layer.name, int(j), verdict, step, sample, reason, exact))
     return answers
 
@@ -164,45 +154,45 @@ def _layer_prognosis(layer: HiddenLayer, x: Array, z: Array, states: Array, dead
 Told = tuple[int | None, int | None, str, bool]     # step, sample, reason, whether it is proved
 
 
-def _by_formula(layer: HiddenLayer, x: Array, z: Array, dead: Array, optimizer: Optimizer) -> list[Told] | None:
-    """By the closed forms; None where they do not apply (rates or momenta that differ between weights and biases)."""
-    weight, bias = layer.affine.weight, layer.affine.bias
-    options = dict(optimizer.options_of(weight))
-    other = options if bias is None else optimizer.options_of(bias)
-    shared = {key: options[key] for key in ("lr", "momentum", "dampening", "nesterov", "decoupled")}
-    if any(other[key] != value for key, value in shared.items()):
+def settings_of(optimizer: SGD, layer: HiddenLayer) -> tuple[Settings, Decay] | None:
+    """The settings with which SGD moves this layer, and the part on which its decay acts; None if weights and biases
+    differ in any other way."""
+    mine, *rest = (Settings.among(optimizer.options_of(p)) for p in layer.parameters)
+    other = rest[0] if rest else mine
+    if mine == other:
+        return mine, "both"
+    if replace(mine, weight_decay=other.weight_decay) != other or (mine.weight_decay and other.weight_decay):
         return None
-    decay_w, decay_b = options["weight_decay"], other["weight_decay"]
-    v_w = optimizer.state_of(weight).get("momentum_buffer")
-    v_b = None if bias is None else optimizer.state_of(bias).get("momentum_buffer")
-    if (v_w is None) != (v_b is None) and bias is not None:
+    return (mine, "weights") if mine.weight_decay else (other, "biases")
+
+
+def _by_formula(look: Look, dead: Array, optimizer: SGD) -> list[Told] | None:
+    """By the closed forms; None where they do not apply."""
+    known = settings_of(optimizer, look.layer)
+    buffers = [optimizer.state_of(p).get("momentum_buffer") for p in look.layer.parameters]
+    fresh = [buffer is None for buffer in buffers]
+    if known is None or any(fresh) != all(fresh):
         return None
-    z = z[:, dead].astype(np.float64)
-    lr = options["lr"]
-    drift_w = None if v_w is None else -lr * (x @ v_w[dead].T).astype(np.float64)
-    drift_b = np.zeros(len(dead)) if v_b is None else -lr * v_b[dead].astype(np.float64)
-    if bias is None or decay_w == decay_b:
-        drift = None if drift_w is None else drift_w + drift_b
-        found = layer_revivals(z, drift, weight_decay=decay_w, **shared)
-    elif decay_w == 0 or decay_b == 0:
-        b = bias.data[dead].astype(np.float64)
-        found = [revival_parts(z[:, i] - b[i], float(b[i]), None if drift_w is None else drift_w[:, i],
-                               None if drift_w is None else float(drift_b[i]), weight_decay=max(decay_w, decay_b),
-                               decay="weights" if decay_w else "biases", **shared) for i in range(len(dead))]
+    settings, decay = known
+    drifts = [-settings.lr * (look.inputs @ buffer[dead].T if buffer.ndim == 2 else buffer[dead]).astype(np.float64)
+              for buffer in buffers if buffer is not None]
+    z = look.z[:, dead].astype(np.float64)
+    if decay == "both":
+        found = of_layer(z, None if all(fresh) else sum(drifts), settings)
     else:
-        return None
+        biases = look.layer.parameters[1].data[dead].astype(np.float64)
+        found = [of_parts(z[:, i] - b, float(b), None if all(fresh) else drifts[0][:, i],
+                          None if all(fresh) else float(drifts[1][i]), settings, decay) for i, b in enumerate(biases)]
     return [(r.step, r.sample, r.reason, r.decided) for r in found]
 
 
-def _by_rehearsal(layer: HiddenLayer, x: Array, dead: Array, optimizer: Optimizer, schedule: Schedule | None,
-                  horizon: int) -> list[Told]:
-    """By running the optimizer on a copy of the layer with zero gradients: exact, to the last bit, as far as it looks."""
-    originals = [p for p in (layer.affine.weight, layer.affine.bias) if p is not None]
-    stand_ins = [Parameter(p.data, kind=p.kind) for p in originals]
-    moved = {p: copy for p, copy in zip(originals, stand_ins) if optimizer.holds(p)}
+def _by_rehearsal(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[Told]:
+    """By running the optimizer on a copy of the layer with zero gradients: exact, to the last bit, up to the horizon."""
+    originals = look.layer.parameters
+    rehearsed = [Parameter(p.data, kind=p.kind) for p in originals]
+    moved = {p: copy for p, copy in zip(originals, rehearsed) if optimizer.holds(p)}
     copies, twin = list(moved.values()), optimizer.twin(moved)
-    stand_in = HiddenLayer(layer.name, _Affine(*stand_ins), layer.activation, layer.depth)  # type: ignore[arg-type]
-    low, high = flat_edges(layer.activation)
+    low, high = flat_edges(look.layer.activation)
     first: dict[int, tuple[int, int]] = {}
     still = False
     for t in range(1, horizon + 1):
@@ -214,7 +204,8 @@ def _by_rehearsal(layer: HiddenLayer, x: Array, dead: Array, optimizer: Optimize
         before = [p.data.copy() for p in copies]
         twin.step()
         still = schedule is None and all(np.array_equal(p.data, b) for p, b in zip(copies, before)) and not twin.has_inertia()
-        z = stand_in.pre_activations(x).data[:, dead]
+        with no_grad():
+            z = F.linear(look.inputs, *rehearsed).data[:, dead]
         live = (z > low) & (z < high)
         for i in np.flatnonzero(live.any(axis=0)):
             if int(i) not in first:
@@ -226,11 +217,3 @@ def _by_rehearsal(layer: HiddenLayer, x: Array, dead: Array, optimizer: Optimize
             (None, None, f"never: without a gradient {name} does not move it", True) if still else
             (None, None, f"a rehearsal of {name} over {horizon} steps does not bring it back", False)
             for i in range(len(dead))]
-
-
-@dataclass(frozen=True)
-class _Affine:
-    """The weights of a rehearsed layer."""
-
-    weight: Parameter
-    bias: Parameter | None = None

@@ -1,4 +1,4 @@
-"""The recorder: watches a training and writes the life of every unit."""
+"""The recorder: watches a training, and tells the life of every unit."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,20 +7,18 @@ from typing import Any, Literal
 import numpy as np
 
 from ..autodiff.node import Array
-from ..checks import check_samples
 from ..nn import BatchNorm1d, Dropout, Module, RReLU
 from ..tensor import Tensor
-from .census import matching_dtype
 from .tables import Table
-from .units import GONE, Extremes, State, hidden_layers, walk
+from .units import GONE, Extremes, State, Units
 
-MODAL = (BatchNorm1d, Dropout, RReLU)       # what they do in training is not what they do in evaluation
+MODAL = (BatchNorm1d, Dropout, RReLU)       # they compute one thing in training, another in evaluation
 Event = Literal["born dead", "died", "revived", "died again", "diverged"]
 
 
 @dataclass(frozen=True)
 class Life:
-    """What happened to one unit: pairs (step, event), oldest first."""
+    """The events of one unit: pairs (step, event), oldest first."""
 
     layer: str
     unit: int
@@ -41,7 +39,7 @@ class Recorder:
     x : array_like, shape (samples, features)
         The whole training set.
     follow : tuple (layer index, unit, sample), optional
-        One pre-activation that is kept as it is, for an orbit.
+        The one pre-activation that is kept at each step, as `orbit`.
 
     Attributes
     ----------
@@ -50,74 +48,49 @@ class Recorder:
     states : list of ndarray
         Per layer, shape (observations, units), integers of `State`.
     orbit : list of float
-        The pre-activation that is followed.
 
-    Examples
-    --------
-    >>> from tinygrad_relu import nn
     >>> model = nn.MLP([2, 3, 2], rng=0)
     >>> x = np.random.default_rng(0).standard_normal((50, 2))
     >>> recorder = Recorder(model, x)
     >>> recorder.observe()
-    >>> model[0].bias.data = [-100.0, 0.0, 0.0]     # a blow
+    >>> model[0].bias.data = [-100.0, 0.0, 0.0]     # pushes unit 0 off the data
     >>> recorder.observe()
     >>> recorder.lives()[0].events
     [(1, 'died')]
     """
 
-    def __init__(self, model: Module, x: Any, follow: tuple[int, int, int] | None = None) -> None:
-        self.model, self.follow = model, follow
-        self.layers = hidden_layers(model)
-        self.x = matching_dtype(check_samples(x), self.layers)
+    def __init__(self, model: Module | Units, x: Any, follow: tuple[int, int, int] | None = None) -> None:
+        self.units, self.follow = Units.of(model), follow
+        self.model, self.layers = self.units.model, self.units.layers
+        self.x = self.units.data(x)
         self.steps: list[int] = []
         self.orbit: list[float] = []
         self._states: list[list[Array]] = [[] for _ in self.layers]
         activations = {id(layer.activation) for layer in self.layers if layer.activation is not None}
         self._one_pass = len(activations) == len(self.layers) and not any(
-            isinstance(module, MODAL) for module in model.modules())
+            isinstance(module, MODAL) for module in self.model.modules())
 
     @property
     def states(self) -> list[Array]:
         return [np.array(states) for states in self._states]
 
     def observe(self, step: int | None = None) -> None:
-        """Take the census of this moment. Call it before the first step, and after every step.
+        """Note the state of every unit. Call it before the first step, and after every step.
 
-        Parameters
-        ----------
-        step : int, optional
-            The number of steps made; by default one more than at the last call, from 0.
+        `step` is the number of optimizer steps made; by default one more than at the last call, from 0.
         """
-        looks = []
-        for layer, _, z, _, slope in walk(self.model, self.x):
-            extremes = Extremes(layer)
-            extremes.add(z, slope)
-            looks.append((z, extremes))
-        self._note(step, looks)
+        self._note(step, [(look.z, extremes) for look, extremes in self.units.extremes(self.x)])
 
     def forward(self, step: int | None = None) -> Tensor:
-        """``model(x)``, and the census of this moment on the way: where every step of a training uses all samples, one pass
-        through the model serves both. Call it in the place of the model, and `observe` after the last step.
+        """``model(x)``, which notes the same as `observe` on the way: where every training step uses all samples, one pass
+        serves both. Call it in place of the model, and `observe` after the last step.
 
-        What is noted is what `observe` notes. Where a pass of the training would not show it (Maxout, batch norm, dropout,
-        RReLU, an activation module that serves two layers), this is `observe`, and then ``model(x)``.
+        Where a training pass does not show the units as in evaluation (Maxout, batch norm, dropout, RReLU, an activation module
+        that serves two layers), this calls `observe`, and then ``model(x)``.
 
-        Parameters
-        ----------
-        step : int, optional
-            As in `observe`.
-
-        Returns
-        -------
-        Tensor, shape (samples, outputs)
-
-        Examples
-        --------
-        >>> from tinygrad_relu import nn, functional as F
-        >>> from tinygrad_relu.optim import SGD
         >>> model = nn.MLP([2, 3, 2], rng=0)
         >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
-        >>> optimizer = SGD(model.parameters(), lr=0.1)
+        >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
         >>> for _ in range(3):
         ...     optimizer.zero_grad()
         ...     F.cross_entropy(recorder.forward(), np.arange(50) % 2).backward()
@@ -145,7 +118,7 @@ class Recorder:
         return output
 
     def _note(self, step: int | None, looks: list[tuple[Array, Extremes]]) -> None:
-        """Write down the states of each layer, and the pre-activation that is followed."""
+        """Note the states of each layer, and the pre-activation that is followed."""
         self.steps.append(step if step is not None else self.steps[-1] + 1 if self.steps else 0)
         for i, (z, extremes) in enumerate(looks):
             self._states[i].append(extremes.states())
@@ -160,7 +133,7 @@ class Recorder:
                 for layer, states in zip(self.layers, self.states) for j in range(layer.units)]
 
     def table(self) -> Table:
-        """One row per unit to which something happened."""
+        """One row per unit that died, came back or diverged."""
         lives = self.lives()
         table = Table(f"lives over steps {self.steps[0]} to {self.steps[-1]}", ["layer", "unit", "life"])
         for life in lives:
@@ -171,7 +144,7 @@ class Recorder:
 
 def _events(steps: list[int], states: Array) -> list[tuple[int, Event]]:
     lost = np.flatnonzero(states == State.DIVERGED)
-    if len(lost):       # NaN is no life: what came before counts, and then this
+    if len(lost):       # the events before it, and then this one
         before = _events(steps, states[:lost[0]]) if lost[0] else []
         return [*before, (steps[lost[0]], "diverged")]
     gone = GONE[states]

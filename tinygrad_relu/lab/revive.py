@@ -1,10 +1,10 @@
-"""The main job: make a network sick, give the same sick network each treatment, and compare with what was foretold."""
+"""The main job: make a network sick, give the same sick network each treatment, and compare with the predictions."""
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -17,31 +17,26 @@ from ..kernels.machine.threads import num_threads
 from ..nn import MLP, Module
 from ..optim import SGD, Optimizer
 from .census import census
-from .prognosis import Prognosis, UnitPrognosis, prognosis
+from .prognosis import UnitPrognosis, prognosis, settings_of
 from .recorder import Recorder
 from .roll_forward import orbit
 from .treatments import Treatment
-from .units import GONE, HiddenLayer, hidden_layers
+from .units import GONE, HiddenLayer, Units
 
-Tick = Callable[[str, int], None]       # (what, steps done): for a progress bar
-EVERY = 10                              # how many steps lie between two accuracies
+Tick = Callable[[str, int], None]       # (name, steps done): for a progress bar
+EVERY = 10                              # steps between two accuracies
 
 
 @dataclass(frozen=True)
 class Sick:
-    """A network after a learning rate that was too high.
+    """A network trained at a learning rate that was too high.
 
     Attributes
     ----------
-    model : MLP
-    dead : list of int
-        Dead units by hidden layer.
-    accuracy, loss : float
-    gradient : float
-        The largest gradient norm of a hidden unit: exactly 0 where every path is dead.
-    states : list of ndarray
-        How it came to this: states of the units, (steps + 1, units) per layer.
-    accuracies : list of (step, accuracy)
+    dead : dead units by hidden layer.
+    gradient : the largest gradient norm of a hidden unit: exactly 0 where every path is dead.
+    states : the states of the units during this training, (steps + 1, units) per layer.
+    accuracies : pairs (step, accuracy).
     """
 
     model: MLP
@@ -55,30 +50,18 @@ class Sick:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one treatment did, beside what the theory said.
+    """The result of one treatment, beside the prediction.
 
     Attributes
     ----------
-    treatment : Treatment
-    eta_lambda : float
-    threshold : float or None
-    verdict : str
-        The theory's, in one sentence.
-    predicted_step, observed_step : int or None
-        The first return of a dead unit of the first hidden layer; None for never. A prediction may lie beyond the end of the
-        training, where nobody looks.
-    exact : bool
-        Whether the theory claims exactness.
-    disagreements : list of str
-        Units of the first layer whose observed life differs from an exact prediction, in words.
-    dead : list of int
-        Dead units by layer, at the end.
-    accuracy, loss : float
-        At the end.
-    states, accuracies
-        As in `Sick`.
-    followed : tuple of (unit, sample), or None
-        The pre-activation whose `observed_orbit` was kept, beside the `predicted_orbit`.
+    verdict : the prediction in one sentence.
+    predicted_step, observed_step : the first return of a dead unit of the first hidden layer; None for never. The predicted
+        step may be later than the end of the training.
+    exact : whether the theory claims exactness.
+    disagreements : units of the first layer whose observed life differs from an exact prediction, in words.
+    dead, accuracy, loss : at the end.
+    states, accuracies : as in `Sick`.
+    followed : (unit, sample) of the pre-activation in `observed_orbit` and `predicted_orbit`.
     """
 
     treatment: Treatment
@@ -100,16 +83,16 @@ class Outcome:
 
     @property
     def steps(self) -> int:
-        """How many steps the training had."""
+        """The number of steps of the training."""
         return len(self.states[0]) - 1
 
     @property
     def ends_before(self) -> bool:
-        """Whether the training is over before the return that was foretold."""
+        """Whether the training ends before the predicted return."""
         return self.predicted_step is not None and self.predicted_step > self.steps
 
     def to_dict(self) -> dict[str, Any]:
-        """The part of it that goes into the JSON file: both steps None for never within the training."""
+        """The entry in the JSON file; there, a step is None for never within the training."""
         return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,
                 "threshold": self.threshold, "verdict": self.verdict, "exact": self.exact,
                 "predicted_step": None if self.ends_before else self.predicted_step, "observed_step": self.observed_step,
@@ -117,108 +100,80 @@ class Outcome:
 
 
 def finite(number: float) -> float | None:
-    """None in the place of NaN and infinity, for which JSON has no words."""
+    """None for NaN and infinity, which JSON cannot hold."""
     return number if np.isfinite(number) else None
 
 
 def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation: str = "relu", seed: int = 0,
               kill_lr: float = 3.0, kill_steps: int = 250, tick: Tick = lambda what, n: None) -> Sick:
-    """Train a He-started MLP by full-batch gradient descent at a rate that throws its units off the data.
+    """Train a He-initialised MLP by full-batch gradient descent at a rate that pushes its units off the data.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    hidden : sequence of int
-        Widths of the hidden layers.
-    activation : str
-    seed : int
-    kill_lr : float
-    kill_steps : int
-    tick : callable
-        Called with ("sick", steps done) for a progress bar.
-
-    Returns
-    -------
-    Sick
+    ``tick("sick", steps done)`` is for a progress bar.
     """
     model = MLP([dataset.features, *hidden, dataset.classes], activation=activation, init="he", dtype=dataset.x.dtype, rng=seed)
     optimizer = SGD(model.parameters(), lr=kill_lr)
     recorder = Recorder(model, dataset.x)
     with num_threads(1):
-        accuracies = _train(model, optimizer, dataset, kill_steps, recorder, lambda n: tick("sick", n))
-        found = census(model, dataset.x, dataset.y)
+        accuracies = _train(recorder, optimizer, dataset, kill_steps, lambda n: tick("sick", n))
+        found = census(recorder.units, dataset.x, dataset.y)
     gradient = float(np.max([np.max(layer.gradient) for layer in found.layers]))     # NaN stays NaN
     return Sick(model, found.dead, accuracies[-1][1], _loss(model, dataset), gradient, recorder.states, accuracies)
 
 
 def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr: float = 0.1, steps: int = 1000,
            tick: Tick = lambda what, n: None) -> list[Outcome]:
-    """Give the same sick network each treatment, as many at a time as there are processors.
+    """Give the same sick network each treatment, as many in parallel as there are processors; the results do not depend on it.
 
-    The numbers do not depend on how many run at a time.
-
-    Parameters
-    ----------
-    sick : Sick
-    dataset : Dataset
-        The data on which it fell sick.
-    treatments : sequence of Treatment
-    lr : float
-    steps : int
-    tick : callable
-        Called with (key of the treatment, steps done).
+    `dataset` is the data of the sick network's training. ``tick(key of the treatment, steps done)`` is for a progress bar.
     """
     workers = max(1, min(len(treatments), os.cpu_count() or 1))
-    with num_threads(1), ThreadPoolExecutor(max_workers=workers) as pool:   # these matrices are small: a treatment a processor
+    with num_threads(1), ThreadPoolExecutor(max_workers=workers) as pool:   # small matrices: one processor per treatment
         return list(pool.map(lambda t: treat(sick, dataset, t, lr=lr, steps=steps, tick=tick), treatments))
 
 
 def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1, steps: int = 1000,
           tick: Tick = lambda what, n: None) -> Outcome:
-    """One treatment of a copy of the sick network: the prognosis first, then the training, watched at every step."""
+    """One treatment of a copy of the sick network: first the prognosis, then the training, with every step recorded."""
     model = _copy(sick.model, treatment.activation)
-    optimizer = treatment.optimizer(model, lr)
-    foretold = prognosis(model, dataset.x, optimizer, horizon=max(steps, 1))
-    layer = hidden_layers(model)[0]
-    followed = _followed(foretold, layer, dataset.x)
-    predicted_orbit = [] if followed is None else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
-    recorder = Recorder(model, dataset.x, None if followed is None else (0, *followed))
-    accuracies = _train(model, optimizer, dataset, steps, recorder, lambda n: tick(treatment.key, n))
-    lives = [life for life in recorder.lives() if life.layer == layer.name]
-    first = foretold.first(layer.name)
+    units, optimizer = Units.of(model), treatment.optimizer(model, lr)
+    foretold = prognosis(units, dataset.x, optimizer, horizon=max(steps, 1))
+    layer = units.layers[0]
     claims = [unit for unit in foretold.units if unit.layer == layer.name]
+    first = foretold.first(layer.name)
+    followed = _followed(claims, first, layer, dataset.x)
+    predicted_orbit = [] if followed is None else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
+    recorder = Recorder(units, dataset.x, None if followed is None else (0, *followed))
+    accuracies = _train(recorder, optimizer, dataset, steps, lambda n: tick(treatment.key, n))
+    lives = [life for life in recorder.lives() if life.layer == layer.name]
     exact = bool(claims) and all(unit.exact for unit in claims)
     observed = [life.revived_at for life in lives if life.revived_at is not None and life.events[0][1] == "born dead"]
+    states = recorder.states
     return Outcome(
-        treatment, treatment.eta_lambda(lr), treatment.threshold(), _verdict(foretold, claims, first, layer),
+        treatment, treatment.eta_lambda(lr), treatment.threshold(), _verdict(claims, first, layer),
         first.step if first else None, min(observed, default=None), exact,
         _disagreements(claims, {life.unit: life.revived_at for life in lives}, steps) if exact else [],
-        [int(GONE[states[-1]].sum()) for states in recorder.states], accuracies[-1][1], _loss(model, dataset),
-        recorder.states, accuracies, followed, recorder.orbit, predicted_orbit)
+        [int(GONE[layer_states[-1]].sum()) for layer_states in states], accuracies[-1][1], _loss(model, dataset),
+        states, accuracies, followed, recorder.orbit, predicted_orbit)
 
 
 def _copy(model: MLP, activation: str | None) -> MLP:
     name = activation or str(getattr(model[1], "name", "maxout"))
     pieces = getattr(model[0], "pieces", 2)
     twin = MLP(model.widths, activation=name, dtype=model.parameters()[0].dtype, rng=0, pieces=pieces)
-    for mine, theirs in zip(_affine(twin), _affine(model)):
+    for mine, theirs in zip(*([p for p in net.parameters() if p.kind != "slope"] for net in (twin, model))):
         mine.data = theirs.data
     return twin
 
 
-def _affine(model: Module) -> list[Any]:
-    return [p for p in model.parameters() if p.kind != "slope"]
-
-
-def _train(model: Module, optimizer: Optimizer, dataset: Dataset, steps: int, recorder: Recorder,
+def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, steps: int,
            tick: Callable[[int], None]) -> list[tuple[int, float]]:
-    """Full-batch steps, each watched; returns the accuracy every few steps."""
+    """Full-batch steps, each recorded; returns the accuracy every few steps."""
     accuracies = []
     for step in range(steps):
         optimizer.zero_grad()
-        output = recorder.forward()         # model(dataset.x), with a look at every unit on the way
+        output = recorder.forward()         # model(dataset.x), and the state of every unit
         if step % EVERY == 0:
-            accuracies.append((step, _share_right(output.data, dataset.y)))
+            accuracies.append((step, _accuracy(output.data, dataset.y)))
         F.cross_entropy(output, dataset.y).backward()
         optimizer.step()
         if step % EVERY == EVERY - 1:
@@ -226,10 +181,10 @@ def _train(model: Module, optimizer: Optimizer, dataset: Dataset, steps: int, re
     tick(steps % EVERY)
     recorder.observe()
     with no_grad():
-        return [*accuracies, (steps, _share_right(model(dataset.x).data, dataset.y))]
+        return [*accuracies, (steps, _accuracy(recorder.model(dataset.x).data, dataset.y))]
 
 
-def _share_right(output: Array, y: Array) -> float:
+def _accuracy(output: Array, y: Array) -> float:
     return float((output.argmax(axis=1) == y).mean())
 
 
@@ -238,12 +193,11 @@ def _loss(model: Module, dataset: Dataset) -> float:
         return float(F.cross_entropy(model(dataset.x), dataset.y).item())
 
 
-def _followed(foretold: Prognosis, layer: HiddenLayer, x: Array) -> tuple[int, int] | None:
+def _followed(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: HiddenLayer, x: Array) -> tuple[int, int] | None:
     """The unit to draw, and the sample: the first to return, or else the dead one that is nearest to life."""
-    first = foretold.first(layer.name)
     if first is not None and first.sample is not None:
         return first.unit, first.sample
-    dead = [unit.unit for unit in foretold.units if unit.layer == layer.name]
+    dead = [unit.unit for unit in claims]
     if not dead:
         return None
     z = layer.pre_activations(x).data[:, dead]
@@ -252,20 +206,17 @@ def _followed(foretold: Prognosis, layer: HiddenLayer, x: Array) -> tuple[int, i
 
 
 def _predicted_orbit(layer: HiddenLayer, x: Array, optimizer: Optimizer, unit: int, sample: int, steps: int) -> list[float]:
-    """The pre-activation that the recurrence foretells, for SGD; nothing for rules that have none."""
-    if not isinstance(optimizer, SGD) or layer.affine.bias is None:
+    """The pre-activation that the recurrence of SGD predicts; empty for other optimizers."""
+    known = settings_of(optimizer, layer) if isinstance(optimizer, SGD) else None
+    if known is None or layer.affine.bias is None:
         return []
-    weight, bias = layer.affine.weight, layer.affine.bias
-    options, other = optimizer.options_of(weight), optimizer.options_of(bias)
-    decay_w, decay_b = options["weight_decay"], other["weight_decay"]
-    shared = {key: options[key] for key in ("lr", "momentum", "dampening", "nesterov", "decoupled")}
-    z_w, b = float(x[sample] @ weight.data[unit]), float(bias.data[unit])
-    path = orbit(z_w, bias=b, weight_decay=max(decay_w, decay_b), **shared,
-                 decay="both" if decay_w == decay_b else "weights" if decay_w else "biases")
+    settings, decay = known
+    z_w, b = float(x[sample] @ layer.affine.weight.data[unit]), float(layer.affine.bias.data[unit])
+    path = orbit(z_w, bias=b, decay=decay, **asdict(settings))
     return [z_w + b, *(float(z) for z in islice(path, steps))]
 
 
-def _verdict(foretold: Prognosis, claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: HiddenLayer) -> str:
+def _verdict(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: HiddenLayer) -> str:
     if first is not None:
         return first.reason
     if claims:

@@ -1,6 +1,6 @@
-"""Where the units of a model are, and in which state a unit is.
+"""Where the units of a model are, and in which state each unit is.
 
-A *unit* is one column of a hidden layer: an affine map and the activation behind it. In a Maxout layer the pieces are the
+A *unit* is one column of a hidden layer: an affine map followed by an activation. In a Maxout layer the pieces are the
 units: a piece that never wins gets no gradient, just like a dead ReLU.
 """
 from __future__ import annotations
@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import functional as F
 from ..autodiff.node import Array, no_grad, recording
 from ..autodiff.tape import grad
+from ..checks import check_samples
 from ..kernels.formulas.record import Activation
 from ..kernels.loops.units import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
-from ..nn import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, Module, PReLU, Sequential
+from ..nn import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, Module, Parameter, PReLU, Sequential
 from ..nn.summary import evaluating
 from ..tensor import Tensor
 
@@ -26,12 +27,12 @@ NORMS = (BatchNorm1d, LayerNorm)
 
 
 class State(IntEnum):
-    """What a unit is on a whole data set."""
+    """The state of a unit on a whole data set."""
 
     ALIVE = 0
     DEAD = 1            # slope exactly zero on every sample, on the low side
     DEAD_HIGH = 2       # slope exactly zero on every sample, on the high side (hardtanh, relu6, hardsigmoid)
-    SATURATED = 3       # some slope is not zero, but none is worth speaking of; or all are zero, on both sides
+    SATURATED = 3       # all slopes below a threshold, but not all zero; or all zero, on both sides
     ALWAYS_ON = 4       # z > 0 and the same slope on every sample: an affine function of the data
     NEVER_WINS = 5      # a Maxout piece that is not the largest on any sample
     DIVERGED = 6        # a pre-activation is NaN or infinite
@@ -42,8 +43,7 @@ class State(IntEnum):
 
     @property
     def gone(self) -> bool:
-        """Whether the unit gets no gradient at all. (The slope of a PReLU is no part of it: a unit with the slope 0 is dead, and
-        its slope can still learn.)"""
+        """Whether the weights and bias of the unit get no gradient at all. (The learned slope of a dead PReLU unit can.)"""
         return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)
 
 
@@ -52,19 +52,10 @@ GONE = np.array([state.gone for state in State])        # indexed by an array of
 
 @dataclass(frozen=True)
 class HiddenLayer:
-    """One hidden layer of a model.
+    """One hidden layer of a model: ``activation(norm(affine(x)))``.
 
-    Attributes
-    ----------
-    name : str
-        Of its affine module in the model.
-    affine : Linear or Maxout
-    activation : Module or None
-        None behind a Maxout.
-    depth : int
-        0 for the layer that sees the data themselves.
-    norm : BatchNorm1d, LayerNorm or None
-        What stands between the affine module and the activation.
+    `name` is that of the affine module in the model, `depth` is 0 for the layer that sees the data. A Maxout has no
+    activation; the norm (BatchNorm1d or LayerNorm) is optional.
     """
 
     name: str
@@ -79,15 +70,20 @@ class HiddenLayer:
 
     @property
     def units(self) -> int:
-        """How many units (in a Maxout layer: pieces) there are."""
+        """The number of units (in a Maxout layer: of pieces)."""
         return len(self.affine.weight.data)
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The weight, and the bias if there is one."""
+        return [p for p in (self.affine.weight, self.affine.bias) if p is not None]
 
     @property
     def activation_name(self) -> str:
         return "maxout" if self.activation is None else str(getattr(self.activation, "name", type(self.activation).__name__))
 
     def pre_activations(self, x: Any) -> Tensor:
-        """z (samples, units): what the activation sees, normalised as in evaluation where there is a norm."""
+        """The inputs z of the activation, (samples, units); a norm is applied as in evaluation."""
         with no_grad():
             z = F.linear(x, self.affine.weight, self.affine.bias)
             if self.norm is None:
@@ -96,9 +92,9 @@ class HiddenLayer:
                 return self.norm(z)
 
     def responses(self, z: Tensor) -> tuple[Tensor, Array, Array]:
-        """What the layer passes on; and, per unit, its activation h and its slope dh/dz (samples, units)."""
+        """The output of the layer; and, per unit, its activation h and its slope dh/dz (samples, units)."""
         z = Tensor.leaf(z.data, requires_grad=True)
-        with recording():                               # a census may be taken under no_grad too
+        with recording():                               # under no_grad too
             if self.activation is None:
                 out = F.maxout(z, self.pieces)
             else:
@@ -110,20 +106,9 @@ class HiddenLayer:
 
 
 def hidden_layers(model: Module) -> list[HiddenLayer]:
-    """The hidden layers of a Sequential model, first to last.
+    """The hidden layers of a Sequential model, first to last: Linear, perhaps a norm, an activation; or Maxout. Dropout, which
+    does nothing in evaluation, may follow. Any other model is a TypeError, and one without a hidden layer a ValueError.
 
-    A norm may stand before the activation, and dropout behind it, which is nothing in evaluation, as units are looked at.
-
-    Raises
-    ------
-    TypeError
-        If the model is not a Sequential of such layers (a `Residual`, or a norm behind a Maxout, is none).
-    ValueError
-        If it has no hidden layer.
-
-    Examples
-    --------
-    >>> from tinygrad_relu import nn
     >>> [layer.name for layer in hidden_layers(nn.MLP([2, 3, 4, 1], rng=0))]
     ['0', '2']
     """
@@ -152,13 +137,56 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
     return found
 
 
+class Look(NamedTuple):
+    """One batch at one hidden layer: its inputs; and per unit z, h and the slope dh/dz, of shape (samples, units)."""
+
+    layer: HiddenLayer
+    inputs: Array
+    z: Array
+    h: Array
+    slope: Array
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of a model, found once: `census`, `prognosis` and `Recorder` take this object in place of the model."""
+
+    model: Module
+    layers: list[HiddenLayer]
+
+    @classmethod
+    def of(cls, model: Module | Units) -> Units:
+        return model if isinstance(model, Units) else cls(model, hidden_layers(model))
+
+    def data(self, x: Any) -> Array:
+        """x as an array (samples, features) that fits the model, in its dtype."""
+        x, weight = check_samples(x), self.layers[0].affine.weight
+        if x.shape[1] != weight.shape[1]:
+            raise ValueError(f"x has {x.shape[1]} features, expected {weight.shape[1]}, the inputs of the model")
+        return np.asarray(x.astype(weight.dtype, copy=False))
+
+    def walk(self, x: Array) -> Iterator[Look]:
+        """Send one batch through the hidden layers, first to last."""
+        for layer in self.layers:
+            z = layer.pre_activations(x)
+            out, h, slope = layer.responses(z)
+            yield Look(layer, x, z.data, h, slope)
+            x = out.data
+
+    def extremes(self, x: Array) -> Iterator[tuple[Look, Extremes]]:
+        """`walk`, with the extremes of each layer on this batch."""
+        for look in self.walk(x):
+            extremes = Extremes(look.layer)
+            extremes.add(look.z, look.slope)
+            yield look, extremes
+
+
 def flat_edges(activation: Module | None) -> tuple[float, float]:
-    """Where the flat pieces of an activation begin: (low, high), with -inf and inf where it has none.
+    """Where the flat pieces of an activation begin: (low, high), with -inf and inf if it has none.
 
-    Read off the record: a piece beyond the outermost kink is flat if the slope there is exactly zero. A PReLU has such a piece
-    as soon as one of its slopes is 0: that unit is a ReLU.
+    Beyond its outermost kinks, an activation is flat if its slope there is exactly zero. A PReLU is flat on the low side as
+    soon as one of its slopes is 0: that unit is a ReLU.
 
-    >>> from tinygrad_relu import nn
     >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh())
     ((0.0, inf), (0.0, 6.0), (-inf, inf))
     """
@@ -178,7 +206,7 @@ def flat_edges(activation: Module | None) -> tuple[float, float]:
 
 
 class Extremes:
-    """The extremes of the units of one layer, batch by batch; `states` is what they say."""
+    """The extremes of z and slope of the units of one layer, batch by batch, and the `states` that follow from them."""
 
     def __init__(self, layer: HiddenLayer) -> None:
         self.layer = layer
@@ -191,7 +219,7 @@ class Extremes:
         launch(extremes_given_slopes, z, slope, (), *self._arrays())
 
     def add_outputs(self, z: Tensor, out: Tensor) -> None:
-        """`add`, where the activation has made `out` of `z` already: a record tells the slopes by itself."""
+        """`add` where ``out = activation(z)`` is known: a record gives the slopes from z and out."""
         record: Activation | None = getattr(self.layer.activation, "record", None)
         if record is None:
             self.add(z.data, self.layer.responses(z)[2])
@@ -214,13 +242,3 @@ class Extremes:
             found[all_flat & (self.zmax <= low)] = State.DEAD
         found[self.bad > 0] = State.DIVERGED
         return found.astype(np.uint8)
-
-
-def walk(model: Module, x: Array) -> Iterator[tuple[HiddenLayer, Array, Array, Array, Array]]:
-    """Send one batch through the model, layer by layer: (layer, its inputs, z, h, slope) of each hidden layer."""
-    inputs = x
-    for layer in hidden_layers(model):
-        z = layer.pre_activations(inputs)
-        out, h, slope = layer.responses(z)
-        yield layer, inputs, z.data, h, slope
-        inputs = out.data
