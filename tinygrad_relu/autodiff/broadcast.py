@@ -1,7 +1,7 @@
-"""Broadcasting, and the one place where it is undone.
+"""Broadcasting, undone in this one place; and the sum of two gradients. The walk back itself needs these three operations.
 
-The gradient of an input that was repeated along an axis is the sum over that axis. The two operations are each other's
-derivative, and the tape needs both, which is why they stand here and not in the table of operations.
+The gradient of an input that was repeated along an axis is the sum over that axis. So `sum_to` and `broadcast_to` are each
+other's derivative.
 """
 from __future__ import annotations
 
@@ -32,8 +32,15 @@ def _broadcast_to(x: Array, *, shape: tuple[int, ...]) -> Array:
     return out
 
 
+def _plus(a: Array, b: Array) -> Array:
+    out = np.empty(a.shape, a.dtype)
+    launch(np.add, a, b, out)
+    return out
+
+
 sum_to: Op = Op("sum_to", _sum_to, pull=(lambda g, y, x, shape, dtype: unbroadcast(broadcast_to(g, shape=x.shape), x),))
 broadcast_to: Op = Op("broadcast_to", _broadcast_to, pull=(lambda g, y, x, shape: g,))
+plus: Op = Op("add", _plus, pull=(lambda g, y, a, b: g, lambda g, y, a, b: g), elementwise=True)    # of one shape and dtype
 
 
 def unbroadcast(g: Any, like: Any) -> Any:

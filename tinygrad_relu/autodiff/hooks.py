@@ -1,7 +1,4 @@
-"""Hooks on tensors, and the seat from which all gradients of a walk can be watched as they arrive.
-
-Both cost nothing while nobody uses them: a walk asks once, before it begins.
-"""
+"""Hooks on tensors, and observers of all gradients of a walk. The walk asks a node for its hooks when a gradient arrives."""
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -16,23 +13,22 @@ from .node import Node
 
 Hook = Callable[..., Any]
 Arrive = Callable[[Node, Any], Any]                         # arrive(node, gradient) -> the gradient that goes on
-Begin = Callable[[list[Node]], Arrive | None]               # begin(nodes, oldest first) -> arrive
+Begin = Callable[[list[Node]], Arrive]                      # begin(nodes, oldest first) -> arrive
 
-_begin: ContextVar[Begin | None] = ContextVar("begin", default=None)
+_observer: ContextVar[Begin | None] = ContextVar("observer", default=None)
+current_observer = _observer.get
 _next_number = count().__next__
-_in_use = False             # whether any tensor of this process has ever had a hook
 
 
 class RemovableHandle:
-    """What registering a hook returns: `remove` takes the hook away again. As a context manager it does so at the end.
+    """Returned by the functions that register a hook: `remove` takes the hook away, and so does the end of a with block.
 
     Examples
     --------
-    >>> import tinygrad_relu as tg
-    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> with x.register_hook(lambda g: -g):
     ...     x.sum().backward()
-    >>> x.sum().backward()          # the hook has gone
+    >>> x.sum().backward()          # the hook is gone
     >>> x.grad
     array([0., 0.])
     """
@@ -62,30 +58,43 @@ def check_hook(hook: Any, who: str) -> Hook:
 
 
 def register_hook(node: Node, hook: Hook) -> RemovableHandle:
-    """See `Tensor.register_hook`."""
-    global _in_use
+    """Call ``hook(gradient)`` when the gradient of this Tensor is known, in every backward.
+
+    The hook gets an array that it must not write to (with ``create_graph=True`` a Tensor, which can be differentiated
+    further). It returns None, or the gradient that takes its place, of the same shape. Several hooks run one after the other.
+    A copied or pickled Tensor has no hooks, as in PyTorch.
+
+    Returns
+    -------
+    RemovableHandle
+        ``handle.remove()`` takes the hook away.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, -2.0], requires_grad=True)
+    >>> h = x * 3
+    >>> handle = h.register_hook(lambda g: g.clip(-1, 1))
+    >>> (h * h).sum().backward()        # 6 and -12 arrive at h, and are clipped
+    >>> x.grad
+    array([ 3., -3.])
+    """
     check_hook(hook, "register_hook")
     if not node.requires_grad:
         raise RuntimeError("register_hook: this Tensor requires no gradient, so none will ever arrive here")
-    if not hasattr(node, "hooks"):
+    if node.hooks is None:
         node.hooks = OrderedDict()
-    _in_use = True
     return RemovableHandle(node.hooks, hook)
 
 
-def has_hooks(node: Node | None) -> bool:
-    return node is not None and bool(getattr(node, "hooks", None))
-
-
 def run_hooks(node: Node, g: Any) -> Any:
-    """The gradient `g` of `node`, after what the hooks of the node make of it."""
-    for hook in list(getattr(node, "hooks", {}).values()):
+    """The gradient `g` of `node`, after the hooks of the node."""
+    for hook in list((node.hooks or {}).values()):
         g = replaced(g, hook(shown(g)), "register_hook")
     return g
 
 
 def shown(g: Any) -> Any:
-    """A gradient as hooks see it: an array that cannot be written to, for others use it too; a Tensor where it is recorded."""
+    """A gradient as hooks see it: a read-only array, since it may be shared; a Tensor where the walk is recorded."""
     if g is None or isinstance(g, Node):
         return g
     g = g.view()
@@ -94,7 +103,7 @@ def shown(g: Any) -> Any:
 
 
 def replaced(g: Any, new: Any, who: str) -> Any:
-    """What a hook returned in place of the gradient `g`, in the form that the walk relies on; None leaves `g`."""
+    """The result of a hook in place of the gradient `g`, in the form that the walk relies on; None leaves `g`."""
     if new is None:
         return g
     array = as_floats(new.array if isinstance(new, Node) else new, g.dtype, f"{who}: what the hook returned")
@@ -105,25 +114,15 @@ def replaced(g: Any, new: Any, who: str) -> Any:
     return new if isinstance(new, Node) and new.dtype == g.dtype else g.result.leaf(array)
 
 
-def begin_walk(root: Node, nodes: list[Node]) -> Arrive | None:
-    """What a walk from `root` through `nodes` (oldest first) must show every gradient to: None, nearly always."""
-    begin = _begin.get()
-    if begin is not None:
-        return begin(nodes)
-    if _in_use and (has_hooks(root) or any(has_hooks(x) for node in nodes for x in node.parents)):
-        return run_hooks
-    return None
-
-
 @contextmanager
-def attend(begin: Begin) -> Iterator[None]:
-    """Watch the walks of this thread: ``begin(nodes)`` is called before each, and returns ``arrive(node, gradient)``.
+def observe(begin: Begin) -> Iterator[None]:
+    """Observe the walks of this thread: ``begin(nodes)`` is called before each, and returns ``arrive(node, gradient)``.
 
-    That in turn is called with every gradient on its arrival, and returns what goes on. It must let hooks act: see
-    `run_hooks`. (What a kernel adds straight into the ``.grad`` of a leaf does not pass by.)
+    That is called with every gradient when it arrives, and returns the gradient that goes on. It takes the place of the
+    hooks, so it must call `run_hooks`. A gradient that a kernel adds straight into the ``.grad`` of a leaf is not shown.
     """
-    token = _begin.set(begin)
+    token = _observer.set(begin)
     try:
         yield
     finally:
-        _begin.reset(token)
+        _observer.reset(token)

@@ -1,4 +1,4 @@
-"""A node: an array, and how it was made. The whole graph of a computation is nothing but nodes that point backwards."""
+"""A node is an array that knows how it was made; an op makes nodes. Nodes that point to their inputs are the whole graph."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,56 +15,48 @@ Array = NDArray[Any]
 Pull = Callable[..., Any]
 
 next_order = count().__next__       # a result is made after its inputs, so this number is a topological order
-
-bare = object.__new__       # past __init__, which copies and checks
-
-_grad_mode: ContextVar[bool] = ContextVar("grad_mode", default=True)
-is_grad_enabled = _grad_mode.get
+bare = object.__new__               # a node without __init__, which copies and checks
 
 
 class Node:
     """An array that knows how it was made.
 
-    References point from a result to its inputs only, so a graph dies with its last result. Every array in a graph is
-    C-contiguous, which is the one layout that kernels take; the gates (`Tensor(...)`, `checks.as_floats`) see to it.
+    References point from a result to its inputs only, so a graph is freed with its last result. Every array in a graph is
+    C-contiguous, the one layout that kernels take; `Tensor(...)` and `checks.as_floats` make it so.
 
     Attributes
     ----------
-    array : ndarray
-        The value.
-    requires_grad : bool
-        Whether gradients should flow to or through this node.
     grad : ndarray or None
-        On a leaf, what `backward` has collected; None means that no gradient has arrived.
+        On a leaf, the gradient collected by `backward`; None means that no gradient has arrived.
     op : Op or None
-        The operation that made it; None for a leaf.
+        The operation that made this node; None for a leaf.
     parents : sequence of (Node or None), or None
-        For each input of the operation, the node to which a gradient flows back, None where there is no such node.
+        For each input of the operation, the node that its gradient goes to, or None where it goes nowhere.
         None altogether once the graph has been freed.
     values : sequence
-        For each input, its array (or number, or index ...), which is what derivative rules are computed from.
+        For each input, its array (or number, or index): derivative rules are computed from these.
     saved : Any
-        What the operation computed on the side and its fused pullback wants to find again (the winners of a maxout, say).
+        Results on the side that the fused pullback needs again (the winners of a maxout, say).
     params : dict
         The options of the operation.
     order : int
-        When it was made.
+        A count of nodes: larger than that of every input.
     home : ndarray or None
-        Where the gradient of a parameter lies in the flat buffer of its optimizer.
-    hooks : OrderedDict
-        What wants to see the gradient. Unset until the first hook is registered, so that making a node need not.
+        The part of an optimizer's flat gradient buffer that belongs to this parameter.
+    hooks : OrderedDict or None
+        See `hooks.register_hook`.
     """
 
     __slots__ = ("__weakref__", "array", "grad", "home", "hooks", "op", "order", "params", "parents", "requires_grad",
                  "saved", "values")
 
-    result: ClassVar[type[Node]]    # the class of what an operation on such a node returns
+    result: ClassVar[type[Node]]    # the class of the result of an operation on such a node
 
     array: Array
     requires_grad: bool
     grad: Array | None
-    op: Any                         # Op, or None
-    parents: Any                    # Sequence[Node | None], or None
+    op: Any                         # Op or None
+    parents: Any                    # Sequence[Node | None] or None
     values: Sequence[Any]
     saved: Any
     params: dict[str, Any]
@@ -75,7 +67,7 @@ class Node:
     def _become_leaf(self, array: Array, requires_grad: bool) -> None:
         self.array = array
         self.requires_grad = requires_grad
-        self.grad = self.op = self.saved = self.home = None
+        self.grad = self.op = self.saved = self.home = self.hooks = None
         self.parents = self.values = ()
         self.params = {}
         self.order = next_order()
@@ -88,7 +80,7 @@ class Node:
         return node
 
     def release(self) -> None:
-        """Forget how it was made, so that the memory of the graph behind it can go."""
+        """Drop the references to the inputs, so that their memory can be freed."""
         self.parents = None
         self.values = ()
         self.saved = None
@@ -105,14 +97,127 @@ class Node:
 Node.result = Node
 
 
+def value(x: Any) -> Any:
+    """The array of a node; anything else as it is."""
+    return x.array if isinstance(x, Node) else x
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """A differentiable operation: a forward computation, and a derivative rule for each input.
+
+    Called on arrays it computes; called on nodes it computes and records. Rules are written with ops themselves, so they
+    run on arrays in an ordinary backward, and on nodes where a second derivative is wanted.
+
+    Attributes
+    ----------
+    forward : callable
+        ``forward(*arrays, **params) -> array``: checks its input, allocates the result and launches a kernel.
+    pull : sequence of callables, or callable
+        ``pull[i](g, y, *inputs, **params)``: the gradient of input i, given the gradient g of the result y; None for an
+        input without one (labels, say). An op with any number of inputs gives a function of i instead. A rule may ignore
+        broadcasting: its result is summed to the shape of the input.
+    fused : callable, optional
+        ``fused(g, y, saved, into, add, *inputs, **params)``: the same gradients by one kernel, for arrays: that of input i
+        is written to ``into[i]``, or added to it where bit i of the number `add` is set (only if `adds`). An empty array
+        means that this gradient is not wanted.
+    saves : bool
+        Whether `forward` returns a pair (y, saved).
+    adds : bool
+        Whether `fused` can add, one input after the other. Then it writes straight to the flat buffer of an optimizer, or
+        into a gradient that other paths have begun.
+    elementwise : bool
+        Whether each entry of the result depends on one entry of each input. This and what follows is for tables and pictures
+        of a graph (`inside`); the walk back never reads it.
+    multiplies : bool
+        Whether the gradients of the first two inputs are products with each other's value.
+    activation, p : Activation record or None, tuple of float
+        The function applied last, and its parameters unless they are `params`.
+    index : str
+        The role of an input of integers or booleans: "labels", say.
+    pure : bool
+        Whether the rules may be run once more to look at their results (those that call a user's hooks may not).
+
+    Examples
+    --------
+    >>> from tinygrad_relu.autodiff.node import Op
+    >>> from tinygrad_relu.ops.elementwise import mul
+    >>> square = Op("square", np.square, pull=(lambda g, y, x: mul(g, mul(x, 2.0)),))
+    >>> x = Tensor([1.0, 3.0], requires_grad=True)
+    >>> square(x).sum().backward()
+    >>> x.grad
+    array([2., 6.])
+    """
+
+    name: str
+    forward: Callable[..., Any]
+    pull: Sequence[Pull | None] | Callable[[int], Pull] = ()
+    fused: Callable[..., None] | None = None
+    saves: bool = False
+    adds: bool = False
+    elementwise: bool = False
+    multiplies: bool = False
+    activation: Any = None
+    p: tuple[float, ...] = ()
+    index: str = ""
+    pure: bool = True
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        kind: Any = None            # the class of the result; None where all inputs are plain arrays
+        flows = False               # whether a gradient will flow through here
+        values: list[Any] = []
+        parents: list[Node | None] = []
+        for x in inputs:
+            parent = None
+            if isinstance(x, Node):
+                kind = x.result
+                if x.requires_grad:
+                    flows = True
+                    parent = x
+                x = x.array
+            values.append(x)
+            parents.append(parent)
+        y, saved = self.forward(*values, **params), None
+        if self.saves:
+            y, saved = y
+        if not flows or not is_grad_enabled():
+            return y if kind is None else kind.leaf(y)
+        node: Any = bare(kind)      # written out, not a method: every operation runs this
+        node.array = y
+        node.requires_grad = True
+        node.grad = node.home = node.hooks = None
+        node.op = self
+        node.parents = parents
+        node.values = values
+        node.saved = saved
+        node.params = params
+        node.order = next_order()
+        return node
+
+    def pull_of(self, i: int) -> Pull:
+        """The derivative rule of input i."""
+        rule = self.pull(i) if callable(self.pull) else self.pull[i]
+        if rule is None:
+            raise TypeError(f"{self.name}: input {i} has no gradient, but requires one")
+        return rule
+
+    def __repr__(self) -> str:
+        return f"Op({self.name!r})"
+
+
+# -- whether operations are recorded -------------------------------------------------------------------------------------
+
+_grad_mode: ContextVar[bool] = ContextVar("grad_mode", default=True)
+is_grad_enabled = _grad_mode.get
+
+
 class no_grad(ContextDecorator):
     """Inside, operations are computed and not recorded. A context manager and a decorator, local to its thread.
 
     Examples
     --------
-    >>> from tinygrad_relu import Tensor, no_grad
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
-    >>> with no_grad():
+    >>> with tg.no_grad():
     ...     y = x * 2
     >>> y.requires_grad
     False
@@ -140,86 +245,3 @@ def recording() -> Iterator[None]:
         yield
     finally:
         _grad_mode.reset(token)
-
-
-def value(x: Any) -> Any:
-    """The array of a node; anything else as it is."""
-    return x.array if isinstance(x, Node) else x
-
-
-@dataclass(frozen=True, eq=False)
-class Op:
-    """A differentiable operation.
-
-    Calling an op on plain arrays computes; calling it on nodes computes and records. Derivative rules are written with
-    ops themselves, and so run on plain arrays in the ordinary case, and on nodes where second derivatives are wanted.
-
-    Attributes
-    ----------
-    name : str
-    forward : callable
-        ``forward(*arrays, **params) -> array``: checks its input, allocates the result and launches a kernel.
-    pull : sequence of callables, or callable
-        ``pull[i](g, y, *inputs, **params)``: the gradient of input i, given the gradient g of the result y; None for an
-        input that has none (labels, say). An op of any number of inputs gives a function of i instead.
-        Broadcasting is not its business: the tape sums the result down to the shape of the input.
-    fused : callable, optional
-        ``fused(g, y, saved, into, add, *inputs, **params)``: the same gradients by one kernel, for plain arrays: that of
-        input i is written to ``into[i]``, or added to it where bit i of the number `add` is set (see `adds`). An empty array
-        means that nobody asks for it.
-    saves : bool
-        Whether `forward` returns a pair (y, saved): what it computed on the side, for the fused pullback.
-    adds : bool
-        Whether `fused` can add, one input after the other (which may be one node). Then a gradient is written straight to
-        where it belongs: the home of a leaf, or what is under way already.
-    """
-
-    name: str
-    forward: Callable[..., Any]
-    pull: Sequence[Pull | None] | Callable[[int], Pull] = ()
-    fused: Callable[..., None] | None = None
-    saves: bool = False
-    adds: bool = False
-
-    def __call__(self, *inputs: Any, **params: Any) -> Any:
-        kind: Any = None            # the class of the result; None where all inputs are plain arrays
-        flows = False               # whether a gradient will flow through here
-        values: list[Any] = []
-        parents: list[Node | None] = []
-        for x in inputs:
-            parent = None
-            if isinstance(x, Node):
-                kind = x.result
-                if x.requires_grad:
-                    flows = True
-                    parent = x
-                x = x.array
-            values.append(x)
-            parents.append(parent)
-        y, saved = self.forward(*values, **params), None
-        if self.saves:
-            y, saved = y
-        if not flows or not is_grad_enabled():
-            return y if kind is None else kind.leaf(y)
-        node: Any = bare(kind)      # written out, not a method: every operation passes here
-        node.array = y
-        node.requires_grad = True
-        node.grad = node.home = None
-        node.op = self
-        node.parents = parents
-        node.values = values
-        node.saved = saved
-        node.params = params
-        node.order = next_order()
-        return node
-
-    def pull_of(self, i: int) -> Pull:
-        """The derivative rule of input i."""
-        rule = self.pull(i) if callable(self.pull) else self.pull[i]
-        if rule is None:
-            raise TypeError(f"{self.name}: input {i} has no gradient, but requires one")
-        return rule
-
-    def __repr__(self) -> str:
-        return f"Op({self.name!r})"
-

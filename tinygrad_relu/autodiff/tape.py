@@ -1,12 +1,12 @@
 """The walk back through the graph: from a result to everything that it was made of.
 
-Nodes are visited in the reverse of the order in which they were made, which is a topological order. The walk keeps the
-gradients that are under way in a table of its own and drops each as soon as it has been used; nothing is recursive, so a
-chain of a million nodes is walked like a chain of three.
+Nodes are visited in the reverse of the order in which they were made, which is a topological order. Gradients on their way
+are kept in a table local to the walk, and dropped as soon as they have been used. Nothing is recursive, so a chain of a
+million nodes is walked like a chain of three.
 
-An array that a fused kernel has filled belongs to the walk: further gradients are added into it, and a leaf may keep it. What
-a derivative rule returns is lent: it may be the gradient that the rule was given, or anybody's array. So it is only read, and
-a leaf gets a copy.
+An array that a fused kernel has filled is owned by the walk: further gradients are added into it, and a leaf may keep it. A
+derivative rule may return the very gradient that it was given, or any other array: such a gradient is *lent*. It is only
+read, and a leaf gets a copy.
 """
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ from typing import Any
 import numpy as np
 
 from ..checks import as_floats
-from .broadcast import unbroadcast
-from .hooks import begin_walk, has_hooks
+from .broadcast import plus, unbroadcast
+from .hooks import current_observer, run_hooks
 from .node import Array, Node, next_order, value
 
 _by_order = attrgetter("order")
-_ONE = {char: np.ones((), char) for char in "fd"}       # the seed of every walk from a loss; nobody writes to it
-_last_change = -1           # when a leaf was last changed in place, by the count of `order`
+_ONE = {char: np.ones((), char) for char in "fd"}       # the gradient of a loss with respect to itself; never written to
 
 
 def changed(leaves: Iterable[Node]) -> None:
-    """Say that the values of these leaves have been changed in place: by assignment, by a step of an optimizer.
+    """Declare that the values of these leaves were changed in place, by assignment or by a step of an optimizer.
 
-    Results that were made of them before cannot be differentiated any more, as the rules need the values of that time. So a
-    leaf counts as made anew: it is then younger than such a result, and a walk that meets this pair refuses.
+    A result made of the old values can no longer be differentiated. So each leaf gets a new order number, and a walk that
+    finds a leaf newer than a result made of it raises.
     """
-    global _last_change
-    _last_change = now = next_order()
+    now = next_order()
     for leaf in leaves:
         leaf.order = now
 
 
 def backward(root: Node, gradient: Any = None, retain_graph: bool = False) -> None:
-    """Collect d root / d leaf in ``.grad`` of every leaf that requires it.
+    """Add d root / d leaf to the ``.grad`` of every leaf that requires a gradient.
 
     Parameters
     ----------
-    root : Node
-        What is differentiated.
     gradient : array_like, optional
-        The gradient of some scalar with respect to `root`, of its shape. May be left out where `root` is a scalar.
+        The gradient of some scalar with respect to `root`, of its shape; 1 by default, if `root` is a scalar.
     retain_graph : bool
-        Keep the graph for a further walk. Otherwise it is freed on the way, and its memory with it.
+        Keep the graph for another walk. Otherwise it is freed on the way.
 
     Raises
     ------
-    ValueError
-        If `root` is no scalar and no gradient is given, or the gradient has another shape.
     RuntimeError
-        If `root` requires no gradient, its graph has been freed, or a leaf that requires one has been changed since it was
-        used (by a step of an optimizer, or an assignment to ``.data``; what is written into the array itself,
-        ``x.data[...] = 0``, goes unseen, and so does a change of a Tensor that requires no gradient).
+        If a leaf that requires a gradient was changed after its use, by a step of an optimizer or an assignment to
+        ``.data``. (Writing into the array itself, ``x.data[...] = 0``, is not noticed, nor is a change of a Tensor that
+        requires no gradient.)
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4.])
     """
     _walk(root, _seed(root, gradient), None, retain_graph, create_graph=False)
 
 
 def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, create_graph: bool = False,
          retain_graph: bool | None = None) -> tuple[Any, ...]:
-    """The gradients of `output` with respect to `inputs`, as new tensors; no ``.grad`` is touched.
+    """The gradients of `output` with respect to `inputs`, as new tensors; no ``.grad`` is changed.
 
     Parameters
     ----------
-    output : Tensor
     inputs : Tensor or sequence of Tensors
         Leaves or inner results. One that `output` does not depend on gets zeros.
     grad_outputs : array_like, optional
@@ -76,26 +76,11 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     create_graph : bool
         Record the walk itself, so that the gradients can be differentiated again.
     retain_graph : bool, optional
-        As in ``backward``; by default what `create_graph` says.
-
-    Returns
-    -------
-    tuple of Tensors
-        Each of the shape and dtype of its input.
-
-    Raises
-    ------
-    TypeError
-        If something is no Tensor.
-    ValueError
-        If an input requires no gradient, or `output` is no scalar and there are no `grad_outputs` of its shape.
-    RuntimeError
-        If `output` requires no gradient, or an earlier walk has freed the graph.
+        As in ``backward``; the default is the value of `create_graph`.
 
     Examples
     --------
-    >>> import tinygrad_relu as tg
-    >>> x = tg.Tensor(3.0, requires_grad=True)
+    >>> x = Tensor(3.0, requires_grad=True)
     >>> (slope,) = tg.grad(x**3, x, create_graph=True)
     >>> (curvature,) = tg.grad(slope, x)
     >>> slope.item(), curvature.item()
@@ -141,9 +126,14 @@ def _seed(root: Node, gradient: Any) -> Array:
 
 def history(root: Node, who: str = "backward") -> list[Node]:
     """All nodes that operations made on the way to `root`, oldest first; `who` asks, in an error."""
+    return _history(root, who)[0]
+
+
+def _history(root: Node, who: str = "backward") -> tuple[list[Node], set[Node]]:
+    """The history of `root`, and those of its nodes that used a leaf which has been changed since."""
     if root.op is None:
-        return []
-    nodes = [root]
+        return [], set()
+    nodes, outdated = [root], set()
     seen = {root}
     for node in nodes:                      # the list grows while it is walked
         parents = node.parents
@@ -151,30 +141,36 @@ def history(root: Node, who: str = "backward") -> list[Node]:
             raise RuntimeError(f"{who}: the graph behind this result has been freed by an earlier backward (at {node.op.name}); "
                                "pass retain_graph=True to the first one to walk it again")
         for x in parents:
-            if x is not None and x.op is not None and x not in seen:
+            if x is None:
+                continue
+            if x.op is None:
+                if x.order > node.order:
+                    outdated.add(node)
+            elif x not in seen:
                 seen.add(x)
                 nodes.append(x)
     nodes.sort(key=_by_order)
-    return nodes
+    return nodes, outdated
 
 
 def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bool, create_graph: bool) -> set[Node]:
     """Carry `seed` from the root back to the leaves, or to the nodes in `found`, where the gradients are put.
 
-    Returns those nodes whose gradients are not the walk's own.
+    Returns the nodes whose gradients are lent.
     """
-    nodes = history(root)
+    nodes, outdated = _history(root)
     if found is not None:
         nodes = _towards(nodes, found)
-    if nodes and nodes[0].order < _last_change:         # seldom: a training step changes leaves, and then builds its graph
-        _refuse_changed(nodes)
-    arrive = begin_walk(root, nodes)        # None, unless there are hooks, or somebody watches
+    if outdated:
+        _refuse_outdated(node for node in nodes if node in outdated)
+    begin = current_observer()
+    arrive = run_hooks if begin is None else begin(nodes)
     table, lent = {root: seed}, {root}
     while nodes:
         node = nodes.pop()
         g = table.pop(node, None)
         if g is not None:
-            if arrive is not None:
+            if begin is not None or node.hooks:
                 g = arrive(node, g)
                 lent.add(node)              # a hook may have kept it
             if found is not None and node in found:
@@ -182,15 +178,15 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
             if create_graph:
                 _pull_nodes(node, g, table)
             elif node.op.fused is not None:
-                _pull_fused(node, g, table, lent, found is None and (arrive is None or not any(map(has_hooks, node.parents))))
+                _pull_fused(node, g, table, lent, found is None)
             else:
                 _pull_arrays(node, g, table, lent)
         if not retain_graph:
             node.release()
-    for leaf, g in table.items():                       # what is left over: leaves, and wanted nodes at which the walk ends
+    for leaf, g in table.items():                       # leaves are left over, and wanted nodes at which the walk ends
         if found is not None and leaf not in found:
             continue
-        if arrive is not None:
+        if begin is not None or leaf.hooks:
             g = arrive(leaf, g)
             lent.add(leaf)
         if found is None:
@@ -201,7 +197,7 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
 
 
 def parts(node: Node, g: Array) -> dict[Node, Array]:
-    """What one node hands to its inputs, given its gradient g: the single step of a walk, which touches no ``.grad``."""
+    """The gradients that one node gives to its inputs, from its own gradient g: one step of a walk, without any ``.grad``."""
     table: dict[Node, Array] = {}
     if node.op.fused is not None:
         _pull_fused(node, g, table, set(), False)
@@ -211,7 +207,7 @@ def parts(node: Node, g: Array) -> dict[Node, Array]:
 
 
 def _towards(nodes: list[Node], wanted: Iterable[Node]) -> list[Node]:
-    """Those among `nodes` (oldest first) that depend on one that is wanted. What lies behind it stays as it is."""
+    """The `nodes` (oldest first) that depend on a wanted one; the wanted ones themselves are left out."""
     useful, found = set(wanted), []
     for node in nodes:
         if any(x in useful for x in node.parents or ()):
@@ -220,14 +216,13 @@ def _towards(nodes: list[Node], wanted: Iterable[Node]) -> list[Node]:
     return found
 
 
-def _refuse_changed(nodes: Iterable[Node]) -> None:
-    """Raise where a leaf has been changed after an operation used it (see `changed`)."""
+def _refuse_outdated(nodes: Iterable[Node]) -> None:
+    """Raise at the first of some nodes that used a leaf which has been changed since (see `changed`)."""
     for node in nodes:
-        for x in node.parents:
-            if x is not None and x.order > node.order:
-                raise RuntimeError(f"backward: a leaf of shape {x.shape} was changed after {node.op.name} had used it (by a step "
-                                   "of an optimizer, or an assignment to .data), and the derivative needs its old values; walk "
-                                   "back before the change, or compute the result anew")
+        x = next(x for x in node.parents if x is not None and x.order > node.order)
+        raise RuntimeError(f"backward: a leaf of shape {x.shape} was changed after {node.op.name} had used it (by a step of an "
+                           "optimizer, or an assignment to .data), and the derivative needs its old values; walk back before "
+                           "the change, or compute the result anew")
 
 
 def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], to_homes: bool) -> None:
@@ -242,7 +237,7 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
     for x, v in zip(parents, values):
         if x is None:
             into.append(v[:0] if getattr(v, "ndim", 0) else np.ravel(v)[:0])       # empty: nobody asks for this one
-        elif straight and x.op is None and x.home is not None and (x.grad is None or x.grad is x.home):
+        elif straight and x.op is None and x.home is not None and not x.hooks and (x.grad is None or x.grad is x.home):
             if x.grad is not None:
                 add |= 1 << len(into)
             into.append(x.home)
@@ -296,7 +291,7 @@ def _pull_nodes(node: Node, g: Node, table: dict[Node, Any]) -> None:
     for i, x in enumerate(node.parents):
         if x is not None:
             part = unbroadcast(node.op.pull_of(i)(g, node, *inputs, **node.params), x)
-            table[x] = table[x] + part if x in table else part
+            table[x] = plus(table[x], part) if x in table else part
 
 
 def _deliver(leaf: Node, part: Array, lent: bool) -> None:

@@ -9,12 +9,11 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from ..autodiff.hooks import Arrive, attend, run_hooks
+from ..autodiff.hooks import Arrive, observe, run_hooks
 from ..autodiff.node import Node, next_order, value
 from ..autodiff.tape import history, parts
 from ..kernels.loops import update
 from ..kernels.machine.door import watch
-from ..nn.hooks import HOOK
 from ..nn.module import Module, Parameter
 
 UPDATES = [getattr(found, "kernel", found) for found in vars(update).values()]     # they move parameters: the first argument
@@ -124,7 +123,7 @@ class detect_anomaly:
         modules = list(self.model.named_modules()) if self.model else []
         self._names: dict[int, str] = {id(module): name for name, module in reversed(modules)}
         self._names |= {id(p): name for name, p in self.model.named_parameters()} if self.model else {}
-        self._exit.enter_context(attend(self._begin))
+        self._exit.enter_context(observe(self._begin))
         self._exit.enter_context(watch(self._launched))
         for module in {id(module): module for _, module in modules}.values():
             self._exit.callback(module.register_forward_pre_hook(self._enter).remove)
@@ -185,7 +184,7 @@ class detect_anomaly:
         if bad:
             self._fail(node.op.name if node.op else self._what(node), self._module_of(node), "backward", bad,
                        " in the gradient that arrives", why, met=True)
-        if node.op is None or node.op.name == HOOK:         # the gradients of a HOOK meet those of others: once is enough
+        if node.op is None or not node.op.pure:
             return g
         with np.errstate(all="ignore"):
             given = parts(node, value(g))

@@ -14,9 +14,6 @@ from ..text import aligned
 from .passage import Passage, passage
 from .verdict import Verdict
 
-# What an operation takes besides the numbers that it computes with, as the table calls it.
-BESIDES = {"dropout": "random key", "cross_entropy": "labels", "entry_of_class": "labels", "row_of_class": "labels",
-           "embedding": "index", "embedding_pullback": "index", "where": "condition"}
 SHOWN = 100         # rows that are printed, of a longer table the first and the last
 
 
@@ -157,7 +154,7 @@ def explanation(who: str, tensor: Node, model: Module | None, gradient: Any) -> 
     passages, zeros = _walk_back(nodes, {tensor: seed} if tensor.requires_grad else {})
     things = _in_order(nodes, tensor)
     numbers = {id(thing): row for row, (thing, _) in enumerate(things)}
-    names = {id(v): BESIDES[node.op.name] for node in nodes if node.op.name in BESIDES
+    names = {id(v): node.op.index for node in nodes if node.op.index
              for v in node.values if isinstance(v, np.ndarray) and v.dtype.kind != "f"}
     names |= {} if model is None else {id(p): name for name, p in model.named_parameters()}
     passed = {id(passage.node): passage for passage in passages}

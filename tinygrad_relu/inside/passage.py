@@ -2,17 +2,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autodiff.node import Array, Node, Op
+from ..autodiff.node import Array, Node
 from ..autodiff.tape import parts
-from ..kernels.formulas import ACTIVATIONS
-from ..nn.hooks import HOOK
-from ..ops import elementary, elementwise
-from ..ops.activation import activation_op, after_linear, prelu
+from ..ops.activation import activation_op
 
 
 class Edge(NamedTuple):
@@ -65,12 +61,12 @@ def passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
     """What `node` does to the gradient `g`, and what it hands to each of its inputs."""
     with np.errstate(all="ignore"):
         slopes = slopes_of(node)
-        given = parts(node, g) if node.op.name != HOOK else {node.parents[0]: g}    # the hooks of modules stay asleep
+        given = parts(node, g) if node.op.pure else {node.parents[0]: g}       # the hooks of modules are not called
     edges = [Edge(x, not given[x].any(), _blame(node, i)) for i, x in enumerate(node.parents) if x is not None]
     share, flat, units = None, 0, 0
     if slopes is not None and slopes.size:
         share = float((slopes == 0).mean())
-        if node.op in _activations() or node.op in after_linear:
+        if node.op.activation is not None:
             units = slopes.shape[-1] if slopes.ndim else 1
             flat = units - int((slopes.reshape(-1, units) != 0).any(axis=0).sum())
     finite = bool(np.isfinite(g).all())
@@ -94,32 +90,20 @@ def slopes_of(node: Node) -> Array | None:
     slopes towards the one through which a gradient flows.
     """
     ones = np.ones(node.shape, node.dtype)
-    if node.op in after_linear:
-        activation, p = after_linear[node.op]
-        return np.asarray(activation.pull_of(0)(ones, node.array, node.saved, p=p))
+    op = node.op
+    if op.activation is not None and not op.elementwise:
+        return np.asarray(activation_op(op.activation).pull_of(0)(ones, node.array, node.saved, p=op.p))
     flowing = [i for i, x in enumerate(node.parents) if x is not None]
-    if node.op not in _elementwise() or (len(flowing) > 1 and node.op is not prelu):
+    if not op.elementwise or (len(flowing) > 1 and op.activation is None):
         return None
-    part = np.asarray(node.op.pull_of(0 if node.op is prelu else flowing[0])(ones, node.array, *node.values, **node.params))
+    i = flowing[0] if op.activation is None else 0
+    part = np.asarray(op.pull_of(i)(ones, node.array, *node.values, **node.params))
     return part if part.shape == node.shape else None
-
-
-@cache
-def _activations() -> frozenset[Op]:
-    return frozenset([prelu, *map(activation_op, ACTIVATIONS.values())])
-
-
-@cache
-def _elementwise() -> frozenset[Op]:
-    """The operations whose result depends, entry by entry, on one entry of each input."""
-    named = {**vars(elementwise), **vars(elementary)}
-    return _activations() | {op for op in named.values() if isinstance(op, Op)}
 
 
 def _blame(node: Node, i: int) -> Any:
     """The input with which the gradient of input i is multiplied, if it is nothing but exact zeros."""
-    affine = node.op.name == "linear" or node.op in after_linear
-    if not (node.op.name in ("mul", "matmul") or (affine and i < 2)):
+    if not node.op.multiplies or i > 1:
         return None
     other, array = node.parents[1 - i], node.values[1 - i]
     return (array if other is None else other) if isinstance(array, np.ndarray) and not array.any() else None

@@ -6,24 +6,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from ..autodiff.hooks import Hook, RemovableHandle, check_hook, replaced, shown
 from ..autodiff.node import Node, Op, is_grad_enabled
 
 PRE, FORWARD, BACKWARD = "forward_pre", "forward", "full_backward"
-HOOK = "hook"       # the name of the operation at which gradients wait for each other
 Gradients = tuple[Any, ...]
 
 
 class Hooks(OrderedDict[int, tuple[str, Hook]]):
     """The hooks of one module, by number: when each is called, and the function. Copied and pickled with the module."""
-
-    in_use: ClassVar[bool] = False      # whether any module of this process has ever had one
-
-    def __new__(cls, *args: Any) -> Hooks:      # not __init__: a pickle does without that
-        Hooks.in_use = True
-        return super().__new__(cls, *args)
 
     def at(self, when: str) -> list[Hook]:
         return [hook for moment, hook in self.values() if moment == when]
@@ -188,4 +181,4 @@ def _meeting(tensors: Sequence[Any], meet: Callable[[Gradients], Gradients]) -> 
 
 def _identity(then: Callable[[int, Any], Any], i: int) -> Op:
     """x as it is, and its gradient as ``then(i, gradient)`` says."""
-    return Op(HOOK, lambda x: x[...], pull=(lambda g, y, x: then(i, g),))
+    return Op("hook", lambda x: x[...], pull=(lambda g, y, x: then(i, g),), pure=False)

@@ -1,10 +1,9 @@
 """Derivatives of whole functions: Jacobian, Hessian, and the product of a Hessian with a vector.
 
-All three differentiate `f` at leaves of their own, so no graph and no ``.grad`` of the caller is touched; and what they
-return has no history, unless they are asked for it by ``create_graph=True``: then it can be differentiated further, and they
-can be nested. Two walks suffice for a Hessian-vector product, as long as one each for the value: H v is the gradient of
-(gradient . v) (Pearlmutter 1994, Fast exact multiplication by the Hessian). A Jacobian takes one walk per entry of the
-result: it is for small ones.
+All three differentiate `f` at leaves of their own, so no graph and no ``.grad`` of the caller is touched. Their results have
+no history, unless ``create_graph=True``: then they can be differentiated further, and nested. A Hessian-vector product takes
+two walks: H v is the gradient of (gradient . v) (Pearlmutter 1994, Fast exact multiplication by the Hessian). A Jacobian takes
+one walk per entry of the result.
 """
 from __future__ import annotations
 
@@ -15,46 +14,35 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_floats
-from ..kernels.machine.door import launch
-from .composed import same
-from .node import Array, Node, Op, is_grad_enabled, recording, value
-from .tape import grad, history
+from . import functional as F
+from .autodiff.composed import same
+from .autodiff.node import Node, is_grad_enabled, recording, value
+from .autodiff.tape import grad, history
+from .checks import as_floats
+from .tensor import Tensor
 
 
-def hvp(f: Callable[..., Any], inputs: Node | Sequence[Node], vectors: Any, create_graph: bool = False) -> Any:
-    """The Hessian of the scalar ``f(*inputs)``, times `vectors`, without ever forming the Hessian.
+def hvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, create_graph: bool = False) -> Any:
+    """The Hessian of the scalar ``f(*inputs)``, times `vectors`, without forming the Hessian.
 
     Parameters
     ----------
-    f : callable
-        Takes the inputs, returns a Tensor of one element.
     inputs : Tensor or sequence of Tensors
-        Where. They need not require a gradient.
+        The point. They need not require a gradient.
     vectors : array_like or sequence of array_like
-        One for each input, of its shape: the direction.
+        One for each input, of its shape.
     create_graph : bool
         As in `jacobian`. A vector that requires a gradient gets one, too.
 
     Returns
     -------
     Tensor or tuple of Tensors
-        Of the shape and dtype of each input; zeros for one that `f` does not depend on, or only linearly. At a kink, and where
-        there is no second derivative by nature (piecewise linear functions), that of the piece, which is 0.
-
-    Raises
-    ------
-    TypeError
-        If an input, or what `f` returns, is no Tensor.
-    ValueError
-        If `f` returns more than one number, or the vectors do not fit the inputs.
-    RuntimeError
-        As `jacobian`.
+        Of the shape and dtype of each input; zeros for one that `f` does not depend on, or only linearly. Piecewise linear
+        functions have the second derivative of their pieces, 0, at kinks too.
 
     Examples
     --------
-    >>> import tinygrad_relu as tg
-    >>> hvp(lambda x: (x**3).sum(), tg.Tensor([1.0, 2.0]), [1.0, 1.0])      # the Hessian is diag(6 x)
+    >>> tg.hvp(lambda x: (x**3).sum(), Tensor([1.0, 2.0]), [1.0, 1.0])      # the Hessian is diag(6 x)
     Tensor([ 6., 12.])
     """
     several = not isinstance(inputs, Node)
@@ -74,18 +62,18 @@ def hvp(f: Callable[..., Any], inputs: Node | Sequence[Node], vectors: Any, crea
     return products if several else products[0]
 
 
-def jacobian(f: Callable[..., Any], inputs: Node | Sequence[Node], create_graph: bool = False) -> Any:
+def jacobian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
     """All first derivatives of ``f(*inputs)``: entry [i..., j...] is that of entry i... of the result by entry j... of an input.
 
     Parameters
     ----------
     f : callable
-        Takes the inputs, returns a Tensor of any shape.
+        Returns a Tensor of any shape.
     inputs : Tensor or sequence of Tensors
-        Where. They need not require a gradient.
+        The point. They need not require a gradient.
     create_graph : bool
-        Give the result a history: it can then be differentiated further, by the inputs that require a gradient, by what else
-        `f` uses, and by a `jacobian` or `hessian` around this one.
+        Give the result a history: it can then be differentiated further, by inputs that require a gradient, by anything else
+        that `f` uses, and by a `jacobian` or `hessian` around this one.
 
     Returns
     -------
@@ -94,20 +82,17 @@ def jacobian(f: Callable[..., Any], inputs: Node | Sequence[Node], create_graph:
 
     Raises
     ------
-    TypeError
-        If an input, or what `f` returns, is no Tensor.
     RuntimeError
         If it is nested in a `jacobian`, `hessian` or `hvp` whose inputs it depends on, without ``create_graph=True``: it would
-        count as a constant there, and silently add 0. Where that is wanted, ``detach()`` what goes in.
+        be a constant there, and silently add 0. If that is intended, ``detach()`` its inputs.
 
     Examples
     --------
-    >>> import tinygrad_relu as tg
-    >>> jacobian(lambda x: x**2, tg.Tensor([1.0, 3.0]))
+    >>> tg.jacobian(lambda x: x**2, Tensor([1.0, 3.0]))
     Tensor([[2., 0.],
             [0., 6.]])
-    >>> slope = lambda x: jacobian(lambda x: x**3, x, create_graph=True)    # 3 x^2
-    >>> jacobian(slope, tg.Tensor(2.0))                                     # 6 x
+    >>> slope = lambda x: tg.jacobian(lambda x: x**3, x, create_graph=True)    # 3 x^2
+    >>> tg.jacobian(slope, Tensor(2.0))                                        # 6 x
     Tensor(12.)
     """
     with _evaluated(f, inputs, "jacobian", create_graph) as (at, y):
@@ -115,37 +100,18 @@ def jacobian(f: Callable[..., Any], inputs: Node | Sequence[Node], create_graph:
     return blocks[0] if isinstance(inputs, Node) else blocks
 
 
-def hessian(f: Callable[..., Any], inputs: Node | Sequence[Node], create_graph: bool = False) -> Any:
-    """All second derivatives of the scalar ``f(*inputs)``.
-
-    Parameters
-    ----------
-    f : callable
-        Takes the inputs, returns a Tensor of one element.
-    inputs : Tensor or sequence of Tensors
-        Where. They need not require a gradient.
-    create_graph : bool
-        As in `jacobian`.
+def hessian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
+    """All second derivatives of the scalar ``f(*inputs)``; `inputs` and `create_graph` as in `jacobian`, kinks as in `hvp`.
 
     Returns
     -------
     Tensor or tuple of tuples of Tensors
         For one Tensor, of its shape twice over. For several, block [i][j] holds the derivatives by input i and by input j, of
-        the shape of i followed by that of j. About kinks see `hvp`.
-
-    Raises
-    ------
-    TypeError
-        If an input, or what `f` returns, is no Tensor.
-    ValueError
-        If `f` returns more than one number.
-    RuntimeError
-        As `jacobian`.
+        the shape of i followed by that of j.
 
     Examples
     --------
-    >>> import tinygrad_relu as tg
-    >>> hessian(lambda x: x.prod(), tg.Tensor([2.0, 3.0, 5.0]))
+    >>> tg.hessian(lambda x: x.prod(), Tensor([2.0, 3.0, 5.0]))
     Tensor([[0., 5., 3.],
             [5., 0., 2.],
             [3., 2., 0.]])
@@ -155,7 +121,7 @@ def hessian(f: Callable[..., Any], inputs: Node | Sequence[Node], create_graph: 
     return blocks[0][0] if isinstance(inputs, Node) else blocks
 
 
-# By what those around are differentiating just now: the nodes at which they evaluate their functions.
+# The points at which the calls around this one are differentiating at the moment.
 _differentiated: ContextVar[tuple[Node, ...]] = ContextVar("differentiated", default=())
 
 
@@ -186,7 +152,7 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
 
 
 def _refuse_lost_history(name: str, roots: Iterable[Node], around: set[Node]) -> None:
-    """Raise where the result depends on what is being differentiated by around it, and will not say so."""
+    """Raise if a result without history depends on the point of a derivative around it."""
     for root in roots:
         if root in around or any(x in around for node in history(root, name) for x in node.parents):
             raise RuntimeError(f"{name}: what is differentiated here depends on the inputs of a jacobian, hessian or hvp around "
@@ -209,22 +175,5 @@ def _rows(y: Node, at: list[Node], create_graph: bool) -> tuple[Any, ...]:
     """The derivatives of y, entry by entry."""
     if not y.requires_grad or y.array.size == 0:
         return tuple(x.result.leaf(np.zeros((*y.shape, *x.shape), x.dtype)) for x in at)
-    seeds: Array = np.eye(y.array.size, dtype=y.dtype)
-    rows = [grad(y, at, seed.reshape(y.shape), create_graph, retain_graph=True) for seed in seeds]
-    return tuple(_above(*column, shape=(*y.shape, *x.shape)) for x, column in zip(at, zip(*rows)))
-
-
-def _stack(*rows: Array, shape: tuple[int, ...]) -> Array:
-    out = np.empty((len(rows), *rows[0].shape), rows[0].dtype)
-    launch(np.stack, rows, 0, out)
-    return out.reshape(shape)
-
-
-def _apart(g: Array, y: Array, saved: Any, into: list[Array], add: int, *rows: Array, shape: tuple[int, ...]) -> None:
-    for part, row in zip(into, g.reshape(len(rows), *rows[0].shape)):
-        if part.size:
-            launch(np.positive, row, part)
-
-
-# Rows one above the other, in the given shape.
-_above: Op = Op("rows", _stack, pull=lambda i: lambda g, y, *rows, shape: g.reshape(len(rows), *rows[i].shape)[i], fused=_apart)
+    rows = [grad(y, at, seed.reshape(y.shape), create_graph, retain_graph=True) for seed in np.eye(y.array.size, dtype=y.dtype)]
+    return tuple(F.stack(column).reshape(*y.shape, *x.shape) for x, column in zip(at, zip(*rows)))
