@@ -13,7 +13,6 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
 from tinygrad_relu.kernels.machine.door import watch
-from tinygrad_relu.nn.hooks import Hooks
 
 TYPES = [np.float32, np.float64]
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
@@ -374,23 +373,24 @@ def double(module, inputs, output):
 
 
 @pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"])
-def test_a_copied_module_keeps_its_hooks(twin_of, monkeypatch):
+def test_a_copied_module_keeps_its_hooks(twin_of):
     model = nn.MLP([4, 8, 3], rng=0)
     plain = model(X).data
     handle = model[2].register_forward_hook(double)
     stored = pickle.dumps(model) if twin_of is not copy.deepcopy else None
-    monkeypatch.setattr(Hooks, "in_use", False)             # as in a fresh process
     twin = copy.deepcopy(model) if stored is None else pickle.loads(stored)
-    assert Hooks.in_use
     handle.remove()
     np.testing.assert_array_equal(model(X).data, plain)
     np.testing.assert_array_equal(twin(X).data, 2 * plain)  # its own: the handle of the original does not reach it
 
 
-def test_a_module_without_hooks_pays_for_none(monkeypatch):
-    """No dictionary, and while no module of the process has hooks, a Sequential does not even ask its layers."""
-    monkeypatch.setattr(Hooks, "in_use", False)
-    model = nn.MLP([4, 8, 3], rng=0)
-    assert all("_hooks" not in vars(m) for _, m in model.named_modules())
-    monkeypatch.setattr(nn.Module, "_hooks", property(lambda self: pytest.fail("asked")))
-    model.forward(X)
+def test_only_the_module_with_a_hook_pays_for_it():
+    """No dictionary elsewhere; a removed hook leaves no trace, here or in other models of the process."""
+    model, other = nn.MLP([4, 8, 8, 3], rng=0), nn.MLP([4, 8, 8, 3], rng=1)
+    fused = launches(lambda: model(X))
+    handle = model[0].register_forward_hook(double)
+    assert [m for m in model.modules() if "_hooks" in vars(m)] == [model[0]]
+    assert launches(lambda: other(X)) == fused
+    assert len(launches(lambda: model(X))) == len(fused) + 2         # the product, the activation and the doubling, one by one
+    handle.remove()
+    assert launches(lambda: model(X)) == fused

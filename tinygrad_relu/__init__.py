@@ -1,10 +1,10 @@
 """tinygrad_relu: a reverse-mode autodiff engine on Numba kernels, and a laboratory for dead ReLU units."""
 from . import functional, nn, optim
 from .autodiff.gradcheck import GradcheckError, gradcheck
-from .derivatives import hessian, hvp, jacobian
 from .autodiff.node import no_grad
 from .autodiff.tape import grad
 from .checkpoint import load, save
+from .derivatives import hessian, hvp, jacobian
 from .functional import (
     abs,
     argmax,

@@ -18,7 +18,7 @@ same: Op = Op("same", lambda x: x, pull=(lambda g, y, x: g,))
 
 
 def derivative(definition: Callable[..., Any]) -> Callable[[int], Pull]:
-    """The derivative rules of an op, for `Op.pull`: ``definition(*inputs, **params)`` computes on nodes the same as its `forward`.
+    """The rules of an op, for `Op.pull`, where ``definition(*inputs, **params)`` computes on nodes what `forward` does on arrays.
 
     Examples
     --------

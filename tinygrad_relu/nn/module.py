@@ -11,7 +11,7 @@ from ..autodiff.tape import changed
 from ..checks import as_floats, check_name
 from ..tensor import Tensor
 from . import state as states
-from .hooks import Hookable, Hooks, call_with_hooks
+from .hooks import Hookable, call_with_hooks
 from .summary import Summary, summarise
 
 
@@ -333,12 +333,13 @@ class Sequential(Module):
         self._pairs = _with_activations(layers)
 
     def forward(self, x: Any) -> Any:
-        if Hooks.in_use and any([layer._hooks for layer in self.layers]):      # they want to see every layer by itself
-            for layer in self.layers:
-                x = layer(x)
-            return x
         for layer, activation in self._pairs:
-            x = layer.forward(x) if activation is None else layer.forward_activated(x, activation)
+            if activation is None:
+                x = layer(x)
+            elif layer._hooks or activation._hooks:         # they see each layer by itself
+                x = activation(layer(x))
+            else:
+                x = layer.forward_activated(x, activation)
         return x
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..autodiff.broadcast import unbroadcast
 from ..autodiff.node import Array, Op, value
+from ..kernels.formulas.piecewise import PRELU
 from ..kernels.formulas.record import Activation
 from ..kernels.loops import pointwise
 from ..kernels.loops.affine import large_affine, large_affine_pullback, linear_activation
@@ -59,11 +60,8 @@ def activation_op(record: Activation) -> Op:
         lambda h, z, g, x, y, p: pullback(h, x, y, p=p),
         lambda h, z, g, x, y, p: curvature(mul(h, g), x, y, p=p),
         None))
-    return Op(record.name, forward, fused=fused, pull=(
+    return Op(record.name, forward, fused=fused, elementwise=True, activation=record, pull=(
         lambda g, y, x, p=(): pullback(g, x, value(y), p=p),))
-
-
-after_linear: dict[Op, tuple[Op, tuple[float, ...]]] = {}      # of each of the following: its activation, with parameters
 
 
 @cache
@@ -105,9 +103,8 @@ def linear_activation_op(record: Activation, p: tuple[float, ...]) -> Op:
 
         return rule
 
-    op = Op(f"linear_{record.name}", forward, fused=fused, saves=True, adds=True, pull=composed)
-    after_linear[op] = activation, p
-    return op
+    return Op(f"linear_{record.name}", forward, fused=fused, saves=True, adds=True, pull=composed, multiplies=True,
+              activation=record, p=p)
 
 
 def _blocks(x: Array, slopes: Array) -> tuple[tuple[int, int, int], Array]:
@@ -144,7 +141,7 @@ def _prelu_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x:
 
 
 # Slopes that broadcast over x: learned ones (prelu), or drawn ones (rrelu). At x = NaN both gradients are NaN.
-prelu: Op = Op("prelu", _prelu, fused=_prelu_fused, pull=(
+prelu: Op = Op("prelu", _prelu, fused=_prelu_fused, elementwise=True, activation=PRELU, pull=(
     lambda g, y, x, slopes: where(compare(np.less_equal, x, 0.0), mul(g, slopes),
                                   where(compare(np.greater, x, 0.0), g, value(x))),
     lambda g, y, x, slopes: where(compare(np.greater_equal, x, 0.0), 0.0, mul(g, x)),

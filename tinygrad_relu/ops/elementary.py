@@ -17,7 +17,7 @@ from ..kernels.loops.move import copy
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
 from .activation import activation_op
-from .elementwise import add, binary, compare, div, fused_by, mul, neg, sub, unary, where
+from .elementwise import add, binary, compare, div, entrywise, fused_by, mul, neg, sub, unary, where
 
 _FIRST_STEP: dict[float, Callable[..., Any]] = {-1.0: np.reciprocal, 0.5: np.sqrt, 1.0: copy}
 
@@ -116,17 +116,17 @@ def _sqrt_pullback(g: Array, y: Array, a: Array, out: Array) -> None:
 
 exp, expm1, log, log1p = (activation_op(record) for record in (EXP, EXPM1, LOG, LOG1P))
 
-power: Op = Op("power", _power, pull=(_power_base, _power_exponent))
-_to_base: Op = Op("power_to_base", _slope_to_base, pull=(
+power: Op = entrywise("power", _power, pull=(_power_base, _power_exponent))
+_to_base: Op = entrywise("power_to_base", _slope_to_base, pull=(
     lambda h, z, g, a, b: _to_base(h, a, b),
     _to_base_twice,
     lambda h, z, g, a, b: _mixed(mul(h, g), a, b)))
-_to_exponent: Op = Op("power_to_exponent", _slope_to_exponent, pull=(
+_to_exponent: Op = entrywise("power_to_exponent", _slope_to_exponent, pull=(
     lambda h, z, g, a, b, y: _to_exponent(h, a, b, y),
     lambda h, z, g, a, b, y: _mixed(mul(h, g), a, b),
     lambda h, z, g, a, b, y: _times_log(_to_exponent(mul(h, g), a, b, y), a, b), None))
-square: Op = Op("square", unary(np.square), fused=fused_by(_square_pullback), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),))
-sqrt: Op = Op("sqrt", unary(np.sqrt), fused=fused_by(_sqrt_pullback), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
-sin: Op = Op("sin", unary(np.sin), pull=(lambda g, y, a: mul(g, cos(a)),))
-cos: Op = Op("cos", unary(np.cos), pull=(lambda g, y, a: neg(mul(g, sin(a))),))
-abs_: Op = Op("abs", unary(np.absolute), fused=fused_by(_abs_pullback), pull=(_abs_pull,))
+square: Op = entrywise("square", unary(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),), fused=fused_by(_square_pullback))
+sqrt: Op = entrywise("sqrt", unary(np.sqrt), fused=fused_by(_sqrt_pullback), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
+sin: Op = entrywise("sin", unary(np.sin), pull=(lambda g, y, a: mul(g, cos(a)),))
+cos: Op = entrywise("cos", unary(np.cos), pull=(lambda g, y, a: neg(mul(g, sin(a))),))
+abs_: Op = entrywise("abs", unary(np.absolute), fused=fused_by(_abs_pullback), pull=(_abs_pull,))

@@ -9,6 +9,7 @@ Where a rule would make arrays on the way, it stands here a second time for plai
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -162,20 +163,23 @@ def _div_by(g: Array, y: Array, a: Any, b: Array, out: Array) -> None:
     launch(np.negative, out, out)
 
 
-add: Op = Op("add", binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a, b: g))
-sub: Op = Op("sub", binary(np.subtract), pull=(lambda g, y, a, b: g, lambda g, y, a, b: neg(g)))
-mul: Op = Op("mul", binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)), fused=fused_by(
-    lambda g, y, a, b, out: launch(np.multiply, g, b, out), lambda g, y, a, b, out: launch(np.multiply, g, a, out)))
-div: Op = Op("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))),
-             fused=fused_by(lambda g, y, a, b, out: launch(np.divide, g, b, out), _div_by))
-pos: Op = Op("pos", unary(np.positive), pull=(lambda g, y, a: g,))
-neg: Op = Op("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),),
-             fused=fused_by(lambda g, y, a, out: launch(np.negative, g, out)))
-maximum: Op = Op("maximum", binary(_larger, "maximum"), fused=fused_by(_won_by(0), _won_by(1)), pull=(
+entrywise = partial(Op, elementwise=True)
+
+add: Op = entrywise("add", binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a, b: g))
+sub: Op = entrywise("sub", binary(np.subtract), pull=(lambda g, y, a, b: g, lambda g, y, a, b: neg(g)))
+mul: Op = entrywise("mul", binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)),
+                    multiplies=True, fused=fused_by(lambda g, y, a, b, out: launch(np.multiply, g, b, out),
+                                                    lambda g, y, a, b, out: launch(np.multiply, g, a, out)))
+div: Op = entrywise("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))),
+                    fused=fused_by(lambda g, y, a, b, out: launch(np.divide, g, b, out), _div_by))
+pos: Op = entrywise("pos", unary(np.positive), pull=(lambda g, y, a: g,))
+neg: Op = entrywise("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),),
+                    fused=fused_by(lambda g, y, a, out: launch(np.negative, g, out)))
+maximum: Op = entrywise("maximum", binary(_larger, "maximum"), fused=fused_by(_won_by(0), _won_by(1)), pull=(
     lambda g, y, a, b: _won(g, y, a, b, first=True), lambda g, y, a, b: _won(g, y, b, a, first=False)))
-minimum: Op = Op("minimum", binary(_smaller, "minimum"), fused=maximum.fused, pull=maximum.pull)
-where: Op = Op(
-    "where", _where,
+minimum: Op = entrywise("minimum", binary(_smaller, "minimum"), fused=maximum.fused, pull=maximum.pull)
+where: Op = entrywise(
+    "where", _where, index="condition",
     fused=fused_by(None, lambda g, y, condition, a, b, out: _choose(condition, g, 0.0, out),
                    lambda g, y, condition, a, b, out: _choose(condition, 0.0, g, out)),
     pull=(None, lambda g, y, condition, a, b: where(condition, g, 0.0), lambda g, y, condition, a, b: where(condition, 0.0, g)))

@@ -39,5 +39,6 @@ def _embedding_pull(g: Any, y: Any, table: Any, index: Array, spared: int = -1) 
 
 
 # table (rows, width), index any shape of int64; no gradient reaches the row `spared`.
-embedding: Op = Op("embedding", _embedding, fused=_embedding_fused, adds=True, pull=(_embedding_pull, None))
-scatter: Op = Op("embedding_pullback", _scatter, pull=(lambda h, z, g, index, rows: embedding(h, index), None))
+embedding: Op = Op("embedding", _embedding, fused=_embedding_fused, adds=True, pull=(_embedding_pull, None),
+                   index="index")
+scatter: Op = Op("embedding_pullback", _scatter, pull=(lambda h, z, g, index, rows: embedding(h, index), None), index="index")

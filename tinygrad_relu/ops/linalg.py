@@ -60,7 +60,7 @@ def _matmul_right(g: Any, y: Any, a: Any, b: Any, transpose_a: bool = False, tra
 
 
 # The product of (stacks of) matrices, each taken as it is or transposed: a family that is closed under differentiation.
-product: Op = Op("matmul", _matmul, pull=(_matmul_left, _matmul_right))
+product: Op = Op("matmul", _matmul, pull=(_matmul_left, _matmul_right), multiplies=True)
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -112,7 +112,7 @@ def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x
 
 
 # x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty.
-linear: Op = Op("linear", _linear, fused=_linear_fused, adds=True, pull=(
+linear: Op = Op("linear", _linear, fused=_linear_fused, adds=True, multiplies=True, pull=(
     lambda g, y, x, weight, bias: product(g, weight),
     lambda g, y, x, weight, bias: product(g, x, transpose_a=True),
     lambda g, y, x, weight, bias: sum_(g, axis=0),

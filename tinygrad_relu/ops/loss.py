@@ -69,5 +69,6 @@ def _put(g: Array, labels: Array, out: Array) -> None:
 
 # The entry of each row (rows, classes) at its label, and the rows that hold it and zeros: each is the other's derivative.
 entry_of_class: Op = Op("entry_of_class", _pick, pull=(
-    lambda g, y, x, labels: row_of_class(g, labels, classes=x.shape[1]), None))
-row_of_class: Op = Op("row_of_class", _spread, pull=(lambda h, z, g, labels, classes: entry_of_class(h, labels), None))
+    lambda g, y, x, labels: row_of_class(g, labels, classes=x.shape[1]), None), index="labels")
+row_of_class: Op = Op("row_of_class", _spread, pull=(lambda h, z, g, labels, classes: entry_of_class(h, labels), None),
+                      index="labels")

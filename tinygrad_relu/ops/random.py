@@ -51,4 +51,4 @@ def _dropout(x: Array, place: Array, *, p: float) -> Array:
 
 
 # Linear in x: the pullback drops the same elements of g. It draws them once more, which takes no memory.
-dropout: Op = Op("dropout", _dropout, pull=(lambda g, y, x, place, p: dropout(g, place, p=p), None))
+dropout: Op = Op("dropout", _dropout, pull=(lambda g, y, x, place, p: dropout(g, place, p=p), None), index="random key")

@@ -118,7 +118,8 @@ def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = 
     return mul(mul(sub(softmax(x), _one_hot(labels, value(x))), weights), _scale(labels, reduction))
 
 
-cross_entropy: Op = Op("cross_entropy", _cross_entropy, fused=_cross_entropy_fused, saves=True, pull=(_cross_entropy_pull, None))
+cross_entropy: Op = Op("cross_entropy", _cross_entropy, fused=_cross_entropy_fused, saves=True,
+                       pull=(_cross_entropy_pull, None), index="labels")
 
 
 def _soft_cross_entropy(x: Array, targets: Array, *, scale: float, reduction: str) -> tuple[Array, Array]:
