@@ -14,8 +14,9 @@ from tinygrad_relu.kernels.formulas import ACTIVATIONS
 from tinygrad_relu.nn.activations import MODULES
 
 HOUSE = Path(tinygrad_relu.__file__).parent
-FLOORS = ["checks", "files", "text", "kernels", "autodiff", "ops", "interop", "methods", "tensor", "functional", "derivatives", "nn", "optim",
-          "checkpoint", "data", "inside", "lab", "warmup", "doctor", "cli", "__main__"]     # each may import what stands before it
+FLOORS = ["checks", "states", "files", "text", "kernels", "autodiff", "ops", "interop", "methods", "tensor", "functional",
+          "derivatives", "parameters", "nn", "optim", "checkpoint", "data", "inside", "lab", "warmup", "doctor", "cli",
+          "__main__"]     # each may import what stands before it
 SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
 COMPILERS = {"numba", "llvmlite"}
 DECORATORS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "register_jitable"}

@@ -255,25 +255,25 @@ OPTIMIZER_MISFITS = {
     "twice": (lambda s: group(s)["params"].__setitem__(0, 1), ValueError, "each parameter once"),
     "unknown": (lambda s: s["state"].update({99: {}}), ValueError, "unexpected state 99"),
     "shape": (lambda s: entry(s).update(exp_avg=np.ones((4, 6))), ValueError,
-              "state 0, exp_avg, has shape (4, 6), expected (6, 4)"),
-    "lacking": (lambda s: entry(s).pop("exp_avg_sq"), ValueError, "state 0 lacks exp_avg_sq"),
-    "buffer": (lambda s: entry(s).update(max_exp_avg_sq=np.ones((6, 4))), ValueError, "state 0 has the unexpected max_exp_avg_sq"),
-    "half a step": (lambda s: entry(s).update(step=1.5), ValueError, "state 0, step, is 1.5, expected a whole number"),
-    "step nan": (lambda s: entry(s).update(step=np.nan), ValueError, "state 0, step, is nan"),
-    "step true": (lambda s: entry(s).update(step=True), ValueError, "state 0, step, is True, expected a whole number"),
-    "step huge": (lambda s: entry(s).update(step=10**30), ValueError, "state 0, step, holds Python objects"),
-    "steps": (lambda s: entry(s).update(step=[1, 2]), ValueError, "state 0, step, is [1, 2], expected a whole number"),
-    "entry": (lambda s: s["state"].update({1: [2]}), ValueError, "state 1 is list, expected a dict"),
+              "state 0: exp_avg has shape (4, 6), expected (6, 4)"),
+    "lacking": (lambda s: entry(s).pop("exp_avg_sq"), ValueError, "state 0: missing exp_avg_sq"),
+    "buffer": (lambda s: entry(s).update(max_exp_avg_sq=np.ones((6, 4))), ValueError, "state 0: unexpected max_exp_avg_sq"),
+    "half a step": (lambda s: entry(s).update(step=1.5), ValueError, "state 0: step is 1.5, expected a whole number"),
+    "step nan": (lambda s: entry(s).update(step=np.nan), ValueError, "state 0: step is nan"),
+    "step true": (lambda s: entry(s).update(step=True), ValueError, "state 0: step is True, expected a whole number"),
+    "step huge": (lambda s: entry(s).update(step=10**30), ValueError, "state 0: step holds Python objects"),
+    "steps": (lambda s: entry(s).update(step=[1, 2]), ValueError, "state 0: step is [1, 2], expected a whole number"),
+    "entry": (lambda s: s["state"].update({1: [2]}), ValueError, "state 1: got list, expected a dict"),
     "range": (lambda s: group(s, 1).update(lr=-1.0), ValueError, "group 1: Adam: lr is -1.0"),
     "kind": (lambda s: group(s).update(lr="a"), ValueError, "group 0: Adam: lr is 'a', expected a number"),
     "huge": (lambda s: group(s).update(lr=10**400), ValueError, "group 0: "),
     "array": (lambda s: group(s).update(lr=np.ones((30, 30))), ValueError, "group 0: "),
-    "option": (lambda s: group(s).pop("eps"), ValueError, "group 0 lacks the option eps"),
-    "momentum": (lambda s: group(s).update(momentum=0.9), ValueError, "group 0 has the unexpected option momentum"),
-    "amsgrad": (lambda s: group(s).update(amsgrad=True), ValueError, "group 0 has amsgrad=True, expected False"),
-    "foreach": (lambda s: group(s).update(foreach=True), ValueError, "group 0 has foreach=True, expected False"),
+    "option": (lambda s: group(s).pop("eps"), ValueError, "group 0: missing eps"),
+    "momentum": (lambda s: group(s).update(momentum=0.9), ValueError, "group 0: unexpected momentum"),
+    "amsgrad": (lambda s: group(s).update(amsgrad=True), ValueError, "group 0: amsgrad is True, expected False"),
+    "foreach": (lambda s: group(s).update(foreach=True), ValueError, "group 0: foreach is True, expected False"),
     "adamw": (lambda s: group(s).update(decoupled_weight_decay=True), ValueError,
-              "group 0 has decoupled_weight_decay=True, expected False"),
+              "group 0: decoupled_weight_decay is True, expected False"),
 }
 
 
@@ -300,5 +300,5 @@ def test_all_optimizer_misfits_come_at_once():
     state["state"][3] = {"step": 1}
     with pytest.raises(ValueError) as caught:
         opt.load_state_dict(state)
-    for part in ("lr is -1.0", "maximize=True", "group 1 lacks the option eps", "state 3 lacks exp_avg, exp_avg_sq"):
+    for part in ("lr is -1.0", "maximize is True", "group 1: missing eps", "state 3: missing exp_avg, exp_avg_sq"):
         assert part in one_line(caught.value)

@@ -53,7 +53,7 @@ from .functional import (
 from .inside import AnomalyError, detect_anomaly, explain, graph
 from .kernels.machine.host import keep_freed_memory
 from .kernels.machine.threads import get_num_threads, set_num_threads
-from .nn.module import Parameter
+from .parameters import Parameter
 from .tensor import Tensor
 
 keep_freed_memory()

@@ -88,14 +88,14 @@ def test_parameters_tensors_and_types(dtype):
 
 
 @pytest.mark.parametrize("options, words", [
-    (dict(amsgrad=True), "amsgrad=True, expected False"), (dict(maximize=True), "maximize=True"), (dict(foreach=True), "foreach=True"),
-    (dict(capturable=True), "capturable=True"), (dict(differentiable=True), "differentiable=True"), (dict(fused=True), "fused=True")])
+    (dict(amsgrad=True), "amsgrad is True, expected False"), (dict(maximize=True), "maximize is True"), (dict(foreach=True), "foreach is True"),
+    (dict(capturable=True), "capturable is True"), (dict(differentiable=True), "differentiable is True"), (dict(fused=True), "fused is True")])
 def test_options_that_are_not_here(options, words):
     model, peer = nn.Linear(3, 2, rng=0), torch.nn.Linear(3, 2)
     state = torch.optim.Adam(peer.parameters(), **options).state_dict()
     with pytest.raises(ValueError, match=words):
         optim.Adam(model.parameters()).load_state_dict(state)
-    with pytest.raises(ValueError, match="decoupled_weight_decay=True"):
+    with pytest.raises(ValueError, match="decoupled_weight_decay is True"):
         optim.Adam(model.parameters()).load_state_dict(torch.optim.AdamW(peer.parameters()).state_dict())
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from ..autodiff.node import Array
-from ..nn.state import shown
+from ..states import shown
 
 Content = tuple[dict[str, Array], str | None]
 NOTE = "tinygrad_relu"      # what the text is called in a file

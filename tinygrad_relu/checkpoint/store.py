@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..files import reading, write_through
-from ..nn.state import shown
+from ..states import shown
 from .formats import FORMATS, Format
 from .tree import flatten, unflatten
 

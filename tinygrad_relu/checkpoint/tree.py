@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array
-from ..nn.state import as_array, shown
+from ..states import as_array, shown
 
 VERSION = 1
 

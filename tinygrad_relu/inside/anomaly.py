@@ -14,7 +14,8 @@ from ..autodiff.node import Node, next_order, value
 from ..autodiff.tape import history, parts
 from ..kernels.loops import update
 from ..kernels.machine.door import watch
-from ..nn.module import Module, Parameter
+from ..nn.module import Module
+from ..parameters import Parameter
 
 UPDATES = [getattr(found, "kernel", found) for found in vars(update).values()]     # they move parameters: the first argument
 REMEMBERED = 10_000         # calls of modules, to name what was made in them

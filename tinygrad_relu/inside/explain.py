@@ -9,7 +9,8 @@ import numpy as np
 from ..autodiff.node import Array, Node, value
 from ..autodiff.tape import history
 from ..checks import as_floats
-from ..nn.module import Module, Parameter
+from ..nn.module import Module
+from ..parameters import Parameter
 from ..text import aligned
 from .passage import Passage, passage
 from .verdict import Verdict

@@ -15,7 +15,7 @@ from ..checks import check_count, check_labels
 from ..kernels.loops.units import unit_sums
 from ..kernels.machine.door import launch
 from ..nn import Module
-from ..nn.summary import evaluating
+from ..nn.module import evaluating
 from ..tensor import Tensor
 from .tables import Table
 from .units import Extremes, HiddenLayer, State, Units

@@ -7,12 +7,11 @@ from typing import Any, Literal
 import numpy as np
 
 from ..autodiff.node import Array
-from ..nn import BatchNorm1d, Dropout, Module, RReLU
+from ..nn import Module
 from ..tensor import Tensor
 from .tables import Table
 from .units import GONE, Extremes, State, Units
 
-MODAL = (BatchNorm1d, Dropout, RReLU)       # they compute one thing in training, another in evaluation
 Event = Literal["born dead", "died", "revived", "died again", "diverged"]
 
 
@@ -68,7 +67,7 @@ class Recorder:
         self._states: list[list[Array]] = [[] for _ in self.layers]
         activations = {id(layer.activation) for layer in self.layers if layer.activation is not None}
         self._one_pass = len(activations) == len(self.layers) and not any(
-            isinstance(module, MODAL) for module in self.model.modules())
+            module.depends_on_mode for module in self.model.modules())
 
     @property
     def states(self) -> list[Array]:

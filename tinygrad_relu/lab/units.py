@@ -19,11 +19,9 @@ from ..checks import check_samples
 from ..kernels.formulas.record import Activation
 from ..kernels.loops.units import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
-from ..nn import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, Module, Parameter, PReLU, Sequential
-from ..nn.summary import evaluating
+from ..nn import Dropout, Linear, Maxout, Module, Parameter, PReLU, Sequential
+from ..nn.module import evaluating
 from ..tensor import Tensor
-
-NORMS = (BatchNorm1d, LayerNorm)
 
 
 class State(IntEnum):
@@ -124,9 +122,9 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
             break                                               # the output layer
         norm = activation = None
         if isinstance(affine, Linear):
-            norm = layers.pop(0)[1] if isinstance(layers[0][1], NORMS) else None
+            norm = layers.pop(0)[1] if layers[0][1].is_norm else None
             activation = layers.pop(0)[1] if layers else None
-            if activation is None or isinstance(activation, (Linear, Maxout, Sequential, Dropout, *NORMS)):
+            if activation is None or activation.is_norm or isinstance(activation, (Linear, Maxout, Sequential, Dropout)):
                 other = "nothing" if activation is None else type(activation).__name__
                 raise TypeError(f"the laboratory found {other} right behind layer {name}, expected an activation")
         found.append(HiddenLayer(name, affine, activation, len(found), norm))

@@ -1,4 +1,5 @@
 """Modules with parameters."""
+from ..parameters import Parameter
 from . import init, utils
 from .activations import (
     CELU,
@@ -40,7 +41,7 @@ from .loss import (
     SmoothL1Loss,
 )
 from .mlp import MLP, Residual
-from .module import Buffer, Module, Parameter, Sequential
+from .module import Buffer, Module, Sequential
 from .normalization import BatchNorm1d, LayerNorm
 from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 

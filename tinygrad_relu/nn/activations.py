@@ -17,7 +17,8 @@ from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Activation as Record
 from ..ops import random
 from ..ops.activation import activation_op, linear_activation_op
-from .module import Buffer, Module, Parameter
+from ..parameters import Parameter
+from .module import Buffer, Module
 
 
 class Activation(Module):
@@ -191,6 +192,7 @@ class RReLU(Module):
     """
 
     name = "rrelu"
+    depends_on_mode = True
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, *, rng: int | Generator | None = None) -> None:
         self.lower, self.upper = check_real(lower, "RReLU: lower"), check_real(upper, "RReLU: upper")

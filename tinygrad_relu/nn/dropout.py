@@ -36,6 +36,8 @@ class Dropout(Module):
     Tensor([1., 1., 1., 1.])
     """
 
+    depends_on_mode = True
+
     def __init__(self, p: float = 0.5, *, rng: int | Generator | None = None) -> None:
         self.p = check_probability(p, "Dropout: p")
         self.rng_state = Buffer(random.new_place(rng, "Dropout"), optional=True)

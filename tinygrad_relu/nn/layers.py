@@ -9,10 +9,11 @@ from numpy.random import Generator
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_rng
 from ..functional.linear import linear_layer
+from ..parameters import Parameter
 from ..tensor import Tensor
 from .activations import Activation
 from .init import Initialiser, initialiser, pytorch, start
-from .module import Module, Parameter
+from .module import Module
 
 
 class Linear(Module):

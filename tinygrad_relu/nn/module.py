@@ -2,65 +2,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from ..autodiff.node import Array, value
+from ..autodiff.node import Array, no_grad
 from ..autodiff.tape import changed
-from ..checks import as_floats, check_name
-from ..tensor import Tensor
-from . import state as states
+from ..parameters import Parameter
+from ..states import fit, fitted, refuse, shown
 from .hooks import Hookable, call_with_hooks
-from .summary import Summary, summarise
-
-
-class Parameter(Tensor):
-    """A Tensor that training changes.
-
-    Parameters
-    ----------
-    array : array_like
-    kind : {"weight", "bias", "slope"}
-        What it is to an optimizer: decay can be kept to weights or to biases, and leaves slopes (of PReLU) out by default.
-
-    Examples
-    --------
-    >>> Parameter([0.25], kind="slope")
-    Parameter([0.25], kind='slope')
-    """
-
-    __slots__ = ("kind", "place")
-    KINDS = ("weight", "bias", "slope")
-
-    def __init__(self, array: Any, kind: str = "weight", dtype: Any = None) -> None:
-        check_name(kind, self.KINDS, "Parameter: kind")
-        super().__init__(array, requires_grad=True, dtype=dtype)
-        self.kind = kind
-        self.place: Any = None      # (flat buffer, offset), once an optimizer has given it one
-
-    def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "kind": self.kind}
-
-    def settle(self, array: Array, home: Array) -> None:
-        """Move into a flat buffer: `array` for the values, `home` for the gradient. Values and gradient come along."""
-        array[...] = self.array
-        self.array = array
-        if self.grad is not None:
-            home[...] = self.checked_grad()
-            self.grad = home
-        self.home = home
-
-    def checked_grad(self) -> Array:
-        """The ``.grad``, which somebody may have put there by hand."""
-        grad = as_floats(value(self.grad), self.dtype, f"the .grad of a parameter of shape {self.shape}")
-        if grad.shape != self.shape:
-            raise ValueError(f"a parameter of shape {self.shape} has a gradient of shape {grad.shape}; expected the same")
-        return grad
-
-    def __repr__(self) -> str:
-        text = super().__repr__()
-        return f"Parameter{text[len('Tensor'):].replace(', requires_grad=True', '')[:-1]}, kind={self.kind!r})"
+from .summary import Summary, SummaryRow, flops_of_products, is_shape, shape_of
 
 
 class Buffer:
@@ -71,13 +24,11 @@ class Buffer:
     data : ndarray
         Of any dtype. It is changed in place, and never replaced.
     optional : bool
-        Whether a state that lacks it may be loaded: what PyTorch keeps elsewhere (the position of a generator) is not in its
-        state dicts.
+        Whether a state without it may be loaded. (PyTorch's state dicts do not hold the position of a generator.)
 
     Examples
     --------
-    >>> import numpy as np
-    >>> Buffer(np.zeros(2)).data
+    >>> nn.Buffer(np.zeros(2)).data
     array([0., 0.])
     """
 
@@ -94,6 +45,21 @@ class Buffer:
         return f"Buffer({self.data!r})"
 
 
+class IncompatibleKeys(NamedTuple):
+    """The names that `Module.load_state_dict` has left out.
+
+    Attributes
+    ----------
+    missing_keys : list of str
+        Names of the module that the state lacks (optional buffers among them).
+    unexpected_keys : list of str
+        Names of the state that the module lacks.
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
 class Module(Hookable):
     """The base of everything with parameters: a subclass sets them as attributes and defines `forward`.
 
@@ -106,7 +72,6 @@ class Module(Hookable):
 
     Examples
     --------
-    >>> from tinygrad_relu import nn
     >>> class Scale(nn.Module):
     ...     def __init__(self):
     ...         self.factor = nn.Parameter([2.0])
@@ -117,6 +82,8 @@ class Module(Hookable):
     """
 
     training: bool = True
+    is_norm: ClassVar[bool] = False             # normalises its input
+    depends_on_mode: ClassVar[bool] = False     # behaves differently in training
     takes_activation: ClassVar[bool] = False    # has a method forward_activated(x, activation)
     is_activation: ClassVar[bool] = False       # is an elementwise function with a record
 
@@ -132,6 +99,8 @@ class Module(Hookable):
         """Whether the class flag `flag` holds: it does for the `forward` it was written for, not for one of a subclass."""
         owner: Any = next((cls for cls in type(self).__mro__ if flag in vars(cls)), Module)
         return bool(getattr(self, flag)) and type(self).forward is owner.forward and "forward" not in vars(self)
+
+    # -- what is inside -----------------------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, with their names."""
@@ -162,7 +131,6 @@ class Module(Hookable):
 
         Examples
         --------
-        >>> from tinygrad_relu import nn
         >>> def no_bias(module):
         ...     if isinstance(module, nn.Linear):
         ...         module.bias.data = np.zeros(len(module.bias.data))
@@ -175,29 +143,12 @@ class Module(Hookable):
         return self
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with their names; one that is shared comes once."""
+        """All parameters with their names; a shared one comes once."""
         return self._named(Parameter)
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """All buffers with their names; one that is shared comes once."""
+        """All buffers with their names; a shared one comes once."""
         return self._named(Buffer)
-
-    def _named(self, kind: type[Any]) -> Iterator[tuple[str, Any]]:
-        seen = set()
-        for prefix, module in self.named_modules():
-            for name, entry in module._own_entries(kind, prefix):
-                if id(entry) not in seen:
-                    seen.add(id(entry))
-                    yield name, entry
-
-    def _own_entries(self, kind: type[Any], prefix: str) -> Iterator[tuple[str, Any]]:
-        """What is directly in this module, shared or not, with the prefix before its name."""
-        for name, attribute in vars(self).items():
-            several = isinstance(attribute, (list, tuple))
-            for i, entry in enumerate(attribute if several else [attribute]):
-                if isinstance(entry, kind):
-                    own = f"{name}.{i}" if several else name
-                    yield f"{prefix}.{own}" if prefix else own, entry
 
     def parameters(self) -> list[Parameter]:
         """All parameters: weight, bias, layer by layer."""
@@ -207,46 +158,54 @@ class Module(Hookable):
         """All buffers, such as running statistics."""
         return [buffer for _, buffer in self.named_buffers()]
 
-    def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters and buffers, by PyTorch's names.
+    def _named(self, kind: type[Any]) -> Iterator[tuple[str, Any]]:
+        seen = set()
+        for prefix, module in self.named_modules():
+            for name, entry in module._own_entries(kind, prefix):
+                if id(entry) not in seen:
+                    seen.add(id(entry))
+                    yield name, entry
 
-        What is shared stands under each of its names, as in PyTorch.
+    def _own_entries(self, kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """The parameters or buffers directly in this module, shared or not, with the prefix before their names."""
+        for name, attribute in vars(self).items():
+            several = isinstance(attribute, (list, tuple))
+            for i, entry in enumerate(attribute if several else [attribute]):
+                if isinstance(entry, kind):
+                    own = f"{name}.{i}" if several else name
+                    yield f"{prefix}.{own}" if prefix else own, entry
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters and buffers, by PyTorch's names; a shared one comes under each of its names.
 
         Examples
         --------
-        >>> from tinygrad_relu import nn
         >>> {name: values.shape for name, values in nn.MLP([4, 3, 2], rng=0).state_dict().items()}
         {'0.weight': (3, 4), '0.bias': (3,), '2.weight': (2, 3), '2.bias': (2,)}
         """
         return {name: np.array(entry.data) for name, entry in self._state_entries()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> states.IncompatibleKeys:
-        """Copy the values of a state dict into parameters and buffers, in place; or, if anything does not fit, nothing at all.
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copy the values of a state dict into parameters and buffers, in place. If anything does not fit, nothing changes.
 
         Parameters
         ----------
         state : mapping of str to array_like
-            From `state_dict`, here or in PyTorch: its tensors are taken as they are. Floats and integers go into floats,
-            rounded to their type; floats do not go into integers. What is shared may come under one of its names or under all.
+            From `state_dict`, here or in PyTorch, whose tensors are accepted. Numbers are rounded to the type of a parameter, but
+            floats do not go into integers. A shared parameter may come under one of its names or under all.
         strict : bool
-            Whether the names must be the same. (Optional buffers may be missing in any case.) Otherwise what is missing stays
-            as it is, and what is unexpected is passed over; shapes and types must still fit.
-
-        Returns
-        -------
-        IncompatibleKeys
-            ``(missing_keys, unexpected_keys)``.
+            Whether the names must be the same. (Optional buffers may be missing in any case.) Otherwise missing and unexpected
+            names are left out; shapes and types must still fit.
 
         Raises
         ------
-        TypeError
-            If the state is no mapping.
         ValueError
-            For missing and unexpected names, shapes, types, and numbers that a type cannot hold: all in one sentence.
+            With everything that does not fit.
 
         Examples
         --------
-        >>> from tinygrad_relu import nn
         >>> model = nn.Linear(3, 2, rng=0)
         >>> model.load_state_dict(nn.Linear(3, 2, rng=1).state_dict())
         IncompatibleKeys(missing_keys=[], unexpected_keys=[])
@@ -254,15 +213,35 @@ class Module(Hookable):
         Traceback (most recent call last):
         ValueError: Linear: the state does not fit: missing bias; unexpected scale; weight has shape (2, 4), expected (2, 3)
         """
-        passed_over = states.load(dict(self._state_entries()), state, strict, type(self).__name__)
+        who, entries = type(self).__name__, dict(self._state_entries())
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{who}: the state is {type(state).__name__}, expected a dict of arrays by name")
+        given = {id(entry) for name, entry in entries.items() if name in state}
+        missing = [name for name, entry in entries.items() if id(entry) not in given]
+        unexpected = [name for name in state if name not in entries]
+        optional = [name for name, entry in entries.items()
+                    if not strict or id(entry) in given or getattr(entry, "optional", False)]
+        known = state if strict else {name: state[name] for name in entries if name in state}
+        complaints: list[str] = []
+        found = fit({name: partial(_fitted, entry) for name, entry in entries.items()}, known, complaints, optional=optional)
+        fitting: dict[int, str] = {}            # of several names of a shared one, the first
+        for name, source in found.items():
+            other = fitting.setdefault(id(entries[name]), name)
+            if not np.array_equal(found[other], source, equal_nan=source.dtype.kind == "f"):
+                complaints.append(f"{shown(other)} and {shown(name)} hold different numbers, but are one and the same here")
+        refuse(who, complaints)
+        for name in fitting.values():
+            entries[name].data[...] = found[name]       # in place: a parameter stays in its flat buffer
         changed(self.parameters())
-        return passed_over
+        return IncompatibleKeys(missing, unexpected)
 
     def _state_entries(self) -> Iterator[tuple[str, Any]]:
         """Parameters and buffers under all their names, module by module, parameters first: PyTorch's order."""
         for prefix, module in self.named_modules():
             for kind in (Parameter, Buffer):
                 yield from module._own_entries(kind, prefix)
+
+    # -- modes --------------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
         """Switch to training (or, with False, to evaluation), here and in everything inside."""
@@ -275,23 +254,24 @@ class Module(Hookable):
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Forget all gradients: every ``.grad`` becomes None."""
+        """Set every ``.grad`` to None."""
         for parameter in self.parameters():
             parameter.grad = None
 
+    # -- what it looks like -------------------------------------------------------------------------------------------
+
     def summary(self, *inputs: Any) -> Summary:
-        """A table of what runs on `inputs`, in that order: name, type, output shape, parameters, bytes, FLOPs; and totals.
+        """A table of the modules that run on `inputs`, in that order: name, type, output shape, parameters, bytes, FLOPs; totals.
 
         The model runs once, in evaluation mode and without gradients; its mode and its values stay as they are.
 
         Parameters
         ----------
         *inputs : array_like, Tensor, or tuple of int
-            What `forward` takes. A tuple is a shape, and stands for zeros.
+            The arguments of `forward`. A tuple is a shape and means zeros.
 
         Examples
         --------
-        >>> from tinygrad_relu import nn
         >>> nn.MLP([2, 16, 1], rng=0).summary((32, 2))
         name  type    output    parameters  bytes  FLOPs
         0     Linear  (32, 16)          48    192  2,048
@@ -299,10 +279,53 @@ class Module(Hookable):
         2     Linear  (32, 1)           17     68  1,024
               MLP     (32, 1)           65    260  3,072
         """
-        return summarise(self, inputs)
+        if not inputs:
+            raise TypeError("summary: got no input; expected what the model takes, or its shape, such as (64, 784)")
+        dtype = next((p.dtype for p in self.parameters()), np.dtype(np.float32))
+        ran: list[tuple[Module, Any, int | None]] = []
+
+        def note(module: Module, inputs: tuple[Any, ...], output: Any) -> None:
+            ran.append((module, shape_of(output), module._flops(inputs)))
+
+        arguments = [np.zeros(x, dtype) if is_shape(x) else x for x in inputs]
+        handles = [module.register_forward_hook(note) for module in self.modules()]
+        try:
+            with evaluating(self), no_grad():
+                self(*arguments)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+        names = {id(module): name for name, module in reversed(list(self.named_modules()))}     # the first name of a shared one
+        counted: set[int] = set()
+
+        def row(module: Module, output: Any, flops: int | None) -> SummaryRow:
+            own = [p for p in module._own_parameters() if id(p) not in counted]
+            counted.update(map(id, own))
+            return SummaryRow.of(names[id(module)], type(module).__name__, output, own, flops)
+
+        met = {id(module) for module, _, _ in ran}
+        idle = [(m, None, None) for _, m in self.named_modules() if id(m) not in met]
+        rows = [row(*entry) for entry in [*ran, *idle] if entry[0] is not self and entry[0]._does_something()]
+        outputs = [output for module, output, _ in ran if module is self]
+        total = sum(flops or 0 for _, _, flops in ran)
+        return Summary(rows, SummaryRow.of("", type(self).__name__, outputs[-1], self.parameters(), total))
+
+    def _own_parameters(self) -> list[Parameter]:
+        """Those that belong to none of the modules inside."""
+        inside = {id(p) for child in self.children() for p in child.parameters()}
+        return [p for p in self.parameters() if id(p) not in inside]
+
+    def _does_something(self) -> bool:
+        """Whether there are parameters of its own, or no modules inside."""
+        return next(self.children(), None) is None or bool(self._own_parameters())
+
+    def _flops(self, inputs: tuple[Any, ...]) -> int | None:
+        width = getattr(self, "in_features", getattr(self, "input_size", None))
+        return None if width is None else flops_of_products(inputs[0], width, self._own_parameters())
 
     def extra_repr(self) -> str:
-        """What stands between the brackets of the printed module."""
+        """The text between the brackets of the printed module."""
         return ""
 
     def __repr__(self) -> str:
@@ -310,6 +333,22 @@ class Module(Hookable):
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n".join([f"{type(self).__name__}(", *children, ")"])
+
+
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Everything inside `model` in evaluation mode, and afterwards each in its former mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _fitted(entry: Parameter | Buffer, values: Any, name: str) -> Array:
+    return fitted(values, entry.data, name)
 
 
 class Sequential(Module):

@@ -10,7 +10,8 @@ from .. import functional as F
 from ..checks import check_count, check_dtype, check_number
 from ..functional.normalization import as_input, batch_norm_following, shape_of_layer
 from ..ops.normalization import Running
-from .module import Buffer, Module, Parameter
+from ..parameters import Parameter
+from .module import Buffer, Module
 
 
 class BatchNorm1d(Module):
@@ -50,6 +51,9 @@ class BatchNorm1d(Module):
     >>> layer.running_mean, layer.num_batches_tracked
     (Buffer(array([0.2, 0.5])), Buffer(array(1)))
     """
+
+    is_norm = True
+    depends_on_mode = True
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
                  track_running_stats: bool = True, *, dtype: Any = "float32", bias: bool = True) -> None:
@@ -107,6 +111,8 @@ class LayerNorm(Module):
     array([[-1.,  1.],
            [-1.,  1.]])
     """
+
+    is_norm = True
 
     def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
                  bias: bool = True, *, dtype: Any = "float32") -> None:

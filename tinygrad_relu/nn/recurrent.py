@@ -21,9 +21,10 @@ from ..kernels.formulas import ACTIVATIONS
 from ..ops import recurrent as ops
 from ..ops.joining import concatenate
 from ..ops.shape import reshape, transpose
+from ..parameters import Parameter
 from ..tensor import operand_array
 from .dropout import Dropout
-from .module import Module, Parameter
+from .module import Module
 
 
 class Kind(NamedTuple):

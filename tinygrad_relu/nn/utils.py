@@ -15,8 +15,8 @@ from ..autodiff.node import Array
 from ..checks import as_floats, check_real
 from ..kernels.loops.reduce import power_sum
 from ..kernels.machine.door import launch
+from ..parameters import runs
 from ..tensor import Tensor
-from .module import Parameter
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0,
@@ -113,20 +113,6 @@ def _bound(name: str, bound: float) -> float:
     return float(bound)
 
 
-def runs(parameters: Iterable[Parameter]) -> list[list[Parameter]]:
-    """The parameters in the order given, in runs that lie side by side in one flat buffer."""
-    found: list[list[Parameter]] = []
-    stop: tuple[Any, int] = (None, 0)                       # the buffer of the last one, and where it ends
-    for parameter in parameters:
-        data, _, start = parameter.place
-        if data is stop[0] and start == stop[1]:
-            found[-1].append(parameter)
-        else:
-            found.append([parameter])
-        stop = data, start + parameter.size
-    return found
-
-
 def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
     """The gradients that there are, in as few arrays as they lie in."""
     given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
@@ -135,10 +121,7 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
             raise TypeError(f"{name}: got {type(parameter).__name__} among the parameters; expected Tensors")
     with_gradient = [p for p in given if p.grad is not None]
     settled: list[Any] = [p for p in with_gradient if p.grad is p.home]
-    pieces = []
-    for run in runs(settled):
-        _, grad, start = run[0].place
-        pieces.append(grad[start:start + sum(p.size for p in run)])
+    pieces = [run.grad for run in runs(settled)]
     for p in with_gradient:
         if p.grad is not p.home:
             if not (isinstance(p.grad, np.ndarray) and p.grad.dtype.kind == "f" and p.grad.flags.writeable):

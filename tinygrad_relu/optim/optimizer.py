@@ -1,35 +1,35 @@
-"""What all optimizers share: parameter groups, flat buffers, and the question which parameters have a gradient."""
+"""The base of all optimizers: parameter groups, segments of flat buffers, and the named terms of a step."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import check_name, check_number
-from ..nn.module import Parameter
+from ..parameters import Parameter, settle
 from ..tensor import Tensor
 from . import state as states
-from .flat import Segment, restored, segments, settle
-from .group import Group, plain
+from .state import Segment, restored, segments
 
 
 class Terms(NamedTuple):
-    """What the next step would do to a parameter, by name. The parts sum to the step.
+    """The next step of a parameter in named parts, which sum to it.
 
     Attributes
     ----------
     gradient : ndarray
-        What the data say.
+        From the data: ``-lr * g`` in plain SGD.
     decay : ndarray
-        What the penalty says.
+        From the penalty: ``-lr * weight_decay * p``.
     inertia : ndarray
-        What the past says.
+        From earlier steps: ``-lr * momentum * v``.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> Terms(np.array(-0.1), np.array(-0.01), np.array(0.5)).step.item()
+    >>> optim.Terms(np.array(-0.1), np.array(-0.01), np.array(0.5)).step.item()
     0.39
     """
 
@@ -44,23 +44,15 @@ class Terms(NamedTuple):
 
 
 class Optimizer:
-    """The base of the update rules: a subclass names its options, its buffers, and the kernel that moves a segment.
+    """The base of the update rules.
 
     Parameters
     ----------
     params : iterable of Parameter, or of dict
-        Parameters, or groups as in PyTorch: ``{"params": [...], "weight_decay": 0.0}``, each with options of its own. Where
-        nothing is said of the decay, slopes (of PReLU) are put into a group of their own without it.
+        Parameters, or groups as in PyTorch: ``{"params": [...], "weight_decay": 0.0}``, each with options of its own. In a group
+        that does not set the decay, slopes (of PReLU) are split off into a group without decay.
     defaults : dict
-        The options of groups that do not say otherwise.
-
-    Notes
-    -----
-    The parameters move into flat buffers, and their gradients too: ``.grad`` is the same memory in every step, so keep a
-    copy of a gradient that you want to keep. An array taken from ``.data`` before the optimizer was made stays behind.
-
-    Copy or pickle an optimizer together with its model, ``copy.deepcopy((model, opt))``: the copies belong to each other and
-    train on as the originals would. Copied alone, it comes with copies of its parameters.
+        The options of groups that do not set them; "lr" and "weight_decay" are required.
 
     Attributes
     ----------
@@ -68,19 +60,44 @@ class Optimizer:
         Options may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``. The parameters, a tuple, may not. A
         schedule (`optim.StepLR` and others) adds the option "initial_lr".
 
+    Notes
+    -----
+    The parameters and their gradients move into flat buffers: ``.grad`` is the same memory in every step, so keep a copy of a
+    gradient that you want to keep. An array taken from ``.data`` before the optimizer was made is no longer the parameter's.
+
+    Copy or pickle an optimizer together with its model, ``copy.deepcopy((model, opt))``: the copies then belong to each other.
+    Copied alone, it comes with copies of its parameters.
+
+    **An optimizer of your own** is a subclass with an update rule, the names of its buffers, and the terms of a step (used by
+    `explain`, the recorder and `lab`). Groups, checks, copies, schedules and state dicts come with the base class.
+
+    - ``move(segment, grad, options)`` changes ``segment.data``, a flat array, in place. Buffers are kept in ``segment.state``, a
+      dict of flat arrays, empty before the first step; ``segment.steps`` counts the steps taken.
+    - ``state_names`` lists those buffers, and "step" if the rule uses the count. It is what a state dict holds.
+    - ``term(segment, parameter, options)`` returns the same step of one parameter as `Terms`, without changing anything.
+    - ``check(options)`` raises a ValueError where an option is out of range; call the inherited one first.
+
     Examples
     --------
-    >>> import numpy as np
-    >>> from tinygrad_relu import nn, optim
+    >>> class SignSGD(optim.Optimizer):
+    ...     '''p <- p - lr * (sign(g) + weight_decay * p) (Bernstein et al. 2018, arXiv 1802.04434).'''
+    ...     def __init__(self, params, lr=0.01, weight_decay=0.0):
+    ...         super().__init__(params, dict(lr=lr, weight_decay=weight_decay))
+    ...     def move(self, segment, grad, options):
+    ...         segment.data -= options["lr"] * (np.sign(grad) + options["weight_decay"] * segment.data)
+    ...     def term(self, segment, parameter, options):
+    ...         lr, p = options["lr"], parameter.data
+    ...         return optim.Terms(-lr * np.sign(parameter.grad), -lr * options["weight_decay"] * p, np.zeros_like(p))
     >>> weight, bias = nn.Parameter([1.0]), nn.Parameter([1.0], kind="bias")
-    >>> opt = optim.SGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.5, weight_decay=1.0)
-    >>> weight.grad, bias.grad = np.zeros(1), np.zeros(1)
+    >>> opt = SignSGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.5, weight_decay=1.0)
+    >>> weight.grad, bias.grad = np.zeros(1), np.full(1, 7.0)
     >>> opt.step()
     >>> weight.item(), bias.item()
-    (0.5, 1.0)
+    (0.5, 0.5)
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ()     # what `move` keeps of each parameter: buffers, and "step" if it counts
+    state_names: ClassVar[tuple[str, ...]] = ()
+    decoupled: ClassVar[bool] = False           # PyTorch's "decoupled_weight_decay", which its AdamW sets
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -109,11 +126,11 @@ class Optimizer:
                 self.param_groups.append(Group(self.check, {**defaults, **group, "params": slopes, "weight_decay": 0.0}))
         everything = [p for group in self.param_groups for p in group["params"]]
         if len({id(p) for p in everything}) != len(everything):
-            raise ValueError(f"{name}: a parameter stands in two groups, or twice in one; expected each once")
+            raise ValueError(f"{name}: a parameter is in two groups, or twice in one; expected each once")
         settle(everything)
         self._segments = [segments(group["params"]) for group in self.param_groups]
 
-    # -- what a subclass says -----------------------------------------------------------------------------------------
+    # -- for subclasses -----------------------------------------------------------------------------------------------
 
     def check(self, options: dict[str, Any]) -> None:
         """Raise a ValueError where an option of a group is out of range."""
@@ -121,17 +138,17 @@ class Optimizer:
         check_number(options["weight_decay"], f"{type(self).__name__}: weight_decay")
 
     def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
-        """Launch the kernel that moves one segment."""
+        """Move the parameters of one segment, given their flat gradient."""
         raise NotImplementedError
 
     def term(self, segment: Segment, parameter: Parameter, options: dict[str, Any]) -> Terms:
         """The named parts of the next step of one parameter."""
         raise NotImplementedError
 
-    # -- what users call ----------------------------------------------------------------------------------------------
+    # -- for users ----------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Move every parameter that has a gradient; those whose ``.grad`` is None stay where they are."""
+        """Move every parameter that has a gradient; those whose ``.grad`` is None keep their values."""
         moves = []
         for options, pieces in zip(self.param_groups, self._segments):
             i = 0
@@ -146,40 +163,22 @@ class Optimizer:
                 elif segment.parameters[0].grad is not None:
                     moves.append((segment, segment.parameters[0].checked_grad().ravel(), options))
                 i += 1
-        for segment, grad, options in moves:        # nothing has moved until every gradient has been found to fit
+        for segment, grad, options in moves:        # every gradient has been checked before the first parameter moves
             self.move(segment, grad, options)
             segment.steps += 1
             changed(segment.parameters)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: all but the flat buffers, as copied parameters get new ones. See `__setstate__`."""
-        return {**vars(self), "param_groups": [dict(group) for group in self.param_groups],
-                "_segments": [[(s.parameters, s.state, s.steps) for s in pieces] for pieces in self._segments]}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.param_groups = [Group(self.check, options) for options in state["param_groups"]]
-        settle(p for group in self.param_groups for p in group["params"])
-        self._segments = [[piece for saved in pieces for piece in restored(*saved)] for pieces in state["_segments"]]
-
     def zero_grad(self) -> None:
-        """Forget all gradients: every ``.grad`` becomes None."""
+        """Set every ``.grad`` to None."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
 
     def terms(self, parameter: Parameter) -> Terms:
-        """What the next `step` would do to `parameter`, by name; nothing is changed.
-
-        Raises
-        ------
-        ValueError
-            If the parameter is not one of this optimizer's.
+        """The parts of what the next `step` would do to a parameter; nothing is changed.
 
         Examples
         --------
-        >>> import numpy as np
-        >>> from tinygrad_relu import nn, optim
         >>> p = nn.Parameter([1.0, -2.0])
         >>> opt = optim.SGD([p], lr=0.5, weight_decay=0.1)
         >>> p.grad = np.zeros(2)
@@ -194,79 +193,83 @@ class Optimizer:
         return any(p is parameter for group in self.param_groups for p in group["params"])
 
     def options_of(self, parameter: Parameter) -> dict[str, Any]:
-        """The options of the group in which a parameter is."""
+        """The options of the group of a parameter."""
         return self._find(parameter)[0]
 
     def state_of(self, parameter: Parameter) -> dict[str, Array]:
-        """The buffers of one parameter, by name (views); empty before they exist."""
+        """The buffers of one parameter, by name (views); empty before the first step."""
         return self._find(parameter)[1].state_of(parameter)
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all buffers, counts of steps and options, in PyTorch's form; parameters are numbers there.
+        """Copies of all buffers, counts of steps and options, in PyTorch's form, which numbers the parameters.
 
         Examples
         --------
-        >>> import numpy as np
-        >>> from tinygrad_relu import nn, optim
         >>> opt = optim.SGD([nn.Parameter([1.0, 2.0])], lr=0.1, momentum=0.9)
         >>> opt.param_groups[0]["params"][0].grad = np.ones(2)
         >>> opt.step()
         >>> opt.state_dict()["state"]
         {0: {'momentum_buffer': array([1., 1.])}}
         """
-        return states.state_dict(self)
+        return states.state_dict(self.param_groups, (s for pieces in self._segments for s in pieces), self.state_names)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the buffers, counts of steps and options of a state dict; or, if anything does not fit, nothing at all.
+        """Replace buffers, counts of steps and options by those of a state dict. If anything does not fit, nothing changes.
 
-        The parameters themselves are not in it: they are the module's. Groups and parameters must come in the same order.
-        With both loaded, training goes on with the bits that it would have had.
+        The values of the parameters are in the state of the module. With both loaded, training continues bit for bit.
 
         Parameters
         ----------
         state : dict
-            From `state_dict`, or from PyTorch's SGD, Adam or AdamW. Options that only PyTorch has (maximize, amsgrad, foreach,
-            fused, capturable, differentiable) must be off there.
+            From `state_dict`, or from PyTorch's SGD, Adam or AdamW with the same groups in the same order. Options that only
+            PyTorch has (maximize, amsgrad, foreach, fused, capturable, differentiable) must be off there.
 
         Raises
         ------
-        TypeError
-            If it is no state dict.
         ValueError
-            For other groups, names, options, shapes or types: all in one sentence.
+            With everything that does not fit.
 
         Examples
         --------
-        >>> from tinygrad_relu import nn, optim
         >>> opt = optim.Adam([nn.Parameter([1.0])])
         >>> opt.load_state_dict(optim.SGD([nn.Parameter([1.0])], lr=0.1).state_dict())
         Traceback (most recent call last):
-        ValueError: Adam: the state does not fit: group 0 has the unexpected option momentum, dampening, nesterov, decoupled; \
-group 0 lacks the option betas, eps
+        ValueError: Adam: the state does not fit: group 0: missing betas, eps; \
+group 0: unexpected momentum, dampening, nesterov, decoupled
         """
-        plan = states.fitting(self, state)
+        plan = states.fitting(type(self).__name__, state, self.param_groups, self.state_names, self.decoupled, self.check)
         for group, (options, _) in zip(self.param_groups, plan):
-            dict.update(group, {name: plain(value) for name, value in options.items()})     # they fit together, not one by one
+            dict.update(group, {name: plain(value) for name, value in options.items()})     # checked together
         self._segments = [pieces for _, pieces in plan]
 
     def has_inertia(self) -> bool:
-        """Whether some buffer holds anything but zeros, so that parameters may move without a gradient."""
+        """Whether some buffer is not zero, so that parameters may move without a gradient."""
         return any(buffer.any() for pieces in self._segments for segment in pieces for buffer in segment.state.values())
 
-    def twin(self, copies: Mapping[Parameter, Parameter]) -> Optimizer:
-        """This optimizer, in the state in which it is, for copies of some of its parameters: to try what it would do."""
+    def twin(self, copies: Mapping[Parameter, Parameter]) -> Self:
+        """An optimizer in the same state for copies of some of the parameters, to try out what this one would do."""
         found = [self._find(parameter) for parameter in copies]
         make: Any = type(self)
-        other = make([{**options, "params": [copy]} for (options, _), copy in zip(found, copies.values())])
+        other: Self = make([{**options, "params": [copy]} for (options, _), copy in zip(found, copies.values())])
         for parameter, (_, segment), (piece,) in zip(copies, found, other._segments):
             piece.steps = segment.steps
             piece.state = {name: buffer.ravel().copy() for name, buffer in segment.state_of(parameter).items()}
         return other
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: everything but the flat buffers, as `__setstate__` gives copied parameters new ones."""
+        return {**vars(self), "param_groups": [dict(group) for group in self.param_groups],
+                "_segments": [[(s.parameters, s.state, s.steps) for s in pieces] for pieces in self._segments]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.param_groups = [Group(self.check, options) for options in state["param_groups"]]
+        settle(p for group in self.param_groups for p in group["params"])
+        self._segments = [[piece for saved in pieces for piece in restored(*saved)] for pieces in state["_segments"]]
+
     def __repr__(self) -> str:
         """The class, and every group with its options.
 
-        >>> from tinygrad_relu import nn, optim
         >>> optim.SGD(nn.Linear(2, 3, rng=0).parameters(), lr=0.1, momentum=0.9)
         SGD (
         Parameter Group 0 (2 parameters)
@@ -291,6 +294,34 @@ group 0 lacks the option betas, eps
                 if any(p is parameter for p in segment.parameters):
                     return options, segment
         raise ValueError(f"{type(self).__name__}: this parameter of shape {parameter.shape} is not one of this optimizer's")
+
+
+class Group(dict[str, Any]):
+    """The options of a group of parameters; an assignment to one of them is checked at once."""
+
+    def __init__(self, check: Callable[[dict[str, Any]], None], options: dict[str, Any]) -> None:
+        check(options)
+        super().__init__({key: tuple(value) if key == "params" else plain(value) for key, value in options.items()})
+        self._check = check
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == "params":
+            raise ValueError("the params of a group were laid into flat buffers when the optimizer was made, and stay as they "
+                             "are; make a new optimizer for other parameters")
+        check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
+        self._check({**self, key: value})
+        super().__setitem__(key, plain(value))
+
+    def update(self, *others: Any, **options: Any) -> None:
+        for key, value in dict(*others, **options).items():
+            self[key] = value
+
+
+def plain(value: Any) -> Any:
+    """Numbers as Python floats, so that kernels are compiled for one type, whether a rate is 1, 1.0 or np.float32(1)."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(plain, value))
+    return float(value) if isinstance(value, (int, np.number)) and not isinstance(value, bool) else value
 
 
 def _only_parameters(name: str, members: list[Any]) -> None:

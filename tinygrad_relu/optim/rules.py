@@ -10,9 +10,9 @@ from ..autodiff.node import Array
 from ..checks import check_number, check_real
 from ..kernels.loops import update
 from ..kernels.machine.door import launch, launch_typed
-from ..nn.module import Parameter
-from .flat import Segment
+from ..parameters import Parameter
 from .optimizer import Optimizer, Terms
+from .state import Segment
 
 
 class SGD(Optimizer):

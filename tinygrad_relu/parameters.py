@@ -1,0 +1,120 @@
+"""Parameters, and the flat buffers that hold their values and gradients side by side.
+
+An optimizer moves its parameters into such buffers, so that one launch steps, or clips, a whole model::
+
+    values     [ w0 w1 w2 w3 | b0 b1 | ... ]      p.array is a view of p's part
+    gradients  [ g0 g1 g2 g3 | h0 h1 | ... ]      p.home is a view of p's part
+
+`backward` writes the gradient of a parameter into its `home`, and then ``p.grad is p.home``. Any other array in ``.grad`` was put
+there by the user and is not in the buffer.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .autodiff.node import Array, value
+from .checks import as_floats, check_name
+from .tensor import Tensor
+
+
+class Place(NamedTuple):
+    """The part of two flat buffers that belongs to a parameter: it begins at `start` in both."""
+
+    values: Array
+    gradients: Array
+    start: int
+
+
+class Parameter(Tensor):
+    """A Tensor that training changes.
+
+    Parameters
+    ----------
+    array : array_like
+    kind : {"weight", "bias", "slope"}
+        What it is to an optimizer, which by default applies no decay to slopes (of PReLU).
+
+    Examples
+    --------
+    >>> nn.Parameter([0.25], kind="slope")
+    Parameter([0.25], kind='slope')
+    """
+
+    __slots__ = ("kind", "place")
+    KINDS = ("weight", "bias", "slope")
+
+    def __init__(self, array: Any, kind: str = "weight", dtype: Any = None) -> None:
+        check_name(kind, self.KINDS, "Parameter: kind")
+        super().__init__(array, requires_grad=True, dtype=dtype)
+        self.kind = kind
+        self.place: Place | None = None         # until an optimizer moves it into flat buffers
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "kind": self.kind}
+
+    def move_to(self, place: Place) -> None:
+        """Move value and gradient into their part of two flat buffers."""
+        part = slice(place.start, place.start + self.size)
+        values, home = place.values[part].reshape(self.shape), place.gradients[part].reshape(self.shape)
+        values[...] = self.array
+        if self.grad is not None:
+            home[...] = self.checked_grad()
+            self.grad = home
+        self.array, self.home, self.place = values, home, place
+
+    def checked_grad(self) -> Array:
+        """``.grad`` as an array of this dtype and shape: the user may have assigned anything."""
+        grad = as_floats(value(self.grad), self.dtype, f"the .grad of a parameter of shape {self.shape}")
+        if grad.shape != self.shape:
+            raise ValueError(f"a parameter of shape {self.shape} has a gradient of shape {grad.shape}; expected the same")
+        return grad
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return f"Parameter{text[len('Tensor'):].replace(', requires_grad=True', '')[:-1]}, kind={self.kind!r})"
+
+
+def settle(parameters: Iterable[Parameter]) -> None:
+    """Move every parameter that has no place yet into flat buffers, one pair for each dtype, in the order given.
+
+    A parameter keeps the place it has, so a second optimizer over the same parameters shares the buffers of the first.
+    """
+    homeless = sorted((p for p in parameters if p.place is None), key=lambda p: str(p.dtype))
+    for dtype, group in groupby(homeless, key=lambda p: p.dtype):
+        members = list(group)
+        values = np.zeros(sum(p.size for p in members), dtype)
+        gradients, start = np.zeros_like(values), 0
+        for parameter in members:
+            parameter.move_to(Place(values, gradients, start))
+            start += parameter.size
+
+
+class Run(NamedTuple):
+    """Parameters that are neighbours in a flat buffer; their values and their gradients, each as one 1-d view."""
+
+    parameters: list[Parameter]
+    data: Array
+    grad: Array
+
+
+def runs(parameters: Iterable[Parameter]) -> list[Run]:
+    """The parameters, which all have places, in as few runs as their places and the order given allow."""
+    groups: list[list[tuple[Place, Parameter]]] = []
+    end: tuple[Any, int] = (None, 0)                    # the buffer of the parameter before, and where that one ends there
+    for parameter in parameters:
+        place = parameter.place
+        assert place is not None
+        if place.values is not end[0] or place.start != end[1]:
+            groups.append([])
+        groups[-1].append((place, parameter))
+        end = place.values, place.start + parameter.size
+    found = []
+    for group in groups:
+        (values, gradients, start), members = group[0][0], [parameter for _, parameter in group]
+        part = slice(start, start + sum(p.size for p in members))
+        found.append(Run(members, values[part], gradients[part]))
+    return found
