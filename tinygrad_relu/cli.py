@@ -6,12 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
-from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from . import __version__, doctor, warmup
 from .checks import check_name
 from .files import check_writable, write_through
+from .text import progress
 
 DATA = ("digits", "spiral", "moons", "fashion-mnist", "mnist", "csv")
 SAMPLES = 2000      # of a data set of images, by default: full-batch training on all of them would take an hour
@@ -147,7 +147,7 @@ def _revive(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
     dataset = _dataset(arguments)
     treatments = [t for t in TREATMENTS if t.key in arguments.treatments]
-    with _progress(arguments.kill_steps + len(treatments) * arguments.steps) as tick:
+    with progress(arguments.kill_steps + len(treatments) * arguments.steps, "compiling") as tick:
         sick = make_sick(dataset, hidden=arguments.widths, activation=arguments.activation, seed=arguments.seed,
                          kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, tick=tick)
         outcomes = revive(sick, dataset, treatments, lr=arguments.lr, steps=arguments.steps, tick=tick)
@@ -184,22 +184,6 @@ def _dataset(arguments: argparse.Namespace) -> Any:
     if arguments.data == "digits":
         return data.digits()
     return data.spirals(rng=arguments.seed) if arguments.data == "spiral" else data.moons(rng=arguments.seed)
-
-
-@contextmanager
-def _progress(total: int) -> Any:
-    """A progress bar on standard error, which a pipe behind standard output does not see."""
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    except ImportError as error:
-        from .lab.tables import MISSING
-
-        raise ImportError(f"revive: {MISSING}") from error
-    columns = (TextColumn("{task.description:<18}"), BarColumn(bar_width=40), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compiling", total=total)
-        yield lambda what, n: bar.update(task, advance=n, description=what)
 
 
 if __name__ == "__main__":

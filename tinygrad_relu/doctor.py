@@ -31,7 +31,7 @@ from .kernels.machine.door import launch
 from .kernels.machine.matmul import matmul
 from .kernels.machine.policy import cache_folder
 from .kernels.machine.threads import cores, get_num_threads
-from .lab.tables import MISSING
+from .text import Table, terminal_width
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
 PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that shape speed or threads
@@ -208,31 +208,19 @@ def _look_at_cache() -> Cache:
 
 
 def show(report: Report) -> None:
-    """Print a report as a table; an ImportError says what to install where rich is missing."""
-    _check_rich()
-    from rich import box
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    table = Table("what", "found", Column("verdict", overflow="fold"), box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_row("versions", "\n".join(map(" ".join, report.versions.items())))
-    table.add_row("compiled kernels", f"{report.simd_bits}-bit vectors", f"LLVM compiles for {report.processor}")
-    table.add_row("OpenBLAS kernels", _family(report.blas_kernels), report.blas_verdict)
-    table.add_row("threads", f"{report.blas_threads} for large products", report.threads_verdict)
-    table.add_row("environment", "\n".join(map("=".join, report.environment.items())) or "nothing is set")
+    """Print a report as a table."""
+    table = Table("", ["what", "found", "verdict"], width=terminal_width())
+    table.add("versions", "\n".join(map(" ".join, report.versions.items())), "")
+    table.add("compiled kernels", f"{report.simd_bits}-bit vectors", f"LLVM compiles for {report.processor}")
+    table.add("OpenBLAS kernels", _family(report.blas_kernels), report.blas_verdict)
+    table.add("threads", f"{report.blas_threads} for large products", report.threads_verdict)
+    table.add("environment", "\n".join(map("=".join, report.environment.items())) or "nothing is set", "")
     kept = report.cache
     where = f"{kept.folder}\n" if kept.folder else ""
-    table.add_row("cache", f"{kept.kernels} kernels, {kept.megabytes:.1f} MB", where + kept.verdict)
+    table.add("cache", f"{kept.kernels} kernels, {kept.megabytes:.1f} MB", where + kept.verdict)
     for name, found in report.measurements.items():
-        table.add_row(name, f"{found.here:.0f} of {found.possible:.0f} {found.unit}", found.verdict)
-    Console().print(table, markup=False, highlight=False)
-
-
-def _check_rich() -> None:
-    try:
-        import rich  # noqa: F401
-    except ImportError as error:
-        raise ImportError(MISSING) from error
+        table.add(name, f"{found.here:.0f} of {found.possible:.0f} {found.unit}", found.verdict)
+    print(table)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -242,7 +230,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu doctor``."""
-    _check_rich()       # and the path, before the work starts
     if arguments.json is not None:
         check_writable(arguments.json, "--json")
     report = diagnose()

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from .ops.activation import activation_op
 from .ops.linalg import matmul
 from .ops.recurrent import gru, lstm, rnn_op
 from .tensor import Tensor
+from .text import progress
 
 DTYPES = ("float32", "float64")
 SHARED = "basics"       # the task whose kernels appear in the rules of many operations
@@ -297,22 +297,13 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.jobs < 1:
         raise ValueError(f"--jobs is {arguments.jobs}, expected 1 or more")
     dtypes = DTYPES if arguments.dtype == "both" else (arguments.dtype,)
-    with _shown(len(tasks())) as progress:
-        done = warmup(dtypes, jobs=arguments.jobs, progress=progress)
+    with progress(len(tasks()), "compiling") as tick:
+        def show(name: str, tally: dict[str, int]) -> None:
+            tick(name, 1)
+            if not sys.stdout.isatty():
+                print(f"{name}: {tally['compiled']} compiled, {tally['cached']} cached", flush=True)
+
+        done = warmup(dtypes, jobs=arguments.jobs, progress=show)
     print(f"{done.compiled} kernels compiled, {done.cached} from the cache, in {done.seconds:.1f} s")
     print(f"They are kept in {done.folder}")
     return 0
-
-
-@contextmanager
-def _shown(total: int) -> Iterator[Callable[[str, dict[str, int]], None]]:
-    """A progress bar on a terminal; elsewhere, or without rich, a line for each task."""
-    if not sys.stdout.isatty() or find_spec("rich") is None:
-        yield lambda name, tally: print(f"{name}: {tally['compiled']} compiled, {tally['cached']} cached", flush=True)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[name]}")
-    with Progress(TextColumn("compiling kernels"), *columns) as bar:
-        task = bar.add_task("", total=total, name="")
-        yield lambda name, tally: bar.update(task, advance=1, name=name)

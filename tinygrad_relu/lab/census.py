@@ -17,7 +17,7 @@ from ..kernels.machine.door import launch
 from ..nn import Module
 from ..nn.module import evaluating
 from ..tensor import Tensor
-from .tables import Table
+from ..text import Table
 from .units import Extremes, HiddenLayer, State, Units
 
 BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches

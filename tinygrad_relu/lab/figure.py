@@ -11,12 +11,12 @@ from ..autodiff.node import Array
 from ..checks import check_name
 from ..files import write_through
 from .revive import Outcome, Sick
-from .tables import MISSING
 from .units import State
 
 # Colours that stay apart for colour-blind readers (after Okabe & Ito): alive is warm, gone is dark.
 COLOURS = {State.ALIVE: "#f0c05a", State.DEAD: "#23304a", State.DEAD_HIGH: "#7a1f5c", State.SATURATED: "#8fa3bf",
            State.ALWAYS_ON: "#e8743b", State.NEVER_WINS: "#23304a", State.DIVERGED: "#c8102e"}
+MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
 COLUMNS = 5
 INK, FAINT = "#1b1b1b", "#8a8a8a"
 

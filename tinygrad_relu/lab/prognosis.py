@@ -19,10 +19,10 @@ from ..autodiff.node import Array, no_grad
 from ..checks import check_count
 from ..nn import Module, Parameter, PReLU
 from ..optim import SGD, Optimizer
+from ..text import Table
 from .closed_form import of_layer
 from .recurrence import Settings
 from .roll_forward import Decay, of_parts
-from .tables import Table
 from .units import HiddenLayer, Look, State, Units, flat_edges
 
 NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"

@@ -9,7 +9,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..nn import Module
 from ..tensor import Tensor
-from .tables import Table
+from ..text import Table
 from .units import GONE, Extremes, State, Units
 
 Event = Literal["born dead", "died", "revived", "died again", "diverged"]

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..data import Dataset
 from ..nn import Maxout
+from ..text import Table, folded
 from .revive import Outcome, Sick, finite
-from .tables import MISSING, Table
 from .units import GONE
 
 TO = "→" if "utf" in (sys.stdout.encoding or "").lower() else ">"
@@ -32,7 +32,7 @@ def to_dict(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome]) -> dict[s
 def table(sick: Sick, outcomes: Sequence[Outcome]) -> Table:
     """One row per treatment."""
     rows = Table("", ["treatment", "eta\nlambda", "thresh-\nold", "theory", "pre-\ndicted", "ob-\nserved",
-                      "dead units,\nby layer", "accuracy"], tight=True)
+                      "dead units,\nby layer", "accuracy"], gap=1)
     for o in outcomes:
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
                  "-" if o.threshold is None else f"{o.threshold:.2g}", _short(o), _step(o.predicted_step, o),
@@ -92,24 +92,19 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome], steps: int) -> list[str]:
 def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, kill_lr: float, kill_steps: int,
                  steps: int) -> None:
     """Print the story to standard output."""
-    try:
-        from rich.console import Console
-    except ImportError as error:
-        raise ImportError(f"printing the report: {MISSING}") from error
-    console = Console(highlight=False)
     killed = " and ".join(f"{dead} of {layer.shape[1]}" for dead, layer in zip(sick.dead, sick.states))
     units = "pieces" if isinstance(sick.model[0], Maxout) else "units"
-    console.print(f"{described(dataset, sick)}. {kill_steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
-                  f"accuracy {sick.accuracy:.2f}. Then {steps} steps of each treatment:")
-    console.print(table(sick, outcomes).__rich__())
+    print(folded(f"{described(dataset, sick)}. {kill_steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
+                 f"accuracy {sick.accuracy:.2f}. Then {steps} steps of each treatment:"))
+    print(f"\n{table(sick, outcomes)}\n")
     for sentence in sentences(sick, outcomes, steps):
-        console.print(f"- {sentence}")
+        print(folded(f"- {sentence}", indent="  "))
 
 
 def _short(o: Outcome) -> str:
     if o.predicted_step is not None:
         return "back"
-    return "never" if o.exact and o.verdict.startswith("never") else "-" if not o.exact else "not foreseen"
+    return "never" if o.exact and o.verdict.startswith("never") else "-" if not o.exact else "unknown"
 
 
 def _step(step: int | None, o: Outcome) -> str:
