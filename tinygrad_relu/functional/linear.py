@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Node, Op, value
-from ..ops import linalg, shape
+from ..ops import shape
+from ..ops.affine import affine
 from ..tensor import Tensor, operand_array
 from .inputs import Input, as_tensor
 
@@ -44,21 +45,21 @@ def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
         weight = as_tensor(operand_array(weight, x, "linear: weight") if isinstance(x, Node) else weight)
     if bias is not None and not isinstance(bias, Node):
         bias = as_tensor(operand_array(bias, weight, "linear: bias"))
-    return linear_layer(linalg.linear, x, weight, bias)
+    return affine_layer(affine(), x, weight, bias)
 
 
-def linear_layer(op: Op, x: Input, weight: Any, bias: Any, **params: Any) -> Tensor:
-    """Apply an operation on matrices (`linear`, or `linear` with an activation) to the rows of x, whatever its shape."""
+def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
+    """Apply an `ops.affine.affine` to the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
     if not isinstance(x, Node):
         x = operand_array(x, weight, "linear: x")
     if bias is None:
         bias = _NO_BIAS[weight.dtype]
     array = value(x)
     if array.ndim == 2:
-        return op(x, weight, bias, **params)
+        return op(x, weight, bias)
     shape_of_x = array.shape
     if weight.ndim != 2 or not shape_of_x:
         raise ValueError(f"linear: x has shape {shape_of_x}, the weight {weight.shape}; expected x (..., inputs) and weight "
                          "(outputs, inputs)")
-    y = op(shape.reshape(x, shape=(prod(shape_of_x[:-1]), shape_of_x[-1])), weight, bias, **params)
+    y = op(shape.reshape(x, shape=(prod(shape_of_x[:-1]), shape_of_x[-1])), weight, bias)
     return shape.reshape(y, shape=(*shape_of_x[:-1], weight.shape[0]))

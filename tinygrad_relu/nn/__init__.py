@@ -27,7 +27,7 @@ from .activations import (
 )
 from .dropout import Dropout
 from .embedding import Embedding
-from .layers import Linear, Maxout
+from .layers import Linear, Maxout, Sequential
 from .loss import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
@@ -41,7 +41,7 @@ from .loss import (
     SmoothL1Loss,
 )
 from .mlp import MLP, Residual
-from .module import Buffer, Module, Sequential
+from .module import Buffer, Module
 from .normalization import BatchNorm1d, LayerNorm
 from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 

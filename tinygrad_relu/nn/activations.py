@@ -3,20 +3,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..autodiff.node import Op
 from ..checks import check_count, check_name, check_real
 from ..functional.activation import bind_parameters, rrelu_at
 from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Activation as Record
 from ..ops import random
-from ..ops.activation import activation_op, linear_activation_op
+from ..ops.activation import activation_op
 from ..parameters import Parameter
 from .module import Buffer, Module
 
@@ -33,7 +31,6 @@ class Activation(Module):
     (LeakyReLU(negative_slope=0.1), 0.1, (0.1,))
     """
 
-    is_activation = True
     name: str
 
     @property
@@ -43,14 +40,6 @@ class Activation(Module):
 
     def __init__(self, *args: float, **kwargs: float) -> None:
         self.p = bind_parameters(type(self).__name__, self.record, args, kwargs)
-
-    @cached_property
-    def op_after_linear(self) -> Op:
-        """The function and the affine layer before it, as one operation."""
-        return linear_activation_op(self.record, self.p)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "op_after_linear"}     # an op is no data
 
     def forward(self, x: Any) -> Any:
         return activation_op(self.record)(F.as_tensor(x), p=self.p)

@@ -11,8 +11,8 @@ from ..functional.dropout import check_probability
 from .activations import activation_module
 from .dropout import Dropout
 from .init import Initialiser
-from .layers import Linear, Maxout
-from .module import Module, Sequential
+from .layers import Linear, Maxout, Sequential
+from .module import Module
 from .normalization import BatchNorm1d, LayerNorm
 
 NORMS: dict[str, type[BatchNorm1d] | type[LayerNorm]] = {"batch": BatchNorm1d, "layer": LayerNorm}

@@ -1,7 +1,7 @@
 """Module: a function with parameters. Parameters are found by looking, not by registration."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
@@ -84,8 +84,6 @@ class Module(Hookable):
     training: bool = True
     is_norm: ClassVar[bool] = False             # normalises its input
     depends_on_mode: ClassVar[bool] = False     # behaves differently in training
-    takes_activation: ClassVar[bool] = False    # has a method forward_activated(x, activation)
-    is_activation: ClassVar[bool] = False       # is an elementwise function with a record
 
     def forward(self, *inputs: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no forward(...)")
@@ -94,11 +92,6 @@ class Module(Hookable):
         if self._hooks:
             return call_with_hooks(self, inputs)
         return self.forward(*inputs)
-
-    def fuses(self, flag: str) -> bool:
-        """Whether the class flag `flag` holds: it does for the `forward` it was written for, not for one of a subclass."""
-        owner: Any = next((cls for cls in type(self).__mro__ if flag in vars(cls)), Module)
-        return bool(getattr(self, flag)) and type(self).forward is owner.forward and "forward" not in vars(self)
 
     # -- what is inside -----------------------------------------------------------------------------------------------
 
@@ -349,58 +342,3 @@ def evaluating(model: Module) -> Iterator[None]:
 
 def _fitted(entry: Parameter | Buffer, values: Any, name: str) -> Array:
     return fitted(values, entry.data, name)
-
-
-class Sequential(Module):
-    """Modules one after the other.
-
-    An affine layer that is followed by an elementwise activation runs with it as one operation.
-
-    Examples
-    --------
-    >>> from tinygrad_relu import nn
-    >>> net = nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU())
-    >>> len(net.parameters())
-    2
-    """
-
-    def __init__(self, *layers: Module) -> None:
-        for layer in layers:
-            if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: got {layer!r}, expected modules")
-        self.layers = layers
-        self._pairs = _with_activations(layers)
-
-    def forward(self, x: Any) -> Any:
-        for layer, activation in self._pairs:
-            if activation is None:
-                x = layer(x)
-            elif layer._hooks or activation._hooks:         # they see each layer by itself
-                x = activation(layer(x))
-            else:
-                x = layer.forward_activated(x, activation)
-        return x
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The layers, named 0, 1, 2, ... (as in a PyTorch state dict)."""
-        return ((str(i), layer) for i, layer in enumerate(self.layers))
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __getitem__(self, index: int) -> Module:
-        return self.layers[index]
-
-
-def _with_activations(layers: Sequence[Module]) -> list[tuple[Any, Module | None]]:
-    """Each layer with the activation behind it, if it can take that along, else alone."""
-    pairs: list[tuple[Module, Module | None]] = []
-    for layer in layers:
-        if pairs and pairs[-1][1] is None and pairs[-1][0].fuses("takes_activation") and layer.fuses("is_activation"):
-            pairs[-1] = (pairs[-1][0], layer)
-        else:
-            pairs.append((layer, None))
-    return pairs

@@ -19,12 +19,9 @@ from ..autodiff.node import Array, Op, value
 from ..kernels.formulas.piecewise import PRELU
 from ..kernels.formulas.record import Activation
 from ..kernels.loops import pointwise
-from ..kernels.loops.affine import large_affine, large_affine_pullback, linear_activation
 from ..kernels.loops.pointwise import loops
-from ..kernels.machine.door import launch, launch_typed
-from ..kernels.machine.matmul import LARGE
+from ..kernels.machine.door import launch
 from .elementwise import compare, mul, where
-from .linalg import affine_result, linear
 
 
 @cache
@@ -62,49 +59,6 @@ def activation_op(record: Activation) -> Op:
         None))
     return Op(record.name, forward, fused=fused, elementwise=True, activation=record, pull=(
         lambda g, y, x, p=(): pullback(g, x, value(y), p=p),))
-
-
-@cache
-def linear_activation_op(record: Activation, p: tuple[float, ...]) -> Op:
-    """``f(x @ weight.T + bias)`` as one operation: the same numbers as `linear` and then the activation, in fewer launches.
-
-    Where the slope can be read off the result (relu), the layer below the activation is not kept.
-    """
-    activation, kernels = activation_op(record), linear_activation(record)
-    in_place, pullback = kernels.in_place, kernels.pullback
-    keeps_y_alone = record.slope_from_y(*p)
-
-    def forward(x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
-        out = affine_result(x, weight, bias)
-        if x.size * len(weight) >= LARGE:
-            z = np.empty(out.shape, out.dtype)
-            large_affine(x, weight, bias, z)
-            launch(loops(record).forward, z.ravel(), p, out.ravel())
-            return out, out if keeps_y_alone else z
-        if keeps_y_alone:
-            launch_typed(in_place, x.dtype, x, weight, bias, p, out)
-            return out, out
-        z = np.empty(out.shape, out.dtype)
-        launch_typed(kernels.forward, x.dtype, x, weight, bias, p, z, out)
-        return out, z
-
-    def fused(g: Array, y: Array, z: Array, into: list[Array], add: int, x: Array, weight: Array, bias: Array) -> None:
-        if x.size * len(weight) >= LARGE:
-            gz = np.empty(g.shape, g.dtype)
-            launch(loops(record).pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
-            large_affine_pullback(gz, x, weight, into, add)
-        else:
-            launch_typed(pullback, g.dtype, g, z, y, x, weight, p, *into, add)
-
-    def composed(i: int) -> Any:
-        def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
-            z = linear(x, weight, bias)
-            return linear.pull_of(i)(activation.pull_of(0)(g, y, z, p=p), z, x, weight, bias)
-
-        return rule
-
-    return Op(f"linear_{record.name}", forward, fused=fused, saves=True, adds=True, pull=composed, multiplies=True,
-              activation=record, p=p)
 
 
 def _blocks(x: Array, slopes: Array) -> tuple[tuple[int, int, int], Array]:

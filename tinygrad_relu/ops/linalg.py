@@ -1,4 +1,4 @@
-"""Matrix products and the affine layer."""
+"""Matrix products."""
 from __future__ import annotations
 
 from math import prod
@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Op
-from ..kernels.loops import affine as kernels
-from ..kernels.machine.door import launch_typed
-from ..kernels.machine.matmul import LARGE, matmul_stacks
 from ..kernels.machine.matmul import matmul as matrix_product
-from .reduction import sum_
+from ..kernels.machine.matmul import matmul_stacks
 from .shape import reshape
 
 
@@ -80,40 +77,3 @@ def matmul(a: Any, b: Any) -> Any:
                     b if len(b.shape) == 2 else reshape(b, shape=(inner_b, 1)))
         shape = a.shape[:-1] + b.shape[1:]
     return y if y.shape == shape else reshape(y, shape=shape)
-
-
-def affine_result(x: Array, weight: Array, bias: Array) -> Array:
-    """An array for ``x @ weight.T + bias``, where the shapes and dtypes fit (which the machine code relies on)."""
-    rows, features = x.shape
-    shape, dtype, biases = weight.shape, x.dtype, bias.shape        # each once: NumPy makes a new tuple every time
-    if len(shape) != 2 or shape[1] != features or (biases != shape[:1] and biases != (0,)):
-        raise ValueError(f"linear: x has shape {x.shape}, the weight {weight.shape}, the bias {bias.shape}; expected "
-                         "x (..., inputs), weight (outputs, inputs) and bias (outputs,)")
-    if not (dtype is weight.dtype is bias.dtype) and (dtype != weight.dtype or dtype != bias.dtype):    # `is` is faster
-        raise TypeError(f"linear: x is {dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype")
-    return np.empty((rows, shape[0]), dtype)
-
-
-def _linear(x: Array, weight: Array, bias: Array) -> Array:
-    out = affine_result(x, weight, bias)
-    if x.size * len(weight) >= LARGE:
-        kernels.large_affine(x, weight, bias, out)
-    else:
-        launch_typed(kernels.linear, out.dtype, x, weight, bias, out)
-    return out
-
-
-def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, weight: Array,
-                  bias: Array) -> None:
-    if x.size * len(weight) >= LARGE:
-        kernels.large_affine_pullback(g, x, weight, into, add)
-    else:
-        launch_typed(kernels.linear_pullback, g.dtype, g, x, weight, *into, add)
-
-
-# x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty.
-linear: Op = Op("linear", _linear, fused=_linear_fused, adds=True, multiplies=True, pull=(
-    lambda g, y, x, weight, bias: product(g, weight),
-    lambda g, y, x, weight, bias: product(g, x, transpose_a=True),
-    lambda g, y, x, weight, bias: sum_(g, axis=0),
-))
