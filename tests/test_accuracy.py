@@ -27,6 +27,7 @@ from accuracy import (
 )
 from float64_reference import CROSSINGS, REFERENCE
 from reference import mp, points, ulps
+from strength import strength
 from test_error_function import (
     exact_cdf,
     exact_density,
@@ -180,7 +181,7 @@ def test_every_record_has_both_references():
 @every_name
 def test_the_reference_is_right(name):
     """To a millionth of an ulp of float32, at a thousand points: subnormal numbers, tails, zeros, ends."""
-    x = np.concatenate([points(np.float32, 700), neighbourhood(CROSSINGS.get(name, 1.0))])
+    x = np.concatenate([points(np.float32, strength(200, thorough=700)), neighbourhood(CROSSINGS.get(name, 1.0))])
     with np.errstate(all="ignore"):
         parts = REFERENCE[name](x.astype(np.float64))
     value, slope, term = exact(name)

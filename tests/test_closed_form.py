@@ -7,6 +7,7 @@ from itertools import islice, product
 
 import numpy as np
 import pytest
+from strength import strength
 
 from tinygrad_relu.lab.closed_form import layer_revivals, revival, revival_step
 from tinygrad_relu.lab.recurrence import Recurrence, Settings
@@ -14,7 +15,7 @@ from tinygrad_relu.lab.roll_forward import orbit, revival_parts, roll_forward
 
 SEED = 0
 STEPS = 1500            # how far the twin is simulated
-CASES, SAMPLES, INPUTS = 96, 6, 4
+CASES, SAMPLES, INPUTS = strength(24, thorough=96), 6, 4
 
 
 # ---- the naive twin: torch.optim.SGD's _single_tensor_sgd, with the raw gradient of a dead unit (zero) -------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from reference import DTYPES, mp, run, special_points, worst
+from strength import strength
 
 from tinygrad_relu.kernels.formulas.error_function import erf, erf_slope, erfc, normal_cdf
 from tinygrad_relu.kernels.formulas.gaussian import GAUSSIAN, gelu, gelu_slope, gelu_tanh, gelu_tanh_slope
@@ -63,8 +64,8 @@ def arguments(dtype, far, crossing=0.0):
     magnitudes = np.exp2(rng.uniform(limits.minexp - limits.nmant, np.log2(far), 300))
     near = np.exp2(rng.uniform(-limits.nmant, -3, 300))
     x = [rng.uniform(-far, far, 500), rng.normal(0, 1.5, 500), signs[0] * magnitudes, crossing + signs[1] * near]
-    special = special_points(dtype)
-    return np.concatenate([np.concatenate(x).astype(dtype), special[np.abs(special) < 2 * far]])
+    special, random = special_points(dtype), np.concatenate(x).astype(dtype)
+    return np.concatenate([random[::strength(5, thorough=1)], special[np.abs(special) < 2 * far]])
 
 
 # function, exact value, bound in ulp, where the tails end (float32, float64), where the function crosses zero: beside
@@ -173,7 +174,7 @@ SECOND = {      # the second derivative, and the size of its terms
 def test_second_derivative(name, dtype):
     """Right to a few roundings of its terms, and to a few subnormal steps where it fades."""
     exact, size = SECOND[name]
-    x = np.random.default_rng(3).uniform(-8, 8, 400).astype(dtype)
+    x = np.random.default_rng(3).uniform(-8, 8, strength(100, thorough=400)).astype(dtype)
     got = np.empty_like(x)
     loops(RECORD[name]).curvature(np.ones_like(x), x, x, (), got)
     limits = np.finfo(dtype)

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from reference import DTYPES, mp, points, run, special_points, ulps, worst
+from strength import strength
 
 from tinygrad_relu.kernels.formulas import bits
 from tinygrad_relu.kernels.formulas.exponential import exp, exp_parts, exp_sum, expm1, scaled_exp, tanh
@@ -40,7 +41,7 @@ every_function = pytest.mark.parametrize("f, exact, bound", TABLE, ids=[row[0]._
 @every_function
 def test_ulps(f, exact, bound, dtype):
     """From the smallest subnormal number to the largest finite one, both signs."""
-    x = points(dtype, 2500)
+    x = points(dtype, strength(500, thorough=2500))
     off, where, got = worst(x, run(f, x), exact, dtype)
     assert off <= bound, f"{f.__name__}({where!r}) is {got!r}: {off:.3f} ulp off"
 
@@ -123,7 +124,7 @@ def exp_of_third(x):
 ], ids=lambda v: getattr(v, "__name__", "")[:20])
 def test_exponentials_of_two_parts(f, exact, bound, dtype):
     """Rounding -x^2 to one number would cost 50 ulp in float32 and 370 in float64."""
-    x = points(dtype, 2500)
+    x = points(dtype, strength(500, thorough=2500))
     off, where, got = worst(x, run(f, x), exact, dtype)
     assert off <= bound, f"{f.__name__}({where!r}) is {got!r}: {off:.3f} ulp off"
 
@@ -167,7 +168,7 @@ def significand(x):
 
 @every_type
 def test_split_exponent(dtype):
-    x = points(dtype, 2000)
+    x = points(dtype, strength(500, thorough=2000))
     x = x[x >= np.finfo(dtype).smallest_normal]
     k, m = run(exponent, x), run(significand, x)
     assert ((m >= dtype(np.sqrt(0.5))) & (m <= np.nextafter(dtype(np.sqrt(2)), dtype(2)))).all()
@@ -187,8 +188,8 @@ def two_parts(f):
                          ids=["product", "quotient"])
 def test_results_in_two_parts(f, exact, dtype):
     """hi + lo is right to nearly twice the precision, compiled and in Python; hi alone to half an ulp."""
-    rng, eps = np.random.default_rng(3), float(np.finfo(dtype).eps)
-    a, b = (np.exp2(rng.uniform(-9, 9, (2, 1000))) * rng.choice([-1, 1], (2, 1000))).astype(dtype)
+    rng, eps, n = np.random.default_rng(3), float(np.finfo(dtype).eps), strength(300, thorough=1000)
+    a, b = (np.exp2(rng.uniform(-9, 9, (2, n))) * rng.choice([-1, 1], (2, n))).astype(dtype)
     hi, lo = np.empty_like(a), np.empty_like(a)
     two_parts(f)(a, b, hi, lo)
     in_python = [f(ai, bi) for ai, bi in zip(a[:200], b)]

@@ -21,6 +21,7 @@ from graphs_twin import HOW, Graph, Made
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from strength import strength
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
@@ -92,7 +93,7 @@ def weighed(*several: Any) -> Any:
 
 
 TestRandomGraphs = RandomGraphs.TestCase
-TestRandomGraphs.settings = settings(max_examples=400, stateful_step_count=20, deadline=None, derandomize=True,
+TestRandomGraphs.settings = settings(max_examples=strength(80, thorough=400), stateful_step_count=20, deadline=None, derandomize=True,
                                      suppress_health_check=list(HealthCheck))
 
 

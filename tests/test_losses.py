@@ -245,7 +245,7 @@ def test_modules_hand_their_settings_on():
     (ValueError, "SmoothL1Loss", F.smooth_l1_loss, dict(beta=-1.0)),
     (ValueError, "HingeEmbeddingLoss", F.hinge_embedding_loss, dict(margin=nan)),
     (TypeError, "BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, dict(pos_weight=tg.Tensor(2.0, requires_grad=True))),
-    (ValueError, "MSELoss", F.mse_loss, dict(reduction="average"))], ids=str)
+    (ValueError, "MSELoss", F.mse_loss, dict(reduction="average"))])
 def test_modules_check_their_settings_when_they_are_made(kind, module, function, options):
     """In the words of the function, with the name of the module in front."""
     labels = module in ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")

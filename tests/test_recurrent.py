@@ -34,6 +34,7 @@ def test_value_and_gradient_are_the_twins(row, dtype):
     table.check_twin(row, dtype)
 
 
+@pytest.mark.sample(3)
 @every_row
 def test_finite_differences(row):
     table.check_differences(row)

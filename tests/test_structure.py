@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strength import strength
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
@@ -16,7 +17,7 @@ from tinygrad_relu.ops.indexing import add_at
 nan, inf = float("nan"), float("inf")
 TYPES = [np.float32, np.float64]
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
-thorough = settings(max_examples=300, deadline=None, derandomize=True)
+many = settings(max_examples=strength(60, thorough=300), deadline=None, derandomize=True)
 
 
 def numbered(*shape):
@@ -73,7 +74,7 @@ def indices(draw, shape):
     return key[0] if len(key) == 1 and draw(st.booleans()) else tuple(key)
 
 
-@thorough
+@many
 @given(st.data())
 def test_indexing(data):
     """NumPy's numbers; the gradient is np.add.at; the derivative of the gradient takes the same numbers again. Where
@@ -194,7 +195,7 @@ def chains(draw):
     return shape, chain
 
 
-@thorough
+@many
 @given(chains())
 def test_chains_of_moves(given_chain):
     """Every number arrives where NumPy brings it, and its gradient finds the way back: the numbers say who they are."""
@@ -253,7 +254,7 @@ def test_who_shares_memory(name):
 
 # -- joining ----------------------------------------------------------------------------------------------------------
 
-@thorough
+@many
 @given(st.data())
 def test_split_undoes_concatenate(data):
     shape = data.draw(shapes(least=1))
@@ -297,7 +298,7 @@ def test_types_that_are_joined(join):
 
 # -- products ---------------------------------------------------------------------------------------------------------
 
-@thorough
+@many
 @given(st.data())
 def test_matmul_of_any_shapes(data):
     """NumPy's result, of whole numbers exactly; vectors, stacks that broadcast, empty ones, two types."""
@@ -393,7 +394,7 @@ def subscripts(draw):
     return text, forms
 
 
-@thorough
+@many
 @given(subscripts())
 def test_einsum_of_any_subscripts(drawn):
     """NumPy's result and the gradients of the naive twin, of whole numbers exactly."""

@@ -11,6 +11,7 @@ import naive
 import numpy as np
 import pytest
 import table
+from strength import strength
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
@@ -167,13 +168,14 @@ def test_a_hook_may_keep_what_it_has_seen():
 
 
 def test_many_parts_of_one_array():
-    """Thirty thousand rows of a matrix, taken one by one. An array of the whole for each row would be half a terabyte."""
-    x = leaf(*np.ones((30_000, 64)))
+    """The rows of a matrix, taken one by one. An array of the whole for each row would be 13 GB, or half a terabyte."""
+    rows = strength(5_000, thorough=30_000)
+    x = leaf(*np.ones((rows, 64)))
     total = 0
     for k, row in enumerate(x):
         total = total + k * row.sum()
     total.backward()
-    np.testing.assert_array_equal(x.grad, np.tile(np.arange(30_000.0)[:, None], 64))
+    np.testing.assert_array_equal(x.grad, np.tile(np.arange(float(rows))[:, None], 64))
 
 
 def test_only_leaves_get_grad():
@@ -316,16 +318,16 @@ def test_training_leaves_no_cycles(collector_off):
     assert gc.collect() == 0
 
 
-def test_a_chain_of_a_million_nodes(collector_off):
+def test_a_long_chain(collector_off):
     """Forward, backward and destruction, nothing recursive."""
     x = leaf(0.5)
     y = x
-    for _ in range(1_000_000):
+    for _ in range(strength(100_000, thorough=1_000_000)):
         y = -y
     y.backward([1.0], retain_graph=True)
     assert x.grad == 1
     first, last = weakref.ref(y.parents[0]), weakref.ref(y)
-    del y           # a million nodes go one after the other
+    del y           # the nodes go one after the other
     assert first() is last() is None
 
 

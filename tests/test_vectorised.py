@@ -78,6 +78,7 @@ def complaint(code: list[str]) -> str:
     return "has no loop of packed instructions"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("direction", ["forward", "pullback"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("activation", PIECEWISE + SMOOTH + GAUSSIAN + tuple(ERRORS.values()), ids=lambda activation: activation.name)
