@@ -10,8 +10,8 @@ import strength
 
 import tinygrad_relu as tg
 from tinygrad_relu import data, functional, lab, nn, optim, warmup
-from tinygrad_relu.kernels.policy import cache_folder
-from tinygrad_relu.kernels.threads import cores
+from tinygrad_relu.kernels.machine.policy import cache_folder
+from tinygrad_relu.kernels.machine.threads import cores
 
 # The names that every example in a docstring may use without importing them (docs/index.md says so).
 CUSTOMARY = {"np": np, "tg": tg, "data": data, "F": functional, "lab": lab, "nn": nn, "optim": optim, "Tensor": tg.Tensor}
@@ -45,11 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def compile_kernels() -> None:
-    """All kernels, side by side, unless it has been done for these sources."""
+    """All kernels, side by side, unless it has been done for these sources. The file `warm` lists what was compiled."""
     folder = cache_folder()
     if folder is not None and not (folder / "warm").exists():
         done = warmup.warmup()
-        (folder / "warm").touch()
+        (folder / "warm").write_text("\n".join(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.nb?"))))
         print(f"{done.compiled} kernels compiled in {done.seconds:.0f} s")
 
 
@@ -69,10 +69,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
 
 
-@pytest.fixture(autouse=True)
-def _customary_names(request: pytest.FixtureRequest) -> None:
-    """Where a module has such a name of its own, that one holds."""
-    example = getattr(request.node, "dtest", None)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give examples the customary names. Where a module has such a name of its own, that one holds."""
+    example = getattr(item, "dtest", None)
     if example is not None:
         for name, value in CUSTOMARY.items():
             example.globs.setdefault(name, value)

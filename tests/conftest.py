@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture
-def poisoned_memory(monkeypatch):
+@pytest.fixture(scope="module")
+def poisoned_memory():
     """np.empty gives NaN (and integers that index nothing): an entry that a kernel forgets to write is seen.
 
     In our modules only, and not in the kernels: Numba, which may compile meanwhile, looks for the true one.
     """
-    for name, module in list(sys.modules.items()):
-        if name.startswith("tinygrad_relu.") and not name.startswith("tinygrad_relu.kernels") and hasattr(module, "np"):
-            monkeypatch.setattr(module, "np", NumPy())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("tinygrad_relu.") and not name.startswith("tinygrad_relu.kernels") and hasattr(module, "np"):
+                patch.setattr(module, "np", NumPy())
+        yield
 
 
 class NumPy:

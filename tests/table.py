@@ -19,6 +19,7 @@ from tinygrad_relu.kernels.formulas import ACTIVATIONS
 from tinygrad_relu.ops.activation import activation_op
 from tinygrad_relu.ops.activation import prelu as prelu_op
 
+TYPES = (np.float32, np.float64)
 LABELS = np.array([2, 0, 1, 2, 2])
 PLACES = {(3,): np.array(1), (2, 3, 4): np.arange(8).reshape(2, 4) % 3, (2, 3, 2, 2): np.arange(8).reshape(2, 2, 2) % 3}
 SIGNS = np.where(np.arange(12).reshape(3, 4) % 3, 1, -1)
@@ -65,17 +66,20 @@ def backward(row: Row, inputs: list[tg.Tensor]) -> tuple[np.ndarray, list[Any], 
 
 # -- what is claimed of every row ------------------------------------------------------------------------------------
 
-def check_twin(row: Row, dtype: Any) -> None:
-    """Value and gradients are the twin's; the type stays what it is, forward and backward; the inputs are untouched."""
+def check_twin(row: Row) -> None:
+    """Value and gradients are the twin's, in both types; the type stays, forward and backward; the inputs are untouched."""
     arrays = row.draw()
-    inputs = tensors(arrays, dtype)
-    y, grads, weights = backward(row, inputs)
-    assert y.dtype == dtype and y.flags.c_contiguous
-    close(y, np.real(row.twin(*arrays)))
-    for x, array, g, expected in zip(inputs, arrays, grads, naive.gradients(row.twin, arrays, weights)):
-        assert g.dtype == dtype and g.flags.c_contiguous
-        close(g, expected)
-        np.testing.assert_array_equal(x.data, array)
+    value, gradients = np.real(row.twin(*arrays)), None
+    for dtype in TYPES:
+        inputs = tensors(arrays, dtype)
+        y, grads, weights = backward(row, inputs)
+        assert y.dtype == dtype and y.flags.c_contiguous
+        close(y, value)
+        gradients = gradients or naive.gradients(row.twin, arrays, weights)
+        for x, array, g, expected in zip(inputs, arrays, grads, gradients):
+            assert g.dtype == dtype and g.flags.c_contiguous
+            close(g, expected)
+            np.testing.assert_array_equal(x.data, array)
 
 
 def check_differences(row: Row) -> None:
@@ -83,16 +87,17 @@ def check_differences(row: Row) -> None:
     assert tg.gradcheck(row.f, tensors(row.draw()), order=2)
 
 
-def check_fused(row: Row, dtype: Any) -> None:
-    """The gradients on the fast way (fused pullbacks) are those of the composed rules, to rounding."""
-    inputs = tensors(row.draw(), dtype)
-    y = row.f(*inputs)
-    weights = np.random.default_rng(1).standard_normal(y.shape)
-    composed = tg.grad(y, inputs, weights, create_graph=True)
-    fused = tg.grad(y, inputs, weights)
-    for one, other in zip(fused, composed):
-        assert one.dtype == other.dtype == dtype
-        close(one.data, other.data)
+def check_fused(row: Row) -> None:
+    """The gradients of fused pullbacks are those of the composed rules, to rounding."""
+    for dtype in TYPES:
+        inputs = tensors(row.draw(), dtype)
+        y = row.f(*inputs)
+        weights = np.random.default_rng(1).standard_normal(y.shape)
+        composed = tg.grad(y, inputs, weights, create_graph=True)
+        fused = tg.grad(y, inputs, weights)
+        for one, other in zip(fused, composed):
+            assert one.dtype == other.dtype == dtype
+            close(one.data, other.data)
 
 
 def check_subsets(row: Row) -> None:
@@ -168,17 +173,21 @@ LAYOUTS = {
 }
 
 
-def check_layout(row: Row, layout: str) -> None:
-    """However the numbers lie in memory, value and gradients are the same bits; so for plain arrays as inputs."""
+def check_layouts(row: Row) -> None:
+    """Value and gradients are the same bits for every memory layout of the inputs, Tensors or plain arrays."""
     arrays = row.draw()
     y, grads, _ = backward(row, tensors(arrays))
-    y_other, grads_other, _ = backward(row, tensors([LAYOUTS[layout](x) for x in arrays]))
-    np.testing.assert_array_equal(y_other, y)
-    for one, other in zip(grads_other, grads):
-        np.testing.assert_array_equal(one, other)
-    for i in range(1, len(arrays)):         # all but the first as plain arrays: they join with the dtype of the first
-        mixed = [tg.Tensor(x) if k < i else LAYOUTS[layout](x) for k, x in enumerate(arrays)]
-        np.testing.assert_array_equal(row.f(*mixed).data, y)
+    for layout, laid_out in LAYOUTS.items():
+        y_other, grads_other, _ = backward(row, tensors([laid_out(x) for x in arrays]))
+        np.testing.assert_array_equal(y_other, y, layout)
+        for one, other in zip(grads_other, grads):
+            np.testing.assert_array_equal(one, other, layout)
+        for i in range(1, len(arrays)):     # all but the first as plain arrays: they join with the dtype of the first
+            mixed = [tg.Tensor(x) if k < i else laid_out(x) for k, x in enumerate(arrays)]
+            np.testing.assert_array_equal(row.f(*mixed).data, y, layout)
+
+
+CHECKS = (check_twin, check_differences, check_fused, check_subsets, check_accumulation, check_memory, check_layouts)
 
 
 # -- the table -------------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ NOT_DRAWN = {
     "it makes or copies leaves": {"from_dlpack", "Tensor.__reduce__"},
     "it is refused where it would lose a gradient": {"Tensor.__array_function__", "Tensor.__setitem__"},
     "a walk does it to what it frees": {"Tensor.release"},
-    "it is the base of others": {"nn.Module", "nn.Activation"},
+    "it is the base of others": {"nn.Module", "nn.Activation", "nn.Loss"},
     "it is no function": {"REDUCTIONS"},
 }
 

@@ -13,46 +13,13 @@ from tinygrad_relu.kernels.machine import matmul
 nan, inf = float("nan"), float("inf")
 TYPES = [np.float32, np.float64]
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
-every_row = pytest.mark.parametrize("row", table.TABLE, ids=lambda row: row.name)
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 
 
-@every_type
-@every_row
-def test_value_and_gradient_are_the_twins(row, dtype):
-    table.check_twin(row, dtype)
-
-
-@every_row
-def test_finite_differences(row):
-    table.check_differences(row)
-
-
-@every_type
-@every_row
-def test_fused_pullback_is_the_composed_rule(row, dtype):
-    table.check_fused(row, dtype)
-
-
-@every_row
-def test_inputs_that_need_no_gradient(row):
-    table.check_subsets(row)
-
-
-@every_row
-def test_gradients_add_up(row):
-    table.check_accumulation(row)
-
-
-@every_row
-def test_gradients_have_memory_of_their_own(row):
-    table.check_memory(row)
-
-
-@pytest.mark.parametrize("layout", table.LAYOUTS)
-@every_row
-def test_memory_layouts(row, layout):
-    table.check_layout(row, layout)
+@pytest.mark.parametrize("row", table.TABLE, ids=lambda row: row.name)
+def test_row(row):
+    for check in table.CHECKS:
+        check(row)
 
 
 # -- numbers that are not ordinary -----------------------------------------------------------------------------------

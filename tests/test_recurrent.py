@@ -28,10 +28,10 @@ rng = np.random.default_rng(0)
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
-@every_type
 @every_row
-def test_value_and_gradient_are_the_twins(row, dtype):
-    table.check_twin(row, dtype)
+def test_row(row):
+    for check in (table.check_twin, table.check_fused, table.check_subsets, table.check_accumulation):
+        check(row)
 
 
 @pytest.mark.sample(3)
@@ -40,26 +40,9 @@ def test_finite_differences(row):
     table.check_differences(row)
 
 
-@every_type
-@every_row
-def test_fused_pullback_is_the_composed_rule(row, dtype):
-    table.check_fused(row, dtype)
-
-
-@every_row
-def test_inputs_that_need_no_gradient(row):
-    table.check_subsets(row)
-
-
-@every_row
-def test_gradients_add_up(row):
-    table.check_accumulation(row)
-
-
-@pytest.mark.parametrize("layout", table.LAYOUTS)
 @pytest.mark.parametrize("row", [ROWS[0], ROWS[9], ROWS[18], ROWS[-3]], ids=lambda row: row.name)
-def test_memory_layouts(row, layout):
-    table.check_layout(row, layout)
+def test_memory_layouts(row):
+    table.check_layouts(row)
 
 
 # -- the state goes in and comes out -----------------------------------------------------------------------------------

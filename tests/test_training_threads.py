@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from strength import strength
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
@@ -166,9 +167,17 @@ def test_a_change_in_one_thread_is_no_change_in_another():
 FRESH = """
 import json, sys, threading
 sys.path.insert(0, {tests!r})
-from test_training_threads import at_once, optim, train
+from test_training_threads import F, at_once, np, optim, tg, train
 sys.setswitchinterval(1e-5)         # so that threads meet in the middle of everything
-work = lambda: train([3, 4, 4, 2], 8, "softplus", "float32", optim.SGD, seed=0, steps=3)
+model = lambda: train([3, 4, 4, 2], 8, "softplus", "float32", optim.SGD, seed=0, steps=3)
+
+def few_kernels():
+    x = tg.Tensor([[-1.0, 2.0], [0.5, 3.0]], requires_grad=True)
+    y = F.tanh(F.leaky_relu(x).T)
+    y.backward(np.ones((2, 2)))
+    return [y.data, x.grad]
+
+work = dict(few_kernels=few_kernels, model=model)[sys.argv[2]]
 results = at_once([work] * 8) if sys.argv[1] == "together" else [work()]
 print(json.dumps([[a.tolist() for a in result] for result in results]))
 """
@@ -181,7 +190,7 @@ def test_eight_threads_compile_at_once(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
 
     def start(how):
-        done = subprocess.run([sys.executable, "-c", script, how], env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([sys.executable, "-c", script, how, strength("few_kernels", thorough="model")], env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
