@@ -86,7 +86,7 @@ SHAPES = [      # (what, the words in its one sentence, in order)
     (lambda: F.softmax(T(2, 3), axis=2), "softmax: got axis 2 for shape (2, 3)|-2 to 1"),
     (lambda: F.softmax(T(2, 3), axis=(0, 1)), "softmax: got axis (0, 1) for shape (2, 3); expected one axis"),
     (lambda: F.log_softmax(T(2, 3), axis=None), "log_softmax: got axis None for shape (2, 3); expected one axis"),
-    (lambda: F.softmax(T()), "softmax: got axis -1 for shape ()"),
+    (lambda: F.softmax(T(), axis=1), "softmax: got axis 1 for shape (1,); expected distinct axes from -1 to 0"),
     (lambda: F.softmax(T(2, 0)), "softmax: got shape (2, 0); expected at least one entry"),
     (lambda: F.linear(T(2, 3), T(4, 5)), "linear: x has shape (2, 3), the weight (4, 5)|(outputs, inputs)"),
     (lambda: F.linear(T(2, 3), T(4, 3), T(3)), "linear: x has shape (2, 3), the weight (4, 3), the bias (3,)"),

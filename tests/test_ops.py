@@ -56,6 +56,17 @@ def test_softmax_family_does_not_overflow(dtype):
 
 
 @every_type
+@pytest.mark.parametrize("axis", [0, -1])
+def test_softmax_of_a_number(axis, dtype):
+    """It is its own axis, as in PyTorch: 1 and 0, whatever the number, with a gradient of 0."""
+    for f, expected in ((F.softmax, 1), (F.log_softmax, 0)):
+        x = tg.Tensor(-3.0, requires_grad=True, dtype=dtype)
+        y = f(x, axis)
+        y.backward(np.full((), 2, dtype))
+        assert y.shape == () and y.dtype == dtype and y.item() == expected and x.grad.shape == () and x.grad == 0
+
+
+@every_type
 @pytest.mark.parametrize("width", [15, 16, 17, 31, 32, 33, 48, 100, 1000])
 def test_softmax_of_wide_rows(width, dtype):
     """Their maxima are taken in lanes. The largest entry may stand anywhere, and so may NaN, and infinities."""

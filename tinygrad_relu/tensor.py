@@ -10,11 +10,11 @@ from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, value
 from .checks import as_floats
 from .interop import Interoperable
-from .methods import ArrayMethods
-from .ops import elementary, elementwise, indexing, linalg, shape
+from .ops import elementary, elementwise, indexing, linalg, reductions, shape, softmax, sums
+from .ops.elementwise import operand, operand_array
 
 
-class Tensor(ArrayMethods, Interoperable):
+class Tensor(Interoperable):
     """An n-dimensional array of float32 or float64 that remembers how it was made.
 
     Parameters
@@ -236,15 +236,6 @@ class Tensor(ArrayMethods, Interoperable):
     def __rmatmul__(self, other: Any) -> Tensor:
         return linalg.matmul(operand_array(other, self), self)
 
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        """x, but not less than `min` and not more than `max`, each of which may be None.
-
-        >>> Tensor([-2.0, 0.5, 2.0]).clip(-1, 1)
-        Tensor([-1. ,  0.5,  1. ])
-        """
-        low, high = (bound if bound is None else operand(bound, self) for bound in (min, max))
-        return elementwise.clip(self, low, high)
-
     # -- comparisons: plain arrays of booleans, without a gradient ----------------------------------------------------
 
     def __lt__(self, other: Any) -> Any:
@@ -273,43 +264,64 @@ class Tensor(ArrayMethods, Interoperable):
         except TypeError:           # no numbers: then == is False, and < the TypeError of Python
             return NotImplemented
 
-    # -- shapes, as in NumPy ------------------------------------------------------------------------------------------
+    # -- NumPy's functions as methods: each is a plain function of `ops` -----------------------------------------------
 
-    def reshape(self, *new_shape: Any) -> Tensor:
-        """The same numbers in another shape; one -1 stands for what is left. Shares memory with this Tensor, as in NumPy.
+    abs = __abs__ = elementary.abs
+    exp = elementary.exp
+    expm1 = elementary.expm1
+    log = elementary.log
+    log1p = elementary.log1p
+    sqrt = elementary.sqrt
+    square = elementary.square
+    sin = elementary.sin
+    cos = elementary.cos
+    clip = elementwise.clip
 
-        >>> Tensor([1.0, 2.0, 3.0, 4.0]).reshape(2, -1)
-        Tensor([[1., 2.],
-                [3., 4.]])
+    sum = sums.sum
+    mean = sums.mean
+    var = sums.var
+    std = sums.std
+    cumsum = sums.cumsum
+    max = reductions.max
+    min = reductions.min
+    argmax = reductions.argmax
+    argmin = reductions.argmin
+    prod = reductions.prod
+    logsumexp = softmax.logsumexp
+
+    swapaxes = shape.swapaxes
+    squeeze = shape.squeeze
+    unsqueeze = shape.expand_dims
+    flatten = shape.flatten
+
+    def reshape(self, *sizes: Any) -> Tensor:
+        """`tg.reshape`; the sizes also one by one.
+
+        >>> Tensor([1.0, 2.0, 3.0, 4.0]).reshape(2, -1).shape
+        (2, 2)
         """
-        sizes = new_shape[0] if len(new_shape) == 1 and isinstance(new_shape[0], (tuple, list)) else new_shape
-        return shape.reshape(self, shape=tuple(sizes))
+        return shape.reshape(self, _several(sizes))
 
     def transpose(self, *axes: Any) -> Tensor:
-        """The axes in another order; without arguments, reversed.
+        """`tg.transpose`; the axes also one by one. Without arguments, the axes are reversed.
 
         >>> Tensor([[1.0, 2.0]]).transpose().shape
         (2, 1)
         """
-        order = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-        return shape.transpose(self, axes=tuple(order) or None)
+        return shape.transpose(self, _several(axes) or None)
+
+    def permute(self, *axes: Any) -> Tensor:
+        """`tg.permute`; the axes also one by one.
+
+        >>> Tensor([[1.0, 2.0]]).permute(1, 0).shape
+        (2, 1)
+        """
+        return shape.permute(self, _several(axes))
 
 
 Tensor.result = Tensor
 
 
-def operand(x: Any, like: Node) -> Any:
-    """What joins `like` in an operation: a Tensor stays, a number becomes a Python number, an array takes its dtype.
-
-    So float32 stays float32, whatever it is combined with, unless that is a float64 Tensor.
-    """
-    if isinstance(x, Node):
-        return x
-    if isinstance(x, (int, float, np.number, np.bool_)) and not isinstance(x, np.complexfloating):
-        return float(x)
-    return as_floats(x, like.array.dtype, "operand")
-
-
-def operand_array(x: Any, like: Node, name: str = "operand") -> Any:
-    """As `operand`, for operations on whole matrices, which have no use for a number."""
-    return x if isinstance(x, Node) else as_floats(x, like.array.dtype, name)
+def _several(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What comes as ``f(2, 3)`` or as ``f((2, 3))``."""
+    return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], (tuple, list)) else numbers

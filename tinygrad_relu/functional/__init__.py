@@ -4,8 +4,6 @@ from .activation import (
     elu,
     erf,
     erfc,
-    exp,
-    expm1,
     gelu,
     gelu_erf,
     gelu_tanh,
@@ -13,8 +11,6 @@ from .activation import (
     hardswish,
     hardtanh,
     leaky_relu,
-    log,
-    log1p,
     logsigmoid,
     maxout,
     maxout_winners,
@@ -31,11 +27,56 @@ from .activation import (
     step,
     tanh,
 )
-from .array import abs, clip, cos, maximum, minimum, sin, sqrt, square, where
+from .array import (
+    abs,
+    argmax,
+    argmin,
+    broadcast_to,
+    clip,
+    concatenate,
+    cos,
+    cumsum,
+    einsum,
+    exp,
+    expand_dims,
+    expm1,
+    flatten,
+    flip,
+    gather,
+    log,
+    log1p,
+    log_softmax,
+    logsumexp,
+    matmul,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
+    pad,
+    permute,
+    prod,
+    reshape,
+    sin,
+    softmax,
+    split,
+    sqrt,
+    square,
+    squeeze,
+    stack,
+    std,
+    sum,
+    swapaxes,
+    take_along_axis,
+    transpose,
+    unsqueeze,
+    var,
+    where,
+)
 from .class_loss import cross_entropy, multi_margin_loss, nll_loss
 from .dropout import dropout
 from .embedding import embedding
-from .inputs import as_tensor, from_dlpack
+from .lift import as_tensor, from_dlpack
 from .linear import linear
 from .loss import (
     REDUCTIONS,
@@ -47,22 +88,6 @@ from .loss import (
     smooth_l1_loss,
 )
 from .normalization import batch_norm, layer_norm
-from .reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var
-from .shapes import (
-    broadcast_to,
-    expand_dims,
-    flatten,
-    flip,
-    pad,
-    permute,
-    reshape,
-    squeeze,
-    swapaxes,
-    transpose,
-    unsqueeze,
-)
-from .softmax import log_softmax, softmax
-from .structure import concatenate, einsum, gather, matmul, split, stack, take_along_axis
 
 __all__ = ["REDUCTIONS", "abs", "argmax", "argmin", "as_tensor", "batch_norm", "binary_cross_entropy_with_logits",
            "broadcast_to", "celu", "clip", "concatenate", "cos", "cross_entropy", "cumsum", "dropout", "einsum", "elu",

@@ -18,8 +18,9 @@ from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Activation
 from ..ops import activation as activation_ops
 from ..ops import random, shape
-from ..tensor import Tensor, operand_array
-from .inputs import Input, as_tensor
+from ..ops.elementwise import operand_array
+from ..tensor import Tensor
+from .lift import Input, as_tensor
 
 
 def _elementwise(name: str) -> Callable[..., Tensor]:
@@ -92,10 +93,6 @@ silu = _elementwise("silu")
 mish = _elementwise("mish")
 gelu_erf = _elementwise("gelu")
 gelu_tanh = _elementwise("gelu_tanh")
-exp = _elementwise("exp")
-expm1 = _elementwise("expm1")
-log = _elementwise("log")
-log1p = _elementwise("log1p")
 erf = _elementwise("erf")
 erfc = _elementwise("erfc")
 

@@ -1,205 +1,176 @@
-"""NumPy's elementwise functions for Tensors. (exp, expm1, log and log1p stand with the other records, in `activation`.)
+"""The array functions: those of `ops`, for anything array_like, and those of several operands.
 
-Where the arguments of a function tie, the first of them gets the gradient. Where a function has a kink, as that of abs at 0 or
-of `maximum` at a Python number, the shortest of the slopes between those on the two sides is taken. The second derivative at
-such a point is that of the piece, which is 0. NaN comes out as NaN; where it wins a choice (`maximum`, as in NumPy), it gets
-the gradient too.
+Where operands tie, the first gets the gradient. Where a function has a kink, such as `abs` at 0 or `maximum` at a Python number,
+the slope is the smallest in magnitude between those of the two sides, and the second derivative is that of the pieces, 0. NaN
+gives NaN; where it wins a choice (`maximum`, as in NumPy), it gets the gradient too.
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import value
+from ..autodiff.node import Node, value
 from ..checks import as_numbers
-from ..ops import elementary, elementwise
-from ..tensor import Tensor, operand
-from .inputs import Input, as_tensor
+from ..ops import einsum as contraction
+from ..ops import elementary, elementwise, indexing, joining, linalg, reductions, shape, sums
+from ..ops import softmax as softmax_ops
+from ..ops.elementwise import operand, operand_array
+from ..tensor import Tensor
+from .lift import Input, as_tensor, lift
+
+abs = lift(elementary.abs)
+exp = lift(elementary.exp)
+expm1 = lift(elementary.expm1)
+log = lift(elementary.log)
+log1p = lift(elementary.log1p)
+sqrt = lift(elementary.sqrt)
+square = lift(elementary.square)
+sin = lift(elementary.sin)
+cos = lift(elementary.cos)
+clip = lift(elementwise.clip)
+
+sum = lift(sums.sum)
+mean = lift(sums.mean)
+var = lift(sums.var)
+std = lift(sums.std)
+cumsum = lift(sums.cumsum)
+max = lift(reductions.max)
+min = lift(reductions.min)
+argmax = lift(reductions.argmax)
+argmin = lift(reductions.argmin)
+prod = lift(reductions.prod)
+logsumexp = lift(softmax_ops.logsumexp)
+softmax = lift(softmax_ops.softmax)
+log_softmax = lift(softmax_ops.log_softmax)
+
+reshape = lift(shape.reshape)
+transpose = lift(shape.transpose)
+permute = lift(shape.permute)
+swapaxes = lift(shape.swapaxes)
+squeeze = lift(shape.squeeze)
+expand_dims = unsqueeze = lift(shape.expand_dims)
+flatten = lift(shape.flatten)
+broadcast_to = lift(shape.broadcast_to)
+flip = lift(indexing.flip)
+pad = lift(indexing.pad)
+take_along_axis = lift(indexing.take_along_axis)
+gather = lift(indexing.gather)
+split = lift(joining.split)
 
 
-def abs(x: Input) -> Tensor:
-    """``|x|``, elementwise; the slope at 0 is 0 (as in PyTorch).
-
-    Parameters
-    ----------
-    x : Tensor or array_like
-
-    Returns
-    -------
-    Tensor, of the shape and dtype of `x`
-
-    Raises
-    ------
-    TypeError
-        If `x` holds no real numbers.
-
-    Examples
-    --------
-    >>> abs([-2.0, 0.0, 3.0])
-    Tensor([2., 0., 3.])
-    """
-    return elementary.abs_(as_tensor(x))
-
-
-def sqrt(x: Input) -> Tensor:
-    """``x^(1/2)``, elementwise; NaN below 0. The slope at 0 is infinite.
-
-    Shape and errors are those of `abs`.
-
-    Examples
-    --------
-    >>> sqrt([0.0, 4.0])
-    Tensor([0., 2.])
-    """
-    return elementary.sqrt(as_tensor(x))
-
-
-def square(x: Input) -> Tensor:
-    """``x * x``, elementwise.
-
-    Shape and errors are those of `abs`.
-
-    Examples
-    --------
-    >>> square([-3.0, 2.0])
-    Tensor([9., 4.])
-    """
-    return elementary.square(as_tensor(x))
-
-
-def sin(x: Input) -> Tensor:
-    """``sin(x)``, elementwise, x being an angle in radians; NaN at infinity.
-
-    Shape and errors are those of `abs`.
-
-    Examples
-    --------
-    >>> sin([0.0, np.pi / 2])
-    Tensor([0., 1.])
-    """
-    return elementary.sin(as_tensor(x))
-
-
-def cos(x: Input) -> Tensor:
-    """``cos(x)``, elementwise, x being an angle in radians; NaN at infinity.
-
-    Shape and errors are those of `abs`.
-
-    Examples
-    --------
-    >>> cos([0.0, np.pi])
-    Tensor([ 1., -1.])
-    """
-    return elementary.cos(as_tensor(x))
+# -- two operands, elementwise ----------------------------------------------------------------------------------------
 
 
 def maximum(a: Input, b: Input) -> Tensor:
     """The larger of two numbers, elementwise, with broadcasting; NaN if one is NaN.
 
-    Parameters
-    ----------
-    a, b : Tensor, array_like or number
-        In a tie the first gets the gradient. A number gets none, and then the slope in a tie is 0: ``maximum(x, 0)`` is
-        relu.
+    In a tie the first gets the gradient. A Python number gets none, and the slope in a tie with it is 0: ``maximum(x, 0)`` is
+    relu.
 
-    Returns
-    -------
-    Tensor, of the shape that both have together
-
-    Raises
-    ------
-    ValueError
-        If the shapes cannot be broadcast together.
-    TypeError
-        If one holds no real numbers.
-
-    Examples
-    --------
     >>> x, y = Tensor([1.0, 2.0, 3.0], requires_grad=True), Tensor([3.0, 2.0, 1.0], requires_grad=True)
     >>> maximum(x, y).sum().backward()
     >>> x.grad, y.grad
     (array([0., 1., 1.]), array([1., 0., 0.]))
     """
-    return _joined(elementwise.maximum, a, b)
+    return elementwise.maximum(*_pair(a, b))
 
 
 def minimum(a: Input, b: Input) -> Tensor:
-    """The smaller of two numbers, elementwise, with broadcasting; gradient, shape and errors as in `maximum`.
+    """The smaller of two numbers, elementwise, with broadcasting; NaN if one is NaN. The gradient is as in `maximum`.
 
-    Examples
-    --------
     >>> minimum([1.0, 5.0], 3.0)
     Tensor([1., 3.])
     """
-    return _joined(elementwise.minimum, a, b)
-
-
-def clip(x: Input, min: Input | None = None, max: Input | None = None) -> Tensor:
-    """``minimum(maximum(x, min), max)``: x, but not less than `min` and not more than `max`.
-
-    Parameters
-    ----------
-    x : Tensor or array_like
-    min, max : number, array_like, Tensor or None
-        None is no bound. At a bound that is a number the slope is 0, as that of hardtanh (in PyTorch's clamp it is 1). Where
-        `min` is above `max`, the result is `max`, as in NumPy.
-
-    Returns
-    -------
-    Tensor, of the shape that all have together
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `maximum`.
-
-    Examples
-    --------
-    >>> x = Tensor([-2.0, -1.0, 0.0], requires_grad=True)
-    >>> clip(x, -1, 1).sum().backward()
-    >>> x.grad
-    array([0., 0., 1.])
-    """
-    return as_tensor(x).clip(min, max)
+    return elementwise.minimum(*_pair(a, b))
 
 
 def where(condition: Input, a: Input, b: Input) -> Tensor:
-    """`a` where the condition holds, `b` elsewhere, with broadcasting.
+    """`a` where the condition holds (is not 0), `b` elsewhere, with broadcasting. The condition has no gradient.
 
-    Parameters
-    ----------
-    condition : array_like of bool
-        Of numbers, all but 0 hold. Nothing is differentiated through it.
-    a, b : Tensor, array_like or number
-        What is not chosen gets a gradient of exactly 0, also where it is NaN. (If an infinite slope lies behind it, 0 times
-        that is NaN: choose the divisor then, not the quotient.)
+    Numbers that are not chosen get a gradient of exactly 0, even where they are NaN. But the rule before may multiply that by an
+    infinite slope, which is NaN: choose the divisor then, not the quotient.
 
-    Returns
-    -------
-    Tensor, of the shape that all three have together
-
-    Raises
-    ------
-    ValueError
-        If the shapes cannot be broadcast together.
-
-    Examples
-    --------
     >>> x = Tensor([-1.0, 4.0], requires_grad=True)
     >>> where(x > 0, x, 0.0)
     Tensor([0., 4.], requires_grad=True)
     """
     holds = as_numbers(value(condition), "where: condition")
-    return _joined(lambda a, b: elementwise.where(holds if holds.dtype == bool else holds != 0, a, b), a, b)
+    return elementwise.where(holds if holds.dtype == bool else holds != 0, *_pair(a, b))
 
 
-def _joined(op: Any, a: Input, b: Input) -> Tensor:
-    """Apply an operation on two operands: numbers stay numbers, and arrays take the dtype of a Tensor (or of `a`)."""
+def _pair(a: Input, b: Input) -> tuple[Any, Any]:
+    """Two operands of one operation: numbers stay numbers, and arrays take the dtype of a Tensor (or of `a`)."""
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         if np.ndim(a) == 0:
             b = as_tensor(b)
         else:
             a = as_tensor(a)
     like = a if isinstance(a, Tensor) else b
-    return op(operand(a, like), operand(b, like))
+    return operand(a, like), operand(b, like)
+
+
+# -- several operands -------------------------------------------------------------------------------------------------
+
+
+def matmul(a: Input, b: Input) -> Tensor:
+    """``a @ b``: products of vectors (inner,), matrices (rows, inner) @ (inner, columns), and stacks of matrices.
+
+    Leading axes broadcast. The axis that a vector lacks is missing from the result.
+
+    >>> matmul([[1.0, 2.0]], [[3.0], [4.0]])
+    Tensor([[11.]])
+    >>> matmul([[[1.0, 2.0]], [[3.0, 4.0]]], [10.0, 1.0])
+    Tensor([[12.],
+            [34.]])
+    """
+    return linalg.matmul(*_together("matmul", (a, b)))
+
+
+def einsum(subscripts: str, *operands: Input) -> Tensor:
+    """Sums of products in Einstein's notation: ``einsum("ij,jk->ik", a, b)`` is ``a @ b``.
+
+    Every axis has a letter; letters that the result lacks are summed over. A letter that occurs twice in one operand takes its
+    diagonal; ``...`` means all other axes, which broadcast. Without ``->`` the result has the axes of the ellipsis, then the
+    letters that occur once, in alphabetical order. (NumPy's form with lists of integers is not supported.)
+
+    Computed by matrix products, two operands at a time, in the order that np.einsum_path finds.
+
+    >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> einsum("ii", x).item(), einsum("ij->j", x), einsum("...j,j", x, [1.0, 10.0])
+    (5.0, Tensor([4., 6.]), Tensor([21., 43.]))
+    """
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: the subscripts are {type(subscripts).__name__}; expected text, such as 'ij,jk->ik'")
+    return contraction.einsum(subscripts, *_together("einsum", operands))
+
+
+def concatenate(tensors: Iterable[Input], axis: int | None = 0) -> Tensor:
+    """Tensors joined along an axis that they have; None: all of them made flat. Elsewhere their shapes are equal.
+
+    Arrays take the dtype of the first Tensor; of two Tensors the wider dtype wins.
+
+    >>> concatenate([[1.0, 2.0], [3.0]])
+    Tensor([1., 2., 3.])
+    """
+    return joining.concatenate(_together("concatenate", tensors), axis)
+
+
+def stack(tensors: Iterable[Input], axis: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new axis, which is axis `axis` of the result. Dtypes as in `concatenate`.
+
+    >>> stack([[1.0, 2.0], [3.0, 4.0]], axis=1)
+    Tensor([[1., 3.],
+            [2., 4.]])
+    """
+    return joining.stack(_together("stack", tensors), axis)
+
+
+def _together(name: str, operands: Iterable[Input]) -> list[Any]:
+    """The operands of one operation: arrays take the dtype of the first Tensor."""
+    if not isinstance(operands, Iterable):
+        raise TypeError(f"{name}: got {type(operands).__name__}; expected several Tensors or arrays")
+    found = list(operands)
+    like = next((x for x in found if isinstance(x, Node)), None)
+    return [as_tensor(x) if like is None else operand_array(x, like, name) for x in found]

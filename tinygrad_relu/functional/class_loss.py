@@ -17,11 +17,11 @@ from ..ops import softmax as softmax_ops
 from ..ops.elementary import power
 from ..ops.elementwise import add, mul, sub, where
 from ..ops.loss import entry_of_class
-from ..ops.reduction import sum_
 from ..ops.shape import reshape, transpose
+from ..ops.sums import SUM
 from ..tensor import Tensor
 from .activation import relu
-from .inputs import Input, as_tensor
+from .lift import Input, as_tensor
 from .loss import (
     REDUCTIONS,
     check_ignore_index,
@@ -206,7 +206,7 @@ def multi_margin_loss(x: Input, target: Any, p: int = 1, margin: float = 1.0, we
     n, classes = x.shape
     short = relu(add(sub(x, reshape(entry_of_class(x, rows.labels), shape=(n, 1))), margin))
     others = np.arange(classes) != rows.labels[:, None]
-    losses = mul(sum_(where(others, power(short, float(p)), 0.0), axis=1), rows.own / classes)
+    losses = mul(SUM(where(others, power(short, float(p)), 0.0), axis=1), rows.own / classes)
     return reduced("multi_margin_loss", losses, reduction, n)
 
 

@@ -7,7 +7,7 @@ from ..autodiff.node import Array
 from ..checks import check_real
 from ..ops import random
 from ..tensor import Tensor
-from .inputs import Input, as_tensor
+from .lift import Input, as_tensor
 
 
 def dropout(x: Input, p: float = 0.5, training: bool = True, rng: int | Generator | None = None) -> Tensor:

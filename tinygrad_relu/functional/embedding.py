@@ -9,7 +9,7 @@ from ..autodiff.node import Array
 from ..checks import as_numbers, check_count
 from ..ops import embedding as embedding_ops
 from ..tensor import Tensor
-from .inputs import Input, as_tensor
+from .lift import Input, as_tensor
 
 
 def embedding(indices: Any, weight: Input, padding_idx: int | None = None) -> Tensor:

@@ -9,8 +9,9 @@ import numpy as np
 from ..autodiff.node import Node, Op, value
 from ..ops import shape
 from ..ops.affine import affine
-from ..tensor import Tensor, operand_array
-from .inputs import Input, as_tensor
+from ..ops.elementwise import operand_array
+from ..tensor import Tensor
+from .lift import Input, as_tensor
 
 _NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 

@@ -18,10 +18,10 @@ from ..kernels.loops.loss import ABSOLUTE, HUBER, SMOOTH_L1, SQUARED
 from ..ops.activation import activation_op
 from ..ops.elementwise import add, mul, neg, sub, where
 from ..ops.loss import error_loss_op
-from ..ops.reduction import sum_
+from ..ops.sums import SUM
 from ..tensor import Tensor
 from .activation import relu
-from .inputs import Input, as_tensor
+from .lift import Input, as_tensor
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -169,7 +169,7 @@ def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
         return losses
     if reduction == "mean" and total == 0:
         raise ValueError(f"{name}: the weights sum to 0; the mean over nothing is not defined")
-    summed = sum_(losses)
+    summed = SUM(losses)
     return summed if reduction == "sum" else mul(summed, 1.0 / float(total))
 
 

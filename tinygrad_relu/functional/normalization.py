@@ -10,8 +10,9 @@ from ..autodiff.node import Array, Node, value
 from ..checks import as_floats, check_count, check_number
 from ..ops import normalization as norm_ops
 from ..ops import shape
-from ..tensor import Tensor, operand_array
-from .inputs import Input, as_tensor
+from ..ops.elementwise import operand_array
+from ..tensor import Tensor
+from .lift import Input, as_tensor
 
 Shape = int | Sequence[int]
 

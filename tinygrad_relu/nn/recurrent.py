@@ -19,10 +19,10 @@ from ..checks import check_count, check_dtype, check_rng
 from ..functional.dropout import check_probability
 from ..kernels.formulas import ACTIVATIONS
 from ..ops import recurrent as ops
+from ..ops.elementwise import operand_array
 from ..ops.joining import concatenate
 from ..ops.shape import reshape, transpose
 from ..parameters import Parameter
-from ..tensor import operand_array
 from .dropout import Dropout
 from .module import Module
 

@@ -14,7 +14,7 @@ from ..kernels.machine.door import launch, launch_typed
 from ..kernels.machine.matmul import LARGE
 from .activation import activation_op
 from .linalg import product
-from .reduction import sum_
+from .sums import SUM
 
 
 @cache
@@ -58,7 +58,7 @@ def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x
 _plain: Op = Op("linear", _linear, fused=_linear_fused, adds=True, multiplies=True, pull=(
     lambda g, y, x, weight, bias: product(g, weight),
     lambda g, y, x, weight, bias: product(g, x, transpose_a=True),
-    lambda g, y, x, weight, bias: sum_(g, axis=0),
+    lambda g, y, x, weight, bias: SUM(g, axis=0),
 ))
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from .elementwise import mul
 from .indexing import getitem
 from .linalg import product
-from .reduction import sum_
 from .shape import reshape, transpose
+from .sums import SUM
 
 
 class Term(NamedTuple):
@@ -67,7 +67,7 @@ def _plain(x: Any, letters: str, sizes: dict[str, int]) -> Term:
 def _summed(term: Term, needed: str) -> Term:
     """The sum over the letters that nobody needs."""
     axes = tuple(i for i, c in enumerate(term.letters) if c not in needed)
-    return Term(sum_(term.x, axis=axes), "".join(c for c in term.letters if c in needed)) if axes else term
+    return Term(SUM(term.x, axis=axes), "".join(c for c in term.letters if c in needed)) if axes else term
 
 
 def _multiplied(a: Term, b: Term, needed: str) -> Term:

@@ -1,6 +1,6 @@
 """The elementary functions: powers, exponentials, logarithms, sine and cosine, the absolute value.
 
-exp, expm1, log and log1p have a record and so kernels of their own; the others run on NumPy's ufuncs.
+exp, expm1, log and log1p have kernels of their own, made from records; the others run on NumPy's ufuncs.
 """
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Op, value
-from ..kernels.formulas.smooth import EXP, EXPM1, LOG, LOG1P
+from ..kernels.formulas import smooth
 from ..kernels.loops.loss import ABSOLUTE
 from ..kernels.loops.move import copy
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
 from .activation import activation_op
+from .axes import T
 from .elementwise import add, binary, compare, div, entrywise, fused_by, mul, neg, sub, unary, where
 
 _FIRST_STEP: dict[float, Callable[..., Any]] = {-1.0: np.reciprocal, 0.5: np.sqrt, 1.0: copy}
 
 
 def _power(a: Any, b: Any) -> Array:
-    """a^b; the powers that everybody writes by what is a hundred times faster than `pow`, and as exact."""
+    """a^b. The common powers are computed without `pow`: a hundred times faster, and as exact."""
     if isinstance(a, np.ndarray) and isinstance(b, (int, float)) and b in (-1.0, 0.5, 1.0, 2.0, 3.0, 4.0):
         out = np.empty(a.shape, a.dtype)
         launch(_FIRST_STEP.get(b, np.square), a, out)
@@ -54,9 +55,10 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     return _to_exponent(g, a, b, value(y))
 
 
-# At base 0 every first and second derivative of a^b is its limit from the right, which is 0, a number or an infinity. But 0^0 is
-# flat: there all of them are 0, as PyTorch's first ones are. A sum of terms that are infinite, or 0 times infinity, would be NaN:
-# so the two slopes are operations with rules of their own, and the mixed second derivative, which they share, is selected.
+# At base 0 every first and second derivative of a^b is its limit from the right: 0, a finite number, or infinite. The exception
+# is 0^0, where all of them are 0, as the first ones are in PyTorch. Composed from other rules, they would be sums of infinite
+# terms, or 0 times infinity, and so NaN. Therefore the two slopes are operations with rules of their own, which select the limit;
+# the mixed second derivative is a rule of both.
 
 def _slope_to_base(g: Any, a: Any, b: Any) -> Any:
     """g b a^(b-1)."""
@@ -78,7 +80,7 @@ def _slope_to_exponent(g: Any, a: Any, b: Any, y: Array) -> Any:
 def _times_log(x: Any, a: Any, b: Any) -> Any:
     """x ln a, and 0 where a = 0 and b is 0 or more."""
     vanishes = compare(np.logical_and, compare(np.equal, a, 0.0), compare(np.greater_equal, b, 0.0))
-    return where(vanishes, 0.0, mul(x, log(where(vanishes, 1.0, a))))
+    return where(vanishes, 0.0, mul(x, LOG(where(vanishes, 1.0, a))))
 
 
 def _mixed(g: Any, a: Any, b: Any) -> Any:
@@ -86,17 +88,17 @@ def _mixed(g: Any, a: Any, b: Any) -> Any:
     exponent, zero = value(b), compare(np.equal, a, 0.0)
     vanishes, diverges = zero & ((exponent > 1) | (exponent == 0)), zero & (exponent <= 1) & (exponent != 0)
     base, limit = where(zero, 1.0, a), np.where(diverges, -np.copysign(np.inf, exponent), exponent)
-    usual = mul(g, mul(power(base, sub(b, 1.0)), add(mul(b, log(base)), 1.0)))
+    usual = mul(g, mul(power(base, sub(b, 1.0)), add(mul(b, LOG(base)), 1.0)))
     return where(vanishes, 0.0, where(diverges, mul(g, limit), usual))
 
 
 def _is_usual(a: Any, b: Any) -> Array:
-    """Whether it is not 0^0."""
+    """Where a^b is not 0^0."""
     return compare(np.logical_or, a, b)
 
 
 def _abs_pull(g: Any, y: Any, a: Any) -> Any:
-    """g, or -g on the left; elsewhere a itself, which is 0 or NaN."""
+    """g on the right of 0, -g on the left; elsewhere a itself, which is 0 or NaN."""
     return where(compare(np.greater, a, 0.0), g, where(compare(np.less, a, 0.0), neg(g), value(a)))
 
 
@@ -114,7 +116,7 @@ def _sqrt_pullback(g: Array, y: Array, a: Array, out: Array) -> None:
     launch(np.divide, g, out, out)
 
 
-exp, expm1, log, log1p = (activation_op(record) for record in (EXP, EXPM1, LOG, LOG1P))
+EXP, EXPM1, LOG, LOG1P = (activation_op(record) for record in (smooth.EXP, smooth.EXPM1, smooth.LOG, smooth.LOG1P))
 
 power: Op = entrywise("power", _power, pull=(_power_base, _power_exponent))
 _to_base: Op = entrywise("power_to_base", _slope_to_base, pull=(
@@ -125,8 +127,89 @@ _to_exponent: Op = entrywise("power_to_exponent", _slope_to_exponent, pull=(
     lambda h, z, g, a, b, y: _to_exponent(h, a, b, y),
     lambda h, z, g, a, b, y: _mixed(mul(h, g), a, b),
     lambda h, z, g, a, b, y: _times_log(_to_exponent(mul(h, g), a, b, y), a, b), None))
-square: Op = entrywise("square", unary(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),), fused=fused_by(_square_pullback))
-sqrt: Op = entrywise("sqrt", unary(np.sqrt), fused=fused_by(_sqrt_pullback), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
-sin: Op = entrywise("sin", unary(np.sin), pull=(lambda g, y, a: mul(g, cos(a)),))
-cos: Op = entrywise("cos", unary(np.cos), pull=(lambda g, y, a: neg(mul(g, sin(a))),))
-abs_: Op = entrywise("abs", unary(np.absolute), fused=fused_by(_abs_pullback), pull=(_abs_pull,))
+SQUARE: Op = entrywise("square", unary(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),), fused=fused_by(_square_pullback))
+SQRT: Op = entrywise("sqrt", unary(np.sqrt), fused=fused_by(_sqrt_pullback), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
+SIN: Op = entrywise("sin", unary(np.sin), pull=(lambda g, y, a: mul(g, COS(a)),))
+COS: Op = entrywise("cos", unary(np.cos), pull=(lambda g, y, a: neg(mul(g, SIN(a))),))
+ABS: Op = entrywise("abs", unary(np.absolute), fused=fused_by(_abs_pullback), pull=(_abs_pull,))
+
+
+def exp(x: T) -> T:
+    """``e^x``, elementwise.
+
+    >>> tg.exp([0.0, 1.0])
+    Tensor([1.        , 2.71828183])
+    """
+    return EXP(x)
+
+
+def expm1(x: T) -> T:
+    """``e^x - 1``, elementwise; accurate near 0.
+
+    >>> tg.expm1([0.0, 1e-20])
+    Tensor([0.e+00, 1.e-20])
+    """
+    return EXPM1(x)
+
+
+def log(x: T) -> T:
+    """``ln x``, elementwise; -infinity at 0, NaN below.
+
+    >>> tg.log([1.0, np.e])
+    Tensor([0., 1.])
+    """
+    return LOG(x)
+
+
+def log1p(x: T) -> T:
+    """``ln(1 + x)``, elementwise; accurate near 0; -infinity at -1, NaN below.
+
+    >>> tg.log1p([0.0, 1e-20])
+    Tensor([0.e+00, 1.e-20])
+    """
+    return LOG1P(x)
+
+
+def sqrt(x: T) -> T:
+    """``x^(1/2)``, elementwise; NaN below 0. The slope at 0 is infinite.
+
+    >>> tg.sqrt([0.0, 4.0])
+    Tensor([0., 2.])
+    """
+    return SQRT(x)
+
+
+def square(x: T) -> T:
+    """``x * x``, elementwise.
+
+    >>> tg.square([-3.0, 2.0])
+    Tensor([9., 4.])
+    """
+    return SQUARE(x)
+
+
+def sin(x: T) -> T:
+    """``sin(x)``, elementwise, of an angle in radians; NaN at infinity.
+
+    >>> tg.sin([0.0, np.pi / 2])
+    Tensor([0., 1.])
+    """
+    return SIN(x)
+
+
+def cos(x: T) -> T:
+    """``cos(x)``, elementwise, of an angle in radians; NaN at infinity.
+
+    >>> tg.cos([0.0, np.pi])
+    Tensor([ 1., -1.])
+    """
+    return COS(x)
+
+
+def abs(x: T) -> T:
+    """``|x|``, elementwise. The slope at 0 is 0, as in PyTorch.
+
+    >>> abs(Tensor([-2.0, 0.0, 3.0]))
+    Tensor([2., 0., 3.])
+    """
+    return ABS(x)

@@ -1,9 +1,9 @@
 """Arithmetic with broadcasting: each operation and its derivative rules, side by side.
 
-The loops are NumPy's own ufuncs, which handle every layout and warn as NumPy does; they pass through the same door as the
-compiled kernels. What happens at a tie or a kink is one rule for all operations: a tie goes to the first (docs/architecture.md).
+The loops are NumPy's own ufuncs, which handle every layout and warn as NumPy does; they are launched like the compiled kernels.
+One rule decides ties in all operations: the first operand gets the gradient (docs/architecture.md).
 
-Where a rule would make arrays on the way, it stands here a second time for plain arrays, as what it writes into a given array
+Where a rule would make temporary arrays, there is a second version of it for plain arrays, which writes into a given array
 (`fused_by`).
 """
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import unbroadcast
-from ..autodiff.node import Array, Op, value
+from ..autodiff.node import Array, Node, Op, value
+from ..checks import as_floats
 from ..kernels.loops import pointwise as kernels
 from ..kernels.machine.door import launch
+from .axes import T
 
 Write = Callable[..., None]
 
@@ -42,7 +44,7 @@ def binary(ufunc: Callable[..., Any], name: str = "") -> Any:
 
 
 def joint_shape(name: str, *operands: Any) -> tuple[int, ...]:
-    """The shape that the operands (arrays or numbers) have together."""
+    """The shape to which the operands (arrays or numbers) broadcast."""
     try:
         return np.broadcast(*operands).shape
     except ValueError:
@@ -62,7 +64,7 @@ def unary(ufunc: np.ufunc) -> Any:
 
 
 def fused_by(*writes: Write | None) -> Any:
-    """The fused pullback of an elementwise operation: ``writes[i](g, y, *inputs, out)`` puts the gradient of input i, in the
+    """The fused pullback of an elementwise operation: ``writes[i](g, y, *inputs, out)`` writes the gradient of input i, in the
     shape of g, into `out`."""
 
     def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, *inputs: Any) -> None:
@@ -78,30 +80,30 @@ def fused_by(*writes: Write | None) -> Any:
     return fused
 
 
-def flat(x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """x (an array or a number) as a kernel takes it: broadcast to a shape, and flat."""
+def _line(x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """x (an array or a number) broadcast to a shape, as a contiguous array of one axis."""
     if isinstance(x, np.ndarray) and x.shape == shape and x.dtype == dtype and x.flags.carray:
         return x.ravel()
     return np.array(np.broadcast_to(x, shape), dtype, order="C").ravel()
 
 
 def compare(ufunc: np.ufunc, a: Any, b: Any) -> Array:
-    """``a < b`` and its kind: a plain array of booleans, through which nothing is differentiated."""
+    """A comparison such as ``a < b``: a plain array of booleans, without a gradient."""
     a, b = value(a), value(b)
     out = np.empty(joint_shape(ufunc.__name__, a, b), bool)
     launch(ufunc, a, b, out)
     return out
 
 
-def same(x: Any, y: Array) -> Array:
-    """Where x is y, as `compare`; NaN is NaN here. So the winners of a maximum y are found again, all of them."""
+def equal_or_nan(x: Any, y: Array) -> Array:
+    """Where x equals y, or both are NaN, as `compare`: it finds all numbers that tie for the maximum y."""
     x, y = value(x), value(y)
-    out = np.empty(joint_shape("same", x, y), bool)
-    launch(_same, x, y, out)
+    out = np.empty(joint_shape("equal_or_nan", x, y), bool)
+    launch(_equal_or_nan, x, y, out)
     return out
 
 
-def _same(x: Any, y: Array, out: Array) -> None:
+def _equal_or_nan(x: Any, y: Array, out: Array) -> None:
     np.equal(x, y, out)
     undefined = np.isnan(y)
     if undefined.any():
@@ -118,13 +120,13 @@ def _where(condition: Any, a: Any, b: Any) -> Array:
 
 
 def _choose(condition: Any, a: Any, b: Any, out: Array) -> None:
-    holds = flat(condition, out.shape, bool)
+    holds = _line(condition, out.shape, bool)
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        launch(kernels.choose, holds, flat(a, out.shape, out.dtype), flat(b, out.shape, out.dtype), out.ravel())
+        launch(kernels.choose, holds, _line(a, out.shape, out.dtype), _line(b, out.shape, out.dtype), out.ravel())
     else:
         first = isinstance(a, np.ndarray)
         x, number = (a, b) if first else (b, a)
-        launch(kernels.choose_or, holds, first, flat(x, out.shape, out.dtype), float(number), out.ravel())
+        launch(kernels.choose_or, holds, first, _line(x, out.shape, out.dtype), float(number), out.ravel())
 
 
 def _larger(a: Any, b: Any, out: Array) -> None:
@@ -136,14 +138,14 @@ def _smaller(a: Any, b: Any, out: Array) -> None:
 
 
 def _won(g: Any, y: Any, mine: Any, other: Any, first: bool) -> Any:
-    """What `mine` gets of g: all of it where it is the result y, exactly 0 where the other is; in a tie the first gets it.
+    """The gradient of the operand `mine`: g where it is the result y, exactly 0 where the other is; in a tie the first gets g.
 
-    A Python number is no rival, but a bound: in a tie with it the slope is 0, so that ``maximum(x, 0)`` is relu and
+    A Python number is a bound, not a rival: in a tie with it the slope is 0, so that ``maximum(x, 0)`` is relu and
     ``clip(x, -1, 1)`` is hardtanh.
     """
     if first and isinstance(value(other), np.ndarray):
-        return where(same(mine, y), g, 0.0)
-    return where(same(other, y), 0.0, g)
+        return where(equal_or_nan(mine, y), g, 0.0)
+    return where(equal_or_nan(other, y), 0.0, g)
 
 
 def _won_by(mine: int) -> Write:
@@ -152,7 +154,7 @@ def _won_by(mine: int) -> Write:
     def write(g: Array, y: Array, a: Any, b: Any, out: Array) -> None:
         rival, wins = (a, mine == 0) if isinstance(b, np.ndarray) else (b, False)
         like = y.shape if isinstance(rival, np.ndarray) else (1,)
-        launch(kernels.extreme_pullback, g.ravel(), flat(rival, like, y.dtype), y.ravel(), wins, out.ravel())
+        launch(kernels.extreme_pullback, g.ravel(), _line(rival, like, y.dtype), y.ravel(), wins, out.ravel())
 
     return write
 
@@ -185,7 +187,34 @@ where: Op = entrywise(
     pull=(None, lambda g, y, condition, a, b: where(condition, g, 0.0), lambda g, y, condition, a, b: where(condition, 0.0, g)))
 
 
-def clip(x: Any, low: Any = None, high: Any = None) -> Any:
-    """x, but not less than `low` and then not more than `high`; None is no bound."""
-    x = x if low is None else maximum(x, low)
-    return x if high is None else minimum(x, high)
+def clip(x: T, min: Any = None, max: Any = None) -> T:
+    """``minimum(maximum(x, min), max)``, elementwise; None is no bound. Bounds are numbers, arrays or Tensors.
+
+    At a bound that is a number the slope is 0, as in hardtanh (in PyTorch's clamp it is 1). Where `min` is above `max`, the
+    result is `max`, as in NumPy.
+
+    >>> x = Tensor([-2.0, -1.0, 0.0], requires_grad=True)
+    >>> x.clip(-1, 1).sum().backward()
+    >>> x.grad
+    array([0., 0., 1.])
+    """
+    low, high = (bound if bound is None else operand(bound, x) for bound in (min, max))
+    y = x if low is None else maximum(x, low)
+    return y if high is None else minimum(y, high)
+
+
+def operand(x: Any, like: Array | Node) -> Any:
+    """What joins `like` in an operation: a Tensor as it is, a number as a Python number, an array in the dtype of `like`.
+
+    So float32 stays float32, whatever it is combined with, unless that is a float64 Tensor.
+    """
+    if isinstance(x, Node):
+        return x
+    if isinstance(x, (int, float, np.number, np.bool_)) and not isinstance(x, np.complexfloating):
+        return float(x)
+    return as_floats(x, like.dtype, "operand")
+
+
+def operand_array(x: Any, like: Array | Node, name: str = "operand") -> Any:
+    """As `operand`, for operations on whole matrices: a number becomes an array too."""
+    return x if isinstance(x, Node) else as_floats(x, like.dtype, name)

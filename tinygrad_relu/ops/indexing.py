@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Op
-from ..checks import as_numbers
+from ..checks import as_numbers, check_real
 from ..kernels.loops import move
 from ..kernels.machine.door import launch
-from .shape import Axis, normalised_axes, reshape, single_axis
+from .axes import Axis, T, normalised_axes, single_axis
+from .shape import reshape
 
 EVERYTHING = slice(None)
 
@@ -164,15 +165,29 @@ def _entry(entry: Any) -> Any:
     return array.astype(np.intp) if array.ndim else int(array)
 
 
-def take_along_axis(x: Any, indices: Any, axis: int | None) -> Any:
-    """``x[..., indices[..., k, ...], ...]``: along `axis` by index, along the others each element its own line."""
+def take_along_axis(x: T, indices: Any, axis: int | None = -1) -> T:
+    """One number for each index, from its own line along `axis`: ``y[i, j] = x[i, indices[i, j]]`` for the last of two axes.
+
+    `indices` has as many axes as `x` and broadcasts with it along the others; negative indices count from the end. ``axis=None``:
+    of `x` made flat. The gradient of a number that is taken several times is the sum.
+
+    >>> tg.take_along_axis([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [[2], [0]], axis=1)
+    Tensor([[3.],
+            [4.]])
+    """
     if axis is None:
-        x, axis = reshape(x, shape=(prod(x.shape),)), 0
+        x, axis = reshape(x, prod(x.shape)), 0
     return _along("take_along_axis", x, indices, axis, x.shape)
 
 
-def gather(x: Any, axis: int, index: Any) -> Any:
-    """As `take_along_axis`; along the other axes `index` may be shorter than x, and is not broadcast."""
+def gather(x: T, axis: int, index: Any) -> T:
+    """PyTorch's `take_along_axis`: the result has the shape of `index`, which may be shorter than `x` along the other axes.
+
+    `index` does not broadcast. PyTorch's name of `axis` is dim.
+
+    >>> tg.gather([[1.0, 2.0], [3.0, 4.0]], 1, [[1, 1, 0]])
+    Tensor([[2., 2., 1.]])
+    """
     sizes = np.shape(index)
     place = single_axis("gather", axis, x.shape)
     if len(sizes) == len(x.shape) and any(n > x.shape[i] for i, n in enumerate(sizes) if i != place):
@@ -190,15 +205,27 @@ def _along(name: str, x: Any, indices: Any, axis: int, sizes: tuple[int, ...]) -
     return getitem(x, tuple(found if i == place else _mesh(np.arange(n), i, len(sizes)) for i, n in enumerate(sizes)))
 
 
-def flip(x: Any, axis: Axis = None) -> Any:
-    """x the other way round along `axis`."""
+def flip(x: T, axis: Axis = None) -> T:
+    """``y_i = x_(n-1-i)`` along `axis`: a number, several, or None for all axes.
+
+    >>> tg.flip([[1.0, 2.0], [3.0, 4.0]], 0)
+    Tensor([[3., 4.],
+            [1., 2.]])
+    """
     axes = normalised_axes("flip", axis, x.shape)
     return cut(x, key=(*(slice(None, None, -1) if i in axes else EVERYTHING for i in range(len(x.shape))), ...))
 
 
-def pad(x: Any, pad_width: Any, value: float = 0.0) -> Any:
-    """x with so many constants before and behind the numbers of each axis."""
-    shape, widths = x.shape, as_numbers(pad_width, "pad_width")
+def pad(x: T, pad_width: Any, constant_values: float = 0.0) -> T:
+    """`x` with constants before and after the numbers of each axis, as np.pad.
+
+    `pad_width` is one number, one pair (before, after), or a pair per axis.
+
+    >>> tg.pad([[1.0, 2.0]], ((0, 1), (1, 0)))
+    Tensor([[0., 1., 2.],
+            [0., 0., 0.]])
+    """
+    fill, shape, widths = check_real(constant_values, "pad: constant_values"), x.shape, as_numbers(pad_width, "pad_width")
     if widths.dtype.kind not in "iu" and widths.size:
         raise TypeError(f"pad: the widths are {widths.dtype} numbers, expected integers")
     try:
@@ -209,4 +236,4 @@ def pad(x: Any, pad_width: Any, value: float = 0.0) -> Any:
     if widths.size and widths.min() < 0:
         raise ValueError(f"pad: got the width {widths.min()}; expected 0 or more")
     key = (*(slice(before, before + n) for (before, _), n in zip(pairs, shape)), ...)
-    return paste(x, key=key, shape=tuple(before + n + after for (before, after), n in zip(pairs, shape)), fill=value)
+    return paste(x, key=key, shape=tuple(before + n + after for (before, after), n in zip(pairs, shape)), fill=fill)

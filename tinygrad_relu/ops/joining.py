@@ -11,8 +11,9 @@ import numpy as np
 from ..autodiff.node import Array, Op, Pull
 from ..kernels.loops import move
 from ..kernels.machine.door import launch
+from .axes import T, single_axis
 from .indexing import EVERYTHING, cut
-from .shape import expand_dims, reshape, single_axis
+from .shape import expand_dims, reshape
 
 
 def _concatenate(*arrays: Array, axis: int) -> Array:
@@ -76,15 +77,22 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return concatenation(*[expand_dims(x, place) for x in arrays], axis=place)
 
 
-def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
-    """So many parts of one length, or the parts between the given indices."""
-    place = single_axis("split", axis, x.shape)
+def split(x: T, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[T]:
+    """The parts of `x` along an axis, as np.split.
+
+    A number asks for so many parts of equal length (PyTorch's split takes the length instead); a sequence says where each part
+    but the first begins.
+
+    >>> tg.split([1.0, 2.0, 3.0, 4.0], 2), tg.split([1.0, 2.0, 3.0], [1])
+    ([Tensor([1., 2.]), Tensor([3., 4.])], [Tensor([1.]), Tensor([2., 3.])])
+    """
+    place, where = single_axis("split", axis, x.shape), indices_or_sections
     length = x.shape[place]
     try:
-        numbers = [operator.index(i) for i in (sections if isinstance(sections, Iterable) else (sections,))]
+        numbers = [operator.index(i) for i in (where if isinstance(where, Iterable) else (where,))]
     except TypeError:
-        raise TypeError(f"split: got {sections!r}; expected a number of sections, or several indices") from None
-    if isinstance(sections, Iterable):
+        raise TypeError(f"split: got {where!r}; expected a number of sections, or several indices") from None
+    if isinstance(where, Iterable):
         edges = [0, *numbers, length]
     else:
         (parts,) = numbers

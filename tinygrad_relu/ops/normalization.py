@@ -16,7 +16,7 @@ from ..kernels.loops import norm as kernels
 from ..kernels.machine.door import launch
 from .elementary import power
 from .elementwise import add, mul, sub
-from .reduction import mean
+from .sums import mean
 
 
 class Running(NamedTuple):

@@ -1,4 +1,4 @@
-"""Softmax, log-softmax and the cross-entropy of logits: along the last axis, by one kernel each way. And logsumexp."""
+"""Softmax, log-softmax, and logsumexp; and the cross-entropy of logits. Along the last axis, by one kernel each way."""
 from __future__ import annotations
 
 from math import prod
@@ -10,10 +10,11 @@ from ..autodiff.node import Array, Op, value
 from ..checks import check_labels
 from ..kernels.loops import softmax as kernels
 from ..kernels.machine.door import launch, launch_typed
-from .elementary import exp, log
+from .axes import Axis, T, kept_shape, left_shape, normalised_axes
+from .elementary import EXP, LOG
 from .elementwise import add, mul, neg, sub, where
-from .reduction import sum_
-from .shape import Axis, kept_shape, normalised_axes, reshape
+from .shape import reshape, swapaxes
+from .sums import SUM
 
 
 def _rows(x: Array) -> Array:
@@ -25,7 +26,7 @@ def _rowwise(kernel: Any) -> Any:
     """The forward of a kernel over rows."""
 
     def forward(x: Array) -> Array:
-        if x.ndim == 0 or x.shape[-1] == 0:
+        if x.shape[-1] == 0:
             raise ValueError(f"{kernel.__name__}: got shape {x.shape}; expected at least one entry along the axis")
         out = np.empty(x.shape, x.dtype)
         launch(kernel, _rows(x), _rows(out))
@@ -42,37 +43,83 @@ def _rowwise_fused(kernel: Any) -> Any:
 
 
 def _last_sum(x: Any) -> Any:
-    return sum_(x, axis=-1, keepdims=True)
+    return SUM(x, axis=-1, keepdims=True)
 
 
 # Rules that are written in y keep it differentiable: y is the node itself when the walk is recorded.
-softmax: Op = Op("softmax", _rowwise(kernels.softmax), fused=_rowwise_fused(kernels.softmax_pullback), pull=(
+SOFTMAX: Op = Op("softmax", _rowwise(kernels.softmax), fused=_rowwise_fused(kernels.softmax_pullback), pull=(
     lambda g, y, x: mul(y, sub(g, _last_sum(mul(g, y)))),))
-log_softmax: Op = Op("log_softmax", _rowwise(kernels.log_softmax), fused=_rowwise_fused(kernels.log_softmax_pullback), pull=(
-    lambda g, y, x: sub(g, mul(softmax(x), _last_sum(g))),))
+LOG_SOFTMAX: Op = Op("log_softmax", _rowwise(kernels.log_softmax), fused=_rowwise_fused(kernels.log_softmax_pullback), pull=(
+    lambda g, y, x: sub(g, mul(SOFTMAX(x), _last_sum(g))),))
+
+
+def softmax(x: T, axis: int = -1) -> T:
+    """``exp(x_i) / sum_k exp(x_k)`` along `axis`, without overflow.
+
+    A number is its own axis, as in PyTorch: the result is 1.
+
+    >>> F.softmax([0.0, 0.0])
+    Tensor([0.5, 0.5])
+    """
+    return _along(SOFTMAX, x, axis)
+
+
+def log_softmax(x: T, axis: int = -1) -> T:
+    """``x_i - log sum_k exp(x_k)`` along `axis`, without overflow; small probabilities keep their digits.
+
+    >>> F.log_softmax([0.0, 1000.0])
+    Tensor([-1000.,     0.])
+    """
+    return _along(LOG_SOFTMAX, x, axis)
+
+
+def _along(op: Op, x: T, axis: int) -> T:
+    """Apply an operation on the last axis to another one."""
+    if not len(x.shape):
+        normalised_axes(op.name, axis, (1,))
+        return reshape(op(reshape(x, (1,))), ())
+    axes = normalised_axes(op.name, axis, x.shape)
+    if len(axes) != 1:
+        raise ValueError(f"{op.name}: got axis {axis} for shape {x.shape}; expected one axis")
+    if axes[0] == len(x.shape) - 1:
+        return op(x)
+    return swapaxes(op(swapaxes(x, axes[0], -1)), axes[0], -1)
 
 
 def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     axes = normalised_axes("logsumexp", axis, x.shape)
     top = np.empty(kept_shape(x.shape, axes), x.dtype)
     launch(np.maximum.reduce, x, axes, None, top, True, -np.inf)
-    launch(_finite_or_zero, top)            # infinity - infinity would be NaN
-    y = add(log(sum_(exp(sub(x, top)), axis=axes, keepdims=True)), top)
-    return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in axes])
+    launch(_zero_where_infinite, top)           # infinity - infinity would be NaN
+    y = add(LOG(SUM(EXP(sub(x, top)), axis=axes, keepdims=True)), top)
+    return y if keepdims else y.reshape(left_shape(x.shape, axes))
 
 
-def _finite_or_zero(out: Array) -> None:
+def _zero_where_infinite(out: Array) -> None:
     np.copyto(out, 0, where=~np.isfinite(out))
 
 
 def _logsumexp_pull(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """g times the softmax of x."""
     kept = kept_shape(x.shape, normalised_axes("logsumexp", axis, x.shape))
-    return mul(reshape(g, shape=kept), exp(sub(x, reshape(y, shape=kept))))
+    return mul(reshape(g, shape=kept), EXP(sub(x, reshape(y, shape=kept))))
 
 
-logsumexp: Op = Op("logsumexp", _logsumexp, pull=(_logsumexp_pull,))
+LOGSUMEXP: Op = Op("logsumexp", _logsumexp, pull=(_logsumexp_pull,))
 
+
+def logsumexp(x: T, axis: Axis = None, keepdims: bool = False) -> T:
+    """``log sum_k exp(x_k)`` over `axis` (None: all axes), without overflow; -infinity for no numbers.
+
+    Its gradient is the softmax.
+
+    >>> round(tg.logsumexp([1000.0, 1000.0]).item() - 1000.0, 6)
+    0.693147
+    """
+    return LOGSUMEXP(x, axis=axis, keepdims=keepdims)
+
+
+# -- cross-entropy -----------------------------------------------------------------------------------------------------
 
 _INT64 = np.dtype(np.int64)         # compared with a dtype, a dtype is twice as fast as with a type
 
@@ -115,7 +162,7 @@ def _cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Ar
 
 def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = "mean") -> Any:
     weights = reshape(g, shape=(prod(g.shape), 1))
-    return mul(mul(sub(softmax(x), _one_hot(labels, value(x))), weights), _scale(labels, reduction))
+    return mul(mul(sub(SOFTMAX(x), _one_hot(labels, value(x))), weights), _scale(labels, reduction))
 
 
 cross_entropy: Op = Op("cross_entropy", _cross_entropy, fused=_cross_entropy_fused, saves=True,
@@ -140,12 +187,12 @@ def _soft_cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: li
 
 def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: float, reduction: str) -> Any:
     weights = reshape(mul(g, scale), shape=(prod(g.shape), 1))
-    slopes = mul(sub(mul(softmax(x), _last_sum(targets)), targets), weights)
+    slopes = mul(sub(mul(SOFTMAX(x), _last_sum(targets)), targets), weights)
     return where((value(targets) != 0).any(axis=1, keepdims=True), slopes, 0.0)
 
 
 def _soft_cross_entropy_pull_targets(g: Any, y: Any, x: Any, targets: Any, scale: float, reduction: str) -> Any:
-    return mul(log_softmax(x), neg(reshape(mul(g, scale), shape=(prod(g.shape), 1))))
+    return mul(LOG_SOFTMAX(x), neg(reshape(mul(g, scale), shape=(prod(g.shape), 1))))
 
 
 # What is asked of each class of a row, in place of one label: class probabilities; and labels, where classes have weights,

@@ -1,24 +1,44 @@
-"""What comes in: Tensors as they are, everything else through a gate."""
+"""How functions of arrays and nodes become functions of anything: Tensors as they are, all else converted."""
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from ..checks import as_floats
 from ..tensor import Tensor
 
-Input = Any     # a Tensor, or whatever NumPy can make an array of
+Input = Any     # a Tensor, or anything that NumPy can make an array of
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def as_tensor(x: Input) -> Tensor:
     """A Tensor as it is; anything else as a Tensor without gradient, sharing memory where it can.
 
-    >>> x = as_tensor([1, 2])
-    >>> x, as_tensor(x) is x
+    >>> x = F.as_tensor([1, 2])
+    >>> x, F.as_tensor(x) is x
     (Tensor([1., 2.]), True)
     """
     return x if isinstance(x, Tensor) else Tensor.leaf(as_floats(x, name="x"))
+
+
+def lift(f: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Input, P], R]:
+    """A function of `ops` for users: its first argument may be anything array_like. Name, signature and docstring are those of f.
+
+    >>> lift(lambda x: x * 2)([1, 2])
+    Tensor([2., 4.])
+    """
+
+    def lifted(x: Input, *args: P.args, **options: P.kwargs) -> R:
+        return f(x if isinstance(x, Tensor) else as_tensor(x), *args, **options)
+
+    update_wrapper(lifted, f)
+    lifted.__module__ = __package__     # where pickle finds it
+    return lifted   # type: ignore[return-value]      # for mypy x is positional only; at run time x=... works too
 
 
 CPU_DEVICES = {1: "CPU", 3: "CUDA host", 11: "ROCm host", 13: "CUDA managed"}       # kDLCPU ...: what a CPU can read
@@ -27,33 +47,24 @@ CPU_DEVICES = {1: "CPU", 3: "CUDA host", 11: "ROCm host", 13: "CUDA managed"}   
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
     """A Tensor over the memory of an array of another library (NumPy, PyTorch, JAX, ...): what one writes the other sees.
 
-    The memory lives as long as the Tensor does. Every array in a graph is C-contiguous and writable, so what is not (a
-    transposed or strided view, a read-only array) has to be copied.
+    The memory lives as long as the Tensor, which is a leaf that requires no gradient. The array holds float32 or float64, on the
+    CPU.
 
     Parameters
     ----------
-    x : object with ``__dlpack__``
-        Of float32 or float64, on the CPU.
     copy : bool, optional
-        True: always. False: never; where it must be, that is an error. None: only where it must be.
-
-    Returns
-    -------
-    Tensor, a leaf that requires no gradient
+        True: always copy. None: only if the array is not C-contiguous or not writable, as every array in a graph is. False: raise
+        ValueError instead.
 
     Raises
     ------
-    TypeError
-        If x has no ``__dlpack__``, or holds anything but float32 or float64.
-    ValueError
-        If it lies on another device than the CPU, or ``copy=False`` and it is not contiguous, or read-only.
     BufferError
-        If x does not let its memory go, as a Tensor that requires a gradient, of this library or of PyTorch.
+        If x does not share its memory: a Tensor that requires a gradient, of this library or of PyTorch.
 
     Examples
     --------
     >>> array = np.array([1.0, 2.0])
-    >>> x = from_dlpack(array)
+    >>> x = tg.from_dlpack(array)
     >>> array[0] = 5.0
     >>> x
     Tensor([5., 2.])
@@ -67,7 +78,7 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
                          "first")
     try:
         array = np.from_dlpack(x)
-    except RuntimeError:                    # so NumPy says that it has no such numbers: bfloat16, say
+    except RuntimeError:                    # NumPy has no such numbers: bfloat16, say
         array = None
     if array is None or array.dtype not in (np.float32, np.float64):
         raise TypeError(f"from_dlpack: the {kind} holds {getattr(x, 'dtype', 'other')} numbers, expected float32 or float64, as "

@@ -1,0 +1,174 @@
+"""Reductions that are no sums: extremes, and products. Along one axis, several, or all of them."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array, Node, Op, value
+from ..kernels.loops import reduce as kernels
+from ..kernels.machine.door import launch
+from . import sums
+from .axes import Axis, T, axis_or_flat, block, kept_shape, left_shape, normalised_axes
+from .elementwise import equal_or_nan, mul, where
+from .shape import reshape, transpose
+
+# -- extremes --------------------------------------------------------------------------------------------------------
+
+
+def _check_not_empty(name: str, x: Array, axes: tuple[int, ...], axis: Axis) -> None:
+    if not math.prod(x.shape[a] for a in axes):
+        raise ValueError(f"{name}: got shape {x.shape} and axis {axis}; expected at least one number along it")
+
+
+def _extreme(name: str, ufunc: np.ufunc) -> Any:
+    def forward(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+        axes = normalised_axes(name, axis, x.shape)
+        _check_not_empty(name, x, axes, axis)
+        out = np.empty((kept_shape if keepdims else left_shape)(x.shape, axes), x.dtype)
+        launch(ufunc.reduce, x, axes, None, out, keepdims)
+        return out
+
+    return forward
+
+
+def _first_winner(won: Array, axes: tuple[int, ...], out: Array) -> None:
+    """The first True along `axes` (the last of them runs fastest); all others become False."""
+    order = [i for i in range(won.ndim) if i not in axes] + sorted(axes)
+    by_result = won.transpose(order)
+    candidates = by_result.reshape(-1, math.prod(won.shape[a] for a in axes))
+    first = np.zeros(candidates.shape, bool)
+    np.put_along_axis(first, candidates.argmax(axis=-1)[..., None], True, axis=-1)
+    np.copyto(out.transpose(order), first.reshape(by_result.shape))
+
+
+def _to_the_winner(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """g for the extreme number y (in a tie the first one, that of `argmax`), and exactly 0 for every other number."""
+    axes = normalised_axes("max", axis, x.shape)
+    kept, winner = kept_shape(x.shape, axes), np.empty(x.shape, bool)
+    launch(_first_winner, equal_or_nan(x, value(y).reshape(kept)), axes, winner)
+    return where(winner, reshape(g, shape=kept), 0.0)
+
+
+def _extreme_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, axis: Axis = None,
+                   keepdims: bool = False) -> None:
+    axes = sorted(normalised_axes("max", axis, x.shape))
+    if axes and axes[-1] - axes[0] == len(axes) - 1:
+        outer, n, inner = block(x.shape, axes)
+        launch(kernels.extreme_pullback, g.reshape(outer, inner), x.reshape(outer, n, inner), y.reshape(outer, inner),
+               into[0].reshape(outer, n, inner))
+    else:
+        np.copyto(into[0], _to_the_winner(g, y, x, axis, keepdims))
+
+
+MAX: Op = Op("max", _extreme("max", np.maximum), fused=_extreme_fused, pull=(_to_the_winner,))
+MIN: Op = Op("min", _extreme("min", np.minimum), fused=_extreme_fused, pull=(_to_the_winner,))
+
+
+def max(x: T, axis: Axis = None, keepdims: bool = False) -> T:
+    """The largest number over `axis` (None: all axes); NaN if there is one.
+
+    The gradient goes to the largest number, in a tie to the first one (that of `argmax`), and is exactly 0 for every other one.
+    NaN counts as the largest. (PyTorch's `amax` shares the gradient among equals; its `max(dim)` does as here.)
+
+    >>> x = Tensor([1.0, 3.0, 3.0], requires_grad=True)
+    >>> x.max().backward()
+    >>> x.grad
+    array([0., 1., 0.])
+    """
+    return MAX(x, axis=axis, keepdims=keepdims)
+
+
+def min(x: T, axis: Axis = None, keepdims: bool = False) -> T:
+    """The smallest number over `axis` (None: all axes); NaN if there is one. The gradient is as in `max`.
+
+    >>> tg.min([[1.0, 2.0], [4.0, 3.0]], axis=1)
+    Tensor([1., 3.])
+    """
+    return MIN(x, axis=axis, keepdims=keepdims)
+
+
+def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool) -> Any:
+    along = None if axis is None else axis_or_flat(name, axis, x.shape)
+    axes = normalised_axes(name, along, x.shape)
+    _check_not_empty(name, x, axes, along)
+    index = np.empty(left_shape(x.shape, axes), np.intp)
+    launch(function, x, along, index)
+    return index.reshape(kept_shape(x.shape, axes)) if keepdims else index[()]
+
+
+def argmax(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Where the largest number is: plain integers without a gradient. None: the position in x made flat.
+
+    In a tie it is the first; the first NaN, if there is one.
+
+    >>> tg.argmax([[1.0, 2.0], [4.0, 3.0]], axis=1), tg.argmax([[1.0, 2.0], [4.0, 3.0]])
+    (array([1, 0]), np.int64(2))
+    """
+    return _index("argmax", np.argmax, value(x), axis, keepdims)
+
+
+def argmin(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Where the smallest number is; otherwise as `argmax`.
+
+    >>> tg.argmin([[1.0, 2.0], [4.0, 3.0]], axis=0)
+    array([0, 0])
+    """
+    return _index("argmin", np.argmin, value(x), axis, keepdims)
+
+
+# -- products --------------------------------------------------------------------------------------------------------
+# The slope of a product is the product of all other factors: y / x, were it not for zeros. So the products of all others are
+# an operation of their own, whose slopes are the products of all factors but two.
+
+
+def _lines(x: Array) -> Array:
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def _prod(x: Array) -> Array:
+    out = np.empty(x.shape[:-1], x.dtype)
+    launch(kernels.products, _lines(x), out.ravel())
+    return out
+
+
+def _prod_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
+    launch(kernels.products_pullback, g.ravel(), _lines(x), _lines(into[0]))
+
+
+def _others(x: Array) -> Array:
+    out = np.empty(x.shape, x.dtype)
+    launch(kernels.products_of_others, _lines(x), _lines(out))
+    return out
+
+
+def _others_pull(h: Any, z: Any, x: Any) -> Any:
+    """Row i of a square is x with its factor i replaced by 1; the products of its others are those of all but two."""
+    *lines, n = x.shape
+    diagonal = np.eye(n, dtype=bool)
+    but_two = PRODUCTS_OF_OTHERS(where(diagonal, 1.0, reshape(x, shape=(*lines, 1, n))))
+    return sums.sum(where(diagonal, 0.0, mul(reshape(h, shape=(*lines, n, 1)), but_two)), axis=-2)
+
+
+PROD: Op = Op("prod", _prod, fused=_prod_fused, pull=(       # along the last axis
+    lambda g, y, x: mul(reshape(g, shape=(*g.shape, 1)), PRODUCTS_OF_OTHERS(x)),))
+PRODUCTS_OF_OTHERS: Op = Op("products_of_others", _others, pull=(_others_pull,))
+
+
+def prod(x: T, axis: Axis = None, keepdims: bool = False) -> T:
+    """``x_1 x_2 ... x_n`` over `axis` (None: all axes); 1 for no numbers.
+
+    Each slope is the product of all other factors, which is right for factors of 0 too. (The second derivative of a product of
+    n factors takes memory for n x n numbers.)
+
+    >>> x = Tensor([0.0, 2.0, 3.0], requires_grad=True)
+    >>> x.prod().backward()
+    >>> x.grad
+    array([6., 0., 0.])
+    """
+    axes, n = normalised_axes("prod", axis, x.shape), len(x.shape)
+    rest = tuple(i for i in range(n) if i not in axes)
+    lines = x if (*rest, *axes) == tuple(range(n)) else transpose(x, axes=(*rest, *axes))
+    y = PROD(reshape(lines, shape=(*(x.shape[i] for i in rest), math.prod(x.shape[a] for a in axes))))
+    return reshape(y, shape=kept_shape(x.shape, axes)) if keepdims else y
