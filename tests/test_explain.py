@@ -248,7 +248,7 @@ def test_a_last_layer_of_zeros():
     model[4].weight.data = np.zeros((3, 16))
     assert verdict(loss_of(model), model=model).splitlines()[0] == (
         "the gradient is exactly zero from row 6 (linear_relu with 2.weight) back to the inputs: row 9 (linear with 4.weight) "
-        "hands on nothing but zeros, because row 7 (parameter 4.weight) is exactly zero")
+        "passes back only zeros, because row 7 (parameter 4.weight) is exactly zero")
 
 
 def test_data_of_zeros():
@@ -260,8 +260,8 @@ def test_data_of_zeros():
 def test_a_dead_branch_beside_a_living_one():
     x = leaf(X)
     text = verdict(F.relu(x - 100) + x)
-    assert text == ("no gradient passes row 2 (relu, 8 of 8 units on the flat side); what lies behind it gets one along "
-                    "another way")
+    assert text == ("no gradient passes row 2 (relu, 8 of 8 units on the flat side); its inputs get one along another "
+                    "path")
 
 
 def test_no_slope_where_the_gradient_is():
@@ -282,7 +282,7 @@ def test_a_matrix_of_zeros():
 def test_underflow_is_called_so():
     model = mlp(*[8] * 30, activation="sigmoid", init=0.001)
     text = verdict(loss_of(model), model=model)
-    assert "hands on nothing but zeros, because what arrives there is at most" in text and "and underflows" in text
+    assert "passes back only zeros, because what arrives there is at most" in text and "and underflows" in text
 
 
 def test_cancelling_gradients_are_no_death():

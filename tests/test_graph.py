@@ -11,8 +11,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
-from tinygrad_relu.inside.graph import DEAD, LETTER, ROLES, TEXT
-from tinygrad_relu.inside.layout import layout
+from tinygrad_relu.inside.graph import DEAD, LETTER, ROLES, TEXT, layout
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((20, 8))

@@ -17,8 +17,7 @@ from ..kernels.machine.door import watch
 from ..nn.module import Module
 from ..parameters import Parameter
 
-UPDATES = [getattr(found, "kernel", found) for found in vars(update).values()]     # they move parameters: the first argument
-REMEMBERED = 10_000         # calls of modules, to name what was made in them
+REMEMBERED = 10_000         # calls of modules, to name the module in which a node was made
 
 Phase = Literal["forward", "backward", "update"]
 
@@ -28,21 +27,14 @@ class AnomalyError(FloatingPointError):
 
     Attributes
     ----------
-    op : str
-        The operation that made or met it; the kernel of an update; the module, where nothing was recorded.
-    module : str
-        The name of the innermost module in which that happened; empty for the model itself, and where none is known.
-    step : int
-        From 1. A step ends with the update that follows a backward.
-    phase : str
-        "forward", "backward" or "update".
+    op : the operation that made or met it; the kernel of an update; the module, if no graph was recorded.
+    module : the name of the innermost module in which that happened; empty for the model itself, or if none is known.
+    step : from 1. A step ends with the update that follows a backward.
+    phase : "forward", "backward" or "update".
 
-    Examples
-    --------
-    >>> import tinygrad_relu as tg
     >>> try:
     ...     with tg.detect_anomaly():
-    ...         tg.log(tg.Tensor([-1.0], requires_grad=True)).sum().backward()
+    ...         tg.log(Tensor([-1.0], requires_grad=True)).sum().backward()
     ... except AnomalyError as error:
     ...     print(error.op, error.step, error.phase)
     log 1 forward
@@ -54,7 +46,7 @@ class AnomalyError(FloatingPointError):
 
 
 class _Bad(NamedTuple):
-    """How much of an array is not finite."""
+    """The numbers of an array that are not finite."""
 
     nan: int
     infinite: int
@@ -70,7 +62,7 @@ class _Bad(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """One call of a module: what was made between these two orders was made in it."""
+    """One call of a module: the nodes between these two orders were made in it."""
 
     start: float
     stop: float
@@ -78,32 +70,23 @@ class _Call(NamedTuple):
 
 
 class detect_anomaly:
-    """Inside, the first NaN or infinity raises an error that names the operation, the module and the step.
+    """Inside, the first NaN or infinity raises an `AnomalyError` that names the operation, the module and the step.
 
-    Every result, gradient and update of this thread is looked at, and every derivative computed twice: that is for a hunt, not
-    for every day. Outside it costs nothing. What was wrong before (data, a parameter, a gradient) is called so.
+    Every result, gradient and update of this thread is checked, and every derivative computed twice, so use it only to search.
+    Outside it costs nothing. Data, parameters and gradients that were bad before are named as the cause.
 
     Parameters
     ----------
     model : Module, optional
         Names the modules and the parameters. A bad result is then found as soon as its module returns it; otherwise when
-        `backward` begins. (Layers that run as one operation run one by one, with the same bits.)
-
-    Raises
-    ------
-    AnomalyError
-        A `FloatingPointError`.
+        `backward` begins. (Layers that are fused otherwise run one by one, to the same bits.)
 
     Notes
     -----
-    Steps are counted by walks back: all that is computed before the first ``backward()`` (or ``grad()``) ends belongs to
-    step 1, and so does the update that follows. What is not recorded for a gradient is seen only where it leaves a module of
-    the model. A watcher of kernels (`kernels.door.watch`) outside sees nothing while this one is inside.
+    Step 1 ends with the update that follows the first ``backward()`` or ``grad()``, and so on. Results that are not recorded
+    in a graph are checked only where a module of the model returns them. An outer `door.watch` sees nothing inside.
 
-    Examples
-    --------
-    >>> import tinygrad_relu as tg
-    >>> x = tg.Tensor([4.0, 0.0], requires_grad=True)
+    >>> x = Tensor([4.0, 0.0], requires_grad=True)
     >>> with tg.detect_anomaly(), np.errstate(divide="ignore"):
     ...     (x ** 0.5).sum().backward()
     Traceback (most recent call last):
@@ -115,7 +98,7 @@ class detect_anomaly:
         if model is not None and not isinstance(model, Module):
             raise TypeError(f"detect_anomaly: got {type(model).__name__}; expected a Module, or nothing")
         self.model = model
-        self.walks = 0                                      # steps begun and ended
+        self.walks = 0                                      # walks back that have begun
         self._calls: deque[_Call] = deque(maxlen=REMEMBERED)
         self._open: list[tuple[Module, int]] = []           # modules that have been entered, and when
         self._exit = ExitStack()
@@ -141,7 +124,7 @@ class detect_anomaly:
 
     def _leave(self, module: Module, inputs: Any, output: Any) -> None:
         entered, start = self._open.pop()
-        while entered is not module:            # it never left: an error ended it
+        while entered is not module:            # it was left by an error
             entered, start = self._open.pop()
         self._calls.append(_Call(start, next_order(), module))
         for result in _tensors(output):
@@ -154,7 +137,7 @@ class detect_anomaly:
                            "its inputs and parameters were finite", met=bool(before), step=self.walks + 1)
 
     def _check_results(self, nodes: Iterable[Node], step: int) -> None:
-        """Look at what operations made, oldest first."""
+        """Check the results of operations, oldest first."""
         for node in nodes:
             bad = _bad(node.array)
             if bad:
@@ -200,7 +183,7 @@ class detect_anomaly:
     # -- update -------------------------------------------------------------------------------------------------------
 
     def _launched(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
-        if kernel not in UPDATES:
+        if getattr(kernel, "function", kernel).__module__ != update.__name__:
             kernel(*arguments)
             return
         moved, gradient = arguments[:2]
@@ -235,7 +218,7 @@ class detect_anomaly:
         return max(calls, key=lambda call: call.start).module if calls else None
 
     def _already_bad(self, inputs: Iterable[tuple[Any, Any]]) -> str:
-        """The first among some inputs, each a node (or None) and its value, that is not finite; empty if there is none."""
+        """The first of some inputs, each a node (or None) and its value, that is not finite; empty if there is none."""
         for i, (x, v) in enumerate(inputs):
             bad = _bad(v)
             if bad:
@@ -251,7 +234,7 @@ class detect_anomaly:
 
 
 def _bad(x: Any) -> _Bad | None:
-    """What is wrong with a number, an array or a Tensor; None if nothing is."""
+    """The bad numbers of a number, an array or a Tensor; None if there are none."""
     x = value(x)
     if not isinstance(x, (np.ndarray, float)) or np.asarray(x).dtype.kind != "f" or np.isfinite(x).all():
         return None
@@ -259,12 +242,12 @@ def _bad(x: Any) -> _Bad | None:
 
 
 def _tensors(x: Any) -> list[Any]:
-    """What goes in or comes out of a module, flat."""
+    """The inputs or outputs of a module, flat."""
     return [y for part in x for y in _tensors(part)] if isinstance(x, (tuple, list)) else [x]
 
 
 def _recorded(node: Node) -> list[Node]:
-    """The history of a result; only itself, where an earlier backward has freed what lies behind it."""
+    """The history of a result; only itself, if an earlier backward has freed its graph."""
     try:
         return history(node)
     except RuntimeError:

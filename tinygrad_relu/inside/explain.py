@@ -1,21 +1,21 @@
 """A graph as a table: what was computed, how much of it is flat, and where a gradient turns to exactly zero."""
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array, Node, value
+from ..autodiff.node import Node, value
 from ..autodiff.tape import history
 from ..checks import as_floats
 from ..nn.module import Module
 from ..parameters import Parameter
 from ..text import aligned
-from .passage import Passage, passage
-from .verdict import Verdict
+from .passage import Edge, Passage, walk_back
 
-SHOWN = 100         # rows that are printed, of a longer table the first and the last
+SHOWN = 100         # rows that are printed; of a longer table, the first and the last
 
 
 @dataclass(frozen=True)
@@ -24,26 +24,15 @@ class Row:
 
     Attributes
     ----------
-    row : int
-        Its number. Rows come in the order in which they were made; a leaf stands before its first use.
-    op : str
-        The operation that made it; "parameter" or "input" for a leaf.
-    name : str
-        Of a parameter: its name in the model, or else its kind. Of integers and booleans: what they are to their operation.
-    inputs : tuple of int
-        The rows that it was made from.
-    shape : tuple of int
-    dtype : str
-    bytes : int
-        What it holds, and what its operation saved for the way back. A view holds nothing of its own.
-    zero_slopes : float or None
-        Of an elementwise operation: the share of its slopes that are exactly zero.
-    zero_gradient : float or None
-        The share of the gradient that arrived here which is exactly zero; None where no gradient flows.
-    dies : bool
-        Whether a gradient that is not zero arrives here, and nothing but exact zeros goes on.
-    note : str
-        How many of its units are flat on every sample.
+    row : its number. Rows are in the order in which they were made; a leaf comes before its first use.
+    op : the operation that made it; "parameter" or "input" for a leaf.
+    name : of a parameter, its name in the model, or else its kind. Of integers and booleans, their role ("labels").
+    inputs : the rows from which it was made.
+    bytes : of the array, and of what its operation saved for the way back. A view holds no bytes of its own.
+    zero_slopes : of an elementwise operation, the share of its slopes that are exactly zero.
+    zero_gradient : the share of the gradient that arrived here which is exactly zero; None where no gradient flows.
+    dies : whether a gradient that is not zero arrives here, and only exact zeros go on.
+    note : how many of its units are flat on every sample.
     """
 
     row: int
@@ -65,20 +54,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `explain` returns. It prints as a table with the verdict below.
-
-    Attributes
-    ----------
-    rows : list of Row
-    verdict : str
-        Where the gradient turns to exactly zero, and why.
-    """
+    """The result of `explain`, which prints as a table with the verdict below: where the gradient turns to zero, and why."""
 
     rows: list[Row]
     verdict: str
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """The rows as dicts, as data frames take them."""
+        """The rows as dicts, for a data frame."""
         return [asdict(row) for row in self.rows]
 
     def __str__(self) -> str:
@@ -95,7 +77,7 @@ class Explanation:
 
 
 def _percent(share: float | None) -> str:
-    """100% and 0% mean all and none; what lies between is never rounded to them."""
+    """100% and 0% mean all and none; other shares are never rounded to them."""
     if share is None:
         return "-"
     return f"{100 * share:.0f}%" if share in (0, 1) else f"{min(max(100 * share, 0.1), 99.9):.1f}%"
@@ -104,7 +86,7 @@ def _percent(share: float | None) -> str:
 def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Explanation:
     """The graph behind `tensor` as a table, and the place where a gradient turns to exactly zero.
 
-    One walk back is made, of which nothing is left behind: no ``.grad`` changes, no hook is called, the graph stays whole.
+    This walks back once and leaves nothing behind: no ``.grad`` changes, no hook is called, the graph stays whole.
 
     Parameters
     ----------
@@ -113,24 +95,10 @@ def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) 
     model : Module, optional
         Names the parameters.
     gradient : array_like, optional
-        As in ``backward``; by default ones, which for a loss is what ``backward`` starts from.
+        As in ``backward``; by default ones, from which ``backward`` starts for a loss.
 
-    Returns
-    -------
-    Explanation
-
-    Raises
-    ------
-    RuntimeError
-        If an earlier ``backward`` has freed the graph.
-    ValueError
-        If the gradient has another shape than the tensor.
-
-    Examples
-    --------
-    >>> import tinygrad_relu as tg
-    >>> x = tg.Tensor([[1.0, 2.0]], requires_grad=True)
-    >>> tg.explain(tg.functional.relu(x - 3).sum())
+    >>> x = Tensor([[1.0, 2.0]], requires_grad=True)
+    >>> tg.explain(F.relu(x - 3).sum())
     row  op     name  from  shape   dtype    bytes  zero slopes  zero gradient
       0  input              (1, 2)  float64     16            -           100%
       1  sub          0     (1, 2)  float64     16           0%           100%
@@ -143,7 +111,7 @@ def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) 
 
 
 def explanation(who: str, tensor: Node, model: Module | None, gradient: Any) -> Explanation:
-    """What `explain` returns, with errors in the name of `who`."""
+    """`explain`, with errors in the name of `who`."""
     if not isinstance(tensor, Node):
         raise TypeError(f"{who}: got {type(tensor).__name__}; expected a Tensor, such as a loss")
     seed = np.ones(tensor.shape, tensor.dtype)
@@ -152,7 +120,7 @@ def explanation(who: str, tensor: Node, model: Module | None, gradient: Any) -> 
     if seed.shape != tensor.shape:
         raise ValueError(f"{who}: the gradient has shape {seed.shape}, expected {tensor.shape}, the shape of the tensor")
     nodes = history(tensor, who)
-    passages, zeros = _walk_back(nodes, {tensor: seed} if tensor.requires_grad else {})
+    passages, zeros = walk_back(nodes, {tensor: seed} if tensor.requires_grad else {})
     things = _in_order(nodes, tensor)
     numbers = {id(thing): row for row, (thing, _) in enumerate(things)}
     names = {id(v): node.op.index for node in nodes if node.op.index
@@ -161,30 +129,11 @@ def explanation(who: str, tensor: Node, model: Module | None, gradient: Any) -> 
     passed = {id(passage.node): passage for passage in passages}
     rows = [_row(thing, [numbers[id(x)] for x in inputs], names, zeros, passed, row)
             for row, (thing, inputs) in enumerate(things)]
-    return Explanation(rows, str(Verdict(rows, passages, numbers)))
-
-
-def _walk_back(nodes: list[Node], table: dict[Node, Array]) -> tuple[list[Passage], dict[int, float | None]]:
-    """A walk of its own from the root, at which `table` starts: what happened at each operation, root first; and, by the id of
-    each node, the share of exact zeros in its gradient."""
-    passages = []
-    zeros: dict[int, float | None] = {}
-    for node in reversed(nodes):
-        g = table.pop(node)
-        zeros[id(node)] = _share_of_zeros(g)
-        met, given = passage(node, g)
-        passages.append(met)
-        for x, part in given.items():
-            table[x] = np.asarray(table[x] + part) if x in table else part
-    return passages, zeros | {id(leaf): _share_of_zeros(g) for leaf, g in table.items()}
-
-
-def _share_of_zeros(g: Array) -> float | None:
-    return float((g == 0).mean()) if g.size else None
+    return Explanation(rows, _Verdict(rows, passages, numbers).text())
 
 
 def _in_order(nodes: list[Node], root: Node) -> list[tuple[Any, list[Any]]]:
-    """Everything that becomes a row, leaves before their first use, each with what it was made from."""
+    """Everything that becomes a row, leaves before their first use, each with its inputs."""
     found: dict[int, tuple[Any, list[Any]]] = {}
     for node in nodes:
         inputs = [v if x is None else x for x, v in zip(node.parents, node.values)]
@@ -211,7 +160,95 @@ def _row(thing: Any, inputs: list[int], names: dict[int, str], zeros: dict[int, 
 
 
 def _held(saved: Any) -> int:
-    """The bytes of the arrays in what an operation saved."""
+    """The bytes of the arrays that an operation saved."""
     if isinstance(saved, (tuple, list)):
         return sum(map(_held, saved))
     return saved.nbytes if isinstance(saved, np.ndarray) else 0
+
+
+class _Verdict:
+    """The rows and passages of an explanation in words; `numbers` gives the row of each node and array, by its id."""
+
+    def __init__(self, rows: Sequence[Row], passages: Sequence[Passage], numbers: dict[int, int]) -> None:
+        self.rows, self.passages, self.numbers = rows, passages, numbers
+
+    def text(self) -> str:
+        if self.rows[-1].zero_gradient is None:
+            return "no gradient flows here: nothing that went into this result requires one"
+        if self.rows[-1].zero_gradient == 1:
+            return "the gradient is exactly zero from the start"
+        said = [*self._nonfinite(), *self._deaths(), *self._zero_leaves()]
+        return "\n".join([*(said or ["a gradient that is not exactly zero reaches everything that requires one"]), *self._flat()])
+
+    def _deaths(self) -> Iterator[str]:
+        """Where only zeros go on, to all inputs or to one operation, root first."""
+        for passage in self.passages:
+            here = self._row(passage.node)
+            if passage.dies:
+                reason = next((self._blame(edge) for edge in passage.edges if edge.blame is not None), "")
+                why = "; ".join(filter(None, [passage.why, reason])) or self._underflow(passage)
+                if self._all_zero([self._row(edge.to) for edge in passage.edges]):
+                    yield f"the gradient is exactly zero from {self._label(here, why)} back to the inputs"
+                else:
+                    yield f"no gradient passes {self._label(here, why)}; its inputs get one along another path"
+            elif not passage.zero:
+                for edge in passage.edges:
+                    there = self._row(edge.to)
+                    if edge.zero and there.zero_gradient == 1 and not there.is_leaf:
+                        reach = "back to the inputs" if self._all_zero([there]) else "on"
+                        yield (f"the gradient is exactly zero from {self._label(there)} {reach}: {self._label(here)} passes back "
+                               f"only zeros{self._because(edge, passage)}")
+
+    def _zero_leaves(self) -> Iterator[str]:
+        """Leaves that get zeros from an operation that passes a gradient to its other inputs."""
+        for passage in self.passages:
+            if not passage.zero and not passage.dies:
+                for edge in passage.edges:
+                    leaf = self._row(edge.to)
+                    if edge.zero and leaf.zero_gradient == 1 and leaf.is_leaf:
+                        yield f"exactly zero arrives at {self._label(leaf)}{self._because(edge, passage)}"
+
+    def _flat(self) -> Iterator[str]:
+        """Activations with some flat units, through which a gradient still passes."""
+        some = [f"{p.flat} of {p.units} in {self._label(self._row(p.node))}"
+                for p in reversed(self.passages) if p.flat and not p.dies]
+        if some:
+            yield f"units on the flat side on every sample: {', '.join(some)}"
+
+    def _nonfinite(self) -> Iterator[str]:
+        """The operation where NaN or infinity arrives first."""
+        for passage in self.passages:
+            if not passage.finite:
+                yield (f"the gradient holds NaN or infinity at {self._label(self._row(passage.node))}: under "
+                       "tg.detect_anomaly(), backward names the operation that made it")
+                return
+
+    def _row(self, thing: object) -> Row:
+        return self.rows[self.numbers[id(thing)]]
+
+    def _label(self, row: Row, more: str = "") -> str:
+        """``row 3 (linear_relu with 0.weight, 64 of 64 units on the flat side)``."""
+        named = [self.rows[i].name for i in row.inputs if self.rows[i].op == "parameter" and "." in self.rows[i].name]
+        what = f"{row.op} {row.name}".rstrip() + (f" with {named[0]}" if named else "")
+        return f"row {row.row} ({', '.join(filter(None, [what, more]))})"
+
+    def _blame(self, edge: Edge) -> str:
+        return f"{self._label(self._row(edge.blame))} is exactly zero"
+
+    def _underflow(self, passage: Passage) -> str:
+        return f"what arrives there is at most {passage.tiny:.0e}, and underflows" if passage.tiny else ""
+
+    def _because(self, edge: Edge, passage: Passage) -> str:
+        reason = self._blame(edge) if edge.blame is not None else self._underflow(passage)
+        return f", because {reason}" if reason else ""
+
+    def _all_zero(self, rows: list[Row]) -> bool:
+        """Whether these rows, and all from which they were made, get only exact zeros."""
+        seen: set[int] = set()
+        for row in rows:                        # the list grows during the loop
+            if row.row not in seen and row.zero_gradient is not None:
+                if row.zero_gradient != 1:
+                    return False
+                seen.add(row.row)
+                rows += [self.rows[i] for i in row.inputs]
+        return True

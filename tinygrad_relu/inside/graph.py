@@ -1,7 +1,8 @@
-"""A graph as a picture: SVG without any other program, and DOT for those who have one."""
+"""A graph as a picture: SVG, which needs no other program, and DOT for Graphviz; and the layout of its boxes."""
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,12 +12,12 @@ from ..autodiff.node import Node
 from ..files import write_through
 from ..nn.module import Module
 from .explain import Explanation, Row, explanation
-from .layout import Point, layout
 
-MOST = 300                              # rows that can still be read
+MOST = 300                                      # rows that can still be read
 LETTER, LINE, GAP, STEP = 7.3, 16, 24, 84       # of the SVG, in pixels
+Point = tuple[float, float]
 
-# Each role: fill, stroke. The text is dark on a light box, so that it can be read on a page of any colour.
+# Fill and stroke of each role. The text is dark on light boxes, so that it can be read on a page of any colour.
 ROLES = {"parameter": ("#d3e5f8", "#3b74b0"), "input": ("#e6e6e6", "#777777"), "operation": ("#ffffff", "#555555"),
          "result": ("#d0ecd3", "#35803f"), "gradient dies here": ("#ffb9a8", "#c0392b")}
 ZERO = "exactly zero gradient"
@@ -25,18 +26,12 @@ TEXT, LINES, DEAD = "#111111", "#888888", "#c0392b"
 
 @dataclass(frozen=True)
 class Graph:
-    """What `graph` returns. A notebook shows it as a picture.
-
-    Attributes
-    ----------
-    explanation : Explanation
-        The same graph as a table. The boxes bear the numbers of its rows.
-    """
+    """The result of `graph`, which a notebook shows as a picture. The boxes carry the row numbers of the `explanation`."""
 
     explanation: Explanation
 
     def to_dot(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The graph in the DOT language of Graphviz; written to `path` too, if there is one."""
+        """The graph in the DOT language of Graphviz; also written to `path`, if given."""
         lines = ["digraph {", '  node [shape=box, style=filled, fontname="monospace", fontsize=11]']
         for row in self.explanation.rows:
             fill, stroke = ROLES[self._role(row)]
@@ -48,13 +43,7 @@ class Graph:
         return _written("\n".join([*lines, "}", ""]), path)
 
     def to_svg(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The graph as an SVG picture; written to `path` too, if there is one.
-
-        Raises
-        ------
-        ValueError
-            If there are more rows than anybody could read.
-        """
+        """The graph as an SVG picture; also written to `path`, if given. More than 300 rows are a ValueError: unreadable."""
         rows = self.explanation.rows
         if len(rows) > MOST:
             raise ValueError(f"to_svg: a graph of {len(rows)} rows cannot be read as a picture; expected at most {MOST} "
@@ -85,7 +74,7 @@ class Graph:
         return "gradient dies here" if row.dies else "result" if last else "operation"
 
     def _legend(self, y: float) -> tuple[list[str], float]:
-        """Boxes that say what the colours mean, and where the last one ends."""
+        """Boxes that explain the colours, and where the last one ends."""
         rows = self.explanation.rows
         used = {self._role(row) for row in rows}
         boxes, x = [], 0.0
@@ -97,14 +86,11 @@ class Graph:
 
 
 def graph(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Graph:
-    """The graph behind `tensor` as a picture, which a notebook shows by itself; `to_svg` and `to_dot` write it to a file.
+    """The graph behind `tensor` as a picture, which a notebook displays; `to_svg` and `to_dot` write it to a file.
 
     Parameters and errors are those of `explain`, which gives the same graph as a table.
 
-    Examples
-    --------
-    >>> import tinygrad_relu as tg
-    >>> model = tg.nn.MLP([2, 3, 1], rng=0)
+    >>> model = nn.MLP([2, 3, 1], rng=0)
     >>> picture = tg.graph(model([[1.0, 2.0]]).sum(), model=model)
     >>> picture.to_svg()[:4]
     '<svg'
@@ -121,7 +107,7 @@ def graph(tensor: Node, model: Module | None = None, *, gradient: Any = None) ->
 
 
 def _lines(row: Row) -> list[str]:
-    """What stands in the box of a row."""
+    """The text in the box of a row."""
     what = row.name or row.op if row.is_leaf else row.op
     return [f"{row.row} {what}", f"{row.shape} {row.dtype}", *filter(None, [row.note])]
 
@@ -142,10 +128,10 @@ def _box(centre: Point, width: float, lines: list[str], role: str, zero: bool) -
 
 
 def _curve(source: int, points: list[Point], bends: list[Point], row: Row, origin: Row) -> str:
-    """The edge from one box down to another, as a smooth line; dashed where no gradient comes back along it."""
-    way = [points[source], *bends, points[row.row]]
-    (x, y), path = way[0], f"M{way[0][0]:.1f},{way[0][1]:.1f}"
-    for next_x, next_y in way[1:]:
+    """The edge from one box down to another, as a smooth line; dashed if no gradient comes back along it."""
+    (x, y), *rest = points[source], *bends, points[row.row]
+    path = f"M{x:.1f},{y:.1f}"
+    for next_x, next_y in rest:
         middle = (y + next_y) / 2
         path += f" C{x:.1f},{middle:.1f} {next_x:.1f},{middle:.1f} {next_x:.1f},{next_y:.1f}"
         x, y = next_x, next_y
@@ -157,3 +143,93 @@ def _written(text: str, path: str | os.PathLike[str] | None) -> str:
     if path is not None:
         write_through(Path(path), lambda file: file.write(text.encode()))
     return text
+
+
+# -- the layout -------------------------------------------------------------------------------------------------------
+
+
+def layout(inputs: Sequence[Sequence[int]], leaf: Sequence[bool], widths: Sequence[float], gap: float,
+           height: float) -> tuple[list[Point], dict[tuple[int, int], list[Point]]]:
+    """The centres of the nodes, and for each edge the points at which it passes a layer.
+
+    The steps are those of Sugiyama, Tagawa & Toda (1981): a layer for each node, dummy nodes where an edge passes a layer, an
+    order within the layers by barycentres, then positions.
+
+    Parameters
+    ----------
+    inputs : for each node, those from which it was made, which have smaller numbers.
+    leaf : leaves are placed right above their first use.
+    widths : of the boxes.
+    gap, height : between neighbours; from layer to layer.
+    """
+    depth = _depths(inputs, leaf)
+    layers: list[list[int]] = [[] for _ in range(max(depth) + 1)]
+    for node, d in enumerate(depth):
+        layers[d].append(node)
+    above: list[list[int]] = [[] for _ in inputs]       # neighbours one layer up and down; dummies after the nodes
+    below: list[list[int]] = [[] for _ in inputs]
+    chains: dict[tuple[int, int], list[int]] = {}
+    for node, sources in enumerate(inputs):
+        for source in dict.fromkeys(sources):
+            chain = chains[source, node] = []
+            last = source
+            for d in range(depth[source] + 1, depth[node]):
+                dummy = len(above)
+                above.append([last])
+                below.append([])
+                below[last].append(dummy)
+                layers[d].append(dummy)
+                chain.append(dummy)
+                last = dummy
+            below[last].append(node)
+            above[node].append(last)
+
+    for order, neighbours in ((layers[1:], above), (layers[-2::-1], below)):
+        place = {node: i for layer in layers for i, node in enumerate(layer)}
+        for layer in order:
+            layer.sort(key=lambda node: _mean([place[n] for n in neighbours[node]], place[node]))
+            place.update((node, i) for i, node in enumerate(layer))
+
+    wide = [*widths, *[0.0] * (len(above) - len(widths))]
+    heavy = [0.01 if node < len(leaf) and leaf[node] else 1.0 for node in range(len(above))]    # leaves yield
+    x = _places(layers, [[*a, *b] for a, b in zip(above, below)], wide, heavy, gap)
+    y = {node: d * height for d, layer in enumerate(layers) for node in layer}
+    return ([(x[node], y[node]) for node in range(len(inputs))],
+            {edge: [(x[dummy], y[dummy]) for dummy in chain] for edge, chain in chains.items()})
+
+
+def _depths(inputs: Sequence[Sequence[int]], leaf: Sequence[bool]) -> list[int]:
+    """The layer of each node: by the longest path; a leaf right above its first use."""
+    depth: dict[int, int] = {}
+    for node, sources in enumerate(inputs):
+        if not leaf[node]:
+            depth[node] = 1 + max((depth[s] for s in sources if not leaf[s]), default=0)
+    for node in depth.copy():
+        for s in inputs[node]:
+            if leaf[s]:
+                depth[s] = min(depth.get(s, depth[node]), depth[node] - 1)
+    return [depth.get(node, 0) for node in range(len(inputs))]
+
+
+def _places(layers: list[list[int]], neighbours: list[list[int]], wide: list[float], heavy: list[float],
+            gap: float) -> list[float]:
+    """Every node as near to the middle of its neighbours as the boxes beside it allow."""
+    x = [0.0] * len(wide)
+    for _ in range(12):
+        for layer in layers:
+            wish = {node: sum(heavy[n] * x[n] for n in around) / sum(heavy[n] for n in around) if around else x[node]
+                    for node in layer for around in (neighbours[node],)}
+            right, shift, weight = -float("inf"), 0.0, 0.0
+            for node in layer:
+                x[node] = max(wish[node], right + gap + wide[node] / 2)
+                right = x[node] + wide[node] / 2
+                shift += heavy[node] * (wish[node] - x[node])
+                weight += heavy[node]
+            for node in layer:
+                x[node] += shift / weight
+    left = min(x[node] - wide[node] / 2 for node in range(len(x)))
+    return [position - left for position in x]
+
+
+def _mean(values: list[float], default: float) -> float:
+    return sum(values) / len(values) if values else default

@@ -1,4 +1,4 @@
-"""What one operation does to a gradient on its way back: its slopes, what it hands on, and why that may be exactly zero."""
+"""The effect of each operation on a gradient on its way back: its slopes, the gradients it hands on, and why they are zero."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -12,36 +12,29 @@ from ..ops.activation import activation_op
 
 
 class Edge(NamedTuple):
-    """From an operation to one of its inputs: is all that it hands on there exactly zero, and whose zeros are to blame?"""
+    """From an operation to one of its inputs."""
 
     to: Node
-    zero: bool
-    blame: Any              # the input with which the gradient was multiplied, if that is exactly zero everywhere
+    zero: bool              # whether the gradient that goes there is exactly zero everywhere
+    blame: Any              # the other input, by which the gradient was multiplied, if that is exactly zero everywhere
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What happened to the gradient at one operation.
+    """One operation, and the gradient that arrived there.
 
     Attributes
     ----------
-    node : Node
-    zero : bool
-        Whether nothing but exact zeros arrived.
-    finite : bool
-        Whether no NaN and no infinity arrived.
-    zero_slopes : float or None
-        The share of slopes that are exactly zero, where the operation has slopes.
-    flat, units : int
-        Of an activation: how many of its units (columns of the last axis) have none but zero slopes.
-    edges : list of Edge
-    why : str
-        Why a gradient that is not zero does not get through; empty where it does, or nobody knows.
-    tiny : float
-        The largest number of a gradient so small that products with it may come out as zero; else 0.
+    zeros : share of exact zeros in that gradient; None if it is empty.
+    finite : whether it holds no NaN and no infinity.
+    zero_slopes : share of slopes that are exactly zero, if the operation has slopes.
+    flat, units : of an activation, the number of units (columns of the last axis) with zero slopes only, and of all units.
+    why : why a gradient that is not zero does not get through; empty if it does, or if the reason is not known.
+    tiny : the largest number of a gradient so small that products with it may underflow to zero; else 0.
     """
 
     node: Node
+    zeros: float | None
     zero: bool
     finite: bool
     zero_slopes: float | None
@@ -53,19 +46,34 @@ class Passage:
 
     @property
     def dies(self) -> bool:
-        """Whether a gradient that is not zero arrived, and nothing but exact zeros went on."""
+        """Whether a gradient that is not zero arrived, and only exact zeros went on."""
         return not self.zero and all(edge.zero for edge in self.edges)
 
 
+def walk_back(nodes: list[Node], gradients: dict[Node, Array]) -> tuple[list[Passage], dict[int, float | None]]:
+    """Walk from the root (the last node, whose gradient is given) to the leaves, calling no hook and writing no ``.grad``.
+
+    Returns the passages, root first; and the share of exact zeros in the gradient of each node and leaf, by its id.
+    """
+    passages = []
+    for node in reversed(nodes):
+        met, given = passage(node, gradients.pop(node))
+        passages.append(met)
+        for x, part in given.items():
+            gradients[x] = np.asarray(gradients[x] + part) if x in gradients else part
+    zeros = {id(met.node): met.zeros for met in passages}
+    return passages, zeros | {id(leaf): _share_of_zeros(g) for leaf, g in gradients.items()}
+
+
 def passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
-    """What `node` does to the gradient `g`, and what it hands to each of its inputs."""
+    """What happens to the gradient `g` at `node`, and the gradient of each of its inputs."""
     with np.errstate(all="ignore"):
         slopes = slopes_of(node)
         given = parts(node, g) if node.op.pure else {node.parents[0]: g}       # the hooks of modules are not called
     edges = [Edge(x, not given[x].any(), _blame(node, i)) for i, x in enumerate(node.parents) if x is not None]
     share, flat, units = None, 0, 0
     if slopes is not None and slopes.size:
-        share = float((slopes == 0).mean())
+        share = _share_of_zeros(slopes)
         if node.op.activation is not None:
             units = slopes.shape[-1] if slopes.ndim else 1
             flat = units - int((slopes.reshape(-1, units) != 0).any(axis=0).sum())
@@ -80,14 +88,14 @@ def passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
             why = "all its slopes are exactly zero"
         elif slopes is not None and not g[slopes != 0].any():
             why = "its slopes are exactly zero wherever a gradient arrives"
-    return Passage(node, not g.any(), finite, share, flat, units, edges, why, tiny), given
+    return Passage(node, _share_of_zeros(g), not g.any(), finite, share, flat, units, edges, why, tiny), given
 
 
 def slopes_of(node: Node) -> Array | None:
     """The local slopes of an elementwise operation, which are its pullback of ones; None for operations that have none.
 
-    Those of an affine layer with its activation are the slopes of the activation. Of an operation of several inputs, the
-    slopes towards the one through which a gradient flows.
+    An affine layer with its activation has the slopes of the activation. An operation of several inputs has slopes if a
+    gradient flows to one of them only.
     """
     ones = np.ones(node.shape, node.dtype)
     op = node.op
@@ -101,8 +109,12 @@ def slopes_of(node: Node) -> Array | None:
     return part if part.shape == node.shape else None
 
 
+def _share_of_zeros(x: Array) -> float | None:
+    return float((x == 0).mean()) if x.size else None
+
+
 def _blame(node: Node, i: int) -> Any:
-    """The input with which the gradient of input i is multiplied, if it is nothing but exact zeros."""
+    """The factor by which the gradient of input i is multiplied, if it is exactly zero everywhere."""
     if not node.op.multiplies or i > 1:
         return None
     other, array = node.parents[1 - i], node.values[1 - i]
