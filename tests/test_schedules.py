@@ -33,14 +33,14 @@ def walked(opt, *schedules, steps=12):
 
 
 FORMULAS = [
-    (lambda opt: optim.StepLR(opt, 4, 0.5), lambda t: 0.8 * 0.5 ** (t // 4)),
-    (lambda opt: optim.MultiStepLR(opt, [3, 3, 7], 0.5), lambda t: 0.8 * 0.5 ** ((t >= 3) * 2 + (t >= 7))),
-    (lambda opt: optim.ExponentialLR(opt, 0.9), lambda t: 0.8 * 0.9**t),
-    (lambda opt: optim.CosineAnnealingLR(opt, 5, 0.1), lambda t: 0.1 + 0.7 * (1 + cos(pi * t / 5)) / 2),
-    (lambda opt: optim.LinearLR(opt, 0.5, 0.25, 5), lambda t: 0.8 * (0.5 - 0.05 * min(t, 5))),
-    (lambda opt: optim.LambdaLR(opt, lambda t: 1 / (1 + t)), lambda t: 0.8 / (1 + t)),
-    (lambda opt: optim.SequentialLR(opt, [optim.LinearLR(opt, 0.5, total_iters=2), optim.ExponentialLR(opt, 0.9),
-                                          optim.StepLR(opt, 1, 0.5)], [3, 6]),
+    (lambda opt, **o: optim.StepLR(opt, 4, 0.5, **o), lambda t: 0.8 * 0.5 ** (t // 4)),
+    (lambda opt, **o: optim.MultiStepLR(opt, [3, 3, 7], 0.5, **o), lambda t: 0.8 * 0.5 ** ((t >= 3) * 2 + (t >= 7))),
+    (lambda opt, **o: optim.ExponentialLR(opt, 0.9, **o), lambda t: 0.8 * 0.9**t),
+    (lambda opt, **o: optim.CosineAnnealingLR(opt, 5, 0.1, **o), lambda t: 0.1 + 0.7 * (1 + cos(pi * t / 5)) / 2),
+    (lambda opt, **o: optim.LinearLR(opt, 0.5, 0.25, 5, **o), lambda t: 0.8 * (0.5 - 0.05 * min(t, 5))),
+    (lambda opt, **o: optim.LambdaLR(opt, lambda t: 1 / (1 + t), **o), lambda t: 0.8 / (1 + t)),
+    (lambda opt, **o: optim.SequentialLR(opt, [optim.LinearLR(opt, 0.5, total_iters=2), optim.ExponentialLR(opt, 0.9),
+                                          optim.StepLR(opt, 1, 0.5)], [3, 6], **o),
      lambda t: 0.8 * (min(1, 0.5 + 0.25 * t) if t < 3 else 0.9 ** (t - 3) if t < 6 else 0.5 ** (t - 6)))]
 every_formula = pytest.mark.parametrize("make, formula", FORMULAS, ids=[
     "step", "multi-step", "exponential", "cosine", "linear", "lambda", "sequential"])
@@ -177,19 +177,19 @@ def test_a_plateau_taken_up_again():
 
 
 @pytest.mark.parametrize("spoil, words", [
-    (lambda s: s.update(last_epoch="3"), "SequentialLR: last_epoch of the state is '3', expected a whole number"),
-    (lambda s: s.update(last_epoch=-1), "SequentialLR: last_epoch of the state is -1, expected at least 0"),
-    (lambda s: s.update(milestones=None), "SequentialLR: milestones of the state is None, expected a list"),
-    (lambda s: s.update(base_lrs=["a"]), "SequentialLR: base_lrs of the state: an entry is 'a', expected a number"),
-    (lambda s: s.update(schedulers=2), "SequentialLR: schedulers of the state is 2, expected a list"),
+    (lambda s: s.update(last_epoch="3"), "SequentialLR: the state does not fit: last_epoch is '3', expected a whole number"),
+    (lambda s: s.update(last_epoch=-1), "SequentialLR: the state does not fit: last_epoch is -1, expected at least 0"),
+    (lambda s: s.update(milestones=None), "SequentialLR: the state does not fit: milestones is None, expected a list"),
+    (lambda s: s.update(base_lrs=["a"]), "base_lrs: an entry is 'a', expected a number"),
+    (lambda s: s.update(schedulers=2), "schedulers is 2, expected a list of 2 states"),
     (lambda s: s["schedulers"].__setitem__(1, 5), "ExponentialLR: the state is int, expected a dict"),
-    (lambda s: s["schedulers"][1].update(gamma=[0.5]), r"ExponentialLR: gamma of the state is \[0.5\], expected a number"),
-    (lambda s: s["schedulers"][0].update(total_iters=2.5), "LinearLR: total_iters of the state is 2.5, expected a whole number"),
-    (lambda s: s.pop("milestones"), "SequentialLR: the state lacks milestones, and has nothing besides"),
-    (lambda s: s.update(gamma=1.0), "SequentialLR: the state lacks nothing, and has gamma besides"),
-    (lambda s: s.update(base_lrs=[1.0, 2.0]), "SequentialLR: the state is of 2 groups; expected 1"),
-    (lambda s: s["schedulers"].pop(), "SequentialLR: the state is of 1 schedules; expected 2"),
-    (lambda s: s["schedulers"][1].pop("gamma"), "ExponentialLR: the state lacks gamma")])
+    (lambda s: s["schedulers"][1].update(gamma=[0.5]), r"ExponentialLR: gamma is \[0.5\], expected a number"),
+    (lambda s: s["schedulers"][0].update(total_iters=2.5), "LinearLR: total_iters is 2.5, expected a whole number"),
+    (lambda s: s.pop("milestones"), "SequentialLR: the state does not fit: missing milestones$"),
+    (lambda s: s.update(gamma=1.0), "SequentialLR: the state does not fit: unexpected gamma$"),
+    (lambda s: s.update(base_lrs=[1.0, 2.0]), "base_lrs holds the rates of 2 groups, expected 1"),
+    (lambda s: s["schedulers"].pop(), r"schedulers is \[.*\], expected a list of 2 states"),
+    (lambda s: s["schedulers"][1].pop("gamma"), "ExponentialLR: missing gamma")])
 def test_a_state_that_does_not_fit_changes_nothing(spoil, words):
     opt = sgd()
     schedule = optim.SequentialLR(opt, [optim.LinearLR(opt), optim.ExponentialLR(opt, 0.5)], [3])
@@ -202,10 +202,39 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, words):
     assert schedule.state_dict() == after != before
 
 
+def test_all_misfits_come_at_once():
+    schedule = optim.SequentialLR(s := sgd(), [optim.LinearLR(s), optim.ExponentialLR(s, 0.5)], [3])
+    state = schedule.state_dict()
+    state["schedulers"][1].update(gamma="a", rate=1)
+    with pytest.raises(ValueError, match="unexpected speed; ExponentialLR: unexpected rate; ExponentialLR: gamma is 'a'"):
+        schedule.load_state_dict({**state, "last_epoch": -1, "speed": 2})
+
+
+@every_formula
+def test_last_epoch_resumes_a_schedule(make, formula):
+    """With the rates of the optimizer's state, all further rates are those of the run that was not interrupted."""
+    opt, other = sgd(), sgd()
+    schedule = make(opt)
+    walked(opt, schedule, steps=4)
+    make(other)                                     # gives the groups their initial_lr
+    other.load_state_dict(opt.state_dict())
+    again = make(other, last_epoch=3)
+    assert again.last_epoch == 4 and again.base_lrs == [0.8]
+    once_more = 0.5 if isinstance(schedule, optim.StepLR) else 1.0      # step 4 is a milestone, which counts again, as in PyTorch
+    np.testing.assert_allclose(walked(other, again), [once_more * rate for rate in walked(opt, schedule)], rtol=1e-14)
+
+
+def test_last_epoch_needs_rates_of_the_start():
+    with pytest.raises(KeyError, match="StepLR: last_epoch is 3, but group 0 has no 'initial_lr'"):
+        optim.StepLR(sgd(), 2, last_epoch=3)
+    with pytest.raises(ValueError, match="ExponentialLR: last_epoch is -2, expected at least -1"):
+        optim.ExponentialLR(sgd(), 0.5, last_epoch=-2)
+
+
 def test_text_stays_text_in_a_state():
     schedule = optim.ReduceLROnPlateau(sgd())
     state = schedule.state_dict()
-    with pytest.raises(TypeError, match="ReduceLROnPlateau: mode of the state is 1, expected a text"):
+    with pytest.raises(ValueError, match="ReduceLROnPlateau: the state does not fit: mode is 1, expected a text"):
         schedule.load_state_dict({**state, "mode": 1})
     with pytest.raises(TypeError, match="ReduceLROnPlateau: the state is int, expected a dict"):
         schedule.load_state_dict(5)

@@ -67,6 +67,24 @@ def test_schedule(name, options, change):
     walk(opt, [getattr(optim, name)(opt, **options)], peer, [getattr(TL, name)(peer, **options)], change=change)
 
 
+@pytest.mark.parametrize("last_epoch", [0, 6, 29])
+@pytest.mark.parametrize("start", [None, 0.03], ids=["rates of the state", "other rates"])
+@pytest.mark.parametrize("name, options", CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
+def test_resumed(name, options, start, last_epoch):
+    """A schedule made with `last_epoch` on optimizers with the rates of an earlier run, or with others."""
+    opt, peer = both()
+    before = getattr(optim, name)(opt, **options)
+    for _ in range(last_epoch + 1):
+        before.step()
+    for ours, theirs in zip(opt.param_groups, peer.param_groups):
+        if start is not None:
+            ours["lr"] = start
+        theirs.update(lr=ours["lr"], initial_lr=ours["initial_lr"])
+    ours, theirs = getattr(optim, name)(opt, **options, last_epoch=last_epoch), getattr(TL, name)(peer, **options, last_epoch=last_epoch)
+    assert ours.last_epoch == theirs.last_epoch == last_epoch + 1
+    walk(opt, [ours], peer, [theirs], steps=60)
+
+
 @pytest.mark.parametrize("chain", CHAINS, ids=range(len(CHAINS)))
 def test_chained(chain):
     """Two or three schedules of one optimizer, each stepped in turn."""
