@@ -79,12 +79,6 @@ class Node:
         node._become_leaf(array, requires_grad)
         return node
 
-    def release(self) -> None:
-        """Drop the references to the inputs, so that their memory can be freed."""
-        self.parents = None
-        self.values = ()
-        self.saved = None
-
     @property
     def shape(self) -> tuple[int, ...]:
         return self.array.shape

@@ -182,7 +182,7 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
             else:
                 _pull_arrays(node, g, table, lent)
         if not retain_graph:
-            node.release()
+            node.parents, node.values, node.saved = None, (), None         # so that the memory behind it can be freed
     for leaf, g in table.items():                       # leaves are left over, and wanted nodes at which the walk ends
         if found is not None and leaf not in found:
             continue
@@ -229,9 +229,9 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
     """The gradients of one node by its fused kernel. An op that can add writes straight to where they belong: to the home of
     a leaf, or into what is under way."""
     op, parents, values = node.op, node.parents, node.values
-    straight = to_homes and op.adds
-    if straight and _repeats_leaf(parents):             # its gradients must be added up
-        _pull_arrays(node, g, table, lent)
+    straight, first = to_homes and op.adds, parents[0]
+    if straight and first is not None and first.op is None and any(first is x for x in parents[1:]):
+        _pull_arrays(node, g, table, lent)              # one leaf is both x and the weight: its gradients must be added up
         return
     into, add = [], 0
     for x, v in zip(parents, values):
@@ -256,12 +256,6 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
             table[x] = part
         elif part is not table[x]:
             _join(table, lent, x, part)
-
-
-def _repeats_leaf(parents: Sequence[Node | None]) -> bool:
-    """Whether one leaf is both x and the weight of an affine layer."""
-    x = parents[0]
-    return x is not None and x.op is None and any(x is other for other in parents[1:])
 
 
 def _pull_arrays(node: Node, g: Array, table: dict[Node, Any], lent: set[Node]) -> None:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from numpy.random import Generator
@@ -109,21 +109,31 @@ class Sequential(Module):
             if not isinstance(layer, Module):
                 raise TypeError(f"Sequential: got {layer!r}, expected modules")
         self.layers = layers
-        self._steps: list[tuple[Any, Any]] = []         # (layer, None), or (Linear, the activation after it)
-        for layer in layers:
-            if self._steps and self._steps[-1][1] is None and _is(layer, Activation) and _is(self._steps[-1][0], Linear):
-                self._steps[-1] = (self._steps[-1][0], layer)
+
+    @cached_property
+    def _steps(self) -> list[tuple[Any, Any, Any]]:
+        """(Linear, the activation after it, both as one operation), or (layer, None, None)."""
+        steps: list[tuple[Any, Any, Any]] = []
+        layer: Any
+        for layer in self.layers:
+            before, taken, _ = steps[-1] if steps else (None, None, None)
+            if taken is None and _is(before, Linear) and _is(layer, Activation):
+                steps[-1] = (before, layer, affine(layer.record, layer.p))
             else:
-                self._steps.append((layer, None))
+                steps.append((layer, None, None))
+        return steps
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_steps"}      # an op cannot be pickled
 
     def forward(self, x: Any) -> Any:
-        for layer, activation in self._steps:
-            if activation is None:
+        for layer, activation, op in self._steps:
+            if op is None:
                 x = layer(x)
             elif layer._hooks or activation._hooks:     # they see each layer by itself; the numbers are the same
                 x = activation(layer(x))
             else:
-                x = affine_layer(affine(activation.record, activation.p), x, layer.weight, layer.bias)
+                x = affine_layer(op, x, layer.weight, layer.bias)
         return x
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -140,6 +150,6 @@ class Sequential(Module):
         return self.layers[index]
 
 
-def _is(module: Module, kind: type[Module]) -> bool:
+def _is(module: Any, kind: type[Module]) -> bool:
     """Whether a module is of this kind, with the `forward` of that kind and not one of its own."""
     return isinstance(module, kind) and type(module).forward is kind.forward and "forward" not in vars(module)
