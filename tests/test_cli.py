@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_relu import cli, data, lab
-from tinygrad_relu.lab import State, report, treatments
+from tinygrad_relu.lab import State, report
 from tinygrad_relu.lab import revive as revive_module
 
 QUICK = ["revive", "--data", "spiral", "--widths", "12", "8", "--kill-steps", "40", "--steps", "60", "--kill-lr", "40"]
@@ -25,7 +25,7 @@ def test_revive_writes_its_json_and_figure(capsys, tmp_path):
     assert "SGD" in out and "accuracy" in out
     result = json.loads(numbers.read_text())
     assert result["data"] and set(result["sick"]) >= {"dead", "accuracy"}
-    assert [t["name"] for t in result["treatments"]] == [t.key for t in treatments.TREATMENTS]
+    assert [t["name"] for t in result["treatments"]] == [t.key for t in revive_module.TREATMENTS]
     for treatment in result["treatments"]:
         assert {"name", "exact", "predicted_step", "observed_step", "dead", "accuracy", "loss"} <= set(treatment)
     assert figure.read_bytes().startswith(b"\x89PNG")
@@ -52,7 +52,7 @@ def test_headline_digits_return_at_step_472():
     digits = data.digits()
     sick = revive_module.make_sick(digits)
     assert sick.dead[1] == 64 and sick.gradient == 0.0 and sick.accuracy < 0.11
-    (told,) = [t for t in treatments.TREATMENTS if t.key == "heavy-l2"]
+    (told,) = [t for t in revive_module.TREATMENTS if t.key == "heavy-l2"]
     (outcome,) = revive_module.revive(sick, digits, [told], steps=500)
     assert outcome.exact and outcome.predicted_step == outcome.observed_step == 472 and not outcome.disagreements
     path = np.array(outcome.predicted_orbit[:472])
@@ -60,7 +60,7 @@ def test_headline_digits_return_at_step_472():
 
 
 def test_a_training_that_ends_before_the_return(capsys, tmp_path):
-    """Foretold for step 48, and nobody looks beyond step 20: no disagreement, and never within the training."""
+    """Predicted for step 48, observed up to step 20: no disagreement, and never within the training."""
     numbers = tmp_path / "a.json"
     status, out, _ = run(capsys, *QUICK, "--steps", "20", "--treatments", "momentum-l2-inside", "--json", str(numbers),
                          "--figure", str(tmp_path / "a.svg"))
@@ -69,13 +69,13 @@ def test_a_training_that_ends_before_the_return(capsys, tmp_path):
     assert treatment["predicted_step"] is None and treatment["observed_step"] is None
     (row,) = [line for line in out.splitlines() if line.startswith("momentum .9, L2 inside")]
     assert row.split()[7:9] == ["48", ">20"], row
-    assert "Foretold: step 48. Observed: not within 20 steps." in " ".join(out.split())
-    assert "foretold 48 · seen not by 20" in (tmp_path / "a.svg").read_text()
+    assert "Predicted: step 48. Observed: not within 20 steps." in " ".join(out.split())
+    assert "predicted 48 · observed not by 20" in (tmp_path / "a.svg").read_text()
 
 
 @pytest.mark.parametrize(("arguments", "sentence", "absent"), [
-    (["--kill-lr", "40"], "no sample reaches the output through a living path", "though no layer is dead"),
-    (["--activation", "step"], "though no layer is dead as a whole", "through a living path"),
+    (["--kill-lr", "40"], "no sample reaches the output through a path that is alive", "but no layer is"),
+    (["--activation", "step"], "but no layer is entirely dead", "through a path that is alive"),
     (["--kill-lr", "3"], "Some path is still alive", "exactly zero in every hidden unit"),
     (["--activation", "maxout", "--kill-lr", "40"], "of 24 and", "units, layer by layer"),
     (["--activation", "maxout", "--kill-lr", "1e30"], "it diverged", "Some path is still alive"),
@@ -90,7 +90,7 @@ def test_what_is_said_of_the_sick_network(capsys, arguments, sentence, absent):
 def test_an_accuracy_that_rose_is_put_down_to_deeper_units_only_if_some_came_back():
     moons = data.moons(60, rng=0)
     sick = revive_module.make_sick(moons, hidden=(8, 8), kill_lr=20.0, kill_steps=60)
-    (sgd,) = revive_module.revive(sick, moons, [treatments.TREATMENTS[0]], steps=5)
+    (sgd,) = revive_module.revive(sick, moons, [revive_module.TREATMENTS[0]], steps=5)
     first, dead = sgd.states[0], np.full_like(sgd.states[1], State.DEAD)
     returned = dead.copy()
     returned[3, 2] = State.ALIVE

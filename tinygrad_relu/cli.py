@@ -14,25 +14,25 @@ from .files import check_writable, write_through
 from .text import progress
 
 DATA = ("digits", "spiral", "moons", "fashion-mnist", "mnist", "csv")
-SAMPLES = 2000      # of a data set of images, by default: full-batch training on all of them would take an hour
+SAMPLES = 2000      # default for data sets of images: full-batch training on all samples would take an hour
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults, where there are some."""
+    """Shows the defaults that exist."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None or isinstance(action.default, list) else super()._get_help_string(action)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one sentence what is wrong, without the lines of usage before it."""
+    """Prints an error as one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status: 0 all is well, 1 a prediction failed, 2 bad input."""
+    """Run the command line. Exit status: 0 success, 1 a prediction failed, 2 bad input."""
     parsed = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(parsed.run(parsed))
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    """The arguments; of a command or an option that nobody knows, the nearest is named."""
+    """The arguments. An unknown command or option is an error that names the nearest one."""
     parser, commands = _parsers()
     try:
         if words and not words[0].startswith("-"):
@@ -71,8 +71,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
                                  formatter_class=_Help)
     _add_revive(revive)
     revive.set_defaults(run=_revive)
-    for module, name, text in ((warmup, "warmup", "compile all kernels ahead"),
-                               (doctor, "doctor", "say which kernels, threads and caches are in use, and how fast they are")):
+    for module, name, text in ((warmup, "warmup", "compile all kernels now, so that later runs start at once"),
+                               (doctor, "doctor", "show which kernels, threads and caches are in use, and how fast they are")):
         command = commands.add_parser(name, help=text, formatter_class=_Help)
         module.add_arguments(command)
         command.set_defaults(run=module.main)
@@ -80,23 +80,24 @@ def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
 
 
 def _add_revive(parser: argparse.ArgumentParser) -> None:
-    from .lab.treatments import TREATMENTS
+    from .lab.revive import TREATMENTS
     from .nn.activations import MODULES
 
     number = parser.add_argument
     number("--data", type=_one_of(DATA, "data"), default="digits", metavar="NAME", help=f"one of {', '.join(DATA)}")
-    number("--path", metavar="DIR", help="the folder with the IDX files, for fashion-mnist and mnist; the file, for csv")
-    number("--target", metavar="COLUMN", help="the column of a CSV file that holds the labels, by its name (default: the last)")
-    number("--samples", type=_whole, help=f"use so many samples of fashion-mnist or mnist (default {SAMPLES}), or of csv (all)")
-    number("--seed", type=_whole, default=0, help="of the weights, and of synthetic data")
-    number("--widths", type=_whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers")
-    number("--activation", type=_one_of([*MODULES, "maxout"], "activation"), default="relu", metavar="NAME")
-    number("--kill-lr", type=_number, default=3.0, metavar="RATE", help="the learning rate that makes the network sick")
-    number("--kill-steps", type=_whole, default=250, metavar="N", help="for how many steps")
-    number("--lr", type=_number, default=0.1, metavar="RATE", help="the learning rate of the treatments")
-    number("--steps", type=_whole, default=1000, metavar="N", help="of each treatment")
+    number("--path", metavar="DIR", help="the folder of the IDX files (fashion-mnist, mnist), or the file (csv)")
+    number("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
+    number("--samples", type=_whole, help=f"number of samples to use (default: {SAMPLES} of fashion-mnist or mnist, all of csv)")
+    number("--seed", type=_whole, default=0, help="for the weights and for synthetic data")
+    number("--widths", type=_whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
+    number("--activation", type=_one_of([*MODULES, "maxout"], "activation"), default="relu", metavar="NAME",
+           help="activation of the hidden layers")
+    number("--kill-lr", type=_number, default=3.0, metavar="RATE", help="learning rate that makes the network sick")
+    number("--kill-steps", type=_whole, default=250, metavar="N", help="number of steps at that rate")
+    number("--lr", type=_number, default=0.1, metavar="RATE", help="learning rate of the treatments")
+    number("--steps", type=_whole, default=1000, metavar="N", help="number of steps of each treatment")
     number("--treatments", type=_one_of([t.key for t in TREATMENTS], "treatment"), nargs="+", metavar="NAME",
-           default=[t.key for t in TREATMENTS], help=f"all by default, or any of {', '.join(t.key for t in TREATMENTS)}")
+           default=[t.key for t in TREATMENTS], help=f"some of {', '.join(t.key for t in TREATMENTS)} (default: all)")
     number("--json", metavar="FILE", help="write the results to this file")
     number("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
 
@@ -128,8 +129,7 @@ def _whole(text: str) -> int:
 def _revive(arguments: argparse.Namespace) -> int:
     from .checks import check_count, check_number
     from .lab import figure, report
-    from .lab.revive import make_sick, revive
-    from .lab.treatments import TREATMENTS
+    from .lab.revive import TREATMENTS, make_sick, revive
 
     for name in ("kill_lr", "lr"):
         check_number(getattr(arguments, name), f"--{name.replace('_', '-')}")
@@ -163,7 +163,7 @@ def _revive(arguments: argparse.Namespace) -> int:
 
 
 def _dataset(arguments: argparse.Namespace) -> Any:
-    """The data that the arguments ask for, in float64, in which predictions are exact."""
+    """The chosen data set, in float64, where predictions are exact."""
     from . import data
 
     if arguments.target is not None and arguments.data != "csv":

@@ -1,4 +1,4 @@
-"""The figure of the main job: the life lines of all units, one foretold orbit, and the accuracies."""
+"""The figure of the main job: the life lines of all units, one predicted orbit, and the accuracies."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from ..files import write_through
 from .revive import Outcome, Sick
 from .units import State
 
-# Colours that stay apart for colour-blind readers (after Okabe & Ito): alive is warm, gone is dark.
+# Distinct for colour-blind readers (after Okabe & Ito): units that are alive are warm, dead ones dark.
 COLOURS = {State.ALIVE: "#f0c05a", State.DEAD: "#23304a", State.DEAD_HIGH: "#7a1f5c", State.SATURATED: "#8fa3bf",
            State.ALWAYS_ON: "#e8743b", State.NEVER_WINS: "#23304a", State.DIVERGED: "#c8102e"}
 MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
@@ -34,17 +34,7 @@ def check_format(path: str | Path) -> None:
 
 
 def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: str, kill_lr: float) -> None:
-    """Draw the whole story and write it to `path` (PNG, SVG or PDF, by its ending), whole or not at all.
-
-    Parameters
-    ----------
-    sick : Sick
-    outcomes : sequence of Outcome
-    path : path
-    title : str
-    kill_lr : float
-        The rate that made the network sick.
-    """
+    """Draw everything and write it to `path` (PNG, SVG or PDF, by its ending), as a whole or not at all."""
     check_format(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,7 +46,7 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
                                wspace=0.16, top=1 - 1.15 / (1.95 * rows + 4.6), bottom=0.06)
     figure.suptitle(title, x=0.045, y=0.992, ha="left", fontsize=15, fontweight="bold", color=INK)
     panels = [figure.add_subplot(grid[i // COLUMNS, i % COLUMNS]) for i in range(len(outcomes) + 1)]
-    _life_lines(panels[0], sick.states, f"falling sick: SGD at rate {kill_lr:g}", f"accuracy ends at {sick.accuracy:.2f}", None)
+    _life_lines(panels[0], sick.states, f"becoming sick: SGD at rate {kill_lr:g}", f"accuracy ends at {sick.accuracy:.2f}", None)
     total = sum(layer.shape[1] for layer in sick.states)
     edges = [0, *np.cumsum([layer.shape[1] for layer in sick.states])]
     for i, (top, bottom) in enumerate(zip(edges, edges[1:]), start=1):
@@ -73,14 +63,14 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
 
 
 def _told(outcome: Outcome) -> str:
-    """What was foretold and what came, in a few words."""
+    """The prediction and the observation in a few words."""
     if not outcome.exact:
-        return f"no exact prognosis · accuracy {outcome.accuracy:.2f}"
-    foretold = "never" if outcome.predicted_step is None else str(outcome.predicted_step)
-    seen = "never" if outcome.observed_step is None else str(outcome.observed_step)
+        return f"no exact prediction · accuracy {outcome.accuracy:.2f}"
+    predicted = "never" if outcome.predicted_step is None else str(outcome.predicted_step)
+    observed = "never" if outcome.observed_step is None else str(outcome.observed_step)
     if outcome.ends_before and outcome.observed_step is None:
-        seen = f"not by {outcome.steps}"
-    return f"foretold {foretold} · seen {seen} · accuracy {outcome.accuracy:.2f}"
+        observed = f"not by {outcome.steps}"
+    return f"predicted {predicted} · observed {observed} · accuracy {outcome.accuracy:.2f}"
 
 
 def _life_lines(axes: Any, states: list[Array], name: str, caption: str, outcome: Outcome | None) -> None:
@@ -109,20 +99,20 @@ def _legend(figure: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
 
     seen = {State(s) for source in [sick.states, *(o.states for o in outcomes)] for layer in source for s in np.unique(layer)}
     handles: list[Any] = [Patch(facecolor=COLOURS[state], label=state.label) for state in State if state in seen]
-    handles.append(Line2D([], [], color="#d1495b", linestyle=(0, (3, 2)), label="first return in layer 1, as foretold"))
+    handles.append(Line2D([], [], color="#d1495b", linestyle=(0, (3, 2)), label="predicted first return in layer 1"))
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.04, 0.972), ncols=len(handles), frameon=False, fontsize=9,
                   handlelength=1.6, columnspacing=1.6)
 
 
 def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
-    """The pre-activation of one unit: what the recurrence foretold, laid over what was measured."""
+    """The pre-activation of one unit, as measured and as predicted by the recurrence."""
     told = [o for o in outcomes if o.predicted_orbit and o.observed_orbit]
-    axes.set_title("one dead unit: its pre-activation, as foretold and as measured", fontsize=10.5, loc="left", color=INK,
+    axes.set_title("one dead unit: its pre-activation, predicted and measured", fontsize=10.5, loc="left", color=INK,
                    fontweight="bold")
     axes.set_xlabel("step", fontsize=8, color=FAINT)
     _plain(axes)
     if not told:
-        axes.text(0.5, 0.5, "no dead unit whose orbit the theory foretells", ha="center", transform=axes.transAxes, color=FAINT)
+        axes.text(0.5, 0.5, "no dead unit whose orbit the theory predicts", ha="center", transform=axes.transAxes, color=FAINT)
         return
     outcome = max(told, key=lambda o: (o.observed_step is not None, o.threshold is not None, o.accuracy,
                                        -(o.predicted_step or 0)))
@@ -131,13 +121,13 @@ def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
     show = min(end, max(20, int(1.35 * stop)))
     axes.axhline(0, color=FAINT, linewidth=0.8)
     axes.plot(outcome.observed_orbit[:show], color=COLOURS[State.ALWAYS_ON], linewidth=3, alpha=0.75, label="measured")
-    axes.plot(outcome.predicted_orbit[:stop], color=COLOURS[State.DEAD], linewidth=1.5, linestyle=(0, (4, 3)), label="foretold")
+    axes.plot(outcome.predicted_orbit[:stop], color=COLOURS[State.DEAD], linewidth=1.5, linestyle=(0, (4, 3)), label="predicted")
     span = np.abs(outcome.observed_orbit[:stop]).max() or 1.0
     axes.set_ylim(-1.15 * span, 0.75 * span)
     unit, sample = outcome.followed or (0, 0)
     if outcome.predicted_step is not None and outcome.predicted_step < end:
         axes.plot([outcome.predicted_step], [outcome.observed_orbit[outcome.predicted_step]], "o", color="#d1495b", markersize=7)
-        axes.annotate(f"alive at step {outcome.predicted_step},\nas foretold; from here on\nthe data push it too",
+        axes.annotate(f"alive at step {outcome.predicted_step},\nas predicted; from here on\nits gradient moves it too",
                       (outcome.predicted_step, 0), xytext=(-10, 18), textcoords="offset points", ha="right", va="bottom",
                       fontsize=8.5, color=INK)
     axes.text(0.98, 0.05, f"{outcome.treatment.name}\nunit {unit} of the first layer, sample {sample}", ha="right",
@@ -146,7 +136,7 @@ def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
 
 
 def _accuracies(axes: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
-    """The accuracies, each named at its end; those that stay where they were share one name."""
+    """The accuracies, each labelled at its end; those that do not rise share one label."""
     axes.set_title("accuracy on the training data", fontsize=10.5, loc="left", color=INK, fontweight="bold")
     axes.set_xlabel("step", fontsize=8, color=FAINT)
     _plain(axes)
