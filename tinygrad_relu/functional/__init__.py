@@ -74,10 +74,8 @@ from .array import (
     where,
 )
 from .class_loss import cross_entropy, multi_margin_loss, nll_loss
-from .dropout import dropout
-from .embedding import embedding
+from .layers import batch_norm, dropout, embedding, layer_norm, linear
 from .lift import as_tensor, from_dlpack
-from .linear import linear
 from .loss import (
     REDUCTIONS,
     binary_cross_entropy_with_logits,
@@ -87,7 +85,6 @@ from .loss import (
     mse_loss,
     smooth_l1_loss,
 )
-from .normalization import batch_norm, layer_norm
 
 __all__ = ["REDUCTIONS", "abs", "argmax", "argmin", "as_tensor", "batch_norm", "binary_cross_entropy_with_logits",
            "broadcast_to", "celu", "clip", "concatenate", "cos", "cross_entropy", "cumsum", "dropout", "einsum", "elu",

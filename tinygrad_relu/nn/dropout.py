@@ -6,7 +6,7 @@ from typing import Any
 from numpy.random import Generator
 
 from .. import functional as F
-from ..functional.dropout import check_probability, dropout_at
+from ..functional.layers import check_probability, dropout_at
 from ..ops import random
 from .module import Buffer, Module
 

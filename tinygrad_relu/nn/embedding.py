@@ -7,7 +7,7 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_rng
-from ..functional.embedding import padding_row
+from ..functional.layers import padding_row
 from ..parameters import Parameter
 from .init import normal
 from .module import Module

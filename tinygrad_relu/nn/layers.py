@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_rng
-from ..functional.linear import affine_layer
+from ..functional.layers import affine_layer
 from ..ops.affine import affine
 from ..parameters import Parameter
 from .activations import Activation

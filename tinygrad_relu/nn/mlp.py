@@ -7,7 +7,7 @@ from typing import Any
 from numpy.random import Generator
 
 from ..checks import check_count, check_name, check_rng
-from ..functional.dropout import check_probability
+from ..functional.layers import check_probability
 from .activations import activation_module
 from .dropout import Dropout
 from .init import Initialiser

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_number
-from ..functional.normalization import as_input, batch_norm_following, shape_of_layer
+from ..functional.layers import as_input, batch_norm_following, shape_of_layer
 from ..ops.normalization import Running
 from ..parameters import Parameter
 from .module import Buffer, Module

@@ -16,7 +16,7 @@ from numpy.random import Generator
 from .. import functional as F
 from ..autodiff.node import Node, Op
 from ..checks import check_count, check_dtype, check_rng
-from ..functional.dropout import check_probability
+from ..functional.layers import check_probability
 from ..kernels.formulas import ACTIVATIONS
 from ..ops import recurrent as ops
 from ..ops.elementwise import operand_array

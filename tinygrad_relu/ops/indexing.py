@@ -1,11 +1,13 @@
 """Indexing, and its transpose: putting numbers back to where they were taken from.
 
-Everything that NumPy's brackets can say comes down to two pairs of operations, each of which is the derivative of the other:
+Everything that NumPy's brackets can say is made of two pairs of operations. In each pair, one is the derivative of the other:
 
 ``cut``      a regular part of an array, by slices, integers and None
-``paste``    a part in its place, in a field of zeros
-``take``     what has the given numbers along an axis, each of them any number of times
-``add_at``   parts added to what has those numbers, in a field of zeros
+``paste``    a part put back in its place, among zeros
+``take``     entries along an axis by number, in any order, each any number of times
+``add_at``   parts added up at those numbers, starting from zeros
+
+An embedding is a take: the rows of a table.
 """
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ from ..checks import as_numbers, check_real
 from ..kernels.loops import move
 from ..kernels.machine.door import launch
 from .axes import Axis, T, normalised_axes, single_axis
+from .elementwise import where
 from .shape import reshape
 
 EVERYTHING = slice(None)
@@ -33,7 +36,7 @@ def _cut(x: Array, *, key: tuple[Any, ...]) -> Array:
 
 
 def cut_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, key: tuple[Any, ...]) -> None:
-    """A part is added to what other parts have brought: many parts of one array do not make as many arrays."""
+    """Adds to the gradient of other parts in place, so that many parts of one array do not allocate as many arrays."""
     launch(_add_part if add else _put, g, key, 0.0, into[0])
 
 
@@ -54,7 +57,7 @@ def _add_part(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> Non
 
 def _take(x: Array, *, rows: Array, axis: int) -> Array:
     out = np.empty((*x.shape[:axis], *rows.shape, *x.shape[axis + 1:]), x.dtype)
-    launch(np.take, x, rows, axis, out, "clip")     # all are in range; "clip" spares NumPy a copy that is for errors
+    launch(np.take, x, rows, axis, out, "clip")     # all are in range; "clip" saves NumPy a copy that it makes for errors
     return out
 
 
@@ -69,12 +72,30 @@ def _add_at(g: Array, *, rows: Array, axis: int, shape: tuple[int, ...]) -> Arra
     return out
 
 
-# key: what `_checked` returns, without arrays. rows: integers of any shape, from 0 up to the length of that axis.
+# key: from `_checked`, without arrays. rows: integers of any shape, from 0 up to the length of that axis.
 cut: Op = Op("cut", _cut, fused=cut_fused, adds=True, pull=(lambda g, y, x, key: paste(g, key=key, shape=x.shape),))
 paste: Op = Op("paste", _paste, pull=(lambda g, y, part, key, shape, fill=0.0: cut(g, key=key),))
 take: Op = Op("take", _take, fused=_take_fused, adds=True, pull=(
     lambda g, y, x, rows, axis: add_at(g, rows=rows, axis=axis, shape=x.shape),))
 add_at: Op = Op("add_at", _add_at, pull=(lambda g, y, part, rows, axis, shape: take(g, rows=rows, axis=axis),))
+
+
+def _embedding_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, table: Array, index: Array, *,
+                     spared: int = -1) -> None:
+    g, rows = g.reshape(index.size, table.shape[1]), index.ravel()
+    if spared >= 0:
+        g, rows = g[rows != spared], rows[rows != spared]
+    _take_fused(g, y, saved, into, add, table, rows=rows, axis=0)
+
+
+def _embedding_pull(g: Any, y: Any, table: Any, index: Array, spared: int = -1) -> Any:
+    used = g if spared < 0 else where((index != spared)[..., None], g, 0.0)
+    return add_at(used, rows=index, axis=0, shape=table.shape)
+
+
+# table (rows, width), index any shape of int64; no gradient reaches the row `spared`.
+embedding: Op = Op("embedding", lambda table, index, spared=-1: _take(table, rows=index, axis=0), fused=_embedding_fused,
+                   adds=True, pull=(_embedding_pull, None), index="index")
 
 
 def getitem(x: Any, index: Any) -> Any:
@@ -86,17 +107,16 @@ def getitem(x: Any, index: Any) -> Any:
     while key[-1] is ... or _is_everything(key[-1]):
         key = key[:-1]
     lead = next(i for i, entry in enumerate(key) if not _is_everything(entry))
-    lead = lead if len(key) == lead + 1 else 0      # more than one array and whole axes: where the axes go is for NumPy to say
+    lead = lead if len(key) == lead + 1 else 0      # several entries: NumPy's rules decide the order of the axes
     end = lead + sum(_axes_of(entry) for entry in key[lead:])
     rows = _rows(key[lead:], lead, shape[lead:end], shape)
     return take(reshape(x, shape=(*shape[:lead], prod(shape[lead:end]), *shape[end:])), rows=rows, axis=lead)
 
 
 def _rows(key: tuple[Any, ...], lead: int, front: tuple[int, ...], shape: tuple[int, ...]) -> Array:
-    """The numbers, in the order of memory, of what `key` takes from the axes `front` of `shape`, behind the first `lead`.
+    """The positions in memory of the entries that `key` takes from the axes `front`, which follow the first `lead` of `shape`.
 
-    NumPy says which these are: it is asked for the coordinates of what is taken, axis by axis. One array alone, which is
-    what is asked for most, needs no such detour.
+    NumPy itself finds them: it indexes arrays of coordinates, axis by axis. One array alone, the usual case, is simpler.
     """
     alone = key[0] if len(key) == 1 else None
     if alone is not None and alone.dtype != bool:
@@ -122,7 +142,7 @@ def _look(x: Array, key: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
 
 
 def _checked(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """The index as integers, slices, None, and arrays of integers or booleans, with slices in the place of an Ellipsis."""
+    """The index as integers, slices, None, and arrays of integers or booleans; slices replace an Ellipsis."""
     key = [_entry(entry) for entry in (index if isinstance(index, tuple) else (index,))]
     dots = [i for i, entry in enumerate(key) if entry is Ellipsis]
     missing = len(shape) - sum(_axes_of(entry) for entry in key)
@@ -130,7 +150,7 @@ def _checked(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
         raise IndexError(f"index: got indices for {len(shape) - missing} axes in shape {shape}; expected at most {len(shape)}")
     if len(dots) > 1:
         raise IndexError(f"index: got {len(dots)} Ellipses in shape {shape}; expected at most one")
-    if missing:         # otherwise dots stay: though they stand for nothing, they part two arrays
+    if missing:         # otherwise dots stay: they mean no axes, but they separate two arrays
         at = dots[0] if dots else len(key)
         key[at:at + len(dots)] = [EVERYTHING] * missing
     return tuple(key)
@@ -157,7 +177,7 @@ def _entry(entry: Any) -> Any:
             raise type(error)(f"index: {error} (got {entry})") from None
         return entry
     array = as_numbers(entry, "index")
-    if array.dtype.kind == "f" and (array.size or not isinstance(entry, (list, tuple))):    # [] is a list of no integers
+    if array.dtype.kind == "f" and (array.size or not isinstance(entry, (list, tuple))):    # [] is an empty list of integers
         raise TypeError(f"index: got {array.dtype} numbers; expected integers, slices, None, Ellipsis, or arrays of integers or "
                         "booleans")
     if array.dtype == bool:

@@ -1,0 +1,243 @@
+"""What layers compute: the affine map, normalisation, dropout, embedding."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from ..autodiff.node import Array, Node, Op, value
+from ..checks import as_floats, as_numbers, check_count, check_number, check_real
+from ..ops import indexing, random
+from ..ops import normalization as norm_ops
+from ..ops.affine import affine
+from ..ops.elementwise import operand_array
+from ..ops.shape import reshape
+from ..tensor import Tensor
+from .lift import Input, as_tensor
+
+Shape = int | Sequence[int]
+
+_NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+
+
+# -- the affine map ---------------------------------------------------------------------------------------------------
+
+
+def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
+    """``x @ weight.T + bias``, with x (..., inputs), weight (outputs, inputs) and bias (outputs,).
+
+    An array takes the dtype of the weight; Tensors must have one dtype.
+
+    >>> F.linear([[1.0, 2.0]], Tensor([[3.0, 4.0]]), Tensor([0.5]))
+    Tensor([[11.5]])
+    """
+    if not isinstance(weight, Node):        # the kernel relies on dtype and layout, so arrays are converted first
+        weight = as_tensor(operand_array(weight, x, "linear: weight") if isinstance(x, Node) else weight)
+    if bias is not None and not isinstance(bias, Node):
+        bias = as_tensor(operand_array(bias, weight, "linear: bias"))
+    return affine_layer(affine(), x, weight, bias)
+
+
+def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
+    """Apply an `ops.affine.affine` to the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
+    if not isinstance(x, Node):
+        x = operand_array(x, weight, "linear: x")
+    if bias is None:
+        bias = _NO_BIAS[weight.dtype]
+    array = value(x)
+    if array.ndim == 2:
+        return op(x, weight, bias)
+    shape = array.shape
+    if weight.ndim != 2 or not shape:
+        raise ValueError(f"linear: x has shape {shape}, the weight {weight.shape}; expected x (..., inputs) and weight "
+                         "(outputs, inputs)")
+    y = op(reshape(x, (prod(shape[:-1]), shape[-1])), weight, bias)
+    return reshape(y, (*shape[:-1], weight.shape[0]))
+
+
+# -- normalisation ----------------------------------------------------------------------------------------------------
+
+
+def batch_norm(x: Input, running_mean: Any, running_var: Any, weight: Input | None = None, bias: Input | None = None,
+               training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel: axis 1 of x (batch, channels, ...).
+
+    Ioffe & Szegedy 2015, arXiv 1502.03167. Sums are float64, for float32 too, in one pass over differences from the first value.
+
+    Parameters
+    ----------
+    running_mean, running_var : ndarray, shape (channels,), or None
+        Evaluation uses them. Training uses the mean and the biased variance of the batch, and updates the arrays in place,
+        ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
+    weight, bias : Tensor or array_like, shape (channels,), optional
+
+    Examples
+    --------
+    >>> mean, var = np.zeros(2), np.ones(2)
+    >>> F.batch_norm([[1.0, 5.0], [3.0, 5.0]], mean, var, training=True)
+    Tensor([[-0.999995,  0.      ],
+            [ 0.999995,  0.      ]])
+    >>> mean, var
+    (array([0.2, 0.5]), array([1.1, 0.9]))
+    """
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: got one running statistic, expected both, or neither")
+    moments = None if running_mean is None else (value(running_mean), value(running_var))
+    if training and moments is not None:
+        running = norm_ops.Running(*moments, np.zeros(1, np.int64), check_number(momentum, "batch_norm: momentum"))
+        return batch_norm_following(x, running, weight, bias, eps)
+    if training:
+        return batch_norm_following(x, None, weight, bias, eps)
+    if moments is None:
+        raise ValueError("batch_norm: there are no running statistics; expected both in evaluation")
+    x, weight, bias = _by_channel(x, weight, bias)
+    mean, var = (_statistic(as_floats(m, None, "batch_norm: a running statistic"), x) for m in moments)
+    return norm_ops.batch_norm_by(x, weight, bias, moments=(mean, var), eps=check_number(eps, "batch_norm: eps"))
+
+
+def batch_norm_following(x: Input, running: norm_ops.Running | None, weight: Input | None, bias: Input | None,
+                         eps: float) -> Tensor:
+    """Batch norm in training; the statistics in `running` are updated in place."""
+    x, weight, bias = _by_channel(x, weight, bias)
+    if x.size <= x.shape[1]:
+        raise ValueError(f"batch_norm: x has shape {x.shape}; expected more than one value per channel in training, as one value "
+                         "has no variance")
+    for moment in running[:2] if running is not None else ():
+        if not (type(moment) is np.ndarray and moment.dtype.kind == "f" and moment.flags.carray):
+            raise TypeError("batch_norm: a running statistic cannot be changed in place; expected a contiguous, writable ndarray "
+                            "of floats")
+        _statistic(moment, x)
+    return norm_ops.batch_norm(x, weight, bias, eps=check_number(eps, "batch_norm: eps"), running=running)
+
+
+def layer_norm(x: Input, normalized_shape: Shape, weight: Input | None = None, bias: Input | None = None,
+               eps: float = 1e-5) -> Tensor:
+    """``(x - mean) / sqrt(var + eps) * weight + bias``, with mean and biased variance over the last axes, `normalized_shape`.
+
+    Weight and bias have this shape too. Ba, Kiros & Hinton 2016, arXiv 1607.06450.
+
+    >>> F.layer_norm([[1.0, 3.0], [10.0, 30.0]], 2, eps=0.0)
+    Tensor([[-1.,  1.],
+            [-1.,  1.]])
+    """
+    x, sizes = as_input("layer_norm", x, weight, bias), shape_of_layer(normalized_shape, "layer_norm")
+    if x.shape[-len(sizes):] != sizes:
+        raise ValueError(f"layer_norm: x has shape {x.shape}, expected (..., {', '.join(map(str, sizes))})")
+    weight, bias = _weight_and_bias("layer_norm", x, weight, bias, sizes)
+    return norm_ops.layer_norm(x, weight, bias, eps=check_number(eps, "layer_norm: eps"))
+
+
+def shape_of_layer(normalized_shape: Shape, who: str) -> tuple[int, ...]:
+    """The normalised shape as a tuple of one or more sizes."""
+    sizes = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+    if not sizes:
+        raise ValueError(f"{who}: normalized_shape is empty, expected at least one size")
+    return tuple(check_count(size, f"{who}: a size of normalized_shape") for size in sizes)
+
+
+def as_input(who: str, x: Input, weight: Input | None, bias: Input | None) -> Tensor:
+    """x as a Tensor. A plain array takes the dtype of the parameters."""
+    if isinstance(x, Tensor):
+        return x
+    dtype = next((p.dtype for p in (weight, bias) if isinstance(p, Node)), None)
+    return as_tensor(as_floats(x, dtype, f"{who}: x"))
+
+
+def _weight_and_bias(who: str, x: Tensor, weight: Input | None, bias: Input | None, sizes: tuple[int, ...]) -> tuple[Any, Any]:
+    """Weight and bias in the dtype of x and of shape `sizes`; ones and zeros where they are missing."""
+    weight = np.ones(sizes, x.dtype) if weight is None else operand_array(weight, x, f"{who}: weight")
+    bias = np.zeros(sizes, x.dtype) if bias is None else operand_array(bias, x, f"{who}: bias")
+    if weight.shape != sizes or bias.shape != sizes:
+        raise ValueError(f"{who}: x has shape {x.shape}, the weight {weight.shape}, the bias {bias.shape}; expected {sizes} for "
+                         "weight and bias")
+    if not x.dtype == weight.dtype == bias.dtype:
+        raise TypeError(f"{who}: x is {x.dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype")
+    return weight, bias
+
+
+def _by_channel(x: Input, weight: Input | None, bias: Input | None) -> tuple[Tensor, Any, Any]:
+    """x, and weight and bias so that they broadcast over it along its axis 1."""
+    x = as_input("batch_norm", x, weight, bias)
+    if x.ndim < 2:
+        raise ValueError(f"batch_norm: x has shape {x.shape}, expected (batch, channels) or (batch, channels, ...)")
+    weight, bias = _weight_and_bias("batch_norm", x, weight, bias, (x.shape[1],))
+    if x.ndim > 2:
+        along = (x.shape[1],) + (1,) * (x.ndim - 2)
+        weight, bias = reshape(weight, along), reshape(bias, along)
+    return x, weight, bias
+
+
+def _statistic(moment: Array, x: Tensor) -> Array:
+    """One running statistic, a number for each channel."""
+    if moment.shape != (x.shape[1],):
+        raise ValueError(f"batch_norm: x has shape {x.shape}, a running statistic {moment.shape}; expected ({x.shape[1]},)")
+    return moment
+
+
+# -- dropout ----------------------------------------------------------------------------------------------------------
+
+
+def dropout(x: Input, p: float = 0.5, training: bool = True, rng: int | Generator | None = None) -> Tensor:
+    """In training each element is 0 with probability p, else ``x / (1 - p)``. In evaluation it is x.
+
+    Training needs `rng`, unless p is 0. The same seed drops the same elements for every dtype and number of threads. A dropped
+    element is exactly 0, and so is its gradient, even where x is NaN or infinite. The pullback draws the numbers again, so that
+    no mask is kept. Srivastava et al. 2014, Journal of Machine Learning Research 15.
+
+    >>> F.dropout([1.0, 2.0, 3.0, 4.0], p=0.5, rng=1)
+    Tensor([0., 4., 6., 0.])
+    """
+    p, x = check_probability(p, "dropout: p"), as_tensor(x)
+    return dropout_at(x, p, random.new_place(rng, "dropout in training")) if training and p else x
+
+
+def dropout_at(x: Tensor, p: float, place: Array) -> Tensor:
+    """Dropout by the random numbers of a place (see `ops.random`)."""
+    return random.dropout(x, place, p=p)
+
+
+def check_probability(p: float, name: str) -> float:
+    """A number from 0 to 1."""
+    if not 0 <= check_real(p, name) <= 1:
+        raise ValueError(f"{name} is {p}, expected a probability, from 0 to 1")
+    return float(p)
+
+
+# -- embedding --------------------------------------------------------------------------------------------------------
+
+
+def embedding(indices: Any, weight: Input, padding_idx: int | None = None) -> Tensor:
+    """``weight[indices]``: a row of the table (num_embeddings, embedding_dim) for each index.
+
+    The gradient of a row is the sum of the gradients of its uses, added in the order of the indices. The row `padding_idx` gets
+    none; a negative one counts from the end.
+
+    >>> F.embedding([[2, 0]], [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    Tensor([[[4., 5.],
+             [0., 1.]]])
+    """
+    weight = as_tensor(weight)
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: the weight has shape {weight.shape}, expected (num_embeddings, embedding_dim)")
+    rows = weight.shape[0]
+    spared = -1 if padding_idx is None else padding_row(padding_idx, rows, "embedding")
+    given = as_numbers(indices, "embedding: indices")
+    if given.dtype.kind not in "iu" and given.size:
+        raise TypeError(f"embedding: the indices are {given.dtype} numbers, expected integers")
+    index = np.array(given, np.int64, order="C")
+    if index.size and index.view(np.uint64).max() >= rows:      # unsigned, negative numbers are the largest of all
+        bad = np.argwhere((given < 0) | (given >= rows))
+        at, more = tuple(map(int, bad[0])), f" (and {len(bad) - 1} more such indices)" if len(bad) > 1 else ""
+        raise ValueError(f"embedding: got the index {given[at]} at {at}{more}; expected 0 to {rows - 1}, the rows of the weight")
+    return indexing.embedding(weight, index, spared=spared)
+
+
+def padding_row(padding_idx: int, rows: int, who: str) -> int:
+    """`padding_idx` as a number from 0 up."""
+    row = check_count(padding_idx, f"{who}: padding_idx", least=-rows)
+    if row >= rows:
+        raise ValueError(f"{who}: padding_idx is {row}, expected {-rows} to {rows - 1}")
+    return row % rows
