@@ -8,7 +8,7 @@ import numpy as np
 
 from .autodiff.node import Array, Node, is_grad_enabled
 
-# What NumPy calls when an array stands beside a Tensor: the method if the Tensor is on the left, and if it is on the right.
+# For an operator between an array and a Tensor: the method if the Tensor is on the left, and if it is on the right.
 _OPERATORS: dict[Any, tuple[str, str]] = {
     np.add: ("__add__", "__radd__"), np.subtract: ("__sub__", "__rsub__"), np.multiply: ("__mul__", "__rmul__"),
     np.divide: ("__truediv__", "__rtruediv__"), np.power: ("__pow__", "__rpow__"), np.matmul: ("__matmul__", "__rmatmul__"),
@@ -16,7 +16,7 @@ _OPERATORS: dict[Any, tuple[str, str]] = {
     np.not_equal: ("__ne__", "__ne__"), np.greater: ("__gt__", "__lt__"), np.greater_equal: ("__ge__", "__le__"),
 }
 
-# What has no gradient to lose.
+# Functions whose results have no gradient.
 _HARMLESS: set[Any] = {
     np.isnan, np.isinf, np.isfinite, np.signbit, np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.isclose,
     np.allclose, np.array_equal, np.count_nonzero, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.array_repr,
@@ -32,13 +32,7 @@ class Interoperable(Node):
     # -- NumPy --------------------------------------------------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """The values, for ``np.asarray``: their own memory where no copy is asked for or needed; no gradient flows through.
-
-        Raises
-        ------
-        ValueError
-            If ``copy=False``, and `dtype` is another one.
-        """
+        """The values, for ``np.asarray``: shared memory unless a copy is asked for or needed; no gradient flows through."""
         return np.array(self.array, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -62,31 +56,28 @@ class Interoperable(Node):
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
         """The values as a capsule, for ``np.from_dlpack``, ``torch.from_dlpack`` and the like, which share their memory.
 
-        Raises
-        ------
-        BufferError
-            If the Tensor requires a gradient (another library would not record it), or the device is not the CPU.
+        A Tensor that requires a gradient is a BufferError, since another library would not record it.
         """
         if self.requires_grad:
             raise BufferError("__dlpack__: this Tensor requires a gradient, which another library does not record; export "
                               "x.detach(), which shares its memory")
-        asked = dict(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)     # NumPy 2.0 knows the first
+        asked = dict(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)     # NumPy 2.0 takes only `stream`
         return self.array.__dlpack__(**{key: value for key, value in asked.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Where the values lie: (1, 0), the CPU."""
+        """The device of the values: (1, 0), the CPU."""
         return self.array.__dlpack_device__()
 
     # -- copy and pickle ------------------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How a leaf is copied and pickled: its values, not its gradient. A result has a history, which cannot be."""
+        """How a leaf is copied and pickled: its values, not its gradient. A result carries its graph and cannot be copied."""
         if self.op is not None:
             raise TypeError(f"a Tensor that {self.op.name} made cannot be copied or pickled with its history; use detach() first")
         return type(self), (self.array,), (getattr(self, "__dict__", None), self._state())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A leaf of its own, with a copy of the gradient: training goes on from the copy as from the original."""
+        """A new leaf with a copy of the gradient: training goes on from the copy as from the original."""
         twin = copy.copy(self)      # by __reduce__
         twin.grad = None if self.grad is None else self.grad.copy()
         return twin

@@ -20,25 +20,16 @@ class Tensor(Interoperable):
     Parameters
     ----------
     array : array_like
-        Numbers. The Tensor keeps a copy. float32 and float64 stay what they are; integers become float64.
+        Numbers, which are copied. float32 and float64 keep their type; integers become float64.
     requires_grad : bool
         Whether `backward` should collect a gradient here.
-    dtype : dtype, optional
-        float32 or float64.
 
     Attributes
     ----------
     data : ndarray
         The values. Assigning copies into place.
     grad : ndarray or None
-        What `backward` has collected. None means that no gradient arrived; zeros mean that it is exactly zero.
-
-    Raises
-    ------
-    TypeError
-        For objects, strings, complex numbers.
-    ValueError
-        For ragged lists.
+        The gradient collected by `backward`. None means that none arrived; zeros mean that it is exactly zero.
 
     Examples
     --------
@@ -53,7 +44,7 @@ class Tensor(Interoperable):
     def __init__(self, array: Any, requires_grad: bool = False, dtype: Any = None) -> None:
         self._become_leaf(np.array(as_floats(value(array), dtype), order="C"), requires_grad)
 
-    # -- what it holds ------------------------------------------------------------------------------------------------
+    # -- the values ---------------------------------------------------------------------------------------------------
 
     @property
     def data(self) -> Array:
@@ -111,30 +102,21 @@ class Tensor(Interoperable):
         return float(self.array.item())
 
     def __int__(self) -> int:
-        """The one number without its fraction, as Python has it of a float. (It is no index: for that, say ``int(x)``.)"""
+        """The one number without its fraction, as for a Python float."""
         return int(self.array.item())
 
     def __format__(self, spec: str) -> str:
-        """The one number as a number is formatted: ``f"{loss:.4f}"``; without a format, as it prints."""
+        """The one number, formatted: ``f"{loss:.4f}"``; without a format, as `repr`."""
         return format(float(self), spec) if spec else str(self)
 
     def __bool__(self) -> bool:
         return bool(self.array.item() if self.array.size == 1 else self.array)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """What NumPy's brackets give, as a copy: slices, integers, None, Ellipsis, arrays of integers or booleans, mixed.
+        """NumPy's indexing, as a copy: slices, integers, None, Ellipsis, arrays of integers or booleans, mixed.
 
         The gradient of an element that is taken several times is the sum.
 
-        Raises
-        ------
-        IndexError
-            If an index is out of range, there are too many, or arrays do not fit.
-        TypeError
-            If an index is no integer.
-
-        Examples
-        --------
         >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
         >>> x[[0, 0, 1], 1].sum().backward()
         >>> x.grad
@@ -155,42 +137,8 @@ class Tensor(Interoperable):
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({text}{dtype}{grad})"
 
-    # -- gradients ----------------------------------------------------------------------------------------------------
-
-    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
-        tape.backward(self, gradient, retain_graph)
-
-    backward.__doc__ = tape.backward.__doc__
-
-    def register_hook(self, hook: Any) -> hooks.RemovableHandle:
-        """Call ``hook(gradient)`` when the gradient of this Tensor is known, in every backward; None, or what replaces it.
-
-        Parameters
-        ----------
-        hook : callable
-            It gets an array that it must not write to (with ``create_graph=True`` a Tensor, which can be differentiated
-            further), and returns one of the same shape, or None. Several act one after the other.
-
-        Returns
-        -------
-        RemovableHandle
-            ``handle.remove()`` takes the hook away. A copied or pickled Tensor has no hooks, as in PyTorch.
-
-        Raises
-        ------
-        RuntimeError
-            If the Tensor requires no gradient.
-
-        Examples
-        --------
-        >>> x = Tensor([1.0, -2.0], requires_grad=True)
-        >>> h = x * 3
-        >>> handle = h.register_hook(lambda g: g.clip(-1, 1))
-        >>> (h * h).sum().backward()        # 6 and -12 arrive at h, and are clipped
-        >>> x.grad
-        array([ 3., -3.])
-        """
-        return hooks.register_hook(self, hook)
+    backward = tape.backward
+    register_hook = hooks.register_hook
 
     # -- arithmetic, with NumPy's broadcasting ------------------------------------------------------------------------
 
@@ -231,12 +179,12 @@ class Tensor(Interoperable):
         return elementwise.neg(self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return linalg.matmul(self, operand_array(other, self))
+        return linalg.matmul(self, other if isinstance(other, Node) else operand_array(other, self))
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return linalg.matmul(operand_array(other, self), self)
 
-    # -- comparisons: plain arrays of booleans, without a gradient ----------------------------------------------------
+    # -- comparisons: arrays of booleans, without a gradient ----------------------------------------------------------
 
     def __lt__(self, other: Any) -> Any:
         return self._compared(np.less, other)
