@@ -13,8 +13,8 @@ import table
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
-from tinygrad_relu.kernels.formulas import ACTIVATIONS
-from tinygrad_relu.kernels.formulas.piecewise import PIECEWISE
+from tinygrad_relu.kernels.formulas import ACTIVATIONS, piecewise
+from tinygrad_relu.kernels.formulas.record import records
 from tinygrad_relu.kernels.loops.pointwise import loops
 from tinygrad_relu.nn.activations import MODULES
 
@@ -115,7 +115,7 @@ def test_infinity_is_the_limit(name, p, dtype):
 
 
 @every_type
-@pytest.mark.parametrize("name", [record.name for record in PIECEWISE])
+@pytest.mark.parametrize("name", records(piecewise))
 @pytest.mark.parametrize("g", [inf, -inf, nan])
 def test_a_dead_unit_passes_nothing_on(name, g, dtype):
     """Where the slope is 0, the gradient is exactly 0 whatever arrives: selected, not multiplied by a mask."""
@@ -157,13 +157,45 @@ def test_shapes(name, shape):
     assert y.shape == x.grad.shape == shape
 
 
-@every_name
-def test_third_derivative_is_refused(name):
+@every_parameter_set
+def test_third_derivative(name, p):
+    """Where there is a formula it is the slope of the second derivative (run in Python); kinks and the far sides too."""
+    record = ACTIVATIONS[name]
+    formula = record.derivative(3)
+    if formula is None:
+        assert name in ("gelu_tanh", "mish")
+        return
+    kinks, h = np.array([kink for kink, _ in record.kinks(*p)]), 1e-5
+    points = [x for x in np.linspace(-3.97, 4.03, 17) if np.isfinite(record.f(np.float64(x - h), *p)) and (abs(x - kinks) > h).all()]
+
+    def second(x):
+        return record.derivative(2)(np.float64(1), np.float64(x), record.f(np.float64(x), *p), *p)
+
+    for x in map(np.float64, points):
+        third = formula(np.float64(2), x, record.f(x, *p), *p)
+        np.testing.assert_allclose(third, (second(x + h) - second(x - h)) / h, rtol=1e-6, atol=1e-8)
+    assert np.isnan(formula(np.float64(1), np.float64(nan), np.float64(nan), *p))
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "mish"])
+def test_derivatives_of_derivatives(name):
+    """As far as the record has formulas; beyond them an error says so."""
     x = tg.Tensor([0.5], requires_grad=True)
-    (first,) = tg.grad(table.activation(name)(x), x, create_graph=True)
-    (second,) = tg.grad(first, x, create_graph=True)
-    with pytest.raises(RuntimeError, match=f"^{name}: no third derivative"):
-        tg.grad(second, x)
+    g = table.activation(name)(x)
+    for _ in range(2):
+        (g,) = tg.grad(g, x, create_graph=True)
+    if name == "mish":
+        with pytest.raises(RuntimeError, match=r"^mish: no third derivative; the record has formulas up to the second"):
+            tg.grad(g, x)
+        return
+    (third,) = tg.grad(g, x, create_graph=True)
+    t = np.tanh(0.5)
+    np.testing.assert_allclose(third.data, [0.0 if name == "relu" else (1 - t * t) * (6 * t * t - 2)], rtol=1e-14)
+    if name == "tanh":
+        with pytest.raises(RuntimeError, match=r"^tanh: no fourth derivative"):
+            tg.grad(third, x)
+    else:
+        assert tg.grad(third, x)[0].item() == 0
 
 
 # -- what hangs on a record: function, module, fused layer -----------------------------------------------------------

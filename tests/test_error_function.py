@@ -6,12 +6,14 @@ import pytest
 from reference import DTYPES, mp, run, special_points, worst
 from strength import strength
 
+from tinygrad_relu.kernels.formulas import gaussian
 from tinygrad_relu.kernels.formulas.error_function import erf, erf_slope, erfc, normal_cdf
-from tinygrad_relu.kernels.formulas.gaussian import GAUSSIAN, gelu, gelu_slope, gelu_tanh, gelu_tanh_slope
+from tinygrad_relu.kernels.formulas.gaussian import gelu, gelu_slope, gelu_tanh, gelu_tanh_slope
+from tinygrad_relu.kernels.formulas.record import records
 from tinygrad_relu.kernels.loops.pointwise import loops
 
 INF, NAN = np.inf, np.nan
-RECORD = {record.name: record for record in GAUSSIAN}
+RECORD = records(gaussian)
 every_type = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 
 # -- the slow twins ----------------------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ def test_erf_keeps_the_sign_of_zero_and_is_odd(dtype):
     np.testing.assert_array_equal(run(erf, -x), -run(erf, x))
 
 
-@pytest.mark.parametrize("record", GAUSSIAN, ids=lambda record: record.name)
+@pytest.mark.parametrize("record", RECORD.values(), ids=lambda record: record.name)
 @every_type
 def test_records(record, dtype):
     """The pullback is g times the slope; NaN comes out as NaN; infinities give numbers; the type stays."""

@@ -6,14 +6,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tinygrad_relu.kernels.formulas.piecewise import PIECEWISE, leaky_relu_da
+from tinygrad_relu.kernels.formulas import piecewise
+from tinygrad_relu.kernels.formulas.piecewise import leaky_relu_da
+from tinygrad_relu.kernels.formulas.record import records as records_of
 from tinygrad_relu.kernels.loops.pointwise import loops
 
-RECORD = {record.name: record for record in PIECEWISE}
+RECORD = records_of(piecewise)
 INF, NAN = np.inf, np.nan
 
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-records = pytest.mark.parametrize("record", PIECEWISE, ids=lambda record: record.name)
+records = pytest.mark.parametrize("record", RECORD.values(), ids=lambda record: record.name)
 
 
 def defaults(record):
@@ -140,7 +142,7 @@ def test_subnormal_numbers_are_not_flushed(dtype):
 @dtypes
 def test_largest_numbers_do_not_overflow(dtype):
     most = np.finfo(dtype).max
-    for record in PIECEWISE:
+    for record in RECORD.values():
         x = np.array([-most, most], dtype)
         assert np.isfinite(value(record, x, *defaults(record))).all()
         assert np.isfinite(pullback(record, 1, x, *defaults(record))).all()

@@ -10,11 +10,12 @@ import pytest
 from reference import DTYPES, mp, points, ulps, worst
 from strength import strength
 
-from tinygrad_relu.kernels.formulas.smooth import SMOOTH
+from tinygrad_relu.kernels.formulas import saturating, smooth
+from tinygrad_relu.kernels.formulas.record import records
 from tinygrad_relu.kernels.loops.pointwise import loops
 
 INF, NAN = np.inf, np.nan
-RECORD = {record.name: record for record in SMOOTH}
+RECORD = records(saturating, smooth)
 BOUND = 4.0
 
 

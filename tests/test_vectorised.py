@@ -14,10 +14,8 @@ import numba
 import numpy as np
 import pytest
 
-from tinygrad_relu.kernels.formulas.gaussian import GAUSSIAN
-from tinygrad_relu.kernels.formulas.piecewise import PIECEWISE
-from tinygrad_relu.kernels.formulas.record import Activation
-from tinygrad_relu.kernels.formulas.smooth import SMOOTH
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
+from tinygrad_relu.kernels.formulas.record import Elementwise
 from tinygrad_relu.kernels.loops.loss import ERRORS
 from tinygrad_relu.kernels.loops.pointwise import loops
 from tinygrad_relu.kernels.machine import policy
@@ -37,7 +35,7 @@ SCALAR = {"x86": re.compile(rf"{_X86_STEM}s[sd]\s"),
 CALL = {"x86": re.compile(r"callq?\s"), "arm": re.compile(r"blr?\s")}
 
 
-def machine_code(activation: Activation, dtype, direction: str) -> list[str]:
+def machine_code(activation: Elementwise[...], dtype, direction: str) -> list[str]:
     """The instructions and labels of one of an activation's loops, compiled anew (the disk cache keeps no assembly)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(policy, "cache_folder", lambda: None)
@@ -81,7 +79,7 @@ def complaint(code: list[str]) -> str:
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("direction", ["forward", "pullback"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("activation", PIECEWISE + SMOOTH + GAUSSIAN + tuple(ERRORS.values()), ids=lambda activation: activation.name)
+@pytest.mark.parametrize("activation", [*ACTIVATIONS.values(), *ERRORS.values()], ids=lambda activation: activation.name)
 def test_loop_is_vectorised(activation, dtype, direction):
     fault = complaint(machine_code(activation, dtype, direction))
     assert not fault, f"the {direction} loop of {activation.name} {fault}"
@@ -102,5 +100,5 @@ def with_a_branch(x):
 
 @pytest.mark.parametrize("formula", [with_libm, with_a_branch])
 def test_the_check_sees_a_scalar_loop(formula):
-    spoilt = Activation("spoilt", formula, lambda g, x, y: g, lambda c, x, y: c, "", "")
+    spoilt = Elementwise[...]("spoilt", formula, lambda g, x, y: g, lambda c, x, y: c, "", "")
     assert complaint(machine_code(spoilt, np.float32, "forward"))

@@ -142,9 +142,12 @@ def _softmax_task(dtype: str) -> None:
 
 
 def _loss_task(dtype: str) -> None:
-    """Those of the error; the others are made of what the other tasks compile."""
+    """Those with kernels of their own; the others are made of what the other tasks compile."""
     for function in (F.mse_loss, F.l1_loss, F.huber_loss, F.smooth_l1_loss):
         _exercise(function, _matrix(dtype), 0 * _matrix(dtype))
+    x = _matrix(dtype)
+    for loss in (F.nll_loss, F.multi_margin_loss):
+        loss(Tensor(x, requires_grad=True), np.zeros(len(x), int)).backward()
 
 
 def _normalization_task(dtype: str) -> None:

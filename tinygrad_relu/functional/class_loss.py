@@ -1,26 +1,23 @@
 """The losses of many classes: logits, log-probabilities or scores against labels, or against class probabilities.
 
-The classes are the second axis of x, as in PyTorch: x is (rows, classes), or (rows, classes, d1, ...) where there is a label at
-every place of a sequence or an image; or it is the (classes,) of one sample. Labels have no gradient.
+The classes are the second axis of x, as in PyTorch: x has the shape (rows, classes), or (rows, classes, d1, ...) with a label at
+every place of a sequence or an image, or (classes,) for one sample. Labels have the shape of x without the axis of the classes.
 """
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..autodiff.node import Array, Node, value
 from ..checks import as_numbers, check_labels
+from ..ops import loss as ops
 from ..ops import softmax as softmax_ops
-from ..ops.elementary import power
-from ..ops.elementwise import add, mul, sub, where
-from ..ops.loss import entry_of_class
+from ..ops.elementwise import add, mul
 from ..ops.shape import reshape, transpose
-from ..ops.sums import SUM
 from ..tensor import Tensor
-from .activation import relu
 from .lift import Input, as_tensor
 from .loss import (
     REDUCTIONS,
@@ -31,7 +28,6 @@ from .loss import (
     check_smoothing,
     check_target,
     constant,
-    reduced,
 )
 
 
@@ -39,47 +35,20 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
                   label_smoothing: float = 0.0) -> Tensor:
     """``log sum_k exp(x_k) - x_label``, the cross-entropy of logits, averaged over the labels.
 
-    With q what is asked of the classes, ``sum_c q_c (log sum_k exp(x_k) - x_c)``, where ``q_c = w_c ((1 - s) t_c + s / classes)``
-    for the weights w and the smoothing s. The target t is 1 at the label and 0 elsewhere, or it is given: as class probabilities.
+    In general ``sum_c q_c (log sum_k exp(x_k) - x_c)`` with ``q_c = w_c ((1 - s) t_c + s / classes)``, for class weights w and
+    label smoothing s from 0 to 1 (Szegedy et al. 2016, arXiv 1512.00567). t is 1 at the label and 0 elsewhere; or `target` has
+    floats, in the shape of x, and is t itself: class probabilities. These get a gradient if they require one; that they are
+    positive and sum to 1 is not checked. A probability of 0 contributes 0, even at a logit of -inf (PyTorch: NaN).
 
-    Parameters
-    ----------
-    x : Tensor or array_like, shape (rows, classes), (rows, classes, d1, ...) or (classes,)
-        Logits: no softmax before this.
-    target : array_like of int, shape (rows,), (rows, d1, ...) or (); or Tensor or array_like of float, of the shape of `x`
-        Labels; or class probabilities, to which a gradient flows where they require one. That they are positive and sum to 1
-        is not checked. One of 0 asks nothing, not even of a logit of -inf (where PyTorch has NaN).
-    weight : array_like, shape (classes,), optional
-        Of each class. The mean of labels is then divided by the sum of their weights, that of probabilities by their number
-        all the same (as in PyTorch).
-    ignore_index : int
-        Places with this label have the loss 0, the gradient 0, and no share in the mean.
-    reduction : {"mean", "sum", "none"}
-    label_smoothing : float from 0 to 1
+    x holds logits: no softmax before this. Places with the label `ignore_index` have loss and gradient 0 and no share in the
+    mean. A weighted mean of labels is divided by the sum of their weights; that of probabilities by their number (as in PyTorch).
+    For "none", the result has the shape of the labels.
 
-    Returns
-    -------
-    Tensor, shape (), or that of the labels for "none"
-
-    Raises
-    ------
-    TypeError
-        If the labels are no integers, or the probabilities require a gradient and have another dtype than `x`.
-    ValueError
-        If a label is no class (named with its place), the shapes do not fit, or in a mean the batch is empty or all of it
-        ignored; if there are probabilities and an `ignore_index` from 0 on.
-
-    References
-    ----------
-    Label smoothing: Szegedy et al. 2016, arXiv 1512.00567
-
-    Examples
-    --------
-    >>> round(cross_entropy([[0.0, 0.0]], [1]).item(), 6)
+    >>> round(F.cross_entropy([[0.0, 0.0]], [1]).item(), 6)
     0.693147
-    >>> cross_entropy([[0.0, 0.0], [0.0, 9.0]], [1, -100], label_smoothing=0.1, reduction="none")
+    >>> F.cross_entropy([[0.0, 0.0], [0.0, 9.0]], [1, -100], label_smoothing=0.1, reduction="none")
     Tensor([0.69314718, 0.        ])
-    >>> cross_entropy([[0.0, 1.0]], [[0.25, 0.75]]).item() == cross_entropy([0.0, 1.0], 1, label_smoothing=0.5).item()
+    >>> F.cross_entropy([[0.0, 1.0]], [[0.25, 0.75]]).item() == F.cross_entropy([0.0, 1.0], 1, label_smoothing=0.5).item()
     True
     """
     x = as_tensor(x)
@@ -99,12 +68,21 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
             if not (found == ignore_index).any() and (found.size or reduction == "mean"):
                 raise
     smoothing = check_smoothing("cross_entropy", label_smoothing)
-    rows = _checked("cross_entropy", x, target, weight, ignore_index, reduction)
+    labels = _labels("cross_entropy", x, target, check_ignore_index("cross_entropy", ignore_index), reduction)
+    kept = labels != ignore_index
+    labels, of_class = np.where(kept, labels, 0), _of_class("cross_entropy", weight, x)
+    if labels.size:
+        check_labels(labels, classes=x.shape[1], name="cross_entropy: labels")
     asked = np.full(x.shape, smoothing / x.shape[1], x.dtype)
-    asked[np.arange(len(asked)), rows.labels] += 1 - smoothing
-    asked *= rows.of_class
-    asked[~rows.kept] = 0
-    scale = 1 / _total("cross_entropy", rows) if reduction == "mean" else 1.0
+    asked[np.arange(len(asked)), labels] += 1 - smoothing
+    asked *= of_class if of_class.size else 1
+    asked[~kept] = 0
+    scale = 1.0
+    if reduction == "mean":
+        total = float(np.sum(of_class[labels] if of_class.size else 1.0 * kept, where=kept, dtype=np.float64))
+        if total == 0:
+            raise ValueError("cross_entropy: every row is ignored or has the weight 0; the mean over nothing is not defined")
+        scale = 1 / total
     return softmax_ops.soft_cross_entropy(x, asked, scale=scale, reduction=reduction)
 
 
@@ -122,132 +100,75 @@ def _of_probabilities(x: Tensor, target: Any, weight: Input | None, ignore_index
     if smoothing:
         asked = add(mul(asked, 1 - smoothing), smoothing / classes)
     if weight is not None:
-        asked = mul(asked, _of_class(name, weight, x, classes).reshape(-1, *[1] * (x.ndim - 2)))
+        asked = mul(asked, _of_class(name, weight, x).reshape(-1, *[1] * (x.ndim - 2)))
     losses = softmax_ops.soft_cross_entropy(_rows(x), _rows(asked), scale=classes / x.size if reduction == "mean" else 1.0,
                                             reduction=reduction)
     return reshape(losses, shape=_places(x.shape)) if reduction == "none" else losses
 
 
 def nll_loss(x: Input, target: Any, weight: Input | None = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
-    """``-w_label x_label``, the negative log-likelihood of log-probabilities x, averaged with the weights w.
+    """``-w_label x_label``, the negative log-likelihood of log-probabilities x, averaged with the class weights w.
 
-    Parameters
-    ----------
-    x : Tensor or array_like, shape (rows, classes), (rows, classes, d1, ...) or (classes,)
-        Log-probabilities, as `log_softmax` gives them; `cross_entropy` takes both steps at once.
-    target : array_like of int, shape (rows,), (rows, d1, ...) or ()
-        Labels.
-    weight, ignore_index, reduction
-        As in `cross_entropy`.
+    `log_softmax` gives such an x; `cross_entropy` takes both steps at once. Shapes, `ignore_index` and errors as there.
 
-    Returns
-    -------
-    Tensor, shape (), or that of the labels for "none"
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `cross_entropy`.
-
-    Examples
-    --------
-    >>> nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1], weight=[1.0, 3.0]).item()
+    >>> F.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1], weight=[1.0, 3.0]).item()
     0.3125
     """
     x = as_tensor(x)
     check_reduction("nll_loss", reduction)
     if x.ndim != 2:
         return _at_every_place(nll_loss, x, target, weight, ignore_index, reduction)
-    rows = _checked("nll_loss", x, target, weight, ignore_index, reduction)
-    chosen = where(rows.own != 0, entry_of_class(x, rows.labels), 0.0)      # selected: an ignored row may hold an infinity
-    losses = mul(chosen, 0 - rows.own)
-    return reduced("nll_loss", losses, reduction, _total("nll_loss", rows) if reduction == "mean" else 1.0)
+    ignore = min(check_ignore_index("nll_loss", ignore_index), 2**63 - 1)
+    labels = _labels("nll_loss", x, target, ignore, reduction)
+    return ops.nll(x, labels, _of_class("nll_loss", weight, x), ignore=ignore, reduction=reduction)
 
 
 def multi_margin_loss(x: Input, target: Any, p: int = 1, margin: float = 1.0, weight: Input | None = None,
                       reduction: str = "mean") -> Tensor:
     """``sum_c max(0, margin - x_label + x_c)^p / classes`` over the other classes c: the hinge loss of many classes.
 
-    Parameters
-    ----------
-    x : Tensor or array_like, shape (rows, classes)
-        Scores.
-    target : array_like of int, shape (rows,)
-        Labels.
-    p : {1, 2}
-    margin : float
-        By how much the right score should exceed every other one. Where it does so exactly the slope is 0.
-    weight : array_like, shape (classes,), optional
-        Of each label. The mean is divided by the number of rows all the same (as in PyTorch).
-    reduction : {"mean", "sum", "none"}
+    x (rows, classes), or (classes,) for one sample, holds scores; p is 1 or 2. Where the right score exceeds another by `margin`
+    exactly, the slope is 0. `weight` has one entry per class; the mean is divided by the number of rows all the same (as in
+    PyTorch). Source: Crammer & Singer 2001, J. Mach. Learn. Res. 2.
 
-    Returns
-    -------
-    Tensor, shape (), or (rows,) for "none"
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `cross_entropy`, and if `p` is neither 1 nor 2 or `margin` is not finite.
-
-    References
-    ----------
-    Crammer & Singer 2001, J. Mach. Learn. Res. 2
-
-    Examples
-    --------
-    >>> multi_margin_loss([[0.5, 1.0, -2.0]], [0]).item()
+    >>> F.multi_margin_loss([[0.5, 1.0, -2.0]], [0]).item()
     0.5
     """
-    x, margin = as_tensor(x), check_margin("multi_margin_loss", margin)
-    check_reduction("multi_margin_loss", reduction)
-    p = check_power("multi_margin_loss", p)
-    rows = _checked("multi_margin_loss", x, target, weight, None, reduction)
-    n, classes = x.shape
-    short = relu(add(sub(x, reshape(entry_of_class(x, rows.labels), shape=(n, 1))), margin))
-    others = np.arange(classes) != rows.labels[:, None]
-    losses = mul(SUM(where(others, power(short, float(p)), 0.0), axis=1), rows.own / classes)
-    return reduced("multi_margin_loss", losses, reduction, n)
+    name, x = "multi_margin_loss", as_tensor(x)
+    check_reduction(name, reduction)
+    margin, p = check_margin(name, margin), check_power(name, p)
+    if x.ndim == 1:
+        labels = as_numbers(value(target), f"{name}: labels")
+        if labels.shape not in ((), (1,)):
+            raise ValueError(f"{name}: x has shape {x.shape}, the labels {labels.shape}; expected one label")
+        loss = multi_margin_loss(reshape(x, (1, x.size)), labels.reshape(1), p, margin, weight, reduction)
+        return reshape(loss, labels.shape) if reduction == "none" else loss
+    labels = _labels(name, x, target, None, reduction)
+    return ops.multi_margin(x, labels, _of_class(name, weight, x), margin=margin, p=p, reduction=reduction)
 
 
-class _Rows(NamedTuple):
-    labels: Array       # int64; 0 where ignored
-    kept: Array         # whether a row is not ignored
-    of_class: Array     # the weight of each class
-    own: Array          # the weight of each row's label; 0 where ignored
-
-
-def _checked(name: str, x: Tensor, labels: Any, weight: Input | None, ignore_index: int | None, reduction: str) -> _Rows:
-    """Labels that are classes, or to be ignored, with their weights."""
+def _labels(name: str, x: Tensor, labels: Any, ignore: int | None, reduction: str) -> Array:
+    """Labels as int64, one per row, as a kernel takes them, which checks that they are classes or `ignore`."""
     if x.ndim != 2 or x.shape[1] == 0:
         raise ValueError(f"{name}: x has shape {x.shape}, expected (rows, classes), with at least one class")
     n, classes = x.shape
     found = as_numbers(value(labels), f"{name}: labels")
-    kept = np.full(found.shape, True)
-    if ignore_index is not None:
-        kept = found != check_ignore_index(name, ignore_index)
-    if found.shape == (n,) == (0,) and reduction != "mean":
-        found = found.astype(np.int64)
-    else:
-        found = check_labels(np.where(kept, found, 0), n, classes, f"{name}: labels")
-    of_class = np.ones(classes, x.dtype) if weight is None else _of_class(name, weight, x, classes)
-    return _Rows(found, kept, of_class, np.where(kept, of_class[found], x.dtype.type(0)))
+    if found.shape != (n,) or found.dtype != np.int64 or (n == 0 and reduction == "mean"):
+        if found.shape == (n,) == (0,) and reduction != "mean":
+            return found.astype(np.int64)
+        kept = found != ignore if ignore is not None else np.full(found.shape, True)
+        found = np.where(kept, check_labels(np.where(kept, found, 0), n, classes, f"{name}: labels"), ignore or 0)
+    return found if found.flags.carray else found.copy()        # strided or read-only: another type to Numba, compiled anew
 
 
-def _of_class(name: str, weight: Input, x: Tensor, classes: int) -> Array:
-    """The weight of each class."""
-    of_class = constant(f"{name}: weight", weight, x)
+def _of_class(name: str, weight: Input | None, x: Tensor) -> Array:
+    """The weight of each class; empty where all are 1."""
+    if weight is None:
+        return np.empty(0, x.dtype)
+    of_class, classes = constant(f"{name}: weight", weight, x), x.shape[x.ndim > 1]
     if of_class.shape != (classes,):
         raise ValueError(f"{name}: got a weight of shape {of_class.shape} for {classes} classes; expected ({classes},)")
     return of_class
-
-
-def _total(name: str, rows: _Rows) -> float:
-    """What a mean is divided by."""
-    total = float(rows.own.sum(dtype=np.float64))
-    if total == 0:
-        raise ValueError(f"{name}: every row is ignored or has the weight 0; the mean over nothing is not defined")
-    return total
 
 
 def _at_every_place(loss: Callable[..., Tensor], x: Tensor, target: Any, weight: Input | None, ignore_index: int, reduction: str,

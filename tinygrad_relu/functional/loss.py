@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autodiff.node import Array, Node, value
 from ..checks import as_floats, check_count, check_name, check_number, check_real
-from ..kernels.formulas.record import Activation
+from ..kernels.formulas.record import Elementwise
 from ..kernels.formulas.smooth import SOFTPLUS
 from ..kernels.loops.loss import ABSOLUTE, HUBER, SMOOTH_L1, SQUARED
 from ..ops.activation import activation_op
@@ -73,7 +73,7 @@ def smooth_l1_loss(x: Input, target: Input, reduction: str = "mean", beta: float
     return _error_loss("smooth_l1_loss", SMOOTH_L1, (check_beta("smooth_l1_loss", beta),), x, target, reduction)
 
 
-def _error_loss(name: str, record: Activation, p: tuple[float, ...], x: Input, target: Input, reduction: str,
+def _error_loss(name: str, record: Elementwise[...], p: tuple[float, ...], x: Input, target: Input, reduction: str,
                 weight: Input | None = None, per_weight: bool = True) -> Tensor:
     """The loss of a record; a weighted mean is divided by the sum of the weights, or by the number of elements."""
     x = as_tensor(x)

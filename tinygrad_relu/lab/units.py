@@ -16,7 +16,7 @@ from .. import functional as F
 from ..autodiff.node import Array, no_grad, recording
 from ..autodiff.tape import grad
 from ..checks import check_samples
-from ..kernels.formulas.record import Activation
+from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.units import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
 from ..nn import Dropout, Linear, Maxout, Module, Parameter, PReLU, Sequential
@@ -188,7 +188,7 @@ def flat_edges(activation: Module | None) -> tuple[float, float]:
     >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh())
     ((0.0, inf), (0.0, 6.0), (-inf, inf))
     """
-    record: Activation | None = getattr(activation, "record", None)
+    record: Elementwise[...] | None = getattr(activation, "record", None)
     if record is None:
         return 0.0 if isinstance(activation, PReLU) and not activation.weight.data.all() else -np.inf, np.inf
     p = getattr(activation, "p", ())
@@ -218,7 +218,7 @@ class Extremes:
 
     def add_outputs(self, z: Tensor, out: Tensor) -> None:
         """`add` where ``out = activation(z)`` is known: a record gives the slopes from z and out."""
-        record: Activation | None = getattr(self.layer.activation, "record", None)
+        record: Elementwise[...] | None = getattr(self.layer.activation, "record", None)
         if record is None:
             self.add(z.data, self.layer.responses(z)[2])
         else:

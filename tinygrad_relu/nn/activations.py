@@ -1,18 +1,18 @@
 """Activations as modules, named as in PyTorch."""
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any
+from inspect import Signature
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_name, check_real
-from ..functional.activation import bind_parameters, rrelu_at
-from ..kernels.formulas import ACTIVATIONS
-from ..kernels.formulas.record import Activation as Record
+from ..functional.activation import check_bounds, rrelu_at
+from ..kernels.formulas import gaussian, piecewise, saturating, smooth
+from ..kernels.formulas.record import Elementwise
 from ..ops import random
 from ..ops.activation import activation_op
 from ..parameters import Parameter
@@ -20,26 +20,33 @@ from .module import Buffer, Module
 
 
 class Activation(Module):
-    """An elementwise function as a module; a subclass names the function, and its parameters become attributes.
+    """The base of the elementwise activations: a subclass names its record, whose parameters become read-only attributes.
 
-    PyTorch's `inplace` is not known here: what has been computed stays as it is, for a graph may remember it.
+    There is no `inplace` as in PyTorch: no operation overwrites its input, which a graph may need.
 
-    Examples
-    --------
-    >>> layer = LeakyReLU(negative_slope=0.1)
+    >>> layer = nn.LeakyReLU(negative_slope=0.1)
     >>> layer, layer.negative_slope, layer.p
     (LeakyReLU(negative_slope=0.1), 0.1, (0.1,))
     """
 
-    name: str
+    record: Elementwise[...]
+    name: str                       # that of the record
+    p: tuple[float, ...]            # the parameters, in the order of the record
+    __signature__: ClassVar[Signature]
 
-    @property
-    def record(self) -> Record:
-        """The formulas."""
-        return ACTIVATIONS[self.name]
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        record = vars(cls).get("record")
+        if isinstance(record, Elementwise):
+            cls.name = record.name
+            cls.__doc__ = cls.__doc__ or record.docstring(f"nn.{cls.__name__}()([[-2.0, 0.0, 2.0]])")
+            if "__init__" not in vars(cls):
+                cls.__signature__ = record.signature()
+            for i, name in enumerate(record.parameters):
+                setattr(cls, name, property(_parameter(i)))
 
     def __init__(self, *args: float, **kwargs: float) -> None:
-        self.p = bind_parameters(type(self).__name__, self.record, args, kwargs)
+        self.p = self.record.bind(type(self).__name__, args, kwargs)
 
     def forward(self, x: Any) -> Any:
         return activation_op(self.record)(F.as_tensor(x), p=self.p)
@@ -49,68 +56,118 @@ class Activation(Module):
         return ", ".join(f"{n}={v:g}" for (n, d), v in zip(defaults.items(), self.p) if v != d)
 
 
-def _module(class_name: str, name: str) -> type[Activation]:
-    record, by_place_or_name = ACTIVATIONS[name], inspect.Parameter.POSITIONAL_OR_KEYWORD
-    return type(class_name, (Activation,), {
-        "__module__": __name__, "__doc__": _docstring(class_name, record), "name": name,
-        "__signature__": inspect.Signature([inspect.Parameter(n, by_place_or_name, default=v)
-                                            for n, v in record.parameters.items()]),
-        **{n: property(_parameter(i)) for i, n in enumerate(record.parameters)}})
-
-
 def _parameter(i: int) -> Callable[[Activation], float]:
     return lambda self: self.p[i]
 
 
-def _docstring(class_name: str, record: Record) -> str:
-    parameters = "".join(f"{n} : float, default {v:.6g}\n" for n, v in record.parameters.items())
-    return (f"{record.formula}, elementwise: `functional.{record.name}` as a module. The result has the shape of `x`.\n\n"
-            + (f"Parameters\n----------\n{parameters}\nRaises\n------\nTypeError\n    If a parameter is no number.\n\n"
-               if parameters else "")
-            + f"References\n----------\n{record.source}\n\nExamples\n--------\n"
-            f">>> {class_name}()([[-2.0, 0.0, 2.0]]).shape\n(1, 3)\n")
+class ReLU(Activation):
+    record = piecewise.RELU
+    at_zero: float
+
+    def __init__(self, at_zero: float = 0.0) -> None:
+        super().__init__(at_zero)
 
 
-ReLU = _module("ReLU", "relu")
-LeakyReLU = _module("LeakyReLU", "leaky_relu")
-ELU = _module("ELU", "elu")
-SELU = _module("SELU", "selu")
-CELU = _module("CELU", "celu")
-Sigmoid = _module("Sigmoid", "sigmoid")
-LogSigmoid = _module("LogSigmoid", "logsigmoid")
-Tanh = _module("Tanh", "tanh")
-Softplus = _module("Softplus", "softplus")
-Step = _module("Step", "step")
-Softsign = _module("Softsign", "softsign")
-Hardtanh = _module("Hardtanh", "hardtanh")
-ReLU6 = _module("ReLU6", "relu6")
-Hardsigmoid = _module("Hardsigmoid", "hardsigmoid")
-Hardswish = _module("Hardswish", "hardswish")
-SiLU = _module("SiLU", "silu")
-Mish = _module("Mish", "mish")
-GELUTanh = _module("GELUTanh", "gelu_tanh")
+class LeakyReLU(Activation):
+    record = piecewise.LEAKY_RELU
+    negative_slope: float
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        super().__init__(negative_slope)
+
+
+class Step(Activation):
+    record = piecewise.STEP
+    straight_through: float
+
+    def __init__(self, straight_through: float = 0.0) -> None:
+        super().__init__(straight_through)
+
+
+class Hardtanh(Activation):
+    record = piecewise.HARDTANH
+    min_val: float
+    max_val: float
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        super().__init__(min_val, max_val)
+
+
+class ReLU6(Activation):
+    record = piecewise.RELU6
+
+
+class Hardsigmoid(Activation):
+    record = piecewise.HARDSIGMOID
+
+
+class Hardswish(Activation):
+    record = piecewise.HARDSWISH
+
+
+class ELU(Activation):
+    record = saturating.ELU
+    alpha: float
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__(alpha)
+
+
+class SELU(Activation):
+    record = saturating.SELU
+
+
+class CELU(Activation):
+    record = saturating.CELU
+    alpha: float
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__(alpha)
+
+
+class Sigmoid(Activation):
+    record = saturating.SIGMOID
+
+
+class LogSigmoid(Activation):
+    record = saturating.LOGSIGMOID
+
+
+class Tanh(Activation):
+    record = saturating.TANH
+
+
+class Softsign(Activation):
+    record = saturating.SOFTSIGN
+
+
+class Softplus(Activation):
+    record = smooth.SOFTPLUS
+    beta: float
+    threshold: float
+
+    def __init__(self, beta: float = 1.0, threshold: float = float("inf")) -> None:
+        super().__init__(beta, threshold)
+
+
+class SiLU(Activation):
+    record = smooth.SILU
+
+
+class Mish(Activation):
+    record = smooth.MISH
+
+
+class GELUTanh(Activation):
+    record = gaussian.GELU_TANH
 
 
 class GELU(Activation):
-    """``x Phi(x)``, elementwise, with Phi the distribution function of N(0, 1): `functional.gelu` as a module.
+    """``x Phi(x)``, elementwise, with Phi the distribution function of N(0, 1); with ``approximate="tanh"`` it is `GELUTanh`.
 
-    Parameters
-    ----------
-    approximate : {"none", "tanh"}
-        "none" is exact; "tanh" is ``0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))``, which is also called `GELUTanh`.
+    Source: Hendrycks & Gimpel 2016, arXiv 1606.08415
 
-    Raises
-    ------
-    ValueError
-        If `approximate` is something else.
-
-    References
-    ----------
-    Hendrycks & Gimpel 2016, arXiv 1606.08415
-
-    Examples
-    --------
-    >>> round(GELU()([1.0]).item(), 6), round(GELU(approximate="tanh")([1.0]).item(), 6)
+    >>> round(nn.GELU()([1.0]).item(), 6), round(nn.GELU(approximate="tanh")([1.0]).item(), 6)
     (0.841345, 0.841192)
     """
 
@@ -118,32 +175,23 @@ class GELU(Activation):
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = check_name(approximate, ("none", "tanh"), "GELU: approximate")
-        if approximate == "tanh":
-            self.name = GELUTanh.name
+        self.name = self.record.name
         super().__init__()
+
+    @property
+    def record(self) -> Elementwise[...]:       # type: ignore[override]
+        return gaussian.GELU_TANH if self.approximate == "tanh" else gaussian.GELU
 
     def extra_repr(self) -> str:
         return "" if self.approximate == "none" else f"approximate={self.approximate!r}"
 
 
 class PReLU(Module):
-    """``x if x > 0 else weight * x`` with learned slopes, one for all or one per channel (He et al. 2015).
+    """``x if x > 0 else weight * x`` with learned slopes, one for all or one per channel, axis 1 (He et al. 2015).
 
-    Parameters
-    ----------
-    num_parameters : int
-        1, or the number of channels (axis 1).
-    init : float
-    dtype : dtype
+    Its `weight`, of kind "slope" and shape (num_parameters,), is not decayed by default: decay would turn a PReLU into a ReLU.
 
-    Attributes
-    ----------
-    weight : Parameter of kind "slope", shape (num_parameters,)
-        Optimizers keep it out of the decay by default: decay would pull PReLU to ReLU.
-
-    Examples
-    --------
-    >>> PReLU()(np.array([[-4.0, 4.0]], dtype="float32"))
+    >>> nn.PReLU()(np.array([[-4.0, 4.0]], dtype="float32"))
     Tensor([[-1.,  4.]], dtype=float32, requires_grad=True)
     """
 
@@ -161,32 +209,19 @@ class PReLU(Module):
 
 
 class RReLU(Module):
-    """``x if x > 0 else a x``, a ~ U(lower, upper) per element in training, the mean in evaluation (Xu et al. 2015).
+    """``x if x > 0 else a x``: in training a ~ U(lower, upper) for every element, in evaluation the mean (Xu et al. 2015).
 
-    Parameters
-    ----------
-    lower, upper : float
-    rng : int or Generator
-        Required; the key of the random numbers is drawn from it.
+    `rng` is required. The buffer `rng_state` (key and counter of the random numbers) is saved with the module, so that a resumed
+    training draws the same numbers.
 
-    Attributes
-    ----------
-    rng_state : Buffer, shape (2,)
-        Key and counter of the random numbers. Saved with the module, it resumes the draws.
-
-    Examples
-    --------
-    >>> RReLU(rng=0).eval()(np.array([-24.0, 24.0]))
+    >>> nn.RReLU(rng=0).eval()(np.array([-24.0, 24.0]))
     Tensor([-5.5, 24. ])
     """
 
     name = "rrelu"
-    depends_on_mode = True
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, *, rng: int | Generator | None = None) -> None:
-        self.lower, self.upper = check_real(lower, "RReLU: lower"), check_real(upper, "RReLU: upper")
-        if not lower <= upper:
-            raise ValueError(f"RReLU: got lower {lower:g} and upper {upper:g}; expected lower <= upper")
+        self.lower, self.upper = check_bounds("RReLU", lower, upper)
         self.rng_state = Buffer(random.new_place(rng, "RReLU"), optional=True)
 
     def forward(self, x: Any) -> Any:
@@ -199,13 +234,13 @@ class RReLU(Module):
         return f"lower={self.lower:g}, upper={self.upper:g}"
 
 
-MODULES: dict[str, type[Module]] = {cls.name: cls for cls in (
-    ReLU, LeakyReLU, ELU, SELU, CELU, Sigmoid, LogSigmoid, Tanh, Softplus, Step, Softsign, Hardtanh, ReLU6, Hardsigmoid,
-    Hardswish, SiLU, Mish, GELU, GELUTanh, PReLU, RReLU)}
+MODULES: dict[str, type[Any]] = {
+    cls.name: cls for cls in list(vars().values()) if isinstance(cls, type) and issubclass(cls, Module) and hasattr(cls, "name")}
 
 
 def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
-    """A new activation module, from its name or from a callable that makes one."""
+    """A new activation module, from its name, from a function of `activation`, or from a callable that makes one."""
+    activation = getattr(activation, "Module", activation)
     if activation in (PReLU, RReLU):
         activation = activation.name        # they take a dtype, and a generator
     if callable(activation) and not isinstance(activation, Module):

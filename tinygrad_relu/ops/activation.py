@@ -1,10 +1,11 @@
-"""Every activation as a differentiable operation, derived from its record.
+"""Every elementwise function as an operation, derived from its record; and the activations that are not elementwise.
 
-An activation gives three operations, each the derivative of the one before it:
+The derivatives of a record are operations too, each the derivative of the one before it:
 
     value       y = f(x)
     pullback    g f'(x)          linear in g
     curvature   c f''(x)         linear in c
+    ...         as far as the record has formulas
 """
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import numpy as np
 from ..autodiff.broadcast import unbroadcast
 from ..autodiff.node import Array, Op, value
 from ..kernels.formulas.piecewise import PRELU
-from ..kernels.formulas.record import Activation
+from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
@@ -25,8 +26,8 @@ from .elementwise import compare, mul, where
 
 
 @cache
-def activation_op(record: Activation) -> Op:
-    """The operation ``op(x, p=parameters)`` of an activation; `parameters` is a tuple of numbers in the record's order."""
+def activation_op(record: Elementwise[...]) -> Op:
+    """The operation ``op(x, p=parameters)`` of a record; `parameters` is a tuple of numbers in the record's order."""
 
     def forward(x: Array, *, p: tuple[float, ...] = ()) -> Array:
         out = np.empty(x.shape, x.dtype)
@@ -37,28 +38,30 @@ def activation_op(record: Activation) -> Op:
               p: tuple[float, ...] = ()) -> None:
         launch(loops(record).pullback, g.ravel(), x.ravel(), y.ravel(), p, into[0].ravel())
 
-    def pull(g: Array, x: Array, y: Array, *, p: tuple[float, ...]) -> Array:
-        out = np.empty(x.shape, x.dtype)
-        launch(loops(record).pullback, g.ravel(), x.ravel(), y.ravel(), p, out.ravel())
-        return out
-
-    def curve(c: Array, x: Array, y: Array, *, p: tuple[float, ...]) -> Array:
-        out = np.empty(x.shape, x.dtype)
-        launch(loops(record).curvature, c.ravel(), x.ravel(), y.ravel(), p, out.ravel())
-        return out
-
-    def no_third(*_: Any, **__: Any) -> Any:
-        raise RuntimeError(f"{record.name}: no third derivative; values, first and second derivatives are there")
-
-    # y enters the pullback as a number that is already known; the dependence on x is carried by x alone.
-    curvature = Op(f"{record.name}_curvature", curve, pull=(
-        lambda h, z, c, x, y, p: curvature(h, x, y, p=p), no_third, None))
-    pullback = Op(f"{record.name}_pullback", pull, pull=(
-        lambda h, z, g, x, y, p: pullback(h, x, y, p=p),
-        lambda h, z, g, x, y, p: curvature(mul(h, g), x, y, p=p),
-        None))
     return Op(record.name, forward, fused=fused, elementwise=True, activation=record, pull=(
-        lambda g, y, x, p=(): pullback(g, x, value(y), p=p),))
+        lambda g, y, x, p=(): _derivative_op(record, 1)(g, x, value(y), p=p),))
+
+
+@cache
+def _derivative_op(record: Elementwise[...], order: int) -> Op:
+    """``op(c, x, y, p=parameters)``: c times the derivative of this order at x.
+
+    y = f(x) enters as a number that is already known; the dependence on x is carried by x alone.
+    """
+    kernel = pointwise.derivative(record, order)
+    if kernel is None:
+        known, missing = ("value", "first", "second", "third", "fourth")[order - 1:order + 1]
+        raise RuntimeError(f"{record.name}: no {missing} derivative; the record has formulas up to the {known}")
+
+    def forward(c: Array, x: Array, y: Array, *, p: tuple[float, ...]) -> Array:
+        out = np.empty(x.shape, x.dtype)
+        launch(kernel, c.ravel(), x.ravel(), y.ravel(), p, out.ravel())
+        return out
+
+    return Op(f"{record.name}_derivative{order}", forward, pull=(
+        lambda h, z, c, x, y, p: _derivative_op(record, order)(h, x, y, p=p),
+        lambda h, z, c, x, y, p: _derivative_op(record, order + 1)(mul(h, c), x, y, p=p),
+        None))
 
 
 def _blocks(x: Array, slopes: Array) -> tuple[tuple[int, int, int], Array]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Op
-from ..kernels.formulas.record import Activation
+from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import affine as kernels
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch, launch_typed
@@ -18,7 +18,7 @@ from .sums import SUM
 
 
 @cache
-def affine(activation: Activation | None = None, p: tuple[float, ...] = ()) -> Op:
+def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()) -> Op:
     """The operation ``f(x @ weight.T + bias)``; x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty.
 
     f is an activation with the parameters p, or nothing. The numbers are those of two operations, in fewer launches: measured,
@@ -62,7 +62,7 @@ _plain: Op = Op("linear", _linear, fused=_linear_fused, adds=True, multiplies=Tr
 ))
 
 
-def _activated(record: Activation, p: tuple[float, ...]) -> Op:
+def _activated(record: Elementwise[...], p: tuple[float, ...]) -> Op:
     """Where the slope can be read off the result (relu), that is all that is saved for the way back."""
     kernel = kernels.linear_activation(record)
     in_place, pullback = kernel.in_place, kernel.pullback

@@ -1,4 +1,4 @@
-"""Losses of the error ``x - target``, each derived from the record of an elementwise function; and the entry of a label."""
+"""Losses of the error ``x - target``, each derived from the record of an elementwise function; and losses of labels."""
 from __future__ import annotations
 
 from functools import cache
@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import broadcast_to
+from ..autodiff.composed import derivative
 from ..autodiff.node import Array, Op
-from ..kernels.formulas.record import Activation
+from ..checks import check_labels
+from ..kernels.formulas.piecewise import RELU
+from ..kernels.formulas.record import Elementwise
+from ..kernels.loops import loss as kernels
 from ..kernels.loops.loss import error_loss
 from ..kernels.machine.door import launch
 from .activation import activation_op
-from .elementwise import mul, neg, sub
+from .elementwise import add, mul, neg, sub, where
+from .shape import reshape
+from .sums import SUM
 
 
 def _scale(x: Any, reduction: str) -> float:
@@ -21,7 +27,7 @@ def _scale(x: Any, reduction: str) -> float:
 
 
 @cache
-def error_loss_op(record: Activation) -> Op:
+def error_loss_op(record: Elementwise[...]) -> Op:
     """The operation ``op(x, target, p=parameters, reduction=...)``: difference, function and mean in one launch."""
     elementwise = activation_op(record)
 
@@ -72,3 +78,69 @@ entry_of_class: Op = Op("entry_of_class", _pick, pull=(
     lambda g, y, x, labels: row_of_class(g, labels, classes=x.shape[1]), None), index="labels")
 row_of_class: Op = Op("row_of_class", _spread, pull=(lambda h, z, g, labels, classes: entry_of_class(h, labels), None),
                       index="labels")
+
+
+# -- losses of labels: x (rows, classes), labels (rows,) of int64, of_class (classes,) the weights of the classes, or empty ------
+
+HOW = {"none": kernels.NONE, "sum": kernels.SUM, "mean": kernels.MEAN}
+
+
+def _launch_checked(name: str, kernel: Any, x: Array, labels: Array, ignore: int | None, *arguments: Any) -> None:
+    try:
+        launch(kernel, x, labels, *arguments)
+    except IndexError:
+        found = labels if ignore is None else np.where(labels == ignore, 0, labels)
+        check_labels(found, len(x), x.shape[1], f"{name}: labels")      # says which one, and where
+        raise
+
+
+def _own_weights(labels: Array, of_class: Array, dtype: Any) -> Array:
+    return of_class[labels] if of_class.size else np.ones(labels.shape, dtype)
+
+
+def _nll(x: Array, labels: Array, of_class: Array, *, ignore: int, reduction: str) -> tuple[Array, Array]:
+    weights, out = np.empty(labels.size + 1), np.empty(labels.shape if reduction == "none" else (), x.dtype)
+    _launch_checked("nll_loss", kernels.nll, x, labels, ignore, of_class, ignore, HOW[reduction], weights, out.ravel())
+    if weights[-1] == np.inf:
+        raise ValueError("nll_loss: every row is ignored or has the weight 0; the mean over nothing is not defined")
+    return out, weights
+
+
+def _nll_fused(g: Array, y: Array, weights: Array, into: list[Array], add: int, x: Array, labels: Array, of_class: Array, *,
+               ignore: int, reduction: str) -> None:
+    launch(kernels.nll_pullback, g.ravel(), labels, weights, into[0])
+
+
+def _nll_steps(x: Any, labels: Array, of_class: Array, ignore: int, reduction: str) -> Any:
+    kept = labels != ignore
+    labels = np.where(kept, labels, 0)
+    own = np.where(kept, _own_weights(labels, of_class, x.dtype), x.dtype.type(0))
+    losses = mul(where(own != 0, entry_of_class(x, labels), 0.0), 0 - own)
+    return losses if reduction == "none" else mul(SUM(losses), 1 / own.sum(dtype=float) if reduction == "mean" else 1.0)
+
+
+def _multi_margin(x: Array, labels: Array, of_class: Array, *, margin: float, p: int, reduction: str) -> tuple[Array, Array]:
+    weights, out = np.empty(labels.size + 1), np.empty(labels.shape if reduction == "none" else (), x.dtype)
+    _launch_checked("multi_margin_loss", kernels.multi_margin, x, labels, None, of_class, margin, p == 2, HOW[reduction], weights,
+                    out.ravel())
+    return out, weights
+
+
+def _multi_margin_fused(g: Array, y: Array, weights: Array, into: list[Array], add: int, x: Array, labels: Array,
+                        of_class: Array, *, margin: float, p: int, reduction: str) -> None:
+    launch(kernels.multi_margin_pullback, g.ravel(), x, labels, margin, p == 2, weights, into[0])
+
+
+def _multi_margin_steps(x: Any, labels: Array, of_class: Array, margin: float, p: int, reduction: str) -> Any:
+    rows, classes = x.shape
+    short = _relu(add(sub(x, reshape(entry_of_class(x, labels), (rows, 1))), margin))
+    others = np.arange(classes) != labels[:, None]
+    losses = mul(SUM(where(others, mul(short, short) if p == 2 else short, 0.0), axis=1),
+                 _own_weights(labels, of_class, x.dtype) / x.dtype.type(classes))
+    return losses if reduction == "none" else mul(SUM(losses), 1 / rows if reduction == "mean" else 1.0)
+
+
+_relu = activation_op(RELU)
+nll: Op = Op("nll_loss", _nll, fused=_nll_fused, saves=True, pull=derivative(_nll_steps), index="labels")
+multi_margin: Op = Op("multi_margin_loss", _multi_margin, fused=_multi_margin_fused, saves=True,
+                      pull=derivative(_multi_margin_steps), index="labels")

@@ -18,7 +18,7 @@ import numpy as np
 from ..autodiff.composed import derivative
 from ..autodiff.node import Array, Op
 from ..kernels.formulas import ACTIVATIONS
-from ..kernels.formulas.record import Activation
+from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import move
 from ..kernels.loops import recurrent as kernels
 from ..kernels.loops.reduce import sum_over
@@ -105,7 +105,7 @@ def _gru_steps(z: Any, h: Any, w: Any, bias: Any, reverse: bool = False) -> Any:
 
 
 @cache
-def rnn_op(record: Activation) -> Op:
+def rnn_op(record: Elementwise[...]) -> Op:
     """``h' = f(z + w h)``: the operation ``op(z, h, w, reverse=False)``."""
     f, p = activation_op(record), tuple(record.parameters.values())
 

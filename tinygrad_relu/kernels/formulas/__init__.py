@@ -1,9 +1,7 @@
-"""The table of activations: every record, by name."""
+"""The formulas, on plain numbers; ACTIVATIONS has the record of every elementwise function, by name."""
 from __future__ import annotations
 
-from .gaussian import GAUSSIAN
-from .piecewise import PIECEWISE
-from .record import Activation
-from .smooth import SMOOTH
+from . import gaussian, piecewise, saturating, smooth
+from .record import records
 
-ACTIVATIONS: dict[str, Activation] = {record.name: record for record in (*PIECEWISE, *SMOOTH, *GAUSSIAN)}
+ACTIVATIONS = records(piecewise, saturating, smooth, gaussian)

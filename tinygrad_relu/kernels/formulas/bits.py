@@ -1,9 +1,9 @@
-"""The bits of a floating-point number, powers of two, polynomials: what the exponential functions are built from.
+"""The bits of a floating-point number, powers of two, polynomials: the exponential functions are built from these.
 
-Everything here works in a kernel and, with the same result, in plain Python on a NumPy scalar: the body that stands in
-a ``def`` is what Python runs, the ``@overload`` below it is what a kernel compiles.
+Everything here gives the same result in a kernel and in plain Python on a NumPy scalar. Where a function has an ``@overload``
+below it, Python runs the ``def`` and a kernel compiles the overload.
 
-What differs between the two types is kept in pairs (float32 first), from which `pick` takes one while compiling.
+Constants that differ between the two types are kept in pairs, float32 first; `pick` chooses one while compiling.
 """
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BUT_LAST = np.int32(-2), np.int64(-2)
 HUGE = np.float32(2.0**60), 2.0**500
 SMALLEST_NORMAL = np.float32(2.0**-126), 2.0**-1022
 
-# In the binade of WHOLE the last bit is worth 1. ROUNDER is half-way up in it, so that a small number of either sign
-# can be added; ROUNDER_BIASED has the bias added already.
+# From WHOLE to 2 WHOLE the spacing of the floating-point numbers is 1. ROUNDER lies half-way, so that a small number of either
+# sign can be added to it; ROUNDER_BIASED includes the bias.
 WHOLE = np.float32(2**23), 2.0**52
 ROUNDER = np.float32(1.5 * 2**23), 1.5 * 2.0**52
 ROUNDER_BIASED = np.float32(1.5 * 2**23 + 127), 1.5 * 2.0**52 + 1023
@@ -66,10 +66,9 @@ def _float_of(bits):
 
 
 def pick(x, single, double):
-    """`single` if x is a float32, `double` if it is a float64: settled while compiling, so it costs nothing.
+    """`single` if x is a float32, `double` if it is a float64; decided while compiling, so it costs nothing.
 
-    Used as ``pick(x, *PAIR)``. The single one has to hold ``np.float32``, as a bare Python float would lift float32 to
-    float64.
+    Used as ``pick(x, *PAIR)``. `single` must hold ``np.float32``: a bare Python float would lift float32 to float64.
     """
     return single if type(x) is np.float32 else double
 
@@ -88,7 +87,7 @@ def singles(*numbers):
 
 
 def _even_odd(x, coefficients, multiply, add):
-    """The steps of `polynomial`, for Python's numbers and for the compiler's values alike."""
+    """The steps of `polynomial`, on Python's numbers or on the compiler's values."""
     square = multiply(x, x)
     odd, even = coefficients[-2::-2][::-1], coefficients[::-2][::-1]
 
@@ -104,9 +103,9 @@ def _even_odd(x, coefficients, multiply, add):
 def polynomial(x, coefficients):
     """The sum of a_k x^k; `coefficients` is a tuple of two or more numbers of x's type, the highest power first.
 
-    Even and odd powers are summed apart, each by Horner's rule in x^2: two short chains of dependent steps instead of a
-    long one. It is compiled to straight-line code: loops over tuples of more than some twenty are not unrolled by LLVM,
-    and a loop within a loop is not vectorised.
+    Even and odd powers are summed separately, each by Horner's rule in x^2: two short chains of dependent steps instead of a long
+    one. The kernel gets straight-line code, because LLVM does not unroll loops over more than some twenty entries, and does not
+    vectorise a loop that contains a loop.
     """
     return _even_odd(x, coefficients, lambda a, b: a * b, lambda a, b: a + b)
 
@@ -130,7 +129,7 @@ def _polynomial_of(x, coefficients):
 def nearest_integer(x):
     """x rounded to a whole number (ties to even), as a float; for abs(x) < 2^22 (2^51).
 
-    The sum with ROUNDER has no room for a fraction.
+    Numbers near ROUNDER are whole, so the addition rounds.
     """
     rounder = pick(x, *ROUNDER)
     return (x + rounder) - rounder
@@ -140,8 +139,8 @@ def nearest_integer(x):
 def power_of_two(n):
     """2^n for a whole number n (a float) from -126 to 127 (-1022 to 1023), and 0 for -127 (-1023).
 
-    n + BIAS is put into the lowest bits by the same trick, and shifted from there into the exponent field. It takes an
-    addition and a shift, where a conversion to int64 has no vector instruction before AVX-512.
+    The same addition puts n + BIAS into the lowest bits, and a shift moves it into the exponent field. (A conversion to int64 has
+    no vector instruction before AVX-512.)
     """
     bits = bits_of(n + pick(n, *ROUNDER_BIASED))
     I = type(bits)      # Numba computes int32 with int32 in int64: cast back  # noqa: E741
@@ -171,7 +170,7 @@ def leading_half(x):
 
 @scalar
 def settled(x):
-    """x with the last bit cleared. The compiler can no longer fuse the product that x came from into a later sum."""
+    """x with the last bit cleared, which keeps the compiler from fusing the product x into a later sum."""
     bits = bits_of(x)
     return float_of(type(bits)(bits & pick(x, *BUT_LAST)))
 
@@ -180,7 +179,7 @@ def settled(x):
 def product(a, b):
     """hi, lo with hi + lo = a b to twice the precision, hi = a b rounded (Dekker 1971); lo is 0 where a b is huge."""
     T = type(a)
-    rough = settled(a * b)                  # unsettled, the exact product might be subtracted from itself below
+    rough = settled(a * b)                  # else a fused multiply-add might subtract the exact product from itself below
     a_top, b_top = leading_half(a), leading_half(b)
     a_rest, b_rest = a - a_top, b - b_top
     error = (((a_top * b_top - rough) + a_top * b_rest) + a_rest * b_top) + a_rest * b_rest

@@ -1,24 +1,24 @@
 """erf, erfc and the normal distribution function Phi: branch-free, so that LLVM vectorises the loops that call them.
 
-One smooth function carries them all. With erfcx(x) = exp(x^2) erfc(x), which falls gently from 1 to 1/(x sqrt(pi)),
+All three are computed from one smooth function. With erfcx(x) = exp(x^2) erfc(x), which falls slowly from 1 to 1/(x sqrt(pi)),
 
     S(s) = (x + 7/8) erfcx(x),     s = (x - 7/2)/(x + 7/2),     x >= 0,
 
-stays between 0.57 and 0.88 on the whole half line while s goes from -1 to 1: one polynomial gives it to the last bit,
-and with full relative accuracy, so that the far tails need no branch of their own. (7/8 makes S flat at x = 0, where s
-is known least well; 7/2 needs the fewest coefficients.) Then
+stays between 0.57 and 0.88 on the whole half line while s goes from -1 to 1. One polynomial gives it to the last bit with full
+relative accuracy, so the far tails need no branch. (7/8 makes S flat at x = 0, where s has the largest error; 7/2 needs the
+fewest coefficients.) Then
 
     erfc(x) = S exp(-x^2) / (x + 7/8),     Phi(-x) = S exp(-x^2/2) / (sqrt(2) x + 7/4), the same S at x/sqrt(2).
 
-Three places decide about the last bits:
+Three steps decide the last bits:
 
-- exp(-x^2). An error d of its argument is a relative error d of the result, and x^2 is as large as 745: rounded, it
-  would cost hundreds of ulps. So x^2 is carried in two parts (`gaussian`).
-- The quotient. It is formed in two parts (`divide`), so that the one rounding that counts comes last.
-- Subnormal results. The power of two is multiplied in at the very end (`scale`), so that they are rounded once.
+- exp(-x^2). An error d of the argument is a relative error d of the result, and x^2 reaches 745: rounding it would cost hundreds
+  of ulps. So x^2 is carried in two parts (`gaussian`).
+- The quotient is formed in two parts (`divide`), so that only its last rounding matters.
+- The power of two is multiplied in at the very end (`scale`), so that subnormal results are rounded once.
 
-Everything is computed in the type of x. The two-part sums are right whether or not the compiler fuses a multiplication
-with an addition, because every product that they rely on is exact: its factors have half a significand each.
+Everything is computed in the type of x. The two-part sums are right with and without fused multiply-add, because every product
+that they rely on is exact: its factors have half a significand each.
 
 Errors are the worst seen, in ulp of the true value, subnormal results included: of all float32 numbers (against the
 float64 functions), and of 200,000 float64 arguments (against mpmath).
@@ -79,7 +79,7 @@ PHI_FAR = np.float32(15), 40.0
 
 @scalar
 def cut(a, far):
-    """The smaller of the two; NaN if a is."""
+    """min(a, far); NaN if a is."""
     return far if a > far else a
 
 
@@ -87,7 +87,7 @@ def cut(a, far):
 def exp_in_two(hi, lo):
     """e, n with exp(hi + lo) = (1 + e) 2^n: n whole, e from -0.3 to 0.42 and right to 2^-25.5 (2^-54.5).
 
-    `exp_sum`, not put together yet; and lo need not be as small as there, because hi + lo is rounded anew first.
+    As `exp_sum`, before the multiplication by 2^n; lo may be larger than there, because hi + lo is rounded again first.
     """
     total = hi + lo
     n, r, r_low = reduce_by_ln2(total, lo - (total - hi))
@@ -117,7 +117,7 @@ def scale(v, n):
 
 @scalar
 def smooth_part(s):
-    """S(s) in two parts: rounded, and what the rounding lost."""
+    """S(s) in two parts: the rounded sum and its rounding error."""
     T = type(s)
     centre = T(S_CENTRE)
     rest = polynomial(s, pick(s, *S_REST))
@@ -129,9 +129,8 @@ def smooth_part(s):
 def divide(s, s_low, a, c, c_low, offset):
     """q, q_low with q + q_low = (s + s_low) / ((c + c_low) a + offset), good to 2^-33 (2^-70) if s + s_low is.
 
-    q and `head` have half a significand, so q * head is exact, and so is s - q * head, where they nearly cancel: q_low
-    is what the division left over. The denominator itself is head + d_low. c has half a significand, the offset a few
-    bits.
+    The denominator is head + d_low. q and `head` have half a significand each, so q * head is exact, and so is s - q * head,
+    where the two nearly cancel: q_low is the remainder of the division. c has half a significand, the offset a few bits.
     """
     top = leading_half(a)
     d = (c + c_low) * a + offset
@@ -157,7 +156,7 @@ def upper_tail(x):
 
 
 @scalar
-def erf(x):
+def erf(x: float) -> float:
     """The error function 2/sqrt(pi) int_0^x exp(-t^2) dt, from -1 to 1; keeps the sign of -0.
 
     Error: 1.05 ulp (float32), 0.88 ulp (float64).
@@ -170,7 +169,7 @@ def erf(x):
 
 
 @scalar
-def erfc(x):
+def erfc(x: float) -> float:
     """1 - erf(x), from 2 to 0, with full relative accuracy down to the subnormal numbers (x = 10.06, 27.23).
 
     Error: 1.59 ulp (float32), 1.30 ulp (float64).
@@ -192,7 +191,7 @@ def erf_slope(x):
 
 @scalar
 def normal_parts(x):
-    """a, q, q_low, e, n: a = abs(x), cut where nothing is left, and Phi(-a) = (q + q_low)(1 + e) 2^n."""
+    """a, q, q_low, e, n: a = abs(x), cut where Phi(-a) is 0 in the type, and Phi(-a) = (q + q_low)(1 + e) 2^n."""
     T = type(x)
     a = cut(abs(x), pick(x, *PHI_FAR))
     e, n = gaussian(a, T(0.5))

@@ -3,11 +3,11 @@
 All start from x = n ln 2 + r, n whole, abs(r) <= ln(2)/2, and from one polynomial for e^r - 1. The type of x is the
 type of every step: there is no float64 inside the float32 functions.
 
-Kernels may fuse a multiply with an add (or may not: it depends on the machine). Sums in two parts are therefore built
-only from products that are exact anyhow: n LN2_HIGH has as few bits as it takes, and 2^n times anything is exact.
+Kernels may fuse a multiply with an add (this depends on the machine). Sums in two parts are therefore built only from products
+that are exact either way: n LN2_HIGH has few enough bits, and 2^n times anything is exact.
 
-Errors are given in units in the last place of the true value (ulp), the worst of a million arguments of each type,
-subnormal ones and subnormal results included, against 80-bit arithmetic; with and without fused multiply-add.
+Errors are given in units in the last place of the true value (ulp): the worst of a million arguments of each type, including
+subnormal arguments and results, against 80-bit arithmetic, with and without fused multiply-add.
 """
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ TANH_TAIL = (
      0.0014555429818541052, -0.0035920920622481544, 0.00886323260591986, -0.021869488386236112,
      0.05396825396377915, -0.13333333333326666, 0.333333333333333))
 
-# Arguments are cut off here, where nothing changes any more, so that n stays in the range of `power_of_two`. There is
-# room below the last subnormal, so that a factor of 100 in `scaled_exp` still finds its underflow.
+# Arguments are clipped here, where the result no longer changes, so that n stays in the range of `power_of_two`. The lower bounds
+# leave room for the factor of `scaled_exp`, up to 128: such a product still underflows where it should.
 EXP_LEAST, EXP_MOST = (np.float32(-120), -770.0), (np.float32(89), 710.0)
 EXPM1_LEAST = np.float32(-20), -40.0
 TANH_MOST = np.float32(10), 20.0
@@ -67,8 +67,8 @@ def expm1_tail(r):
 def exp_parts(hi, lo):
     """p, s1, s2 with exp(hi + lo) = p s1 s2: p near 1, and two powers of two, each of them normal.
 
-    Multiplied in this order, the result overflows only where it should, and underflows gradually, rounded once. A
-    factor that goes with it is multiplied into p. lo does not count where hi is out of range: inf - inf does no harm.
+    Multiplied in this order, the result overflows only where it should, and underflows gradually, rounded once. A further factor
+    is multiplied into p. Where hi is out of range lo is ignored, so that inf - inf does no harm.
     """
     T = type(hi)
     least, most = pick(hi, *EXP_LEAST), pick(hi, *EXP_MOST)
@@ -85,8 +85,8 @@ def exp_parts(hi, lo):
 def exp_sum(hi, lo):
     """exp(hi + lo) for abs(lo) much smaller than abs(hi), and below 1/100.
 
-    An error d of the argument of exp is a relative error d of its result: rounding an argument of -80 costs 64 ulp. So
-    those who compute the argument hand over what they lost in rounding it. Error: 0.9 ulp.
+    An error d of the argument of exp is a relative error d of its result: rounding an argument of -80 costs 64 ulp. So the caller
+    passes the rounding error of the argument as lo. Error: 0.9 ulp.
     """
     p, s1, s2 = exp_parts(hi, lo)
     return p * s1 * s2
@@ -94,13 +94,13 @@ def exp_sum(hi, lo):
 
 @scalar
 def scaled_exp(x, factor):
-    """factor e^x, for 2^-20 < abs(factor) < 128: right also where e^x alone would be subnormal and have lost digits."""
+    """factor e^x, for 2^-20 < abs(factor) < 128: accurate even where e^x alone would be subnormal and have lost digits."""
     p, s1, s2 = exp_parts(x, type(x)(0))
     return p * factor * s1 * s2
 
 
 @scalar
-def exp(x):
+def exp(x: float) -> float:
     """e^x = 2^n e^r. Infinity above 88.72 (709.78), 0 below -103.97 (-745.13).
 
     Error: 0.89 ulp in both types.
@@ -109,7 +109,7 @@ def exp(x):
 
 
 @scalar
-def expm1(x):
+def expm1(x: float) -> float:
     """e^x - 1 = (2^n - 1) + 2^n (e^r - 1), with its full relative accuracy around 0; expm1(-0.) is -0.
 
     2^n - 1 and 2^n r are added in two parts; the rest is small. Error: 1.15 ulp (float32), 1.24 ulp (float64).
@@ -120,7 +120,7 @@ def expm1(x):
     cut = most if cut > most else cut
     n, r, r_low = reduce_by_ln2(cut, T(0))
     top = pick(x, *LARGEST_EXPONENT)
-    above = n > top                         # 2^128 is no float32, though e^88.7 is: leave the last doubling to the end
+    above = n > top                         # 2^128 overflows in float32 although e^88.7 does not: the last doubling comes last
     s = power_of_two(top if above else n)
     head = s - T(1)
     total = head + s * r                    # Fast2Sum (Dekker 1971): abs(head) > abs(s r), or head is 0
@@ -138,7 +138,7 @@ def tanh_near(x):
 
 
 @scalar
-def tanh(x):
+def tanh(x: float) -> float:
     """(e^2x - 1) / (e^2x + 1); tanh(-0.) is -0., tanh(inf) is 1.
 
     Below 0.55 a polynomial, above it 1 - 2/(e^2x + 1), where the quotient is less than half of the result.

@@ -1,8 +1,8 @@
 """GELU in both forms, and erf and erfc as activations.
 
-Both GELUs satisfy f(x) = x + f(-x), so f(x) = max(x, 0) - tail(abs(x)) and f'(x) = 1 - f'(-x): only the left half is
-computed, as a smooth factor times an exponential that is multiplied in last. So the left tail keeps its relative
-accuracy down to the subnormal numbers, and infinities give 0, inf and the slopes 0, 1, never inf * 0.
+Both GELUs satisfy f(x) = x + f(-x), so f(x) = max(x, 0) - tail(abs(x)) and f'(x) = 1 - f'(-x). Only the left half is computed: a
+smooth factor times an exponential that is multiplied in last. So the left tail keeps its relative accuracy down to the subnormal
+numbers, and infinities give 0, inf and the slopes 0, 1, never inf * 0.
 
 Errors are given as in `error_function`.
 """
@@ -23,7 +23,7 @@ from .error_function import (
     scale,
     two_parts,
 )
-from .record import Activation
+from .record import Elementwise
 
 # phi(0) = 1/sqrt(2 pi)
 PHI_0, PHI_0_LOW = two_parts("0.39894228040143267793994605993438186847585863116493")
@@ -38,7 +38,7 @@ TANH_FAR = np.float32(12), 22.0     # from here on x exp(-v) is 0 in the type
 
 
 @scalar
-def gelu(x):
+def gelu(x: float) -> float:
     """x Phi(x); its least value is -0.169971, at x = -0.751792. Error: 2.23 ulp (float32), 1.86 ulp (float64)."""
     T = type(x)
     a, q, q_low, e, n = normal_parts(x)
@@ -50,8 +50,8 @@ def gelu(x):
 def gelu_slope(x):
     """Phi(x) + x phi(x), from -0.129 to 1.129.
 
-    On the left it is phi(a) (M - a) with M the Mills ratio: M / sqrt(2 pi) is q + q_low, and the difference is formed
-    in two parts, since it vanishes at -0.7518. Error: 3.1 ulp; at the zero, from -0.9 to -0.6, 0.9 ulp of Phi.
+    On the left it is phi(a) (M - a) with M the Mills ratio; M / sqrt(2 pi) is q + q_low. The difference is formed in two parts,
+    because it vanishes at -0.7518. Error: 3.1 ulp; from -0.9 to -0.6, around the zero, 0.9 ulp of Phi.
     """
     T = type(x)
     a, q, q_low, e, n = normal_parts(x)
@@ -76,6 +76,16 @@ def gelu_dxx(c, x, y):
     return c * scale(p + p * e, n)
 
 
+@scalar
+def gelu_dxxx(c, x, y):
+    """phi(x) x (x^2 - 4)."""
+    T = type(x)
+    a, q, q_low, e, n = normal_parts(x)
+    p = T(0.3989422804014327) * a * (a * a - T(4))
+    right = scale(p + p * e, n)
+    return c * (right if x > T(0) else -right)
+
+
 # -- GELU, tanh form: x (1 + tanh(v/2))/2 = x sigmoid(v) --------------------------------------------------------------
 
 
@@ -83,9 +93,9 @@ def gelu_dxx(c, x, y):
 def tanh_form_parts(x):
     """a, p, p_low, e, n: a = abs(x), cut; p + p_low = a dv/da; exp(-v(a)) = (1 + e) 2^n.
 
-    v is as large as 745, and its error is the relative error of the tail: so it is carried in two parts, like the
-    square in `gaussian`. v = a w with w = A + B a^2; a^2, w and v are each a leading half (or a product of two) and a
-    rest. So is p = a (3 w - 2 A), because 1 + exp(-v) - p vanishes at the least value of the function.
+    v reaches 745, and its absolute error is the relative error of the tail: so it is carried in two parts, like the square in
+    `error_function.gaussian`. v = a w with w = A + B a^2; a^2, w and v are each a leading half (or a product of two) plus a rest.
+    So is p = a (3 w - 2 A), because 1 + exp(-v) - p vanishes at the minimum of the function.
     """
     a = cut(abs(x), pick(x, *TANH_FAR))
     c, c_low = pick(x, *A), pick(x, *A_LOW)
@@ -104,7 +114,7 @@ def tanh_form_parts(x):
 
 
 @scalar
-def gelu_tanh(x):
+def gelu_tanh(x: float) -> float:
     """x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))/2; within 5e-4 of GELU.
 
     Error: 2.65 ulp (float32), 2.12 ulp (float64).
@@ -119,7 +129,7 @@ def gelu_tanh(x):
 def gelu_tanh_slope(x):
     """sigmoid(v) + x sigmoid(v) sigmoid(-v) dv/dx: with E = exp(-v(a)), E (1 + E - p)/(1 + E)^2 on the left.
 
-    Error: 3.3 ulp; at the zero, from -0.9 to -0.6, 0.6 ulp of Phi.
+    Error: 3.3 ulp; from -0.9 to -0.6, around the zero, 0.6 ulp of Phi.
     """
     T = type(x)
     a, p, p_low, e, n = tanh_form_parts(x)
@@ -171,6 +181,14 @@ def erf_dxx(c, x, y):
 
 
 @scalar
+def erf_dxxx(c, x, y):
+    """(4 x^2 - 2) times the slope."""
+    T = type(x)
+    a = cut(abs(x), pick(x, *ERFC_FAR))
+    return c * ((T(4) * (a * a) - T(2)) * erf_slope(x))
+
+
+@scalar
 def erfc_dx(g, x, y):
     return g * -erf_slope(x)
 
@@ -180,22 +198,25 @@ def erfc_dxx(c, x, y):
     return -erf_dxx(c, x, y)
 
 
+@scalar
+def erfc_dxxx(c, x, y):
+    return -erf_dxxx(c, x, y)
+
+
 # -- records ----------------------------------------------------------------------------------------------------------
 
-GELU = Activation(
-    "gelu", gelu, gelu_dx, gelu_dxx, "x * Phi(x)",
-    "Hendrycks & Gimpel 2016, Gaussian error linear units, arXiv 1606.08415")
+GELU = Elementwise(
+    "gelu", gelu, gelu_dx, gelu_dxx, "x * Phi(x), Phi the distribution function of N(0, 1)",
+    "Hendrycks & Gimpel 2016, Gaussian error linear units, arXiv 1606.08415", f_dxxx=gelu_dxxx)
 
-GELU_TANH = Activation(
+GELU_TANH = Elementwise(
     "gelu_tanh", gelu_tanh, gelu_tanh_dx, gelu_tanh_dxx, "0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))",
     "Hendrycks & Gimpel 2016, Gaussian error linear units, arXiv 1606.08415")
 
-ERF = Activation(
+ERF = Elementwise(
     "erf", erf, erf_dx, erf_dxx, "2 / sqrt(pi) * integral of exp(-t^2) from 0 to x",
-    "Abramowitz & Stegun 1964, Handbook of mathematical functions, 7.1.1")
+    "Abramowitz & Stegun 1964, Handbook of mathematical functions, 7.1.1", f_dxxx=erf_dxxx)
 
-ERFC = Activation(
+ERFC = Elementwise(
     "erfc", erfc, erfc_dx, erfc_dxx, "1 - erf(x)",
-    "Abramowitz & Stegun 1964, Handbook of mathematical functions, 7.1.2")
-
-GAUSSIAN = (GELU, GELU_TANH, ERF, ERFC)
+    "Abramowitz & Stegun 1964, Handbook of mathematical functions, 7.1.2", f_dxxx=erfc_dxxx)

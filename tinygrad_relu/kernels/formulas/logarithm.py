@@ -1,7 +1,7 @@
 """log and log1p: branch-free and without a division, so that LLVM vectorises the loops that call them.
 
-Both start from the argument 2^k (1 + f), k whole, f from sqrt(1/2) - 1 to sqrt(2) - 1. About fused multiply-add and
-about the errors given, see `exponential`.
+Both write their argument as 2^k (1 + f), k whole, f from sqrt(1/2) - 1 to sqrt(2) - 1. `exponential` explains how errors are
+given and what fused multiply-add may change.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALLEST_EXPONENT = np.float32(-126), -1022.0
 
 @scalar
 def log_sum(k, f, f_low):
-    """k ln 2 + ln(1 + f + f_low), f_low of the size of a rounding error of f."""
+    """k ln 2 + ln(1 + f + f_low), where f_low is as small as a rounding error of f."""
     T = type(f)
     high = k * pick(f, *LN2_HIGH)           # exact
     total = high + f                        # Fast2Sum (Dekker 1971): abs(high) > abs(f), or high is 0
@@ -37,8 +37,8 @@ def log_sum(k, f, f_low):
 
 
 @scalar
-def log(x):
-    """ln x = k ln 2 + ln(1 + f). log(0) is -infinity, the logarithm of a negative number NaN.
+def log(x: float) -> float:
+    """ln x = k ln 2 + ln(1 + f). log(0) is -infinity, the logarithm of a negative number is NaN.
 
     Error: 0.83 ulp (float32), 0.87 ulp (float64).
     """
@@ -59,10 +59,10 @@ def log1p_of_unit(x):
 
 
 @scalar
-def log1p(x):
-    """ln(1 + x), with its full relative accuracy around 0; log1p(-0.) is -0., log1p(-1) -infinity, below it NaN.
+def log1p(x: float) -> float:
+    """ln(1 + x), with its full relative accuracy around 0; log1p(-0.) is -0., log1p(-1) is -infinity, below -1 it is NaN.
 
-    What is lost in u = 1 + x is found again and handed on: 1 + x = u + lost = 2^k (1 + f) + lost. For k = 0, f is x.
+    The rounding error of u = 1 + x is recovered and passed on: 1 + x = u + lost = 2^k (1 + f) + lost. For k = 0, f is x.
     Error: 1.13 ulp (float32), 1.15 ulp (float64).
     """
     T = type(x)

@@ -1,51 +1,116 @@
-"""What an activation is: one record, from which kernels, operations, modules, tests, benchmarks and docs all follow."""
+"""An elementwise function is one record: from it follow kernels, operation, function, module, tests, benchmarks and docs."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
+from typing import Any, Concatenate, Generic, ParamSpec
+
+from ...checks import check_real
+from ..machine.policy import scalar
+
+P = ParamSpec("P")      # the parameters of a function, after x
+
+
+def _never(*p: float) -> bool:
+    return False
+
+
+def _nothing(*p: float) -> Any:
+    return ()
+
+
+@scalar
+def flat(c, x, y, *p):
+    """A derivative that is 0: exactly, whatever c is (but NaN where x is NaN)."""
+    T = type(x)
+    return T(0) if x == x else x
 
 
 @dataclass(frozen=True, eq=False)
-class Activation:
-    """One activation function: plain scalar formulas and what is known about them.
+class Elementwise(Generic[P]):
+    """A function of one number (relu, exp, the square of an error): scalar formulas, and what is known about them.
 
-    Every formula takes and returns numbers of one type, ``T = type(x)`` (float32 or float64); parameters ``*p`` arrive as
-    Python floats and are cast with ``T(...)``, because a bare Python float would lift float32 to float64.
+    Every formula takes and returns numbers of one type, ``T = type(x)`` (float32 or float64). Parameters arrive as Python floats
+    and are cast with ``T(...)``, because a bare Python float would lift float32 to float64. Pieces *select*, they never multiply
+    by a mask: the gradient of a dead unit is exactly zero even for g = inf.
 
     Attributes
     ----------
     name : str
         The name in `functional` (PyTorch's, where PyTorch has the function).
     f : callable
-        Value ``y = f(x, *p)``.
-    f_dx : callable
-        Pullback ``f_dx(g, x, y, *p)``: the incoming gradient g times the slope at x. Pieces *select*, they never multiply
-        by a mask: a dead unit's gradient is exactly zero even for g = inf.
-    f_dxx : callable
-        Second derivative ``f_dxx(c, x, y, *p)``: c times f''(x), almost everywhere.
+        Value ``y = f(x, *p)``. Its further arguments are the parameters, with their defaults.
+    f_dx, f_dxx, f_dxxx : callable
+        ``f_dx(g, x, y, *p)`` is g times the slope at x; the next two are c times the second and third derivative, almost
+        everywhere. They may be missing (see `derivative`).
     kinks : callable
-        ``kinks(*p)``: the points where f is not differentiable, as pairs (x, the slope that f_dx uses there).
+        ``kinks(*p)``: where f is not differentiable, as pairs (x, the slope that f_dx uses there).
     slope_from_y : callable
         ``slope_from_y(*p)``: whether ``f_dx(g, y, y, *p)`` is ``f_dx(g, x, y, *p)``, so that a layer need not keep x.
     expected : callable
-        ``expected(*p)``: what the parameters should be, in words, if they are not; else None.
+        ``expected(*p)``: if the parameters make no sense, in words what they should be.
     formula, source : str
         For docstrings and docs.
     """
 
     name: str
-    f: Callable[..., float]
+    f: Callable[Concatenate[float, P], float]
     f_dx: Callable[..., float]
-    f_dxx: Callable[..., float]
+    f_dxx: Callable[..., float] | None
     formula: str
     source: str
-    kinks: Callable[..., tuple[tuple[float, float], ...]] = field(default=lambda *p: ())
-    slope_from_y: Callable[..., bool] = field(default=lambda *p: False)
-    expected: Callable[..., str | None] = field(default=lambda *p: None)
+    kinks: Callable[..., tuple[tuple[float, float], ...]] = _nothing
+    slope_from_y: Callable[..., bool] = _never
+    expected: Callable[..., str | None] = _nothing
+    f_dxxx: Callable[..., float] | None = None
 
     @cached_property
     def parameters(self) -> dict[str, float]:
-        """Names and defaults of the parameters, read off the signature of `f`: ``f(x, alpha=1.0)`` has ``{"alpha": 1.0}``."""
+        """Names and defaults, read off the signature of `f`: ``f(x, alpha=1.0)`` has ``{"alpha": 1.0}``."""
         return {p.name: p.default for p in list(inspect.signature(self.f).parameters.values())[1:]}
+
+    @cached_property
+    def defaults(self) -> tuple[float, ...]:
+        return tuple(map(float, self.parameters.values()))
+
+    def derivative(self, order: int) -> Callable[..., float] | None:
+        """The formula of the derivative of this order; None if there is none. A formula that is its own derivative (that of exp,
+        or 0) serves all further orders."""
+        known = [f for f in (self.f_dx, self.f_dxx, self.f_dxxx) if f is not None]
+        if order <= len(known):
+            return known[order - 1]
+        return known[-1] if known[-1] is flat or known[-1] in known[:-1] else None
+
+    def bind(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float, ...]:
+        """The parameters in order, from positional and named ones; errors begin with `name`."""
+        values, names = dict(zip(self.parameters, self.defaults)), list(self.parameters)
+        if len(args) > len(names):
+            raise TypeError(f"{name}: got {len(args)} parameters; expected at most {len(names)}: {', '.join(names) or 'none'}")
+        for key, given in [*zip(names, args), *kwargs.items()]:
+            if key not in values:
+                raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
+            values[key] = check_real(given, f"{name}: {key}")
+        if expected := self.expected(*values.values()):
+            got = " and ".join(f"{key} {given:g}" for key, given in values.items())
+            raise ValueError(f"{name}: got {got}; expected {expected}")
+        return tuple(values.values())
+
+    def signature(self, *before: str) -> inspect.Signature:
+        """That of the function (with "x" before the parameters) and of the module."""
+        by_place_or_name = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature([inspect.Parameter(name, by_place_or_name) for name in before] + [
+            inspect.Parameter(name, by_place_or_name, default=default) for name, default in self.parameters.items()])
+
+    def docstring(self, example: str) -> str:
+        """That of the function and of the module; `example` is a call whose result has the shape (1, 3)."""
+        kinks = ", ".join(f"{slope:g} at x = {x:g}" for x, slope in self.kinks(*self.defaults))
+        return (f"{self.formula}, elementwise. NaN gives NaN." + (f" At the kinks the slope is {kinks}." if kinks else "")
+                + (f"\n\nSource: {self.source}" if self.source else "") + f"\n\n>>> {example}.shape\n(1, 3)\n")
+
+
+def records(*modules: ModuleType) -> dict[str, Elementwise[...]]:
+    """The records that these modules define, by name."""
+    return {found.name: found for module in modules for found in vars(module).values() if isinstance(found, Elementwise)}

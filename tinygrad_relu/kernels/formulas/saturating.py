@@ -1,30 +1,28 @@
 """Activations with a plateau, made of exponentials: elu, selu, celu, sigmoid, logsigmoid, tanh, softsign.
 
-On a plateau the slope is tiny, yet not 0, and a unit there still learns. So no slope is taken from the output: in
-float32 y (1 - y) of a sigmoid is 0 from x = 16.6 on, 1 - y^2 of tanh from 9.01 on, and y + alpha of an elu has no
-digits left near -alpha. They are written in e = exp(-abs x), which lies between 0 and 1: nothing overflows, and every
-sum is one of positive terms.
+On a plateau the slope is tiny but not 0, so a unit there still learns. Therefore no slope is taken from the output: in float32
+y (1 - y) of a sigmoid is 0 from x = 16.6 on, 1 - y^2 of tanh from 9.01 on, and y + alpha of an elu has no digits left near
+-alpha. The formulas use e = exp(-abs x), between 0 and 1: nothing overflows, and every sum has positive terms only.
 
-x is the input, y the output, g the incoming gradient, c the incoming curvature. Errors are given in units in the last
-place, for value and slope, the worst of a million points over the whole range in both types (tests/test_smooth.py).
+x is the input, y the output, g the incoming gradient, c the incoming curvature. "Errors a and b" are those of value and slope, in
+units in the last place: the worst of a million points over the whole range in both types (tests/test_smooth.py).
 """
 from __future__ import annotations
 
 import numpy as np
 
 from ..machine.policy import scalar
-from . import exponential
 from .bits import HUGE, pick, quotient
-from .exponential import exp, exp_parts, exp_sum, expm1, scaled_exp
+from .exponential import exp, exp_parts, exp_sum, expm1, scaled_exp, tanh
 from .logarithm import log1p_of_unit
-from .record import Activation
+from .record import Elementwise
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 SELU_SLOPE = SELU_SCALE * SELU_ALPHA
 
 
 @scalar
-def elu(x, alpha=1.0):
+def elu(x: float, alpha: float = 1.0) -> float:
     """Errors 1.0 and 0.9; for other alpha 1.5 and 1.7."""
     T = type(x)
     left = T(alpha) * expm1(x)
@@ -49,12 +47,12 @@ def elu_kinks(alpha=1.0):
     return () if alpha == 1.0 else ((0.0, alpha),)
 
 
-ELU = Activation("elu", elu, elu_dx, elu_dxx, "x if x > 0 else alpha (e^x - 1)",
-                 "Clevert, Unterthiner, Hochreiter 2016, arXiv 1511.07289", elu_kinks)
+ELU = Elementwise("elu", elu, elu_dx, elu_dxx, "x if x > 0 else alpha (e^x - 1)",
+                  "Clevert, Unterthiner, Hochreiter 2016, arXiv 1511.07289", elu_kinks, f_dxxx=elu_dxx)
 
 
 @scalar
-def selu(x):
+def selu(x: float) -> float:
     """Errors 2.0 and 1.8."""
     T = type(x)
     left = T(SELU_SLOPE) * expm1(x)
@@ -75,12 +73,13 @@ def selu_dxx(c, x, y):
     return T(0) if x > T(0) else left
 
 
-SELU = Activation("selu", selu, selu_dx, selu_dxx, "1.0507 elu(x, alpha=1.6733)",
-                  "Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv 1706.02515", lambda: ((0.0, SELU_SLOPE),))
+SELU = Elementwise("selu", selu, selu_dx, selu_dxx, "1.0507 elu(x, alpha=1.6733)",
+                   "Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv 1706.02515", lambda: ((0.0, SELU_SLOPE),),
+                   f_dxxx=selu_dxx)
 
 
 @scalar
-def celu(x, alpha=1.0):
+def celu(x: float, alpha: float = 1.0) -> float:
     """No kink at any alpha: the slope at 0 is 1 on both sides. Errors 1.0 and 0.9; for other alpha 1.9 and 1.1."""
     T = type(x)
     left = T(alpha) * expm1(x / T(alpha))
@@ -90,7 +89,7 @@ def celu(x, alpha=1.0):
 @scalar
 def celu_dx(g, x, y, alpha=1.0):
     T = type(x)
-    left = g * exp_sum(*quotient(x, T(alpha)))          # x/alpha rounded would cost as many ulps as it is large
+    left = g * exp_sum(*quotient(x, T(alpha)))          # in two parts: rounding x/alpha = 80 once would cost 40 ulps
     return g if x > T(0) else left
 
 
@@ -101,11 +100,18 @@ def celu_dxx(c, x, y, alpha=1.0):
     return T(0) if x > T(0) else left
 
 
-CELU = Activation("celu", celu, celu_dx, celu_dxx, "x if x > 0 else alpha (e^(x/alpha) - 1)",
-                  "Barron 2017, arXiv 1704.07483", expected=lambda alpha=1.0: None if alpha else "an alpha other than 0")
+@scalar
+def celu_dxxx(c, x, y, alpha=1.0):
+    return celu_dxx(c, x, y, alpha) / type(x)(alpha)
+
+
+CELU = Elementwise("celu", celu, celu_dx, celu_dxx, "x if x > 0 else alpha (e^(x/alpha) - 1)",
+                   "Barron 2017, arXiv 1704.07483", expected=lambda alpha=1.0: None if alpha else "an alpha other than 0",
+                   f_dxxx=celu_dxxx)
+
 
 @scalar
-def sigmoid(x):
+def sigmoid(x: float) -> float:
     """Errors 2.4 and 2.4."""
     T = type(x)
     e = exp(-abs(x))
@@ -128,12 +134,20 @@ def sigmoid_dxx(c, x, y):
     return c * (bend if x < T(0) else -bend)
 
 
-SIGMOID = Activation("sigmoid", sigmoid, sigmoid_dx, sigmoid_dxx, "1 / (1 + e^-x)",
-                     "Rumelhart, Hinton, Williams 1986, Nature 323")
+@scalar
+def sigmoid_dxxx(c, x, y):
+    """s' (1 - 6 s'), with s' the slope."""
+    T = type(x)
+    slope = sigmoid_dx(T(1), x, y)
+    return c * (slope * (T(1) - T(6) * slope))
+
+
+SIGMOID = Elementwise("sigmoid", sigmoid, sigmoid_dx, sigmoid_dxx, "1 / (1 + e^-x)",
+                      "Rumelhart, Hinton, Williams 1986, Nature 323", f_dxxx=sigmoid_dxxx)
 
 
 @scalar
-def logsigmoid(x):
+def logsigmoid(x: float) -> float:
     """min(x, 0) - ln(1 + e). Errors 1.7 and 2.4."""
     T = type(x)
     return (x if x < T(0) else T(0)) - log1p_of_unit(exp(-abs(x)))
@@ -151,13 +165,18 @@ def logsigmoid_dxx(c, x, y):
     return -sigmoid_dx(c, x, y)
 
 
-LOGSIGMOID = Activation("logsigmoid", logsigmoid, logsigmoid_dx, logsigmoid_dxx, "ln sigmoid(x) = -softplus(-x)",
-                        "the log-likelihood of logistic regression: Cox 1958, J. R. Stat. Soc. B 20")
+@scalar
+def logsigmoid_dxxx(c, x, y):
+    return -sigmoid_dxx(c, x, y)
+
+
+LOGSIGMOID = Elementwise("logsigmoid", logsigmoid, logsigmoid_dx, logsigmoid_dxx, "ln sigmoid(x) = -softplus(-x)",
+                         "the log-likelihood of logistic regression: Cox 1958, J. R. Stat. Soc. B 20", f_dxxx=logsigmoid_dxxx)
 
 
 @scalar
 def tanh_slope(x):
-    """4q / (1 + q)^2, q = exp(-2 abs x). Error 2.4. In the tail 4q is formed before it underflows."""
+    """4q / (1 + q)^2, q = exp(-2 abs x). Error 2.4. In the tail, 4p is formed before the powers of two make it underflow."""
     T = type(x)
     a = abs(x)
     p, s1, s2 = exp_parts(-(a + a), T(0))
@@ -175,12 +194,20 @@ def tanh_dxx(c, x, y):
     return c * (type(x)(-2) * y * tanh_slope(x))
 
 
-TANH = Activation("tanh", exponential.tanh, tanh_dx, tanh_dxx, "(e^x - e^-x) / (e^x + e^-x)",
-                  "LeCun, Bottou, Orr, Müller 1998, Efficient BackProp")
+@scalar
+def tanh_dxxx(c, x, y):
+    """s (6 y^2 - 2), with s the slope."""
+    T = type(x)
+    slope = tanh_slope(x)
+    return c * (slope * (T(6) * (y * y) - T(2)))
+
+
+TANH = Elementwise("tanh", tanh, tanh_dx, tanh_dxx, "(e^x - e^-x) / (e^x + e^-x)",
+                   "LeCun, Bottou, Orr, Müller 1998, Efficient BackProp", f_dxxx=tanh_dxxx)
 
 
 @scalar
-def softsign(x):
+def softsign(x: float) -> float:
     """Errors 1.5 and 3.5."""
     T = type(x)
     a, huge = abs(x), pick(x, *HUGE)
@@ -202,8 +229,12 @@ def softsign_dxx(c, x, y):
     return c * (bend if x < T(0) else -bend)
 
 
-SOFTSIGN = Activation("softsign", softsign, softsign_dx, softsign_dxx, "x / (1 + |x|)",
-                      "Bergstra, Desjardins, Lamblin, Bengio 2009, Univ. de Montréal TR 1337")
+@scalar
+def softsign_dxxx(c, x, y):
+    T = type(x)
+    r = T(1) / (T(1) + abs(x))
+    return c * (T(6) * (r * r) * (r * r))
 
 
-SATURATING = (ELU, SELU, CELU, SIGMOID, LOGSIGMOID, TANH, SOFTSIGN)
+SOFTSIGN = Elementwise("softsign", softsign, softsign_dx, softsign_dxx, "x / (1 + |x|)",
+                       "Bergstra, Desjardins, Lamblin, Bengio 2009, Univ. de Montréal TR 1337", f_dxxx=softsign_dxxx)

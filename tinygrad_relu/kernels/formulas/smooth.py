@@ -1,13 +1,12 @@
-"""Smooth relatives of ReLU (softplus, silu, mish), the plain functions exp, expm1, log, log1p, and SMOOTH, the table
-of all activations made of exponentials.
+"""Smooth relatives of ReLU (softplus, silu, mish), and the functions exp, expm1, log, log1p.
 
-They are written in e = exp(-abs x), which lies between 0 and 1: nothing overflows, and every sum is one of positive
-terms, unless the slope itself crosses zero. Far out e is subnormal and has lost digits, so that products with it are
-formed from its parts, e = p s1 s2 (`exp_parts`): the factors go to p, and the result is rounded once.
+The activations use e = exp(-abs x), between 0 and 1: nothing overflows, and every sum has positive terms only, except where the
+slope itself crosses zero. In the tails e is subnormal and has lost digits; products with it are formed from its parts,
+e = p s1 s2 (`exp_parts`): factors are multiplied into p, and the result is rounded once.
 
-x is the input, y the output, g the incoming gradient, c the incoming curvature. Errors are given in units in the last
-place, for value and slope, the worst of a million points over the whole range in both types (tests/test_smooth.py);
-where a slope crosses zero, of the larger of its two terms.
+x is the input, y the output, g the incoming gradient, c the incoming curvature. "Errors a and b" are those of value and slope, in
+units in the last place: the worst of a million points over the whole range in both types (tests/test_smooth.py); where a slope
+crosses zero, in units of its larger term.
 """
 from __future__ import annotations
 
@@ -19,10 +18,10 @@ from ..machine.policy import scalar
 from .bits import leading_half, pick, product
 from .exponential import TINY, exp, exp_parts, expm1
 from .logarithm import log, log1p, log1p_of_unit
-from .record import Activation
-from .saturating import SATURATING
+from .record import Elementwise
+from .saturating import sigmoid_dxx, sigmoid_dxxx
 
-FAR = np.float32(120), 770.0                    # beyond it x exp(-abs x) is 0 in the type; cut off there, inf * 0 is 0
+FAR = np.float32(120), 770.0                    # beyond it x exp(-abs x) is 0 in the type; the cut avoids inf * 0
 
 
 @scalar
@@ -34,14 +33,14 @@ def cut_off(x):
 
 @scalar
 def softplus_parts(x, beta):
-    """u = beta x, and p, s1, s2 with exp(-abs u) = p s1 s2, the rounding error of u made good."""
+    """u = beta x, and p, s1, s2 with exp(-abs u) = p s1 s2, corrected for the rounding error of u."""
     u, u_low = product(x, beta)
     p, s1, s2 = exp_parts(-abs(u), u_low if u < type(x)(0) else -u_low)
     return u, p, s1, s2
 
 
 @scalar
-def softplus(x, beta=1.0, threshold=math.inf):
+def softplus(x: float, beta: float = 1.0, threshold: float = math.inf) -> float:
     """max(x, 0) + ln(1 + exp(-abs u))/beta, u = beta x; exact by default: PyTorch's threshold is 20.
 
     Errors 1.7 and 2.4; for other beta 2.7 and 2.4.
@@ -73,19 +72,27 @@ def softplus_dxx(c, x, y, beta=1.0, threshold=math.inf):
     return T(0) if u > T(threshold) else curved
 
 
+@scalar
+def softplus_dxxx(c, x, y, beta=1.0, threshold=math.inf):
+    """beta^2 sigmoid''(u)."""
+    T = type(x)
+    u = T(beta) * x
+    return T(0) if u > T(threshold) else sigmoid_dxx(c * T(beta) * T(beta), u, y)
+
+
 def softplus_kinks(beta=1.0, threshold=math.inf):
-    """Where the threshold cuts the rest off (for 20: a step of 2e-9 / beta)."""
+    """Where the threshold replaces the curve by x (for 20: a step of 2e-9 / beta)."""
     return () if threshold == math.inf else ((threshold / beta, 1.0 / (1.0 + math.exp(-threshold))),)
 
 
-SOFTPLUS = Activation("softplus", softplus, softplus_dx, softplus_dxx,
-                      "ln(1 + e^(beta x)) / beta; x where beta x > threshold (never by default; PyTorch: 20)",
-                      "Dugas, Bengio, Bélisle, Nadeau, Garcia 2001, NIPS 13", softplus_kinks,
-                      expected=lambda beta=1.0, threshold=0.0: None if beta else "a beta other than 0")
+SOFTPLUS = Elementwise("softplus", softplus, softplus_dx, softplus_dxx,
+                       "ln(1 + e^(beta x)) / beta; x where beta x > threshold (never by default; PyTorch: 20)",
+                       "Dugas, Bengio, Bélisle, Nadeau, Garcia 2001, NIPS 13", softplus_kinks, f_dxxx=softplus_dxxx,
+                       expected=lambda beta=1.0, threshold=0.0: None if beta else "a beta other than 0")
 
 
 @scalar
-def silu(x):
+def silu(x: float) -> float:
     """Errors 3.4 and 3.3."""
     T = type(x)
     p, s1, s2 = exp_parts(-abs(x), T(0))
@@ -97,7 +104,7 @@ def silu(x):
 def silu_dx(g, x, y):
     """Left e (1 - a + e)/d^2, right (1 + e + a e)/d^2, with a = abs x. Error 3.3.
 
-    What 1 - a + e loses in rounding is added again: without it the slope at -0.5355, just below 1/4, would be 4.1 off.
+    The rounding error of 1 - a + e is added again: without it the slope at -0.5355, just below 1/4, would be 4.1 off.
     """
     T = type(x)
     a = cut_off(x)
@@ -121,12 +128,24 @@ def silu_dxx(c, x, y):
     return c * (e * (T(2) * d - a * (T(1) - e)) / (d * d * d))
 
 
-SILU = Activation("silu", silu, silu_dx, silu_dxx, "x sigmoid(x)", "Elfwing, Uchibe, Doya 2018, arXiv 1702.03118")
+@scalar
+def silu_dxxx(c, x, y):
+    """3 sigmoid''(x) + x sigmoid'''(x): an odd function."""
+    a = cut_off(x)
+    right = sigmoid_dxx(type(x)(3), a, y) + sigmoid_dxxx(a, a, y)
+    return c * (right if x > type(x)(0) else -right)
+
+
+SILU = Elementwise("silu", silu, silu_dx, silu_dxx, "x sigmoid(x)", "Elfwing, Uchibe, Doya 2018, arXiv 1702.03118",
+                   f_dxxx=silu_dxxx)
 
 
 @scalar
-def mish(x):
-    """tanh(softplus x) = w (1 + w/2) / (1 + w (1 + w/2)), w = e^x; on the right divided by w^2. Errors 3.9 and 3.8."""
+def mish(x: float) -> float:
+    """x tanh(softplus x), and tanh(softplus x) = w (1 + w/2) / (1 + w (1 + w/2)) with w = e^x; for x > 0 both are divided by w^2.
+
+    Errors 3.9 and 3.8.
+    """
     T = type(x)
     a = cut_off(x)
     p, s1, s2 = exp_parts(-a, T(0))
@@ -142,9 +161,9 @@ def mish(x):
 def mish_dx(g, x, y):
     """t + x (1 - t^2) s with t = tanh(softplus x), s = sigmoid x, in e; large terms come last in the sums.
 
-    Left it is e r/d^2 with d = 1 + e + e^2/2 and r = 1 - a + e q. An ulp is at its smallest just below a power of two, and
-    at -0.18 and -0.55, where the slope is 1/2 and 1/4, the roundings of r and d^2 add up to 5 of them. So both are carried in
-    two parts; products of leading halves are exact. Error 3.6.
+    On the left it is e r/d^2 with d = 1 + e + e^2/2 and r = 1 - a + e q. Where the slope is just below 1/2 and 1/4 (at -0.18 and
+    -0.55) an ulp is smallest, and the roundings of r and d^2 would add up to 5 of them. So both are carried in two parts;
+    products of leading halves are exact. Error 3.6.
     """
     T = type(x)
     a = cut_off(x)
@@ -185,7 +204,7 @@ def mish_dxx(c, x, y):
     return c * (left if x < T(0) else right)
 
 
-MISH = Activation("mish", mish, mish_dx, mish_dxx, "x tanh(softplus(x))", "Misra 2019, arXiv 1908.08681")
+MISH = Elementwise("mish", mish, mish_dx, mish_dxx, "x tanh(softplus(x))", "Misra 2019, arXiv 1908.08681")
 
 
 @scalar
@@ -219,9 +238,17 @@ def log1p_dxx(c, x, y):
     return -(c / u) / u
 
 
-EXP = Activation("exp", exp, exp_dx, exp_dx, "e^x", "Cody, Waite 1980, Software Manual, ch. 6")
-EXPM1 = Activation("expm1", expm1, expm1_dx, expm1_dx, "e^x - 1", "Tang 1992, ACM TOMS 18")
-LOG = Activation("log", log, log_dx, log_dxx, "ln x", "Cody, Waite 1980, Software Manual, ch. 5")
-LOG1P = Activation("log1p", log1p, log1p_dx, log1p_dxx, "ln(1 + x)", "Tang 1990, ACM TOMS 16")
+@scalar
+def log_dxxx(c, x, y):
+    return (c + c) / x / x / x
 
-SMOOTH = (*SATURATING, SOFTPLUS, SILU, MISH, EXP, EXPM1, LOG, LOG1P)
+
+@scalar
+def log1p_dxxx(c, x, y):
+    return log_dxxx(c, type(x)(1) + x, y)
+
+
+EXP = Elementwise("exp", exp, exp_dx, exp_dx, "e^x", "Cody, Waite 1980, Software Manual, ch. 6")
+EXPM1 = Elementwise("expm1", expm1, expm1_dx, expm1_dx, "e^x - 1", "Tang 1992, ACM TOMS 18")
+LOG = Elementwise("log", log, log_dx, log_dxx, "ln x", "Cody, Waite 1980, Software Manual, ch. 5", f_dxxx=log_dxxx)
+LOG1P = Elementwise("log1p", log1p, log1p_dx, log1p_dxx, "ln(1 + x)", "Tang 1990, ACM TOMS 16", f_dxxx=log1p_dxxx)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..formulas.record import Activation
+from ..formulas.record import Elementwise
 from ..machine.blas import gemm
 from ..machine.door import launch
 from ..machine.matmul import matmul
@@ -62,7 +62,7 @@ class LinearActivation(NamedTuple):
 
 
 @cache
-def linear_activation(activation: Activation) -> LinearActivation:
+def linear_activation(activation: Elementwise[...]) -> LinearActivation:
     """An affine layer and its activation in one launch each way.
 
     Measured: two launches and one node of the graph less per layer make a training step of a small MLP a third faster.
@@ -91,7 +91,7 @@ def linear_activation(activation: Activation) -> LinearActivation:
     def compiled(loop: Any, examples: Any) -> ByType:
         return ByType(lambda: kernel(loop, name=f"linear_{activation.name}_{loop.__name__}", formulas=(f, f_dx)), examples)
 
-    p = tuple(map(float, activation.parameters.values()))
+    p = activation.defaults
     return LinearActivation(
         compiled(forward, lambda v, m: (m, m, v, p, m, m)),
         compiled(in_place, lambda v, m: (m, m, v, p, m)),

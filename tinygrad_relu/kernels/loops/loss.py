@@ -1,25 +1,23 @@
-"""Losses that depend on the error e = x - target alone: squared, absolute, and the two that Huber joined of them.
+"""Kernels of losses of the error e = x - target (squared, absolute, and the two between them), and losses of labels.
 
-Such a loss is an elementwise function of e, and so its record is of the kind that an activation has: value, pullback,
-second derivative, kinks. From the record follow the kernels here, which take the difference, the function and the mean in
-one launch each way.
+A loss of the error is an elementwise function of e, and so it has a record, as an activation has. The kernels follow from the
+record: difference, function and mean in one launch each way.
 """
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..formulas.piecewise import flat
-from ..formulas.record import Activation
+from ..formulas.record import Elementwise, flat, records
 from ..machine.policy import kernel, scalar
 from .reduce import LANES
 
 
 @scalar
-def squared(x):
-    """The square of the error."""
+def squared(x: float) -> float:
     return x * x
 
 
@@ -34,8 +32,7 @@ def squared_dxx(c, x, y):
 
 
 @scalar
-def absolute(x):
-    """The size of the error."""
+def absolute(x: float) -> float:
     return abs(x)
 
 
@@ -47,7 +44,7 @@ def absolute_dx(g, x, y):
 
 
 @scalar
-def huber(x, delta=1.0):
+def huber(x: float, delta: float = 1.0) -> float:
     """A parabola up to `delta`, and its tangent from there on."""
     T = type(x)
     a = abs(x)
@@ -68,7 +65,7 @@ def huber_dxx(c, x, y, delta=1.0):
 
 
 @scalar
-def smooth_l1(x, beta=1.0):
+def smooth_l1(x: float, beta: float = 1.0) -> float:
     """Huber's loss divided by `beta`, so that its slope far out is 1; beta = 0 is the absolute value."""
     T = type(x)
     a = abs(x)
@@ -87,17 +84,17 @@ def smooth_l1_dxx(c, x, y, beta=1.0):
     return c / T(beta) if abs(x) < T(beta) else T(0) if x == x else x
 
 
-SQUARED = Activation("squared_error", squared, squared_dx, squared_dxx, "(x - target)^2",
-                     "Legendre 1805, Nouvelles méthodes pour la détermination des orbites des comètes")
-ABSOLUTE = Activation("absolute_error", absolute, absolute_dx, flat, "|x - target|",
-                      "Boscovich 1757, De litteraria expeditione per pontificiam ditionem", lambda: ((0.0, 0.0),))
-HUBER = Activation("huber", huber, huber_dx, huber_dxx, "e^2 / 2 if |e| <= delta else delta (|e| - delta / 2), e = x - target",
-                   "Huber 1964, Robust estimation of a location parameter, Ann. Math. Statist. 35")
-SMOOTH_L1 = Activation("smooth_l1", smooth_l1, smooth_l1_dx, smooth_l1_dxx,
-                       "e^2 / (2 beta) if |e| < beta else |e| - beta / 2, e = x - target", "Girshick 2015, arXiv 1504.08083",
-                       lambda beta=1.0: ((0.0, 0.0),) if beta == 0 else ())
+SQUARED = Elementwise("squared_error", squared, squared_dx, squared_dxx, "(x - target)^2",
+                      "Legendre 1805, Nouvelles méthodes pour la détermination des orbites des comètes")
+ABSOLUTE = Elementwise("absolute_error", absolute, absolute_dx, flat, "|x - target|",
+                       "Boscovich 1757, De litteraria expeditione per pontificiam ditionem", lambda: ((0.0, 0.0),))
+HUBER = Elementwise("huber", huber, huber_dx, huber_dxx, "e^2 / 2 if |e| <= delta else delta (|e| - delta / 2), e = x - target",
+                    "Huber 1964, Robust estimation of a location parameter, Ann. Math. Statist. 35")
+SMOOTH_L1 = Elementwise("smooth_l1", smooth_l1, smooth_l1_dx, smooth_l1_dxx,
+                        "e^2 / (2 beta) if |e| < beta else |e| - beta / 2, e = x - target", "Girshick 2015, arXiv 1504.08083",
+                        lambda beta=1.0: ((0.0, 0.0),) if beta == 0 else ())
 
-ERRORS = {record.name: record for record in (SQUARED, ABSOLUTE, HUBER, SMOOTH_L1)}
+ERRORS = records(sys.modules[__name__])
 
 
 class ErrorLoss(NamedTuple):
@@ -108,7 +105,7 @@ class ErrorLoss(NamedTuple):
 
 
 @cache
-def error_loss(record: Activation) -> ErrorLoss:
+def error_loss(record: Elementwise[...]) -> ErrorLoss:
     """The kernels of a record, made when they are first asked for. Sums are float64, whatever x is."""
     f, f_dx = record.f, record.f_dx
 
@@ -138,3 +135,86 @@ def error_loss(record: Activation) -> ErrorLoss:
 
     return ErrorLoss(*(kernel(loop, name=f"{record.name}_{loop.__name__}" if loop is loss else f"{record.name}_loss_pullback",
                               formulas=(f, f_dx)) for loop in (loss, pullback)))
+
+
+# -- losses of labels ----------------------------------------------------------------------------------------------------
+# `of_class` has the weight of each class, or is empty. `how` says what becomes of the losses of the rows. `weights` (rows + 1)
+# takes the weight of each row and, last, the factor of the sum: 1, or for a mean 1 / its divisor. Sums are float64.
+
+NONE, SUM, MEAN = 0, 1, 2
+
+
+@scalar
+def weight_of_label(label, classes, of_class):
+    if label < 0 or label >= classes:
+        raise IndexError("a label is no class")
+    return float(of_class[label]) if of_class.size else 1.0
+
+
+@kernel
+def nll(x, labels, of_class, ignore, how, weights, out):
+    """``out[r] = -weights[r] x[r, labels[r]]``, or their sum, or that divided by the sum of the weights.
+
+    The weight of a row is that of its label, and 0 if the label is `ignore`; rows of weight 0 are skipped, whatever they hold.
+    """
+    T, rows, total, mass = x.dtype.type, labels.size, 0.0, 0.0
+    for r in range(rows):
+        weight = 0.0 if labels[r] == ignore else weight_of_label(labels[r], x.shape[1], of_class)
+        loss = x[r, labels[r]] * T(-weight) if weight != 0 else T(0)
+        weights[r] = weight
+        mass += weight
+        total += loss
+        if how == NONE:
+            out[r] = loss
+    weights[rows] = 1 / mass if how == MEAN else 1.0
+    if how != NONE:
+        out[0] = T(weights[rows] * total)
+
+
+@kernel
+def nll_pullback(g, labels, weights, gx):
+    """``gx[r, labels[r]] = -weights[r] g[r]``, times the factor of the sum; 0 elsewhere. A g of one entry serves all rows."""
+    T, rows = gx.dtype.type, labels.size
+    for r in range(rows):
+        for c in range(gx.shape[1]):
+            gx[r, c] = 0
+        if weights[r] != 0:
+            gx[r, labels[r]] = T(-weights[r] * weights[rows]) * g[0 if g.size == 1 else r]
+
+
+@kernel
+def multi_margin(x, labels, of_class, margin, squared, how, weights, out):
+    """``out[r] = weights[r] / classes * sum over c != label of max(0, x[r, c] - x[r, label] + margin)``, or its square.
+
+    Or their sum, or their mean over the rows.
+    """
+    T, (rows, classes), total = x.dtype.type, x.shape, 0.0
+    for r in range(rows):
+        weights[r] = weight_of_label(labels[r], classes, of_class)
+        summed = 0.0
+        for c in range(classes):
+            short = (x[r, c] - x[r, labels[r]]) + T(margin)
+            short = T(0) if c == labels[r] or short <= T(0) else short
+            summed += short * short if squared else short
+        loss = T(summed) * T(weights[r] / classes)
+        total += loss
+        if how == NONE:
+            out[r] = loss
+    weights[rows] = 1 / rows if how == MEAN else 1.0
+    if how != NONE:
+        out[0] = T(weights[rows] * total)
+
+
+@kernel
+def multi_margin_pullback(g, x, labels, margin, squared, weights, gx):
+    """Each class that falls short of the margin gets its slope, the label minus their sum."""
+    T, (rows, classes) = gx.dtype.type, gx.shape
+    for r in range(rows):
+        factor, summed = T(weights[r] * weights[rows] / classes) * g[0 if g.size == 1 else r], 0.0
+        for c in range(classes):
+            short = (x[r, c] - x[r, labels[r]]) + T(margin)
+            slope = factor * (short + short) if squared else factor if short > T(0) else short     # NaN stays NaN
+            slope = T(0) if c == labels[r] or short <= T(0) else slope
+            gx[r, c] = slope
+            summed += slope
+        gx[r, labels[r]] = T(-summed)

@@ -1,7 +1,7 @@
-"""The loops that turn an activation's scalar formulas into kernels: written once, compiled once per formula and dtype.
+"""The loops that turn the scalar formulas of a record into kernels: written once, compiled once per formula and dtype.
 
-All arrays are flat and contiguous, and the result is written into an array that the caller passes: measured, a loop of
-this kind costs 0.2 us a call, a ufunc of the same formula five times that.
+Arrays are flat and contiguous, and results are written into an array that the caller passes: a call of such a loop costs 0.2 us,
+of a ufunc with the same formula five times that.
 """
 from __future__ import annotations
 
@@ -11,44 +11,49 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..formulas.piecewise import leaky_relu, leaky_relu_da, leaky_relu_dx
-from ..formulas.record import Activation
+from ..formulas.record import Elementwise
 from ..machine.policy import kernel
 from .reduce import LANES
 
 
 class Loops(NamedTuple):
-    """The three kernels of one activation."""
+    """The kernels of one elementwise function."""
 
     forward: Any       # forward(x, p, out): out = f(x)
     pullback: Any      # pullback(g, x, y, p, out): out = g f'(x)
-    curvature: Any     # curvature(c, x, y, p, out): out = c f''(x)
+    curvature: Any     # curvature(c, x, y, p, out): out = c f''(x); None if there is no formula
 
 
 @cache
-def loops(activation: Activation) -> Loops:
-    """The kernels of `activation`, made when they are first asked for (so that an import costs nothing)."""
-    f, f_dx, f_dxx = activation.f, activation.f_dx, activation.f_dxx
+def loops(record: Elementwise[...]) -> Loops:
+    """The kernels of a record, made when they are first used (so that an import costs nothing)."""
+    f = record.f
 
     def forward(x, p, out):
         for i in range(out.size):
             out[i] = f(x[i], *p)
 
-    def pullback(g, x, y, p, out):
-        for i in range(out.size):
-            out[i] = f_dx(g[i], x[i], y[i], *p)
+    return Loops(kernel(forward, name=f"{record.name}_forward", formulas=(f,)), derivative(record, 1), derivative(record, 2))
 
-    def curvature(c, x, y, p, out):
-        for i in range(out.size):
-            out[i] = f_dxx(c[i], x[i], y[i], *p)
 
-    formulas = (f, f_dx, f_dxx)
-    return Loops(*(kernel(loop, name=f"{activation.name}_{loop.__name__}", formulas=formulas)
-                   for loop in (forward, pullback, curvature)))
+@cache
+def derivative(record: Elementwise[...], order: int) -> Any:
+    """``kernel(c, x, y, p, out)``: out = c times the derivative of this order; None if the record has no formula for it."""
+    formula = record.derivative(order)
+    if formula is None:
+        return None
+
+    def loop(c, x, y, p, out):
+        for i in range(out.size):
+            out[i] = formula(c[i], x[i], y[i], *p)
+
+    name = ("pullback", "curvature")[order - 1] if order < 3 else f"derivative{order}"
+    return kernel(loop, name=f"{record.name}_{name}", formulas=(formula,))
+
 
 # -- choices -------------------------------------------------------------------------------------------------------------
-# Kernels that choose, element by element, and never multiply by a mask: what is not chosen is exactly 0, or the other number.
-#
-# ``np.where`` takes a branch for each element, and waits where they come in no order: 3.6 ms for a million numbers, where these
+# Kernels that select element by element and never multiply by a mask: an element that is not selected is exactly 0, or the other
+# number. ``np.where`` branches for each element, and mispredicts on random conditions: 3.6 ms for a million numbers, where these
 # take 0.2. All arrays are flat.
 
 
@@ -70,9 +75,9 @@ def choose_or(condition, holds, x, number, out):
 
 @kernel
 def extreme_pullback(g, rival, y, wins, out):
-    """``out = g`` where it is as `wins` says that the rival is the extreme y (and NaN is NaN), 0 elsewhere.
+    """``out = g`` where ``(rival == y) == wins``, 0 elsewhere; NaN equals NaN here.
 
-    A rival of one number stands against all.
+    A rival of one number is compared with all of y.
     """
     zero = y.dtype.type(0)
     if rival.size == 1:

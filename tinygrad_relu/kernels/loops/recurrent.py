@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from ..formulas.exponential import exp, tanh, tanh_near
-from ..formulas.record import Activation
+from ..formulas.record import Elementwise
 from ..formulas.saturating import sigmoid
 from ..machine.blas import gemm
 from ..machine.policy import kernel, scalar
@@ -63,7 +63,7 @@ class RNN(NamedTuple):
 
 
 @cache
-def rnn(activation: Activation) -> RNN:
+def rnn(activation: Elementwise[...]) -> RNN:
     """``h' = f(z + w h)``."""
     f, f_dx = activation.f, activation.f_dx
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from ..formulas.record import Activation
+from ..formulas.record import Elementwise
 from ..machine.policy import kernel, scalar
 
 
-def unit_extremes(activation: Activation) -> Any:
+def unit_extremes(activation: Elementwise[...]) -> Any:
     """``extremes(z, y, p, zmax, zmin, slope_max, slope_min, bad)``, made for one activation.
 
     It lets the samples of one batch join the extremes of every unit: all that its state depends on. z, y (samples, units)

@@ -29,9 +29,11 @@ import tempfile
 import threading
 import uuid
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
 import llvmlite
@@ -63,6 +65,51 @@ def reduction(function: F) -> F:
     return register_jitable(forceinline=True, fastmath=ANY_ORDER)(function)
 
 
+def user_scalar(function: F) -> F:
+    """`scalar` for a formula of a user, and for the plain Python functions that it calls."""
+    for found in [function, *_used(function).values()]:
+        if isinstance(found, FunctionType) and not _is_ours(found) and found not in _user_scalars:
+            _user_scalars.add(found)
+            scalar(found)
+            if found is not function:
+                user_scalar(found)
+    return function
+
+
+_user_scalars: weakref.WeakSet[FunctionType] = weakref.WeakSet()
+
+
+def fingerprint(function: Any) -> str:
+    """A text that changes whenever the code of a formula does, or anything that it uses: functions, constants, closures."""
+    return repr(_described(function, []))
+
+
+def _described(thing: Any, above: list[Any]) -> Any:
+    if isinstance(thing, FunctionType) and not _is_ours(thing) and thing not in above:
+        used = {name: _described(value, [*above, thing]) for name, value in sorted(_used(thing).items())}
+        return _code(thing.__code__), thing.__defaults__, used
+    return getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) or repr(thing)
+
+
+def _code(code: CodeType) -> Any:
+    constants = [_code(c) if isinstance(c, CodeType) else c for c in code.co_consts]
+    return code.co_code.hex(), code.co_names, constants
+
+
+def _used(function: Any) -> dict[str, Any]:
+    """The globals and the variables around a function that its code names."""
+    if not isinstance(function, FunctionType):
+        return {}
+    around = zip(function.__code__.co_freevars, function.__closure__ or ())
+    used = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    return used | {name: cell.cell_contents for name, cell in around}
+
+
+def _is_ours(function: Any) -> bool:
+    """Whether the digest of our sources covers this function."""
+    return str(function.__module__).startswith(f"{__package__.split('.')[0]}.kernels")
+
+
 def kernel(function: Callable[..., None], *, name: str | None = None, formulas: Sequence[Callable[..., Any]] = (),
            reductions: bool = False) -> Callable[..., None]:
     """Compile a loop over arrays on its first call, and keep the machine code on disk.
@@ -74,13 +121,13 @@ def kernel(function: Callable[..., None], *, name: str | None = None, formulas: 
     name : str, optional
         What the kernel is called on disk and in a trace. Needed where one factory makes many kernels.
     formulas : sequence of callable
-        What the loop closes over. Their code becomes part of the name, for they may stand in a user's file, of which the
-        digest of our sources knows nothing.
+        What the loop closes over. Their `fingerprint` becomes part of the name, because they may come from a user's file, which
+        the digest of our sources does not cover.
     reductions : bool
         Whether sums may be taken in another order.
     """
     if name is not None:
-        code = "|".join(f"{f.__code__.co_code.hex()}{f.__code__.co_consts}" for f in formulas)
+        code = "|".join(map(fingerprint, formulas))
         tail = f"_{hashlib.sha256(code.encode()).hexdigest()[:8]}" if formulas else ""
         function.__name__, function.__qualname__ = name, name + tail
     options: dict[str, Any] = dict(error_model="numpy", nogil=True, fastmath=ANY_ORDER if reductions else {"contract"})
