@@ -43,7 +43,7 @@ Step = Callable[[], Any]
 Weights = Callable[[], Any]                         # the first layer's weight, (inputs, outputs)
 
 
-def problem(size: str, dtype: str) -> tuple[Any, Any, list[Any]]:
+def problem(size: str, dtype: str = "float32") -> tuple[Any, Any, list[Any]]:
     """Data x, labels y, and a weight (inputs, outputs) for each layer; biases start at 0."""
     import numpy as np
 

@@ -15,7 +15,6 @@ from types import ModuleType
 import pytest
 
 import tinygrad_relu as tg
-from tinygrad_relu import data, functional, nn, optim
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if page.is_file()]
@@ -110,12 +109,3 @@ def test_the_links_of_a_page_lead_somewhere(page):
 def test_a_page_names_no_place_of_the_machine_it_was_written_on(page):
     found = OUTSIDE.search(page.read_text(encoding="utf-8"))
     assert not found, f"{page.name} has {found[0]!r}"
-
-
-PUBLIC = {f"{room.__name__}.{name}": getattr(room, name) for room in (tg, data, functional, nn, optim) for name in room.__all__}
-
-
-@pytest.mark.parametrize("name", [name for name, thing in PUBLIC.items() if callable(thing)])
-def test_every_public_name_shows_how_it_is_used(name):
-    """What a class inherits is not about it."""
-    assert ">>> " in (PUBLIC[name].__doc__ or "")

@@ -21,6 +21,7 @@ from graphs_twin import HOW, Graph, Made
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from public import names_of
 from strength import strength
 
 import tinygrad_relu as tg
@@ -104,7 +105,6 @@ NOT_DRAWN = {
                                     "Tensor.__format__", "Tensor.__repr__", "Tensor.__array__", "Tensor.__dlpack__", "Tensor.__dlpack_device__"},
     "it makes or copies leaves": {"from_dlpack", "Tensor.__reduce__"},
     "it is refused where it would lose a gradient": {"Tensor.__array_function__", "Tensor.__setitem__"},
-    "a walk does it to what it frees": {"Tensor.release"},
     "it is the base of others": {"nn.Module", "nn.Activation", "nn.Loss"},
     "it is no function": {"REDUCTIONS"},
 }
@@ -117,7 +117,7 @@ def methods() -> dict[str, Any]:
 
 
 def modules() -> set[str]:
-    found = {name: getattr(nn, name) for name in nn.__all__}
+    found = names_of(nn)
     return {name for name, cls in found.items() if isinstance(cls, type) and issubclass(cls, nn.Module)}
 
 
@@ -128,7 +128,7 @@ class Calls:
         self.names: set[str] = set()
         self.inside = False
         for owner in (F, tg):
-            for name in set(F.__all__) & set(vars(owner)):
+            for name in set(names_of(F)) & set(vars(owner)):
                 if callable(getattr(owner, name)):
                     monkeypatch.setattr(owner, name, self.noting(getattr(owner, name), name))
         for name, f in methods().items():
@@ -163,5 +163,5 @@ def test_every_operation_by_itself_and_no_public_function_is_missing(monkeypatch
             assert any(graph.add(draw(hand), how) for _ in range(10)), f"{name} is never made"
             graph.walk_back(len(graph.tensors) - 1, True, 0)
         graph.detach(0)
-    public = {*F.__all__, *(f"Tensor.{name}" for name in methods()), *(f"nn.{name}" for name in modules())}
+    public = {*names_of(F), *(f"Tensor.{name}" for name in methods()), *(f"nn.{name}" for name in modules())}
     assert public - calls.names == set().union(*NOT_DRAWN.values()), "draw it in graphs_draws.py, or say why not"
