@@ -25,9 +25,7 @@ from .activations import (
     Step,
     Tanh,
 )
-from .dropout import Dropout
-from .embedding import Embedding
-from .layers import Linear, Maxout, Sequential
+from .layers import Embedding, Linear, Maxout, Sequential
 from .loss import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
@@ -42,12 +40,12 @@ from .loss import (
 )
 from .mlp import MLP, Residual
 from .module import Buffer, Module
-from .normalization import BatchNorm1d, LayerNorm
+from .normalization import BatchNorm1d, Dropout, LayerNorm
 from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
-__all__ = ["CELU", "ELU", "GELU", "GRU", "LSTM", "MLP", "RNN", "SELU", "Activation", "BCEWithLogitsLoss", "BatchNorm1d",
-           "Buffer", "CrossEntropyLoss", "Dropout", "Embedding", "GELUTanh", "GRUCell", "Hardsigmoid", "Hardswish", "Hardtanh",
+__all__ = ["CELU", "ELU", "GELU", "GRU", "LSTM", "MLP", "RNN", "SELU", "Activation", "BCEWithLogitsLoss", "BatchNorm1d", "Buffer",
+           "CrossEntropyLoss", "Dropout", "Embedding", "GELUTanh", "GRUCell", "Hardsigmoid", "Hardswish", "Hardtanh",
            "HingeEmbeddingLoss", "HuberLoss", "L1Loss", "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "LogSigmoid", "Loss",
-           "MSELoss",
-           "Maxout", "Mish", "Module", "MultiMarginLoss", "NLLLoss", "PReLU", "Parameter", "RNNCell", "RReLU", "ReLU", "ReLU6",
-           "Residual", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softplus", "Softsign", "Step", "Tanh", "init", "utils"]
+           "MSELoss", "Maxout", "Mish", "Module", "MultiMarginLoss", "NLLLoss", "PReLU", "Parameter", "RNNCell", "RReLU", "ReLU",
+           "ReLU6", "Residual", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softplus", "Softsign", "Step", "Tanh", "init",
+           "utils"]

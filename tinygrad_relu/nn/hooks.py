@@ -1,6 +1,6 @@
-"""Hooks on modules: functions that see, and may replace, what goes in and comes out, forward and backward.
+"""Hooks on modules: functions that see, and may replace, inputs and outputs, and their gradients.
 
-The names, the arguments and the order of events are PyTorch's. A module without hooks pays one look at an attribute.
+Names, arguments and the order of events are PyTorch's. A module without hooks pays for one attribute lookup.
 """
 from __future__ import annotations
 
@@ -23,28 +23,18 @@ class Hooks(OrderedDict[int, tuple[str, Hook]]):
 
 
 class Hookable:
-    """What can have hooks: the base of `Module`."""
+    """The base of `Module`: the registration of hooks. Every method returns a handle, whose ``remove()`` removes the hook.
+
+    `prepend` puts a hook before those that are already registered, instead of after them.
+    """
 
     _hooks: Hooks | None = None
 
     def register_forward_pre_hook(self, hook: Hook, *, prepend: bool = False) -> RemovableHandle:
-        """Call ``hook(module, inputs)`` before every `forward`. It returns None, or the inputs that take their place.
+        """Call ``hook(module, inputs)`` before every `forward`.
 
-        Parameters
-        ----------
-        hook : callable
-            Gets the inputs as a tuple; returns None, a tuple, or a single input.
-        prepend : bool
-            Put it before the hooks that are there already, instead of after them.
+        The inputs come as a tuple. The hook returns None, or replaces them by a tuple or by a single input.
 
-        Returns
-        -------
-        RemovableHandle
-            ``handle.remove()`` takes the hook away.
-
-        Examples
-        --------
-        >>> from tinygrad_relu import Tensor, nn
         >>> layer = nn.ReLU()
         >>> handle = layer.register_forward_pre_hook(lambda module, inputs: inputs[0] + 1)
         >>> layer(Tensor([-3.0, -0.5])).data
@@ -53,14 +43,11 @@ class Hookable:
         return self._register(PRE, hook, prepend)
 
     def register_forward_hook(self, hook: Hook, *, prepend: bool = False) -> RemovableHandle:
-        """Call ``hook(module, inputs, output)`` after every `forward`. It returns None, or what takes the output's place.
+        """Call ``hook(module, inputs, output)`` after every `forward`. The hook returns None, or replaces the output.
 
-        Parameters and result as in `register_forward_pre_hook`. An affine layer and its activation, which a `Sequential`
-        runs as one operation, run as two where one of them has a hook: the bits stay the same.
+        An affine layer and its activation, which a `Sequential` runs as one operation, run as two if one of them has a hook; the
+        results are the same to the bit.
 
-        Examples
-        --------
-        >>> from tinygrad_relu import nn
         >>> model = nn.MLP([2, 3, 1], rng=0)
         >>> def show(module, inputs, output):
         ...     print(type(module).__name__, output.shape)
@@ -75,15 +62,10 @@ class Hookable:
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_input, grad_output)`` once the gradients of the module's inputs are known.
 
-        Both are tuples with one entry per input (output), None for what has no gradient. The hook returns None, or a tuple
-        that takes the place of `grad_input`, in which None leaves that gradient as it is. Where no input requires a
-        gradient, the hook is called as soon as those of the outputs are known.
+        Both are tuples with one entry per input (output), None if it has no gradient. The hook returns None, or a tuple that
+        replaces `grad_input`, in which None leaves that gradient as it is. If no input requires a gradient, the hook is called
+        as soon as those of the outputs are known. The gradients are as in `Tensor.register_hook`.
 
-        Parameters and result as in `register_forward_pre_hook`; the gradients are what `Tensor.register_hook` describes.
-
-        Examples
-        --------
-        >>> from tinygrad_relu import Tensor, nn
         >>> layer = nn.ReLU()
         >>> handle = layer.register_full_backward_hook(lambda module, grad_input, grad_output: print(grad_input, grad_output))
         >>> layer(Tensor([-1.0, 2.0], requires_grad=True)).sum().backward()
@@ -99,7 +81,7 @@ class Hookable:
 
 
 def call_with_hooks(module: Any, inputs: tuple[Any, ...]) -> Any:
-    """``module.forward(*inputs)`` with all that hangs on it."""
+    """``module.forward(*inputs)`` with the hooks of the module."""
     hooks: Hooks = module._hooks
     for hook in hooks.at(PRE):
         new = hook(module, inputs)
@@ -145,7 +127,7 @@ def _wants_gradient(x: Any) -> bool:
 
 
 def _checked(new: Any, old: Gradients) -> Gradients:
-    """What a backward hook returned in place of `old`."""
+    """The gradients that a backward hook returned to replace `old`."""
     new = new if isinstance(new, tuple) else (new,)
     if len(new) != len(old):
         raise ValueError(f"register_full_backward_hook: the hook returned {len(new)} gradients for {len(old)} inputs; expected "
@@ -154,10 +136,10 @@ def _checked(new: Any, old: Gradients) -> Gradients:
 
 
 def _meeting(tensors: Sequence[Any], meet: Callable[[Gradients], Gradients]) -> tuple[Any, ...]:
-    """`tensors` as they are. On the way back their gradients meet: once all are known, what ``meet(gradients)`` returns goes on.
+    """`tensors` unchanged. In backward, ``meet(gradients)`` is called once all their gradients are known, and replaces them.
 
-    Each passes through two identities. The walk visits the younger ones first, all of them, and there the gradients are
-    noted down. So they are complete when it comes to the first of the older ones.
+    Each tensor passes through two identities. A walk visits all the younger ones first, where the gradients are noted, so they
+    are complete when it reaches the first of the older ones.
     """
     if not is_grad_enabled() or not any(map(_wants_gradient, tensors)):
         return tuple(tensors)
@@ -180,5 +162,5 @@ def _meeting(tensors: Sequence[Any], meet: Callable[[Gradients], Gradients]) -> 
 
 
 def _identity(then: Callable[[int, Any], Any], i: int) -> Op:
-    """x as it is, and its gradient as ``then(i, gradient)`` says."""
+    """The identity, with the gradient ``then(i, gradient)``."""
     return Op("hook", lambda x: x[...], pull=(lambda g, y, x: then(i, g),), pure=False)

@@ -1,10 +1,15 @@
-"""How weights start. An initialiser is a function ``(shape, rng, dtype)`` that gives a weight of shape (outputs, inputs).
+"""How weights start. An initialiser is a function ``(shape, rng, dtype)`` that returns a weight of shape (outputs, inputs).
 
-One that draws the bias too gives the pair (weight, bias); otherwise biases start at 0. What an initialiser takes beyond the
-three, `functools.partial` fixes: ``Linear(3, 4, init=partial(nn.init.orthogonal, gain=2.0), rng=0)``.
+One that draws the bias too returns the pair (weight, bias); otherwise biases start at 0. Further arguments of an initialiser are
+fixed with `functools.partial`: ``Linear(3, 4, init=partial(nn.init.orthogonal, gain=2.0), rng=0)``.
 
-Numbers are drawn in the order of ``W.T``, (inputs, outputs): the same seed gives what it gives to those who write ``x @ W``.
-The variances keep the scale of the signal through the layers: He 2/n for ReLU, LeCun 1/n, Glorot 2/(n + m).
+Most of them scale the variance so that the signal keeps its size through the layers: He 2/n for ReLU, LeCun 1/n, Glorot 2/(n + m)
+for n inputs and m outputs. Numbers are drawn in the order of ``W.T``, (inputs, outputs), so that a seed gives the same weights as
+in code that computes ``x @ W``.
+
+>>> w = nn.init.he((100, 400), np.random.default_rng(0), "float64")
+>>> w.shape, round(w.std() / sqrt(2 / 400), 2)
+((100, 400), np.float64(1.0))
 """
 from __future__ import annotations
 
@@ -21,7 +26,7 @@ from ..checks import check_name, check_real
 
 Initialiser = Callable[[tuple[int, ...], Generator, Any], Any]      # an array, or the pair (weight, bias)
 
-# What a layer's weights are scaled by, so that the signal keeps its scale behind the nonlinearity (PyTorch's table).
+# PyTorch's factors for the standard deviation, so that the signal keeps its size through a nonlinearity.
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + 0.01**2)),
          "selu": 3 / 4}
 
@@ -40,66 +45,37 @@ def _uniform(shape: tuple[int, ...], rng: Generator, dtype: Any, bound: float) -
 
 
 def he(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
-    """N(0, 2/inputs), made for ReLU (He et al. 2015, arXiv 1502.01852; PyTorch's ``kaiming_normal_``).
-
-    >>> w = he((100, 400), np.random.default_rng(0), "float64")
-    >>> w.shape, bool(abs(w.std() / sqrt(2 / 400) - 1) < 0.01)
-    ((100, 400), True)
-    """
+    """N(0, 2/inputs), made for ReLU (He et al. 2015, arXiv 1502.01852; PyTorch's ``kaiming_normal_``)."""
     return _normal(shape, rng, dtype, sqrt(2 / _fans(shape)[0]))
 
 
 def glorot(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
-    """U(-a, a) with a = sqrt(6 / (inputs + outputs)), made for tanh (Glorot & Bengio 2010; ``xavier_uniform_``).
-
-    >>> w = glorot((100, 400), np.random.default_rng(0), "float64")
-    >>> w.shape, bool(abs(w.std() / sqrt(2 / 500) - 1) < 0.01)
-    ((100, 400), True)
-    """
-    bound = sqrt(6 / sum(_fans(shape)))
-    return _uniform(shape, rng, dtype, bound)
+    """U(-a, a) with a = sqrt(6 / (inputs + outputs)), made for tanh (Glorot & Bengio 2010; ``xavier_uniform_``)."""
+    return xavier_uniform(shape, rng, dtype)
 
 
 def lecun(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
-    """N(0, 1/inputs), made for SELU (LeCun et al. 1998, Efficient BackProp).
-
-    >>> w = lecun((100, 400), np.random.default_rng(0), "float64")
-    >>> w.shape, bool(abs(w.std() / sqrt(1 / 400) - 1) < 0.01)
-    ((100, 400), True)
-    """
+    """N(0, 1/inputs), made for SELU (LeCun et al. 1998, Efficient BackProp)."""
     return _normal(shape, rng, dtype, sqrt(1 / _fans(shape)[0]))
 
 
 def pytorch(shape: tuple[int, ...], rng: Generator, dtype: Any, bias: bool = True) -> Any:
-    """U(-a, a) with a = 1 / sqrt(inputs): what PyTorch's Linear starts with, for weights and biases alike. In a layer without a
-    bias none is drawn, there as here."""
+    """U(-a, a) with a = 1 / sqrt(inputs), for weights and biases: the start of PyTorch's Linear."""
     bound = 1 / sqrt(_fans(shape)[0])
     weight = _uniform(shape, rng, dtype, bound)
     return (weight, _uniform(shape[:1], rng, dtype, bound)) if bias else weight
 
 
 def normal(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
-    """N(0, 1), whatever the shape: the start at which gradients explode or vanish.
-
-    >>> w = normal((100, 400), np.random.default_rng(0), "float64")
-    >>> w.shape, bool(abs(w.std() / 1.0 - 1) < 0.01)
-    ((100, 400), True)
-    """
+    """N(0, 1) for any shape: gradients explode or vanish."""
     return _normal(shape, rng, dtype, 1.0)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor for the standard deviation of weights before a nonlinearity.
+    """The factor for the standard deviation of weights before a nonlinearity: "linear", "sigmoid", "tanh", "relu", "selu", or
+    "leaky_relu", for which it is ``sqrt(2 / (1 + param^2))``, with the negative slope as `param` (0.01 by default).
 
-    Parameters
-    ----------
-    nonlinearity : {"linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"}
-    param : float, optional
-        The negative slope of "leaky_relu", 0.01 by default: its gain is ``sqrt(2 / (1 + slope^2))``.
-
-    Examples
-    --------
-    >>> calculate_gain("leaky_relu", 1.0)
+    >>> nn.init.calculate_gain("leaky_relu", 1.0)
     1.0
     """
     gain = GAINS[check_name(nonlinearity, GAINS, "calculate_gain: nonlinearity")]
@@ -115,55 +91,43 @@ def _kaiming_std(shape: tuple[int, ...], a: float, mode: str, nonlinearity: str)
 
 def kaiming_normal(shape: tuple[int, ...], rng: Generator, dtype: Any, a: float = 0.0, mode: str = "fan_in",
                    nonlinearity: str = "leaky_relu") -> Array:
-    """N(0, gain^2 / fan) (He et al. 2015, arXiv 1502.01852). `a` is the negative slope of a leaky ReLU; `mode` is "fan_in",
-    which keeps the scale of the values, or "fan_out", which keeps that of the gradients; for `nonlinearity` see
-    `calculate_gain`. By default this is `he`.
+    """N(0, gain^2 / fan) (He et al. 2015, arXiv 1502.01852); by default this is `he`.
 
-    >>> w = kaiming_normal((100, 400), np.random.default_rng(0), "float64")
-    >>> w.shape, bool(abs(w.std() / sqrt(2 / 400) - 1) < 0.01)
-    ((100, 400), True)
+    Parameters
+    ----------
+    a : float
+        The negative slope of a leaky ReLU.
+    mode : {"fan_in", "fan_out"}
+        Whether the values or the gradients keep their size.
+    nonlinearity : str
+        As in `calculate_gain`.
     """
     return _normal(shape, rng, dtype, _kaiming_std(shape, a, mode, nonlinearity))
 
 
 def kaiming_uniform(shape: tuple[int, ...], rng: Generator, dtype: Any, a: float = 0.0, mode: str = "fan_in",
                     nonlinearity: str = "leaky_relu") -> Array:
-    """U(-b, b) with the variance of `kaiming_normal`, ``b = gain sqrt(3 / fan)``.
-
-    >>> w = kaiming_uniform((100, 400), np.random.default_rng(0), "float64")
-    >>> w.shape, bool(abs(w.std() / sqrt(2 / 400) - 1) < 0.01)
-    ((100, 400), True)
-    """
+    """U(-b, b) with the variance of `kaiming_normal`, ``b = gain sqrt(3 / fan)``."""
     return _uniform(shape, rng, dtype, sqrt(3) * _kaiming_std(shape, a, mode, nonlinearity))
 
 
 def xavier_normal(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float = 1.0) -> Array:
-    """N(0, 2 gain^2 / (inputs + outputs)) (Glorot & Bengio 2010).
-
-    >>> w = xavier_normal((100, 400), np.random.default_rng(0), "float64")
-    >>> w.shape, bool(abs(w.std() / sqrt(2 / 500) - 1) < 0.01)
-    ((100, 400), True)
-    """
+    """N(0, 2 gain^2 / (inputs + outputs)) (Glorot & Bengio 2010)."""
     return _normal(shape, rng, dtype, check_real(gain, "xavier_normal: gain") * sqrt(2 / sum(_fans(shape))))
 
 
 def xavier_uniform(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float = 1.0) -> Array:
-    """U(-b, b) with the variance of `xavier_normal`, ``b = gain sqrt(6 / (inputs + outputs))``. By default this is `glorot`.
-
-    >>> w = xavier_uniform((100, 400), np.random.default_rng(0), "float64")
-    >>> w.shape, bool(abs(w.std() / sqrt(2 / 500) - 1) < 0.01)
-    ((100, 400), True)
-    """
+    """U(-b, b) with the variance of `xavier_normal`, ``b = gain sqrt(6 / (inputs + outputs))``. By default this is `glorot`."""
     return _uniform(shape, rng, dtype, check_real(gain, "xavier_uniform: gain") * sqrt(6 / sum(_fans(shape))))
 
 
 def orthogonal(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float = 1.0) -> Array:
-    """`gain` times a random matrix with orthonormal rows, or columns, whichever there are fewer of: lengths are kept.
+    """`gain` times a random matrix with orthonormal rows, or columns if there are fewer (Saxe et al. 2014, arXiv 1312.6120).
 
-    The Q of the QR decomposition of a normal matrix, each column with the sign of R's diagonal, without which Q would not be
-    uniform among the orthogonal matrices (Saxe et al. 2014, arXiv 1312.6120; Mezzadri 2007, Notices of the AMS 54).
+    The Q of the QR decomposition of a normal matrix; its columns get the sign of R's diagonal, without which Q would not be
+    uniform among the orthogonal matrices (Mezzadri 2007, Notices of the AMS 54).
 
-    >>> w = orthogonal((2, 3), np.random.default_rng(0), "float64", gain=2.0)
+    >>> w = nn.init.orthogonal((2, 3), np.random.default_rng(0), "float64", gain=2.0)
     >>> bool(abs(w @ w.T - 4 * np.eye(2)).max() < 1e-12)
     True
     """
@@ -177,10 +141,10 @@ def orthogonal(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float =
 def rai(shape: tuple[int, ...], rng: Generator, dtype: Any) -> tuple[Array, Array]:
     """Randomized asymmetric: units that are rarely born dead (Lu, Shin, Su & Karniadakis 2019, arXiv 1903.06733).
 
-    Of each row of [W b] one entry at random is drawn from Beta(2, 1), which is positive, and the others from
-    N(0, 0.6007^2 / inputs), which the paper chose to go with it. In a layer without a bias the entries of that column are lost.
+    In each row of [W b], one entry at random is drawn from Beta(2, 1), which is positive, and the others from
+    N(0, 0.6007^2 / inputs). A layer without a bias drops the column of biases.
 
-    >>> weight, bias = rai((2, 3), np.random.default_rng(0), "float64")
+    >>> weight, bias = nn.init.rai((2, 3), np.random.default_rng(0), "float64")
     >>> weight.shape, bias.shape
     ((2, 3), (2,))
     """
@@ -193,7 +157,7 @@ def rai(shape: tuple[int, ...], rng: Generator, dtype: Any) -> tuple[Array, Arra
 def constant(value: float) -> Initialiser:
     """Every entry the same.
 
-    >>> constant(0.5)((1, 2), np.random.default_rng(0), "float32")
+    >>> nn.init.constant(0.5)((1, 2), np.random.default_rng(0), "float32")
     array([[0.5, 0.5]], dtype=float32)
     """
     return lambda shape, rng, dtype: np.full(shape, value, dtype)
@@ -213,11 +177,7 @@ def initialiser(init: str | float | Initialiser) -> Initialiser:
 
 
 def start(init: Initialiser, outputs: int, inputs: int, rng: Generator, dtype: Any) -> tuple[Any, Any]:
-    """The weight (outputs, inputs) and the bias (outputs,) with which a layer starts.
-
-    >>> start(he, 2, 3, np.random.default_rng(0), "float64")[1]
-    array([0., 0.])
-    """
+    """The first weight (outputs, inputs) and bias (outputs,) of a layer."""
     drawn = init((outputs, inputs), rng, dtype)
     weight, bias = drawn if isinstance(drawn, tuple) else (drawn, np.zeros(outputs, dtype))
     for name, got, expected in (("weight", np.shape(weight), (outputs, inputs)), ("bias", np.shape(bias), (outputs,))):

@@ -9,28 +9,26 @@ from numpy.random import Generator
 from ..checks import check_count, check_name, check_rng
 from ..functional.layers import check_probability
 from .activations import activation_module
-from .dropout import Dropout
 from .init import Initialiser
 from .layers import Linear, Maxout, Sequential
 from .module import Module
-from .normalization import BatchNorm1d, LayerNorm
+from .normalization import BatchNorm1d, Dropout, LayerNorm
 
 NORMS: dict[str, type[BatchNorm1d] | type[LayerNorm]] = {"batch": BatchNorm1d, "layer": LayerNorm}
 
 
 class Residual(Sequential):
-    """``f(x) + x``, where f is the given layers one after the other (He et al. 2016, arXiv 1512.03385).
+    """``f(x) + x``, with the given layers one after the other as f (He et al. 2016, arXiv 1512.03385).
 
     Examples
     --------
-    >>> from tinygrad_relu import nn
-    >>> block = Residual(nn.Linear(2, 2, init=0.0, rng=0, dtype="float64"), nn.ReLU())
+    >>> block = nn.Residual(nn.Linear(2, 2, init=0.0, rng=0, dtype="float64"), nn.ReLU())
     >>> block([[1.0, -2.0]])
     Tensor([[ 1., -2.]], requires_grad=True)
     """
 
     def forward(self, x: Any) -> Any:
-        return super().forward(x) + x           # in this order: an array joins in the dtype of the layers
+        return super().forward(x) + x           # in this order: an array takes the dtype of the layers
 
 
 class MLP(Sequential):
@@ -43,25 +41,25 @@ class MLP(Sequential):
     activation : str, Module class, or callable
         A name ("relu", "leaky_relu", "prelu", "maxout", ...), or a callable without arguments that makes a module.
     init, dtype, rng
-        As in `Linear`. Whatever `norm`, `dropout` and `residual`, the weights that a seed draws are the same.
+        As in `Linear`. The weights that a seed draws do not depend on `norm`, `dropout` and `residual`.
     pieces : int
-        Of each Maxout unit, where ``activation="maxout"``.
+        Of each Maxout unit, with ``activation="maxout"``.
     norm : {None, "batch", "layer"}
-        A `BatchNorm1d` or `LayerNorm` between each hidden affine layer and its activation (behind Maxout, which is both).
+        A `BatchNorm1d` or `LayerNorm` between each hidden affine layer and its activation (after a Maxout, which is both).
     dropout : float
-        The probability p of a `Dropout` behind each activation; 0 for none.
+        The probability p of a `Dropout` after each activation; 0 for none.
     residual : bool
-        Whether a hidden layer whose outputs are as many as its inputs adds them: such a layer is one `Residual`.
+        Whether a hidden layer with as many outputs as inputs adds its input: it becomes a `Residual`.
 
     Examples
     --------
-    >>> MLP([2, 3, 1], activation="tanh", init="glorot", rng=0)
+    >>> nn.MLP([2, 3, 1], activation="tanh", init="glorot", rng=0)
     MLP(
       (0): Linear(2, 3)
       (1): Tanh()
       (2): Linear(3, 1)
     )
-    >>> MLP([2, 3, 3, 1], norm="batch", dropout=0.1, residual=True, rng=0)
+    >>> nn.MLP([2, 3, 3, 1], norm="batch", dropout=0.1, residual=True, rng=0)
     MLP(
       (0): Linear(2, 3)
       (1): BatchNorm1d(3)
@@ -93,7 +91,7 @@ class MLP(Sequential):
              Linear(n, m, init=init, dtype=dtype, rng=rng)] for n, m in zip(widths[:-2], widths[1:])]
         last = Linear(widths[-2], widths[-1], init=init, dtype=dtype, rng=rng)
         layers: list[Module] = []
-        for block, n, m in zip(hidden, widths, widths[1:]):     # after all weights: what draws here changes none of them
+        for block, n, m in zip(hidden, widths, widths[1:]):     # after all weights, whose draws must not depend on these options
             if norm is not None:
                 block.append(NORMS[norm](m, dtype=dtype))
             if activation != "maxout":

@@ -1,50 +1,47 @@
-"""Normalisation as modules: per channel over the batch, or every sample by itself."""
+"""Layers between the affine ones: normalisation and dropout."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_number
-from ..functional.layers import as_input, batch_norm_following, shape_of_layer
+from ..functional.layers import as_input, batch_norm_following, check_probability, dropout_at, shape_of_layer
+from ..ops import random
 from ..ops.normalization import Running
 from ..parameters import Parameter
 from .module import Buffer, Module
 
 
 class BatchNorm1d(Module):
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` per channel: of the batch in training, else of what was seen so far.
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` per channel (Ioffe & Szegedy 2015, arXiv 1502.03167).
+
+    Mean and variance are those of the batch in training, and the running ones in evaluation.
 
     Parameters
     ----------
     num_features : int
         The channels, axis 1 of x: (batch, channels) or (batch, channels, length).
-    eps : float
     momentum : float or None
-        How far the running statistics move to those of each batch; None makes them the mean over all batches.
+        How far the running statistics move towards those of each batch; None makes them the mean over all batches.
     affine : bool
         Whether there is a weight (and a bias).
     track_running_stats : bool
         If not, the statistics of the batch are used in evaluation too.
-    dtype : dtype
-    bias : bool
 
     Attributes
     ----------
     weight, bias : Parameter, shape (num_features,), or None
     running_mean, running_var : Buffer, shape (num_features,), or None
-        The mean, and the unbiased variance.
+        The variance is the unbiased one.
     num_batches_tracked : Buffer, shape (), int64, or None
-
-    References
-    ----------
-    Ioffe & Szegedy 2015, arXiv 1502.03167
 
     Examples
     --------
-    >>> layer = BatchNorm1d(2, dtype="float64")
+    >>> layer = nn.BatchNorm1d(2, dtype="float64")
     >>> layer(np.array([[1.0, 5.0], [3.0, 5.0]])).data.round(3)
     array([[-1.,  0.],
            [ 1.,  0.]])
@@ -86,28 +83,22 @@ class BatchNorm1d(Module):
 
 
 class LayerNorm(Module):
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes of each sample.
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes of each sample (Ba et al. 2016, arXiv 1607.06450).
 
     Parameters
     ----------
     normalized_shape : int or sequence of int
-    eps : float
+        The lengths of these axes.
     elementwise_affine : bool
         Whether there is a weight (and a bias).
-    bias : bool
-    dtype : dtype
 
     Attributes
     ----------
     weight, bias : Parameter, of shape `normalized_shape`, or None
 
-    References
-    ----------
-    Ba, Kiros & Hinton 2016, arXiv 1607.06450
-
     Examples
     --------
-    >>> LayerNorm(2, dtype="float64")(np.array([[1.0, 3.0], [10.0, 30.0]])).data.round(3)
+    >>> nn.LayerNorm(2, dtype="float64")(np.array([[1.0, 3.0], [10.0, 30.0]])).data.round(3)
     array([[-1.,  1.],
            [-1.,  1.]])
     """
@@ -125,8 +116,7 @@ class LayerNorm(Module):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        shape = self.normalized_shape
-        affine = self.weight is not None
+        shape, affine = self.normalized_shape, self.weight is not None
         return _unusual(str(shape[0] if len(shape) == 1 else shape), eps=(self.eps, 1e-5), elementwise_affine=(affine, True),
                         bias=(self.bias is not None, affine))
 
@@ -134,3 +124,34 @@ class LayerNorm(Module):
 def _unusual(size: str, **options: tuple[Any, Any]) -> str:
     """The size, and those options (value, usual value) that are not as usual."""
     return ", ".join([size, *(f"{name}={value}" for name, (value, usual) in options.items() if value != usual)])
+
+
+class Dropout(Module):
+    """In training, every element is 0 with probability p, and else ``x / (1 - p)``; in evaluation, x (Srivastava et al. 2014).
+
+    Attributes
+    ----------
+    rng_state : Buffer, shape (2,)
+        Key and counter of the random numbers. Saved with the module, it resumes the draws.
+
+    Examples
+    --------
+    >>> layer = nn.Dropout(0.5, rng=1)
+    >>> layer(np.ones(4)), layer(np.ones(4))
+    (Tensor([0., 2., 2., 0.]), Tensor([0., 0., 0., 2.]))
+    >>> layer.eval()(np.ones(4))
+    Tensor([1., 1., 1., 1.])
+    """
+
+    depends_on_mode = True
+
+    def __init__(self, p: float = 0.5, *, rng: int | Generator | None = None) -> None:
+        self.p = check_probability(p, "Dropout: p")
+        self.rng_state = Buffer(random.new_place(rng, "Dropout"), optional=True)
+
+    def forward(self, x: Any) -> Any:
+        x = F.as_tensor(x)
+        return dropout_at(x, self.p, random.take(self.rng_state.data, x.size)) if self.training and self.p else x
+
+    def extra_repr(self) -> str:
+        return f"p={self.p:g}"

@@ -1,7 +1,7 @@
-"""How recurrent layers and cells work, whatever their kind; the kinds themselves stand in `rnn`.
+"""The base of recurrent layers and cells: parameters, checks, and the order of layers and directions.
 
-Everything goes through one operation, a layer in one direction over a sequence. A cell is a sequence of one step, one
-sequence a batch of one, a second direction or layer the same operation once more.
+Everything goes through one operation of `ops.recurrent`: one layer in one direction over a sequence. A cell is a sequence of one
+step; a single sequence is a batch of one; a second direction or layer is the same operation once more.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..autodiff.node import Node, Op
-from ..checks import check_count, check_dtype, check_rng
+from ..checks import check_count, check_dtype, check_name, check_rng
 from ..functional.layers import check_probability
 from ..kernels.formulas import ACTIVATIONS
 from ..ops import recurrent as ops
@@ -23,22 +23,22 @@ from ..ops.elementwise import operand_array
 from ..ops.joining import concatenate
 from ..ops.shape import reshape, transpose
 from ..parameters import Parameter
-from .dropout import Dropout
 from .module import Module
+from .normalization import Dropout
 
 
 class Kind(NamedTuple):
-    """What distinguishes RNN, LSTM and GRU.
+    """The difference between RNN, LSTM and GRU.
 
     Attributes
     ----------
     gates : int
-        How many there are: a weight has `hidden_size` rows for each.
+        A weight has `hidden_size` rows for each gate.
     states : tuple of str
-        The states by name.
+        The names of the states.
     run : callable
-        ``run(x, states, weights, reverse)``: one layer in one direction over x (steps, rows, inputs); gives the packed
-        states of `ops.recurrent`.
+        ``run(x, states, weights, reverse)``: one layer in one direction over x (steps, rows, inputs); returns the packed states
+        of `ops.recurrent`.
     """
 
     gates: int
@@ -47,7 +47,6 @@ class Kind(NamedTuple):
 
 
 def _run(op: Op) -> Callable[..., Any]:
-    """Both biases go into z: there is nothing between them."""
 
     def run(x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool) -> Any:
         weight_ih, weight_hh, *biases = weights
@@ -57,7 +56,7 @@ def _run(op: Op) -> Callable[..., Any]:
 
 
 def _run_gru(x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool) -> Any:
-    """Between the two biases of n stands the gate r."""
+    """The biases of n cannot be added first: the gate r multiplies the second."""
     weight_ih, weight_hh, *biases = weights
     bias_ih, bias_hh = biases or (None, np.empty(0, weight_hh.dtype))
     return ops.gru(F.linear(x, weight_ih, bias_ih), *states, weight_hh, bias_hh, reverse=reverse)
@@ -69,7 +68,7 @@ KINDS |= {"LSTM": Kind(4, ("h", "c"), _run(ops.lstm)), "GRU": Kind(3, ("h",), _r
 
 
 class Recurrent(Module):
-    """What recurrent layers and cells have in common: parameters, and the gate for the state."""
+    """The base of recurrent layers and cells: parameters, and the checks of inputs and states."""
 
     mode: str           # one of KINDS
     input_size: int
@@ -79,6 +78,10 @@ class Recurrent(Module):
     @property
     def kind(self) -> Kind:
         return KINDS[self.mode]
+
+    def _set_nonlinearity(self, nonlinearity: str) -> None:
+        self.nonlinearity = check_name(nonlinearity, NONLINEARITIES, f"{type(self).__name__}: nonlinearity")
+        self.mode = f"RNN_{nonlinearity.upper()}"
 
     def _make_weights(self, inputs: int, suffix: str, rng: Generator, dtype: Any) -> None:
         """The weights of one layer and direction, drawn from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))."""
@@ -94,7 +97,7 @@ class Recurrent(Module):
         return self.kind.run(x, states, [getattr(self, name) for name in self._names(suffix)], reverse)
 
     def _input(self, x: Any, like: Node, *shapes: str) -> Any:
-        """x as a Tensor or array with as many axes as one of the `shapes`, which are in words."""
+        """x as a Tensor or array with as many axes as one of the `shapes`, which are written out for the error."""
         who = type(self).__name__
         x = x if isinstance(x, Node) else operand_array(x, like, f"{who}: x")
         if len(x.shape) not in (text.count(",") + 1 for text in shapes) or x.shape[-1] != self.input_size:
@@ -103,7 +106,7 @@ class Recurrent(Module):
         return x
 
     def _states(self, hx: Any, shape: tuple[int, ...], like: Node) -> list[Any]:
-        """The states that were given, checked; zeros where there are none."""
+        """The given states, checked; zeros if there are none."""
         who, names = type(self).__name__, self.kind.states
         if hx is None:
             return [np.zeros(shape, like.dtype) for _ in names]
@@ -126,7 +129,7 @@ class Recurrent(Module):
 
 
 def _plain(states: list[Any]) -> Any:
-    """One state by itself, several as a tuple: how they come out."""
+    """One state by itself, several as a tuple: the form in which they are returned."""
     return states[0] if len(states) == 1 else tuple(states)
 
 
@@ -135,8 +138,9 @@ class RecurrentLayers(Recurrent):
 
     weight_ih_l0: Parameter
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float,
-                 bidirectional: bool, dtype: Any, rng: int | Generator | None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+                 dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = "float32",
+                 rng: int | Generator | None = None) -> None:
         who = type(self).__name__
         for size, name in ((input_size, "input_size"), (hidden_size, "hidden_size"), (num_layers, "num_layers")):
             check_count(size, f"{who}: {name}")
@@ -149,11 +153,12 @@ class RecurrentLayers(Recurrent):
         dropout = check_probability(dropout, f"{who}: dropout")
         self.between = Dropout(dropout, rng=rng) if dropout != 0 else None
         if dropout != 0 and num_layers == 1:
-            warnings.warn(f"{who}: dropout={dropout} does nothing with num_layers=1: it acts between layers", stacklevel=3)
+            caller = 2 if type(self).__init__ is RecurrentLayers.__init__ else 3
+            warnings.warn(f"{who}: dropout={dropout} does nothing with num_layers=1: it acts between layers", stacklevel=caller)
 
     @property
     def dropout(self) -> float:
-        """The probability that stands in the layer between; it may be changed where there is one."""
+        """The probability of dropping; it may be changed if it was not 0 at first."""
         return 0.0 if self.between is None else self.between.p
 
     @dropout.setter
@@ -167,7 +172,7 @@ class RecurrentLayers(Recurrent):
                              f"it; make one with {who}(..., dropout={p}, rng=...)")
 
     def _suffixes(self, k: int) -> list[str]:
-        """What is put behind the names of the parameters of layer k: one for each direction."""
+        """The ends of the names of the parameters of layer k, one for each direction."""
         return [f"_l{k}", f"_l{k}_reverse"][:1 + self.bidirectional]
 
     def forward(self, x: Any, hx: Any = None) -> tuple[Any, Any]:

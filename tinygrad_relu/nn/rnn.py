@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU over whole sequences, and their cells for one step. The state goes in and comes out.
+"""RNN, LSTM and GRU over whole sequences, and their cells for one step.
 
 The equations, the order of the gates (i, f, g, o and r, z, n), and names, shapes and start of the parameters are PyTorch's.
 """
@@ -8,56 +8,44 @@ from typing import Any
 
 from numpy.random import Generator
 
-from ..checks import check_name
-from .recurrent import NONLINEARITIES, RecurrentCell, RecurrentLayers
+from .recurrent import RecurrentCell, RecurrentLayers
 
 
 class RNN(RecurrentLayers):
-    """``h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)`` over a sequence, f being tanh or relu (Elman 1990, Cogn. Sci. 14).
+    """``h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)`` over a sequence, with tanh or relu as f (Elman 1990, Cogn. Sci. 14).
 
-    Called with x (steps, batch, input_size) and, if it shall not start from zeros, the state h (num_layers * directions,
-    batch, hidden_size). Returns the output of the last layer, (steps, batch, directions * hidden_size), and the last
-    state, of the shape of the first. For one sequence, all of them without the axis of the batch.
+    Called with x (steps, batch, input_size) and optionally the state h (num_layers * directions, batch, hidden_size), which
+    otherwise starts from zeros. Returns the output of the last layer, (steps, batch, directions * hidden_size), and the last
+    state, of the shape of the first. For a single sequence, leave out the batch axis everywhere.
 
     Parameters
     ----------
-    input_size, hidden_size : int
     num_layers : int
         Layers on top of each other: each takes the output of the one below.
     nonlinearity : {"tanh", "relu"}
-    bias : bool
     batch_first : bool
-        Whether x and the output are (batch, steps, ...). The state is not affected.
+        Whether x and the output are (batch, steps, ...). States are not affected.
     dropout : float
         The probability with which, in training, the outputs of all layers but the last are dropped (`Dropout`). It may be
-        changed later, where it was not 0 at first.
+        changed later if it was not 0 at first.
     bidirectional : bool
-        Whether each layer also runs backwards in time, with weights of its own; the two outputs stand side by side.
-    dtype : dtype
+        Whether each layer also runs backwards in time, with weights of its own; the outputs are concatenated.
     rng : int or Generator
-        A seed or a generator. Required: randomness is an argument.
+        Required: randomness is an argument.
 
     Attributes
     ----------
     weight_ih_l0 : Parameter, shape (hidden_size, input_size)
-        For the input. Further layers have l1, l2, ...; what runs backwards is called weight_ih_l0_reverse, and so on. Above
-        the first layer there are directions * hidden_size inputs.
+        For the input. Further layers have l1, l2, ...; those of the backward direction are called weight_ih_l0_reverse, and so
+        on. Layers above the first have directions * hidden_size inputs.
     weight_hh_l0 : Parameter, shape (hidden_size, hidden_size)
         For the state.
     bias_ih_l0, bias_hh_l0 : Parameter, shape (hidden_size,)
-        All start from U(-a, a), a = 1 / sqrt(hidden_size).
-
-    Raises
-    ------
-    ValueError
-        If x, or a state, does not have the expected shape, or x no step.
-    TypeError
-        If dtypes differ, or the state is no Tensor or array.
+        All are drawn from U(-a, a), a = 1 / sqrt(hidden_size).
 
     Examples
     --------
-    >>> import numpy as np
-    >>> layer = RNN(3, 4, rng=0)
+    >>> layer = nn.RNN(3, 4, rng=0)
     >>> output, h = layer(np.ones((5, 2, 3)))
     >>> output.shape, h.shape
     ((5, 2, 4), (1, 2, 4))
@@ -67,9 +55,8 @@ class RNN(RecurrentLayers):
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
                  batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = "float32",
                  rng: int | Generator | None = None) -> None:
-        self.nonlinearity = check_name(nonlinearity, NONLINEARITIES, "RNN: nonlinearity")
-        self.mode = f"RNN_{nonlinearity.upper()}"
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng)
+        self._set_nonlinearity(nonlinearity)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng)
 
 
 class LSTM(RecurrentLayers):
@@ -77,33 +64,12 @@ class LSTM(RecurrentLayers):
 
     With the gates i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``, each with its
     rows of the weights: ``c_t = f c_(t-1) + i g`` and ``h_t = o tanh(c_t)``. The state is the tuple (h, c); returns
-    (output, (h, c)).
-
-    Parameters
-    ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
-        As in `RNN`.
-    proj_size : int
-        Only 0: PyTorch's projections of the state are not supported.
-    dtype, rng
-        As in `RNN`.
-
-    Attributes
-    ----------
-    weight_ih_l0 : Parameter, shape (4 * hidden_size, input_size)
-    weight_hh_l0 : Parameter, shape (4 * hidden_size, hidden_size)
-    bias_ih_l0, bias_hh_l0 : Parameter, shape (4 * hidden_size,)
-        As in `RNN`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `RNN`.
+    (output, (h, c)). Options and shapes as in `RNN`, but weights and biases have 4 * hidden_size rows. PyTorch's `proj_size`,
+    a projection of the state, must be 0.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> layer = LSTM(3, 4, num_layers=2, rng=0)
+    >>> layer = nn.LSTM(3, 4, num_layers=2, rng=0)
     >>> output, (h, c) = layer(np.ones((5, 2, 3)))
     >>> output.shape, h.shape, c.shape
     ((5, 2, 4), (2, 2, 4), (2, 2, 4))
@@ -116,37 +82,20 @@ class LSTM(RecurrentLayers):
                  rng: int | Generator | None = None) -> None:
         if proj_size != 0:
             raise ValueError(f"LSTM: proj_size is {proj_size!r}, expected 0; projections of the state are not supported")
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng)
 
 
 class GRU(RecurrentLayers):
     """Gated recurrent units over a sequence (Cho et al. 2014, arXiv 1406.1078).
 
     With the gates r, z = sigmoid of ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``, each with its rows of the weights:
-    ``n = tanh(W_in x_t + b_in + r (W_hn h_(t-1) + b_hn))`` and ``h_t = (1 - z) n + z h_(t-1)``. That r acts behind the
-    product with W_hn, and not before it, is PyTorch's (and cuDNN's) variant. The state is h; returns (output, h).
-
-    Parameters
-    ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
-        As in `RNN`.
-
-    Attributes
-    ----------
-    weight_ih_l0 : Parameter, shape (3 * hidden_size, input_size)
-    weight_hh_l0 : Parameter, shape (3 * hidden_size, hidden_size)
-    bias_ih_l0, bias_hh_l0 : Parameter, shape (3 * hidden_size,)
-        As in `RNN`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `RNN`.
+    ``n = tanh(W_in x_t + b_in + r (W_hn h_(t-1) + b_hn))`` and ``h_t = (1 - z) n + z h_(t-1)``. As in PyTorch and cuDNN, r
+    multiplies the product with W_hn, not h. The state is h; returns (output, h). Options and shapes as in `RNN`, but weights and
+    biases have 3 * hidden_size rows.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> layer = GRU(3, 4, bidirectional=True, batch_first=True, rng=0)
+    >>> layer = nn.GRU(3, 4, bidirectional=True, batch_first=True, rng=0)
     >>> output, h = layer(np.ones((2, 5, 3)))
     >>> output.shape, h.shape
     ((2, 5, 8), (2, 2, 4))
@@ -154,44 +103,16 @@ class GRU(RecurrentLayers):
 
     mode = "GRU"
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = "float32",
-                 rng: int | Generator | None = None) -> None:
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng)
-
 
 class RNNCell(RecurrentCell):
-    """One step of `RNN`: ``h' = f(W_ih x + b_ih + W_hh h + b_hh)``, f being tanh or relu.
+    """One step of `RNN`: ``h' = f(W_ih x + b_ih + W_hh h + b_hh)``, with tanh or relu as f.
 
-    Called with x (batch, input_size) and h (batch, hidden_size), or both without the axis of the batch; without h it starts
-    from zeros. Returns h'.
-
-    Parameters
-    ----------
-    input_size, hidden_size : int
-    bias : bool
-    nonlinearity : {"tanh", "relu"}
-    dtype : dtype
-    rng : int or Generator
-        A seed or a generator. Required: randomness is an argument.
-
-    Attributes
-    ----------
-    weight_ih : Parameter, shape (hidden_size, input_size)
-    weight_hh : Parameter, shape (hidden_size, hidden_size)
-    bias_ih, bias_hh : Parameter, shape (hidden_size,)
-        All start from U(-a, a), a = 1 / sqrt(hidden_size).
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `RNN`.
+    Called with x (batch, input_size) and optionally h (batch, hidden_size), or with both without the batch axis. Parameters are
+    those of the first layer of `RNN`, named weight_ih, weight_hh, bias_ih, bias_hh.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> cell = RNNCell(3, 4, rng=0)
-    >>> h = None
+    >>> cell, h = nn.RNNCell(3, 4, rng=0), None
     >>> for x in np.ones((5, 2, 3)):
     ...     h = cell(x, h)
     >>> h.shape
@@ -200,34 +121,14 @@ class RNNCell(RecurrentCell):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", *,
                  dtype: Any = "float32", rng: int | Generator | None = None) -> None:
-        self.nonlinearity = check_name(nonlinearity, NONLINEARITIES, "RNNCell: nonlinearity")
-        self.mode = f"RNN_{nonlinearity.upper()}"
+        self._set_nonlinearity(nonlinearity)
         super().__init__(input_size, hidden_size, bias, dtype=dtype, rng=rng)
 
 
 class LSTMCell(RecurrentCell):
-    """One step of `LSTM`: x (batch, input_size) and (h, c), each (batch, hidden_size), give (h', c').
+    """One step of `LSTM`: x (batch, input_size) and (h, c), each (batch, hidden_size), give (h', c'). See `RNNCell`.
 
-    Parameters
-    ----------
-    input_size, hidden_size, bias, dtype, rng
-        As in `RNNCell`.
-
-    Attributes
-    ----------
-    weight_ih : Parameter, shape (4 * hidden_size, input_size)
-    weight_hh : Parameter, shape (4 * hidden_size, hidden_size)
-    bias_ih, bias_hh : Parameter, shape (4 * hidden_size,)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `RNN`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> h, c = LSTMCell(3, 4, rng=0)(np.ones((2, 3)))
+    >>> h, c = nn.LSTMCell(3, 4, rng=0)(np.ones((2, 3)))
     >>> h.shape, c.shape
     ((2, 4), (2, 4))
     """
@@ -236,28 +137,9 @@ class LSTMCell(RecurrentCell):
 
 
 class GRUCell(RecurrentCell):
-    """One step of `GRU`: x (batch, input_size) and h (batch, hidden_size) give h'.
+    """One step of `GRU`: x (batch, input_size) and h (batch, hidden_size) give h'. See `RNNCell`.
 
-    Parameters
-    ----------
-    input_size, hidden_size, bias, dtype, rng
-        As in `RNNCell`.
-
-    Attributes
-    ----------
-    weight_ih : Parameter, shape (3 * hidden_size, input_size)
-    weight_hh : Parameter, shape (3 * hidden_size, hidden_size)
-    bias_ih, bias_hh : Parameter, shape (3 * hidden_size,)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `RNN`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> GRUCell(3, 4, rng=0)(np.ones((2, 3))).shape
+    >>> nn.GRUCell(3, 4, rng=0)(np.ones((2, 3))).shape
     (2, 4)
     """
 

@@ -1,7 +1,6 @@
-"""What is done to all parameters of a model together: clipping their gradients.
+"""Clipping the gradients of a model, in place, between `backward` and the step of the optimizer.
 
-Clipping changes ``.grad`` in place, between `backward` and the optimizer's step; nobody else does. Where an optimizer has laid
-the gradients side by side in a flat buffer, each pass over a model is one launch.
+Gradients that are neighbours in a flat buffer are clipped in one launch.
 """
 from __future__ import annotations
 
@@ -21,42 +20,25 @@ from ..tensor import Tensor
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0,
                     error_if_nonfinite: bool = False) -> float:
-    """Scale all gradients by one factor, so that their norm, as if they were one long vector, is `max_norm` at most.
+    """Scale all gradients by one factor, so that the norm of all of them, as one long vector, is at most `max_norm`.
 
-    The factor is ``min(1, max_norm / (norm + 1e-6))``, as in PyTorch. Where the norm is infinite and `max_norm` is not, infinite
-    gradients become NaN and the finite ones 0; where it is NaN, all become NaN.
+    The factor is ``min(1, max_norm / (norm + 1e-6))``, as in PyTorch (Pascanu et al. 2013, arXiv 1211.5063). If the norm is
+    infinite and `max_norm` is not, infinite gradients become NaN and finite ones 0; if it is NaN, all become NaN. Returns the
+    norm before clipping, summed in float64 without overflow or underflow; 0 without gradients.
 
     Parameters
     ----------
     parameters : iterable of Tensor, or one Tensor
-        Those without a gradient are passed over.
+        Those without a gradient are left out.
     max_norm : float, 0 or more
-        With infinity nothing is changed, and the norm is there to be looked at; unless it is not finite, which makes all
-        gradients NaN (the factor is inf / inf).
+        Infinity only measures the norm; but if that is not finite either, all gradients become NaN (the factor is inf / inf).
     norm_type : float above 0
         The p of the norm ``(sum |g|^p)^(1/p)``; infinity for the largest entry.
     error_if_nonfinite : bool
-        Raise where the norm is infinite or NaN, before anything is changed.
-
-    Returns
-    -------
-    float
-        The norm before clipping, summed in float64; it neither overflows nor underflows on the way. 0 without gradients.
-
-    Raises
-    ------
-    ValueError
-        If `max_norm` is negative or NaN, `norm_type` is not above 0, or a gradient cannot be written to.
-    RuntimeError
-        If the norm is not finite and `error_if_nonfinite` is set.
-
-    References
-    ----------
-    Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063
+        Raise a RuntimeError if the norm is infinite or NaN, before anything is changed.
 
     Examples
     --------
-    >>> from tinygrad_relu import nn
     >>> p = nn.Parameter([0.0, 0.0])
     >>> p.grad = np.array([3.0, 4.0])
     >>> nn.utils.clip_grad_norm_([p], max_norm=1.0)
@@ -83,19 +65,6 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Clip every entry of every gradient to ``[-clip_value, clip_value]``; NaN stays NaN.
 
-    Parameters
-    ----------
-    parameters : iterable of Tensor, or one Tensor
-    clip_value : float, 0 or more
-
-    Raises
-    ------
-    ValueError
-        If `clip_value` is negative or NaN, or a gradient cannot be written to.
-
-    Examples
-    --------
-    >>> from tinygrad_relu import nn
     >>> p = nn.Parameter([0.0, 0.0])
     >>> p.grad = np.array([3.0, -0.5])
     >>> nn.utils.clip_grad_value_([p], 1.0)
@@ -114,7 +83,7 @@ def _bound(name: str, bound: float) -> float:
 
 
 def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
-    """The gradients that there are, in as few arrays as they lie in."""
+    """The gradients, in as few arrays as flat buffers allow."""
     given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     for parameter in given:
         if not isinstance(parameter, Tensor):
@@ -132,7 +101,7 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
 
 
 def _norm(pieces: list[Array], p: float) -> float:
-    """As it stands in the book, which nearly always does; where powers overflow or underflow, relative to the largest entry."""
+    """The textbook formula, which nearly always suffices; if powers overflow or underflow, relative to the largest entry."""
     if p != inf:
         total = sum(_power_sum(as_floats(piece), p) for piece in pieces)
         if 1e-280 < total < 1e280:

@@ -1,9 +1,9 @@
 """Recurrent layers over whole sequences: RNN, LSTM and GRU, each one operation with one kernel each way.
 
-z (steps, rows, gates * size) is what the input contributes to the gates (an affine layer, applied before); h (rows, size)
-the first state, and c the first cell state; w (gates * size, size) weighs the state. The result holds all states in the
-order of time, the first one included, (steps + 1, rows, size): those who want the outputs, or the last state, cut it along
-its first axis, which copies nothing. The LSTM has one row more, at the end: the last cell state.
+The inputs are z (steps, rows, gates * size), the affine map of x that goes into the gates, which is applied before; the first
+state h (rows, size), and for the LSTM the first cell state c; and the weight w (gates * size, size) of the state. The result is
+(steps + 1, rows, size): all states in order of time, beginning with h. Outputs and last state are slices of it without a copy
+(`narrow`). The LSTM appends the last cell state.
 
 Second derivatives come from the definitions, written step by step with ordinary operations (see `composed`).
 """
@@ -33,7 +33,7 @@ from .linalg import product
 WORTH_TURNING = 4       # steps from which a transposed copy of the weights, which gemm reads faster, pays for itself
 
 
-# x[start:stop] without a copy: how output and last state are cut out of the result of a recurrent layer.
+# x[start:stop] without a copy.
 narrow: Op = Op(
     "narrow", lambda x, start, stop: x[start:stop], adds=True,
     fused=lambda g, y, saved, into, add, x, start, stop: cut_fused(g, y, saved, into, add, x, key=(slice(start, stop), ...)),
@@ -41,7 +41,7 @@ narrow: Op = Op(
 
 
 def _turned(w: Array, steps: int) -> tuple[Array, bool]:
-    """The weights for ``state @ w.T`` in every step, and whether they have been transposed."""
+    """w, or a transposed copy for ``state @ w.T`` in every step; and whether it is one."""
     if steps < WORTH_TURNING:
         return w, False
     out = np.empty(w.shape[::-1], w.dtype)
@@ -62,7 +62,7 @@ def _weight_gradient(g: Array, states: Array, reverse: bool, out: Array) -> None
 
 
 def _or_new(array: Array, shape: tuple[int, ...]) -> Array:
-    """Where a gradient is written that is needed on the way, whether or not somebody has asked for it."""
+    """Space for a gradient that the kernel needs even if it is not wanted."""
     return array if array.shape == shape else np.empty(shape, array.dtype)
 
 
