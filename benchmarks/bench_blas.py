@@ -1,4 +1,4 @@
-"""Matrix products: our copy of OpenBLAS beside NumPy's, what one launch costs, and the peace between the two."""
+"""Matrix products: our copy of OpenBLAS beside NumPy's, the cost of one launch, and whether the two disturb each other."""
 import os
 import subprocess
 import sys
@@ -9,8 +9,8 @@ from tinygrad_relu.kernels.machine.matmul import matmul
 
 from . import THREADS
 
-# Two OpenBLAS taking turns, NumPy's with its threads. Where the threads of one keep spinning while the other works, a
-# pair of products takes up to 70 times as long.
+# The two copies of OpenBLAS take turns. If the threads of one keep spinning while the other works, a pair of products takes
+# up to 70 times as long.
 TURNS = """
 import time
 import numpy as np
@@ -23,11 +23,11 @@ def ours(): matmul(False, False, a, a, 0.0, out)
 def numpys(): np.matmul(a, a, out=out)
 
 def seconds(*products):
-    "The best of ten medians: a fight is there all the time, a busy moment of the machine is not."
+    "The best of five medians: spinning threads disturb all of them, a busy moment of the machine does not."
     medians = []
-    for _ in range(10):
+    for _ in range(5):
         runs = []
-        for _ in range(25):
+        for _ in range(9):
             start = time.perf_counter()
             for turn in products:
                 turn()
@@ -40,17 +40,17 @@ print(seconds(ours), seconds(numpys), seconds(ours, numpys))
 
 
 class Matmul:
-    """One thread. The smallest size is all overhead: NumPy's dispatch there, Numba's here."""
+    """One thread. The smallest size is all overhead: NumPy's dispatch, or ours."""
 
     params = (("ours", "numpy"), ((2, 2, 2), (64, 16, 16), (64, 784, 256), (512, 512, 512)))
-    param_names = ("whose", "rows, inner, columns")
+    param_names = ("copy", "rows, inner, columns")
     timeout = 300
 
-    def setup(self, whose, sizes):
+    def setup(self, copy, sizes):
         rows, inner, columns = sizes
         self.a, self.b = np.ones((rows, inner), np.float32), np.ones((inner, columns), np.float32)
         self.out = np.empty((rows, columns), np.float32)
-        self.product = self.ours if whose == "ours" else self.numpys
+        self.product = self.ours if copy == "ours" else self.numpys
         self.product()                  # compiled, or loaded from the cache
 
     def ours(self):
@@ -59,12 +59,12 @@ class Matmul:
     def numpys(self):
         np.matmul(self.a, self.b, out=self.out)
 
-    def time_matmul(self, whose, sizes):
+    def time_matmul(self, *_):
         self.product()
 
 
 class Peace:
-    """All threads: a product of ours and one of NumPy's in turns, beside each by itself (1: no fight)."""
+    """All threads: a product of ours and one of NumPy's in turns, beside each alone (1: undisturbed)."""
 
     timeout = 300
 

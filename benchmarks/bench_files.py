@@ -1,4 +1,4 @@
-"""Saving and loading a run: an MLP of 8 million numbers (32 MB) with Adam's two buffers beside them, and a small one; CSV."""
+"""Saving and loading a run: an MLP of 8 million numbers (32 MB) with the two buffers of Adam, and a small one; CSV."""
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ def _run(size):
 
 
 class Files:
-    """With its fsync: on a disk that is what a small file costs."""
+    """With its fsync, which dominates a small file on a disk."""
 
     params = ((".npz", ".safetensors"), tuple(WIDTHS))
     param_names = ("format", "size")
@@ -49,7 +49,7 @@ class Files:
 
 
 class States:
-    """Without a file: what the checks and copies take."""
+    """Without a file: the checks and copies."""
 
     params = tuple(WIDTHS)
     param_names = ("size",)

@@ -1,4 +1,4 @@
-"""How long one waits before the first number: the import, and a whole process that makes one training step."""
+"""The time until the first number: the import, and a whole process that makes one training step."""
 import subprocess
 import sys
 
@@ -16,7 +16,7 @@ opt.step()
 
 
 class Import:
-    """The import alone, in a fresh interpreter. NumPy is part of it: it is what a user waits for."""
+    """The import alone, in a fresh interpreter, with that of NumPy, since a user waits for both."""
 
     timeout = 300
 
@@ -28,7 +28,7 @@ class Import:
 
 
 class Process:
-    """The whole process, the interpreter's start included, with its kernels in the cache."""
+    """The whole process from the start of the interpreter, with its kernels in the cache."""
 
     timeout = 300
     number = 1

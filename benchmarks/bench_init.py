@@ -1,4 +1,4 @@
-"""How long it takes to draw the weights of a layer."""
+"""Drawing the weights of a layer."""
 import numpy as np
 
 from tinygrad_relu import nn
@@ -6,7 +6,7 @@ from tinygrad_relu.nn.init import INITIALISERS
 
 
 class Starts:
-    params = (tuple(INITIALISERS), (64, 512))
+    params = (tuple(INITIALISERS), (64,))
     param_names = ("init", "width")
 
     def time_weight(self, init, width):

@@ -1,4 +1,4 @@
-"""What it costs to be watched: hooks, the hunt for NaN, and the table of a graph; beside the same step with nobody there."""
+"""The cost of hooks, of the search for NaN, and of the table of a graph, beside the same step without them."""
 import numpy as np
 
 from tinygrad_relu import detect_anomaly, explain, graph, nn, optim

@@ -1,4 +1,4 @@
-"""What the laboratory costs: a look at all units beside the training that it watches, and the questions put to a model."""
+"""The cost of the laboratory: recording the units of a training step, a census, a prognosis."""
 import numpy as np
 
 from tinygrad_relu import functional as F
@@ -6,7 +6,7 @@ from tinygrad_relu import lab, nn, optim
 
 
 def sick_model(activation="relu"):
-    """The shape of the main job, float64, with half of the first layer thrown off the data."""
+    """The shape of the main job, float64, with half of the first layer pushed off the data."""
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((1797, 64)), np.arange(1797) % 10
     model = nn.MLP([64, 64, 64, 10], activation=activation, dtype="float64", rng=0)
@@ -15,10 +15,10 @@ def sick_model(activation="relu"):
 
 
 class WatchedTraining:
-    """A step on the whole data: not watched, watched by the pass that the training makes anyway, by a pass of its own."""
+    """A step on the whole data: not recorded, recorded by the forward pass of the training, or by a pass of its own."""
 
-    params = ("nobody", "forward", "observe")
-    param_names = ("watched by",)
+    params = ("nothing", "forward", "observe")
+    param_names = ("recorded by",)
     timeout = 300
 
     def setup(self, watcher):
@@ -37,7 +37,7 @@ class WatchedTraining:
 
 
 class Questions:
-    """The state of every unit now, and what will become of the dead ones."""
+    """The state of every unit, and the future of the dead ones."""
 
     params = ("relu", "gelu", "maxout")
     param_names = ("activation",)

@@ -1,26 +1,24 @@
-"""Every loss forward and backward, float32: a small batch, and a hundred thousand rows. And clipping, and what it looks at."""
+"""Every loss forward and backward, float32; the clipping of gradients; and sums over many rows."""
+from inspect import isclass
+
 import numpy as np
 
 from tinygrad_relu import Tensor, grad, nn, optim
 from tinygrad_relu import functional as F
+from tinygrad_relu.nn.loss import ClassLoss
 
-LOSSES = {
-    "cross_entropy": (F.cross_entropy, "labels"),
-    "cross_entropy, smoothed": (lambda x, labels: F.cross_entropy(x, labels, label_smoothing=0.1), "labels"),
-    "cross_entropy, probabilities": (F.cross_entropy, "chances"),
-    "nll_loss": (F.nll_loss, "labels"),
-    "multi_margin_loss": (F.multi_margin_loss, "labels"),
-    "mse_loss": (F.mse_loss, "numbers"),
-    "l1_loss": (F.l1_loss, "numbers"),
-    "huber_loss": (F.huber_loss, "numbers"),
-    "smooth_l1_loss": (F.smooth_l1_loss, "numbers"),
-    "binary_cross_entropy_with_logits": (F.binary_cross_entropy_with_logits, "chances"),
-    "hinge_embedding_loss": (F.hinge_embedding_loss, "signs"),
-}
+KINDS = {"binary_cross_entropy_with_logits": "probabilities", "hinge_embedding_loss": "signs"}      # of targets; else numbers
+MODULES = [loss for loss in vars(nn).values() if isclass(loss) and issubclass(loss, nn.Loss) and hasattr(loss, "function")]
+LOSSES = {loss.function.__name__: (loss.function, "labels" if issubclass(loss, ClassLoss) else
+                                   KINDS.get(loss.function.__name__, "numbers")) for loss in MODULES}
+LOSSES |= {"cross_entropy, smoothed": (lambda x, labels: F.cross_entropy(x, labels, label_smoothing=0.1), "labels"),
+           "cross_entropy, probabilities": (F.cross_entropy, "probabilities")}
 
 
 class Losses:
-    params = (tuple(LOSSES), (64, 100_000))
+    """A new module of a loss is a new benchmark."""
+
+    params = (tuple(LOSSES), (64,))
     param_names = ("loss", "rows")
     timeout = 300
 
@@ -29,7 +27,7 @@ class Losses:
         self.f, kind = LOSSES[name]
         self.x = Tensor(rng.standard_normal((rows, 10), dtype=np.float32), requires_grad=True)
         numbers = rng.standard_normal((rows, 10), dtype=np.float32)
-        self.target = {"labels": np.arange(rows) % 10, "numbers": numbers, "chances": abs(numbers) % 1,
+        self.target = {"labels": np.arange(rows) % 10, "numbers": numbers, "probabilities": abs(numbers) % 1,
                        "signs": np.sign(numbers)}[kind]
         self.y = self.f(self.x, self.target)
         self.time_forward(), self.time_backward()       # compiled, or loaded from the cache
@@ -39,6 +37,10 @@ class Losses:
 
     def time_backward(self, *_):
         grad(self.y, self.x, retain_graph=True)
+
+
+class Large(Losses):
+    params = (("cross_entropy", "mse_loss"), (100_000,))
 
 
 class Places:

@@ -1,4 +1,4 @@
-"""Recurrent layers over a sequence, forward and backward, float32: a small one, and one that the processor has to do with."""
+"""Recurrent layers over a sequence, forward and backward, float32: a small one and a large one."""
 import numpy as np
 
 from tinygrad_relu import Tensor, grad, nn
@@ -26,7 +26,7 @@ class Recurrent:
 
 
 class Cell:
-    """One step: what it costs to write the loop over time oneself."""
+    """One step, the cost of a loop over time in Python."""
 
     params = ("RNNCell", "LSTMCell", "GRUCell")
     param_names = ("kind",)

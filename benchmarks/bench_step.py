@@ -1,4 +1,4 @@
-"""A whole eager training step, at the sizes at which peers are measured too (compare.py)."""
+"""A whole eager training step, at the sizes of compare.py."""
 from tinygrad_relu import nn, optim
 
 from .compare import SIZES, our_step, problem
@@ -21,7 +21,7 @@ class Step:
 
 
 class Update:
-    """The step of an optimizer alone: one launch over a flat buffer, whose gradients are there."""
+    """The step of an optimizer alone: one launch over a flat buffer with given gradients."""
 
     params = (tuple(RULES), (64, 512))
     param_names = ("rule", "width")

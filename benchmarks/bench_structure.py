@@ -1,4 +1,4 @@
-"""What moves numbers: indexing, joining, transposition, stacks of matrices, einsum; forward and backward, float32."""
+"""Operations that move numbers: indexing, joining, transposition, stacks of matrices, einsum; forward and backward, float32."""
 import numpy as np
 
 import tinygrad_relu as tg
