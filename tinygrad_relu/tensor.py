@@ -227,14 +227,14 @@ class Tensor(Interoperable):
 
     sum = sums.sum
     mean = sums.mean
-    var = sums.var
-    std = sums.std
     cumsum = sums.cumsum
     max = reductions.max
     min = reductions.min
     argmax = reductions.argmax
     argmin = reductions.argmin
     prod = reductions.prod
+    var = reductions.var
+    std = reductions.std
     logsumexp = softmax.logsumexp
 
     swapaxes = shape.swapaxes

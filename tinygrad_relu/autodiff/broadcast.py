@@ -5,14 +5,39 @@ other's derivative.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..kernels.loops.move import copy
-from ..kernels.loops.reduce import sum_over
+from ..kernels.loops.reduce import sum_lines, sum_rows
 from ..kernels.machine.door import launch
 from .node import Array, Op
+
+
+def sum_over(x: Any, axes: Sequence[int], out: Any) -> None:
+    """The sum of x over `axes` (numbers from 0 up, in order), written into `out`, of as many numbers as there are sums.
+
+    Axes side by side are one; those that are parted are summed one after the other, from the last.
+    """
+    if not axes:
+        launch(copy, x, out.reshape(x.shape))
+        return
+    start = stop = axes[-1]
+    while start - 1 in axes:
+        start -= 1
+    before, n, behind = x.shape[:start], prod(x.shape[start:stop + 1]), x.shape[stop + 1:]
+    rest = axes[:start - stop - 1]
+    part = np.empty(before + behind, x.dtype) if rest else out
+    outer, inner = prod(before), prod(behind)
+    if inner == 1:
+        launch(sum_lines, x.reshape(outer, n), part.reshape(outer))
+    else:
+        launch(sum_rows, x.reshape(outer, n, inner), part.reshape(outer, inner))
+    if rest:
+        sum_over(part, rest, out)
 
 
 def _sum_to(g: Array, *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.broadcast import sum_over
 from ..autodiff.composed import derivative
 from ..autodiff.node import Array, Op
 from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import move
 from ..kernels.loops import recurrent as kernels
-from ..kernels.loops.reduce import sum_over
 from ..kernels.machine.door import launch
 from ..kernels.machine.matmul import matmul as matrix_product
 from .activation import activation_op

@@ -1,4 +1,4 @@
-"""Reductions that are no sums: extremes, and products. Along one axis, several, or all of them."""
+"""Extremes, products and moments, along one axis, several, or all of them."""
 from __future__ import annotations
 
 import math
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Node, Op, value
+from ..checks import check_real
 from ..kernels.loops import reduce as kernels
 from ..kernels.machine.door import launch
 from . import sums
 from .axes import Axis, T, axis_or_flat, block, kept_shape, left_shape, normalised_axes
-from .elementwise import equal_or_nan, mul, where
+from .elementwise import compare, div, equal_or_nan, mul, sub, where
 from .shape import reshape, transpose
 
 # -- extremes --------------------------------------------------------------------------------------------------------
@@ -172,3 +173,74 @@ def prod(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     lines = x if (*rest, *axes) == tuple(range(n)) else transpose(x, axes=(*rest, *axes))
     y = PROD(reshape(lines, shape=(*(x.shape[i] for i in rest), math.prod(x.shape[a] for a in axes))))
     return reshape(y, shape=kept_shape(x.shape, axes)) if keepdims else y
+
+
+# -- moments ---------------------------------------------------------------------------------------------------------
+
+
+def _weight(name: str, x: Any, axis: Axis, ddof: float) -> float:
+    """1 / (n - ddof); infinite where n - ddof is not positive, so that the result is infinite or NaN, as in NumPy."""
+    left = sums.count_along(name, x, axis) - check_real(ddof, f"{name}: ddof")
+    return 1.0 / left if left > 0 else math.inf
+
+
+def _centred(x: Any, axis: Axis) -> Any:
+    return sub(x, sums.mean(x, axis, keepdims=True))
+
+
+def _var(x: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False, name: str = "var") -> Array:
+    weight = _weight(name, x, axis, ddof)
+    squares = _centred(x, axis)
+    launch(np.square, squares, squares)
+    return mul(sums.sum(squares, axis, keepdims), weight)
+
+
+def _std(x: Array, *, axis: Axis = None, **options: Any) -> Array:
+    """Of the differences from the first number: so equal numbers give exactly 0, even if their mean is rounded."""
+    axes = normalised_axes("std", axis, x.shape)
+    first = x[(*(slice(1) if i in axes else slice(None) for i in range(x.ndim)), ...)]
+    out = _var(sub(x, first), axis=axes, **options, name="std")
+    launch(np.sqrt, out, out)
+    return out
+
+
+def _var_pull(g: Any, y: Any, x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    return mul(sums.kept(g, x, axis), mul(_centred(x, axis), 2.0 * _weight("var", x, axis, ddof)))
+
+
+def _var_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, axis: Axis = None, ddof: float = 0,
+               keepdims: bool = False) -> None:
+    (out,) = into
+    launch(np.subtract, x, sums.mean(x, axis, keepdims=True), out)
+    launch(np.multiply, out, mul(sums.kept(g, x, axis), 2.0 * _weight("var", x, axis, ddof)), out)
+
+
+def _through_root(g: Any, y: Any) -> Any:
+    """g times the slope of the square root y; 0 where all numbers are equal: the tip of a cone."""
+    tip = compare(np.equal, y, 0.0)
+    return where(tip, 0.0, div(g, mul(where(tip, 1.0, y), 2.0)))
+
+
+VAR: Op = Op("var", _var, fused=_var_fused, pull=(_var_pull,))
+STD: Op = Op("std", _std, fused=lambda g, y, *rest, **options: _var_fused(_through_root(g, y), y, *rest, **options),
+             pull=(lambda g, y, x, **options: _var_pull(_through_root(g, y), y, x, **options),))
+
+
+def var(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
+    """``sum((x - mean(x))^2) / (n - ddof)`` over `axis` (None: all axes).
+
+    ``ddof=0`` is NumPy's default, 1 is PyTorch's. Where n - ddof is not positive, the result is infinite or NaN.
+
+    >>> tg.var([1.0, 3.0]).item(), tg.var([1.0, 3.0], ddof=1).item()
+    (1.0, 2.0)
+    """
+    return VAR(x, axis=axis, ddof=ddof, keepdims=keepdims)
+
+
+def std(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
+    """``sqrt(var(x))`` over `axis` (None: all axes). Where it is 0, so is its gradient.
+
+    >>> tg.std([[1.0, 3.0], [2.0, 2.0]], axis=1)
+    Tensor([1., 0.])
+    """
+    return STD(x, axis=axis, ddof=ddof, keepdims=keepdims)
