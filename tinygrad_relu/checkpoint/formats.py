@@ -1,14 +1,15 @@
-"""Two file formats for arrays by name and one text: .npz, NumPy's own, without pickles, and .safetensors.
+"""Two file formats for named arrays and one text: .npz, NumPy's own, without pickles, and .safetensors.
 
-A file is a claim by a stranger. Its sizes are compared with the bytes that are there before any memory is taken, nothing in it
-is run, and whatever is wrong with it is a ValueError with a reason.
+Files are not trusted. Sizes are compared with the bytes in the file before any memory is taken, nothing is executed, and any
+defect is a ValueError that says which.
 """
 from __future__ import annotations
 
+import io
 import json
 import math
-import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import IO, Any, NamedTuple
@@ -19,11 +20,11 @@ from ..autodiff.node import Array
 from ..states import shown
 
 Content = tuple[dict[str, Array], str | None]
-NOTE = "tinygrad_relu"      # what the text is called in a file
+NOTE = "tinygrad_relu"      # the name of the text in a file
 
 
 class Format(NamedTuple):
-    """How a kind of file is written and read."""
+    """The functions that write and read a kind of file."""
 
     write: Callable[[IO[bytes], Mapping[str, Array], str | None], None]
     read: Callable[[IO[bytes]], Content]
@@ -31,13 +32,11 @@ class Format(NamedTuple):
 
 # -- .npz: a zip archive with one .npy file for each array -------------------------------------------------------------------
 
-NUMBERS = "[<>|=](?:b1|[iu][1248]|f[248])"
-HEADER = re.compile(rf"{{ *'descr': *'({NUMBERS})', *'fortran_order': *(True|False), *'shape': *\(([\d, ]*)\),? *}}")
-MAGIC = b"\x93NUMPY"
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def write_npz(file: IO[bytes], arrays: Mapping[str, Array], text: str | None) -> None:
-    """As ``np.savez`` does, but for any name; the same arrays give the same bytes, as no time is noted."""
+    """Like ``np.savez``, but for any name; the same arrays give the same bytes, as no time is stored."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
@@ -47,13 +46,13 @@ def write_npz(file: IO[bytes], arrays: Mapping[str, Array], text: str | None) ->
 
 
 def read_npz(file: IO[bytes]) -> Content:
-    """Arrays that are stored as they are: what is compressed could be larger than any memory."""
+    """Compressed files are refused: their arrays could be larger than any memory."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             size = file.seek(0, 2)
             if sum(member.file_size for member in members) > size or any(m.file_size != m.compress_size for m in members):
-                raise ValueError("it is compressed, expected what np.savez writes")
+                raise ValueError("it is compressed, expected a file as np.savez writes it")
             contents = {member.filename: archive.read(member) for member in members}
     except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(str(error) or "it breaks off") from error
@@ -65,18 +64,17 @@ def read_npz(file: IO[bytes]) -> Content:
 
 
 def _npy(content: bytes, name: str) -> Array:
-    """The array in a .npy file: magic, version, length of the header, header, numbers."""
-    width, code = {b"\1\0": (2, "<H"), b"\2\0": (4, "<I")}.get(content[6:8], (0, ""))
-    start = 8 + width
-    if content[:6] != MAGIC or not width or len(content) < start:
-        raise ValueError(f"{name} is no .npy file of version 1 or 2")
-    stop = start + struct.unpack(code, content[8:start])[0]
-    header = content[start:stop].decode("latin1").strip()
-    found = HEADER.fullmatch(header)
-    if found is None:
-        raise ValueError(f"{name} is described by {shown(header)}, expected an array of real numbers")
-    shape = tuple(int(size) for size in found[3].split(",") if size.strip())
-    return _array(memoryview(content)[stop:], found[1], shape, name, order="F" if found[2] == "True" else "C")
+    """The array in a .npy file. NumPy reads its header, which is a literal of Python; the size is checked here."""
+    file = io.BytesIO(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")          # of headers as Python 2 wrote them
+            shape, transposed, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+    except Exception as error:                      # damaged literals raise errors of many types
+        raise ValueError(f"{name} is no .npy file of version 1 or 2") from error
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise ValueError(f"{name} holds {dtype} entries, expected real numbers of at most 64 bits")
+    return _array(memoryview(content)[file.tell():], dtype, shape, name, order="F" if transposed else "C")
 
 
 # -- .safetensors: a header of JSON, and the numbers --------------------------------------------------------------------------
@@ -96,7 +94,7 @@ def read_safetensors(file: IO[bytes]) -> Content:
     content = file.read()
     try:
         tensors = package.deserialize(content)
-        header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])      # which the package has found sound
+        header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])      # checked by the package
     except (package.SafetensorError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     return ({name: _tensor(shown(name), **tensor) for name, tensor in tensors}, (header.get("__metadata__") or {}).get(NOTE))
@@ -120,11 +118,11 @@ def _package() -> Any:
     return safetensors
 
 
-def _array(content: Any, dtype: str, shape: tuple[int, ...], name: str, order: Any = "C") -> Array:
-    """The array in the bytes: in the machine's order of bytes, C-contiguous, writable."""
+def _array(content: Any, dtype: Any, shape: tuple[int, ...], name: str, order: Any = "C") -> Array:
+    """The array in these bytes: in the machine's byte order, C-contiguous, writable."""
     kind = np.dtype(dtype)
     if math.prod(shape) * kind.itemsize != len(content):
-        raise ValueError(f"{name} is of shape {shown(shape)} and type {kind.name}, but {len(content)} bytes are there for it")
+        raise ValueError(f"{name} is of shape {shown(shape)} and type {kind.name}, but has {len(content)} bytes")
     try:
         array: Array = np.ndarray(shape, kind, buffer=content, order=order)
     except (ValueError, OverflowError) as error:        # 65 dimensions; (0, 2**70)

@@ -1,25 +1,33 @@
-"""Save and load: modules, optimizers, generators and plain values, in one file, whole or not at all."""
+"""Save and load: modules, optimizers, generators and plain values, in one file, whole or not at all.
+
+In a file, nested dicts and lists are flat arrays by name and one text of JSON. In the text an array is ``{"$array": name}``, and
+a dict whose keys are not plain text is ``{"$items": [[key, value], ...]}``. A dict of arrays alone, such as the state of a
+module, needs no text, so its file holds plain names and arrays, like those of other programs.
+"""
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..autodiff.node import Array
 from ..files import reading, write_through
-from ..states import shown
+from ..states import as_array, fit, shown
 from .formats import FORMATS, Format
-from .tree import flatten, unflatten
 
 Path_ = str | os.PathLike[str]
+VERSION = 1         # of the text
 
 
 def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     """Write the state of one thing, or of several under names, into a file that ends in .npz or .safetensors.
 
-    The file takes its name only once it is whole and on the disk: a process that is killed while it saves leaves the old one.
+    The file replaces an old one only once it is whole and on the disk; a process that is killed while it saves leaves the old.
 
     Parameters
     ----------
@@ -27,32 +35,19 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
         The suffix decides the format. Neither holds pickles; .safetensors needs the package safetensors
         (``pip install "tinygrad_relu[files]"``).
     whole : Module or mapping, optional
-        What the file shall hold, and nothing beside it: a module (or its `state_dict`) makes a file of plain names and arrays, as
-        PyTorch's users exchange them.
+        A module (or its `state_dict`), which makes a file of plain names and arrays, as PyTorch's users exchange them.
     **parts
-        Modules, optimizers, and whatever else has a `state_dict`; numpy Generators, as `numpy.random.default_rng` makes them;
+        Modules, optimizers, and everything else with a `state_dict`; numpy Generators, as `numpy.random.default_rng` makes them;
         arrays, numbers, texts, None, and lists and dicts of these.
-
-    Raises
-    ------
-    TypeError
-        For parts of other kinds.
-    ValueError
-        For another suffix.
-    OSError
-        If the file cannot be written.
-    ImportError
-        If the package safetensors is missing.
 
     Examples
     --------
     >>> import tempfile
-    >>> from tinygrad_relu import nn, optim
     >>> model = nn.MLP([4, 3, 2], rng=0)
     >>> opt = optim.Adam(model.parameters())
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(f"{folder}/run.npz", model=model, optimizer=opt, step=17)
-    ...     load(f"{folder}/run.npz", model=model, optimizer=opt)
+    ...     tg.save(f"{folder}/run.npz", model=model, optimizer=opt, step=17)
+    ...     tg.load(f"{folder}/run.npz", model=model, optimizer=opt)
     {'step': 17}
     """
     if (whole is None) == (not parts):
@@ -66,42 +61,33 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
 
 
 def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
-    """Read a file of `save`, or one of plain names and arrays, and put what is in it back where it came from.
+    """Read a file of `save`, or any file of plain names and arrays, and load its parts into the given things.
 
-    Either everything that is asked for fits and is loaded, or nothing is changed.
+    If anything does not fit, nothing is changed. Returns the other parts by name: states as dicts of arrays, and plain values (of
+    which tuples have become lists).
 
     Parameters
     ----------
     path : path_like
-        A file that ends in .npz or .safetensors, by whomever. Compressed .npz files are refused.
+        A file that ends in .npz or .safetensors, written by any program. Compressed .npz files are refused.
     whole : Module, optional
-        What takes over the whole file.
+        Loads the whole file.
     **parts
         Modules, optimizers, Generators and other things with a `load_state_dict`, under the names that they were saved by.
-
-    Returns
-    -------
-    dict
-        The rest, by name: states as dicts of arrays, and plain values (of which tuples have become lists). Without anything to
-        load into, that is all there is.
 
     Raises
     ------
     OSError
-        If there is no such file, or if it breaks off, is damaged, or is something else than its suffix says.
+        If there is no such file, or if it breaks off, is damaged, or is not what its suffix says.
     ValueError
-        If what is in it does not fit: all that does not, in one sentence. And for another suffix.
-    TypeError
-        If something cannot be loaded into.
-    ImportError
-        If the package safetensors is missing.
+        If its contents do not fit, with everything that does not.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(f"{folder}/notes.npz", rates=[0.1, 0.01], best=np.ones(2))
-    ...     load(f"{folder}/notes.npz")
+    ...     tg.save(f"{folder}/notes.npz", rates=[0.1, 0.01], best=np.ones(2))
+    ...     tg.load(f"{folder}/notes.npz")
     {'rates': [0.1, 0.01], 'best': array([1., 1.])}
     """
     if whole is not None and parts:
@@ -117,18 +103,15 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
         held = ", ".join(map(shown, tree)) or "nothing"
         raise ValueError(f"{path} has no part {', '.join(absent)}; it holds {held}" + (
             "" if len(parts) > 1 else "; to load all of it into one module, give that no name"))
-    try:
-        _restore(targets, found, str(path))
-    except ValueError as error:
+    complaints = _restore(targets, found)
+    if complaints:
         hint = "" if whole is None else _hint(whole, tree)
-        if not hint:
-            raise
-        raise ValueError(f"{error}{hint}") from None
+        raise ValueError(f"{path}: {'; '.join(complaints)}{hint}")
     return {name: value for name, value in found.items() if name not in targets}
 
 
 def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
-    """Which parts of a file have the names that `whole` has: it may be a whole training run, and one of them what is meant."""
+    """The parts of a file that have names of `whole`: the file may be a whole training run, and one part the one to load."""
     known = set(_state(whole, "the state"))
     parts = [name for name, part in tree.items() if isinstance(part, Mapping) and known & set(part)]
     if not parts:
@@ -146,7 +129,7 @@ def _format(path: Path_, who: str) -> Format:
 def _read(path: Path_) -> dict[str, Any]:
     form, kind = _format(path, "load"), Path(path).suffix.lower()
     with reading(path, f"a {kind} file") as name:
-        if name.exists() and not name.is_file() and not name.is_dir():      # a pipe would wait for ever, a device never end
+        if name.exists() and not name.is_file() and not name.is_dir():      # a pipe may never end
             raise OSError(0, "it is no regular file")
         with name.open("rb") as file:
             try:
@@ -156,43 +139,120 @@ def _read(path: Path_) -> dict[str, Any]:
     raise OSError(f"{path} is no whole {kind} file: {reason}")
 
 
+# -- states ----------------------------------------------------------------------------------------------------------
+
+
 def _state(part: Any, name: str) -> Any:
-    """What has a state_dict, or is a generator, as its state; anything else as it is."""
+    """The state of an object that has one; anything else as it is."""
     if isinstance(part, np.random.Generator):
-        _check_generator(part, name)
+        if not isinstance(part.bit_generator, (np.random.PCG64, np.random.PCG64DXSM)):
+            raise TypeError(f"{name} is a Generator of {type(part.bit_generator).__name__}, expected one of PCG64, as "
+                            "numpy.random.default_rng makes it")
         return part.bit_generator.state
     return part.state_dict() if hasattr(part, "state_dict") else part
 
 
-def _check_generator(generator: np.random.Generator, name: str) -> None:
-    if not isinstance(generator.bit_generator, (np.random.PCG64, np.random.PCG64DXSM)):
-        raise TypeError(f"{name} is a Generator of {type(generator.bit_generator).__name__}, expected one of PCG64, as "
-                        "numpy.random.default_rng makes it")
-
-
-def _restore(targets: Mapping[str, Any], states: Mapping[str, Any], path: str) -> None:
-    """Load every state, or none: what does not fit in one of them puts all of them back."""
+def _restore(targets: Mapping[str, Any], states: Mapping[str, Any]) -> list[str]:
+    """Load every state, or none; returns the complaints about those that do not fit."""
     before = {name: _state(target, name) for name, target in targets.items()}
-    complaints = []
+    complaints: list[str] = []
+    whole = False
     try:
-        for name, target in targets.items():
-            try:
-                _load(target, states[name])
-            except (TypeError, ValueError) as error:
-                complaints.append(f"{name}: {error}" if len(targets) > 1 else str(error))
-        if complaints:
-            raise ValueError(f"{path}: {'; '.join(complaints)}")
-    except BaseException:
-        for name, target in targets.items():
-            _load(target, before[name])
-        raise
+        fit({name: partial(_load, target, len(targets) > 1) for name, target in targets.items()},
+            {name: states[name] for name in targets}, complaints)
+        whole = not complaints
+    finally:
+        if not whole:
+            for name, target in targets.items():
+                _load(target, False, before[name], name)
+    return complaints
 
 
-def _load(target: Any, state: Any) -> None:
-    if not isinstance(target, np.random.Generator):
-        target.load_state_dict(state)
-        return
+def _load(target: Any, named: bool, state: Any, name: str) -> None:
     try:
-        target.bit_generator.state = state
+        if isinstance(target, np.random.Generator):
+            _load_generator(target.bit_generator, state)
+        else:
+            target.load_state_dict(state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}" if named else str(error)) from error
+
+
+def _load_generator(generator: Any, state: Any) -> None:
+    try:
+        generator.state = state
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"this is no state of a {type(target.bit_generator).__name__} generator ({error})") from error
+        raise ValueError(f"this is no state of a {type(generator).__name__} generator ({error})") from error
+
+
+# -- nested values as flat arrays and a text -------------------------------------------------------------------------
+
+
+def flatten(tree: Mapping[str, Any]) -> tuple[dict[str, Array], str | None]:
+    """The arrays of a tree by name, and the text, if it needs one.
+
+    >>> flatten({"model": {"weight": np.zeros(2)}, "step": 17})
+    ({'model.weight': array([0., 0.])}, \
+'{"version": 1, "tree": {"model": {"weight": {"$array": "model.weight"}}, "step": 17}}')
+    """
+    arrays: dict[str, Array] = {}
+    encoded = _encode(tree, "", arrays)
+    plain = list(arrays) == list(tree)
+    return arrays, None if plain else json.dumps({"version": VERSION, "tree": encoded})
+
+
+def unflatten(arrays: Mapping[str, Array], text: str | None) -> dict[str, Any]:
+    """The tree again (tuples have become lists); a ValueError if text and arrays do not belong together."""
+    if text is None:
+        return dict(arrays)
+    left = dict(arrays)
+    try:
+        record = json.loads(text)
+        version = record["version"]
+        tree = _decode(record["tree"], left) if version == VERSION else None
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError("its text does not describe its arrays") from error
+    if version != VERSION:
+        raise ValueError(f"its text is of version {shown(version)}, expected {VERSION}")
+    if left or not isinstance(tree, dict):
+        raise ValueError(f"its text leaves out {len(left)} of its {len(arrays)} arrays")
+    return tree
+
+
+def _encode(value: Any, where: str, arrays: dict[str, Array]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_encode(entry, f"{where}.{i}", arrays) for i, entry in enumerate(value)]
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, (str, int)) for key in value):
+            raise TypeError(f"save: the keys of {where or 'the state'} are {list(value)}, expected texts or whole numbers")
+        encoded = {key: _encode(entry, f"{where}.{key}" if where else str(key), arrays) for key, entry in value.items()}
+        plain = all(isinstance(key, str) and not key.startswith("$") for key in encoded)
+        return encoded if plain else {"$items": list(encoded.items())}
+    if not hasattr(value, "__array__"):
+        raise TypeError(f"save: {where} is a {type(value).__name__}, expected an array, a number, a text, or a list or dict of "
+                        "these")
+    if not where.isprintable():
+        raise ValueError(f"save: an array is called {where!r}, expected a name that can be printed")
+    array = as_array(value, f"save: {where}")
+    if array.dtype.itemsize > 8:
+        raise TypeError(f"save: {where} holds {array.dtype} numbers, expected at most 64 bits")
+    while where in arrays:          # {"a": {"b": ...}, "a.b": ...}
+        where += "_"
+    arrays[where] = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+    return {"$array": where}
+
+
+def _decode(value: Any, left: dict[str, Array]) -> Any:
+    """Removes each array that is mentioned from `left`."""
+    if isinstance(value, list):
+        return [_decode(entry, left) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if "$array" in value:
+        return left.pop(value["$array"])
+    items = value["$items"] if "$items" in value else value.items()
+    return {key: _decode(entry, left) for key, entry in items}
