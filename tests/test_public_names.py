@@ -2,15 +2,19 @@
 from __future__ import annotations
 
 import inspect
+import re
+import subprocess
 import sys
+from pathlib import Path
 from types import FunctionType
 
 import pytest
-from public import CALLABLE
+from public import CALLABLE, PUBLIC
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 
+ROOT = Path(__file__).parents[1]
 METHODS = {name: f for name, f in vars(tg.Tensor).items() if isinstance(f, FunctionType) and not name.startswith("_")}
 BASES = {"nn.Activation", "nn.Loss"}        # their parameters are those of the record or the function of each subclass
 ONE_BY_ONE = {"reshape", "transpose", "permute"}        # the methods take sizes and axes one by one, the functions a sequence
@@ -45,3 +49,40 @@ def test_a_method_and_its_function_are_one_definition(name):
 
 def test_a_lifted_function_takes_its_first_argument_by_name_and_anything_array_like():
     assert F.sum(x=[[1, 2], [3, 4]], axis=0).data.tolist() == [4, 6] == F.sum(tg.Tensor([[1, 2], [3, 4]]), 0).data.tolist()
+
+
+# -- the type checker -------------------------------------------------------------------------------------------------
+
+OTHER_RESULTS = {"argmax", "argmin", "maxout_winners", "split"}     # integers, or several Tensors
+
+
+def test_the_type_checker_sees_signatures_and_results(tmp_path):
+    """Each name is revealed, and then called with an argument that it has not: both must show. (Modules without parameters share
+    the `__init__` of their base, which checks at run time.)"""
+    lines = ["import tinygrad_relu as tg", "from tinygrad_relu import checkpoint, data, functional as F, inside, lab, nn, optim",
+             "x = tg.Tensor(1.0)"]
+    seen = {}
+    for name in [*(name for name in CALLABLE if name not in BASES and (is_result(name) or inspect.signature(CALLABLE[name]).parameters)),
+                 *(f"x.{name}" for name in METHODS)]:
+        seen[len(lines) + 1] = name
+        lines += [f"reveal_type({name})", f"{name}(no_such_argument=0)"]
+    lines += ["from tinygrad_relu import " + ", ".join(name.removeprefix("tg.") for name in PUBLIC if name.startswith("tg."))]
+    source = tmp_path / "names.py"
+    source.write_text("\n".join(lines))
+    done = subprocess.run([sys.executable, "-m", "mypy", "--no-error-summary", "--hide-error-context", str(source)], cwd=ROOT,
+                          capture_output=True, text=True)
+    said: dict[int, str] = {}
+    for line in done.stdout.splitlines():
+        number, text = line.partition("names.py:")[2].split(":", 1)
+        said[int(number)] = said.get(int(number), "") + text
+    assert max(said) < len(lines), said[len(lines)]         # all names can be imported
+    wrong = {}
+    for number, name in seen.items():
+        revealed, called = said.get(number, ""), said.get(number + 1, "")
+        if not re.search(r'type is "(def|Overload)', revealed) or re.search(r'type is "def \(\*\w*:? ?Any, \*\*', revealed):
+            wrong[name] = revealed
+        elif "[call-arg]" not in called and "[call-overload]" not in called:
+            wrong[name] = called
+        elif name.startswith("F.") and name[2:] not in OTHER_RESULTS and not revealed.rstrip('"').endswith("-> tinygrad_relu.tensor.Tensor"):
+            wrong[name] = revealed
+    assert not wrong, "\n".join(f"{name}: {text}" for name, text in wrong.items())

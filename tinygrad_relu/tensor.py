@@ -248,7 +248,7 @@ class Tensor(Interoperable):
         >>> Tensor([1.0, 2.0, 3.0, 4.0]).reshape(2, -1).shape
         (2, 2)
         """
-        return shape.reshape(self, _several(sizes))
+        return shape.RESHAPE(self, shape=_several(sizes))
 
     def transpose(self, *axes: Any) -> Tensor:
         """`tg.transpose`; the axes also one by one. Without arguments, the axes are reversed.

@@ -82,10 +82,11 @@ add_at: Op = Op("add_at", _add_at, pull=(lambda g, y, part, rows, axis, shape: t
 
 def _embedding_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, table: Array, index: Array, *,
                      spared: int = -1) -> None:
-    g, rows = g.reshape(index.size, table.shape[1]), index.ravel()
+    out = into[0]
+    before = out[spared].copy() if spared >= 0 and add else 0.0
+    _take_fused(g, y, saved, into, add, table, rows=index, axis=0)
     if spared >= 0:
-        g, rows = g[rows != spared], rows[rows != spared]
-    _take_fused(g, y, saved, into, add, table, rows=rows, axis=0)
+        out[spared] = before
 
 
 def _embedding_pull(g: Any, y: Any, table: Any, index: Array, spared: int = -1) -> Any:

@@ -13,7 +13,7 @@ from ..kernels.machine.door import launch, launch_typed
 from .axes import Axis, T, kept_shape, left_shape, normalised_axes
 from .elementary import EXP, LOG
 from .elementwise import add, mul, neg, sub, where
-from .shape import reshape, swapaxes
+from .shape import RESHAPE, TRANSPOSE, reshape
 from .sums import SUM
 
 
@@ -75,15 +75,21 @@ def log_softmax(x: T, axis: int = -1) -> T:
 
 def _along(op: Op, x: T, axis: int) -> T:
     """Apply an operation on the last axis to another one."""
-    if not len(x.shape):
-        normalised_axes(op.name, axis, (1,))
-        return reshape(op(reshape(x, (1,))), ())
-    axes = normalised_axes(op.name, axis, x.shape)
-    if len(axes) != 1:
-        raise ValueError(f"{op.name}: got axis {axis} for shape {x.shape}; expected one axis")
-    if axes[0] == len(x.shape) - 1:
+    shape = x.shape
+    if shape and axis == -1:        # the usual case
         return op(x)
-    return swapaxes(op(swapaxes(x, axes[0], -1)), axes[0], -1)
+    if not shape:
+        normalised_axes(op.name, axis, (1,))
+        return RESHAPE(op(RESHAPE(x, shape=(1,))), shape=())
+    axes = normalised_axes(op.name, axis, shape)
+    if len(axes) != 1:
+        raise ValueError(f"{op.name}: got axis {axis} for shape {shape}; expected one axis")
+    last = len(shape) - 1
+    if axes[0] == last:
+        return op(x)
+    swapped = list(range(last + 1))
+    swapped[axes[0]], swapped[last] = last, axes[0]
+    return TRANSPOSE(op(TRANSPOSE(x, axes=tuple(swapped))), axes=tuple(swapped))
 
 
 def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
