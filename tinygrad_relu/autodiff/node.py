@@ -23,46 +23,24 @@ class Node:
 
     References point from a result to its inputs only, so a graph is freed with its last result. Every array in a graph is
     C-contiguous, the one layout that kernels take; `Tensor(...)` and `checks.as_floats` make it so.
-
-    Attributes
-    ----------
-    grad : ndarray or None
-        On a leaf, the gradient collected by `backward`; None means that no gradient has arrived.
-    op : Op or None
-        The operation that made this node; None for a leaf.
-    parents : sequence of (Node or None), or None
-        For each input of the operation, the node that its gradient goes to, or None where it goes nowhere.
-        None altogether once the graph has been freed.
-    values : sequence
-        For each input, its array (or number, or index): derivative rules are computed from these.
-    saved : Any
-        Results on the side that the fused pullback needs again (the winners of a maxout, say).
-    params : dict
-        The options of the operation.
-    order : int
-        A count of nodes: larger than that of every input.
-    home : ndarray or None
-        The part of an optimizer's flat gradient buffer that belongs to this parameter.
-    hooks : OrderedDict or None
-        See `hooks.register_hook`.
     """
 
     __slots__ = ("__weakref__", "array", "grad", "home", "hooks", "op", "order", "params", "parents", "requires_grad",
                  "saved", "values")
 
-    result: ClassVar[type[Node]]    # the class of the result of an operation on such a node
-
     array: Array
     requires_grad: bool
-    grad: Array | None
-    op: Any                         # Op or None
-    parents: Any                    # Sequence[Node | None] or None
-    values: Sequence[Any]
-    saved: Any
-    params: dict[str, Any]
-    order: int
-    home: Array | None
-    hooks: Any
+    grad: Array | None          # of a leaf: collected by backward. None: no gradient has arrived
+    op: Any                     # the Op that made this node; None for a leaf
+    parents: Any                # for each input of op, the Node that its gradient goes to, or None; None altogether once freed
+    values: Sequence[Any]       # for each input of op, its array (or number, or index): derivative rules are computed from these
+    saved: Any                  # results on the side that the fused pullback needs again (the winners of a maxout, say)
+    params: dict[str, Any]      # the options of op
+    order: int                  # a count of nodes: larger than that of every input
+    home: Array | None          # of a parameter: its part of a flat buffer for gradients (see parameters.py)
+    hooks: Any                  # an OrderedDict (see hooks.py), or None
+
+    result: ClassVar[type[Node]]    # the class of the result of an operation on such a node
 
     def _become_leaf(self, array: Array, requires_grad: bool) -> None:
         self.array = array
@@ -120,17 +98,11 @@ class Op:
     adds : bool
         Whether `fused` can add, one input after the other. Then it writes straight to the flat buffer of an optimizer, or
         into a gradient that other paths have begun.
-    elementwise : bool
-        Whether each entry of the result depends on one entry of each input. This and what follows is for tables and pictures
-        of a graph (`inside`); the walk back never reads it.
-    multiplies : bool
-        Whether the gradients of the first two inputs are products with each other's value.
-    activation, p : Activation record or None, tuple of float
-        The function applied last, and its parameters unless they are `params`.
-    index : str
-        The role of an input of integers or booleans: "labels", say.
-    pure : bool
-        Whether the rules may be run once more to look at their results (those that call a user's hooks may not).
+    elementwise, multiplies, activation, p, index, pure
+        For tables and pictures of a graph (`tg.explain`); the walk back never reads them. Does each entry of the result depend
+        on one entry of each input? Are the gradients of the first two inputs products with each other? The record of the
+        activation applied last, and its parameters. The role of an input of integers ("labels"). May the rules be run once
+        more, just to look (those that call a user's hooks may not)?
 
     Examples
     --------
