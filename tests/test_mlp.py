@@ -148,8 +148,8 @@ def test_a_prognosis_is_as_exact_behind_dropout():
     (nn.MLP([4, 4, 3], residual=True, rng=0), "the laboratory found Residual at layer 0, expected Linear or Maxout there"),
     (nn.MLP([4, 5, 3], activation="maxout", norm="batch", rng=0), "found BatchNorm1d at layer 1, expected Linear or Maxout"),
     (nn.Sequential(nn.Dropout(rng=0), nn.Linear(4, 5, rng=0), nn.ReLU()), "found Dropout at layer 0, expected Linear or Maxout"),
-    (nn.Sequential(nn.Linear(4, 5, rng=0), nn.Dropout(rng=0), nn.ReLU()), "found Dropout right behind layer 0, expected an acti"),
-    (nn.Sequential(nn.Linear(4, 5, rng=0), nn.LayerNorm(5)), "found nothing right behind layer 0, expected an activation"),
+    (nn.Sequential(nn.Linear(4, 5, rng=0), nn.Dropout(rng=0), nn.ReLU()), "found Dropout after layer 0, expected an acti"),
+    (nn.Sequential(nn.Linear(4, 5, rng=0), nn.LayerNorm(5)), "found nothing after layer 0, expected an activation"),
 ])
 def test_what_the_laboratory_refuses(model, message):
     with pytest.raises(TypeError) as caught:

@@ -86,7 +86,7 @@ def _life_lines(axes: Any, states: list[Array], name: str, caption: str, outcome
     if outcome is not None and outcome.predicted_step is not None and outcome.predicted_step < len(states[0]):
         axes.axvline(outcome.predicted_step, color="#d1495b", linewidth=1.4, linestyle=(0, (3, 2)))
     axes.set_title(name, fontsize=9.5, loc="left", pad=15, color=INK, fontweight="bold")
-    axes.text(0, 1.035, caption, transform=axes.transAxes, fontsize=8, color=FAINT if outcome is None else INK)
+    axes.text(0, 1.035, caption, transform=axes.transAxes, fontsize=7, color=FAINT if outcome is None else INK)
     axes.set_yticks([])
     axes.tick_params(labelsize=7, colors=FAINT, length=2)
     for spine in axes.spines.values():

@@ -126,7 +126,7 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
             activation = layers.pop(0)[1] if layers else None
             if activation is None or activation.is_norm or isinstance(activation, (Linear, Maxout, Sequential, Dropout)):
                 other = "nothing" if activation is None else type(activation).__name__
-                raise TypeError(f"the laboratory found {other} right behind layer {name}, expected an activation")
+                raise TypeError(f"the laboratory found {other} after layer {name}, expected an activation")
         found.append(HiddenLayer(name, affine, activation, len(found), norm))
         while layers and isinstance(layers[0][1], Dropout):
             layers.pop(0)
