@@ -1,4 +1,4 @@
-"""The hunt for the first NaN: forward, backward, update; made, or met; with and without a model; and nothing is left behind."""
+"""The search for the first NaN: forward, backward, update; made, or met; with and without a model; leaving no trace."""
 from __future__ import annotations
 
 from contextlib import nullcontext
@@ -29,7 +29,7 @@ def mlp(**options):
 
 
 def caught(f, model=None):
-    """What the hunt says about f()."""
+    """The error that f() raises."""
     with pytest.raises(tg.AnomalyError) as found, tg.detect_anomaly(model):
         f()
     error = found.value
@@ -51,7 +51,7 @@ def test_an_operation_makes_it():
 @every_type
 @pytest.mark.parametrize("named", [True, False])
 def test_a_training_that_runs_away(named, dtype):
-    """The same step with a model and without; with it, the layer too, and that at its own line."""
+    """The same step with a model and without; with one also the layer, at the line where it is called."""
     model = mlp(dtype=dtype)
     opt = optim.SGD(model.parameters(), lr=1e25 if dtype == np.float32 else 1e200)
     lines = []
@@ -96,7 +96,7 @@ def test_what_is_made_between_modules_belongs_to_the_one_around():
             self.late = nn.ReLU()
 
         def forward(self, x):
-            return self.late(F.log(x))      # found when `late` returns, and yet not made there
+            return self.late(F.log(x))      # found when `late` returns, but not made there
 
     model = Outer()
     error = caught(lambda: model(leaf([-1.0])), model)
@@ -151,7 +151,7 @@ def test_infinities_that_do_no_harm_pass():
     x, mask = leaf([[1.0, 2.0, 3.0]]), np.array([[-1e308, 0.0, 0.0]])
     with tg.detect_anomaly():
         F.softmax(x + mask).sum().backward()
-        F.relu(tg.Tensor([np.inf]) * 0)         # nothing is recorded here, and nobody asks
+        F.relu(tg.Tensor([np.inf]) * 0)         # not recorded, so not checked
     assert np.isfinite(x.grad).all()
 
 
@@ -170,7 +170,7 @@ def test_a_derivative_in_a_module_of_a_model():
             return x**0.5
 
     model = nn.Sequential(nn.Linear(8, 4, rng=0), nn.ReLU(), Root())
-    for _ in range(2):                          # the second time in the same way: nothing has stayed
+    for _ in range(2):                          # the second time is the same: no trace of the first
         error = caught(lambda: model(X).sum().backward(), model)
         assert (error.op, error.module, error.phase, error.step) == ("power", "2", "backward", 1)
         assert str(error).startswith("power in 2 (Root) made the first")
@@ -266,7 +266,7 @@ def test_a_bad_gradient_reaches_an_update():
 
 
 def test_every_update_moves_its_first_argument():
-    """What the hunt relies on."""
+    """detect_anomaly relies on it."""
     for name in ("sgd", "adam"):
         kernel = getattr(update, name)
         assert getattr(kernel, "kernel", kernel).py_func.__code__.co_varnames[:2] == ("p", "g")
@@ -296,7 +296,7 @@ def test_it_ends_with_the_block():
     caught(lambda: F.log(model(X) * 0).sum().backward(), model)
     assert not is_watched() and not any(m._hooks for _, m in model.named_modules())
     x[0] = np.nan
-    model(x).sum().backward()                   # nobody looks any more
+    model(x).sum().backward()                   # not checked any more
     assert np.isnan(model[0].weight.grad).any()
 
 
@@ -311,7 +311,7 @@ def test_a_model_that_fails_in_another_way():
 
 
 def test_a_module_that_never_returns():
-    """Its error is caught by the one around, to which the result belongs."""
+    """Its error is caught by the module around it, to which the result belongs."""
     class Outer(nn.Module):
         def __init__(self):
             self.inner = nn.Linear(3, 3, rng=0)

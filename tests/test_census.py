@@ -1,4 +1,4 @@
-"""The census says of every unit what it is: each state is built on purpose and must be found."""
+"""The census tells the state of every unit: each state is built on purpose and must be found."""
 import json
 
 import numpy as np
@@ -13,7 +13,7 @@ Y = np.random.default_rng(1).integers(0, 4, 200)
 
 
 def model(activation, biases, scale=1.0, dtype="float64"):
-    """3 inputs, one unit per bias, 4 outputs; every unit looks at the first input only."""
+    """3 inputs, one unit per bias, 4 outputs; every unit uses the first input only."""
     net = nn.MLP([3, len(biases), 4], activation=activation, rng=0, dtype=dtype)
     net[0].weight.data = np.tile([scale, 0.0, 0.0], (len(biases), 1))
     net[0].bias.data = biases
@@ -21,7 +21,7 @@ def model(activation, biases, scale=1.0, dtype="float64"):
 
 
 STATES = [
-    # activation, scale of the weight, bias, the state that this makes
+    # activation, scale of the weight, bias, the resulting state
     ("relu", 1.0, -100.0, "dead"),
     ("relu", 1.0, 0.0, "alive"),
     ("relu", 1.0, 100.0, "always on"),
@@ -51,7 +51,7 @@ STATES = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_prelu_of_slope_zero_is_a_relu(dtype):
-    """Off the data it is dead: its weights get exactly nothing. But its slope does, and learns: then it is alive again."""
+    """Off the data it is dead: the gradient of its weights is exactly zero. But its slope gets one, and learns: the unit is alive again."""
     net = model("relu", [-100.0, -100.0, -100.0, -100.0, 0.0, 100.0], dtype=dtype)
     net = nn.Sequential(net[0], nn.PReLU(6, dtype=dtype), net[2])
     net[1].weight.data = [0.0, 0.25, -0.25, -0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""The command line: the main job on small settings, its files, and one sentence for whatever is wrong."""
+"""The command line: the main job with small settings, its files, and one sentence for every error."""
 import json
 from dataclasses import replace
 

@@ -14,7 +14,7 @@ from tinygrad_relu.lab.recurrence import Recurrence, Settings
 from tinygrad_relu.lab.roll_forward import orbit, revival_parts, roll_forward
 
 SEED = 0
-STEPS = 1500            # how far the twin is simulated
+STEPS = 1500            # simulated by the twin
 CASES, SAMPLES, INPUTS = strength(24, thorough=96), 6, 4
 
 
@@ -120,7 +120,7 @@ def test_closed_form_roll_forward_and_literal_pytorch_agree(momentum, dampening,
         if step[i]:
             assert (predicted.step, predicted.sample) == (step[i], sample[i]), (i, predicted, options, lr[i])
             assert (rolled.step, rolled.sample) == (step[i], sample[i]), (i, rolled, options, lr[i])
-        else:                    # the twin saw nothing: never, or later than it was followed
+        else:                    # not within the steps of the twin: never, or later
             assert predicted.step is None or predicted.step > STEPS, (i, predicted, options, lr[i])
             assert rolled.step is None
 
@@ -211,7 +211,7 @@ def test_an_exact_tie_is_still_dead(sixteenths):
 
 @pytest.mark.parametrize("options", [{"decoupled": True}, {"decoupled": True, "nesterov": True}, {"nesterov": True}])
 def test_roots_of_opposite_signs(options):
-    """lr weight_decay > 1 and a drift that keeps z down at first: the negative root comes through, at its parity."""
+    """lr weight_decay > 1 and a drift that keeps z down at first: the negative root lifts it later, at steps of one parity."""
     rng, late = np.random.default_rng(1), 0
     for _ in range(300):
         mu, c = rng.uniform(0.05, 0.95), 1 + 10 ** rng.uniform(-1, 0.3)
@@ -268,7 +268,7 @@ def test_a_bias_left_out_of_the_decay(nesterov):
         assert revival_parts([-1.0, -2.0], 0.0, weight_decay=wd, decay="weights", **options).step == revival_step(
             [-1.0, -2.0], weight_decay=wd, **options)
     slow = revival_parts([-1.0, -2.0], 1e-6, weight_decay=1e-5, decay="weights", **options)
-    assert slow.decided and slow.step > 10 ** 6                     # 1.4 million steps are leapt, not walked
+    assert slow.decided and slow.step > 10 ** 6                     # 1.4 million steps, most of them skipped
     assert slow.step == pytest.approx(math.log(1e-6) / -1e-5, rel=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""What README.md and docs/*.md show is true: every ```python block runs, and what a doctest shows is what it gives.
+"""README.md and docs/*.md are true: every ```python block runs, and every doctest gives what it shows.
 
 The blocks of a page run one after the other in one namespace, as a reader would type them. A block with ``>>>`` is a
 doctest and its output is compared; any other block only has to run.
@@ -33,7 +33,7 @@ def blocks(page: Path) -> list[tuple[int, str]]:
 
 
 def run(page: Path) -> list[str]:
-    """Run the blocks of a page, as if they were typed in: in a ``__main__`` of their own. What went wrong, in words."""
+    """Run the blocks of a page, as if they were typed in: in a ``__main__`` of their own. Returns the failures, in words."""
     main, before = ModuleType("__main__"), sys.modules["__main__"]
     runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     complaints: list[str] = []
@@ -53,7 +53,7 @@ def run(page: Path) -> list[str]:
 
 @pytest.fixture
 def _elsewhere(tmp_path, monkeypatch):
-    """A folder of its own for what a page may write; one thread, for the networks of the pages are small."""
+    """A folder of its own for the files of a page; one thread, since the networks of the pages are small."""
     monkeypatch.chdir(tmp_path)
     threads = tg.get_num_threads()
     tg.set_num_threads(1)

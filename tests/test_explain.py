@@ -1,4 +1,4 @@
-"""explain: what the table says is what backward does, and the verdict is true."""
+"""explain: the table agrees with backward, and the verdict is true."""
 from __future__ import annotations
 
 import numpy as np
@@ -52,7 +52,7 @@ GRAPHS = {
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_gradients_are_those_of_grad(name):
-    """Independently of the walk that explain makes: one call of grad per node."""
+    """Without the walk of explain: one call of grad per node."""
     root = GRAPHS[name]()
     seed = np.ones(root.shape, root.dtype)
     nodes = history(root)
@@ -76,7 +76,7 @@ def test_rows(dtype):
         (8, "cross_entropy", "", (6, 7), ())]
     size = np.dtype(dtype).itemsize
     assert {r.dtype for r in rows} == {np.dtype(dtype).name, "int64"} and rows[7].dtype == "int64"
-    assert rows[3].bytes == 20 * 16 * size              # relu gives its slope from its result; gelu needs what went in
+    assert rows[3].bytes == 20 * 16 * size              # relu computes its slope from its result; gelu needs its input
     assert tg.explain(loss_of(mlp(16, dtype=dtype, activation="gelu"))).rows[3].bytes == 2 * rows[3].bytes
     assert [r.bytes for r in rows[4:7]] == [3 * 16 * size, 3 * size, 20 * 3 * size]
     assert rows[0].zero_gradient is None and rows[7].zero_gradient is None
@@ -207,7 +207,7 @@ def test_a_few_flat_units():
 def test_a_dead_layer(dtype):
     model = mlp(16, 16, 16, dtype=dtype)
     model[2].bias.data = np.full(16, -100.0)
-    model[4].bias.data = np.ones(16)        # at 0, where its inputs and its bias put it, the slope is 0 as well
+    model[4].bias.data = np.ones(16)        # inputs of 0: only the bias keeps z off 0, where the slope is 0
     table = tg.explain(loss_of(model), model=model)
     assert [r.row for r in table.rows if r.dies] == [6]
     assert table.verdict.splitlines()[0] == (
@@ -227,7 +227,7 @@ def test_two_dead_layers_are_told_from_the_root():
 
 
 def test_a_layer_that_is_flat_because_of_the_one_behind_it():
-    """Inputs of zero and a bias of zero put z at 0, where the slope is 0: the cause lies further back."""
+    """Inputs of zero and a bias of zero put z at 0, where the slope is 0: the cause is further back."""
     model = mlp(16, 16, 16)
     model[2].bias.data = np.full(16, -100.0)
     lines = verdict(loss_of(model), model=model).splitlines()
@@ -265,7 +265,7 @@ def test_a_dead_branch_beside_a_living_one():
 
 
 def test_no_slope_where_the_gradient_is():
-    """Half of the units live, but the gradient comes for the other half."""
+    """Half of the units are alive, but the gradient arrives at the other half."""
     x = leaf([[1.0, -1.0]])
     y = (F.relu(x) * np.array([0.0, 1.0])).sum()
     assert verdict(y).splitlines()[0] == ("the gradient is exactly zero from row 1 (relu, its slopes are exactly zero wherever "
@@ -286,7 +286,7 @@ def test_underflow_is_called_so():
 
 
 def test_cancelling_gradients_are_no_death():
-    """Both ways carry a gradient, and their sum is exactly zero: nothing died on the way."""
+    """Both paths carry a gradient, and their sum is exactly zero: nothing died on the way."""
     x = leaf(X)
     text = verdict((F.tanh(x) - F.tanh(x)).sum())
     assert "dies" not in text and "back to" not in text

@@ -66,7 +66,7 @@ def test_boxes_are_legible(make):
 
 @pytest.mark.parametrize("fill", [fill for fill, _ in ROLES.values()])
 def test_text_can_be_read_on_every_box(fill):
-    """The contrast of WCAG: at least 7 to 1, whatever the page behind it."""
+    """The contrast of WCAG: at least 7 to 1, on a page of any colour."""
 
     def luminance(color):
         parts = [int(color[i:i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -98,7 +98,7 @@ def test_dead_places_are_marked():
 
 
 def test_a_chain_is_straight_and_points_down():
-    """The five layers of an MLP stand one below the other."""
+    """The five layers of an MLP are drawn one below the other."""
     _, found = boxes(tg.graph(mlp()[1]).to_svg())
     chain = [(b[0] + b[2], b[1]) for b in found if re.match(r"\d+ (linear|cross)", b[5][0])]
     assert len(chain) == 6
@@ -159,7 +159,7 @@ def test_too_much_for_a_picture():
 # -- the layout ------------------------------------------------------------------------------------------------------
 
 def test_layers_of_a_layout():
-    """A leaf stands right above its first use, a result below all that it comes from; long edges pass every layer between."""
+    """A leaf is right above its first use, a result below all its inputs; long edges pass every layer in between."""
     inputs = [(), (), (0, 1), (2,), (), (3, 4), (2, 5)]
     leaf = [not sources for sources in inputs]
     points, bends = layout(inputs, leaf, [10.0] * 7, 5.0, 1.0)

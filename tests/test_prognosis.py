@@ -1,4 +1,4 @@
-"""What the prognosis foretells is what a training then does: the same units, the same step, the same sample."""
+"""A training does what the prognosis predicts: the same units, the same step, the same sample."""
 import itertools
 
 import numpy as np
@@ -63,7 +63,7 @@ def test_every_dialect_of_sgd(settings, where, filled):
     model = sick_model()
     rest = {k: v for k, v in settings.items() if k != "weight_decay"}
     optimizer = optim.SGD(groups(model, where, settings["weight_decay"]), lr=0.1, **rest)
-    if filled:      # a past that drives some of the units up and others down
+    if filled:      # buffers that move some of the units up and others down
         for p in model.parameters():
             p.grad = np.random.default_rng(p.size).standard_normal(p.shape) * (0.3 if p is model[0].weight else 0.0)
         optimizer.step()

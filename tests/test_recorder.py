@@ -1,4 +1,4 @@
-"""The recorder writes down the life of every unit; a forward pass of the training shows it what a pass of its own would."""
+"""The recorder tells the life of every unit; a forward pass of the training shows the same as a pass of its own."""
 import numpy as np
 import pytest
 
@@ -13,7 +13,7 @@ Y = RNG.integers(0, 3, 60)
 
 
 def sick_model(activation="relu", dtype="float64", **options):
-    """Of the first layer four units lie off the data on the low side, four on the high side."""
+    """Four units of the first layer are off the data on the low side, four on the high side."""
     model = nn.MLP([4, 12, 8, 3], activation=activation, rng=0, dtype=dtype, **options)
     if model[0].bias is not None:
         push = np.repeat([-50.0, 50.0, 0.0], len(model[0].bias.data) // 3)
@@ -41,7 +41,7 @@ def test_the_recorder_writes_lives():
 
 
 class Swish(nn.Module):
-    """An activation of somebody's own, of two operations."""
+    """An activation of a user, made of two operations."""
 
     def forward(self, x):
         return x * F.sigmoid(x)
@@ -105,7 +105,7 @@ def test_a_pass_that_fails_notes_nothing_and_leaves_no_hook():
     recorder = lab.Recorder(model, X)
 
     def fail(module, inputs, output):
-        raise KeyError("a hook of somebody else's")
+        raise KeyError("a hook of the user")
 
     with model[-1].register_forward_hook(fail), pytest.raises(KeyError):
         recorder.forward()
