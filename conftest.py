@@ -10,7 +10,8 @@ import strength
 
 import tinygrad_relu as tg
 from tinygrad_relu import data, functional, lab, nn, optim, warmup
-from tinygrad_relu.kernels.machine.policy import cache_folder
+from tinygrad_relu.kernels.machine import policy
+from tinygrad_relu.kernels.machine.cache import cache_folder
 from tinygrad_relu.kernels.machine.threads import cores
 
 # The names that every example in a docstring may use without importing them (docs/index.md says so).
@@ -36,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sample(every): an ordinary run takes one in `every` cases of this test")
     config.addinivalue_line("markers", "thorough: only in a thorough run")
     strength.THOROUGH = config.getoption("thorough")
+    policy.CHECKED = True
     controller = not hasattr(config, "workerinput")
     if controller and whole_suite(config) and not config.option.collectonly:
         if config.option.numprocesses:      # one thread in each of several processes: pools that spin would fight for the cores

@@ -25,7 +25,7 @@ from reference import special_points
 from tinygrad_relu.kernels.formulas import ACTIVATIONS
 from tinygrad_relu.kernels.formulas.bits import bits_of, float_of
 from tinygrad_relu.kernels.loops.pointwise import loops
-from tinygrad_relu.kernels.machine.policy import kernel
+from tinygrad_relu.kernels.machine.policy import Doubles, Vector, kernel
 
 PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
 BOUND = 4.0                     # ulps, for values and pullbacks
@@ -72,7 +72,7 @@ def special_inputs(name: str) -> np.ndarray:
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 @partial(kernel, name="accuracy_distance")
-def distance(x, got, exact, larger, out):
+def distance(x: Vector, got: Vector, exact: Doubles, larger: Doubles, out: Doubles):
     """`reference.ulps` of a block: x and results in float32, the truth in float64. NaN in must give NaN out.
 
     Ulps are those of the exact value; where this is a sum whose terms cancel to less than half of the larger one, of that.

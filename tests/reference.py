@@ -12,7 +12,7 @@ from functools import cache
 import mpmath
 import numpy as np
 
-from tinygrad_relu.kernels.machine.policy import kernel
+from tinygrad_relu.kernels.machine.policy import Vector, kernel
 
 mp = mpmath.mp.clone()
 mp.prec = 150
@@ -86,7 +86,7 @@ def points(dtype, n: int, seed: int = 0) -> np.ndarray:
 @cache
 def compiled(f: Callable[[float], float]):
     """A kernel that applies a scalar function to an array, as the kernels of the package do."""
-    def loop(x, out):
+    def loop(x: Vector, out: Vector):
         for i in range(out.size):
             out[i] = f(x[i])
 

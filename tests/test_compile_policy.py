@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tinygrad_relu
-from tinygrad_relu.kernels.machine import policy
+from tinygrad_relu.kernels.machine import cache as kept_kernels
 
 HOUSE = Path(tinygrad_relu.__file__).parent
 
@@ -23,7 +23,7 @@ with warnings.catch_warnings(record=True) as seen:
     import tinygrad_relu as tg
     from tinygrad_relu.kernels.loops import move
     from tinygrad_relu.kernels.machine import matmul
-    from tinygrad_relu.kernels.machine import policy
+    from tinygrad_relu.kernels.machine import cache
     from tinygrad_relu.kernels.formulas import ACTIVATIONS
     from tinygrad_relu.kernels.loops.pointwise import loops
     x = tg.Tensor([[-2.0, 3.0]], requires_grad=True, dtype=sys.argv[1])
@@ -31,9 +31,9 @@ with warnings.catch_warnings(record=True) as seen:
     (y @ y.T).backward()
 used = [*loops(ACTIVATIONS["leaky_relu"])[:2], matmul.product_block, move.swap]
 print(json.dumps({
-    "value": y.data.tolist(), "slope": x.grad.tolist(), "digest": policy.source_digest(),
-    "hits": sum(sum(kernel.stats.cache_hits.values()) for kernel in used),
-    "misses": sum(sum(kernel.stats.cache_misses.values()) for kernel in used),
+    "value": y.data.tolist(), "slope": x.grad.tolist(), "digest": cache.source_digest(),
+    "hits": sum(kernel.loaded for kernel in used),
+    "misses": sum(kernel.compiled for kernel in used),
     "warnings": [str(w.message) for w in seen]}))
 """
 RIGHT = {"value": [[-1.0, 3.0]], "slope": [[-1.0, 6.0]]}      # of (0.5 * -2)^2 + 3^2
@@ -154,12 +154,12 @@ def test_other_peoples_kernels_stay_where_they_were(home, tmp_path, given):
 
 def test_few_old_folders_are_kept(tmp_path, monkeypatch):
     """Of the folders of older sources the newest stay, for those who go back and forth between versions."""
-    monkeypatch.setattr(policy.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(kept_kernels.config, "CACHE_DIR", str(tmp_path))
     for age in range(7):
         folder = tmp_path / "tinygrad_relu" / f"old{age}"
         folder.mkdir(parents=True)
         os.utime(folder, (1000 - age, 1000 - age))
-    fresh = policy.cache_folder.__wrapped__()
-    assert fresh.name == policy.source_digest()
-    newest = {f"old{age}" for age in range(policy.KEPT_DIGESTS)}
+    fresh = kept_kernels.cache_folder.__wrapped__()
+    assert fresh.name == kept_kernels.source_digest()
+    newest = {f"old{age}" for age in range(kept_kernels.KEPT_DIGESTS)}
     assert {path.name for path in fresh.parent.iterdir()} == {fresh.name} | newest

@@ -11,7 +11,7 @@ from strength import strength
 from tinygrad_relu.kernels.formulas import bits
 from tinygrad_relu.kernels.formulas.exponential import exp, exp_parts, exp_sum, expm1, scaled_exp, tanh
 from tinygrad_relu.kernels.formulas.logarithm import log, log1p, log1p_of_unit
-from tinygrad_relu.kernels.machine.policy import kernel, scalar
+from tinygrad_relu.kernels.machine.policy import Vector, kernel, scalar
 
 INF, NAN = np.inf, np.nan
 every_type = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
@@ -176,7 +176,7 @@ def test_split_exponent(dtype):
 
 
 def two_parts(f):
-    def loop(a, b, hi, lo):
+    def loop(a: Vector, b: Vector, hi: Vector, lo: Vector):
         for i in range(a.size):
             hi[i], lo[i] = f(a[i], b[i])
 

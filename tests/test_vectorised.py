@@ -10,7 +10,6 @@ import math
 import platform
 import re
 
-import numba
 import numpy as np
 import pytest
 
@@ -37,12 +36,9 @@ CALL = {"x86": re.compile(r"callq?\s"), "arm": re.compile(r"blr?\s")}
 
 def machine_code(activation: Elementwise[...], dtype, direction: str) -> list[str]:
     """The instructions and labels of one of an activation's loops, compiled anew (the disk cache keeps no assembly)."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(policy, "cache_folder", lambda: None)
-        compiled = getattr(loops.__wrapped__(activation), direction)
-    x, p = np.ones(8, dtype), tuple(activation.parameters.values())
-    arguments = (x, p, x) if direction == "forward" else (x, x, x, p, x)
-    signature = tuple(numba.typeof(a) for a in arguments)
+    kernel = getattr(loops(activation), direction)
+    signature = kernel.signature(np.dtype(dtype))
+    compiled = policy.decorated(kernel.function, kernel.options, None)
     compiled.compile(signature)
     name = compiled.overloads[signature].fndesc.mangled_name
     assembly = compiled.inspect_asm(signature)

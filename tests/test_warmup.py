@@ -2,31 +2,31 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tinygrad_relu
 from tinygrad_relu import kernels
+from tinygrad_relu.kernels import every_kernel
 from tinygrad_relu.kernels.formulas import ACTIVATIONS
-from tinygrad_relu.kernels.loops.affine import linear_activation
-from tinygrad_relu.kernels.loops.loss import ERRORS, error_loss
+from tinygrad_relu.kernels.loops.move import add_rows, swap
 from tinygrad_relu.kernels.loops.pointwise import loops
-from tinygrad_relu.kernels.loops.recurrent import rnn
-from tinygrad_relu.kernels.loops.units import unit_extremes
-from tinygrad_relu.kernels.machine.door import watch
-from tinygrad_relu.kernels.machine.policy import ByType, cache_folder
-from tinygrad_relu.nn.activations import MODULES, Activation
-from tinygrad_relu.warmup import SHARED, tasks, warmup
+from tinygrad_relu.kernels.machine.cache import cache_folder
+from tinygrad_relu.kernels.machine.door import launch
+from tinygrad_relu.kernels.machine.policy import Kernel
+from tinygrad_relu.warmup import warmup
 
 WARM = """
 from tinygrad_relu.warmup import warmup
-done = warmup(["float32"], ["relu", "maxout", "linear", "softmax", "moves", "recurrent", "optimizers", "census"], jobs={jobs})
+done = warmup(["float32"], {names}, jobs={jobs})
 print(done.compiled, done.cached)
 """
 USE = """
@@ -55,6 +55,16 @@ for layer in (nn.RNN(6, 3, rng=0), nn.RNN(6, 3, nonlinearity="relu", bidirection
         output.sum().backward()
     lab.census(model, x, y)
 """
+NAMES = """
+from tinygrad_relu.kernels.machine.door import watch
+from tinygrad_relu.kernels.machine.policy import Kernel
+seen = set()
+def note(kernel, arguments):
+    seen.update([kernel.__name__] if isinstance(kernel, Kernel) else [])
+    kernel(*arguments)
+watching = watch(note)
+watching.__enter__()
+""" + USE + "print(sorted(seen))"
 
 
 def run(script: str, folder: Path) -> str:
@@ -65,6 +75,12 @@ def run(script: str, folder: Path) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def names_in_use() -> str:
+    """The kernels that the training launches, as a list in Python."""
+    folder = cache_folder()
+    return run(NAMES, folder.parents[1] if folder else Path(os.devnull))
 
 
 def files_in(folder: Path) -> dict[Path, int]:
@@ -80,7 +96,7 @@ def test_nothing_is_compiled_after_the_warmup_of_these_tests(tmp_path: Path) -> 
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((folder / name).read_bytes())
     else:                                               # this file was named, and not the whole suite
-        run(WARM.format(jobs=2), tmp_path)
+        run(WARM.format(jobs=2, names=names_in_use()), tmp_path)
     before = files_in(tmp_path)
     run(USE, tmp_path)
     assert before and files_in(tmp_path) == before
@@ -88,55 +104,44 @@ def test_nothing_is_compiled_after_the_warmup_of_these_tests(tmp_path: Path) -> 
 
 @pytest.mark.thorough
 def test_nothing_is_compiled_after_a_warmup(tmp_path: Path) -> None:
-    compiled, cached = map(int, run(WARM.format(jobs=2), tmp_path).split())
+    names = names_in_use()
+    compiled, cached = map(int, run(WARM.format(jobs=2, names=names), tmp_path).split())
     assert compiled > 0 and cached == 0
     files = files_in(tmp_path)
     assert sum(path.suffix == ".nbc" for path in files) == compiled
     run(USE, tmp_path)
     assert files_in(tmp_path) == files
-    assert run(WARM.format(jobs=1), tmp_path).split() == ["0", str(compiled)]
+    assert run(WARM.format(jobs=1, names=names), tmp_path).split() == ["0", str(compiled)]
 
 
-def every_kernel() -> set[object]:
-    """The kernels that stand in the modules of `kernels`, and those that are made from the records."""
+def test_every_kernel_is_known_by_a_name_of_its_own() -> None:
+    """Those in the files of the package are found, and those that factories make of the records."""
+    known = every_kernel()
     modules = [import_module(info.name) for info in walk_packages(kernels.__path__, f"{kernels.__name__}.")]
-    values = {id(value): value for module in modules for value in vars(module).values()}.values()
-    found = {getattr(value, "kernel", value) for value in values if isinstance(value, ByType) or hasattr(value, "py_func")}
-    found |= {kernel for name in ("tanh", "relu") for kernel in rnn(ACTIVATIONS[name])}
+    defined = {id(value): value for module in modules for value in vars(module).values() if isinstance(value, Kernel)}
+    made = {id(kernel): kernel for kernel in known.values() if id(kernel) not in defined}
+    assert {known[kernel.__name__] for kernel in defined.values()} == set(defined.values())
     for name, record in ACTIVATIONS.items():
-        found |= {*loops(record)}
-        if issubclass(MODULES.get(name, object), Activation):
-            fused = linear_activation(record)
-            forward = fused.in_place if record.slope_from_y(*record.parameters.values()) else fused.forward
-            found |= {forward.kernel, fused.pullback.kernel, unit_extremes(record)}
-    for record in ERRORS.values():
-        found |= {*loops(record), *error_loss(record)}
-    return found
+        assert set(loops(record)) <= set(made.values()), name
+    assert len({(kernel.function.__module__, kernel.function.__qualname__) for kernel in known.values()}) == len(known)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_kernel_is_forgotten_and_none_belongs_to_two_tasks(dtype: str) -> None:
-    """The tasks are watched without running their kernels, which would take the compiler half a minute."""
-    launched: dict[str, set[object]] = {}
-
-    def note(kernel: object, arguments: tuple[object, ...]) -> None:
-        if hasattr(kernel, "py_func"):
-            launched[task].add(kernel)
-        else:
-            kernel(*arguments)
-
-    with watch(note), np.errstate(all="ignore"):       # what was not computed is whatever the memory held
-        for task, action in tasks().items():
-            launched[task] = set()
-            action(dtype)
-    shared = launched.pop(SHARED)
-    together = [*shared, *(kernel for kernels in launched.values() for kernel in kernels - shared)]
-    assert {kernel.__name__ for kernel in every_kernel() - set(together)} == set()
-    assert len(together) == len(set(together))
+@pytest.mark.parametrize("launched, complaint", [
+    (lambda: launch(swap, np.zeros((1, 4, 4))[:, ::2], np.zeros((1, 4, 2))), "x is a ndarray of shape (1, 2, 4) and float64"),
+    (lambda: launch(swap, np.zeros((1, 2, 4)), np.zeros((4, 2))), "out is a ndarray of shape (4, 2) and float64"),
+    (lambda: launch(swap, np.zeros((1, 2, 4)), np.zeros((1, 4, 2), np.float32)), "out is a ndarray of shape (1, 4, 2) and float32"),
+    (lambda: launch(swap, np.zeros((1, 2, 4))), "got 1 arguments, expected 2"),
+    (lambda: launch(add_rows, np.zeros((1, 2, 4)), [0, 1], True, np.zeros((1, 4, 2))), "rows is a list; expected Integers"),
+    (lambda: launch(swap, np.zeros((1, 2, 4), int), np.zeros((1, 4, 2), int)), "got an array of int64; expected float32 or float64"),
+])
+def test_a_checked_launch_refuses_what_the_kernel_does_not_declare(launched: Any, complaint: str) -> None:
+    """The tests check every launch (see conftest.py)."""
+    with pytest.raises(TypeError, match=re.escape(complaint)):
+        launched()
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"warmup: name is 'rleu'.*did you mean 'relu'"):
+    with pytest.raises(ValueError, match=r"warmup: name is 'rleu.*did you mean 'relu_"):
         warmup(names=["rleu"])
     with pytest.raises(ValueError, match="warmup: dtype is 'float16'"):
         warmup(["float16"])

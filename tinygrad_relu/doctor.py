@@ -1,7 +1,7 @@
-"""``tinygrad-relu doctor``: what this machine runs with, how fast that is, and what it could be.
+"""``tinygrad-relu doctor``: the versions, settings and speed of this installation, and the speed that this machine allows.
 
-Speed is measured twice: here, as everything is set, and in a process of its own from whose environment every setting of
-OpenBLAS, OpenMP and Numba has been taken. The second is what this machine could do.
+If variables for OpenBLAS, OpenMP or Numba are set, the speed is measured once more in a process without them: that is what the
+machine allows.
 """
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from .files import check_writable, write_through
 from .kernels.formulas import ACTIVATIONS
 from .kernels.loops.pointwise import loops
 from .kernels.machine import blas, host
+from .kernels.machine.cache import cache_folder
 from .kernels.machine.door import launch
 from .kernels.machine.matmul import matmul
-from .kernels.machine.policy import cache_folder
 from .kernels.machine.threads import cores, get_num_threads
 from .text import Table, terminal_width
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
 PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that shape speed or threads
-KEPT = "NUMBA_CACHE_DIR"        # shapes no speed, and the other process shall find the same kernels
-FAIR = 0.85                     # below this share of what was possible, something is said; noise explains the rest
+KEPT = "NUMBA_CACHE_DIR"        # does not affect speed, and the other process needs the same kernels
+FAIR = 0.85                     # a smaller share of what is possible is reported; the rest may be noise
 SIDE = 1024                     # of the square matrices that are multiplied
 COPIED = 1 << 25                # float32 numbers, 128 MB: more than caches hold
 WIDTHS = {"Haswell": "AVX2", "Zen": "AVX2", "SkylakeX": "AVX-512", "Cooperlake": "AVX-512", "SapphireRapids": "AVX-512"}
@@ -44,7 +44,7 @@ WIDTHS = {"Haswell": "AVX2", "Zen": "AVX2", "SkylakeX": "AVX-512", "Cooperlake":
 
 @dataclass(frozen=True)
 class Measurement:
-    """One speed as it is here, beside what this machine could do (both in `unit`), and what to think of it."""
+    """One speed as it is here, and the best that was measured on this machine, both in `unit`."""
 
     unit: str
     here: float
@@ -54,7 +54,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Cache:
-    """The folder of compiled kernels; `folder` is None where nothing can be kept."""
+    """The folder of compiled kernels; `folder` is None if it cannot be written."""
 
     folder: str | None
     writable: bool
@@ -67,20 +67,8 @@ class Cache:
 class Report:
     """What `diagnose` found.
 
-    Attributes
-    ----------
-    versions : dict
-    processor : str
-        As LLVM calls it.
-    simd_bits : int
-        Width of the vector registers that compiled kernels use.
-    blas_kernels, blas_kernels_possible : str
-        The processor family whose kernels OpenBLAS runs, and whose it would choose by itself.
-    cores, blas_threads : int
-    environment : dict
-        Variables in force that shape speed or threads.
-    cache : Cache
-    measurements : dict of Measurement
+    `blas_kernels` is the processor family whose kernels OpenBLAS runs, `blas_kernels_possible` the one that it would choose by
+    itself; `environment` has the variables that affect speed or threads.
     """
 
     versions: dict[str, str]
@@ -98,9 +86,10 @@ class Report:
 
 
 def diagnose() -> Report:
-    """Look around and measure; takes a few seconds."""
+    """Look around and measure, which takes a few seconds."""
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(PREFIXES)}
-    here, free = measure(), _measure_unhindered()
+    here = measure()
+    free = _measure_without_settings() if environment.keys() - {KEPT} else here
     available, threads = cores(), get_num_threads()
     return Report(
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -122,25 +111,21 @@ def measure() -> dict[str, Any]:
     found: dict[str, Any] = {"core": blas.core_name()}
     for name, dtype in (("sgemm", np.float32), ("dgemm", np.float64)):
         a = np.random.default_rng(0).random((SIDE, SIDE), dtype)
-        out = np.empty_like(a)
-        found[name] = 2e-9 * SIDE**3 / _seconds(partial(matmul, False, False, a, a, 0.0, out), 9)
-    source, target = np.ones(COPIED, np.float32), np.zeros(COPIED, np.float32)
-    relu = loops(ACTIVATIONS["relu"]).forward
-    moved = 2e-9 * source.nbytes
-    found["relu"] = moved / _seconds(partial(launch, relu, source, (0.0,), target), 5)
-    found["copy"] = moved / _seconds(partial(np.copyto, target, source), 5)
-    workers = cores()
+        (seconds,) = _seconds(partial(matmul, False, False, a, a, 0.0, np.empty_like(a)), times=9)
+        found[name] = 2e-9 * SIDE**3 / seconds
+    source, target, workers = np.ones(COPIED, np.float32), np.zeros(COPIED, np.float32), cores()
     parts = [np.s_[i * COPIED // workers:(i + 1) * COPIED // workers] for i in range(workers)]
-    with ThreadPoolExecutor(workers) as pool:         # NumPy lets go of the interpreter while it copies
-        found["copy_all_threads"] = moved / _seconds(
-            lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts)), 5)
-    return found
+    relu = partial(launch, loops(ACTIVATIONS["relu"]).forward, source, ACTIVATIONS["relu"].defaults, target)
+    with ThreadPoolExecutor(workers) as pool:         # NumPy releases the interpreter lock while it copies
+        times = _seconds(relu, partial(np.copyto, target, source),
+                         lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts)), times=5)
+    return found | {name: 2e-9 * source.nbytes / seconds for name, seconds in zip(("relu", "copy", "copy_all_threads"), times)}
 
 
-def _measure_unhindered() -> dict[str, Any]:
-    """`measure` in a process that none of the variables in force reaches."""
+def _measure_without_settings() -> dict[str, Any]:
+    """`measure` in a process that has none of the variables."""
     environment = {name: value for name, value in os.environ.items() if name == KEPT or not name.startswith(PREFIXES)}
-    ours = str(Path(__file__).parents[1])           # found there whether it is installed or a checkout
+    ours = str(Path(__file__).parents[1])           # an installation or a checkout
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))
     script = "import json; from tinygrad_relu.doctor import measure; print(json.dumps(measure()))"
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
@@ -149,15 +134,16 @@ def _measure_unhindered() -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _seconds(action: Callable[[], Any], times: int) -> float:
-    """The median of several runs, after one that warms up (compiles, touches the pages, wakes the threads)."""
-    action()
-    runs = []
-    for _ in range(times):
-        start = time.perf_counter()
-        action()
-        runs.append(time.perf_counter() - start)
-    return median(runs)
+def _seconds(*actions: Callable[[], Any], times: int) -> list[float]:
+    """The median time of each action. They take turns, so that all of them meet the same state of the machine; two rounds before
+    compile kernels, touch the pages of the arrays and wake the threads."""
+    runs: list[list[float]] = [[] for _ in actions]
+    for _ in range(2 + times):
+        for action, seconds in zip(actions, runs):
+            start = time.perf_counter()
+            action()
+            seconds.append(time.perf_counter() - start)
+    return [median(seconds[2:]) for seconds in runs]
 
 
 # -- verdicts ---------------------------------------------------------------------------------------------------------
@@ -176,15 +162,15 @@ def _family(core: str) -> str:
 def _blas_verdict(here: dict[str, Any], free: dict[str, Any]) -> str:
     if here["core"] == free["core"]:
         return "the kernels that OpenBLAS chooses for this processor"
-    return f"OPENBLAS_CORETYPE is set; left alone, OpenBLAS would choose {_family(free['core'])}; the cost stands below"
+    return f"OPENBLAS_CORETYPE is set; left alone, OpenBLAS would choose {_family(free['core'])}; for the cost see below"
 
 
 def _gemm(name: str, here: dict[str, Any], free: dict[str, Any], environment: dict[str, str]) -> Measurement:
     share = here[name] / free[name]
     why = (_because(environment, "_CORETYPE", "_L2_SIZE", "_NUM_THREADS")
-           or "; nothing in the environment explains it: is the machine busy?")
-    verdict = "as fast as this machine goes" if share >= FAIR else f"{share:.0%} of what this machine could do{why}"
-    return Measurement("GFLOP/s", here[name], max(here[name], free[name]), verdict)     # it can do what it has just done
+           or "; no variable explains it, so the machine may be busy")
+    verdict = "as fast as this machine allows" if share >= FAIR else f"{share:.0%} of what this machine allows{why}"
+    return Measurement("GFLOP/s", here[name], max(here[name], free[name]), verdict)
 
 
 def _copy(here: dict[str, Any], free: dict[str, Any]) -> Measurement:

@@ -94,7 +94,7 @@ def batch_norm(x: Input, running_mean: Any, running_var: Any, weight: Input | No
     if moments is None:
         raise ValueError("batch_norm: there are no running statistics; expected both in evaluation")
     x, weight, bias = _by_channel(x, weight, bias)
-    mean, var = (_statistic(as_floats(m, None, "batch_norm: a running statistic"), x) for m in moments)
+    mean, var = (_statistic(as_floats(m, np.float64, "batch_norm: a running statistic"), x) for m in moments)
     return norm_ops.batch_norm_by(x, weight, bias, moments=(mean, var), eps=check_number(eps, "batch_norm: eps"))
 
 
@@ -106,9 +106,9 @@ def batch_norm_following(x: Input, running: norm_ops.Running | None, weight: Inp
         raise ValueError(f"batch_norm: x has shape {x.shape}; expected more than one value per channel in training, as one value "
                          "has no variance")
     for moment in running[:2] if running is not None else ():
-        if not (type(moment) is np.ndarray and moment.dtype.kind == "f" and moment.flags.carray):
+        if type(moment) is not np.ndarray or not moment.flags.carray or moment.dtype not in (np.float32, np.float64):
             raise TypeError("batch_norm: a running statistic cannot be changed in place; expected a contiguous, writable ndarray "
-                            "of floats")
+                            "of float32 or float64")
         _statistic(moment, x)
     return norm_ops.batch_norm(x, weight, bias, eps=check_number(eps, "batch_norm: eps"), running=running)
 

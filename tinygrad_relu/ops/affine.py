@@ -9,9 +9,6 @@ import numpy as np
 from ..autodiff.node import Array, Op
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import affine as kernels
-from ..kernels.loops.pointwise import loops
-from ..kernels.machine.door import launch, launch_typed
-from ..kernels.machine.matmul import LARGE
 from .activation import activation_op
 from .linalg import product
 from .sums import SUM
@@ -39,20 +36,15 @@ def _new_result(x: Array, weight: Array, bias: Array) -> Array:
     return np.empty((rows, shape[0]), dtype)
 
 
+_LINEAR = kernels.affine()
+
+
 def _linear(x: Array, weight: Array, bias: Array) -> Array:
-    out = _new_result(x, weight, bias)
-    if x.size * len(weight) >= LARGE:
-        kernels.large_affine(x, weight, bias, out)
-    else:
-        launch_typed(kernels.linear, out.dtype, x, weight, bias, out)
-    return out
+    return _LINEAR.forward(x, weight, bias, _new_result(x, weight, bias))
 
 
 def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, weight: Array, bias: Array) -> None:
-    if x.size * len(weight) >= LARGE:
-        kernels.large_affine_pullback(g, x, weight, into, add)
-    else:
-        launch_typed(kernels.linear_pullback, g.dtype, g, x, weight, *into, add)
+    _LINEAR.pullback(g, y, y, x, weight, *into, add)
 
 
 _plain: Op = Op("linear", _linear, fused=_linear_fused, adds=True, multiplies=True, pull=(
@@ -63,32 +55,14 @@ _plain: Op = Op("linear", _linear, fused=_linear_fused, adds=True, multiplies=Tr
 
 
 def _activated(record: Elementwise[...], p: tuple[float, ...]) -> Op:
-    """Where the slope can be read off the result (relu), that is all that is saved for the way back."""
-    kernel = kernels.linear_activation(record)
-    in_place, pullback = kernel.in_place, kernel.pullback
-    from_y = record.slope_from_y(*p)
+    layer = kernels.affine(record, p)
 
     def forward(x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
         out = _new_result(x, weight, bias)
-        if x.size * len(weight) >= LARGE:
-            z = np.empty(out.shape, out.dtype)
-            kernels.large_affine(x, weight, bias, z)
-            launch(loops(record).forward, z.ravel(), p, out.ravel())
-            return out, out if from_y else z
-        if from_y:
-            launch_typed(in_place, x.dtype, x, weight, bias, p, out)
-            return out, out
-        z = np.empty(out.shape, out.dtype)
-        launch_typed(kernel.forward, x.dtype, x, weight, bias, p, z, out)
-        return out, z
+        return out, layer.forward(x, weight, bias, out)
 
     def fused(g: Array, y: Array, z: Array, into: list[Array], add: int, x: Array, weight: Array, bias: Array) -> None:
-        if x.size * len(weight) >= LARGE:
-            gz = np.empty(g.shape, g.dtype)
-            launch(loops(record).pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
-            kernels.large_affine_pullback(gz, x, weight, into, add)
-        else:
-            launch_typed(pullback, g.dtype, g, z, y, x, weight, p, *into, add)
+        layer.pullback(g, z, y, x, weight, *into, add)
 
     def composed(i: int) -> Any:
         def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:

@@ -154,7 +154,7 @@ def _won_by(mine: int) -> Write:
     def write(g: Array, y: Array, a: Any, b: Any, out: Array) -> None:
         rival, wins = (a, mine == 0) if isinstance(b, np.ndarray) else (b, False)
         like = y.shape if isinstance(rival, np.ndarray) else (1,)
-        launch(kernels.extreme_pullback, g.ravel(), _line(rival, like, y.dtype), y.ravel(), wins, out.ravel())
+        launch(kernels.rival_pullback, g.ravel(), _line(rival, like, y.dtype), y.ravel(), wins, out.ravel())
 
     return write
 

@@ -28,9 +28,6 @@ class Running(NamedTuple):
     momentum: float | None      # None: the mean over all batches
 
 
-_NOTHING = {np.dtype(t): Running(np.empty(0, t), np.empty(0, t), np.empty(0, np.int64), 0.0) for t in (np.float32, np.float64)}
-
-
 # -- the composed rules ------------------------------------------------------------------------------------------------
 
 
@@ -66,9 +63,10 @@ def _channels(x: Array) -> Array:
 
 def _batch_norm(x: Array, weight: Array, bias: Array, *, eps: float, running: Running | None = None) -> tuple[Array, Any]:
     out, mean, var = np.empty(x.shape, x.dtype), np.empty(x.shape[1]), np.empty(x.shape[1])
-    following = _NOTHING[x.dtype] if running is None else running
-    launch(kernels.batch_norm, _channels(x), weight.ravel(), bias.ravel(), eps,
-           nan if following.momentum is None else following.momentum, *following[:3], mean, var, _channels(out))
+    launch(kernels.batch_norm, _channels(x), weight.ravel(), bias.ravel(), eps, mean, var, _channels(out))
+    if running is not None:
+        momentum = nan if running.momentum is None else running.momentum
+        launch(kernels.track_moments, mean, var, x.size // mean.size, momentum, *running[:3])
     return out, (mean, var)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..autodiff.node import Array, Op, value
 from ..checks import check_labels
 from ..kernels.loops import softmax as kernels
-from ..kernels.machine.door import launch, launch_typed
+from ..kernels.machine.door import launch
 from .axes import Axis, T, kept_shape, left_shape, normalised_axes
 from .elementary import EXP, LOG
 from .elementwise import add, mul, neg, sub, where
@@ -150,7 +150,7 @@ def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple
     probabilities = np.empty(x.shape, x.dtype)
     losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
     try:
-        launch_typed(kernels.cross_entropy, x.dtype, x, labels, _scale(labels, reduction), probabilities, losses.ravel())
+        launch(kernels.cross_entropy, x, labels, _scale(labels, reduction), probabilities, losses.ravel())
     except IndexError:
         check_labels(labels, x.shape[0], x.shape[1], "cross_entropy: labels")       # says which one, and where
         raise
@@ -163,7 +163,7 @@ def _scale(labels: Array, reduction: str) -> float:
 
 def _cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
                          labels: Array, *, reduction: str = "mean") -> None:
-    launch_typed(kernels.cross_entropy_pullback, g.dtype, g.ravel(), probabilities, labels, _scale(labels, reduction), into[0])
+    launch(kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels, reduction), into[0])
 
 
 def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = "mean") -> Any:

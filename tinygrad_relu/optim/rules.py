@@ -9,7 +9,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..checks import check_number, check_real
 from ..kernels.loops import update
-from ..kernels.machine.door import launch, launch_typed
+from ..kernels.machine.door import launch
 from ..parameters import Parameter
 from .optimizer import Optimizer, Terms
 from .state import Segment
@@ -83,7 +83,7 @@ class SGD(Optimizer):
         first = buffer is None
         if first and momentum:
             segment.state["momentum_buffer"] = buffer = np.empty_like(segment.data)
-        launch_typed(update.sgd, grad.dtype, segment.data, grad, buffer if momentum else _NO_BUFFER[grad.dtype], options["lr"],
+        launch(update.sgd, segment.data, grad, buffer if momentum else _NO_BUFFER[grad.dtype], options["lr"],
                      momentum, first, 1.0 - options["dampening"], options["weight_decay"], options["nesterov"],
                      options["decoupled"])
 

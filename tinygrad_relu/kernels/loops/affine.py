@@ -1,23 +1,48 @@
-"""Kernels of the affine layer: gemm with what stands around it, in one launch (large layers: see below)."""
+"""The affine layer, alone or with the activation that follows it."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..formulas import ACTIVATIONS
 from ..formulas.record import Elementwise
 from ..machine.blas import gemm
 from ..machine.door import launch
-from ..machine.matmul import matmul
-from ..machine.policy import ByType, by_type, kernel, scalar
+from ..machine.matmul import LARGE, matmul
+from ..machine.policy import Kernel, Matrix, Parameters, Vector, factory, kernel, scalar
+from .pointwise import loops
 from .reduce import column_sums
 
 
+class Affine(NamedTuple):
+    """An affine layer and its pullback: one launch each for small layers, and matrix products in panels for large ones.
+
+    x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty, out (rows, outputs).
+    """
+
+    forward: Callable[..., Any]
+    """``forward(x, weight, bias, out) -> z``: out = f(x @ weight.T + bias), and z is what the pullback needs."""
+    pullback: Callable[..., None]
+    """``pullback(g, z, y, x, weight, gx, gw, gb, add)``: the gradients; an empty array for one that is not needed.
+
+    Bits 0, 1, 2 of `add` are set where gx, gw, gb are to be added to what the array already holds.
+    """
+
+
+@cache
+def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()) -> Affine:
+    """The layer with an activation, of parameters p, or without one."""
+    return Affine(_forward, _pullback) if activation is None else _activated(activation, p)
+
+
+# -- the kernels ---------------------------------------------------------------------------------------------------------
+
+
 @scalar
-def affine(x, weight, bias, out):
-    """``out = x @ weight.T + bias``; x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty."""
+def affine_part(x, weight, bias, out):
     if bias.size:
         for r in range(out.shape[0]):
             for c in range(out.shape[1]):
@@ -28,11 +53,7 @@ def affine(x, weight, bias, out):
 
 
 @scalar
-def affine_pullback(g, x, weight, gx, gw, gb, add):
-    """The three gradients of `affine`; an empty array means that nobody asked for that one.
-
-    Bits 0, 1, 2 of `add` are set where gx, gw, gb are to join what the array already holds (a leaf that was used before).
-    """
+def affine_gradients(g, x, weight, gx, gw, gb, add):
     if gx.size:
         gemm(False, False, g, weight, 1.0 if add & 1 else 0.0, gx)
     if gw.size:
@@ -41,86 +62,109 @@ def affine_pullback(g, x, weight, gx, gw, gb, add):
         column_sums(g, gb, add & 4)
 
 
-@by_type(lambda v, m: (m, m, v, m))
 @kernel
-def linear(x, weight, bias, out):
-    affine(x, weight, bias, out)
-
-
-@by_type(lambda v, m: (m, m, m, m, m, v, 0))
-@kernel
-def linear_pullback(g, x, weight, gx, gw, gb, add):
-    affine_pullback(g, x, weight, gx, gw, gb, add)
-
-
-class LinearActivation(NamedTuple):
-    """The kernels of an affine layer with its activation."""
-
-    forward: ByType     # forward(x, weight, bias, p, z, out): z = x @ weight.T + bias, out = f(z)
-    in_place: ByType    # in_place(x, weight, bias, p, out): the same without keeping z
-    pullback: ByType    # pullback(g, z, y, x, weight, p, gx, gw, gb, add): the three gradients
-
-
-@cache
-def linear_activation(activation: Elementwise[...]) -> LinearActivation:
-    """An affine layer and its activation in one launch each way.
-
-    Measured: two launches and one node of the graph less per layer make a training step of a small MLP a third faster.
-    """
-    f, f_dx = activation.f, activation.f_dx
-
-    def forward(x, weight, bias, p, z, out):
-        affine(x, weight, bias, z)
-        for r in range(out.shape[0]):
-            for c in range(out.shape[1]):
-                out[r, c] = f(z[r, c], *p)
-
-    def in_place(x, weight, bias, p, out):
-        affine(x, weight, bias, out)
-        for r in range(out.shape[0]):
-            for c in range(out.shape[1]):
-                out[r, c] = f(out[r, c], *p)
-
-    def pullback(g, z, y, x, weight, p, gx, gw, gb, add):
-        gz = np.empty_like(g)
-        for r in range(g.shape[0]):
-            for c in range(g.shape[1]):
-                gz[r, c] = f_dx(g[r, c], z[r, c], y[r, c], *p)
-        affine_pullback(gz, x, weight, gx, gw, gb, add)
-
-    def compiled(loop: Any, examples: Any) -> ByType:
-        return ByType(lambda: kernel(loop, name=f"linear_{activation.name}_{loop.__name__}", formulas=(f, f_dx)), examples)
-
-    p = activation.defaults
-    return LinearActivation(
-        compiled(forward, lambda v, m: (m, m, v, p, m, m)),
-        compiled(in_place, lambda v, m: (m, m, v, p, m)),
-        compiled(pullback, lambda v, m: (m, m, m, m, m, p, m, m, v, 0)))
-
-# -- large layers, by threads --------------------------------------------------------------------------------------------
+def linear(x: Matrix, weight: Matrix, bias: Vector, out: Matrix):
+    affine_part(x, weight, bias, out)
 
 
 @kernel
-def repeat_row(row, out):
+def linear_pullback(g: Matrix, x: Matrix, weight: Matrix, gx: Matrix, gw: Matrix, gb: Vector, add: int):
+    affine_gradients(g, x, weight, gx, gw, gb, add)
+
+
+@kernel
+def repeat_row(row: Vector, out: Matrix):
     """``out[r] = row`` for every r."""
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[r, c] = row[c]
 
 
-def large_affine(x: Any, weight: Any, bias: Any, out: Any) -> None:
-    """``out = x @ weight.T + bias``, as `linear`, for large layers."""
-    if bias.size:
-        launch(repeat_row, bias, out)
-    matmul(False, True, x, weight, 1.0 if bias.size else 0.0, out)
+class LinearActivation(NamedTuple):
+    """The kernels of an affine layer with its activation."""
+
+    forward: Kernel     # forward(x, weight, bias, p, z, out): z = x @ weight.T + bias, out = f(z)
+    pullback: Kernel    # pullback(g, z, y, x, weight, p, gx, gw, gb, add)
 
 
-def large_affine_pullback(g: Any, x: Any, weight: Any, into: Sequence[Any], add: int) -> None:
-    """The three gradients of `affine`, as `linear_pullback`, for large layers."""
-    gx, gw, gb = into
+@factory(ACTIVATIONS.values())
+def linear_activation(activation: Elementwise[...]) -> LinearActivation:
+    """Two launches and one node of the graph less per layer make a training step of a small MLP a third faster.
+
+    If, with default parameters, the slope can be read off the result (relu), `forward` does not write z.
+    """
+    f, f_dx, overwrites = activation.f, activation.f_dx, activation.slope_from_y(*activation.defaults)
+
+    def forward(x: Matrix, weight: Matrix, bias: Vector, p: Parameters, z: Matrix, out: Matrix):
+        affine_part(x, weight, bias, z)
+        for r in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                out[r, c] = f(z[r, c], *p)
+
+    def in_place(x: Matrix, weight: Matrix, bias: Vector, p: Parameters, z: Matrix, out: Matrix):
+        affine_part(x, weight, bias, out)
+        for r in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                out[r, c] = f(out[r, c], *p)
+
+    def pullback(g: Matrix, z: Matrix, y: Matrix, x: Matrix, weight: Matrix, p: Parameters, gx: Matrix, gw: Matrix, gb: Vector,
+                 add: int):
+        gz = np.empty_like(g)
+        for r in range(g.shape[0]):
+            for c in range(g.shape[1]):
+                gz[r, c] = f_dx(g[r, c], z[r, c], y[r, c], *p)
+        affine_gradients(gz, x, weight, gx, gw, gb, add)
+
+    return LinearActivation(*(
+        kernel(loop, name=f"linear_{activation.name}_{name}", formulas=(f, f_dx), parameters=len(activation.parameters))
+        for name, loop in (("forward", in_place if overwrites else forward), ("pullback", pullback))))
+
+
+# -- which way -----------------------------------------------------------------------------------------------------------
+
+
+def _forward(x: Any, weight: Any, bias: Any, out: Any) -> Any:
+    if x.size * len(weight) < LARGE:
+        launch(linear, x, weight, bias, out)
+    else:
+        if bias.size:
+            launch(repeat_row, bias, out)
+        matmul(False, True, x, weight, 1.0 if bias.size else 0.0, out)
+    return out
+
+
+def _pullback(g: Any, z: Any, y: Any, x: Any, weight: Any, gx: Any, gw: Any, gb: Any, add: int) -> None:
+    if x.size * len(weight) < LARGE:
+        launch(linear_pullback, g, x, weight, gx, gw, gb, add)
+        return
     if gx.size:
         matmul(False, False, g, weight, 1.0 if add & 1 else 0.0, gx)
     if gw.size:
         matmul(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
     if gb.size:
-        launch(linear_pullback.kernel, g, x, weight, gx[:0], gw[:0], gb, add)
+        launch(linear_pullback, g, x, weight, gx[:0], gw[:0], gb, add)
+
+
+def _activated(activation: Elementwise[...], p: tuple[float, ...]) -> Affine:
+    fused, apart = linear_activation(activation), loops(activation)
+    from_y, overwrites = activation.slope_from_y(*p), activation.slope_from_y(*activation.defaults)
+    one_launch = from_y or not overwrites       # else `fused.forward` would leave out the z that is needed
+
+    def forward(x: Any, weight: Any, bias: Any, out: Any) -> Any:
+        z = out if from_y and overwrites else np.empty(out.shape, out.dtype)
+        if one_launch and x.size * len(weight) < LARGE:
+            launch(fused.forward, x, weight, bias, p, z, out)
+        else:
+            _forward(x, weight, bias, z)
+            launch(apart.forward, z.ravel(), p, out.ravel())
+        return z
+
+    def pullback(g: Any, z: Any, y: Any, x: Any, weight: Any, gx: Any, gw: Any, gb: Any, add: int) -> None:
+        if x.size * len(weight) < LARGE:
+            launch(fused.pullback, g, z, y, x, weight, p, gx, gw, gb, add)
+        else:
+            gz = np.empty(g.shape, g.dtype)
+            launch(apart.pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
+            _pullback(gz, z, y, x, weight, gx, gw, gb, add)
+
+    return Affine(forward, pullback)

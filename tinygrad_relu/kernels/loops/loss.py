@@ -6,13 +6,13 @@ record: difference, function and mean in one launch each way.
 from __future__ import annotations
 
 import sys
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..formulas.record import Elementwise, flat, records
-from ..machine.policy import kernel, scalar
+from ..machine.policy import FACTORIES, Doubles, Integers, Kernel, Matrix, Parameters, Vector, factory, kernel, scalar
+from .pointwise import loops
 from .reduce import LANES
 
 
@@ -97,19 +97,22 @@ SMOOTH_L1 = Elementwise("smooth_l1", smooth_l1, smooth_l1_dx, smooth_l1_dxx,
 ERRORS = records(sys.modules[__name__])
 
 
+FACTORIES.append((loops, ERRORS.values()))      # for second derivatives
+
+
 class ErrorLoss(NamedTuple):
     """The two kernels of a loss of the error."""
 
-    loss: Any           # loss(x, target, p, scale, out): out = f(x - target), or scale times the sum where out has one entry
-    pullback: Any       # pullback(g, x, target, p, scale, gx): gx = scale g f'(x - target); a g of one entry serves all
+    loss: Kernel        # loss(x, target, p, scale, out): out = f(x - target), or scale times the sum where out has one entry
+    pullback: Kernel    # pullback(g, x, target, p, scale, gx): gx = scale g f'(x - target); a g of one entry serves all
 
 
-@cache
+@factory(ERRORS.values())
 def error_loss(record: Elementwise[...]) -> ErrorLoss:
     """The kernels of a record, made when they are first asked for. Sums are float64, whatever x is."""
     f, f_dx = record.f, record.f_dx
 
-    def loss(x, target, p, scale, out):
+    def loss(x: Vector, target: Vector, p: Parameters, scale: float, out: Vector):
         if out.size == x.size:
             for i in range(x.size):
                 out[i] = f(x[i] - target[i], *p)
@@ -121,7 +124,7 @@ def error_loss(record: Elementwise[...]) -> ErrorLoss:
                 lanes[k] += f(a[k] - b[k], *p)
         out[0] = scale * lanes.sum()
 
-    def pullback(g, x, target, p, scale, gx):
+    def pullback(g: Vector, x: Vector, target: Vector, p: Parameters, scale: float, gx: Vector):
         weight = x.dtype.type(scale)
         if g.size == 1:
             weight *= g[0]
@@ -134,7 +137,7 @@ def error_loss(record: Elementwise[...]) -> ErrorLoss:
                 gx[i] = f_dx(weight * g[i], e, f(e, *p), *p)
 
     return ErrorLoss(*(kernel(loop, name=f"{record.name}_{loop.__name__}" if loop is loss else f"{record.name}_loss_pullback",
-                              formulas=(f, f_dx)) for loop in (loss, pullback)))
+                              formulas=(f, f_dx), parameters=len(record.parameters)) for loop in (loss, pullback)))
 
 
 # -- losses of labels ----------------------------------------------------------------------------------------------------
@@ -152,7 +155,7 @@ def weight_of_label(label, classes, of_class):
 
 
 @kernel
-def nll(x, labels, of_class, ignore, how, weights, out):
+def nll(x: Matrix, labels: Integers, of_class: Vector, ignore: int, how: int, weights: Doubles, out: Vector):
     """``out[r] = -weights[r] x[r, labels[r]]``, or their sum, or that divided by the sum of the weights.
 
     The weight of a row is that of its label, and 0 if the label is `ignore`; rows of weight 0 are skipped, whatever they hold.
@@ -172,7 +175,7 @@ def nll(x, labels, of_class, ignore, how, weights, out):
 
 
 @kernel
-def nll_pullback(g, labels, weights, gx):
+def nll_pullback(g: Vector, labels: Integers, weights: Doubles, gx: Matrix):
     """``gx[r, labels[r]] = -weights[r] g[r]``, times the factor of the sum; 0 elsewhere. A g of one entry serves all rows."""
     T, rows = gx.dtype.type, labels.size
     for r in range(rows):
@@ -183,7 +186,8 @@ def nll_pullback(g, labels, weights, gx):
 
 
 @kernel
-def multi_margin(x, labels, of_class, margin, squared, how, weights, out):
+def multi_margin(x: Matrix, labels: Integers, of_class: Vector, margin: float, squared: bool, how: int, weights: Doubles,
+                 out: Vector):
     """``out[r] = weights[r] / classes * sum over c != label of max(0, x[r, c] - x[r, label] + margin)``, or its square.
 
     Or their sum, or their mean over the rows.
@@ -206,7 +210,7 @@ def multi_margin(x, labels, of_class, margin, squared, how, weights, out):
 
 
 @kernel
-def multi_margin_pullback(g, x, labels, margin, squared, weights, gx):
+def multi_margin_pullback(g: Vector, x: Matrix, labels: Integers, margin: float, squared: bool, weights: Doubles, gx: Matrix):
     """Each class that falls short of the margin gets its slope, the label minus their sum."""
     T, (rows, classes) = gx.dtype.type, gx.shape
     for r in range(rows):

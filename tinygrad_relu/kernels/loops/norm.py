@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from ..machine.policy import kernel, reduction, scalar
+from ..machine.policy import Array3, Doubles, Integers, Matrix, Vector, kernel, reordered, scalar
 from .reduce import BLOCK
 
 STRAY = 25.0        # a first value more than five standard deviations off costs digits: of float64 more than one
@@ -26,7 +26,7 @@ def unit_of(x, scale, shift):
     return type(x)(x * scale + shift)
 
 
-@reduction
+@reordered
 def moments_from(x, origin):
     """The sums of the differences from `origin`, and of their squares."""
     total, squares = 0.0, 0.0
@@ -37,7 +37,7 @@ def moments_from(x, origin):
     return total, squares
 
 
-@reduction
+@reordered
 def sums_with_unit(g, x, scale, shift):
     """The sums of g, and of g times the unit."""
     total, dot = 0.0, 0.0
@@ -88,8 +88,9 @@ def batch_moments(x, mean, var):
             return
 
 
-@scalar
-def track_moments(mean, var, size, momentum, running_mean, running_var, batches):
+@kernel
+def track_moments(mean: Doubles, var: Doubles, size: int, momentum: float, running_mean: Vector, running_var: Vector,
+                  batches: Integers):
     """Let the running statistics follow those of a batch of `size` values per channel, and count it.
 
     They move by the fraction `momentum` of the way; if that is NaN, they are the mean over all batches. The variance that
@@ -119,16 +120,14 @@ def normalise(x, mean, var, eps, weight, bias, out):
 
 
 @kernel
-def batch_norm(x, weight, bias, eps, momentum, running_mean, running_var, batches, mean, var, out):
-    """Batch norm in training. The running statistics follow, unless they are empty; mean and variance are for the pullback."""
+def batch_norm(x: Array3, weight: Vector, bias: Vector, eps: float, mean: Doubles, var: Doubles, out: Array3):
+    """Batch norm in training; mean and variance are for the running statistics and the pullback."""
     batch_moments(x, mean, var)
-    if running_mean.size:
-        track_moments(mean, var, x.size // mean.size, momentum, running_mean, running_var, batches)
     normalise(x, mean, var, eps, weight, bias, out)
 
 
 @kernel
-def batch_norm_by(x, mean, var, eps, weight, bias, out):
+def batch_norm_by(x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, bias: Vector, out: Array3):
     """Batch norm by a mean and a variance that are given."""
     normalise(x, mean, var, eps, weight, bias, out)
 
@@ -150,7 +149,8 @@ def gradient_sums(g, x, scale, shift, total, dot):
 
 
 @kernel
-def batch_norm_pullback(g, x, mean, var, eps, weight, gx, gw, gb):
+def batch_norm_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, gx: Array3, gw: Vector,
+                        gb: Vector):
     """The three gradients of batch norm in training; an empty array means that nobody asks for it."""
     outer, channels, inner = x.shape
     scale = 1.0 / np.sqrt(var + np.float64(eps))
@@ -175,7 +175,8 @@ def batch_norm_pullback(g, x, mean, var, eps, weight, gx, gw, gb):
 
 
 @kernel
-def batch_norm_by_pullback(g, x, mean, var, eps, weight, gx, gw, gb):
+def batch_norm_by_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, gx: Array3, gw: Vector,
+                           gb: Vector):
     """The three gradients where mean and variance are constants."""
     outer, channels, inner = x.shape
     scale = 1.0 / np.sqrt(var + np.float64(eps))
@@ -200,7 +201,7 @@ def batch_norm_by_pullback(g, x, mean, var, eps, weight, gx, gw, gb):
 
 
 @kernel
-def layer_norm(x, eps, weight, bias, mean, scale, out):
+def layer_norm(x: Matrix, eps: float, weight: Vector, bias: Vector, mean: Doubles, scale: Doubles, out: Matrix):
     """``out = (x - mean) * scale * weight + bias``, with the mean and ``1 / sqrt(var + eps)`` of each row."""
     rows, features = x.shape
     for r in range(rows):
@@ -234,7 +235,7 @@ def add_row(g, unit, part_w, part_b):
         part_b[c] += g[c]
 
 
-@reduction
+@reordered
 def means_along(h, unit):
     """The mean of h, and that of h times the unit."""
     total, dot = 0.0, 0.0
@@ -251,7 +252,7 @@ def row_pullback(h, unit, scale, mean_h, mean_hu, gx):
 
 
 @kernel
-def layer_norm_pullback(g, x, mean, scale, weight, gx, gw, gb):
+def layer_norm_pullback(g: Matrix, x: Matrix, mean: Doubles, scale: Doubles, weight: Vector, gx: Matrix, gw: Vector, gb: Vector):
     """The three gradients; an empty array means that nobody asks for it. The sums over rows are blocked, as `column_sums`."""
     T = x.dtype.type
     rows, features = x.shape

@@ -10,30 +10,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..formulas import ACTIVATIONS
 from ..formulas.piecewise import leaky_relu, leaky_relu_da, leaky_relu_dx
 from ..formulas.record import Elementwise
-from ..machine.policy import kernel
+from ..machine.policy import Array3, Booleans, Integers, Kernel, Matrix, Parameters, Vector, factory, kernel
 from .reduce import LANES
 
 
 class Loops(NamedTuple):
     """The kernels of one elementwise function."""
 
-    forward: Any       # forward(x, p, out): out = f(x)
-    pullback: Any      # pullback(g, x, y, p, out): out = g f'(x)
-    curvature: Any     # curvature(c, x, y, p, out): out = c f''(x); None if there is no formula
+    forward: Kernel             # forward(x, p, out): out = f(x)
+    pullback: Kernel            # pullback(g, x, y, p, out): out = g f'(x)
+    curvature: Kernel | None    # curvature(c, x, y, p, out): out = c f''(x); None if there is no formula
 
 
-@cache
+@factory(ACTIVATIONS.values())
 def loops(record: Elementwise[...]) -> Loops:
     """The kernels of a record, made when they are first used (so that an import costs nothing)."""
     f = record.f
 
-    def forward(x, p, out):
+    def forward(x: Vector, p: Parameters, out: Vector):
         for i in range(out.size):
             out[i] = f(x[i], *p)
 
-    return Loops(kernel(forward, name=f"{record.name}_forward", formulas=(f,)), derivative(record, 1), derivative(record, 2))
+    first = kernel(forward, name=f"{record.name}_forward", formulas=(f,), parameters=len(record.parameters))
+    return Loops(first, derivative(record, 1), derivative(record, 2))
 
 
 @cache
@@ -43,12 +45,12 @@ def derivative(record: Elementwise[...], order: int) -> Any:
     if formula is None:
         return None
 
-    def loop(c, x, y, p, out):
+    def loop(c: Vector, x: Vector, y: Vector, p: Parameters, out: Vector):
         for i in range(out.size):
             out[i] = formula(c[i], x[i], y[i], *p)
 
     name = ("pullback", "curvature")[order - 1] if order < 3 else f"derivative{order}"
-    return kernel(loop, name=f"{record.name}_{name}", formulas=(formula,))
+    return kernel(loop, name=f"{record.name}_{name}", formulas=(formula,), parameters=len(record.parameters))
 
 
 # -- choices -------------------------------------------------------------------------------------------------------------
@@ -58,7 +60,7 @@ def derivative(record: Elementwise[...], order: int) -> Any:
 
 
 @kernel
-def choose(condition, a, b, out):
+def choose(condition: Booleans, a: Vector, b: Vector, out: Vector):
     """``out = a`` where the condition holds, ``b`` elsewhere."""
     for i in range(out.size):
         yes, no = a[i], b[i]            # both are read: otherwise LLVM would keep the branch
@@ -66,7 +68,7 @@ def choose(condition, a, b, out):
 
 
 @kernel
-def choose_or(condition, holds, x, number, out):
+def choose_or(condition: Booleans, holds: bool, x: Vector, number: float, out: Vector):
     """``out = x`` where the condition is `holds`, the number elsewhere."""
     other = x.dtype.type(number)
     for i in range(out.size):
@@ -74,7 +76,7 @@ def choose_or(condition, holds, x, number, out):
 
 
 @kernel
-def extreme_pullback(g, rival, y, wins, out):
+def rival_pullback(g: Vector, rival: Vector, y: Vector, wins: bool, out: Vector):
     """``out = g`` where ``(rival == y) == wins``, 0 elsewhere; NaN equals NaN here.
 
     A rival of one number is compared with all of y.
@@ -97,7 +99,7 @@ def extreme_pullback(g, rival, y, wins, out):
 
 
 @kernel
-def prelu(x, slopes, out):
+def prelu(x: Array3, slopes: Vector, out: Array3):
     """``out = x if x > 0 else slopes[channel] * x``."""
     for o in range(x.shape[0]):
         if x.shape[2] == 1:         # the channels themselves are the contiguous axis
@@ -110,7 +112,7 @@ def prelu(x, slopes, out):
 
 
 @kernel
-def prelu_pullback(g, x, slopes, out):
+def prelu_pullback(g: Array3, x: Array3, slopes: Vector, out: Array3):
     """The gradient of x."""
     for o in range(x.shape[0]):
         if x.shape[2] == 1:
@@ -123,7 +125,7 @@ def prelu_pullback(g, x, slopes, out):
 
 
 @kernel
-def prelu_slope_pullback(g, x, out):
+def prelu_slope_pullback(g: Array3, x: Array3, out: Vector):
     """The gradient of the slopes: the sum of ``min(0, x) g`` over a channel, in float64."""
     total = np.zeros(out.size)
     if x.shape[2] == 1:
@@ -147,7 +149,7 @@ def prelu_slope_pullback(g, x, out):
 
 
 @kernel
-def maxout(x, out, winner):
+def maxout(x: Matrix, out: Vector, winner: Integers):
     """``out[i] = max_k x[i, k]``, ``winner[i]`` the index of the piece; a tie goes to the lowest, NaN to the first NaN."""
     for i in range(x.shape[0]):
         best = x[i, 0]
@@ -161,7 +163,7 @@ def maxout(x, out, winner):
 
 
 @kernel
-def maxout_pullback(g, winner, gx):
+def maxout_pullback(g: Vector, winner: Integers, gx: Matrix):
     """The gradient goes to the winner, and exactly zero to every other piece."""
     for i in range(gx.shape[0]):
         for k in range(gx.shape[1]):
@@ -169,7 +171,7 @@ def maxout_pullback(g, winner, gx):
 
 
 @kernel
-def take_winner(x, winner, out):
+def take_winner(x: Matrix, winner: Integers, out: Vector):
     """``out[i] = x[i, winner[i]]``: the transpose of `maxout_pullback`, for second derivatives."""
     for i in range(out.size):
         out[i] = x[i, winner[i]]

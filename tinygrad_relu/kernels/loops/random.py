@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..machine.policy import kernel, scalar
+from ..machine.policy import Integers, Vector, kernel, scalar
 
 COUNTS = 64             # a tile of 256 elements takes 64 counts: the first words of all, the second words of all, ...
 TILE = 4 * COUNTS
@@ -41,14 +41,14 @@ def draw(place, tile, words):
 
 
 @kernel
-def take(state, size, place):
+def take(state: Integers, size: int, place: Integers):
     """The place for `size` draws; the state, itself a place, moves on behind them."""
     place[0], place[1] = state[0], state[1]
     state[1] += (size + TILE - 1) // TILE * COUNTS
 
 
 @kernel
-def dropout(x, place, first, threshold, scale, out):
+def dropout(x: Vector, place: Integers, first: int, threshold: int, scale: float, out: Vector):
     """``out = scale * x`` where the word of the element is at least `threshold`, else exactly 0, whatever x is.
 
     x is flat, and begins with tile number `first`.
@@ -63,7 +63,7 @@ def dropout(x, place, first, threshold, scale, out):
 
 
 @kernel
-def uniform(place, first, low, high, out):
+def uniform(place: Integers, first: int, low: float, high: float, out: Vector):
     """``out ~ U(low, high)``, from the upper 24 bits of the words: float32 and float64 see the same draws."""
     T = out.dtype.type
     words, least, step = np.empty(TILE, np.uint32), T(low), T((high - low) / 2.0**24)

@@ -13,14 +13,14 @@ the LSTM, LLVM vectorises these loops, and does not where the same formulas inde
 """
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ..formulas import ACTIVATIONS
 from ..formulas.exponential import exp, tanh, tanh_near
 from ..formulas.record import Elementwise
 from ..formulas.saturating import sigmoid
 from ..machine.blas import gemm
-from ..machine.policy import kernel, scalar
+from ..machine.policy import Array3, Array4, Kernel, Matrix, Parameters, Vector, factory, kernel, scalar
 
 
 @scalar
@@ -30,7 +30,7 @@ def at(step, steps, reverse):
 
 
 @scalar
-def copy(source, out):
+def copy_matrix(source, out):
     """``out[...] = source`` for matrices: in one tenth of the time that compiling the assignment takes."""
     for r in range(out.shape[0]):
         for k in range(out.shape[1]):
@@ -58,18 +58,18 @@ def tanh_and_slope(x):
 class RNN(NamedTuple):
     """The two kernels of a simple recurrent layer."""
 
-    forward: Any
-    pullback: Any
+    forward: Kernel
+    pullback: Kernel
 
 
-@cache
+@factory([ACTIVATIONS["tanh"], ACTIVATIONS["relu"]])
 def rnn(activation: Elementwise[...]) -> RNN:
     """``h' = f(z + w h)``."""
     f, f_dx = activation.f, activation.f_dx
 
-    def forward(z, h, w, turned, p, reverse, rec, states):
+    def forward(z: Array3, h: Matrix, w: Matrix, turned: bool, p: Parameters, reverse: bool, rec: Array3, states: Array3):
         steps, rows, size = z.shape
-        copy(h, states[steps if reverse else 0])
+        copy_matrix(h, states[steps if reverse else 0])
         for step in range(steps):
             t, before, after = at(step, steps, reverse)
             gemm(False, not turned, states[before], w, 0.0, rec[t])
@@ -77,9 +77,10 @@ def rnn(activation: Elementwise[...]) -> RNN:
                 for i in range(size):
                     states[after, r, i] = f(z[t, r, i] + rec[t, r, i], *p)
 
-    def pullback(g, z, rec, states, w, p, reverse, gz, gh):
+    def pullback(g: Array3, z: Array3, rec: Array3, states: Array3, w: Matrix, p: Parameters, reverse: bool, gz: Array3,
+                 gh: Matrix):
         steps, rows, size = z.shape
-        copy(g[0 if reverse else steps], gh)
+        copy_matrix(g[0 if reverse else steps], gh)
         for step in range(steps - 1, -1, -1):
             t, before, after = at(step, steps, reverse)
             for r in range(rows):
@@ -88,8 +89,8 @@ def rnn(activation: Elementwise[...]) -> RNN:
                     gh[r, i] = g[before, r, i]
             gemm(False, False, gz[t], w, 1.0, gh)
 
-    return RNN(*(kernel(loop, name=f"rnn_{activation.name}_{loop.__name__}", formulas=(f, f_dx))
-                 for loop in (forward, pullback)))
+    return RNN(*(kernel(loop, name=f"rnn_{activation.name}_{loop.__name__}", formulas=(f, f_dx),
+                        parameters=len(activation.parameters)) for loop in (forward, pullback)))
 
 
 @scalar
@@ -119,26 +120,26 @@ def lstm_row_pullback(g, zi, zf, zg, zo, ri, rf, rg, ro, before, cell, gi, gf, g
 
 
 @kernel
-def lstm(z, h, c, w, turned, reverse, rec, states, cells):
+def lstm(z: Array4, h: Matrix, c: Matrix, w: Matrix, turned: bool, reverse: bool, rec: Array4, states: Array3, cells: Array3):
     """Gates i, f, g, o: ``c' = f c + i g``, ``h' = o tanh(c')``. z and rec are (steps, rows, 4, size); the last cell state
     stands at the end of `states` once more, behind the hidden ones."""
     steps, rows, gates, size = z.shape
-    copy(h, states[steps if reverse else 0])
-    copy(c, cells[steps if reverse else 0])
+    copy_matrix(h, states[steps if reverse else 0])
+    copy_matrix(c, cells[steps if reverse else 0])
     for step in range(steps):
         t, before, after = at(step, steps, reverse)
         gemm(False, not turned, states[before], w, 0.0, rec[t].reshape(rows, gates * size))
         for r in range(rows):
             x, y = z[t, r], rec[t, r]
             lstm_row(x[0], x[1], x[2], x[3], y[0], y[1], y[2], y[3], cells[before, r], cells[after, r], states[after, r])
-    copy(cells[0 if reverse else steps], states[steps + 1])
+    copy_matrix(cells[0 if reverse else steps], states[steps + 1])
 
 
 @kernel
-def lstm_pullback(g, z, rec, cells, w, reverse, gz, gh, gc):
+def lstm_pullback(g: Array3, z: Array4, rec: Array4, cells: Array3, w: Matrix, reverse: bool, gz: Array4, gh: Matrix, gc: Matrix):
     steps, rows, gates, size = z.shape
-    copy(g[0 if reverse else steps], gh)
-    copy(g[steps + 1], gc)
+    copy_matrix(g[0 if reverse else steps], gh)
+    copy_matrix(g[steps + 1], gc)
     for step in range(steps - 1, -1, -1):
         t, before, after = at(step, steps, reverse)
         for r in range(rows):
@@ -170,10 +171,10 @@ def gru_row_pullback(g, zr, zu, zn, rr, ru, rn, before, gr, gu, gn, grec_n, gh):
 
 
 @kernel
-def gru(z, h, w, turned, bias, reverse, rec, states):
+def gru(z: Array4, h: Matrix, w: Matrix, turned: bool, bias: Vector, reverse: bool, rec: Array4, states: Array3):
     """Gates r, z, n, where n sees the state through r: ``n = tanh(z_n + r rec_n)``, ``h' = (1 - z) n + z h``."""
     steps, rows, gates, size = z.shape
-    copy(h, states[steps if reverse else 0])
+    copy_matrix(h, states[steps if reverse else 0])
     for step in range(steps):
         t, before, after = at(step, steps, reverse)
         flat = rec[t].reshape(rows, gates * size)
@@ -187,15 +188,16 @@ def gru(z, h, w, turned, bias, reverse, rec, states):
 
 
 @kernel
-def gru_pullback(g, z, rec, states, w, reverse, gz, grec, gh):
+def gru_pullback(g: Array3, z: Array4, rec: Array4, states: Array3, w: Matrix, reverse: bool, gz: Array4, grec: Array4,
+                 gh: Matrix):
     """The gradients of what the input contributes (gz) and of what the state does (grec) differ by the gate r of n."""
     steps, rows, gates, size = z.shape
-    copy(g[0 if reverse else steps], gh)
+    copy_matrix(g[0 if reverse else steps], gh)
     for step in range(steps - 1, -1, -1):
         t, before, after = at(step, steps, reverse)
         for r in range(rows):
             x, y, gx, gy = z[t, r], rec[t, r], gz[t, r], grec[t, r]
             gru_row_pullback(g[before, r], x[0], x[1], x[2], y[0], y[1], y[2], states[before, r], gx[0], gx[1], gx[2], gy[2],
                              gh[r])
-            copy(gx, gy[:2])
+            copy_matrix(gx, gy[:2])
         gemm(False, False, grec[t].reshape(rows, gates * size), w, 1.0, gh)

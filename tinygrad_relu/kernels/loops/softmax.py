@@ -8,9 +8,9 @@ import numpy as np
 
 from ..formulas.exponential import exp
 from ..formulas.logarithm import log
-from ..machine.policy import by_type, kernel, reduction, scalar
+from ..machine.policy import Integers, Matrix, Vector, kernel, reordered, scalar
 
-LANES = 16      # running maxima side by side
+MAXIMA = 16      # running maxima side by side
 
 
 @scalar
@@ -38,22 +38,22 @@ def row_softmax(x, r, top, out):
 @scalar
 def line_maximum(x, lanes):
     """The largest entry of a long row, as `row_maximum`, in lanes: LLVM does not vectorise one that may meet NaN."""
-    largest, whole = x[0], x.size // LANES * LANES
-    if whole > LANES:
-        for k in range(LANES):
+    largest, whole = x[0], x.size // MAXIMA * MAXIMA
+    if whole > MAXIMA:
+        for k in range(MAXIMA):
             lanes[k] = x[k]
-        for start in range(LANES, whole, LANES):
-            for k in range(LANES):
+        for start in range(MAXIMA, whole, MAXIMA):
+            for k in range(MAXIMA):
                 entry = x[start + k]
                 lanes[k] = lanes[k] if lanes[k] > entry else entry
-        for k in range(LANES):
+        for k in range(MAXIMA):
             largest = largest if largest > lanes[k] else lanes[k]
-    for c in range(whole if whole > LANES else 1, x.size):
+    for c in range(whole if whole > MAXIMA else 1, x.size):
         largest = largest if largest > x[c] else x[c]
     return largest
 
 
-@reduction
+@reordered
 def line_sum(x):
     total = x.dtype.type(0)
     for c in range(x.size):
@@ -61,7 +61,7 @@ def line_sum(x):
     return total
 
 
-@reduction
+@reordered
 def line_dot(x, y):
     total = x.dtype.type(0)
     for c in range(x.size):
@@ -70,9 +70,9 @@ def line_dot(x, y):
 
 
 @kernel
-def softmax(x, out):
+def softmax(x: Matrix, out: Matrix):
     """``out[r, c] = exp(x[r, c]) / sum_k exp(x[r, k])``."""
-    lanes = np.empty(LANES, x.dtype)
+    lanes = np.empty(MAXIMA, x.dtype)
     for r in range(x.shape[0]):
         line, y = x[r], out[r]
         top = line_maximum(line, lanes)
@@ -84,7 +84,7 @@ def softmax(x, out):
 
 
 @kernel
-def softmax_pullback(g, y, gx):
+def softmax_pullback(g: Matrix, y: Matrix, gx: Matrix):
     """``gx = y * (g - sum_k g_k y_k)`` row by row."""
     for r in range(y.shape[0]):
         gr, yr, to = g[r], y[r], gx[r]
@@ -94,9 +94,9 @@ def softmax_pullback(g, y, gx):
 
 
 @kernel
-def log_softmax(x, out):
+def log_softmax(x: Matrix, out: Matrix):
     """``out[r, c] = x[r, c] - log sum_k exp(x[r, k])``."""
-    lanes = np.empty(LANES, x.dtype)
+    lanes = np.empty(MAXIMA, x.dtype)
     for r in range(x.shape[0]):
         line, y = x[r], out[r]
         top = line_maximum(line, lanes)
@@ -108,7 +108,7 @@ def log_softmax(x, out):
 
 
 @kernel
-def log_softmax_pullback(g, y, gx):
+def log_softmax_pullback(g: Matrix, y: Matrix, gx: Matrix):
     """``gx = g - exp(y) * sum_k g_k`` row by row."""
     for r in range(y.shape[0]):
         gr, yr, to = g[r], y[r], gx[r]
@@ -117,9 +117,8 @@ def log_softmax_pullback(g, y, gx):
             to[c] = gr[c] - exp(yr[c]) * total
 
 
-@by_type(lambda v, m: (m, np.empty(0, np.int64), 0.0, m, v))
 @kernel
-def cross_entropy(x, labels, scale, probabilities, losses):
+def cross_entropy(x: Matrix, labels: Integers, scale: float, probabilities: Matrix, losses: Vector):
     """``losses[r] = log sum_k exp(x[r, k]) - x[r, labels[r]]``, and the softmax of every row.
 
     Where `losses` has one entry for several rows, it is their sum times `scale` (1 / rows for the mean).
@@ -138,9 +137,8 @@ def cross_entropy(x, labels, scale, probabilities, losses):
         losses[0] = T(scale * summed)
 
 
-@by_type(lambda v, m: (v, m, np.empty(0, np.int64), 0.0, m))
 @kernel
-def cross_entropy_pullback(g, probabilities, labels, scale, gx):
+def cross_entropy_pullback(g: Vector, probabilities: Matrix, labels: Integers, scale: float, gx: Matrix):
     """``gx[r] = scale * g[r] * (probabilities[r] - onehot(labels[r]))``; a g of one element serves every row."""
     T = gx.dtype.type
     for r in range(gx.shape[0]):
@@ -151,7 +149,7 @@ def cross_entropy_pullback(g, probabilities, labels, scale, gx):
 
 
 @kernel
-def soft_cross_entropy(x, targets, scale, probabilities, losses):
+def soft_cross_entropy(x: Matrix, targets: Matrix, scale: float, probabilities: Matrix, losses: Vector):
     """``losses[r] = sum_c targets[r, c] (log sum_k exp(x[r, k]) - x[r, c])``, and the softmax of every row.
 
     A target of 0 asks nothing, even where x is infinite. For `scale` see `cross_entropy`.
@@ -172,7 +170,7 @@ def soft_cross_entropy(x, targets, scale, probabilities, losses):
 
 
 @kernel
-def soft_cross_entropy_pullback(g, probabilities, targets, scale, gx):
+def soft_cross_entropy_pullback(g: Vector, probabilities: Matrix, targets: Matrix, scale: float, gx: Matrix):
     """``gx[r] = scale * g[r] * (sum_k targets[r, k] * probabilities[r] - targets[r])``; exactly 0 where nothing is asked."""
     T = gx.dtype.type
     for r in range(gx.shape[0]):
@@ -186,7 +184,7 @@ def soft_cross_entropy_pullback(g, probabilities, targets, scale, gx):
 
 
 @kernel
-def soft_cross_entropy_to_targets(g, x, scale, gt):
+def soft_cross_entropy_to_targets(g: Vector, x: Matrix, scale: float, gt: Matrix):
     """``gt[r, c] = scale * g[r] * (log sum_k exp(x[r, k]) - x[r, c])``: the gradient of what is asked."""
     T = gt.dtype.type
     for r in range(gt.shape[0]):

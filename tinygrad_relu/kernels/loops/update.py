@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import math
 
-from ..machine.policy import by_type, kernel
+from ..machine.policy import Vector, kernel
 
 
-@by_type(lambda v, m: (v, v, v, 0.0, 0.0, False, 0.0, 0.0, False, False))
 @kernel
-def sgd(p, g, v, lr, momentum, first, one_minus_dampening, weight_decay, nesterov, decoupled):
+def sgd(p: Vector, g: Vector, v: Vector, lr: float, momentum: float, first: bool, one_minus_dampening: float,
+        weight_decay: float, nesterov: bool, decoupled: bool):
     """``v = momentum v + (1 - dampening) g; p -= lr v``, with the decay ``weight_decay p`` inside g unless it is decoupled.
 
     Where ``first`` is true the buffer starts as g itself, undampened (as PyTorch does). Without momentum `v` is empty.
@@ -30,7 +30,8 @@ def sgd(p, g, v, lr, momentum, first, one_minus_dampening, weight_decay, nestero
 
 
 @kernel
-def adam(p, g, m, v, lr, beta1, beta2, eps, correction1, correction2_root, weight_decay, decoupled):
+def adam(p: Vector, g: Vector, m: Vector, v: Vector, lr: float, beta1: float, beta2: float, eps: float, correction1: float,
+         correction2_root: float, weight_decay: float, decoupled: bool):
     """Adam (Kingma & Ba 2015), with coupled decay inside g, or decoupled as AdamW (Loshchilov & Hutter 2019)."""
     T = p.dtype.type
     lr, beta1, beta2, eps, decay = T(lr), T(beta1), T(beta2), T(eps), T(weight_decay)

@@ -1,7 +1,7 @@
 """The one door through which every kernel is called.
 
-A call that passes here can be watched: recorded, timed, checked for the first NaN. Watching is off unless somebody is
-inside `watch`, and then costs nothing but one look at a context variable.
+A call that passes here can be watched: recorded, timed, checked for the first NaN. With no watcher this costs one look at a
+context variable.
 """
 from __future__ import annotations
 
@@ -10,67 +10,46 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-Kernel = Callable[..., Any]
-Watcher = Callable[[Kernel, tuple[Any, ...]], None]
+from .policy import Kernel
+
+Watcher = Callable[[Any, tuple[Any, ...]], None]
 
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 _current_watcher = _watcher.get
 
 
-def launch(kernel: Kernel, *arguments: Any) -> None:
-    """Run ``kernel(*arguments)``. Results are written into arrays among the arguments; nothing is returned.
+def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
+    """Run ``kernel(*arguments)``: inputs first, then the arrays that the results are written into.
 
     Parameters
     ----------
-    kernel : callable
-        A kernel of this package, or a NumPy ufunc (whose last argument is then ``out``).
-    *arguments : ndarray or number
-        Inputs first, outputs last.
+    kernel : Kernel or callable
+        A kernel, whose machine code is called directly: the arguments must have exactly the types that it declares (see
+        `policy`). Or a NumPy ufunc, or any function that writes into its last argument.
 
     Examples
     --------
-    >>> import numpy as np
     >>> out = np.empty(2)
     >>> launch(np.multiply, np.array([1.0, 2.0]), 3.0, out)
     >>> out
     array([3., 6.])
     """
     watcher = _current_watcher()
-    if watcher is None:
-        kernel(*arguments)
-    else:
+    if watcher is not None:
         watcher(kernel, arguments)
-
-
-def launch_typed(kernels: Any, dtype: Any, *arguments: Any) -> None:
-    """`launch` for a kernel whose machine code is called directly (`policy.ByType`). A watcher is handed the kernel itself.
-
-    Parameters
-    ----------
-    kernels : ByType
-    dtype : dtype
-        The type of the numbers.
-    *arguments : ndarray or number
-        Exactly of the types for which the machine code is: nobody looks any more.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_relu.kernels.linear import linear
-    >>> out = np.empty((1, 1))
-    >>> launch_typed(linear, out.dtype, np.array([[2.0]]), np.array([[3.0]]), np.array([1.0]), out)
-    >>> out
-    array([[7.]])
-    """
-    watcher = _current_watcher()
-    if watcher is None:
-        kernels[dtype](*arguments)
+    elif type(kernel) is Kernel:
+        dtype = arguments[kernel.key].dtype
+        try:
+            code = kernel.code[dtype]
+        except KeyError:
+            code = kernel.compile(dtype)
+        code(*arguments)
     else:
-        watcher(kernels.kernel, arguments)
+        kernel(*arguments)
 
 
 def is_watched() -> bool:
-    """Whether somebody watches the launches of this thread."""
+    """Whether the launches of this thread are watched."""
     return _current_watcher() is not None
 
 
@@ -80,7 +59,6 @@ def watch(watcher: Watcher) -> Iterator[None]:
 
     Examples
     --------
-    >>> import numpy as np
     >>> seen = []
     >>> def note(kernel, arguments):
     ...     seen.append(kernel.__name__)

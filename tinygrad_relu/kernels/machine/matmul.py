@@ -10,7 +10,7 @@ from typing import Any
 
 from .blas import gemm, gemm_block
 from .door import launch
-from .policy import kernel
+from .policy import Array3, Integers, Matrix, kernel
 from .threads import share
 
 LARGE = 1 << 24         # multiplications from which a product is worth sharing: 0.3 ms of one core in float32
@@ -18,7 +18,8 @@ PANEL, PANELS = 128, 8  # rows (or columns) of a panel at least, so that packing
 
 
 @kernel
-def product_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):
+def product_block(transpose_a: bool, transpose_b: bool, a: Matrix, b: Matrix, beta: float, c: Matrix, top: int, bottom: int,
+                  left: int, right: int):
     """See `blas.gemm_block`."""
     gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
 
@@ -44,7 +45,8 @@ def matmul(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float, c:
 
 
 @kernel
-def stack_product(transpose_a, transpose_b, a, b, of_a, of_b, out, first, last):
+def stack_product(transpose_a: bool, transpose_b: bool, a: Array3, b: Array3, of_a: Integers, of_b: Integers, out: Array3,
+                  first: int, last: int):
     """``out[i] = op(a[of_a[i]]) @ op(b[of_b[i]])`` for i from `first` up to `last`."""
     for i in range(first, last):
         gemm(transpose_a, transpose_b, a[of_a[i]], b[of_b[i]], 0.0, out[i])

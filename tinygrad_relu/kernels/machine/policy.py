@@ -1,54 +1,76 @@
-"""The compile policy: every option that Numba is ever given stands in this file.
+"""The compile policy: every option that Numba is given is in this file.
 
-Two decorators stand between a Python function and the machine:
+``scalar``   marks a plain function of numbers (a formula). Python can still call it; a kernel that calls it inlines it.
+``kernel``   makes a `Kernel` of a loop over arrays. It is compiled on its first call with each dtype, and kept on disk.
 
-``scalar``   a plain function of numbers (a formula). It stays callable from Python, and is inlined where a kernel calls it.
-``kernel``   a loop over arrays. It is compiled on its first call for each dtype and kept on disk for the next process.
+A kernel declares the types of its arguments in its annotations, once for float32 and float64::
 
-A third, ``by_type``, takes the look at the types out of the calls of the few kernels that small networks live on.
+    @kernel
+    def take_rows(table: Matrix, index: Integers, out: Matrix):
+        ...
 
-Measured reasons for what is chosen here:
+Measured reasons for these choices:
 
+- The types are declared because Numba's own dispatch looks at every argument of every call: 0.3 us, where a layer of a small
+  network takes 1. `door.launch` calls the machine code directly. In return callers must pass exactly the declared types:
+  C-contiguous arrays of the right dtype and number of axes. Set TINYGRAD_RELU_CHECK=1 to have every call checked.
 - ``scalar`` is ``register_jitable``, not ``njit``: a kernel that closes over a *jitted* function misses the disk cache
-  in every process; one that closes over a plain function hits it. And it is inlined by force: left to LLVM, the longer
-  formulas stay calls, one per number, and the loop around them is no longer vectorised (softplus: 13.7 ns, inlined 0.8).
-- Numba's cache looks at the file in which a kernel stands, and would go on running a formula that was edited in another
-  file. So the cache folder carries a digest of all kernel sources: an edit is a new folder.
-- ``contract`` (fused multiply-add) is the only liberty taken with floating point; a kernel whose time goes into sums along
-  rows may also take them in another order (``reductions``; or ``reduction`` for a formula of its own, and then the rest of the
-  kernel keeps the order that is written), which is what lets LLVM vectorise them: 1.8 ns a number, then
-  0.19. Which order that is, the machine code fixes, so the bits repeat. ``fastmath=True`` would assume that there is no NaN.
+  in every process; one that closes over a plain function hits it. It is inlined by force: LLVM would leave the longer
+  formulas as calls, and then cannot vectorise the loop around them (softplus: 13.7 ns a number; inlined 0.8).
+- Numba's cache compares only the file in which a kernel is defined, and would keep running a formula that was edited in
+  another file. So the name of the cache folder contains a digest of all kernel sources.
+- ``contract`` (fused multiply-add) is the only freedom given to floating-point arithmetic. Sums along rows may also be
+  reordered (``reordered``, for one formula or for a whole kernel), so that LLVM can vectorise them: 0.19 ns a
+  number instead of 1.8. The compiled code fixes the order, so results are reproducible to the bit. ``fastmath=True`` would
+  assume that there is no NaN.
 """
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
-import shutil
-import sys
-import tempfile
 import threading
 import uuid
-import warnings
 import weakref
-from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from numbers import Real
 from pathlib import Path
-from types import CodeType, FunctionType
-from typing import Any, TypeVar
+from types import FunctionType
+from typing import Any, TypeAlias, TypeVar
 
-import llvmlite
 import numba
 import numpy as np
+from numba import types
 from numba.core import config
 from numba.extending import register_jitable
 
+from .cache import cache_folder, fingerprint, is_ours, used
+
 F = TypeVar("F", bound=Callable[..., Any])
+K = TypeVar("K", bound="Kernel | tuple[Any, ...]")
+Code = Callable[..., None]      # the machine code of a kernel for one dtype
 
-_decorating = threading.Lock()      # kernels are made when they are first asked for, by whichever thread
+# What a kernel's arguments may be, by the word in its annotations; and float, int, bool. All arrays are C-contiguous.
+Vector: TypeAlias = Any         # arrays of 1 to 4 axes, of the dtype that the kernel is compiled for
+Matrix: TypeAlias = Any
+Array3: TypeAlias = Any
+Array4: TypeAlias = Any
+Doubles: TypeAlias = Any        # vectors of float64, int64 and bool, whatever that dtype is
+Integers: TypeAlias = Any
+Booleans: TypeAlias = Any
+Parameters: TypeAlias = Any     # a tuple of floats: the parameters of an activation
 
-ANY_ORDER = {"contract", "reassoc", "nsz"}      # the liberties of sums
+_AXES = {"Vector": 1, "Matrix": 2, "Array3": 3, "Array4": 4}
+_VECTORS = {"Doubles": types.float64, "Integers": types.int64, "Booleans": types.boolean}
+_NUMBERS = {"float": types.float64, "int": types.int64, "bool": types.boolean}
+DTYPES = tuple(np.dtype(name) for name in ("float32", "float64"))
 
-KEPT_DIGESTS = 4    # cache folders of older sources that are kept, for those who go back and forth between two versions
+CHECKED = os.environ.get("TINYGRAD_RELU_CHECK", "0") not in ("", "0")      # the tests run with it
+
+_ANY_ORDER = {"contract", "reassoc", "nsz"}
+_decorating = threading.Lock()
+FACTORIES: list[tuple[Callable[[Any], Kernel | tuple[Any, ...]], Iterable[Any]]] = []
 
 
 def scalar(function: F) -> F:
@@ -56,19 +78,19 @@ def scalar(function: F) -> F:
     return register_jitable(forceinline=True)(function)
 
 
-def reduction(function: F) -> F:
-    """A `scalar` that sums along a row, in whatever order is fastest; the rest of the kernel keeps its own.
+def reordered(function: F) -> F:
+    """A `scalar` that sums along a row, in whatever order is fastest; the rest of the kernel keeps its order.
 
-    It has to write to no array. Where LLVM cannot tell how two arrays lie to each other, it asks when the loop runs, and takes
-    the numbers one by one if they are too close: another order, and so other bits.
+    It must not write to arrays: where LLVM cannot rule out that two arrays overlap, it checks at run time and adds one number
+    at a time if they are close. That is another order, and so gives other bits.
     """
-    return register_jitable(forceinline=True, fastmath=ANY_ORDER)(function)
+    return register_jitable(forceinline=True, fastmath=_ANY_ORDER)(function)
 
 
 def user_scalar(function: F) -> F:
     """`scalar` for a formula of a user, and for the plain Python functions that it calls."""
-    for found in [function, *_used(function).values()]:
-        if isinstance(found, FunctionType) and not _is_ours(found) and found not in _user_scalars:
+    for found in [function, *used(function).values()]:
+        if isinstance(found, FunctionType) and not is_ours(found) and found not in _user_scalars:
             _user_scalars.add(found)
             scalar(found)
             if found is not function:
@@ -79,147 +101,159 @@ def user_scalar(function: F) -> F:
 _user_scalars: weakref.WeakSet[FunctionType] = weakref.WeakSet()
 
 
-def fingerprint(function: Any) -> str:
-    """A text that changes whenever the code of a formula does, or anything that it uses: functions, constants, closures."""
-    return repr(_described(function, []))
+class Kernel:
+    """A loop over arrays that writes its results into arrays among its arguments.
+
+    Attributes
+    ----------
+    function : callable
+        The loop, in Python.
+    words : dict
+        The declared type of each argument (see `Vector` and the names after it).
+    key : int
+        The position of the array whose dtype selects the machine code.
+    dtypes : tuple of dtype
+        The dtypes that it can be compiled for: float32 and float64, unless its arrays are all of fixed types.
+    code : dict
+        The machine code by dtype, as far as it has been compiled or loaded.
+    """
+
+    def __init__(self, function: Callable[..., None], reordered: bool, parameters: int) -> None:
+        self.function, self.parameters = function, parameters
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        self.options: dict[str, Any] = dict(error_model="numpy", nogil=True, fastmath=_ANY_ORDER if reordered else {"contract"})
+        self.words = {name: function.__annotations__.get(name, "nothing") for name in inspect.signature(function).parameters}
+        for name, word in self.words.items():
+            if word not in {*_AXES, *_VECTORS, *_NUMBERS, "Parameters"}:
+                raise TypeError(f"kernel {self.__name__}: {name} is declared as {word}; expected one of the types of the policy")
+        words = list(self.words.values())
+        generic = [i for i, word in enumerate(words) if word in _AXES]
+        self.key = generic[0] if generic else next(i for i, word in enumerate(words) if word in _VECTORS)
+        self.dtypes = DTYPES if generic else (np.dtype(_VECTORS[words[self.key]].name),)
+        self.code: dict[np.dtype[Any], Code] = {}
+        self._dispatcher: Any = None
+
+    def __call__(self, *arguments: Any) -> None:
+        """As `door.launch`, but unseen by watchers."""
+        dtype = arguments[self.key].dtype
+        (self.code.get(dtype) or self.compile(dtype))(*arguments)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.__name__}>"
+
+    @property
+    def dispatcher(self) -> Any:
+        """Numba's object of this kernel. It is made on first use, as that takes longer than defining the function."""
+        with _decorating:
+            if self._dispatcher is None:
+                self._dispatcher = decorated(self.function, self.options, cache_folder())
+        return self._dispatcher
+
+    @property
+    def compiled(self) -> int:
+        """How often this process has compiled it (for one dtype)."""
+        return sum(self.dispatcher.stats.cache_misses.values())
+
+    @property
+    def loaded(self) -> int:
+        """How often this process has loaded it from the cache."""
+        return sum(self.dispatcher.stats.cache_hits.values())
+
+    def signature(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+        """Numba's types of the arguments."""
+        return tuple(map(self._type, self.words.values(), [numba.from_dtype(dtype)] * len(self.words)))
+
+    def _type(self, word: str, number: Any) -> Any:
+        if word in _AXES:
+            return types.Array(number, _AXES[word], "C")
+        if word in _VECTORS:
+            return types.Array(_VECTORS[word], 1, "C")
+        return _NUMBERS[word] if word in _NUMBERS else numba.typeof((1.0,) * self.parameters)
+
+    def compile(self, dtype: Any) -> Code:
+        """The machine code for one dtype, from the cache if it is there."""
+        dtype = np.dtype(dtype)
+        if dtype not in self.dtypes:
+            raise TypeError(f"kernel {self.__name__}: got an array of {dtype}; expected {' or '.join(map(str, self.dtypes))}")
+        found = self.signature(dtype)
+        self.dispatcher.compile(found)
+        code = self.dispatcher.get_overload(found)
+        self.code[dtype] = code = self._checked(dtype, code) if CHECKED else code
+        return code
+
+    def _checked(self, dtype: np.dtype[Any], code: Code) -> Code:
+        def run(*arguments: Any) -> None:
+            if len(arguments) != len(self.words):
+                raise TypeError(f"kernel {self.__name__}: got {len(arguments)} arguments, expected {len(self.words)}")
+            for (name, word), argument in zip(self.words.items(), arguments):
+                expected = self._type(word, numba.from_dtype(dtype))
+                if not _fits(argument, expected):
+                    shape = f" of shape {argument.shape} and {argument.dtype}" if isinstance(argument, np.ndarray) else ""
+                    raise TypeError(f"kernel {self.__name__}: {name} is a {type(argument).__name__}{shape}; expected {word}, "
+                                    f"as {expected}")
+            code(*arguments)
+
+        return run
 
 
-def _described(thing: Any, above: list[Any]) -> Any:
-    if isinstance(thing, FunctionType) and not _is_ours(thing) and thing not in above:
-        used = {name: _described(value, [*above, thing]) for name, value in sorted(_used(thing).items())}
-        return _code(thing.__code__), thing.__defaults__, used
-    return getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) or repr(thing)
-
-
-def _code(code: CodeType) -> Any:
-    constants = [_code(c) if isinstance(c, CodeType) else c for c in code.co_consts]
-    return code.co_code.hex(), code.co_names, constants
-
-
-def _used(function: Any) -> dict[str, Any]:
-    """The globals and the variables around a function that its code names."""
-    if not isinstance(function, FunctionType):
-        return {}
-    around = zip(function.__code__.co_freevars, function.__closure__ or ())
-    used = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
-    return used | {name: cell.cell_contents for name, cell in around}
-
-
-def _is_ours(function: Any) -> bool:
-    """Whether the digest of our sources covers this function."""
-    return str(function.__module__).startswith(f"{__package__.split('.')[0]}.kernels")
+def _fits(argument: Any, expected: Any) -> bool:
+    if isinstance(expected, types.Array):
+        return (isinstance(argument, np.ndarray) and argument.ndim == expected.ndim and argument.flags.c_contiguous
+                and argument.flags.aligned and numba.from_dtype(argument.dtype) == expected.dtype)
+    if isinstance(expected, types.BaseTuple):
+        return isinstance(argument, tuple) and len(argument) == len(expected) and all(isinstance(n, Real) for n in argument)
+    return isinstance(argument, (int, np.integer, bool, np.bool_) if expected == types.int64 else (Real, np.bool_))
 
 
 def kernel(function: Callable[..., None], *, name: str | None = None, formulas: Sequence[Callable[..., Any]] = (),
-           reductions: bool = False) -> Callable[..., None]:
-    """Compile a loop over arrays on its first call, and keep the machine code on disk.
+           parameters: int = 0, reordered: bool = False) -> Kernel:
+    """A `Kernel` of a loop over arrays.
 
     Parameters
     ----------
     function : callable
-        The loop. Arrays in, results written into arrays that the caller passes: a kernel returns nothing.
+        The loop: arrays in, results written into arrays that the caller passes. A kernel returns nothing.
     name : str, optional
-        What the kernel is called on disk and in a trace. Needed where one factory makes many kernels.
+        Its name on disk and in a trace. Needed where one factory makes many kernels.
     formulas : sequence of callable
-        What the loop closes over. Their `fingerprint` becomes part of the name, because they may come from a user's file, which
-        the digest of our sources does not cover.
-    reductions : bool
-        Whether sums may be taken in another order.
+        The formulas that the loop closes over. Their `fingerprint` becomes part of the name on disk, as they may come from a
+        user's file, which the digest of our sources does not cover.
+    parameters : int
+        The length of an argument declared as `Parameters`.
+    reordered : bool
+        Whether sums may be reordered.
     """
     if name is not None:
         code = "|".join(map(fingerprint, formulas))
         tail = f"_{hashlib.sha256(code.encode()).hexdigest()[:8]}" if formulas else ""
         function.__name__, function.__qualname__ = name, name + tail
-    options: dict[str, Any] = dict(error_model="numpy", nogil=True, fastmath=ANY_ORDER if reductions else {"contract"})
-    folder = cache_folder()
+    return Kernel(function, reordered, parameters)
+
+
+def factory(records: Iterable[Any]) -> Callable[[Callable[[Any], K]], Callable[[Any], K]]:
+    """Mark a function that makes the kernels of a record, once for each record.
+
+    `records` are those of the package; `every_kernel` calls it for each of them.
+    """
+    def mark(make: Callable[[Any], K]) -> Callable[[Any], K]:
+        made = cache(make)
+        FACTORIES.append((made, records))
+        return made
+
+    return mark
+
+
+def decorated(function: Callable[..., None], options: dict[str, Any], folder: Path | None) -> Any:
+    """Numba's object of a function; without a folder, nothing is kept on disk."""
     if folder is None:
         return numba.njit(**options)(function)
-    with _decorating:
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(folder)      # read while the decorator runs, and put back: other people's kernels keep theirs
-        try:
-            compiled = numba.njit(cache=True, **options)(function)
-        finally:
-            config.CACHE_DIR = before
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)      # read while the decorator runs, then restored: it is not for other people's kernels
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    finally:
+        config.CACHE_DIR = before
     # Two processes that compile float32 and float64 at the same moment would both choose the file number 1.
     files = compiled._cache._cache_file
     files._data_name_pattern = files._data_name_pattern.replace("{number:d}", f"{uuid.uuid4().hex[:12]}.{{number:d}}")
     return compiled
-
-
-class ByType(dict[np.dtype[Any], Callable[..., None]]):
-    """The machine code of a kernel, by the dtype of its numbers.
-
-    A kernel looks at the type of each argument when it is called: 0.3 us, where the layer of a small network takes 1. Its
-    machine code does not look. So the caller answers for what the arrays are: of that dtype, C-contiguous, and of as many
-    axes as `examples` has. (See `door.launch_typed`.)
-
-    Attributes
-    ----------
-    kernel : callable
-        The kernel itself, which takes whatever comes. Like the code it is made when it is first asked for.
-    """
-
-    def __init__(self, make: Callable[[], Any], examples: Callable[[Any, Any], tuple[Any, ...]]) -> None:
-        self.make, self.examples = make, examples
-
-    @cached_property
-    def kernel(self) -> Any:
-        return self.make()
-
-    def __missing__(self, dtype: np.dtype[Any]) -> Callable[..., None]:
-        types = tuple(numba.typeof(x) for x in self.examples(np.empty(0, dtype), np.empty((0, 0), dtype)))
-        kernel = self.kernel        # once: a second thread that asks at the same moment may make another one
-        kernel.compile(types)
-        self[dtype] = code = kernel.get_overload(types)
-        return code
-
-
-def by_type(examples: Callable[[Any, Any], tuple[Any, ...]]) -> Callable[[Any], ByType]:
-    """Mark a kernel whose machine code is to be called directly; ``examples(vector, matrix)`` are arguments of its types."""
-    return lambda kernel: ByType(lambda: kernel, examples)
-
-
-@lru_cache(maxsize=1)
-def cache_folder() -> Path | None:
-    """Where compiled kernels are kept; None, after one warning, where nothing can be written.
-
-    ``NUMBA_CACHE_DIR`` is respected; otherwise it is the user's cache folder. Below it there is one folder per digest
-    of the kernel sources.
-    """
-    folder: Path | str = "of the user"
-    try:
-        base = Path(config.CACHE_DIR or _user_cache_folder()) / "tinygrad_relu"
-        folder = base / source_digest()
-        fresh = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:        # RuntimeError: a user without a home
-        why = getattr(error, "strerror", None) or error
-        warnings.warn(f"tinygrad_relu: the cache folder {folder} cannot be written ({why}), so kernels are compiled "
-                      "anew in every process; set NUMBA_CACHE_DIR to a folder that can", RuntimeWarning, stacklevel=2)
-        return None
-    if fresh:
-        siblings = sorted((p for p in base.iterdir() if p != folder), key=lambda p: p.stat().st_mtime, reverse=True)
-        for old in siblings[KEPT_DIGESTS:]:
-            shutil.rmtree(old, ignore_errors=True)
-    return folder
-
-
-def _user_cache_folder() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
-@lru_cache(maxsize=1)
-def source_digest() -> str:
-    """Sixteen hexadecimal digits that change whenever a kernel source, Numba, LLVM or NumPy does."""
-    digest = hashlib.sha256("|".join((numba.__version__, llvmlite.__version__, np.__version__)).encode())
-    kernels = Path(__file__).parents[1]
-    for source in sorted(kernels.rglob("*.py")):
-        digest.update(source.relative_to(kernels).as_posix().encode())
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
