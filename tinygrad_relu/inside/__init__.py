@@ -1,6 +1,4 @@
-"""Seeing inside: a graph as a table and as a picture, and the hunt for the first NaN."""
-from .anomaly import AnomalyError, detect_anomaly
-from .explain import Explanation, Row, explain
-from .graph import Graph, graph
-
-__all__ = ["AnomalyError", "Explanation", "Graph", "Row", "detect_anomaly", "explain", "graph"]
+"""Seeing inside: a graph as a table and as a picture, and the search for the first NaN."""
+from .anomaly import AnomalyError as AnomalyError, detect_anomaly as detect_anomaly
+from .explain import Explanation as Explanation, Row as Row, explain as explain
+from .graph import Graph as Graph, graph as graph

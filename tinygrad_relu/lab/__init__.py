@@ -1,10 +1,7 @@
-"""The laboratory: what happens to a unit whose gradient is exactly zero, whether it can come back, and at which step."""
-from .census import Census, LayerCensus, census
-from .closed_form import Revival, layer_revivals, revival, revival_step
-from .prognosis import Prognosis, UnitPrognosis, prognosis
-from .recorder import Life, Recorder
-from .roll_forward import orbit, revival_parts, roll_forward
-from .units import State
-
-__all__ = ["Census", "LayerCensus", "Life", "Prognosis", "Recorder", "Revival", "State", "UnitPrognosis", "census",
-           "layer_revivals", "orbit", "prognosis", "revival", "revival_parts", "revival_step", "roll_forward"]
+"""The laboratory: the fate of a unit whose gradient is exactly zero. Can it come back, and at which step?"""
+from .census import Census as Census, LayerCensus as LayerCensus, census as census
+from .closed_form import Revival as Revival, layer_revivals as layer_revivals, revival as revival, revival_step as revival_step
+from .prognosis import Prognosis as Prognosis, UnitPrognosis as UnitPrognosis, prognosis as prognosis
+from .recorder import Life as Life, Recorder as Recorder
+from .roll_forward import orbit as orbit, revival_parts as revival_parts, roll_forward as roll_forward
+from .units import State as State, Units as Units
