@@ -391,7 +391,7 @@ STRUCTURE = [
     (lambda: tg.einsum("...ij", T(2)), "einsum: '...ij' in '...ij' does not fit an operand of shape (2,)"),
     (lambda: tg.einsum("ij,jk", T(2, 3), T(4, 5)), "einsum: shapes (2, 3), (4, 5) do not fit 'ij,jk'|the sizes 3 and 4"),
     (lambda: tg.einsum("ii->i", T(1, 3)), "einsum: shapes (1, 3) do not fit 'ii->i'|3 and 1"),
-    (lambda: tg.einsum("ij->ik", T(2, 3)), "einsum: the result of 'ij->ik' needs letters that stand in an operand"),
+    (lambda: tg.einsum("ij->ik", T(2, 3)), "einsum: the result of 'ij->ik' needs letters of the operands, each once"),
     (lambda: tg.einsum("ij->ii", T(2, 3)), "einsum: the result of 'ij->ii' needs|once"),
     (lambda: tg.einsum("...j->j", T(2, 3)), "einsum: the result of '...j->j' has no place for the axes of the ellipsis"),
     (lambda: tg.einsum("i1", T(2, 3)), "einsum: got 'i1' in 'i1'; expected letters"),

@@ -1,7 +1,7 @@
-"""Is this what it should be? Each check returns its argument in the form that the rest relies on, or says what is not.
+"""Checks of arguments: each returns its argument in the form that the rest relies on, or raises an error of one sentence.
 
-One sentence per error: which argument, what was found, what was expected, and where (row and column). ValueError for
-shapes and values, TypeError for kinds.
+The sentence says which argument, what was found (and where: row and column), and what was expected. ValueError is for shapes and
+values, TypeError for kinds.
 """
 from __future__ import annotations
 
@@ -21,29 +21,10 @@ _KINDS = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "byte
 
 
 def check_samples(x: npt.ArrayLike, name: str = "x") -> Array:
-    """Samples to learn from: a matrix of finite numbers, one row per sample.
+    """Samples to learn from: a matrix (samples, features) of finite numbers, C-contiguous.
 
-    Parameters
-    ----------
-    x : array_like, shape (n, features)
-        Floats, integers or booleans.
-    name : str
-        What to call it in an error.
+    float32 stays float32, everything else becomes float64. A copy is made only where needed.
 
-    Returns
-    -------
-    ndarray, shape (n, features)
-        C-contiguous; float32 stays float32, everything else becomes float64. Not a copy if x already is like that.
-
-    Raises
-    ------
-    TypeError
-        If the values are objects, text, complex numbers or masked.
-    ValueError
-        If x is ragged, empty, not 2-d, or holds NaN or infinity.
-
-    Examples
-    --------
     >>> check_samples([[1, 2], [3, 4]])
     array([[1., 2.],
            [3., 4.]])
@@ -61,7 +42,7 @@ def check_samples(x: npt.ArrayLike, name: str = "x") -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         single = array.dtype.kind == "f" and array.dtype.itemsize == 4    # in either byte order
         array = np.ascontiguousarray(array, dtype=np.float32 if single else np.float64)
-        # A sum with NaN or infinity in it is never finite. One cheap pass; only a suspect array is searched.
+        # A sum with NaN or infinity in it is never finite, so only an array with such a sum is searched.
         suspect = not np.isfinite(array.sum())
     if suspect:
         bad = np.argwhere(~np.isfinite(array))
@@ -74,33 +55,11 @@ def check_samples(x: npt.ArrayLike, name: str = "x") -> Array:
 
 
 def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = None, name: str = "y") -> Array:
-    """Class labels: one integer per sample, 0 to classes - 1.
+    """Class labels: n integers from 0 to classes - 1 (without `classes`, from 0 on), as a C-contiguous array of int64.
 
-    Parameters
-    ----------
-    y : array_like, shape (n,)
-        Integers or booleans. Floats are refused even when they are whole: they are more often targets of a regression.
-    n : int, optional
-        How many there must be.
-    classes : int, optional
-        How many classes there are; if missing, any label from 0 on is accepted.
-    name : str
-        What to call it in an error.
+    Booleans count as 0 and 1. Floats are refused even when they are whole: they are more often the targets of a regression. A
+    copy is made only where needed.
 
-    Returns
-    -------
-    ndarray, shape (n,), int64
-        C-contiguous. Not a copy if y already is like that.
-
-    Raises
-    ------
-    TypeError
-        If the values are not integers.
-    ValueError
-        If y is ragged, empty, not 1-d, of another length than n, or holds a label out of range.
-
-    Examples
-    --------
     >>> check_labels([True, False, True])
     array([1, 0, 1])
     >>> check_labels([0, 1, 3], n=3, classes=3)
@@ -120,7 +79,7 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
         raise TypeError(f"{name} holds {array.dtype} numbers, expected integer labels{hint}")
     if n is not None and len(array) != n:
         raise ValueError(f"{name} holds {len(array)} labels for {n} samples; expected one label per sample")
-    # Compared before the conversion: a uint64 label too large for int64 would come out negative.
+    # Compared before the conversion, which makes a uint64 label that is too large for int64 negative.
     highest = np.iinfo(np.int64).max if classes is None else classes - 1
     bad = np.flatnonzero((array < 0) | (array > highest))
     if len(bad):
@@ -131,17 +90,10 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
 
 
 def check_rng(rng: int | np.random.Generator | None, who: str) -> np.random.Generator:
-    """The generator that ``rng`` stands for: a seed makes a new one, a Generator is used (and moved on) itself.
+    """A new generator for a seed; a Generator as it is, so that its state moves on.
 
-    Raises
-    ------
-    TypeError
-        If rng is neither; None too, as randomness is an argument here and there is no hidden state to fall back on.
-    ValueError
-        If the seed is negative.
+    None is an error: randomness is an argument, and there is no hidden state to fall back on.
 
-    Examples
-    --------
     >>> check_rng(0, "spirals").integers(100)
     np.int64(85)
     >>> check_rng(None, "spirals")
@@ -159,14 +111,14 @@ def check_rng(rng: int | np.random.Generator | None, who: str) -> np.random.Gene
 
 
 def check_count(value: int, name: str, least: int = 1) -> int:
-    """A whole number, at least ``least``, as an int.
+    """A whole number, at least `least`, as an int.
 
     >>> check_count(0, "size")
     Traceback (most recent call last):
     ValueError: size is 0, expected at least 1
     """
     try:
-        if isinstance(value, (bool, np.bool_)):    # True is an index to Python, but hardly meant as one here
+        if isinstance(value, (bool, np.bool_)):     # an index for Python, but hardly meant as a number
             raise TypeError
         count = operator.index(value)
     except TypeError:
@@ -202,15 +154,27 @@ def check_real(value: float, name: str) -> float:
     return float(value)
 
 
+def check_probability(p: float, name: str) -> float:
+    """A number from 0 to 1, as a float.
+
+    >>> check_probability(1.5, "dropout: p")
+    Traceback (most recent call last):
+    ValueError: dropout: p is 1.5, expected a probability, from 0 to 1
+    """
+    if not 0 <= check_real(p, name) <= 1:
+        raise ValueError(f"{name} is {p}, expected a probability, from 0 to 1")
+    return float(p)
+
+
 def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """float32 or float64, in the machine's byte order: the two types that the kernels know.
+    """float32 or float64, in the machine's byte order: the two dtypes that kernels are compiled for.
 
     >>> check_dtype("float16")
     Traceback (most recent call last):
     ValueError: dtype is 'float16', expected 'float32' or 'float64'
     """
     try:
-        found = np.dtype(dtype) if dtype is not None else None    # np.dtype(None) is float64: a surprise
+        found = np.dtype(dtype) if dtype is not None else None    # np.dtype(None) would be float64
     except TypeError:
         found = None
     if found != np.float32 and found != np.float64:
@@ -220,7 +184,7 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def as_numbers(values: npt.ArrayLike, name: str) -> Array:
-    """The values as an ndarray of real numbers: what NumPy would take in silence (objects, masks) is refused.
+    """The values as an ndarray of real numbers. Objects and masks, which NumPy accepts silently, are refused.
 
     >>> as_numbers([1, None], "y")
     Traceback (most recent call last):
@@ -242,15 +206,15 @@ def as_numbers(values: npt.ArrayLike, name: str) -> Array:
 
 
 def _holds_gradient(values: Sequence[Any]) -> bool:
-    """Whether something that requires a gradient is among the values, or in a list among them."""
-    kinds = set(map(type, values))      # so that a long list of numbers costs little
+    """Whether a Tensor that requires a gradient is among the values, or in a list among them."""
+    kinds = set(map(type, values))      # one look per type, so that a long list of numbers costs little
     if any(hasattr(kind, "requires_grad") for kind in kinds) and any(getattr(v, "requires_grad", False) for v in values):
         return True
     return not kinds.isdisjoint((list, tuple)) and any(_holds_gradient(v) for v in values if isinstance(v, (list, tuple)))
 
 
 def check_name(name: Any, known: Collection[str], what: str) -> str:
-    """One of the `known` names; otherwise the error suggests the nearest.
+    """One of the `known` names; the error suggests the nearest.
 
     >>> check_name("rleu", ["relu", "tanh"], "activation")
     Traceback (most recent call last):
@@ -264,10 +228,9 @@ def check_name(name: Any, known: Collection[str], what: str) -> str:
 
 
 def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:
-    """The values as a C-contiguous array of float32 or float64, which is what kernels take.
+    """The values as a writable C-contiguous array of float32 or float64, which kernels need. Shares memory where it can.
 
-    floats keep their type (float16 widens to float32); integers and booleans become float64, unless `dtype` says other.
-    Shares memory with `values` where it can.
+    Floats keep their type (float16 widens to float32), integers and booleans become float64, unless `dtype` says otherwise.
 
     >>> as_floats([1, 2])
     array([1., 2.])
@@ -279,4 +242,4 @@ def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:
     else:
         dtype = check_dtype(dtype)
     array = np.asarray(array, dtype=dtype, order="C")
-    return array if array.flags.behaved else array.copy()   # read-only or unaligned: another type to Numba, compiled anew
+    return array if array.flags.behaved else array.copy()   # read-only or unaligned: another type for Numba

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from ..autodiff.node import Array, Node, Op, value
-from ..checks import as_floats, as_numbers, check_count, check_number, check_real
+from ..checks import as_floats, as_numbers, check_count, check_number, check_probability
 from ..ops import indexing, random
 from ..ops import normalization as norm_ops
 from ..ops.affine import affine
@@ -197,13 +197,6 @@ def dropout(x: Input, p: float = 0.5, training: bool = True, rng: int | Generato
 def dropout_at(x: Tensor, p: float, place: Array) -> Tensor:
     """Dropout by the random numbers of a place (see `ops.random`)."""
     return random.dropout(x, place, p=p)
-
-
-def check_probability(p: float, name: str) -> float:
-    """A number from 0 to 1."""
-    if not 0 <= check_real(p, name) <= 1:
-        raise ValueError(f"{name} is {p}, expected a probability, from 0 to 1")
-    return float(p)
 
 
 # -- embedding --------------------------------------------------------------------------------------------------------

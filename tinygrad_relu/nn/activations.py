@@ -228,7 +228,7 @@ class RReLU(Module):
         if not self.training:
             return F.rrelu(x, self.lower, self.upper)
         x = F.as_tensor(x)
-        return rrelu_at(x, self.lower, self.upper, random.take(self.rng_state.data, x.size))
+        return rrelu_at(x, self.lower, self.upper, random.advance(self.rng_state.data, x.size))
 
     def extra_repr(self) -> str:
         return f"lower={self.lower:g}, upper={self.upper:g}"

@@ -6,8 +6,7 @@ from typing import Any
 
 from numpy.random import Generator
 
-from ..checks import check_count, check_name, check_rng
-from ..functional.layers import check_probability
+from ..checks import check_count, check_name, check_probability, check_rng
 from .activations import activation_module
 from .init import Initialiser
 from .layers import Linear, Maxout, Sequential

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..checks import check_count, check_dtype, check_number
-from ..functional.layers import as_input, batch_norm_following, check_probability, dropout_at, shape_of_layer
+from ..checks import check_count, check_dtype, check_number, check_probability
+from ..functional.layers import as_input, batch_norm_following, dropout_at, shape_of_layer
 from ..ops import random
 from ..ops.normalization import Running
 from ..parameters import Parameter
@@ -151,7 +151,7 @@ class Dropout(Module):
 
     def forward(self, x: Any) -> Any:
         x = F.as_tensor(x)
-        return dropout_at(x, self.p, random.take(self.rng_state.data, x.size)) if self.training and self.p else x
+        return dropout_at(x, self.p, random.advance(self.rng_state.data, x.size)) if self.training and self.p else x
 
     def extra_repr(self) -> str:
         return f"p={self.p:g}"

@@ -15,8 +15,7 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..autodiff.node import Node, Op
-from ..checks import check_count, check_dtype, check_name, check_rng
-from ..functional.layers import check_probability
+from ..checks import check_count, check_dtype, check_name, check_probability, check_rng
 from ..kernels.formulas import ACTIVATIONS
 from ..ops import recurrent as ops
 from ..ops.elementwise import operand_array

@@ -1,8 +1,8 @@
-"""Einstein's summation, taken apart into diagonals, sums, transpositions and products of two at a time.
+"""Einstein's summation, split into diagonals, sums, transpositions and products of two operands at a time.
 
-It is no operation of its own but a way to write others, so their derivative rules are all that it needs. What is
-multiplied and summed becomes a product of (stacks of) matrices: letters that both operands and the result have number the
-stack, those of one operand are its rows or columns, and those that the result has not are summed inside the product.
+It is composed of other operations and needs no derivative rule of its own. Each product is one of (stacks of) matrices: letters
+of both operands that the result keeps number the matrices of the stack, letters of one operand are rows or columns, and shared
+letters that the result lacks are the inner axis.
 """
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .sums import SUM
 
 
 class Term(NamedTuple):
-    """An operand on the way, and the letters of its axes, each of them once."""
+    """An intermediate operand, and the letters of its axes, all distinct."""
 
     x: Any
     letters: str
 
 
 class Plan(NamedTuple):
-    """What a text of subscripts means for operands of given shapes."""
+    """The meaning of subscripts for operands of given shapes."""
 
-    terms: tuple[str, ...]              # the letters of each operand, none hidden in an ellipsis
+    terms: tuple[str, ...]              # the letters of each operand, those of an ellipsis included
     output: str
     sizes: dict[str, int]               # of every letter
-    path: tuple[tuple[int, ...], ...]   # which terms to multiply next; what comes of it goes to the end of the list
+    path: tuple[tuple[int, ...], ...]   # which terms to multiply next; the product is appended to the list
 
 
 def einsum(subscripts: str, *operands: Any) -> Any:
@@ -56,7 +56,7 @@ def einsum(subscripts: str, *operands: Any) -> Any:
 # -- the parts --------------------------------------------------------------------------------------------------------
 
 def _plain(x: Any, letters: str, sizes: dict[str, int]) -> Term:
-    """The diagonal where a letter stands twice; and without the axes of size 1 that are repeated (broadcast)."""
+    """The diagonal where a letter occurs twice; and without the axes of size 1 that broadcast."""
     distinct = "".join(dict.fromkeys(letters))
     if distinct != letters:
         x = getitem(x, tuple(np.arange(n).reshape([-1 if c == d else 1 for d in distinct]) for c, n in zip(letters, x.shape)))
@@ -65,13 +65,13 @@ def _plain(x: Any, letters: str, sizes: dict[str, int]) -> Term:
 
 
 def _summed(term: Term, needed: str) -> Term:
-    """The sum over the letters that nobody needs."""
+    """The sum over the letters that are not needed."""
     axes = tuple(i for i, c in enumerate(term.letters) if c not in needed)
     return Term(SUM(term.x, axis=axes), "".join(c for c in term.letters if c in needed)) if axes else term
 
 
 def _multiplied(a: Term, b: Term, needed: str) -> Term:
-    """The product of two terms, summed over the letters that nobody needs; those are letters of both."""
+    """The product of two terms, summed over the letters that are not needed; both terms have these."""
     sizes = dict(zip(a.letters + b.letters, a.x.shape + b.x.shape))
     rows = "".join(c for c in a.letters if c not in b.letters)
     columns = "".join(c for c in b.letters if c not in a.letters)
@@ -91,7 +91,7 @@ def _multiplied(a: Term, b: Term, needed: str) -> Term:
 
 
 def _matrices(term: Term, stack: str, rows: str, columns: str) -> tuple[Any, bool]:
-    """A term as a stack of matrices, and whether these lie transposed in memory, which spares a copy."""
+    """A term as a stack of matrices, and whether these are transposed in memory, which saves a copy."""
     turned = bool(rows) and bool(columns) and term.letters == stack + columns + rows
     if turned:
         rows, columns = columns, rows
@@ -128,13 +128,13 @@ def _planned(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> Plan:
         raise ValueError(f"einsum: the result of {subscripts!r} has no place for the axes of the ellipsis")
     output = output.replace("...", dots)
     if len(set(output)) < len(output) or not set(output) <= set(everything):
-        raise ValueError(f"einsum: the result of {subscripts!r} needs letters that stand in an operand, each of them once")
+        raise ValueError(f"einsum: the result of {subscripts!r} needs letters of the operands, each once")
     sizes = _sizes(subscripts, terms, shapes)
     return Plan(tuple(terms), output, sizes, _path(terms, shapes, sizes, output))
 
 
 def _spelled(subscripts: str, terms: list[str], shapes: tuple[tuple[int, ...], ...]) -> tuple[list[str], str]:
-    """The terms with letters in place of each ellipsis, and these letters. A short ellipsis has the last ones."""
+    """The terms with letters in place of each ellipsis, and these letters. A shorter ellipsis has the last of them."""
     counts = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes)]
     for term, shape, count in zip(terms, shapes, counts):
         if count < 0 or (count and "..." not in term):
@@ -147,7 +147,7 @@ def _spelled(subscripts: str, terms: list[str], shapes: tuple[tuple[int, ...], .
 
 
 def _sizes(subscripts: str, terms: list[str], shapes: tuple[tuple[int, ...], ...]) -> dict[str, int]:
-    """The size of each letter. An axis of size 1 is repeated, except on a diagonal."""
+    """The size of each letter. An axis of size 1 broadcasts, except on a diagonal."""
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes):
         own = dict(zip(term, shape))
@@ -161,7 +161,7 @@ def _sizes(subscripts: str, terms: list[str], shapes: tuple[tuple[int, ...], ...
 
 def _path(terms: list[str], shapes: tuple[tuple[int, ...], ...], sizes: dict[str, int],
           output: str) -> tuple[tuple[int, ...], ...]:
-    """In which order to multiply: NumPy's search for what costs least, without its limit of memory."""
+    """The order of the products: NumPy's search for the cheapest, without its limit of memory."""
     if len(terms) < 3:
         return (tuple(range(len(terms))),)
     full = ["".join(c for c, n in dict(zip(term, shape)).items() if n == sizes[c]) for term, shape in zip(terms, shapes)]

@@ -104,7 +104,7 @@ def getitem(x: Any, index: Any) -> Any:
     shape = x.shape
     key = _checked(index, shape)
     if not any(isinstance(entry, np.ndarray) for entry in key):
-        return cut(x, key=key if ... in key else (*key, ...))       # with dots, NumPy gives an array for a number too
+        return cut(x, key=key if ... in key else (*key, ...))       # with dots, NumPy returns an array even for one number
     while key[-1] is ... or _is_everything(key[-1]):
         key = key[:-1]
     lead = next(i for i, entry in enumerate(key) if not _is_everything(entry))
@@ -131,7 +131,7 @@ def _rows(key: tuple[Any, ...], lead: int, front: tuple[int, ...], shape: tuple[
 
 
 def _mesh(numbers: Array, axis: int, ndim: int) -> Array:
-    """The numbers along one axis of `ndim`."""
+    """The numbers along one of `ndim` axes."""
     return numbers.reshape(-1, *(1,) * (ndim - 1 - axis))
 
 
@@ -212,7 +212,7 @@ def gather(x: T, axis: int, index: Any) -> T:
     sizes = np.shape(index)
     place = single_axis("gather", axis, x.shape)
     if len(sizes) == len(x.shape) and any(n > x.shape[i] for i, n in enumerate(sizes) if i != place):
-        raise ValueError(f"gather: got an index of shape {sizes} for shape {x.shape}; expected it not to be longer, except "
+        raise ValueError(f"gather: got an index of shape {sizes} for shape {x.shape}; expected it to be no longer, except "
                          f"along axis {axis}")
     return _along("gather", x, index, axis, sizes)
 

@@ -1,4 +1,4 @@
-"""Joining arrays along an axis, and taking them apart again."""
+"""Joining arrays along an axis, and splitting them again."""
 from __future__ import annotations
 
 import operator
@@ -37,7 +37,7 @@ def _pull_of(i: int) -> Pull:
 
 
 def _concatenate_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, *arrays: Array, axis: int) -> None:
-    """All the parts in one go: with a rule for each, n of them would look at n inputs each."""
+    """All parts at once: a rule for each of n inputs would look at n inputs, n^2 in all."""
     stop = 0
     for x, part in zip(arrays, into):
         start, stop = stop, stop + x.shape[axis]
@@ -46,7 +46,7 @@ def _concatenate_fused(g: Array, y: Array, saved: Any, into: list[Array], add: i
 
 
 def _stretch(axis: int, start: int, stop: int) -> tuple[Any, ...]:
-    """The index of what lies between `start` and `stop` along `axis`."""
+    """The index of the part from `start` to `stop` along `axis`."""
     return (*(EVERYTHING,) * axis, slice(start, stop), ...)
 
 
@@ -55,7 +55,7 @@ concatenation: Op = Op("concatenate", _concatenate, pull=_pull_of, fused=_concat
 
 
 def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
-    """The arrays one behind the other along `axis`; None: all their numbers in one row."""
+    """The arrays joined along `axis`; None: all of them made flat."""
     _expect_some("concatenate", arrays)
     if axis is None:
         arrays, axis = [reshape(x, shape=(-1,)) for x in arrays], 0
@@ -67,7 +67,7 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
 
 
 def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
-    """The arrays, all of one shape, side by side along a new axis, which is number `axis` of the result."""
+    """The arrays, all of one shape, joined along a new axis, which is axis `axis` of the result."""
     _expect_some("stack", arrays)
     shape = arrays[0].shape
     for x in arrays:

@@ -1,6 +1,6 @@
-"""Normalisation: a batch per channel, or every sample by itself; by fused kernels each way.
+"""Normalisation of a batch per channel (batch norm) or of each sample (layer norm), by one kernel each way.
 
-In all of these `weight` and `bias` broadcast over x: (channels, 1) for a batch norm of x (batch, channels, length), the
+`weight` and `bias` broadcast over x: they have shape (channels, 1) for a batch norm of x (batch, channels, length), and the
 normalised shape for a layer norm.
 """
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .sums import mean
 
 
 class Running(NamedTuple):
-    """The statistics that follow those of the batches, and how fast: arrays that a training forward changes in place."""
+    """Running statistics: arrays that a forward in training updates in place."""
 
     mean: Array
     var: Array
-    batches: Array              # shape (1,): how many there were
+    batches: Array              # shape (1,): how many batches there have been
     momentum: float | None      # None: the mean over all batches
 
 
@@ -32,14 +32,14 @@ class Running(NamedTuple):
 
 
 def _unit(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
-    """x normalised over `axes`, and what it was scaled by, in ops that can be differentiated again."""
+    """x normalised over `axes`, and the factor ``1 / sqrt(var + eps)``, in ops that can be differentiated again."""
     centred = sub(x, mean(x, axes, keepdims=True))
     scale = power(add(mean(mul(centred, centred), axes, keepdims=True), eps), -0.5)
     return mul(centred, scale), scale
 
 
 def _rules(axes_of: Callable[[Any, Any], tuple[int, ...]]) -> tuple[Callable[..., Any], ...]:
-    """The rules of ``y = unit * weight + bias``: g without its parts along 1 and along the unit, and what they are."""
+    """The rules of ``y = unit * weight + bias``. That of x subtracts the components along 1 and along unit from the gradient."""
 
     def to_x(g: Any, y: Any, x: Any, weight: Any, bias: Any, eps: float, **_: Any) -> Any:
         axes, h = axes_of(x, weight), mul(g, weight)
@@ -110,7 +110,7 @@ def _by_to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any, moments: tuple
     return mul(g, mul(sub(x, center), scale))
 
 
-# With a mean and a variance that are given, as in evaluation: constants.
+# With a given mean and variance, which are constants: as in evaluation.
 batch_norm_by: Op = Op("batch_norm_by", _batch_norm_by, fused=_batch_norm_by_fused, pull=(
     _by_to_x, _by_to_weight, lambda g, y, x, weight, bias, moments, eps: g))
 

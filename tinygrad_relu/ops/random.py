@@ -1,7 +1,7 @@
-"""Random operations, whose numbers are a function of a place: a key and a counter (see `kernels.random`).
+"""Random operations. Their numbers are a function of a place: a key and a counter (see `kernels.loops.random`).
 
-The state of a random layer is a place too, an array that a kernel reads and moves on. So a saved state resumes the draws,
-and each operation by itself is a pure function, which its pullback can draw once more.
+The state of a random layer is a place too: an array, which a kernel reads and advances. So a saved state resumes the draws, and
+an operation is a pure function, whose pullback can draw the same numbers again.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..kernels.loops import random as kernels
 from ..kernels.machine.door import launch
 from ..kernels.machine.threads import share
 
-PIECE = 1024 * kernels.TILE     # elements from which draws are worth sharing: about 0.1 ms of one core
+PIECE = 1024 * kernels.TILE     # elements that one thread draws at a time: about 0.1 ms
 
 
 def new_place(rng: int | Generator | None, who: str) -> Array:
@@ -25,8 +25,8 @@ def new_place(rng: int | Generator | None, who: str) -> Array:
     return np.array([check_rng(rng, who).integers(2**63), 0])
 
 
-def take(state: Array, size: int) -> Array:
-    """The place for the next `size` draws; `state` moves on behind them."""
+def advance(state: Array, size: int) -> Array:
+    """The place for the next `size` draws; `state` advances past them."""
     place = np.empty(2, np.int64)
     launch(kernels.take, state, size, place)
     return place
@@ -50,5 +50,5 @@ def _dropout(x: Array, place: Array, *, p: float) -> Array:
     return out
 
 
-# Linear in x: the pullback drops the same elements of g. It draws them once more, which takes no memory.
+# Linear in x: the pullback drops the same elements of g, by drawing the numbers again, which takes no memory.
 dropout: Op = Op("dropout", _dropout, pull=(lambda g, y, x, place, p: dropout(g, place, p=p), None), index="random key")
