@@ -3,10 +3,8 @@
 Nothing is ever downloaded: real data are read from a package that is installed or from files that the caller names.
 Everything that is random takes ``rng``, a seed or a numpy Generator; the same seed gives the same bits.
 """
-from tinygrad_relu.data.dataset import Dataset, batches
-from tinygrad_relu.data.delimited import csv
-from tinygrad_relu.data.idx import read_idx
-from tinygrad_relu.data.real import digits, fashion_mnist, mnist
-from tinygrad_relu.data.synthetic import moons, spirals
-
-__all__ = ["Dataset", "batches", "csv", "digits", "fashion_mnist", "mnist", "moons", "read_idx", "spirals"]
+from .dataset import Dataset as Dataset, batches as batches
+from .delimited import csv as csv
+from .idx import read_idx as read_idx
+from .real import digits as digits, fashion_mnist as fashion_mnist, mnist as mnist
+from .synthetic import moons as moons, spirals as spirals

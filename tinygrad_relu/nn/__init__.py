@@ -1,51 +1,44 @@
 """Modules with parameters."""
-from ..parameters import Parameter
-from . import init, utils
+from ..parameters import Parameter as Parameter
+from . import init as init, utils as utils
 from .activations import (
-    CELU,
-    ELU,
-    GELU,
-    SELU,
-    Activation,
-    GELUTanh,
-    Hardsigmoid,
-    Hardswish,
-    Hardtanh,
-    LeakyReLU,
-    LogSigmoid,
-    Mish,
-    PReLU,
-    ReLU,
-    ReLU6,
-    RReLU,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Softsign,
-    Step,
-    Tanh,
+    CELU as CELU,
+    ELU as ELU,
+    GELU as GELU,
+    SELU as SELU,
+    Activation as Activation,
+    GELUTanh as GELUTanh,
+    Hardsigmoid as Hardsigmoid,
+    Hardswish as Hardswish,
+    Hardtanh as Hardtanh,
+    LeakyReLU as LeakyReLU,
+    LogSigmoid as LogSigmoid,
+    Mish as Mish,
+    PReLU as PReLU,
+    ReLU as ReLU,
+    ReLU6 as ReLU6,
+    RReLU as RReLU,
+    Sigmoid as Sigmoid,
+    SiLU as SiLU,
+    Softplus as Softplus,
+    Softsign as Softsign,
+    Step as Step,
+    Tanh as Tanh,
 )
-from .layers import Embedding, Linear, Maxout, Sequential
+from .layers import Embedding as Embedding, Linear as Linear, Maxout as Maxout, Sequential as Sequential
 from .loss import (
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    HingeEmbeddingLoss,
-    HuberLoss,
-    L1Loss,
-    Loss,
-    MSELoss,
-    MultiMarginLoss,
-    NLLLoss,
-    SmoothL1Loss,
+    BCEWithLogitsLoss as BCEWithLogitsLoss,
+    CrossEntropyLoss as CrossEntropyLoss,
+    HingeEmbeddingLoss as HingeEmbeddingLoss,
+    HuberLoss as HuberLoss,
+    L1Loss as L1Loss,
+    Loss as Loss,
+    MSELoss as MSELoss,
+    MultiMarginLoss as MultiMarginLoss,
+    NLLLoss as NLLLoss,
+    SmoothL1Loss as SmoothL1Loss,
 )
-from .mlp import MLP, Residual
-from .module import Buffer, Module
-from .normalization import BatchNorm1d, Dropout, LayerNorm
-from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
-
-__all__ = ["CELU", "ELU", "GELU", "GRU", "LSTM", "MLP", "RNN", "SELU", "Activation", "BCEWithLogitsLoss", "BatchNorm1d", "Buffer",
-           "CrossEntropyLoss", "Dropout", "Embedding", "GELUTanh", "GRUCell", "Hardsigmoid", "Hardswish", "Hardtanh",
-           "HingeEmbeddingLoss", "HuberLoss", "L1Loss", "LSTMCell", "LayerNorm", "LeakyReLU", "Linear", "LogSigmoid", "Loss",
-           "MSELoss", "Maxout", "Mish", "Module", "MultiMarginLoss", "NLLLoss", "PReLU", "Parameter", "RNNCell", "RReLU", "ReLU",
-           "ReLU6", "Residual", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softplus", "Softsign", "Step", "Tanh", "init",
-           "utils"]
+from .mlp import MLP as MLP, Residual as Residual
+from .module import Buffer as Buffer, Module as Module
+from .normalization import BatchNorm1d as BatchNorm1d, Dropout as Dropout, LayerNorm as LayerNorm
+from .rnn import GRU as GRU, LSTM as LSTM, RNN as RNN, GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell

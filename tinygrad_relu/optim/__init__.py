@@ -1,18 +1,15 @@
 """Optimizers, whose steps have named terms: gradient, decay, inertia. Schedules of the rate, and the clipping of gradients."""
-from ..nn.utils import clip_grad_norm_, clip_grad_value_
-from .optimizer import Optimizer, Terms
-from .rules import SGD, Adam, AdamW
+from ..nn.utils import clip_grad_norm_ as clip_grad_norm_, clip_grad_value_ as clip_grad_value_
+from .optimizer import Optimizer as Optimizer, Terms as Terms
+from .rules import SGD as SGD, Adam as Adam, AdamW as AdamW
 from .schedules import (
-    CosineAnnealingLR,
-    ExponentialLR,
-    LambdaLR,
-    LinearLR,
-    LRScheduler,
-    MultiStepLR,
-    ReduceLROnPlateau,
-    SequentialLR,
-    StepLR,
+    CosineAnnealingLR as CosineAnnealingLR,
+    ExponentialLR as ExponentialLR,
+    LambdaLR as LambdaLR,
+    LinearLR as LinearLR,
+    LRScheduler as LRScheduler,
+    MultiStepLR as MultiStepLR,
+    ReduceLROnPlateau as ReduceLROnPlateau,
+    SequentialLR as SequentialLR,
+    StepLR as StepLR,
 )
-
-__all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
-           "Optimizer", "ReduceLROnPlateau", "SequentialLR", "StepLR", "Terms", "clip_grad_norm_", "clip_grad_value_"]
