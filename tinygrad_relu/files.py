@@ -1,6 +1,6 @@
-"""Files are written whole or not at all: to a temporary name beside the target, which is then renamed.
+"""Files are written whole or not at all: under a temporary name beside the target, which is then renamed.
 
-Whatever happens to the process, or to the machine, the name stands for the old file or for the new one, never for a torn one.
+If the process is killed or the power fails, the target is the old file or the new one, never a part of one.
 """
 from __future__ import annotations
 
@@ -16,20 +16,15 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:         # Windows knows no such locks
+except ImportError:         # Windows has no such locks
     fcntl = None            # type: ignore[assignment]
 
 
 def write_through(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
-    """Let ``write(file)`` fill a temporary file, and give it the name `path` once it is whole and on the disk.
+    """Let ``write(file)`` fill a temporary file, and rename it to `path` once it is whole and on the disk.
 
-    A link is followed: what it points to is replaced, with the permissions that it had. What is no regular file (a device, a
-    pipe) is written to, not replaced. What killed processes have left behind is removed.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, with one sentence that names the path.
+    Links are followed, and the permissions of a replaced file are kept. Devices and pipes are written to, not replaced. Temporary
+    files of killed processes are removed. An OSError names the path.
     """
     try:
         _write(path, write)
@@ -40,7 +35,7 @@ def write_through(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obj
 def _write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
     mode = _mode(path)
     if mode is not None and not stat.S_ISREG(mode):
-        content = io.BytesIO()          # whole before its first byte goes out; and a writer may want to go back in it
+        content = io.BytesIO()          # whole before its first byte goes out; and writers may seek in it
         write(content)
         Path(path).write_bytes(content.getvalue())
         return
@@ -51,11 +46,11 @@ def _write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -
             os.chmod(file.name, stat.S_IMODE(mode))
         write(file)
         file.flush()
-        os.fsync(file.fileno())         # first the bytes, then the name: a crash may come between the two
+        os.fsync(file.fileno())         # the bytes before the name: a crash may come between the two
         if fcntl is None:
-            file.close()                # Windows renames no open file; elsewhere the lock is held until it has its name
+            file.close()                # Windows renames no open file; elsewhere the lock is held until the rename
         os.replace(file.name, target)
-    with suppress(OSError):             # a folder cannot be opened everywhere
+    with suppress(OSError):             # not every system can open a folder
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -64,13 +59,7 @@ def _write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -
 
 
 def check_writable(path: str | os.PathLike[str], what: str) -> Path:
-    """`path`, if a file can be written there; the question is asked before the work starts, not after.
-
-    Raises
-    ------
-    OSError
-        With one sentence that names the path.
-    """
+    """`path`, if a file can be written there, to be asked before long work starts; otherwise an OSError that names it."""
     path, target = Path(path), Path(os.path.realpath(path))
     if path.is_dir():
         raise OSError(f"{what}: {path} is a folder, expected the name of a file")
@@ -90,7 +79,7 @@ def check_writable(path: str | os.PathLike[str], what: str) -> Path:
 
 @contextmanager
 def reading(path: str | os.PathLike[str], what: str) -> Iterator[Path]:
-    """Around the reading of a file: what the file system refuses becomes one sentence, of the kind of OSError that it was.
+    """Reading a file inside gives OSErrors of the same type, with a sentence that names the file.
 
     >>> with reading("no/such/file", "an IDX file") as file:
     ...     file.read_bytes()
@@ -109,7 +98,7 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[Path]:
 
 
 def _mode(path: str | os.PathLike[str]) -> int | None:
-    """Kind and permissions of what is there, at the end of all links."""
+    """Kind and permissions of a file, links followed; None if there is none."""
     try:
         return os.stat(path).st_mode
     except FileNotFoundError:
@@ -118,15 +107,15 @@ def _mode(path: str | os.PathLike[str]) -> int | None:
 
 @contextmanager
 def _part_of(target: Path) -> Iterator[IO[bytes]]:
-    """A new file beside the target, locked while it is open; at the end it is gone, unless it has been renamed."""
+    """A new file beside the target, locked while it is open, and removed at the end unless it has been renamed."""
     while True:
         file = open(target.parent / f"{_prefix(target)}{secrets.token_hex(4)}.part", "xb")     # noqa: SIM115
         if fcntl is not None:
-            with suppress(OSError):     # some file systems have no locks; then nothing is swept there either
+            with suppress(OSError):     # some file systems have no locks; there nothing is swept either
                 fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             break
-        file.close()                    # it was swept in the moment before it was locked: another one
+        file.close()                    # it was swept just before it was locked: try another one
     try:
         with file:
             yield file
@@ -135,10 +124,10 @@ def _part_of(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what killed processes have left beside the target: temporary files that nobody holds locked."""
+    """Remove the temporary files of killed processes beside the target: those that are not locked."""
     if fcntl is not None:
         for part in target.parent.glob(f"{glob.escape(_prefix(target))}{'[0-9a-f]' * 8}.part"):
-            with suppress(OSError), part.open("rb") as file:        # in use, gone meanwhile, or not ours to remove
+            with suppress(OSError), part.open("rb") as file:        # in use, already gone, or without permission
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 part.unlink()
 

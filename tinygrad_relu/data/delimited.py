@@ -13,58 +13,43 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_relu.checks import Array, check_dtype, check_name
-from tinygrad_relu.data.dataset import Dataset
-from tinygrad_relu.files import reading
+from ..checks import Array, check_dtype, check_name
+from ..files import reading
+from .dataset import Dataset
 
 Column = str | int
 Line = tuple[int, list[str]]        # the number of a line, from 1, and its cells
-HIGHEST = 2**31 - 1                 # whole numbers above are no classes, but keys
+HIGHEST = 2**31 - 1                 # larger whole numbers are keys, not classes
 
 
 def csv(path: str | os.PathLike[str], target: Column = -1, *, drop: Sequence[Column] = (), header: bool | None = None,
         classes: Sequence[str | int] | None = None, delimiter: str = ",", dtype: npt.DTypeLike = "float64") -> Dataset:
-    """The samples of a CSV file: one column holds the class, the others are features.
+    """The samples of a CSV file: one column holds the class, the others are features. Errors name the line.
 
     Parameters
     ----------
     path : path_like
-        A text file in UTF-8, with quotes as spreadsheets write them. Blank lines are passed over.
+        A text file in UTF-8, with quotes as spreadsheets write them. Blank lines are skipped.
     target : str or int
-        The column of the labels: its name in the header, or its place, counted from 0 or (negative) from the end.
+        The column of the labels: its name in the header, or its index.
     drop : sequence of str or int
         Columns to leave out.
     header : bool, optional
-        Whether the first line holds names. By default it does if a column is asked for by name, or if none of its cells is a
-        number.
+        Whether the first line holds names. By default it does if a column is given by name, or if none of its cells is a number.
     classes : sequence of str or int, optional
-        The labels, in the order in which they shall be numbered. By default whole numbers from 0 on are what they are, and
-        anything else is numbered in sorted order. (A part of the data may lack a class: give it the order of the whole.)
-    delimiter : str
-        What stands between two cells.
+        The labels in the order of their numbers. By default whole numbers from 0 on stay, and anything else is numbered in sorted
+        order. (If a part of the data may lack a class, give it the order of the whole.)
     dtype : {"float64", "float32"}
         Of the features.
-
-    Returns
-    -------
-    Dataset
-        Named like the file.
-
-    Raises
-    ------
-    OSError
-        What the file system says.
-    ValueError
-        With the number of the line: for lines of different lengths, for features that are not finite numbers, and for labels
-        that are not of one kind. And for unknown columns, with the nearest name.
 
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "flowers.csv"
     ...     _ = file.write_text("petal,sepal,species\\n1.4,5.1,setosa\\n4.7,7.0,versicolor\\n1.3,4.9,setosa\\n")
-    ...     flowers = csv(file, target="species")
+    ...     flowers = data.csv(file, target="species")
     >>> flowers
     Dataset('flowers': 3 samples, 2 features, 2 classes, float64)
     >>> flowers.y
@@ -82,7 +67,7 @@ def csv(path: str | os.PathLike[str], target: Column = -1, *, drop: Sequence[Col
 
 
 def _lines(reader: Iterator[list[str]], file: Path) -> Iterator[Line]:
-    """The lines that hold something, all of one length."""
+    """The lines that are not blank, all of one length."""
     length = 0
     try:
         for cells in reader:

@@ -8,8 +8,7 @@
 
 Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", section "The IDX file format".
 
-A header is a claim by a stranger: it may promise terabytes. So memory grows with the bytes that really arrive, piece by
-piece, and never by what the header says.
+Files are not trusted: a header may promise terabytes, so memory grows piece by piece with the bytes that arrive.
 """
 from __future__ import annotations
 
@@ -23,8 +22,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tinygrad_relu.checks import Array
-from tinygrad_relu.files import reading
+from ..checks import Array
+from ..files import reading
 
 CODES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_DIMENSIONS = 32    # as many as every NumPy has
@@ -32,39 +31,24 @@ PIECE = 1 << 20         # bytes read at a time
 
 
 class Readable(Protocol):
-    """A file or what gzip makes of it."""
+    """A file, or the contents of a gzip file."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 def read_idx(path: str | os.PathLike[str]) -> Array:
-    """The array in an IDX file, plain or compressed with gzip (told by its first bytes, not by its name).
+    """The array in an IDX file, plain or compressed with gzip (whatever its name), in the machine's byte order.
 
-    Parameters
-    ----------
-    path : path_like
-        The file.
-
-    Returns
-    -------
-    ndarray
-        Of the shape and number type that the file states (uint8, int8, int16, int32, float32, float64), in the
-        machine's byte order, C-contiguous, writable.
-
-    Raises
-    ------
-    OSError
-        What the file system says: FileNotFoundError, IsADirectoryError, PermissionError ...
-    ValueError
-        If the content is not an IDX file, breaks off, is damaged, or goes on after its last number.
+    A file that is damaged, breaks off, or goes on after its last number is a ValueError.
 
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "three-idx1-ubyte"
     ...     _ = file.write_bytes(bytes([0, 0, 0x08, 1]) + bytes([0, 0, 0, 3]) + bytes([7, 8, 9]))
-    ...     read_idx(file)
+    ...     data.read_idx(file)
     array([7, 8, 9], dtype=uint8)
     """
     with reading(path, "an IDX file") as file, file.open("rb") as stream:
@@ -76,7 +60,7 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
         try:
             with gzip.GzipFile(fileobj=stream) as unpacked:
                 return _parse(unpacked, file)
-        # BadGzipFile is an OSError by birth, but it speaks of the content.
+        # BadGzipFile is an OSError, but it is about the content.
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise ValueError(f"{file} is a damaged or incomplete gzip file ({error}); expected a whole one") from error
 
@@ -115,7 +99,7 @@ def _parse(stream: Readable, file: Path) -> Array:
 
 
 def _take(stream: Readable, count: int) -> bytearray:
-    """Up to count bytes: fewer if the stream ends before, and never more memory than twice what it holds."""
+    """Up to `count` bytes, or fewer if the stream ends; takes at most twice the memory of what it holds."""
     taken = bytearray()
     while len(taken) < count and (piece := stream.read(min(PIECE, count - len(taken)))):
         taken += piece

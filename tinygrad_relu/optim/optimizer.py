@@ -74,7 +74,8 @@ class Optimizer:
     - ``move(segment, grad, options)`` changes ``segment.data``, a flat array, in place. Buffers are kept in ``segment.state``, a
       dict of flat arrays, empty before the first step; ``segment.steps`` counts the steps taken.
     - ``state_names`` lists those buffers, and "step" if the rule uses the count. It is what a state dict holds.
-    - ``term(segment, parameter, options)`` returns the same step of one parameter as `Terms`, without changing anything.
+    - ``term(segment, parameter, grad, options)`` returns the same step of one parameter as `Terms`, without changing anything;
+      ``segment.state_of(parameter)`` has its buffers, in its shape.
     - ``check(options)`` raises a ValueError where an option is out of range; call the inherited one first.
 
     Examples
@@ -85,9 +86,9 @@ class Optimizer:
     ...         super().__init__(params, dict(lr=lr, weight_decay=weight_decay))
     ...     def move(self, segment, grad, options):
     ...         segment.data -= options["lr"] * (np.sign(grad) + options["weight_decay"] * segment.data)
-    ...     def term(self, segment, parameter, options):
+    ...     def term(self, segment, parameter, grad, options):
     ...         lr, p = options["lr"], parameter.data
-    ...         return optim.Terms(-lr * np.sign(parameter.grad), -lr * options["weight_decay"] * p, np.zeros_like(p))
+    ...         return optim.Terms(-lr * np.sign(grad), -lr * options["weight_decay"] * p, np.zeros_like(p))
     >>> weight, bias = nn.Parameter([1.0]), nn.Parameter([1.0], kind="bias")
     >>> opt = SignSGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.5, weight_decay=1.0)
     >>> weight.grad, bias.grad = np.zeros(1), np.full(1, 7.0)
@@ -141,8 +142,8 @@ class Optimizer:
         """Move the parameters of one segment, given their flat gradient."""
         raise NotImplementedError
 
-    def term(self, segment: Segment, parameter: Parameter, options: dict[str, Any]) -> Terms:
-        """The named parts of the next step of one parameter."""
+    def term(self, segment: Segment, parameter: Parameter, grad: Array, options: dict[str, Any]) -> Terms:
+        """The named parts of the next step of one parameter, given its gradient."""
         raise NotImplementedError
 
     # -- for users ----------------------------------------------------------------------------------------------------
@@ -186,7 +187,10 @@ class Optimizer:
         array([-0.05,  0.1 ])
         """
         options, segment = self._find(parameter)
-        return self.term(segment, parameter, options)
+        if parameter.grad is None:
+            raise ValueError(f"terms: no gradient has arrived at this parameter of shape {parameter.shape}; the next step would "
+                             "not move it")
+        return self.term(segment, parameter, parameter.grad, options)
 
     def holds(self, parameter: Parameter) -> bool:
         """Whether this optimizer moves the parameter."""

@@ -1,4 +1,4 @@
-"""The update rules: SGD in all its dialects, Adam and AdamW."""
+"""The update rules: SGD with its variants, Adam and AdamW."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from .state import Segment
 
 
 class SGD(Optimizer):
-    r"""Stochastic gradient descent with momentum, Nesterov's, dampening, and decay.
+    r"""Stochastic gradient descent with momentum, Nesterov momentum, dampening, and decay.
 
     With g the gradient and v the buffer, which starts as the first g::
 
@@ -25,30 +25,19 @@ class SGD(Optimizer):
         d <- g + momentum * v  if nesterov else v    (without momentum: d <- g)
         p <- p - lr * d
 
-    With ``decoupled=True`` the first line is left out, and p is multiplied by ``1 - lr * weight_decay`` before the step.
+    With ``decoupled=True`` the first line is left out, and p is multiplied by ``1 - lr * weight_decay`` before the step
+    (Loshchilov & Hutter 2019, arXiv 1711.05101). Nesterov momentum needs momentum > 0 and no dampening, as in PyTorch.
 
     Parameters
     ----------
     params : iterable of Parameter or dict
-    lr : float
+        See `Optimizer`.
     momentum : float in [0, 1)
-    dampening : float
-    weight_decay : float
-    nesterov : bool
-        Needs momentum > 0 and no dampening, as in PyTorch.
-    decoupled : bool
-        Decay apart from the gradient (Loshchilov & Hutter 2019, arXiv 1711.05101).
-
-    Raises
-    ------
-    ValueError
-        For negative rates, momentum outside [0, 1), or Nesterov without momentum or with dampening.
 
     Examples
     --------
-    >>> from tinygrad_relu import nn
     >>> p = nn.Parameter([1.0])
-    >>> opt = SGD([p], lr=0.1, momentum=0.9)
+    >>> opt = optim.SGD([p], lr=0.1, momentum=0.9)
     >>> for _ in range(2):
     ...     opt.zero_grad()
     ...     (p * p).sum().backward()
@@ -87,9 +76,8 @@ class SGD(Optimizer):
                      momentum, first, 1.0 - options["dampening"], options["weight_decay"], options["nesterov"],
                      options["decoupled"])
 
-    def term(self, segment: Segment, parameter: Parameter, options: dict[str, Any]) -> Terms:
+    def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         lr, mu, weight_decay = options["lr"], options["momentum"], options["weight_decay"]
-        g = _gradient(parameter)
         buffer = segment.state_of(parameter).get("momentum_buffer")
         first = buffer is None
         fresh = 1.0 if first else 1.0 - options["dampening"]        # how much of a new g goes into the buffer
@@ -112,23 +100,19 @@ class Adam(Optimizer):
     Parameters
     ----------
     params : iterable of Parameter or dict
-    lr : float
+        See `Optimizer`.
     betas : pair of float in [0, 1)
-    eps : float
-    weight_decay : float
 
     Examples
     --------
-    >>> from tinygrad_relu import nn
     >>> p = nn.Parameter([1.0])
-    >>> opt = Adam([p], lr=0.1)
+    >>> opt = optim.Adam([p], lr=0.1)
     >>> (p * p).sum().backward()
     >>> opt.step()
     >>> round(p.item(), 6)
     0.9
     """
 
-    decoupled = False
     state_names = ("step", "exp_avg", "exp_avg_sq")
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
@@ -151,10 +135,10 @@ class Adam(Optimizer):
         launch(update.adam, segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2,
                options["eps"], 1.0 - beta1**t, (1.0 - beta2**t) ** 0.5, options["weight_decay"], self.decoupled)
 
-    def term(self, segment: Segment, parameter: Parameter, options: dict[str, Any]) -> Terms:
+    def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         (beta1, beta2), lr, weight_decay = options["betas"], options["lr"], options["weight_decay"]
         t = segment.steps + 1
-        g, p, state = _gradient(parameter), parameter.data, segment.state_of(parameter)
+        p, state = parameter.data, segment.state_of(parameter)
         coupled = 0.0 if self.decoupled else weight_decay
         m, v = state.get("exp_avg", 0.0 * p), state.get("exp_avg_sq", 0.0 * p)
         v = beta2 * v + (1 - beta2) * (g + coupled * p) ** 2
@@ -164,14 +148,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled decay: p is multiplied by ``1 - lr * weight_decay`` before the step.
+    """Adam with decoupled decay: p is multiplied by ``1 - lr * weight_decay`` before the step (Loshchilov & Hutter 2019).
 
-    Loshchilov & Hutter 2019, arXiv 1711.05101. Parameters as in `Adam`.
-
-    Examples
-    --------
-    >>> from tinygrad_relu import nn
-    >>> AdamW([nn.Parameter([1.0])]).param_groups[0]["weight_decay"]
+    >>> optim.AdamW([nn.Parameter([1.0])]).param_groups[0]["weight_decay"]
     0.01
     """
 
@@ -183,10 +162,3 @@ class AdamW(Adam):
 
 
 _NO_BUFFER = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}      # the kernel's sign for "no momentum"
-
-
-def _gradient(parameter: Parameter) -> Array:
-    if parameter.grad is None:
-        raise ValueError(f"terms: no gradient has arrived at this parameter of shape {parameter.shape}; the next step would not "
-                         "move it")
-    return parameter.grad

@@ -1,0 +1,153 @@
+"""The data sets: digits from scikit-learn, MNIST and Fashion-MNIST from their files, and synthetic points in the plane."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..checks import check_count, check_dtype, check_labels, check_name, check_number, check_rng
+from .dataset import Dataset
+from .idx import read_idx
+
+PREFIXES = {"train": "train", "test": "t10k"}    # of the file names of the two halves of MNIST
+SIDE = 28
+
+
+def digits(dtype: npt.DTypeLike = "float64") -> Dataset:
+    """1797 handwritten digits of 8 x 8 pixels, from scikit-learn. A pixel is a count from 0 to 16, divided by 16.
+
+    E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998 (its test set),
+    https://doi.org/10.24432/C50P49
+
+    >>> data.digits()
+    Dataset('digits': 1797 samples, 64 features (8x8 images), 10 classes, float64)
+    """
+    target = check_dtype(dtype)
+    try:
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise ImportError('data.digits reads the images out of scikit-learn, which is not installed: '
+                          'python -m pip install "tinygrad_relu[lab]"') from error
+    images, labels = load_digits(return_X_y=True)
+    return Dataset("digits", (images / 16.0).astype(target), labels, classes=10, image_shape=(8, 8))
+
+
+def mnist(path: str | os.PathLike[str], split: str = "train", dtype: npt.DTypeLike = "float32") -> Dataset:
+    """MNIST, handwritten digits of 28 x 28 pixels from 0 to 1 (LeCun, Bottou, Bengio & Haffner, Proc. IEEE 86, 1998).
+
+    Parameters
+    ----------
+    path : path_like
+        The folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+        t10k-labels-idx1-ubyte, each plain or with .gz.
+    split : {"train", "test"}
+        60,000 or 10,000 samples; only the two files of that half are needed.
+
+    Examples
+    --------
+    >>> data.mnist("no/such/folder")
+    Traceback (most recent call last):
+    FileNotFoundError: no/such/folder does not exist; expected the folder with the files of mnist
+    """
+    return _from_idx("mnist", path, split, dtype)
+
+
+def fashion_mnist(path: str | os.PathLike[str], split: str = "train", dtype: npt.DTypeLike = "float32") -> Dataset:
+    """Fashion-MNIST, photographs of clothes, in files as those of `mnist` (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747).
+
+    Debian and Ubuntu have them in the package dataset-fashion-mnist, which puts them into /usr/share/datasets/fashion-mnist.
+
+    >>> data.fashion_mnist(".", split="validation")
+    Traceback (most recent call last):
+    ValueError: split is 'validation', expected one of: train, test
+    """
+    return _from_idx("fashion-mnist", path, split, dtype)
+
+
+def _from_idx(name: str, path: str | os.PathLike[str], split: str, dtype: npt.DTypeLike) -> Dataset:
+    target = check_dtype(dtype)
+    check_name(split, PREFIXES, "split")
+    folder = Path(path)
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder} does not exist; expected the folder with the files of {name}")
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder; expected the folder with the files of {name}")
+    image_file = _find(folder, f"{PREFIXES[split]}-images-idx3-ubyte")
+    label_file = _find(folder, f"{PREFIXES[split]}-labels-idx1-ubyte")
+    labels, images = read_idx(label_file), read_idx(image_file)    # the small one first: an error shows sooner
+    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
+        raise ValueError(f"{image_file} holds {images.dtype} numbers of shape {images.shape}, "
+                         f"expected uint8 images of shape (n, {SIDE}, {SIDE})")
+    if labels.dtype != np.uint8 or labels.ndim != 1:
+        raise ValueError(f"{label_file} holds {labels.dtype} numbers of shape {labels.shape}, "
+                         "expected uint8 labels of shape (n,)")
+    if len(images) != len(labels):
+        raise ValueError(f"{image_file} holds {len(images)} images and {label_file} {len(labels)} labels; "
+                         "expected the same number")
+    y = check_labels(labels, classes=10, name=str(label_file))
+    x = images.reshape(len(images), SIDE * SIDE).astype(target)
+    x /= 255    # in place: the training half is 188 MB in float32
+    return Dataset(f"{name} {split}", x, y, classes=10, image_shape=(SIDE, SIDE))
+
+
+def _find(folder: Path, name: str) -> Path:
+    for candidate in (folder / name, folder / f"{name}.gz"):
+        if candidate.exists():
+            return candidate
+    raise FileNotFoundError(f"{folder} has neither {name} nor {name}.gz; expected one of them")
+
+
+def spirals(n: int = 300, classes: int = 3, noise: float = 0.1, rng: int | np.random.Generator | None = None,
+            dtype: npt.DTypeLike = "float64") -> Dataset:
+    """Interleaved spiral arms, one per class, that no straight line separates.
+
+    Arm c of K at radius r, 0 < r <= 1, is the point r (cos a, sin a) with a = 2 pi c / K + 4 r + noise N(0, 1).
+
+    Samples are sorted by class, and by radius within each; if n is not divisible, the first classes get one more each. Points are
+    drawn in float64 and then rounded to `dtype`. After A. Karpathy, CS231n, "Putting it together: Minimal Neural Network Case
+    Study", but without the centre, where one point would carry every label.
+
+    Parameters
+    ----------
+    classes : int
+        2 or more.
+    noise : float
+        The standard deviation of the angle, in radians.
+
+    Examples
+    --------
+    >>> data.spirals(n=6, noise=0.0, rng=0).y
+    array([0, 0, 1, 1, 2, 2])
+    """
+    target, classes, noise = check_dtype(dtype), check_count(classes, "classes", 2), check_number(noise, "noise")
+    n, generator = check_count(n, "n", classes), check_rng(rng, "spirals")
+    y = np.sort(np.arange(n) % classes)
+    radius = np.concatenate([np.arange(1, size + 1) / size for size in np.bincount(y)])
+    angle = 2 * np.pi * y / classes + 4 * radius + noise * generator.standard_normal(n)
+    x = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    return Dataset("spirals", x.astype(target), y, classes=classes)
+
+
+def moons(n: int = 300, noise: float = 0.1, rng: int | np.random.Generator | None = None,
+          dtype: npt.DTypeLike = "float64") -> Dataset:
+    """Two interleaved half circles: class 0 the upper one, class 1 the lower one, shifted into it.
+
+    The points of ``sklearn.datasets.make_moons(n, shuffle=False)`` plus ``noise`` times N(0, 1) in each coordinate, drawn in
+    float64 and then rounded to `dtype`. If n is odd, the lower moon gets one more.
+
+    >>> data.moons(n=4, noise=0.0, rng=0).x.round(1) + 0.0
+    array([[ 1. ,  0. ],
+           [-1. ,  0. ],
+           [ 0. ,  0.5],
+           [ 2. ,  0.5]])
+    """
+    target, n, noise = check_dtype(dtype), check_count(n, "n", 2), check_number(noise, "noise")
+    generator = check_rng(rng, "moons")
+    upper, lower = np.linspace(0, np.pi, n // 2), np.linspace(0, np.pi, n - n // 2)
+    x = np.concatenate([np.column_stack([np.cos(upper), np.sin(upper)]),
+                        np.column_stack([1 - np.cos(lower), 0.5 - np.sin(lower)])])
+    x += noise * generator.standard_normal(x.shape)
+    y = np.repeat([0, 1], [len(upper), len(lower)])
+    return Dataset("moons", x.astype(target), y, classes=2)
