@@ -1,4 +1,5 @@
 """The command line: the main job with small settings, its files, and one sentence for every error."""
+import io
 import json
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 from tinygrad_relu import cli, data, lab
 from tinygrad_relu.lab import State, report
 from tinygrad_relu.lab import revive as revive_module
+from tinygrad_relu.text import Table, progress
 
 QUICK = ["revive", "--data", "spiral", "--widths", "12", "8", "--kill-steps", "40", "--steps", "60", "--kill-lr", "40"]
 
@@ -159,3 +161,34 @@ def test_unknown_names_get_the_nearest(capsys, arguments, hint):
         cli.main(arguments)
     error = capsys.readouterr().err
     assert stop.value.code == 2 and hint in error and error.count("\n") == 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_progress_bar_is_for_terminals_and_leaves_no_trace(monkeypatch, stream):
+    monkeypatch.setattr("sys.stderr", stream())
+    with progress(4, "compiling") as tick:
+        tick("relu", 1)
+        tick("gelu", 3)
+        shown = cli.sys.stderr.getvalue()
+    lines = [line.split() for line in shown.split("\r")[1:]]
+    if stream is Terminal:
+        assert [line[0] for line in lines] == ["compiling", "relu", "gelu"] and [line[-3] for line in lines] == ["0/4", "1/4", "4/4"]
+        assert cli.sys.stderr.getvalue().endswith("\r\x1b[K")
+    else:
+        assert shown == ""
+
+
+def test_a_table_folds_its_last_column_and_keeps_lines():
+    table = Table("", ["name", "many\nlines", "why"], width=40)
+    table.add("relu", "1\n22", "a sentence that is too long for what is left of the line")
+    lines = str(table).splitlines()
+    assert lines[:3] == ["name  many   why", "      lines", "----  -----  " + "-" * len("a sentence that is too long")]
+    assert lines[3] == "relu  1      a sentence that is too long" and lines[4] == "      22     for what is left of the"
+    assert all(len(line) <= 40 for line in lines)
+    with pytest.raises(ValueError, match="a table of 3 columns got a row of 1 cells"):
+        table.add(1)

@@ -91,7 +91,7 @@ class Census:
         """Plain lists and numbers; NaN and infinities become None."""
         return {"samples": self.samples, "layers": [
             {"name": layer.name, "activation": layer.activation, "pieces": layer.pieces, "dead": layer.dead,
-             "units": [{k: _plain(v) for k, v in layer.unit(j).items()} for j in range(len(layer.state))]}
+             "units": [{k: finite(v) for k, v in layer.unit(j).items()} for j in range(len(layer.state))]}
             for layer in self.layers]}
 
     def to_json(self) -> str:
@@ -195,5 +195,6 @@ def _layer_census(s: Statistics, gradients: list[Array] | None, samples: int, sa
                        margin, mean_h, dormancy, norm)
 
 
-def _plain(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """None for NaN and infinity, which JSON cannot hold; anything else as it is."""
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -9,7 +9,8 @@ from typing import Any
 from ..data import Dataset
 from ..nn import Maxout
 from ..text import Table, folded
-from .revive import Outcome, Sick, finite
+from .census import finite
+from .revive import Outcome, Sick
 from .units import GONE
 
 TO = "→" if "utf" in (sys.stdout.encoding or "").lower() else ">"

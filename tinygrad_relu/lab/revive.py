@@ -17,7 +17,7 @@ from ..data import Dataset
 from ..kernels.machine.threads import num_threads
 from ..nn import MLP, Module
 from ..optim import SGD, Adam, Optimizer
-from .census import census
+from .census import census, finite
 from .prognosis import UnitPrognosis, prognosis, settings_of
 from .recorder import Recorder
 from .roll_forward import orbit
@@ -159,11 +159,6 @@ class Outcome:
                 "threshold": self.threshold, "verdict": self.verdict, "exact": self.exact,
                 "predicted_step": None if self.ends_before else self.predicted_step, "observed_step": self.observed_step,
                 "dead": self.dead, "accuracy": self.accuracy, "loss": finite(self.loss)}
-
-
-def finite(number: float) -> float | None:
-    """None for NaN and infinity, which JSON cannot hold."""
-    return number if np.isfinite(number) else None
 
 
 def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation: str = "relu", seed: int = 0,
