@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..machine.policy import Array3, Integers, Matrix, kernel
+from ..machine.policy import Array3, Integers, kernel
 
 TILE = 8        # 8 doubles are one line of the cache
 
@@ -45,28 +45,6 @@ def add_rows(g: Array3, rows: Integers, add: bool, out: Array3):
                 for c in range(out.shape[2]):
                     out[b, r, c] = 0
         for i in range(rows.size):
+            row = rows[i]       # read once: LLVM cannot know that `out` does not overlap `rows` (3.5 times faster)
             for c in range(out.shape[2]):
-                out[b, rows[i], c] += g[b, i, c]
-
-
-@kernel
-def take_rows(table: Matrix, index: Integers, out: Matrix):
-    """``out[i] = table[index[i]]``."""
-    for i in range(index.size):
-        row = index[i]
-        if row < 0 or row >= table.shape[0]:
-            raise IndexError("an index is no row")
-        for c in range(table.shape[1]):
-            out[i, c] = table[row, c]
-
-
-@kernel
-def add_rows_but(g: Matrix, index: Integers, spared: int, add: bool, out: Matrix):
-    """``out[index[i]] += g[i]`` in the order of i, but for the row `spared`; from 0 on, unless `add`."""
-    if not add:
-        out[:] = 0
-    for i in range(index.size):
-        row = index[i]
-        if row != spared:
-            for c in range(out.shape[1]):
-                out[row, c] += g[i, c]
+                out[b, row, c] += g[b, i, c]

@@ -6,7 +6,7 @@
 A kernel declares the types of its arguments in its annotations, once for float32 and float64::
 
     @kernel
-    def take_rows(table: Matrix, index: Integers, out: Matrix):
+    def add_rows(g: Array3, rows: Integers, add: bool, out: Array3):
         ...
 
 Measured reasons for these choices:
