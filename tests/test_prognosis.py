@@ -42,9 +42,9 @@ def train(model, optimizer, steps, schedule=None):
     return recorder
 
 
-def agree(foretold, recorder, steps, layer="0"):
+def agree(predicted, recorder, steps, layer="0"):
     lives = {life.unit: life for life in recorder.lives() if life.layer == layer}
-    told = [unit for unit in foretold.units if unit.layer == layer]
+    told = [unit for unit in predicted.units if unit.layer == layer]
     assert len(told) == 8
     for unit in told:
         assert unit.exact
@@ -70,9 +70,9 @@ def test_every_dialect_of_sgd(settings, where, filled):
         z = X @ model[0].weight.data.T
         model[0].bias.data = np.where(np.arange(12) < 8, -z.max(axis=0) - np.geomspace(1e-3, 20, 12), 0.0)
     before = [p.data.copy() for p in model.parameters()]
-    foretold = lab.prognosis(model, X, optimizer, horizon=150)
+    predicted = lab.prognosis(model, X, optimizer, horizon=150)
     assert all(np.array_equal(p.data, b) for p, b in zip(model.parameters(), before))
-    agree(foretold, train(model, optimizer, 150), 150)
+    agree(predicted, train(model, optimizer, 150), 150)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
@@ -80,10 +80,10 @@ def test_every_dialect_of_sgd(settings, where, filled):
 def test_adam_is_rehearsed_to_the_step(rule, weight_decay):
     model = sick_model()
     optimizer = rule(model.parameters(), lr=0.01, weight_decay=weight_decay)
-    foretold = lab.prognosis(model, X, optimizer, horizon=300)
+    predicted = lab.prognosis(model, X, optimizer, horizon=300)
     if rule is optim.Adam and weight_decay == 0:
-        assert {unit.verdict for unit in foretold.units if unit.layer == "0"} == {"never"}
-    agree(foretold, train(model, optimizer, 300), 300)
+        assert {unit.verdict for unit in predicted.units if unit.layer == "0"} == {"never"}
+    agree(predicted, train(model, optimizer, 300), 300)
 
 
 def test_a_schedule_is_rehearsed_to_the_step():
@@ -92,9 +92,9 @@ def test_a_schedule_is_rehearsed_to_the_step():
 
     model = sick_model()
     optimizer = optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=0.1)
-    foretold = lab.prognosis(model, X, optimizer, schedule=schedule, horizon=120)
-    assert any(unit.step for unit in foretold.units)
-    agree(foretold, train(model, optimizer, 120, schedule), 120)
+    predicted = lab.prognosis(model, X, optimizer, schedule=schedule, horizon=120)
+    assert any(unit.step for unit in predicted.units)
+    agree(predicted, train(model, optimizer, 120, schedule), 120)
 
 
 @pytest.mark.parametrize("activation", ["hardtanh", "relu6", "hardsigmoid"])
@@ -103,8 +103,8 @@ def test_other_flats_are_rehearsed(activation):
     model = nn.MLP([4, 12, 8, 3], activation=activation, rng=0, dtype="float64")
     model[0].bias.data = np.where(np.arange(12) < 4, 30.0, np.where(np.arange(12) < 8, -30.0, 0.0))
     optimizer = optim.SGD(model.parameters(), lr=0.1, weight_decay=0.3)
-    foretold = lab.prognosis(model, X, optimizer, horizon=200)
-    agree(foretold, train(model, optimizer, 200), 200)
+    predicted = lab.prognosis(model, X, optimizer, horizon=200)
+    agree(predicted, train(model, optimizer, 200), 200)
 
 
 def test_formula_and_rehearsal_agree():

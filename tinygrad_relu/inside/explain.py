@@ -236,7 +236,7 @@ class _Verdict:
         return f"{self._label(self._row(edge.blame))} is exactly zero"
 
     def _underflow(self, passage: Passage) -> str:
-        return f"what arrives there is at most {passage.tiny:.0e}, and underflows" if passage.tiny else ""
+        return f"the gradient there is at most {passage.tiny:.0e}, and underflows" if passage.tiny else ""
 
     def _because(self, edge: Edge, passage: Passage) -> str:
         reason = self._blame(edge) if edge.blame is not None else self._underflow(passage)

@@ -193,10 +193,10 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     """One treatment of a copy of the sick network: first the prognosis, then the training, with every step recorded."""
     model = _copy(sick.model, treatment.activation)
     units, optimizer = Units.of(model), treatment.optimizer(model, lr)
-    foretold = prognosis(units, dataset.x, optimizer, horizon=max(steps, 1))
+    predicted = prognosis(units, dataset.x, optimizer, horizon=max(steps, 1))
     layer = units.layers[0]
-    claims = [unit for unit in foretold.units if unit.layer == layer.name]
-    first = foretold.first(layer.name)
+    claims = [unit for unit in predicted.units if unit.layer == layer.name]
+    first = predicted.first(layer.name)
     followed = _followed(claims, first, layer, dataset.x)
     predicted_orbit = [] if followed is None else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
     recorder = Recorder(units, dataset.x, None if followed is None else (0, *followed))
