@@ -185,7 +185,7 @@ def test_derivatives_of_derivatives(name):
     for _ in range(2):
         (g,) = tg.grad(g, x, create_graph=True)
     if name == "mish":
-        with pytest.raises(RuntimeError, match=r"^mish: no third derivative; the record has formulas up to the second"):
+        with pytest.raises(RuntimeError, match="mish: no third derivative, as it has no formula f_dxxx; derivatives up to the second work"):
             tg.grad(g, x)
         return
     (third,) = tg.grad(g, x, create_graph=True)

@@ -1,37 +1,16 @@
 """The activations as functions: the elementwise ones are made from their records, which have the formulas and the docs."""
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec
-
 from numpy.random import Generator
 
 from ..autodiff.node import Array
-from ..checks import check_count, check_name, check_real
+from ..checks import check_count, check_name
 from ..kernels.formulas import gaussian, piecewise, saturating, smooth
-from ..kernels.formulas.record import Elementwise
 from ..ops import activation as ops
 from ..ops import random, shape
 from ..ops.elementwise import operand_array
 from ..tensor import Tensor
-from .lift import Input, as_tensor
-
-P = ParamSpec("P")
-
-
-def elementwise(record: Elementwise[P]) -> Callable[Concatenate[Input, P], Tensor]:
-    """The function of a record. Its parameters, signature and docstring are those of the record."""
-    op, usual = ops.activation_op(record), record.defaults
-
-    def function(x: Input, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        p = usual if not args and not kwargs else record.bind(record.name, args, kwargs)
-        return op(x if isinstance(x, Tensor) else as_tensor(x), p=p)
-
-    function.__name__ = function.__qualname__ = record.name
-    function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
-    function.__signature__ = record.signature("x")      # type: ignore[attr-defined]
-    return function     # type: ignore[return-value]      # for mypy x is positional only; at run time x=... works too
-
+from .lift import Input, as_tensor, elementwise
 
 relu = elementwise(piecewise.RELU)
 leaky_relu = elementwise(piecewise.LEAKY_RELU)
@@ -105,23 +84,11 @@ def rrelu(x: Input, lower: float = 1 / 8, upper: float = 1 / 3, training: bool =
     >>> F.rrelu([-24.0, 24.0], training=False)
     Tensor([-5.5, 24. ])
     """
-    lower, upper = check_bounds("rrelu", lower, upper)
+    lower, upper = piecewise.RRELU.bind("rrelu", (lower, upper))
     x = as_tensor(x)
     if not training:
         return leaky_relu(x, 0.5 * (lower + upper))
-    return rrelu_at(x, lower, upper, random.new_place(rng, "rrelu in training"))
-
-
-def rrelu_at(x: Tensor, lower: float, upper: float, place: Array) -> Tensor:
-    """`rrelu` in training, by the random numbers of a place (see `ops.random`)."""
-    return ops.prelu(x, random.uniform(place, x.shape, x.dtype, lower, upper))
-
-
-def check_bounds(name: str, lower: float, upper: float) -> tuple[float, float]:
-    lower, upper = check_real(lower, f"{name}: lower"), check_real(upper, f"{name}: upper")
-    if not lower <= upper:
-        raise ValueError(f"{name}: got lower {lower:g} and upper {upper:g}; expected lower <= upper")
-    return lower, upper
+    return ops.prelu(x, random.uniform(random.new_place(rng, "rrelu in training"), x.shape, x.dtype, lower, upper))
 
 
 def maxout(x: Input, pieces: int) -> Tensor:
@@ -150,3 +117,8 @@ def _by_pieces(x: Tensor, pieces: int) -> Tensor:
     if x.ndim == 0 or x.shape[-1] % check_count(pieces, "maxout: pieces"):
         raise ValueError(f"maxout: got x of shape {x.shape} and {pieces} pieces; expected a last axis that is a multiple of it")
     return shape.reshape(x, shape=(*x.shape[:-1], x.shape[-1] // pieces, pieces))
+
+
+# What `import *` takes. (Assigned to a name, a list that is computed would hide everything from mypy.)
+vars()["__all__"] = [
+    name for name, f in vars().items() if getattr(f, "__module__", "") in (__name__, __package__) and not name.startswith("_")]

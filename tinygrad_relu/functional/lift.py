@@ -8,6 +8,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from ..checks import as_floats
+from ..kernels.formulas.record import Elementwise
+from ..ops.activation import activation_op
 from ..tensor import Tensor
 
 Input = Any     # a Tensor, or anything that NumPy can make an array of
@@ -39,6 +41,21 @@ def lift(f: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Input, 
     update_wrapper(lifted, f)
     lifted.__module__ = __package__     # where pickle finds it
     return lifted   # type: ignore[return-value]      # for mypy x is positional only; at run time x=... works too
+
+
+def elementwise(record: Elementwise[P]) -> Callable[Concatenate[Input, P], Tensor]:
+    """The function of a record, for users. Parameters, signature and docstring are those of the record."""
+    op, usual = activation_op(record), record.defaults
+
+    def function(x: Input, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        p = usual if not args and not kwargs else record.bind(record.name, args, kwargs)
+        return op(x if isinstance(x, Tensor) else as_tensor(x), p=p)
+
+    function.__name__ = function.__qualname__ = record.name
+    function.__module__ = __package__
+    function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
+    function.__signature__ = record.signature("x")      # type: ignore[attr-defined]
+    return function     # type: ignore[return-value]      # as in `lift`
 
 
 CPU_DEVICES = {1: "CPU", 3: "CUDA host", 11: "ROCm host", 13: "CUDA managed"}       # kDLCPU ...: what a CPU can read

@@ -10,11 +10,10 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_name, check_real
-from ..functional.activation import check_bounds, rrelu_at
 from ..kernels.formulas import gaussian, piecewise, saturating, smooth
 from ..kernels.formulas.record import Elementwise
 from ..ops import random
-from ..ops.activation import activation_op
+from ..ops.activation import activation_op, prelu
 from ..parameters import Parameter
 from .module import Buffer, Module
 
@@ -39,7 +38,7 @@ class Activation(Module):
         record = vars(cls).get("record")
         if isinstance(record, Elementwise):
             cls.name = record.name
-            cls.__doc__ = cls.__doc__ or record.docstring(f"nn.{cls.__name__}()([[-2.0, 0.0, 2.0]])")
+            cls.__doc__ = vars(cls).get("__doc__") or record.docstring(f"nn.{cls.__name__}()([[-2.0, 0.0, 2.0]])")
             if "__init__" not in vars(cls):
                 cls.__signature__ = record.signature()
             for i, name in enumerate(record.parameters):
@@ -221,21 +220,23 @@ class RReLU(Module):
     name = "rrelu"
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, *, rng: int | Generator | None = None) -> None:
-        self.lower, self.upper = check_bounds("RReLU", lower, upper)
+        self.lower, self.upper = piecewise.RRELU.bind("RReLU", (lower, upper))
         self.rng_state = Buffer(random.new_place(rng, "RReLU"), optional=True)
 
     def forward(self, x: Any) -> Any:
         if not self.training:
             return F.rrelu(x, self.lower, self.upper)
         x = F.as_tensor(x)
-        return rrelu_at(x, self.lower, self.upper, random.advance(self.rng_state.data, x.size))
+        slopes = random.uniform(random.advance(self.rng_state.data, x.size), x.shape, x.dtype, self.lower, self.upper)
+        return prelu(x, slopes)
 
     def extra_repr(self) -> str:
         return f"lower={self.lower:g}, upper={self.upper:g}"
 
 
-MODULES: dict[str, type[Any]] = {
-    cls.name: cls for cls in list(vars().values()) if isinstance(cls, type) and issubclass(cls, Module) and hasattr(cls, "name")}
+CLASSES = {name: cls for name, cls in vars().items() if isinstance(cls, type) and cls.__module__ == __name__}
+MODULES: dict[str, type[Any]] = {cls.name: cls for cls in CLASSES.values() if hasattr(cls, "name")}
+vars()["__all__"] = list(CLASSES)       # what `import *` takes (assigned to a name, it would hide everything from mypy)
 
 
 def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:

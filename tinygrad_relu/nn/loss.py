@@ -59,7 +59,7 @@ class Loss(Module):
         return "" if getattr(self, "reduction", "mean") == "mean" else f"reduction={self.reduction!r}"
 
 
-class ClassLoss(Loss):
+class _ClassLoss(Loss):
     """The base of the losses whose weights are one per class."""
 
     weight: Buffer | None
@@ -70,7 +70,7 @@ class ClassLoss(Loss):
             raise ValueError(f"{type(self).__name__}: weight has shape {self.weight.data.shape}, expected (classes,)")
 
 
-class CrossEntropyLoss(ClassLoss):
+class CrossEntropyLoss(_ClassLoss):
     """
     >>> loss = CrossEntropyLoss(weight=[1.0, 3.0], label_smoothing=0.1)
     >>> round(loss([[0.0, 1.0], [2.0, 0.0]], [1, 1]).item(), 6)
@@ -84,7 +84,7 @@ class CrossEntropyLoss(ClassLoss):
         super().__init__(weight, ignore_index, reduction, label_smoothing)
 
 
-class NLLLoss(ClassLoss):
+class NLLLoss(_ClassLoss):
     """
     >>> NLLLoss()([[-0.5, -1.0]], [1]).item()
     1.0
@@ -96,7 +96,7 @@ class NLLLoss(ClassLoss):
         super().__init__(weight, ignore_index, reduction)
 
 
-class MultiMarginLoss(ClassLoss):
+class MultiMarginLoss(_ClassLoss):
     """
     >>> MultiMarginLoss()([[0.5, 1.0, -2.0]], [0]).item()
     0.5
@@ -178,3 +178,7 @@ class HingeEmbeddingLoss(Loss):
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(margin, reduction)
+
+
+# What `import *` takes. (Assigned to a name, a list that is computed would hide everything from mypy.)
+vars()["__all__"] = [name for name, cls in vars().items() if name[0] != "_" and isinstance(cls, type) and issubclass(cls, Loss)]

@@ -51,7 +51,8 @@ def _derivative_op(record: Elementwise[...], order: int) -> Op:
     kernel = pointwise.derivative(record, order)
     if kernel is None:
         known, missing = ("value", "first", "second", "third", "fourth")[order - 1:order + 1]
-        raise RuntimeError(f"{record.name}: no {missing} derivative; the record has formulas up to the {known}")
+        raise RuntimeError(f"{record.name}: no {missing} derivative, as it has no formula f_d{order * 'x'}; derivatives up to "
+                           f"the {known} work")
 
     def forward(c: Array, x: Array, y: Array, *, p: tuple[float, ...]) -> Array:
         out = np.empty(x.shape, x.dtype)

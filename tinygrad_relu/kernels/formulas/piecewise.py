@@ -179,7 +179,8 @@ RRELU = Elementwise(
     "rrelu", rrelu, rrelu_dx, flat, "x if x > 0 else a * x, a ~ U(lower, upper); in evaluation a = (lower + upper) / 2",
     "Xu, Wang, Chen & Li 2015, Empirical evaluation of rectified activations in convolutional network, "
     "arXiv 1505.00853",
-    lambda lower=1 / 8, upper=1 / 3: ((0.0, 0.5 * (lower + upper)),))
+    lambda lower=1 / 8, upper=1 / 3: ((0.0, 0.5 * (lower + upper)),),
+    expected=lambda lower=1 / 8, upper=1 / 3: None if lower <= upper else "lower <= upper")
 
 STEP = Elementwise(
     "step", step, step_dx, flat, "1 if x >= 0 else 0",

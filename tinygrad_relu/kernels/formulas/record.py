@@ -84,12 +84,12 @@ class Elementwise(Generic[P]):
             return known[order - 1]
         return known[-1] if known[-1] is flat or known[-1] in known[:-1] else None
 
-    def bind(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float, ...]:
+    def bind(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> tuple[float, ...]:
         """The parameters in order, from positional and named ones; errors begin with `name`."""
         values, names = dict(zip(self.parameters, self.defaults)), list(self.parameters)
         if len(args) > len(names):
             raise TypeError(f"{name}: got {len(args)} parameters; expected at most {len(names)}: {', '.join(names) or 'none'}")
-        for key, given in [*zip(names, args), *kwargs.items()]:
+        for key, given in [*zip(names, args), *(kwargs or {}).items()]:
             if key not in values:
                 raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
             values[key] = check_real(given, f"{name}: {key}")
