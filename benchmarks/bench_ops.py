@@ -1,20 +1,21 @@
-"""Elementwise operations and reductions, forward and backward, float32. (Activations: bench_activations.py.)"""
+"""Elementwise operations and reductions, forward and backward, float32; a new one is a new benchmark. (Not activations.)"""
+from inspect import isfunction, signature
+
 import numpy as np
 
 import tinygrad_relu as tg
 from tinygrad_relu import Tensor, grad
+from tinygrad_relu.autodiff.node import Op
+from tinygrad_relu.ops import elementary, elementwise
 
-UNARY = ("abs", "sqrt", "square", "sin", "cos")
-BINARY = {"add": lambda a, b: a + b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "power": lambda a, b: a**b,
-          "maximum": tg.maximum, "minimum": tg.minimum, "where": lambda a, b: tg.where(a > 1, a, b)}
-REDUCTIONS = ("sum", "mean", "var", "std", "max", "prod", "logsumexp", "cumsum")
-OPS = {
-    **{name: (getattr(tg, name), 1) for name in UNARY},
-    "clip": (lambda x: tg.clip(x, 0.75, 1.25), 1), "power 3": (lambda x: x**3, 1),
-    **{name: (f, 2) for name, f in BINARY.items()},
-    **{f"{name}, axis {axis}": (lambda x, name=name, axis=axis: getattr(tg, name)(x, axis=axis), 1)
-       for name in REDUCTIONS for axis in (0, 1)},
-}
+OPS = {op.name: (op, len(op.pull)) for module in (elementwise, elementary) for op in vars(module).values()
+       if isinstance(op, Op) and op.elementwise and len(op.pull) <= 2}
+REDUCTIONS = [name for name, f in vars(tg).items() if isfunction(f) and {"axis", "keepdims"} <= set(signature(f).parameters)
+              and not name.startswith("arg")]
+OPS |= {"power 3": (lambda x: x**3, 1), "clip": (lambda x: tg.clip(x, 0.75, 1.25), 1),
+        "where": (lambda a, b: tg.where(a > 1, a, b), 2)}
+OPS |= {f"{name}, axis {axis}": (lambda x, name=name, axis=axis: getattr(tg, name)(x, axis=axis), 1)
+        for name in [*REDUCTIONS, "cumsum"] for axis in (0, 1)}
 
 
 class Ops:
