@@ -30,16 +30,8 @@ class Place(NamedTuple):
 
 
 class Parameter(Tensor):
-    """A Tensor that training changes.
+    """A Tensor that training changes, of the `kind` "weight", "bias", or "slope" (of PReLU, without decay by default).
 
-    Parameters
-    ----------
-    array : array_like
-    kind : {"weight", "bias", "slope"}
-        What it is to an optimizer, which by default applies no decay to slopes (of PReLU).
-
-    Examples
-    --------
     >>> nn.Parameter([0.25], kind="slope")
     Parameter([0.25], kind='slope')
     """

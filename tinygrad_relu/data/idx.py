@@ -41,8 +41,6 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
 
     A file that is damaged, breaks off, or goes on after its last number is a ValueError.
 
-    Examples
-    --------
     >>> import tempfile
     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:

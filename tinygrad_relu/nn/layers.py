@@ -18,7 +18,7 @@ from .module import Module
 
 
 class Linear(Module):
-    """``y = x @ weight.T + bias``.
+    """``y = x @ weight.T + bias``, with a weight (out_features, in_features) and a bias (out_features,), or None.
 
     Parameters
     ----------
@@ -29,11 +29,6 @@ class Linear(Module):
         "pytorch" and "rai", which draw it too.
     rng : int or Generator
         Required: randomness is an argument.
-
-    Attributes
-    ----------
-    weight : Parameter, shape (out_features, in_features)
-    bias : Parameter, shape (out_features,), or None
 
     Examples
     --------
@@ -63,17 +58,9 @@ class Linear(Module):
 class Maxout(Module):
     """The largest of `pieces` affine maps: ``y_j = max_k (w_jk . x + b_jk)`` (Goodfellow et al. 2013, arXiv 1302.4389).
 
-    With two pieces it can be ReLU, leaky ReLU or the absolute value exactly. A piece that never wins is dead.
-    `init`, `dtype` and `rng` as in `Linear`.
+    With two pieces it can be ReLU, leaky ReLU or the absolute value exactly. A piece that never wins is dead. The weight is
+    (out_features * pieces, in_features), with the pieces of a unit as neighbours. `init`, `dtype` and `rng` as in `Linear`.
 
-    Attributes
-    ----------
-    weight : Parameter, shape (out_features * pieces, in_features)
-        The pieces of one unit are neighbours.
-    bias : Parameter, shape (out_features * pieces,)
-
-    Examples
-    --------
     >>> layer = nn.Maxout(3, 2, pieces=4, rng=0)
     >>> layer(np.ones((5, 3))).shape
     (5, 2)
@@ -95,21 +82,11 @@ class Maxout(Module):
 
 
 class Embedding(Module):
-    """``weight[indices]``: a table of vectors, one for each index. They start as N(0, 1).
+    """``weight[indices]``: a table of vectors, (num_embeddings, embedding_dim), which start as N(0, 1).
 
-    PyTorch's max_norm (with norm_type), scale_grad_by_freq and sparse are not supported.
+    The row `padding_idx` starts at 0 and gets no gradient; a negative one counts from the end. PyTorch's max_norm (with
+    norm_type), scale_grad_by_freq and sparse are not supported.
 
-    Parameters
-    ----------
-    padding_idx : int, optional
-        A row that starts at 0 and gets no gradient; a negative one counts from the end.
-
-    Attributes
-    ----------
-    weight : Parameter, shape (num_embeddings, embedding_dim)
-
-    Examples
-    --------
     >>> layer = nn.Embedding(10, 3, padding_idx=0, rng=0)
     >>> layer([[4, 7], [0, 0]]).shape
     (2, 2, 3)
@@ -137,8 +114,6 @@ class Embedding(Module):
 class Sequential(Module):
     """Modules one after the other. A `Linear` followed by an elementwise activation runs with it as one operation.
 
-    Examples
-    --------
     >>> net = nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU())
     >>> len(net.parameters())
     2

@@ -19,8 +19,6 @@ NORMS: dict[str, type[BatchNorm1d] | type[LayerNorm]] = {"batch": BatchNorm1d, "
 class Residual(Sequential):
     """``f(x) + x``, with the given layers one after the other as f (He et al. 2016, arXiv 1512.03385).
 
-    Examples
-    --------
     >>> block = nn.Residual(nn.Linear(2, 2, init=0.0, rng=0, dtype="float64"), nn.ReLU())
     >>> block([[1.0, -2.0]])
     Tensor([[ 1., -2.]], requires_grad=True)

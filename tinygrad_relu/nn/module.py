@@ -19,15 +19,9 @@ from .summary import Summary, SummaryRow, flops_of_products, is_shape, shape_of
 class Buffer:
     """An array that belongs to the state of a module and is not trained: running statistics, the position of a generator.
 
-    Parameters
-    ----------
-    data : ndarray
-        Of any dtype. It is changed in place, and never replaced.
-    optional : bool
-        Whether a state without it may be loaded. (PyTorch's state dicts do not hold the position of a generator.)
+    It has any dtype, and is changed in place, never replaced. States without an `optional` buffer may be loaded. (PyTorch's state
+    dicts do not hold the position of a generator.)
 
-    Examples
-    --------
     >>> nn.Buffer(np.zeros(2)).data
     array([0., 0.])
     """
@@ -46,32 +40,18 @@ class Buffer:
 
 
 class IncompatibleKeys(NamedTuple):
-    """The names that `Module.load_state_dict` has left out.
+    """The names that `Module.load_state_dict` has left out."""
 
-    Attributes
-    ----------
-    missing_keys : list of str
-        Names of the module that the state lacks (optional buffers among them).
-    unexpected_keys : list of str
-        Names of the state that the module lacks.
-    """
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+    missing_keys: list[str]         # names of the module that the state lacks (optional buffers among them)
+    unexpected_keys: list[str]      # names of the state that the module lacks
 
 
 class Module(Hookable):
     """The base of everything with parameters: a subclass sets them as attributes and defines `forward`.
 
-    Parameters and modules, in attributes or in lists, are found in the order in which they were set.
+    Parameters and modules, in attributes or in lists, are found in the order in which they were set. `training` says whether
+    layers that behave differently in training (Dropout, BatchNorm1d, RReLU) do so.
 
-    Attributes
-    ----------
-    training : bool
-        Whether layers that behave differently in training (Dropout, BatchNorm1d, RReLU) do so.
-
-    Examples
-    --------
     >>> class Scale(nn.Module):
     ...     def __init__(self):
     ...         self.factor = nn.Parameter([2.0])
@@ -122,8 +102,6 @@ class Module(Hookable):
     def apply(self, function: Callable[[Module], object]) -> Self:
         """Call ``function(module)`` on all modules inside, innermost first, and on this one; returns this module.
 
-        Examples
-        --------
         >>> def no_bias(module):
         ...     if isinstance(module, nn.Linear):
         ...         module.bias.data = np.zeros(len(module.bias.data))
@@ -173,32 +151,18 @@ class Module(Hookable):
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameters and buffers, by PyTorch's names; a shared one comes under each of its names.
 
-        Examples
-        --------
         >>> {name: values.shape for name, values in nn.MLP([4, 3, 2], rng=0).state_dict().items()}
         {'0.weight': (3, 4), '0.bias': (3,), '2.weight': (2, 3), '2.bias': (2,)}
         """
         return {name: np.array(entry.data) for name, entry in self._state_entries()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copy the values of a state dict into parameters and buffers, in place. If anything does not fit, nothing changes.
+        """Copy the values of a state dict, from here or from PyTorch, into parameters and buffers, in place.
 
-        Parameters
-        ----------
-        state : mapping of str to array_like
-            From `state_dict`, here or in PyTorch, whose tensors are accepted. Numbers are rounded to the type of a parameter, but
-            floats do not go into integers. A shared parameter may come under one of its names or under all.
-        strict : bool
-            Whether the names must be the same. (Optional buffers may be missing in any case.) Otherwise missing and unexpected
-            names are left out; shapes and types must still fit.
+        If anything does not fit, nothing changes, and one ValueError names it all. Numbers are rounded to the type of a
+        parameter, but floats do not go into integers. A shared parameter may come under one of its names or under all. Names must
+        be the same, except that optional buffers may be missing; without `strict`, missing and unexpected names are left out.
 
-        Raises
-        ------
-        ValueError
-            With everything that does not fit.
-
-        Examples
-        --------
         >>> model = nn.Linear(3, 2, rng=0)
         >>> model.load_state_dict(nn.Linear(3, 2, rng=1).state_dict())
         IncompatibleKeys(missing_keys=[], unexpected_keys=[])
@@ -256,15 +220,9 @@ class Module(Hookable):
     def summary(self, *inputs: Any) -> Summary:
         """A table of the modules that run on `inputs`, in that order: name, type, output shape, parameters, bytes, FLOPs; totals.
 
-        The model runs once, in evaluation mode and without gradients; its mode and its values stay as they are.
+        The model runs once, in evaluation mode and without gradients; its mode and its values stay as they are. A tuple of ints
+        among the inputs is a shape and means zeros.
 
-        Parameters
-        ----------
-        *inputs : array_like, Tensor, or tuple of int
-            The arguments of `forward`. A tuple is a shape and means zeros.
-
-        Examples
-        --------
         >>> nn.MLP([2, 16, 1], rng=0).summary((32, 2))
         name  type    output    parameters  bytes  FLOPs
         0     Linear  (32, 16)          48    192  2,048

@@ -19,7 +19,7 @@ from .module import Buffer, Module
 class BatchNorm1d(Module):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` per channel (Ioffe & Szegedy 2015, arXiv 1502.03167).
 
-    Mean and variance are those of the batch in training, and the running ones in evaluation.
+    Mean and variance are those of the batch in training, and the buffers running_mean and running_var (unbiased) in evaluation.
 
     Parameters
     ----------
@@ -31,13 +31,6 @@ class BatchNorm1d(Module):
         Whether there is a weight (and a bias).
     track_running_stats : bool
         If not, the statistics of the batch are used in evaluation too.
-
-    Attributes
-    ----------
-    weight, bias : Parameter, shape (num_features,), or None
-    running_mean, running_var : Buffer, shape (num_features,), or None
-        The variance is the unbiased one.
-    num_batches_tracked : Buffer, shape (), int64, or None
 
     Examples
     --------
@@ -85,19 +78,8 @@ class BatchNorm1d(Module):
 class LayerNorm(Module):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes of each sample (Ba et al. 2016, arXiv 1607.06450).
 
-    Parameters
-    ----------
-    normalized_shape : int or sequence of int
-        The lengths of these axes.
-    elementwise_affine : bool
-        Whether there is a weight (and a bias).
+    These axes have the lengths `normalized_shape`, an int or several; weight and bias are of that shape, or None.
 
-    Attributes
-    ----------
-    weight, bias : Parameter, of shape `normalized_shape`, or None
-
-    Examples
-    --------
     >>> nn.LayerNorm(2, dtype="float64")(np.array([[1.0, 3.0], [10.0, 30.0]])).data.round(3)
     array([[-1.,  1.],
            [-1.,  1.]])
@@ -129,13 +111,8 @@ def _unusual(size: str, **options: tuple[Any, Any]) -> str:
 class Dropout(Module):
     """In training, every element is 0 with probability p, and else ``x / (1 - p)``; in evaluation, x (Srivastava et al. 2014).
 
-    Attributes
-    ----------
-    rng_state : Buffer, shape (2,)
-        Key and counter of the random numbers. Saved with the module, it resumes the draws.
+    The buffer rng_state, key and counter of the random numbers, is saved with the module and resumes the draws.
 
-    Examples
-    --------
     >>> layer = nn.Dropout(0.5, rng=1)
     >>> layer(np.ones(4)), layer(np.ones(4))
     (Tensor([0., 2., 2., 0.]), Tensor([0., 0., 0., 2.]))

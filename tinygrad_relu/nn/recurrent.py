@@ -29,19 +29,12 @@ from .normalization import Dropout
 class Kind(NamedTuple):
     """The difference between RNN, LSTM and GRU.
 
-    Attributes
-    ----------
-    gates : int
-        A weight has `hidden_size` rows for each gate.
-    states : tuple of str
-        The names of the states.
-    run : callable
-        ``run(x, states, weights, reverse)``: one layer in one direction over x (steps, rows, inputs); returns the packed states
-        of `ops.recurrent`.
+    ``run(x, states, weights, reverse)`` is one layer in one direction over x (steps, rows, inputs); it returns the packed states
+    of `ops.recurrent`.
     """
 
-    gates: int
-    states: tuple[str, ...]
+    gates: int                      # a weight has `hidden_size` rows for each
+    states: tuple[str, ...]         # their names
     run: Callable[[Any, Sequence[Any], Sequence[Any], bool], Any]
 
 

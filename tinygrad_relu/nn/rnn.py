@@ -18,6 +18,10 @@ class RNN(RecurrentLayers):
     otherwise starts from zeros. Returns the output of the last layer, (steps, batch, directions * hidden_size), and the last
     state, of the shape of the first. For a single sequence, leave out the batch axis everywhere.
 
+    The parameters of the first layer are weight_ih_l0 (hidden_size, input_size), weight_hh_l0 (hidden_size, hidden_size), and
+    bias_ih_l0 and bias_hh_l0 (hidden_size,), drawn from U(-a, a) with a = 1 / sqrt(hidden_size). Those of further layers end in
+    l1, l2, ..., and of the backward direction in l0_reverse, ...; layers above the first have directions * hidden_size inputs.
+
     Parameters
     ----------
     num_layers : int
@@ -32,16 +36,6 @@ class RNN(RecurrentLayers):
         Whether each layer also runs backwards in time, with weights of its own; the outputs are concatenated.
     rng : int or Generator
         Required: randomness is an argument.
-
-    Attributes
-    ----------
-    weight_ih_l0 : Parameter, shape (hidden_size, input_size)
-        For the input. Further layers have l1, l2, ...; those of the backward direction are called weight_ih_l0_reverse, and so
-        on. Layers above the first have directions * hidden_size inputs.
-    weight_hh_l0 : Parameter, shape (hidden_size, hidden_size)
-        For the state.
-    bias_ih_l0, bias_hh_l0 : Parameter, shape (hidden_size,)
-        All are drawn from U(-a, a), a = 1 / sqrt(hidden_size).
 
     Examples
     --------
@@ -67,8 +61,6 @@ class LSTM(RecurrentLayers):
     (output, (h, c)). Options and shapes as in `RNN`, but weights and biases have 4 * hidden_size rows. PyTorch's `proj_size`,
     a projection of the state, must be 0.
 
-    Examples
-    --------
     >>> layer = nn.LSTM(3, 4, num_layers=2, rng=0)
     >>> output, (h, c) = layer(np.ones((5, 2, 3)))
     >>> output.shape, h.shape, c.shape
@@ -93,8 +85,6 @@ class GRU(RecurrentLayers):
     multiplies the product with W_hn, not h. The state is h; returns (output, h). Options and shapes as in `RNN`, but weights and
     biases have 3 * hidden_size rows.
 
-    Examples
-    --------
     >>> layer = nn.GRU(3, 4, bidirectional=True, batch_first=True, rng=0)
     >>> output, h = layer(np.ones((2, 5, 3)))
     >>> output.shape, h.shape
@@ -110,8 +100,6 @@ class RNNCell(RecurrentCell):
     Called with x (batch, input_size) and optionally h (batch, hidden_size), or with both without the batch axis. Parameters are
     those of the first layer of `RNN`, named weight_ih, weight_hh, bias_ih, bias_hh.
 
-    Examples
-    --------
     >>> cell, h = nn.RNNCell(3, 4, rng=0), None
     >>> for x in np.ones((5, 2, 3)):
     ...     h = cell(x, h)

@@ -14,26 +14,12 @@ from ..text import aligned
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One module.
+    """One module: `flops` are those of matrix products, two for each weight and each row (and step), None for other modules."""
 
-    Attributes
-    ----------
-    name : str
-        In the model; empty for the model itself.
-    type : str
-    output : tuple
-        The shape of its result; a tuple of shapes, if it returned several Tensors; None if it did not run.
-    parameters, bytes : int
-        Its own parameters; a shared one counts where it comes first.
-    flops : int or None
-        Of the matrix products: two for each weight of an affine or recurrent layer, or a cell, and each row, and step, that
-        goes through it; None for other modules.
-    """
-
-    name: str
+    name: str               # in the model; empty for the model itself
     type: str
-    output: Any
-    parameters: int
+    output: Any             # the shape of its result; a tuple of shapes, if there were several; None if it did not run
+    parameters: int         # its own; a shared one counts where it comes first
     bytes: int
     flops: int | None
 
@@ -44,16 +30,9 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of `Module.summary`, which prints as a table.
+    """The result of `Module.summary`, which prints as a table."""
 
-    Attributes
-    ----------
-    rows : list of SummaryRow
-        In the order in which the modules ran; those that did not run come last.
-    total : SummaryRow
-    """
-
-    rows: list[SummaryRow]
+    rows: list[SummaryRow]      # in the order in which the modules ran; those that did not run come last
     total: SummaryRow
 
     def to_dicts(self) -> list[dict[str, Any]]:

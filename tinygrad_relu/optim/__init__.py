@@ -2,12 +2,12 @@
 from ..nn.utils import clip_grad_norm_ as clip_grad_norm_, clip_grad_value_ as clip_grad_value_
 from .optimizer import Optimizer as Optimizer, Terms as Terms
 from .rules import SGD as SGD, Adam as Adam, AdamW as AdamW
+from .schedule import LRScheduler as LRScheduler
 from .schedules import (
     CosineAnnealingLR as CosineAnnealingLR,
     ExponentialLR as ExponentialLR,
     LambdaLR as LambdaLR,
     LinearLR as LinearLR,
-    LRScheduler as LRScheduler,
     MultiStepLR as MultiStepLR,
     ReduceLROnPlateau as ReduceLROnPlateau,
     SequentialLR as SequentialLR,

@@ -1,10 +1,8 @@
 """The base of all optimizers: parameter groups, segments of flat buffers, and the named terms of a step."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
-
-import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
@@ -12,30 +10,19 @@ from ..checks import check_name, check_number
 from ..parameters import Parameter, settle
 from ..tensor import Tensor
 from . import state as states
-from .state import Segment, restored, segments
+from .state import Group, Segment, plain, restored, segments
 
 
 class Terms(NamedTuple):
     """The next step of a parameter in named parts, which sum to it.
 
-    Attributes
-    ----------
-    gradient : ndarray
-        From the data: ``-lr * g`` in plain SGD.
-    decay : ndarray
-        From the penalty: ``-lr * weight_decay * p``.
-    inertia : ndarray
-        From earlier steps: ``-lr * momentum * v``.
-
-    Examples
-    --------
     >>> optim.Terms(np.array(-0.1), np.array(-0.01), np.array(0.5)).step.item()
     0.39
     """
 
-    gradient: Array
-    decay: Array
-    inertia: Array
+    gradient: Array         # from the data: -lr * g in plain SGD
+    decay: Array            # from the penalty: -lr * weight_decay * p
+    inertia: Array          # from earlier steps: -lr * momentum * v
 
     @property
     def step(self) -> Array:
@@ -178,8 +165,6 @@ class Optimizer:
     def terms(self, parameter: Parameter) -> Terms:
         """The parts of what the next `step` would do to a parameter; nothing is changed.
 
-        Examples
-        --------
         >>> p = nn.Parameter([1.0, -2.0])
         >>> opt = optim.SGD([p], lr=0.5, weight_decay=0.1)
         >>> p.grad = np.zeros(2)
@@ -207,8 +192,6 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Copies of all buffers, counts of steps and options, in PyTorch's form, which numbers the parameters.
 
-        Examples
-        --------
         >>> opt = optim.SGD([nn.Parameter([1.0, 2.0])], lr=0.1, momentum=0.9)
         >>> opt.param_groups[0]["params"][0].grad = np.ones(2)
         >>> opt.step()
@@ -218,23 +201,13 @@ class Optimizer:
         return states.state_dict(self.param_groups, (s for pieces in self._segments for s in pieces), self.state_names)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace buffers, counts of steps and options by those of a state dict. If anything does not fit, nothing changes.
+        """Replace buffers, counts of steps and options by those of a state dict.
 
-        The values of the parameters are in the state of the module. With both loaded, training continues bit for bit.
+        If anything does not fit, nothing changes, and one ValueError names it all. The state may come from PyTorch's SGD, Adam or
+        AdamW with the same groups; options that only PyTorch has (maximize, amsgrad, foreach, fused, capturable, differentiable)
+        must be off there. The values of the parameters are in the state of the module; with both loaded, training continues bit
+        for bit.
 
-        Parameters
-        ----------
-        state : dict
-            From `state_dict`, or from PyTorch's SGD, Adam or AdamW with the same groups in the same order. Options that only
-            PyTorch has (maximize, amsgrad, foreach, fused, capturable, differentiable) must be off there.
-
-        Raises
-        ------
-        ValueError
-            With everything that does not fit.
-
-        Examples
-        --------
         >>> opt = optim.Adam([nn.Parameter([1.0])])
         >>> opt.load_state_dict(optim.SGD([nn.Parameter([1.0])], lr=0.1).state_dict())
         Traceback (most recent call last):
@@ -298,34 +271,6 @@ group 0: unexpected momentum, dampening, nesterov, decoupled
                 if any(p is parameter for p in segment.parameters):
                     return options, segment
         raise ValueError(f"{type(self).__name__}: this parameter of shape {parameter.shape} is not one of this optimizer's")
-
-
-class Group(dict[str, Any]):
-    """The options of a group of parameters; an assignment to one of them is checked at once."""
-
-    def __init__(self, check: Callable[[dict[str, Any]], None], options: dict[str, Any]) -> None:
-        check(options)
-        super().__init__({key: tuple(value) if key == "params" else plain(value) for key, value in options.items()})
-        self._check = check
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        if key == "params":
-            raise ValueError("the params of a group were laid into flat buffers when the optimizer was made, and stay as they "
-                             "are; make a new optimizer for other parameters")
-        check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
-        self._check({**self, key: value})
-        super().__setitem__(key, plain(value))
-
-    def update(self, *others: Any, **options: Any) -> None:
-        for key, value in dict(*others, **options).items():
-            self[key] = value
-
-
-def plain(value: Any) -> Any:
-    """Numbers as Python floats, so that kernels are compiled for one type, whether a rate is 1, 1.0 or np.float32(1)."""
-    if isinstance(value, (tuple, list)):
-        return tuple(map(plain, value))
-    return float(value) if isinstance(value, (int, np.number)) and not isinstance(value, bool) else value
 
 
 def _only_parameters(name: str, members: list[Any]) -> None:

@@ -1,189 +1,22 @@
-"""Learning-rate schedules, named as in PyTorch's ``lr_scheduler``. A schedule is its settings and a formula for every step.
-
-::
-
-    schedule = optim.CosineAnnealingLR(opt, T_max=100)
-    for epoch in range(100):
-        ...                         # opt.step(), for every batch
-        schedule.step()
-
-A schedule sets ``opt.param_groups[i]["lr"]``. PyTorch computes each rate from the one before; here it is the formula itself, so
-rounding errors do not add up. If the rate has been changed meanwhile, by hand or by another schedule, the change that the formula
-prescribes is applied to that rate, as in PyTorch: schedules of one optimizer chain, their factors multiply.
-
-`at` is the rate of any step, without taking it; `lab.roll_forward` accepts it: ``roll_forward(z, lr=schedule.at, ...)``.
-
-``last_epoch`` resumes a schedule, as in PyTorch: it is the number of steps taken, less one, and the groups of the optimizer must
-already have their "initial_lr" (from its state dict).
-"""
+"""The schedules: formulas of the step, schedules made of functions or other schedules, and one that watches a metric."""
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
+from dataclasses import dataclass
 from math import cos, inf, pi
-from typing import Any, ClassVar, SupportsFloat
+from typing import Any, SupportsFloat
 
 from ..checks import check_count, check_name, check_number, check_real
-from ..states import fit, refuse
+from ..states import fit
 from .optimizer import Optimizer
-
-
-class LRScheduler:
-    """The base of the schedules: an optimizer, the number of steps so far, and the rates at the start.
-
-    Attributes
-    ----------
-    optimizer : Optimizer
-    base_lrs : list of float
-        The rate of each group before its first schedule (its option "initial_lr").
-    last_epoch : int
-        How many steps have been taken.
-
-    Examples
-    --------
-    >>> schedule = optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5)
-    >>> schedule.step(), schedule.step()
-    (None, None)
-    >>> schedule.last_epoch, schedule.base_lrs, schedule.get_last_lr()
-    (2, [1.0], [0.25])
-    """
-
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        name = type(self).__name__
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{name}: got {type(optimizer).__name__}; expected an Optimizer")
-        self.optimizer, self.last_epoch = optimizer, check_count(last_epoch, f"{name}: last_epoch", least=-1) + 1
-        for i, group in enumerate(optimizer.param_groups):
-            if last_epoch == -1:
-                group.setdefault("initial_lr", group["lr"])
-            elif "initial_lr" not in group:
-                raise KeyError(f"{name}: last_epoch is {last_epoch}, but group {i} has no 'initial_lr'; load the state of the "
-                               "optimizer first")
-        self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
-        self._last_lr = self.base_lrs
-
-    def get_last_lr(self) -> list[float]:
-        """The rates of the groups after the last step of this schedule."""
-        return list(self._last_lr)
-
-    def _set(self, rates: Iterable[float]) -> None:
-        for group, rate in zip(self.optimizer.param_groups, rates):
-            group["lr"] = rate
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Settings and position, as plain numbers and lists, without functions. The rates are in the optimizer's state."""
-        return {name: list(value) if isinstance(value, list) else value for name, value in self._state().items()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set what `state_dict` gave. If anything does not fit, nothing changes, and one ValueError names it all."""
-        name = type(self).__name__
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"{name}: the state is {type(state_dict).__name__}, expected a dict")
-        complaints: list[str] = []
-        found = fit(self._rules(), state_dict, complaints)
-        refuse(name, complaints)
-        self._take(found)
-
-    def _state(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "optimizer"}
-
-    def _rules(self) -> dict[str, Callable[[Any, str], Any]]:
-        """For each name of a state, the function that checks its value."""
-        return {name: partial(_as, value, name == "base_lrs") for name, value in self._state().items()}
-
-    def _take(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-
-
-def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
-    """A value, if it can replace `like`: a text, a number, or a list of numbers."""
-    if isinstance(like, list):
-        if not isinstance(value, (list, tuple)):
-            raise TypeError(f"{name} is {value!r}, expected a list")
-        if all(isinstance(entry, (int, float)) for entry in like):
-            for entry in value:
-                check_real(entry, f"{name}: an entry")
-        if same_length and len(value) != len(like):
-            raise ValueError(f"{name} holds the rates of {len(value)} groups, expected {len(like)}")
-        return list(value)
-    if isinstance(like, str) and not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r}, expected a text")
-    if isinstance(like, int) and not isinstance(like, bool):
-        check_count(value, name, least=0)
-    elif isinstance(like, float):
-        check_real(value, name)
-    return value
-
-
-class Formula(LRScheduler):
-    """A schedule that is a formula of the step: ``floor + (base - floor) * factor(step)``.
-
-    A subclass is a dataclass of its settings with a method `factor`. Integers are checked to be at least 1, and floats to be
-    finite and not negative.
-    """
-
-    keeps_rate: ClassVar[bool] = True       # whether a schedule that resumes leaves the rate as it finds it
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__
-        for setting in fields(self):        # type: ignore[arg-type]
-            check: Any = {"int": check_count, "float": check_number}.get(str(setting.type))
-            if check is not None and setting.name != "last_epoch":
-                setattr(self, setting.name, check(getattr(self, setting.name), f"{name}: {setting.name}"))
-        super().__init__(self.optimizer, self.last_epoch)
-        if self.last_epoch and self.keeps_rate:
-            self._set([group["lr"] for group in self.optimizer.param_groups])
-        else:
-            self._follow()
-
-    @property
-    def floor(self) -> float:
-        """The rate where the factor is 0."""
-        return 0.0
-
-    def factor(self, step: int) -> float:
-        """The rate of a step, relative to that at the start."""
-        raise NotImplementedError
-
-    def at(self, step: int, group: int = 0) -> float:
-        """The rate of a group at a step (0 is the first) by this schedule alone.
-
-        Examples
-        --------
-        >>> schedule = optim.StepLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), step_size=2, gamma=0.5)
-        >>> [schedule.at(step) for step in range(5)]
-        [1.0, 1.0, 0.5, 0.5, 0.25]
-        """
-        return self.floor + (self.base_lrs[group] - self.floor) * self.factor(step)
-
-    def after(self, lr: float, step: int, group: int) -> float:
-        """The rate of a step, where `lr` is the present rate, of the step before."""
-        before = self.at(step - 1, group) if step else self.base_lrs[group]
-        if lr == before:
-            return self.at(step, group)
-        old, new = self.factor(step - 1) if step else 1.0, self.factor(step)
-        if old == 0:
-            return lr + (self.base_lrs[group] - self.floor) * new
-        return self.floor + (lr - self.floor) * (new / old)
-
-    def step(self) -> None:
-        """Take one step: every group gets its next rate."""
-        self.last_epoch += 1
-        self._follow()
-
-    def _follow(self) -> None:
-        self._set([self.after(group["lr"], self.last_epoch, i) for i, group in enumerate(self.optimizer.param_groups)])
+from .schedule import Formula, LRScheduler
 
 
 @dataclass(eq=False, repr=False)
 class StepLR(Formula):
     """``base * gamma^(step // step_size)``: the rate falls by a factor every `step_size` steps.
 
-    Examples
-    --------
     >>> schedule = optim.StepLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), step_size=2, gamma=0.5)
     >>> [schedule.at(step) for step in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
@@ -203,8 +36,6 @@ class StepLR(Formula):
 class MultiStepLR(Formula):
     """``base * gamma^(number of milestones reached)``; a milestone that is listed twice counts twice.
 
-    Examples
-    --------
     >>> schedule = optim.MultiStepLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), [2, 3], gamma=0.5)
     >>> [schedule.at(step) for step in range(5)]
     [1.0, 1.0, 0.5, 0.25, 0.25]
@@ -230,8 +61,6 @@ class MultiStepLR(Formula):
 class ExponentialLR(Formula):
     """``base * gamma^step``.
 
-    Examples
-    --------
     >>> optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5).at(3)
     0.125
     """
@@ -250,8 +79,6 @@ class CosineAnnealingLR(Formula):
 
     Loshchilov & Hutter 2017, arXiv 1608.03983 (without the restarts).
 
-    Examples
-    --------
     >>> schedule = optim.CosineAnnealingLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), T_max=2, eta_min=0.5)
     >>> [round(schedule.at(step), 6) for step in range(5)]
     [1.0, 0.75, 0.5, 0.75, 1.0]
@@ -274,13 +101,6 @@ class CosineAnnealingLR(Formula):
 class LinearLR(Formula):
     """``base`` times a factor that goes from `start_factor` to `end_factor` in `total_iters` steps, and stays: a warm-up.
 
-    Parameters
-    ----------
-    start_factor : float above 0, up to 1
-    end_factor : float from 0 to 1
-
-    Examples
-    --------
     >>> schedule = optim.LinearLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), start_factor=0.5, total_iters=2)
     >>> [schedule.at(step) for step in range(4)]
     [0.5, 0.75, 1.0, 1.0]
@@ -304,15 +124,10 @@ class LinearLR(Formula):
 
 
 class LambdaLR(Formula):
-    """``base * lr_lambda(step)``, whatever the present rate (as in PyTorch).
+    """``base * lr_lambda(step)``, whatever the present rate (as in PyTorch); one function, or one for each group.
 
-    Parameters
-    ----------
-    lr_lambda : callable, or one for each group
-        The factor at a step. Not part of the state.
+    Functions are not part of the state.
 
-    Examples
-    --------
     >>> optim.LambdaLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), lambda step: 1 / (1 + step)).at(3)
     0.25
     """
@@ -339,18 +154,11 @@ class LambdaLR(Formula):
 
 
 class SequentialLR(Formula):
-    """One schedule after the other: each starts at its milestone, from the rate before the first.
+    """One schedule after the other: the second, the third ... starts at its milestone, from the rate before the first.
 
-    Parameters
-    ----------
-    schedulers : sequence of schedules of this optimizer, none of them `ReduceLROnPlateau`
-    milestones : sequence of int
-        The steps at which the second, the third ... schedule begins.
-    last_epoch : int
-        Resumes the whole sequence. (In PyTorch the first schedule starts again.)
+    All are schedules of this optimizer, none of them `ReduceLROnPlateau`. With `last_epoch` the whole sequence resumes; in
+    PyTorch the first schedule starts again.
 
-    Examples
-    --------
     >>> opt = optim.SGD([nn.Parameter([1.0])], lr=1.0)
     >>> warm_up, decay = optim.LinearLR(opt, 0.5, total_iters=2), optim.ExponentialLR(opt, 0.5)
     >>> schedule = optim.SequentialLR(opt, [warm_up, decay], milestones=[2])

@@ -1,4 +1,4 @@
-"""Segments, which an optimizer moves, and their state in PyTorch's form.
+"""Parameter groups, segments, which an optimizer moves, and their state in PyTorch's form.
 
 ::
 
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array
+from ..checks import check_name
 from ..parameters import Parameter, runs
 from ..states import as_array, fit, fitted, refuse, shown
 
@@ -28,26 +29,43 @@ NOTES = ("initial_lr", "param_names")
 IMPLIED = {"decoupled": False}      # options that only our groups have, with the value that PyTorch implies
 
 
+class Group(dict[str, Any]):
+    """The options of a group of parameters; an assignment to one of them is checked at once."""
+
+    def __init__(self, check: Callable[[dict[str, Any]], None], options: dict[str, Any]) -> None:
+        check(options)
+        super().__init__({key: tuple(value) if key == "params" else plain(value) for key, value in options.items()})
+        self._check = check
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == "params":
+            raise ValueError("the params of a group were laid into flat buffers when the optimizer was made, and stay as they "
+                             "are; make a new optimizer for other parameters")
+        check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
+        self._check({**self, key: value})
+        super().__setitem__(key, plain(value))
+
+    def update(self, *others: Any, **options: Any) -> None:
+        for key, value in dict(*others, **options).items():
+            self[key] = value
+
+
+def plain(value: Any) -> Any:
+    """Numbers as Python floats, so that kernels are compiled for one type, whether a rate is 1, 1.0 or np.float32(1)."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(plain, value))
+    return float(value) if isinstance(value, (int, np.number)) and not isinstance(value, bool) else value
+
+
 @dataclass
 class Segment:
-    """Parameters that are neighbours in a flat buffer and have always moved together.
-
-    Attributes
-    ----------
-    parameters : list of Parameter
-    data, grad : ndarray, 1-d
-        Their values and gradients, as one contiguous view each.
-    state : dict
-        The optimizer's buffers for them, flat arrays of the same size.
-    steps : int
-        How often they have been moved.
-    """
+    """Parameters that are neighbours in a flat buffer and have always moved together."""
 
     parameters: list[Parameter]
-    data: Array
-    grad: Array
-    state: dict[str, Array] = field(default_factory=dict)
-    steps: int = 0
+    data: Array                                             # their values, as one 1-d view
+    grad: Array                                             # their gradients, likewise
+    state: dict[str, Array] = field(default_factory=dict)   # the optimizer's buffers for them, flat arrays of the same size
+    steps: int = 0                                          # how often they have been moved
 
     def split(self) -> list[Segment]:
         """One segment for each parameter, with its part of the state."""

@@ -1,0 +1,166 @@
+"""Learning-rate schedules, named as in PyTorch's ``lr_scheduler``. A schedule is its settings and a formula for every step.
+
+::
+
+    schedule = optim.CosineAnnealingLR(opt, T_max=100)
+    for epoch in range(100):
+        ...                         # opt.step(), for every batch
+        schedule.step()
+
+A schedule sets ``opt.param_groups[i]["lr"]``. PyTorch computes each rate from the one before; here it is the formula itself, so
+rounding errors do not add up. If the rate has been changed meanwhile, by hand or by another schedule, the change that the formula
+prescribes is applied to that rate, as in PyTorch: schedules of one optimizer chain, their factors multiply.
+
+`at` is the rate of any step, without taking it; `lab.roll_forward` accepts it: ``roll_forward(z, lr=schedule.at, ...)``.
+
+``last_epoch`` resumes a schedule, as in PyTorch: it is the number of steps taken, less one, and the groups of the optimizer must
+already have their "initial_lr" (from its state dict).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from functools import partial
+from typing import Any, ClassVar
+
+from ..checks import check_count, check_number, check_real
+from ..states import fit, refuse
+from .optimizer import Optimizer
+
+
+class LRScheduler:
+    """The base of the schedules: an optimizer, the number of steps so far (`last_epoch`), and the first rates (`base_lrs`).
+
+    The first rates are those before any schedule, in the option "initial_lr" of each group.
+
+    >>> schedule = optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5)
+    >>> schedule.step(), schedule.step()
+    (None, None)
+    >>> schedule.last_epoch, schedule.base_lrs, schedule.get_last_lr()
+    (2, [1.0], [0.25])
+    """
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        name = type(self).__name__
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{name}: got {type(optimizer).__name__}; expected an Optimizer")
+        self.optimizer, self.last_epoch = optimizer, check_count(last_epoch, f"{name}: last_epoch", least=-1) + 1
+        for i, group in enumerate(optimizer.param_groups):
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group["lr"])
+            elif "initial_lr" not in group:
+                raise KeyError(f"{name}: last_epoch is {last_epoch}, but group {i} has no 'initial_lr'; load the state of the "
+                               "optimizer first")
+        self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
+        self._last_lr = self.base_lrs
+
+    def get_last_lr(self) -> list[float]:
+        """The rates of the groups after the last step of this schedule."""
+        return list(self._last_lr)
+
+    def _set(self, rates: Iterable[float]) -> None:
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group["lr"] = rate
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings and position, as plain numbers and lists, without functions. The rates are in the optimizer's state."""
+        return {name: list(value) if isinstance(value, list) else value for name, value in self._state().items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Set what `state_dict` gave. If anything does not fit, nothing changes, and one ValueError names it all."""
+        name = type(self).__name__
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"{name}: the state is {type(state_dict).__name__}, expected a dict")
+        complaints: list[str] = []
+        found = fit(self._rules(), state_dict, complaints)
+        refuse(name, complaints)
+        self._take(found)
+
+    def _state(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+
+    def _rules(self) -> dict[str, Callable[[Any, str], Any]]:
+        """For each name of a state, the function that checks its value."""
+        return {name: partial(_as, value, name == "base_lrs") for name, value in self._state().items()}
+
+    def _take(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
+    """A value, if it can replace `like`: a text, a number, or a list of numbers."""
+    if isinstance(like, list):
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"{name} is {value!r}, expected a list")
+        if all(isinstance(entry, (int, float)) for entry in like):
+            for entry in value:
+                check_real(entry, f"{name}: an entry")
+        if same_length and len(value) != len(like):
+            raise ValueError(f"{name} holds the rates of {len(value)} groups, expected {len(like)}")
+        return list(value)
+    if isinstance(like, str) and not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, expected a text")
+    if isinstance(like, int) and not isinstance(like, bool):
+        check_count(value, name, least=0)
+    elif isinstance(like, float):
+        check_real(value, name)
+    return value
+
+
+class Formula(LRScheduler):
+    """A schedule that is a formula of the step: ``floor + (base - floor) * factor(step)``.
+
+    A subclass is a dataclass of its settings with a method `factor`. Integers are checked to be at least 1, and floats to be
+    finite and not negative.
+    """
+
+    keeps_rate: ClassVar[bool] = True       # whether a schedule that resumes leaves the rate as it finds it
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        for setting in fields(self):        # type: ignore[arg-type]
+            check: Any = {"int": check_count, "float": check_number}.get(str(setting.type))
+            if check is not None and setting.name != "last_epoch":
+                setattr(self, setting.name, check(getattr(self, setting.name), f"{name}: {setting.name}"))
+        super().__init__(self.optimizer, self.last_epoch)
+        if self.last_epoch and self.keeps_rate:
+            self._set([group["lr"] for group in self.optimizer.param_groups])
+        else:
+            self._follow()
+
+    @property
+    def floor(self) -> float:
+        """The rate where the factor is 0."""
+        return 0.0
+
+    def factor(self, step: int) -> float:
+        """The rate of a step, relative to that at the start."""
+        raise NotImplementedError
+
+    def at(self, step: int, group: int = 0) -> float:
+        """The rate of a group at a step (0 is the first) by this schedule alone.
+
+        >>> schedule = optim.StepLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), step_size=2, gamma=0.5)
+        >>> [schedule.at(step) for step in range(5)]
+        [1.0, 1.0, 0.5, 0.5, 0.25]
+        """
+        return self.floor + (self.base_lrs[group] - self.floor) * self.factor(step)
+
+    def after(self, lr: float, step: int, group: int) -> float:
+        """The rate of a step, where `lr` is the present rate, of the step before."""
+        before = self.at(step - 1, group) if step else self.base_lrs[group]
+        if lr == before:
+            return self.at(step, group)
+        old, new = self.factor(step - 1) if step else 1.0, self.factor(step)
+        if old == 0:
+            return lr + (self.base_lrs[group] - self.floor) * new
+        return self.floor + (lr - self.floor) * (new / old)
+
+    def step(self) -> None:
+        """Take one step: every group gets its next rate."""
+        self.last_epoch += 1
+        self._follow()
+
+    def _follow(self) -> None:
+        self._set([self.after(group["lr"], self.last_epoch, i) for i, group in enumerate(self.optimizer.param_groups)])
