@@ -28,18 +28,19 @@ from .elementwise import compare, mul, where
 @cache
 def activation_op(record: Elementwise[...]) -> Op:
     """The operation ``op(x, p=parameters)`` of a record; `parameters` is a tuple of numbers in the record's order."""
+    usual = record.defaults
 
-    def forward(x: Array, *, p: tuple[float, ...] = ()) -> Array:
+    def forward(x: Array, *, p: tuple[float, ...] = usual) -> Array:
         out = np.empty(x.shape, x.dtype)
         launch(loops(record).forward, x.ravel(), p, out.ravel())
         return out
 
     def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *,
-              p: tuple[float, ...] = ()) -> None:
+              p: tuple[float, ...] = usual) -> None:
         launch(loops(record).pullback, g.ravel(), x.ravel(), y.ravel(), p, into[0].ravel())
 
     return Op(record.name, forward, fused=fused, elementwise=True, activation=record, pull=(
-        lambda g, y, x, p=(): _derivative_op(record, 1)(g, x, value(y), p=p),))
+        lambda g, y, x, p=usual: _derivative_op(record, 1)(g, x, value(y), p=p),))
 
 
 @cache
