@@ -78,13 +78,14 @@ def value(x: Any) -> Any:
 class Op:
     """A differentiable operation: a forward computation, and a derivative rule for each input.
 
-    Called on arrays it computes; called on nodes it computes and records. Rules are written with ops themselves, so they
-    run on arrays in an ordinary backward, and on nodes where a second derivative is wanted.
+    Called on arrays it computes; called on Tensors it computes and records. Rules are called in the same two ways: with
+    arrays in an ordinary backward, and with Tensors where a second derivative is wanted. So they are written with operators
+    that both have, or with other ops.
 
-    Attributes
+    Parameters
     ----------
     forward : callable
-        ``forward(*arrays, **params) -> array``: checks its input, allocates the result and launches a kernel.
+        ``forward(*arrays, **params)``: a new C-contiguous array, computed by NumPy, or by a kernel through `launch`.
     pull : sequence of callables, or callable
         ``pull[i](g, y, *inputs, **params)``: the gradient of input i, given the gradient g of the result y; None for an
         input without one (labels, say). An op with any number of inputs gives a function of i instead. A rule may ignore
@@ -92,7 +93,7 @@ class Op:
     fused : callable, optional
         ``fused(g, y, saved, into, add, *inputs, **params)``: the same gradients by one kernel, for arrays: that of input i
         is written to ``into[i]``, or added to it where bit i of the number `add` is set (only if `adds`). An empty array
-        means that this gradient is not wanted.
+        means that this gradient is not needed.
     saves : bool
         Whether `forward` returns a pair (y, saved).
     adds : bool
@@ -106,13 +107,13 @@ class Op:
 
     Examples
     --------
-    >>> from tinygrad_relu.autodiff.node import Op
-    >>> from tinygrad_relu.ops.elementwise import mul
-    >>> square = Op("square", np.square, pull=(lambda g, y, x: mul(g, mul(x, 2.0)),))
+    >>> square = tg.Op("square", np.square, pull=(lambda g, y, x: 2.0 * x * g,))
     >>> x = Tensor([1.0, 3.0], requires_grad=True)
     >>> square(x).sum().backward()
     >>> x.grad
     array([2., 6.])
+    >>> tg.gradcheck(square, x, order=2)
+    True
     """
 
     name: str
