@@ -74,6 +74,11 @@ def value(x: Any) -> Any:
     return x.array if isinstance(x, Node) else x
 
 
+def absent(like: Any) -> Array:
+    """An empty array of the type of `like`: how a kernel is told that there is no bias, say, or that a gradient is not needed."""
+    return like[:0] if isinstance(like, np.ndarray) and like.ndim else np.ravel(like)[:0]
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """A differentiable operation: a forward computation, and a derivative rule for each input.
@@ -92,8 +97,8 @@ class Op:
         broadcasting: its result is summed to the shape of the input.
     fused : callable, optional
         ``fused(g, y, saved, into, add, *inputs, **params)``: the same gradients by one kernel, for arrays: that of input i
-        is written to ``into[i]``, or added to it where bit i of the number `add` is set (only if `adds`). An empty array
-        means that this gradient is not needed.
+        is written to ``into[i]``, or added to it where bit i of the number `add` is set (only if `adds`). Where it is
+        not needed, `into[i]` is empty.
     saves : bool
         Whether `forward` returns a pair (y, saved).
     adds : bool

@@ -19,7 +19,7 @@ import numpy as np
 from ..checks import as_floats
 from .broadcast import plus, unbroadcast
 from .hooks import current_observer, run_hooks
-from .node import Array, Node, next_order, value
+from .node import Array, Node, absent, next_order, value
 
 _by_order = attrgetter("order")
 _ONE = {char: np.ones((), char) for char in "fd"}       # the gradient of a loss with respect to itself; never written to
@@ -226,17 +226,17 @@ def _refuse_outdated(nodes: Iterable[Node]) -> None:
 
 
 def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], to_homes: bool) -> None:
-    """The gradients of one node by its fused kernel. An op that can add writes straight to where they belong: to the home of
-    a leaf, or into what is under way."""
+    """The gradients of one node by its fused kernel, each written to one of four places: nowhere, the home of a leaf, a gradient
+    that other paths have begun, or a new array. In the second and third it may have to be added (bit i of `add`)."""
     op, parents, values = node.op, node.parents, node.values
     straight, first = to_homes and op.adds, parents[0]
     if straight and first is not None and first.op is None and any(first is x for x in parents[1:]):
-        _pull_arrays(node, g, table, lent)              # one leaf is both x and the weight: its gradients must be added up
+        _pull_arrays(node, g, table, lent)              # one leaf is both x and the weight
         return
     into, add = [], 0
     for x, v in zip(parents, values):
         if x is None:
-            into.append(v[:0] if getattr(v, "ndim", 0) else np.ravel(v)[:0])       # empty: nobody asks for this one
+            into.append(absent(v))
         elif straight and x.op is None and x.home is not None and not x.hooks and (x.grad is None or x.grad is x.home):
             if x.grad is not None:
                 add |= 1 << len(into)
@@ -244,14 +244,14 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
         elif op.adds and x in table and x not in lent:
             add |= 1 << len(into)
             into.append(table[x])
-        else:                                           # also what others have put into .grad: see _deliver
+        else:
             into.append(np.empty(v.shape, v.dtype))
     op.fused(g, node.array, node.saved, into, add, *values, **node.params)
     for x, part in zip(parents, into):
         if x is None:
             continue
         if part is x.home:
-            x.grad = part                               # only now: where a kernel has failed, there is no gradient
+            x.grad = part                               # only now: if the kernel has failed, there is no gradient
         elif x not in table:
             table[x] = part
         elif part is not table[x]:
@@ -271,7 +271,7 @@ def _pull_arrays(node: Node, g: Array, table: dict[Node, Any], lent: set[Node]) 
 
 
 def _join(table: dict[Node, Any], lent: set[Node], x: Node, part: Array) -> None:
-    """Add a gradient to what is under way to x: into it, or, where that is lent, in a new array."""
+    """Add a further gradient of x to the one in the table: in place, or in a new array if that one is lent."""
     if x in lent:
         table[x] = np.add(table[x], part, out=np.empty(x.shape, x.dtype))
         lent.discard(x)
@@ -280,7 +280,7 @@ def _join(table: dict[Node, Any], lent: set[Node], x: Node, part: Array) -> None
 
 
 def _pull_nodes(node: Node, g: Node, table: dict[Node, Any]) -> None:
-    """The gradients of one node by its derivative rules, computed on nodes: a walk that can itself be walked."""
+    """The gradients of one node by its derivative rules, computed and recorded on nodes."""
     inputs = [v if x is None else x for x, v in zip(node.parents, node.values)]
     for i, x in enumerate(node.parents):
         if x is not None:
@@ -289,7 +289,7 @@ def _pull_nodes(node: Node, g: Node, table: dict[Node, Any]) -> None:
 
 
 def _deliver(leaf: Node, part: Array, lent: bool) -> None:
-    """Bring a gradient to the ``.grad`` of a leaf, which it joins and never replaces."""
+    """Add a gradient to the ``.grad`` of a leaf."""
     if leaf.grad is not None:
         if leaf.grad.shape != part.shape:
             raise ValueError(f"backward: the .grad of a leaf of shape {leaf.array.shape} has shape {leaf.grad.shape}; expected "

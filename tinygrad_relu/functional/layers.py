@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from ..autodiff.node import Array, Node, Op, value
+from ..autodiff.node import Array, Node, Op, absent, value
 from ..checks import as_floats, as_numbers, check_count, check_number, check_probability
 from ..ops import indexing, random
 from ..ops import normalization as norm_ops
@@ -19,8 +19,6 @@ from ..tensor import Tensor
 from .lift import Input, as_tensor
 
 Shape = int | Sequence[int]
-
-_NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
 # -- the affine map ---------------------------------------------------------------------------------------------------
@@ -43,10 +41,12 @@ def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
 
 def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
     """Apply an `ops.affine.affine` to the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
+    if bias is not None and isinstance(x, Node) and x.array.ndim == 2:      # the usual case, without a detour
+        return op(x, weight, bias)
     if not isinstance(x, Node):
         x = operand_array(x, weight, "linear: x")
     if bias is None:
-        bias = _NO_BIAS[weight.dtype]
+        bias = absent(weight.array.ravel())
     array = value(x)
     if array.ndim == 2:
         return op(x, weight, bias)

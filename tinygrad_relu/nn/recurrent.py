@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..autodiff.node import Node, Op
+from ..autodiff.node import Node, Op, absent
 from ..checks import check_count, check_dtype, check_name, check_probability, check_rng
 from ..kernels.formulas import ACTIVATIONS
 from ..ops import recurrent as ops
@@ -50,7 +50,7 @@ def _run(op: Op) -> Callable[..., Any]:
 def _run_gru(x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool) -> Any:
     """The biases of n cannot be added first: the gate r multiplies the second."""
     weight_ih, weight_hh, *biases = weights
-    bias_ih, bias_hh = biases or (None, np.empty(0, weight_hh.dtype))
+    bias_ih, bias_hh = biases or (None, absent(weight_hh.array.ravel()))
     return ops.gru(F.linear(x, weight_ih, bias_ih), *states, weight_hh, bias_hh, reverse=reverse)
 
 

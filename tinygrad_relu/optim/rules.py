@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array
+from ..autodiff.node import Array, absent
 from ..checks import check_number, check_real
 from ..kernels.loops import update
 from ..kernels.machine.door import launch
@@ -72,7 +72,7 @@ class SGD(Optimizer):
         first = buffer is None
         if first and momentum:
             segment.state["momentum_buffer"] = buffer = np.empty_like(segment.data)
-        launch(update.sgd, segment.data, grad, buffer if momentum else _NO_BUFFER[grad.dtype], options["lr"],
+        launch(update.sgd, segment.data, grad, buffer if momentum else absent(grad), options["lr"],
                      momentum, first, 1.0 - options["dampening"], options["weight_decay"], options["nesterov"],
                      options["decoupled"])
 
@@ -159,6 +159,3 @@ class AdamW(Adam):
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 1e-2) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
-
-
-_NO_BUFFER = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}      # the kernel's sign for "no momentum"
