@@ -218,6 +218,7 @@ class RReLU(Module):
     """
 
     name = "rrelu"
+    depends_on_mode = True
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, *, rng: int | Generator | None = None) -> None:
         self.lower, self.upper = piecewise.RRELU.bind("RReLU", (lower, upper))
