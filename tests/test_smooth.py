@@ -134,6 +134,7 @@ def row_of(key: str, dtype) -> Row:
 
 
 def value(name, x, p):
+    x = np.ascontiguousarray(x)
     y = np.empty_like(x)
     loops(RECORD[name]).forward(x, p, y)
     return y
@@ -141,7 +142,8 @@ def value(name, x, p):
 
 def derivative(name, x, p, g=1.0, order=1):
     """g times the first or the second derivative."""
-    out, kernels = np.empty_like(x), loops(RECORD[name])
+    x, kernels = np.ascontiguousarray(x), loops(RECORD[name])
+    out = np.empty_like(x)
     (kernels.pullback if order == 1 else kernels.curvature)(np.full_like(x, g), x, value(name, x, p), p, out)
     return out
 

@@ -132,3 +132,10 @@ def test_where_the_two_differ_on_purpose():
     assert F.softplus(far).item() > theirs.item() == F.softplus(far, 1.0, 20.0).item() == 30.0
     low = tg.Tensor([-np.inf])                  # hardswish(-inf) is 0 here
     assert F.hardswish(low).item() == 0 and torch.isnan(TF.hardswish(torch.tensor([-np.inf])))
+
+
+@every_type
+@pytest.mark.parametrize("bound", [0.0, 1.0, -0.5])
+def test_hardtanh_whose_bounds_are_one(bound, dtype):
+    x = np.array([-2.0, bound, 0.25, 2.0])
+    agree(ours_and_theirs(lambda x: F.hardtanh(x, bound, bound), lambda x: TF.hardtanh(x, bound, bound), [x], dtype), dtype, ulps=0)

@@ -180,3 +180,14 @@ def test_fifty_steps_with_every_module(name, options, target):
     for p, q in zip(model.parameters(), peer.parameters()):
         np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=0, atol=1e-10)
     assert ours.item() < first
+
+
+@every_type
+@pytest.mark.parametrize("options", [dict(), dict(p=2, margin=0.5), dict(weight=WEIGHT)], ids=str)
+@pytest.mark.parametrize("label", [np.array(1), np.array([1])], ids=["()", "(1,)"])
+@pytest.mark.parametrize("reduction", F.REDUCTIONS)
+def test_multi_margin_of_one_sample(options, label, reduction, dtype):
+    weight = options.get("weight")
+    theirs = {**options, "weight": torch.tensor(weight, dtype=TYPES[dtype])} if weight is not None else options
+    agree(ours_and_theirs(lambda x: F.multi_margin_loss(x, label, reduction=reduction, **options), lambda x: TF.multi_margin_loss(
+        x, torch.tensor(label), reduction=reduction, **theirs), [np.array([0.5, 1.0, 0.25])], dtype), dtype, ulps=4)

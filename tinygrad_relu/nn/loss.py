@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import functional as F
 from ..checks import as_floats
@@ -27,21 +27,21 @@ class Loss(Module):
     """
 
     function: Callable[..., Tensor]
+    settings: ClassVar[inspect.Signature]       # the parameters of the function after the first two
     reduction: str
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "function" in vars(cls):
             function = cls.function
-            cls.function = staticmethod(function)
+            _, _, *settings = inspect.signature(function).parameters.values()
+            cls.function, cls.settings = staticmethod(function), inspect.Signature(settings)
             formula = (inspect.getdoc(function) or "").split("\n\n")[0]
             cls.__doc__ = f"{formula}\n\nThe function `{function.__name__}` as a module.\n\n{inspect.cleandoc(cls.__doc__ or '')}"
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        name, (_, _, *known) = type(self).__name__, inspect.signature(self.function).parameters.values()
-        bound = inspect.Signature(known).bind(*args, **settings)
+        name, bound = type(self).__name__, self.settings.bind(*args, **settings)
         bound.apply_defaults()
-        self.settings = tuple(bound.arguments)
         for key, value in bound.arguments.items():
             if key in WEIGHTS:
                 weight = check_constant(f"{name}: {key}", value)
@@ -49,7 +49,7 @@ class Loss(Module):
             setattr(self, key, SETTINGS[key](name, value) if key in SETTINGS else value)
 
     def forward(self, x: Any, target: Any) -> Any:
-        settings = {key: getattr(self, key) for key in self.settings}
+        settings = {key: getattr(self, key) for key in self.settings.parameters}
         for key in WEIGHTS:
             if settings.get(key) is not None:
                 settings[key] = settings[key].data
