@@ -15,6 +15,7 @@ from .array import (
     expm1 as expm1,
     flatten as flatten,
     flip as flip,
+    from_dlpack as from_dlpack,
     gather as gather,
     log as log,
     log1p as log1p,
@@ -54,7 +55,7 @@ from .layers import (
     layer_norm as layer_norm,
     linear as linear,
 )
-from .lift import as_tensor as as_tensor, from_dlpack as from_dlpack
+from .lift import as_tensor as as_tensor
 from .loss import (
     REDUCTIONS as REDUCTIONS,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
