@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import exact
 import numpy as np
-from float64_reference import CROSSINGS, REFERENCE
 from reference import special_points
 
 from tinygrad_relu.kernels.formulas import ACTIVATIONS
@@ -64,7 +64,7 @@ def neighbourhood(x: float) -> np.ndarray:
 def special_inputs(name: str) -> np.ndarray:
     """NaN, infinities, zeros, ends and powers of two, seams of our formulas; neighbours of 0, 1, kinks and zero crossings."""
     record = ACTIVATIONS[name]
-    places = [0.0, 1.0, -1.0, CROSSINGS.get(name, 0.0), *(kink for kink, _ in record.kinks(*record.parameters.values()))]
+    places = [0.0, 1.0, -1.0, exact.CROSSINGS.get(name, 0.0), *(kink for kink, _ in record.kinks(*record.parameters.values()))]
     ends = np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0], np.float32)
     return np.concatenate([special_points(np.float32), ends, *map(neighbourhood, places)])
 
@@ -93,9 +93,9 @@ def errors(name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kernels.forward(x, p, y)
     kernels.pullback(np.ones_like(x), x, y, p, slope)
     with np.errstate(all="ignore"):
-        value, derivative, *larger = REFERENCE[name](x.astype(np.float64))
-    distance(x, y, value, value, off[0])
-    distance(x, slope, derivative, larger[0] if larger else derivative, off[1])
+        truth = exact.on_arrays(name, x.astype(np.float64), dtype=np.float32)
+    distance(x, y, truth.value, truth.value, off[0])
+    distance(x, slope, truth.slope, truth.larger, off[1])
     return off[0], off[1]
 
 

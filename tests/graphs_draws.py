@@ -5,6 +5,7 @@ from itertools import product
 from math import inf, prod
 from typing import Any
 
+import exact
 import module_table
 import naive
 import numpy as np
@@ -24,14 +25,14 @@ def activation(name: str, record: str) -> dict[str, Draw]:
     """With the usual parameters, and with half of them."""
     usual = tuple(ACTIVATIONS[record].parameters.values())
     domain = {"log": within(0.5, 2.5), "log1p": within(-0.5, 1.5)}.get(name, AS_IT_IS)
-    return named(name, naive.dual(*naive.ACTIVATIONS[record]), lambda x: [usual, tuple(v / 2 for v in usual)], domain=domain)
+    return named(name, exact.twin(record), lambda x: [usual, tuple(v / 2 for v in usual)], domain=domain)
 
 
-RECORDS = {name: name for name in naive.ACTIVATIONS if name != "prelu"} | {"gelu_erf": "gelu"}
+RECORDS = {name: name for name in ACTIVATIONS if name != "prelu"} | {"gelu_erf": "gelu"}
 
 ACTIVATION = {
     **{call: draw for name, record in RECORDS.items() for call, draw in activation(name, record).items()},
-    "gelu by tanh": unary(lambda x: F.gelu(x, approximate="tanh"), naive.dual(*naive.ACTIVATIONS["gelu_tanh"])),
+    "gelu by tanh": unary(lambda x: F.gelu(x, approximate="tanh"), exact.twin("gelu_tanh")),
     "prelu": fitted(lambda x, slopes: F.prelu(x, slopes), naive.prelu, ((2, 3), (3,))),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import exact
 import naive
 import numpy as np
 from recurrent_table import with_weights
@@ -35,7 +36,7 @@ def rrelu(x: Any, start: int) -> Any:
 
 def affine(name: str) -> Callable[..., Any]:
     """An affine layer and an activation: one operation in a Sequential."""
-    return lambda x, *p: naive.dual(*naive.ACTIVATIONS[name])(naive.linear(x, *p))
+    return lambda x, *p: exact.twin(name)(naive.linear(x, *p))
 
 
 def perceptron(model: nn.MLP) -> Callable[..., Any]:

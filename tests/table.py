@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import exact
 import naive
 import numpy as np
 
@@ -467,8 +468,8 @@ LOSSES = [
 
 FUNCTIONS = {       # methods and functions of one name: (the twin, the shape of its input)
     "abs": (naive.dual(np.abs, np.sign), (2, 3)), "exp": (np.exp, (2, 3)), "square": (lambda x: x * x, (2, 3)),
-    "expm1": (naive.dual(*naive.ACTIVATIONS["expm1"]), (2, 3)), "log": (np.log, positive(2, 3)),
-    "log1p": (naive.dual(*naive.ACTIVATIONS["log1p"]), positive(2, 3)), "sqrt": (np.sqrt, positive(2, 3)),
+    "expm1": (exact.twin("expm1"), (2, 3)), "log": (np.log, positive(2, 3)),
+    "log1p": (exact.twin("log1p"), positive(2, 3)), "sqrt": (np.sqrt, positive(2, 3)),
     "sin": (np.sin, (2, 3)), "cos": (np.cos, (2, 3)),
 }
 REDUCTIONS = {"sum": np.sum, "mean": np.mean, "max": naive.largest, "min": naive.smallest, "var": naive.var,
@@ -534,24 +535,10 @@ def activation(name: str, *p: float) -> Callable[..., Any]:
     return lambda x: op(F.as_tensor(x), p=values)
 
 
-def formula_twin(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Value and slope from the record's own formulas in plain Python: for an activation without a twin in naive.py."""
-    record = ACTIVATIONS[name]
-
-    def value(x: float, *p: float) -> Any:
-        return record.f(np.float64(x), *p)
-
-    def slope(x: float, *p: float) -> Any:
-        return record.f_dx(np.float64(1), np.float64(x), value(x, *p), *p)
-
-    return np.vectorize(value, otypes=[float]), np.vectorize(slope, otypes=[float])
-
-
 def activation_row(name: str) -> Row:
     """The row that follows from a record."""
     p = tuple(ACTIVATIONS[name].parameters.values())
-    value, slope = naive.ACTIVATIONS.get(name) or formula_twin(name)
-    return Row(name, activation(name), naive.dual(value, slope),
+    return Row(name, activation(name), exact.twin(name),
                (lambda rng: _away_from_kinks(name, p, 2 * rng.standard_normal((3, 5))),))
 
 

@@ -5,6 +5,7 @@ All 2^32 inputs are in tests/exhaustive.py, which runs when it is named.
 from __future__ import annotations
 
 import accuracy
+import exact
 import numpy as np
 import pytest
 from accuracy import (
@@ -25,18 +26,8 @@ from accuracy import (
     special_inputs,
     with_table,
 )
-from float64_reference import CROSSINGS, REFERENCE
 from reference import mp, points, ulps
 from strength import strength
-from test_error_function import (
-    exact_cdf,
-    exact_density,
-    exact_erf_slope,
-    exact_gelu_tanh_slope,
-    exact_sigmoid,
-    tanh_form,
-)
-from test_smooth import TABLE, row_of
 
 INF, NAN = np.inf, np.nan
 TABLE_OF_THE_PAGE = read_table(PAGE.read_text(encoding="utf-8"))
@@ -91,7 +82,7 @@ def test_the_special_inputs(name):
     x = special_inputs(name)
     assert np.isnan(x).any() and np.signbit(x[x == 0]).any()
     kinks = [kink for kink, _ in ACTIVATIONS[name].kinks(*ACTIVATIONS[name].parameters.values())]
-    for place in np.array([0.0, INF, -INF, *kinks, CROSSINGS.get(name, 0.0)], np.float32):
+    for place in np.array([0.0, INF, -INF, *kinks, exact.CROSSINGS.get(name, 0.0)], np.float32):
         assert np.isin([np.nextafter(place, np.float32(-INF)), place, np.nextafter(place, np.float32(INF))], x).all()
 
 
@@ -132,62 +123,24 @@ def test_distance(x, got, exact, larger, off):
 
 
 def test_a_wrong_formula_is_found_out(monkeypatch):
-    monkeypatch.setitem(REFERENCE, "tanh", lambda x: (np.tanh(x) * (1 + 1e-6), REFERENCE["sigmoid"](x)[1]))
+    monkeypatch.setitem(exact.EXPRESSIONS, "tanh", lambda x: (1 + 1e-6) * exact.sigmoid(x))
     value, slope = errors("tanh", np.float32([0.5, -2.0]))
     assert (value > BOUND).all() and (slope > BOUND).all()
 
 
 # -- the reference -----------------------------------------------------------------------------------------------------
 
-def leaky(a: float):
-    a = mp.mpf(float(np.float32(a)))
-    return lambda x: max(x, 0) + a * min(x, 0), lambda x: 1 if x > 0 else a
-
-
-def clip(low: float, high: float):
-    return lambda x: min(max(x, low), high), lambda x: int(low < x < high)
-
-
-def bounded(f, far: float = 100):
-    """mpmath knows no underflow, and takes its time far out."""
-    return lambda x: f(max(min(x, far), -far))
-
-
-cdf, density, tanh_slope, left_sigmoid = map(bounded, (
-    exact_cdf, exact_density, exact_gelu_tanh_slope, lambda x: exact_sigmoid(tanh_form(x)[0])))
-EXACT = {       # value, slope, and the larger term of a slope that crosses zero
-    "relu": leaky(0), "leaky_relu": leaky(0.01), "prelu": leaky(0.25), "rrelu": leaky((1 / 8 + 1 / 3) / 2),
-    "step": (lambda x: int(x >= 0), lambda x: 0), "hardtanh": clip(-1, 1), "relu6": clip(0, 6),
-    "hardsigmoid": (lambda x: min(max(x + 3, 0), 6) / mp.mpf(6), lambda x: mp.mpf(abs(x) < 3) / 6),
-    "hardswish": (lambda x: x * min(max(x + 3, 0), 6) / 6, lambda x: 0 if x <= -3 else 1 if x >= 3 else (2 * x + 3) / 6),
-    "gelu": (lambda x: x * cdf(x), lambda x: cdf(x) + x * density(x), lambda x: max(cdf(x), abs(x) * density(x))),
-    "gelu_tanh": (lambda x: x * left_sigmoid(x), tanh_slope, lambda x: max(left_sigmoid(x), abs(tanh_slope(x) - left_sigmoid(x)))),
-    "erf": (bounded(mp.erf), bounded(exact_erf_slope)),
-    "erfc": (bounded(mp.erfc), lambda x: -bounded(exact_erf_slope)(x)),
-}
-
-
-def exact(name: str):
-    if name in EXACT:
-        return (*EXACT[name], None)[:3]
-    found = row_of(name, np.float32)
-    return found.f, found.slope, found.slope_scale
-
-
-def test_every_record_has_both_references():
-    assert set(REFERENCE) == set(ACTIVATIONS) == set(EXACT) | {key for key in TABLE if key in ACTIVATIONS}
-
-
 @every_name
-def test_the_reference_is_right(name):
-    """To a millionth of an ulp of float32, at a thousand points: subnormal numbers, tails, zeros, ends."""
-    x = np.concatenate([points(np.float32, strength(200, thorough=700)), neighbourhood(CROSSINGS.get(name, 1.0))])
+def test_float64_suffices(name):
+    """The truth in float64 is right to a millionth of an ulp of float32, at a thousand points: subnormal numbers, tails, zeros,
+    ends."""
+    x = np.concatenate([points(np.float32, strength(200, thorough=700)), neighbourhood(exact.CROSSINGS.get(name, 1.0))])
     with np.errstate(all="ignore"):
-        parts = REFERENCE[name](x.astype(np.float64))
-    value, slope, term = exact(name)
-    for f, got, larger in ((value, parts[0], None), (slope, parts[1], term), *([(term, parts[2], None)] if term else [])):
-        truths = [(xi, yi, f(mp.mpf(xi))) for xi, yi in zip(x.tolist(), got.tolist())]
-        truths = [(xi, yi, mp.mpf(truth)) for xi, yi, truth in truths if truth is not None]     # where there is a value
-        assert len(truths) > len(x) / 3
-        for xi, yi, truth in truths:
-            assert ulps(yi, truth, np.float32, larger and larger(mp.mpf(xi))) < 1e-6, f"{name} of {xi!r} is not {yi!r}"
+        found = exact.on_arrays(name, x.astype(np.float64), dtype=np.float32)
+    truths = [exact.exact(name, xi, dtype=np.float32) for xi in x.tolist()]
+    assert sum(truth is not None for truth in truths) > len(x) / 3
+    for xi, truth, y, slope, larger in zip(x, truths, found.value, found.slope, found.larger):
+        if truth is not None:
+            assert ulps(float(y), truth.value, np.float32) < 1e-6, f"{name} of {xi!r} is not {y!r}"
+            for got, expected in ((slope, truth.slope), (larger, truth.larger)):
+                assert ulps(float(got), expected, np.float32, truth.larger) < 1e-6, f"the slope of {name} at {xi!r} is not {got!r}"

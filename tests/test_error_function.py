@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reference import DTYPES, mp, run, special_points, worst
+from exact import CROSSINGS, exact
+from reference import DTYPES, run, special_points, worst
 from strength import strength
 
 from tinygrad_relu.kernels.formulas import gaussian
@@ -15,46 +16,6 @@ from tinygrad_relu.kernels.loops.pointwise import loops
 INF, NAN = np.inf, np.nan
 RECORD = records(gaussian)
 every_type = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
-
-# -- the slow twins ----------------------------------------------------------------------------------------------------
-
-
-def exact_density(x):
-    return mp.exp(-x * x / 2) / mp.sqrt(2 * mp.pi)
-
-
-def exact_cdf(x):
-    return mp.erfc(-x / mp.sqrt(2)) / 2
-
-
-def exact_sigmoid(v):
-    return 1 / (1 + mp.exp(-v))
-
-
-def tanh_form(x):
-    """2u, and its first and second derivative."""
-    a, b = 2 * mp.sqrt(2 / mp.pi), mp.mpf("0.044715")
-    return a * (x + b * x**3), a * (1 + 3 * b * x**2), 6 * a * b * x
-
-
-def exact_gelu_tanh(x):
-    return x * exact_sigmoid(tanh_form(x)[0])
-
-
-def exact_gelu_tanh_slope(x):
-    v, v1, _ = tanh_form(x)
-    return exact_sigmoid(v) + x * exact_sigmoid(v) * exact_sigmoid(-v) * v1
-
-
-def exact_gelu_tanh_dxx(x):
-    v, v1, v2 = tanh_form(x)
-    s, r = exact_sigmoid(v), exact_sigmoid(-v)
-    return s * r * (2 * v1 + x * ((r - s) * v1**2 + v2))
-
-
-def exact_erf_slope(x):
-    return 2 / mp.sqrt(mp.pi) * mp.exp(-x * x)
-
 
 # -- the tests --------------------------------------------------------------------------------------------------------
 
@@ -70,38 +31,42 @@ def arguments(dtype, far, crossing=0.0):
     return np.concatenate([random[::strength(5, thorough=1)], special[np.abs(special) < 2 * far]])
 
 
+def truth(name, attribute="value"):
+    return lambda x: getattr(exact(name, float(x)), attribute)
+
+
 # function, exact value, bound in ulp, where the tails end (float32, float64), where the function crosses zero: beside
 # that, ulp of the larger part of the difference.
 TABLE = [
-    (erf, mp.erf, 1.25, (4.5, 6.5), None),
-    (erfc, mp.erfc, 2, (10.2, 27.4), None),
-    (normal_cdf, exact_cdf, 2, (14.4, 38.7), None),
-    (erf_slope, exact_erf_slope, 2, (10.3, 27.5), None),
-    (gelu, lambda x: x * exact_cdf(x), 3, (14.6, 38.8), None),
-    (gelu_slope, lambda x: exact_cdf(x) + x * exact_density(x), 4, (14.8, 38.9), -0.7517915247),
-    (gelu_tanh, exact_gelu_tanh, 3, (10.7, 21.6), None),
-    (gelu_tanh_slope, exact_gelu_tanh_slope, 4, (11.0, 21.7), -0.7524613865),
+    (erf, truth("erf"), 1.25, (4.5, 6.5), None),
+    (erfc, truth("erfc"), 2, (10.2, 27.4), None),
+    (normal_cdf, truth("normal_cdf"), 2, (14.4, 38.7), None),
+    (erf_slope, truth("erf", "slope"), 2, (10.3, 27.5), None),
+    (gelu, truth("gelu"), 3, (14.6, 38.8), None),
+    (gelu_slope, truth("gelu", "slope"), 4, (14.8, 38.9), CROSSINGS["gelu"]),
+    (gelu_tanh, truth("gelu_tanh"), 3, (10.7, 21.6), None),
+    (gelu_tanh_slope, truth("gelu_tanh", "slope"), 4, (11.0, 21.7), CROSSINGS["gelu_tanh"]),
 ]
 
 
 @every_type
-@pytest.mark.parametrize("f, exact, bound, far, crossing", TABLE, ids=[row[0].__name__ for row in TABLE])
-def test_ulps(f, exact, bound, far, crossing, dtype):
-    scale = crossing and (lambda x: exact_cdf(x) if abs(x - crossing) < 0.15 else 0)
+@pytest.mark.parametrize("f, true, bound, far, crossing", TABLE, ids=[row[0].__name__ for row in TABLE])
+def test_ulps(f, true, bound, far, crossing, dtype):
+    scale = crossing and (lambda x: truth("normal_cdf")(x) if abs(x - crossing) < 0.15 else 0)
     x = arguments(dtype, far[dtype is np.float64], crossing or 0.0)
-    off, where, got = worst(x, run(f, x), exact, dtype, scale)
+    off, where, got = worst(x, run(f, x), true, dtype, scale)
     assert off <= bound, f"{f.__name__}({where!r}) is {got!r}: {off:.3f} ulp off"
 
 
 @every_type
-@pytest.mark.parametrize("f, exact, bound, far, crossing", TABLE, ids=[row[0].__name__ for row in TABLE])
-def test_python_gives_the_same(f, exact, bound, far, crossing, dtype):
+@pytest.mark.parametrize("f, true, bound, far, crossing", TABLE, ids=[row[0].__name__ for row in TABLE])
+def test_python_gives_the_same(f, true, bound, far, crossing, dtype):
     """They can be called without a compiler, and so without fused multiply-add: the same type, the same bound."""
     x = np.random.default_rng(1).normal(0, 3, 60).astype(dtype)
     with np.errstate(all="ignore"):
         got = [f(xi) for xi in x]
     assert {type(value) for value in got} == {dtype}
-    assert worst(x, got, exact, dtype, crossing and exact_cdf)[0] <= bound
+    assert worst(x, got, true, dtype, crossing and truth("normal_cdf"))[0] <= bound
 
 
 @every_type
@@ -163,26 +128,18 @@ def test_records(record, dtype):
     assert record.kinks() == () and record.parameters == {}
 
 
-SECOND = {      # the second derivative, and the size of its terms
-    "gelu": (lambda x: exact_density(x) * (2 - x * x), lambda x: exact_density(x) * (2 + x * x)),
-    "gelu_tanh": (exact_gelu_tanh_dxx, lambda x: exact_sigmoid(tanh_form(x)[0]) * exact_sigmoid(-tanh_form(x)[0]) * (
-        2 * tanh_form(x)[1] + abs(x) * (tanh_form(x)[1]**2 + abs(tanh_form(x)[2])))),
-    "erf": (lambda x: -2 * x * exact_erf_slope(x), lambda x: abs(2 * x * exact_erf_slope(x))),
-    "erfc": (lambda x: 2 * x * exact_erf_slope(x), lambda x: abs(2 * x * exact_erf_slope(x)))}
-
-
-@pytest.mark.parametrize("name", SECOND)
+@pytest.mark.parametrize("name", RECORD)
 @every_type
 def test_second_derivative(name, dtype):
     """Right to a few roundings of its terms, and to a few subnormal steps where it fades."""
-    exact, size = SECOND[name]
     x = np.random.default_rng(3).uniform(-8, 8, strength(100, thorough=400)).astype(dtype)
     got = np.empty_like(x)
     loops(RECORD[name]).curvature(np.ones_like(x), x, x, (), got)
     limits = np.finfo(dtype)
     for xi, value in zip(x.tolist(), got.tolist()):
-        tolerance = 16 * limits.eps * size(mp.mpf(xi)) + 100 * float(limits.smallest_subnormal)
-        assert abs(value - exact(mp.mpf(xi))) <= tolerance, xi
+        jet = exact(name, xi)
+        tolerance = 16 * limits.eps * jet.terms + 100 * float(limits.smallest_subnormal)
+        assert abs(value - jet.curvature) <= tolerance, xi
     far = np.array([-1e30, -100, -40, -25, 25, 40, 100, 1e30], dtype)
     got = np.empty_like(far)
     loops(RECORD[name]).curvature(np.ones_like(far), far, far, (), got)

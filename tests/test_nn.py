@@ -4,6 +4,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from functools import partial
 
+import exact
 import naive
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def naive_mlp(model, x):
             x = naive.linear(x, layer.weight.data.astype(float), layer.bias.data.astype(float))
             x = naive.maxout(x, layer.pieces) if isinstance(layer, nn.Maxout) else x
         else:
-            x = naive.ACTIVATIONS[layer.name][0](x)
+            x = exact.value(layer.name)(x)
     return x
 
 
@@ -110,7 +111,7 @@ def test_rrelu_in_training_and_evaluation(dtype):
 
 
 @pytest.mark.parametrize("pieces, value, slope", [
-    ([0.0, 1.0], *naive.ACTIVATIONS["relu"]), ([0.01, 1.0], *naive.ACTIVATIONS["leaky_relu"]),
+    ([0.0, 1.0], exact.value("relu"), exact.slope("relu")), ([0.01, 1.0], exact.value("leaky_relu"), exact.slope("leaky_relu")),
     ([-1.0, 1.0], np.abs, np.sign)], ids=["relu", "leaky_relu", "absolute value"])
 def test_maxout_of_two_pieces_is_exactly(pieces, value, slope):
     layer = nn.Maxout(1, 1, pieces=2, rng=0, dtype="float64")

@@ -1,0 +1,199 @@
+"""What do the tests catch? Sixty mistakes, made one at a time in a copy of the checkout.
+
+    python tests/mutations.py               all of them
+    python tests/mutations.py 3 7 40-45     these
+    python tests/mutations.py --check       only look whether each old text is in its file exactly once
+
+A mistake first meets the test files that are likely to see it, then the whole default suite. The last lines name those that
+nothing has caught. Kernels that a mistake does not touch come from the cache of this checkout (`tinygrad-relu warmup` first).
+"""
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+HOUSE = Path(__file__).parents[1]
+
+
+class Mutation(NamedTuple):
+    file: str       # below tinygrad_relu/
+    old: str
+    new: str
+    tests: str      # files in tests/ that are likely to catch it
+
+
+MUTATIONS = [
+    # the walk back
+    Mutation("autodiff/tape.py", "if x.order > node.order:\n                    outdated.add(node)",
+             "if False:\n                    outdated.add(node)", "test_changed_leaves"),
+    Mutation("autodiff/tape.py", "nodes.sort(key=_by_order)", "nodes.reverse()", "test_tape"),
+    Mutation("autodiff/tape.py", "add |= 1 << len(into)\n            into.append(x.home)", "into.append(x.home)", "test_training_threads test_tape test_ops"),
+    Mutation("autodiff/tape.py", "if not retain_graph:", "if retain_graph:", "test_tape"),
+    Mutation("autodiff/broadcast.py", "extra = g.ndim - len(shape)", "extra = 0", "test_ops"),
+    Mutation("autodiff/broadcast.py", "if n == 1 and g.shape[i + extra] != 1", "if n != 1 and g.shape[i + extra] != 1", "test_ops"),
+    Mutation("autodiff/hooks.py", "if prepend:", "if not prepend:", "test_hooks"),
+    Mutation("autodiff/gradcheck.py", "atol: float = 1e-7", "atol: float = 1e-1", "test_tape test_higher test_graph"),
+    # operations
+    Mutation("ops/linalg.py", "return product(g, b, transpose_b=not transpose_b)", "return product(g, b, transpose_b=transpose_b)", "test_ops"),
+    Mutation("ops/linalg.py", "return product(a, g, transpose_a=not transpose_a)", "return product(g, a, transpose_a=True)", "test_ops"),
+    Mutation("ops/elementary.py", "lambda g, y, a: neg(mul(g, SIN(a)))", "lambda g, y, a: mul(g, SIN(a))", "test_ops"),
+    Mutation("ops/elementary.py", "launch(np.multiply, y, 2.0, out)", "launch(np.multiply, y, 1.0, out)", "test_ops"),
+    Mutation("ops/reductions.py", "order = [i for i in range(won.ndim) if i not in axes] + sorted(axes)",
+             "order = [i for i in range(won.ndim) if i not in axes][::-1] + sorted(axes)", "test_array_ops test_ops"),
+    Mutation("ops/indexing.py", "    out[key] += part", "    out[key] = part", "test_structure test_ops"),
+    Mutation("ops/joining.py", "edges = [i * (length // parts) for i in range(parts + 1)]",
+             "edges = [i * (length // parts + 1) for i in range(parts + 1)]", "test_ops"),
+    Mutation("ops/shape.py", "tuple(int(i) for i in np.argsort([a % len(axes) for a in axes]))", "tuple(int(i) for i in axes)", "test_ops"),
+    Mutation("ops/softmax.py", "lambda g, y, x: mul(y, sub(g, _last_sum(mul(g, y))))", "lambda g, y, x: mul(y, sub(g, _last_sum(g)))", "test_ops"),
+    Mutation("ops/normalization.py", "sub(sub(h, along_one), mul(unit, along_unit))", "sub(h, mul(unit, along_unit))", "test_ops"),
+    Mutation("ops/loss.py", "1.0 / prod(x.shape) if reduction == \"mean\"", "1.0 / len(x) if reduction == \"mean\"", "test_ops"),
+    Mutation("ops/einsum.py", "letters = stack + rows + columns\n", "letters = stack + columns + rows\n", "test_ops"),
+    Mutation("ops/recurrent.py", "add(mul(_sigmoid(neg(update)), new), mul(_sigmoid(update), h))",
+             "add(mul(_sigmoid(update), new), mul(_sigmoid(neg(update)), h))", "test_recurrent"),
+    Mutation("ops/elementwise.py", "undefined & np.isnan(x)", "undefined", "test_array_ops test_ops"),
+    Mutation("derivatives.py", "return blocks[0][0] if isinstance(inputs, Node) else blocks", "return blocks[0] if isinstance(inputs, Node) else blocks", "test_higher"),
+    Mutation("interop.py", "if self.requires_grad:", "if False:", "test_interop"),
+    # formulas and loops, which are compiled
+    Mutation("kernels/formulas/piecewise.py", "on_the_kink = T(0) if at_zero == 0.0 else g * T(at_zero)", "on_the_kink = g * T(at_zero)", "test_piecewise test_activations"),
+    Mutation("kernels/formulas/piecewise.py", "T(0) if x <= T(min_val) else T(0) if x >= T(max_val) else g", "T(0) if x < T(min_val) else T(0) if x >= T(max_val) else g", "test_piecewise"),
+    Mutation("kernels/formulas/piecewise.py", "return g * T(negative_slope) if x <= T(0) else g if x > T(0) else x", "return g * negative_slope if x <= T(0) else g if x > T(0) else x", "test_piecewise"),
+    Mutation("kernels/formulas/smooth.py", "rest = far if e < pick(x, *TINY) else log1p_of_unit(e) * inverse", "rest = log1p_of_unit(e) * inverse", "test_smooth"),
+    Mutation("kernels/formulas/smooth.py", "left, right = p * top + p * top_low, T(1) + e * (T(1) + a)", "left, right = p * top, T(1) + e * (T(1) + a)", "test_smooth test_accuracy"),
+    Mutation("kernels/loops/softmax.py", "to[c] = yr[c] * (gr[c] - dot)", "to[c] = yr[c] * gr[c] - dot", "test_ops"),
+    Mutation("kernels/loops/softmax.py", "row_softmax(x, r, top, probabilities) - (x[r, labels[r]] - top)", "row_softmax(x, r, top, probabilities) - x[r, labels[r]]", "test_ops test_losses"),
+    Mutation("kernels/loops/update.py", "inertia = step if first else mu * v[i] + gain * step", "inertia = mu * v[i] + gain * step", "test_optim"),
+    Mutation("kernels/loops/update.py", "lr * (step + mu * inertia if nesterov else inertia)", "lr * (step + mu * v[i] if nesterov else inertia) + lr * 0 * mu", "test_optim"),
+    Mutation("kernels/loops/update.py", "(math.sqrt(v[i]) / root + eps)", "(math.sqrt(v[i] + eps) / root)", "test_optim"),
+    Mutation("kernels/loops/reduce.py", "for c in range(x.size - 1, -1, -1):", "for c in range(x.size - 1, 0, -1):", "test_ops test_array_ops"),
+    Mutation("kernels/loops/norm.py", "unbiased = size / (size - 1.0)", "unbiased = 1.0", "test_normalization"),
+    Mutation("kernels/loops/recurrent.py", "gc[k] = down * f\n", "gc[k] = down * i\n", "test_recurrent"),
+    Mutation("kernels/loops/affine.py", "gemm(True, False, g, x, 1.0 if add & 2 else 0.0, gw)", "gemm(True, False, g, x, 0.0, gw)", "test_ops test_tape"),
+    Mutation("kernels/machine/matmul.py", "width = max(PANEL, -(-length // PANELS))", "width = max(PANEL, length // PANELS + 1) - 1", "test_threads"),
+    # layers
+    Mutation("nn/init.py", "return max(1, shape[-1]), max(1, shape[0])", "return max(1, shape[0]), max(1, shape[-1])", "test_nn"),
+    Mutation("nn/layers.py", "return F.maxout(F.linear(x, self.weight, self.bias), self.pieces)", "return F.maxout(F.linear(x, self.weight, None), self.pieces)", "test_nn"),
+    Mutation("nn/normalization.py", "if self.training:", "if True:", "test_normalization"),
+    Mutation("nn/utils.py", "factor = max_norm / (norm + 1e-6)", "factor = max_norm / norm", "test_clip"),
+    Mutation("nn/mlp.py", "if residual and n == m", "if residual", "test_nn test_mlp"),
+    Mutation("nn/recurrent.py", "1 / sqrt(self.hidden_size)", "1 / sqrt(self.input_size)", "test_recurrent"),
+    Mutation("parameters.py", "if place.values is not end[0] or place.start != end[1]:", "if place.values is not end[0]:", "test_optim"),
+    Mutation("functional/class_loss.py", "asked[~kept] = 0", "pass", "test_losses test_ops"),
+    # optimizers, files, data
+    Mutation("optim/rules.py", "t, state = segment.steps + 1, segment.state\n", "t, state = segment.steps or 1, segment.state\n", "test_optim"),
+    Mutation("optim/rules.py", "old = mu * mu if options[\"nesterov\"] else mu", "old = mu", "test_optim"),
+    Mutation("optim/optimizer.py", "\"params\": slopes, \"weight_decay\": 0.0}", "\"params\": slopes}", "test_optim test_activations"),
+    Mutation("optim/schedules.py", "return self.gamma ** (step // self.step_size)", "return self.gamma ** ((step + 1) // self.step_size)", "test_schedules"),
+    Mutation("optim/state.py", "part = slice(start, start + piece.data.size)\n        start = part.stop", "part = slice(start, start + piece.data.size)", "test_state"),
+    Mutation("checkpoint/store.py", "if complaints:", "if len(complaints) > 1:", "test_checkpoint"),
+    Mutation("checkpoint/formats.py", "if dtype == \"BF16\":", "if dtype == \"F16\":", "test_checkpoint"),
+    Mutation("data/dataset.py", "stop = len(x) - len(x) % size if drop_last else len(x)", "stop = len(x) - len(x) % size", "test_dataset test_data"),
+    Mutation("data/idx.py", "if not 1 <= dimensions <= MOST_DIMENSIONS:", "if not 1 <= dimensions:", "test_idx test_fuzz"),
+    # the laboratory
+    Mutation("lab/units.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),
+    Mutation("lab/recurrence.py", "return self.lr * self.weight_decay", "return self.lr * self.weight_decay * (1 + 1e-9)", "test_closed_form"),
+    Mutation("lab/prognosis.py", "(states == State.DEAD) | (states == State.DEAD_HIGH)", "(states == State.DEAD)", "test_prognosis"),
+    Mutation("inside/passage.py", "share = _share_of_zeros(slopes)", "share = 1 - _share_of_zeros(slopes)", "test_explain"),
+]
+
+
+def complaint(mutation: Mutation, folder: Path = HOUSE) -> str:
+    path = folder / "tinygrad_relu" / mutation.file
+    count = path.read_text(encoding="utf-8").count(mutation.old) if path.exists() else 0
+    return "" if count == 1 else f"the old text is in {mutation.file} {count} times, expected once: {mutation.old.splitlines()[0]!r}"
+
+
+# -- the copy ----------------------------------------------------------------------------------------------------------
+
+def copied(folder: Path) -> Path:
+    """The files that git knows, with their times, by which Numba tells whether a kernel in its cache is the one of the file."""
+    house = folder / "house"
+    names = subprocess.run(["git", "ls-files"], cwd=HOUSE, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in names:
+        if (HOUSE / name).exists():
+            (house / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HOUSE / name, house / name)
+    return house
+
+
+ASK = "from tinygrad_relu.kernels.machine.cache import cache_folder; print(cache_folder())"
+
+
+def cache_of(house: Path, environment: dict[str, str]) -> Path:
+    """Where the package in this folder keeps its kernels: another folder for each state of their sources."""
+    return Path(subprocess.run([sys.executable, "-c", ASK], cwd=house, env=environment, capture_output=True, text=True,
+                               check=True).stdout.strip())
+
+
+def lend_kernels(house: Path, environment: dict[str, str], stale: str) -> None:
+    """Copy the compiled kernels of this checkout to where the copy looks for them; but not those of a file that uses `stale`
+    formulas, which Numba would take for good."""
+    own = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    source, target = cache_of(HOUSE, own), cache_of(house, environment)
+    for folder in sorted({path.parent for path in (HOUSE / "tinygrad_relu/kernels").rglob("*.py")}):
+        there = house / folder.relative_to(HOUSE)
+        old, new = (f"{place.name}_{hashlib.sha1(str(place).encode()).hexdigest()}" for place in (folder, there))
+        for path in (source / old).glob("*.nb?"):
+            user = folder / f"{path.name.split('.')[0]}.py"
+            if not (stale and user.exists() and re.search(rf"\b{stale}\b", user.read_text(encoding="utf-8"))):
+                (target / new).mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, target / new / path.name)
+
+
+def tested(house: Path, environment: dict[str, str], files: list[str]) -> str:
+    """The first test that fails, or an empty string."""
+    done = subprocess.run([sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *files], cwd=house, env=environment,
+                          capture_output=True, text=True)
+    found = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    return "" if done.returncode == 0 else found[1] if found else done.stdout[-300:] + done.stderr[-300:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make sixty mistakes, one at a time, and see which the tests catch.")
+    parser.add_argument("numbers", nargs="*", help="which: numbers or ranges, from 1 (default: all)")
+    parser.add_argument("--check", action="store_true", help="only look whether the old texts are there")
+    parser.add_argument("--likely", action="store_true", help="run only the test files that are likely to catch it")
+    options = parser.parse_args()
+    wrong = [f"{i}: {found}" for i, mutation in enumerate(MUTATIONS, 1) if (found := complaint(mutation))]
+    print("\n".join([*wrong, f"{len(MUTATIONS)} mutations, {len(wrong)} of which do not fit"]))
+    if options.check:
+        sys.exit(bool(wrong))
+    bounds = [(int(first), int(last or first)) for first, _, last in (text.partition("-") for text in options.numbers)]
+    chosen = [i for i in range(1, len(MUTATIONS) + 1) if not bounds or any(a <= i <= b for a, b in bounds)]
+    missed = []
+    with tempfile.TemporaryDirectory() as folder:
+        house = copied(Path(folder))
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(Path(folder) / "kernels"), "PYTHONPATH": str(house)}
+        for i in chosen:
+            mutation, start = MUTATIONS[i - 1], time.perf_counter()
+            path = house / "tinygrad_relu" / mutation.file
+            good = path.read_text(encoding="utf-8")
+            if complaint(mutation, house):
+                continue
+            path.write_text(good.replace(mutation.old, mutation.new), encoding="utf-8")
+            try:
+                if mutation.file.startswith("kernels/"):
+                    lend_kernels(house, environment, path.stem if "formulas" in mutation.file else "")
+                elif i == chosen[0] or not (Path(folder) / "kernels").exists():
+                    lend_kernels(house, environment, "")
+                caught = tested(house, environment, [f"tests/{name}.py" for name in mutation.tests.split()])
+                if not caught and not options.likely:
+                    caught = tested(house, environment, [])
+            finally:
+                shutil.copy2(HOUSE / "tinygrad_relu" / mutation.file, path)
+            print(f"{i:2} {mutation.file}: {f'caught by {caught}' if caught else 'MISSED'} ({time.perf_counter() - start:.0f} s)", flush=True)
+            if not caught:
+                missed.append(f"{i:2} {mutation.file}: {mutation.old!r} -> {mutation.new!r}")
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} caught", *missed, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
