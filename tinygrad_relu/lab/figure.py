@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from .units import State
 COLOURS = {State.ALIVE: "#f0c05a", State.DEAD: "#23304a", State.DEAD_HIGH: "#7a1f5c", State.SATURATED: "#8fa3bf",
            State.ALWAYS_ON: "#e8743b", State.NEVER_WINS: "#23304a", State.DIVERGED: "#c8102e"}
 MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
-COLUMNS = 5
-INK, FAINT = "#1b1b1b", "#8a8a8a"
-
-
 FORMATS = ("png", "svg", "pdf")
+COLUMNS = 5
+INK, FAINT, RED = "#1b1b1b", "#8a8a8a", "#d1495b"
+DASHES = (0, (3, 2))
+LABELS = (RED, "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#8c564b", "#555555")     # of the accuracies
 
 
 def check_format(path: str | Path) -> None:
@@ -55,8 +56,7 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
     for panel, outcome in zip(panels[1:], outcomes):
         _life_lines(panel, outcome.states, outcome.treatment.name, _told(outcome), outcome)
     _legend(figure, sick, outcomes)
-    below = figure.add_subplot(grid[rows, :2])
-    _orbits(below, outcomes)
+    _orbits(figure.add_subplot(grid[rows, :2]), outcomes)
     _accuracies(figure.add_subplot(grid[rows, 2:]), sick, outcomes)
     ending = Path(path).suffix.lstrip(".").lower()
     write_through(path, lambda file: figure.savefig(file, format=ending, dpi=110))
@@ -66,10 +66,9 @@ def _told(outcome: Outcome) -> str:
     """The prediction and the observation in a few words."""
     if not outcome.exact:
         return f"no exact prediction · accuracy {outcome.accuracy:.2f}"
-    predicted = "never" if outcome.predicted_step is None else str(outcome.predicted_step)
-    observed = "never" if outcome.observed_step is None else str(outcome.observed_step)
-    if outcome.ends_before and outcome.observed_step is None:
-        observed = f"not by {outcome.steps}"
+    predicted = "never" if outcome.predicted_step is None else outcome.predicted_step
+    observed = (outcome.observed_step if outcome.observed_step is not None else
+                f"not by {outcome.steps}" if outcome.ends_before else "never")
     return f"predicted {predicted} · observed {observed} · accuracy {outcome.accuracy:.2f}"
 
 
@@ -84,7 +83,7 @@ def _life_lines(axes: Any, states: list[Array], name: str, caption: str, outcome
     for edge in np.cumsum([layer.shape[1] for layer in states])[:-1]:
         axes.axhline(edge, color="white", linewidth=1.2)
     if outcome is not None and outcome.predicted_step is not None and outcome.predicted_step < len(states[0]):
-        axes.axvline(outcome.predicted_step, color="#d1495b", linewidth=1.4, linestyle=(0, (3, 2)))
+        axes.axvline(outcome.predicted_step, color=RED, linewidth=1.4, linestyle=DASHES)
     axes.set_title(name, fontsize=9.5, loc="left", pad=15, color=INK, fontweight="bold")
     axes.text(0, 1.035, caption, transform=axes.transAxes, fontsize=7, color=FAINT if outcome is None else INK)
     axes.set_yticks([])
@@ -99,7 +98,7 @@ def _legend(figure: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
 
     seen = {State(s) for source in [sick.states, *(o.states for o in outcomes)] for layer in source for s in np.unique(layer)}
     handles: list[Any] = [Patch(facecolor=COLOURS[state], label=state.label) for state in State if state in seen]
-    handles.append(Line2D([], [], color="#d1495b", linestyle=(0, (3, 2)), label="predicted first return in layer 1"))
+    handles.append(Line2D([], [], color=RED, linestyle=DASHES, label="predicted first return in layer 1"))
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.04, 0.972), ncols=len(handles), frameon=False, fontsize=9,
                   handlelength=1.6, columnspacing=1.6)
 
@@ -107,10 +106,7 @@ def _legend(figure: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
 def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
     """The pre-activation of one unit, as measured and as predicted by the recurrence."""
     told = [o for o in outcomes if o.predicted_orbit and o.observed_orbit]
-    axes.set_title("one dead unit: its pre-activation, predicted and measured", fontsize=10.5, loc="left", color=INK,
-                   fontweight="bold")
-    axes.set_xlabel("step", fontsize=8, color=FAINT)
-    _plain(axes)
+    _plain(axes, "one dead unit: its pre-activation, predicted and measured")
     if not told:
         axes.text(0.5, 0.5, "no dead unit whose orbit the theory predicts", ha="center", transform=axes.transAxes, color=FAINT)
         return
@@ -126,7 +122,7 @@ def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
     axes.set_ylim(-1.15 * span, 0.75 * span)
     unit, sample = outcome.followed or (0, 0)
     if outcome.predicted_step is not None and outcome.predicted_step < end:
-        axes.plot([outcome.predicted_step], [outcome.observed_orbit[outcome.predicted_step]], "o", color="#d1495b", markersize=7)
+        axes.plot([outcome.predicted_step], [outcome.observed_orbit[outcome.predicted_step]], "o", color=RED, markersize=7)
         axes.annotate(f"alive at step {outcome.predicted_step},\nas predicted; from here on\nits gradient moves it too",
                       (outcome.predicted_step, 0), xytext=(-10, 18), textcoords="offset points", ha="right", va="bottom",
                       fontsize=8.5, color=INK)
@@ -137,19 +133,16 @@ def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
 
 def _accuracies(axes: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
     """The accuracies, each labelled at its end; those that do not rise share one label."""
-    axes.set_title("accuracy on the training data", fontsize=10.5, loc="left", color=INK, fontweight="bold")
-    axes.set_xlabel("step", fontsize=8, color=FAINT)
-    _plain(axes)
+    _plain(axes, "accuracy on the training data")
     stuck = [o for o in outcomes if max(a for _, a in o.accuracies) < sick.accuracy + 0.02]
     moving = sorted((o for o in outcomes if o not in stuck), key=lambda o: -o.accuracy)
     steps = max(o.accuracies[-1][0] for o in outcomes)
     for outcome in stuck:
         axes.plot(*zip(*outcome.accuracies), color=COLOURS[State.DEAD], linewidth=2)
-    palette = ("#d1495b", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#8c564b", "#555555")
     names = []
-    for i, outcome in enumerate(moving):
-        axes.plot(*zip(*outcome.accuracies), color=palette[i % len(palette)], linewidth=1.6)
-        names.append((outcome.accuracy, outcome.treatment.name, palette[i % len(palette)]))
+    for outcome, colour in zip(moving, cycle(LABELS)):
+        axes.plot(*zip(*outcome.accuracies), color=colour, linewidth=1.6)
+        names.append((outcome.accuracy, outcome.treatment.name, colour))
     if stuck:
         names.append((sick.accuracy, f"stuck: {len(stuck)} treatments" if len(stuck) > 1 else stuck[0].treatment.name,
                       COLOURS[State.DEAD]))
@@ -163,7 +156,9 @@ def _accuracies(axes: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
     axes.set_ylim(min(0.0, height - 0.05), 1.06)
 
 
-def _plain(axes: Any) -> None:
+def _plain(axes: Any, title: str) -> None:
+    axes.set_title(title, fontsize=10.5, loc="left", color=INK, fontweight="bold")
+    axes.set_xlabel("step", fontsize=8, color=FAINT)
     axes.tick_params(labelsize=8, colors=FAINT)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
