@@ -1,6 +1,8 @@
 """Losses, where they are not ordinary: kinks, infinities, long sums, ignored rows, weights, dtypes. (The rest: table.py.)"""
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -260,3 +262,15 @@ def test_modules_check_their_settings_when_they_are_made(kind, module, function,
 def test_weights_of_classes_have_one_axis(module):
     with pytest.raises(ValueError, match=rf"{module.__name__}: weight has shape \(1, 2\), expected \(classes,\)"):
         module(weight=[[1.0, 2.0]])
+
+
+@pytest.mark.parametrize("module", [cls for cls in vars(nn).values() if isinstance(cls, type) and issubclass(cls, nn.Loss) and cls is not nn.Loss])
+def test_modules_take_the_settings_of_their_functions(module):
+    """By the same names, in the same order, with the same defaults and docs. (Weights of each element belong to a call.)"""
+    settings = dict(list(inspect.signature(module.function).parameters.items())[2:])
+    own = inspect.signature(module).parameters
+    assert [*own] == [name for name in settings if name in own] and settings.keys() - own.keys() <= {"weight"}
+    for name, parameter in own.items():
+        assert parameter.default == settings[name].default and getattr(module(), name) == parameter.default
+    formula = inspect.getdoc(module.function).split("\n\n")[0]
+    assert inspect.getdoc(module).startswith(formula) and f"`{module.function.__name__}`" in module.__doc__

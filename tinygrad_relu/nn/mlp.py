@@ -36,7 +36,8 @@ class MLP(Sequential):
     widths : sequence of int
         Inputs, hidden widths, outputs: ``[64, 32, 10]`` has one hidden layer of 32 units.
     activation : str, Module class, or callable
-        A name ("relu", "leaky_relu", "prelu", "maxout", ...), or a callable without arguments that makes a module.
+        A name ("relu", "leaky_relu", "prelu", "maxout", ...), a function made by `tg.activation`, or a callable without arguments
+        that makes a module.
     init, dtype, rng
         As in `Linear`. The weights that a seed draws do not depend on `norm`, `dropout` and `residual`.
     pieces : int
