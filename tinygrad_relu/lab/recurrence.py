@@ -37,6 +37,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import as_numbers, check_number
+
 Array = NDArray[np.float64]
 TINY = 1e-300       # a float64 below it is about to lose digits (subnormal from 2.2e-308), and its sign is not trusted
 
@@ -59,13 +61,12 @@ class Settings:
         return cls(**{field.name: options[field.name] for field in fields(cls)})
 
     def __post_init__(self) -> None:
-        for name, value in (("lr", self.lr), ("weight_decay", self.weight_decay)):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a finite number >= 0; got {value}")
+        check_number(self.lr, "lr")
+        check_number(self.weight_decay, "weight_decay")
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1); got {self.momentum}")
+            raise ValueError(f"momentum is {self.momentum}, expected at least 0 and below 1")
         if not math.isfinite(self.dampening):
-            raise ValueError(f"dampening must be finite; got {self.dampening}")
+            raise ValueError(f"dampening is {self.dampening}, expected a finite number")
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(f"nesterov needs momentum > 0 and dampening = 0; got momentum {self.momentum}, "
                              f"dampening {self.dampening}")
@@ -237,11 +238,8 @@ def settle(t: Array, z_at: Callable[[Array], Array], stride: int = 1) -> Array:
 
 
 def check_numbers(name: str, values: ArrayLike) -> Array:
-    """values as a float64 array; TypeError if they are not numbers, ValueError if one is NaN or infinite."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be an array of real numbers; got dtype {array.dtype}")
-    array = array.astype(np.float64)
+    """Finite real numbers as a float64 array."""
+    array = as_numbers(values, name).astype(np.float64)
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name} must be finite; got {array[where]} at index {where}")
@@ -249,7 +247,7 @@ def check_numbers(name: str, values: ArrayLike) -> Array:
 
 
 def check_dead(z: ArrayLike, ndim: int) -> Array:
-    """z as a float64 array of that many dimensions (a scalar is one sample); ValueError names a sample with z > 0."""
+    """z <= 0 as a float64 array of that many dimensions (a scalar is one sample); an error names a sample with z > 0."""
     array = check_numbers("z", z)
     array = array.reshape(1) if array.ndim == 0 and ndim == 1 else array
     if array.ndim != ndim or array.shape[0] == 0:
@@ -264,7 +262,7 @@ def check_dead(z: ArrayLike, ndim: int) -> Array:
 
 
 def check_like(name: str, values: ArrayLike | None, z: Array) -> Array:
-    """values as float64 in the shape of z (None: zeros); ValueError when the shapes differ."""
+    """Finite numbers as float64, in the shape of z (None: zeros)."""
     if values is None:
         return np.zeros_like(z)
     array = check_numbers(name, values)

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import check_name
+from ..checks import check_count, check_name
 from .closed_form import Revival, of_unit
 from .recurrence import TINY, Array, Recurrence, Settings, check_dead, check_like, check_numbers, parity_crossing, settle
 
@@ -117,8 +117,7 @@ def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, s
     >>> roll_forward(-1.0, -2.0, lr=lambda step: 0.1 if step < 5 else 0.0, momentum=0.9, steps=100).step is None
     True
     """
-    if steps < 0:
-        raise ValueError(f"steps must be >= 0; got {steps}")
+    check_count(steps, "steps", least=0)
     if isinstance(lr, Sized) and len(lr) < steps:
         raise ValueError(f"lr must hold a rate for each of the {steps} steps; got {len(lr)}")
     z = np.atleast_1d(check_numbers("z", z))
