@@ -5,12 +5,11 @@ import numpy as np
 
 from tinygrad_relu import Tensor, grad, nn, optim
 from tinygrad_relu import functional as F
-from tinygrad_relu.nn.loss import ClassLoss
 
-KINDS = {"binary_cross_entropy_with_logits": "probabilities", "hinge_embedding_loss": "signs"}      # of targets; else numbers
+KINDS = dict.fromkeys(("cross_entropy", "nll_loss", "multi_margin_loss"), "labels") | {         # of targets; else numbers
+    "binary_cross_entropy_with_logits": "probabilities", "hinge_embedding_loss": "signs"}
 MODULES = [loss for loss in vars(nn).values() if isclass(loss) and issubclass(loss, nn.Loss) and hasattr(loss, "function")]
-LOSSES = {loss.function.__name__: (loss.function, "labels" if issubclass(loss, ClassLoss) else
-                                   KINDS.get(loss.function.__name__, "numbers")) for loss in MODULES}
+LOSSES = {f.__name__: (f, KINDS.get(f.__name__, "numbers")) for f in (loss.function for loss in MODULES)}
 LOSSES |= {"cross_entropy, smoothed": (lambda x, labels: F.cross_entropy(x, labels, label_smoothing=0.1), "labels"),
            "cross_entropy, probabilities": (F.cross_entropy, "probabilities")}
 

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +38,11 @@ def test_a_peer_learns_the_same_and_a_mistake_shows(compare, monkeypatch, size):
         with monkeypatch.context() as changed:
             changed.setattr(compare, setting, wrong)
             assert abs(np.abs(learned(compare, "numpy", size)).sum() - total) > 1000 * compare.BOUND * total, setting
+
+
+def test_every_benchmark_can_be_imported():
+    """In a process of its own, because the folder sets the environment of its benchmarks."""
+    script = "import importlib, pkgutil, benchmarks\nfor module in pkgutil.iter_modules(benchmarks.__path__):\n" \
+             "    importlib.import_module(f'benchmarks.{module.name}')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=PLACE.parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
