@@ -135,26 +135,28 @@ class Op:
     pure: bool = True
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
-        kind: Any = None            # the class of the result; None where all inputs are plain arrays
+        some: Any = None            # one of the nodes among the inputs
         flows = False               # whether a gradient will flow through here
         values: list[Any] = []
         parents: list[Node | None] = []
         for x in inputs:
-            parent = None
-            if isinstance(x, Node):
-                kind = x.result
-                if x.requires_grad:
-                    flows = True
-                    parent = x
-                x = x.array
-            values.append(x)
-            parents.append(parent)
-        y, saved = self.forward(*values, **params), None
+            if not isinstance(x, Node):
+                values.append(x)
+                parents.append(None)
+                continue
+            some = x
+            values.append(x.array)
+            if x.requires_grad:
+                flows = True
+                parents.append(x)
+            else:
+                parents.append(None)
+        y, saved = self.forward(*values, **params) if params else self.forward(*values), None
         if self.saves:
             y, saved = y
         if not flows or not is_grad_enabled():
-            return y if kind is None else kind.leaf(y)
-        node: Any = bare(kind)      # written out, not a method: every operation runs this
+            return y if some is None else some.result.leaf(y)
+        node = bare(some.result)    # written out, not a method: every operation runs this
         node.array = y
         node.requires_grad = True
         node.grad = node.home = node.hooks = None

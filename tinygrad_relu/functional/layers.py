@@ -41,8 +41,6 @@ def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
 
 def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
     """Apply an `ops.affine.affine` to the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
-    if bias is not None and isinstance(x, Node) and x.array.ndim == 2:      # the usual case, without a detour
-        return op(x, weight, bias)
     if not isinstance(x, Node):
         x = operand_array(x, weight, "linear: x")
     if bias is None:

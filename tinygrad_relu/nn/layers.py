@@ -12,6 +12,7 @@ from ..checks import check_count, check_dtype, check_rng
 from ..functional.layers import affine_layer, padding_row
 from ..ops.affine import affine
 from ..parameters import Parameter
+from ..tensor import Tensor
 from .activations import Activation
 from .init import Initialiser, initialiser, normal, pytorch, start
 from .module import Module
@@ -147,6 +148,8 @@ class Sequential(Module):
                 x = layer(x)
             elif layer._hooks or activation._hooks:     # they see each layer by itself; the numbers are the same
                 x = activation(layer(x))
+            elif isinstance(x, Tensor) and layer.bias is not None and x.array.ndim == 2:       # the usual case, without a detour
+                x = op(x, layer.weight, layer.bias)
             else:
                 x = affine_layer(op, x, layer.weight, layer.bias)
         return x

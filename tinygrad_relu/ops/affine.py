@@ -21,56 +21,35 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
     f is an activation with the parameters p, or nothing. The numbers are those of two operations, in fewer launches: measured,
     a training step of a small network takes a third less time.
     """
-    return _plain if activation is None else _activated(activation, p)
-
-
-def _new_result(x: Array, weight: Array, bias: Array) -> Array:
-    """An array for the result, once shapes and dtypes are known to fit: the machine code relies on it."""
-    rows, features = x.shape
-    shape, dtype, biases = weight.shape, x.dtype, bias.shape        # each once: NumPy makes a new tuple every time
-    if len(shape) != 2 or shape[1] != features or (biases != shape[:1] and biases != (0,)):
-        raise ValueError(f"linear: x has shape {x.shape}, the weight {weight.shape}, the bias {bias.shape}; expected "
-                         "x (..., inputs), weight (outputs, inputs) and bias (outputs,)")
-    if not (dtype is weight.dtype is bias.dtype) and (dtype != weight.dtype or dtype != bias.dtype):    # `is` is faster
-        raise TypeError(f"linear: x is {dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype")
-    return np.empty((rows, shape[0]), dtype)
-
-
-_LINEAR = kernels.affine()
-
-
-def _linear(x: Array, weight: Array, bias: Array) -> Array:
-    return _LINEAR.forward(x, weight, bias, _new_result(x, weight, bias))
-
-
-def _linear_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, weight: Array, bias: Array) -> None:
-    _LINEAR.pullback(g, y, y, x, weight, *into, add)
-
-
-_plain: Op = Op("linear", _linear, fused=_linear_fused, adds=True, multiplies=True, pull=(
-    lambda g, y, x, weight, bias: product(g, weight),
-    lambda g, y, x, weight, bias: product(g, x, transpose_a=True),
-    lambda g, y, x, weight, bias: SUM(g, axis=0),
-))
-
-
-def _activated(record: Elementwise[...], p: tuple[float, ...]) -> Op:
-    layer = kernels.affine(record, p)
+    layer = kernels.affine(activation, p)
 
     def forward(x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
-        out = _new_result(x, weight, bias)
+        (rows, features), shape, dtype = x.shape, weight.shape, x.dtype
+        if not (bias.shape == shape[:1] and shape[1:] == (features,) and dtype is weight.dtype is bias.dtype):
+            _check(x, weight, bias)
+        out = np.empty((rows, shape[0]), dtype)
         return out, layer.forward(x, weight, bias, out)
 
     def fused(g: Array, y: Array, z: Array, into: list[Array], add: int, x: Array, weight: Array, bias: Array) -> None:
         layer.pullback(g, z, y, x, weight, *into, add)
 
-    def composed(i: int) -> Any:
+    def pull(i: int) -> Any:
         def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
-            z = _plain(x, weight, bias)
-            gz = activation_op(record).pull_of(0)(g, y, z, p=p)
-            return _plain.pull_of(i)(gz, z, x, weight, bias)
+            if activation is not None:
+                g = activation_op(activation).pull_of(0)(g, y, affine()(x, weight, bias), p=p)
+            return product(g, weight) if i == 0 else product(g, x, transpose_a=True) if i == 1 else SUM(g, axis=0)
 
         return rule
 
-    return Op(f"linear_{record.name}", forward, fused=fused, saves=True, adds=True, pull=composed, multiplies=True,
-              activation=record, p=p)
+    name = "linear" if activation is None else f"linear_{activation.name}"
+    return Op(name, forward, fused=fused, saves=True, adds=True, pull=pull, multiplies=True, activation=activation, p=p)
+
+
+def _check(x: Array, weight: Array, bias: Array) -> None:
+    """The machine code relies on shapes and dtypes that fit."""
+    shape = weight.shape
+    if len(shape) != 2 or shape[1] != x.shape[1] or bias.shape not in (shape[:1], (0,)):
+        raise ValueError(f"linear: x has shape {x.shape}, the weight {shape}, the bias {bias.shape}; expected "
+                         "x (..., inputs), weight (outputs, inputs) and bias (outputs,)")
+    if not x.dtype == weight.dtype == bias.dtype:
+        raise TypeError(f"linear: x is {x.dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype")
