@@ -105,6 +105,16 @@ def test_losses_and_layers(name, dtype):
     agree(ours_and_theirs(f, g, arrays, dtype, order=2), dtype, ulps=256)       # sums of 15 squares of up to 10
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_of_a_number(name, axis):
+    x, t = tg.Tensor(3.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    y, u = getattr(F, name)(x, axis), getattr(TF, name)(t, dim=axis)
+    y.backward()
+    u.backward()
+    assert y.shape == u.shape and y.item() == u.item() and x.grad.item() == t.grad.item() == 0
+
+
 @every_type
 def test_maxout(dtype):
     """First order: the gradient does not depend on x any more, there as here."""
