@@ -14,7 +14,6 @@ import numpy as np
 from ..autodiff.node import Array, Node, value
 from ..checks import as_numbers, check_labels
 from ..ops import loss as ops
-from ..ops import softmax as softmax_ops
 from ..ops.elementwise import add, mul
 from ..ops.shape import reshape, transpose
 from ..tensor import Tensor
@@ -62,7 +61,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
             return _at_every_place(cross_entropy, x, target, weight, ignore_index, reduction, label_smoothing)
     if weight is None and not label_smoothing and type(ignore_index) is int and ignore_index < 0:
         try:
-            return softmax_ops.cross_entropy(x, softmax_ops.labels_of(target, x.array), reduction=reduction)
+            return ops.cross_entropy(x, ops.labels_of(target, x.array), reduction=reduction)
         except ValueError:                      # a label that is no class, or none: an error, unless it is the one to ignore
             found = as_numbers(value(target), "cross_entropy: labels")
             if not (found == ignore_index).any() and (found.size or reduction == "mean"):
@@ -83,7 +82,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
         if total == 0:
             raise ValueError("cross_entropy: every row is ignored or has the weight 0; the mean over nothing is not defined")
         scale = 1 / total
-    return softmax_ops.soft_cross_entropy(x, asked, scale=scale, reduction=reduction)
+    return ops.soft_cross_entropy(x, asked, scale=scale, reduction=reduction)
 
 
 def _of_probabilities(x: Tensor, target: Any, weight: Input | None, ignore_index: int, reduction: str,
@@ -101,7 +100,7 @@ def _of_probabilities(x: Tensor, target: Any, weight: Input | None, ignore_index
         asked = add(mul(asked, 1 - smoothing), smoothing / classes)
     if weight is not None:
         asked = mul(asked, _of_class(name, weight, x).reshape(-1, *[1] * (x.ndim - 2)))
-    losses = softmax_ops.soft_cross_entropy(_rows(x), _rows(asked), scale=classes / x.size if reduction == "mean" else 1.0,
+    losses = ops.soft_cross_entropy(_rows(x), _rows(asked), scale=classes / x.size if reduction == "mean" else 1.0,
                                             reduction=reduction)
     return reshape(losses, shape=_places(x.shape)) if reduction == "none" else losses
 

@@ -9,21 +9,24 @@ import numpy as np
 
 from ..autodiff.broadcast import broadcast_to
 from ..autodiff.composed import derivative
-from ..autodiff.node import Array, Op
+from ..autodiff.node import Array, Op, value
 from ..checks import check_labels
 from ..kernels.formulas.piecewise import RELU
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import loss as kernels
+from ..kernels.loops import softmax as softmax_kernels
 from ..kernels.loops.loss import error_loss
 from ..kernels.machine.door import launch
 from .activation import activation_op
 from .elementwise import add, mul, neg, sub, where
+from .indexing import getitem
 from .shape import reshape
+from .softmax import LOG_SOFTMAX, SOFTMAX
 from .sums import SUM
 
 
-def _scale(x: Any, reduction: str) -> float:
-    return 1.0 / prod(x.shape) if reduction == "mean" else 1.0
+def _scale(count: int, reduction: str) -> float:
+    return 1.0 / count if reduction == "mean" else 1.0
 
 
 @cache
@@ -33,51 +36,23 @@ def error_loss_op(record: Elementwise[...]) -> Op:
 
     def forward(x: Array, target: Array, *, p: tuple[float, ...], reduction: str) -> Array:
         out = np.empty(x.shape if reduction == "none" else (), x.dtype)
-        launch(error_loss(record).loss, x.ravel(), target.ravel(), p, _scale(x, reduction), out.ravel())
+        launch(error_loss(record).loss, x.ravel(), target.ravel(), p, _scale(x.size, reduction), out.ravel())
         return out
 
     def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, target: Array, *,
               p: tuple[float, ...], reduction: str) -> None:
         to_x, to_target = into
         out = to_x if to_x.size else to_target
-        launch(error_loss(record).pullback, g.ravel(), x.ravel(), target.ravel(), p, _scale(x, reduction), out.ravel())
+        launch(error_loss(record).pullback, g.ravel(), x.ravel(), target.ravel(), p, _scale(x.size, reduction), out.ravel())
         if to_target.size:
             launch(np.negative, out, to_target)
 
     def composed(g: Any, y: Any, x: Any, target: Any, p: tuple[float, ...], reduction: str) -> Any:
-        error, weights = sub(x, target), broadcast_to(mul(g, _scale(x, reduction)), shape=x.shape)
+        error, weights = sub(x, target), broadcast_to(mul(g, _scale(prod(x.shape), reduction)), shape=x.shape)
         return elementwise.pull_of(0)(weights, elementwise(error, p=p), error, p=p)
 
     return Op(f"{record.name}_loss", forward, fused=fused, pull=(
         composed, lambda g, y, x, target, p, reduction: neg(composed(g, y, x, target, p, reduction))))
-
-
-def _pick(x: Array, labels: Array) -> Array:
-    out = np.empty(labels.shape, x.dtype)
-    launch(_take, x, labels, out)
-    return out
-
-
-def _take(x: Array, labels: Array, out: Array) -> None:
-    out[:] = x[np.arange(labels.size), labels]
-
-
-def _spread(g: Array, labels: Array, *, classes: int) -> Array:
-    out = np.empty((labels.size, classes), g.dtype)
-    launch(_put, g, labels, out)
-    return out
-
-
-def _put(g: Array, labels: Array, out: Array) -> None:
-    out[:] = 0
-    out[np.arange(labels.size), labels] = g
-
-
-# The entry of each row (rows, classes) at its label, and the rows that hold it and zeros: each is the other's derivative.
-entry_of_class: Op = Op("entry_of_class", _pick, pull=(
-    lambda g, y, x, labels: row_of_class(g, labels, classes=x.shape[1]), None), index="labels")
-row_of_class: Op = Op("row_of_class", _spread, pull=(lambda h, z, g, labels, classes: entry_of_class(h, labels), None),
-                      index="labels")
 
 
 # -- losses of labels: x (rows, classes), labels (rows,) of int64, of_class (classes,) the weights of the classes, or empty ------
@@ -92,6 +67,11 @@ def _launch_checked(name: str, kernel: Any, x: Array, labels: Array, ignore: int
         found = labels if ignore is None else np.where(labels == ignore, 0, labels)
         check_labels(found, len(x), x.shape[1], f"{name}: labels")      # says which one, and where
         raise
+
+
+def _of_labels(x: Any, labels: Array) -> Any:
+    """The entry of each row at its label."""
+    return getitem(x, (np.arange(labels.size), labels))
 
 
 def _own_weights(labels: Array, of_class: Array, dtype: Any) -> Array:
@@ -115,7 +95,7 @@ def _nll_steps(x: Any, labels: Array, of_class: Array, ignore: int, reduction: s
     kept = labels != ignore
     labels = np.where(kept, labels, 0)
     own = np.where(kept, _own_weights(labels, of_class, x.dtype), x.dtype.type(0))
-    losses = mul(where(own != 0, entry_of_class(x, labels), 0.0), 0 - own)
+    losses = mul(where(own != 0, _of_labels(x, labels), 0.0), 0 - own)
     return losses if reduction == "none" else mul(SUM(losses), 1 / own.sum(dtype=float) if reduction == "mean" else 1.0)
 
 
@@ -133,7 +113,7 @@ def _multi_margin_fused(g: Array, y: Array, weights: Array, into: list[Array], a
 
 def _multi_margin_steps(x: Any, labels: Array, of_class: Array, margin: float, p: int, reduction: str) -> Any:
     rows, classes = x.shape
-    short = _relu(add(sub(x, reshape(entry_of_class(x, labels), (rows, 1))), margin))
+    short = _relu(add(sub(x, reshape(_of_labels(x, labels), (rows, 1))), margin))
     others = np.arange(classes) != labels[:, None]
     losses = mul(SUM(where(others, mul(short, short) if p == 2 else short, 0.0), axis=1),
                  _own_weights(labels, of_class, x.dtype) / x.dtype.type(classes))
@@ -144,3 +124,78 @@ _relu = activation_op(RELU)
 nll: Op = Op("nll_loss", _nll, fused=_nll_fused, saves=True, pull=derivative(_nll_steps), index="labels")
 multi_margin: Op = Op("multi_margin_loss", _multi_margin, fused=_multi_margin_fused, saves=True,
                       pull=derivative(_multi_margin_steps), index="labels")
+
+
+# -- cross-entropy -----------------------------------------------------------------------------------------------------
+
+_INT64 = np.dtype(np.int64)         # comparing dtypes is twice as fast as comparing with a type
+
+
+def labels_of(labels: Any, logits: Array) -> Array:
+    """Labels as int64, one for each row of `logits` (rows, classes)."""
+    if type(labels) is np.ndarray and labels.dtype == _INT64 and labels.shape == logits.shape[:1] and labels.size:
+        found = labels          # the kernel checks whether they are in range
+    else:
+        found = check_labels(value(labels), logits.shape[0], logits.shape[1], "cross_entropy: labels")
+    return found if found.flags.carray else found.copy()    # strided or read-only: another type for Numba
+
+
+def _one_hot(labels: Array, like: Array) -> Array:
+    out = np.zeros(like.shape, like.dtype)
+    out[np.arange(labels.size), labels] = 1
+    return out
+
+
+def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple[Array, Array]:
+    """The losses, and the probabilities, which make the pullback one subtraction."""
+    probabilities = np.empty(x.shape, x.dtype)
+    losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
+    _launch_checked("cross_entropy", softmax_kernels.cross_entropy, x, labels, None, _scale(labels.size, reduction),
+                    probabilities, losses.ravel())
+    return losses, probabilities
+
+
+def _cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
+                         labels: Array, *, reduction: str = "mean") -> None:
+    launch(softmax_kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels.size, reduction), into[0])
+
+
+def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = "mean") -> Any:
+    weights = reshape(g, shape=(prod(g.shape), 1))
+    return mul(mul(sub(SOFTMAX(x), _one_hot(labels, value(x))), weights), _scale(labels.size, reduction))
+
+
+cross_entropy: Op = Op("cross_entropy", _cross_entropy, fused=_cross_entropy_fused, saves=True,
+                       pull=(_cross_entropy_pull, None), index="labels")
+
+
+def _soft_cross_entropy(x: Array, targets: Array, *, scale: float, reduction: str) -> tuple[Array, Array]:
+    probabilities = np.empty(x.shape, x.dtype)
+    losses = np.empty(x.shape[:1] if reduction == "none" else (), x.dtype)
+    launch(softmax_kernels.soft_cross_entropy, x, targets, scale, probabilities, losses.ravel())
+    return losses, probabilities
+
+
+def _soft_cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
+                              targets: Array, *, scale: float, reduction: str) -> None:
+    to_x, to_targets = into
+    if to_x.size:
+        launch(softmax_kernels.soft_cross_entropy_pullback, g.ravel(), probabilities, targets, scale, to_x)
+    if to_targets.size:
+        launch(softmax_kernels.soft_cross_entropy_to_targets, g.ravel(), x, scale, to_targets)
+
+
+def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: float, reduction: str) -> Any:
+    weights = reshape(mul(g, scale), shape=(prod(g.shape), 1))
+    slopes = mul(sub(mul(SOFTMAX(x), SUM(targets, axis=-1, keepdims=True)), targets), weights)
+    return where((value(targets) != 0).any(axis=1, keepdims=True), slopes, 0.0)
+
+
+def _soft_cross_entropy_pull_targets(g: Any, y: Any, x: Any, targets: Any, scale: float, reduction: str) -> Any:
+    return mul(LOG_SOFTMAX(x), neg(reshape(mul(g, scale), shape=(prod(g.shape), 1))))
+
+
+# A target for each class of a row instead of one label: class probabilities; or made of labels, if classes have weights, or
+# labels are smoothed or ignored.
+soft_cross_entropy: Op = Op("soft_cross_entropy", _soft_cross_entropy, fused=_soft_cross_entropy_fused, saves=True, pull=(
+    _soft_cross_entropy_pull, _soft_cross_entropy_pull_targets))

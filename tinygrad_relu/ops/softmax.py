@@ -1,4 +1,4 @@
-"""Softmax, log-softmax, and logsumexp; and the cross-entropy of logits. Along the last axis, by one kernel each way."""
+"""Softmax and log-softmax, along the last axis by one kernel each way; and logsumexp."""
 from __future__ import annotations
 
 from math import prod
@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array, Op, value
-from ..checks import check_labels
+from ..autodiff.node import Array, Op
 from ..kernels.loops import softmax as kernels
 from ..kernels.machine.door import launch
 from .axes import Axis, T, kept_shape, left_shape, normalised_axes
 from .elementary import EXP, LOG
-from .elementwise import add, mul, neg, sub, where
+from .elementwise import add, mul, sub
 from .shape import RESHAPE, TRANSPOSE, reshape
 from .sums import SUM
 
@@ -123,85 +122,3 @@ def logsumexp(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     0.693147
     """
     return LOGSUMEXP(x, axis=axis, keepdims=keepdims)
-
-
-# -- cross-entropy -----------------------------------------------------------------------------------------------------
-
-_INT64 = np.dtype(np.int64)         # compared with a dtype, a dtype is twice as fast as with a type
-
-
-def labels_of(labels: Any, logits: Array) -> Array:
-    """Labels as int64, one for each row of `logits` (rows, classes)."""
-    if type(labels) is np.ndarray and labels.dtype == _INT64 and labels.shape == logits.shape[:1] and labels.size:
-        found = labels          # whether they are in range, the kernel sees on its way
-    else:
-        found = check_labels(value(labels), logits.shape[0], logits.shape[1], "cross_entropy: labels")
-    return found if found.flags.carray else found.copy()    # strided or read-only: another type to Numba, compiled anew
-
-
-def _one_hot(labels: Array, like: Array) -> Array:
-    out = np.zeros(like.shape, like.dtype)
-    out[np.arange(labels.size), labels] = 1
-    return out
-
-
-def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple[Array, Array]:
-    """The losses, and on the side the probabilities, from which the pullback is one subtraction."""
-    probabilities = np.empty(x.shape, x.dtype)
-    losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
-    try:
-        launch(kernels.cross_entropy, x, labels, _scale(labels, reduction), probabilities, losses.ravel())
-    except IndexError:
-        check_labels(labels, x.shape[0], x.shape[1], "cross_entropy: labels")       # says which one, and where
-        raise
-    return losses, probabilities
-
-
-def _scale(labels: Array, reduction: str) -> float:
-    return 1.0 / labels.size if reduction == "mean" else 1.0
-
-
-def _cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
-                         labels: Array, *, reduction: str = "mean") -> None:
-    launch(kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels, reduction), into[0])
-
-
-def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = "mean") -> Any:
-    weights = reshape(g, shape=(prod(g.shape), 1))
-    return mul(mul(sub(SOFTMAX(x), _one_hot(labels, value(x))), weights), _scale(labels, reduction))
-
-
-cross_entropy: Op = Op("cross_entropy", _cross_entropy, fused=_cross_entropy_fused, saves=True,
-                       pull=(_cross_entropy_pull, None), index="labels")
-
-
-def _soft_cross_entropy(x: Array, targets: Array, *, scale: float, reduction: str) -> tuple[Array, Array]:
-    probabilities = np.empty(x.shape, x.dtype)
-    losses = np.empty(x.shape[:1] if reduction == "none" else (), x.dtype)
-    launch(kernels.soft_cross_entropy, x, targets, scale, probabilities, losses.ravel())
-    return losses, probabilities
-
-
-def _soft_cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
-                              targets: Array, *, scale: float, reduction: str) -> None:
-    to_x, to_targets = into
-    if to_x.size:
-        launch(kernels.soft_cross_entropy_pullback, g.ravel(), probabilities, targets, scale, to_x)
-    if to_targets.size:
-        launch(kernels.soft_cross_entropy_to_targets, g.ravel(), x, scale, to_targets)
-
-
-def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: float, reduction: str) -> Any:
-    weights = reshape(mul(g, scale), shape=(prod(g.shape), 1))
-    slopes = mul(sub(mul(SOFTMAX(x), _last_sum(targets)), targets), weights)
-    return where((value(targets) != 0).any(axis=1, keepdims=True), slopes, 0.0)
-
-
-def _soft_cross_entropy_pull_targets(g: Any, y: Any, x: Any, targets: Any, scale: float, reduction: str) -> Any:
-    return mul(LOG_SOFTMAX(x), neg(reshape(mul(g, scale), shape=(prod(g.shape), 1))))
-
-
-# What is asked of each class of a row, in place of one label: class probabilities; and labels, where classes have weights,
-# or labels are smoothed or ignored.
-soft_cross_entropy: Op = Op("soft_cross_entropy", _soft_cross_entropy, fused=_soft_cross_entropy_fused, saves=True, pull=(
-    _soft_cross_entropy_pull, _soft_cross_entropy_pull_targets))
