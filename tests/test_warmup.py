@@ -141,7 +141,7 @@ def test_a_checked_launch_refuses_what_the_kernel_does_not_declare(launched: Any
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"warmup: name is 'rleu.*did you mean 'relu_"):
-        warmup(names=["rleu"])
+    with pytest.raises(ValueError, match=r"warmup: name is 'relu_forwrad'.*did you mean 'relu_forward'"):
+        warmup(names=["relu_forwrad"])
     with pytest.raises(ValueError, match="warmup: dtype is 'float16'"):
         warmup(["float16"])

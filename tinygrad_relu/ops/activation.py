@@ -82,7 +82,7 @@ def _prelu(x: Array, slopes: Array) -> Array:
         raise TypeError(f"prelu: x is {x.dtype}, the slopes {slopes.dtype}; expected one dtype")
     shape, channels = _blocks(x, slopes)
     out = np.empty(x.shape, x.dtype)
-    launch(pointwise.prelu, x.reshape(shape), channels, out.reshape(shape))
+    launch(pointwise.channel_prelu, x.reshape(shape), channels, out.reshape(shape))
     return out
 
 
@@ -91,10 +91,10 @@ def _prelu_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x:
     shape_of_x, (to_x, to_slopes) = x.shape, into
     g, x = g.reshape(shape), x.reshape(shape)
     if to_x.size:
-        launch(pointwise.prelu_pullback, g, x, channels, to_x.reshape(shape))
+        launch(pointwise.channel_prelu_pullback, g, x, channels, to_x.reshape(shape))
     if to_slopes.size:
         total = np.empty(channels.shape, channels.dtype)
-        launch(pointwise.prelu_slope_pullback, g, x, total)
+        launch(pointwise.channel_slope_pullback, g, x, total)
         np.copyto(to_slopes, total.reshape(slopes.shape) if total.size == slopes.size else
                   unbroadcast(total.reshape(shape_of_x), slopes))
 

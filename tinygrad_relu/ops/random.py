@@ -5,7 +5,6 @@ an operation is a pure function, whose pullback can draw the same numbers again.
 """
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from ..autodiff.node import Array, Op
 from ..checks import check_rng
 from ..kernels.loops import random as kernels
 from ..kernels.machine.door import launch
-from ..kernels.machine.threads import share
 
 PIECE = 1024 * kernels.TILE     # elements that one thread draws at a time: about 0.1 ms
 
@@ -35,18 +33,13 @@ def advance(state: Array, size: int) -> Array:
 def uniform(place: Array, shape: tuple[int, ...], dtype: Any, low: float, high: float) -> Array:
     """Draws from U(low, high)."""
     out = np.empty(shape, dtype)
-    flat = out.ravel()
-    share([partial(launch, kernels.uniform, place, start // kernels.TILE, low, high, flat[start:start + PIECE])
-           for start in range(0, flat.size, PIECE)])
+    kernels.fill_uniform(place, low, high, out)
     return out
 
 
 def _dropout(x: Array, place: Array, *, p: float) -> Array:
     out = np.empty(x.shape, x.dtype)
-    flat, flat_out = x.ravel(), out.ravel()
-    threshold, scale = round(p * 2**32), 1.0 / (1.0 - p) if p < 1 else 0.0
-    share([partial(launch, kernels.dropout, flat[start:start + PIECE], place, start // kernels.TILE, threshold, scale,
-                   flat_out[start:start + PIECE]) for start in range(0, flat.size, PIECE)])
+    kernels.drop_out(x, place, p, out)
     return out
 
 

@@ -20,7 +20,6 @@ from ..autodiff.composed import derivative
 from ..autodiff.node import Array, Op
 from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Elementwise
-from ..kernels.loops import move
 from ..kernels.loops import recurrent as kernels
 from ..kernels.machine.door import launch
 from ..kernels.machine.matmul import matmul as matrix_product
@@ -30,23 +29,11 @@ from .indexing import cut, cut_fused, paste
 from .joining import split, stack
 from .linalg import product
 
-WORTH_TURNING = 4       # steps from which a transposed copy of the weights, which gemm reads faster, pays for itself
-
-
 # x[start:stop] without a copy.
 narrow: Op = Op(
     "narrow", lambda x, start, stop: x[start:stop], adds=True,
     fused=lambda g, y, saved, into, add, x, start, stop: cut_fused(g, y, saved, into, add, x, key=(slice(start, stop), ...)),
     pull=(lambda g, y, x, start, stop: paste(g, key=(slice(start, stop), ...), shape=x.shape),))
-
-
-def _turned(w: Array, steps: int) -> tuple[Array, bool]:
-    """w, or a transposed copy for ``state @ w.T`` in every step; and whether it is one."""
-    if steps < WORTH_TURNING:
-        return w, False
-    out = np.empty(w.shape[::-1], w.dtype)
-    launch(move.swap, w[None], out[None])
-    return out, True
 
 
 def _apart(z: Array, gates: int) -> Array:
@@ -111,7 +98,7 @@ def rnn_op(record: Elementwise[...]) -> Op:
 
     def forward(z: Array, h: Array, w: Array, *, reverse: bool = False) -> tuple[Array, Array]:
         states, rec = np.empty((len(z) + 1, *h.shape), z.dtype), np.empty(z.shape, z.dtype)
-        launch(kernels.rnn(record).forward, z, h, *_turned(w, len(z)), p, reverse, rec, states)
+        launch(kernels.rnn(record).forward, z, h, *kernels.turned_weights(w, len(z)), p, reverse, rec, states)
         return states, rec
 
     def fused(g: Array, y: Array, rec: Array, into: list[Array], add: int, z: Array, h: Array, w: Array, *,
@@ -134,7 +121,7 @@ def rnn_op(record: Elementwise[...]) -> Op:
 def _lstm(z: Array, h: Array, c: Array, w: Array, *, reverse: bool = False) -> tuple[Array, tuple[Array, Array]]:
     steps, dtype = len(z), z.dtype
     states, cells, rec = np.empty((steps + 2, *h.shape), dtype), np.empty((steps + 1, *h.shape), dtype), np.empty(z.shape, dtype)
-    launch(kernels.lstm, _apart(z, 4), h, c, *_turned(w, steps), reverse, _apart(rec, 4), states, cells)
+    launch(kernels.lstm, _apart(z, 4), h, c, *kernels.turned_weights(w, steps), reverse, _apart(rec, 4), states, cells)
     return states, (rec, cells)
 
 
@@ -149,7 +136,7 @@ def _lstm_fused(g: Array, y: Array, saved: tuple[Array, Array], into: list[Array
 
 def _gru(z: Array, h: Array, w: Array, bias: Array, *, reverse: bool = False) -> tuple[Array, Array]:
     states, rec = np.empty((len(z) + 1, *h.shape), z.dtype), np.empty(z.shape, z.dtype)
-    launch(kernels.gru, _apart(z, 3), h, *_turned(w, len(z)), bias, reverse, _apart(rec, 3), states)
+    launch(kernels.gru, _apart(z, 3), h, *kernels.turned_weights(w, len(z)), bias, reverse, _apart(rec, 3), states)
     return states, rec
 
 

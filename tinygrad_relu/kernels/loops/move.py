@@ -1,4 +1,4 @@
-"""Kernels that only move numbers, where NumPy's loops are slow."""
+"""Moving numbers where NumPy's loops are slow: copy, transpose, scatter-add."""
 from __future__ import annotations
 
 import numpy as np
@@ -9,16 +9,16 @@ TILE = 8        # 8 doubles are one line of the cache
 
 
 def copy(x, out):
-    """``out[...] = x``, broadcast, strided or the other way round. (``np.positive`` takes two to eight times as long.)"""
+    """``out[...] = x``, for any strides. (``np.positive`` takes two to eight times as long.)"""
     np.copyto(out, x)
 
 
 @kernel
 def swap(x: Array3, out: Array3):
-    """``out[b, c, r] = x[b, r, c]``, in square tiles whose size is fixed, so that LLVM moves a line of one at a time.
+    """``out[b, c, r] = x[b, r, c]``, in square tiles of a fixed size, so that LLVM moves a row of a tile at a time.
 
-    Measured on 1024 x 1024 float32: 0.65 ms; tiles that are cut off at the edges 1.2; NumPy, which runs along the rows of one
-    of the two, 3.5.
+    1024 x 1024 float32 take 0.65 ms; with tiles that are cut off at the edges 1.2; NumPy, which runs along the rows of one of the
+    two, takes 3.5.
     """
     rows, columns = x.shape[1:]
     tiled_rows, tiled_columns = rows // TILE * TILE, columns // TILE * TILE
@@ -28,7 +28,7 @@ def swap(x: Array3, out: Array3):
                 for c in range(TILE):
                     for r in range(TILE):
                         out[b, left + c, top + r] = x[b, top + r, left + c]
-        for c in range(tiled_columns):              # what is left over below the tiles, and beside them
+        for c in range(tiled_columns):              # the rest below the tiles, and beside them
             for r in range(tiled_rows, rows):
                 out[b, c, r] = x[b, r, c]
         for c in range(tiled_columns, columns):
@@ -38,7 +38,7 @@ def swap(x: Array3, out: Array3):
 
 @kernel
 def add_rows(g: Array3, rows: Integers, add: bool, out: Array3):
-    """``out[:, rows[i]] += g[:, i]`` in the order of i, so that the same input gives the same bits; from 0 on, unless `add`."""
+    """``out[:, rows[i]] += g[:, i]`` in the order of i, so that the bits repeat; starting from 0 unless `add`."""
     for b in range(out.shape[0]):
         if not add:
             for r in range(out.shape[1]):

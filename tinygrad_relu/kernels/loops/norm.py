@@ -1,10 +1,10 @@
-"""Kernels of batch and layer normalisation: ``y = (x - mean) / sqrt(var + eps) * weight + bias``, and its pullback.
+"""Batch and layer normalisation, ``y = (x - mean) / sqrt(var + eps) * weight + bias``, and its pullback.
 
-Sums along rows and channels are float64, whatever x is; the gradients of a layer norm's parameters are summed in blocks of
-rows (see `sums`). Statistics are those of the differences from the first value, so that a large mean is never squared, and x
-is read once for both. (Two passes, the mean and then the differences from it, took 1.6 times as long.) Where the first value
-is itself a stray, a second pass starts from the mean that the first has found. So a unit is right to the last bit of a
-float32 even where the mean is a million standard deviations.
+Sums along rows and channels are float64 for both dtypes; the gradients of a layer norm's parameters are summed in blocks of rows
+(see `reduce`). The statistics are those of the differences from the first value, so that a large mean is never squared, and
+one pass over x gives both. (Two passes, first the mean and then the differences from it, took 1.6 times as long.) If the first
+value is an outlier, a second pass starts from the mean that the first has found. So the result is right to the last bit of a
+float32 even if the mean is a million standard deviations.
 
 A *unit* is x normalised: ``(x - mean) * scale = x * scale + shift``, with ``scale = 1 / sqrt(var + eps)``.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from ..machine.policy import Array3, Doubles, Integers, Matrix, Vector, kernel, reordered, scalar
 from .reduce import BLOCK
 
-STRAY = 25.0        # a first value more than five standard deviations off costs digits: of float64 more than one
+OUTLIER = 25.0      # a first value that is more than five standard deviations off costs digits, in float64 more than one
 
 
 @scalar
@@ -49,13 +49,13 @@ def sums_with_unit(g, x, scale, shift):
 
 @scalar
 def write(sums, out):
-    """The sums, into an array of another dtype, or an empty one."""
+    """Copy the sums into an array of another dtype, or an empty one."""
     for c in range(out.size):
         out[c] = sums[c]
 
 
 # -- per channel: x (outer, channels, inner) ---------------------------------------------------------------------------
-# Where inner is 1, the channels themselves are the contiguous axis, and the loops are turned round.
+# If inner is 1, the channels are the contiguous axis, and the inner loop runs over them.
 
 
 @scalar
@@ -78,23 +78,22 @@ def batch_moments(x, mean, var):
                     total, squares = moments_from(x[o, c], origin[c])
                     mean[c] += total
                     var[c] += squares
-        stray = False
+        outlier = False
         for c in range(channels):
             step = mean[c] / size
             mean[c] = origin[c] = origin[c] + step
             var[c] = var[c] / size - step * step
-            stray |= step * step > STRAY * var[c]
-        if not stray:
+            outlier |= step * step > OUTLIER * var[c]
+        if not outlier:
             return
 
 
 @kernel
 def track_moments(mean: Doubles, var: Doubles, size: int, momentum: float, running_mean: Vector, running_var: Vector,
                   batches: Integers):
-    """Let the running statistics follow those of a batch of `size` values per channel, and count it.
+    """Move the running statistics by the fraction `momentum` towards those of a batch of `size` values per channel, and count it.
 
-    They move by the fraction `momentum` of the way; if that is NaN, they are the mean over all batches. The variance that
-    they follow is the unbiased one, of ``size - 1`` degrees of freedom.
+    With a momentum of NaN they become the mean over all batches. The running variance is the unbiased one.
     """
     batches[0] += 1
     rate = 1.0 / batches[0] if momentum != momentum else momentum
@@ -121,14 +120,14 @@ def normalise(x, mean, var, eps, weight, bias, out):
 
 @kernel
 def batch_norm(x: Array3, weight: Vector, bias: Vector, eps: float, mean: Doubles, var: Doubles, out: Array3):
-    """Batch norm in training; mean and variance are for the running statistics and the pullback."""
+    """Batch norm in training. The mean and variance are results too, for the running statistics and the pullback."""
     batch_moments(x, mean, var)
     normalise(x, mean, var, eps, weight, bias, out)
 
 
 @kernel
 def batch_norm_by(x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, bias: Vector, out: Array3):
-    """Batch norm by a mean and a variance that are given."""
+    """Batch norm with a given mean and variance."""
     normalise(x, mean, var, eps, weight, bias, out)
 
 
@@ -151,7 +150,7 @@ def gradient_sums(g, x, scale, shift, total, dot):
 @kernel
 def batch_norm_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, gx: Array3, gw: Vector,
                         gb: Vector):
-    """The three gradients of batch norm in training; an empty array means that nobody asks for it."""
+    """The three gradients of batch norm in training; an empty array for one that is not needed."""
     outer, channels, inner = x.shape
     scale = 1.0 / np.sqrt(var + np.float64(eps))
     shift = -mean * scale
@@ -177,7 +176,7 @@ def batch_norm_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: 
 @kernel
 def batch_norm_by_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, gx: Array3, gw: Vector,
                            gb: Vector):
-    """The three gradients where mean and variance are constants."""
+    """The three gradients if mean and variance are constants."""
     outer, channels, inner = x.shape
     scale = 1.0 / np.sqrt(var + np.float64(eps))
     if gw.size or gb.size:
@@ -211,7 +210,7 @@ def layer_norm(x: Matrix, eps: float, weight: Vector, bias: Vector, mean: Double
             step = total / features
             origin += step
             var = squares / features - step * step
-            if not step * step > STRAY * var:
+            if not step * step > OUTLIER * var:
                 break
         mean[r], scale[r] = origin, 1.0 / math.sqrt(var + eps)
         shift = -mean[r] * scale[r]
@@ -219,7 +218,7 @@ def layer_norm(x: Matrix, eps: float, weight: Vector, bias: Vector, mean: Double
             out[r, c] = unit_of(x[r, c], scale[r], shift) * weight[c] + bias[c]
 
 
-# One row at a time, in loops over arrays of one axis: where they index matrices, they take a third longer.
+# The parts work on one row, as arrays of one axis: loops that index matrices take a third longer.
 
 
 @scalar
@@ -253,7 +252,7 @@ def row_pullback(h, unit, scale, mean_h, mean_hu, gx):
 
 @kernel
 def layer_norm_pullback(g: Matrix, x: Matrix, mean: Doubles, scale: Doubles, weight: Vector, gx: Matrix, gw: Vector, gb: Vector):
-    """The three gradients; an empty array means that nobody asks for it. The sums over rows are blocked, as `column_sums`."""
+    """The three gradients; an empty array for one that is not needed. Sums over rows are blocked, as in `column_sums`."""
     T = x.dtype.type
     rows, features = x.shape
     total_w, total_b = np.zeros(features), np.zeros(features)

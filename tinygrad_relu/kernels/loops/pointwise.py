@@ -92,17 +92,15 @@ def rival_pullback(g: Vector, rival: Vector, y: Vector, wins: bool, out: Vector)
             is_it = (rival[i] == y[i]) | ((rival[i] != rival[i]) & (y[i] != y[i]))
             out[i] = g[i] if is_it == wins else zero
 
-# -- slopes that are an array --------------------------------------------------------------------------------------------
-# Kernels of the leaky ReLU whose slopes are an array: learned ones (prelu), or drawn ones (rrelu).
-#
-# x, g and out have the shape (outer, channels, inner), and `slopes` one entry per channel.
+
+# -- leaky ReLU with an array of slopes, learned (prelu) or drawn (rrelu): x (outer, channels, inner), one slope per channel -----
 
 
 @kernel
-def prelu(x: Array3, slopes: Vector, out: Array3):
+def channel_prelu(x: Array3, slopes: Vector, out: Array3):
     """``out = x if x > 0 else slopes[channel] * x``."""
     for o in range(x.shape[0]):
-        if x.shape[2] == 1:         # the channels themselves are the contiguous axis
+        if x.shape[2] == 1:         # the channels are the contiguous axis
             for c in range(x.shape[1]):
                 out[o, c, 0] = leaky_relu(x[o, c, 0], slopes[c])
         else:
@@ -112,7 +110,7 @@ def prelu(x: Array3, slopes: Vector, out: Array3):
 
 
 @kernel
-def prelu_pullback(g: Array3, x: Array3, slopes: Vector, out: Array3):
+def channel_prelu_pullback(g: Array3, x: Array3, slopes: Vector, out: Array3):
     """The gradient of x."""
     for o in range(x.shape[0]):
         if x.shape[2] == 1:
@@ -125,7 +123,7 @@ def prelu_pullback(g: Array3, x: Array3, slopes: Vector, out: Array3):
 
 
 @kernel
-def prelu_slope_pullback(g: Array3, x: Array3, out: Vector):
+def channel_slope_pullback(g: Array3, x: Array3, out: Vector):
     """The gradient of the slopes: the sum of ``min(0, x) g`` over a channel, in float64."""
     total = np.zeros(out.size)
     if x.shape[2] == 1:
@@ -144,8 +142,8 @@ def prelu_slope_pullback(g: Array3, x: Array3, out: Vector):
             total[c] = lanes.sum()
     out[:] = total
 
-# -- maxout --------------------------------------------------------------------------------------------------------------
-# Maxout: the largest of k pieces, and which piece it was (Goodfellow et al. 2013, arXiv 1302.4389).
+
+# -- maxout: the largest of k pieces, and which piece it is (Goodfellow et al. 2013, arXiv 1302.4389) --------------------------
 
 
 @kernel

@@ -1,20 +1,25 @@
 """Random numbers by counting: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 
-A keyed bijection turns each value of a counter into four words of 32 random bits. So nothing is carried from one number to
-the next: element i of an array gets the same bits in whatever order, by how many threads, and in whatever pieces the array
-is worked off, and a pullback draws them once more instead of keeping them. (Measured: 0.48 ns an element for a whole
-dropout; PyTorch, whose generator goes from state to state, takes 12.)
+A keyed bijection maps each value of a counter to four words of 32 random bits, and no state is carried from one number to the
+next. So element i of an array gets the same bits in any order, on any number of threads, and in any pieces, and a pullback draws
+them again instead of storing them. (A whole dropout takes 0.48 ns an element; PyTorch, whose generator has a state, 12.)
 
-A *place* is what draws start from: an array of two int64, the key and the counter.
+Draws start from a *place*: an array of two int64, the key and the counter.
 """
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
+from ..machine.door import launch
 from ..machine.policy import Integers, Vector, kernel, scalar
+from ..machine.threads import share
 
 COUNTS = 64             # a tile of 256 elements takes 64 counts: the first words of all, the second words of all, ...
 TILE = 4 * COUNTS
+PIECE = 1024 * TILE     # elements from which draws are worth sharing: about 0.1 ms of one core
 
 _M0, _M1, _W0, _W1 = (np.uint64(n) for n in (0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85))
 _LOW, _HALF, _NONE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(0)
@@ -42,16 +47,16 @@ def draw(place, tile, words):
 
 @kernel
 def take(state: Integers, size: int, place: Integers):
-    """The place for `size` draws; the state, itself a place, moves on behind them."""
+    """The place for `size` draws; the state, itself a place, advances past them."""
     place[0], place[1] = state[0], state[1]
     state[1] += (size + TILE - 1) // TILE * COUNTS
 
 
 @kernel
 def dropout(x: Vector, place: Integers, first: int, threshold: int, scale: float, out: Vector):
-    """``out = scale * x`` where the word of the element is at least `threshold`, else exactly 0, whatever x is.
+    """``out = scale * x`` where the word of the element is at least `threshold`, else exactly 0, even for NaN and infinity.
 
-    x is flat, and begins with tile number `first`.
+    `first` is the number of the tile at which x begins.
     """
     T = x.dtype.type
     words, factor, limit = np.empty(TILE, np.uint32), T(scale), np.uint64(threshold)
@@ -64,7 +69,7 @@ def dropout(x: Vector, place: Integers, first: int, threshold: int, scale: float
 
 @kernel
 def uniform(place: Integers, first: int, low: float, high: float, out: Vector):
-    """``out ~ U(low, high)``, from the upper 24 bits of the words: float32 and float64 see the same draws."""
+    """``out ~ U(low, high)``, from the upper 24 bits of the words, so that float32 and float64 get the same draws."""
     T = out.dtype.type
     words, least, step = np.empty(TILE, np.uint32), T(low), T((high - low) / 2.0**24)
     for tile in range((out.size + TILE - 1) // TILE):
@@ -72,3 +77,18 @@ def uniform(place: Integers, first: int, low: float, high: float, out: Vector):
         part = out[tile * TILE:(tile + 1) * TILE]
         for i in range(part.size):
             part[i] = least + step * T(words[i] >> np.uint32(8))
+
+
+def fill_uniform(place: Any, low: float, high: float, out: Any) -> None:
+    """`uniform` for an array of any size and shape, shared among threads."""
+    flat = out.ravel()
+    share([partial(launch, uniform, place, start // TILE, low, high, flat[start:start + PIECE])
+           for start in range(0, flat.size, PIECE)])
+
+
+def drop_out(x: Any, place: Any, p: float, out: Any) -> None:
+    """`dropout` with the probability p, for arrays of any size and shape, shared among threads."""
+    flat, flat_out = x.ravel(), out.ravel()
+    threshold, scale = round(p * 2**32), 1.0 / (1.0 - p) if p < 1 else 0.0
+    share([partial(launch, dropout, flat[start:start + PIECE], place, start // TILE, threshold, scale,
+                   flat_out[start:start + PIECE]) for start in range(0, flat.size, PIECE)])

@@ -1,37 +1,52 @@
-"""Kernels of recurrent layers: the loop over time, each step a gemm and the gates, in one launch each way.
+"""Recurrent layers: the loop over time, each step a gemm and the gates, in one launch each way.
 
-z (steps, rows, gates * size) is what the input contributes to each gate, computed for all steps by one product before; w
-(gates * size, size) weighs the state before. A forward kernel writes into `rec`, of the shape of z, what the state
-contributed: z and rec are all that the way back needs to find every gate and every slope again. As everywhere, no slope
-is taken from an output, where it would be 0 on a plateau.
+z (steps, rows, gates * size) is the contribution of the input to each gate, computed for all steps by one product before; w
+(gates * size, size) are the weights of the previous state. A forward kernel writes the contribution of the state into `rec`, of
+the shape of z. From z and rec the pullback computes every gate and slope again. No slope is computed from an output, because it
+would be 0 on a plateau.
 
-`states` (steps + 1, rows, size) is in the order of time, the start included: the state before step t stands at t and the
-one after it at t + 1; where time runs backwards (`reverse`), the other way round.
+`states` (steps + 1, rows, size) is in the order of time and includes the first state: the state before step t is at t and the one
+after it at t + 1; if time runs backwards (`reverse`), the other way round.
 
-The gates of one row are a function of rows: arrays of one axis, each with a name of its own. Measured on the pullback of
-the LSTM, LLVM vectorises these loops, and does not where the same formulas index arrays of four axes: 10 us, or 80.
+The gates are computed row by row, on arrays of one axis that each have a name. LLVM vectorises these loops, but not the same
+formulas on arrays of four axes: the pullback of the LSTM takes 10 us instead of 80.
 """
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..formulas import ACTIVATIONS
 from ..formulas.exponential import exp, tanh, tanh_near
 from ..formulas.record import Elementwise
 from ..formulas.saturating import sigmoid
 from ..machine.blas import gemm
+from ..machine.door import launch
 from ..machine.policy import Array3, Array4, Kernel, Matrix, Parameters, Vector, factory, kernel, scalar
+from .move import swap
+
+WORTH_TURNING = 4       # steps from which a transposed copy of the weights pays: gemm reads it faster
+
+
+def turned_weights(w: Any, steps: int) -> tuple[Any, bool]:
+    """The weights for ``state @ w.T`` in every step, and whether they have been transposed."""
+    if steps < WORTH_TURNING:
+        return w, False
+    out = np.empty(w.shape[::-1], w.dtype)
+    launch(swap, w[None], out[None])
+    return out, True
 
 
 @scalar
 def at(step, steps, reverse):
-    """The time of a step, and the places of the states before and after it."""
+    """The time of a step, and the positions of the states before and after it."""
     return (steps - 1 - step, steps - step, steps - 1 - step) if reverse else (step, step, step + 1)
 
 
 @scalar
 def copy_matrix(source, out):
-    """``out[...] = source`` for matrices: in one tenth of the time that compiling the assignment takes."""
+    """``out[...] = source`` for matrices. It compiles in a tenth of the time of the assignment."""
     for r in range(out.shape[0]):
         for k in range(out.shape[1]):
             out[r, k] = source[r, k]
@@ -39,7 +54,7 @@ def copy_matrix(source, out):
 
 @scalar
 def both_sigmoids(x):
-    """sigmoid(x) and 1 - sigmoid(x), both with all their digits, of one exponential; the slope is their product."""
+    """sigmoid(x) and 1 - sigmoid(x), both to full precision, from one exponential; the slope is their product."""
     T = type(x)
     e = exp(-abs(x))
     most = T(1) / (T(1) + e)
@@ -49,7 +64,7 @@ def both_sigmoids(x):
 
 @scalar
 def tanh_and_slope(x):
-    """tanh(x) = s(2x) - s(-2x) and its slope 4 s(2x) s(-2x), s being the sigmoid; near 0 the difference would cancel."""
+    """tanh(x) = s(2x) - s(-2x) and its slope 4 s(2x) s(-2x), with the sigmoid s; near 0 the difference would cancel."""
     T = type(x)
     plus, minus = both_sigmoids(x + x)
     return tanh_near(x) if abs(x) < T(0.55) else plus - minus, T(4) * plus * minus
@@ -102,8 +117,8 @@ def lstm_row(zi, zf, zg, zo, ri, rf, rg, ro, before, cell, h):
 
 @scalar
 def lstm_row_pullback(g, zi, zf, zg, zo, ri, rf, rg, ro, before, cell, gi, gf, gg, go, gh, gc):
-    """gh and gc hold the gradients of the states after the step, and then those of the states before it, as far as they do
-    not come through the gates."""
+    """Replaces gh and gc, the gradients of the states after the step, by those of the states before it, without the part that
+    comes through the gates."""
     for k in range(gh.size):
         i, not_i = both_sigmoids(zi[k] + ri[k])
         f, not_f = both_sigmoids(zf[k] + rf[k])
@@ -121,8 +136,8 @@ def lstm_row_pullback(g, zi, zf, zg, zo, ri, rf, rg, ro, before, cell, gi, gf, g
 
 @kernel
 def lstm(z: Array4, h: Matrix, c: Matrix, w: Matrix, turned: bool, reverse: bool, rec: Array4, states: Array3, cells: Array3):
-    """Gates i, f, g, o: ``c' = f c + i g``, ``h' = o tanh(c')``. z and rec are (steps, rows, 4, size); the last cell state
-    stands at the end of `states` once more, behind the hidden ones."""
+    """Gates i, f, g, o: ``c' = f c + i g``, ``h' = o tanh(c')``. z and rec are (steps, rows, 4, size); `states` ends with the
+    last cell state, after the hidden ones."""
     steps, rows, gates, size = z.shape
     copy_matrix(h, states[steps if reverse else 0])
     copy_matrix(c, cells[steps if reverse else 0])
@@ -172,7 +187,7 @@ def gru_row_pullback(g, zr, zu, zn, rr, ru, rn, before, gr, gu, gn, grec_n, gh):
 
 @kernel
 def gru(z: Array4, h: Matrix, w: Matrix, turned: bool, bias: Vector, reverse: bool, rec: Array4, states: Array3):
-    """Gates r, z, n, where n sees the state through r: ``n = tanh(z_n + r rec_n)``, ``h' = (1 - z) n + z h``."""
+    """Gates r, z, n: ``n = tanh(z_n + r rec_n)``, ``h' = (1 - z) n + z h``."""
     steps, rows, gates, size = z.shape
     copy_matrix(h, states[steps if reverse else 0])
     for step in range(steps):
@@ -190,7 +205,7 @@ def gru(z: Array4, h: Matrix, w: Matrix, turned: bool, bias: Vector, reverse: bo
 @kernel
 def gru_pullback(g: Array3, z: Array4, rec: Array4, states: Array3, w: Matrix, reverse: bool, gz: Array4, grec: Array4,
                  gh: Matrix):
-    """The gradients of what the input contributes (gz) and of what the state does (grec) differ by the gate r of n."""
+    """The gradients of the contributions of the input (gz) and of the state (grec) differ by the gate r of n."""
     steps, rows, gates, size = z.shape
     copy_matrix(g[0 if reverse else steps], gh)
     for step in range(steps - 1, -1, -1):

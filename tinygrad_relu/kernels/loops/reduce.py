@@ -1,8 +1,11 @@
-"""Long sums that are exact to rounding, and fast.
+"""Sums, products and extremes along axes.
 
-A million numbers of float32 added one after the other lose five digits; and a sum in a single variable is a chain in which
-each addition waits for the one before, and which LLVM may not break up. So sums are kept in float64, and run in `LANES` lanes
-side by side (measured: five times faster than one), or over `BLOCK` rows at a time.
+A million float32 numbers added one after the other lose five digits; and a sum in one variable is a chain in which each addition
+waits for the one before, and which LLVM must not reorder. So sums are float64, in `LANES` partial sums side by side (five times
+faster than one), or over `BLOCK` rows at a time.
+
+x (outer, n, inner) is an array with all axes before the reduced one merged, and all after it. If inner is 1, a line is
+contiguous, and one number is carried along it; otherwise `inner` lines go side by side.
 """
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ import numpy as np
 from ..machine.policy import Array3, Doubles, Matrix, Vector, kernel, reordered, scalar
 
 LANES = 64
-LINE = 1024     # numbers of a line that are summed before they join the others
-BLOCK = 128     # rows that are summed in their own type: so many roundings do no harm, and small batches lose no time
+LINE = 1024     # numbers of a line that are summed before they are added to the total
+BLOCK = 128     # rows that are summed in their own dtype, which is exact enough for so few, and saves time for small batches
 
 
 @scalar
 def column_sums(g, out, add):
-    """The sum of the rows of g, joined to what `out` holds if `add` is not 0."""
+    """The sum of the rows of g, added to `out` if `add` is not 0."""
     if not add:
         out[:] = 0
     if g.shape[0] <= BLOCK:
@@ -42,7 +45,7 @@ def add_each_row(g, out):
 
 @kernel
 def sum_rows(x: Array3, out: Matrix):
-    """``out[o] = x[o, 0] + x[o, 1] + ...``, where x is (outer, n, inner): the sum over an axis with others behind it."""
+    """``out[o] = x[o, 0] + x[o, 1] + ...``: the sum over an axis that is not the last."""
     for o in range(x.shape[0]):
         column_sums(x[o], out[o], 0)
 
@@ -57,7 +60,7 @@ def double_sum(x):
 
 @kernel
 def sum_lines(x: Matrix, out: Vector):
-    """The sum of each row of a matrix: the sum over the last axis. (Measured: in half of the time that NumPy takes.)"""
+    """The sum of each row: the sum over the last axis, in half of NumPy's time."""
     for r in range(x.shape[0]):
         line, total = x[r], 0.0
         for start in range(0, line.size, LINE):
@@ -67,7 +70,7 @@ def sum_lines(x: Matrix, out: Vector):
 
 @kernel
 def power_sum(x: Vector, p: float, out: Doubles):
-    """``out[0] = sum abs(x)^p`` in float64: a norm before the root is drawn."""
+    """``out[0] = sum abs(x)^p`` in float64: a norm before its root is taken."""
     lanes = np.zeros(LANES)
     for start in range(0, x.size, LANES):
         part = x[start:start + LANES]
@@ -83,18 +86,11 @@ def power_sum(x: Vector, p: float, out: Doubles):
     out[0] = lanes.sum()
 
 # -- running sums, products, extremes ------------------------------------------------------------------------------------
-# Kernels of running sums and products, and of the way back from an extreme. (Sums stand in `sums`.)
-#
-# x (outer, n, inner) is an array with all axes in front of the reduced one made one, and all behind it. Where inner is 1, a line
-# is contiguous, and one number is carried along it; otherwise `inner` lines go side by side.
-
-
-sums = partial(kernel, reordered=True)
 
 
 @kernel
 def running_sum(x: Array3, reverse: bool, out: Array3):
-    """``out[:, k] = x[:, 0] + ... + x[:, k]``; in reverse, from the end. NumPy's bits, in a quarter of the time."""
+    """``out[:, k] = x[:, 0] + ... + x[:, k]``; in reverse, from the end. The bits are NumPy's, in a quarter of the time."""
     outer, n, inner = x.shape
     for o in range(outer):
         total = x.dtype.type(0)
@@ -112,7 +108,7 @@ def running_sum(x: Array3, reverse: bool, out: Array3):
                     out[o, k, i] = out[o, before, i] + x[o, k, i]
 
 
-@sums
+@partial(kernel, reordered=True)
 def products(x: Matrix, out: Vector):
     """``out[r] = x[r, 0] * x[r, 1] * ...``, in float64."""
     for r in range(x.shape[0]):
@@ -124,7 +120,7 @@ def products(x: Matrix, out: Vector):
 
 @scalar
 def others(x, out):
-    """Of each factor of a row, the product of all the others: of those before it, times that of those behind it."""
+    """For each factor of a row the product of all the others: those before it, times those after it."""
     T = x.dtype.type
     total = T(1)
     for c in range(x.size):
@@ -153,7 +149,7 @@ def products_pullback(g: Vector, x: Matrix, gx: Matrix):
 
 @kernel
 def extreme_pullback(g: Matrix, x: Array3, y: Matrix, gx: Array3):
-    """g (outer, inner) goes to the first of each line of x that is its extreme y (NaN is NaN); 0 to every other."""
+    """g (outer, inner) goes to the first number of each line of x that equals its extreme y (NaN equals NaN), 0 to the rest."""
     outer, n, inner = x.shape
     zero = x.dtype.type(0)
     for o in range(outer):

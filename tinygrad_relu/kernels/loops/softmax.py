@@ -1,6 +1,6 @@
-"""Kernels of softmax, log-softmax and cross-entropy over the rows of a matrix, each in one pass over a row at a time.
+"""Softmax, log-softmax and cross-entropy over the rows of a matrix.
 
-The row's maximum is taken off before the exponential, so that nothing overflows and the largest term is exactly 1.
+The maximum of a row is subtracted before the exponential, so that nothing overflows and the largest term is exactly 1.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAXIMA = 16      # running maxima side by side
 
 @scalar
 def row_maximum(x, r):
-    """The largest entry of row r. It steps over NaN, which comes out all the same: as exp(NaN) in the sum of the row."""
+    """The largest entry of row r, NaN left out. (exp(NaN) reaches the result through the sum of the row.)"""
     largest = x[r, 0]
     for c in range(1, x.shape[1]):
         largest = largest if largest > x[r, c] else x[r, c]
@@ -24,7 +24,7 @@ def row_maximum(x, r):
 
 @scalar
 def row_softmax(x, r, top, out):
-    """The softmax of row r, written into `out`; gives the logarithm of sum_k exp(x[r, k] - top)."""
+    """Writes the softmax of row r into `out` and returns the logarithm of sum_k exp(x[r, k] - top)."""
     total = x.dtype.type(0)
     for c in range(x.shape[1]):
         out[r, c] = exp(x[r, c] - top)
@@ -37,7 +37,7 @@ def row_softmax(x, r, top, out):
 
 @scalar
 def line_maximum(x, lanes):
-    """The largest entry of a long row, as `row_maximum`, in lanes: LLVM does not vectorise one that may meet NaN."""
+    """`row_maximum` for long rows, in several running maxima: LLVM does not vectorise a single one because of NaN."""
     largest, whole = x[0], x.size // MAXIMA * MAXIMA
     if whole > MAXIMA:
         for k in range(MAXIMA):
@@ -121,10 +121,10 @@ def log_softmax_pullback(g: Matrix, y: Matrix, gx: Matrix):
 def cross_entropy(x: Matrix, labels: Integers, scale: float, probabilities: Matrix, losses: Vector):
     """``losses[r] = log sum_k exp(x[r, k]) - x[r, labels[r]]``, and the softmax of every row.
 
-    Where `losses` has one entry for several rows, it is their sum times `scale` (1 / rows for the mean).
+    If `losses` has one entry for several rows, it is their sum times `scale` (1 / rows for the mean).
     """
     T = x.dtype.type
-    summed = 0.0        # float64: a sum over very many rows
+    summed = 0.0        # in float64: there may be very many rows
     for r in range(x.shape[0]):
         if labels[r] < 0 or labels[r] >= x.shape[1]:
             raise IndexError("a label is no class")
@@ -139,7 +139,7 @@ def cross_entropy(x: Matrix, labels: Integers, scale: float, probabilities: Matr
 
 @kernel
 def cross_entropy_pullback(g: Vector, probabilities: Matrix, labels: Integers, scale: float, gx: Matrix):
-    """``gx[r] = scale * g[r] * (probabilities[r] - onehot(labels[r]))``; a g of one element serves every row."""
+    """``gx[r] = scale * g[r] * (probabilities[r] - onehot(labels[r]))``; a g of one entry is used for every row."""
     T = gx.dtype.type
     for r in range(gx.shape[0]):
         weight = T(scale) * (g[0] if g.size == 1 else g[r])
@@ -152,7 +152,7 @@ def cross_entropy_pullback(g: Vector, probabilities: Matrix, labels: Integers, s
 def soft_cross_entropy(x: Matrix, targets: Matrix, scale: float, probabilities: Matrix, losses: Vector):
     """``losses[r] = sum_c targets[r, c] (log sum_k exp(x[r, k]) - x[r, c])``, and the softmax of every row.
 
-    A target of 0 asks nothing, even where x is infinite. For `scale` see `cross_entropy`.
+    A target of 0 contributes 0, even if x is infinite. For `scale` see `cross_entropy`.
     """
     T = x.dtype.type
     summed = 0.0
@@ -171,21 +171,21 @@ def soft_cross_entropy(x: Matrix, targets: Matrix, scale: float, probabilities: 
 
 @kernel
 def soft_cross_entropy_pullback(g: Vector, probabilities: Matrix, targets: Matrix, scale: float, gx: Matrix):
-    """``gx[r] = scale * g[r] * (sum_k targets[r, k] * probabilities[r] - targets[r])``; exactly 0 where nothing is asked."""
+    """``gx[r] = scale * g[r] * (sum_k targets[r, k] * probabilities[r] - targets[r])``; exactly 0 for a row of zeros."""
     T = gx.dtype.type
     for r in range(gx.shape[0]):
         weight = T(scale) * (g[0] if g.size == 1 else g[r])
-        asked, silent = T(0), True
+        mass, zeros = T(0), True
         for c in range(gx.shape[1]):
-            asked += targets[r, c]
-            silent = silent and targets[r, c] == T(0)
+            mass += targets[r, c]
+            zeros = zeros and targets[r, c] == T(0)
         for c in range(gx.shape[1]):
-            gx[r, c] = T(0) if silent else weight * (asked * probabilities[r, c] - targets[r, c])
+            gx[r, c] = T(0) if zeros else weight * (mass * probabilities[r, c] - targets[r, c])
 
 
 @kernel
 def soft_cross_entropy_to_targets(g: Vector, x: Matrix, scale: float, gt: Matrix):
-    """``gt[r, c] = scale * g[r] * (log sum_k exp(x[r, k]) - x[r, c])``: the gradient of what is asked."""
+    """``gt[r, c] = scale * g[r] * (log sum_k exp(x[r, k]) - x[r, c])``: the gradient of the targets."""
     T = gt.dtype.type
     for r in range(gt.shape[0]):
         weight = T(scale) * (g[0] if g.size == 1 else g[r])

@@ -1,4 +1,4 @@
-"""Statistics of a layer of units, per column, each in one pass over the samples."""
+"""Statistics of the units of a layer (the columns of a matrix), each in one pass over the samples."""
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Kernels of the optimizers' updates: one launch moves a whole flat buffer of parameters."""
+"""The optimizers' updates: one launch updates a whole flat buffer of parameters."""
 from __future__ import annotations
 
 import math
@@ -9,9 +9,9 @@ from ..machine.policy import Vector, kernel
 @kernel
 def sgd(p: Vector, g: Vector, v: Vector, lr: float, momentum: float, first: bool, one_minus_dampening: float,
         weight_decay: float, nesterov: bool, decoupled: bool):
-    """``v = momentum v + (1 - dampening) g; p -= lr v``, with the decay ``weight_decay p`` inside g unless it is decoupled.
+    """``v = momentum v + (1 - dampening) g; p -= lr v``, with the decay ``weight_decay p`` added to g unless it is decoupled.
 
-    Where ``first`` is true the buffer starts as g itself, undampened (as PyTorch does). Without momentum `v` is empty.
+    At the first step the buffer starts as g itself, undampened (as in PyTorch). Without momentum `v` is empty.
     """
     T = p.dtype.type
     lr, mu, gain, decay = T(lr), T(momentum), T(one_minus_dampening), T(weight_decay)
@@ -32,7 +32,7 @@ def sgd(p: Vector, g: Vector, v: Vector, lr: float, momentum: float, first: bool
 @kernel
 def adam(p: Vector, g: Vector, m: Vector, v: Vector, lr: float, beta1: float, beta2: float, eps: float, correction1: float,
          correction2_root: float, weight_decay: float, decoupled: bool):
-    """Adam (Kingma & Ba 2015), with coupled decay inside g, or decoupled as AdamW (Loshchilov & Hutter 2019)."""
+    """Adam (Kingma & Ba 2015), with the decay added to g, or decoupled as in AdamW (Loshchilov & Hutter 2019)."""
     T = p.dtype.type
     lr, beta1, beta2, eps, decay = T(lr), T(beta1), T(beta2), T(eps), T(weight_decay)
     new1, new2, step_size, root = T(1) - beta1, T(1) - beta2, T(lr) / T(correction1), T(correction2_root)

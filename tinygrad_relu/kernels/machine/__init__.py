@@ -1,1 +1,1 @@
-"""Between the loops and the machine: the compiler, the launch, threads, matrix products, memory."""
+"""The compiler and its cache, the launch of kernels, threads, matrix products, and the settings of the machine."""

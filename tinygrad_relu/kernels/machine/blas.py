@@ -1,12 +1,12 @@
-"""Matrix products inside kernels: our own copy of OpenBLAS.
+"""Matrix products inside kernels, by our own copy of OpenBLAS.
 
-NumPy carries an OpenBLAS too, but its gemm can be reached only through NumPy's dispatch (1 us a call). This copy comes
-from the package ``scipy-openblas32``; kernels call its ``sgemm`` and ``dgemm`` directly, as symbols known to LLVM, so
-that compiled kernels can be kept on disk and a product can be fused with what stands around it.
+NumPy's copy can be called only through NumPy's dispatch (1 us a call). This copy comes from the package ``scipy-openblas32``.
+Kernels call its ``sgemm`` and ``dgemm`` directly, as symbols known to LLVM, so that compiled kernels can be kept on disk and a
+product can be fused with the operations around it.
 
-It runs on one thread; `matmul` shares large products among threads of its own. OpenBLAS's threads wait for each other
-inside a product: when another process took one of two cores, a product of 0.3 ms took 45. They also add up in an order
-that depends on their number. And two spinning thread pools, its own and NumPy's, fight for the same cores.
+It runs on one thread; `matmul` shares large products among threads of its own. OpenBLAS's threads wait for each other inside a
+product: when another process took one of two cores, a product of 0.3 ms took 45. They also add in an order that depends on their
+number. And two spinning thread pools, its own and NumPy's, compete for the same cores.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _load() -> ctypes.CDLL:
 
 
 def _load_on_one_thread() -> ctypes.CDLL:
-    """Load it so that it starts no thread at all: it reads the variable once. NumPy's copy has read its own before."""
+    """Load it so that it starts no thread: it reads the variable once. NumPy's copy has read its own before."""
     before = os.environ.get(THREADS)
     os.environ[THREADS] = "1"
     try:
@@ -42,7 +42,7 @@ def _load_on_one_thread() -> ctypes.CDLL:
             del os.environ[THREADS]
         else:
             os.environ[THREADS] = before
-    found.scipy_openblas_set_num_threads(1)     # where somebody else had loaded it before us
+    found.scipy_openblas_set_num_threads(1)     # if it had been loaded before
     return found
 
 
@@ -68,8 +68,7 @@ def gemm_block(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float
                right: int) -> None:
     """``c[top:bottom, left:right] = (op(a) @ op(b) + beta * c)[top:bottom, left:right]``, called from kernels.
 
-    For C-contiguous matrices of one dtype; ``op`` transposes where the flag says so. With ``beta`` 0 what was in `c` is
-    not read.
+    Matrices are C-contiguous and of one dtype; ``op`` transposes if its flag is set. With ``beta`` 0, `c` is not read.
     """
     rows, columns = (a.T if transpose_a else a)[top:bottom], (b.T if transpose_b else b)[:, left:right]
     block = c[top:bottom, left:right]
@@ -96,10 +95,10 @@ def _compiled_gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, l
 
 @scalar
 def gemm(transpose_a, transpose_b, a, b, beta, c):
-    """``c = op(a) @ op(b) + beta * c``: the whole of `gemm_block`."""
+    """``c = op(a) @ op(b) + beta * c`` (see `gemm_block`)."""
     gemm_block(transpose_a, transpose_b, a, b, beta, c, 0, c.shape[0], 0, c.shape[1])
 
 
 def core_name() -> str:
-    """The processor family whose kernels OpenBLAS has chosen, such as ``SkylakeX`` (AVX-512) or ``Haswell`` (AVX2)."""
+    """The processor family whose kernels OpenBLAS uses, such as ``SkylakeX`` (AVX-512) or ``Haswell`` (AVX2)."""
     return library.scipy_openblas_get_corename().decode()

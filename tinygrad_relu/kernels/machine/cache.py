@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept, and how an edited formula is noticed."""
+"""The folder of compiled kernels, and how an edited formula is noticed."""
 from __future__ import annotations
 
 import hashlib
@@ -22,10 +22,9 @@ KEPT_DIGESTS = 4    # cache folders of older sources to keep, for switching betw
 
 @lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
-    """Where compiled kernels are kept; None, after one warning, where nothing can be written.
+    """The folder of compiled kernels; None, after one warning, if it cannot be written.
 
-    ``NUMBA_CACHE_DIR`` is respected; otherwise it is the user's cache folder. Below it there is one folder per digest
-    of the kernel sources.
+    It lies in ``NUMBA_CACHE_DIR`` or the user's cache folder, and its name is the digest of the kernel sources.
     """
     folder: Path | str = "of the user"
     try:
@@ -66,7 +65,7 @@ def source_digest() -> str:
 
 
 def fingerprint(function: Any) -> str:
-    """A text that changes whenever the code of a formula does, or anything that it uses: functions, constants, closures."""
+    """A text that changes whenever a user's formula does, or any function, constant or closure variable that it uses."""
     return repr(_described(function, []))
 
 

@@ -21,14 +21,9 @@ _current_watcher = _watcher.get
 def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
     """Run ``kernel(*arguments)``: inputs first, then the arrays that the results are written into.
 
-    Parameters
-    ----------
-    kernel : Kernel or callable
-        A kernel, whose machine code is called directly: the arguments must have exactly the types that it declares (see
-        `policy`). Or a NumPy ufunc, or any function that writes into its last argument.
+    The machine code of a `Kernel` is called directly, so the arguments must have exactly the types that it declares (see
+    `policy`). A NumPy ufunc, or any function that writes into its last argument, can be launched too.
 
-    Examples
-    --------
     >>> out = np.empty(2)
     >>> launch(np.multiply, np.array([1.0, 2.0]), 3.0, out)
     >>> out
@@ -55,10 +50,8 @@ def is_watched() -> bool:
 
 @contextmanager
 def watch(watcher: Watcher) -> Iterator[None]:
-    """Hand every launch of this thread to ``watcher(kernel, arguments)``, which must run the kernel itself.
+    """Pass every launch of this thread to ``watcher(kernel, arguments)``, which must run the kernel itself.
 
-    Examples
-    --------
     >>> seen = []
     >>> def note(kernel, arguments):
     ...     seen.append(kernel.__name__)

@@ -1,4 +1,4 @@
-"""How many threads the kernels may use, and how they share work."""
+"""The number of threads, and how they share work."""
 from __future__ import annotations
 
 import os
@@ -11,12 +11,12 @@ from .door import is_watched
 
 
 def cores() -> int:
-    """The cores that this process may use: containers and batch systems often grant fewer than the machine has."""
+    """The number of cores that this process may use; containers and batch systems often grant fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _default() -> int:
-    """What the usual variables say, or else all processors."""
+    """The value of the usual variables, or else all cores."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(name, "")
         if value.isdigit() and int(value) > 0:
@@ -29,12 +29,10 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def set_num_threads(n: int) -> None:
-    """Let large matrix products use up to `n` threads. The results do not depend on it, to the last bit.
+    """Let large matrix products use up to `n` threads. The results are the same to the bit for every n.
 
-    The start value is what ``OPENBLAS_NUM_THREADS`` or ``OMP_NUM_THREADS`` says, or else the number of processors.
+    The default is the value of ``OPENBLAS_NUM_THREADS`` or ``OMP_NUM_THREADS``, or else the number of cores.
 
-    Examples
-    --------
     >>> before = get_num_threads()
     >>> set_num_threads(1)
     >>> get_num_threads()
@@ -48,7 +46,7 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads large matrix products may use: what `set_num_threads` has said.
+    """How many threads large matrix products may use (see `set_num_threads`).
 
     >>> get_num_threads() >= 1
     True
@@ -58,7 +56,7 @@ def get_num_threads() -> int:
 
 @contextmanager
 def num_threads(n: int) -> Iterator[None]:
-    """`set_num_threads(n)` for a while: the number that was set before comes back at the end."""
+    """`set_num_threads(n)` inside a with block; the previous number is restored at its end."""
     before = get_num_threads()
     set_num_threads(n)
     try:
@@ -68,20 +66,20 @@ def num_threads(n: int) -> Iterator[None]:
 
 
 def share(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run all tasks, each once; this thread and helpers take them one by one from a common heap.
+    """Run each task once; this thread and helpers take them one by one from a common queue.
 
-    Nobody waits for a helper that has not come: one that has not started when the heap is empty is called off. So a
-    machine that is busy with something else makes this as slow as one thread, and no slower.
+    Helpers that have not started when the queue is empty are cancelled. So on a busy machine this is as slow as one thread, but
+    no slower.
     """
     helpers = min(_limit, len(tasks)) - 1
-    if helpers < 1 or is_watched():     # a watcher belongs to its thread
+    if helpers < 1 or is_watched():     # a watcher sees only the launches of its own thread
         for task in tasks:
             task()
         return
-    heap = iter(tasks)                  # taking the next one is atomic under the interpreter's lock
+    queue = iter(tasks)                 # taking the next one is atomic under the interpreter's lock
 
     def work() -> None:
-        for task in heap:
+        for task in queue:
             task()
 
     called = [_helpers().submit(work) for _ in range(helpers)]
@@ -93,14 +91,14 @@ def share(tasks: Sequence[Callable[[], None]]) -> None:
 
 def _helpers() -> ThreadPoolExecutor:
     global _pool
-    pool = _pool        # once: another thread may set another number in between
+    pool = _pool        # read once: another thread may replace it
     if pool is None:
         _pool = pool = ThreadPoolExecutor(max(1, _limit - 1), thread_name_prefix="tinygrad_relu")
     return pool
 
 
 def _forget_pool() -> None:
-    """A forked child has the pool and not its threads."""
+    """A forked child has a copy of the pool, but not its threads."""
     global _pool
     _pool = None
 
