@@ -414,3 +414,18 @@ def test_assigning_into_a_tensor():
     for recorded in (leaf(1.0, 2.0), leaf(1.0, 2.0) * 2):
         with pytest.raises(RuntimeError, match="assigning into a Tensor that requires a gradient"):
             recorded[0] = 5
+
+
+def test_an_op_of_a_user_may_return_any_array() -> None:
+    """Kernels take C-contiguous floats only; views, integers and numbers become that, forward and in rules."""
+    turned = Op("turned", lambda x: x[::-1].T, pull=(lambda g, y, x: g.T[::-1],))
+    smallest = Op("smallest", lambda x: x.min(), pull=(lambda g, y, x: (x == x.min()).astype(int) * int(g),))
+    start = np.random.default_rng(0).standard_normal((3, 4))
+    x, same = tg.Tensor(start, requires_grad=True), tg.Tensor(start, requires_grad=True)
+    y, expected = F.softmax(turned(F.exp(x))), F.softmax(tg.transpose(tg.flip(F.exp(same), 0)))
+    g = np.random.default_rng(1).standard_normal((4, 3))
+    y.backward(g), expected.backward(g)
+    assert (y.data == expected.data).all() and (x.grad == same.grad).all()
+    z = tg.Tensor(start, requires_grad=True)
+    (smallest(F.exp(z)) * 3).backward()
+    assert np.allclose(z.grad, np.where(start == start.min(), 3 * np.exp(start), 0), rtol=1e-12)

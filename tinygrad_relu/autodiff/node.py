@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import as_floats
+
 Array = NDArray[Any]
 Pull = Callable[..., Any]
 
@@ -134,6 +136,14 @@ class Op:
     index: str = ""
     pure: bool = True
 
+    def __post_init__(self) -> None:
+        pull = self.pull
+        object.__setattr__(self, "forward", _checked(self.forward, self.name))
+        if not callable(pull):
+            object.__setattr__(self, "pull", tuple(rule and _checked(rule, self.name) for rule in pull))
+        elif _checked(pull, self.name) is not pull:
+            object.__setattr__(self, "pull", lambda i: _checked(pull(i), self.name))
+
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         some: Any = None            # one of the nodes among the inputs
         flows = False               # whether a gradient will flow through here
@@ -177,6 +187,20 @@ class Op:
 
     def __repr__(self) -> str:
         return f"Op({self.name!r})"
+
+
+def _checked(function: Pull, name: str) -> Pull:
+    """A function from outside the package may return any array, or a number; this makes it one that kernels take."""
+    if str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]:
+        return function
+
+    def checked(*inputs: Any, **params: Any) -> Any:
+        found = function(*inputs, **params)
+        if isinstance(found, tuple):        # with what `saves` keeps
+            return (as_floats(found[0], None, name), *found[1:])
+        return found if isinstance(found, Node) else as_floats(found, None, name)
+
+    return checked
 
 
 # -- whether operations are recorded -------------------------------------------------------------------------------------
