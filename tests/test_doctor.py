@@ -1,0 +1,47 @@
+"""`tinygrad-relu doctor`: its verdicts, on figures that are given."""
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tinygrad_relu import doctor
+
+HERE = {"core": "Haswell", "sgemm": 100.0, "dgemm": 48.0, "relu": 9.0, "copy": 10.0, "copy_all_threads": 15.0}
+FREE = {"core": "SkylakeX", "sgemm": 200.0, "dgemm": 50.0, "relu": 9.0, "copy": 10.0, "copy_all_threads": 15.0}
+
+
+@pytest.fixture
+def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "measure", lambda: HERE)
+    for name in [name for name in doctor.os.environ if name.startswith(doctor.PREFIXES)]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("_measured")
+def test_without_variables_the_speed_is_what_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two measurements of one thing would differ by noise alone."""
+    monkeypatch.setattr(doctor, "_measure_without_settings", lambda: pytest.fail("measured twice"))
+    monkeypatch.setenv(doctor.KEPT, "kernels")
+    report = doctor.diagnose()
+    assert report.blas_verdict == "the kernels that OpenBLAS chooses for this processor"
+    assert {m.verdict for name, m in report.measurements.items() if name != "copy"} == {"as fast as this machine allows"}
+    assert "as fast as a copy" in report.measurements["copy"].verdict
+
+
+@pytest.mark.usefixtures("_measured")
+def test_a_variable_that_costs_speed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_measure_without_settings", lambda: FREE)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    report = doctor.diagnose()
+    assert "OpenBLAS would choose SkylakeX (AVX-512)" in report.blas_verdict
+    assert report.measurements["sgemm"].verdict == "50% of what this machine allows, because of OPENBLAS_CORETYPE=Haswell"
+    assert report.measurements["dgemm"].verdict == "as fast as this machine allows"
+    doctor.show(report)
+
+
+def test_actions_take_turns_after_two_rounds_that_do_not_count() -> None:
+    """So a relu and a copy of the same arrays meet the same pages, and their ratio means something on any machine."""
+    done: list[Any] = []
+    seconds = doctor._seconds(lambda: done.append("relu"), lambda: done.append("copy"), times=3)
+    assert done == ["relu", "copy"] * 5 and len(seconds) == 2 and all(s >= 0 for s in seconds)
