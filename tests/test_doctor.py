@@ -7,8 +7,8 @@ import pytest
 
 from tinygrad_relu import doctor
 
-HERE = {"core": "Haswell", "sgemm": 100.0, "dgemm": 48.0, "relu": 9.0, "copy": 10.0, "copy_all_threads": 15.0}
-FREE = {"core": "SkylakeX", "sgemm": 200.0, "dgemm": 50.0, "relu": 9.0, "copy": 10.0, "copy_all_threads": 15.0}
+HERE = {"core": "Haswell", "sgemm": 100.0, "dgemm": 48.0, "relu": 9.0, "maximum": 9.2, "copy": 14.0, "copy_all_threads": 15.0}
+FREE = {"core": "SkylakeX", "sgemm": 200.0, "dgemm": 50.0, "relu": 9.0, "maximum": 9.2, "copy": 14.0, "copy_all_threads": 15.0}
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_without_variables_the_speed_is_what_the_machine_allows(monkeypatch: pyt
     report = doctor.diagnose()
     assert report.blas_verdict == "the kernels that OpenBLAS chooses for this processor"
     assert {m.verdict for name, m in report.measurements.items() if name != "copy"} == {"as fast as this machine allows"}
-    assert "as fast as a copy" in report.measurements["copy"].verdict
+    assert "as fast as NumPy's maximum" in report.measurements["copy"].verdict
 
 
 @pytest.mark.usefixtures("_measured")
@@ -41,7 +41,7 @@ def test_a_variable_that_costs_speed_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_actions_take_turns_after_two_rounds_that_do_not_count() -> None:
-    """So a relu and a copy of the same arrays meet the same pages, and their ratio means something on any machine."""
+    """So relu and maximum of the same arrays meet the same pages, and their ratio means something on any machine."""
     done: list[Any] = []
-    seconds = doctor._seconds(lambda: done.append("relu"), lambda: done.append("copy"), times=3)
-    assert done == ["relu", "copy"] * 5 and len(seconds) == 2 and all(s >= 0 for s in seconds)
+    seconds = doctor._seconds(lambda: done.append("relu"), lambda: done.append("maximum"), times=3)
+    assert done == ["relu", "maximum"] * 5 and len(seconds) == 2 and all(s >= 0 for s in seconds)

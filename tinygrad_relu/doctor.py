@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -117,9 +116,10 @@ def measure() -> dict[str, Any]:
     parts = [np.s_[i * COPIED // workers:(i + 1) * COPIED // workers] for i in range(workers)]
     relu = partial(launch, loops(ACTIVATIONS["relu"]).forward, source, ACTIVATIONS["relu"].defaults, target)
     with ThreadPoolExecutor(workers) as pool:         # NumPy releases the interpreter lock while it copies
-        times = _seconds(relu, partial(np.copyto, target, source),
+        times = _seconds(relu, partial(np.maximum, source, np.float32(0), target), partial(np.copyto, target, source),
                          lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts)), times=5)
-    return found | {name: 2e-9 * source.nbytes / seconds for name, seconds in zip(("relu", "copy", "copy_all_threads"), times)}
+    names = "relu", "maximum", "copy", "copy_all_threads"
+    return found | {name: 2e-9 * source.nbytes / seconds for name, seconds in zip(names, times)}
 
 
 def _measure_without_settings() -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _measure_without_settings() -> dict[str, Any]:
 
 
 def _seconds(*actions: Callable[[], Any], times: int) -> list[float]:
-    """The median time of each action. They take turns, so that all of them meet the same state of the machine; two rounds before
+    """The best time of each action. They take turns, so that all of them meet the same state of the machine; two rounds before
     compile kernels, touch the pages of the arrays and wake the threads."""
     runs: list[list[float]] = [[] for _ in actions]
     for _ in range(2 + times):
@@ -143,7 +143,7 @@ def _seconds(*actions: Callable[[], Any], times: int) -> list[float]:
             start = time.perf_counter()
             action()
             seconds.append(time.perf_counter() - start)
-    return [median(seconds[2:]) for seconds in runs]
+    return [min(seconds[2:]) for seconds in runs]
 
 
 # -- verdicts ---------------------------------------------------------------------------------------------------------
@@ -174,10 +174,11 @@ def _gemm(name: str, here: dict[str, Any], free: dict[str, Any], environment: di
 
 
 def _copy(here: dict[str, Any], free: dict[str, Any]) -> Measurement:
-    beside = f"NumPy's copy on one thread: {here['copy']:.1f} GB/s, on all {cores()}: {here['copy_all_threads']:.1f}"
-    found = "as fast as" if here["relu"] >= FAIR * here["copy"] else "slower than"
-    verdict = f"relu of {COPIED >> 20} million numbers on one thread is {found} a copy ({beside})"
-    return Measurement("GB/s", here["relu"], max(here["relu"], here["copy"], free["copy"]), verdict)
+    """relu beside NumPy's maximum, which moves the same numbers. (A copy moves fewer: it need not read what it overwrites.)"""
+    found = "as fast as" if here["relu"] >= FAIR * here["maximum"] else "slower than"
+    verdict = (f"relu of {COPIED >> 20} million numbers on one thread is {found} NumPy's maximum ({here['maximum']:.1f} GB/s; "
+               f"a copy on one thread: {here['copy']:.1f}, on all {cores()}: {here['copy_all_threads']:.1f})")
+    return Measurement("GB/s", here["relu"], max(here["relu"], here["maximum"], free["maximum"]), verdict)
 
 
 def _look_at_cache() -> Cache:
