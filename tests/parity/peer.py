@@ -12,47 +12,21 @@ torch.set_num_threads(1)        # these matrices are tiny; two thread pools woul
 
 TYPES = {np.float32: torch.float32, np.float64: torch.float64}
 
-# name of a record: PyTorch's function with our defaults. Deliberate differences stand beside it.
-FUNCTIONS = {
-    "relu": torch.relu,
-    "leaky_relu": TF.leaky_relu,
+# PyTorch's functions with our defaults, by name of the record. Differences on purpose are beside them.
+SPECIAL = {
     "prelu": lambda x: TF.prelu(x, torch.tensor([0.25], dtype=x.dtype)),
-    "rrelu": TF.rrelu,                                  # in evaluation; in training the draws are other ones
-    "hardtanh": TF.hardtanh,
-    "relu6": TF.relu6,
-    "hardsigmoid": TF.hardsigmoid,
-    "hardswish": TF.hardswish,
-    "elu": TF.elu,
-    "celu": TF.celu,
-    "selu": TF.selu,
-    "sigmoid": torch.sigmoid,
-    "logsigmoid": TF.logsigmoid,
-    "tanh": torch.tanh,
-    "softplus": lambda x: TF.softplus(x, threshold=1e9),    # PyTorch's default returns x from 20 on; ours does not
-    "softsign": TF.softsign,
-    "silu": TF.silu,
-    "mish": TF.mish,
-    "gelu": TF.gelu,
+    "softplus": lambda x: TF.softplus(x, threshold=1e9),        # PyTorch's default returns x from 20 on; ours does not
     "gelu_tanh": lambda x: TF.gelu(x, approximate="tanh"),
-    "exp": torch.exp,
-    "expm1": torch.expm1,
-    "log": torch.log,
-    "log1p": torch.log1p,
-    "erf": torch.erf,
-    "erfc": torch.erfc,
-}
+}       # (rrelu is compared in evaluation: in training the draws are others)
 WITHOUT_PEER = {"step"}                     # torch.heaviside has no derivative at all
 WITHOUT_SECOND = {"hardsigmoid"}            # "derivative for aten::hardsigmoid_backward is not implemented"
 SLOPE_OF_FLOAT32 = {"hardsigmoid"}          # PyTorch multiplies by the float32 number nearest to 1/6, in float64 too
 
-MODULES = {
-    "relu": torch.nn.ReLU, "leaky_relu": torch.nn.LeakyReLU, "elu": torch.nn.ELU, "selu": torch.nn.SELU,
-    "celu": torch.nn.CELU, "sigmoid": torch.nn.Sigmoid, "logsigmoid": torch.nn.LogSigmoid, "tanh": torch.nn.Tanh,
-    "softplus": lambda: torch.nn.Softplus(threshold=1e9), "softsign": torch.nn.Softsign, "hardtanh": torch.nn.Hardtanh,
-    "relu6": torch.nn.ReLU6, "hardsigmoid": torch.nn.Hardsigmoid, "hardswish": torch.nn.Hardswish,
-    "silu": torch.nn.SiLU, "mish": torch.nn.Mish, "gelu": torch.nn.GELU,
-    "gelu_tanh": lambda: torch.nn.GELU(approximate="tanh"), "prelu": torch.nn.PReLU, "rrelu": torch.nn.RReLU,
-}
+FUNCTIONS = SPECIAL | {name: getattr(TF, name, None) or getattr(torch, name)
+                       for name in ACTIVATIONS if name not in {*SPECIAL, *WITHOUT_PEER}}
+MODULES = {name: getattr(torch.nn, cls.__name__) for name, cls in nn.activations.MODULES.items()
+           if name not in {*WITHOUT_PEER, "gelu_tanh"}}
+MODULES |= {"softplus": lambda: torch.nn.Softplus(threshold=1e9), "gelu_tanh": lambda: torch.nn.GELU(approximate="tanh")}
 
 SGD = torch.optim.SGD
 DIALECTS = {        # name: (our class, options, PyTorch's class, options of PyTorch where they differ)
@@ -90,6 +64,3 @@ def torch_groups(model: torch.nn.Sequential) -> list[dict]:
     slopes = [p for layer in model if isinstance(layer, torch.nn.PReLU) for p in layer.parameters()]
     others = [p for p in model.parameters() if not any(p is s for s in slopes)]
     return [{"params": others}, *([{"params": slopes, "weight_decay": 0.0}] if slopes else [])]
-
-
-assert set(FUNCTIONS) | WITHOUT_PEER == set(ACTIVATIONS), "an activation without its PyTorch counterpart: name it"
