@@ -1,52 +1,6 @@
 """What users call: every function takes Tensors or arrays and returns a Tensor."""
 from .activation import *  # noqa: F403        # all that it defines
-from .array import (
-    abs as abs,
-    argmax as argmax,
-    argmin as argmin,
-    broadcast_to as broadcast_to,
-    clip as clip,
-    concatenate as concatenate,
-    cos as cos,
-    cumsum as cumsum,
-    einsum as einsum,
-    exp as exp,
-    expand_dims as expand_dims,
-    expm1 as expm1,
-    flatten as flatten,
-    flip as flip,
-    from_dlpack as from_dlpack,
-    gather as gather,
-    log as log,
-    log1p as log1p,
-    log_softmax as log_softmax,
-    logsumexp as logsumexp,
-    matmul as matmul,
-    max as max,
-    maximum as maximum,
-    mean as mean,
-    min as min,
-    minimum as minimum,
-    pad as pad,
-    permute as permute,
-    prod as prod,
-    reshape as reshape,
-    sin as sin,
-    softmax as softmax,
-    split as split,
-    sqrt as sqrt,
-    square as square,
-    squeeze as squeeze,
-    stack as stack,
-    std as std,
-    sum as sum,
-    swapaxes as swapaxes,
-    take_along_axis as take_along_axis,
-    transpose as transpose,
-    unsqueeze as unsqueeze,
-    var as var,
-    where as where,
-)
+from .array import *  # noqa: F403
 from .class_loss import cross_entropy as cross_entropy, multi_margin_loss as multi_margin_loss, nll_loss as nll_loss
 from .layers import (
     batch_norm as batch_norm,
@@ -54,6 +8,8 @@ from .layers import (
     embedding as embedding,
     layer_norm as layer_norm,
     linear as linear,
+    log_softmax as log_softmax,
+    softmax as softmax,
 )
 from .lift import as_tensor as as_tensor
 from .loss import (

@@ -14,8 +14,7 @@ import numpy as np
 from ..autodiff.node import Node, value
 from ..checks import as_numbers
 from ..ops import einsum as contraction
-from ..ops import elementary, elementwise, indexing, joining, linalg, reductions, shape, sums
-from ..ops import softmax as softmax_ops
+from ..ops import elementary, elementwise, indexing, joining, linalg, reductions, shape, softmax, sums
 from ..ops.elementwise import operand, operand_array
 from ..tensor import Tensor
 from .lift import Input, as_tensor, lift
@@ -41,9 +40,7 @@ min = lift(reductions.min)
 argmax = lift(reductions.argmax)
 argmin = lift(reductions.argmin)
 prod = lift(reductions.prod)
-logsumexp = lift(softmax_ops.logsumexp)
-softmax = lift(softmax_ops.softmax)
-log_softmax = lift(softmax_ops.log_softmax)
+logsumexp = lift(softmax.logsumexp)
 
 reshape = lift(shape.reshape)
 transpose = lift(shape.transpose)
@@ -227,3 +224,8 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
                              "and C-contiguous, so it has to be copied; got copy=False")
         array = np.array(array, order="C")
     return Tensor.leaf(array)
+
+
+# What `import *` takes. (Assigned to a name, a list that is computed would hide everything from mypy.)
+vars()["__all__"] = [
+    name for name, f in vars().items() if getattr(f, "__module__", "") in (__name__, __package__) and not name.startswith("_")]

@@ -1,4 +1,4 @@
-"""What layers compute: the affine map, normalisation, dropout, embedding."""
+"""What layers compute: the affine map, softmax, normalisation, dropout, embedding."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,11 +12,12 @@ from ..autodiff.node import Array, Node, Op, absent, value
 from ..checks import as_floats, as_numbers, check_count, check_number, check_probability
 from ..ops import indexing, random
 from ..ops import normalization as norm_ops
+from ..ops import softmax as softmax_ops
 from ..ops.affine import affine
 from ..ops.elementwise import operand_array
 from ..ops.shape import reshape
 from ..tensor import Tensor
-from .lift import Input, as_tensor
+from .lift import Input, as_tensor, lift
 
 Shape = int | Sequence[int]
 
@@ -54,6 +55,10 @@ def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
                          "(outputs, inputs)")
     y = op(reshape(x, (prod(shape[:-1]), shape[-1])), weight, bias)
     return reshape(y, (*shape[:-1], weight.shape[0]))
+
+
+softmax = lift(softmax_ops.softmax)
+log_softmax = lift(softmax_ops.log_softmax)
 
 
 # -- normalisation ----------------------------------------------------------------------------------------------------
