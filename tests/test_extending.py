@@ -194,8 +194,10 @@ def test_a_user_adds_one_of_each_in_one_file(tmp_path):
     use = "import mine; print(mine.wave([0.5]).item())"
     first, known = run(["-c", use], tmp_path), compiled(tmp_path)
     assert run(["-c", use], tmp_path) == first and compiled(tmp_path) == known and len(known) > 1
-    mine.write_text(MINE.replace("STEEP = 2.0", "STEEP = 4.0").replace("-x * x)", "-x * x / 2)"))
-    assert float(run(["-c", use], tmp_path)) == pytest.approx(4 * 0.5 * np.exp(-0.125)) != float(first)
+    for edited, value in ((MINE.replace("STEEP = 2.0", "STEEP = 4.0"), 4 * 0.5 * np.exp(-0.25)),
+                          (MINE.replace("-x * x)", "-x * x / 2)"), 2 * 0.5 * np.exp(-0.125))):
+        mine.write_text(edited)
+        assert float(run(["-c", use], tmp_path)) == pytest.approx(value) != float(first)
 
 
 # -- inside a copy of the package -----------------------------------------------------------------------------------------------
