@@ -43,7 +43,7 @@ class Parameter(Tensor):
         check_name(kind, self.KINDS, "Parameter: kind")
         super().__init__(array, requires_grad=True, dtype=dtype)
         self.kind = kind
-        self.place: Place | None = None         # until an optimizer moves it into flat buffers
+        self.place: Any = None      # a Place, once an optimizer has moved it into flat buffers
 
     def _state(self) -> dict[str, Any]:
         return {**super()._state(), "kind": self.kind}
@@ -95,18 +95,20 @@ class Run(NamedTuple):
 
 def runs(parameters: Iterable[Parameter]) -> list[Run]:
     """The parameters, which all have places, in as few runs as their places and the order given allow."""
-    groups: list[list[tuple[Place, Parameter]]] = []
-    end: tuple[Any, int] = (None, 0)                    # the buffer of the parameter before, and where that one ends there
+    found: list[list[Parameter]] = []
+    buffer, stop = None, 0          # of the parameter before, and where it ends
     for parameter in parameters:
-        place = parameter.place
-        assert place is not None
-        if place.values is not end[0] or place.start != end[1]:
-            groups.append([])
-        groups[-1].append((place, parameter))
-        end = place.values, place.start + parameter.size
-    found = []
-    for group in groups:
-        (values, gradients, start), members = group[0][0], [parameter for _, parameter in group]
-        part = slice(start, start + sum(p.size for p in members))
-        found.append(Run(members, values[part], gradients[part]))
-    return found
+        values, _, start = parameter.place
+        if values is buffer and start == stop:
+            found[-1].append(parameter)
+        else:
+            found.append([parameter])
+        buffer, stop = values, start + parameter.array.size
+    return [_run(members) for members in found]
+
+
+def _run(members: list[Parameter]) -> Run:
+    values, gradients, start = members[0].place
+    _, _, last = members[-1].place
+    part = slice(start, last + members[-1].array.size)
+    return Run(members, values[part], gradients[part])
