@@ -112,18 +112,7 @@ class Tensor(Interoperable):
     def __bool__(self) -> bool:
         return bool(self.array.item() if self.array.size == 1 else self.array)
 
-    def __getitem__(self, index: Any) -> Tensor:
-        """NumPy's indexing, as a copy: slices, integers, None, Ellipsis, arrays of integers or booleans, mixed.
-
-        The gradient of an element that is taken several times is the sum.
-
-        >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-        >>> x[[0, 0, 1], 1].sum().backward()
-        >>> x.grad
-        array([[0., 2.],
-               [0., 1.]])
-        """
-        return indexing.getitem(self, index)
+    __getitem__ = indexing.getitem
 
     def __setitem__(self, index: Any, values: Any) -> None:
         if self.requires_grad:

@@ -99,8 +99,17 @@ embedding: Op = Op("embedding", lambda table, index, spared=-1: _take(table, row
                    adds=True, pull=(_embedding_pull, None), index="index")
 
 
-def getitem(x: Any, index: Any) -> Any:
-    """``x[index]`` as in NumPy, always as a copy."""
+def getitem(x: T, index: Any) -> T:
+    """``x[index]`` as in NumPy, but always a copy: slices, integers, None, Ellipsis, arrays of integers or booleans, mixed.
+
+    The gradient of an element that is taken several times is the sum.
+
+    >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> x[[0, 0, 1], 1].sum().backward()
+    >>> x.grad
+    array([[0., 2.],
+           [0., 1.]])
+    """
     shape = x.shape
     key = _checked(index, shape)
     if not any(isinstance(entry, np.ndarray) for entry in key):
