@@ -2,7 +2,7 @@
 
 ::
 
-    asv check -E existing                                   # do the benchmarks import?
+    python -m benchmarks                                    # each benchmark once, in one process: do they all work?
     asv machine --yes && asv run -E existing --quick        # the installed package, each benchmark once
     asv run --quick --show-stderr HEAD^!                    # one commit, in an environment of its own
     asv continuous main my-branch                           # does my branch make anything slower?
