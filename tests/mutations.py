@@ -55,7 +55,7 @@ MUTATIONS = [
     Mutation("ops/shape.py", "tuple(int(i) for i in np.argsort([a % len(axes) for a in axes]))", "tuple(int(i) for i in axes)", "test_ops"),
     Mutation("ops/softmax.py", "lambda g, y, x: mul(y, sub(g, _last_sum(mul(g, y))))", "lambda g, y, x: mul(y, sub(g, _last_sum(g)))", "test_ops"),
     Mutation("ops/normalization.py", "sub(sub(h, along_one), mul(unit, along_unit))", "sub(h, mul(unit, along_unit))", "test_ops"),
-    Mutation("ops/loss.py", "1.0 / prod(x.shape) if reduction == \"mean\"", "1.0 / len(x) if reduction == \"mean\"", "test_ops"),
+    Mutation("ops/loss.py", "return 1.0 / count if reduction == \"mean\" else 1.0", "return 1.0 / (count + 1) if reduction == \"mean\" else 1.0", "test_ops"),
     Mutation("ops/einsum.py", "letters = stack + rows + columns\n", "letters = stack + columns + rows\n", "test_ops"),
     Mutation("ops/recurrent.py", "add(mul(_sigmoid(neg(update)), new), mul(_sigmoid(update), h))",
              "add(mul(_sigmoid(update), new), mul(_sigmoid(neg(update)), h))", "test_recurrent"),

@@ -9,12 +9,14 @@ import exact
 import numpy as np
 import pytest
 import table
+from numba import float32, float64, njit
+from strength import strength
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
 from tinygrad_relu.kernels.formulas import ACTIVATIONS, piecewise
-from tinygrad_relu.kernels.formulas.record import records
+from tinygrad_relu.kernels.formulas.record import flat, records
 from tinygrad_relu.kernels.loops.pointwise import loops
 from tinygrad_relu.nn.activations import MODULES
 
@@ -282,3 +284,18 @@ def test_second_derivative_of_the_fused_layer(name):
     z = layer[0](x).data
     assert all(np.min(abs(z - kink)) > 1e-4 for kink, _ in ACTIVATIONS[name].kinks(*layer[1].p))
     assert tg.gradcheck(lambda *inputs: layer(inputs[0]), [x, *layer.parameters()], order=2)
+
+
+# -- types ---------------------------------------------------------------------------------------------------------------
+
+@every_name
+def test_no_formula_lifts_float32(name):
+    """A parameter that is not cast is a float64: the loop would compute in float64 and take twice the time. (In plain Python
+    NumPy hides it: float32 times a Python float is float32.)"""
+    record = ACTIVATIONS[name]
+    derivatives = [f for f in (record.f_dx, record.f_dxx, record.f_dxxx) if f not in (None, flat)]
+    for formula, inputs in ((record.f, 1), *((f, 3) for f in derivatives[:strength(1, thorough=3)])):
+        signature = (float32,) * inputs + (float64,) * len(record.parameters)
+        compiled = njit(formula, no_cpython_wrapper=True)
+        compiled.compile(signature)
+        assert compiled.overloads[signature].signature.return_type == float32, formula.__name__

@@ -173,3 +173,14 @@ def test_plateaus_keep_a_slope(dtype):
         slopes = derivative(name, x if name == "sigmoid" else x / 2, ())
         np.testing.assert_allclose(slopes, np.exp(-np.abs(x.astype(float))) * (4 if name == "tanh" else 1), rtol=1e-6)
         np.testing.assert_array_equal(slopes, slopes[::-1])
+
+
+@every_type
+@pytest.mark.parametrize("beta", [0.3, 2.5])
+def test_softplus_fades_gradually(beta, dtype):
+    """Where e^(beta x) is subnormal, or 0, and the value is not yet."""
+    end = math.log(float(np.finfo(dtype).smallest_subnormal)) / beta
+    x = (end * np.linspace(0.8, 1, 60)).astype(dtype)
+    p = (beta, INF)
+    off, where, found = worst(x, value("softplus", x, p), part("softplus", p, dtype, "value"), dtype)
+    assert off <= BOUND, f"softplus{p} of {where!r} is {found!r}: {off:.2f} ulp off"
