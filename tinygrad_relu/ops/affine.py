@@ -30,9 +30,6 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
         out = np.empty((rows, shape[0]), dtype)
         return out, layer.forward(x, weight, bias, out)
 
-    def fused(g: Array, y: Array, z: Array, into: list[Array], add: int, x: Array, weight: Array, bias: Array) -> None:
-        layer.pullback(g, z, y, x, weight, *into, add)
-
     def pull(i: int) -> Any:
         def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
             if activation is not None:
@@ -42,7 +39,7 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
         return rule
 
     name = "linear" if activation is None else f"linear_{activation.name}"
-    return Op(name, forward, fused=fused, saves=True, adds=True, pull=pull, multiplies=True, activation=activation, p=p)
+    return Op(name, forward, fused=layer.pullback, saves=True, adds=True, pull=pull, multiplies=True, activation=activation, p=p)
 
 
 def _check(x: Array, weight: Array, bias: Array) -> None:

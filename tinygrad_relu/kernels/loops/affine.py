@@ -1,7 +1,7 @@
 """The affine layer, alone or with the activation that follows it."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -26,10 +26,7 @@ class Affine(NamedTuple):
     forward: Callable[..., Any]
     """``forward(x, weight, bias, out) -> z``: out = f(x @ weight.T + bias), and z is what the pullback needs."""
     pullback: Callable[..., None]
-    """``pullback(g, z, y, x, weight, gx, gw, gb, add)``: the gradients; an empty array for one that is not needed.
-
-    Bits 0, 1, 2 of `add` are set where gx, gw, gb are to be added to what the array already holds.
-    """
+    """``pullback(g, y, z, into, add, x, weight, bias)``: the gradients, as the `fused` of an operation."""
 
 
 @cache
@@ -133,7 +130,8 @@ def _forward(x: Any, weight: Any, bias: Any, out: Any) -> Any:
     return out
 
 
-def _pullback(g: Any, z: Any, y: Any, x: Any, weight: Any, gx: Any, gw: Any, gb: Any, add: int) -> None:
+def _pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
+    gx, gw, gb = into
     if x.size * len(weight) < LARGE:
         launch(linear_pullback, g, x, weight, gx, gw, gb, add)
         return
@@ -146,25 +144,25 @@ def _pullback(g: Any, z: Any, y: Any, x: Any, weight: Any, gx: Any, gw: Any, gb:
 
 
 def _activated(activation: Elementwise[...], p: tuple[float, ...]) -> Affine:
-    fused, apart = linear_activation(activation), loops(activation)
+    (fused_forward, fused_pullback), apart = linear_activation(activation), loops(activation)
     from_y, overwrites = activation.slope_from_y(*p), activation.slope_from_y(*activation.defaults)
-    one_launch = from_y or not overwrites       # else `fused.forward` would leave out the z that is needed
+    one_launch = from_y or not overwrites       # else `fused_forward` would leave out the z that is needed
 
     def forward(x: Any, weight: Any, bias: Any, out: Any) -> Any:
         z = out if from_y and overwrites else np.empty(out.shape, out.dtype)
         if one_launch and x.size * len(weight) < LARGE:
-            launch(fused.forward, x, weight, bias, p, z, out)
+            launch(fused_forward, x, weight, bias, p, z, out)
         else:
             _forward(x, weight, bias, z)
             launch(apart.forward, z.ravel(), p, out.ravel())
         return z
 
-    def pullback(g: Any, z: Any, y: Any, x: Any, weight: Any, gx: Any, gw: Any, gb: Any, add: int) -> None:
+    def pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
         if x.size * len(weight) < LARGE:
-            launch(fused.pullback, g, z, y, x, weight, p, gx, gw, gb, add)
+            launch(fused_pullback, g, z, y, x, weight, p, *into, add)
         else:
             gz = np.empty(g.shape, g.dtype)
             launch(apart.pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
-            _pullback(gz, z, y, x, weight, gx, gw, gb, add)
+            _pullback(gz, y, z, into, add, x, weight, bias)
 
     return Affine(forward, pullback)
