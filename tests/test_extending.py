@@ -288,10 +288,9 @@ ADDITIONS = [       # what is new, file, before which line, what to write there
     ("activation", "functional/activation.py", "relu6 = elementwise(", "bent = elementwise(piecewise.BENT)\n"),
     ("activation", "nn/activations.py", "class GELUTanh(Activation):", MODULE),
     ("op", "ops/elementary.py", END, OP),
-    ("op", "functional/array.py", "sqrt = lift(", "cube = lift(elementary.cube)\n"),
-    ("op", "functional/__init__.py", "    sqrt as sqrt,", "    cube as cube,\n"),
+    ("op", "functional/array.py", "exp = lift(", "cube = lift(elementary.cube)\n"),
     ("loss", "functional/loss.py", "def _error_loss(", LOSS),
-    ("loss", "functional/__init__.py", "    mse_loss as mse_loss,", "    quartic_loss as quartic_loss,\n"),
+    ("loss", "functional/__init__.py", END, "from .loss import quartic_loss as quartic_loss\n"),
     ("loss", "nn/loss.py", "class L1Loss(Loss):", LOSS_MODULE),
     ("layer", "nn/layers.py", END, LAYER),
     ("layer", "nn/__init__.py", END, "from .layers import Scale as Scale\n"),
@@ -333,5 +332,5 @@ def test_one_of_each_in_the_package_touches_three_files_at_most(tmp_path):
         place = len(text) if mark == END else text.index(f"\n{mark}") + 1
         path.write_text(text[:place] + new + text[place:])
         files.setdefault(kind, set()).add(name)
-    assert {kind: len(touched) for kind, touched in files.items()} == {"activation": 3, "op": 3, "loss": 3, "layer": 2, "optimizer": 2}
+    assert {kind: len(touched) for kind, touched in files.items()} == {"activation": 3, "op": 2, "loss": 3, "layer": 2, "optimizer": 2}
     run(["-c", USE], tmp_path, package=tmp_path)

@@ -127,8 +127,8 @@ def multi_margin_loss(x: Input, target: Any, p: int = 1, margin: float = 1.0, we
     """``sum_c max(0, margin - x_label + x_c)^p / classes`` over the other classes c: the hinge loss of many classes.
 
     x (rows, classes), or (classes,) for one sample, holds scores; p is 1 or 2. Where the right score exceeds another by `margin`
-    exactly, the slope is 0. `weight` has one entry per class; the mean is divided by the number of rows all the same (as in
-    PyTorch). Source: Crammer & Singer 2001, J. Mach. Learn. Res. 2.
+    exactly, the slope is 0. `weight` has one entry per class; the mean is divided by the number of rows (as in PyTorch). Source:
+    Crammer & Singer 2001, J. Mach. Learn. Res. 2.
 
     >>> F.multi_margin_loss([[0.5, 1.0, -2.0]], [0]).item()
     0.5

@@ -31,7 +31,7 @@ def flat(c, x, y, *p):
 
 @dataclass(frozen=True, eq=False)
 class Elementwise(Generic[P]):
-    """A function of one number (relu, exp, the square of an error): scalar formulas, and what is known about them.
+    """A function of one number (relu, exp, the square of an error): its scalar formulas and their properties.
 
     Every formula takes and returns numbers of one type, ``T = type(x)`` (float32 or float64). Parameters arrive as Python floats
     and are cast with ``T(...)``, because a bare Python float would lift float32 to float64. Pieces *select*, they never multiply
@@ -51,7 +51,7 @@ class Elementwise(Generic[P]):
     slope_from_y : callable
         ``slope_from_y(*p)``: whether ``f_dx(g, y, y, *p)`` is ``f_dx(g, x, y, *p)``, so that a layer need not keep x.
     expected : callable
-        ``expected(*p)``: if the parameters make no sense, in words what they should be.
+        ``expected(*p)``: for parameters that make no sense, a text that says which do; else None.
     formula, source : str
         For docstrings and docs.
     """

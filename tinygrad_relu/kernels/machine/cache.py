@@ -73,6 +73,8 @@ def _described(thing: Any, above: list[Any]) -> Any:
     if isinstance(thing, FunctionType) and not is_ours(thing) and thing not in above:
         parts = {name: _described(value, [*above, thing]) for name, value in sorted(used(thing).items())}
         return _code(thing.__code__), thing.__defaults__, parts
+    if isinstance(thing, np.ndarray):       # whose repr leaves out the middle of a long one
+        return thing.dtype.str, thing.shape, thing.tobytes()
     return getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) or repr(thing)
 
 
