@@ -101,7 +101,7 @@ def test_layers_are_pickled_by_the_name_of_the_function():
     (TypeError, ("a", straight, straight_dx, "f"), "activation a: f_dxx is 'f', expected a Python function"),
     (TypeError, ("a", lambda x: None, lambda g, x, y: g), "activation a: f returns NoneType, expected a number"),
     (TypeError, ("a", lambda x: x, lambda g, x, y: None), "activation a: f_dx returns NoneType, expected a number"),
-], ids=str)
+])
 def test_what_is_no_activation_is_refused_in_one_sentence(kind, arguments, words):
     with pytest.raises(kind) as caught:
         tg.activation(*arguments)
