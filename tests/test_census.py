@@ -174,3 +174,10 @@ def test_bad_input_gets_one_sentence(call, error, sentence):
     with pytest.raises(error, match=sentence) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_units_that_are_stuck_on_the_high_side_count_as_dead():
+    layer = nn.Linear(1, 3, rng=0)
+    layer.weight.data, layer.bias.data = np.ones((3, 1)), np.array([9.0, 1.0, -9.0])
+    found = lab.census(nn.Sequential(layer, nn.ReLU6(), nn.Linear(3, 1, rng=0)), np.linspace(-1, 1, 5)[:, None])
+    assert found.dead == [2]

@@ -357,3 +357,15 @@ def test_zero_grad_forgets_and_gradients_of_two_losses_add_up():
     before = [p.data.copy() for p in model.parameters()]
     opt.step()          # nothing has a gradient: nothing moves
     assert all((p.data == old).all() for p, old in zip(model.parameters(), before))
+
+
+def test_a_parameter_without_a_gradient_stays_between_two_that_move():
+    """All three are neighbours in a flat buffer; the decay may not reach over the one in the middle."""
+    a, b, c = (nn.Parameter(np.full(n, 2.0)) for n in (3, 2, 4))
+    opt = optim.SGD([a, b, c], lr=0.1, momentum=0.9, weight_decay=0.5)
+    for _ in range(2):
+        opt.zero_grad()
+        (a.sum() + c.sum()).backward()
+        opt.step()
+    np.testing.assert_array_equal(b.data, 2.0)
+    assert (a.data < 2).all() and (c.data < 2).all()
