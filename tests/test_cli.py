@@ -169,26 +169,28 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_a_progress_bar_is_for_terminals_and_leaves_no_trace(monkeypatch, stream):
+def test_a_progress_bar_is_for_terminals(monkeypatch, stream):
     monkeypatch.setattr("sys.stderr", stream())
+    monkeypatch.setenv("TERM", "xterm")
     with progress(4, "compiling") as tick:
         tick("relu", 1)
         tick("gelu", 3)
-        shown = cli.sys.stderr.getvalue()
-    lines = [line.split() for line in shown.split("\r")[1:]]
-    if stream is Terminal:
-        assert [line[0] for line in lines] == ["compiling", "relu", "gelu"] and [line[-3] for line in lines] == ["0/4", "1/4", "4/4"]
-        assert cli.sys.stderr.getvalue().endswith("\r\x1b[K")
-    else:
-        assert shown == ""
+    shown = cli.sys.stderr.getvalue()
+    assert ("gelu" in shown and "4/4" in shown) if stream is Terminal else not shown.strip()
 
 
-def test_a_table_folds_its_last_column_and_keeps_lines():
-    table = Table("", ["name", "many\nlines", "why"], width=40)
-    table.add("relu", "1\n22", "a sentence that is too long for what is left of the line")
-    lines = str(table).splitlines()
-    assert lines[:3] == ["name  many   why", "      lines", "----  -----  " + "-" * len("a sentence that is too long")]
-    assert lines[3] == "relu  1      a sentence that is too long" and lines[4] == "      22     for what is left of the"
-    assert all(len(line) <= 40 for line in lines)
+def test_a_table_is_as_wide_as_its_rows_and_keeps_lines(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    table = Table("units", ["name", "many\nlines", "why"])
+    table.add("relu", "1\n22", "a sentence that is longer than a terminal of twenty columns is wide")
+    title, *lines = str(table).splitlines()
+    assert title == "units" and [line.split() for line in lines[:2]] == [["many"], ["name", "lines", "why"]]
+    assert lines[3].split()[:2] == ["relu", "1"] and lines[3].endswith("is wide") and lines[4].strip() == "22"
     with pytest.raises(ValueError, match="a table of 3 columns got a row of 1 cells"):
         table.add(1)
+
+
+def test_without_rich_one_sentence_says_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr("tinygrad_relu.text.find_spec", lambda name: None)
+    assert cli.main(["doctor"]) == 2
+    assert 'this needs the extra "lab"' in capsys.readouterr().err

@@ -30,7 +30,8 @@ from .kernels.machine.cache import cache_folder
 from .kernels.machine.door import launch
 from .kernels.machine.matmul import matmul
 from .kernels.machine.threads import cores, get_num_threads
-from .text import Table, terminal_width
+from .text import Table, check_rich
+from .text import show as show_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
 PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that shape speed or threads
@@ -196,7 +197,7 @@ def _look_at_cache() -> Cache:
 
 def show(report: Report) -> None:
     """Print a report as a table."""
-    table = Table("", ["what", "found", "verdict"], width=terminal_width())
+    table = Table("", ["what", "found", "verdict"])
     table.add("versions", "\n".join(map(" ".join, report.versions.items())), "")
     table.add("compiled kernels", f"{report.simd_bits}-bit vectors", f"LLVM compiles for {report.processor}")
     table.add("OpenBLAS kernels", _family(report.blas_kernels), report.blas_verdict)
@@ -207,7 +208,7 @@ def show(report: Report) -> None:
     table.add("cache", f"{kept.kernels} kernels, {kept.megabytes:.1f} MB", where + kept.verdict)
     for name, found in report.measurements.items():
         table.add(name, f"{found.here:.0f} of {found.possible:.0f} {found.unit}", found.verdict)
-    print(table)
+    show_parts(table)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -217,6 +218,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu doctor``."""
+    check_rich("doctor")                # before the work starts
     if arguments.json is not None:
         check_writable(arguments.json, "--json")
     report = diagnose()

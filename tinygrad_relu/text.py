@@ -1,42 +1,26 @@
-"""Text for terminals, logs and notebooks: tables with aligned columns, folded sentences, a progress bar."""
+"""Text for terminals, logs and notebooks: aligned columns, and tables and progress bars drawn by rich."""
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
-from threading import Lock
+from importlib.util import find_spec
 from typing import Any
 
-BAR = 40            # characters of a full progress bar
+MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
 
 
-def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = (), *, gap: int = 2,
-            rule: bool = False, width: int | None = None) -> str:
-    """Columns of cells below headings, `gap` blanks apart; those named in `right` line up on the right.
-
-    A cell may have several lines. `rule` underlines the headings; the last column is folded to fit into `width` characters.
+def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> str:
+    """Columns of cells below headings, two blanks apart; those named in `right` line up on the right. It needs no extra.
 
     >>> print(aligned(["layer", "units"], [["0", "64"], ["hidden", "8"]], right=["units"]))
     layer   units
     0          64
     hidden      8
     """
-    cells = [[cell.split("\n") for cell in row] for row in (headings, *rows)]
-    widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(headings))]
-    if width is not None:
-        room = max(20, width - sum(widths[:-1]) - gap * len(widths[:-1]))
-        for row in cells:
-            row[-1] = [part for line in row[-1] for part in textwrap.wrap(line, room) or [""]]
-        widths[-1] = max(len(line) for row in cells for line in row[-1])
-    if rule:
-        cells.insert(1, [["-" * size] for size in widths])
-    return "\n".join((" " * gap).join(cell.rjust(size) if heading in right else cell.ljust(size)
-                                      for cell, size, heading in zip(line, widths, headings)).rstrip()
-                     for row in cells for line in zip_longest(*row, fillvalue=""))
+    lines = [headings, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    return "\n".join("  ".join(cell.rjust(width) if heading in right else cell.ljust(width)
+                               for cell, width, heading in zip(line, widths, headings)).rstrip() for line in lines)
 
 
 class Table:
@@ -44,15 +28,12 @@ class Table:
 
     >>> table = Table("units", ["layer", "dead"])
     >>> table.add("hidden", 3)
-    >>> print(table)
-    units
-    layer   dead
-    ------  ----
-    hidden     3
+    >>> table.rows
+    [['hidden', '3']]
     """
 
-    def __init__(self, title: str, headings: list[str], *, gap: int = 2, width: int | None = None) -> None:
-        self.title, self.headings, self.gap, self.width = title, headings, gap, width
+    def __init__(self, title: str, headings: list[str], *, tight: bool = False) -> None:
+        self.title, self.headings, self.tight = title, headings, tight
         self.rows: list[list[str]] = []
 
     def add(self, *cells: Any) -> None:
@@ -60,10 +41,29 @@ class Table:
             raise ValueError(f"a table of {len(self.headings)} columns got a row of {len(cells)} cells")
         self.rows.append([str(cell) for cell in cells])
 
+    def __rich__(self) -> Any:
+        from rich import box
+        from rich.table import Table as RichTable
+
+        drawn = RichTable(title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False,
+                          padding=0 if self.tight else (0, 1, 0, 0))
+        for i, heading in enumerate(self.headings):
+            numeric = bool(self.rows) and all(_is_number(row[i]) for row in self.rows)
+            drawn.add_column(heading, justify="right" if numeric else "left", no_wrap=i == 0, overflow="fold")
+        for row in self.rows:
+            drawn.add_row(*row)
+        return drawn
+
     def __str__(self) -> str:
-        right = [heading for i, heading in enumerate(self.headings) if all(_is_number(row[i]) for row in self.rows)]
-        drawn = aligned(self.headings, self.rows, right, gap=self.gap, rule=True, width=self.width)
-        return f"{self.title}\n{drawn}" if self.title else drawn
+        """As wide as its longest row, whatever the terminal: a log or a notebook has no width."""
+        check_rich("drawing a table")
+        from rich.console import Console
+
+        longest = max(sum(len(cell) + 3 for cell in row) for row in [self.headings, *self.rows])
+        console = Console(width=max(80, 2 * longest, len(self.title)), color_system=None, force_terminal=False)
+        with console.capture() as captured:
+            console.print(self)
+        return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _is_number(text: str) -> bool:
@@ -74,37 +74,32 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def terminal_width() -> int:
-    """The number of columns of the terminal; 80 where there is none."""
-    return shutil.get_terminal_size().columns
+def check_rich(who: str) -> None:
+    if find_spec("rich") is None:
+        raise ImportError(f"{who}: {MISSING}")
 
 
-def folded(sentence: str, indent: str = "") -> str:
-    """A sentence in lines that fit the terminal; `indent` begins all lines but the first."""
-    return textwrap.fill(sentence, terminal_width(), subsequent_indent=indent, break_on_hyphens=False)
+def show(*parts: Any) -> None:
+    """Print tables and sentences to standard output, folded to the width of the terminal."""
+    check_rich("printing a report")
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for part in parts:
+        console.print(part)
 
 
 @contextmanager
 def progress(total: int, name: str = "") -> Iterator[Callable[[str, int], None]]:
-    """A progress bar on standard error, if that is a terminal: ``tick(name, n)`` says that n more of `total` are done.
+    """A progress bar on standard error, if that is a terminal: ``tick(name, n)`` says that n more of `total` are done."""
+    if find_spec("rich") is None:
+        yield lambda name, n: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    The bar disappears at the end. Several threads may tick.
-    """
-    done, start, lock = 0, time.monotonic(), Lock()
-    terminal = sys.stderr.isatty()
-
-    def tick(name: str, n: int) -> None:
-        nonlocal done
-        with lock:
-            done += n
-            full = BAR * min(done, total) // max(total, 1)
-            if terminal:
-                bar = f"{name:<18.18} [{'=' * full:<{BAR}}] {done}/{total} {time.monotonic() - start:.0f} s"
-                print(f"\r{bar}", end="", file=sys.stderr, flush=True)
-
-    tick(name, 0)
-    try:
-        yield tick
-    finally:
-        if terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    columns = TextColumn("{task.description:<18}"), BarColumn(bar_width=40), MofNCompleteColumn(), TimeElapsedColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda name, n: bar.update(task, advance=n, description=name)

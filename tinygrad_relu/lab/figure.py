@@ -11,13 +11,13 @@ import numpy as np
 from ..autodiff.node import Array
 from ..checks import check_name
 from ..files import write_through
+from ..text import MISSING
 from .revive import Outcome, Sick
 from .units import State
 
 # Distinct for colour-blind readers (after Okabe & Ito): units that are alive are warm, dead ones dark.
 COLOURS = {State.ALIVE: "#f0c05a", State.DEAD: "#23304a", State.DEAD_HIGH: "#7a1f5c", State.SATURATED: "#8fa3bf",
            State.ALWAYS_ON: "#e8743b", State.NEVER_WINS: "#23304a", State.DIVERGED: "#c8102e"}
-MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
 FORMATS = ("png", "svg", "pdf")
 COLUMNS = 5
 INK, FAINT, RED = "#1b1b1b", "#8a8a8a", "#d1495b"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data import Dataset
 from ..nn import Maxout
-from ..text import Table, folded
+from ..text import Table, show
 from .census import finite
 from .revive import Outcome, Sick
 from .units import GONE
@@ -33,7 +33,7 @@ def to_dict(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome]) -> dict[s
 def table(sick: Sick, outcomes: Sequence[Outcome]) -> Table:
     """One row per treatment."""
     rows = Table("", ["treatment", "eta\nlambda", "thresh-\nold", "theory", "pre-\ndicted", "ob-\nserved",
-                      "dead units,\nby layer", "accuracy"], gap=1)
+                      "dead units,\nby layer", "accuracy"], tight=True)
     for o in outcomes:
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
                  "-" if o.threshold is None else f"{o.threshold:.2g}", _short(o), _step(o.predicted_step, o),
@@ -94,11 +94,9 @@ def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, k
     """Print the table and the sentences."""
     killed = " and ".join(f"{dead} of {layer.shape[1]}" for dead, layer in zip(sick.dead, sick.states))
     units = "pieces" if isinstance(sick.model[0], Maxout) else "units"
-    print(folded(f"{described(dataset, sick)}. {kill_steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
-                 f"accuracy {sick.accuracy:.2f}. Then {steps} steps of each treatment:"))
-    print(f"\n{table(sick, outcomes)}\n")
-    for sentence in sentences(sick, outcomes, steps):
-        print(folded(f"- {sentence}", indent="  "))
+    show(f"{described(dataset, sick)}. {kill_steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
+         f"accuracy {sick.accuracy:.2f}. Then {steps} steps of each treatment:", table(sick, outcomes),
+         *(f"- {sentence}" for sentence in sentences(sick, outcomes, steps)))
 
 
 def _short(o: Outcome) -> str:
