@@ -136,7 +136,7 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
         if not isinstance(x, Node):
             raise TypeError(f"{name}: input {i} is {type(x).__name__}; expected a Tensor")
     around = _differentiated.get()
-    loses_history = around and not create_graph and is_grad_enabled()       # under no_grad that is what is wanted
+    loses_history = around and not create_graph and is_grad_enabled()       # under no_grad that is intended
     with recording():
         at = [same(x) if create_graph and x.requires_grad else x.result.leaf(x.array, requires_grad=True) for x in nodes]
         token = _differentiated.set((*around, *at))
@@ -156,8 +156,8 @@ def _refuse_lost_history(name: str, roots: Iterable[Node], around: set[Node]) ->
     for root in roots:
         if root in around or any(x in around for node in history(root, name) for x in node.parents):
             raise RuntimeError(f"{name}: what is differentiated here depends on the inputs of a jacobian, hessian or hvp around "
-                               "it, and without a history it would count as a constant there; pass create_graph=True, or "
-                               "detach() what is meant to be constant")
+                               "it, and without a history it would be a constant there; pass create_graph=True, or detach() "
+                               "the inputs if they are meant to be constant")
 
 
 def _gradient(y: Node, at: list[Node], name: str) -> tuple[Any, ...]:

@@ -72,7 +72,7 @@ def matmul(a: Any, b: Any) -> Any:
     if len(b.shape) > 2:
         y = product(a if len(a.shape) > 1 else reshape(a, shape=(1, inner_a)), b)
         shape = y.shape if len(a.shape) > 1 else (*y.shape[:-2], y.shape[-1])
-    else:       # whatever stands on the left, its rows make one product, and one in each gradient
+    else:       # all rows of a, however many axes it has, make one product; and one in each gradient
         y = product(a if len(a.shape) == 2 else reshape(a, shape=(prod(a.shape[:-1]), inner_a)),
                     b if len(b.shape) == 2 else reshape(b, shape=(inner_b, 1)))
         shape = a.shape[:-1] + b.shape[1:]
