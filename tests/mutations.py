@@ -33,7 +33,7 @@ class Mutation(NamedTuple):
 
 MUTATIONS = [
     # the walk back
-    Mutation("autodiff/tape.py", "if x.order > node.order:\n                    outdated.add(node)",
+    Mutation("autodiff/tape.py", "if x.order > order:\n                    outdated.add(node)",
              "if False:\n                    outdated.add(node)", "test_changed_leaves"),
     Mutation("autodiff/tape.py", "nodes.sort(key=_by_order)", "nodes.reverse()", "test_tape"),
     Mutation("autodiff/tape.py", "add |= 1 << len(into)\n            into.append(x.home)", "into.append(x.home)", "test_training_threads test_tape test_ops"),

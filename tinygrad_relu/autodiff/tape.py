@@ -136,7 +136,7 @@ def _history(root: Node, who: str = "backward") -> tuple[list[Node], set[Node]]:
     nodes, outdated = [root], set()
     seen = {root}
     for node in nodes:                      # the list grows while it is walked
-        parents = node.parents
+        parents, order = node.parents, node.order
         if parents is None:
             raise RuntimeError(f"{who}: the graph behind this result has been freed by an earlier backward (at {node.op.name}); "
                                "pass retain_graph=True to the first one to walk it again")
@@ -144,7 +144,7 @@ def _history(root: Node, who: str = "backward") -> tuple[list[Node], set[Node]]:
             if x is None:
                 continue
             if x.op is None:
-                if x.order > node.order:
+                if x.order > order:
                     outdated.add(node)
             elif x not in seen:
                 seen.add(x)
