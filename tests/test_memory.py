@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from strength import strength
 
+from tinygrad_relu.kernels.machine import host
+
 
 def in_a_process_of_its_own(script: str, *arguments: object) -> dict:
     """Run a script that prints JSON. What other tests have left in memory does not count there."""
@@ -112,3 +114,22 @@ def test_memory_of_a_large_graph(graph, value, gradient):
     found = in_a_process_of_its_own(GRAPHS, graph, NODES)
     assert (found["value"], found["gradient"]) == (value, gradient)
     assert found["forward"] < 768 and found["backward"] < 1024      # bytes per node
+
+
+@pytest.mark.parametrize("name, value", [("TINYGRAD_RELU_KEEP_MEMORY", "0"), ("MALLOC_ARENA_MAX", "2"),
+                                         ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1")])
+def test_a_variable_switches_the_keeping_of_freed_memory_off(monkeypatch, name, value):
+    """Either ours, or a setting of malloc by the user."""
+    asked = []
+
+    class Library:
+        def __init__(self, name):
+            self.mallopt = lambda option, value: asked.append(option) or 1
+
+    monkeypatch.setattr(host.ctypes, "CDLL", Library)
+    monkeypatch.setattr(host.sys, "platform", "linux")
+    for variable in [v for v in host.os.environ if v.startswith("MALLOC_") or v in ("GLIBC_TUNABLES", host.SWITCH)]:
+        monkeypatch.delenv(variable)
+    assert host.keep_freed_memory() and asked == [host.M_MMAP_THRESHOLD, host.M_TRIM_THRESHOLD]
+    monkeypatch.setenv(name, value)
+    assert not host.keep_freed_memory() and len(asked) == 2
