@@ -302,26 +302,3 @@ def test_all_optimizer_misfits_come_at_once():
         opt.load_state_dict(state)
     for part in ("lr is -1.0", "maximize is True", "group 1: missing eps", "state 3: missing exp_avg, exp_avg_sq"):
         assert part in one_line(caught.value)
-
-
-def test_the_state_of_parameters_in_several_buffers():
-    """The one in the middle had an optimizer of its own before. A copy that gets the state goes on alike."""
-    def made():
-        parameters = [nn.Parameter(np.arange(1.0, n + 1)) for n in (3, 2, 4)]
-        optim.SGD(parameters[1:2])
-        return parameters, optim.Adam(parameters, lr=0.1)
-
-    def step(parameters, opt):
-        opt.zero_grad()
-        sum((p * p * (i + 1)).sum() for i, p in enumerate(parameters)).backward()
-        opt.step()
-
-    (one, first), (other, second) = made(), made()
-    step(one, first)
-    for p, q in zip(one, other):
-        q.data = p.data.copy()
-    second.load_state_dict(first.state_dict())
-    step(one, first)
-    step(other, second)
-    for p, q in zip(one, other):
-        np.testing.assert_array_equal(p.data, q.data)
