@@ -65,7 +65,7 @@ MUTATIONS = [
     # formulas and loops, which are compiled
     Mutation("kernels/formulas/piecewise.py", "on_the_kink = T(0) if at_zero == 0.0 else g * T(at_zero)", "on_the_kink = g * T(at_zero)", "test_piecewise test_activations"),
     Mutation("kernels/formulas/piecewise.py", "T(0) if x <= T(min_val) else T(0) if x >= T(max_val) else g", "T(0) if x < T(min_val) else T(0) if x >= T(max_val) else g", "test_piecewise"),
-    Mutation("kernels/formulas/piecewise.py", "return g * T(negative_slope) if x <= T(0) else g if x > T(0) else x", "return g * negative_slope if x <= T(0) else g if x > T(0) else x", "test_piecewise"),
+    Mutation("kernels/formulas/piecewise.py", "return g * T(negative_slope) if x <= T(0) else g if x > T(0) else x", "return g * negative_slope if x <= T(0) else g if x > T(0) else x", "test_activations"),
     Mutation("kernels/formulas/smooth.py", "rest = far if e < pick(x, *TINY) else log1p_of_unit(e) * inverse", "rest = log1p_of_unit(e) * inverse", "test_smooth"),
     Mutation("kernels/formulas/smooth.py", "left, right = p * top + p * top_low, T(1) + e * (T(1) + a)", "left, right = p * top, T(1) + e * (T(1) + a)", "test_smooth test_accuracy"),
     Mutation("kernels/loops/softmax.py", "to[c] = yr[c] * (gr[c] - dot)", "to[c] = yr[c] * gr[c] - dot", "test_ops"),

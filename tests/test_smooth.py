@@ -176,7 +176,7 @@ def test_plateaus_keep_a_slope(dtype):
 
 
 @every_type
-@pytest.mark.parametrize("beta", [0.3, 2.5])
+@pytest.mark.parametrize("beta", [0.05, 2.5])
 def test_softplus_fades_gradually(beta, dtype):
     """Where e^(beta x) is subnormal, or 0, and the value is not yet."""
     end = math.log(float(np.finfo(dtype).smallest_subnormal)) / beta
