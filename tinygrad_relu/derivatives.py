@@ -1,9 +1,7 @@
 """Derivatives of whole functions: Jacobian, Hessian, and the product of a Hessian with a vector.
 
-All three differentiate `f` at leaves of their own, so no graph and no ``.grad`` of the caller is touched. Their results have
-no history, unless ``create_graph=True``: then they can be differentiated further, and nested. A Hessian-vector product takes
-two walks: H v is the gradient of (gradient . v) (Pearlmutter 1994, Fast exact multiplication by the Hessian). A Jacobian takes
-one walk per entry of the result.
+`inputs` is the point, one Tensor or several; none needs to require a gradient. All three differentiate `f` at leaves of their
+own, so no graph and no ``.grad`` of the caller is touched. Where `f` does not depend on an input, they are zeros.
 """
 from __future__ import annotations
 
@@ -23,25 +21,12 @@ from .tensor import Tensor
 
 
 def hvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, create_graph: bool = False) -> Any:
-    """The Hessian of the scalar ``f(*inputs)``, times `vectors`, without forming the Hessian.
+    """The Hessian of the scalar ``f(*inputs)``, times `vectors`, one for each input; of the shape and dtype of each input.
 
-    Parameters
-    ----------
-    inputs : Tensor or sequence of Tensors
-        The point. They need not require a gradient.
-    vectors : array_like or sequence of array_like
-        One for each input, of its shape.
-    create_graph : bool
-        As in `jacobian`. A vector that requires a gradient gets one, too.
+    It takes two walks and does not form the Hessian: H v is the gradient of (gradient . v) (Pearlmutter 1994, Fast exact
+    multiplication by the Hessian). Piecewise linear functions have the second derivative of their pieces, 0, at kinks too.
+    `create_graph` is as in `jacobian`; a vector that requires a gradient gets one, too.
 
-    Returns
-    -------
-    Tensor or tuple of Tensors
-        Of the shape and dtype of each input; zeros for one that `f` does not depend on, or only linearly. Piecewise linear
-        functions have the second derivative of their pieces, 0, at kinks too.
-
-    Examples
-    --------
     >>> tg.hvp(lambda x: (x**3).sum(), Tensor([1.0, 2.0]), [1.0, 1.0])      # the Hessian is diag(6 x)
     Tensor([ 6., 12.])
     """
@@ -65,29 +50,11 @@ def hvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, 
 def jacobian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
     """All first derivatives of ``f(*inputs)``: entry [i..., j...] is that of entry i... of the result by entry j... of an input.
 
-    Parameters
-    ----------
-    f : callable
-        Returns a Tensor of any shape.
-    inputs : Tensor or sequence of Tensors
-        The point. They need not require a gradient.
-    create_graph : bool
-        Give the result a history: it can then be differentiated further, by inputs that require a gradient, by anything else
-        that `f` uses, and by a `jacobian` or `hessian` around this one.
+    It takes one walk per entry of the result. With `create_graph` it has a history: it can be differentiated further, by inputs
+    that require a gradient, by anything else that `f` uses, and by a `jacobian` or `hessian` around this one. There it must have
+    a history: without one, a RuntimeError, as it would be a constant and silently add 0. If it is meant to be one, ``detach()``
+    its inputs.
 
-    Returns
-    -------
-    Tensor or tuple of Tensors
-        For each input, of the shape of the result followed by that of the input; zeros where `f` does not depend on it.
-
-    Raises
-    ------
-    RuntimeError
-        If it is nested in a `jacobian`, `hessian` or `hvp` whose inputs it depends on, without ``create_graph=True``: it would
-        be a constant there, and silently add 0. If that is intended, ``detach()`` its inputs.
-
-    Examples
-    --------
     >>> tg.jacobian(lambda x: x**2, Tensor([1.0, 3.0]))
     Tensor([[2., 0.],
             [0., 6.]])
@@ -101,16 +68,11 @@ def jacobian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_gr
 
 
 def hessian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
-    """All second derivatives of the scalar ``f(*inputs)``; `inputs` and `create_graph` as in `jacobian`, kinks as in `hvp`.
+    """All second derivatives of the scalar ``f(*inputs)``; `create_graph` as in `jacobian`, kinks as in `hvp`.
 
-    Returns
-    -------
-    Tensor or tuple of tuples of Tensors
-        For one Tensor, of its shape twice over. For several, block [i][j] holds the derivatives by input i and by input j, of
-        the shape of i followed by that of j.
+    For one Tensor, of its shape twice over. For several, block [i][j] holds the derivatives by input i and by input j, of the
+    shape of i followed by that of j.
 
-    Examples
-    --------
     >>> tg.hessian(lambda x: x.prod(), Tensor([2.0, 3.0, 5.0]))
     Tensor([[0., 5., 3.],
             [5., 0., 2.],

@@ -182,21 +182,9 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
     """A Tensor over the memory of an array of another library (NumPy, PyTorch, JAX, ...): what one writes the other sees.
 
     The memory lives as long as the Tensor, which is a leaf that requires no gradient. The array holds float32 or float64, on the
-    CPU.
+    CPU; it is copied if it is not C-contiguous or not writable, as every array in a graph is. ``copy=True`` always copies,
+    ``copy=False`` raises ValueError instead. A Tensor that requires a gradient, of this library or of PyTorch, is a BufferError.
 
-    Parameters
-    ----------
-    copy : bool, optional
-        True: always copy. None: only if the array is not C-contiguous or not writable, as every array in a graph is. False: raise
-        ValueError instead.
-
-    Raises
-    ------
-    BufferError
-        If x does not share its memory: a Tensor that requires a gradient, of this library or of PyTorch.
-
-    Examples
-    --------
     >>> array = np.array([1.0, 2.0])
     >>> x = tg.from_dlpack(array)
     >>> array[0] = 5.0

@@ -17,8 +17,8 @@ from ..kernels.loops.move import copy
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
 from .activation import activation_op
-from .axes import T
 from .elementwise import add, binary, compare, div, entrywise, fused_by, mul, neg, sub, unary, where
+from .shape import T
 
 _FIRST_STEP: dict[float, Callable[..., Any]] = {-1.0: np.reciprocal, 0.5: np.sqrt, 1.0: copy}
 

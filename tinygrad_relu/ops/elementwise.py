@@ -19,7 +19,7 @@ from ..autodiff.node import Array, Node, Op, value
 from ..checks import as_floats
 from ..kernels.loops import pointwise as kernels
 from ..kernels.machine.door import launch
-from .axes import T
+from .shape import T
 
 Write = Callable[..., None]
 
@@ -87,7 +87,7 @@ def _line(x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     return np.array(np.broadcast_to(x, shape), dtype, order="C").ravel()
 
 
-def compare(ufunc: np.ufunc, a: Any, b: Any) -> Array:
+def compare(ufunc: Callable[..., Any], a: Any, b: Any) -> Array:
     """A comparison such as ``a < b``: a plain array of booleans, without a gradient."""
     a, b = value(a), value(b)
     out = np.empty(joint_shape(ufunc.__name__, a, b), bool)
@@ -97,10 +97,7 @@ def compare(ufunc: np.ufunc, a: Any, b: Any) -> Array:
 
 def equal_or_nan(x: Any, y: Array) -> Array:
     """Where x equals y, or both are NaN, as `compare`: it finds all numbers that tie for the maximum y."""
-    x, y = value(x), value(y)
-    out = np.empty(joint_shape("equal_or_nan", x, y), bool)
-    launch(_equal_or_nan, x, y, out)
-    return out
+    return compare(_equal_or_nan, x, y)
 
 
 def _equal_or_nan(x: Any, y: Array, out: Array) -> None:

@@ -21,9 +21,8 @@ from ..autodiff.node import Array, Op
 from ..checks import as_numbers, check_real
 from ..kernels.loops import move
 from ..kernels.machine.door import launch
-from .axes import Axis, T, normalised_axes, single_axis
 from .elementwise import where
-from .shape import reshape
+from .shape import Axis, T, normalised_axes, reshape, single_axis
 
 EVERYTHING = slice(None)
 

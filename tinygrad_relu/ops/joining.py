@@ -11,9 +11,8 @@ import numpy as np
 from ..autodiff.node import Array, Op, Pull
 from ..kernels.loops import move
 from ..kernels.machine.door import launch
-from .axes import T, single_axis
 from .indexing import EVERYTHING, cut
-from .shape import expand_dims, reshape
+from .shape import T, expand_dims, reshape, single_axis
 
 
 def _concatenate(*arrays: Array, axis: int) -> Array:

@@ -11,9 +11,8 @@ from ..checks import check_real
 from ..kernels.loops import reduce as kernels
 from ..kernels.machine.door import launch
 from . import sums
-from .axes import Axis, T, axis_or_flat, block, kept_shape, left_shape, normalised_axes
 from .elementwise import compare, div, equal_or_nan, mul, sub, where
-from .shape import reshape, transpose
+from .shape import Axis, T, axis_or_flat, block, kept_shape, left_shape, normalised_axes, reshape, transpose
 
 # -- extremes --------------------------------------------------------------------------------------------------------
 

@@ -9,10 +9,9 @@ import numpy as np
 from ..autodiff.node import Array, Op
 from ..kernels.loops import softmax as kernels
 from ..kernels.machine.door import launch
-from .axes import Axis, T, kept_shape, left_shape, normalised_axes
 from .elementary import EXP, LOG
 from .elementwise import add, mul, sub
-from .shape import RESHAPE, TRANSPOSE, reshape
+from .shape import Axis, T, kept_shape, left_shape, normalised_axes, reshape, swapaxes
 from .sums import SUM
 
 
@@ -79,16 +78,13 @@ def _along(op: Op, x: T, axis: int) -> T:
         return op(x)
     if not shape:
         normalised_axes(op.name, axis, (1,))
-        return RESHAPE(op(RESHAPE(x, shape=(1,))), shape=())
+        return reshape(op(reshape(x, 1)), ())
     axes = normalised_axes(op.name, axis, shape)
     if len(axes) != 1:
         raise ValueError(f"{op.name}: got axis {axis} for shape {shape}; expected one axis")
-    last = len(shape) - 1
-    if axes[0] == last:
+    if axes[0] == len(shape) - 1:
         return op(x)
-    swapped = list(range(last + 1))
-    swapped[axes[0]], swapped[last] = last, axes[0]
-    return TRANSPOSE(op(TRANSPOSE(x, axes=tuple(swapped))), axes=tuple(swapped))
+    return swapaxes(op(swapaxes(x, axes[0], -1)), axes[0], -1)
 
 
 def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:

@@ -11,9 +11,8 @@ from ..autodiff.node import Array, Op
 from ..kernels.loops import reduce as kernels
 from ..kernels.loops.move import copy
 from ..kernels.machine.door import launch
-from .axes import Axis, T, axis_or_flat, block, kept_shape, left_shape, normalised_axes
 from .elementwise import div
-from .shape import reshape
+from .shape import Axis, T, axis_or_flat, block, kept_shape, left_shape, normalised_axes, reshape
 
 
 def kept(g: Any, x: Any, axis: Axis) -> Any:
