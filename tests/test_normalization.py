@@ -79,16 +79,16 @@ def test_names_kinds_and_repr():
     assert [(n, p.kind, p.shape) for n, p in layer.named_parameters()] == [("weight", "weight", (3,)), ("bias", "bias", (3,))]
     assert [n for n, _ in layer.named_buffers()] == ["running_mean", "running_var", "num_batches_tracked"]
     assert repr(nn.BatchNorm1d(3, eps=0.1, momentum=None, affine=False, track_running_stats=False)) == (
-        "BatchNorm1d(3, eps=0.1, momentum=None, affine=False, track_running_stats=False)")
+        "BatchNorm1d(3, eps=0.1, momentum=None, affine=False, track_running_stats=False, bias=False)")
     assert [n for n, _ in nn.BatchNorm1d(3, bias=False).named_parameters()] == ["weight"]
     assert nn.BatchNorm1d(3, affine=False).parameters() == []
     assert repr(nn.BatchNorm1d(3, bias=False)) == "BatchNorm1d(3, bias=False)"
     assert [n for n, _ in nn.LayerNorm((2, 3)).named_parameters()] == ["weight", "bias"]
     assert [n for n, _ in nn.LayerNorm(3, bias=False).named_parameters()] == ["weight"]
     assert nn.LayerNorm(3, elementwise_affine=False).parameters() == []
-    assert repr(nn.LayerNorm((2, 3), eps=0.1)) == "LayerNorm((2, 3), eps=0.1)" and repr(nn.LayerNorm(3)) == "LayerNorm(3)"
-    assert repr(nn.LayerNorm(3, elementwise_affine=False)) == "LayerNorm(3, elementwise_affine=False)"
-    assert repr(nn.LayerNorm(3, bias=False)) == "LayerNorm(3, bias=False)"
+    assert repr(nn.LayerNorm((2, 3), eps=0.1)) == "LayerNorm((2, 3), eps=0.1)" and repr(nn.LayerNorm(3)) == "LayerNorm((3,))"
+    assert repr(nn.LayerNorm(3, elementwise_affine=False)) == "LayerNorm((3,), elementwise_affine=False, bias=False)"
+    assert repr(nn.LayerNorm(3, bias=False)) == "LayerNorm((3,), bias=False)"
 
 
 # -- accuracy --------------------------------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ def test_randomness_is_an_argument(make):
 
 def test_copies_pickles_and_prints():
     layer = nn.LSTM(2, 3, num_layers=2, bias=False, batch_first=True, bidirectional=True, rng=0)
-    assert repr(layer) == "LSTM(2, 3, bias=False, num_layers=2, batch_first=True, bidirectional=True)"
+    assert repr(layer) == "LSTM(2, 3, num_layers=2, bias=False, batch_first=True, bidirectional=True)"
     assert repr(nn.RNNCell(2, 3, nonlinearity="relu", rng=0)) == "RNNCell(2, 3, nonlinearity='relu')"
     assert repr(nn.RNN(2, 3, rng=0)) == "RNN(2, 3)" and repr(nn.GRUCell(2, 3, bias=False, rng=0)) == "GRUCell(2, 3, bias=False)"
     x = np.ones((2, 3, 2))

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import Signature
-from typing import Any, ClassVar
+from math import inf
+from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 from numpy.random import Generator
@@ -18,10 +19,12 @@ from ..parameters import Parameter
 from .module import Buffer, Module
 
 
+@dataclass_transform()
 class Activation(Module):
     """The base of the elementwise activations: a subclass names its record, whose parameters become read-only attributes.
 
-    There is no `inplace` as in PyTorch: no operation overwrites its input, which a graph may need.
+    Written as ``negative_slope: float = 0.01``, they are also the signature for type checkers. There is no `inplace` as in
+    PyTorch: no operation overwrites its input, which a graph may need.
 
     >>> layer = nn.LeakyReLU(negative_slope=0.1)
     >>> layer, layer.negative_slope, layer.p
@@ -50,10 +53,6 @@ class Activation(Module):
     def forward(self, x: Any) -> Any:
         return activation_op(self.record)(F.as_tensor(x), p=self.p)
 
-    def extra_repr(self) -> str:
-        defaults = self.record.parameters
-        return ", ".join(f"{n}={v:g}" for (n, d), v in zip(defaults.items(), self.p) if v != d)
-
 
 def _parameter(i: int) -> Callable[[Activation], float]:
     return lambda self: self.p[i]
@@ -61,35 +60,23 @@ def _parameter(i: int) -> Callable[[Activation], float]:
 
 class ReLU(Activation):
     record = piecewise.RELU
-    at_zero: float
-
-    def __init__(self, at_zero: float = 0.0) -> None:
-        super().__init__(at_zero)
+    at_zero: float = 0.0
 
 
 class LeakyReLU(Activation):
     record = piecewise.LEAKY_RELU
-    negative_slope: float
-
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__(negative_slope)
+    negative_slope: float = 0.01
 
 
 class Step(Activation):
     record = piecewise.STEP
-    straight_through: float
-
-    def __init__(self, straight_through: float = 0.0) -> None:
-        super().__init__(straight_through)
+    straight_through: float = 0.0
 
 
 class Hardtanh(Activation):
     record = piecewise.HARDTANH
-    min_val: float
-    max_val: float
-
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
-        super().__init__(min_val, max_val)
+    min_val: float = -1.0
+    max_val: float = 1.0
 
 
 class ReLU6(Activation):
@@ -106,10 +93,7 @@ class Hardswish(Activation):
 
 class ELU(Activation):
     record = saturating.ELU
-    alpha: float
-
-    def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__(alpha)
+    alpha: float = 1.0
 
 
 class SELU(Activation):
@@ -118,10 +102,7 @@ class SELU(Activation):
 
 class CELU(Activation):
     record = saturating.CELU
-    alpha: float
-
-    def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__(alpha)
+    alpha: float = 1.0
 
 
 class Sigmoid(Activation):
@@ -142,11 +123,8 @@ class Softsign(Activation):
 
 class Softplus(Activation):
     record = smooth.SOFTPLUS
-    beta: float
-    threshold: float
-
-    def __init__(self, beta: float = 1.0, threshold: float = float("inf")) -> None:
-        super().__init__(beta, threshold)
+    beta: float = 1.0
+    threshold: float = inf
 
 
 class SiLU(Activation):
@@ -180,9 +158,6 @@ class GELU(Activation):
     @property
     def record(self) -> Elementwise[...]:       # type: ignore[override]
         return gaussian.GELU_TANH if self.approximate == "tanh" else gaussian.GELU
-
-    def extra_repr(self) -> str:
-        return "" if self.approximate == "none" else f"approximate={self.approximate!r}"
 
 
 class PReLU(Module):

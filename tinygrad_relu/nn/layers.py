@@ -52,9 +52,6 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         return F.linear(x, self.weight, self.bias)
 
-    def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
-
 
 class Maxout(Module):
     """The largest of `pieces` affine maps: ``y_j = max_k (w_jk . x + b_jk)`` (Goodfellow et al. 2013, arXiv 1302.4389).
@@ -77,9 +74,6 @@ class Maxout(Module):
 
     def forward(self, x: Any) -> Any:
         return F.maxout(F.linear(x, self.weight, self.bias), self.pieces)
-
-    def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, pieces={self.pieces}"
 
 
 class Embedding(Module):
@@ -106,10 +100,6 @@ class Embedding(Module):
 
     def forward(self, indices: Any) -> Any:
         return F.embedding(indices, self.weight, self.padding_idx)
-
-    def extra_repr(self) -> str:
-        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
 
 
 class Sequential(Module):

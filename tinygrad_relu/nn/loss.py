@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 from .. import functional as F
 from ..checks import as_floats
@@ -14,11 +14,13 @@ from .module import Buffer, Module
 WEIGHTS = ("weight", "pos_weight")      # these settings become buffers
 
 
+@dataclass_transform()
 class Loss(Module):
     """The base of the losses: a function of a prediction and a target, and the settings for it.
 
-    A subclass names the function. Its settings are the parameters of the function after the first two; they are checked here,
-    and become attributes (weights become buffers, which are part of the state).
+    A subclass names the function. Its settings are the parameters of the function after the first two, or those of them that it
+    declares, which type checkers then see: ``reduction: str = "mean"``. They are checked here, and become attributes (weights
+    become buffers, which are part of the state).
 
     >>> class ScaledError(nn.Loss):
     ...     function = lambda x, target, factor=1.0: factor * F.l1_loss(x, target)
@@ -27,20 +29,21 @@ class Loss(Module):
     """
 
     function: Callable[..., Tensor]
-    settings: ClassVar[inspect.Signature]       # the parameters of the function after the first two
-    reduction: str
+    __signature__: ClassVar[inspect.Signature]      # the settings
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "function" in vars(cls):
             function = cls.function
             _, _, *settings = inspect.signature(function).parameters.values()
-            cls.function, cls.settings = staticmethod(function), inspect.Signature(settings)
+            declared = inspect.get_annotations(cls)
+            cls.function = staticmethod(function)
+            cls.__signature__ = inspect.Signature([p for p in settings if p.name in declared or not declared])
             formula = (inspect.getdoc(function) or "").split("\n\n")[0]
             cls.__doc__ = f"{formula}\n\nThe function `{function.__name__}` as a module.\n\n{inspect.cleandoc(cls.__doc__ or '')}"
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        name, bound = type(self).__name__, self.settings.bind(*args, **settings)
+        name, bound = type(self).__name__, self.__signature__.bind(*args, **settings)
         bound.apply_defaults()
         for key, value in bound.arguments.items():
             if key in WEIGHTS:
@@ -49,25 +52,21 @@ class Loss(Module):
             setattr(self, key, SETTINGS[key](name, value) if key in SETTINGS else value)
 
     def forward(self, x: Any, target: Any) -> Any:
-        settings = {key: getattr(self, key) for key in self.settings.parameters}
+        settings = {key: getattr(self, key) for key in self.__signature__.parameters}
         for key in WEIGHTS:
             if settings.get(key) is not None:
                 settings[key] = settings[key].data
         return self.function(x, target, **settings)
 
-    def extra_repr(self) -> str:
-        return "" if getattr(self, "reduction", "mean") == "mean" else f"reduction={self.reduction!r}"
-
 
 class _ClassLoss(Loss):
     """The base of the losses whose weights are one per class."""
 
-    weight: Buffer | None
-
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        if self.weight is not None and self.weight.data.ndim != 1:
-            raise ValueError(f"{type(self).__name__}: weight has shape {self.weight.data.shape}, expected (classes,)")
+        weight = vars(self)["weight"]
+        if weight is not None and weight.data.ndim != 1:
+            raise ValueError(f"{type(self).__name__}: weight has shape {weight.data.shape}, expected (classes,)")
 
 
 class CrossEntropyLoss(_ClassLoss):
@@ -78,10 +77,10 @@ class CrossEntropyLoss(_ClassLoss):
     """
 
     function = F.cross_entropy
-
-    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
-                 label_smoothing: float = 0.0) -> None:
-        super().__init__(weight, ignore_index, reduction, label_smoothing)
+    weight: Any = None
+    ignore_index: int = -100
+    reduction: str = "mean"
+    label_smoothing: float = 0.0
 
 
 class NLLLoss(_ClassLoss):
@@ -91,9 +90,9 @@ class NLLLoss(_ClassLoss):
     """
 
     function = F.nll_loss
-
-    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
-        super().__init__(weight, ignore_index, reduction)
+    weight: Any = None
+    ignore_index: int = -100
+    reduction: str = "mean"
 
 
 class MultiMarginLoss(_ClassLoss):
@@ -103,9 +102,10 @@ class MultiMarginLoss(_ClassLoss):
     """
 
     function = F.multi_margin_loss
-
-    def __init__(self, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean") -> None:
-        super().__init__(p, margin, weight, reduction)
+    p: int = 1
+    margin: float = 1.0
+    weight: Any = None
+    reduction: str = "mean"
 
 
 class MSELoss(Loss):
@@ -115,9 +115,7 @@ class MSELoss(Loss):
     """
 
     function = F.mse_loss
-
-    def __init__(self, reduction: str = "mean") -> None:
-        super().__init__(reduction)
+    reduction: str = "mean"
 
 
 class L1Loss(Loss):
@@ -127,9 +125,7 @@ class L1Loss(Loss):
     """
 
     function = F.l1_loss
-
-    def __init__(self, reduction: str = "mean") -> None:
-        super().__init__(reduction)
+    reduction: str = "mean"
 
 
 class HuberLoss(Loss):
@@ -139,9 +135,8 @@ class HuberLoss(Loss):
     """
 
     function = F.huber_loss
-
-    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        super().__init__(reduction, delta)
+    reduction: str = "mean"
+    delta: float = 1.0
 
 
 class SmoothL1Loss(Loss):
@@ -151,9 +146,8 @@ class SmoothL1Loss(Loss):
     """
 
     function = F.smooth_l1_loss
-
-    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
-        super().__init__(reduction, beta)
+    reduction: str = "mean"
+    beta: float = 1.0
 
 
 class BCEWithLogitsLoss(Loss):
@@ -163,9 +157,9 @@ class BCEWithLogitsLoss(Loss):
     """
 
     function = F.binary_cross_entropy_with_logits
-
-    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
-        super().__init__(weight, reduction, pos_weight)
+    weight: Any = None
+    reduction: str = "mean"
+    pos_weight: Any = None
 
 
 class HingeEmbeddingLoss(Loss):
@@ -175,9 +169,8 @@ class HingeEmbeddingLoss(Loss):
     """
 
     function = F.hinge_embedding_loss
-
-    def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
-        super().__init__(margin, reduction)
+    margin: float = 1.0
+    reduction: str = "mean"
 
 
 # What `import *` takes. (Assigned to a name, a list that is computed would hide everything from mypy.)

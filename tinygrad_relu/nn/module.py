@@ -4,6 +4,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from inspect import Signature, signature
+from types import NoneType
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -276,8 +278,19 @@ class Module(Hookable):
         return None if width is None else flops_of_products(inputs[0], width, self._own_parameters())
 
     def extra_repr(self) -> str:
-        """The text between the brackets of the printed module."""
-        return ""
+        """The text between the brackets of the printed module: its arguments, as far as attributes of their names keep them.
+
+        Arguments with a default are left out where they equal it.
+        """
+        shown = []
+        for name, parameter in signature(type(self)).parameters.items():
+            value, default = getattr(self, name, parameter.default), parameter.default
+            if isinstance(default, bool):
+                value = value is not None and value is not False    # `bias` becomes a Parameter, or None
+            if isinstance(value, (bool, int, float, str, tuple, NoneType)) and value != default:
+                text = f"{value:g}" if isinstance(value, float) else repr(value)
+                shown.append(text if default is Signature.empty else f"{name}={text}")
+        return ", ".join(shown)
 
     def __repr__(self) -> str:
         children = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]

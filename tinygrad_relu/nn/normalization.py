@@ -50,6 +50,7 @@ class BatchNorm1d(Module):
         n, dtype = check_count(num_features, "BatchNorm1d: num_features"), check_dtype(dtype)
         self.num_features, self.eps = n, check_number(eps, "BatchNorm1d: eps")
         self.momentum = None if momentum is None else check_number(momentum, "BatchNorm1d: momentum")
+        self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = Parameter(np.ones(n, dtype)) if affine else None
         self.bias = Parameter(np.zeros(n, dtype), kind="bias") if affine and bias else None
         self.running_mean = Buffer(np.zeros(n, dtype)) if track_running_stats else None
@@ -69,11 +70,6 @@ class BatchNorm1d(Module):
             return batch_norm_following(x, running, self.weight, self.bias, self.eps)
         return F.batch_norm(x, mean.data, var.data, self.weight, self.bias, eps=self.eps)
 
-    def extra_repr(self) -> str:
-        affine = self.weight is not None
-        return _unusual(str(self.num_features), eps=(self.eps, 1e-5), momentum=(self.momentum, 0.1), affine=(affine, True),
-                        track_running_stats=(self.running_mean is not None, True), bias=(self.bias is not None, affine))
-
 
 class LayerNorm(Module):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes of each sample (Ba et al. 2016, arXiv 1607.06450).
@@ -91,21 +87,12 @@ class LayerNorm(Module):
                  bias: bool = True, *, dtype: Any = "float32") -> None:
         self.normalized_shape = shape_of_layer(normalized_shape, "LayerNorm")
         self.eps, dtype = check_number(eps, "LayerNorm: eps"), check_dtype(dtype)
+        self.elementwise_affine = elementwise_affine
         self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(self.normalized_shape, dtype), kind="bias") if elementwise_affine and bias else None
 
     def forward(self, x: Any) -> Any:
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        shape, affine = self.normalized_shape, self.weight is not None
-        return _unusual(str(shape[0] if len(shape) == 1 else shape), eps=(self.eps, 1e-5), elementwise_affine=(affine, True),
-                        bias=(self.bias is not None, affine))
-
-
-def _unusual(size: str, **options: tuple[Any, Any]) -> str:
-    """The size, and those options (value, usual value) that are not as usual."""
-    return ", ".join([size, *(f"{name}={value}" for name, (value, usual) in options.items() if value != usual)])
 
 
 class Dropout(Module):

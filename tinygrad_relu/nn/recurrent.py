@@ -115,10 +115,6 @@ class Recurrent(Module):
                 raise TypeError(f"{who}: the state {name} is {state.dtype}, the weights are {like.dtype}; expected one dtype")
         return found
 
-    def extra_repr(self) -> str:
-        relu = ", nonlinearity='relu'" if self.mode == "RNN_RELU" else ""
-        return f"{self.input_size}, {self.hidden_size}{relu}" + ("" if self.bias else ", bias=False")
-
 
 def _plain(states: list[Any]) -> Any:
     """One state by itself, several as a tuple: the form in which they are returned."""
@@ -205,11 +201,6 @@ class RecurrentLayers(Recurrent):
         start = 0 if reverse else 1
         return (ops.narrow(packed, start=start, stop=start + steps),
                 [ops.narrow(packed, start=end, stop=end + 1) for end in ends])
-
-    def extra_repr(self) -> str:
-        unusual = {"num_layers": self.num_layers > 1, "batch_first": self.batch_first, "dropout": self.dropout != 0,
-                   "bidirectional": self.bidirectional}
-        return ", ".join([super().extra_repr(), *(f"{name}={getattr(self, name)}" for name, shown in unusual.items() if shown)])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"        # on one line: the dropout inside is one of the options
