@@ -98,8 +98,8 @@ def test_an_accuracy_that_rose_is_put_down_to_deeper_units_only_if_some_came_bac
     returned[3, 2] = State.ALIVE
     assert sgd.exact and sgd.observed_step is None
     for second, accuracy, told in ((dead, 1.0, False), (returned, 1.0, True), (returned, sick.accuracy, False)):
-        outcome = replace(sgd, states=[first, second], accuracy=accuracy)
-        assert any("and the accuracy rose" in sentence for sentence in report.sentences(sick, [outcome], 5)) == told
+        outcome = replace(sgd, states=[first, second], accuracies=[(5, accuracy)])
+        assert any("and the accuracy rose" in sentence for sentence in report.sentences(sick, [outcome])) == told
 
 
 def test_a_failed_prediction_exits_with_1(capsys, monkeypatch):

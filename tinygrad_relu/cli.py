@@ -6,13 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from . import __version__, doctor, warmup
 from .checks import check_name
 from .files import check_writable, write_through
 from .text import progress
 
+T = TypeVar("T")
 DATA = ("digits", "spiral", "moons", "fashion-mnist", "mnist", "csv")
 SAMPLES = 2000      # default for data sets of images: full-batch training on all samples would take an hour
 
@@ -102,33 +103,27 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
     number("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
 
 
-def _one_of(names: Collection[str], what: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
+def _reader(read: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
+    """`read` as the type of an argument: its ValueError becomes one sentence."""
+    def parse(text: str) -> T:
         try:
-            return check_name(text, names, what)
+            return read(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {expected}" if expected else str(error)) from None
 
     return parse
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number") from None
+_number, _whole = _reader(float, "a number"), _reader(int, "a whole number")
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number") from None
+def _one_of(names: Collection[str], what: str) -> Callable[[str], str]:
+    return _reader(lambda text: check_name(text, names, what))
 
 
 def _revive(arguments: argparse.Namespace) -> int:
     from .checks import check_count, check_number
-    from .lab import figure, report
+    from .lab import report
     from .lab.revive import TREATMENTS, make_sick, revive
 
     for name in ("kill_lr", "lr"):
@@ -142,7 +137,7 @@ def _revive(arguments: argparse.Namespace) -> int:
     for option, path in files.items():
         check_writable(path, f"--{option}")
     if arguments.figure:
-        figure.check_format(arguments.figure)
+        report.check_format(arguments.figure)
     if len({os.path.realpath(path) for path in files.values()}) < len(files):
         raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
     dataset = _dataset(arguments)
@@ -151,13 +146,12 @@ def _revive(arguments: argparse.Namespace) -> int:
         sick = make_sick(dataset, hidden=arguments.widths, activation=arguments.activation, seed=arguments.seed,
                          kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, tick=tick)
         outcomes = revive(sick, dataset, treatments, lr=arguments.lr, steps=arguments.steps, tick=tick)
-    report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps,
-                        steps=arguments.steps)
+    report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr)
     if arguments.json:
         text = json.dumps(report.to_dict(dataset, sick, outcomes), indent=1, allow_nan=False)
         write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
     if arguments.figure:
-        figure.draw(sick, outcomes, arguments.figure, kill_lr=arguments.kill_lr, title="A dead network, and what brings it back: "
+        report.draw(sick, outcomes, arguments.figure, kill_lr=arguments.kill_lr, title="A dead network, and what brings it back: "
                     + report.described(dataset, sick))
     return 1 if any(outcome.disagreements for outcome in outcomes) else 0
 
@@ -184,7 +178,3 @@ def _dataset(arguments: argparse.Namespace) -> Any:
     if arguments.data == "digits":
         return data.digits()
     return data.spirals(rng=arguments.seed) if arguments.data == "spiral" else data.moons(rng=arguments.seed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

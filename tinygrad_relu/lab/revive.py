@@ -17,6 +17,7 @@ from ..data import Dataset
 from ..kernels.machine.threads import num_threads
 from ..nn import MLP, Module
 from ..optim import SGD, Adam, Optimizer
+from ..tensor import Tensor
 from .census import census, finite
 from .prognosis import UnitPrognosis, prognosis, settings_of
 from .recorder import Recorder
@@ -50,11 +51,9 @@ class Treatment:
 
     def optimizer(self, model: Module, lr: float) -> Optimizer:
         """A fresh optimizer for `model`."""
-        kinds = {"all": ("weight", "bias"), "weights": ("weight",), "biases": ("bias",)}[self.decay_on]
-        parameters = model.parameters()
-        decayed = [p for p in parameters if p.kind in kinds]
-        spared = [p for p in parameters if p.kind not in kinds]
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+        decayed = {"all": ("weight", "bias"), "weights": ("weight",), "biases": ("bias",)}[self.decay_on]
+        groups = [{"params": [p for p in model.parameters() if (p.kind in decayed) == decays],
+                   "weight_decay": self.weight_decay if decays else 0.0} for decays in (True, False)]
         return self.rule([g for g in groups if g["params"]], lr=lr * self.rate, **self.options)
 
     def eta_lambda(self, lr: float) -> float:
@@ -89,29 +88,42 @@ TREATMENTS = (
 )
 
 
-@dataclass(frozen=True)
-class Sick:
+@dataclass(frozen=True, eq=False)
+class Training:
+    """The record of a training: per layer the states of the units, (steps + 1, units); pairs (step, accuracy); the last loss."""
+
+    states: list[Array]
+    accuracies: list[tuple[int, float]]
+    loss: float
+
+    @property
+    def steps(self) -> int:
+        return self.accuracies[-1][0]
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy at the end."""
+        return self.accuracies[-1][1]
+
+    @property
+    def dead(self) -> list[int]:
+        """The number of dead units at the end, by hidden layer."""
+        return [int(GONE[layer[-1]].sum()) for layer in self.states]
+
+
+@dataclass(frozen=True, eq=False)
+class Sick(Training):
     """A network trained at a learning rate that was too high.
 
-    Attributes
-    ----------
-    dead : dead units by hidden layer.
-    gradient : the largest gradient norm of a hidden unit: exactly 0 where every path is dead.
-    states : the states of the units during this training, (steps + 1, units) per layer.
-    accuracies : pairs (step, accuracy).
+    `gradient` is the largest gradient norm of a hidden unit: exactly 0 where every path is dead.
     """
 
     model: MLP
-    dead: list[int]
-    accuracy: float
-    loss: float
     gradient: float
-    states: list[Array]
-    accuracies: list[tuple[int, float]]
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, eq=False)
+class Outcome(Training):
     """The result of one treatment, beside the prediction.
 
     Attributes
@@ -121,8 +133,6 @@ class Outcome:
         step may be later than the end of the training.
     exact : whether the theory claims exactness.
     disagreements : units of the first layer whose observed life differs from an exact prediction, in words.
-    dead, accuracy, loss : at the end.
-    states, accuracies : as in `Sick`.
     followed : (unit, sample) of the pre-activation in `observed_orbit` and `predicted_orbit`.
     """
 
@@ -134,19 +144,9 @@ class Outcome:
     observed_step: int | None
     exact: bool
     disagreements: list[str]
-    dead: list[int]
-    accuracy: float
-    loss: float
-    states: list[Array]
-    accuracies: list[tuple[int, float]]
     followed: tuple[int, int] | None
     observed_orbit: list[float]
     predicted_orbit: list[float]
-
-    @property
-    def steps(self) -> int:
-        """The number of steps of the training."""
-        return len(self.states[0]) - 1
 
     @property
     def ends_before(self) -> bool:
@@ -171,10 +171,9 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
     optimizer = SGD(model.parameters(), lr=kill_lr)
     recorder = Recorder(model, dataset.x)
     with num_threads(1):
-        accuracies = _train(recorder, optimizer, dataset, kill_steps, lambda n: tick("sick", n))
+        training = _train(recorder, optimizer, dataset, kill_steps, lambda n: tick("sick", n))
         found = census(recorder.units, dataset.x, dataset.y)
-    gradient = float(np.max([np.max(layer.gradient) for layer in found.layers]))     # NaN stays NaN
-    return Sick(model, found.dead, accuracies[-1][1], _loss(model, dataset), gradient, recorder.states, accuracies)
+    return Sick(*training, model, float(np.max([np.max(layer.gradient) for layer in found.layers])))     # NaN stays NaN
 
 
 def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr: float = 0.1, steps: int = 1000,
@@ -200,17 +199,17 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     followed = _followed(claims, first, layer, dataset.x)
     predicted_orbit = [] if followed is None else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
     recorder = Recorder(units, dataset.x, None if followed is None else (0, *followed))
-    accuracies = _train(recorder, optimizer, dataset, steps, lambda n: tick(treatment.key, n))
+    training = _train(recorder, optimizer, dataset, steps, lambda n: tick(treatment.key, n))
     lives = [life for life in recorder.lives() if life.layer == layer.name]
     exact = bool(claims) and all(unit.exact for unit in claims)
     observed = [life.revived_at for life in lives if life.revived_at is not None and life.events[0][1] == "born dead"]
-    states = recorder.states
+    leading = first or max(claims, key=lambda unit: unit.verdict != "never", default=None)
+    healthy = f"no unit of the first layer is dead under {layer.activation_name}: nothing to foretell"
     return Outcome(
-        treatment, treatment.eta_lambda(lr), treatment.threshold(), _verdict(claims, first, layer),
+        *training, treatment, treatment.eta_lambda(lr), treatment.threshold(), leading.reason if leading else healthy,
         first.step if first else None, min(observed, default=None), exact,
         _disagreements(claims, {life.unit: life.revived_at for life in lives}, steps) if exact else [],
-        [int(GONE[layer_states[-1]].sum()) for layer_states in states], accuracies[-1][1], _loss(model, dataset),
-        states, accuracies, followed, recorder.orbit, predicted_orbit)
+        followed, recorder.orbit, predicted_orbit)
 
 
 def _copy(model: MLP, activation: str | None) -> MLP:
@@ -223,14 +222,18 @@ def _copy(model: MLP, activation: str | None) -> MLP:
 
 
 def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, steps: int,
-           tick: Callable[[int], None]) -> list[tuple[int, float]]:
-    """Full-batch steps, each recorded; returns the accuracy every few steps."""
+           tick: Callable[[int], None]) -> tuple[list[Array], list[tuple[int, float]], float]:
+    """Full-batch steps, each recorded; returns the fields of `Training`."""
     accuracies = []
+
+    def note(step: int, output: Tensor) -> None:
+        accuracies.append((step, float((output.data.argmax(axis=1) == dataset.y).mean())))
+
     for step in range(steps):
         optimizer.zero_grad()
         output = recorder.forward()         # model(dataset.x), and the state of every unit
         if step % EVERY == 0:
-            accuracies.append((step, _accuracy(output.data, dataset.y)))
+            note(step, output)
         F.cross_entropy(output, dataset.y).backward()
         optimizer.step()
         if step % EVERY == EVERY - 1:
@@ -238,16 +241,9 @@ def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, steps: in
     tick(steps % EVERY)
     recorder.observe()
     with no_grad():
-        return [*accuracies, (steps, _accuracy(recorder.model(dataset.x).data, dataset.y))]
-
-
-def _accuracy(output: Array, y: Array) -> float:
-    return float((output.argmax(axis=1) == y).mean())
-
-
-def _loss(model: Module, dataset: Dataset) -> float:
-    with no_grad():
-        return float(F.cross_entropy(model(dataset.x), dataset.y).item())
+        output = recorder.model(dataset.x)
+        note(steps, output)
+        return recorder.states, accuracies, float(F.cross_entropy(output, dataset.y).item())
 
 
 def _followed(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: HiddenLayer, x: Array) -> tuple[int, int] | None:
@@ -271,14 +267,6 @@ def _predicted_orbit(layer: HiddenLayer, x: Array, optimizer: Optimizer, unit: i
     z_w, b = float(x[sample] @ layer.affine.weight.data[unit]), float(layer.affine.bias.data[unit])
     path = orbit(z_w, bias=b, decay=decay, **asdict(settings))
     return [z_w + b, *(float(z) for z in islice(path, steps))]
-
-
-def _verdict(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: HiddenLayer) -> str:
-    if first is not None:
-        return first.reason
-    if claims:
-        return max(claims, key=lambda unit: unit.verdict != "never").reason
-    return f"no unit of the first layer is dead under {layer.activation_name}: nothing to foretell"
 
 
 def _disagreements(claims: list[UnitPrognosis], observed: dict[int, int | None], steps: int) -> list[str]:
