@@ -133,19 +133,19 @@ def cache_of(house: Path, environment: dict[str, str]) -> Path:
                                check=True).stdout.strip())
 
 
-def lend_kernels(house: Path, environment: dict[str, str], stale: str) -> None:
-    """Copy the compiled kernels of this checkout to where the copy looks for them; but not those of a file that uses `stale`
-    formulas, which Numba would take for good."""
+def lend_kernels(house: Path, environment: dict[str, str], formulas: bool) -> None:
+    """Copy the compiled kernels of this checkout to where the copy looks for them. Where `formulas` have changed, none: Numba
+    only looks at the file in which a kernel is, and would take the old ones for good."""
+    if formulas:
+        return
     own = {**os.environ, "PYTHONPATH": str(HOUSE)}
     source, target = cache_of(HOUSE, own), cache_of(house, environment)
     for folder in sorted({path.parent for path in (HOUSE / "tinygrad_relu/kernels").rglob("*.py")}):
         there = house / folder.relative_to(HOUSE)
         old, new = (f"{place.name}_{hashlib.sha1(str(place).encode()).hexdigest()}" for place in (folder, there))
         for path in (source / old).glob("*.nb?"):
-            user = folder / f"{path.name.split('.')[0]}.py"
-            if not (stale and user.exists() and re.search(rf"\b{stale}\b", user.read_text(encoding="utf-8"))):
-                (target / new).mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, target / new / path.name)
+            (target / new).mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target / new / path.name)
 
 
 def tested(house: Path, environment: dict[str, str], files: list[str]) -> str:
@@ -181,9 +181,9 @@ def main() -> None:
             path.write_text(good.replace(mutation.old, mutation.new), encoding="utf-8")
             try:
                 if mutation.file.startswith("kernels/"):
-                    lend_kernels(house, environment, path.stem if "formulas" in mutation.file else "")
+                    lend_kernels(house, environment, "formulas" in mutation.file)
                 elif i == chosen[0] or not (Path(folder) / "kernels").exists():
-                    lend_kernels(house, environment, "")
+                    lend_kernels(house, environment, False)
                 caught = tested(house, environment, [f"tests/{name}.py" for name in mutation.tests.split()])
                 if not caught and not options.likely:
                     caught = tested(house, environment, [])
