@@ -81,7 +81,7 @@ MUTATIONS = [
     # layers
     Mutation("nn/init.py", "return max(1, shape[-1]), max(1, shape[0])", "return max(1, shape[0]), max(1, shape[-1])", "test_nn"),
     Mutation("nn/layers.py", "return F.maxout(F.linear(x, self.weight, self.bias), self.pieces)", "return F.maxout(F.linear(x, self.weight, None), self.pieces)", "test_nn"),
-    Mutation("nn/normalization.py", "if self.training:", "if True:", "test_normalization"),
+    Mutation("nn/layers.py", "if self.training:", "if True:", "test_normalization"),
     Mutation("nn/utils.py", "factor = max_norm / (norm + 1e-6)", "factor = max_norm / norm", "test_clip"),
     Mutation("nn/mlp.py", "if residual and n == m", "if residual", "test_nn test_mlp"),
     Mutation("nn/recurrent.py", "1 / sqrt(self.hidden_size)", "1 / sqrt(self.input_size)", "test_recurrent"),
@@ -96,7 +96,7 @@ MUTATIONS = [
     Mutation("checkpoint/store.py", "if complaints:", "if len(complaints) > 1:", "test_checkpoint"),
     Mutation("checkpoint/formats.py", "if dtype == \"BF16\":", "if dtype == \"F16\":", "test_checkpoint"),
     Mutation("data/dataset.py", "stop = len(x) - len(x) % size if drop_last else len(x)", "stop = len(x) - len(x) % size", "test_dataset test_data"),
-    Mutation("data/idx.py", "if not 1 <= dimensions <= MOST_DIMENSIONS:", "if not 1 <= dimensions:", "test_idx test_fuzz"),
+    Mutation("data/sets.py", "if not 1 <= dimensions <= MOST_DIMENSIONS:", "if not 1 <= dimensions:", "test_idx test_fuzz"),
     # the laboratory
     Mutation("lab/units.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),
     Mutation("lab/recurrence.py", "return self.lr * self.weight_decay", "return self.lr * self.weight_decay * (1 + 1e-9)", "test_closed_form"),
