@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from ..checks import check_count, check_name, check_probability, check_rng
 from ..functional.layers import affine_layer
-from ..ops.affine import affine
+from ..ops.linalg import affine
 from ..tensor import Tensor
 from .activations import Activation, activation_module
 from .init import Initialiser
