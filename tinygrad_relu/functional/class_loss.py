@@ -18,16 +18,7 @@ from ..ops.elementwise import add, mul
 from ..ops.shape import reshape, transpose
 from ..tensor import Tensor
 from .lift import Input, as_tensor
-from .loss import (
-    REDUCTIONS,
-    check_ignore_index,
-    check_margin,
-    check_power,
-    check_reduction,
-    check_smoothing,
-    check_target,
-    constant,
-)
+from .loss import REDUCTIONS, check_target, checked, constant
 
 
 def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_index: int = -100, reduction: str = "mean",
@@ -52,7 +43,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     """
     x = as_tensor(x)
     if reduction not in REDUCTIONS:
-        check_reduction("cross_entropy", reduction)
+        checked("cross_entropy", "reduction", reduction)
     if type(target) is not np.ndarray or target.ndim != 1 or x.array.ndim != 2:         # not a batch of labels
         target = target if isinstance(target, Node) else as_numbers(target, "cross_entropy: labels")
         if target.dtype.kind == "f" and target.ndim == x.ndim:
@@ -66,8 +57,8 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
             found = as_numbers(value(target), "cross_entropy: labels")
             if not (found == ignore_index).any() and (found.size or reduction == "mean"):
                 raise
-    smoothing = check_smoothing("cross_entropy", label_smoothing)
-    labels = _labels("cross_entropy", x, target, check_ignore_index("cross_entropy", ignore_index), reduction)
+    smoothing = checked("cross_entropy", "label_smoothing", label_smoothing)
+    labels = _labels("cross_entropy", x, target, checked("cross_entropy", "ignore_index", ignore_index), reduction)
     kept = labels != ignore_index
     labels, of_class = np.where(kept, labels, 0), _of_class("cross_entropy", weight, x)
     if labels.size:
@@ -92,16 +83,17 @@ def _of_probabilities(x: Tensor, target: Any, weight: Input | None, ignore_index
     if x.ndim == 0 or target.shape != x.shape or x.shape[x.ndim > 1] == 0:
         raise ValueError(f"{name}: got x of shape {x.shape} and class probabilities of shape {target.shape}; expected one shape, "
                          "with at least one class")
-    if check_ignore_index(name, ignore_index) >= 0:
+    if checked(name, "ignore_index", ignore_index) >= 0:
         raise ValueError(f"{name}: ignore_index is {ignore_index}, and there are class probabilities in place of labels; "
                          "expected a negative number, which is no label")
-    smoothing, asked, classes = check_smoothing(name, smoothing), check_target(name, x, target, reduction), x.shape[x.ndim > 1]
+    smoothing, classes = checked(name, "label_smoothing", smoothing), x.shape[x.ndim > 1]
+    asked = check_target(name, x, target, reduction)
     if smoothing:
         asked = add(mul(asked, 1 - smoothing), smoothing / classes)
     if weight is not None:
         asked = mul(asked, _of_class(name, weight, x).reshape(-1, *[1] * (x.ndim - 2)))
-    losses = ops.soft_cross_entropy(_rows(x), _rows(asked), scale=classes / x.size if reduction == "mean" else 1.0,
-                                            reduction=reduction)
+    scale = classes / x.size if reduction == "mean" else 1.0
+    losses = ops.soft_cross_entropy(_rows(x), _rows(asked), scale=scale, reduction=reduction)
     return reshape(losses, shape=_places(x.shape)) if reduction == "none" else losses
 
 
@@ -114,10 +106,10 @@ def nll_loss(x: Input, target: Any, weight: Input | None = None, ignore_index: i
     0.3125
     """
     x = as_tensor(x)
-    check_reduction("nll_loss", reduction)
+    checked("nll_loss", "reduction", reduction)
     if x.ndim != 2:
         return _at_every_place(nll_loss, x, target, weight, ignore_index, reduction)
-    ignore = min(check_ignore_index("nll_loss", ignore_index), 2**63 - 1)
+    ignore = min(checked("nll_loss", "ignore_index", ignore_index), 2**63 - 1)
     labels = _labels("nll_loss", x, target, ignore, reduction)
     return ops.nll(x, labels, _of_class("nll_loss", weight, x), ignore=ignore, reduction=reduction)
 
@@ -134,8 +126,8 @@ def multi_margin_loss(x: Input, target: Any, p: int = 1, margin: float = 1.0, we
     0.5
     """
     name, x = "multi_margin_loss", as_tensor(x)
-    check_reduction(name, reduction)
-    margin, p = check_margin(name, margin), check_power(name, p)
+    checked(name, "reduction", reduction)
+    margin, p = checked(name, "margin", margin), checked(name, "p", p)
     if x.ndim == 1:
         labels = as_numbers(value(target), f"{name}: labels")
         if labels.shape not in ((), (1,)):
@@ -164,7 +156,7 @@ def _of_class(name: str, weight: Input | None, x: Tensor) -> Array:
     """The weight of each class; empty where all are 1."""
     if weight is None:
         return np.empty(0, x.dtype)
-    of_class, classes = constant(f"{name}: weight", weight, x), x.shape[x.ndim > 1]
+    of_class, classes = constant(name, "weight", weight, x), x.shape[x.ndim > 1]
     if of_class.shape != (classes,):
         raise ValueError(f"{name}: got a weight of shape {of_class.shape} for {classes} classes; expected ({classes},)")
     return of_class

@@ -1,6 +1,6 @@
 """Losses of the error ``x - target``, and of two classes; those of many classes are in `class_loss`.
 
-Every loss takes the prediction, the target, and then its settings, which the modules of `nn` share (`SETTINGS`).
+Every loss takes the prediction, the target, and then its settings, which the modules of `nn` share (`checked`).
 """
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def huber_loss(x: Input, target: Input, reduction: str = "mean", delta: float = 
     >>> huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     Tensor([0.125, 2.5  ])
     """
-    delta = check_delta("huber_loss", delta)
-    return _error_loss("huber_loss", HUBER, (delta,), x, target, reduction, weight, per_weight=False)
+    p = (checked("huber_loss", "delta", delta),)
+    return _error_loss("huber_loss", HUBER, p, x, target, reduction, weight, per_weight=False)
 
 
 def smooth_l1_loss(x: Input, target: Input, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -70,7 +70,7 @@ def smooth_l1_loss(x: Input, target: Input, reduction: str = "mean", beta: float
     >>> smooth_l1_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     Tensor([0.125, 2.5  ])
     """
-    return _error_loss("smooth_l1_loss", SMOOTH_L1, (check_beta("smooth_l1_loss", beta),), x, target, reduction)
+    return _error_loss("smooth_l1_loss", SMOOTH_L1, (checked("smooth_l1_loss", "beta", beta),), x, target, reduction)
 
 
 def _error_loss(name: str, record: Elementwise[...], p: tuple[float, ...], x: Input, target: Input, reduction: str,
@@ -81,7 +81,7 @@ def _error_loss(name: str, record: Elementwise[...], p: tuple[float, ...], x: In
     op = error_loss_op(record)
     if weight is None:
         return op(x, target, p=p, reduction=reduction)
-    weights = constant(f"{name}: weight", weight, x)
+    weights = constant(name, "weight", weight, x)
     if weights.shape != x.shape:
         raise ValueError(f"{name}: got x of shape {x.shape} and a weight of shape {weights.shape}; expected one shape")
     losses = mul(op(x, target, p=p, reduction="none"), weights)
@@ -100,7 +100,7 @@ def hinge_embedding_loss(x: Input, target: Input, margin: float = 1.0, reduction
     >>> hinge_embedding_loss([0.25, 0.25, 3.0], [1, -1, -1], reduction="none")
     Tensor([0.25, 0.75, 0.  ])
     """
-    x, margin = as_tensor(x), check_margin("hinge_embedding_loss", margin)
+    x, margin = as_tensor(x), checked("hinge_embedding_loss", "margin", margin)
     signs = value(check_target("hinge_embedding_loss", x, value(target), reduction))
     wrong = signs[abs(signs) != 1]
     if wrong.size:
@@ -123,21 +123,21 @@ def binary_cross_entropy_with_logits(x: Input, target: Input, weight: Input | No
     name, x = "binary_cross_entropy_with_logits", as_tensor(x)
     target = check_target(name, x, target, reduction)
     yes, no = _softplus(neg(x), p=_EXACT), _softplus(x, p=_EXACT)
-    positive = target if pos_weight is None else mul(target, _broadcastable(f"{name}: pos_weight", pos_weight, x))
+    positive = target if pos_weight is None else mul(target, _broadcastable(name, "pos_weight", pos_weight, x))
     losses = add(mul(positive, yes), mul(sub(1.0, target), no))
     if weight is not None:
-        losses = mul(losses, _broadcastable(f"{name}: weight", weight, x))
+        losses = mul(losses, _broadcastable(name, "weight", weight, x))
     return reduced(name, losses, reduction, x.size)
 
 
-def _broadcastable(name: str, weight: Input, x: Tensor) -> Array:
-    weights = constant(name, weight, x)
+def _broadcastable(name: str, key: str, weight: Input, x: Tensor) -> Array:
+    weights = constant(name, key, weight, x)
     try:
         fits = np.broadcast_shapes(weights.shape, x.shape) == x.shape
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"{name} has shape {weights.shape}, which does not broadcast to that of x, {x.shape}")
+        raise ValueError(f"{name}: {key} has shape {weights.shape}, which does not broadcast to that of x, {x.shape}")
     return weights
 
 
@@ -146,7 +146,7 @@ def _broadcastable(name: str, weight: Input, x: Tensor) -> Array:
 def check_target(name: str, x: Tensor, target: Input, reduction: str) -> Any:
     """The target in the dtype of x, if its shape is that of x, the reduction is known and a mean has something to average."""
     if reduction not in REDUCTIONS:
-        check_reduction(name, reduction)
+        checked(name, "reduction", reduction)
     if not isinstance(target, Node) or (target.dtype != x.dtype and not target.requires_grad):
         target = as_floats(value(target), x.dtype, f"{name}: target")
     if target.shape != x.shape:
@@ -158,9 +158,9 @@ def check_target(name: str, x: Tensor, target: Input, reduction: str) -> Any:
     return target
 
 
-def constant(name: str, weight: Input, x: Tensor) -> Array:
+def constant(name: str, key: str, weight: Input, x: Tensor) -> Array:
     """The weights of a loss in the dtype of x."""
-    return as_floats(value(check_constant(name, weight)), x.dtype, name)
+    return as_floats(value(checked(name, key, weight)), x.dtype, f"{name}: {key}")
 
 
 def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
@@ -175,48 +175,31 @@ def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
 
 # -- settings: checked by the functions when they are called, by the modules of nn when they are made -----------------------
 
-def check_reduction(name: str, reduction: str) -> str:
-    return check_name(reduction, REDUCTIONS, f"{name}: reduction")
+WEIGHTS = ("weight", "pos_weight")
+RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "delta": (lambda delta: 0 < delta < inf, "a finite number above 0"),
+    "margin": (isfinite, "a finite number"),
+    "label_smoothing": (lambda smoothing: 0 <= smoothing <= 1, "a number from 0 to 1")}
 
 
-def check_constant(name: str, weight: Input) -> Input:
-    if isinstance(weight, Node) and weight.requires_grad:
+def checked(loss: str, key: str, setting: Any) -> Any:
+    """A setting of a loss; errors begin with the name of the function or module."""
+    name = f"{loss}: {key}"
+    if key == "reduction":
+        return check_name(setting, REDUCTIONS, name)
+    if key == "ignore_index":
+        return check_count(setting, name, least=-(2**63))
+    if key == "beta":
+        return check_number(setting, name)
+    if key == "p":
+        if isinstance(setting, bool) or setting not in (1, 2):
+            raise ValueError(f"{name} is {setting!r}, expected 1 or 2")
+        return int(setting)
+    if key in RANGES:
+        fits, expected = RANGES[key]
+        if not fits(check_real(setting, name)):
+            raise ValueError(f"{name} is {setting}, expected {expected}")
+        return float(setting)
+    if key in WEIGHTS and isinstance(setting, Node) and setting.requires_grad:
         raise TypeError(f"{name} requires a gradient, but the loss passes none on to it; pass weight.detach()")
-    return weight
-
-
-def check_beta(name: str, beta: float) -> float:
-    return check_number(beta, f"{name}: beta")
-
-
-def check_delta(name: str, delta: float) -> float:
-    if not 0 < check_real(delta, f"{name}: delta") < inf:
-        raise ValueError(f"{name}: delta is {delta}, expected a finite number above 0")
-    return float(delta)
-
-
-def check_margin(name: str, margin: float) -> float:
-    if not isfinite(check_real(margin, f"{name}: margin")):
-        raise ValueError(f"{name}: margin is {margin}, expected a finite number")
-    return float(margin)
-
-
-def check_ignore_index(name: str, ignore_index: int) -> int:
-    return check_count(ignore_index, f"{name}: ignore_index", least=-(2**63))
-
-
-def check_power(name: str, p: int) -> int:
-    if isinstance(p, bool) or p not in (1, 2):
-        raise ValueError(f"{name}: p is {p!r}, expected 1 or 2")
-    return int(p)
-
-
-def check_smoothing(name: str, smoothing: float) -> float:
-    if not 0 <= check_real(smoothing, f"{name}: label_smoothing") <= 1:
-        raise ValueError(f"{name}: label_smoothing is {smoothing}, expected a number from 0 to 1")
-    return float(smoothing)
-
-
-SETTINGS: dict[str, Callable[[str, Any], Any]] = {
-    "reduction": check_reduction, "beta": check_beta, "delta": check_delta, "margin": check_margin, "p": check_power,
-    "ignore_index": check_ignore_index, "label_smoothing": check_smoothing}
+    return setting

@@ -217,17 +217,10 @@ vars()["__all__"] = list(CLASSES)       # what `import *` takes (assigned to a n
 
 def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
     """A new activation module, from its name, from a function of `activation`, or from a callable that makes one."""
-    activation = getattr(activation, "Module", activation)
-    if activation in (PReLU, RReLU):
-        activation = activation.name        # they take a dtype, and a generator
-    if callable(activation) and not isinstance(activation, Module):
-        made = activation()
-        if isinstance(made, Module):
-            return made
+    make = getattr(activation, "Module", activation)
+    if not callable(make) or isinstance(make, Module):
+        make = MODULES[check_name(make, [*MODULES, "maxout"], "activation")]
+    made = make(dtype=dtype) if make is PReLU else make(rng=rng) if make is RReLU else make()
+    if not isinstance(made, Module):
         raise TypeError(f"activation: {activation!r} made {type(made).__name__}, expected a Module")
-    name = check_name(activation, [*MODULES, "maxout"], "activation")
-    if name == "prelu":
-        return PReLU(dtype=dtype)
-    if name == "rrelu":
-        return RReLU(rng=rng)
-    return MODULES[name]()
+    return made

@@ -7,11 +7,9 @@ from typing import Any, ClassVar, dataclass_transform
 
 from .. import functional as F
 from ..checks import as_floats
-from ..functional.loss import SETTINGS, check_constant
+from ..functional.loss import WEIGHTS, checked
 from ..tensor import Tensor
 from .module import Buffer, Module
-
-WEIGHTS = ("weight", "pos_weight")      # these settings become buffers
 
 
 @dataclass_transform()
@@ -40,16 +38,18 @@ class Loss(Module):
             cls.function = staticmethod(function)
             cls.__signature__ = inspect.Signature([p for p in settings if p.name in declared or not declared])
             formula = (inspect.getdoc(function) or "").split("\n\n")[0]
-            cls.__doc__ = f"{formula}\n\nThe function `{function.__name__}` as a module.\n\n{inspect.cleandoc(cls.__doc__ or '')}"
+            example = f">>> nn.{cls.__name__}(reduction='sum')\n{cls.__name__}(reduction='sum')"
+            own = inspect.cleandoc(cls.__doc__ or (example if cls.__module__ == __name__ else ""))
+            cls.__doc__ = f"{formula}\n\nThe function `{function.__name__}` as a module.\n\n{own}\n"
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         name, bound = type(self).__name__, self.__signature__.bind(*args, **settings)
         bound.apply_defaults()
-        for key, value in bound.arguments.items():
-            if key in WEIGHTS:
-                weight = check_constant(f"{name}: {key}", value)
-                value = None if weight is None else Buffer(as_floats(weight, name=f"{name}: {key}"))
-            setattr(self, key, SETTINGS[key](name, value) if key in SETTINGS else value)
+        for key, setting in bound.arguments.items():
+            setting = checked(name, key, setting)
+            if key in WEIGHTS and setting is not None:
+                setting = Buffer(as_floats(setting, name=f"{name}: {key}"))
+            setattr(self, key, setting)
 
     def forward(self, x: Any, target: Any) -> Any:
         settings = {key: getattr(self, key) for key in self.__signature__.parameters}
@@ -70,12 +70,6 @@ class _ClassLoss(Loss):
 
 
 class CrossEntropyLoss(_ClassLoss):
-    """
-    >>> loss = CrossEntropyLoss(weight=[1.0, 3.0], label_smoothing=0.1)
-    >>> round(loss([[0.0, 1.0], [2.0, 0.0]], [1, 1]).item(), 6)
-    1.171092
-    """
-
     function = F.cross_entropy
     weight: Any = None
     ignore_index: int = -100
@@ -84,11 +78,6 @@ class CrossEntropyLoss(_ClassLoss):
 
 
 class NLLLoss(_ClassLoss):
-    """
-    >>> NLLLoss()([[-0.5, -1.0]], [1]).item()
-    1.0
-    """
-
     function = F.nll_loss
     weight: Any = None
     ignore_index: int = -100
@@ -96,11 +85,6 @@ class NLLLoss(_ClassLoss):
 
 
 class MultiMarginLoss(_ClassLoss):
-    """
-    >>> MultiMarginLoss()([[0.5, 1.0, -2.0]], [0]).item()
-    0.5
-    """
-
     function = F.multi_margin_loss
     p: int = 1
     margin: float = 1.0
@@ -109,53 +93,28 @@ class MultiMarginLoss(_ClassLoss):
 
 
 class MSELoss(Loss):
-    """
-    >>> MSELoss()([1.0, 2.0], [1.0, 4.0]).item()
-    2.0
-    """
-
     function = F.mse_loss
     reduction: str = "mean"
 
 
 class L1Loss(Loss):
-    """
-    >>> L1Loss(reduction="sum")([1.0, 2.0], [1.0, 4.0]).item()
-    2.0
-    """
-
     function = F.l1_loss
     reduction: str = "mean"
 
 
 class HuberLoss(Loss):
-    """
-    >>> HuberLoss(delta=2.0)([5.0], [0.0]).item()
-    8.0
-    """
-
     function = F.huber_loss
     reduction: str = "mean"
     delta: float = 1.0
 
 
 class SmoothL1Loss(Loss):
-    """
-    >>> SmoothL1Loss(beta=2.0)([5.0], [0.0]).item()
-    4.0
-    """
-
     function = F.smooth_l1_loss
     reduction: str = "mean"
     beta: float = 1.0
 
 
 class BCEWithLogitsLoss(Loss):
-    """
-    >>> round(BCEWithLogitsLoss(pos_weight=2.0)([0.0], [1.0]).item(), 6)
-    1.386294
-    """
-
     function = F.binary_cross_entropy_with_logits
     weight: Any = None
     reduction: str = "mean"
@@ -163,11 +122,6 @@ class BCEWithLogitsLoss(Loss):
 
 
 class HingeEmbeddingLoss(Loss):
-    """
-    >>> HingeEmbeddingLoss()([0.25, 0.25], [1, -1]).item()
-    0.5
-    """
-
     function = F.hinge_embedding_loss
     margin: float = 1.0
     reduction: str = "mean"

@@ -1,0 +1,121 @@
+"""Layers between the affine ones: normalisation and dropout."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from .. import functional as F
+from ..checks import check_count, check_dtype, check_number, check_probability
+from ..functional.layers import as_input, batch_norm_following, dropout_at, shape_of_layer
+from ..ops import random
+from ..ops.normalization import Running
+from ..parameters import Parameter
+from .module import Buffer, Module
+
+
+class BatchNorm1d(Module):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` per channel (Ioffe & Szegedy 2015, arXiv 1502.03167).
+
+    Mean and variance are those of the batch in training, and the buffers running_mean and running_var (unbiased) in evaluation.
+
+    Parameters
+    ----------
+    num_features : int
+        The channels, axis 1 of x: (batch, channels) or (batch, channels, length).
+    momentum : float or None
+        How far the running statistics move towards those of each batch; None makes them the mean over all batches.
+    affine : bool
+        Whether there is a weight (and a bias).
+    track_running_stats : bool
+        If not, the statistics of the batch are used in evaluation too.
+
+    Examples
+    --------
+    >>> layer = nn.BatchNorm1d(2, dtype="float64")
+    >>> layer(np.array([[1.0, 5.0], [3.0, 5.0]])).data.round(3)
+    array([[-1.,  0.],
+           [ 1.,  0.]])
+    >>> layer.running_mean, layer.num_batches_tracked
+    (Buffer(array([0.2, 0.5])), Buffer(array(1)))
+    """
+
+    is_norm = True
+    depends_on_mode = True
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+                 track_running_stats: bool = True, *, dtype: Any = "float32", bias: bool = True) -> None:
+        n, dtype = check_count(num_features, "BatchNorm1d: num_features"), check_dtype(dtype)
+        self.num_features, self.eps = n, check_number(eps, "BatchNorm1d: eps")
+        self.momentum = None if momentum is None else check_number(momentum, "BatchNorm1d: momentum")
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.weight = Parameter(np.ones(n, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(n, dtype), kind="bias") if affine and bias else None
+        self.running_mean = Buffer(np.zeros(n, dtype)) if track_running_stats else None
+        self.running_var = Buffer(np.ones(n, dtype)) if track_running_stats else None
+        self.num_batches_tracked = Buffer(np.array(0, np.int64)) if track_running_stats else None
+
+    def forward(self, x: Any) -> Any:
+        x = as_input("BatchNorm1d", x, self.weight, self.bias)
+        if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
+            raise ValueError(f"BatchNorm1d: x has shape {x.shape}, expected (batch, {self.num_features}) or (batch, "
+                             f"{self.num_features}, length)")
+        mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if mean is None or var is None or batches is None:
+            return batch_norm_following(x, None, self.weight, self.bias, self.eps)
+        if self.training:
+            running = Running(mean.data, var.data, batches.data.reshape(1), self.momentum)
+            return batch_norm_following(x, running, self.weight, self.bias, self.eps)
+        return F.batch_norm(x, mean.data, var.data, self.weight, self.bias, eps=self.eps)
+
+
+class LayerNorm(Module):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes of each sample (Ba et al. 2016, arXiv 1607.06450).
+
+    These axes have the lengths `normalized_shape`, an int or several; weight and bias are of that shape, or None.
+
+    >>> nn.LayerNorm(2, dtype="float64")(np.array([[1.0, 3.0], [10.0, 30.0]])).data.round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+
+    is_norm = True
+
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
+                 bias: bool = True, *, dtype: Any = "float32") -> None:
+        self.normalized_shape = shape_of_layer(normalized_shape, "LayerNorm")
+        self.eps, dtype = check_number(eps, "LayerNorm: eps"), check_dtype(dtype)
+        self.elementwise_affine = elementwise_affine
+        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(self.normalized_shape, dtype), kind="bias") if elementwise_affine and bias else None
+
+    def forward(self, x: Any) -> Any:
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class Dropout(Module):
+    """In training, every element is 0 with probability p, and else ``x / (1 - p)``; in evaluation, x (Srivastava et al. 2014).
+
+    The buffer rng_state, key and counter of the random numbers, is saved with the module and resumes the draws.
+
+    >>> layer = nn.Dropout(0.5, rng=1)
+    >>> layer(np.ones(4)), layer(np.ones(4))
+    (Tensor([0., 2., 2., 0.]), Tensor([0., 0., 0., 2.]))
+    >>> layer.eval()(np.ones(4))
+    Tensor([1., 1., 1., 1.])
+    """
+
+    depends_on_mode = True
+
+    def __init__(self, p: float = 0.5, *, rng: int | Generator | None = None) -> None:
+        self.p = check_probability(p, "Dropout: p")
+        self.rng_state = Buffer(random.new_place(rng, "Dropout"), optional=True)
+
+    def forward(self, x: Any) -> Any:
+        x = F.as_tensor(x)
+        return dropout_at(x, self.p, random.advance(self.rng_state.data, x.size)) if self.training and self.p else x
+
+    def extra_repr(self) -> str:
+        return f"p={self.p:g}"
