@@ -9,8 +9,7 @@ from reference import DTYPES, mp, points, run, special_points, ulps, worst
 from strength import strength
 
 from tinygrad_relu.kernels.formulas import bits
-from tinygrad_relu.kernels.formulas.exponential import exp, exp_parts, exp_sum, expm1, scaled_exp, tanh
-from tinygrad_relu.kernels.formulas.logarithm import log, log1p, log1p_of_unit
+from tinygrad_relu.kernels.formulas.exponential import exp, exp_parts, exp_sum, expm1, log, log1p, log1p_of_unit, scaled_exp, tanh
 from tinygrad_relu.kernels.machine.policy import Vector, kernel, scalar
 
 INF, NAN = np.inf, np.nan

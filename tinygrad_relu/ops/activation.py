@@ -23,6 +23,7 @@ from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
 from .elementwise import compare, mul, where
+from .shape import reshape
 
 
 @cache
@@ -125,20 +126,9 @@ def _maxout_fused(g: Array, y: Array, winner: Array, into: list[Array], add: int
     launch(pointwise.maxout_pullback, g.ravel(), winner.ravel(), _pieces(into[0]))
 
 
-def _give(g: Array, winner: Array, *, pieces: int) -> Array:
-    out = np.empty((*g.shape, pieces), g.dtype)
-    launch(pointwise.maxout_pullback, g.ravel(), winner.ravel(), out.reshape(g.size, pieces))
-    return out
+def _maxout_pull(g: Any, y: Any, x: Any) -> Any:
+    winner = maxout_with_winners(value(x))[1]
+    return where(winner[..., None] == np.arange(x.shape[-1]), reshape(g, shape=(*g.shape, 1)), 0.0)
 
 
-def _take(x: Array, winner: Array) -> Array:
-    out = np.empty(winner.shape, x.dtype)
-    launch(pointwise.take_winner, _pieces(x), winner.ravel(), out.ravel())
-    return out
-
-
-_give_winner: Op = Op("maxout_pullback", _give, pull=(lambda h, z, g, winner, pieces: _take_winner(h, winner), None))
-_take_winner: Op = Op("take_winner", _take, pull=(
-    lambda h, z, x, winner: _give_winner(h, winner, pieces=x.shape[-1]), None))
-maxout: Op = Op("maxout", maxout_with_winners, fused=_maxout_fused, saves=True, pull=(
-    lambda g, y, x: _give_winner(g, maxout_with_winners(value(x))[1], pieces=x.shape[-1]),))
+maxout: Op = Op("maxout", maxout_with_winners, fused=_maxout_fused, saves=True, pull=(_maxout_pull,))

@@ -70,18 +70,15 @@ def _batch_norm(x: Array, weight: Array, bias: Array, *, eps: float, running: Ru
     return out, (mean, var)
 
 
-def _by_kernel(kernel: Any) -> Any:
-    """The fused pullback of both batch norms: `moments` are given, or saved by the forward."""
-
-    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, weight: Array, bias: Array, *,
-              eps: float, moments: Any = None, **_: Any) -> None:
-        launch(kernel, _channels(g), _channels(x), *(moments or saved), eps, weight.ravel(), _channels(into[0]),
-               into[1].ravel(), into[2].ravel())
-
-    return fused
+def _batch_norm_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, weight: Array,
+                      bias: Array, *, eps: float, moments: Any = None, **_: Any) -> None:
+    """That of both operations; `moments` are given ones, `saved` those of the batch."""
+    to_x, to_weight, to_bias = into
+    launch(kernels.batch_norm_pullback, _channels(g), _channels(x), *(moments or saved), eps, weight.ravel(), moments is not None,
+           _channels(to_x), to_weight.ravel(), to_bias.ravel())
 
 
-batch_norm: Op = Op("batch_norm", _batch_norm, fused=_by_kernel(kernels.batch_norm_pullback), saves=True, pull=_rules(
+batch_norm: Op = Op("batch_norm", _batch_norm, fused=_batch_norm_fused, saves=True, pull=_rules(
     lambda x, weight: (0, *range(2, len(x.shape)))))
 
 
@@ -97,16 +94,18 @@ def _constants(x: Any, weight: Any, moments: tuple[Array, Array], eps: float) ->
     return center, (var + eps) ** -0.5
 
 
+def _by_to_x(g: Any, y: Any, x: Any, weight: Any, bias: Any, moments: tuple[Array, Array], eps: float) -> Any:
+    return mul(g, mul(weight, _constants(x, weight, moments, eps)[1]))
+
+
 def _by_to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any, moments: tuple[Array, Array], eps: float) -> Any:
     center, scale = _constants(x, weight, moments, eps)
     return mul(g, mul(sub(x, center), scale))
 
 
 # With a given mean and variance, which are constants: as in evaluation.
-batch_norm_by: Op = Op("batch_norm_by", _batch_norm_by, fused=_by_kernel(kernels.batch_norm_by_pullback), pull=(
-    lambda g, y, x, weight, bias, moments, eps: mul(g, mul(weight, _constants(x, weight, moments, eps)[1])),
-    _by_to_weight,
-    lambda g, y, x, weight, bias, moments, eps: g))
+batch_norm_by: Op = Op("batch_norm_by", _batch_norm_by, fused=_batch_norm_fused, pull=(
+    _by_to_x, _by_to_weight, lambda g, y, x, weight, bias, moments, eps: g))
 
 
 # -- layer norm --------------------------------------------------------------------------------------------------------
@@ -123,7 +122,7 @@ def _layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> tuple[Ar
     return out, moments
 
 
-def _layer_norm_fused(g: Array, y: Array, moments: Any, into: list[Array], add: int, x: Array, weight: Array,
+def _layer_norm_fused(g: Array, y: Array, moments: Any, into: list[Array], add: list[float], x: Array, weight: Array,
                       bias: Array, *, eps: float) -> None:
     n = weight.size
     launch(kernels.layer_norm_pullback, _rows(g, n), _rows(x, n), *moments, weight.ravel(), _rows(into[0], n),

@@ -12,17 +12,7 @@ import numpy as np
 
 from ..machine.policy import scalar
 from .bits import leading_half, pick
-from .error_function import (
-    ERFC_FAR,
-    cut,
-    erf,
-    erf_slope,
-    erfc,
-    exp_in_two,
-    normal_parts,
-    scale,
-    two_parts,
-)
+from .error_function import ERFC_FAR, cut, erf, erf_slope, erfc, exp_in_two, normal_parts, scale, two_parts
 from .record import Elementwise
 
 # phi(0) = 1/sqrt(2 pi)

@@ -61,11 +61,6 @@ def prelu(x: float, weight: float = 0.25) -> float:
 
 
 @scalar
-def prelu_dx(g, x, y, weight=0.25):
-    return leaky_relu_dx(g, x, y, weight)
-
-
-@scalar
 def rrelu(x: float, lower: float = 1 / 8, upper: float = 1 / 3) -> float:
     """Evaluation form: the slope is the mean (lower + upper) / 2. In training it is drawn from U(lower, upper)."""
     return leaky_relu(x, 0.5 * (lower + upper))
@@ -131,8 +126,7 @@ def hardsigmoid(x: float) -> float:
 
 @scalar
 def hardsigmoid_dx(g, x, y):
-    T = type(x)
-    return T(0) if x <= T(-3) else T(0) if x >= T(3) else g / T(6) if x == x else x
+    return hardtanh_dx(g / type(x)(6), x, y, -3.0, 3.0)
 
 
 @scalar
@@ -151,8 +145,7 @@ def hardswish_dx(g, x, y):
 
 @scalar
 def hardswish_dxx(c, x, y):
-    T = type(x)
-    return T(0) if x <= T(-3) else T(0) if x >= T(3) else c / T(3) if x == x else x
+    return hardtanh_dx(c / type(x)(3), x, y, -3.0, 3.0)
 
 
 # -- records ----------------------------------------------------------------------------------------------------------
@@ -171,7 +164,7 @@ LEAKY_RELU = Elementwise(
     lambda negative_slope=0.01: ((0.0, negative_slope),))
 
 PRELU = Elementwise(
-    "prelu", prelu, prelu_dx, flat, "x if x > 0 else weight * x, the weight learned",
+    "prelu", prelu, leaky_relu_dx, flat, "x if x > 0 else weight * x, the weight learned",
     "He, Zhang, Ren & Sun 2015, Delving deep into rectifiers, arXiv 1502.01852",
     lambda weight=0.25: ((0.0, weight),))
 

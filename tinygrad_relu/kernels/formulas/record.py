@@ -36,36 +36,21 @@ class Elementwise(Generic[P]):
     Every formula takes and returns numbers of one type, ``T = type(x)`` (float32 or float64). Parameters arrive as Python floats
     and are cast with ``T(...)``, because a bare Python float would lift float32 to float64. Pieces *select*, they never multiply
     by a mask: the gradient of a dead unit is exactly zero even for g = inf.
-
-    Attributes
-    ----------
-    name : str
-        The name in `functional` (PyTorch's, where PyTorch has the function).
-    f : callable
-        Value ``y = f(x, *p)``. Its further arguments are the parameters, with their defaults.
-    f_dx, f_dxx, f_dxxx : callable
-        ``f_dx(g, x, y, *p)`` is g times the slope at x; the next two are c times the second and third derivative, almost
-        everywhere. They may be missing (see `derivative`).
-    kinks : callable
-        ``kinks(*p)``: where f is not differentiable, as pairs (x, the slope that f_dx uses there).
-    slope_from_y : callable
-        ``slope_from_y(*p)``: whether ``f_dx(g, y, y, *p)`` is ``f_dx(g, x, y, *p)``, so that a layer need not keep x.
-    expected : callable
-        ``expected(*p)``: for parameters that make no sense, a text that says which do; else None.
-    formula, source : str
-        For docstrings and docs.
     """
 
-    name: str
-    f: Callable[Concatenate[float, P], float]
-    f_dx: Callable[..., float]
-    f_dxx: Callable[..., float] | None
+    name: str       # as in `functional` (PyTorch's name, where PyTorch has the function)
+    f: Callable[Concatenate[float, P], float]       # f(x, *p): the value y; arguments after x are the parameters, with defaults
+    f_dx: Callable[..., float]                      # f_dx(g, x, y, *p): g times the slope at x
+    f_dxx: Callable[..., float] | None              # c times the second derivative, almost everywhere; None: it has no formula
     formula: str
     source: str
+    # kinks(*p): where f is not differentiable, as pairs (x, the slope that f_dx uses there)
     kinks: Callable[..., tuple[tuple[float, float], ...]] = _nothing
+    # slope_from_y(*p): whether f_dx(g, y, y, *p) is f_dx(g, x, y, *p), so that a layer need not keep x
     slope_from_y: Callable[..., bool] = _never
+    # expected(*p): for parameters that make no sense, a text that says which do; else None
     expected: Callable[..., str | None] = _nothing
-    f_dxxx: Callable[..., float] | None = None
+    f_dxxx: Callable[..., float] | None = None      # c times the third derivative (see `derivative`)
 
     @cached_property
     def parameters(self) -> dict[str, float]:

@@ -13,8 +13,7 @@ import numpy as np
 
 from ..machine.policy import scalar
 from .bits import HUGE, pick, quotient
-from .exponential import exp, exp_parts, exp_sum, expm1, scaled_exp, tanh
-from .logarithm import log1p_of_unit
+from .exponential import exp, exp_parts, exp_sum, expm1, log1p_of_unit, scaled_exp, tanh
 from .record import Elementwise
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -175,30 +174,26 @@ LOGSIGMOID = Elementwise("logsigmoid", logsigmoid, logsigmoid_dx, logsigmoid_dxx
 
 
 @scalar
-def tanh_slope(x):
+def tanh_dx(g, x, y):
     """4q / (1 + q)^2, q = exp(-2 abs x). Error 2.4. In the tail, 4p is formed before the powers of two make it underflow."""
     T = type(x)
     a = abs(x)
     p, s1, s2 = exp_parts(-(a + a), T(0))
     q = p * s1 * s2
-    return T(4) * p / (T(1) + q * (T(2) + q)) * s1 * s2
-
-
-@scalar
-def tanh_dx(g, x, y):
-    return g * tanh_slope(x)
+    return g * (T(4) * p / (T(1) + q * (T(2) + q)) * s1 * s2)
 
 
 @scalar
 def tanh_dxx(c, x, y):
-    return c * (type(x)(-2) * y * tanh_slope(x))
+    T = type(x)
+    return c * (T(-2) * y * tanh_dx(T(1), x, y))
 
 
 @scalar
 def tanh_dxxx(c, x, y):
     """s (6 y^2 - 2), with s the slope."""
     T = type(x)
-    slope = tanh_slope(x)
+    slope = tanh_dx(T(1), x, y)
     return c * (slope * (T(6) * (y * y) - T(2)))
 
 

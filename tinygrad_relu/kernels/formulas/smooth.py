@@ -16,8 +16,7 @@ import numpy as np
 
 from ..machine.policy import scalar
 from .bits import leading_half, pick, product
-from .exponential import TINY, exp, exp_parts, expm1
-from .logarithm import log, log1p, log1p_of_unit
+from .exponential import TINY, exp, exp_parts, expm1, log, log1p, log1p_of_unit
 from .record import Elementwise
 from .saturating import sigmoid_dxx, sigmoid_dxxx
 

@@ -148,52 +148,31 @@ def gradient_sums(g, x, scale, shift, total, dot):
 
 
 @kernel
-def batch_norm_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, gx: Array3, gw: Vector,
-                        gb: Vector):
-    """The three gradients of batch norm in training; an empty array for one that is not needed."""
+def batch_norm_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, fixed: bool, gx: Array3,
+                        gw: Vector, gb: Vector):
+    """The three gradients, with the mean and variance of the batch or with `fixed` ones; an empty array for one not needed."""
     outer, channels, inner = x.shape
     scale = 1.0 / np.sqrt(var + np.float64(eps))
     shift = -mean * scale
     total, dot = np.zeros(channels), np.zeros(channels)
-    gradient_sums(g, x, scale, shift, total, dot)
-    write(total, gb)
-    write(dot, gw)
+    if not fixed or gw.size or gb.size:
+        gradient_sums(g, x, scale, shift, total, dot)
+        write(total, gb)
+        write(dot, gw)
     if gx.size == 0:
         return
-    steep, mean_g, mean_gu = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-    for c in range(channels):
-        steep[c], mean_g[c], mean_gu[c] = weight[c] * scale[c], total[c] / (outer * inner), dot[c] / (outer * inner)
+    steep, size = (weight * scale).astype(x.dtype), outer * inner
+    mean_g, mean_gu = (total / size).astype(x.dtype), (dot / size).astype(x.dtype)
     for o in range(outer):
         if inner == 1:
             for c in range(channels):
-                gx[o, c, 0] = steep[c] * (g[o, c, 0] - mean_g[c] - unit_of(x[o, c, 0], scale[c], shift[c]) * mean_gu[c])
+                unit = unit_of(x[o, c, 0], scale[c], shift[c])
+                gx[o, c, 0] = steep[c] * (g[o, c, 0] if fixed else g[o, c, 0] - mean_g[c] - unit * mean_gu[c])
         else:
             for c in range(channels):
                 for i in range(inner):
-                    gx[o, c, i] = steep[c] * (g[o, c, i] - mean_g[c] - unit_of(x[o, c, i], scale[c], shift[c]) * mean_gu[c])
-
-
-@kernel
-def batch_norm_by_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, gx: Array3, gw: Vector,
-                           gb: Vector):
-    """The three gradients if mean and variance are constants."""
-    outer, channels, inner = x.shape
-    scale = 1.0 / np.sqrt(var + np.float64(eps))
-    if gw.size or gb.size:
-        total, dot = np.zeros(channels), np.zeros(channels)
-        gradient_sums(g, x, scale, -mean * scale, total, dot)
-        write(total, gb)
-        write(dot, gw)
-    if gx.size:
-        steep = (weight * scale).astype(x.dtype)
-        for o in range(outer):
-            if inner == 1:
-                for c in range(channels):
-                    gx[o, c, 0] = steep[c] * g[o, c, 0]
-            else:
-                for c in range(channels):
-                    for i in range(inner):
-                        gx[o, c, i] = steep[c] * g[o, c, i]
+                    unit = unit_of(x[o, c, i], scale[c], shift[c])
+                    gx[o, c, i] = steep[c] * (g[o, c, i] if fixed else g[o, c, i] - mean_g[c] - unit * mean_gu[c])
 
 
 # -- per row: x (rows, features) ---------------------------------------------------------------------------------------
@@ -256,8 +235,8 @@ def layer_norm_pullback(g: Matrix, x: Matrix, mean: Doubles, scale: Doubles, wei
     T = x.dtype.type
     rows, features = x.shape
     total_w, total_b = np.zeros(features), np.zeros(features)
-    unit, h, part_w, part_b = (np.empty(features, x.dtype), np.empty(features, x.dtype), np.empty(features, x.dtype),
-                               np.empty(features, x.dtype))
+    unit, h = np.empty(features, x.dtype), np.empty(features, x.dtype)
+    part_w, part_b = np.empty(features, x.dtype), np.empty(features, x.dtype)
     for start in range(0, rows, BLOCK):
         part_w[:], part_b[:] = 0, 0
         for r in range(start, min(start + BLOCK, rows)):

@@ -166,10 +166,3 @@ def maxout_pullback(g: Vector, winner: Integers, gx: Matrix):
     for i in range(gx.shape[0]):
         for k in range(gx.shape[1]):
             gx[i, k] = g[i] if winner[i] == k else gx.dtype.type(0)
-
-
-@kernel
-def take_winner(x: Matrix, winner: Integers, out: Vector):
-    """``out[i] = x[i, winner[i]]``: the transpose of `maxout_pullback`, for second derivatives."""
-    for i in range(out.size):
-        out[i] = x[i, winner[i]]

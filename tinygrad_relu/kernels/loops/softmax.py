@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formulas.exponential import exp
-from ..formulas.logarithm import log
+from ..formulas.exponential import exp, log
 from ..machine.policy import Integers, Matrix, Vector, kernel, reordered, scalar
 
 MAXIMA = 16      # running maxima side by side
