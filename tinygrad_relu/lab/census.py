@@ -18,7 +18,7 @@ from ..nn import Module
 from ..nn.module import evaluating
 from ..tensor import Tensor
 from ..text import Table
-from .units import Extremes, HiddenLayer, State, Units
+from .units import Extremes, HiddenLayer, Look, State, Units
 
 BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
 
@@ -109,7 +109,7 @@ class Census:
     def table(self, rows: int | None = 24) -> Table:
         """One row per unit, at most `rows` (None: all); units that are not alive come first."""
         units = sorted(self.units(), key=lambda unit: (unit["state"] == State.ALIVE.label))
-        shown = units if rows is None else units[:rows]
+        shown = units[:rows]
         rest = f" ({len(shown)} of {len(units)})" if len(shown) < len(units) else ""
         table = Table(f"units{rest}", ["layer", "unit", "state", "on-rate", "max z", "mean z", "margin", "mean |h|", "dormancy",
                                        "|gradient|"])
@@ -149,50 +149,41 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     targets = None if y is None else check_labels(y, n=len(x)) if loss is F.cross_entropy else np.asarray(y)
     if targets is not None and len(targets) != len(x):
         raise ValueError(f"census: y has {len(targets)} entries for {len(x)} samples; expected one each")
-    statistics = [Statistics(layer) for layer in units.layers]
-    gradients = [[np.zeros_like(p.data) for p in layer.parameters] for layer in units.layers]
+    layers = [_Sums(layer) for layer in units.layers]
     for start in range(0, len(x), batch_size):
         part = x[start:start + batch_size]
-        for statistic, look in zip(statistics, units.walk(part)):
-            statistic.join(look.z, look.h, look.slope)
+        for sums, look in zip(layers, units.walk(part)):
+            sums.join(look)
         if targets is not None:
-            _add_gradients(gradients, units, loss, part, targets[start:start + batch_size])
-    return Census(len(x), [_layer_census(s, g if targets is not None else None, len(x), saturation)
-                           for s, g in zip(statistics, gradients)])
+            with evaluating(units.model), recording():
+                total = loss(units.model(part), targets[start:start + batch_size], reduction="sum")
+                found = iter(grad(total, [p for sums in layers for p in sums.layer.parameters]))
+            for sums in layers:
+                sums.gradients = [g + next(found).data for g in sums.gradients]
+    return Census(len(x), [sums.census(len(x), saturation, targets is not None) for sums in layers])
 
 
-class Statistics(Extremes):
+class _Sums(Extremes):
     """The extremes, and the sums that a census needs besides."""
 
     def __init__(self, layer: HiddenLayer) -> None:
         super().__init__(layer)
         self.zsum, self.hsum, self.on, self.flat = np.zeros((4, layer.units))
+        self.gradients = [np.zeros_like(p.data) for p in layer.parameters]
 
-    def join(self, z: Array, h: Array, slope: Array) -> None:
-        self.add(z, slope)
-        launch(unit_sums, z, h, slope, self.zsum, self.hsum, self.on, self.flat)
+    def join(self, look: Look) -> None:
+        self.add(look.z, look.slope)
+        launch(unit_sums, look.z, look.h, look.slope, self.zsum, self.hsum, self.on, self.flat)
 
-
-def _add_gradients(gradients: list[list[Array]], units: Units, loss: Callable[..., Tensor], x: Array, y: Array) -> None:
-    parameters = [p for layer in units.layers for p in layer.parameters]
-    with evaluating(units.model), recording():
-        found = iter(grad(loss(units.model(x), y, reduction="sum"), parameters))
-    for arrays in gradients:
-        for array in arrays:
-            array += next(found).data
-
-
-def _layer_census(s: Statistics, gradients: list[Array] | None, samples: int, saturation: float) -> LayerCensus:
-    layer = s.layer
-    mean_h = s.hsum / samples
-    with np.errstate(all="ignore"):         # the network may have diverged
-        weight_norm = np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else np.full(layer.units, np.nan)
-        margin, dormancy = s.zmax / weight_norm, mean_h / mean_h.mean()
-        norm = np.full(layer.units, np.nan) if gradients is None else np.sqrt(
-            sum(np.square(g / samples).reshape(layer.units, -1).sum(axis=1) for g in gradients))
-    on = 1 - s.flat / samples if layer.activation is None else s.on / samples
-    return LayerCensus(layer.name, layer.activation_name, layer.pieces, s.states(saturation), on, s.zmax, s.zsum / samples,
-                       margin, mean_h, dormancy, norm)
+    def census(self, samples: int, saturation: float, labelled: bool) -> LayerCensus:
+        layer, mean_h, unknown = self.layer, self.hsum / samples, np.full(self.layer.units, np.nan)
+        with np.errstate(all="ignore"):         # the network may have diverged
+            margin = self.zmax / np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else unknown
+            dormancy = mean_h / mean_h.mean()
+            squares = [np.square(g / samples).reshape(layer.units, -1).sum(axis=1) for g in self.gradients]
+        on = 1 - self.flat / samples if layer.activation is None else self.on / samples
+        return LayerCensus(layer.name, layer.activation_name, layer.pieces, self.states(saturation), on, self.zmax,
+                           self.zsum / samples, margin, mean_h, dormancy, np.sqrt(sum(squares)) if labelled else unknown)
 
 
 def finite(value: Any) -> Any:

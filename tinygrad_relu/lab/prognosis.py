@@ -17,10 +17,10 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, no_grad
 from ..checks import check_count
-from ..nn import Module, Parameter, PReLU
+from ..nn import Module, Parameter
 from ..optim import SGD, Optimizer
 from ..text import Table
-from .closed_form import of_layer
+from .closed_form import Revival, of_layer
 from .recurrence import Settings
 from .roll_forward import Decay, of_parts
 from .units import HiddenLayer, Look, State, Units, flat_edges
@@ -71,7 +71,7 @@ class Prognosis:
     def table(self, rows: int | None = 24) -> Table:
         """One row per dead unit, the earliest return first; at most `rows` (None: all)."""
         units = sorted(self.units, key=lambda u: (u.step is None, u.step or 0))
-        shown = units if rows is None else units[:rows]
+        shown = units[:rows]
         rest = f" ({len(shown)} of them shown)" if len(shown) < len(units) else ""
         table = Table(f"prognosis of {len(units)} dead units{rest}", ["layer", "unit", "verdict", "step", "sample", "reason"])
         for u in shown:
@@ -112,7 +112,8 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     for look, extremes in units.extremes(units.data(x)):
         layer, states = look.layer, extremes.states()
         dead = np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH))
-        slope_learns = isinstance(layer.activation, PReLU) and optimizer.holds(layer.activation.weight)
+        own = [] if layer.activation is None else layer.activation.parameters()
+        slope_learns = any(p.kind == "slope" and optimizer.holds(p) for p in own)
         unclaimed = NORMALISED if layer.norm is not None else SLOPE if slope_learns else ""
         if unclaimed:
             found += [_estimate(layer, j, unclaimed) for j in dead]
@@ -143,15 +144,13 @@ def _layer_prognosis(look: Look, states: Array, dead: Array, optimizer: Optimize
         optimizer.options_of(p).get("dampening") == 1 and optimizer.options_of(p)["weight_decay"]
         for p in moved)                                 # dampening 1 with decay: z may tend to exactly 0, and rounding decides
     answers = []
-    for j, (step, sample, reason, decided) in zip(dead, told):
-        verdict: Verdict = "revives" if step is not None else "never" if decided else "not within the horizon"
+    for j, revival in zip(dead, told):
+        verdict: Verdict = "revives" if revival.step is not None else "never" if revival.decided else "not within the horizon"
+        reason = revival.reason
         if layer.depth:
             verdict, reason = "estimate", f"estimate with the inputs held fixed: {reason}"
-        answers.append(UnitPrognosis(layer.name, int(j), verdict, step, sample, reason, exact))
+        answers.append(UnitPrognosis(layer.name, int(j), verdict, revival.step, revival.sample, reason, exact))
     return answers
-
-
-Told = tuple[int | None, int | None, str, bool]     # step, sample, reason, whether it is proved
 
 
 def settings_of(optimizer: SGD, layer: HiddenLayer) -> tuple[Settings, Decay] | None:
@@ -166,7 +165,7 @@ def settings_of(optimizer: SGD, layer: HiddenLayer) -> tuple[Settings, Decay] | 
     return (mine, "weights") if mine.weight_decay else (other, "biases")
 
 
-def _by_formula(look: Look, dead: Array, optimizer: SGD) -> list[Told] | None:
+def _by_formula(look: Look, dead: Array, optimizer: SGD) -> list[Revival] | None:
     """By the closed forms; None where they do not apply."""
     known = settings_of(optimizer, look.layer)
     buffers = [optimizer.state_of(p).get("momentum_buffer") for p in look.layer.parameters]
@@ -178,15 +177,13 @@ def _by_formula(look: Look, dead: Array, optimizer: SGD) -> list[Told] | None:
               for buffer in buffers if buffer is not None]
     z = look.z[:, dead].astype(np.float64)
     if decay == "both":
-        found = of_layer(z, None if all(fresh) else sum(drifts), settings)
-    else:
-        biases = look.layer.parameters[1].data[dead].astype(np.float64)
-        found = [of_parts(z[:, i] - b, float(b), None if all(fresh) else drifts[0][:, i],
-                          None if all(fresh) else float(drifts[1][i]), settings, decay) for i, b in enumerate(biases)]
-    return [(r.step, r.sample, r.reason, r.decided) for r in found]
+        return of_layer(z, sum(drifts) if drifts else None, settings)
+    biases = look.layer.parameters[1].data[dead].astype(np.float64)
+    return [of_parts(z[:, i] - b, float(b), drifts[0][:, i] if drifts else None, float(drifts[1][i]) if drifts else None,
+                     settings, decay) for i, b in enumerate(biases)]
 
 
-def _by_rehearsal(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[Told]:
+def _by_rehearsal(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[Revival]:
     """By running the optimizer on a copy of the layer with zero gradients: exact, to the last bit, up to the horizon."""
     originals = look.layer.parameters
     rehearsed = [Parameter(p.data, kind=p.kind) for p in originals]
@@ -195,9 +192,9 @@ def _by_rehearsal(look: Look, dead: Array, optimizer: Optimizer, schedule: Sched
     low, high = flat_edges(look.layer.activation)
     first: dict[int, tuple[int, int]] = {}
     still = False
+    for p in copies:
+        p.grad = np.zeros_like(p.data)
     for t in range(1, horizon + 1):
-        for p in copies:
-            p.grad = np.zeros_like(p.data) if p.grad is None else p.grad
         if schedule is not None:
             for group in twin.param_groups:
                 group["lr"] = float(schedule(t - 1))
@@ -213,7 +210,7 @@ def _by_rehearsal(look: Look, dead: Array, optimizer: Optimizer, schedule: Sched
         if still or len(first) == len(dead):
             break
     name = type(optimizer).__name__
-    return [(*first[i], f"step {first[i][0]}, by a rehearsal of {name} with zero gradients", True) if i in first else
-            (None, None, f"never: without a gradient {name} does not move it", True) if still else
-            (None, None, f"a rehearsal of {name} over {horizon} steps does not bring it back", False)
-            for i in range(len(dead))]
+    back = f"by a rehearsal of {name} with zero gradients"
+    gone = Revival(None, None, f"never: without a gradient {name} does not move it" if still else
+                   f"a rehearsal of {name} over {horizon} steps does not bring it back", decided=still)
+    return [Revival(*first[i], f"step {first[i][0]}, {back}") if i in first else gone for i in range(len(dead))]

@@ -108,12 +108,7 @@ class Recorder:
         finally:
             for handle in handles:
                 handle.remove()
-        looks = []
-        for layer, (z, out) in zip(self.layers, seen):
-            extremes = Extremes(layer)
-            extremes.add_outputs(z, out)
-            looks.append((z.data, extremes))
-        self._note(step, looks)
+        self._note(step, [(z.data, Extremes(layer).add_outputs(z, out)) for layer, (z, out) in zip(self.layers, seen)])
         return output
 
     def _note(self, step: int | None, looks: list[tuple[Array, Extremes]]) -> None:
@@ -142,17 +137,10 @@ class Recorder:
 
 
 def _events(steps: list[int], states: Array) -> list[tuple[int, Event]]:
-    lost = np.flatnonzero(states == State.DIVERGED)
-    if len(lost):       # the events before it, and then this one
-        before = _events(steps, states[:lost[0]]) if lost[0] else []
-        return [*before, (steps[lost[0]], "diverged")]
-    gone = GONE[states]
-    events: list[tuple[int, Event]] = [(steps[0], "born dead")] if gone[0] else []
-    died = bool(gone[0])
-    for i in np.flatnonzero(gone[1:] != gone[:-1]) + 1:
-        if gone[i]:
-            events.append((steps[i], "died again" if died else "died"))
-            died = True
-        else:
-            events.append((steps[i], "revived"))
-    return events
+    lost = np.flatnonzero(states == State.DIVERGED)[:1]
+    gone = np.concatenate([[False], GONE[states[:lost[0]] if len(lost) else states]])
+    events: list[tuple[int, Event]] = []
+    for i in np.flatnonzero(gone[1:] != gone[:-1]):
+        event: Event = "revived" if gone[i] else "died again" if events else "died" if i else "born dead"
+        events.append((steps[i], event))
+    return [*events, *((steps[i], "diverged") for i in lost)]

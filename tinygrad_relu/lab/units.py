@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from ..checks import check_samples
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.units import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
-from ..nn import Dropout, Linear, Maxout, Module, Parameter, PReLU, Sequential
+from ..kernels.machine.policy import Kernel
+from ..nn import Dropout, Linear, Maxout, Module, Parameter, Sequential
 from ..nn.module import evaluating
 from ..tensor import Tensor
 
@@ -174,9 +175,7 @@ class Units:
     def extremes(self, x: Array) -> Iterator[tuple[Look, Extremes]]:
         """`walk`, with the extremes of each layer on this batch."""
         for look in self.walk(x):
-            extremes = Extremes(look.layer)
-            extremes.add(look.z, look.slope)
-            yield look, extremes
+            yield look, Extremes(look.layer).add(look.z, look.slope)
 
 
 def flat_edges(activation: Module | None) -> tuple[float, float]:
@@ -190,7 +189,8 @@ def flat_edges(activation: Module | None) -> tuple[float, float]:
     """
     record: Elementwise[...] | None = getattr(activation, "record", None)
     if record is None:
-        return 0.0 if isinstance(activation, PReLU) and not activation.weight.data.all() else -np.inf, np.inf
+        slopes = [p.data for p in activation.parameters() if p.kind == "slope"] if activation is not None else []
+        return -np.inf if all(slope.all() for slope in slopes) else 0.0, np.inf
     p = getattr(activation, "p", ())
     kinks = [x for x, _ in record.kinks(*p)]
     one = np.float64(1)
@@ -213,19 +213,19 @@ class Extremes:
         self.zmin, self.slope_min = np.full(n, np.inf, dtype), np.full(n, np.inf, dtype)
         self.bad = np.zeros(n)
 
-    def add(self, z: Array, slope: Array) -> None:
-        launch(extremes_given_slopes, z, slope, (), *self._arrays())
+    def add(self, z: Array, slope: Array) -> Self:
+        return self._launch(extremes_given_slopes, z, slope, ())
 
-    def add_outputs(self, z: Tensor, out: Tensor) -> None:
+    def add_outputs(self, z: Tensor, out: Tensor) -> Self:
         """`add` where ``out = activation(z)`` is known: a record gives the slopes from z and out."""
         record: Elementwise[...] | None = getattr(self.layer.activation, "record", None)
         if record is None:
-            self.add(z.data, self.layer.responses(z)[2])
-        else:
-            launch(unit_extremes(record), z.data, out.data, getattr(self.layer.activation, "p", ()), *self._arrays())
+            return self.add(z.data, self.layer.responses(z)[2])
+        return self._launch(unit_extremes(record), z.data, out.data, getattr(self.layer.activation, "p", ()))
 
-    def _arrays(self) -> tuple[Array, ...]:
-        return self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad
+    def _launch(self, kernel: Kernel, *arguments: Any) -> Self:
+        launch(kernel, *arguments, self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad)
+        return self
 
     def states(self, saturation: float = 1e-3) -> Array:
         """The state of every unit, as integers of `State`."""
