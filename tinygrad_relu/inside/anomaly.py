@@ -61,14 +61,6 @@ class _Bad(NamedTuple):
         return f"{mixed if self.nan and self.infinite else self.nan or self.infinite} of {self.size} numbers"
 
 
-class _Call(NamedTuple):
-    """One call of a module: the nodes between these two orders were made in it."""
-
-    start: float
-    stop: float
-    module: Module
-
-
 class detect_anomaly:
     """Inside, the first NaN or infinity raises an `AnomalyError` that names the operation, the module and the step.
 
@@ -99,7 +91,8 @@ class detect_anomaly:
             raise TypeError(f"detect_anomaly: got {type(model).__name__}; expected a Module, or nothing")
         self.model = model
         self.walks = 0                                      # walks back that have begun
-        self._calls: deque[_Call] = deque(maxlen=REMEMBERED)
+        # (start, stop, module) of each call: the nodes between these two orders were made in it
+        self._calls: deque[tuple[float, float, Module]] = deque(maxlen=REMEMBERED)
         self._open: list[tuple[Module, int]] = []           # modules that have been entered, and when
         self._exit = ExitStack()
 
@@ -126,24 +119,23 @@ class detect_anomaly:
         entered, start = self._open.pop()
         while entered is not module:            # it was left by an error
             entered, start = self._open.pop()
-        self._calls.append(_Call(start, next_order(), module))
+        self._calls.append((start, next_order(), module))
         for result in _tensors(output):
             bad = _bad(result)
             if bad:
                 if isinstance(result, Node) and result.op is not None:
                     self._check_results(_recorded(result), self.walks + 1)
-                before = self._already_bad([(x, x) for x in (*_tensors(inputs), *module.parameters())])
-                self._fail(self._label(module), module, "forward", bad, " (not recorded)", before or
-                           "its inputs and parameters were finite", met=bool(before), step=self.walks + 1)
+                met = self._already_bad([(x, x) for x in (*_tensors(inputs), *module.parameters())])
+                self._fail(self._label(module), module, "forward", bad, " (not recorded)", met,
+                           "its inputs and parameters were finite", self.walks + 1)
 
     def _check_results(self, nodes: Iterable[Node], step: int) -> None:
         """Check the results of operations, oldest first."""
         for node in nodes:
             bad = _bad(node.array)
             if bad:
-                before = self._already_bad(zip(node.parents, node.values))
-                self._fail(node.op.name, self._module_of(node), "forward", bad, "", before or "its inputs were finite",
-                           met=bool(before), step=step)
+                self._fail(node.op.name, self._module_of(node), "forward", bad, "",
+                           self._already_bad(zip(node.parents, node.values)), "its inputs were finite", step)
 
     # -- backward -----------------------------------------------------------------------------------------------------
 
@@ -155,7 +147,7 @@ class detect_anomaly:
             bad = _bad(leaf.grad)
             if bad:
                 self._fail("backward", None, "backward", bad, f" in the .grad of {self._what(leaf)}",
-                           "they were there before it began (zero_grad() forgets them)", met=True)
+                           "they were there before it began (zero_grad() forgets them)")
         return self._arrive
 
     def _arrive(self, node: Node, g: Any) -> Any:
@@ -167,7 +159,7 @@ class detect_anomaly:
             bad, why = _bad(g), "a hook returned it"
         if bad:
             self._fail(node.op.name if node.op else self._what(node), self._module_of(node), "backward", bad,
-                       " in the gradient that arrives", why, met=True)
+                       " in the gradient that arrives", why)
         if node.op is None or not node.op.pure:
             return g
         with np.errstate(all="ignore"):
@@ -175,9 +167,9 @@ class detect_anomaly:
         for i, x in enumerate(node.parents):
             bad = _bad(given[x]) if x is not None else None
             if bad:
-                before = self._already_bad(zip(node.parents, node.values))
-                self._fail(node.op.name, self._module_of(node), "backward", bad, f" in the gradient of its input {i}",
-                           before or "its inputs and the gradient that arrived were finite")
+                self._fail(node.op.name, self._module_of(node), "backward", bad, f" in the gradient of its input {i}", "",
+                           self._already_bad(zip(node.parents, node.values)) or
+                           "its inputs and the gradient that arrived were finite")
         return g
 
     # -- update -------------------------------------------------------------------------------------------------------
@@ -196,26 +188,26 @@ class detect_anomaly:
             names = [name for name, p in (self.model.named_parameters() if self.model else ())
                      if np.may_share_memory(p.array, moved[first:first + 1])]
             self._fail(kernel.__name__, None, "update", bad, f", the first in {names[0]}" if names else "",
-                       "; ".join(before) or "the parameters and their gradients were finite before", met=bool(before))
+                       "; ".join(before), "the parameters and their gradients were finite before")
 
     # -- words --------------------------------------------------------------------------------------------------------
 
-    def _fail(self, op: str, module: Module | None, phase: Phase, bad: _Bad, where: str, why: str, met: bool = False,
+    def _fail(self, op: str, module: Module | None, phase: Phase, bad: _Bad, where: str, met: str, made: str = "",
               step: int | None = None) -> NoReturn:
+        """The error: the operation met bad numbers that came from elsewhere (`met` says from where), or else made them."""
         step = max(self.walks, 1) if step is None else step
         place = f" in {self._label(module)}" if module is not None and op != self._label(module) else ""
-        verb = "met" if met else "made"
-        raise AnomalyError(f"{op}{place} {verb} the first {bad.kind} at step {step} ({phase}): {bad}{where}; {why}", op,
-                           self._names.get(id(module), ""), step, phase)
+        raise AnomalyError(f"{op}{place} {'met' if met else 'made'} the first {bad.kind} at step {step} ({phase}): {bad}{where}; "
+                           f"{met or made}", op, self._names.get(id(module), ""), step, phase)
 
     def _label(self, module: Module) -> str:
         return f"{self._names[id(module)] or 'the model'} ({type(module).__name__})"
 
     def _module_of(self, node: Node) -> Module | None:
         """The innermost module in which a node was made."""
-        running = [_Call(start, inf, module) for module, start in self._open]
-        calls = [call for call in (*self._calls, *running) if call.start < node.order < call.stop]
-        return max(calls, key=lambda call: call.start).module if calls else None
+        running = [(start, inf, module) for module, start in self._open]
+        calls = [(start, module) for start, stop, module in (*self._calls, *running) if start < node.order < stop]
+        return max(calls, key=lambda call: call[0])[1] if calls else None
 
     def _already_bad(self, inputs: Iterable[tuple[Any, Any]]) -> str:
         """The first of some inputs, each a node (or None) and its value, that is not finite; empty if there is none."""

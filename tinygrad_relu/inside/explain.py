@@ -147,16 +147,15 @@ def _in_order(nodes: list[Node], root: Node) -> list[tuple[Any, list[Any]]]:
 def _row(thing: Any, inputs: list[int], names: dict[int, str], zeros: dict[int, float | None], passed: dict[int, Passage],
          row: int) -> Row:
     array, met = value(thing), passed.get(id(thing))
-    parameter = isinstance(thing, Parameter)
-    op = thing.op.name if isinstance(thing, Node) and thing.op is not None else "parameter" if parameter else "input"
-    name = names.get(id(thing), thing.kind if isinstance(thing, Parameter) else "")
+    kind = ("parameter", thing.kind) if isinstance(thing, Parameter) else ("input", "")
+    op = thing.op.name if isinstance(thing, Node) and thing.op is not None else kind[0]
     size = array.nbytes
     if met is not None:
         shares = any(np.may_share_memory(array, v) for v in met.node.values if isinstance(v, np.ndarray))
         size = (0 if shares else size) + (0 if met.node.saved is array else _held(met.node.saved))
-    return Row(row, op, name, tuple(inputs), array.shape, str(array.dtype), size, met.zero_slopes if met else None,
-               zeros.get(id(thing)), met is not None and met.dies,
-               f"{met.flat} of {met.units} units flat" if met and met.flat else "")
+    note = f"{met.flat} of {met.units} units flat" if met and met.flat else ""
+    return Row(row, op, names.get(id(thing), kind[1]), tuple(inputs), array.shape, str(array.dtype), size,
+               met.zero_slopes if met else None, zeros.get(id(thing)), met is not None and met.dies, note)
 
 
 def _held(saved: Any) -> int:
@@ -185,8 +184,8 @@ class _Verdict:
         for passage in self.passages:
             here = self._row(passage.node)
             if passage.dies:
-                reason = next((self._blame(edge) for edge in passage.edges if edge.blame is not None), "")
-                why = "; ".join(filter(None, [passage.why, reason])) or self._underflow(passage)
+                blamed = [reason for reason in map(self._blame, passage.edges) if reason]
+                why = "; ".join(filter(None, [passage.why, *blamed[:1]])) or passage.underflow
                 if self._all_zero([self._row(edge.to) for edge in passage.edges]):
                     yield f"the gradient is exactly zero from {self._label(here, why)} back to the inputs"
                 else:
@@ -233,13 +232,10 @@ class _Verdict:
         return f"row {row.row} ({', '.join(filter(None, [what, more]))})"
 
     def _blame(self, edge: Edge) -> str:
-        return f"{self._label(self._row(edge.blame))} is exactly zero"
-
-    def _underflow(self, passage: Passage) -> str:
-        return f"the gradient there is at most {passage.tiny:.0e}, and underflows" if passage.tiny else ""
+        return "" if edge.blame is None else f"{self._label(self._row(edge.blame))} is exactly zero"
 
     def _because(self, edge: Edge, passage: Passage) -> str:
-        reason = self._blame(edge) if edge.blame is not None else self._underflow(passage)
+        reason = self._blame(edge) or passage.underflow
         return f", because {reason}" if reason else ""
 
     def _all_zero(self, rows: list[Row]) -> bool:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -171,23 +172,20 @@ def layout(inputs: Sequence[Sequence[int]], leaf: Sequence[bool], widths: Sequen
     chains: dict[tuple[int, int], list[int]] = {}
     for node, sources in enumerate(inputs):
         for source in dict.fromkeys(sources):
-            chain = chains[source, node] = []
-            last = source
-            for d in range(depth[source] + 1, depth[node]):
-                dummy = len(above)
-                above.append([last])
-                below.append([])
-                below[last].append(dummy)
+            passed = range(depth[source] + 1, depth[node])
+            chain = chains[source, node] = [len(above) + i for i in range(len(passed))]
+            for d, dummy in zip(passed, chain):
                 layers[d].append(dummy)
-                chain.append(dummy)
-                last = dummy
-            below[last].append(node)
-            above[node].append(last)
+                above.append([])
+                below.append([])
+            for upper, lower in pairwise([source, *chain, node]):
+                below[upper].append(lower)
+                above[lower].append(upper)
 
     for order, neighbours in ((layers[1:], above), (layers[-2::-1], below)):
         place = {node: i for layer in layers for i, node in enumerate(layer)}
         for layer in order:
-            layer.sort(key=lambda node: _mean([place[n] for n in neighbours[node]], place[node]))
+            layer.sort(key=lambda node: _mean([place[n] for n in neighbours[node]] or [place[node]]))
             place.update((node, i) for i, node in enumerate(layer))
 
     wide = [*widths, *[0.0] * (len(above) - len(widths))]
@@ -231,5 +229,5 @@ def _places(layers: list[list[int]], neighbours: list[list[int]], wide: list[flo
     return [position - left for position in x]
 
 
-def _mean(values: list[float], default: float) -> float:
-    return sum(values) / len(values) if values else default
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values)

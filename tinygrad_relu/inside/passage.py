@@ -30,19 +30,23 @@ class Passage:
     zero_slopes : share of slopes that are exactly zero, if the operation has slopes.
     flat, units : of an activation, the number of units (columns of the last axis) with zero slopes only, and of all units.
     why : why a gradient that is not zero does not get through; empty if it does, or if the reason is not known.
-    tiny : the largest number of a gradient so small that products with it may underflow to zero; else 0.
+    underflow : for a gradient so small that products with it may underflow to zero: the same, in words.
     """
 
     node: Node
     zeros: float | None
-    zero: bool
     finite: bool
     zero_slopes: float | None
     flat: int
     units: int
     edges: list[Edge]
     why: str
-    tiny: float
+    underflow: str
+
+    @property
+    def zero(self) -> bool:
+        """Whether no number of that gradient differs from zero."""
+        return self.zeros in (None, 1)
 
     @property
     def dies(self) -> bool:
@@ -79,7 +83,8 @@ def passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
             flat = units - int((slopes.reshape(-1, units) != 0).any(axis=0).sum())
     finite = bool(np.isfinite(g).all())
     largest = float(abs(g).max()) if g.size and finite else 0.0
-    tiny = largest if largest < np.sqrt(np.finfo(g.dtype).tiny) else 0.0
+    small = 0 < largest < np.sqrt(np.finfo(g.dtype).tiny)
+    underflow = f"the gradient there is at most {largest:.0e}, and underflows" if small else ""
     why = ""
     if largest and all(edge.zero for edge in edges):
         if units and flat == units:
@@ -88,7 +93,7 @@ def passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
             why = "all its slopes are exactly zero"
         elif slopes is not None and not g[slopes != 0].any():
             why = "its slopes are exactly zero wherever a gradient arrives"
-    return Passage(node, _share_of_zeros(g), not g.any(), finite, share, flat, units, edges, why, tiny), given
+    return Passage(node, _share_of_zeros(g), finite, share, flat, units, edges, why, underflow), given
 
 
 def slopes_of(node: Node) -> Array | None:
