@@ -23,7 +23,7 @@ from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
 from .elementwise import compare, mul, where
-from .shape import reshape
+from .shape import lines, reshape
 
 
 @cache
@@ -108,22 +108,17 @@ prelu: Op = Op("prelu", _prelu, fused=_prelu_fused, elementwise=True, activation
 ))
 
 
-def _pieces(x: Array) -> Array:
-    """The last axis holds the pieces; everything before it is one long axis."""
-    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
-
-
 def maxout_with_winners(x: Array) -> tuple[Array, Array]:
     """The largest piece of the last axis, and which one it was: the lowest index in a tie."""
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"maxout: got shape {x.shape}; expected (..., pieces) with at least one piece")
     out, winner = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], np.int64)
-    launch(pointwise.maxout, _pieces(x), out.ravel(), winner.ravel())
+    launch(pointwise.maxout, lines(x), out.ravel(), winner.ravel())
     return out, winner
 
 
 def _maxout_fused(g: Array, y: Array, winner: Array, into: list[Array], add: int, x: Array) -> None:
-    launch(pointwise.maxout_pullback, g.ravel(), winner.ravel(), _pieces(into[0]))
+    launch(pointwise.maxout_pullback, g.ravel(), winner.ravel(), lines(into[0]))
 
 
 def _maxout_pull(g: Any, y: Any, x: Any) -> Any:

@@ -12,7 +12,7 @@ from ..kernels.loops import reduce as kernels
 from ..kernels.machine.door import launch
 from . import sums
 from .elementwise import compare, div, equal_or_nan, mul, sub, where
-from .shape import Axis, T, axis_or_flat, block, kept_shape, left_shape, normalised_axes, reshape, transpose
+from .shape import Axis, T, axis_or_flat, block, kept_shape, left_shape, lines, normalised_axes, reshape, transpose
 
 # -- extremes --------------------------------------------------------------------------------------------------------
 
@@ -123,32 +123,28 @@ def argmin(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> 
 # an operation of their own, whose slopes are the products of all factors but two.
 
 
-def _lines(x: Array) -> Array:
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-
-
 def _prod(x: Array) -> Array:
     out = np.empty(x.shape[:-1], x.dtype)
-    launch(kernels.products, _lines(x), out.ravel())
+    launch(kernels.products, lines(x), out.ravel())
     return out
 
 
 def _prod_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
-    launch(kernels.products_pullback, g.ravel(), _lines(x), _lines(into[0]))
+    launch(kernels.products_pullback, g.ravel(), lines(x), lines(into[0]))
 
 
 def _others(x: Array) -> Array:
     out = np.empty(x.shape, x.dtype)
-    launch(kernels.products_of_others, _lines(x), _lines(out))
+    launch(kernels.products_of_others, lines(x), lines(out))
     return out
 
 
 def _others_pull(h: Any, z: Any, x: Any) -> Any:
     """Row i of a square is x with its factor i replaced by 1; the products of its others are those of all but two."""
-    *lines, n = x.shape
+    *lead, n = x.shape
     diagonal = np.eye(n, dtype=bool)
-    but_two = PRODUCTS_OF_OTHERS(where(diagonal, 1.0, reshape(x, shape=(*lines, 1, n))))
-    return sums.sum(where(diagonal, 0.0, mul(reshape(h, shape=(*lines, n, 1)), but_two)), axis=-2)
+    but_two = PRODUCTS_OF_OTHERS(where(diagonal, 1.0, reshape(x, shape=(*lead, 1, n))))
+    return sums.sum(where(diagonal, 0.0, mul(reshape(h, shape=(*lead, n, 1)), but_two)), axis=-2)
 
 
 PROD: Op = Op("prod", _prod, fused=_prod_fused, pull=(       # along the last axis
@@ -169,8 +165,8 @@ def prod(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """
     axes, n = normalised_axes("prod", axis, x.shape), len(x.shape)
     rest = tuple(i for i in range(n) if i not in axes)
-    lines = x if (*rest, *axes) == tuple(range(n)) else transpose(x, axes=(*rest, *axes))
-    y = PROD(reshape(lines, shape=(*(x.shape[i] for i in rest), math.prod(x.shape[a] for a in axes))))
+    ordered = x if (*rest, *axes) == tuple(range(n)) else transpose(x, axes=(*rest, *axes))
+    y = PROD(reshape(ordered, shape=(*(x.shape[i] for i in rest), math.prod(x.shape[a] for a in axes))))
     return reshape(y, shape=kept_shape(x.shape, axes)) if keepdims else y
 
 

@@ -63,6 +63,11 @@ def left_shape(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
+def lines(x: Array) -> Array:
+    """x (..., n) as a matrix (rows, n)."""
+    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
+
+
 def block(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, int, int]:
     """How many numbers there are before, along and after some neighbouring axes."""
     start, stop = min(axes), max(axes) + 1

@@ -1,7 +1,6 @@
 """Softmax and log-softmax, along the last axis by one kernel each way; and logsumexp."""
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,8 @@ from ..kernels.loops import softmax as kernels
 from ..kernels.machine.door import launch
 from .elementary import EXP, LOG
 from .elementwise import add, mul, sub
-from .shape import Axis, T, kept_shape, left_shape, normalised_axes, reshape, swapaxes
+from .shape import Axis, T, kept_shape, left_shape, lines, normalised_axes, reshape, swapaxes
 from .sums import SUM
-
-
-def _rows(x: Array) -> Array:
-    """x (..., n) as a matrix (rows, n)."""
-    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
 def _rowwise(kernel: Any) -> Any:
@@ -27,7 +21,7 @@ def _rowwise(kernel: Any) -> Any:
         if x.shape[-1] == 0:
             raise ValueError(f"{kernel.__name__}: got shape {x.shape}; expected at least one entry along the axis")
         out = np.empty(x.shape, x.dtype)
-        launch(kernel, _rows(x), _rows(out))
+        launch(kernel, lines(x), lines(out))
         return out
 
     return forward
@@ -35,7 +29,7 @@ def _rowwise(kernel: Any) -> Any:
 
 def _rowwise_fused(kernel: Any) -> Any:
     def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
-        launch(kernel, _rows(g), _rows(y), _rows(into[0]))
+        launch(kernel, lines(g), lines(y), lines(into[0]))
 
     return fused
 
