@@ -1,8 +1,7 @@
-"""Einstein's summation, split into diagonals, sums, transpositions and products of two operands at a time.
+"""Einstein's summation, composed of diagonals, sums, transpositions and products, so that it needs no derivative rule.
 
-It is composed of other operations and needs no derivative rule of its own. Each product is one of (stacks of) matrices: letters
-of both operands that the result keeps number the matrices of the stack, letters of one operand are rows or columns, and shared
-letters that the result lacks are the inner axis.
+Each product is one of (stacks of) matrices: letters of both operands that the result keeps number the matrices of the stack,
+letters of one operand are rows or columns, and shared letters that the result lacks are the inner axis.
 """
 from __future__ import annotations
 

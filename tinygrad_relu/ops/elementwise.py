@@ -1,10 +1,7 @@
 """Arithmetic with broadcasting: each operation and its derivative rules, side by side.
 
-The loops are NumPy's own ufuncs, which handle every layout and warn as NumPy does; they are launched like the compiled kernels.
-One rule decides ties in all operations: the first operand gets the gradient (docs/architecture.md).
-
-Where a rule would make temporary arrays, there is a second version of it for plain arrays, which writes into a given array
-(`fused_by`).
+The loops are NumPy's own ufuncs, launched like the compiled kernels. In a tie the first operand gets the gradient. Where a rule
+would make temporary arrays, a second version of it writes into a given array (`fused_by`).
 """
 from __future__ import annotations
 
@@ -109,8 +106,7 @@ def _equal_or_nan(x: Any, y: Array, out: Array) -> None:
 
 def _where(condition: Any, a: Any, b: Any) -> Array:
     """a where the condition holds, b elsewhere; one of them may be a Python number."""
-    dtypes = {x.dtype for x in (a, b) if isinstance(x, np.ndarray)}
-    dtype = dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes)
+    dtype = np.result_type(*(x.dtype for x in (a, b) if isinstance(x, np.ndarray)))
     out = np.empty(joint_shape("where", condition, a, b), dtype)
     _choose(condition, a, b, out)
     return out
