@@ -52,10 +52,9 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
             return _at_every_place(cross_entropy, x, target, weight, ignore_index, reduction, label_smoothing)
     if weight is None and not label_smoothing and type(ignore_index) is int and ignore_index < 0:
         try:
-            return ops.cross_entropy(x, ops.labels_of(target, x.array), reduction=reduction)
-        except ValueError:                      # a label that is no class, or none: an error, unless it is the one to ignore
-            found = as_numbers(value(target), "cross_entropy: labels")
-            if not (found == ignore_index).any() and (found.size or reduction == "mean"):
+            return ops.cross_entropy(x, _labels("cross_entropy", x.array, target, None, reduction), reduction=reduction)
+        except ValueError:                      # a label that is no class: an error, unless it is the one to ignore
+            if not (as_numbers(value(target), "cross_entropy: labels") == ignore_index).any():
                 raise
     smoothing = checked("cross_entropy", "label_smoothing", label_smoothing)
     labels = _labels("cross_entropy", x, target, checked("cross_entropy", "ignore_index", ignore_index), reduction)
@@ -138,13 +137,16 @@ def multi_margin_loss(x: Input, target: Any, p: int = 1, margin: float = 1.0, we
     return ops.multi_margin(x, labels, _of_class(name, weight, x), margin=margin, p=p, reduction=reduction)
 
 
-def _labels(name: str, x: Tensor, labels: Any, ignore: int | None, reduction: str) -> Array:
+_INT64 = np.dtype(np.int64)         # comparing dtypes is twice as fast as comparing with a type
+
+
+def _labels(name: str, x: Any, labels: Any, ignore: int | None, reduction: str) -> Array:
     """Labels as int64, one per row, as a kernel takes them, which checks that they are classes or `ignore`."""
     if x.ndim != 2 or x.shape[1] == 0:
         raise ValueError(f"{name}: x has shape {x.shape}, expected (rows, classes), with at least one class")
     n, classes = x.shape
-    found = as_numbers(value(labels), f"{name}: labels")
-    if found.shape != (n,) or found.dtype != np.int64 or (n == 0 and reduction == "mean"):
+    found = labels if type(labels) is np.ndarray and labels.dtype == _INT64 else as_numbers(value(labels), f"{name}: labels")
+    if found.shape != (n,) or found.dtype != _INT64 or (n == 0 and reduction == "mean"):
         if found.shape == (n,) == (0,) and reduction != "mean":
             return found.astype(np.int64)
         kept = found != ignore if ignore is not None else np.full(found.shape, True)

@@ -62,11 +62,14 @@ def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Calla
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"activation: name is {name!r}, expected a Python name")
-    parameters = _parameters(name, f)
-    formulas = {"f_dx": f_dx, "f_dxx": f_dxx, "f_dxxx": f_dxxx}
-    for role, g in formulas.items():
+    _, *parameters = _arguments(
+        f, f"{name}: f", "(x), or (x, alpha=1.0, ...) with a number as default of each parameter",
+        lambda found: [p.default for p in found[:1]] == [inspect.Parameter.empty] and all(
+            p.kind == p.POSITIONAL_OR_KEYWORD and isinstance(p.default, Real) for p in found[1:]))
+    for role, first, g in (("f_dx", "g", f_dx), ("f_dxx", "c", f_dxx), ("f_dxxx", "c", f_dxxx)):
         if g is not None or role == "f_dx":
-            _check_signature(f"{name}: {role}", g, ("g" if role == "f_dx" else "c", "x", "y", *parameters))
+            _arguments(g, f"{name}: {role}", f"({', '.join((first, 'x', 'y', *parameters))})",
+                       lambda found: len(found) >= 3 and [p.name for p in found[3:]] == parameters)
     pairs = kinks if callable(kinks) else lambda *p: tuple(kinks)
     record: Elementwise[P] = Elementwise(
         name, user_scalar(f), user_scalar(f_dx), f_dxx and user_scalar(f_dxx), formula or f"{name}(x)", source,
@@ -82,29 +85,14 @@ def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Calla
     return cast(Function[P], function)
 
 
-def _signature(what: str, formula: Any) -> inspect.Signature:
+def _arguments(formula: Any, what: str, expected: str, fits: Callable[[list[inspect.Parameter]], bool]) -> tuple[str, ...]:
+    """The names of a formula's arguments, if they fit."""
     if not inspect.isfunction(formula):
         raise TypeError(f"activation {what} is {formula!r}, expected a Python function of numbers")
-    return inspect.signature(formula)
-
-
-def _parameters(name: str, f: Any) -> tuple[str, ...]:
-    """The names of the parameters of f, which have numbers as defaults."""
-    signature = _signature(f"{name}: f", f)
-    found = list(signature.parameters.values())
-    if [p.default for p in found[:1]] != [inspect.Parameter.empty] or not all(
-            p.kind == p.POSITIONAL_OR_KEYWORD and (i == 0 or isinstance(p.default, Real)) for i, p in enumerate(found)):
-        raise TypeError(f"activation {name}: f has the signature {signature}; expected (x), or (x, alpha=1.0, ...) with a number "
-                        "as default of each parameter")
-    return tuple(p.name for p in found[1:])
-
-
-def _check_signature(what: str, formula: Any, expected: tuple[str, ...]) -> None:
-    """As many arguments as expected; the parameters with the names that they have in f."""
-    signature = _signature(what, formula)
-    found = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if len(found) != len(signature.parameters) or len(found) != len(expected) or found[3:] != list(expected[3:]):
-        raise TypeError(f"activation {what} has the signature {signature}; expected ({', '.join(expected)})")
+    found = list(inspect.signature(formula).parameters.values())
+    if not all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in found) or not fits(found):
+        raise TypeError(f"activation {what} has the signature {inspect.signature(formula)}; expected {expected}")
+    return tuple(p.name for p in found)
 
 
 def _try(record: Elementwise[...]) -> None:
@@ -113,12 +101,8 @@ def _try(record: Elementwise[...]) -> None:
     try:
         with np.errstate(all="ignore"):
             y = record.f(x, *p)
-            _check_number(f"{record.name}: f", y)
-            _check_number(f"{record.name}: f_dx", record.f_dx(np.float64(1), x, np.float64(y), *p))
+            for role, result in (("f", y), ("f_dx", record.f_dx(np.float64(1), x, y, *p) if isinstance(y, Real) else 0.0)):
+                if not isinstance(result, Real):
+                    raise TypeError(f"activation {record.name}: {role} returns {type(result).__name__}, expected a number")
     except (ArithmeticError, ValueError):
         return          # not defined there
-
-
-def _check_number(what: str, result: Any) -> None:
-    if not isinstance(result, Real):
-        raise TypeError(f"activation {what} returns {type(result).__name__}, expected a number")

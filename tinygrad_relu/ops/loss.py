@@ -128,18 +128,6 @@ multi_margin: Op = Op("multi_margin_loss", _multi_margin, fused=_multi_margin_fu
 
 # -- cross-entropy -----------------------------------------------------------------------------------------------------
 
-_INT64 = np.dtype(np.int64)         # comparing dtypes is twice as fast as comparing with a type
-
-
-def labels_of(labels: Any, logits: Array) -> Array:
-    """Labels as int64, one for each row of `logits` (rows, classes)."""
-    if type(labels) is np.ndarray and labels.dtype == _INT64 and labels.shape == logits.shape[:1] and labels.size:
-        found = labels          # the kernel checks whether they are in range
-    else:
-        found = check_labels(value(labels), logits.shape[0], logits.shape[1], "cross_entropy: labels")
-    return found if found.flags.carray else found.copy()    # strided or read-only: another type for Numba
-
-
 def _one_hot(labels: Array, like: Array) -> Array:
     out = np.zeros(like.shape, like.dtype)
     out[np.arange(labels.size), labels] = 1
