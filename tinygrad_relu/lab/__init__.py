@@ -1,7 +1,6 @@
 """The laboratory: the fate of a unit whose gradient is exactly zero. Can it come back, and at which step?"""
-from .census import Census as Census, LayerCensus as LayerCensus, census as census
+from .census import Census as Census, LayerCensus as LayerCensus, Life as Life, Recorder as Recorder, census as census
 from .closed_form import Revival as Revival, layer_revivals as layer_revivals, revival as revival, revival_step as revival_step
 from .prognosis import Prognosis as Prognosis, UnitPrognosis as UnitPrognosis, prognosis as prognosis
-from .recorder import Life as Life, Recorder as Recorder
 from .roll_forward import orbit as orbit, revival_parts as revival_parts, roll_forward as roll_forward
 from .units import State as State, Units as Units

@@ -18,9 +18,8 @@ from ..kernels.machine.threads import num_threads
 from ..nn import MLP, Module
 from ..optim import SGD, Adam, Optimizer
 from ..tensor import Tensor
-from .census import census, finite
+from .census import Recorder, census, finite
 from .prognosis import UnitPrognosis, prognosis, settings_of
-from .recorder import Recorder
 from .roll_forward import orbit
 from .units import GONE, HiddenLayer, Units
 
