@@ -9,13 +9,25 @@ from strength import strength
 
 from tinygrad_relu.kernels.formulas import gaussian
 from tinygrad_relu.kernels.formulas.error_function import erf, erf_slope, erfc, normal_cdf
-from tinygrad_relu.kernels.formulas.gaussian import gelu, gelu_slope, gelu_tanh, gelu_tanh_slope
+from tinygrad_relu.kernels.formulas.gaussian import gelu, gelu_dx, gelu_tanh, gelu_tanh_dx
 from tinygrad_relu.kernels.formulas.record import records
 from tinygrad_relu.kernels.loops.pointwise import loops
+from tinygrad_relu.kernels.machine.policy import scalar
 
 INF, NAN = np.inf, np.nan
 RECORD = records(gaussian)
 every_type = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
+
+
+@scalar
+def gelu_slope(x):
+    return gelu_dx(type(x)(1), x, x)
+
+
+@scalar
+def gelu_tanh_slope(x):
+    return gelu_tanh_dx(type(x)(1), x, x)
+
 
 # -- the tests --------------------------------------------------------------------------------------------------------
 

@@ -228,13 +228,12 @@ def log_dxx(c, x, y):
 
 @scalar
 def log1p_dx(g, x, y):
-    return g / (type(x)(1) + x)
+    return log_dx(g, type(x)(1) + x, y)
 
 
 @scalar
 def log1p_dxx(c, x, y):
-    u = type(x)(1) + x
-    return -(c / u) / u
+    return log_dxx(c, type(x)(1) + x, y)
 
 
 @scalar
