@@ -11,7 +11,7 @@ import pytest
 from damage import TYPES, idx_bytes, one_line
 
 from tinygrad_relu import data
-from tinygrad_relu.data import idx
+from tinygrad_relu.data.sets import PIECE
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28)).astype("u1")
 
@@ -33,7 +33,7 @@ def test_idx_round_trip(tmp_path, kind, shape, pack):
 
 
 def test_idx_longer_than_one_piece(tmp_path):
-    array = np.arange(idx.PIECE // 4 + 1001, dtype="i4")
+    array = np.arange(PIECE // 4 + 1001, dtype="i4")
     head = bytes([0, 0, 0x0C, 1]) + struct.pack(">I", len(array))
     (tmp_path / "file").write_bytes(gzip.compress(head + array.astype(">i4").tobytes(), 1))
     np.testing.assert_array_equal(data.read_idx(str(tmp_path / "file")), array)

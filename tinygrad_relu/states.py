@@ -50,15 +50,15 @@ def refuse(who: str, complaints: list[str]) -> None:
         raise ValueError(f"{who}: the state does not fit: {'; '.join(complaints)}")
 
 
-def fitted(values: Any, like: Array, name: str) -> Array:
+def fitted(values: Any, name: str, like: Array) -> Array:
     """A copy of the values in the dtype of `like`, if they are real numbers of its shape.
 
     As in PyTorch's ``copy_``, any real number is rounded to a float. Unlike there, a float does not go into an integer, and no
     number into a type that cannot hold it (1e300 into float32).
 
-    >>> fitted([1, 2], np.zeros(2, "float32"), "bias")
+    >>> fitted([1, 2], "bias", like=np.zeros(2, "float32"))
     array([1., 2.], dtype=float32)
-    >>> fitted([1.0, 2.0], np.zeros(3), "bias")
+    >>> fitted([1.0, 2.0], "bias", like=np.zeros(3))
     Traceback (most recent call last):
     ValueError: bias has shape (2,), expected (3,)
     """

@@ -1,7 +1,7 @@
 """Tensor: an array, its gradient, and the operators."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,26 +13,40 @@ from .interop import Interoperable
 from .ops import elementary, elementwise, indexing, linalg, reductions, shape, softmax, sums
 from .ops.elementwise import operand, operand_array
 
+Operator = Callable[["Tensor", Any], "Tensor"]
+
+
+def _operators(op: Callable[..., Any]) -> tuple[Operator, Operator]:
+    """An operation as two operators: for ``x + other``, and for ``other + x`` where `other` is no Tensor."""
+
+    def left(self: Tensor, other: Any) -> Tensor:
+        return op(self, operand(other, self))
+
+    def right(self: Tensor, other: Any) -> Tensor:
+        return op(operand(other, self), self)
+
+    return left, right
+
+
+def _comparison(ufunc: np.ufunc) -> Callable[[Tensor, Any], Any]:
+    """A comparison as an operator."""
+
+    def compared(self: Tensor, other: Any) -> Any:
+        try:
+            return elementwise.compare(ufunc, self, operand(other, self))
+        except TypeError:           # no numbers: then == is False, and < the TypeError of Python
+            return NotImplemented
+
+    return compared
+
 
 class Tensor(Interoperable):
     """An n-dimensional array of float32 or float64 that remembers how it was made.
 
-    Parameters
-    ----------
-    array : array_like
-        Numbers, which are copied. float32 and float64 keep their type; integers become float64.
-    requires_grad : bool
-        Whether `backward` should collect a gradient here.
+    The numbers in `array` are copied; float32 and float64 keep their type, integers become float64. With `requires_grad`,
+    `backward` collects a gradient in ``grad``: None means that none arrived, zeros mean that it is exactly zero. ``data`` are
+    the values; assigning to it copies into place.
 
-    Attributes
-    ----------
-    data : ndarray
-        The values. Assigning copies into place.
-    grad : ndarray or None
-        The gradient collected by `backward`. None means that none arrived; zeros mean that it is exactly zero.
-
-    Examples
-    --------
     >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
     >>> (x * x).sum().backward()
     >>> x.grad
@@ -131,35 +145,11 @@ class Tensor(Interoperable):
 
     # -- arithmetic, with NumPy's broadcasting ------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Tensor:
-        return elementwise.add(self, operand(other, self))
-
-    def __radd__(self, other: Any) -> Tensor:
-        return elementwise.add(operand(other, self), self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return elementwise.sub(self, operand(other, self))
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return elementwise.sub(operand(other, self), self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return elementwise.mul(self, operand(other, self))
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return elementwise.mul(operand(other, self), self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return elementwise.div(self, operand(other, self))
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return elementwise.div(operand(other, self), self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return elementary.power(self, operand(other, self))
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return elementary.power(operand(other, self), self)
+    __add__, __radd__ = _operators(elementwise.add)
+    __sub__, __rsub__ = _operators(elementwise.sub)
+    __mul__, __rmul__ = _operators(elementwise.mul)
+    __truediv__, __rtruediv__ = _operators(elementwise.div)
+    __pow__, __rpow__ = _operators(elementary.power)
 
     def __pos__(self) -> Tensor:
         return elementwise.pos(self)
@@ -175,31 +165,13 @@ class Tensor(Interoperable):
 
     # -- comparisons: arrays of booleans, without a gradient ----------------------------------------------------------
 
-    def __lt__(self, other: Any) -> Any:
-        return self._compared(np.less, other)
-
-    def __le__(self, other: Any) -> Any:
-        return self._compared(np.less_equal, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return self._compared(np.greater, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return self._compared(np.greater_equal, other)
-
-    def __eq__(self, other: Any) -> Any:
-        return self._compared(np.equal, other)
-
-    def __ne__(self, other: Any) -> Any:
-        return self._compared(np.not_equal, other)
-
+    __lt__ = _comparison(np.less)
+    __le__ = _comparison(np.less_equal)
+    __gt__ = _comparison(np.greater)
+    __ge__ = _comparison(np.greater_equal)
+    __eq__ = _comparison(np.equal)
+    __ne__ = _comparison(np.not_equal)
     __hash__ = Node.__hash__        # by identity: no two nodes have one hash, so a set or dict never asks __eq__
-
-    def _compared(self, ufunc: np.ufunc, other: Any) -> Any:
-        try:
-            return elementwise.compare(ufunc, self, operand(other, self))
-        except TypeError:           # no numbers: then == is False, and < the TypeError of Python
-            return NotImplemented
 
     # -- NumPy's functions as methods: each is a plain function of `ops` -----------------------------------------------
 

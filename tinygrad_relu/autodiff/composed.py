@@ -20,8 +20,6 @@ same: Op = Op("same", lambda x: x, pull=(lambda g, y, x: g,))
 def derivative(definition: Callable[..., Any]) -> Callable[[int], Pull]:
     """The rules of an op, for `Op.pull`, where ``definition(*inputs, **params)`` computes on nodes what `forward` does on arrays.
 
-    Examples
-    --------
     >>> from tinygrad_relu.ops.elementwise import mul
     >>> def cube(x):
     ...     return mul(x, mul(x, x))

@@ -27,23 +27,11 @@ def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int =
 
     The result of `f` is contracted with a fixed random tensor w, and each entry of d(w . f) / d(input) is compared with
     ``(w . f(x + eps) - w . f(x - eps)) / (2 eps)``. With ``order=2`` the gradient itself, recorded by ``create_graph=True``, is
-    compared in the same way.
+    compared in the same way. An entry passes if ``|difference - derivative| <= atol + rtol |difference|``.
 
-    Parameters
-    ----------
-    f : callable
-        Takes the inputs, returns one Tensor. It must be deterministic.
-    inputs : Tensor or sequence of Tensors
-        float64; those that require a gradient are checked. Stay away from kinks by more than `eps`.
-    eps : float
-        The difference is wrong by about ``eps^2 |f'''| + 1e-16 |f| / eps``, which the tolerances have to allow for.
-    rtol, atol : float
-        An entry passes if ``|difference - derivative| <= atol + rtol |difference|``.
-    rng : int or Generator
-        Of the random contraction.
+    `f` must be deterministic. The inputs are float64; those that require a gradient are checked. Stay away from kinks by more
+    than `eps`. The difference is wrong by about ``eps^2 |f'''| + 1e-16 |f| / eps``, which the tolerances have to allow for.
 
-    Examples
-    --------
     >>> tg.gradcheck(lambda x: x * x * x, Tensor([1.0, -2.0], requires_grad=True), order=2)
     True
     """

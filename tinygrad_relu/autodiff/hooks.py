@@ -23,8 +23,6 @@ _next_number = count().__next__
 class RemovableHandle:
     """Returned by the functions that register a hook: `remove` takes the hook away, and so does the end of a with block.
 
-    Examples
-    --------
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> with x.register_hook(lambda g: -g):
     ...     x.sum().backward()
@@ -62,15 +60,8 @@ def register_hook(node: Node, hook: Hook) -> RemovableHandle:
 
     The hook gets an array that it must not write to (with ``create_graph=True`` a Tensor, which can be differentiated
     further). It returns None, or the gradient that takes its place, of the same shape. Several hooks run one after the other.
-    A copied or pickled Tensor has no hooks, as in PyTorch.
+    ``handle.remove()`` takes a hook away. A copied or pickled Tensor has no hooks, as in PyTorch.
 
-    Returns
-    -------
-    RemovableHandle
-        ``handle.remove()`` takes the hook away.
-
-    Examples
-    --------
     >>> x = Tensor([1.0, -2.0], requires_grad=True)
     >>> h = x * 3
     >>> handle = h.register_hook(lambda g: g.clip(-1, 1))

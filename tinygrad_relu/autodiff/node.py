@@ -112,8 +112,6 @@ class Op:
         activation applied last, and its parameters. The role of an input of integers ("labels"). May the rules be run once
         more, just to look (those that call a user's hooks may not)?
 
-    Examples
-    --------
     >>> square = tg.Op("square", np.square, pull=(lambda g, y, x: 2.0 * x * g,))
     >>> x = Tensor([1.0, 3.0], requires_grad=True)
     >>> square(x).sum().backward()
@@ -212,8 +210,6 @@ is_grad_enabled = _grad_mode.get
 class no_grad(ContextDecorator):
     """Inside, operations are computed and not recorded. A context manager and a decorator, local to its thread.
 
-    Examples
-    --------
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> with tg.no_grad():
     ...     y = x * 2

@@ -39,22 +39,12 @@ def changed(leaves: Iterable[Node]) -> None:
 def backward(root: Node, gradient: Any = None, retain_graph: bool = False) -> None:
     """Add d root / d leaf to the ``.grad`` of every leaf that requires a gradient.
 
-    Parameters
-    ----------
-    gradient : array_like, optional
-        The gradient of some scalar with respect to `root`, of its shape; 1 by default, if `root` is a scalar.
-    retain_graph : bool
-        Keep the graph for another walk. Otherwise it is freed on the way.
+    `gradient` is the gradient of some scalar with respect to `root`, of its shape; 1 by default, if `root` is a scalar. The graph
+    is freed on the way; `retain_graph` keeps it for another walk.
 
-    Raises
-    ------
-    RuntimeError
-        If a leaf that requires a gradient was changed after its use, by a step of an optimizer or an assignment to
-        ``.data``. (Writing into the array itself, ``x.data[...] = 0``, is not noticed, nor is a change of a Tensor that
-        requires no gradient.)
+    A leaf that was changed after its use, by a step of an optimizer or an assignment to ``.data``, is a RuntimeError. (Writing
+    into the array itself, ``x.data[...] = 0``, is not noticed, nor is a change of a Tensor that requires no gradient.)
 
-    Examples
-    --------
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()
     >>> x.grad
@@ -67,19 +57,10 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
          retain_graph: bool | None = None) -> tuple[Any, ...]:
     """The gradients of `output` with respect to `inputs`, as new tensors; no ``.grad`` is changed.
 
-    Parameters
-    ----------
-    inputs : Tensor or sequence of Tensors
-        Leaves or inner results. One that `output` does not depend on gets zeros.
-    grad_outputs : array_like, optional
-        As `gradient` of ``backward``.
-    create_graph : bool
-        Record the walk itself, so that the gradients can be differentiated again.
-    retain_graph : bool, optional
-        As in ``backward``; the default is the value of `create_graph`.
+    `inputs` are leaves or inner results; one that `output` does not depend on gets zeros. `grad_outputs` is the `gradient` of
+    ``backward``. `create_graph` records the walk itself, so that the gradients can be differentiated again; `retain_graph` is as
+    in ``backward``, by default the value of `create_graph`.
 
-    Examples
-    --------
     >>> x = Tensor(3.0, requires_grad=True)
     >>> (slope,) = tg.grad(x**3, x, create_graph=True)
     >>> (curvature,) = tg.grad(slope, x)

@@ -27,21 +27,13 @@ VERSION = 1         # of the text
 def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     """Write the state of one thing, or of several under names, into a file that ends in .npz or .safetensors.
 
-    The file replaces an old one only once it is whole and on the disk; a process that is killed while it saves leaves the old.
+    The file replaces an old one only once it is whole and on the disk; a process that is killed while it saves leaves the old. It
+    holds no pickles. (.safetensors needs the package safetensors: ``pip install "tinygrad_relu[files]"``.)
 
-    Parameters
-    ----------
-    path : path_like
-        The suffix decides the format. Neither holds pickles; .safetensors needs the package safetensors
-        (``pip install "tinygrad_relu[files]"``).
-    whole : Module or mapping, optional
-        A module (or its `state_dict`), which makes a file of plain names and arrays, as PyTorch's users exchange them.
-    **parts
-        Modules, optimizers, and everything else with a `state_dict`; numpy Generators, as `numpy.random.default_rng` makes them;
-        arrays, numbers, texts, None, and lists and dicts of these.
+    - `whole`: a module (or its `state_dict`), which makes a file of plain names and arrays, as PyTorch's users exchange them.
+    - `parts`: modules, optimizers, and everything else with a `state_dict`; numpy Generators, as `numpy.random.default_rng` makes
+      them; arrays, numbers, texts, None, and lists and dicts of these.
 
-    Examples
-    --------
     >>> import tempfile
     >>> model = nn.MLP([4, 3, 2], rng=0)
     >>> opt = optim.Adam(model.parameters())
@@ -63,27 +55,13 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
 def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     """Read a file of `save`, or any file of plain names and arrays, and load its parts into the given things.
 
-    If anything does not fit, nothing is changed. Returns the other parts by name: states as dicts of arrays, and plain values (of
-    which tuples have become lists).
+    The file goes into `whole`, a Module, or its parts into the things that are given under their names: modules, optimizers,
+    Generators, everything with a `load_state_dict`. Returns the other parts by name: states as dicts of arrays, and plain values
+    (of which tuples have become lists).
 
-    Parameters
-    ----------
-    path : path_like
-        A file that ends in .npz or .safetensors, written by any program. Compressed .npz files are refused.
-    whole : Module, optional
-        Loads the whole file.
-    **parts
-        Modules, optimizers, Generators and other things with a `load_state_dict`, under the names that they were saved by.
+    Nothing is changed if there is no such file, or if it breaks off, is damaged, or is not what its suffix says, which is an
+    OSError (compressed .npz files are refused); or if its contents do not fit, a ValueError that names everything that does not.
 
-    Raises
-    ------
-    OSError
-        If there is no such file, or if it breaks off, is damaged, or is not what its suffix says.
-    ValueError
-        If its contents do not fit, with everything that does not.
-
-    Examples
-    --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     tg.save(f"{folder}/notes.npz", rates=[0.1, 0.01], best=np.ones(2))
@@ -170,19 +148,16 @@ def _restore(targets: Mapping[str, Any], states: Mapping[str, Any]) -> list[str]
 
 def _load(target: Any, named: bool, state: Any, name: str) -> None:
     try:
-        if isinstance(target, np.random.Generator):
-            _load_generator(target.bit_generator, state)
-        else:
+        if not isinstance(target, np.random.Generator):
             target.load_state_dict(state)
+            return
+        try:
+            target.bit_generator.state = state
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            kind = type(target.bit_generator).__name__
+            raise ValueError(f"this is no state of a {kind} generator ({error})") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}" if named else str(error)) from error
-
-
-def _load_generator(generator: Any, state: Any) -> None:
-    try:
-        generator.state = state
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"this is no state of a {type(generator).__name__} generator ({error})") from error
 
 
 # -- nested values as flat arrays and a text -------------------------------------------------------------------------

@@ -5,5 +5,11 @@ Nothing is downloaded: real data come from an installed package or from files th
 """
 from .dataset import Dataset as Dataset, batches as batches
 from .delimited import csv as csv
-from .idx import read_idx as read_idx
-from .sets import digits as digits, fashion_mnist as fashion_mnist, mnist as mnist, moons as moons, spirals as spirals
+from .sets import (
+    digits as digits,
+    fashion_mnist as fashion_mnist,
+    mnist as mnist,
+    moons as moons,
+    read_idx as read_idx,
+    spirals as spirals,
+)

@@ -8,35 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import (
-    Array,
-    as_numbers,
-    check_count,
-    check_labels,
-    check_number,
-    check_rng,
-    check_samples,
-)
+from ..checks import Array, as_numbers, check_count, check_labels, check_number, check_rng, check_samples
 
 
 def batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.Generator | None = None,
             drop_last: bool = False) -> Iterator[tuple[Array, Array]]:
     """One epoch of shuffled minibatches: every sample exactly once.
 
-    The batches are new C-contiguous arrays of the dtypes given. Pass one Generator to all epochs, and each is shuffled
-    differently; a seed gives the same order every time.
+    x and y, of shapes (n, ...), hold real numbers; the batches are new C-contiguous arrays of the same dtypes. With
+    `drop_last`, a last batch shorter than `size` is left out. The order is drawn when this function is called: pass one Generator
+    to all epochs, and each is shuffled differently; a seed gives the same order every time.
 
-    Parameters
-    ----------
-    x, y : array_like, shapes (n, ...)
-        Samples and their labels or targets, real numbers of any dtype.
-    rng : int or numpy.random.Generator
-        Required. The order is drawn when this function is called, not when the first batch is taken.
-    drop_last : bool
-        Leave out the last batch if it is shorter than `size`.
-
-    Examples
-    --------
     >>> x = np.arange(5.0).reshape(5, 1)
     >>> [labels.tolist() for _, labels in data.batches(x, np.arange(5), size=2, rng=0)]
     [[2, 4], [3, 0], [1]]
@@ -59,30 +41,15 @@ def batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.
 class Dataset:
     """Samples and their labels, checked when made; methods return new records.
 
-    Parameters
-    ----------
-    name : str
-        For tables and plots.
-    x : array_like, shape (n, features)
-        Finite numbers, kept as float32 or else as float64, C-contiguous, without a copy if possible.
-    y : array_like, shape (n,)
-        Integer labels, 0 to classes - 1, kept as int64.
-    classes : int
-        Some may have no sample here.
-    image_shape : tuple of int, optional
-        A row of x as an image: ``x[0].reshape(image_shape)``.
-
-    Examples
-    --------
     >>> data.Dataset("xor", x=[[0, 0], [0, 1], [1, 0], [1, 1]], y=[0, 1, 1, 0], classes=2)
     Dataset('xor': 4 samples, 2 features, 2 classes, float64)
     """
 
-    name: str
-    x: Array
-    y: Array
-    classes: int
-    image_shape: tuple[int, ...] | None = None
+    name: str               # for tables and plots
+    x: Array                # (n, features): finite numbers, as float32 or else float64, C-contiguous, without a copy if possible
+    y: Array                # (n,): labels from 0 to classes - 1, as int64
+    classes: int            # some may have no sample here
+    image_shape: tuple[int, ...] | None = None      # of a row of x as an image: x[0].reshape(image_shape)
 
     def __post_init__(self) -> None:
         x = check_samples(self.x)

@@ -26,24 +26,14 @@ def csv(path: str | os.PathLike[str], target: Column = -1, *, drop: Sequence[Col
         classes: Sequence[str | int] | None = None, delimiter: str = ",", dtype: npt.DTypeLike = "float64") -> Dataset:
     """The samples of a CSV file: one column holds the class, the others are features. Errors name the line.
 
-    Parameters
-    ----------
-    path : path_like
-        A text file in UTF-8, with quotes as spreadsheets write them. Blank lines are skipped.
-    target : str or int
-        The column of the labels: its name in the header, or its index.
-    drop : sequence of str or int
-        Columns to leave out.
-    header : bool, optional
-        Whether the first line holds names. By default it does if a column is given by name, or if none of its cells is a number.
-    classes : sequence of str or int, optional
-        The labels in the order of their numbers. By default whole numbers from 0 on stay, and anything else is numbered in sorted
-        order. (If a part of the data may lack a class, give it the order of the whole.)
-    dtype : {"float64", "float32"}
-        Of the features.
+    The file is text in UTF-8, with quotes as spreadsheets write them; blank lines are skipped.
 
-    Examples
-    --------
+    - `target` is the column of the labels, by its name in the header or its index; the columns `drop` are left out.
+    - `header`: whether the first line holds names. By default it does if a column is given by name, or if none of its cells is a
+      number.
+    - `classes`: the labels in the order of their numbers. By default whole numbers from 0 on stay, and anything else is numbered
+      in sorted order. (If a part of the data may lack a class, give it the order of the whole.)
+
     >>> import tempfile
     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -13,8 +13,8 @@ from ..checks import as_floats, as_numbers, check_count, check_number, check_pro
 from ..ops import indexing, random
 from ..ops import normalization as norm_ops
 from ..ops import softmax as softmax_ops
-from ..ops.affine import affine
 from ..ops.elementwise import operand_array
+from ..ops.linalg import affine
 from ..ops.shape import reshape
 from ..tensor import Tensor
 from .lift import Input, as_tensor, lift
@@ -41,7 +41,7 @@ def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
 
 
 def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
-    """Apply an `ops.affine.affine` to the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
+    """Apply an `ops.linalg.affine` to the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
     if not isinstance(x, Node):
         x = operand_array(x, weight, "linear: x")
     if bias is None:
@@ -70,15 +70,10 @@ def batch_norm(x: Input, running_mean: Any, running_var: Any, weight: Input | No
 
     Ioffe & Szegedy 2015, arXiv 1502.03167. Sums are float64, for float32 too, in one pass over differences from the first value.
 
-    Parameters
-    ----------
-    running_mean, running_var : ndarray, shape (channels,), or None
-        Evaluation uses them. Training uses the mean and the biased variance of the batch, and updates the arrays in place,
-        ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
-    weight, bias : Tensor or array_like, shape (channels,), optional
+    All four parameters have shape (channels,). Evaluation uses the running statistics. Training uses the mean and the biased
+    variance of the batch, and updates the running arrays in place, if there are any: ``running = (1 - momentum) * running +
+    momentum * batch``, with the unbiased variance.
 
-    Examples
-    --------
     >>> mean, var = np.zeros(2), np.ones(2)
     >>> F.batch_norm([[1.0, 5.0], [3.0, 5.0]], mean, var, training=True)
     Tensor([[-0.999995,  0.      ],
@@ -89,11 +84,10 @@ def batch_norm(x: Input, running_mean: Any, running_var: Any, weight: Input | No
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: got one running statistic, expected both, or neither")
     moments = None if running_mean is None else (value(running_mean), value(running_var))
-    if training and moments is not None:
-        running = norm_ops.Running(*moments, np.zeros(1, np.int64), check_number(momentum, "batch_norm: momentum"))
-        return batch_norm_following(x, running, weight, bias, eps)
     if training:
-        return batch_norm_following(x, None, weight, bias, eps)
+        running = None if moments is None else norm_ops.Running(
+            *moments, np.zeros(1, np.int64), check_number(momentum, "batch_norm: momentum"))
+        return batch_norm_following(x, running, weight, bias, eps)
     if moments is None:
         raise ValueError("batch_norm: there are no running statistics; expected both in evaluation")
     x, weight, bias = _by_channel(x, weight, bias)

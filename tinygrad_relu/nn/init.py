@@ -91,16 +91,9 @@ def _kaiming_std(shape: tuple[int, ...], a: float, mode: str, nonlinearity: str)
 
 def kaiming_normal(shape: tuple[int, ...], rng: Generator, dtype: Any, a: float = 0.0, mode: str = "fan_in",
                    nonlinearity: str = "leaky_relu") -> Array:
-    """N(0, gain^2 / fan) (He et al. 2015, arXiv 1502.01852); by default this is `he`.
+    """N(0, gain^2 / fan), with the gain by `calculate_gain` (He et al. 2015, arXiv 1502.01852); by default this is `he`.
 
-    Parameters
-    ----------
-    a : float
-        The negative slope of a leaky ReLU.
-    mode : {"fan_in", "fan_out"}
-        Whether the values or the gradients keep their size.
-    nonlinearity : str
-        As in `calculate_gain`.
+    `a` is the negative slope of a leaky ReLU. With the `mode` "fan_in" the values keep their size, with "fan_out" the gradients.
     """
     return _normal(shape, rng, dtype, _kaiming_std(shape, a, mode, nonlinearity))
 

@@ -1,38 +1,29 @@
-"""Layers with weights, Linear, Maxout and Embedding; and Sequential, which runs a Linear and its activation as one operation."""
+"""Layers: the affine ones, Linear and Maxout; Embedding; BatchNorm1d, LayerNorm and Dropout."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..checks import check_count, check_dtype, check_rng
-from ..functional.layers import affine_layer, padding_row
-from ..ops.affine import affine
+from ..checks import check_count, check_dtype, check_number, check_probability, check_rng
+from ..functional.layers import as_input, batch_norm_following, dropout_at, padding_row, shape_of_layer
+from ..ops import random
+from ..ops.normalization import Running
 from ..parameters import Parameter
-from ..tensor import Tensor
-from .activations import Activation
 from .init import Initialiser, initialiser, normal, pytorch, start
-from .module import Module
+from .module import Buffer, Module
 
 
 class Linear(Module):
     """``y = x @ weight.T + bias``, with a weight (out_features, in_features) and a bias (out_features,), or None.
 
-    Parameters
-    ----------
-    bias : bool
-        Without one, "pytorch" draws none, as PyTorch does; other initialisers draw it and drop it.
-    init : str, number or callable
-        How the weight starts: a name of `nn.init`, a constant, or an initialiser. The bias starts at 0, except with
-        "pytorch" and "rai", which draw it too.
-    rng : int or Generator
-        Required: randomness is an argument.
+    `init` is a name of `nn.init`, a constant, or an initialiser. The bias starts at 0, except with "pytorch" and "rai", which
+    draw it too; without a bias, "pytorch" draws none, as PyTorch does, and "rai" drops it. `rng` is required.
 
-    Examples
-    --------
     >>> layer = nn.Linear(3, 2, rng=0)
     >>> layer(np.ones((5, 3))).shape
     (5, 2)
@@ -102,62 +93,96 @@ class Embedding(Module):
         return F.embedding(indices, self.weight, self.padding_idx)
 
 
-class Sequential(Module):
-    """Modules one after the other. A `Linear` followed by an elementwise activation runs with it as one operation.
+class BatchNorm1d(Module):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` per channel (Ioffe & Szegedy 2015, arXiv 1502.03167).
 
-    >>> net = nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU())
-    >>> len(net.parameters())
-    2
+    The `num_features` channels are axis 1 of x: (batch, channels) or (batch, channels, length). Mean and variance are those of
+    the batch in training, and the buffers running_mean and running_var (unbiased) in evaluation; without `track_running_stats`,
+    those of the batch in both. `momentum` is how far the running statistics move towards those of each batch; None makes them the
+    mean over all batches. `affine` decides whether there is a weight (and a bias).
+
+    >>> layer = nn.BatchNorm1d(2, dtype="float64")
+    >>> layer(np.array([[1.0, 5.0], [3.0, 5.0]])).data.round(3)
+    array([[-1.,  0.],
+           [ 1.,  0.]])
+    >>> layer.running_mean, layer.num_batches_tracked
+    (Buffer(array([0.2, 0.5])), Buffer(array(1)))
     """
 
-    def __init__(self, *layers: Module) -> None:
-        for layer in layers:
-            if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: got {layer!r}, expected modules")
-        self.layers = layers
+    is_norm = True
+    depends_on_mode = True
 
-    @cached_property
-    def _steps(self) -> list[tuple[Any, Any, Any]]:
-        """(Linear, the activation after it, both as one operation), or (layer, None, None)."""
-        steps: list[tuple[Any, Any, Any]] = []
-        layer: Any
-        for layer in self.layers:
-            before, taken, _ = steps[-1] if steps else (None, None, None)
-            if taken is None and _is(before, Linear) and _is(layer, Activation):
-                steps[-1] = (before, layer, affine(layer.record, layer.p))
-            else:
-                steps.append((layer, None, None))
-        return steps
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_steps"}      # an op cannot be pickled
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+                 track_running_stats: bool = True, *, dtype: Any = "float32", bias: bool = True) -> None:
+        n, dtype = check_count(num_features, "BatchNorm1d: num_features"), check_dtype(dtype)
+        self.num_features, self.eps = n, check_number(eps, "BatchNorm1d: eps")
+        self.momentum = None if momentum is None else check_number(momentum, "BatchNorm1d: momentum")
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.weight = Parameter(np.ones(n, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(n, dtype), kind="bias") if affine and bias else None
+        self.running_mean = Buffer(np.zeros(n, dtype)) if track_running_stats else None
+        self.running_var = Buffer(np.ones(n, dtype)) if track_running_stats else None
+        self.num_batches_tracked = Buffer(np.array(0, np.int64)) if track_running_stats else None
 
     def forward(self, x: Any) -> Any:
-        for layer, activation, op in self._steps:
-            if op is None:
-                x = layer(x)
-            elif layer._hooks or activation._hooks:     # they see each layer by itself; the numbers are the same
-                x = activation(layer(x))
-            elif isinstance(x, Tensor) and layer.bias is not None and x.array.ndim == 2:       # the usual case, without a detour
-                x = op(x, layer.weight, layer.bias)
-            else:
-                x = affine_layer(op, x, layer.weight, layer.bias)
-        return x
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The layers, named 0, 1, 2, ... (as in a PyTorch state dict)."""
-        return ((str(i), layer) for i, layer in enumerate(self.layers))
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __getitem__(self, index: int) -> Module:
-        return self.layers[index]
+        x = as_input("BatchNorm1d", x, self.weight, self.bias)
+        if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
+            raise ValueError(f"BatchNorm1d: x has shape {x.shape}, expected (batch, {self.num_features}) or (batch, "
+                             f"{self.num_features}, length)")
+        mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if mean is None or var is None or batches is None:
+            return batch_norm_following(x, None, self.weight, self.bias, self.eps)
+        if self.training:
+            running = Running(mean.data, var.data, batches.data.reshape(1), self.momentum)
+            return batch_norm_following(x, running, self.weight, self.bias, self.eps)
+        return F.batch_norm(x, mean.data, var.data, self.weight, self.bias, eps=self.eps)
 
 
-def _is(module: Any, kind: type[Module]) -> bool:
-    """Whether a module is of this kind, with the `forward` of that kind and not one of its own."""
-    return isinstance(module, kind) and type(module).forward is kind.forward and "forward" not in vars(module)
+class LayerNorm(Module):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes of each sample (Ba et al. 2016, arXiv 1607.06450).
+
+    These axes have the lengths `normalized_shape`, an int or several; weight and bias are of that shape, or None.
+
+    >>> nn.LayerNorm(2, dtype="float64")(np.array([[1.0, 3.0], [10.0, 30.0]])).data.round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+
+    is_norm = True
+
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
+                 bias: bool = True, *, dtype: Any = "float32") -> None:
+        self.normalized_shape = shape_of_layer(normalized_shape, "LayerNorm")
+        self.eps, dtype = check_number(eps, "LayerNorm: eps"), check_dtype(dtype)
+        self.elementwise_affine = elementwise_affine
+        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(self.normalized_shape, dtype), kind="bias") if elementwise_affine and bias else None
+
+    def forward(self, x: Any) -> Any:
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class Dropout(Module):
+    """In training, every element is 0 with probability p, and else ``x / (1 - p)``; in evaluation, x (Srivastava et al. 2014).
+
+    The buffer rng_state, key and counter of the random numbers, is saved with the module and resumes the draws.
+
+    >>> layer = nn.Dropout(0.5, rng=1)
+    >>> layer(np.ones(4)), layer(np.ones(4))
+    (Tensor([0., 2., 2., 0.]), Tensor([0., 0., 0., 2.]))
+    >>> layer.eval()(np.ones(4))
+    Tensor([1., 1., 1., 1.])
+    """
+
+    depends_on_mode = True
+
+    def __init__(self, p: float = 0.5, *, rng: int | Generator | None = None) -> None:
+        self.p = check_probability(p, "Dropout: p")
+        self.rng_state = Buffer(random.new_place(rng, "Dropout"), optional=True)
+
+    def forward(self, x: Any) -> Any:
+        x = F.as_tensor(x)
+        return dropout_at(x, self.p, random.advance(self.rng_state.data, x.size)) if self.training and self.p else x
+
+    def extra_repr(self) -> str:
+        return f"p={self.p:g}"

@@ -1,19 +1,83 @@
-"""The multi-layer perceptron, and the block that adds its input."""
+"""Layers one after the other: Sequential, Residual, and the multi-layer perceptron."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from numpy.random import Generator
 
 from ..checks import check_count, check_name, check_probability, check_rng
-from .activations import activation_module
+from ..functional.layers import affine_layer
+from ..ops.linalg import affine
+from ..tensor import Tensor
+from .activations import Activation, activation_module
 from .init import Initialiser
-from .layers import Linear, Maxout, Sequential
+from .layers import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout
 from .module import Module
-from .normalization import BatchNorm1d, Dropout, LayerNorm
 
 NORMS: dict[str, type[BatchNorm1d] | type[LayerNorm]] = {"batch": BatchNorm1d, "layer": LayerNorm}
+
+
+class Sequential(Module):
+    """Modules one after the other. A `Linear` followed by an elementwise activation runs with it as one operation.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU())
+    >>> len(net.parameters())
+    2
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        for layer in layers:
+            if not isinstance(layer, Module):
+                raise TypeError(f"Sequential: got {layer!r}, expected modules")
+        self.layers = layers
+
+    @cached_property
+    def _steps(self) -> list[tuple[Any, Any, Any]]:
+        """(Linear, the activation after it, both as one operation), or (layer, None, None)."""
+        steps: list[tuple[Any, Any, Any]] = []
+        layer: Any
+        for layer in self.layers:
+            before, taken, _ = steps[-1] if steps else (None, None, None)
+            if taken is None and _is(before, Linear) and _is(layer, Activation):
+                steps[-1] = (before, layer, affine(layer.record, layer.p))
+            else:
+                steps.append((layer, None, None))
+        return steps
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_steps"}      # an op cannot be pickled
+
+    def forward(self, x: Any) -> Any:
+        for layer, activation, op in self._steps:
+            if op is None:
+                x = layer(x)
+            elif layer._hooks or activation._hooks:     # they see each layer by itself; the numbers are the same
+                x = activation(layer(x))
+            elif isinstance(x, Tensor) and layer.bias is not None and x.array.ndim == 2:       # the usual case, without a detour
+                x = op(x, layer.weight, layer.bias)
+            else:
+                x = affine_layer(op, x, layer.weight, layer.bias)
+        return x
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The layers, named 0, 1, 2, ... (as in a PyTorch state dict)."""
+        return ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Module:
+        return self.layers[index]
+
+
+def _is(module: Any, kind: type[Module]) -> bool:
+    """Whether a module is of this kind, with the `forward` of that kind and not one of its own."""
+    return isinstance(module, kind) and type(module).forward is kind.forward and "forward" not in vars(module)
 
 
 class Residual(Sequential):
@@ -31,26 +95,16 @@ class Residual(Sequential):
 class MLP(Sequential):
     """A multi-layer perceptron: affine layers with an activation between them, none after the last.
 
-    Parameters
-    ----------
-    widths : sequence of int
-        Inputs, hidden widths, outputs: ``[64, 32, 10]`` has one hidden layer of 32 units.
-    activation : str, Module class, or callable
-        A name ("relu", "leaky_relu", "prelu", "maxout", ...), a function made by `tg.activation`, or a callable without arguments
-        that makes a module.
-    init, dtype, rng
-        As in `Linear`. The weights that a seed draws do not depend on `norm`, `dropout` and `residual`.
-    pieces : int
-        Of each Maxout unit, with ``activation="maxout"``.
-    norm : {None, "batch", "layer"}
-        A `BatchNorm1d` or `LayerNorm` between each hidden affine layer and its activation (after a Maxout, which is both).
-    dropout : float
-        The probability p of a `Dropout` after each activation; 0 for none.
-    residual : bool
-        Whether a hidden layer with as many outputs as inputs adds its input: it becomes a `Residual`.
+    - `widths`: inputs, hidden widths, outputs: ``[64, 32, 10]`` has one hidden layer of 32 units.
+    - `activation`: a name ("relu", "leaky_relu", "prelu", "maxout", ...), a function made by `tg.activation`, or a callable, such
+      as the class, that makes a module without arguments.
+    - `init`, `dtype`, `rng`: as in `Linear`. The weights that a seed draws do not depend on `norm`, `dropout` and `residual`.
+    - `pieces`: those of each Maxout unit, with ``activation="maxout"``.
+    - `norm`: None, or "batch" or "layer" for a `BatchNorm1d` or `LayerNorm` between each hidden affine layer and its activation
+      (after a Maxout, which is both).
+    - `dropout`: the probability p of a `Dropout` after each activation; 0 for none.
+    - `residual`: whether a hidden layer with as many outputs as inputs adds its input: it becomes a `Residual`.
 
-    Examples
-    --------
     >>> nn.MLP([2, 3, 1], activation="tanh", init="glorot", rng=0)
     MLP(
       (0): Linear(2, 3)

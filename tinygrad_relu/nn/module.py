@@ -10,12 +10,12 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from ..autodiff.node import Array, no_grad
+from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
 from ..parameters import Parameter
 from ..states import fit, fitted, refuse, shown
 from .hooks import Hookable, call_with_hooks
-from .summary import Summary, SummaryRow, flops_of_products, is_shape, shape_of
+from .summary import Summary, SummaryRow, is_shape, shape_of
 
 
 class Buffer:
@@ -79,13 +79,7 @@ class Module(Hookable):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, with their names."""
-        for name, attribute in vars(self).items():
-            if isinstance(attribute, Module):
-                yield name, attribute
-            elif isinstance(attribute, (list, tuple)):
-                for i, entry in enumerate(attribute):
-                    if isinstance(entry, Module):
-                        yield f"{name}.{i}", entry
+        return self._own(Module)
 
     def children(self) -> Iterator[Module]:
         """The modules directly inside."""
@@ -134,13 +128,13 @@ class Module(Hookable):
     def _named(self, kind: type[Any]) -> Iterator[tuple[str, Any]]:
         seen = set()
         for prefix, module in self.named_modules():
-            for name, entry in module._own_entries(kind, prefix):
+            for name, entry in module._own(kind, prefix):
                 if id(entry) not in seen:
                     seen.add(id(entry))
                     yield name, entry
 
-    def _own_entries(self, kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """The parameters or buffers directly in this module, shared or not, with the prefix before their names."""
+    def _own(self, kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """The attributes of a kind, and those in lists, shared or not, with the prefix before their names."""
         for name, attribute in vars(self).items():
             several = isinstance(attribute, (list, tuple))
             for i, entry in enumerate(attribute if several else [attribute]):
@@ -182,7 +176,8 @@ class Module(Hookable):
                     if not strict or id(entry) in given or getattr(entry, "optional", False)]
         known = state if strict else {name: state[name] for name in entries if name in state}
         complaints: list[str] = []
-        found = fit({name: partial(_fitted, entry) for name, entry in entries.items()}, known, complaints, optional=optional)
+        rules = {name: partial(fitted, like=entry.data) for name, entry in entries.items()}
+        found = fit(rules, known, complaints, optional=optional)
         fitting: dict[int, str] = {}            # of several names of a shared one, the first
         for name, source in found.items():
             other = fitting.setdefault(id(entries[name]), name)
@@ -198,7 +193,7 @@ class Module(Hookable):
         """Parameters and buffers under all their names, module by module, parameters first: PyTorch's order."""
         for prefix, module in self.named_modules():
             for kind in (Parameter, Buffer):
-                yield from module._own_entries(kind, prefix)
+                yield from module._own(kind, prefix)
 
     # -- modes --------------------------------------------------------------------------------------------------------
 
@@ -274,8 +269,11 @@ class Module(Hookable):
         return next(self.children(), None) is None or bool(self._own_parameters())
 
     def _flops(self, inputs: tuple[Any, ...]) -> int | None:
+        """A multiplication and an addition for each weight and each row of the input; None without inputs of a given width."""
         width = getattr(self, "in_features", getattr(self, "input_size", None))
-        return None if width is None else flops_of_products(inputs[0], width, self._own_parameters())
+        if width is None:
+            return None
+        return 2 * (np.size(value(inputs[0])) // width) * sum(p.size for p in self._own_parameters() if p.kind == "weight")
 
     def extra_repr(self) -> str:
         """The text between the brackets of the printed module: its arguments, as far as attributes of their names keep them.
@@ -284,11 +282,11 @@ class Module(Hookable):
         """
         shown = []
         for name, parameter in signature(type(self)).parameters.items():
-            value, default = getattr(self, name, parameter.default), parameter.default
+            kept, default = getattr(self, name, parameter.default), parameter.default
             if isinstance(default, bool):
-                value = value is not None and value is not False    # `bias` becomes a Parameter, or None
-            if isinstance(value, (bool, int, float, str, tuple, NoneType)) and value != default:
-                text = f"{value:g}" if isinstance(value, float) else repr(value)
+                kept = kept is not None and kept is not False       # `bias` becomes a Parameter, or None
+            if isinstance(kept, (bool, int, float, str, tuple, NoneType)) and kept != default:
+                text = f"{kept:g}" if isinstance(kept, float) else repr(kept)
                 shown.append(text if default is Signature.empty else f"{name}={text}")
         return ", ".join(shown)
 
@@ -309,7 +307,3 @@ def evaluating(model: Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def _fitted(entry: Parameter | Buffer, values: Any, name: str) -> Array:
-    return fitted(values, entry.data, name)

@@ -35,19 +35,13 @@ def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Calla
     The result is a function; its `Module` is a layer for `nn.Sequential` and ``nn.MLP(activation=...)``, which runs fused with
     the `nn.Linear` before it. If the result is assigned to `name` in a module, its layers can be pickled.
 
-    Parameters
-    ----------
-    f : callable
-        ``f(x, alpha=1.0, ...)``: the value y. Arguments after x are parameters, and their defaults are numbers. Write constants
-        as ``T(0.5)`` with ``T = type(x)``: a bare 0.5 would turn float32 into float64.
-    f_dx, f_dxx, f_dxxx : callable
-        ``f_dx(g, x, y, alpha)`` is g times the slope at x, the others c times the second and third derivative. Without one of
-        them, that derivative is an error.
-    kinks : sequence of pairs, or callable
-        Where f is not differentiable: (x, the slope that f_dx uses there), or a function of the parameters that gives such pairs.
+    - ``f(x, alpha=1.0, ...)`` is the value y. Arguments after x are parameters, and their defaults are numbers. Write constants
+      as ``T(0.5)`` with ``T = type(x)``: a bare 0.5 would turn float32 into float64.
+    - ``f_dx(g, x, y, alpha)`` is g times the slope at x; `f_dxx` and `f_dxxx` are c times the second and third derivative.
+      Without one of them, that derivative is an error.
+    - `kinks` are the points where f is not differentiable, as pairs (x, the slope that f_dx uses there), or a function of the
+      parameters that gives such pairs.
 
-    Examples
-    --------
     >>> def f(x):
     ...     return x * x if x > 0 else type(x)(0)
     >>> def f_dx(g, x, y):

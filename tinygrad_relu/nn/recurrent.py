@@ -22,8 +22,8 @@ from ..ops.elementwise import operand_array
 from ..ops.joining import concatenate
 from ..ops.shape import reshape, transpose
 from ..parameters import Parameter
+from .layers import Dropout
 from .module import Module
-from .normalization import Dropout
 
 
 class Kind(NamedTuple):

@@ -22,23 +22,13 @@ class RNN(RecurrentLayers):
     bias_ih_l0 and bias_hh_l0 (hidden_size,), drawn from U(-a, a) with a = 1 / sqrt(hidden_size). Those of further layers end in
     l1, l2, ..., and of the backward direction in l0_reverse, ...; layers above the first have directions * hidden_size inputs.
 
-    Parameters
-    ----------
-    num_layers : int
-        Layers on top of each other: each takes the output of the one below.
-    nonlinearity : {"tanh", "relu"}
-    batch_first : bool
-        Whether x and the output are (batch, steps, ...). States are not affected.
-    dropout : float
-        The probability with which, in training, the outputs of all layers but the last are dropped (`Dropout`). It may be
-        changed later if it was not 0 at first.
-    bidirectional : bool
-        Whether each layer also runs backwards in time, with weights of its own; the outputs are concatenated.
-    rng : int or Generator
-        Required: randomness is an argument.
+    - `num_layers`: layers on top of each other; each takes the output of the one below.
+    - `batch_first`: whether x and the output are (batch, steps, ...). States are not affected.
+    - `dropout`: the probability with which, in training, the outputs of all layers but the last are dropped (`Dropout`). It may
+      be changed later if it was not 0 at first.
+    - `bidirectional`: whether each layer also runs backwards in time, with weights of its own; the outputs are concatenated.
+    - `rng` is required.
 
-    Examples
-    --------
     >>> layer = nn.RNN(3, 4, rng=0)
     >>> output, h = layer(np.ones((5, 2, 3)))
     >>> output.shape, h.shape

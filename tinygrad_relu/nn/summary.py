@@ -57,9 +57,3 @@ def shape_of(output: Any) -> Any:
     if isinstance(output, (tuple, list)):
         return tuple(shape_of(part) for part in output)
     return tuple(np.shape(value(output)))
-
-
-def flops_of_products(x: Any, width: int, parameters: Sequence[Parameter]) -> int:
-    """A multiplication and an addition for each weight and each row of x."""
-    rows = int(np.size(value(x))) // width
-    return 2 * rows * sum(p.size for p in parameters if p.kind == "weight")

@@ -26,19 +26,10 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     infinite and `max_norm` is not, infinite gradients become NaN and finite ones 0; if it is NaN, all become NaN. Returns the
     norm before clipping, summed in float64 without overflow or underflow; 0 without gradients.
 
-    Parameters
-    ----------
-    parameters : iterable of Tensor, or one Tensor
-        Those without a gradient are left out.
-    max_norm : float, 0 or more
-        Infinity only measures the norm; but if that is not finite either, all gradients become NaN (the factor is inf / inf).
-    norm_type : float above 0
-        The p of the norm ``(sum |g|^p)^(1/p)``; infinity for the largest entry.
-    error_if_nonfinite : bool
-        Raise a RuntimeError if the norm is infinite or NaN, before anything is changed.
+    A `max_norm` of infinity only measures the norm; but if that is not finite either, all gradients become NaN (the factor is
+    inf / inf). `norm_type` is the p of the norm ``(sum |g|^p)^(1/p)``; infinity for the largest entry. With `error_if_nonfinite`,
+    a norm that is infinite or NaN is a RuntimeError, before anything is changed.
 
-    Examples
-    --------
     >>> p = nn.Parameter([0.0, 0.0])
     >>> p.grad = np.array([3.0, 4.0])
     >>> nn.utils.clip_grad_norm_([p], max_norm=1.0)

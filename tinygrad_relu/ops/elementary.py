@@ -72,13 +72,8 @@ def _to_base_twice(h: Any, z: Any, g: Any, a: Any, b: Any) -> Any:
     return where(usual, mul(b, _to_base(mul(h, g), a, where(usual, sub(b, 1.0), 1.0))), 0.0)
 
 
-def _slope_to_exponent(g: Any, a: Any, b: Any, y: Array) -> Any:
-    """g a^b ln a. Its limit at a = 0 is 0 for b > 0, and -infinity for b < 0. (y is a^b, computed already.)"""
-    return _times_log(mul(g, y), a, b)
-
-
 def _times_log(x: Any, a: Any, b: Any) -> Any:
-    """x ln a, and 0 where a = 0 and b is 0 or more."""
+    """x ln a, and 0 where a = 0 and b is 0 or more. For x = g a^b: the slope to the exponent."""
     vanishes = compare(np.logical_and, compare(np.equal, a, 0.0), compare(np.greater_equal, b, 0.0))
     return where(vanishes, 0.0, mul(x, LOG(where(vanishes, 1.0, a))))
 
@@ -123,7 +118,7 @@ _to_base: Op = entrywise("power_to_base", _slope_to_base, pull=(
     lambda h, z, g, a, b: _to_base(h, a, b),
     _to_base_twice,
     lambda h, z, g, a, b: _mixed(mul(h, g), a, b)))
-_to_exponent: Op = entrywise("power_to_exponent", _slope_to_exponent, pull=(
+_to_exponent: Op = entrywise("power_to_exponent", lambda g, a, b, y: _times_log(mul(g, y), a, b), pull=(
     lambda h, z, g, a, b, y: _to_exponent(h, a, b, y),
     lambda h, z, g, a, b, y: _mixed(mul(h, g), a, b),
     lambda h, z, g, a, b, y: _times_log(_to_exponent(mul(h, g), a, b, y), a, b), None))

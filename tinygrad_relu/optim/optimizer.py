@@ -33,22 +33,10 @@ class Terms(NamedTuple):
 class Optimizer:
     """The base of the update rules.
 
-    Parameters
-    ----------
-    params : iterable of Parameter, or of dict
-        Parameters, or groups as in PyTorch: ``{"params": [...], "weight_decay": 0.0}``, each with options of its own. In a group
-        that does not set the decay, slopes (of PReLU) are split off into a group without decay.
-    defaults : dict
-        The options of groups that do not set them; "lr" and "weight_decay" are required.
+    `params` are Parameters, or groups as in PyTorch: ``{"params": [...], "weight_decay": 0.0}``, each with options of its own. In
+    a group that does not set the decay, slopes (of PReLU) are split off into a group without decay. The options in `param_groups`
+    may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``; the parameters may not.
 
-    Attributes
-    ----------
-    param_groups : list of dict
-        Options may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``. The parameters, a tuple, may not. A
-        schedule (`optim.StepLR` and others) adds the option "initial_lr".
-
-    Notes
-    -----
     The parameters and their gradients move into flat buffers: ``.grad`` is the same memory in every step, so keep a copy of a
     gradient that you want to keep. An array taken from ``.data`` before the optimizer was made is no longer the parameter's.
 
@@ -56,7 +44,8 @@ class Optimizer:
     Copied alone, it comes with copies of its parameters.
 
     **An optimizer of your own** is a subclass with an update rule, the names of its buffers, and the terms of a step (used by
-    `explain`, the recorder and `lab`). Groups, checks, copies, schedules and state dicts come with the base class.
+    `explain`, the recorder and `lab`). Groups, checks, copies, schedules and state dicts come with the base class. `defaults` are
+    the options of groups that do not set them; "lr" and "weight_decay" are required.
 
     - ``move(segment, grad, options)`` changes ``segment.data``, a flat array, in place. Buffers are kept in ``segment.state``, a
       dict of flat arrays, empty before the first step; ``segment.steps`` counts the steps taken.
@@ -65,8 +54,6 @@ class Optimizer:
       ``segment.state_of(parameter)`` has its buffers, in its shape.
     - ``check(options)`` raises a ValueError where an option is out of range; call the inherited one first.
 
-    Examples
-    --------
     >>> class SignSGD(optim.Optimizer):
     ...     '''p <- p - lr * (sign(g) + weight_decay * p) (Bernstein et al. 2018, arXiv 1802.04434).'''
     ...     def __init__(self, params, lr=0.01, weight_decay=0.0):
@@ -95,7 +82,6 @@ class Optimizer:
         if not given:
             raise ValueError(f"{name}: got no parameters; expected Parameters, such as model.parameters(), or groups of them")
         if not isinstance(given[0], Mapping):
-            _only_parameters(name, given)
             given = [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         for group in given:
@@ -105,7 +91,10 @@ class Optimizer:
                 check_name(key, ["params", "initial_lr", *defaults], f"{name}: an option of a group")
             members = group["params"]
             members = [members] if isinstance(members, Tensor) else list(members)
-            _only_parameters(name, members)
+            for member in members:
+                if not isinstance(member, Parameter):
+                    raise TypeError(f"{name}: got {type(member).__name__} among the parameters; expected Parameters "
+                                    "(nn.Parameter)")
             slopes = [p for p in members if p.kind == "slope"] if "weight_decay" not in group else []
             others = [p for p in members if not any(p is slope for slope in slopes)]
             if others or not slopes:
@@ -271,9 +260,3 @@ group 0: unexpected momentum, dampening, nesterov, decoupled
                 if any(p is parameter for p in segment.parameters):
                     return options, segment
         raise ValueError(f"{type(self).__name__}: this parameter of shape {parameter.shape} is not one of this optimizer's")
-
-
-def _only_parameters(name: str, members: list[Any]) -> None:
-    for member in members:
-        if not isinstance(member, Parameter):
-            raise TypeError(f"{name}: got {type(member).__name__} among the parameters; expected Parameters (nn.Parameter)")

@@ -26,16 +26,9 @@ class SGD(Optimizer):
         p <- p - lr * d
 
     With ``decoupled=True`` the first line is left out, and p is multiplied by ``1 - lr * weight_decay`` before the step
-    (Loshchilov & Hutter 2019, arXiv 1711.05101). Nesterov momentum needs momentum > 0 and no dampening, as in PyTorch.
+    (Loshchilov & Hutter 2019, arXiv 1711.05101). Nesterov momentum needs momentum > 0 and no dampening, as in PyTorch; momentum
+    is below 1.
 
-    Parameters
-    ----------
-    params : iterable of Parameter or dict
-        See `Optimizer`.
-    momentum : float in [0, 1)
-
-    Examples
-    --------
     >>> p = nn.Parameter([1.0])
     >>> opt = optim.SGD([p], lr=0.1, momentum=0.9)
     >>> for _ in range(2):
@@ -97,14 +90,6 @@ class Adam(Optimizer):
         m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2
         p <- p - lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-    Parameters
-    ----------
-    params : iterable of Parameter or dict
-        See `Optimizer`.
-    betas : pair of float in [0, 1)
-
-    Examples
-    --------
     >>> p = nn.Parameter([1.0])
     >>> opt = optim.Adam([p], lr=0.1)
     >>> (p * p).sum().backward()

@@ -228,23 +228,11 @@ class SequentialLR(Formula):
 class ReduceLROnPlateau(LRScheduler):
     """Multiply the rates by `factor` when a metric has not improved for more than `patience` steps.
 
-    Parameters
-    ----------
-    mode : {"min", "max"}
-        Whether a smaller or a larger metric is better.
-    factor : float from 0 to, but not including, 1
-    threshold : float
-        An improvement is, in "min" mode, a metric below ``best * (1 - threshold)`` ("rel"), or below ``best - threshold``
-        ("abs"); in "max" mode one above ``best * (1 + threshold)`` or ``best + threshold``. NaN is no improvement.
-    threshold_mode : {"rel", "abs"}
-    cooldown : int
-        How many steps after a reduction are not judged.
-    min_lr : float, or one for each group
-    eps : float
-        Reductions by less are not made.
+    In the `mode` "min", a metric is an improvement below ``best * (1 - threshold)``, or, with `threshold_mode` "abs" in place of
+    "rel", below ``best - threshold``; in "max", above ``best * (1 + threshold)`` or ``best + threshold``. NaN is no improvement.
+    The `cooldown` steps after a reduction are not judged, rates do not fall below `min_lr` (a number, or one for each group), and
+    reductions by less than `eps` are not made.
 
-    Examples
-    --------
     >>> schedule = optim.ReduceLROnPlateau(optim.SGD([nn.Parameter([1.0])], lr=1.0), patience=1)
     >>> for loss in (3.0, 2.0, 2.0, 2.0):
     ...     schedule.step(loss)

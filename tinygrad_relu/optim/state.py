@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,7 @@ def _entry(given: Any, parameter: Parameter, names: Sequence[str], complaints: l
         complaints.append(f"{where}got {type(given).__name__}, expected a dict")
         return {}
     given = {name: value for name, value in given.items() if value is not None}     # None in PyTorch: no buffer yet
-    rules = {name: _steps if name == "step" else (lambda value, name: fitted(value, parameter.data, name)) for name in names}
+    rules = {name: _steps if name == "step" else partial(fitted, like=parameter.data) for name in names}
     return fit(rules, given, complaints, where, optional=() if given else names)
 
 
