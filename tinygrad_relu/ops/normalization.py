@@ -94,10 +94,6 @@ def _constants(x: Any, weight: Any, moments: tuple[Array, Array], eps: float) ->
     return center, (var + eps) ** -0.5
 
 
-def _by_to_x(g: Any, y: Any, x: Any, weight: Any, bias: Any, moments: tuple[Array, Array], eps: float) -> Any:
-    return mul(g, mul(weight, _constants(x, weight, moments, eps)[1]))
-
-
 def _by_to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any, moments: tuple[Array, Array], eps: float) -> Any:
     center, scale = _constants(x, weight, moments, eps)
     return mul(g, mul(sub(x, center), scale))
@@ -105,7 +101,9 @@ def _by_to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any, moments: tuple
 
 # With a given mean and variance, which are constants: as in evaluation.
 batch_norm_by: Op = Op("batch_norm_by", _batch_norm_by, fused=_batch_norm_fused, pull=(
-    _by_to_x, _by_to_weight, lambda g, y, x, weight, bias, moments, eps: g))
+    lambda g, y, x, weight, bias, moments, eps: mul(g, mul(weight, _constants(x, weight, moments, eps)[1])),
+    _by_to_weight,
+    lambda g, y, x, weight, bias, moments, eps: g))
 
 
 # -- layer norm --------------------------------------------------------------------------------------------------------

@@ -15,8 +15,6 @@ from ..checks import check_rng
 from ..kernels.loops import random as kernels
 from ..kernels.machine.door import launch
 
-PIECE = 1024 * kernels.TILE     # elements that one thread draws at a time: about 0.1 ms
-
 
 def new_place(rng: int | Generator | None, who: str) -> Array:
     """A place whose key is drawn from `rng`, and whose counter is 0."""
