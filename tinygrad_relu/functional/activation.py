@@ -44,7 +44,8 @@ def gelu(x: Input, approximate: str = "none") -> Tensor:
     >>> round(F.gelu([1.0]).item(), 6), round(F.gelu([1.0], approximate="tanh").item(), 6)
     (0.841345, 0.841192)
     """
-    return (gelu_erf, gelu_tanh)[("none", "tanh").index(check_name(approximate, ("none", "tanh"), "gelu: approximate"))](x)
+    forms = {"none": gelu_erf, "tanh": gelu_tanh}
+    return forms[check_name(approximate, forms, "gelu: approximate")](x)
 
 
 def prelu(x: Input, weight: Input) -> Tensor:
