@@ -70,7 +70,7 @@ def _batch_norm(x: Array, weight: Array, bias: Array, *, eps: float, running: Ru
     return out, (mean, var)
 
 
-def _batch_norm_fused(g: Array, y: Array, saved: Any, into: list[Array], add: list[float], x: Array, weight: Array,
+def _batch_norm_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, weight: Array,
                       bias: Array, *, eps: float, moments: Any = None, **_: Any) -> None:
     """That of both operations; `moments` are given ones, `saved` those of the batch."""
     to_x, to_weight, to_bias = into
@@ -120,7 +120,7 @@ def _layer_norm(x: Array, weight: Array, bias: Array, *, eps: float) -> tuple[Ar
     return out, moments
 
 
-def _layer_norm_fused(g: Array, y: Array, moments: Any, into: list[Array], add: list[float], x: Array, weight: Array,
+def _layer_norm_fused(g: Array, y: Array, moments: Any, into: list[Array], add: int, x: Array, weight: Array,
                       bias: Array, *, eps: float) -> None:
     n = weight.size
     launch(kernels.layer_norm_pullback, _rows(g, n), _rows(x, n), *moments, weight.ravel(), _rows(into[0], n),
