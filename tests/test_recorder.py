@@ -122,6 +122,16 @@ def test_an_infinite_pre_activation_is_seen_where_the_activation_is_zero():
     assert recorder.states[0][0, 5] == lab.State.DIVERGED
 
 
+def test_a_life_ends_where_its_unit_diverges():
+    """A dead unit that becomes infinite has not revived; and what comes after is not told."""
+    model = sick_model()
+    recorder = lab.Recorder(model, X)
+    for bias in (-50.0, -np.inf, 0.0, -50.0):
+        model[0].bias.data = np.full(12, bias)
+        recorder.observe()
+    assert recorder.lives()[5].events == [(0, "born dead"), (1, "diverged")]
+
+
 def test_a_recorder_that_has_not_looked_says_so():
     recorder = lab.Recorder(sick_model(), X)
     for ask in (recorder.lives, recorder.table):
