@@ -43,14 +43,11 @@ def check_samples(x: npt.ArrayLike, name: str = "x") -> Array:
         single = array.dtype.kind == "f" and array.dtype.itemsize == 4    # in either byte order
         array = np.ascontiguousarray(array, dtype=np.float32 if single else np.float64)
         # A sum with NaN or infinity in it is never finite, so only an array with such a sum is searched.
-        suspect = not np.isfinite(array.sum())
-    if suspect:
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            row, column = bad[0]
-            more = f" (and {len(bad) - 1} more such values)" if len(bad) > 1 else ""
-            raise ValueError(f"{name} holds {array[row, column]} at row {row}, column {column}{more}; "
-                             "expected finite numbers")
+        bad: Any = () if np.isfinite(array.sum()) else np.argwhere(~np.isfinite(array))
+    if len(bad):
+        row, column = bad[0]
+        more = f" (and {len(bad) - 1} more such values)" if len(bad) > 1 else ""
+        raise ValueError(f"{name} holds {array[row, column]} at row {row}, column {column}{more}; expected finite numbers")
     return array
 
 

@@ -104,11 +104,9 @@ def runs(parameters: Iterable[Parameter]) -> list[Run]:
         else:
             found.append([parameter])
         buffer, stop = values, start + parameter.array.size
-    return [_run(members) for members in found]
-
-
-def _run(members: list[Parameter]) -> Run:
-    values, gradients, start = members[0].place
-    _, _, last = members[-1].place
-    part = slice(start, last + members[-1].array.size)
-    return Run(members, values[part], gradients[part])
+    several = []
+    for members in found:
+        values, gradients, start = members[0].place
+        part = slice(start, members[-1].place.start + members[-1].array.size)
+        several.append(Run(members, values[part], gradients[part]))
+    return several

@@ -1,7 +1,6 @@
 """Activations as modules, named as in PyTorch."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from inspect import Signature
 from math import inf
 from typing import Any, ClassVar, dataclass_transform
@@ -45,17 +44,14 @@ class Activation(Module):
             if "__init__" not in vars(cls):
                 cls.__signature__ = record.signature()
             for i, name in enumerate(record.parameters):
-                setattr(cls, name, property(_parameter(i)))
+                value: Any = lambda self, i=i: self.p[i]        # noqa: E731
+                setattr(cls, name, property(value))
 
     def __init__(self, *args: float, **kwargs: float) -> None:
         self.p = self.record.bind(type(self).__name__, args, kwargs)
 
     def forward(self, x: Any) -> Any:
         return activation_op(self.record)(F.as_tensor(x), p=self.p)
-
-
-def _parameter(i: int) -> Callable[[Activation], float]:
-    return lambda self: self.p[i]
 
 
 class ReLU(Activation):

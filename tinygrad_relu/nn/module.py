@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from inspect import Signature, signature
 from types import NoneType
@@ -18,6 +19,7 @@ from .hooks import Hookable, call_with_hooks
 from .summary import Summary, SummaryRow, is_shape, shape_of
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Buffer:
     """An array that belongs to the state of a module and is not trained: running statistics, the position of a generator.
 
@@ -28,14 +30,11 @@ class Buffer:
     array([0., 0.])
     """
 
-    __slots__ = ("data", "optional")
+    data: Array
+    optional: bool = False
 
-    def __init__(self, data: Array, optional: bool = False) -> None:
-        self.data = np.array(data)
-        self.optional = optional
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.data, self.optional)
+    def __post_init__(self) -> None:
+        self.data = np.array(self.data)
 
     def __repr__(self) -> str:
         return f"Buffer({self.data!r})"

@@ -6,7 +6,7 @@ step; a single sequence is a batch of one; a second direction or layer is the sa
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -27,36 +27,16 @@ from .module import Module
 
 
 class Kind(NamedTuple):
-    """The difference between RNN, LSTM and GRU.
-
-    ``run(x, states, weights, reverse)`` is one layer in one direction over x (steps, rows, inputs); it returns the packed states
-    of `ops.recurrent`.
-    """
+    """The difference between RNN, LSTM and GRU."""
 
     gates: int                      # a weight has `hidden_size` rows for each
     states: tuple[str, ...]         # their names
-    run: Callable[[Any, Sequence[Any], Sequence[Any], bool], Any]
-
-
-def _run(op: Op) -> Callable[..., Any]:
-
-    def run(x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool) -> Any:
-        weight_ih, weight_hh, *biases = weights
-        return op(F.linear(x, weight_ih, biases[0] + biases[1] if biases else None), *states, weight_hh, reverse=reverse)
-
-    return run
-
-
-def _run_gru(x: Any, states: Sequence[Any], weights: Sequence[Any], reverse: bool) -> Any:
-    """The biases of n cannot be added first: the gate r multiplies the second."""
-    weight_ih, weight_hh, *biases = weights
-    bias_ih, bias_hh = biases or (None, absent(weight_hh.array.ravel()))
-    return ops.gru(F.linear(x, weight_ih, bias_ih), *states, weight_hh, bias_hh, reverse=reverse)
+    op: Op
 
 
 NONLINEARITIES = ("tanh", "relu")
-KINDS = {f"RNN_{name.upper()}": Kind(1, ("h",), _run(ops.rnn_op(ACTIVATIONS[name]))) for name in NONLINEARITIES}
-KINDS |= {"LSTM": Kind(4, ("h", "c"), _run(ops.lstm)), "GRU": Kind(3, ("h",), _run_gru)}
+KINDS = {f"RNN_{name.upper()}": Kind(1, ("h",), ops.rnn_op(ACTIVATIONS[name])) for name in NONLINEARITIES}
+KINDS |= {"LSTM": Kind(4, ("h", "c"), ops.lstm), "GRU": Kind(3, ("h",), ops.gru)}
 
 
 class Recurrent(Module):
@@ -85,8 +65,13 @@ class Recurrent(Module):
         return [name + suffix for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[:4 if self.bias else 2]]
 
     def _run(self, x: Any, states: Sequence[Any], suffix: str, reverse: bool = False) -> Any:
-        """The packed states of one layer in one direction."""
-        return self.kind.run(x, states, [getattr(self, name) for name in self._names(suffix)], reverse)
+        """One layer in one direction over x (steps, rows, inputs): the packed states of `ops.recurrent`."""
+        weight_ih, weight_hh, *biases = [getattr(self, name) for name in self._names(suffix)]
+        if self.mode == "GRU":          # its gate r multiplies the second bias, which cannot be added before
+            bias, *rest = biases or (None, absent(weight_hh.array.ravel()))
+        else:
+            bias, rest = biases[0] + biases[1] if biases else None, []
+        return self.kind.op(F.linear(x, weight_ih, bias), *states, weight_hh, *rest, reverse=reverse)
 
     def _input(self, x: Any, like: Node, *shapes: str) -> Any:
         """x as a Tensor or array with as many axes as one of the `shapes`, which are written out for the error."""

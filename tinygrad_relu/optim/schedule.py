@@ -7,14 +7,10 @@
         ...                         # opt.step(), for every batch
         schedule.step()
 
-A schedule sets ``opt.param_groups[i]["lr"]``. PyTorch computes each rate from the one before; here it is the formula itself, so
-rounding errors do not add up. If the rate has been changed meanwhile, by hand or by another schedule, the change that the formula
-prescribes is applied to that rate, as in PyTorch: schedules of one optimizer chain, their factors multiply.
-
-`at` is the rate of any step, without taking it; `lab.roll_forward` accepts it: ``roll_forward(z, lr=schedule.at, ...)``.
-
-``last_epoch`` resumes a schedule, as in PyTorch: it is the number of steps taken, less one, and the groups of the optimizer must
-already have their "initial_lr" (from its state dict).
+PyTorch computes each rate from the one before; here it is the formula itself, so rounding errors do not add up. If the rate has
+been changed meanwhile, by hand or by another schedule, the change that the formula prescribes is applied to that rate, as in
+PyTorch: schedules of one optimizer chain, their factors multiply. ``last_epoch`` resumes a schedule, as in PyTorch: it is the
+number of steps taken, less one, and the groups of the optimizer must already have their "initial_lr" (from its state dict).
 """
 from __future__ import annotations
 
@@ -139,11 +135,10 @@ class Formula(LRScheduler):
         raise NotImplementedError
 
     def at(self, step: int, group: int = 0) -> float:
-        """The rate of a group at a step (0 is the first) by this schedule alone.
+        """The rate of a group at a step (0 is the first) by this schedule alone, as `lab.roll_forward` takes it for its lr.
 
-        >>> schedule = optim.StepLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), step_size=2, gamma=0.5)
-        >>> [schedule.at(step) for step in range(5)]
-        [1.0, 1.0, 0.5, 0.5, 0.25]
+        >>> optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5).at(step=2)
+        0.25
         """
         return self.floor + (self.base_lrs[group] - self.floor) * self.factor(step)
 

@@ -70,13 +70,7 @@ class Segment:
 
     def split(self) -> list[Segment]:
         """One segment for each parameter, with its part of the state."""
-        parts, start = [], 0
-        for parameter in self.parameters:
-            piece = slice(start, start + parameter.size)
-            start = piece.stop
-            parts.append(Segment([parameter], self.data[piece], self.grad[piece],
-                                 {name: buffer[piece] for name, buffer in self.state.items()}, self.steps))
-        return parts
+        return _shared(self.state, self.steps, [piece for p in self.parameters for piece in segments([p])])
 
     def state_of(self, parameter: Parameter) -> dict[str, Array]:
         """The buffers of one of the parameters, as views in its shape."""
@@ -91,12 +85,16 @@ def segments(parameters: Iterable[Parameter]) -> list[Segment]:
 
 def restored(parameters: list[Parameter], state: dict[str, Array], steps: int) -> list[Segment]:
     """A copied segment over the places of the copied parameters, which need not be neighbours."""
-    pieces, start = segments(parameters), 0
+    return _shared({name: buffer.copy() for name, buffer in state.items()}, steps, segments(parameters))
+
+
+def _shared(state: dict[str, Array], steps: int, pieces: list[Segment]) -> list[Segment]:
+    """The pieces, each with its part of the state (views)."""
+    start = 0
     for piece in pieces:
         part = slice(start, start + piece.data.size)
         start = part.stop
-        piece.state = {name: buffer[part].copy() for name, buffer in state.items()}
-        piece.steps = steps
+        piece.state, piece.steps = {name: buffer[part] for name, buffer in state.items()}, steps
     return pieces
 
 
