@@ -44,7 +44,7 @@ class Activation(Module):
             if "__init__" not in vars(cls):
                 cls.__signature__ = record.signature()
             for i, name in enumerate(record.parameters):
-                value: Any = lambda self, i=i: self.p[i]        # noqa: E731
+                value: Any = lambda self, i=i: self.p[i]
                 setattr(cls, name, property(value))
 
     def __init__(self, *args: float, **kwargs: float) -> None:

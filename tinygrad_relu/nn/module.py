@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from inspect import Signature, signature
 from types import NoneType
@@ -16,10 +15,9 @@ from ..autodiff.tape import changed
 from ..parameters import Parameter
 from ..states import fit, fitted, refuse, shown
 from .hooks import Hookable, call_with_hooks
-from .summary import Summary, SummaryRow, is_shape, shape_of
+from .summary import Summary, summarise
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Buffer:
     """An array that belongs to the state of a module and is not trained: running statistics, the position of a generator.
 
@@ -30,11 +28,13 @@ class Buffer:
     array([0., 0.])
     """
 
-    data: Array
-    optional: bool = False
+    __slots__ = ("data", "optional")
 
-    def __post_init__(self) -> None:
-        self.data = np.array(self.data)
+    def __init__(self, data: Array, optional: bool = False) -> None:
+        self.data, self.optional = np.array(data), optional
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.data, self.optional)
 
     def __repr__(self) -> str:
         return f"Buffer({self.data!r})"
@@ -226,53 +226,8 @@ class Module(Hookable):
         2     Linear  (32, 1)           17     68  1,024
               MLP     (32, 1)           65    260  3,072
         """
-        if not inputs:
-            raise TypeError("summary: got no input; expected what the model takes, or its shape, such as (64, 784)")
-        dtype = next((p.dtype for p in self.parameters()), np.dtype(np.float32))
-        ran: list[tuple[Module, Any, int | None]] = []
-
-        def note(module: Module, inputs: tuple[Any, ...], output: Any) -> None:
-            ran.append((module, shape_of(output), module._flops(inputs)))
-
-        arguments = [np.zeros(x, dtype) if is_shape(x) else x for x in inputs]
-        handles = [module.register_forward_hook(note) for module in self.modules()]
-        try:
-            with evaluating(self), no_grad():
-                self(*arguments)
-        finally:
-            for handle in handles:
-                handle.remove()
-
-        names = {id(module): name for name, module in reversed(list(self.named_modules()))}     # the first name of a shared one
-        counted: set[int] = set()
-
-        def row(module: Module, output: Any, flops: int | None) -> SummaryRow:
-            own = [p for p in module._own_parameters() if id(p) not in counted]
-            counted.update(map(id, own))
-            return SummaryRow.of(names[id(module)], type(module).__name__, output, own, flops)
-
-        met = {id(module) for module, _, _ in ran}
-        idle = [(m, None, None) for _, m in self.named_modules() if id(m) not in met]
-        rows = [row(*entry) for entry in [*ran, *idle] if entry[0] is not self and entry[0]._does_something()]
-        outputs = [output for module, output, _ in ran if module is self]
-        total = sum(flops or 0 for _, _, flops in ran)
-        return Summary(rows, SummaryRow.of("", type(self).__name__, outputs[-1], self.parameters(), total))
-
-    def _own_parameters(self) -> list[Parameter]:
-        """Those that belong to none of the modules inside."""
-        inside = {id(p) for child in self.children() for p in child.parameters()}
-        return [p for p in self.parameters() if id(p) not in inside]
-
-    def _does_something(self) -> bool:
-        """Whether there are parameters of its own, or no modules inside."""
-        return next(self.children(), None) is None or bool(self._own_parameters())
-
-    def _flops(self, inputs: tuple[Any, ...]) -> int | None:
-        """A multiplication and an addition for each weight and each row of the input; None without inputs of a given width."""
-        width = getattr(self, "in_features", getattr(self, "input_size", None))
-        if width is None:
-            return None
-        return 2 * (np.size(value(inputs[0])) // width) * sum(p.size for p in self._own_parameters() if p.kind == "weight")
+        with evaluating(self), no_grad():
+            return summarise(self, inputs)
 
     def extra_repr(self) -> str:
         """The text between the brackets of the printed module: its arguments, as far as attributes of their names keep them.

@@ -23,10 +23,6 @@ class SummaryRow:
     bytes: int
     flops: int | None
 
-    @classmethod
-    def of(cls, name: str, type: str, output: Any, parameters: Sequence[Parameter], flops: int | None) -> SummaryRow:
-        return cls(name, type, output, sum(p.size for p in parameters), sum(p.array.nbytes for p in parameters), flops)
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -48,12 +44,62 @@ class Summary:
     __repr__ = __str__
 
 
-def is_shape(x: Any) -> bool:
+def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
+    """The result of `Module.summary`: runs the model once, with a hook on every module."""
+    if not inputs:
+        raise TypeError("summary: got no input; expected what the model takes, or its shape, such as (64, 784)")
+    dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
+    ran: list[tuple[Any, Any, int | None]] = []
+
+    def note(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ran.append((module, _shape_of(output), _flops(module, inputs[0])))
+
+    handles = [module.register_forward_hook(note) for module in model.modules()]
+    try:
+        model(*(np.zeros(x, dtype) if _is_shape(x) else x for x in inputs))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    names = {id(module): name for name, module in reversed(list(model.named_modules()))}     # the first name of a shared one
+    counted: set[int] = set()
+
+    def row(module: Any, output: Any, parameters: Sequence[Parameter], flops: int | None) -> SummaryRow:
+        own = [p for p in parameters if id(p) not in counted]
+        counted.update(map(id, own))
+        return SummaryRow(names[id(module)], type(module).__name__, output, sum(p.size for p in own),
+                          sum(p.array.nbytes for p in own), flops)
+
+    _, output, _ = ran[-1]
+    total = row(model, output, model.parameters(), sum(flops or 0 for _, _, flops in ran))
+    counted.clear()
+    met = {id(module) for module, _, _ in ran}
+    idle = [(module, None, None) for _, module in model.named_modules() if id(module) not in met]
+    rows = [row(module, output, _own_parameters(module), flops) for module, output, flops in [*ran, *idle] if module is not model
+            and (_own_parameters(module) or next(module.children(), None) is None)]     # no mere containers
+    return Summary(rows, total)
+
+
+def _own_parameters(module: Any) -> list[Parameter]:
+    """Those that belong to none of the modules inside."""
+    inside = {id(p) for child in module.children() for p in child.parameters()}
+    return [p for p in module.parameters() if id(p) not in inside]
+
+
+def _flops(module: Any, x: Any) -> int | None:
+    """A multiplication and an addition for each weight and each row of x; None without inputs of a given width."""
+    width = getattr(module, "in_features", getattr(module, "input_size", None))
+    if width is None:
+        return None
+    return 2 * (np.size(value(x)) // width) * sum(p.size for p in _own_parameters(module) if p.kind == "weight")
+
+
+def _is_shape(x: Any) -> bool:
     return isinstance(x, tuple) and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in x)
 
 
-def shape_of(output: Any) -> Any:
+def _shape_of(output: Any) -> Any:
     """The shape of a result, or the shapes of several."""
     if isinstance(output, (tuple, list)):
-        return tuple(shape_of(part) for part in output)
+        return tuple(_shape_of(part) for part in output)
     return tuple(np.shape(value(output)))
