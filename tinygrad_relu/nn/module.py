@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from ..autodiff.node import Array, no_grad, value
+from ..autodiff.node import Array, no_grad
 from ..autodiff.tape import changed
 from ..parameters import Parameter
 from ..states import fit, fitted, refuse, shown
