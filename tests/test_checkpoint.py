@@ -189,8 +189,8 @@ NPZ = {     # content, from a path to write to; what the sentence says
     "checksum": (lambda p: archive(p, a__npy=GOOD).replace(GOOD[-16:], GOOD[-16:][::-1]), "Bad CRC-32"),
     "compressed": (lambda p: archive(p, zipfile.ZIP_DEFLATED, a__npy=npy(np.zeros(99999))), "it is compressed, expected a file as np.savez"),
     "other files": (lambda p: archive(p, readme__txt="hello"), "expected one .npy file inside for each array"),
-    "no npy": (lambda p: archive(p, a__npy="hello, world"), "a is no .npy file of version 1 or 2"),
-    "version": (lambda p: archive(p, a__npy=GOOD[:6] + b"\3" + GOOD[7:]), "a is no .npy file of version 1 or 2"),
+    "no npy": (lambda p: archive(p, a__npy="hello, world"), "a is not a .npy file of version 1 or 2"),
+    "version": (lambda p: archive(p, a__npy=GOOD[:6] + b"\3" + GOOD[7:]), "a is not a .npy file of version 1 or 2"),
     "objects": (lambda p: archive(p, a__npy=npy(np.array([None], object), allow_pickle=True)), "a holds object entries, expected real numbers of at most 64 bits"),
     "text": (lambda p: archive(p, a__npy=npy(["abc"])), "a holds <U3 entries, expected real numbers"),
     "complex": (lambda p: archive(p, a__npy=npy([1j])), "a holds complex128 entries"),
@@ -226,7 +226,7 @@ def test_what_is_no_such_file(tmp_path, suffix, case):
     path.write_bytes(make(path))
     with pytest.raises(OSError, match=re.escape(sentence)) as caught:
         tg.load(path)
-    assert one_line(caught.value).startswith(f"{path} is no whole {suffix} file: ")
+    assert one_line(caught.value).startswith(f"{path} is not a complete {suffix} file: ")
 
 
 @every_format
@@ -254,7 +254,7 @@ def test_what_the_file_system_says(tmp_path, suffix):
     with pytest.raises(FileNotFoundError, match="cannot be written: No such file"):
         tg.save(tmp_path / "no" / f"a{suffix}", step=1)
     os.mkfifo(tmp_path / f"pipe{suffix}")
-    with pytest.raises(OSError, match="cannot be read: it is no regular file"):
+    with pytest.raises(OSError, match="cannot be read: it is not a regular file"):
         tg.load(tmp_path / f"pipe{suffix}")
 
 
@@ -263,16 +263,16 @@ def test_arguments(tmp_path):
     cases = [
         (lambda: tg.save(tmp_path / "a.pt", model), ValueError, "a.pt ends in '.pt', expected .npz or .safetensors"),
         (lambda: tg.load(tmp_path / "a"), ValueError, "a ends in '', expected .npz or .safetensors"),
-        (lambda: tg.save(path), TypeError, "save: expected one thing"),
-        (lambda: tg.save(path, model, step=1), TypeError, "save: expected one thing"),
-        (lambda: tg.load(path, model, step=1), TypeError, "load: expected one thing"),
+        (lambda: tg.save(path), TypeError, "save: expected one object"),
+        (lambda: tg.save(path, model, step=1), TypeError, "save: expected one object"),
+        (lambda: tg.load(path, model, step=1), TypeError, "load: expected one object"),
         (lambda: tg.save(path, 17), TypeError, "save: got int, expected a module or a dict"),
         (lambda: tg.save(path, step={1, 2}), TypeError, "save: step is a set, expected an array, a number"),
         (lambda: tg.save(path, parts=[{"f": print}]), TypeError, "save: parts.0.f is a builtin_function"),
         (lambda: tg.save(path, a=np.array(["x"])), TypeError, "save: a holds text"),
         (lambda: tg.save(path, a=np.array([1j])), TypeError, "save: a holds complex"),
         (lambda: tg.save(path, a=np.ones(2, "longdouble")), TypeError, "numbers, expected at most 64 bits"),
-        (lambda: tg.save(path, a={(1, 2): 3}), TypeError, "save: the keys of a are [(1, 2)], expected texts or whole"),
+        (lambda: tg.save(path, a={(1, 2): 3}), TypeError, "save: the keys of a are [(1, 2)], expected strings or whole"),
         (lambda: tg.save(path, {"a\0": np.ones(1)}), ValueError, "save: an array is called 'a\\x00', expected a name that can be printed"),
         (lambda: tg.save(path, rng=np.random.Generator(np.random.MT19937(0))), TypeError, "rng is a Generator of MT19937, expected"),
         (lambda: tg.load(path, step=3), TypeError, "load: step is int, expected a module, an optimizer or a Generator"),
@@ -317,8 +317,8 @@ def test_what_does_not_fit_changes_nothing(tmp_path, suffix):
     assert content(tmp_path / f"after{suffix}") == content(tmp_path / f"before{suffix}")
     assert tg.load(path, rng=other.rng).keys() == {"model", "optimizer"}        # one part alone fits
     assert other.rng.random() == np.random.default_rng(7).random()
-    for parts, sentence in ((dict(rng=np.random.Generator(np.random.PCG64DXSM(0))), "this is no state of a PCG64DXSM generator"),
-                            (dict(model=other.rng), "this is no state of a PCG64 generator"),
+    for parts, sentence in ((dict(rng=np.random.Generator(np.random.PCG64DXSM(0))), "this is not the state of a PCG64DXSM generator"),
+                            (dict(model=other.rng), "this is not the state of a PCG64 generator"),
                             (dict(rng=other.model), "Sequential: the state does not fit: missing"),
                             (dict(network=other.model), "has no part network; it holds model, optimizer, rng; to load all of it")):
         with pytest.raises(ValueError, match=re.escape(sentence)):

@@ -68,8 +68,8 @@ REFUSED = {
     "header only": ("a,b\n", {}, "holds no samples, only a header"),
     "ragged": (FLOWERS + "1,2\n", {}, ", line 5: got 2 cells, expected 3 as in the lines before"),
     "ragged after blank": ("1,2,0\n\n\n1,2,3,4\n", {}, ", line 4: got 4 cells, expected 3"),
-    "one column": ("1;2\n3;4\n", {}, ", line 1: got 1 cells, expected a feature beside the label; is the delimiter another one?"),
-    "nothing left": ("1,2\n", dict(drop=[0]), ", line 1: got 2 cells, expected a feature beside the label"),
+    "one column": ("1;2\n3;4\n", {}, ", line 1: got 1 cells, expected at least one feature and the label; is the delimiter another one?"),
+    "nothing left": ("1,2\n", dict(drop=[0]), ", line 1: got 2 cells, expected at least one feature and the label"),
     "text": (FLOWERS.replace("7.25", "seven"), {}, ", line 3, column 'sepal': got 'seven', expected a number"),
     "no cell": (FLOWERS.replace("7.25", ""), {}, ", line 3, column 'sepal': got '', expected a number"),
     "text, no header": ("1,2,0\n1,x,0\n", {}, ", line 2, column 1: got 'x', expected a number"),
@@ -91,8 +91,8 @@ REFUSED = {
     "quote": (FLOWERS + '1,"2,3\n', {}, ", line 5: unexpected end of data"),
     "after a quote": ('1,"2"3,4\n', {}, ", line 1: ',' expected after '\"'"),
     "long": ("1," + "2" * 200_000 + "\n", {}, ", line 1: field larger than field limit"),
-    "latin-1": (FLOWERS.replace("setosa", "s\xe4tosa").encode("latin1"), {}, "is no text in UTF-8 (invalid continuation byte at byte"),
-    "utf-16": (FLOWERS.encode("utf-16"), {}, "is no text in UTF-8"),
+    "latin-1": (FLOWERS.replace("setosa", "s\xe4tosa").encode("latin1"), {}, "is not UTF-8 text (invalid continuation byte at byte"),
+    "utf-16": (FLOWERS.encode("utf-16"), {}, "is not UTF-8 text"),
     "delimiter": (FLOWERS, dict(delimiter=", "), "delimiter is ', ', expected one character"),
 }
 

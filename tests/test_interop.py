@@ -238,11 +238,11 @@ class Elsewhere:
 
 
 @pytest.mark.parametrize("bad, kind, words", [
-    (lambda: tg.from_dlpack([1.0]), TypeError, "from_dlpack: got list; expected an array of a library that speaks DLPack"),
+    (lambda: tg.from_dlpack([1.0]), TypeError, "from_dlpack: got list; expected an array of a library that supports DLPack"),
     (lambda: tg.from_dlpack(np.arange(3)), TypeError, "from_dlpack: the ndarray holds int64 numbers, expected float32 or float64"),
     (lambda: tg.from_dlpack(np.ones(3, np.float16)), TypeError, "from_dlpack: the ndarray holds float16 numbers"),
     (lambda: tg.from_dlpack(np.ones(3, complex)), TypeError, "from_dlpack: the ndarray holds complex128 numbers"),
-    (lambda: tg.from_dlpack(Elsewhere()), ValueError, "from_dlpack: the Elsewhere lies on the DLPack device (2, 0); expected (1, 0), the CPU"),
+    (lambda: tg.from_dlpack(Elsewhere()), ValueError, "from_dlpack: the Elsewhere is on the DLPack device (2, 0); expected (1, 0), the CPU"),
     (lambda: tg.from_dlpack(tensor()), BufferError, "__dlpack__: this Tensor requires a gradient"),
     (lambda: np.from_dlpack(tensor() * 2), BufferError, "__dlpack__: this Tensor requires a gradient"),
     (lambda: tg.Parameter([1.0]).__dlpack__(), BufferError, "__dlpack__: this Tensor requires a gradient"),

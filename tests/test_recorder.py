@@ -135,7 +135,7 @@ def test_a_life_ends_where_its_unit_diverges():
 def test_a_recorder_that_has_not_looked_says_so():
     recorder = lab.Recorder(sick_model(), X)
     for ask in (recorder.lives, recorder.table):
-        with pytest.raises(RuntimeError, match=r"the recorder has not looked yet; expected a call of observe\(\)"):
+        with pytest.raises(RuntimeError, match=r"no step has been recorded yet; call observe\(\)"):
             ask()
     recorder.observe()
     assert len(recorder.lives()) == sum(layer.units for layer in recorder.layers) and recorder.table().rows

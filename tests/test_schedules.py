@@ -234,7 +234,7 @@ def test_last_epoch_needs_rates_of_the_start():
 def test_text_stays_text_in_a_state():
     schedule = optim.ReduceLROnPlateau(sgd())
     state = schedule.state_dict()
-    with pytest.raises(ValueError, match="ReduceLROnPlateau: the state does not fit: mode is 1, expected a text"):
+    with pytest.raises(ValueError, match="ReduceLROnPlateau: the state does not fit: mode is 1, expected a string"):
         schedule.load_state_dict({**state, "mode": 1})
     with pytest.raises(TypeError, match="ReduceLROnPlateau: the state is int, expected a dict"):
         schedule.load_state_dict(5)

@@ -189,7 +189,7 @@ def as_numbers(values: npt.ArrayLike, name: str) -> Array:
     """
     if isinstance(values, (list, tuple)) and _holds_gradient(values):
         raise TypeError(f"{name} is a {type(values).__name__} that holds a Tensor which requires a gradient, and would lose it; "
-                        "join Tensors by tg.stack or tg.concatenate, or detach() them")
+                        "join Tensors with tg.stack or tg.concatenate, or detach() them")
     if np.ma.is_masked(values):
         raise TypeError(f"{name} is a masked array with masked values, expected plain numbers; fill or drop them first")
     try:

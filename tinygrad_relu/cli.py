@@ -86,10 +86,11 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
 
     number = parser.add_argument
     number("--data", type=_one_of(DATA, "data"), default="digits", metavar="NAME", help=f"one of {', '.join(DATA)}")
-    number("--path", metavar="DIR", help="the folder of the IDX files (fashion-mnist, mnist), or the file (csv)")
+    number("--path", metavar="PATH", help="the folder with the IDX files (fashion-mnist, mnist), or the CSV file (csv)")
     number("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
-    number("--samples", type=_whole, help=f"number of samples to use (default: {SAMPLES} of fashion-mnist or mnist, all of csv)")
-    number("--seed", type=_whole, default=0, help="for the weights and for synthetic data")
+    number("--samples", type=_whole, metavar="N",
+           help=f"number of samples to use (default: {SAMPLES} of fashion-mnist or mnist, all of csv)")
+    number("--seed", type=_whole, default=0, metavar="N", help="random seed of the weights and of synthetic data")
     number("--widths", type=_whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
     number("--activation", type=_one_of([*MODULES, "maxout"], "activation"), default="relu", metavar="NAME",
            help="activation of the hidden layers")

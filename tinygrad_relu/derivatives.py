@@ -117,8 +117,8 @@ def _refuse_lost_history(name: str, roots: Iterable[Node], around: set[Node]) ->
     """Raise if a result without history depends on the point of a derivative around it."""
     for root in roots:
         if root in around or any(x in around for node in history(root, name) for x in node.parents):
-            raise RuntimeError(f"{name}: what is differentiated here depends on the inputs of a jacobian, hessian or hvp around "
-                               "it, and without a history it would be a constant there; pass create_graph=True, or detach() "
+            raise RuntimeError(f"{name}: the result depends on the inputs of a jacobian, hessian or hvp around "
+                               "it, and without a graph it would be a constant there; pass create_graph=True, or detach() "
                                "the inputs if they are meant to be constant")
 
 

@@ -83,7 +83,7 @@ def as_array(values: Any, name: str) -> Array:
             values = values.cpu() if hasattr(values, "cpu") else values
             values = np.asarray(values.float() if str(values.dtype) == "torch.bfloat16" else values)
         except (TypeError, NotImplementedError, RuntimeError) as error:
-            raise TypeError(f"{name} is no plain array: {str(error).splitlines()[0]}") from error
+            raise TypeError(f"{name} is not a plain array: {str(error).splitlines()[0]}") from error
     return as_numbers(values, name)
 
 

@@ -67,8 +67,8 @@ class Tensor(Interoperable):
     @data.setter
     def data(self, values: Any) -> None:
         if self.op is not None:
-            raise RuntimeError(f"data: this Tensor is a result of {self.op.name}, whose derivative needs it as it is; expected a "
-                               "leaf (x.detach() is one, over the same memory)")
+            raise RuntimeError(f"data: this Tensor is a result of {self.op.name}, whose derivative needs it unchanged; expected "
+                               "a leaf (x.detach() is one, and shares its memory)")
         array = as_floats(value(values), self.array.dtype, "data")
         if array.shape != self.array.shape:
             raise ValueError(f"data: got values of shape {array.shape}; expected {self.array.shape}")
@@ -106,7 +106,7 @@ class Tensor(Interoperable):
         [[1.0, 2.0], [3.0, 4.0]]
         """
         if not self.array.ndim:
-            raise TypeError("a Tensor of shape () holds one number; there is no axis to walk along")
+            raise TypeError("a Tensor of shape () holds one number and cannot be iterated")
         return (self[i] for i in range(len(self.array)))
 
     def __len__(self) -> int:

@@ -81,8 +81,8 @@ def test_parameters_tensors_and_types(dtype):
         peer.load_state_dict(values)
         for name, p in peer.state_dict().items():
             np.testing.assert_array_equal(model.state_dict()[name], p.numpy())
-    for values, words in ((torch.ones(2).to_sparse(), "bias is no plain array: can't convert Sparse"),
-                          (torch.ones(2, device="meta"), "bias is no plain array: Cannot copy out of meta")):
+    for values, words in ((torch.ones(2).to_sparse(), "bias is not a plain array: can't convert Sparse"),
+                          (torch.ones(2, device="meta"), "bias is not a plain array: Cannot copy out of meta")):
         with pytest.raises(ValueError, match=words):
             nn.Linear(3, 2, rng=0).load_state_dict({"bias": values}, strict=False)
 

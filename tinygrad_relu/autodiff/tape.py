@@ -97,7 +97,7 @@ def _seed(root: Node, gradient: Any) -> Array:
     array = root.array
     if gradient is None:
         if array.size != 1:
-            raise ValueError(f"backward: a result of shape {array.shape} is no scalar; expected a gradient of that shape")
+            raise ValueError(f"backward: a result of shape {array.shape} is not a scalar; expected a gradient of that shape")
         return np.ones(array.shape, array.dtype) if array.shape else _ONE[array.dtype.char]
     seed = as_floats(value(gradient), array.dtype, "gradient")
     if seed.shape != array.shape:
@@ -203,7 +203,7 @@ def _refuse_outdated(nodes: Iterable[Node]) -> None:
         x = next(x for x in node.parents if x is not None and x.order > node.order)
         raise RuntimeError(f"backward: a leaf of shape {x.shape} was changed after {node.op.name} had used it (by a step of an "
                            "optimizer, or an assignment to .data), and the derivative needs its old values; walk back before "
-                           "the change, or compute the result anew")
+                           "the change, or compute the result again")
 
 
 def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], to_homes: bool) -> None:

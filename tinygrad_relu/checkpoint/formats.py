@@ -71,7 +71,7 @@ def _npy(content: bytes, name: str) -> Array:
             warnings.simplefilter("error")          # of headers as Python 2 wrote them
             shape, transposed, dtype = HEADERS[np.lib.format.read_magic(file)](file)
     except Exception as error:                      # damaged literals raise errors of many types
-        raise ValueError(f"{name} is no .npy file of version 1 or 2") from error
+        raise ValueError(f"{name} is not a .npy file of version 1 or 2") from error
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise ValueError(f"{name} holds {dtype} entries, expected real numbers of at most 64 bits")
     return _array(memoryview(content)[file.tell():], dtype, shape, name, order="F" if transposed else "C")

@@ -43,7 +43,7 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     {'step': 17}
     """
     if (whole is None) == (not parts):
-        raise TypeError("save: expected one thing, save(path, model), or several under names, save(path, model=model, step=17)")
+        raise TypeError("save: expected one object, save(path, model), or several by name, save(path, model=model, step=17)")
     write = _format(path, "save").write
     tree = {name: _state(part, name) for name, part in parts.items()} if whole is None else _state(whole, "the state")
     if not isinstance(tree, Mapping):
@@ -69,7 +69,7 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     {'rates': [0.1, 0.01], 'best': array([1., 1.])}
     """
     if whole is not None and parts:
-        raise TypeError("load: expected one thing, or several under names, not both")
+        raise TypeError("load: expected one object, or several by name, not both")
     targets = parts if whole is None else {"the state": whole}
     for name, target in targets.items():
         if not isinstance(target, np.random.Generator) and not hasattr(target, "load_state_dict"):
@@ -108,13 +108,13 @@ def _read(path: Path_) -> dict[str, Any]:
     form, kind = _format(path, "load"), Path(path).suffix.lower()
     with reading(path, f"a {kind} file") as name:
         if name.exists() and not name.is_file() and not name.is_dir():      # a pipe may never end
-            raise OSError(0, "it is no regular file")
+            raise OSError(0, "it is not a regular file")
         with name.open("rb") as file:
             try:
                 return unflatten(*form.read(file))
             except ValueError as error:
                 reason = str(error).replace("\n", " ")
-    raise OSError(f"{path} is no whole {kind} file: {reason}")
+    raise OSError(f"{path} is not a complete {kind} file: {reason}")
 
 
 # -- states ----------------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def _load(target: Any, named: bool, state: Any, name: str) -> None:
             target.bit_generator.state = state
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             kind = type(target.bit_generator).__name__
-            raise ValueError(f"this is no state of a {kind} generator ({error})") from error
+            raise ValueError(f"this is not the state of a {kind} generator ({error})") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}" if named else str(error)) from error
 
@@ -203,12 +203,12 @@ def _encode(value: Any, where: str, arrays: dict[str, Array]) -> Any:
         return [_encode(entry, f"{where}.{i}", arrays) for i, entry in enumerate(value)]
     if isinstance(value, Mapping):
         if not all(isinstance(key, (str, int)) for key in value):
-            raise TypeError(f"save: the keys of {where or 'the state'} are {list(value)}, expected texts or whole numbers")
+            raise TypeError(f"save: the keys of {where or 'the state'} are {list(value)}, expected strings or whole numbers")
         encoded = {key: _encode(entry, f"{where}.{key}" if where else str(key), arrays) for key, entry in value.items()}
         plain = all(isinstance(key, str) and not key.startswith("$") for key in encoded)
         return encoded if plain else {"$items": list(encoded.items())}
     if not hasattr(value, "__array__"):
-        raise TypeError(f"save: {where} is a {type(value).__name__}, expected an array, a number, a text, or a list or dict of "
+        raise TypeError(f"save: {where} is a {type(value).__name__}, expected an array, a number, a string, or a list or dict of "
                         "these")
     if not where.isprintable():
         raise ValueError(f"save: an array is called {where!r}, expected a name that can be printed")

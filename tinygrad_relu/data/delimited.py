@@ -53,7 +53,7 @@ def csv(path: str | os.PathLike[str], target: Column = -1, *, drop: Sequence[Col
             return _parse(_lines(comma.reader(stream, delimiter=delimiter, strict=True), file), file, target, drop, header,
                           classes, kind)
         except UnicodeDecodeError as error:
-            raise ValueError(f"{file} is no text in UTF-8 ({error.reason} at byte {error.start}); expected a CSV file") from error
+            raise ValueError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start}); expected a CSV file") from error
 
 
 def _lines(reader: Iterator[list[str]], file: Path) -> Iterator[Line]:
@@ -85,7 +85,7 @@ def _parse(lines: Iterator[Line], file: Path, target: Column, drop: Sequence[Col
     features = [place for place in range(len(first)) if place != label and place not in dropped]
     if not features:
         hint = "; is the delimiter another one?" if len(first) == 1 else ""
-        raise ValueError(f"{file}, line {start}: got {len(first)} cells, expected a feature beside the label{hint}")
+        raise ValueError(f"{file}, line {start}: got {len(first)} cells, expected at least one feature and the label{hint}")
 
     def where(line: int, place: int) -> str:
         return f"{file}, line {line}, column {names[place] if header else place!r}"

@@ -193,10 +193,10 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
     """
     kind = type(x).__name__
     if not hasattr(x, "__dlpack__"):
-        raise TypeError(f"from_dlpack: got {kind}; expected an array of a library that speaks DLPack")
+        raise TypeError(f"from_dlpack: got {kind}; expected an array of a library that supports DLPack")
     device = tuple(map(int, x.__dlpack_device__()))
     if device[0] not in CPU_DEVICES:
-        raise ValueError(f"from_dlpack: the {kind} lies on the DLPack device {device}; expected (1, 0), the CPU: copy it there "
+        raise ValueError(f"from_dlpack: the {kind} is on the DLPack device {device}; expected (1, 0), the CPU: copy it there "
                          "first")
     try:
         array = np.from_dlpack(x)

@@ -282,7 +282,7 @@ class Recorder:
     def lives(self) -> list[Life]:
         """The life of every unit, layer by layer."""
         if not self.steps:
-            raise RuntimeError("lives: the recorder has not looked yet; expected a call of observe() or forward() before")
+            raise RuntimeError("lives: no step has been recorded yet; call observe() or forward() first")
         return [Life(layer.name, j, _events(self.steps, states[:, j]))
                 for layer, states in zip(self.layers, self.states) for j in range(layer.units)]
 

@@ -52,9 +52,11 @@ def table(sick: Sick, outcomes: Sequence[Outcome]) -> Table:
     for o in outcomes:
         never = "never" if o.exact else "-"
         predicted, observed = (never if step is None else step for step in (o.predicted_step, o.observed_step))
-        if o.observed_step is None and o.exact and o.ends_before:
+        if o.observed_step is None and o.exact and (o.ends_before or _unknown(o)):
             observed = f">{o.steps}"
-        theory = "back" if o.predicted_step is not None else "unknown" if o.exact and not o.verdict.startswith("never") else never
+        theory = "back" if o.predicted_step is not None else never
+        if _unknown(o):
+            theory, predicted = "unknown", f">{o.steps}"
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
                  "-" if o.threshold is None else f"{o.threshold:.2g}", theory, predicted, observed,
                  f"{' '.join(map(str, sick.dead))}{TO}{' '.join(map(str, o.dead))}", f"{sick.accuracy:.2f}{TO}{o.accuracy:.2f}")
@@ -92,8 +94,9 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
     if "heavy-decoupled" in found and found["heavy-decoupled"].exact and found["heavy-decoupled"].observed_step is None:
         said.append("Decoupled decay does not enter the momentum buffer: nothing swings, and the unit stays dead.")
     if "leaky" in found:
-        said.append("The leaky twin was never dead, because its slope on the left is 0.01 and not 0. But it comes back a hundred "
-                    f"times more slowly than it went, here to accuracy {found['leaky'].accuracy:.2f}.")
+        said.append("The leaky twin was never dead, because its slope on the left is 0.01 and not 0. But "
+                    + (f"it comes back a hundred times more slowly than it went, here to accuracy {found['leaky'].accuracy:.2f}."
+                       if isfinite(found["leaky"].loss) else "here it diverged: its loss is not finite."))
     wrong = [f"{o.treatment.name}: {difference}" for o in outcomes for difference in o.disagreements]
     claims = [o for o in outcomes if o.exact]
     if wrong:
@@ -117,6 +120,11 @@ def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, k
     show(f"{described(dataset, sick)}. {sick.steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
          f"accuracy {sick.accuracy:.2f}. Then {outcomes[0].steps} steps of each treatment:", table(sick, outcomes),
          *(f"- {sentence}" for sentence in sentences(sick, outcomes)))
+
+
+def _unknown(o: Outcome) -> bool:
+    """Whether a rehearsal ended without a return: later steps are not predicted."""
+    return o.exact and o.predicted_step is None and not o.verdict.startswith("never")
 
 
 def _deeper_return(o: Outcome) -> bool:
@@ -168,9 +176,10 @@ def _told(outcome: Outcome) -> str:
     """The prediction and the observation in a few words."""
     if not outcome.exact:
         return f"no exact prediction · accuracy {outcome.accuracy:.2f}"
-    predicted = "never" if outcome.predicted_step is None else outcome.predicted_step
+    predicted = (outcome.predicted_step if outcome.predicted_step is not None else
+                 f"not by {outcome.steps}" if _unknown(outcome) else "never")
     observed = (outcome.observed_step if outcome.observed_step is not None else
-                f"not by {outcome.steps}" if outcome.ends_before else "never")
+                f"not by {outcome.steps}" if outcome.ends_before or _unknown(outcome) else "never")
     return f"predicted {predicted} · observed {observed} · accuracy {outcome.accuracy:.2f}"
 
 

@@ -64,7 +64,7 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
     settings = Settings(0.0, momentum, dampening, weight_decay, nesterov, decoupled)
     check_name(decay, DECAYS, "decay")
     if bias is None and (decay != "both" or bias_velocity is not None):
-        raise ValueError(f"decay = {decay!r} and bias_velocity follow the bias apart from the weights: pass bias")
+        raise ValueError(f"decay = {decay!r} and bias_velocity treat the bias separately from the weights: pass bias")
     parts = [check_numbers("z", z)]
     buffers = [None if velocity is None else check_like("velocity", velocity, parts[0])]
     if bias is not None:

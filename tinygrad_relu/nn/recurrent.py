@@ -141,8 +141,8 @@ class RecurrentLayers(Recurrent):
         if self.between is not None:
             self.between.p = p
         elif p:
-            raise ValueError(f"{who}: dropout is to become {p}, but this layer was made without it and has no random numbers for "
-                             f"it; make one with {who}(..., dropout={p}, rng=...)")
+            raise ValueError(f"{who}: cannot set dropout to {p}: this layer was made without it and has no random state; "
+                             f"make one with {who}(..., dropout={p}, rng=...)")
 
     def _suffixes(self, k: int) -> list[str]:
         """The ends of the names of the parameters of layer k, one for each direction."""

@@ -85,8 +85,8 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
     for p in with_gradient:
         if p.grad is not p.home:
             if not (isinstance(p.grad, np.ndarray) and p.grad.dtype.kind == "f" and p.grad.flags.writeable):
-                raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} is no array of floats that can be "
-                                 "written to")
+                raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} is not a writable array of "
+                                 "floats")
             pieces.append(p.grad)
     return pieces
 

@@ -152,7 +152,7 @@ def _sizes(subscripts: str, terms: list[str], shapes: tuple[tuple[int, ...], ...
         own = dict(zip(term, shape))
         for c, n in zip(term, shape):
             if n != own[c] or (n != 1 and sizes.get(c, 1) not in (1, n)):
-                raise ValueError(f"einsum: shapes {', '.join(map(str, shapes))} do not fit {subscripts!r}: one letter is to have "
+                raise ValueError(f"einsum: shapes {', '.join(map(str, shapes))} do not fit {subscripts!r}: one letter has "
                                  f"the sizes {own[c] if n != own[c] else sizes[c]} and {n}")
             sizes[c] = n if n != 1 else sizes.get(c, 1)
     return sizes

@@ -220,8 +220,8 @@ def gather(x: T, axis: int, index: Any) -> T:
     sizes = np.shape(index)
     place = single_axis("gather", axis, x.shape)
     if len(sizes) == len(x.shape) and any(n > x.shape[i] for i, n in enumerate(sizes) if i != place):
-        raise ValueError(f"gather: got an index of shape {sizes} for shape {x.shape}; expected it to be no longer, except "
-                         f"along axis {axis}")
+        raise ValueError(f"gather: got an index of shape {sizes} for shape {x.shape}; expected no axis longer than in x, except "
+                         f"axis {axis}")
     return _along("gather", x, index, axis, sizes)
 
 

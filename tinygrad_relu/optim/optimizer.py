@@ -93,8 +93,8 @@ class Optimizer:
             members = [members] if isinstance(members, Tensor) else list(members)
             for member in members:
                 if not isinstance(member, Parameter):
-                    raise TypeError(f"{name}: got {type(member).__name__} among the parameters; expected Parameters "
-                                    "(nn.Parameter)")
+                    raise TypeError(f"{name}: got {type(member).__name__} among the parameters; expected Parameters, "
+                                    "such as model.parameters()")
             slopes = [p for p in members if p.kind == "slope"] if "weight_decay" not in group else []
             others = [p for p in members if not any(p is slope for slope in slopes)]
             if others or not slopes:

@@ -96,7 +96,7 @@ def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
             raise ValueError(f"{name} holds the rates of {len(value)} groups, expected {len(like)}")
         return list(value)
     if isinstance(like, str) and not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r}, expected a text")
+        raise TypeError(f"{name} is {value!r}, expected a string")
     if isinstance(like, int) and not isinstance(like, bool):
         check_count(value, name, least=0)
     elif isinstance(like, float):

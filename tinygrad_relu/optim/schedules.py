@@ -180,7 +180,7 @@ class SequentialLR(Formula):
         self.milestones = [check_count(m, "SequentialLR: a milestone", least=0) for m in milestones]
         if len(self.milestones) != len(self.schedulers) - 1 or self.milestones != sorted(self.milestones):
             raise ValueError(f"SequentialLR: got {len(self.schedulers)} schedules and the milestones {self.milestones}; expected "
-                             "one milestone less than schedules, in order")
+                             "one milestone fewer than schedules, in increasing order")
         LRScheduler.__init__(self, optimizer, last_epoch)
         self._set([self.at(self.last_epoch, i) for i in range(len(self.base_lrs))])     # whatever the schedules have set already
 

@@ -40,8 +40,8 @@ class Group(dict[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == "params":
-            raise ValueError("the params of a group were laid into flat buffers when the optimizer was made, and stay as they "
-                             "are; make a new optimizer for other parameters")
+            raise ValueError("the params of a group were moved into flat buffers when the optimizer was made, and cannot be "
+                             "changed; make a new optimizer for other parameters")
         check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
         self._check({**self, key: value})
         super().__setitem__(key, plain(value))
