@@ -6,7 +6,7 @@ from pathlib import Path
 import tinygrad_relu
 
 # Growth is a decision: who raises one of these says in the commit what the new lines are for. Target: 15,500 and 95.
-LINES, FILES = 17_100, 113
+LINES, FILES = 17_000, 111
 
 
 def test_the_package_stays_within_its_budget():
