@@ -1,7 +1,7 @@
 """Checks of arguments: each returns its argument in the form that the rest relies on, or raises an error of one sentence.
 
-The sentence says which argument, what was found (and where: row and column), and what was expected. ValueError is for shapes and
-values, TypeError for kinds.
+The sentence names the argument, the value found (with its row and column), and the values expected. Wrong shapes and values are a
+ValueError, wrong kinds a TypeError.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: under a temporary name beside the target, which is then renamed.
+"""Files are written whole or not at all: to a temporary file in the target's folder, which then replaces the target.
 
 If the process is killed or the power fails, the target is the old file or the new one, never a part of one.
 """

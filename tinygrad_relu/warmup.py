@@ -1,4 +1,4 @@
-"""``tinygrad-relu warmup``: compile every kernel ahead, so that nobody waits for the compiler later.
+"""``tinygrad-relu warmup``: compile every kernel ahead, so that later runs do not wait for the compiler.
 
 Nothing is listed here: every kernel declares its types, and `kernels.every_kernel` knows all of them.
 """

@@ -1,2 +1,2 @@
-"""Files that hold all that a training run needs to go on: named arrays, and a text that says how they belong together."""
+"""Files from which a training run resumes: named arrays, and a JSON text that says how they belong together."""
 from .store import load as load, save as save

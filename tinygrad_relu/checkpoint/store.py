@@ -59,8 +59,8 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     Generators, everything with a `load_state_dict`. Returns the other parts by name: states as dicts of arrays, and plain values
     (of which tuples have become lists).
 
-    Nothing is changed if there is no such file, or if it breaks off, is damaged, or is not what its suffix says, which is an
-    OSError (compressed .npz files are refused); or if its contents do not fit, a ValueError that names everything that does not.
+    On an error nothing is changed. A file that is missing, truncated, damaged, compressed, or of another format than its suffix
+    says is an OSError. Contents that do not fit are a ValueError that names everything that does not.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

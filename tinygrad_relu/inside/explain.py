@@ -84,9 +84,9 @@ def _percent(share: float | None) -> str:
 
 
 def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Explanation:
-    """The graph behind `tensor` as a table, and the place where a gradient turns to exactly zero.
+    """The graph of `tensor` as a table, and the place where a gradient becomes exactly zero.
 
-    This walks back once and leaves nothing behind: no ``.grad`` changes, no hook is called, the graph stays whole.
+    One walk back that changes nothing: no ``.grad``, no hook is called, and the graph is kept.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class _Verdict:
         return "\n".join([*(said or ["a gradient that is not exactly zero reaches everything that requires one"]), *self._flat()])
 
     def _deaths(self) -> Iterator[str]:
-        """Where only zeros go on, to all inputs or to one operation, root first."""
+        """The nodes that pass back only zeros, to all inputs or to one operation, root first."""
         for passage in self.passages:
             here = self._row(passage.node)
             if passage.dies:

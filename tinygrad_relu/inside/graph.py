@@ -211,7 +211,7 @@ def _depths(inputs: Sequence[Sequence[int]], leaf: Sequence[bool]) -> list[int]:
 
 def _places(layers: list[list[int]], neighbours: list[list[int]], wide: list[float], heavy: list[float],
             gap: float) -> list[float]:
-    """Every node as near to the middle of its neighbours as the boxes beside it allow."""
+    """Move every node towards the mean position of its neighbours, without overlapping the boxes next to it."""
     x = [0.0] * len(wide)
     for _ in range(12):
         for layer in layers:

@@ -35,7 +35,7 @@ class LayerCensus:
     on_rate : share of the samples with z > 0 (for a Maxout piece: on which it wins).
     max_z, mean_z : largest and mean pre-activation.
     margin : ``max_z / |w|``, the distance from the unit's hyperplane to the farthest sample on its active side; if negative, to
-        the nearest sample. NaN after a norm, where z is no distance.
+        the nearest sample. NaN after a norm, because z is then not affine in the input.
     mean_h : mean absolute activation.
     dormancy : ``mean_h`` over its mean in the layer (Sokar et al. 2023, arXiv 2302.12902: tau-dormant if <= tau).
     gradient : norm of the raw gradient of the unit's incoming weights and bias; NaN if no labels were given.

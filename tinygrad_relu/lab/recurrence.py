@@ -155,8 +155,8 @@ class Recurrence:
     def z_at(self, z: Array, s: Array, t: Array) -> Array:
         """z after t steps (t: whole numbers, elementwise) from z and drift s, by the t-th power of the step's matrix.
 
-        By repeated squaring and not by powers of the roots: with sums and products only, short binary numbers stay
-        exact, and equal roots need no case of their own.
+        By repeated squaring, not by powers of the roots: sums and products keep short binary numbers exact, and equal roots
+        are not a special case.
         """
         power = np.array([[self.keep, self.gain], [self.pull, self.momentum]])
         z, s, left = np.broadcast_arrays(z, s, np.asarray(t, dtype=np.int64))

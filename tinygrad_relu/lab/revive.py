@@ -123,7 +123,7 @@ class Sick(Training):
 
 @dataclass(frozen=True, eq=False)
 class Outcome(Training):
-    """The result of one treatment, beside the prediction.
+    """The prediction for one treatment, and its result.
 
     Attributes
     ----------

@@ -76,7 +76,7 @@ class Sequential(Module):
 
 
 def _is(module: Any, kind: type[Module]) -> bool:
-    """Whether a module is of this kind, with the `forward` of that kind and not one of its own."""
+    """Whether a module is of this kind and does not override its `forward`."""
     return isinstance(module, kind) and type(module).forward is kind.forward and "forward" not in vars(module)
 
 

@@ -99,7 +99,7 @@ def _shared(state: dict[str, Array], steps: int, pieces: list[Segment]) -> list[
 
 
 def state_dict(groups: Sequence[Options], pieces: Iterable[Segment], names: Sequence[str]) -> dict[str, Any]:
-    """Copies of buffers and options; `names` are what the optimizer keeps of a parameter."""
+    """Copies of buffers and options; `names` are the buffers that the optimizer has for each parameter."""
     number = {id(p): i for i, p in enumerate(p for group in groups for p in group["params"])}
     state: dict[int, Entry] = {}
     for part in (part for segment in pieces if segment.state for part in segment.split()):

@@ -24,7 +24,7 @@ KEPT_DIGESTS = 4    # cache folders of older sources to keep, for switching betw
 def cache_folder() -> Path | None:
     """The folder of compiled kernels; None, after one warning, if it cannot be written.
 
-    It lies in ``NUMBA_CACHE_DIR`` or the user's cache folder, and its name is the digest of the kernel sources.
+    It is a subfolder of ``NUMBA_CACHE_DIR`` or of the user's cache folder, named by the digest of the kernel sources.
     """
     folder: Path | str = "of the user"
     try:
