@@ -142,9 +142,10 @@ _INT64 = np.dtype(np.int64)         # comparing dtypes is twice as fast as compa
 
 def _labels(name: str, x: Any, labels: Any, ignore: int | None, reduction: str) -> Array:
     """Labels as int64, one per row, as a kernel takes them, which checks that they are classes or `ignore`."""
-    if x.ndim != 2 or x.shape[1] == 0:
-        raise ValueError(f"{name}: x has shape {x.shape}, expected (rows, classes), with at least one class")
-    n, classes = x.shape
+    shape = x.shape
+    if len(shape) != 2 or shape[1] == 0:
+        raise ValueError(f"{name}: x has shape {shape}, expected (rows, classes), with at least one class")
+    n, classes = shape
     found = labels if type(labels) is np.ndarray and labels.dtype == _INT64 else as_numbers(value(labels), f"{name}: labels")
     if found.shape != (n,) or found.dtype != _INT64 or (n == 0 and reduction == "mean"):
         if found.shape == (n,) == (0,) and reduction != "mean":

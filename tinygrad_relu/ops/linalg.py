@@ -97,10 +97,10 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
     layer = kernels.affine(activation, p)
 
     def forward(x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
-        (rows, features), shape, dtype = x.shape, weight.shape, x.dtype
-        if not (bias.shape == shape[:1] and shape[1:] == (features,) and dtype is weight.dtype is bias.dtype):
+        (rows, features), dtype = x.shape, x.dtype
+        if not (weight.shape == (*bias.shape, features) and dtype is weight.dtype is bias.dtype):
             _check(x, weight, bias)
-        out = np.empty((rows, shape[0]), dtype)
+        out = np.empty((rows, len(weight)), dtype)
         return out, layer.forward(x, weight, bias, out)
 
     def pull(i: int) -> Any:

@@ -138,8 +138,11 @@ def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple
     """The losses, and the probabilities, which make the pullback one subtraction."""
     probabilities = np.empty(x.shape, x.dtype)
     losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
-    _launch_checked("cross_entropy", softmax_kernels.cross_entropy, x, labels, None, _scale(labels.size, reduction),
-                    probabilities, losses.ravel())
+    try:                # written out, not by `_launch_checked`: every step of a training runs this
+        launch(softmax_kernels.cross_entropy, x, labels, _scale(labels.size, reduction), probabilities, losses.ravel())
+    except IndexError:
+        check_labels(labels, len(x), x.shape[1], "cross_entropy: labels")
+        raise
     return losses, probabilities
 
 
