@@ -239,4 +239,4 @@ def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:
     else:
         dtype = check_dtype(dtype)
     array = np.asarray(array, dtype=dtype, order="C")
-    return array if array.flags.behaved else array.copy()   # read-only or unaligned: another type for Numba
+    return array if array.flags.behaved else array.copy()   # not read-only, not unaligned

@@ -30,8 +30,7 @@ from .kernels.machine.cache import cache_folder
 from .kernels.machine.door import launch
 from .kernels.machine.matmul import matmul
 from .kernels.machine.threads import cores, get_num_threads
-from .text import Table, check_rich
-from .text import show as show_parts
+from .text import Table, check_rich, print_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
 PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that shape speed or threads
@@ -208,7 +207,7 @@ def show(report: Report) -> None:
     table.add("cache", f"{kept.kernels} kernels, {kept.megabytes:.1f} MB", where + kept.verdict)
     for name, found in report.measurements.items():
         table.add(name, f"{found.here:.0f} of {found.possible:.0f} {found.unit}", found.verdict)
-    show_parts(table)
+    print_parts(table)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -79,7 +79,7 @@ def check_rich(who: str) -> None:
         raise ImportError(f"{who}: {MISSING}")
 
 
-def show(*parts: Any) -> None:
+def print_parts(*parts: Any) -> None:
     """Print tables and sentences to standard output, folded to the width of the terminal."""
     check_rich("printing a report")
     from rich.console import Console

@@ -152,7 +152,7 @@ def _labels(name: str, x: Any, labels: Any, ignore: int | None, reduction: str) 
             return found.astype(np.int64)
         kept = found != ignore if ignore is not None else np.full(found.shape, True)
         found = np.where(kept, check_labels(np.where(kept, found, 0), n, classes, f"{name}: labels"), ignore or 0)
-    return found if found.flags.carray else found.copy()        # strided or read-only: another type to Numba, compiled anew
+    return found if found.flags.carray else found.copy()        # kernels take contiguous arrays
 
 
 def _of_class(name: str, weight: Input | None, x: Tensor) -> Array:

@@ -15,7 +15,7 @@ from ..checks import check_name
 from ..data import Dataset
 from ..files import write_through
 from ..nn import Maxout
-from ..text import MISSING, Table, show
+from ..text import MISSING, Table, print_parts
 from .census import finite
 from .revive import Outcome, Sick
 from .units import GONE, State
@@ -117,9 +117,9 @@ def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, k
     """Print the table and the sentences."""
     killed = " and ".join(f"{dead} of {layer.shape[1]}" for dead, layer in zip(sick.dead, sick.states))
     units = "pieces" if isinstance(sick.model[0], Maxout) else "units"
-    show(f"{described(dataset, sick)}. {sick.steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
-         f"accuracy {sick.accuracy:.2f}. Then {outcomes[0].steps} steps of each treatment:", table(sick, outcomes),
-         *(f"- {sentence}" for sentence in sentences(sick, outcomes)))
+    print_parts(f"{described(dataset, sick)}. {sick.steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
+                f"accuracy {sick.accuracy:.2f}. Then {outcomes[0].steps} steps of each treatment:", table(sick, outcomes),
+                *(f"- {sentence}" for sentence in sentences(sick, outcomes)))
 
 
 def _unknown(o: Outcome) -> bool:

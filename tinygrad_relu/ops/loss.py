@@ -60,15 +60,6 @@ def error_loss_op(record: Elementwise[...]) -> Op:
 HOW = {"none": kernels.NONE, "sum": kernels.SUM, "mean": kernels.MEAN}
 
 
-def _launch_checked(name: str, kernel: Any, x: Array, labels: Array, ignore: int | None, *arguments: Any) -> None:
-    try:
-        launch(kernel, x, labels, *arguments)
-    except IndexError:
-        found = labels if ignore is None else np.where(labels == ignore, 0, labels)
-        check_labels(found, len(x), x.shape[1], f"{name}: labels")      # says which one, and where
-        raise
-
-
 def _of_labels(x: Any, labels: Array) -> Any:
     """The entry of each row at its label."""
     return getitem(x, (np.arange(labels.size), labels))
@@ -80,7 +71,11 @@ def _own_weights(labels: Array, of_class: Array, dtype: Any) -> Array:
 
 def _nll(x: Array, labels: Array, of_class: Array, *, ignore: int, reduction: str) -> tuple[Array, Array]:
     weights, out = np.empty(labels.size + 1), np.empty(labels.shape if reduction == "none" else (), x.dtype)
-    _launch_checked("nll_loss", kernels.nll, x, labels, ignore, of_class, ignore, HOW[reduction], weights, out.ravel())
+    try:
+        launch(kernels.nll, x, labels, of_class, ignore, HOW[reduction], weights, out.ravel())
+    except IndexError:
+        check_labels(np.where(labels == ignore, 0, labels), len(x), x.shape[1], "nll_loss: labels")      # says which, and where
+        raise
     if weights[-1] == np.inf:
         raise ValueError("nll_loss: every row is ignored or has the weight 0; the mean over nothing is not defined")
     return out, weights
@@ -101,8 +96,11 @@ def _nll_steps(x: Any, labels: Array, of_class: Array, ignore: int, reduction: s
 
 def _multi_margin(x: Array, labels: Array, of_class: Array, *, margin: float, p: int, reduction: str) -> tuple[Array, Array]:
     weights, out = np.empty(labels.size + 1), np.empty(labels.shape if reduction == "none" else (), x.dtype)
-    _launch_checked("multi_margin_loss", kernels.multi_margin, x, labels, None, of_class, margin, p == 2, HOW[reduction], weights,
-                    out.ravel())
+    try:
+        launch(kernels.multi_margin, x, labels, of_class, margin, p == 2, HOW[reduction], weights, out.ravel())
+    except IndexError:
+        check_labels(labels, len(x), x.shape[1], "multi_margin_loss: labels")
+        raise
     return out, weights
 
 
@@ -138,7 +136,7 @@ def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple
     """The losses, and the probabilities, which make the pullback one subtraction."""
     probabilities = np.empty(x.shape, x.dtype)
     losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
-    try:                # written out, not by `_launch_checked`: every step of a training runs this
+    try:
         launch(softmax_kernels.cross_entropy, x, labels, _scale(labels.size, reduction), probabilities, losses.ravel())
     except IndexError:
         check_labels(labels, len(x), x.shape[1], "cross_entropy: labels")
