@@ -441,7 +441,7 @@ INDICES = [
 ]
 
 STATES = [
-    (lambda: freed().backward(), "backward: the graph behind this result has been freed|retain_graph=True"),
+    (lambda: freed().backward(), "backward: the graph of this result has been freed|retain_graph=True"),
     (lambda: nn.utils.clip_grad_norm_([with_grad(P(), np.array([nan]))], 1, error_if_nonfinite=True),
      "clip_grad_norm_: the norm of the gradients is nan; nothing has been changed"),
     (lambda: tg.Tensor(1.0).backward(), "backward: the result does not require a gradient"),

@@ -50,10 +50,10 @@ def hvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, 
 def jacobian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
     """All first derivatives of ``f(*inputs)``: entry [i..., j...] is that of entry i... of the result by entry j... of an input.
 
-    It takes one walk per entry of the result. With `create_graph` it has a history: it can be differentiated further, by inputs
-    that require a gradient, by anything else that `f` uses, and by a `jacobian` or `hessian` around this one. There it must have
-    a history: without one, a RuntimeError, as it would be a constant and silently add 0. If it is meant to be one, ``detach()``
-    its inputs.
+    It takes one backward pass per entry of the result. With `create_graph` the Jacobian can be differentiated again: with respect
+    to inputs that require a gradient, to anything else that `f` uses, and by a `jacobian` or `hessian` around this one. Around
+    one without `create_graph` these raise a RuntimeError, since it would be a constant and silently contribute 0. If a constant
+    is meant, ``detach()`` its inputs.
 
     >>> tg.jacobian(lambda x: x**2, Tensor([1.0, 3.0]))
     Tensor([[2., 0.],
@@ -70,8 +70,8 @@ def jacobian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_gr
 def hessian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
     """All second derivatives of the scalar ``f(*inputs)``; `create_graph` as in `jacobian`, kinks as in `hvp`.
 
-    For one Tensor, of its shape twice over. For several, block [i][j] holds the derivatives by input i and by input j, of the
-    shape of i followed by that of j.
+    For one Tensor, the result has its shape twice. For several, block [i][j] holds the derivatives with respect to inputs i and
+    j, of the shape of i followed by that of j.
 
     >>> tg.hessian(lambda x: x.prod(), Tensor([2.0, 3.0, 5.0]))
     Tensor([[0., 5., 3.],

@@ -35,7 +35,7 @@ def write_through(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obj
 def _write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
     mode = _mode(path)
     if mode is not None and not stat.S_ISREG(mode):
-        content = io.BytesIO()          # whole before its first byte goes out; and writers may seek in it
+        content = io.BytesIO()          # complete before its first byte is written; and writers may seek in it
         write(content)
         Path(path).write_bytes(content.getvalue())
         return
@@ -59,7 +59,7 @@ def _write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -
 
 
 def check_writable(path: str | os.PathLike[str], what: str) -> Path:
-    """`path`, if a file can be written there, to be asked before long work starts; otherwise an OSError that names it."""
+    """`path`, if a file can be written there; otherwise an OSError that names it. To be called before long work starts."""
     path, target = Path(path), Path(os.path.realpath(path))
     if path.is_dir():
         raise OSError(f"{what}: {path} is a folder, expected the name of a file")

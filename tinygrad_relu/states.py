@@ -1,4 +1,4 @@
-"""What fits into a state: of a module, an optimizer, a schedule, or a whole training run.
+"""Checks of a saved state: of a module, an optimizer, a schedule, or a whole training run.
 
 Every value is checked before the first one is used, and one error names all that do not fit.
 """
@@ -19,7 +19,7 @@ TAKES = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}     # for each kind of n
 
 def fit(rules: Mapping[Name, Callable[[Any, str], Value]], state: Mapping[Name, Any], complaints: list[str], where: str = "",
         optional: Collection[Name] = ()) -> dict[Name, Value]:
-    """The values of a state, each as the rule for its name converts it.
+    """The values of a state, each converted by the rule for its name.
 
     A rule is called with the value and its name. Names that are missing or unexpected, and the errors of the rules, are added to
     `complaints`, with `where` before each.

@@ -34,7 +34,7 @@ def _comparison(ufunc: np.ufunc) -> Callable[[Tensor, Any], Any]:
     def compared(self: Tensor, other: Any) -> Any:
         try:
             return elementwise.compare(ufunc, self, operand(other, self))
-        except TypeError:           # no numbers: then == is False, and < the TypeError of Python
+        except TypeError:           # not a number: == is False, and < raises Python's TypeError
             return NotImplemented
 
     return compared
@@ -116,7 +116,7 @@ class Tensor(Interoperable):
         return float(self.array.item())
 
     def __int__(self) -> int:
-        """The one number without its fraction, as for a Python float."""
+        """The one number, truncated, as for a Python float."""
         return int(self.array.item())
 
     def __format__(self, spec: str) -> str:
@@ -204,7 +204,7 @@ class Tensor(Interoperable):
     flatten = shape.flatten
 
     def reshape(self, *sizes: Any) -> Tensor:
-        """`tg.reshape`; the sizes also one by one.
+        """`tg.reshape`; the sizes may also be separate arguments.
 
         >>> Tensor([1.0, 2.0, 3.0, 4.0]).reshape(2, -1).shape
         (2, 2)
@@ -212,7 +212,7 @@ class Tensor(Interoperable):
         return shape.RESHAPE(self, shape=_several(sizes))
 
     def transpose(self, *axes: Any) -> Tensor:
-        """`tg.transpose`; the axes also one by one. Without arguments, the axes are reversed.
+        """`tg.transpose`; the axes may also be separate arguments. Without arguments, their order is reversed.
 
         >>> Tensor([[1.0, 2.0]]).transpose().shape
         (2, 1)
@@ -220,7 +220,7 @@ class Tensor(Interoperable):
         return shape.transpose(self, _several(axes) or None)
 
     def permute(self, *axes: Any) -> Tensor:
-        """`tg.permute`; the axes also one by one.
+        """`tg.permute`; the axes may also be separate arguments.
 
         >>> Tensor([[1.0, 2.0]]).permute(1, 0).shape
         (2, 1)
@@ -232,5 +232,5 @@ Tensor.result = Tensor
 
 
 def _several(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What comes as ``f(2, 3)`` or as ``f((2, 3))``."""
+    """The numbers in a call ``f(2, 3)`` or ``f((2, 3))``."""
     return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], (tuple, list)) else numbers

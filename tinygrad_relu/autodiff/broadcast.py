@@ -20,7 +20,7 @@ from .node import Array, Op
 def sum_over(x: Any, axes: Sequence[int], out: Any) -> None:
     """The sum of x over `axes` (numbers from 0 up, in order), written into `out`, of as many numbers as there are sums.
 
-    Axes side by side are one; those that are parted are summed one after the other, from the last.
+    Adjacent axes are summed as one; other axes one after the other, the last first.
     """
     if not axes:
         launch(copy, x, out.reshape(x.shape))

@@ -12,8 +12,8 @@ from typing import Any
 from .node import Node, Op, Pull, recording
 from .tape import grad
 
-# The identity, as an op. A definition built on copies of its inputs can be differentiated for one of them alone, even where
-# the inputs depend on each other, and its result still depends on the inputs themselves.
+# The identity, as an op. A definition built on copies of its inputs can be differentiated with respect to one of them alone,
+# even where the inputs depend on each other, and its result still depends on the inputs themselves.
 same: Op = Op("same", lambda x: x, pull=(lambda g, y, x: g,))
 
 

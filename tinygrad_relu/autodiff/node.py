@@ -107,10 +107,10 @@ class Op:
         Whether `fused` can add, one input after the other. Then it writes straight to the flat buffer of an optimizer, or
         into a gradient that other paths have begun.
     elementwise, multiplies, activation, p, index, pure
-        For tables and pictures of a graph (`tg.explain`); the walk back never reads them. Does each entry of the result depend
-        on one entry of each input? Are the gradients of the first two inputs products with each other? The record of the
-        activation applied last, and its parameters. The role of an input of integers ("labels"). May the rules be run once
-        more, just to look (those that call a user's hooks may not)?
+        For tables and pictures of a graph (`tg.explain`); the walk back never reads them. `elementwise`: each entry of the
+        result depends on one entry of each input. `multiplies`: each of the first two inputs is a factor in the gradient of the
+        other. `activation`, `p`: the record of the activation applied last, and its parameters. `index`: the role of an
+        integer input ("labels"). `pure`: the rules may be run again for inspection (not if they call a user's hooks).
 
     >>> square = tg.Op("square", np.square, pull=(lambda g, y, x: 2.0 * x * g,))
     >>> x = Tensor([1.0, 3.0], requires_grad=True)
@@ -188,7 +188,7 @@ class Op:
 
 
 def _checked(function: Pull, name: str) -> Pull:
-    """A function from outside the package may return any array, or a number; this makes it one that kernels take."""
+    """A function of a user, which may return any array or a number, as one that returns arrays that kernels take."""
     if str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]:
         return function
 

@@ -85,7 +85,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
         g = np.zeros_like(node.array) if found[node] is None else found[node]
         if not isinstance(g, Node):
             g = output.result.leaf(np.array(g) if node in lent else g)
-            lent.add(node)              # asked for twice, it is two arrays
+            lent.add(node)              # if asked for twice: an array each
         gradients.append(g)
     return tuple(gradients)
 
@@ -106,7 +106,7 @@ def _seed(root: Node, gradient: Any) -> Array:
 
 
 def history(root: Node, who: str = "backward") -> list[Node]:
-    """All nodes that operations made on the way to `root`, oldest first; `who` asks, in an error."""
+    """All nodes that operations made on the way to `root`, oldest first; errors begin with `who`."""
     return _history(root, who)[0]
 
 
@@ -119,7 +119,7 @@ def _history(root: Node, who: str = "backward") -> tuple[list[Node], set[Node]]:
     for node in nodes:                      # the list grows while it is walked
         parents, order = node.parents, node.order
         if parents is None:
-            raise RuntimeError(f"{who}: the graph behind this result has been freed by an earlier backward (at {node.op.name}); "
+            raise RuntimeError(f"{who}: the graph of this result has been freed by an earlier backward (at {node.op.name}); "
                                "pass retain_graph=True to the first one to walk it again")
         for x in parents:
             if x is None:
@@ -163,7 +163,7 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
             else:
                 _pull_arrays(node, g, table, lent)
         if not retain_graph:
-            node.parents, node.values, node.saved = None, (), None         # so that the memory behind it can be freed
+            node.parents, node.values, node.saved = None, (), None         # so that its memory can be freed
     for leaf, g in table.items():                       # leaves are left over, and wanted nodes at which the walk ends
         if found is not None and leaf not in found:
             continue

@@ -80,7 +80,7 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     if absent:
         held = ", ".join(map(shown, tree)) or "nothing"
         raise ValueError(f"{path} has no part {', '.join(absent)}; it holds {held}" + (
-            "" if len(parts) > 1 else "; to load all of it into one module, give that no name"))
+            "" if len(parts) > 1 else "; to load all of it into one module, pass the module without a name"))
     complaints = _restore(targets, found)
     if complaints:
         hint = "" if whole is None else _hint(whole, tree)

@@ -97,7 +97,7 @@ class Dataset:
         return replace(self, x=self.x[:n], y=self.y[:n])
 
     def standardise(self, like: Dataset | None = None) -> Dataset:
-        """Each feature with mean 0 and standard deviation 1 over ``like`` (this set itself if missing).
+        """Shift and scale each feature, so that it has mean 0 and standard deviation 1 over ``like`` (by default, this set).
 
         A test set is standardised like its training set. A feature that is constant in ``like`` (a corner pixel of
         the digits) is only shifted, as it has no scale.

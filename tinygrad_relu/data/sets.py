@@ -177,7 +177,7 @@ def _parse_idx(stream: Readable, file: Path) -> Array:
 
 
 def _take(stream: Readable, count: int) -> bytearray:
-    """Up to `count` bytes, or fewer if the stream ends; takes at most twice the memory of what it holds."""
+    """`count` bytes, or fewer if the stream ends; uses at most twice the memory of the bytes that it finds."""
     taken = bytearray()
     while len(taken) < count and (piece := stream.read(min(PIECE, count - len(taken)))):
         taken += piece

@@ -1,4 +1,4 @@
-"""What users call: every function takes Tensors or arrays and returns a Tensor."""
+"""The functions that users call; each takes Tensors or arrays and returns a Tensor."""
 from .activation import *  # noqa: F403        # all that it defines
 from .array import *  # noqa: F403
 from .class_loss import cross_entropy as cross_entropy, multi_margin_loss as multi_margin_loss, nll_loss as nll_loss

@@ -86,8 +86,8 @@ def minimum(a: Input, b: Input) -> Tensor:
 def where(condition: Input, a: Input, b: Input) -> Tensor:
     """`a` where the condition holds (is not 0), `b` elsewhere, with broadcasting. The condition has no gradient.
 
-    Numbers that are not chosen get a gradient of exactly 0, even where they are NaN. But the rule before may multiply that by an
-    infinite slope, which is NaN: choose the divisor then, not the quotient.
+    Numbers that are not chosen get a gradient of exactly 0, even where they are NaN. But if an operation before has an infinite
+    slope there, 0 times infinity is NaN: so choose the divisor, ``1 / where(x > 0, x, 1.0)``, not the quotient.
 
     >>> x = Tensor([-1.0, 4.0], requires_grad=True)
     >>> where(x > 0, x, 0.0)
@@ -144,7 +144,7 @@ def einsum(subscripts: str, *operands: Input) -> Tensor:
 
 
 def concatenate(tensors: Iterable[Input], axis: int | None = 0) -> Tensor:
-    """Tensors joined along an axis that they have; None: all of them made flat. Elsewhere their shapes are equal.
+    """Tensors joined along an existing axis (None: all of them flattened). Their other axes have equal lengths.
 
     Arrays take the dtype of the first Tensor; of two Tensors the wider dtype wins.
 

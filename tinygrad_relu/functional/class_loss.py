@@ -27,11 +27,12 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
 
     In general ``sum_c q_c (log sum_k exp(x_k) - x_c)`` with ``q_c = w_c ((1 - s) t_c + s / classes)``, for class weights w and
     label smoothing s from 0 to 1 (Szegedy et al. 2016, arXiv 1512.00567). t is 1 at the label and 0 elsewhere; or `target` has
-    floats, in the shape of x, and is t itself: class probabilities. These get a gradient if they require one; that they are
-    positive and sum to 1 is not checked. A probability of 0 contributes 0, even at a logit of -inf (PyTorch: NaN).
+    floats, in the shape of x, and is t itself: class probabilities. These get a gradient if they require one. They are not
+    checked to be positive or to sum to 1. A probability of 0 contributes 0, even at a logit of -inf (PyTorch: NaN).
 
-    x holds logits: no softmax before this. Places with the label `ignore_index` have loss and gradient 0 and no share in the
-    mean. A weighted mean of labels is divided by the sum of their weights; that of probabilities by their number (as in PyTorch).
+    x holds logits, so apply no softmax first. Places with the label `ignore_index` have loss and gradient 0 and do not count in
+    the mean. With `weight`, the mean over labels divides by the sum of their weights; over probabilities, by their number (as
+    in PyTorch).
     For "none", the result has the shape of the labels.
 
     >>> round(F.cross_entropy([[0.0, 0.0]], [1]).item(), 6)

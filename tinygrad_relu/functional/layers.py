@@ -1,4 +1,4 @@
-"""What layers compute: the affine map, softmax, normalisation, dropout, embedding."""
+"""The functions of layers: the affine map, normalisation, dropout, embedding."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def batch_norm(x: Input, running_mean: Any, running_var: Any, weight: Input | No
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel: axis 1 of x (batch, channels, ...).
 
-    Ioffe & Szegedy 2015, arXiv 1502.03167. Sums are float64, for float32 too, in one pass over differences from the first value.
+    Ioffe & Szegedy 2015, arXiv 1502.03167. Sums are accumulated in float64, in one pass over differences to the first value.
 
     All four parameters have shape (channels,). Evaluation uses the running statistics. Training uses the mean and the biased
     variance of the batch, and updates the running arrays in place, if there are any: ``running = (1 - momentum) * running +

@@ -1,4 +1,4 @@
-"""How functions of arrays and nodes become functions of anything: Tensors as they are, all else converted."""
+"""Turns functions of arrays and nodes into functions of anything array_like: Tensors stay, all else is converted."""
 from __future__ import annotations
 
 from collections.abc import Callable

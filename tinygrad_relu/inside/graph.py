@@ -87,7 +87,7 @@ class Graph:
 
 
 def graph(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Graph:
-    """The graph behind `tensor` as a picture, which a notebook displays; `to_svg` and `to_dot` write it to a file.
+    """The graph of `tensor` as a picture, which a notebook displays; `to_svg` and `to_dot` write it to a file.
 
     Parameters and errors are those of `explain`, which gives the same graph as a table.
 

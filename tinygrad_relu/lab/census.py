@@ -159,7 +159,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
 
 
 class _Sums(Extremes):
-    """The extremes, and the sums that a census needs besides."""
+    """The extremes, and the sums that only a census needs."""
 
     def __init__(self, layer: HiddenLayer) -> None:
         super().__init__(layer)

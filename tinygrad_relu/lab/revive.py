@@ -203,7 +203,7 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     exact = bool(claims) and all(unit.exact for unit in claims)
     observed = [life.revived_at for life in lives if life.revived_at is not None and life.events[0][1] == "born dead"]
     leading = first or max(claims, key=lambda unit: unit.verdict != "never", default=None)
-    healthy = f"no unit of the first layer is dead under {layer.activation_name}: nothing to foretell"
+    healthy = f"no unit of the first layer is dead under {layer.activation_name}: nothing to predict"
     return Outcome(
         *training, treatment, treatment.eta_lambda(lr), treatment.threshold(), leading.reason if leading else healthy,
         first.step if first else None, min(observed, default=None), exact,

@@ -1,4 +1,4 @@
-"""How weights start. An initialiser is a function ``(shape, rng, dtype)`` that returns a weight of shape (outputs, inputs).
+"""Initial weights. An initialiser is a function ``(shape, rng, dtype)`` that returns a weight of shape (outputs, inputs).
 
 One that draws the bias too returns the pair (weight, bias); otherwise biases start at 0. Further arguments of an initialiser are
 fixed with `functools.partial`: ``Linear(3, 4, init=partial(nn.init.orthogonal, gain=2.0), rng=0)``.
@@ -60,7 +60,7 @@ def lecun(shape: tuple[int, ...], rng: Generator, dtype: Any) -> Array:
 
 
 def pytorch(shape: tuple[int, ...], rng: Generator, dtype: Any, bias: bool = True) -> Any:
-    """U(-a, a) with a = 1 / sqrt(inputs), for weights and biases: the start of PyTorch's Linear."""
+    """U(-a, a) with a = 1 / sqrt(inputs), for weights and biases: the default of PyTorch's Linear."""
     bound = 1 / sqrt(_fans(shape)[0])
     weight = _uniform(shape, rng, dtype, bound)
     return (weight, _uniform(shape[:1], rng, dtype, bound)) if bias else weight
@@ -170,7 +170,7 @@ def initialiser(init: str | float | Initialiser) -> Initialiser:
 
 
 def start(init: Initialiser, outputs: int, inputs: int, rng: Generator, dtype: Any) -> tuple[Any, Any]:
-    """The first weight (outputs, inputs) and bias (outputs,) of a layer."""
+    """The initial weight (outputs, inputs) and bias (outputs,) of a layer."""
     drawn = init((outputs, inputs), rng, dtype)
     weight, bias = drawn if isinstance(drawn, tuple) else (drawn, np.zeros(outputs, dtype))
     for name, got, expected in (("weight", np.shape(weight), (outputs, inputs)), ("bias", np.shape(bias), (outputs,))):

@@ -99,7 +99,7 @@ class MLP(Sequential):
     - `activation`: a name ("relu", "leaky_relu", "prelu", "maxout", ...), a function made by `tg.activation`, or a callable, such
       as the class, that makes a module without arguments.
     - `init`, `dtype`, `rng`: as in `Linear`. The weights that a seed draws do not depend on `norm`, `dropout` and `residual`.
-    - `pieces`: those of each Maxout unit, with ``activation="maxout"``.
+    - `pieces`: the number of pieces of each Maxout unit, with ``activation="maxout"``.
     - `norm`: None, or "batch" or "layer" for a `BatchNorm1d` or `LayerNorm` between each hidden affine layer and its activation
       (after a Maxout, which is both).
     - `dropout`: the probability p of a `Dropout` after each activation; 0 for none.

@@ -1,4 +1,4 @@
-"""Module: a function with parameters. Parameters are found by looking, not by registration."""
+"""Module: a function with parameters, which are found in its attributes; nothing is registered."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +41,7 @@ class Buffer:
 
 
 class IncompatibleKeys(NamedTuple):
-    """The names that `Module.load_state_dict` has left out."""
+    """The names that `Module.load_state_dict` did not load."""
 
     missing_keys: list[str]         # names of the module that the state lacks (optional buffers among them)
     unexpected_keys: list[str]      # names of the state that the module lacks
@@ -156,7 +156,7 @@ class Module(Hookable):
 
         If anything does not fit, nothing changes, and one ValueError names it all. Numbers are rounded to the type of a
         parameter, but floats do not go into integers. A shared parameter may come under one of its names or under all. Names must
-        be the same, except that optional buffers may be missing; without `strict`, missing and unexpected names are left out.
+        be the same, except that optional buffers may be missing; without `strict`, missing and unexpected names are ignored.
 
         >>> model = nn.Linear(3, 2, rng=0)
         >>> model.load_state_dict(nn.Linear(3, 2, rng=1).state_dict())
@@ -197,13 +197,13 @@ class Module(Hookable):
     # -- modes --------------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
-        """Switch to training (or, with False, to evaluation), here and in everything inside."""
+        """Set training mode (or, with False, evaluation mode) for this module and all modules inside."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Module:
-        """Switch to evaluation."""
+        """Set evaluation mode."""
         return self.train(False)
 
     def zero_grad(self) -> None:
@@ -230,7 +230,7 @@ class Module(Hookable):
             return summarise(self, inputs)
 
     def extra_repr(self) -> str:
-        """The text between the brackets of the printed module: its arguments, as far as attributes of their names keep them.
+        """The text in the parentheses of the printed module: the arguments that are kept in attributes of the same name.
 
         Arguments with a default are left out where they equal it.
         """

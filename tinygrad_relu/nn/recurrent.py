@@ -27,7 +27,7 @@ from .module import Module
 
 
 class Kind(NamedTuple):
-    """The difference between RNN, LSTM and GRU."""
+    """The properties in which RNN, LSTM and GRU differ."""
 
     gates: int                      # a weight has `hidden_size` rows for each
     states: tuple[str, ...]         # their names
@@ -145,7 +145,7 @@ class RecurrentLayers(Recurrent):
                              f"make one with {who}(..., dropout={p}, rng=...)")
 
     def _suffixes(self, k: int) -> list[str]:
-        """The ends of the names of the parameters of layer k, one for each direction."""
+        """The suffixes of the parameter names of layer k, one for each direction."""
         return [f"_l{k}", f"_l{k}_reverse"][:1 + self.bidirectional]
 
     def forward(self, x: Any, hx: Any = None) -> tuple[Any, Any]:

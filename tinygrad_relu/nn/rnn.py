@@ -1,6 +1,6 @@
 """RNN, LSTM and GRU over whole sequences, and their cells for one step.
 
-The equations, the order of the gates (i, f, g, o and r, z, n), and names, shapes and start of the parameters are PyTorch's.
+The equations, the order of the gates (i, f, g, o and r, z, n), and names, shapes and initial values of parameters are PyTorch's.
 """
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RNN(RecurrentLayers):
     >>> output, h = layer(np.ones((5, 2, 3)))
     >>> output.shape, h.shape
     ((5, 2, 4), (1, 2, 4))
-    >>> output, h = layer(np.ones((5, 2, 3)), h.detach())       # goes on from there; the graph does not
+    >>> output, h = layer(np.ones((5, 2, 3)), h.detach())       # continues from h, with a new graph
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,

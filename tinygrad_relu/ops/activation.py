@@ -48,7 +48,7 @@ def activation_op(record: Elementwise[...]) -> Op:
 def _derivative_op(record: Elementwise[...], order: int) -> Op:
     """``op(c, x, y, p=parameters)``: c times the derivative of this order at x.
 
-    y = f(x) enters as a number that is already known; the dependence on x is carried by x alone.
+    y = f(x) is passed only because it is already known; its gradient flows through x.
     """
     kernel = pointwise.derivative(record, order)
     if kernel is None:

@@ -197,7 +197,7 @@ def clip(x: T, min: Any = None, max: Any = None) -> T:
 
 
 def operand(x: Any, like: Array | Node) -> Any:
-    """What joins `like` in an operation: a Tensor as it is, a number as a Python number, an array in the dtype of `like`.
+    """The other operand of `like`: a Tensor as it is, a number as a Python number, an array in the dtype of `like`.
 
     So float32 stays float32, whatever it is combined with, unless that is a float64 Tensor.
     """

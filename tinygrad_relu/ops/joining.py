@@ -54,7 +54,7 @@ concatenation: Op = Op("concatenate", _concatenate, pull=_pull_of, fused=_concat
 
 
 def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
-    """The arrays joined along `axis`; None: all of them made flat."""
+    """The arrays joined along `axis`; None: all of them flattened."""
     _expect_some("concatenate", arrays)
     if axis is None:
         arrays, axis = [reshape(x, shape=(-1,)) for x in arrays], 0

@@ -72,7 +72,7 @@ def _batch_norm(x: Array, weight: Array, bias: Array, *, eps: float, running: Ru
 
 def _batch_norm_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, weight: Array,
                       bias: Array, *, eps: float, moments: Any = None, **_: Any) -> None:
-    """That of both operations; `moments` are given ones, `saved` those of the batch."""
+    """The pullback of both operations; `moments` are the given statistics, `saved` those of the batch."""
     to_x, to_weight, to_bias = into
     launch(kernels.batch_norm_pullback, _channels(g), _channels(x), *(moments or saved), eps, weight.ravel(), moments is not None,
            _channels(to_x), to_weight.ravel(), to_bias.ravel())

@@ -99,7 +99,7 @@ def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool)
 
 
 def argmax(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> Any:
-    """Where the largest number is: plain integers without a gradient. None: the position in x made flat.
+    """The index of the largest number along `axis` (None: in x flattened): plain integers without a gradient.
 
     In a tie it is the first; the first NaN, if there is one.
 
@@ -110,7 +110,7 @@ def argmax(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> 
 
 
 def argmin(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> Any:
-    """Where the smallest number is; otherwise as `argmax`.
+    """The index of the smallest number; otherwise as `argmax`.
 
     >>> tg.argmin([[1.0, 2.0], [4.0, 3.0]], axis=0)
     array([0, 0])
@@ -191,7 +191,7 @@ def _var(x: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False
 
 
 def _std(x: Array, *, axis: Axis = None, **options: Any) -> Array:
-    """Of the differences from the first number: so equal numbers give exactly 0, even if their mean is rounded."""
+    """Computed from the differences to the first number: equal numbers give exactly 0, even if their mean is rounded."""
     axes = normalised_axes("std", axis, x.shape)
     first = x[(*(slice(1) if i in axes else slice(None) for i in range(x.ndim)), ...)]
     out = _var(sub(x, first), axis=axes, **options, name="std")

@@ -46,10 +46,10 @@ def single_axis(name: str, axis: int, shape: tuple[int, ...]) -> int:
 
 
 def axis_or_flat(name: str, axis: int, shape: tuple[int, ...]) -> int:
-    """As `single_axis`, for functions where None means: of x made flat."""
+    """As `single_axis`, for functions where None stands for x flattened."""
     axes = normalised_axes(name, axis, shape)
     if isinstance(axis, (tuple, list)):
-        raise ValueError(f"{name}: got axis {axis} for shape {shape}; expected one axis, or None for x made flat")
+        raise ValueError(f"{name}: got axis {axis} for shape {shape}; expected one axis, or None for x flattened")
     return axes[0]
 
 

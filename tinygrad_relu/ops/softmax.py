@@ -48,7 +48,7 @@ LOG_SOFTMAX: Op = Op("log_softmax", _rowwise(kernels.log_softmax), fused=_rowwis
 def softmax(x: T, axis: int = -1) -> T:
     """``exp(x_i) / sum_k exp(x_k)`` along `axis`, without overflow.
 
-    A number is its own axis, as in PyTorch: the result is 1.
+    A 0-d tensor has one entry, as in PyTorch: the result is 1.
 
     >>> F.softmax([0.0, 0.0])
     Tensor([0.5, 0.5])

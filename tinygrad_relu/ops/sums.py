@@ -76,7 +76,7 @@ CUMSUM: Op = Op("cumsum", _cumsum, pull=(
 
 
 def cumsum(x: T, axis: int | None = None) -> T:
-    """``y_i = x_1 + ... + x_i`` along an axis; None: of x made flat.
+    """``y_i = x_1 + ... + x_i`` along an axis; None: of x flattened.
 
     >>> tg.cumsum([[1.0, 2.0], [3.0, 4.0]], axis=1)
     Tensor([[1., 3.],

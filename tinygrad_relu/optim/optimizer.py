@@ -152,7 +152,7 @@ class Optimizer:
                 parameter.grad = None
 
     def terms(self, parameter: Parameter) -> Terms:
-        """The parts of what the next `step` would do to a parameter; nothing is changed.
+        """The next `step` of a parameter in named parts; nothing is changed.
 
         >>> p = nn.Parameter([1.0, -2.0])
         >>> opt = optim.SGD([p], lr=0.5, weight_decay=0.1)

@@ -64,7 +64,7 @@ class LRScheduler:
         return {name: list(value) if isinstance(value, list) else value for name, value in self._state().items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set what `state_dict` gave. If anything does not fit, nothing changes, and one ValueError names it all."""
+        """Restore a `state_dict`. If anything does not fit, nothing changes, and one ValueError names it all."""
         name = type(self).__name__
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"{name}: the state is {type(state_dict).__name__}, expected a dict")

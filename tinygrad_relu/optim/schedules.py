@@ -154,7 +154,7 @@ class LambdaLR(Formula):
 
 
 class SequentialLR(Formula):
-    """One schedule after the other: the second, the third ... starts at its milestone, from the rate before the first.
+    """One schedule after the other: each but the first starts at its milestone, from the initial rate.
 
     All are schedules of this optimizer, none of them `ReduceLROnPlateau`. With `last_epoch` the whole sequence resumes; in
     PyTorch the first schedule starts again.
