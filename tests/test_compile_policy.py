@@ -58,7 +58,7 @@ def run(*arguments, **options):
 
 
 def kept(cache: Path) -> dict[str, int]:
-    return {str(path.relative_to(cache)): path.stat().st_mtime_ns for path in cache.rglob("*.nb?")}
+    return {str(path.relative_to(cache)): path.stat().st_mtime_ns for path in cache.rglob("*.nbc")}
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +81,14 @@ def test_a_second_process_compiles_nothing(home, warm):
     before = kept(cache)
     second = run(home, cache)
     assert (first["hits"], first["misses"], second["hits"], second["misses"]) == (0, 4, 4, 0)
-    assert kept(cache) == before and len(before) == 8       # an index and a kernel each, none of them written again
+    assert kept(cache) == before and len(before) == 4       # none of them written again
     for said in (first, second):
         assert {key: said[key] for key in RIGHT} == RIGHT and said["warnings"] == []
     assert {Path(name).parts[:2] for name in before} == {("tinygrad_relu", first["digest"])}
 
 
 def test_an_edited_formula_is_compiled_anew(home, warm, tmp_path):
-    """The formula stands in another file than the loop that Numba caches, which by itself would run the old one on."""
+    """The formula is in another file than the loop; Numba's own cache would keep running the old one."""
     cache, _ = warm
     shutil.copytree(home / "tinygrad_relu", tmp_path / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))
     formulas = tmp_path / "tinygrad_relu/kernels/formulas/piecewise.py"
@@ -146,8 +146,8 @@ def test_other_peoples_kernels_stay_where_they_were(home, tmp_path, given):
     shutil.copytree(home / "tinygrad_relu", work / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))
     said = run(work, cache if given else None, USER, XDG_CACHE_HOME=str(own), HOME=str(own), LOCALAPPDATA=str(own))
     assert said["before"] == said["after"] == (str(cache) if given else "")
-    ours = [p for p in (cache if given else own).rglob("*.nbi") if "tinygrad_relu" in p.parts]
-    theirs = [p for p in (cache if given else work / "__pycache__").rglob("*.nbi") if p not in ours]
+    ours = [p for p in (cache if given else own).rglob("*.nbc") if "tinygrad_relu" in p.parts]
+    theirs = list((cache if given else work / "__pycache__").rglob("*.nbi"))
     assert ours and not [p for p in ours if "users" in p.name or "others" in p.name]
     assert {p.name.split(".")[0] for p in theirs} == {"users", "others"}
 
@@ -163,3 +163,80 @@ def test_few_old_folders_are_kept(tmp_path, monkeypatch):
     assert fresh.name == kept_kernels.source_digest()
     newest = {f"old{age}" for age in range(kept_kernels.KEPT_DIGESTS)}
     assert {path.name for path in fresh.parent.iterdir()} == {fresh.name} | newest
+
+
+def only_newest(warm, to: Path) -> Path:
+    """A copy of the cache with the kernels of these sources alone."""
+    cache, said = warm
+    shutil.copytree(cache / "tinygrad_relu" / said["digest"], to / "cache" / "tinygrad_relu" / said["digest"])
+    return to / "cache"
+
+
+def damage(folder: Path) -> list[Path]:
+    """Cut, empty, and change one file each."""
+    cut, emptied, changed, *_ = files = sorted(folder.rglob("*.nbc"))
+    cut.write_bytes(cut.read_bytes()[:-100])
+    emptied.write_bytes(b"")
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    return files[:3]
+
+
+def test_damaged_files_heal(home, warm, tmp_path):
+    """One warning, right results, and the next process finds all files whole."""
+    folder = only_newest(warm, tmp_path)
+    damage(folder)
+    first, second = run(home, folder), run(home, folder)
+    (sentence,) = first["warnings"]
+    assert "are damaged; those in use are compiled anew" in sentence
+    assert {key: first[key] for key in RIGHT} == RIGHT and (first["hits"], first["misses"]) == (1, 3)
+    assert second["warnings"] == [] and (second["hits"], second["misses"]) == (4, 0)
+
+
+def command(home, cache, *words):
+    """Exit status, output, and errors of a command."""
+    script = f"import sys; from tinygrad_relu.cli import main; sys.exit(main({list(words)}))"
+    process = start(home, cache, script)
+    out, errors = process.communicate(timeout=120)
+    return process.returncode, out, errors
+
+
+def test_the_cache_command_shows_checks_and_clears(home, warm, tmp_path):
+    folder = only_newest(warm, tmp_path)
+    older = folder / "tinygrad_relu" / "0123"
+    older.mkdir()
+    (older / "file").write_bytes(b"12345678" * 100_000)
+    (folder / "other").write_text("of somebody else")
+    code, out, errors = command(home, folder, "cache")
+    assert (code, errors) == (0, "") and "4 compiled kernels and 1 folder of older sources" in out and "Every checksum" in out
+    harmed = damage(folder)
+    code, out, errors = command(home, folder, "cache")
+    assert (code, errors) == (1, "") and "3 damaged files" in out and all(file.name in out for file in harmed)
+    code, out, errors = command(home, folder, "cache", "--clear")
+    assert (code, errors) == (0, "") and out.startswith("Removed 4 compiled kernels and 1 folder of older sources")
+    assert (folder / "other").exists() and not list((folder / "tinygrad_relu").iterdir())
+    assert "keeps 0 compiled kernels, 0.0 MB" in command(home, folder, "cache")[1]
+
+
+FULL = SCRIPT.replace("    x = tg.Tensor", """    def full(*_):
+        raise OSError(28, "No space left on device")
+    cache.os.replace = full
+    x = tg.Tensor""")
+
+
+def test_a_full_disk_is_one_warning(home, tmp_path):
+    said = run(home, tmp_path, FULL)
+    (sentence,) = said["warnings"]
+    assert "cannot be kept in" in sentence and "No space left" in sentence
+    assert {key: said[key] for key in RIGHT} == RIGHT and not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_a_relative_cache_home_is_ignored(monkeypatch, tmp_path):
+    """As the XDG specification says."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in ("kept", ""):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        assert kept_kernels._user_cache_folder() == tmp_path / ".cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    assert kept_kernels._user_cache_folder() == tmp_path / "own"

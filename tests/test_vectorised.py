@@ -10,6 +10,7 @@ import math
 import platform
 import re
 
+import numba
 import numpy as np
 import pytest
 
@@ -38,7 +39,7 @@ def machine_code(activation: Elementwise[...], dtype, direction: str) -> list[st
     """The instructions and labels of one of an activation's loops, compiled anew (the disk cache keeps no assembly)."""
     kernel = getattr(loops(activation), direction)
     signature = kernel.signature(np.dtype(dtype))
-    compiled = policy.decorated(kernel.function, kernel.options, None)
+    compiled = numba.njit(**kernel.options)(kernel.function)
     compiled.compile(signature)
     name = compiled.overloads[signature].fndesc.mangled_name
     assembly = compiled.inspect_asm(signature)

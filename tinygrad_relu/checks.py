@@ -107,6 +107,11 @@ def check_rng(rng: int | np.random.Generator | None, who: str) -> np.random.Gene
     return np.random.default_rng(int(rng))
 
 
+def counted(n: int, noun: str) -> str:
+    """The number with its noun: "1 file", "2 files"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def check_count(value: int, name: str, least: int = 1) -> int:
     """A whole number, at least `least`, as an int.
 

@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-relu revive | warmup | doctor``."""
+"""The command line: ``tinygrad-relu revive | warmup | cache | doctor``."""
 from __future__ import annotations
 
 import argparse
@@ -72,11 +72,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
                                  formatter_class=_Help)
     _add_revive(revive)
     revive.set_defaults(run=_revive)
-    for module, name, text in ((warmup, "warmup", "compile all kernels now, so that later runs start at once"),
-                               (doctor, "doctor", "show which kernels, threads and caches are in use, and how fast they are")):
+    for name, add_arguments, run, text in (
+            ("warmup", warmup.add_arguments, warmup.main, "compile all kernels now, so that later runs start at once"),
+            ("cache", warmup.add_cache_arguments, warmup.cache_main, "show and check the compiled kernels, or clear them"),
+            ("doctor", doctor.add_arguments, doctor.main, "show which kernels, threads and caches are in use, and how fast")):
         command = commands.add_parser(name, help=text, formatter_class=_Help)
-        module.add_arguments(command)
-        command.set_defaults(run=module.main)
+        add_arguments(command)
+        command.set_defaults(run=run)
     return parser, commands.choices
 
 

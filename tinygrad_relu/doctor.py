@@ -26,7 +26,7 @@ from .files import check_writable, write_through
 from .kernels.formulas import ACTIVATIONS
 from .kernels.loops.pointwise import loops
 from .kernels.machine import blas, host
-from .kernels.machine.cache import cache_folder
+from .kernels.machine.cache import cache_folder, contents
 from .kernels.machine.door import launch
 from .kernels.machine.matmul import matmul
 from .kernels.machine.threads import cores, get_num_threads
@@ -185,10 +185,10 @@ def _look_at_cache() -> Cache:
     folder = cache_folder()
     if folder is None:
         return Cache(None, False, 0, 0.0, "cannot be written, so every process compiles anew: set NUMBA_CACHE_DIR")
-    sizes = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
-    kernels = sum(file.suffix == ".nbc" for file in sizes)
-    return Cache(str(folder), True, kernels, sum(sizes.values()) / 1e6,
-                 "loaded by later processes; `tinygrad-relu warmup` compiles what is missing ahead")
+    found = contents(folder)
+    verdict = (f"damaged, and compiled anew when used: {', '.join(found.damaged)}" if found.damaged
+               else "loaded by later processes; `tinygrad-relu warmup` compiles what is missing ahead")
+    return Cache(str(folder), True, found.kernels, found.megabytes, verdict)
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

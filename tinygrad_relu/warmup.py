@@ -1,4 +1,4 @@
-"""``tinygrad-relu warmup``: compile every kernel ahead, so that later runs do not wait for the compiler.
+"""``tinygrad-relu warmup`` compiles every kernel ahead; ``tinygrad-relu cache`` shows, checks and clears what is kept on disk.
 
 Nothing is listed here: every kernel declares its types, and `kernels.every_kernel` knows all of them.
 """
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,9 +17,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from .checks import check_name
+from .checks import check_name, counted
 from .kernels import every_kernel
-from .kernels.machine.cache import cache_folder
+from .kernels.machine.cache import cache_folder, contents
 from .kernels.machine.policy import DTYPES
 from .text import progress
 
@@ -62,11 +63,6 @@ def warmup(dtypes: Iterable[str] = NAMES, names: Iterable[str] | None = None, jo
         Processes that compile side by side; 1 compiles in this process, and leaves it ready to use.
     progress : callable
         Called after each kernel.
-
-    Notes
-    -----
-    A kernel has one index file for both dtypes, which is read, changed and written back: two processes at it would lose
-    an entry. So all dtypes of one kernel are compiled by one process.
     """
     start = time.perf_counter()
     dtypes = [check_name(dtype, NAMES, "warmup: dtype") for dtype in dtypes]
@@ -102,7 +98,7 @@ def _side_by_side(names: list[str], dtypes: list[str], jobs: int) -> Iterator[tu
             yield waiting[future], future.result()
 
 
-# -- the command ------------------------------------------------------------------------------------------------------
+# -- the commands -----------------------------------------------------------------------------------------------------
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,3 +125,30 @@ def main(arguments: argparse.Namespace) -> int:
     print(f"{done.compiled} kernels compiled, {done.cached} from the cache, in {done.seconds:.1f} s")
     print(f"They are kept in {done.folder}")
     return 0
+
+
+def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``tinygrad-relu cache``."""
+    parser.add_argument("--clear", action="store_true", help="remove all compiled kernels, those of older sources too")
+
+
+def cache_main(arguments: argparse.Namespace) -> int:
+    """Run ``tinygrad-relu cache``. Exit status 1 if files are damaged."""
+    folder = cache_folder()
+    if folder is None:
+        raise OSError("the cache folder cannot be written; set NUMBA_CACHE_DIR to a folder that can")
+    found = contents(folder)
+    older = [other for other in folder.parent.iterdir() if other != folder]
+    size = sum(file.stat().st_size for file in folder.parent.rglob("*") if file.is_file()) / 1e6
+    kept = counted(found.kernels, "compiled kernel") + (f" and {counted(len(older), 'folder')} of older sources" if older else "")
+    if arguments.clear:
+        for path in (folder, *older):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        print(f"Removed {kept}, {size:.1f} MB, from {folder.parent}")
+        return 0
+    print(f"{folder.parent} keeps {kept}, {size:.1f} MB")
+    if found.damaged:
+        print(f"{counted(len(found.damaged), 'damaged file')} in {folder}, compiled anew when used:", *found.damaged, sep="\n  ")
+    else:
+        print("Every checksum is right")
+    return 1 if found.damaged else 0

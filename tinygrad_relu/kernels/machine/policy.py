@@ -17,8 +17,8 @@ Measured reasons for these choices:
 - ``scalar`` is ``register_jitable``, not ``njit``: a kernel that closes over a *jitted* function misses the disk cache
   in every process; one that closes over a plain function hits it. It is inlined by force: LLVM would leave the longer
   formulas as calls, and then cannot vectorise the loop around them (softplus: 13.7 ns a number; inlined 0.8).
-- Numba's cache compares only the file in which a kernel is defined, and would keep running a formula that was edited in
-  another file. So the name of the cache folder contains a digest of all kernel sources.
+- Numba's own cache notices edits only in the file in which a kernel is defined, and not in the formulas of other files. In ours
+  (`cache.KernelCache`) the name of the folder is a digest of all kernel sources.
 - ``contract`` (fused multiply-add) is the only freedom given to floating-point arithmetic. Sums along rows may also be
   reordered (``reordered``, for one formula or for a whole kernel), so that LLVM can vectorise them: 0.19 ns a
   number instead of 1.8. The compiled code fixes the order, so results are reproducible to the bit. ``fastmath=True`` would
@@ -29,23 +29,19 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-import threading
-import uuid
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from numbers import Real
-from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeAlias, TypeVar
 
 import numba
 import numpy as np
 from numba import types
-from numba.core import config
 from numba.extending import register_jitable
 
-from .cache import cache_folder, fingerprint, is_ours, used
+from .cache import KernelCache, cache_folder, fingerprint, is_ours, used
 
 F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound="Kernel | tuple[Any, ...]")
@@ -69,7 +65,6 @@ DTYPES = tuple(np.dtype(name) for name in ("float32", "float64"))
 CHECKED = os.environ.get("TINYGRAD_RELU_CHECK", "0") not in ("", "0")      # the tests run with it
 
 _ANY_ORDER = {"contract", "reassoc", "nsz"}
-_decorating = threading.Lock()
 FACTORIES: list[tuple[Callable[[Any], Kernel | tuple[Any, ...]], Iterable[Any]]] = []
 
 
@@ -131,7 +126,6 @@ class Kernel:
         self.key = generic[0] if generic else next(i for i, word in enumerate(words) if word in _VECTORS)
         self.dtypes = DTYPES if generic else (np.dtype(_VECTORS[words[self.key]].name),)
         self.code: dict[np.dtype[Any], Code] = {}
-        self._dispatcher: Any = None
 
     def __call__(self, *arguments: Any) -> None:
         """As `door.launch`, but unseen by watchers."""
@@ -141,13 +135,13 @@ class Kernel:
     def __repr__(self) -> str:
         return f"<kernel {self.__name__}>"
 
-    @property
+    @cached_property
     def dispatcher(self) -> Any:
         """Numba's object of this kernel. It is made on first use, as that takes longer than defining the function."""
-        with _decorating:
-            if self._dispatcher is None:
-                self._dispatcher = decorated(self.function, self.options, cache_folder())
-        return self._dispatcher
+        made, folder = numba.njit(**self.options)(self.function), cache_folder()
+        if folder is not None:
+            made._cache = KernelCache(self.function.__qualname__, folder)
+        return made
 
     @property
     def compiled(self) -> int:
@@ -241,19 +235,3 @@ def factory(records: Iterable[Any]) -> Callable[[Callable[[Any], K]], Callable[[
         return made
 
     return mark
-
-
-def decorated(function: Callable[..., None], options: dict[str, Any], folder: Path | None) -> Any:
-    """Numba's object of a function; without a folder, nothing is kept on disk."""
-    if folder is None:
-        return numba.njit(**options)(function)
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(folder)      # read while the decorator runs, then restored: it is not for other people's kernels
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    finally:
-        config.CACHE_DIR = before
-    # Two processes that compile float32 and float64 at the same moment would both choose the file number 1.
-    files = compiled._cache._cache_file
-    files._data_name_pattern = files._data_name_pattern.replace("{number:d}", f"{uuid.uuid4().hex[:12]}.{{number:d}}")
-    return compiled
