@@ -17,7 +17,7 @@ from ..kernels.loops.move import copy
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
 from .activation import activation_op
-from .elementwise import add, binary, compare, div, entrywise, fused_by, mul, neg, sub, unary, where
+from .elementwise import add, binary, compare, div, entrywise, mul, neg, sub, unary, where
 from .shape import T
 
 _FIRST_STEP: dict[float, Callable[..., Any]] = {-1.0: np.reciprocal, 0.5: np.sqrt, 1.0: copy}
@@ -97,18 +97,8 @@ def _abs_pull(g: Any, y: Any, a: Any) -> Any:
     return where(compare(np.greater, a, 0.0), g, where(compare(np.less, a, 0.0), neg(g), value(a)))
 
 
-def _abs_pullback(g: Array, y: Array, a: Array, out: Array) -> None:
-    launch(loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), out.ravel())
-
-
-def _square_pullback(g: Array, y: Array, a: Array, out: Array) -> None:
-    launch(np.add, a, a, out)
-    launch(np.multiply, g, out, out)
-
-
-def _sqrt_pullback(g: Array, y: Array, a: Array, out: Array) -> None:
-    launch(np.multiply, y, 2.0, out)
-    launch(np.divide, g, out, out)
+def _abs_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: Array) -> None:
+    launch(loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), into[0].ravel())
 
 
 EXP, EXPM1, LOG, LOG1P = (activation_op(record) for record in (smooth.EXP, smooth.EXPM1, smooth.LOG, smooth.LOG1P))
@@ -122,11 +112,11 @@ _to_exponent: Op = entrywise("power_to_exponent", lambda g, a, b, y: _times_log(
     lambda h, z, g, a, b, y: _to_exponent(h, a, b, y),
     lambda h, z, g, a, b, y: _mixed(mul(h, g), a, b),
     lambda h, z, g, a, b, y: _times_log(_to_exponent(mul(h, g), a, b, y), a, b), None))
-SQUARE: Op = entrywise("square", unary(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),), fused=fused_by(_square_pullback))
-SQRT: Op = entrywise("sqrt", unary(np.sqrt), fused=fused_by(_sqrt_pullback), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
+SQUARE: Op = entrywise("square", unary(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),))
+SQRT: Op = entrywise("sqrt", unary(np.sqrt), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
 SIN: Op = entrywise("sin", unary(np.sin), pull=(lambda g, y, a: mul(g, COS(a)),))
 COS: Op = entrywise("cos", unary(np.cos), pull=(lambda g, y, a: neg(mul(g, SIN(a))),))
-ABS: Op = entrywise("abs", unary(np.absolute), fused=fused_by(_abs_pullback), pull=(_abs_pull,))
+ABS: Op = entrywise("abs", unary(np.absolute), fused=_abs_fused, pull=(_abs_pull,))
 
 
 def exp(x: T) -> T:

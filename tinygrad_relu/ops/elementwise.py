@@ -1,7 +1,6 @@
 """Arithmetic with broadcasting: each operation and its derivative rules, side by side.
 
-The loops are NumPy's own ufuncs, launched like the compiled kernels. In a tie the first operand gets the gradient. Where a rule
-would make temporary arrays, a second version of it writes into a given array (`fused_by`).
+The loops are NumPy's own ufuncs, launched like the compiled kernels. In a tie the first operand gets the gradient.
 """
 from __future__ import annotations
 
@@ -17,8 +16,6 @@ from ..checks import as_floats
 from ..kernels.loops import pointwise as kernels
 from ..kernels.machine.door import launch
 from .shape import T
-
-Write = Callable[..., None]
 
 
 def binary(ufunc: Callable[..., Any], name: str = "") -> Any:
@@ -60,23 +57,6 @@ def unary(ufunc: np.ufunc) -> Any:
     return forward
 
 
-def fused_by(*writes: Write | None) -> Any:
-    """The fused pullback of an elementwise operation: ``writes[i](g, y, *inputs, out)`` writes the gradient of input i, in the
-    shape of g, into `out`."""
-
-    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, *inputs: Any) -> None:
-        for write, out in zip(writes, into):
-            if write is not None and out.size:
-                if out.shape == g.shape and out.dtype == g.dtype:
-                    write(g, y, *inputs, out)
-                else:
-                    repeated = np.empty(g.shape, g.dtype)
-                    write(g, y, *inputs, repeated)
-                    np.copyto(out, unbroadcast(repeated, out))
-
-    return fused
-
-
 def _line(x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """x (an array or a number) broadcast to a shape, as a contiguous array of one axis."""
     if isinstance(x, np.ndarray) and x.shape == shape and x.dtype == dtype and x.flags.carray:
@@ -108,11 +88,6 @@ def _where(condition: Any, a: Any, b: Any) -> Array:
     """a where the condition holds, b elsewhere; one of them may be a Python number."""
     dtype = np.result_type(*(x.dtype for x in (a, b) if isinstance(x, np.ndarray)))
     out = np.empty(joint_shape("where", condition, a, b), dtype)
-    _choose(condition, a, b, out)
-    return out
-
-
-def _choose(condition: Any, a: Any, b: Any, out: Array) -> None:
     holds = _line(condition, out.shape, bool)
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         launch(kernels.choose, holds, _line(a, out.shape, out.dtype), _line(b, out.shape, out.dtype), out.ravel())
@@ -120,6 +95,7 @@ def _choose(condition: Any, a: Any, b: Any, out: Array) -> None:
         first = isinstance(a, np.ndarray)
         x, number = (a, b) if first else (b, a)
         launch(kernels.choose_or, holds, first, _line(x, out.shape, out.dtype), float(number), out.ravel())
+    return out
 
 
 def _larger(a: Any, b: Any, out: Array) -> None:
@@ -141,21 +117,16 @@ def _won(g: Any, y: Any, mine: Any, other: Any, first: bool) -> Any:
     return where(equal_or_nan(other, y), 0.0, g)
 
 
-def _won_by(mine: int) -> Write:
-    """`_won` for the first (0) or the second (1) operand, in one launch."""
-
-    def write(g: Array, y: Array, a: Any, b: Any, out: Array) -> None:
-        rival, wins = (a, mine == 0) if isinstance(b, np.ndarray) else (b, False)
-        like = y.shape if isinstance(rival, np.ndarray) else (1,)
-        launch(kernels.rival_pullback, g.ravel(), _line(rival, like, y.dtype), y.ravel(), wins, out.ravel())
-
-    return write
-
-
-def _div_by(g: Array, y: Array, a: Any, b: Array, out: Array) -> None:
-    launch(np.multiply, g, y, out)
-    launch(np.divide, out, b, out)
-    launch(np.negative, out, out)
+def _won_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: Any, b: Any) -> None:
+    """`_won` for both operands, by one launch each."""
+    for i, out in enumerate(into):
+        if out.size:
+            rival, wins = (a, i == 0) if isinstance(b, np.ndarray) else (b, False)
+            like = y.shape if isinstance(rival, np.ndarray) else (1,)
+            part = out if out.shape == g.shape and out.dtype == g.dtype else np.empty(g.shape, g.dtype)
+            launch(kernels.rival_pullback, g.ravel(), _line(rival, like, y.dtype), y.ravel(), wins, part.ravel())
+            if part is not out:
+                np.copyto(out, unbroadcast(part, out))
 
 
 entrywise = partial(Op, elementwise=True)
@@ -163,21 +134,15 @@ entrywise = partial(Op, elementwise=True)
 add: Op = entrywise("add", binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a, b: g))
 sub: Op = entrywise("sub", binary(np.subtract), pull=(lambda g, y, a, b: g, lambda g, y, a, b: neg(g)))
 mul: Op = entrywise("mul", binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)),
-                    multiplies=True, fused=fused_by(lambda g, y, a, b, out: launch(np.multiply, g, b, out),
-                                                    lambda g, y, a, b, out: launch(np.multiply, g, a, out)))
-div: Op = entrywise("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))),
-                    fused=fused_by(lambda g, y, a, b, out: launch(np.divide, g, b, out), _div_by))
+                    multiplies=True)
+div: Op = entrywise("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))))
 pos: Op = entrywise("pos", unary(np.positive), pull=(lambda g, y, a: g,))
-neg: Op = entrywise("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),),
-                    fused=fused_by(lambda g, y, a, out: launch(np.negative, g, out)))
-maximum: Op = entrywise("maximum", binary(_larger, "maximum"), fused=fused_by(_won_by(0), _won_by(1)), pull=(
+neg: Op = entrywise("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),))
+maximum: Op = entrywise("maximum", binary(_larger, "maximum"), fused=_won_fused, pull=(
     lambda g, y, a, b: _won(g, y, a, b, first=True), lambda g, y, a, b: _won(g, y, b, a, first=False)))
 minimum: Op = entrywise("minimum", binary(_smaller, "minimum"), fused=maximum.fused, pull=maximum.pull)
-where: Op = entrywise(
-    "where", _where, index="condition",
-    fused=fused_by(None, lambda g, y, condition, a, b, out: _choose(condition, g, 0.0, out),
-                   lambda g, y, condition, a, b, out: _choose(condition, 0.0, g, out)),
-    pull=(None, lambda g, y, condition, a, b: where(condition, g, 0.0), lambda g, y, condition, a, b: where(condition, 0.0, g)))
+where: Op = entrywise("where", _where, index="condition", pull=(
+    None, lambda g, y, condition, a, b: where(condition, g, 0.0), lambda g, y, condition, a, b: where(condition, 0.0, g)))
 
 
 def clip(x: T, min: Any = None, max: Any = None) -> T:
