@@ -14,7 +14,7 @@ from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.loops import random as kernels
 from tinygrad_relu.kernels.machine.door import watch
 from tinygrad_relu.kernels.machine.threads import num_threads
-from tinygrad_relu.ops import random
+from tinygrad_relu.ops import elementwise
 
 nan, inf = float("nan"), float("inf")
 TYPES = [np.float32, np.float64]
@@ -57,8 +57,8 @@ def test_bits_are_fair():
     """2^20 draws: mean 1/2 and variance 1/12 within 5 standard errors, neighbours (in the array, in a tile, of the next key)
     without correlation, and each of 256 bins as full as chance has it (chi^2 of 255 degrees: 255 +- 5 * 22.6)."""
     n = 2**20
-    u = random.uniform(np.array([3, 0]), (n,), np.float64, 0.0, 1.0)
-    other = random.uniform(np.array([4, 0]), (n,), np.float64, 0.0, 1.0)
+    u = elementwise.uniform(np.array([3, 0]), (n,), np.float64, 0.0, 1.0)
+    other = elementwise.uniform(np.array([4, 0]), (n,), np.float64, 0.0, 1.0)
     error = 5 / np.sqrt(n)
     assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < error * np.sqrt(1 / 12) and abs(u.var() * 12 - 1) < error * 0.9
     for shifted in (np.roll(u, 1), np.roll(u, 64), np.roll(u, 256), other):
@@ -83,7 +83,7 @@ def test_any_number_of_threads(dtype):
         for one, other in zip(run, runs[0]):
             np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(runs[0][0], runs[0][1])
-    uncut, slopes, place = np.empty_like(x), np.empty_like(x), random.new_place(7, "test")
+    uncut, slopes, place = np.empty_like(x), np.empty_like(x), elementwise.new_place(7, "test")
     kernels.dropout(x, place, 0, 2**30, 4 / 3, uncut), kernels.uniform(place, 0, 1 / 8, 1 / 3, slopes)
     np.testing.assert_array_equal(runs[0][0], uncut)
     np.testing.assert_array_equal(runs[0][2], -slopes)

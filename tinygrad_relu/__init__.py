@@ -1,6 +1,6 @@
 """tinygrad_relu: a reverse-mode autodiff engine on Numba kernels, and a laboratory for dead ReLU units."""
 from . import functional as functional, nn as nn, optim as optim
-from .autodiff.gradcheck import GradcheckError as GradcheckError, gradcheck as gradcheck
+from .autodiff.functions import GradcheckError as GradcheckError, gradcheck as gradcheck
 from .autodiff.node import Op as Op, no_grad as no_grad
 from .autodiff.tape import grad as grad
 from .checkpoint import load as load, save as save

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import functional as F
-from .autodiff.composed import same
+from .autodiff.functions import same
 from .autodiff.node import Node, is_grad_enabled, recording, value
 from .autodiff.tape import grad, history
 from .checks import as_floats

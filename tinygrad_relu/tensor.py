@@ -10,7 +10,7 @@ from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, value
 from .checks import as_floats
 from .interop import Interoperable
-from .ops import elementary, elementwise, indexing, linalg, reductions, shape, softmax, sums
+from .ops import elementary, elementwise, indexing, linalg, reductions, shape, sums
 from .ops.elementwise import operand, operand_array
 
 Operator = Callable[["Tensor", Any], "Tensor"]
@@ -196,7 +196,7 @@ class Tensor(Interoperable):
     prod = reductions.prod
     var = reductions.var
     std = reductions.std
-    logsumexp = softmax.logsumexp
+    logsumexp = reductions.logsumexp
 
     swapaxes = shape.swapaxes
     squeeze = shape.squeeze

@@ -7,8 +7,8 @@ from ..autodiff.node import Array
 from ..checks import check_count, check_name
 from ..kernels.formulas import gaussian, piecewise, saturating, smooth
 from ..ops import activation as ops
-from ..ops import random, shape
-from ..ops.elementwise import operand_array
+from ..ops import shape
+from ..ops.elementwise import new_place, operand_array, uniform
 from ..tensor import Tensor
 from .lift import Input, as_tensor, elementwise
 
@@ -89,7 +89,7 @@ def rrelu(x: Input, lower: float = 1 / 8, upper: float = 1 / 3, training: bool =
     x = as_tensor(x)
     if not training:
         return leaky_relu(x, 0.5 * (lower + upper))
-    return ops.prelu(x, random.uniform(random.new_place(rng, "rrelu in training"), x.shape, x.dtype, lower, upper))
+    return ops.prelu(x, uniform(new_place(rng, "rrelu in training"), x.shape, x.dtype, lower, upper))
 
 
 def maxout(x: Input, pieces: int) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 from ..autodiff.node import Node, value
 from ..checks import as_numbers
 from ..ops import einsum as contraction
-from ..ops import elementary, elementwise, indexing, joining, linalg, reductions, shape, softmax, sums
+from ..ops import elementary, elementwise, indexing, joining, linalg, reductions, shape, sums
 from ..ops.elementwise import operand, operand_array
 from ..tensor import Tensor
 from .lift import Input, as_tensor, lift
@@ -40,7 +40,7 @@ min = lift(reductions.min)
 argmax = lift(reductions.argmax)
 argmin = lift(reductions.argmin)
 prod = lift(reductions.prod)
-logsumexp = lift(softmax.logsumexp)
+logsumexp = lift(reductions.logsumexp)
 
 reshape = lift(shape.reshape)
 transpose = lift(shape.transpose)

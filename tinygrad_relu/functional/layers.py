@@ -10,9 +10,8 @@ from numpy.random import Generator
 
 from ..autodiff.node import Array, Node, Op, absent, value
 from ..checks import as_floats, as_numbers, check_count, check_number, check_probability
-from ..ops import indexing, random
+from ..ops import elementwise, indexing
 from ..ops import normalization as norm_ops
-from ..ops import softmax as softmax_ops
 from ..ops.elementwise import operand_array
 from ..ops.linalg import affine
 from ..ops.shape import reshape
@@ -57,8 +56,8 @@ def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
     return reshape(y, (*shape[:-1], weight.shape[0]))
 
 
-softmax = lift(softmax_ops.softmax)
-log_softmax = lift(softmax_ops.log_softmax)
+softmax = lift(norm_ops.softmax)
+log_softmax = lift(norm_ops.log_softmax)
 
 
 # -- normalisation ----------------------------------------------------------------------------------------------------
@@ -188,12 +187,12 @@ def dropout(x: Input, p: float = 0.5, training: bool = True, rng: int | Generato
     Tensor([0., 4., 6., 0.])
     """
     p, x = check_probability(p, "dropout: p"), as_tensor(x)
-    return dropout_at(x, p, random.new_place(rng, "dropout in training")) if training and p else x
+    return dropout_at(x, p, elementwise.new_place(rng, "dropout in training")) if training and p else x
 
 
 def dropout_at(x: Tensor, p: float, place: Array) -> Tensor:
     """Dropout by the random numbers of a place (see `ops.random`)."""
-    return random.dropout(x, place, p=p)
+    return elementwise.dropout(x, place, p=p)
 
 
 # -- embedding --------------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from .. import functional as F
 from ..checks import check_count, check_name, check_real
 from ..kernels.formulas import gaussian, piecewise, saturating, smooth
 from ..kernels.formulas.record import Elementwise
-from ..ops import random
 from ..ops.activation import activation_op, prelu
+from ..ops.elementwise import advance, new_place, uniform
 from ..parameters import Parameter
 from .module import Buffer, Module
 
@@ -193,13 +193,13 @@ class RReLU(Module):
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, *, rng: int | Generator | None = None) -> None:
         self.lower, self.upper = piecewise.RRELU.bind("RReLU", (lower, upper))
-        self.rng_state = Buffer(random.new_place(rng, "RReLU"), optional=True)
+        self.rng_state = Buffer(new_place(rng, "RReLU"), optional=True)
 
     def forward(self, x: Any) -> Any:
         if not self.training:
             return F.rrelu(x, self.lower, self.upper)
         x = F.as_tensor(x)
-        slopes = random.uniform(random.advance(self.rng_state.data, x.size), x.shape, x.dtype, self.lower, self.upper)
+        slopes = uniform(advance(self.rng_state.data, x.size), x.shape, x.dtype, self.lower, self.upper)
         return prelu(x, slopes)
 
     def extra_repr(self) -> str:

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_number, check_probability, check_rng
 from ..functional.layers import as_input, batch_norm_following, dropout_at, padding_row, shape_of_layer
-from ..ops import random
+from ..ops.elementwise import advance, new_place
 from ..ops.normalization import Running
 from ..parameters import Parameter
 from .init import Initialiser, initialiser, normal, pytorch, start
@@ -178,11 +178,11 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, *, rng: int | Generator | None = None) -> None:
         self.p = check_probability(p, "Dropout: p")
-        self.rng_state = Buffer(random.new_place(rng, "Dropout"), optional=True)
+        self.rng_state = Buffer(new_place(rng, "Dropout"), optional=True)
 
     def forward(self, x: Any) -> Any:
         x = F.as_tensor(x)
-        return dropout_at(x, self.p, random.advance(self.rng_state.data, x.size)) if self.training and self.p else x
+        return dropout_at(x, self.p, advance(self.rng_state.data, x.size)) if self.training and self.p else x
 
     def extra_repr(self) -> str:
         return f"p={self.p:g}"

@@ -1,4 +1,4 @@
-"""Arithmetic with broadcasting: each operation and its derivative rules, side by side.
+"""Arithmetic with broadcasting, choices and dropout: each operation and its derivative rules, side by side.
 
 The loops are NumPy's own ufuncs, launched like the compiled kernels. In a tie the first operand gets the gradient.
 """
@@ -9,11 +9,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from ..autodiff.broadcast import unbroadcast
 from ..autodiff.node import Array, Node, Op, value
-from ..checks import as_floats
+from ..checks import as_floats, check_rng
 from ..kernels.loops import pointwise as kernels
+from ..kernels.loops import random
 from ..kernels.machine.door import launch
 from .shape import T
 
@@ -176,3 +178,37 @@ def operand(x: Any, like: Array | Node) -> Any:
 def operand_array(x: Any, like: Array | Node, name: str = "operand") -> Any:
     """As `operand`, for operations on whole matrices: a number becomes an array too."""
     return x if isinstance(x, Node) else as_floats(x, like.dtype, name)
+
+
+# -- random operations --------------------------------------------------------------------------------------------------
+# Their numbers are a function of a place: a key and a counter (see kernels/loops/random.py). The state of a random layer is a
+# place too: an array, which a kernel reads and advances. So a saved state resumes the draws.
+
+
+def new_place(rng: int | Generator | None, who: str) -> Array:
+    """A place whose key is drawn from `rng`, and whose counter is 0."""
+    return np.array([check_rng(rng, who).integers(2**63), 0])
+
+
+def advance(state: Array, size: int) -> Array:
+    """The place for the next `size` draws; `state` advances past them."""
+    place = np.empty(2, np.int64)
+    launch(random.take, state, size, place)
+    return place
+
+
+def uniform(place: Array, shape: tuple[int, ...], dtype: Any, low: float, high: float) -> Array:
+    """Draws from U(low, high)."""
+    out = np.empty(shape, dtype)
+    random.fill_uniform(place, low, high, out)
+    return out
+
+
+def _dropout(x: Array, place: Array, *, p: float) -> Array:
+    out = np.empty(x.shape, x.dtype)
+    random.drop_out(x, place, p, out)
+    return out
+
+
+# Linear in x: the pullback drops the same elements of g, by drawing the numbers again, which takes no memory.
+dropout: Op = entrywise("dropout", _dropout, pull=(lambda g, y, x, place, p: dropout(g, place, p=p), None), index="random key")

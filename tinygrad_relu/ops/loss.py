@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import broadcast_to
-from ..autodiff.composed import derivative
+from ..autodiff.functions import derivative
 from ..autodiff.node import Array, Op, value
 from ..checks import check_labels
 from ..kernels.formulas.piecewise import RELU
@@ -20,8 +20,8 @@ from ..kernels.machine.door import launch
 from .activation import activation_op
 from .elementwise import add, mul, neg, sub, where
 from .indexing import getitem
+from .normalization import LOG_SOFTMAX, SOFTMAX
 from .shape import reshape
-from .softmax import LOG_SOFTMAX, SOFTMAX
 from .sums import SUM
 
 

@@ -1,4 +1,4 @@
-"""Normalisation of a batch per channel (batch norm) or of each sample (layer norm), by one kernel each way.
+"""Normalisation, by one kernel each way: softmax along an axis, batch norm per channel, layer norm per sample.
 
 `weight` and `bias` broadcast over x: they have shape (channels, 1) for a batch norm of x (batch, channels, length), and the
 normalised shape for a layer norm.
@@ -11,24 +11,77 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autodiff.node import Array, Op
+from ..autodiff.node import Array, Op, Pull
 from ..kernels.loops import norm as kernels
+from ..kernels.loops import softmax as rows
 from ..kernels.machine.door import launch
 from .elementary import power
 from .elementwise import add, mul, sub
-from .sums import mean
+from .shape import T, lines, normalised_axes, reshape, swapaxes
+from .sums import SUM, mean
+
+# -- softmax -----------------------------------------------------------------------------------------------------------
 
 
-class Running(NamedTuple):
-    """Running statistics: arrays that a forward in training updates in place."""
+def _rowwise(kernel: Any, pullback: Any, pull: Pull) -> Op:
+    """An operation along the last axis, from its kernels over rows."""
 
-    mean: Array
-    var: Array
-    batches: Array              # shape (1,): how many batches there have been
-    momentum: float | None      # None: the mean over all batches
+    def forward(x: Array) -> Array:
+        if x.shape[-1] == 0:
+            raise ValueError(f"{kernel.__name__}: got shape {x.shape}; expected at least one entry along the axis")
+        out = np.empty(x.shape, x.dtype)
+        launch(kernel, lines(x), lines(out))
+        return out
+
+    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
+        launch(pullback, lines(g), lines(y), lines(into[0]))
+
+    return Op(kernel.__name__, forward, fused=fused, pull=(pull,))
 
 
-# -- the composed rules ------------------------------------------------------------------------------------------------
+def _last_sum(x: Any) -> Any:
+    return SUM(x, axis=-1, keepdims=True)
+
+
+# A rule that is written in y can be differentiated again: y is the node itself when the walk is recorded.
+SOFTMAX: Op = _rowwise(rows.softmax, rows.softmax_pullback, lambda g, y, x: mul(y, sub(g, _last_sum(mul(g, y)))))
+LOG_SOFTMAX: Op = _rowwise(rows.log_softmax, rows.log_softmax_pullback, lambda g, y, x: sub(g, mul(SOFTMAX(x), _last_sum(g))))
+
+
+def softmax(x: T, axis: int = -1) -> T:
+    """``exp(x_i) / sum_k exp(x_k)`` along `axis`, without overflow.
+
+    A 0-d tensor has one entry, as in PyTorch: the result is 1.
+
+    >>> F.softmax([0.0, 0.0])
+    Tensor([0.5, 0.5])
+    """
+    return _along(SOFTMAX, x, axis)
+
+
+def log_softmax(x: T, axis: int = -1) -> T:
+    """``x_i - log sum_k exp(x_k)`` along `axis`, without overflow; small probabilities keep their digits.
+
+    >>> F.log_softmax([0.0, 1000.0])
+    Tensor([-1000.,     0.])
+    """
+    return _along(LOG_SOFTMAX, x, axis)
+
+
+def _along(op: Op, x: T, axis: int) -> T:
+    """Apply an operation on the last axis to another one."""
+    shape = x.shape
+    if shape and axis == -1:        # the usual case
+        return op(x)
+    axes = normalised_axes(op.name, axis, shape or (1,))
+    if len(axes) != 1:
+        raise ValueError(f"{op.name}: got axis {axis} for shape {shape}; expected one axis")
+    if not shape:
+        return reshape(op(reshape(x, 1)), ())
+    return swapaxes(op(swapaxes(x, axes[0], -1)), axes[0], -1) if axes[0] < len(shape) - 1 else op(x)
+
+
+# -- both norms -------------------------------------------------------------------------------------------------------
 
 
 def _unit(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
@@ -54,6 +107,15 @@ def _rules(axes_of: Callable[[Any, Any], tuple[int, ...]]) -> tuple[Callable[...
 
 
 # -- batch norm --------------------------------------------------------------------------------------------------------
+
+
+class Running(NamedTuple):
+    """Running statistics: arrays that a forward in training updates in place."""
+
+    mean: Array
+    var: Array
+    batches: Array              # shape (1,): how many batches there have been
+    momentum: float | None      # None: the mean over all batches
 
 
 def _channels(x: Array) -> Array:

@@ -5,7 +5,7 @@ state h (rows, size), and for the LSTM the first cell state c; and the weight w 
 (steps + 1, rows, size): all states in order of time, beginning with h. Outputs and last state are slices of it without a copy
 (`narrow`). The LSTM appends the last cell state.
 
-Second derivatives come from the definitions, written step by step with ordinary operations (see `composed`).
+Second derivatives come from the definitions, written step by step with ordinary operations (see `derivative`).
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import sum_over
-from ..autodiff.composed import derivative
+from ..autodiff.functions import derivative
 from ..autodiff.node import Array, Op
 from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Elementwise

@@ -11,7 +11,8 @@ from ..checks import check_real
 from ..kernels.loops import reduce as kernels
 from ..kernels.machine.door import launch
 from . import sums
-from .elementwise import compare, div, equal_or_nan, mul, sub, where
+from .elementary import EXP, LOG
+from .elementwise import add, compare, div, equal_or_nan, mul, sub, where
 from .shape import Axis, T, axis_or_flat, block, kept_shape, left_shape, lines, normalised_axes, reshape, transpose
 
 # -- extremes --------------------------------------------------------------------------------------------------------
@@ -239,3 +240,39 @@ def std(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
     Tensor([1., 0.])
     """
     return STD(x, axis=axis, ddof=ddof, keepdims=keepdims)
+
+
+# -- log of a sum of exponentials ---------------------------------------------------------------------------------------
+
+
+def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    axes = normalised_axes("logsumexp", axis, x.shape)
+    top = np.empty(kept_shape(x.shape, axes), x.dtype)
+    launch(np.maximum.reduce, x, axes, None, top, True, -np.inf)
+    launch(_zero_where_infinite, top)           # infinity - infinity would be NaN
+    y = add(LOG(sums.SUM(EXP(sub(x, top)), axis=axes, keepdims=True)), top)
+    return y if keepdims else y.reshape(left_shape(x.shape, axes))
+
+
+def _zero_where_infinite(out: Array) -> None:
+    np.copyto(out, 0, where=~np.isfinite(out))
+
+
+def _logsumexp_pull(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """g times the softmax of x."""
+    kept = kept_shape(x.shape, normalised_axes("logsumexp", axis, x.shape))
+    return mul(reshape(g, shape=kept), EXP(sub(x, reshape(y, shape=kept))))
+
+
+LOGSUMEXP: Op = Op("logsumexp", _logsumexp, pull=(_logsumexp_pull,))
+
+
+def logsumexp(x: T, axis: Axis = None, keepdims: bool = False) -> T:
+    """``log sum_k exp(x_k)`` over `axis` (None: all axes), without overflow; -infinity for no numbers.
+
+    Its gradient is the softmax.
+
+    >>> round(tg.logsumexp([1000.0, 1000.0]).item() - 1000.0, 6)
+    0.693147
+    """
+    return LOGSUMEXP(x, axis=axis, keepdims=keepdims)

@@ -1,4 +1,4 @@
-"""Is a derivative right? Compare it with finite differences, entry by entry."""
+"""Derivatives of whole functions: as the rules of a fused operation, and compared with finite differences."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -7,8 +7,41 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_rng
-from .node import Array, Node, value
+from .node import Array, Node, Op, Pull, recording, value
 from .tape import grad
+
+# The identity, as an op. A definition built on copies of its inputs can be differentiated with respect to one of them alone,
+# even where the inputs depend on each other, and its result still depends on the inputs themselves.
+same: Op = Op("same", lambda x: x, pull=(lambda g, y, x: g,))
+
+
+def derivative(definition: Callable[..., Any]) -> Callable[[int], Pull]:
+    """The rules of an op, for `Op.pull`, where ``definition(*inputs, **params)`` computes on nodes what `forward` does on arrays.
+
+    So the second derivative of an LSTM, say, needs no formula: the definition is built of elementary operations on nodes, and a
+    walk back through its graph records the gradients.
+
+    >>> from tinygrad_relu.ops.elementwise import mul
+    >>> def cube(x):
+    ...     return mul(x, mul(x, x))
+    >>> fused_cube = Op("cube", lambda x: x**3, pull=derivative(cube))
+    >>> tg.gradcheck(fused_cube, Tensor([1.0, -2.0], requires_grad=True), order=2)
+    True
+    """
+
+    def rule_of(i: int) -> Pull:
+        def rule(g: Any, y: Any, *inputs: Any, **params: Any) -> Any:
+            on_nodes = isinstance(g, Node)
+            with recording():                       # the graph of the definition is needed under no_grad too
+                own = [same(x) if isinstance(x, Node) else x for x in inputs]
+                if not isinstance(own[i], Node):
+                    own[i] = Node.leaf(own[i], requires_grad=True)
+                (part,) = grad(definition(*own, **params), own[i], g, create_graph=on_nodes)
+            return part if on_nodes else part.array
+
+        return rule
+
+    return rule_of
 
 
 class GradcheckError(AssertionError):
@@ -17,7 +50,7 @@ class GradcheckError(AssertionError):
     >>> x = Tensor(3.0, requires_grad=True)
     >>> tg.gradcheck(lambda x: x.detach() * x, x)           # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    tinygrad_relu.autodiff.gradcheck.GradcheckError: gradcheck of order 1: input 0, entry (), at x = 3: the derivative is ...
+    tinygrad_relu.autodiff.functions.GradcheckError: gradcheck of order 1: input 0, entry (), at x = 3: the derivative is ...
     """
 
 
@@ -44,16 +77,14 @@ def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int =
     for i in checked:
         if nodes[i].dtype != np.float64:
             raise TypeError(f"gradcheck: input {i} is {nodes[i].dtype}; finite differences need float64")
-    rng = check_rng(rng, "gradcheck")
-    draws = rng.standard_normal
+    draws = check_rng(rng, "gradcheck").standard_normal
 
     def first(*x: Any) -> list[Any]:
         return [f(*x)]
 
     def second(*x: Any) -> list[Any]:
         y = f(*x)
-        seed = y.result.leaf(weights_of_y)
-        return list(grad(y, [x[i] for i in checked], seed, create_graph=True))
+        return list(grad(y, [x[i] for i in checked], y.result.leaf(weights_of_y), create_graph=True))
 
     weights_of_y = np.asarray(draws(value(f(*nodes)).shape))    # f may differentiate inside, so record as usual
     for k, function in enumerate((first, second)[:order], start=1):
