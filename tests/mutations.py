@@ -91,7 +91,7 @@ MUTATIONS = [
     Mutation("optim/rules.py", "t, state = segment.steps + 1, segment.state\n", "t, state = segment.steps or 1, segment.state\n", "test_optim"),
     Mutation("optim/rules.py", "old = mu * mu if options[\"nesterov\"] else mu", "old = mu", "test_optim"),
     Mutation("optim/optimizer.py", "\"params\": slopes, \"weight_decay\": 0.0}", "\"params\": slopes}", "test_optim test_activations"),
-    Mutation("optim/schedules.py", "return self.gamma ** (step // self.step_size)", "return self.gamma ** ((step + 1) // self.step_size)", "test_schedules"),
+    Mutation("optim/lr_scheduler.py", "return self.gamma ** (step // self.step_size)", "return self.gamma ** ((step + 1) // self.step_size)", "test_schedules"),
     Mutation("optim/state.py", "part = slice(start, start + piece.data.size)\n        start = part.stop", "part = slice(start, start + piece.data.size)", "test_copies test_state"),
     Mutation("checkpoint/store.py", "if complaints:", "if len(complaints) > 1:", "test_checkpoint"),
     Mutation("checkpoint/formats.py", "if dtype == \"BF16\":", "if dtype == \"F16\":", "test_checkpoint"),

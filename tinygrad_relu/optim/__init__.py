@@ -1,9 +1,6 @@
-"""Optimizers, whose steps have named terms: gradient, decay, inertia. Schedules of the rate, and the clipping of gradients."""
+"""Optimizers, whose steps have named terms (gradient, decay, inertia); schedules of the rate; clipping of gradients."""
 from ..nn.utils import clip_grad_norm_ as clip_grad_norm_, clip_grad_value_ as clip_grad_value_
-from .optimizer import Optimizer as Optimizer, Terms as Terms
-from .rules import SGD as SGD, Adam as Adam, AdamW as AdamW
-from .schedule import LRScheduler as LRScheduler
-from .schedules import (
+from .lr_scheduler import (
     CosineAnnealingLR as CosineAnnealingLR,
     ExponentialLR as ExponentialLR,
     LambdaLR as LambdaLR,
@@ -13,3 +10,6 @@ from .schedules import (
     SequentialLR as SequentialLR,
     StepLR as StepLR,
 )
+from .optimizer import Optimizer as Optimizer, Terms as Terms
+from .rules import SGD as SGD, Adam as Adam, AdamW as AdamW
+from .schedule import LRScheduler as LRScheduler

@@ -1,7 +1,7 @@
 """The base of all optimizers: parameter groups, segments of flat buffers, and the named terms of a step."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 from ..autodiff.node import Array
@@ -37,22 +37,14 @@ class Optimizer:
     a group that does not set the decay, slopes (of PReLU) are split off into a group without decay. The options in `param_groups`
     may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``; the parameters may not.
 
-    The parameters and their gradients move into flat buffers: ``.grad`` is the same memory in every step, so keep a copy of a
-    gradient that you want to keep. An array taken from ``.data`` before the optimizer was made is no longer the parameter's.
+    The parameters and their gradients move into flat buffers. So ``.grad`` is the same memory in every step: copy a gradient that
+    you want to keep. An array taken from ``.data`` before the optimizer was made is no longer the parameter's.
 
-    Copy or pickle an optimizer together with its model, ``copy.deepcopy((model, opt))``: the copies then belong to each other.
-    Copied alone, it comes with copies of its parameters.
+    Copy or pickle an optimizer together with its model, ``copy.deepcopy((model, opt))``; copied alone, it comes with copies of
+    its parameters.
 
-    **An optimizer of your own** is a subclass with an update rule, the names of its buffers, and the terms of a step (used by
-    `explain`, the recorder and `lab`). Groups, checks, copies, schedules and state dicts come with the base class. `defaults` are
-    the options of groups that do not set them; "lr" and "weight_decay" are required.
-
-    - ``move(segment, grad, options)`` changes ``segment.data``, a flat array, in place. Buffers are kept in ``segment.state``, a
-      dict of flat arrays, empty before the first step; ``segment.steps`` counts the steps taken.
-    - ``state_names`` lists those buffers, and "step" if the rule uses the count. It is what a state dict holds.
-    - ``term(segment, parameter, grad, options)`` returns the same step of one parameter as `Terms`, without changing anything;
-      ``segment.state_of(parameter)`` has its buffers, in its shape.
-    - ``check(options)`` raises a ValueError where an option is out of range; call the inherited one first.
+    An optimizer of your own is a subclass that defines `move`, `term` and `state_names`. `defaults` are the options of groups
+    that do not set them; "lr" and "weight_decay" are required.
 
     >>> class SignSGD(optim.Optimizer):
     ...     '''p <- p - lr * (sign(g) + weight_decay * p) (Bernstein et al. 2018, arXiv 1802.04434).'''
@@ -71,8 +63,8 @@ class Optimizer:
     (0.5, 0.5)
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ()
-    decoupled: ClassVar[bool] = False           # PyTorch's "decoupled_weight_decay", which its AdamW sets
+    state_names: ClassVar[tuple[str, ...]] = ()     # of the buffers in a state dict; and "step" if the rule uses the count
+    decoupled: ClassVar[bool] = False               # PyTorch's "decoupled_weight_decay", which its AdamW sets
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -101,8 +93,8 @@ class Optimizer:
                 self.param_groups.append(Group(self.check, {**defaults, **group, "params": others}))
             if slopes:      # decay would pull PReLU to ReLU (dead units would follow)
                 self.param_groups.append(Group(self.check, {**defaults, **group, "params": slopes, "weight_decay": 0.0}))
-        everything = [p for group in self.param_groups for p in group["params"]]
-        if len({id(p) for p in everything}) != len(everything):
+        everything = list(self._parameters())
+        if len(set(everything)) != len(everything):
             raise ValueError(f"{name}: a parameter is in two groups, or twice in one; expected each once")
         settle(everything)
         self._segments = [segments(group["params"]) for group in self.param_groups]
@@ -110,16 +102,19 @@ class Optimizer:
     # -- for subclasses -----------------------------------------------------------------------------------------------
 
     def check(self, options: dict[str, Any]) -> None:
-        """Raise a ValueError where an option of a group is out of range."""
+        """Raise a ValueError where an option of a group is out of range. A subclass calls this one first."""
         check_number(options["lr"], f"{type(self).__name__}: lr")
         check_number(options["weight_decay"], f"{type(self).__name__}: weight_decay")
 
     def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
-        """Move the parameters of one segment, given their flat gradient."""
+        """Change ``segment.data``, a flat array, in place. Its buffers are in ``segment.state``, empty before the first step."""
         raise NotImplementedError
 
     def term(self, segment: Segment, parameter: Parameter, grad: Array, options: dict[str, Any]) -> Terms:
-        """The named parts of the next step of one parameter, given its gradient."""
+        """The same step of one parameter in named parts, for `explain` and the laboratory; changes nothing.
+
+        ``segment.state_of(parameter)`` has its buffers, in its shape.
+        """
         raise NotImplementedError
 
     # -- for users ----------------------------------------------------------------------------------------------------
@@ -147,9 +142,8 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set every ``.grad`` to None."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
+        for parameter in self._parameters():
+            parameter.grad = None
 
     def terms(self, parameter: Parameter) -> Terms:
         """The next `step` of a parameter in named parts; nothing is changed.
@@ -168,7 +162,7 @@ class Optimizer:
 
     def holds(self, parameter: Parameter) -> bool:
         """Whether this optimizer moves the parameter."""
-        return any(p is parameter for group in self.param_groups for p in group["params"])
+        return any(p is parameter for p in self._parameters())
 
     def options_of(self, parameter: Parameter) -> dict[str, Any]:
         """The options of the group of a parameter."""
@@ -196,12 +190,6 @@ class Optimizer:
         AdamW with the same groups; options that only PyTorch has (maximize, amsgrad, foreach, fused, capturable, differentiable)
         must be off there. The values of the parameters are in the state of the module; with both loaded, training continues bit
         for bit.
-
-        >>> opt = optim.Adam([nn.Parameter([1.0])])
-        >>> opt.load_state_dict(optim.SGD([nn.Parameter([1.0])], lr=0.1).state_dict())
-        Traceback (most recent call last):
-        ValueError: Adam: the state does not fit: group 0: missing betas, eps; \
-group 0: unexpected momentum, dampening, nesterov, decoupled
         """
         plan = states.fitting(type(self).__name__, state, self.param_groups, self.state_names, self.decoupled, self.check)
         for group, (options, _) in zip(self.param_groups, plan):
@@ -230,29 +218,19 @@ group 0: unexpected momentum, dampening, nesterov, decoupled
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.param_groups = [Group(self.check, options) for options in state["param_groups"]]
-        settle(p for group in self.param_groups for p in group["params"])
+        settle(self._parameters())
         self._segments = [[piece for saved in pieces for piece in restored(*saved)] for pieces in state["_segments"]]
 
     def __repr__(self) -> str:
-        """The class, and every group with its options.
-
-        >>> optim.SGD(nn.Linear(2, 3, rng=0).parameters(), lr=0.1, momentum=0.9)
-        SGD (
-        Parameter Group 0 (2 parameters)
-            lr: 0.1
-            momentum: 0.9
-            dampening: 0.0
-            weight_decay: 0.0
-            nesterov: False
-            decoupled: False
-        )
-        """
         lines = []
         for i, group in enumerate(self.param_groups):
             n = len(group["params"])
             lines.append(f"Parameter Group {i} ({n} parameter{'s' * (n != 1)})")
             lines += [f"    {key}: {value!r}" for key, value in group.items() if key != "params"]
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
+
+    def _parameters(self) -> Iterator[Parameter]:
+        return (p for group in self.param_groups for p in group["params"])
 
     def _find(self, parameter: Parameter) -> tuple[dict[str, Any], Segment]:
         for options, pieces in zip(self.param_groups, self._segments):

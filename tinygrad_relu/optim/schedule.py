@@ -1,20 +1,12 @@
-"""Learning-rate schedules, named as in PyTorch's ``lr_scheduler``. A schedule is its settings and a formula for every step.
-
-::
-
-    schedule = optim.CosineAnnealingLR(opt, T_max=100)
-    for epoch in range(100):
-        ...                         # opt.step(), for every batch
-        schedule.step()
+"""The base of all learning-rate schedules, and of those that are a formula of the step.
 
 PyTorch computes each rate from the one before; here it is the formula itself, so rounding errors do not add up. If the rate has
 been changed meanwhile, by hand or by another schedule, the change that the formula prescribes is applied to that rate, as in
-PyTorch: schedules of one optimizer chain, their factors multiply. ``last_epoch`` resumes a schedule, as in PyTorch: it is the
-number of steps taken, less one, and the groups of the optimizer must already have their "initial_lr" (from its state dict).
+PyTorch: schedules of one optimizer chain, and their factors multiply.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any, ClassVar
@@ -27,7 +19,8 @@ from .optimizer import Optimizer
 class LRScheduler:
     """The base of the schedules: an optimizer, the number of steps so far (`last_epoch`), and the first rates (`base_lrs`).
 
-    The first rates are those before any schedule, in the option "initial_lr" of each group.
+    The first rates are those before any schedule: the option "initial_lr" of each group. To resume, load the state of the optimizer
+    first, and pass the number of steps taken, less one, as `last_epoch`.
 
     >>> schedule = optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5)
     >>> schedule.step(), schedule.step()
@@ -61,7 +54,8 @@ class LRScheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """Settings and position, as plain numbers and lists, without functions. The rates are in the optimizer's state."""
-        return {name: list(value) if isinstance(value, list) else value for name, value in self._state().items()}
+        return {name: [entry.state_dict() if isinstance(entry, LRScheduler) else entry for entry in value]
+                if isinstance(value, list) else value for name, value in self._kept().items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore a `state_dict`. If anything does not fit, nothing changes, and one ValueError names it all."""
@@ -69,24 +63,32 @@ class LRScheduler:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"{name}: the state is {type(state_dict).__name__}, expected a dict")
         complaints: list[str] = []
-        found = fit(self._rules(), state_dict, complaints)
+        found = self._fitting(state_dict, complaints)
         refuse(name, complaints)
         self._take(found)
 
-    def _state(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+    def _kept(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("optimizer", "lr_lambdas")}
 
-    def _rules(self) -> dict[str, Callable[[Any, str], Any]]:
-        """For each name of a state, the function that checks its value."""
-        return {name: partial(_as, value, name == "base_lrs") for name, value in self._state().items()}
+    def _fitting(self, state: Mapping[str, Any], complaints: list[str], where: str = "") -> dict[str, Any]:
+        rules = {name: partial(_as, value, name == "base_lrs") for name, value in self._kept().items()}
+        return fit(rules, state, complaints, where)
 
     def _take(self, state: dict[str, Any]) -> None:
+        for schedule, own in zip(getattr(self, "schedulers", ()), state.pop("schedulers", ())):
+            schedule._take(own)
         vars(self).update(state)
+
+    def __repr__(self) -> str:
+        settings = {name: value for name, value in self._kept().items() if name not in ("base_lrs", "_last_lr")}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
 
 
 def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
-    """A value, if it can replace `like`: a text, a number, or a list of numbers."""
+    """A value, if it can replace `like`: a text, a number, a list of numbers, or the states of schedules."""
     if isinstance(like, list):
+        if like and isinstance(like[0], LRScheduler):
+            return _inside(like, value, name)
         if not isinstance(value, (list, tuple)):
             raise TypeError(f"{name} is {value!r}, expected a list")
         if all(isinstance(entry, (int, float)) for entry in like):
@@ -102,6 +104,22 @@ def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
     elif isinstance(like, float):
         check_real(value, name)
     return value
+
+
+def _inside(schedules: list[LRScheduler], states: Any, name: str) -> list[dict[str, Any]]:
+    if not isinstance(states, (list, tuple)) or len(states) != len(schedules):
+        raise ValueError(f"{name} is {states!r}, expected a list of {len(schedules)} states")
+    complaints: list[str] = []
+    found = []
+    for schedule, state in zip(schedules, states):
+        who = f"{type(schedule).__name__}: "
+        if isinstance(state, Mapping):
+            found.append(schedule._fitting(state, complaints, who))
+        else:
+            complaints.append(f"{who}the state is {type(state).__name__}, expected a dict")
+    if complaints:
+        raise ValueError("; ".join(complaints))
+    return found
 
 
 class Formula(LRScheduler):

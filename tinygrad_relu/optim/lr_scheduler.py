@@ -1,16 +1,23 @@
-"""The schedules: formulas of the step, schedules made of functions or other schedules, and one that watches a metric."""
+"""The learning-rate schedules, under PyTorch's names. Each is also in `optim` itself.
+
+::
+
+    schedule = optim.CosineAnnealingLR(opt, T_max=100)
+    for epoch in range(100):
+        ...                         # opt.step(), for every batch
+        schedule.step()
+"""
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import cos, inf, pi
-from typing import Any, SupportsFloat
+from typing import SupportsFloat
 
 from ..checks import check_count, check_name, check_number, check_real
-from ..states import fit
 from .optimizer import Optimizer
-from .schedule import Formula, LRScheduler
+from .schedule import Formula, LRScheduler as LRScheduler
 
 
 @dataclass(eq=False, repr=False)
@@ -149,9 +156,6 @@ class LambdaLR(Formula):
     def after(self, lr: float, step: int, group: int) -> float:
         return self.at(step, group)
 
-    def _state(self) -> dict[str, Any]:
-        return {name: value for name, value in super()._state().items() if name != "lr_lambdas"}
-
 
 class SequentialLR(Formula):
     """One schedule after the other: each but the first starts at its milestone, from the initial rate.
@@ -197,33 +201,6 @@ class SequentialLR(Formula):
         schedule, own = self._turn(step)
         return schedule.after(lr, own, group) if own else schedule.at(0, group)
 
-    def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "schedulers": [schedule.state_dict() for schedule in self.schedulers]}
-
-    def _rules(self) -> dict[str, Callable[[Any, str], Any]]:
-        return {**super()._rules(), "schedulers": self._inside}
-
-    def _inside(self, states: Any, name: str) -> list[dict[str, Any]]:
-        """The states of the schedules, checked."""
-        if not isinstance(states, (list, tuple)) or len(states) != len(self.schedulers):
-            raise ValueError(f"{name} is {states!r}, expected a list of {len(self.schedulers)} states")
-        complaints: list[str] = []
-        found = []
-        for schedule, state in zip(self.schedulers, states):
-            who = f"{type(schedule).__name__}: "
-            if isinstance(state, Mapping):
-                found.append(fit(schedule._rules(), state, complaints, who))
-            else:
-                complaints.append(f"{who}the state is {type(state).__name__}, expected a dict")
-        if complaints:
-            raise ValueError("; ".join(complaints))
-        return found
-
-    def _take(self, state: dict[str, Any]) -> None:
-        for schedule, own in zip(self.schedulers, state.pop("schedulers")):
-            schedule._take(own)
-        super()._take(state)
-
 
 class ReduceLROnPlateau(LRScheduler):
     """Multiply the rates by `factor` when a metric has not improved for more than `patience` steps.
@@ -268,10 +245,11 @@ class ReduceLROnPlateau(LRScheduler):
         except (TypeError, ValueError):
             raise TypeError(f"ReduceLROnPlateau: step got {metrics!r}, expected a number, or a Tensor of one number") from None
         self.last_epoch += 1
-        if self._is_better(current):
+        gain = self.threshold if self.mode == "max" else -self.threshold
+        bound = self.best * (1 + gain) if self.threshold_mode == "rel" else self.best + gain
+        self.num_bad_epochs += 1
+        if current > bound if self.mode == "max" else current < bound:
             self.best, self.num_bad_epochs = current, 0
-        else:
-            self.num_bad_epochs += 1
         if self.cooldown_counter > 0:
             self.cooldown_counter, self.num_bad_epochs = self.cooldown_counter - 1, 0
         lower = self.num_bad_epochs > self.patience
@@ -283,9 +261,3 @@ class ReduceLROnPlateau(LRScheduler):
     def _lowered(self, lr: float, floor: float) -> float:
         lowered = max(lr * self.factor, floor)
         return lowered if lr - lowered > self.eps else lr
-
-    def _is_better(self, metric: float) -> bool:
-        sign = -1 if self.mode == "min" else 1
-        if self.threshold_mode == "rel":
-            return sign * metric > sign * self.best * (1 + sign * self.threshold)
-        return sign * metric > sign * (self.best + sign * self.threshold)
