@@ -10,7 +10,7 @@ there by the user and is not in the buffer.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -85,16 +85,8 @@ def settle(parameters: Iterable[Parameter]) -> None:
             start += parameter.size
 
 
-class Run(NamedTuple):
-    """Parameters that are neighbours in a flat buffer; their values and their gradients, each as one 1-d view."""
-
-    parameters: list[Parameter]
-    data: Array
-    grad: Array
-
-
-def runs(parameters: Iterable[Parameter]) -> list[Run]:
-    """The parameters, which all have places, in as few runs as their places and the order given allow."""
+def runs(parameters: Iterable[Parameter]) -> Iterator[tuple[list[Parameter], Array, Array]]:
+    """Neighbours in a flat buffer, in the order given, with their values and their gradients, each as one 1-d view."""
     found: list[list[Parameter]] = []
     buffer, stop = None, 0          # of the parameter before, and where it ends
     for parameter in parameters:
@@ -104,9 +96,7 @@ def runs(parameters: Iterable[Parameter]) -> list[Run]:
         else:
             found.append([parameter])
         buffer, stop = values, start + parameter.array.size
-    several = []
     for members in found:
         values, gradients, start = members[0].place
         part = slice(start, members[-1].place.start + members[-1].array.size)
-        several.append(Run(members, values[part], gradients[part]))
-    return several
+        yield members, values[part], gradients[part]

@@ -1,7 +1,7 @@
 """Two file formats for named arrays and one text: .npz, NumPy's own, without pickles, and .safetensors.
 
-Files are not trusted. Sizes are compared with the bytes in the file before any memory is taken, nothing is executed, and any
-defect is a ValueError that says which.
+Files are not trusted: sizes are compared with the bytes in the file before memory is allocated, nothing is executed, and every
+defect is a ValueError that names it.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,13 +21,6 @@ from ..states import shown
 
 Content = tuple[dict[str, Array], str | None]
 NOTE = "tinygrad_relu"      # the name of the text in a file
-
-
-class Format(NamedTuple):
-    """The functions that write and read a kind of file."""
-
-    write: Callable[[IO[bytes], Mapping[str, Array], str | None], None]
-    read: Callable[[IO[bytes]], Content]
 
 
 # -- .npz: a zip archive with one .npy file for each array -------------------------------------------------------------------
@@ -132,4 +125,6 @@ def _array(content: Any, dtype: Any, shape: tuple[int, ...], name: str, order: A
     return np.require(array, kind.newbyteorder("="), ["C", "A", "W"])
 
 
-FORMATS = {".npz": Format(write_npz, read_npz), ".safetensors": Format(write_safetensors, read_safetensors)}
+Write = Callable[[IO[bytes], Mapping[str, Array], str | None], None]
+FORMATS: dict[str, tuple[Write, Callable[[IO[bytes]], Content]]] = {
+    ".npz": (write_npz, read_npz), ".safetensors": (write_safetensors, read_safetensors)}

@@ -2,7 +2,7 @@
 
 In a file, nested dicts and lists are flat arrays by name and one text of JSON. In the text an array is ``{"$array": name}``, and
 a dict whose keys are not plain text is ``{"$items": [[key, value], ...]}``. A dict of arrays alone, such as the state of a
-module, needs no text, so its file holds plain names and arrays, like those of other programs.
+module, needs no text: its file holds plain names and arrays, as other programs read and write them.
 """
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ import numpy as np
 from ..autodiff.node import Array
 from ..files import reading, write_through
 from ..states import as_array, fit, shown
-from .formats import FORMATS, Format
+from .formats import FORMATS
 
 Path_ = str | os.PathLike[str]
 VERSION = 1         # of the text
 
 
 def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
-    """Write the state of one thing, or of several under names, into a file that ends in .npz or .safetensors.
+    """Write the state of one object, or of several under names, into a file that ends in .npz or .safetensors.
 
-    The file replaces an old one only once it is whole and on the disk; a process that is killed while it saves leaves the old. It
-    holds no pickles. (.safetensors needs the package safetensors: ``pip install "tinygrad_relu[files]"``.)
+    `whole` is a module or its `state_dict`; the file then holds plain names and arrays. `parts` are modules, optimizers, and
+    everything else with a `state_dict`; numpy Generators, as `numpy.random.default_rng` makes them; arrays, numbers, strings,
+    None; lists and dicts of these.
 
-    - `whole`: a module (or its `state_dict`), which makes a file of plain names and arrays, as PyTorch's users exchange them.
-    - `parts`: modules, optimizers, and everything else with a `state_dict`; numpy Generators, as `numpy.random.default_rng` makes
-      them; arrays, numbers, texts, None, and lists and dicts of these.
+    An old file is replaced only when the new one is whole and on the disk. There are no pickles in it. (.safetensors needs the
+    package safetensors: ``pip install "tinygrad_relu[files]"``.)
 
     >>> import tempfile
     >>> model = nn.MLP([4, 3, 2], rng=0)
@@ -44,23 +44,22 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     """
     if (whole is None) == (not parts):
         raise TypeError("save: expected one object, save(path, model), or several by name, save(path, model=model, step=17)")
-    write = _format(path, "save").write
+    write, _ = FORMATS[_suffix(path, "save")]
     tree = {name: _state(part, name) for name, part in parts.items()} if whole is None else _state(whole, "the state")
     if not isinstance(tree, Mapping):
         raise TypeError(f"save: got {type(whole).__name__}, expected a module or a dict; give other things a name: step=17")
-    arrays, text = flatten(tree)
+    arrays, text = _flatten(tree)
     write_through(path, lambda file: write(file, arrays, text))
 
 
 def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
-    """Read a file of `save`, or any file of plain names and arrays, and load its parts into the given things.
+    """Read a file of `save`, or any file of plain names and arrays, into the given objects; returns the other parts by name.
 
-    The file goes into `whole`, a Module, or its parts into the things that are given under their names: modules, optimizers,
-    Generators, everything with a `load_state_dict`. Returns the other parts by name: states as dicts of arrays, and plain values
-    (of which tuples have become lists).
+    The objects are one module (`whole`), or, under the names of their parts, modules, optimizers, Generators, and everything else
+    with a `load_state_dict`. What is returned are dicts of arrays, and plain values; tuples have become lists.
 
     On an error nothing is changed. A file that is missing, truncated, damaged, compressed, or of another format than its suffix
-    says is an OSError. Contents that do not fit are a ValueError that names everything that does not.
+    says is an OSError. Contents that do not fit are a ValueError that names every misfit.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +88,7 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
 
 
 def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
-    """The parts of a file that have names of `whole`: the file may be a whole training run, and one part the one to load."""
+    """Names the parts of the file, perhaps of a whole training run, that `whole` may have been meant to load."""
     known = set(_state(whole, "the state"))
     parts = [name for name, part in tree.items() if isinstance(part, Mapping) and known & set(part)]
     if not parts:
@@ -97,21 +96,22 @@ def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
     return f"; such names are in the part {' and the part '.join(map(shown, parts))}: load(path, {shown(parts[0])}=...)"
 
 
-def _format(path: Path_, who: str) -> Format:
+def _suffix(path: Path_, who: str) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise ValueError(f"{who}: {path} ends in {suffix!r}, expected {' or '.join(FORMATS)}")
-    return FORMATS[suffix]
+    return suffix
 
 
 def _read(path: Path_) -> dict[str, Any]:
-    form, kind = _format(path, "load"), Path(path).suffix.lower()
+    kind = _suffix(path, "load")
+    _, read = FORMATS[kind]
     with reading(path, f"a {kind} file") as name:
         if name.exists() and not name.is_file() and not name.is_dir():      # a pipe may never end
             raise OSError(0, "it is not a regular file")
         with name.open("rb") as file:
             try:
-                return unflatten(*form.read(file))
+                return _unflatten(*read(file))
             except ValueError as error:
                 reason = str(error).replace("\n", " ")
     raise OSError(f"{path} is not a complete {kind} file: {reason}")
@@ -163,20 +163,15 @@ def _load(target: Any, named: bool, state: Any, name: str) -> None:
 # -- nested values as flat arrays and a text -------------------------------------------------------------------------
 
 
-def flatten(tree: Mapping[str, Any]) -> tuple[dict[str, Array], str | None]:
-    """The arrays of a tree by name, and the text, if it needs one.
-
-    >>> flatten({"model": {"weight": np.zeros(2)}, "step": 17})
-    ({'model.weight': array([0., 0.])}, \
-'{"version": 1, "tree": {"model": {"weight": {"$array": "model.weight"}}, "step": 17}}')
-    """
+def _flatten(tree: Mapping[str, Any]) -> tuple[dict[str, Array], str | None]:
+    """The arrays of a tree by name, and the text, if it needs one."""
     arrays: dict[str, Array] = {}
     encoded = _encode(tree, "", arrays)
     plain = list(arrays) == list(tree)
     return arrays, None if plain else json.dumps({"version": VERSION, "tree": encoded})
 
 
-def unflatten(arrays: Mapping[str, Array], text: str | None) -> dict[str, Any]:
+def _unflatten(arrays: Mapping[str, Array], text: str | None) -> dict[str, Any]:
     """The tree again (tuples have become lists); a ValueError if text and arrays do not belong together."""
     if text is None:
         return dict(arrays)

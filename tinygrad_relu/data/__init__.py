@@ -1,7 +1,7 @@
 """Data to train on: real sets from files and packages, small synthetic ones, and minibatches.
 
-Nothing is downloaded: real data come from an installed package or from files that the caller names. Everything random takes
-``rng``, a seed or a numpy Generator; the same seed gives the same bits.
+Nothing is downloaded: real data come from an installed package or from files that you name. Everything random takes `rng`, a
+seed or a numpy Generator; the same seed gives the same bits.
 """
 from .dataset import Dataset as Dataset, batches as batches
 from .delimited import csv as csv

@@ -1,4 +1,4 @@
-"""A data set is a frozen record of samples and labels; an epoch of minibatches is a function of it and a seed."""
+"""A data set: a frozen record of samples and labels, and its minibatches."""
 from __future__ import annotations
 
 import math
@@ -97,10 +97,9 @@ class Dataset:
         return replace(self, x=self.x[:n], y=self.y[:n])
 
     def standardise(self, like: Dataset | None = None) -> Dataset:
-        """Shift and scale each feature, so that it has mean 0 and standard deviation 1 over ``like`` (by default, this set).
+        """Shift and scale each feature, so that it has mean 0 and standard deviation 1 over `like` (by default, this set).
 
-        A test set is standardised like its training set. A feature that is constant in ``like`` (a corner pixel of
-        the digits) is only shifted, as it has no scale.
+        A test set is standardised like its training set. A feature that is constant in `like` is only shifted.
 
         >>> data.Dataset("pair", [[0.0, 5.0], [2.0, 5.0]], [0, 1], 2).standardise().x
         array([[-1.,  0.],

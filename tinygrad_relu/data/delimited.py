@@ -1,4 +1,4 @@
-"""A data set from a CSV file: one sample a line, its features as numbers, its class in one of the columns."""
+"""A data set from a CSV file: a line for each sample, with its features as numbers and its class."""
 from __future__ import annotations
 
 import csv as comma
@@ -26,13 +26,12 @@ def csv(path: str | os.PathLike[str], target: Column = -1, *, drop: Sequence[Col
         classes: Sequence[str | int] | None = None, delimiter: str = ",", dtype: npt.DTypeLike = "float64") -> Dataset:
     """The samples of a CSV file: one column holds the class, the others are features. Errors name the line.
 
-    The file is text in UTF-8, with quotes as spreadsheets write them; blank lines are skipped.
+    The file is text in UTF-8, with quotes as spreadsheets write them; blank lines are skipped. The column `target` holds the
+    labels, and the columns `drop` are left out; each is a name from the header, or an index. By default, the first line is a
+    header if a column is given by name, or if none of its cells is a number.
 
-    - `target` is the column of the labels, by its name in the header or its index; the columns `drop` are left out.
-    - `header`: whether the first line holds names. By default it does if a column is given by name, or if none of its cells is a
-      number.
-    - `classes`: the labels in the order of their numbers. By default whole numbers from 0 on stay, and anything else is numbered
-      in sorted order. (If a part of the data may lack a class, give it the order of the whole.)
+    `classes` are the labels in the order of their numbers (give it where a part of the data may lack a class). By default, whole
+    numbers from 0 on stay, and anything else is numbered in sorted order.
 
     >>> import tempfile
     >>> from pathlib import Path

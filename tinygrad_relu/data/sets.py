@@ -1,4 +1,4 @@
-"""The data sets: digits from scikit-learn, MNIST and Fashion-MNIST from their files, and synthetic points in the plane."""
+"""Data sets: digits from scikit-learn, MNIST and Fashion-MNIST from their files, and random points in the plane."""
 from __future__ import annotations
 
 import gzip
@@ -7,7 +7,7 @@ import os
 import sys
 import zlib
 from pathlib import Path
-from typing import Protocol
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +45,8 @@ def digits(dtype: npt.DTypeLike = "float64") -> Dataset:
 def mnist(path: str | os.PathLike[str], split: str = "train", dtype: npt.DTypeLike = "float32") -> Dataset:
     """MNIST, handwritten digits of 28 x 28 pixels from 0 to 1 (LeCun, Bottou, Bengio & Haffner, Proc. IEEE 86, 1998).
 
-    `path` is the folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
-    t10k-labels-idx1-ubyte, each plain or with .gz. `split` is "train" (60,000 samples) or "test" (10,000); only the two files of
-    that half are needed.
+    `path` is the folder with train-images-idx3-ubyte and train-labels-idx1-ubyte (the `split` "train", 60,000 samples), or with
+    t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte ("test", 10,000), plain or with .gz.
 
     >>> data.mnist("no/such/folder")
     Traceback (most recent call last):
@@ -101,12 +100,6 @@ def _find(folder: Path, name: str) -> Path:
     raise FileNotFoundError(f"{folder} has neither {name} nor {name}.gz; expected one of them")
 
 
-class Readable(Protocol):
-    """A file, or the contents of a gzip file."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
 def read_idx(path: str | os.PathLike[str]) -> Array:
     """The array in an IDX file, plain or compressed with gzip (whatever its name), in the machine's byte order.
 
@@ -118,8 +111,7 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
         4 bytes each the dimensions, unsigned, most significant byte first
         the rest     the numbers, last dimension fastest, most significant byte first
 
-    A file that is damaged, breaks off, or goes on after its last number is a ValueError. A header may promise terabytes, so
-    memory grows with the bytes that arrive.
+    A file that is damaged, breaks off, or goes on after its last number is a ValueError.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -143,7 +135,7 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
             raise ValueError(f"{file} is a damaged or incomplete gzip file ({error}); expected a whole one") from error
 
 
-def _parse_idx(stream: Readable, file: Path) -> Array:
+def _parse_idx(stream: IO[bytes] | gzip.GzipFile, file: Path) -> Array:
     """Header, then exactly the numbers that it promises, then the end."""
     head = _take(stream, 4)
     if head[:2] != b"\0\0"[:len(head)]:
@@ -176,8 +168,8 @@ def _parse_idx(stream: Readable, file: Path) -> Array:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _take(stream: Readable, count: int) -> bytearray:
-    """`count` bytes, or fewer if the stream ends; uses at most twice the memory of the bytes that it finds."""
+def _take(stream: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
+    """Up to `count` bytes, or fewer if the stream ends. A header may promise terabytes, so memory grows with what arrives."""
     taken = bytearray()
     while len(taken) < count and (piece := stream.read(min(PIECE, count - len(taken)))):
         taken += piece

@@ -81,7 +81,7 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
             raise TypeError(f"{name}: got {type(parameter).__name__} among the parameters; expected Tensors")
     with_gradient = [p for p in given if p.grad is not None]
     settled: list[Any] = [p for p in with_gradient if p.grad is p.home]
-    pieces = [run.grad for run in runs(settled)]
+    pieces = [gradients for _, _, gradients in runs(settled)]
     for p in with_gradient:
         if p.grad is not p.home:
             if not (isinstance(p.grad, np.ndarray) and p.grad.dtype.kind == "f" and p.grad.flags.writeable):

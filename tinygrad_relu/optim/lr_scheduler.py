@@ -17,7 +17,8 @@ from typing import SupportsFloat
 
 from ..checks import check_count, check_name, check_number, check_real
 from .optimizer import Optimizer
-from .schedule import Formula, LRScheduler as LRScheduler
+from .schedule import Formula
+from .schedule import LRScheduler as LRScheduler
 
 
 @dataclass(eq=False, repr=False)

@@ -9,8 +9,7 @@ from ..autodiff.tape import changed
 from ..checks import check_name, check_number
 from ..parameters import Parameter, settle
 from ..tensor import Tensor
-from . import state as states
-from .state import Group, Segment, plain, restored, segments
+from .state import Group, Segment, fitting, plain, segments, share
 
 
 class Terms(NamedTuple):
@@ -181,7 +180,15 @@ class Optimizer:
         >>> opt.state_dict()["state"]
         {0: {'momentum_buffer': array([1., 1.])}}
         """
-        return states.state_dict(self.param_groups, (s for pieces in self._segments for s in pieces), self.state_names)
+        number = {p: i for i, p in enumerate(self._parameters())}
+        state: dict[int, dict[str, Any]] = {}
+        for part in (part for pieces in self._segments for segment in pieces if segment.state for part in segment.split()):
+            (parameter,) = part.parameters
+            steps = {"step": part.steps} if "step" in self.state_names else {}
+            buffers = {name: buffer.reshape(parameter.shape).copy() for name, buffer in part.state.items()}
+            state[number[parameter]] = {**steps, **buffers}
+        return {"state": dict(sorted(state.items())),
+                "param_groups": [{**group, "params": [number[p] for p in group["params"]]} for group in self.param_groups]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace buffers, counts of steps and options by those of a state dict.
@@ -191,7 +198,7 @@ class Optimizer:
         must be off there. The values of the parameters are in the state of the module; with both loaded, training continues bit
         for bit.
         """
-        plan = states.fitting(type(self).__name__, state, self.param_groups, self.state_names, self.decoupled, self.check)
+        plan = fitting(type(self).__name__, state, self.param_groups, self.state_names, self.decoupled, self.check)
         for group, (options, _) in zip(self.param_groups, plan):
             dict.update(group, {name: plain(value) for name, value in options.items()})     # checked together
         self._segments = [pieces for _, pieces in plan]
@@ -219,7 +226,9 @@ class Optimizer:
         vars(self).update(state)
         self.param_groups = [Group(self.check, options) for options in state["param_groups"]]
         settle(self._parameters())
-        self._segments = [[piece for saved in pieces for piece in restored(*saved)] for pieces in state["_segments"]]
+        self._segments = [[piece for members, buffers, steps in pieces     # the places of copies need not be neighbours
+                           for piece in share({name: b.copy() for name, b in buffers.items()}, steps, segments(members))]
+                          for pieces in state["_segments"]]
 
     def __repr__(self) -> str:
         lines = []

@@ -65,9 +65,8 @@ class SGD(Optimizer):
         first = buffer is None
         if first and momentum:
             segment.state["momentum_buffer"] = buffer = np.empty_like(segment.data)
-        launch(update.sgd, segment.data, grad, buffer if momentum else absent(grad), options["lr"],
-                     momentum, first, 1.0 - options["dampening"], options["weight_decay"], options["nesterov"],
-                     options["decoupled"])
+        launch(update.sgd, segment.data, grad, buffer if momentum else absent(grad), options["lr"], momentum, first,
+               1.0 - options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
 
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         lr, mu, weight_decay = options["lr"], options["momentum"], options["weight_decay"]
@@ -106,11 +105,11 @@ class Adam(Optimizer):
 
     def check(self, options: dict[str, Any]) -> None:
         super().check(options)
-        check_number(options["eps"], f"{type(self).__name__}: eps")
-        betas = options["betas"]
-        name = f"{type(self).__name__}: a beta"
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(0 <= check_real(b, name) < 1 for b in betas):
-            raise ValueError(f"{type(self).__name__}: betas is {betas}, expected two numbers from 0 up to, but not including, 1")
+        name, betas = type(self).__name__, options["betas"]
+        check_number(options["eps"], f"{name}: eps")
+        pair = isinstance(betas, (tuple, list)) and len(betas) == 2
+        if not (pair and all(0 <= check_real(beta, f"{name}: a beta") < 1 for beta in betas)):
+            raise ValueError(f"{name}: betas is {betas}, expected two numbers from 0 up to, but not including, 1")
 
     def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
         beta1, beta2 = options["betas"]
@@ -122,8 +121,7 @@ class Adam(Optimizer):
 
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         (beta1, beta2), lr, weight_decay = options["betas"], options["lr"], options["weight_decay"]
-        t = segment.steps + 1
-        p, state = parameter.data, segment.state_of(parameter)
+        t, p, state = segment.steps + 1, parameter.data, segment.state_of(parameter)
         coupled = 0.0 if self.decoupled else weight_decay
         m, v = state.get("exp_avg", 0.0 * p), state.get("exp_avg_sq", 0.0 * p)
         v = beta2 * v + (1 - beta2) * (g + coupled * p) ** 2

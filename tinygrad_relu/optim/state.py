@@ -70,7 +70,7 @@ class Segment:
 
     def split(self) -> list[Segment]:
         """One segment for each parameter, with its part of the state."""
-        return _shared(self.state, self.steps, [piece for p in self.parameters for piece in segments([p])])
+        return share(self.state, self.steps, [piece for p in self.parameters for piece in segments([p])])
 
     def state_of(self, parameter: Parameter) -> dict[str, Array]:
         """The buffers of one of the parameters, as views in its shape."""
@@ -83,12 +83,7 @@ def segments(parameters: Iterable[Parameter]) -> list[Segment]:
     return [Segment(*run) for run in runs(parameters)]
 
 
-def restored(parameters: list[Parameter], state: dict[str, Array], steps: int) -> list[Segment]:
-    """A copied segment over the places of the copied parameters, which need not be neighbours."""
-    return _shared({name: buffer.copy() for name, buffer in state.items()}, steps, segments(parameters))
-
-
-def _shared(state: dict[str, Array], steps: int, pieces: list[Segment]) -> list[Segment]:
+def share(state: dict[str, Array], steps: int, pieces: list[Segment]) -> list[Segment]:
     """The pieces, each with its part of the state (views)."""
     start = 0
     for piece in pieces:
@@ -96,18 +91,6 @@ def _shared(state: dict[str, Array], steps: int, pieces: list[Segment]) -> list[
         start = part.stop
         piece.state, piece.steps = {name: buffer[part] for name, buffer in state.items()}, steps
     return pieces
-
-
-def state_dict(groups: Sequence[Options], pieces: Iterable[Segment], names: Sequence[str]) -> dict[str, Any]:
-    """Copies of buffers and options; `names` are the buffers that the optimizer has for each parameter."""
-    number = {id(p): i for i, p in enumerate(p for group in groups for p in group["params"])}
-    state: dict[int, Entry] = {}
-    for part in (part for segment in pieces if segment.state for part in segment.split()):
-        (parameter,) = part.parameters
-        steps = {"step": part.steps} if "step" in names else {}
-        state[number[id(parameter)]] = {**steps, **{name: b.reshape(parameter.shape).copy() for name, b in part.state.items()}}
-    return {"state": dict(sorted(state.items())),
-            "param_groups": [{**group, "params": [number[id(p)] for p in group["params"]]} for group in groups]}
 
 
 def fitting(who: str, state: Any, groups: Sequence[Options], names: Sequence[str], decoupled: bool,
@@ -181,14 +164,14 @@ def _steps(value: Any, name: str) -> int:
 
 def _filled(parameters: Sequence[Parameter], entries: list[Entry]) -> list[Segment]:
     """Segments of neighbours that have the same buffers and the same count of steps, and so have moved together."""
-    known = {id(p): entry for p, entry in zip(parameters, entries)}
+    known = dict(zip(parameters, entries))
     found = []
     for segment in segments(parameters):
-        histories = {(*known[id(p)], known[id(p)].get("step", 0)) for p in segment.parameters}
+        histories = {(*known[p], known[p].get("step", 0)) for p in segment.parameters}
         for part in [segment] if len(histories) == 1 else segment.split():
-            first = known[id(part.parameters[0])]
+            first = known[part.parameters[0]]
             part.steps = first.get("step", 0)
-            part.state = {name: np.concatenate([known[id(p)][name].ravel() for p in part.parameters])
+            part.state = {name: np.concatenate([known[p][name].ravel() for p in part.parameters])
                           for name in first if name != "step"}
             found.append(part)
     return found
