@@ -156,6 +156,9 @@ def _revive(arguments: argparse.Namespace) -> int:
     if arguments.figure:
         report.draw(sick, outcomes, arguments.figure, kill_lr=arguments.kill_lr, title="A dead network, and what brings it back: "
                     + report.described(dataset, sick))
+    if len(outcomes) < len(treatments):
+        print(f"tinygrad-relu revive: interrupted; {len(outcomes)} of {len(treatments)} treatments had finished", file=sys.stderr)
+        return 130
     return 1 if any(outcome.disagreements for outcome in outcomes) else 0
 
 

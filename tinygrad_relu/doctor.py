@@ -30,7 +30,7 @@ from .kernels.machine.cache import cache_folder, contents
 from .kernels.machine.door import launch
 from .kernels.machine.matmul import matmul
 from .kernels.machine.threads import cores, get_num_threads
-from .text import Table, check_rich, print_parts
+from .text import Table, print_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
 PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that shape speed or threads
@@ -217,7 +217,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu doctor``."""
-    check_rich("doctor")                # before the work starts
     if arguments.json is not None:
         check_writable(arguments.json, "--json")
     report = diagnose()

@@ -1,105 +1,126 @@
-"""Text for terminals, logs and notebooks: aligned columns, and tables and progress bars drawn by rich."""
+"""Text for terminals, logs and notebooks: aligned columns, tables and a progress bar."""
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
+from itertools import zip_longest
+from shutil import get_terminal_size
+from textwrap import fill, wrap
+from threading import Lock
+from time import monotonic
 from typing import Any
 
 MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
+FOLDED = 24         # the narrowest last column that is still easy to read
 
 
 def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> str:
-    """Columns of cells below headings, two blanks apart; those named in `right` line up on the right. It needs no extra.
+    """Columns of cells below headings, two blanks apart; those named in `right` line up on the right.
 
     >>> print(aligned(["layer", "units"], [["0", "64"], ["hidden", "8"]], right=["units"]))
     layer   units
     0          64
     hidden      8
     """
-    lines = [headings, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
-    return "\n".join("  ".join(cell.rjust(width) if heading in right else cell.ljust(width)
-                               for cell, width, heading in zip(line, widths, headings)).rstrip() for line in lines)
+    return "\n".join(_lines([headings, *rows], [heading in right for heading in headings], "  "))
+
+
+def _lines(rows: Sequence[Sequence[str]], right: Sequence[bool], gap: str) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [gap.join(cell.rjust(width) if flag else cell.ljust(width) for cell, width, flag in zip(row, widths, right)).rstrip()
+            for row in rows]
 
 
 class Table:
-    """Rows of text below headings, drawn by `print`; columns of numbers line up on the right.
+    """Rows of text below headings, both perhaps of several lines; columns of numbers line up on the right.
 
     >>> table = Table("units", ["layer", "dead"])
     >>> table.add("hidden", 3)
-    >>> table.rows
-    [['hidden', '3']]
+    >>> print(table)
+    units
+    layer   dead
+    ────────────
+    hidden     3
     """
 
-    def __init__(self, title: str, headings: list[str], *, tight: bool = False) -> None:
-        self.title, self.headings, self.tight = title, headings, tight
+    def __init__(self, title: str, headings: list[str], *, gap: int = 2) -> None:
+        self.title, self.headings, self.gap = title, headings, gap
         self.rows: list[list[str]] = []
 
     def add(self, *cells: Any) -> None:
         if len(cells) != len(self.headings):
-            raise ValueError(f"a table of {len(self.headings)} columns got a row of {len(cells)} cells")
+            raise ValueError(f"a table of {len(self.headings)} columns got {len(cells)} {'cell' if len(cells) == 1 else 'cells'}")
         self.rows.append([str(cell) for cell in cells])
-
-    def __rich__(self) -> Any:
-        from rich import box
-        from rich.table import Table as RichTable
-
-        drawn = RichTable(title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False,
-                          padding=0 if self.tight else (0, 1, 0, 0))
-        for i, heading in enumerate(self.headings):
-            numeric = bool(self.rows) and all(_is_number(row[i]) for row in self.rows)
-            drawn.add_column(heading, justify="right" if numeric else "left", no_wrap=i == 0, overflow="fold")
-        for row in self.rows:
-            drawn.add_row(*row)
-        return drawn
 
     def __str__(self) -> str:
         """As wide as its longest row, whatever the terminal: a log or a notebook has no width."""
-        check_rich("drawing a table")
-        from rich.console import Console
+        return self.text()
 
-        longest = max(sum(len(cell) + 3 for cell in row) for row in [self.headings, *self.rows])
-        console = Console(width=max(80, 2 * longest, len(self.title)), color_system=None, force_terminal=False)
-        with console.capture() as captured:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    def text(self, width: float = float("inf")) -> str:
+        """The table in at most `width` columns. If it is wider, its last column is folded; if that does not suffice, each row
+        becomes a paragraph."""
+        rows = [[cell.split("\n") for cell in row] for row in [self.headings, *self.rows]]
+        widths = [max(len(line) for cell in column for line in cell) + self.gap for column in zip(*rows)]
+        room = width - sum(widths[:-1])
+        if room < widths[-1] - self.gap:
+            if room < FOLDED:
+                return "\n".join([*wrap(self.title, int(width)), *(self._paragraph(row, int(width)) for row in self.rows)])
+            for row in rows:
+                row[-1] = [part for line in row[-1] for part in wrap(line, int(room), break_on_hyphens=False)]
+        depth = max(map(len, rows[0]))
+        rows[0] = [[""] * (depth - len(lines)) + lines for lines in rows[0]]
+        right = [bool(self.rows) and all(_is_number(row[i]) for row in self.rows) for i in range(len(self.headings))]
+        lines = _lines([line for row in rows for line in zip_longest(*row, fillvalue="")], right, " " * self.gap)
+        return "\n".join([*filter(None, [self.title]), *lines[:depth], "─" * max(map(len, lines)), *lines[depth:]])
+
+    def _paragraph(self, row: list[str], width: int) -> str:
+        """A row as ``heading: cell; heading: cell; ...``, all but the first indented."""
+        headings = [heading.replace("-\n", "").replace("\n", " ") for heading in self.headings]
+        first, *rest = (f"{heading}: {cell}" for heading, cell in zip(headings, row) if cell)
+        return "\n".join(["", fill(first, width), *wrap("; ".join(rest), width, initial_indent="  ", subsequent_indent="  ",
+                                                       break_on_hyphens=False)])
 
 
 def _is_number(text: str) -> bool:
     try:
         float(text.lstrip(">").rstrip("%"))
     except ValueError:
-        return text in ("-", "never")
+        return text in ("-", "never", "unknown")
     return True
 
 
-def check_rich(who: str) -> None:
-    if find_spec("rich") is None:
-        raise ImportError(f"{who}: {MISSING}")
-
-
-def print_parts(*parts: Any) -> None:
-    """Print tables and sentences to standard output, folded to the width of the terminal."""
-    check_rich("printing a report")
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
+def print_parts(*parts: str | Table) -> None:
+    """Print tables and sentences to standard output, in the width of the terminal."""
+    width = max(get_terminal_size().columns, FOLDED)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for part in parts:
-        console.print(part)
+        text = part.text(width) if isinstance(part, Table) else fill(part, width, break_on_hyphens=False)
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = text.replace("→", ">").replace("─", "-").encode(encoding, "replace").decode(encoding)
+        print(text)
 
 
 @contextmanager
 def progress(total: int, name: str = "") -> Iterator[Callable[[str, int], None]]:
     """A progress bar on standard error, if that is a terminal: ``tick(name, n)`` says that n more of `total` are done."""
-    if find_spec("rich") is None:
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda name, n: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    width, begun, done, lock = get_terminal_size().columns - 1, monotonic(), 0, Lock()
 
-    columns = TextColumn("{task.description:<18}"), BarColumn(bar_width=40), MofNCompleteColumn(), TimeElapsedColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda name, n: bar.update(task, advance=n, description=name)
+    def tick(name: str, n: int) -> None:
+        nonlocal done
+        with lock:                                  # treatments run in threads
+            done += n
+            seconds = int(monotonic() - begun)
+            bar = f"{name:<18.18} {'#' * (40 * done // max(total, 1)):<40} {done}/{total} {seconds // 60}:{seconds % 60:02}"
+            print("\r" + bar[:width].ljust(width), end="", file=sys.stderr, flush=True)
+
+    try:
+        tick(name, 0)
+        yield tick
+    finally:
+        print("\r" + " " * width + "\r", end="", file=sys.stderr, flush=True)

@@ -1,8 +1,7 @@
 """The results of the main job: the table and the sentences, the dict for the JSON file, and the figure."""
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from math import isfinite
 from pathlib import Path
@@ -28,7 +27,6 @@ COLUMNS = 5
 INK, FAINT, RED = "#1b1b1b", "#8a8a8a", "#d1495b"
 DASHES = (0, (3, 2))
 LABELS = (RED, "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#8c564b", "#555555")     # of the accuracies
-TO = "→" if "utf" in (sys.stdout.encoding or "").lower() else ">"
 
 
 def described(dataset: Dataset, sick: Sick) -> str:
@@ -47,20 +45,20 @@ def to_dict(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome]) -> dict[s
 
 def table(sick: Sick, outcomes: Sequence[Outcome]) -> Table:
     """One row per treatment."""
-    rows = Table("", ["treatment", "eta\nlambda", "thresh-\nold", "theory", "pre-\ndicted", "ob-\nserved",
-                      "dead units,\nby layer", "accuracy"], tight=True)
+    rows = Table("", ["treatment", "eta\nlambda", "thresh-\nold", "pre-\ndicted", "ob-\nserved", "dead units,\nby layer",
+                      "accuracy"], gap=1)
     for o in outcomes:
-        never = "never" if o.exact else "-"
-        predicted, observed = (never if step is None else step for step in (o.predicted_step, o.observed_step))
-        if o.observed_step is None and o.exact and (o.ends_before or _unknown(o)):
-            observed = f">{o.steps}"
-        theory = "back" if o.predicted_step is not None else never
-        if _unknown(o):
-            theory, predicted = "unknown", f">{o.steps}"
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
-                 "-" if o.threshold is None else f"{o.threshold:.2g}", theory, predicted, observed,
-                 f"{' '.join(map(str, sick.dead))}{TO}{' '.join(map(str, o.dead))}", f"{sick.accuracy:.2f}{TO}{o.accuracy:.2f}")
+                 "-" if o.threshold is None else f"{o.threshold:.2g}", *_steps(o),
+                 f"{' '.join(map(str, sick.dead))}→{' '.join(map(str, o.dead))}", f"{sick.accuracy:.2f}→{o.accuracy:.2f}")
     return rows
+
+
+def _steps(o: Outcome) -> tuple[str, str]:
+    """The predicted and the observed step of the first return, in words."""
+    unknown = "-" if not o.exact else "never" if o.verdict.startswith("never") else "unknown"
+    return (unknown if o.predicted_step is None else str(o.predicted_step),
+            str(o.observed_step) if o.observed_step is not None else f">{o.steps}" if o.exact else "-")
 
 
 def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
@@ -98,13 +96,11 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
                     + (f"it comes back a hundred times more slowly than it went, here to accuracy {found['leaky'].accuracy:.2f}."
                        if isfinite(found["leaky"].loss) else "here it diverged: its loss is not finite."))
     wrong = [f"{o.treatment.name}: {difference}" for o in outcomes for difference in o.disagreements]
-    claims = [o for o in outcomes if o.exact]
     if wrong:
         more = "; ..." if len(wrong) > 5 else ""
         said.append(f"THE THEORY FAILED for {len(wrong)} units: {'; '.join(wrong[:5])}{more}.")
-    elif claims:
-        said.append(f"The theory claims to be exact for {len(claims)} treatments. In each of them, every dead unit of the first "
-                    "layer did what was predicted, to the step.")
+    else:
+        said += _confirmed([o for o in outcomes if o.exact])
     deeper = [o.treatment.name for o in outcomes
               if o.exact and o.observed_step is None and o.accuracy > sick.accuracy + 0.05 and _deeper_return(o)]
     if deeper:
@@ -122,9 +118,20 @@ def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, k
                 *(f"- {sentence}" for sentence in sentences(sick, outcomes)))
 
 
-def _unknown(o: Outcome) -> bool:
-    """Whether a rehearsal ended without a return: later steps are not predicted."""
-    return o.exact and o.predicted_step is None and not o.verdict.startswith("never")
+def _confirmed(claims: list[Outcome]) -> Iterator[str]:
+    """What the trainings say about the exact predictions: only what could be observed counts."""
+    untested = [o for o in claims if o.untested]
+    late = [o for o in claims if o.ends_before and not o.untested]
+    seen = len(claims) - len(untested) - len(late)
+    if seen:
+        yield (f"{seen} of {len(claims)} exact predictions could be observed, over {claims[0].steps} steps, and held: every dead "
+               "unit of the first layer that was due returned at its predicted step, and no other did.")
+    if late:
+        yield f"{len(late)} of {len(claims)} not yet due: " + "; ".join(
+            f"{o.treatment.name} needs {o.predicted_step} steps, ran {o.steps}" for o in late) + "."
+    if untested:
+        yield f"{len(untested)} of {len(claims)} not tested: " + "; ".join(
+            f"{o.treatment.name}, as {o.untested}" for o in untested) + "."
 
 
 def _deeper_return(o: Outcome) -> bool:
@@ -174,13 +181,9 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
 
 def _told(outcome: Outcome) -> str:
     """The prediction and the observation in a few words."""
-    if not outcome.exact:
-        return f"no exact prediction · accuracy {outcome.accuracy:.2f}"
-    predicted = (outcome.predicted_step if outcome.predicted_step is not None else
-                 f"not by {outcome.steps}" if _unknown(outcome) else "never")
-    observed = (outcome.observed_step if outcome.observed_step is not None else
-                f"not by {outcome.steps}" if outcome.ends_before or _unknown(outcome) else "never")
-    return f"predicted {predicted} · observed {observed} · accuracy {outcome.accuracy:.2f}"
+    predicted, observed = _steps(outcome)
+    told = f"predicted {predicted} · observed {observed.replace('>', 'not by ')}" if outcome.exact else "no exact prediction"
+    return f"{told} · accuracy {outcome.accuracy:.2f}"
 
 
 def _life_lines(axes: Any, states: list[Array], name: str, caption: str, outcome: Outcome | None) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from math import sqrt
+from math import isfinite, sqrt
+from threading import Event
 from typing import Any, Literal
 
 import numpy as np
@@ -29,24 +30,16 @@ EVERY = 10                              # steps between two accuracies
 
 @dataclass(frozen=True)
 class Treatment:
-    """One thing to try on a dead network: an optimizer with its settings, as data.
+    """One thing to try on a dead network: an optimizer with its settings, as data."""
 
-    Attributes
-    ----------
-    key, name : on the command line; in tables and figures.
-    options : the settings of the optimizer, apart from the learning rate and the decay.
-    rate : a factor on the learning rate (Adam's steps have the size of the rate itself, whatever the gradient).
-    activation : in place of the sick network's.
-    """
-
-    key: str
-    name: str
+    key: str                            # on the command line
+    name: str                           # in tables and figures
     rule: Callable[..., Optimizer] = SGD
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)       # of the optimizer, apart from learning rate and decay
     weight_decay: float = 0.0
     decay_on: Literal["all", "weights", "biases"] = "all"
-    rate: float = 1.0
-    activation: str | None = None
+    rate: float = 1.0                   # a factor on the learning rate: Adam's steps have the size of the rate itself
+    activation: str | None = None       # in place of the sick network's
 
     def optimizer(self, model: Module, lr: float) -> Optimizer:
         """A fresh optimizer for `model`."""
@@ -112,38 +105,27 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Sick(Training):
-    """A network trained at a learning rate that was too high.
-
-    `gradient` is the largest gradient norm of a hidden unit: exactly 0 where every path is dead.
-    """
+    """A network trained at a learning rate that was too high."""
 
     model: MLP
-    gradient: float
+    gradient: float                     # the largest gradient norm of a hidden unit: exactly 0 if every path is dead
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome(Training):
-    """The prediction for one treatment, and its result.
-
-    Attributes
-    ----------
-    verdict : the prediction in one sentence.
-    predicted_step, observed_step : the first return of a dead unit of the first hidden layer; None for never. The predicted
-        step may be later than the end of the training.
-    exact : whether the theory claims exactness.
-    disagreements : units of the first layer whose observed life differs from an exact prediction, in words.
-    followed : (unit, sample) of the pre-activation in `observed_orbit` and `predicted_orbit`.
-    """
+    """The prediction for one treatment, and its result. The steps are those of the first return of a dead unit of the first
+    hidden layer; None for never."""
 
     treatment: Treatment
     eta_lambda: float
     threshold: float | None
-    verdict: str
-    predicted_step: int | None
+    verdict: str                        # the prediction in one sentence
+    predicted_step: int | None          # may be later than the end of the training
     observed_step: int | None
-    exact: bool
-    disagreements: list[str]
-    followed: tuple[int, int] | None
+    exact: bool                         # whether the theory claims to be exact
+    disagreements: list[str]            # the units of the first layer whose life differs from an exact prediction
+    untested: str                       # why the training could not contradict the prediction; empty if it could
+    followed: tuple[int, int] | None    # (unit, sample) of the pre-activation in the two orbits
     observed_orbit: list[float]
     predicted_orbit: list[float]
 
@@ -180,10 +162,28 @@ def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr:
     """Give the same sick network each treatment, as many in parallel as there are processors; the results do not depend on it.
 
     `dataset` is the data of the sick network's training. ``tick(key of the treatment, steps done)`` is for a progress bar.
+    Ctrl-C stops the treatments that are running; if some have finished, these are returned.
     """
+    stop = Event()
+
+    def tick_or_stop(what: str, n: int) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        tick(what, n)
+
     workers = max(1, min(len(treatments), os.cpu_count() or 1))
     with num_threads(1), ThreadPoolExecutor(max_workers=workers) as pool:   # small matrices: one processor per treatment
-        return list(pool.map(lambda t: treat(sick, dataset, t, lr=lr, steps=steps, tick=tick), treatments))
+        runs = [pool.submit(treat, sick, dataset, t, lr=lr, steps=steps, tick=tick_or_stop) for t in treatments]
+        try:
+            return [run.result() for run in runs]
+        except KeyboardInterrupt:
+            finished = [run.result() for run in runs if run.done() and run.exception() is None]
+            if not finished:
+                raise
+            return finished
+        finally:                        # after an error too, the others stop
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
 def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1, steps: int = 1000,
@@ -208,6 +208,7 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
         *training, treatment, treatment.eta_lambda(lr), treatment.threshold(), leading.reason if leading else healthy,
         first.step if first else None, min(observed, default=None), exact,
         _disagreements(claims, {life.unit: life.revived_at for life in lives}, steps) if exact else [],
+        "nothing moves at rate 0" if lr == 0 else "" if isfinite(training[2]) else "the training diverged",
         followed, recorder.orbit, predicted_orbit)
 
 
