@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from spellings import differ, names_here, result, spellings
 
 import tinygrad_relu as tg
 
@@ -109,3 +110,20 @@ def test_the_links_of_a_page_lead_somewhere(page):
 def test_a_page_names_no_place_of_the_machine_it_was_written_on(page):
     found = OUTSIDE.search(page.read_text(encoding="utf-8"))
     assert not found, f"{page.name} has {found[0]!r}"
+
+
+# -- docs/coming-from.md ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("_elsewhere")
+@pytest.mark.parametrize("library, theirs, ours", [(library, *row) for library in ("NumPy", "PyTorch", "MyGrad")
+                                                   for row in spellings(library)])
+def test_a_spelling_of_another_library_has_the_one_that_the_page_names(library, theirs, ours):
+    """It runs, and gives NumPy's numbers. (tests/parity compares with PyTorch, where that is installed.)"""
+    found = result(ours, names_here())
+    assert library != "NumPy" or not differ(result(theirs, names_here()), found)
+
+
+def test_a_wrong_spelling_is_found_out():
+    assert differ(result("a.sum(axis=0)", names_here()), result("x.sum(axis=1)", names_here()))
+    assert not differ(result("a.T", names_here()), result("x.T", names_here())) and spellings("NumPy") and spellings("MyGrad")
