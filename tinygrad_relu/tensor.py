@@ -204,27 +204,15 @@ class Tensor(Interoperable):
     flatten = shape.flatten
 
     def reshape(self, *sizes: Any) -> Tensor:
-        """`tg.reshape`; the sizes may also be separate arguments.
-
-        >>> Tensor([1.0, 2.0, 3.0, 4.0]).reshape(2, -1).shape
-        (2, 2)
-        """
+        """`tg.reshape`; the sizes may also be separate arguments, as in ``x.reshape(2, -1)``."""
         return shape.RESHAPE(self, shape=_several(sizes))
 
     def transpose(self, *axes: Any) -> Tensor:
-        """`tg.transpose`; the axes may also be separate arguments. Without arguments, their order is reversed.
-
-        >>> Tensor([[1.0, 2.0]]).transpose().shape
-        (2, 1)
-        """
+        """`tg.transpose`; the axes may also be separate arguments. Without arguments, their order is reversed."""
         return shape.transpose(self, _several(axes) or None)
 
     def permute(self, *axes: Any) -> Tensor:
-        """`tg.permute`; the axes may also be separate arguments.
-
-        >>> Tensor([[1.0, 2.0]]).permute(1, 0).shape
-        (2, 1)
-        """
+        """`tg.permute`; the axes may also be separate arguments."""
         return shape.permute(self, _several(axes))
 
 

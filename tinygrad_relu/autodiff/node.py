@@ -1,12 +1,12 @@
 """A node is an array that knows how it was made; an op makes nodes. Nodes that point to their inputs are the whole graph."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ContextDecorator, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,17 +148,14 @@ class Op:
         values: list[Any] = []
         parents: list[Node | None] = []
         for x in inputs:
-            if not isinstance(x, Node):
-                values.append(x)
-                parents.append(None)
-                continue
-            some = x
-            values.append(x.array)
-            if x.requires_grad:
-                flows = True
-                parents.append(x)
+            if isinstance(x, Node):
+                some = x
+                flows = flows or x.requires_grad
+                parents.append(x if x.requires_grad else None)
+                values.append(x.array)
             else:
                 parents.append(None)
+                values.append(x)
         y, saved = self.forward(*values, **params) if params else self.forward(*values), None
         if self.saves:
             y, saved = y
@@ -217,25 +214,23 @@ class no_grad(ContextDecorator):
     False
     """
 
+    records: ClassVar[bool] = False
+
     def __init__(self) -> None:
         self._tokens: list[Token[bool]] = []        # a stack, so that one instance may be entered again
 
-    def _recreate_cm(self) -> no_grad:
-        return no_grad()                            # a decorated function gets its own in every call
+    def _recreate_cm(self) -> Self:
+        return type(self)()                         # a decorated function gets its own in every call
 
-    def __enter__(self) -> no_grad:
-        self._tokens.append(_grad_mode.set(False))
+    def __enter__(self) -> Self:
+        self._tokens.append(_grad_mode.set(self.records))
         return self
 
     def __exit__(self, *error: object) -> None:
         _grad_mode.reset(self._tokens.pop())
 
 
-@contextmanager
-def recording() -> Iterator[None]:
+class recording(no_grad):
     """Inside, operations are recorded, even under `no_grad`."""
-    token = _grad_mode.set(True)
-    try:
-        yield
-    finally:
-        _grad_mode.reset(token)
+
+    records = True

@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..checks import as_floats
 from ..kernels.formulas.record import Elementwise
-from ..ops.activation import activation_op
+from ..ops.activation import activation_op, named_after
 from ..tensor import Tensor
 
 Input = Any     # a Tensor, or anything that NumPy can make an array of
@@ -49,8 +49,5 @@ def elementwise(record: Elementwise[P]) -> Callable[Concatenate[Input, P], Tenso
         p = usual if not args and not kwargs else record.bind(record.name, args, kwargs)
         return op(x if isinstance(x, Tensor) else as_tensor(x), p=p)
 
-    function.__name__ = function.__qualname__ = record.name
     function.__module__ = __package__
-    function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
-    function.__signature__ = record.signature("x")      # type: ignore[attr-defined]
-    return function     # type: ignore[return-value]      # as in `lift`
+    return named_after(record, function)    # type: ignore[return-value]      # as in `lift`

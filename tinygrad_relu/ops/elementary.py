@@ -16,7 +16,7 @@ from ..kernels.loops.loss import ABSOLUTE
 from ..kernels.loops.move import copy
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
-from .activation import activation_op
+from .activation import activation_op, elementwise_function
 from .elementwise import add, binary, compare, div, entrywise, mul, neg, sub, unary, where
 from .shape import T
 
@@ -101,7 +101,11 @@ def _abs_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: A
     launch(loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), into[0].ravel())
 
 
-EXP, EXPM1, LOG, LOG1P = (activation_op(record) for record in (smooth.EXP, smooth.EXPM1, smooth.LOG, smooth.LOG1P))
+EXP, LOG = activation_op(smooth.EXP), activation_op(smooth.LOG)
+exp = elementwise_function(smooth.EXP)
+expm1 = elementwise_function(smooth.EXPM1)
+log = elementwise_function(smooth.LOG)
+log1p = elementwise_function(smooth.LOG1P)
 
 power: Op = entrywise("power", _power, pull=(_power_base, _power_exponent))
 _to_base: Op = entrywise("power_to_base", _slope_to_base, pull=(
@@ -117,42 +121,6 @@ SQRT: Op = entrywise("sqrt", unary(np.sqrt), pull=(lambda g, y, a: div(g, mul(y,
 SIN: Op = entrywise("sin", unary(np.sin), pull=(lambda g, y, a: mul(g, COS(a)),))
 COS: Op = entrywise("cos", unary(np.cos), pull=(lambda g, y, a: neg(mul(g, SIN(a))),))
 ABS: Op = entrywise("abs", unary(np.absolute), fused=_abs_fused, pull=(_abs_pull,))
-
-
-def exp(x: T) -> T:
-    """``e^x``, elementwise.
-
-    >>> tg.exp([0.0, 1.0])
-    Tensor([1.        , 2.71828183])
-    """
-    return EXP(x)
-
-
-def expm1(x: T) -> T:
-    """``e^x - 1``, elementwise; accurate near 0.
-
-    >>> tg.expm1([0.0, 1e-20])
-    Tensor([0.e+00, 1.e-20])
-    """
-    return EXPM1(x)
-
-
-def log(x: T) -> T:
-    """``ln x``, elementwise; -infinity at 0, NaN below.
-
-    >>> tg.log([1.0, np.e])
-    Tensor([0., 1.])
-    """
-    return LOG(x)
-
-
-def log1p(x: T) -> T:
-    """``ln(1 + x)``, elementwise; accurate near 0; -infinity at -1, NaN below.
-
-    >>> tg.log1p([0.0, 1e-20])
-    Tensor([0.e+00, 1.e-20])
-    """
-    return LOG1P(x)
 
 
 def sqrt(x: T) -> T:

@@ -13,7 +13,7 @@ from ..kernels.machine.door import launch
 from . import sums
 from .elementary import EXP, LOG
 from .elementwise import add, compare, div, equal_or_nan, mul, sub, where
-from .shape import Axis, T, axis_or_flat, block, kept_shape, left_shape, lines, normalised_axes, reshape, transpose
+from .shape import Axis, T, axis_or_flat, block, lines, normalised_axes, reduced_shape, reshape, transpose
 
 # -- extremes --------------------------------------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ def _extreme(name: str, ufunc: np.ufunc) -> Any:
     def forward(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
         axes = normalised_axes(name, axis, x.shape)
         _check_not_empty(name, x, axes, axis)
-        out = np.empty((kept_shape if keepdims else left_shape)(x.shape, axes), x.dtype)
+        out = np.empty(reduced_shape(x.shape, axes, keepdims), x.dtype)
         launch(ufunc.reduce, x, axes, None, out, keepdims)
         return out
 
@@ -47,7 +47,7 @@ def _first_winner(won: Array, axes: tuple[int, ...], out: Array) -> None:
 def _to_the_winner(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """g for the extreme number y (in a tie the first one, that of `argmax`), and exactly 0 for every other number."""
     axes = normalised_axes("max", axis, x.shape)
-    kept, winner = kept_shape(x.shape, axes), np.empty(x.shape, bool)
+    kept, winner = reduced_shape(x.shape, axes, True), np.empty(x.shape, bool)
     launch(_first_winner, equal_or_nan(x, value(y).reshape(kept)), axes, winner)
     return where(winner, reshape(g, shape=kept), 0.0)
 
@@ -94,9 +94,9 @@ def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool)
     along = None if axis is None else axis_or_flat(name, axis, x.shape)
     axes = normalised_axes(name, along, x.shape)
     _check_not_empty(name, x, axes, along)
-    index = np.empty(left_shape(x.shape, axes), np.intp)
+    index = np.empty(reduced_shape(x.shape, axes), np.intp)
     launch(function, x, along, index)
-    return index.reshape(kept_shape(x.shape, axes)) if keepdims else index[()]
+    return index.reshape(reduced_shape(x.shape, axes, True)) if keepdims else index[()]
 
 
 def argmax(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> Any:
@@ -168,7 +168,7 @@ def prod(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     rest = tuple(i for i in range(n) if i not in axes)
     ordered = x if (*rest, *axes) == tuple(range(n)) else transpose(x, axes=(*rest, *axes))
     y = PROD(reshape(ordered, shape=(*(x.shape[i] for i in rest), math.prod(x.shape[a] for a in axes))))
-    return reshape(y, shape=kept_shape(x.shape, axes)) if keepdims else y
+    return reshape(y, shape=reduced_shape(x.shape, axes, True)) if keepdims else y
 
 
 # -- moments ---------------------------------------------------------------------------------------------------------
@@ -201,14 +201,7 @@ def _std(x: Array, *, axis: Axis = None, **options: Any) -> Array:
 
 
 def _var_pull(g: Any, y: Any, x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
-    return mul(sums.kept(g, x, axis), mul(_centred(x, axis), 2.0 * _weight("var", x, axis, ddof)))
-
-
-def _var_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, axis: Axis = None, ddof: float = 0,
-               keepdims: bool = False) -> None:
-    (out,) = into
-    launch(np.subtract, x, sums.mean(x, axis, keepdims=True), out)
-    launch(np.multiply, out, mul(sums.kept(g, x, axis), 2.0 * _weight("var", x, axis, ddof)), out)
+    return mul(_centred(x, axis), mul(sums.kept(g, x, axis), 2.0 * _weight("var", x, axis, ddof)))
 
 
 def _through_root(g: Any, y: Any) -> Any:
@@ -217,9 +210,8 @@ def _through_root(g: Any, y: Any) -> Any:
     return where(tip, 0.0, div(g, mul(where(tip, 1.0, y), 2.0)))
 
 
-VAR: Op = Op("var", _var, fused=_var_fused, pull=(_var_pull,))
-STD: Op = Op("std", _std, fused=lambda g, y, *rest, **options: _var_fused(_through_root(g, y), y, *rest, **options),
-             pull=(lambda g, y, x, **options: _var_pull(_through_root(g, y), y, x, **options),))
+VAR: Op = Op("var", _var, pull=(_var_pull,))
+STD: Op = Op("std", _std, pull=(lambda g, y, x, **options: _var_pull(_through_root(g, y), y, x, **options),))
 
 
 def var(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
@@ -242,16 +234,16 @@ def std(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
     return STD(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
-# -- log of a sum of exponentials ---------------------------------------------------------------------------------------
+# -- logarithms of sums ---------------------------------------------------------------------------------------------
 
 
 def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     axes = normalised_axes("logsumexp", axis, x.shape)
-    top = np.empty(kept_shape(x.shape, axes), x.dtype)
+    top = np.empty(reduced_shape(x.shape, axes, True), x.dtype)
     launch(np.maximum.reduce, x, axes, None, top, True, -np.inf)
     launch(_zero_where_infinite, top)           # infinity - infinity would be NaN
     y = add(LOG(sums.SUM(EXP(sub(x, top)), axis=axes, keepdims=True)), top)
-    return y if keepdims else y.reshape(left_shape(x.shape, axes))
+    return y if keepdims else y.reshape(reduced_shape(x.shape, axes))
 
 
 def _zero_where_infinite(out: Array) -> None:
@@ -260,7 +252,7 @@ def _zero_where_infinite(out: Array) -> None:
 
 def _logsumexp_pull(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """g times the softmax of x."""
-    kept = kept_shape(x.shape, normalised_axes("logsumexp", axis, x.shape))
+    kept = reduced_shape(x.shape, normalised_axes("logsumexp", axis, x.shape), True)
     return mul(reshape(g, shape=kept), EXP(sub(x, reshape(y, shape=kept))))
 
 

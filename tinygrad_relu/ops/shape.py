@@ -53,14 +53,9 @@ def axis_or_flat(name: str, axis: int, shape: tuple[int, ...]) -> int:
     return axes[0]
 
 
-def kept_shape(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
-    """The shape after a reduction over `axes` with keepdims."""
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
-
-
-def left_shape(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
-    """The shape after a reduction over `axes` without keepdims."""
-    return tuple(n for i, n in enumerate(shape) if i not in axes)
+def reduced_shape(shape: tuple[int, ...], axes: Sequence[int], keepdims: bool = False) -> tuple[int, ...]:
+    """The shape after a reduction over `axes`."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape) if keepdims or i not in axes)
 
 
 def lines(x: Array) -> Array:

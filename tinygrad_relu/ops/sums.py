@@ -12,12 +12,12 @@ from ..kernels.loops import reduce as kernels
 from ..kernels.loops.move import copy
 from ..kernels.machine.door import launch
 from .elementwise import div
-from .shape import Axis, T, axis_or_flat, block, kept_shape, left_shape, normalised_axes, reshape
+from .shape import Axis, T, axis_or_flat, block, normalised_axes, reduced_shape, reshape
 
 
 def kept(g: Any, x: Any, axis: Axis) -> Any:
     """The gradient g of a reduction of x, with the reduced axes as axes of length 1, so that it broadcasts over x."""
-    return reshape(g, shape=kept_shape(x.shape, normalised_axes("sum", axis, x.shape)))
+    return reshape(g, shape=reduced_shape(x.shape, normalised_axes("sum", axis, x.shape), True))
 
 
 def count_along(name: str, x: Any, axis: Axis) -> int:
@@ -25,12 +25,9 @@ def count_along(name: str, x: Any, axis: Axis) -> int:
     return prod(x.shape[a] for a in normalised_axes(name, axis, x.shape))
 
 
-# -- sums ------------------------------------------------------------------------------------------------------------
-
-
 def _sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     axes = tuple(range(x.ndim)) if axis is None else normalised_axes("sum", axis, x.shape)
-    out = np.empty(kept_shape(x.shape, axes) if keepdims else () if axis is None else left_shape(x.shape, axes), x.dtype)
+    out = np.empty(() if axis is None and not keepdims else reduced_shape(x.shape, axes, keepdims), x.dtype)
     sum_over(x, sorted(axes), out)
     return out
 
