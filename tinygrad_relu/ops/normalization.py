@@ -5,12 +5,12 @@ normalised shape for a layer norm.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import nan, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..autodiff.functions import derivative
 from ..autodiff.node import Array, Op, Pull
 from ..kernels.loops import norm as kernels
 from ..kernels.loops import softmax as rows
@@ -81,29 +81,14 @@ def _along(op: Op, x: T, axis: int) -> T:
     return swapaxes(op(swapaxes(x, axes[0], -1)), axes[0], -1) if axes[0] < len(shape) - 1 else op(x)
 
 
-# -- both norms -------------------------------------------------------------------------------------------------------
+# -- both norms, step by step -------------------------------------------------------------------------------------------
 
 
-def _unit(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any]:
-    """x normalised over `axes`, and the factor ``1 / sqrt(var + eps)``, in ops that can be differentiated again."""
+def _normalised(x: Any, weight: Any, bias: Any, axes: tuple[int, ...], eps: float) -> Any:
+    """``(x - mean) / sqrt(var + eps) * weight + bias``, with the moments over `axes`."""
     centred = sub(x, mean(x, axes, keepdims=True))
     scale = power(add(mean(mul(centred, centred), axes, keepdims=True), eps), -0.5)
-    return mul(centred, scale), scale
-
-
-def _rules(axes_of: Callable[[Any, Any], tuple[int, ...]]) -> tuple[Callable[..., Any], ...]:
-    """The rules of ``y = unit * weight + bias``. That of x subtracts the components along 1 and along unit from the gradient."""
-
-    def to_x(g: Any, y: Any, x: Any, weight: Any, bias: Any, eps: float, **_: Any) -> Any:
-        axes, h = axes_of(x, weight), mul(g, weight)
-        unit, scale = _unit(x, axes, eps)
-        along_one, along_unit = mean(h, axes, keepdims=True), mean(mul(h, unit), axes, keepdims=True)
-        return mul(scale, sub(sub(h, along_one), mul(unit, along_unit)))
-
-    def to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any, eps: float, **_: Any) -> Any:
-        return mul(g, _unit(x, axes_of(x, weight), eps)[0])
-
-    return to_x, to_weight, lambda g, y, x, weight, bias, **_: g
+    return add(mul(mul(centred, scale), weight), bias)
 
 
 # -- batch norm --------------------------------------------------------------------------------------------------------
@@ -140,8 +125,8 @@ def _batch_norm_fused(g: Array, y: Array, saved: Any, into: list[Array], add: in
            _channels(to_x), to_weight.ravel(), to_bias.ravel())
 
 
-batch_norm: Op = Op("batch_norm", _batch_norm, fused=_batch_norm_fused, saves=True, pull=_rules(
-    lambda x, weight: (0, *range(2, len(x.shape)))))
+batch_norm: Op = Op("batch_norm", _batch_norm, fused=_batch_norm_fused, saves=True, pull=derivative(
+    lambda x, weight, bias, eps, running=None: _normalised(x, weight, bias, (0, *range(2, len(x.shape))), eps)))
 
 
 def _batch_norm_by(x: Array, weight: Array, bias: Array, *, moments: tuple[Array, Array], eps: float) -> Array:
@@ -150,22 +135,13 @@ def _batch_norm_by(x: Array, weight: Array, bias: Array, *, moments: tuple[Array
     return out
 
 
-def _constants(x: Any, weight: Any, moments: tuple[Array, Array], eps: float) -> tuple[Array, Array]:
-    """Mean and scale, in the shape of the weight."""
+def _by_steps(x: Any, weight: Any, bias: Any, moments: tuple[Array, Array], eps: float) -> Any:
     center, var = (m.reshape(weight.shape).astype(x.dtype, copy=False) for m in moments)
-    return center, (var + eps) ** -0.5
-
-
-def _by_to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any, moments: tuple[Array, Array], eps: float) -> Any:
-    center, scale = _constants(x, weight, moments, eps)
-    return mul(g, mul(sub(x, center), scale))
+    return add(mul(mul(sub(x, center), (var + eps) ** -0.5), weight), bias)
 
 
 # With a given mean and variance, which are constants: as in evaluation.
-batch_norm_by: Op = Op("batch_norm_by", _batch_norm_by, fused=_batch_norm_fused, pull=(
-    lambda g, y, x, weight, bias, moments, eps: mul(g, mul(weight, _constants(x, weight, moments, eps)[1])),
-    _by_to_weight,
-    lambda g, y, x, weight, bias, moments, eps: g))
+batch_norm_by: Op = Op("batch_norm_by", _batch_norm_by, fused=_batch_norm_fused, pull=derivative(_by_steps))
 
 
 # -- layer norm --------------------------------------------------------------------------------------------------------
@@ -189,5 +165,5 @@ def _layer_norm_fused(g: Array, y: Array, moments: Any, into: list[Array], add: 
            into[1].ravel(), into[2].ravel())
 
 
-layer_norm: Op = Op("layer_norm", _layer_norm, fused=_layer_norm_fused, saves=True, pull=_rules(
-    lambda x, weight: tuple(range(-len(weight.shape), 0))))
+layer_norm: Op = Op("layer_norm", _layer_norm, fused=_layer_norm_fused, saves=True, pull=derivative(
+    lambda x, weight, bias, eps: _normalised(x, weight, bias, tuple(range(-len(weight.shape), 0)), eps)))
