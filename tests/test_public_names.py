@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 import re
 import subprocess
 import sys
@@ -49,6 +50,12 @@ def test_a_method_and_its_function_are_one_definition(name):
 
 def test_a_lifted_function_takes_its_first_argument_by_name_and_anything_array_like():
     assert F.sum(x=[[1, 2], [3, 4]], axis=0).data.tolist() == [4, 6] == F.sum(tg.Tensor([[1, 2], [3, 4]]), 0).data.tolist()
+
+
+def test_help_opens_with_the_first_things_that_a_user_does():
+    text = pydoc.render_doc(tg, renderer=pydoc.plaintext).partition("PACKAGE CONTENTS")[0]
+    assert 10 < text.count("\n") < 40
+    assert all(step in text for step in ("tg.Tensor([", ".backward()", "nn.MLP(", "optim.", "opt.step()", "tg.save", "docs/"))
 
 
 # -- the type checker -------------------------------------------------------------------------------------------------

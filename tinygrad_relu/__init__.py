@@ -1,4 +1,30 @@
-"""tinygrad_relu: a reverse-mode autodiff engine on Numba kernels, and a laboratory for dead ReLU units."""
+"""Automatic differentiation and neural networks on a CPU, and a laboratory for dead ReLU units.
+
+Differentiate:
+
+>>> import tinygrad_relu as tg
+>>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad
+array([2., 4.])
+
+Train:
+
+>>> from tinygrad_relu import data, functional as F, nn, optim
+>>> digits = data.digits()
+>>> model = nn.MLP([64, 32, 10], rng=0)
+>>> opt = optim.Adam(model.parameters(), lr=0.01)
+>>> for x, y in digits.batches(64, rng=0):
+...     opt.zero_grad()
+...     F.cross_entropy(model(x), y).backward()
+...     opt.step()
+
+Save and look inside: `tg.save`, `tg.load`, `model.summary`, `tg.explain`, `tg.detect_anomaly`; `lab.census` and `lab.prognosis`
+after ``from tinygrad_relu import lab``. On the command line: ``tinygrad-relu revive``.
+
+To learn more: ``help(tg.Tensor)``, ``help(nn.MLP)``, ...; docs/training.md, docs/api.md (all names, by task), docs/coming-from.md
+(from PyTorch, NumPy or MyGrad).
+"""
 from . import functional as functional, nn as nn, optim as optim
 from .autodiff.functions import GradcheckError as GradcheckError, gradcheck as gradcheck
 from .autodiff.node import Op as Op, no_grad as no_grad

@@ -1,0 +1,60 @@
+"""docs/api.md names every public name, and no other."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from public import CALLABLE, ROOMS
+
+from tinygrad_relu import Tensor, data, nn, optim
+
+PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+CLASSES = {"Tensor": Tensor, "Module": nn.Module, "Optimizer": optim.Optimizer, "Dataset": data.Dataset}
+# Names of these for the package itself, for subclasses, or for those who read the graph.
+INSIDE = {"Tensor": {"array", "home", "hooks", "leaf", "op", "order", "params", "parents", "result", "saved", "values"},
+          "Module": {"depends_on_mode", "is_norm", "training"}, "Dataset": {"image_shape"},
+          "Optimizer": {"check", "decoupled", "move", "state_names", "term", "twin"}, "nn.init": {"initialiser", "start"}}
+
+
+def named() -> dict[str, Any]:
+    """The names on the page, each with the thing that it names."""
+    found = {}
+    for name in re.findall(rf"`((?:{'|'.join([*ROOMS, *CLASSES])})\.[\w.]+)`", PAGE):
+        first, *rest = name.split(".")
+        thing = CLASSES[first] if first in CLASSES else ROOMS[first]
+        for part in rest:
+            thing = vars(thing)[part] if isinstance(thing, ModuleType) else getattr(thing, part)    # raises for an unknown name
+        found[name] = thing
+    return found
+
+
+def public() -> dict[str, Any]:
+    """The names that the page owes its readers."""
+    names = dict(CALLABLE)
+    for room in (nn.init, nn.utils):
+        short = room.__name__.removeprefix("tinygrad_relu.")
+        names |= {f"{short}.{name}": f for name, f in vars(room).items()
+                  if isinstance(f, FunctionType) and f.__module__ == room.__name__ and name not in INSIDE.get(short, ())}
+    for short, cls in CLASSES.items():
+        names |= {f"{short}.{name}": getattr(cls, name) for name in dir(cls)
+                  if name not in INSIDE[short]}
+    return {name: thing for name, thing in names.items() if not name.rpartition(".")[2].startswith("_")}
+
+
+def missing(names: dict[str, Any], page: dict[str, Any]) -> list[str]:
+    """The names that the page lacks. One is enough for a thing that has several; a method may go by its function."""
+    things = {id(thing) for thing in page.values()}
+    return [name for name, thing in names.items()
+            if name not in page and id(thing) not in things and name.replace("Tensor.", "tg.") not in page]
+
+
+def test_every_public_name_is_on_the_page():
+    assert not missing(public(), named())
+
+
+def test_a_name_that_is_not_on_the_page_is_found_out():
+    page = named()
+    del page["F.relu"], page["Tensor.item"]
+    assert missing(public(), page) == ["F.relu", "Tensor.item"]
