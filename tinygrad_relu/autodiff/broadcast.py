@@ -18,7 +18,7 @@ from .node import Array, Op
 
 
 def sum_over(x: Any, axes: Sequence[int], out: Any) -> None:
-    """The sum of x over `axes` (numbers from 0 up, in order), written into `out`, of as many numbers as there are sums.
+    """The sum of x over `axes` (numbers from 0 up, in order), written into `out`, which has one number per sum.
 
     Adjacent axes are summed as one; other axes one after the other, the last first.
     """

@@ -97,7 +97,7 @@ def replaced(g: Any, new: Any, who: str) -> Any:
     """The result of a hook in place of the gradient `g`, in the form that the walk relies on; None leaves `g`."""
     if new is None:
         return g
-    array = as_floats(new.array if isinstance(new, Node) else new, g.dtype, f"{who}: what the hook returned")
+    array = as_floats(new.array if isinstance(new, Node) else new, g.dtype, f"{who}: the result of the hook")
     if array.shape != g.shape:
         raise ValueError(f"{who}: the hook returned shape {array.shape} for a gradient of shape {g.shape}; expected the same")
     if not isinstance(g, Node):

@@ -19,7 +19,7 @@ from .dataset import Dataset
 PREFIXES = {"train": "train", "test": "t10k"}    # of the file names of the two halves of MNIST
 SIDE = 28
 CODES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-MOST_DIMENSIONS = 32    # as many as every NumPy has
+MOST_DIMENSIONS = 32    # which every NumPy supports
 PIECE = 1 << 20         # bytes read at a time
 
 

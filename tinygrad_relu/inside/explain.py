@@ -1,4 +1,4 @@
-"""A graph as a table: what was computed, how much of it is flat, and where a gradient turns to exactly zero."""
+"""A graph as a table: what was computed, how much of it is flat, and where a gradient becomes exactly zero."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The result of `explain`, which prints as a table with the verdict below: where the gradient turns to zero, and why."""
+    """The result of `explain`, which prints as a table with the verdict below: where the gradient becomes zero, and why."""
 
     rows: list[Row]
     verdict: str

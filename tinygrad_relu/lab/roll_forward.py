@@ -149,7 +149,7 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
     zw, drift_w : w.x and -lr v_w.x over the samples, shape (n,) or scalar.
     b, drift_b : b and -lr v_b, numbers. Give both drifts, or neither (a fresh optimizer).
     decay : "both", "weights" or "biases".
-    max_leaps : after so many the answer has step None and `decided` False. The same can happen if the settings diverge
+    max_leaps : after that many leaps the answer has step None and `decided` False; also, perhaps, if the settings diverge
         (lr weight_decay above 2 (1 + momentum), or dampening > 1).
 
     >>> revival_parts([0.5, -1.0], -2.0, lr=0.1, weight_decay=0.1, decay="biases").step     # ln(1/4)/ln(0.99) = 137.9

@@ -103,7 +103,7 @@ class MLP(Sequential):
     - `norm`: None, or "batch" or "layer" for a `BatchNorm1d` or `LayerNorm` between each hidden affine layer and its activation
       (after a Maxout, which is both).
     - `dropout`: the probability p of a `Dropout` after each activation; 0 for none.
-    - `residual`: whether a hidden layer with as many outputs as inputs adds its input: it becomes a `Residual`.
+    - `residual`: whether each hidden layer with equal numbers of inputs and outputs adds its input, as a `Residual`.
 
     >>> nn.MLP([2, 3, 1], activation="tanh", init="glorot", rng=0)
     MLP(

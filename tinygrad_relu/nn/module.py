@@ -74,7 +74,7 @@ class Module(Hookable):
             return call_with_hooks(self, inputs)
         return self.forward(*inputs)
 
-    # -- what is inside -----------------------------------------------------------------------------------------------
+    # -- contents -----------------------------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, with their names."""
@@ -211,7 +211,7 @@ class Module(Hookable):
         for parameter in self.parameters():
             parameter.grad = None
 
-    # -- what it looks like -------------------------------------------------------------------------------------------
+    # -- printing -----------------------------------------------------------------------------------------------------
 
     def summary(self, *inputs: Any) -> Summary:
         """A table of the modules that run on `inputs`, in that order: name, type, output shape, parameters, bytes, FLOPs; totals.

@@ -35,7 +35,7 @@ def _cut(x: Array, *, key: tuple[Any, ...]) -> Array:
 
 
 def cut_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, key: tuple[Any, ...]) -> None:
-    """Adds to the gradient of other parts in place, so that many parts of one array do not allocate as many arrays."""
+    """Adds in place to the gradient of other parts: n parts of one array need not allocate n arrays."""
     launch(_add_part if add else _put, g, key, 0.0, into[0])
 
 

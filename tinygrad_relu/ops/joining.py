@@ -61,7 +61,7 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
     shape = arrays[0].shape
     for x in arrays:
         if len(x.shape) != len(shape) or not shape:
-            raise ValueError(f"concatenate: shapes {shape} and {x.shape}; expected as many axes in each, and at least one")
+            raise ValueError(f"concatenate: shapes {shape} and {x.shape}; expected the same number of axes, and at least one")
     return concatenation(*arrays, axis=single_axis("concatenate", axis, shape))
 
 
@@ -79,8 +79,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
 def split(x: T, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[T]:
     """The parts of `x` along an axis, as np.split.
 
-    A number asks for so many parts of equal length (PyTorch's split takes the length instead); a sequence says where each part
-    but the first begins.
+    A number is the number of equal parts (in PyTorch, their length); a sequence gives the start of each part but the first.
 
     >>> tg.split([1.0, 2.0, 3.0, 4.0], 2), tg.split([1.0, 2.0, 3.0], [1])
     ([Tensor([1., 2.]), Tensor([3., 4.])], [Tensor([1.]), Tensor([2., 3.])])
