@@ -263,7 +263,7 @@ OPTIMIZER_MISFITS = {
     "step true": (lambda s: entry(s).update(step=True), ValueError, "state 0: step is True, expected a whole number"),
     "step huge": (lambda s: entry(s).update(step=10**30), ValueError, "state 0: step holds Python objects"),
     "steps": (lambda s: entry(s).update(step=[1, 2]), ValueError, "state 0: step is [1, 2], expected a whole number"),
-    "entry": (lambda s: s["state"].update({1: [2]}), ValueError, "state 1: got list, expected a dict"),
+    "entry": (lambda s: s["state"].update({1: [2]}), ValueError, "state 1: the state is list, expected a dict"),
     "range": (lambda s: group(s, 1).update(lr=-1.0), ValueError, "group 1: Adam: lr is -1.0"),
     "kind": (lambda s: group(s).update(lr="a"), ValueError, "group 0: Adam: lr is 'a', expected a number"),
     "huge": (lambda s: group(s).update(lr=10**400), ValueError, "group 0: "),

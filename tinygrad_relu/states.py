@@ -17,12 +17,12 @@ Value = TypeVar("Value")
 TAKES = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}     # for each kind of number, the kinds that are converted to it
 
 
-def fit(rules: Mapping[Name, Callable[[Any, str], Value]], state: Mapping[Name, Any], complaints: list[str], where: str = "",
+def fit(rules: Mapping[Name, Callable[[Any, str], Value]], state: Any, complaints: list[str], where: str = "",
         optional: Collection[Name] = ()) -> dict[Name, Value]:
     """The values of a state, each converted by the rule for its name.
 
     A rule is called with the value and its name. Names that are missing or unexpected, and the errors of the rules, are added to
-    `complaints`, with `where` before each.
+    `complaints`, with `where` before each; so is a state that is no dict.
 
     >>> complaints = []
     >>> rule = lambda value, name: float(value)
@@ -31,6 +31,9 @@ def fit(rules: Mapping[Name, Callable[[Any, str], Value]], state: Mapping[Name, 
     >>> complaints
     ['missing steps', 'unexpected speed']
     """
+    if not isinstance(state, Mapping):
+        complaints.append(f"{where}the state is {type(state).__name__}, expected a dict")
+        return {}
     missing = [name for name in rules if name not in state and name not in optional]
     unexpected = [name for name in state if name not in rules]
     complaints += [f"{where}{problem} {', '.join(map(shown, names))}"

@@ -141,8 +141,9 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set every ``.grad`` to None."""
-        for parameter in self._parameters():
-            parameter.grad = None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def terms(self, parameter: Parameter) -> Terms:
         """The next `step` of a parameter in named parts; nothing is changed.

@@ -70,7 +70,7 @@ class LRScheduler:
     def _kept(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("optimizer", "lr_lambdas")}
 
-    def _fitting(self, state: Mapping[str, Any], complaints: list[str], where: str = "") -> dict[str, Any]:
+    def _fitting(self, state: Any, complaints: list[str], where: str = "") -> dict[str, Any]:
         rules = {name: partial(_as, value, name == "base_lrs") for name, value in self._kept().items()}
         return fit(rules, state, complaints, where)
 
@@ -110,13 +110,7 @@ def _inside(schedules: list[LRScheduler], states: Any, name: str) -> list[dict[s
     if not isinstance(states, (list, tuple)) or len(states) != len(schedules):
         raise ValueError(f"{name} is {states!r}, expected a list of {len(schedules)} states")
     complaints: list[str] = []
-    found = []
-    for schedule, state in zip(schedules, states):
-        who = f"{type(schedule).__name__}: "
-        if isinstance(state, Mapping):
-            found.append(schedule._fitting(state, complaints, who))
-        else:
-            complaints.append(f"{who}the state is {type(state).__name__}, expected a dict")
+    found = [schedule._fitting(state, complaints, f"{type(schedule).__name__}: ") for schedule, state in zip(schedules, states)]
     if complaints:
         raise ValueError("; ".join(complaints))
     return found
