@@ -260,6 +260,67 @@ def test_a_twin_does_what_the_optimizer_would_do(kind, options):
     np.testing.assert_array_equal(copy.data, q.data)
 
 
+# -- parameters that come later --------------------------------------------------------------------------------------
+
+def test_a_group_that_is_added_moves_like_the_others():
+    """Without any change of the state of those before it."""
+    first, second = nn.Parameter([1.0]), nn.Parameter([1.0])
+    opt = optim.SGD([first], lr=0.1, momentum=0.9)
+    first.grad = np.ones(1)
+    opt.step()
+    opt.add_param_group({"params": second, "lr": 0.5})
+    assert opt.state_of(first)["momentum_buffer"].tolist() == [1.0] and opt.state_of(second) == {}
+    second.grad = np.ones(1)
+    opt.step()
+    assert first.item() == pytest.approx(1 - 0.1 - 0.19) and second.item() == 0.5
+    other = optim.SGD([{"params": nn.Parameter([1.0])}, {"params": nn.Parameter([1.0])}], lr=0.1, momentum=0.9)
+    other.load_state_dict(opt.state_dict())
+    assert other.param_groups[1]["lr"] == 0.5
+
+
+def test_slopes_that_are_added_stay_out_of_the_decay():
+    opt = optim.SGD([nn.Parameter([1.0])], weight_decay=0.1)
+    opt.add_param_group({"params": nn.PReLU().parameters()})
+    assert [group["weight_decay"] for group in opt.param_groups] == [0.1, 0.0]
+
+
+@pytest.mark.parametrize("group, error, words", [
+    ([nn.Parameter([1.0])], TypeError, "SGD: got list among the groups; expected dicts with 'params'"),
+    ({"params": [3]}, TypeError, "SGD: got int among the parameters"),
+    ({"params": nn.Parameter([1.0]), "rate": 1}, ValueError, "SGD: an option of a group is 'rate'"),
+    ({"params": nn.Parameter([1.0]), "lr": -1}, ValueError, "SGD: lr is -1")])
+def test_a_wrong_group_is_not_added(group, error, words):
+    opt = optim.SGD([p := nn.Parameter([1.0])])
+    with pytest.raises(error, match=words):
+        opt.add_param_group(group)
+    with pytest.raises(ValueError, match="a parameter is in two groups"):
+        opt.add_param_group({"params": p})
+    assert len(opt.param_groups) == 1
+
+
+def test_a_closure_is_called_before_the_step():
+    p = nn.Parameter([1.0])
+    opt = optim.SGD([p], lr=0.1)
+
+    def closure():
+        opt.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+
+    assert opt.step(closure).item() == 1.0 and p.item() == 0.8 and opt.step() is None
+
+
+def test_gradients_can_be_set_to_zeros():
+    p, q = nn.Parameter([1.0]), nn.Parameter([1.0])
+    opt = optim.SGD([p, q])
+    p.sum().backward()
+    opt.zero_grad(set_to_none=False)
+    assert p.grad.tolist() == [0.0] and q.grad is None
+    opt.zero_grad(set_to_none=True)
+    assert p.grad is None
+
+
 # -- flat buffers ----------------------------------------------------------------------------------------------------
 
 def test_parameters_and_gradients_are_views_of_one_buffer():

@@ -107,7 +107,7 @@ def test_groups_have_rates_of_their_own():
     schedule = optim.LambdaLR(opt, [lambda t: 0.5**t, lambda t: 1.0])
     schedule.step()
     assert schedule.get_last_lr() == [0.2, 0.1] == [schedule.at(1, 0), schedule.at(1, 1)]
-    optim.ReduceLROnPlateau(opt, factor=0.5, patience=0, min_lr=[0.0, 0.08]).step(float("nan"))
+    optim.ReduceLROnPlateau(opt, factor=0.5, patience=0, min_lr=[0.0, 0.08]).step(float("inf"))
     assert [group["lr"] for group in opt.param_groups] == [0.1, 0.08]
 
 
@@ -122,7 +122,7 @@ def test_groups_have_rates_of_their_own():
     (dict(patience=0, mode="max", threshold=0.1, threshold_mode="abs"), [1, 1.05, 1.15], [1, 0.5, 0.5]),
     (dict(patience=0, min_lr=0.3), [1, 1, 1, 1], [1, 0.5, 0.3, 0.3]),
     (dict(patience=0, eps=0.3), [1, 1, 1, 1], [1, 0.5, 0.5, 0.5]),
-    (dict(patience=1), [float("nan")] * 4, [1, 0.5, 0.5, 0.25])])
+    (dict(patience=1), [float("inf")] * 4, [1, 0.5, 0.5, 0.25])])
 def test_plateau(options, metrics, rates):
     opt = sgd(lr=1.0)
     schedule, found = optim.ReduceLROnPlateau(opt, factor=0.5, **options), []
@@ -130,6 +130,19 @@ def test_plateau(options, metrics, rates):
         schedule.step(metric)
         found.append(rate(opt))
     assert found == rates and schedule.get_last_lr() == [rates[-1]]
+
+
+def test_a_plateau_refuses_nan():
+    """Of a run that has diverged; it would lower the rate of a dead model, again and again."""
+    schedule = optim.ReduceLROnPlateau(opt := sgd(lr=1.0), patience=0)
+    with pytest.raises(ValueError, match="step got nan, expected a number; has the training diverged"):
+        schedule.step(float("nan"))
+    assert rate(opt) == 1.0 and schedule.last_epoch == 0
+
+
+def test_a_function_of_a_lambda_returns_a_number():
+    with pytest.raises(TypeError, match=r"LambdaLR: lr_lambda\(0\) is 'fast', expected a number"):
+        optim.LambdaLR(sgd(), lambda step: "fast")
 
 
 # -- taking up a run ---------------------------------------------------------------------------------------------------
@@ -239,6 +252,46 @@ def test_text_stays_text_in_a_state():
     with pytest.raises(TypeError, match="ReduceLROnPlateau: the state is int, expected a dict"):
         schedule.load_state_dict(5)
     assert schedule.state_dict() == state
+
+
+@every_formula
+def test_a_group_that_is_added_later_is_scheduled_too(make, formula):
+    """From its rate at that time on, by the same factors, as in PyTorch; a LambdaLR has no function for it, and leaves it alone."""
+    opt = sgd()
+    schedule = make(opt)
+    walked(opt, schedule, steps=2)
+    opt.add_param_group({"params": nn.Parameter([1.0]), "lr": 0.4})
+    state = schedule.state_dict()
+    assert schedule.base_lrs == [0.8, 0.4] == state["base_lrs"]
+    found = [schedule.get_last_lr()[1] for _ in range(3) if schedule.step() is None]
+    floor = 0.1 if isinstance(schedule, optim.CosineAnnealingLR) else 0.0
+    ratio = [(formula(t) - floor) / (formula(2) - floor) for t in (3, 4, 5)]
+    if isinstance(schedule, optim.LambdaLR):
+        ratio = [1, 1, 1]
+    elif isinstance(schedule, optim.SequentialLR):      # the second schedule starts at step 3, from the first rate of the group
+        ratio = [1, 0.9, 0.81]
+    np.testing.assert_allclose(found, [floor + (0.4 - floor) * r for r in ratio], rtol=1e-14)
+    schedule.load_state_dict(state)
+    assert schedule.last_epoch == 2
+
+
+def test_a_plateau_lowers_a_group_that_is_added_later():
+    schedule = optim.ReduceLROnPlateau(opt := sgd(lr=1.0), patience=0, min_lr=0.3)
+    opt.add_param_group({"params": nn.Parameter([1.0]), "lr": 4.0})
+    for metric in (1, 1, 1):
+        schedule.step(metric)
+    assert schedule.get_last_lr() == [0.3, pytest.approx(0.3)]
+
+
+def test_the_spelling_of_pytorch():
+    assert optim.lr_scheduler.StepLR is optim.StepLR and issubclass(optim.StepLR, optim.lr_scheduler.LRScheduler)
+
+
+@every_formula
+def test_a_schedule_prints_its_settings(make, formula):
+    schedule = make(sgd())
+    text = repr(schedule)
+    assert text.startswith(type(schedule).__name__ + "(") and "last_epoch=0" in text and "optimizer" not in text
 
 
 # -- beside the rest of the house --------------------------------------------------------------------------------------

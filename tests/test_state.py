@@ -248,7 +248,7 @@ def group(state, i=0):
 
 
 OPTIMIZER_MISFITS = {
-    "no dict": (lambda s: s.clear(), TypeError, "Adam: the state is dict, expected a dict with 'state' and 'param_groups'"),
+    "no dict": (lambda s: s.clear(), TypeError, "Adam: the state is a dict of nothing, expected a dict with 'state' and 'param_groups'"),
     "no groups": (lambda s: s.update(param_groups=3), ValueError, "under 'param_groups' a list of dicts"),
     "params": (lambda s: group(s).update(params="abc"), ValueError, "under 'param_groups' a list of dicts"),
     "fewer": (lambda s: group(s)["params"].pop(), ValueError, "has groups of [5, 2] parameters, expected [6, 2]"),

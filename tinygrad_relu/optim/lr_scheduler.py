@@ -12,8 +12,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import cos, inf, pi
+from math import cos, inf, isnan, pi
 from typing import SupportsFloat
+
+import numpy as np
 
 from ..checks import check_count, check_name, check_number, check_real
 from .optimizer import Optimizer
@@ -152,7 +154,10 @@ class LambdaLR(Formula):
         self._follow()
 
     def at(self, step: int, group: int = 0) -> float:
-        return self.base_lrs[group] * self.lr_lambdas[group](step)
+        factor = self.lr_lambdas[group](step) if group < len(self.lr_lambdas) else 1.0      # for a group added since
+        if not isinstance(factor, (int, float, np.number)):
+            raise TypeError(f"LambdaLR: lr_lambda({step}) is {factor!r}, expected a number")
+        return self.base_lrs[group] * factor
 
     def after(self, lr: float, step: int, group: int) -> float:
         return self.at(step, group)
@@ -207,8 +212,8 @@ class ReduceLROnPlateau(LRScheduler):
     """Multiply the rates by `factor` when a metric has not improved for more than `patience` steps.
 
     In the `mode` "min", a metric is an improvement below ``best * (1 - threshold)``, or, with `threshold_mode` "abs" in place of
-    "rel", below ``best - threshold``; in "max", above ``best * (1 + threshold)`` or ``best + threshold``. NaN is no improvement.
-    The `cooldown` steps after a reduction are not judged, rates do not fall below `min_lr` (a number, or one for each group), and
+    "rel", below ``best - threshold``; in "max", above ``best * (1 + threshold)`` or ``best + threshold``. NaN is an error. The
+    `cooldown` steps after a reduction are not judged, rates do not fall below `min_lr` (a number, or one for each group), and
     reductions by less than `eps` are not made.
 
     >>> schedule = optim.ReduceLROnPlateau(optim.SGD([nn.Parameter([1.0])], lr=1.0), patience=1)
@@ -245,6 +250,8 @@ class ReduceLROnPlateau(LRScheduler):
             current = float(metrics)
         except (TypeError, ValueError):
             raise TypeError(f"ReduceLROnPlateau: step got {metrics!r}, expected a number, or a Tensor of one number") from None
+        if isnan(current):
+            raise ValueError("ReduceLROnPlateau: step got nan, expected a number; has the training diverged?")
         self.last_epoch += 1
         gain = self.threshold if self.mode == "max" else -self.threshold
         bound = self.best * (1 + gain) if self.threshold_mode == "rel" else self.best + gain
@@ -256,8 +263,9 @@ class ReduceLROnPlateau(LRScheduler):
         lower = self.num_bad_epochs > self.patience
         if lower:
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-        self._set([self._lowered(group["lr"], floor) if lower else group["lr"]
-                   for group, floor in zip(self.optimizer.param_groups, self.min_lrs)])
+        groups = self._groups()
+        self.min_lrs += self.min_lrs[-1:] * (len(groups) - len(self.min_lrs))
+        self._set([self._lowered(group["lr"], floor) if lower else group["lr"] for group, floor in zip(groups, self.min_lrs)])
 
     def _lowered(self, lr: float, floor: float) -> float:
         lowered = max(lr * self.factor, floor)

@@ -1,8 +1,10 @@
 """The base of all optimizers: parameter groups, segments of flat buffers, and the named terms of a step."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
@@ -72,14 +74,18 @@ class Optimizer:
         given: list[Any] = list(params)
         if not given:
             raise ValueError(f"{name}: got no parameters; expected Parameters, such as model.parameters(), or groups of them")
-        if not isinstance(given[0], Mapping):
-            given = [{"params": given}]
+        self.defaults = dict(defaults)
         self.param_groups: list[dict[str, Any]] = []
+        self._segments: list[list[Segment]] = []
+        self._add(given if isinstance(given[0], Mapping) else [{"params": given}])
+
+    def _add(self, given: Iterable[Any]) -> None:
+        name, groups = type(self).__name__, []
         for group in given:
             if not isinstance(group, Mapping) or "params" not in group:
                 raise TypeError(f"{name}: got {type(group).__name__} among the groups; expected dicts with 'params'")
             for key in group:
-                check_name(key, ["params", "initial_lr", *defaults], f"{name}: an option of a group")
+                check_name(key, ["params", "initial_lr", *self.defaults], f"{name}: an option of a group")
             members = group["params"]
             members = [members] if isinstance(members, Tensor) else list(members)
             for member in members:
@@ -89,14 +95,15 @@ class Optimizer:
             slopes = [p for p in members if p.kind == "slope"] if "weight_decay" not in group else []
             others = [p for p in members if not any(p is slope for slope in slopes)]
             if others or not slopes:
-                self.param_groups.append(Group(self.check, {**defaults, **group, "params": others}))
+                groups.append(Group(self.check, {**self.defaults, **group, "params": others}))
             if slopes:      # decay would pull PReLU to ReLU (dead units would follow)
-                self.param_groups.append(Group(self.check, {**defaults, **group, "params": slopes, "weight_decay": 0.0}))
-        everything = list(self._parameters())
+                groups.append(Group(self.check, {**self.defaults, **group, "params": slopes, "weight_decay": 0.0}))
+        everything = [p for group in [*self.param_groups, *groups] for p in group["params"]]
         if len(set(everything)) != len(everything):
             raise ValueError(f"{name}: a parameter is in two groups, or twice in one; expected each once")
         settle(everything)
-        self._segments = [segments(group["params"]) for group in self.param_groups]
+        self.param_groups += groups
+        self._segments += [segments(group["params"]) for group in groups]
 
     # -- for subclasses -----------------------------------------------------------------------------------------------
 
@@ -118,8 +125,22 @@ class Optimizer:
 
     # -- for users ----------------------------------------------------------------------------------------------------
 
-    def step(self) -> None:
-        """Move every parameter that has a gradient; those whose ``.grad`` is None keep their values."""
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Move more parameters: a group as in the constructor. The schedules of this optimizer change its rate too.
+
+        >>> opt = optim.SGD([nn.Parameter([1.0])], lr=0.1)
+        >>> opt.add_param_group({"params": nn.Parameter([2.0]), "lr": 0.01})
+        >>> [group["lr"] for group in opt.param_groups]
+        [0.1, 0.01]
+        """
+        self._add([param_group])
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient; those whose ``.grad`` is None keep their values.
+
+        A `closure`, which computes the loss and walks back, is called first, and its result returned.
+        """
+        loss = None if closure is None else closure()
         moves = []
         for options, pieces in zip(self.param_groups, self._segments):
             i = 0
@@ -138,12 +159,13 @@ class Optimizer:
             self.move(segment, grad, options)
             segment.steps += 1
             changed(segment.parameters)
+        return loss
 
-    def zero_grad(self) -> None:
-        """Set every ``.grad`` to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set every ``.grad`` to None; with ``set_to_none=False``, those that are not None to zeros."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.grad = None
+                parameter.grad = None if set_to_none or parameter.grad is None else np.zeros_like(parameter.data)
 
     def terms(self, parameter: Parameter) -> Terms:
         """The next `step` of a parameter in named parts; nothing is changed.

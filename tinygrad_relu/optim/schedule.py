@@ -41,11 +41,20 @@ class LRScheduler:
                 raise KeyError(f"{name}: last_epoch is {last_epoch}, but group {i} has no 'initial_lr'; load the state of the "
                                "optimizer first")
         self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
-        self._last_lr = self.base_lrs
+        self._last_lr = list(self.base_lrs)
 
     def get_last_lr(self) -> list[float]:
         """The rates of the groups after the last step of this schedule."""
         return list(self._last_lr)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The groups of the optimizer. One that was added since is scheduled from its present rate on."""
+        groups = self.optimizer.param_groups
+        for schedule in getattr(self, "schedulers", ()):
+            schedule._groups()
+        for group in groups[len(self.base_lrs):]:
+            self.base_lrs.append(float(group.setdefault("initial_lr", group["lr"])))
+        return groups
 
     def _set(self, rates: Iterable[float]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates):
@@ -54,6 +63,7 @@ class LRScheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """Settings and position, as plain numbers and lists, without functions. The rates are in the optimizer's state."""
+        self._groups()
         return {name: [entry.state_dict() if isinstance(entry, LRScheduler) else entry for entry in value]
                 if isinstance(value, list) else value for name, value in self._kept().items()}
 
@@ -71,6 +81,7 @@ class LRScheduler:
         return {name: value for name, value in vars(self).items() if name not in ("optimizer", "lr_lambdas")}
 
     def _fitting(self, state: Any, complaints: list[str], where: str = "") -> dict[str, Any]:
+        self._groups()
         rules = {name: partial(_as, value, name == "base_lrs") for name, value in self._kept().items()}
         return fit(rules, state, complaints, where)
 
@@ -170,4 +181,4 @@ class Formula(LRScheduler):
         self._follow()
 
     def _follow(self) -> None:
-        self._set([self.after(group["lr"], self.last_epoch, i) for i, group in enumerate(self.optimizer.param_groups)])
+        self._set([self.after(group["lr"], self.last_epoch, i) for i, group in enumerate(self._groups())])

@@ -41,7 +41,7 @@ class Group(dict[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if key == "params":
             raise ValueError("the params of a group were moved into flat buffers when the optimizer was made, and cannot be "
-                             "changed; make a new optimizer for other parameters")
+                             "changed; add more with add_param_group, or make a new optimizer for other parameters")
         check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
         self._check({**self, key: value})
         super().__setitem__(key, plain(value))
@@ -97,7 +97,8 @@ def fitting(who: str, state: Any, groups: Sequence[Options], names: Sequence[str
             check: Callable[[Options], None]) -> list[tuple[Options, list[Segment]]]:
     """From a state dict, the options of each group and its segments with their buffers; one ValueError for all misfits."""
     if not isinstance(state, Mapping) or not {"state", "param_groups"} <= set(state):
-        raise TypeError(f"{who}: the state is {type(state).__name__}, expected a dict with 'state' and 'param_groups'")
+        found = f"a dict of {', '.join(map(shown, state)) or 'nothing'}" if isinstance(state, Mapping) else type(state).__name__
+        raise TypeError(f"{who}: the state is {found}, expected a dict with 'state' and 'param_groups'")
     entries, given = state["state"], state["param_groups"]
     if not isinstance(entries, Mapping) or not isinstance(given, (list, tuple)) or not all(map(_is_group, given)):
         refuse(who, ["expected a dict under 'state', and under 'param_groups' a list of dicts with 'params', lists of distinct "
