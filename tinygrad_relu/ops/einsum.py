@@ -52,8 +52,6 @@ def einsum(subscripts: str, *operands: Any) -> Any:
     return transpose(result.x, axes=tuple(map(result.letters.index, plan.output)))       # always a copy
 
 
-# -- the parts --------------------------------------------------------------------------------------------------------
-
 def _plain(x: Any, letters: str, sizes: dict[str, int]) -> Term:
     """The diagonal where a letter occurs twice; and without the axes of size 1 that broadcast."""
     distinct = "".join(dict.fromkeys(letters))
@@ -107,8 +105,6 @@ def _arranged(term: Term, letters: str) -> Any:
 def _shaped(x: Any, shape: tuple[int, ...]) -> Any:
     return x if x.shape == shape else reshape(x, shape=shape)
 
-
-# -- the text ---------------------------------------------------------------------------------------------------------
 
 @lru_cache(maxsize=256)
 def _planned(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> Plan:

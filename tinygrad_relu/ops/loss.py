@@ -126,12 +126,6 @@ multi_margin: Op = Op("multi_margin_loss", _multi_margin, fused=_multi_margin_fu
 
 # -- cross-entropy -----------------------------------------------------------------------------------------------------
 
-def _one_hot(labels: Array, like: Array) -> Array:
-    out = np.zeros(like.shape, like.dtype)
-    out[np.arange(labels.size), labels] = 1
-    return out
-
-
 def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple[Array, Array]:
     """The losses, and the probabilities, which make the pullback one subtraction."""
     probabilities = np.empty(x.shape, x.dtype)
@@ -150,8 +144,8 @@ def _cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Ar
 
 
 def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = "mean") -> Any:
-    weights = reshape(g, shape=(prod(g.shape), 1))
-    return mul(mul(sub(SOFTMAX(x), _one_hot(labels, value(x))), weights), _scale(labels.size, reduction))
+    one_hot = (labels[:, None] == np.arange(x.shape[1])).astype(x.dtype)
+    return mul(mul(sub(SOFTMAX(x), one_hot), reshape(g, shape=(prod(g.shape), 1))), _scale(labels.size, reduction))
 
 
 cross_entropy: Op = Op("cross_entropy", _cross_entropy, fused=_cross_entropy_fused, saves=True,
@@ -180,11 +174,8 @@ def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: float,
     return where((value(targets) != 0).any(axis=1, keepdims=True), slopes, 0.0)
 
 
-def _soft_cross_entropy_pull_targets(g: Any, y: Any, x: Any, targets: Any, scale: float, reduction: str) -> Any:
-    return mul(LOG_SOFTMAX(x), neg(reshape(mul(g, scale), shape=(prod(g.shape), 1))))
-
-
 # A target for each class of a row instead of one label: class probabilities; or made of labels, if classes have weights, or
 # labels are smoothed or ignored.
 soft_cross_entropy: Op = Op("soft_cross_entropy", _soft_cross_entropy, fused=_soft_cross_entropy_fused, saves=True, pull=(
-    _soft_cross_entropy_pull, _soft_cross_entropy_pull_targets))
+    _soft_cross_entropy_pull,
+    lambda g, y, x, targets, scale, reduction: mul(LOG_SOFTMAX(x), neg(reshape(mul(g, scale), shape=(prod(g.shape), 1))))))

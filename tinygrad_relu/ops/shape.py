@@ -69,9 +69,6 @@ def block(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, int, int]:
     return prod(shape[:start]), prod(shape[start:stop]), prod(shape[stop:])
 
 
-# -- the operations --------------------------------------------------------------------------------------------------
-
-
 def _reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
     try:
         return x.reshape(shape)
