@@ -372,7 +372,7 @@ STRUCTURE = [
     (lambda: tg.pad(T(2, 3), -1), "pad: got the width -1; expected 0 or more"),
     (lambda: tg.concatenate([]), "concatenate: got no arrays"),
     (lambda: tg.concatenate([T(2, 3), T(3, 2)]), "concatenate: shapes (2, 3) and (3, 2) along axis 0"),
-    (lambda: tg.concatenate([T(2, 3), T(3)]), "concatenate: shapes (2, 3) and (3,)|as many axes"),
+    (lambda: tg.concatenate([T(2, 3), T(3)]), "concatenate: shapes (2, 3) and (3,)|the same number of axes"),
     (lambda: tg.concatenate([T(), T()]), "concatenate: shapes () and ()|at least one"),
     (lambda: tg.concatenate([T(2, 3)], axis=2), "concatenate: got axis 2 for shape (2, 3)"),
     (lambda: tg.stack([]), "stack: got no arrays"),
