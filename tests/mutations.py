@@ -81,7 +81,7 @@ MUTATIONS = [
     # layers
     Mutation("nn/init.py", "return max(1, shape[-1]), max(1, shape[0])", "return max(1, shape[0]), max(1, shape[-1])", "test_nn"),
     Mutation("nn/layers.py", "return F.maxout(F.linear(x, self.weight, self.bias), self.pieces)", "return F.maxout(F.linear(x, self.weight, None), self.pieces)", "test_nn"),
-    Mutation("nn/layers.py", "if self.training:", "if True:", "test_normalization"),
+    Mutation("nn/layers.py", "self.training or running is None", "True", "test_normalization"),
     Mutation("nn/utils.py", "factor = max_norm / (norm + 1e-6)", "factor = max_norm / norm", "test_clip"),
     Mutation("nn/mlp.py", "if residual and n == m", "if residual", "test_nn test_mlp"),
     Mutation("nn/recurrent.py", "1 / sqrt(self.hidden_size)", "1 / sqrt(self.input_size)", "test_recurrent"),

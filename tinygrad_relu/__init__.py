@@ -35,7 +35,7 @@ from .functional.array import *  # noqa: F403        # the functions that are Nu
 from .inside import AnomalyError as AnomalyError, detect_anomaly as detect_anomaly, explain as explain, graph as graph
 from .kernels.machine.host import keep_freed_memory as _keep_freed_memory
 from .kernels.machine.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
-from .nn.own import activation as activation
+from .nn.activations import activation as activation
 from .parameters import Parameter as Parameter
 from .tensor import Tensor as Tensor
 

@@ -120,6 +120,6 @@ def _by_pieces(x: Tensor, pieces: int) -> Tensor:
     return shape.reshape(x, shape=(*x.shape[:-1], x.shape[-1] // pieces, pieces))
 
 
-# What `import *` takes. (Assigned to a name, a list that is computed would hide everything from mypy.)
+# For `import *` (assigned to a name, it would hide everything from mypy).
 vars()["__all__"] = [
     name for name, f in vars().items() if getattr(f, "__module__", "") in (__name__, __package__) and not name.startswith("_")]

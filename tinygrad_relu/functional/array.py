@@ -1,8 +1,8 @@
 """The array functions: those of `ops`, for anything array_like, and those of several operands.
 
-Where operands tie, the first gets the gradient. Where a function has a kink, such as `abs` at 0 or `maximum` at a Python number,
-the slope is the smallest in magnitude between those of the two sides, and the second derivative is that of the pieces, 0. NaN
-gives NaN; where it wins a choice (`maximum`, as in NumPy), it gets the gradient too.
+Where operands tie, the first gets the gradient. At a kink, such as `abs` at 0 or `maximum` at a Python number, the slope is the
+smallest in magnitude between those of the two sides, and the second derivative is 0. NaN gives NaN; where it wins a choice
+(`maximum`, as in NumPy), it gets the gradient too.
 """
 from __future__ import annotations
 
@@ -57,9 +57,6 @@ gather = lift(indexing.gather)
 split = lift(joining.split)
 
 
-# -- two operands, elementwise ----------------------------------------------------------------------------------------
-
-
 def maximum(a: Input, b: Input) -> Tensor:
     """The larger of two numbers, elementwise, with broadcasting; NaN if one is NaN.
 
@@ -86,8 +83,8 @@ def minimum(a: Input, b: Input) -> Tensor:
 def where(condition: Input, a: Input, b: Input) -> Tensor:
     """`a` where the condition holds (is not 0), `b` elsewhere, with broadcasting. The condition has no gradient.
 
-    Numbers that are not chosen get a gradient of exactly 0, even where they are NaN. But if an operation before has an infinite
-    slope there, 0 times infinity is NaN: so choose the divisor, ``1 / where(x > 0, x, 1.0)``, not the quotient.
+    Numbers that are not chosen get a gradient of exactly 0, even where they are NaN. The operation that made them may multiply it
+    by an infinite slope, which is NaN: write not ``where(x > 0, 1 / x, 0)`` but ``where(x > 0, 1 / where(x > 0, x, 1), 0)``.
 
     >>> x = Tensor([-1.0, 4.0], requires_grad=True)
     >>> where(x > 0, x, 0.0)
@@ -106,9 +103,6 @@ def _pair(a: Input, b: Input) -> tuple[Any, Any]:
             a = as_tensor(a)
     like = a if isinstance(a, Tensor) else b
     return operand(a, like), operand(b, like)
-
-
-# -- several operands -------------------------------------------------------------------------------------------------
 
 
 def matmul(a: Input, b: Input) -> Tensor:
@@ -130,9 +124,8 @@ def einsum(subscripts: str, *operands: Input) -> Tensor:
 
     Every axis has a letter; letters that the result lacks are summed over. A letter that occurs twice in one operand takes its
     diagonal; ``...`` means all other axes, which broadcast. Without ``->`` the result has the axes of the ellipsis, then the
-    letters that occur once, in alphabetical order. (NumPy's form with lists of integers is not supported.)
-
-    Computed by matrix products, two operands at a time, in the order that np.einsum_path finds.
+    letters that occur once, in alphabetical order. Computed by matrix products, in the order that np.einsum_path finds. (NumPy's
+    form with lists of integers is not supported.)
 
     >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]])
     >>> einsum("ii", x).item(), einsum("ij->j", x), einsum("...j,j", x, [1.0, 10.0])
@@ -173,17 +166,14 @@ def _together(name: str, operands: Iterable[Input]) -> list[Any]:
     return [as_tensor(x) if like is None else operand_array(x, like, name) for x in found]
 
 
-# -- memory shared with other libraries --------------------------------------------------------------------------------
-
 CPU_DEVICES = {1: "CPU", 3: "CUDA host", 11: "ROCm host", 13: "CUDA managed"}       # kDLCPU ...: what a CPU can read
 
 
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
-    """A Tensor over the memory of an array of another library (NumPy, PyTorch, JAX, ...): what one writes the other sees.
+    """A Tensor over the memory of an array of another library (NumPy, PyTorch, JAX, ...): changes show on both sides.
 
-    The memory lives as long as the Tensor, which is a leaf that requires no gradient. The array holds float32 or float64, on the
-    CPU; it is copied if it is not C-contiguous or not writable, as every array in a graph is. ``copy=True`` always copies,
-    ``copy=False`` raises ValueError instead. A Tensor that requires a gradient, of this library or of PyTorch, is a BufferError.
+    The array holds float32 or float64, on the CPU, and requires no gradient. It is copied if it is not C-contiguous or not
+    writable, as every array in a graph is; ``copy=True`` always copies, ``copy=False`` raises a ValueError instead.
 
     >>> array = np.array([1.0, 2.0])
     >>> x = tg.from_dlpack(array)
@@ -214,6 +204,6 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
     return Tensor.leaf(array)
 
 
-# What `import *` takes. (Assigned to a name, a list that is computed would hide everything from mypy.)
+# For `import *` (assigned to a name, it would hide everything from mypy).
 vars()["__all__"] = [
     name for name, f in vars().items() if getattr(f, "__module__", "") in (__name__, __package__) and not name.startswith("_")]

@@ -1,7 +1,7 @@
 """The losses of many classes: logits, log-probabilities or scores against labels, or against class probabilities.
 
-The classes are the second axis of x, as in PyTorch: x has the shape (rows, classes), or (rows, classes, d1, ...) with a label at
-every place of a sequence or an image, or (classes,) for one sample. Labels have the shape of x without the axis of the classes.
+Classes are axis 1 of x, as in PyTorch: x is (rows, classes); or (rows, classes, d1, ...), with a label at every place of a
+sequence or an image; or (classes,), one sample. Labels have the shape of x without the axis of the classes.
 """
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     """``log sum_k exp(x_k) - x_label``, the cross-entropy of logits, averaged over the labels.
 
     In general ``sum_c q_c (log sum_k exp(x_k) - x_c)`` with ``q_c = w_c ((1 - s) t_c + s / classes)``, for class weights w and
-    label smoothing s from 0 to 1 (Szegedy et al. 2016, arXiv 1512.00567). t is 1 at the label and 0 elsewhere; or `target` has
-    floats, in the shape of x, and is t itself: class probabilities. These get a gradient if they require one. They are not
-    checked to be positive or to sum to 1. A probability of 0 contributes 0, even at a logit of -inf (PyTorch: NaN).
+    label smoothing s from 0 to 1 (Szegedy et al. 2016, arXiv 1512.00567). t is 1 at the label and 0 elsewhere; or `target` holds
+    t itself, class probabilities in the shape of x. These get a gradient if they require one. They are not checked to be
+    positive or to sum to 1. A probability of 0 contributes 0, even at a logit of -inf (PyTorch: NaN).
 
     x holds logits, so apply no softmax first. Places with the label `ignore_index` have loss and gradient 0 and do not count in
-    the mean. With `weight`, the mean over labels divides by the sum of their weights; over probabilities, by their number (as
-    in PyTorch).
-    For "none", the result has the shape of the labels.
+    the mean. With `weight`, the mean over labels divides by the sum of their weights; over probabilities, by their number (as in
+    PyTorch). For "none", the result has the shape of the labels.
 
     >>> round(F.cross_entropy([[0.0, 0.0]], [1]).item(), 6)
     0.693147
@@ -100,7 +99,7 @@ def _of_probabilities(x: Tensor, target: Any, weight: Input | None, ignore_index
 def nll_loss(x: Input, target: Any, weight: Input | None = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """``-w_label x_label``, the negative log-likelihood of log-probabilities x, averaged with the class weights w.
 
-    `log_softmax` gives such an x; `cross_entropy` takes both steps at once. Shapes, `ignore_index` and errors as there.
+    `log_softmax` computes such an x; `cross_entropy` takes both steps at once. Shapes and `ignore_index` are as there.
 
     >>> F.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1], weight=[1.0, 3.0]).item()
     0.3125
@@ -118,9 +117,9 @@ def multi_margin_loss(x: Input, target: Any, p: int = 1, margin: float = 1.0, we
                       reduction: str = "mean") -> Tensor:
     """``sum_c max(0, margin - x_label + x_c)^p / classes`` over the other classes c: the hinge loss of many classes.
 
-    x (rows, classes), or (classes,) for one sample, holds scores; p is 1 or 2. Where the right score exceeds another by `margin`
-    exactly, the slope is 0. `weight` has one entry per class; the mean is divided by the number of rows (as in PyTorch). Source:
-    Crammer & Singer 2001, J. Mach. Learn. Res. 2.
+    x holds scores, (rows, classes) or (classes,); p is 1 or 2. Where the right score exceeds another by exactly `margin`, the
+    slope is 0. `weight` has one entry per class; the mean is divided by the number of rows (as in PyTorch). Source: Crammer &
+    Singer 2001, J. Mach. Learn. Res. 2.
 
     >>> F.multi_margin_loss([[0.5, 1.0, -2.0]], [0]).item()
     0.5

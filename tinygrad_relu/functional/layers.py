@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from ..autodiff.node import Array, Node, Op, absent, value
+from ..autodiff.node import Node, Op, absent, value
 from ..checks import as_floats, as_numbers, check_count, check_number, check_probability
 from ..ops import elementwise, indexing
 from ..ops import normalization as norm_ops
@@ -19,9 +19,6 @@ from ..tensor import Tensor
 from .lift import Input, as_tensor, lift
 
 Shape = int | Sequence[int]
-
-
-# -- the affine map ---------------------------------------------------------------------------------------------------
 
 
 def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
@@ -40,7 +37,7 @@ def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
 
 
 def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
-    """Apply an `ops.linalg.affine` to the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
+    """An `ops.linalg.affine` for the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
     if not isinstance(x, Node):
         x = operand_array(x, weight, "linear: x")
     if bias is None:
@@ -60,18 +57,13 @@ softmax = lift(norm_ops.softmax)
 log_softmax = lift(norm_ops.log_softmax)
 
 
-# -- normalisation ----------------------------------------------------------------------------------------------------
-
-
 def batch_norm(x: Input, running_mean: Any, running_var: Any, weight: Input | None = None, bias: Input | None = None,
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel: axis 1 of x (batch, channels, ...).
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel, axis 1 of x (Ioffe & Szegedy 2015, arXiv 1502.03167).
 
-    Ioffe & Szegedy 2015, arXiv 1502.03167. Sums are accumulated in float64, in one pass over differences to the first value.
-
-    All four parameters have shape (channels,). Evaluation uses the running statistics. Training uses the mean and the biased
-    variance of the batch, and updates the running arrays in place, if there are any: ``running = (1 - momentum) * running +
-    momentum * batch``, with the unbiased variance.
+    The four parameters have shape (channels,). Evaluation uses the running statistics. Training uses the mean and the biased
+    variance of the batch, both summed in float64, and updates running statistics in place:
+    ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
 
     >>> mean, var = np.zeros(2), np.ones(2)
     >>> F.batch_norm([[1.0, 5.0], [3.0, 5.0]], mean, var, training=True)
@@ -82,38 +74,46 @@ def batch_norm(x: Input, running_mean: Any, running_var: Any, weight: Input | No
     """
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: got one running statistic, expected both, or neither")
-    moments = None if running_mean is None else (value(running_mean), value(running_var))
-    if training:
-        running = None if moments is None else norm_ops.Running(
-            *moments, np.zeros(1, np.int64), check_number(momentum, "batch_norm: momentum"))
-        return batch_norm_following(x, running, weight, bias, eps)
-    if moments is None:
-        raise ValueError("batch_norm: there are no running statistics; expected both in evaluation")
-    x, weight, bias = _by_channel(x, weight, bias)
-    mean, var = (_statistic(as_floats(m, np.float64, "batch_norm: a running statistic"), x) for m in moments)
-    return norm_ops.batch_norm_by(x, weight, bias, moments=(mean, var), eps=check_number(eps, "batch_norm: eps"))
+    running = None if running_mean is None else norm_ops.Running(
+        value(running_mean), value(running_var), np.zeros(1, np.int64), check_number(momentum, "batch_norm: momentum"))
+    return batch_norm_of(x, running, weight, bias, training, eps)
 
 
-def batch_norm_following(x: Input, running: norm_ops.Running | None, weight: Input | None, bias: Input | None,
-                         eps: float) -> Tensor:
-    """Batch norm in training; the statistics in `running` are updated in place."""
-    x, weight, bias = _by_channel(x, weight, bias)
-    if x.size <= x.shape[1]:
+def batch_norm_of(x: Input, running: norm_ops.Running | None, weight: Input | None, bias: Input | None, training: bool,
+                  eps: float) -> Tensor:
+    """`batch_norm`, with the running statistics in one record."""
+    x = as_input("batch_norm", x, weight, bias)
+    if x.ndim < 2:
+        raise ValueError(f"batch_norm: x has shape {x.shape}, expected (batch, channels) or (batch, channels, ...)")
+    channels = x.shape[1]
+    weight, bias = _weight_and_bias("batch_norm", x, weight, bias, (channels,))
+    if x.ndim > 2:          # so that they broadcast along axis 1
+        along = (channels,) + (1,) * (x.ndim - 2)
+        weight, bias = reshape(weight, along), reshape(bias, along)
+    if training and x.size <= channels:
         raise ValueError(f"batch_norm: x has shape {x.shape}; expected more than one value per channel in training, as one value "
                          "has no variance")
-    for moment in running[:2] if running is not None else ():
+    if not training and running is None:
+        raise ValueError("batch_norm: there are no running statistics; expected both in evaluation")
+    moments = [] if running is None else [
+        m if training else as_floats(m, np.float64, "batch_norm: a running statistic") for m in running[:2]]
+    for moment in moments:
         if type(moment) is not np.ndarray or not moment.flags.carray or moment.dtype not in (np.float32, np.float64):
             raise TypeError("batch_norm: a running statistic cannot be changed in place; expected a contiguous, writable ndarray "
                             "of float32 or float64")
-        _statistic(moment, x)
-    return norm_ops.batch_norm(x, weight, bias, eps=check_number(eps, "batch_norm: eps"), running=running)
+        if moment.shape != (channels,):
+            raise ValueError(f"batch_norm: x has shape {x.shape}, a running statistic {moment.shape}; expected ({channels},)")
+    eps = check_number(eps, "batch_norm: eps")
+    if training:
+        return norm_ops.batch_norm(x, weight, bias, eps=eps, running=running)
+    return norm_ops.batch_norm_by(x, weight, bias, moments=tuple(moments), eps=eps)
 
 
 def layer_norm(x: Input, normalized_shape: Shape, weight: Input | None = None, bias: Input | None = None,
                eps: float = 1e-5) -> Tensor:
     """``(x - mean) / sqrt(var + eps) * weight + bias``, with mean and biased variance over the last axes, `normalized_shape`.
 
-    Weight and bias have this shape too. Ba, Kiros & Hinton 2016, arXiv 1607.06450.
+    Weight and bias have this shape too. Source: Ba, Kiros & Hinton 2016, arXiv 1607.06450.
 
     >>> F.layer_norm([[1.0, 3.0], [10.0, 30.0]], 2, eps=0.0)
     Tensor([[-1.,  1.],
@@ -154,55 +154,24 @@ def _weight_and_bias(who: str, x: Tensor, weight: Input | None, bias: Input | No
     return weight, bias
 
 
-def _by_channel(x: Input, weight: Input | None, bias: Input | None) -> tuple[Tensor, Any, Any]:
-    """x, and weight and bias so that they broadcast over it along its axis 1."""
-    x = as_input("batch_norm", x, weight, bias)
-    if x.ndim < 2:
-        raise ValueError(f"batch_norm: x has shape {x.shape}, expected (batch, channels) or (batch, channels, ...)")
-    weight, bias = _weight_and_bias("batch_norm", x, weight, bias, (x.shape[1],))
-    if x.ndim > 2:
-        along = (x.shape[1],) + (1,) * (x.ndim - 2)
-        weight, bias = reshape(weight, along), reshape(bias, along)
-    return x, weight, bias
-
-
-def _statistic(moment: Array, x: Tensor) -> Array:
-    """One running statistic, a number for each channel."""
-    if moment.shape != (x.shape[1],):
-        raise ValueError(f"batch_norm: x has shape {x.shape}, a running statistic {moment.shape}; expected ({x.shape[1]},)")
-    return moment
-
-
-# -- dropout ----------------------------------------------------------------------------------------------------------
-
-
 def dropout(x: Input, p: float = 0.5, training: bool = True, rng: int | Generator | None = None) -> Tensor:
-    """In training each element is 0 with probability p, else ``x / (1 - p)``. In evaluation it is x.
+    """In training each element is 0 with probability p, else ``x / (1 - p)``. In evaluation it is x (Srivastava et al. 2014).
 
-    Training needs `rng`, unless p is 0. The same seed drops the same elements for every dtype and number of threads. A dropped
-    element is exactly 0, and so is its gradient, even where x is NaN or infinite. The pullback draws the numbers again, so that
-    no mask is kept. Srivastava et al. 2014, Journal of Machine Learning Research 15.
+    Training needs `rng`, unless p is 0. A seed drops the same elements for every dtype and number of threads. A dropped element
+    is exactly 0, and so is its gradient, even where x is NaN or infinite. No mask is kept: the pullback draws the numbers again.
 
     >>> F.dropout([1.0, 2.0, 3.0, 4.0], p=0.5, rng=1)
     Tensor([0., 4., 6., 0.])
     """
     p, x = check_probability(p, "dropout: p"), as_tensor(x)
-    return dropout_at(x, p, elementwise.new_place(rng, "dropout in training")) if training and p else x
-
-
-def dropout_at(x: Tensor, p: float, place: Array) -> Tensor:
-    """Dropout by the random numbers of a place (see `ops.random`)."""
-    return elementwise.dropout(x, place, p=p)
-
-
-# -- embedding --------------------------------------------------------------------------------------------------------
+    return elementwise.dropout(x, elementwise.new_place(rng, "dropout in training"), p=p) if training and p else x
 
 
 def embedding(indices: Any, weight: Input, padding_idx: int | None = None) -> Tensor:
     """``weight[indices]``: a row of the table (num_embeddings, embedding_dim) for each index.
 
-    The gradient of a row is the sum of the gradients of its uses, added in the order of the indices. The row `padding_idx` gets
-    none; a negative one counts from the end.
+    The gradient of a row is summed over its uses, in the order of the indices. The row `padding_idx` gets none; a negative one
+    counts from the end.
 
     >>> F.embedding([[2, 0]], [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
     Tensor([[[4., 5.],

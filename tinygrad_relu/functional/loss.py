@@ -1,6 +1,7 @@
-"""Losses of the error ``x - target``, and of two classes; those of many classes are in `class_loss`.
+"""Losses of the error ``x - target``, and of two classes. Those of many classes are in `class_loss`.
 
-Every loss takes the prediction, the target, and then its settings, which the modules of `nn` share (`checked`).
+Every loss takes the prediction, the target, and then its settings. `checked` checks these: when a function is called, and when a
+module of `nn` is made.
 """
 from __future__ import annotations
 
@@ -51,9 +52,8 @@ def l1_loss(x: Input, target: Input, reduction: str = "mean", weight: Input | No
 def huber_loss(x: Input, target: Input, reduction: str = "mean", delta: float = 1.0, weight: Input | None = None) -> Tensor:
     """``e^2 / 2`` where ``|e| <= delta``, else ``delta (|e| - delta / 2)``, with ``e = x - target``; averaged.
 
-    The slope is continuous; the second derivative at ``|e| = delta`` is 0. Unlike in `mse_loss` and `l1_loss`, a weighted mean is
-    divided by the number of elements (as in PyTorch). Source: Huber 1964, Robust estimation of a location parameter, Ann. Math.
-    Statist. 35.
+    The second derivative at ``|e| = delta`` is 0. Unlike in `mse_loss` and `l1_loss`, a weighted mean is divided by the number of
+    elements (as in PyTorch). Source: Huber 1964, Ann. Math. Statist. 35.
 
     >>> huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     Tensor([0.125, 2.5  ])
@@ -88,14 +88,11 @@ def _error_loss(name: str, record: Elementwise[...], p: tuple[float, ...], x: In
     return reduced(name, losses, reduction, np.sum(weights, dtype=np.float64) if per_weight else x.size)
 
 
-# -- two classes --------------------------------------------------------------------------------------------------------
-
 def hinge_embedding_loss(x: Input, target: Input, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """``x`` where the target is 1, ``max(0, margin - x)`` where it is -1; averaged over all elements.
 
     x holds distances: pairs that belong together (1) should be close, others (-1) at least `margin` apart. At ``x = margin``
-    the slope is -1 (as in PyTorch). Source: Hadsell, Chopra & LeCun 2006, Dimensionality reduction by learning an invariant
-    mapping, CVPR.
+    the slope is -1 (as in PyTorch). Source: Hadsell, Chopra & LeCun 2006, CVPR.
 
     >>> hinge_embedding_loss([0.25, 0.25, 3.0], [1, -1, -1], reduction="none")
     Tensor([0.25, 0.75, 0.  ])
@@ -113,9 +110,9 @@ def binary_cross_entropy_with_logits(x: Input, target: Input, weight: Input | No
                                      pos_weight: Input | None = None) -> Tensor:
     """``p t softplus(-x) + (1 - t) softplus(x)``, the cross-entropy of sigmoid(x) against the probabilities t; averaged.
 
-    Both terms are positive, so nothing cancels: a confident logit has a small loss and gradient, not 0 (at x = -50 and t = 0 both
-    are e^-50). p is `pos_weight`: above 1 it favours recall, below 1 precision. `weight` and `pos_weight` broadcast to the shape
-    of x. The mean is divided by the number of elements, whatever the weights (as in PyTorch).
+    Both terms are positive, so nothing cancels: at x = -50 and t = 0, loss and gradient are e^-50, not 0. p is `pos_weight`:
+    above 1 it favours recall, below 1 precision. `weight` and `pos_weight` broadcast to the shape of x. The mean is divided by
+    the number of elements, whatever the weights (as in PyTorch).
 
     >>> binary_cross_entropy_with_logits([1000.0, -1000.0], [1.0, 1.0], reduction="none")
     Tensor([   0., 1000.])
@@ -133,15 +130,11 @@ def binary_cross_entropy_with_logits(x: Input, target: Input, weight: Input | No
 def _broadcastable(name: str, key: str, weight: Input, x: Tensor) -> Array:
     weights = constant(name, key, weight, x)
     try:
-        fits = np.broadcast_shapes(weights.shape, x.shape) == x.shape
+        np.broadcast_to(weights, x.shape)
     except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"{name}: {key} has shape {weights.shape}, which does not broadcast to that of x, {x.shape}")
+        raise ValueError(f"{name}: {key} has shape {weights.shape}, which does not broadcast to that of x, {x.shape}") from None
     return weights
 
-
-# -- shared by all losses -----------------------------------------------------------------------------------------------
 
 def check_target(name: str, x: Tensor, target: Input, reduction: str) -> Any:
     """The target in the dtype of x, if its shape is that of x, the reduction is known and a mean has something to average."""
@@ -172,8 +165,6 @@ def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
     summed = SUM(losses)
     return summed if reduction == "sum" else mul(summed, 1.0 / float(total))
 
-
-# -- settings: checked by the functions when they are called, by the modules of nn when they are made -----------------------
 
 WEIGHTS = ("weight", "pos_weight")
 RANGES: dict[str, tuple[Callable[[float], bool], str]] = {

@@ -13,4 +13,4 @@ from .layers import (
 from .loss import *  # noqa: F403
 from .mlp import MLP as MLP, Residual as Residual, Sequential as Sequential
 from .module import Buffer as Buffer, Module as Module
-from .rnn import GRU as GRU, LSTM as LSTM, RNN as RNN, GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
+from .recurrent import GRU as GRU, LSTM as LSTM, RNN as RNN, GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell

@@ -1,29 +1,37 @@
-"""Activations as modules, named as in PyTorch."""
+"""Activations as modules, named as in PyTorch; and a user's own."""
 from __future__ import annotations
 
-from inspect import Signature
+import inspect
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, ClassVar, dataclass_transform
+from numbers import Real
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, cast, dataclass_transform
 
 import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_name, check_real
+from ..functional.lift import Input, elementwise
 from ..kernels.formulas import gaussian, piecewise, saturating, smooth
 from ..kernels.formulas.record import Elementwise
+from ..kernels.machine.policy import user_scalar
 from ..ops.activation import activation_op, prelu
 from ..ops.elementwise import advance, new_place, uniform
 from ..parameters import Parameter
+from ..tensor import Tensor
 from .module import Buffer, Module
+
+P = ParamSpec("P")
+Kinks = Sequence[tuple[float, float]] | Callable[..., Sequence[tuple[float, float]]]
 
 
 @dataclass_transform()
 class Activation(Module):
     """The base of the elementwise activations: a subclass names its record, whose parameters become read-only attributes.
 
-    Written as ``negative_slope: float = 0.01``, they are also the signature for type checkers. There is no `inplace` as in
-    PyTorch: no operation overwrites its input, which a graph may need.
+    Type checkers read them where the subclass declares them: ``negative_slope: float = 0.01``. PyTorch's `inplace` does not
+    exist here: a graph may need the input.
 
     >>> layer = nn.LeakyReLU(negative_slope=0.1)
     >>> layer, layer.negative_slope, layer.p
@@ -31,9 +39,9 @@ class Activation(Module):
     """
 
     record: Elementwise[...]
-    name: str                       # that of the record
+    name: str
     p: tuple[float, ...]            # the parameters, in the order of the record
-    __signature__: ClassVar[Signature]
+    __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -136,14 +144,7 @@ class GELUTanh(Activation):
 
 
 class GELU(Activation):
-    """``x Phi(x)``, elementwise, with Phi the distribution function of N(0, 1); with ``approximate="tanh"`` it is `GELUTanh`.
-
-    Source: Hendrycks & Gimpel 2016, arXiv 1606.08415
-
-    >>> round(nn.GELU()([1.0]).item(), 6), round(nn.GELU(approximate="tanh")([1.0]).item(), 6)
-    (0.841345, 0.841192)
-    """
-
+    __doc__ = F.gelu.__doc__
     name = "gelu"
 
     def __init__(self, approximate: str = "none") -> None:
@@ -157,9 +158,7 @@ class GELU(Activation):
 
 
 class PReLU(Module):
-    """``x if x > 0 else weight * x`` with learned slopes, one for all or one per channel, axis 1 (He et al. 2015).
-
-    Its `weight`, of kind "slope" and shape (num_parameters,), is not decayed by default: decay would turn a PReLU into a ReLU.
+    """`F.prelu` with a weight of shape (num_parameters,). Its kind is "slope", which optimizers do not decay by default.
 
     >>> nn.PReLU()(np.array([[-4.0, 4.0]], dtype="float32"))
     Tensor([[-1.,  4.]], dtype=float32, requires_grad=True)
@@ -179,10 +178,7 @@ class PReLU(Module):
 
 
 class RReLU(Module):
-    """``x if x > 0 else a x``: in training a ~ U(lower, upper) for every element, in evaluation the mean (Xu et al. 2015).
-
-    `rng` is required. The buffer `rng_state` (key and counter of the random numbers) is saved with the module, so that a resumed
-    training draws the same numbers.
+    """`F.rrelu`, with random slopes in training. `rng` is required; the buffer `rng_state` is as in `Dropout`.
 
     >>> nn.RReLU(rng=0).eval()(np.array([-24.0, 24.0]))
     Tensor([-5.5, 24. ])
@@ -208,11 +204,11 @@ class RReLU(Module):
 
 CLASSES = {name: cls for name, cls in vars().items() if isinstance(cls, type) and cls.__module__ == __name__}
 MODULES: dict[str, type[Any]] = {cls.name: cls for cls in CLASSES.values() if hasattr(cls, "name")}
-vars()["__all__"] = list(CLASSES)       # what `import *` takes (assigned to a name, it would hide everything from mypy)
+vars()["__all__"] = list(CLASSES)       # for `import *` (assigned to a name, it would hide everything from mypy)
 
 
 def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
-    """A new activation module, from its name, from a function of `activation`, or from a callable that makes one."""
+    """A new activation module, from its name, from a function that `activation` made, or from a callable that makes one."""
     make = getattr(activation, "Module", activation)
     if not callable(make) or isinstance(make, Module):
         make = MODULES[check_name(make, [*MODULES, "maxout"], "activation")]
@@ -220,3 +216,90 @@ def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
     if not isinstance(made, Module):
         raise TypeError(f"activation: {activation!r} made {type(made).__name__}, expected a Module")
     return made
+
+
+# -- a user's own -------------------------------------------------------------------------------------------------------
+
+
+class Function(Protocol[P]):
+    """A function such as ``F.relu``, with its module and its record."""
+
+    Module: type[Activation]
+    record: Elementwise[P]
+
+    def __call__(self, x: Input, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
+
+
+def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Callable[..., float],
+               f_dxx: Callable[..., float] | None = None, *, f_dxxx: Callable[..., float] | None = None, kinks: Kinks = (),
+               formula: str = "", source: str = "") -> Function[P]:
+    """An activation of your own, from plain Python functions of numbers, which are compiled and cached on disk.
+
+    The result is a function; its `Module` is a layer for `nn.Sequential` and ``nn.MLP(activation=...)``, fused with the
+    `nn.Linear` before it. Its layers can be pickled if the result is assigned to `name` in a module.
+
+    - ``f(x, alpha=1.0, ...)``: the value y. Arguments after x are parameters, with numbers as defaults. Write constants as
+      ``T(0.5)`` with ``T = type(x)``: a bare 0.5 would turn float32 into float64.
+    - ``f_dx(g, x, y, alpha)``: g times the slope at x; `f_dxx` and `f_dxxx`: c times the second and third derivative. A
+      derivative without its formula is an error.
+    - `kinks`: the points where f is not differentiable, as pairs (x, the slope that f_dx uses there), or a function of the
+      parameters that returns such pairs.
+
+    >>> def f(x):
+    ...     return x * x if x > 0 else type(x)(0)
+    >>> def f_dx(g, x, y):
+    ...     return g * (x + x) if x > 0 else type(x)(0)
+    >>> squared_relu = tg.activation("squared_relu", f, f_dx, formula="max(x, 0)^2")
+    >>> x = Tensor([-2.0, 3.0], requires_grad=True)
+    >>> squared_relu(x).sum().backward()
+    >>> x.grad
+    array([0., 6.])
+    >>> nn.MLP([2, 4, 1], activation=squared_relu, rng=0)[1]
+    SquaredRelu()
+    """
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"activation: name is {name!r}, expected a Python name")
+    _, *parameters = _arguments(
+        f, f"{name}: f", "(x), or (x, alpha=1.0, ...) with a number as default of each parameter",
+        lambda found: [p.default for p in found[:1]] == [inspect.Parameter.empty] and all(
+            p.kind == p.POSITIONAL_OR_KEYWORD and isinstance(p.default, Real) for p in found[1:]))
+    for role, first, g in (("f_dx", "g", f_dx), ("f_dxx", "c", f_dxx), ("f_dxxx", "c", f_dxxx)):
+        if g is not None or role == "f_dx":
+            _arguments(g, f"{name}: {role}", f"({', '.join((first, 'x', 'y', *parameters))})",
+                       lambda found: len(found) >= 3 and [p.name for p in found[3:]] == parameters)
+    pairs = kinks if callable(kinks) else lambda *p: tuple(kinks)
+    record: Elementwise[P] = Elementwise(
+        name, user_scalar(f), user_scalar(f_dx), f_dxx and user_scalar(f_dxx), formula or f"{name}(x)", source,
+        lambda *p: tuple((float(x), float(slope)) for x, slope in pairs(*p)), f_dxxx=f_dxxx and user_scalar(f_dxxx))
+    _try(record)
+    function: Any = elementwise(record)
+    function.__module__, function.record = f.__module__, record
+    function.__doc__ = record.docstring(f"{name}([[-2.0, 0.0, 2.0]])")
+    class_name = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+    function.Module = type(class_name, (Activation,), {"record": record, "__module__": f.__module__, "__doc__": record.docstring(
+        f"{name}.Module()([[-2.0, 0.0, 2.0]])")})
+    function.Module.__qualname__ = f"{name}.Module"
+    return cast(Function[P], function)
+
+
+def _arguments(formula: Any, what: str, expected: str, fits: Callable[[list[inspect.Parameter]], bool]) -> tuple[str, ...]:
+    """The names of a formula's arguments, if they fit."""
+    if not inspect.isfunction(formula):
+        raise TypeError(f"activation {what} is {formula!r}, expected a Python function of numbers")
+    found = list(inspect.signature(formula).parameters.values())
+    if not all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in found) or not fits(found):
+        raise TypeError(f"activation {what} has the signature {inspect.signature(formula)}; expected {expected}")
+    return tuple(p.name for p in found)
+
+
+def _try(record: Elementwise[...]) -> None:
+    """Check that value and pullback at 0.5 are numbers."""
+    x, p = np.float64(0.5), record.defaults
+    try:
+        with np.errstate(all="ignore"):
+            y = record.f(x, *p)
+            for role, result in (("f", y), ("f_dx", record.f_dx(np.float64(1), x, y, *p) if isinstance(y, Real) else 0.0)):
+                if not isinstance(result, Real):
+                    raise TypeError(f"activation {record.name}: {role} returns {type(result).__name__}, expected a number")
+    except (ArithmeticError, ValueError):
+        return          # f is not defined there

@@ -1,6 +1,6 @@
 """Hooks on modules: functions that see, and may replace, inputs and outputs, and their gradients.
 
-Names, arguments and the order of events are PyTorch's. A module without hooks pays for one attribute lookup.
+Names, arguments and the order of calls are PyTorch's. A module without hooks pays for one attribute lookup.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Gradients = tuple[Any, ...]
 
 
 class Hooks(OrderedDict[int, tuple[str, Hook]]):
-    """The hooks of one module, by number: when each is called, and the function. Copied and pickled with the module."""
+    """The hooks of one module, by number: when each is called, and the function."""
 
     def at(self, when: str) -> list[Hook]:
         return [hook for moment, hook in self.values() if moment == when]
@@ -25,15 +25,15 @@ class Hooks(OrderedDict[int, tuple[str, Hook]]):
 class Hookable:
     """The base of `Module`: the registration of hooks. Every method returns a handle, whose ``remove()`` removes the hook.
 
-    `prepend` puts a hook before those that are already registered, instead of after them.
+    `prepend` puts a hook before those that are already registered.
     """
 
     _hooks: Hooks | None = None
 
     def register_forward_pre_hook(self, hook: Hook, *, prepend: bool = False) -> RemovableHandle:
-        """Call ``hook(module, inputs)`` before every `forward`.
+        """Call ``hook(module, inputs)`` before every `forward`, with a tuple of inputs.
 
-        The inputs come as a tuple. The hook returns None, or replaces them by a tuple or by a single input.
+        The hook returns None, or what replaces them: a tuple, or a single input.
 
         >>> layer = nn.ReLU()
         >>> handle = layer.register_forward_pre_hook(lambda module, inputs: inputs[0] + 1)
@@ -43,10 +43,9 @@ class Hookable:
         return self._register(PRE, hook, prepend)
 
     def register_forward_hook(self, hook: Hook, *, prepend: bool = False) -> RemovableHandle:
-        """Call ``hook(module, inputs, output)`` after every `forward`. The hook returns None, or replaces the output.
+        """Call ``hook(module, inputs, output)`` after every `forward`. The hook returns None, or what replaces the output.
 
-        An affine layer and its activation, which a `Sequential` runs as one operation, run as two if one of them has a hook; the
-        results are the same to the bit.
+        A `Sequential` runs an affine layer and its activation as one operation; as two, with the same bits, if one has a hook.
 
         >>> model = nn.MLP([2, 3, 1], rng=0)
         >>> def show(module, inputs, output):
@@ -62,9 +61,9 @@ class Hookable:
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_input, grad_output)`` once the gradients of the module's inputs are known.
 
-        Both are tuples with one entry per input (output), None if it has no gradient. The hook returns None, or a tuple that
-        replaces `grad_input`, in which None leaves that gradient as it is. If no input requires a gradient, the hook is called
-        as soon as those of the outputs are known. The gradients are as in `Tensor.register_hook`.
+        Both are tuples with one gradient per input (output), or None. The hook returns None, or a tuple that replaces
+        `grad_input`, in which None leaves a gradient as it is. If no input requires a gradient, the hook is called when those of
+        the outputs are known. The gradients are as in `Tensor.register_hook`.
 
         >>> layer = nn.ReLU()
         >>> handle = layer.register_full_backward_hook(lambda module, grad_input, grad_output: print(grad_input, grad_output))
@@ -128,18 +127,17 @@ def _wants_gradient(x: Any) -> bool:
 
 def _checked(new: Any, old: Gradients) -> Gradients:
     """The gradients that a backward hook returned to replace `old`."""
-    new = new if isinstance(new, tuple) else (new,)
+    who, new = "register_full_backward_hook", new if isinstance(new, tuple) else (new,)
     if len(new) != len(old):
-        raise ValueError(f"register_full_backward_hook: the hook returned {len(new)} gradients for {len(old)} inputs; expected "
-                         "one each")
-    return tuple(None if g is None else replaced(g, n, "register_full_backward_hook") for g, n in zip(old, new))
+        raise ValueError(f"{who}: the hook returned {len(new)} gradients for {len(old)} inputs; expected one each")
+    return tuple(None if g is None else replaced(g, n, who) for g, n in zip(old, new))
 
 
 def _meeting(tensors: Sequence[Any], meet: Callable[[Gradients], Gradients]) -> tuple[Any, ...]:
     """`tensors` unchanged. In backward, ``meet(gradients)`` is called once all their gradients are known, and replaces them.
 
-    Each tensor passes through two identities. A walk visits all the younger ones first, where the gradients are noted, so they
-    are complete when it reaches the first of the older ones.
+    Each tensor passes through two identities. The walk back visits all the younger ones first, which note the gradients; so all
+    are known when it reaches the first of the older ones.
     """
     if not is_grad_enabled() or not any(map(_wants_gradient, tensors)):
         return tuple(tensors)

@@ -1,11 +1,8 @@
 """Initial weights. An initialiser is a function ``(shape, rng, dtype)`` that returns a weight of shape (outputs, inputs).
 
-One that draws the bias too returns the pair (weight, bias); otherwise biases start at 0. Further arguments of an initialiser are
-fixed with `functools.partial`: ``Linear(3, 4, init=partial(nn.init.orthogonal, gain=2.0), rng=0)``.
-
-Most of them scale the variance so that the signal keeps its size through the layers: He 2/n for ReLU, LeCun 1/n, Glorot 2/(n + m)
-for n inputs and m outputs. Numbers are drawn in the order of ``W.T``, (inputs, outputs), so that a seed gives the same weights as
-in code that computes ``x @ W``.
+One that draws the bias too returns the pair (weight, bias); otherwise biases start at 0. Fix further arguments of an initialiser
+with `functools.partial`: ``Linear(3, 4, init=partial(nn.init.orthogonal, gain=2.0), rng=0)``. Numbers are drawn in the order of
+``W.T``, (inputs, outputs), so that a seed gives the same weights as in code that computes ``x @ W``.
 
 >>> w = nn.init.he((100, 400), np.random.default_rng(0), "float64")
 >>> w.shape, round(w.std() / sqrt(2 / 400), 2)
@@ -27,8 +24,7 @@ from ..checks import check_name, check_real
 Initialiser = Callable[[tuple[int, ...], Generator, Any], Any]      # an array, or the pair (weight, bias)
 
 # PyTorch's factors for the standard deviation, so that the signal keeps its size through a nonlinearity.
-GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + 0.01**2)),
-         "selu": 3 / 4}
+GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2), "leaky_relu": sqrt(2 / (1 + 0.01**2)), "selu": 3 / 4}
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -91,9 +87,9 @@ def _kaiming_std(shape: tuple[int, ...], a: float, mode: str, nonlinearity: str)
 
 def kaiming_normal(shape: tuple[int, ...], rng: Generator, dtype: Any, a: float = 0.0, mode: str = "fan_in",
                    nonlinearity: str = "leaky_relu") -> Array:
-    """N(0, gain^2 / fan), with the gain by `calculate_gain` (He et al. 2015, arXiv 1502.01852); by default this is `he`.
+    """N(0, gain^2 / fan), with the gain of `calculate_gain` (He et al. 2015, arXiv 1502.01852); by default this is `he`.
 
-    `a` is the negative slope of a leaky ReLU. With the `mode` "fan_in" the values keep their size, with "fan_out" the gradients.
+    `a` is the negative slope of a leaky ReLU. The `mode` "fan_in" keeps the size of the values, "fan_out" that of the gradients.
     """
     return _normal(shape, rng, dtype, _kaiming_std(shape, a, mode, nonlinearity))
 
@@ -117,8 +113,8 @@ def xavier_uniform(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: flo
 def orthogonal(shape: tuple[int, ...], rng: Generator, dtype: Any, gain: float = 1.0) -> Array:
     """`gain` times a random matrix with orthonormal rows, or columns if there are fewer (Saxe et al. 2014, arXiv 1312.6120).
 
-    The Q of the QR decomposition of a normal matrix; its columns get the sign of R's diagonal, without which Q would not be
-    uniform among the orthogonal matrices (Mezzadri 2007, Notices of the AMS 54).
+    It is the Q of the QR decomposition of a normal matrix, with the signs of R's diagonal, which make it uniform among the
+    orthogonal matrices (Mezzadri 2007, Notices of the AMS 54).
 
     >>> w = nn.init.orthogonal((2, 3), np.random.default_rng(0), "float64", gain=2.0)
     >>> bool(abs(w @ w.T - 4 * np.eye(2)).max() < 1e-12)
@@ -135,7 +131,7 @@ def rai(shape: tuple[int, ...], rng: Generator, dtype: Any) -> tuple[Array, Arra
     """Randomized asymmetric: units that are rarely born dead (Lu, Shin, Su & Karniadakis 2019, arXiv 1903.06733).
 
     In each row of [W b], one entry at random is drawn from Beta(2, 1), which is positive, and the others from
-    N(0, 0.6007^2 / inputs). A layer without a bias drops the column of biases.
+    N(0, 0.6007^2 / inputs). A layer without a bias drops b.
 
     >>> weight, bias = nn.init.rai((2, 3), np.random.default_rng(0), "float64")
     >>> weight.shape, bias.shape
@@ -160,18 +156,14 @@ INITIALISERS: dict[str, Initialiser] = {f.__name__: f for f in (
     he, glorot, lecun, pytorch, normal, kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform, orthogonal, rai)}
 
 
-def initialiser(init: str | float | Initialiser) -> Initialiser:
-    """An initialiser from its name, a number (constant), or itself."""
-    if callable(init):
-        return init
+def start(init: str | float | Initialiser, outputs: int, inputs: int, rng: Generator, dtype: Any,
+          bias: bool = True) -> tuple[Any, Any]:
+    """The initial weight (outputs, inputs) and bias (outputs,) of a layer, by an initialiser, its name, or a constant."""
     if isinstance(init, Real):              # NumPy's numbers too
-        return constant(float(init))
-    return INITIALISERS[check_name(init, INITIALISERS, "init")]
-
-
-def start(init: Initialiser, outputs: int, inputs: int, rng: Generator, dtype: Any) -> tuple[Any, Any]:
-    """The initial weight (outputs, inputs) and bias (outputs,) of a layer."""
-    drawn = init((outputs, inputs), rng, dtype)
+        init = constant(float(init))
+    make = init if callable(init) else INITIALISERS[check_name(init, INITIALISERS, "init")]
+    options = {"bias": False} if make is pytorch and not bias else {}
+    drawn = make((outputs, inputs), rng, dtype, **options)
     weight, bias = drawn if isinstance(drawn, tuple) else (drawn, np.zeros(outputs, dtype))
     for name, got, expected in (("weight", np.shape(weight), (outputs, inputs)), ("bias", np.shape(bias), (outputs,))):
         if got != expected:

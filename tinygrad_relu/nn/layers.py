@@ -1,8 +1,7 @@
-"""Layers: the affine ones, Linear and Maxout; Embedding; BatchNorm1d, LayerNorm and Dropout."""
+"""Linear, Maxout, Embedding, BatchNorm1d, LayerNorm and Dropout."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,11 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_dtype, check_number, check_probability, check_rng
-from ..functional.layers import as_input, batch_norm_following, dropout_at, padding_row, shape_of_layer
-from ..ops.elementwise import advance, new_place
+from ..functional.layers import as_input, batch_norm_of, padding_row, shape_of_layer
+from ..ops.elementwise import advance, dropout, new_place
 from ..ops.normalization import Running
 from ..parameters import Parameter
-from .init import Initialiser, initialiser, normal, pytorch, start
+from .init import Initialiser, normal, start
 from .module import Buffer, Module
 
 
@@ -31,12 +30,9 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *,
                  init: str | float | Initialiser = "pytorch", dtype: Any = "float32", rng: int | Generator | None = None) -> None:
-        check_count(in_features, "Linear: in_features"), check_count(out_features, "Linear: out_features")
-        self.in_features, self.out_features = in_features, out_features
-        make = initialiser(init)
-        if make is pytorch and not bias:
-            make = partial(pytorch, bias=False)
-        weight, start_of_bias = start(make, out_features, in_features, check_rng(rng, "Linear"), check_dtype(dtype))
+        self.in_features = check_count(in_features, "Linear: in_features")
+        self.out_features = check_count(out_features, "Linear: out_features")
+        weight, start_of_bias = start(init, out_features, in_features, check_rng(rng, "Linear"), check_dtype(dtype), bias)
         self.weight = Parameter(weight, dtype=dtype)
         self.bias = Parameter(start_of_bias, kind="bias", dtype=dtype) if bias else None
 
@@ -47,8 +43,8 @@ class Linear(Module):
 class Maxout(Module):
     """The largest of `pieces` affine maps: ``y_j = max_k (w_jk . x + b_jk)`` (Goodfellow et al. 2013, arXiv 1302.4389).
 
-    With two pieces it can be ReLU, leaky ReLU or the absolute value exactly. A piece that never wins is dead. The weight is
-    (out_features * pieces, in_features), with the pieces of a unit as neighbours. `init`, `dtype` and `rng` as in `Linear`.
+    Two pieces can be exactly ReLU, leaky ReLU or the absolute value. A piece that never wins is dead. The weight is
+    (out_features * pieces, in_features), with the pieces of a unit as neighbours. `init` and `rng` as in `Linear`.
 
     >>> layer = nn.Maxout(3, 2, pieces=4, rng=0)
     >>> layer(np.ones((5, 3))).shape
@@ -60,7 +56,7 @@ class Maxout(Module):
         for size, name in ((in_features, "in_features"), (out_features, "out_features"), (pieces, "pieces")):
             check_count(size, f"Maxout: {name}")
         self.in_features, self.out_features, self.pieces = in_features, out_features, pieces
-        weight, bias = start(initialiser(init), out_features * pieces, in_features, check_rng(rng, "Maxout"), check_dtype(dtype))
+        weight, bias = start(init, out_features * pieces, in_features, check_rng(rng, "Maxout"), check_dtype(dtype))
         self.weight, self.bias = Parameter(weight, dtype=dtype), Parameter(bias, kind="bias", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
@@ -68,10 +64,9 @@ class Maxout(Module):
 
 
 class Embedding(Module):
-    """``weight[indices]``: a table of vectors, (num_embeddings, embedding_dim), which start as N(0, 1).
+    """`F.embedding` with a weight (num_embeddings, embedding_dim) that starts as N(0, 1), the row `padding_idx` as 0.
 
-    The row `padding_idx` starts at 0 and gets no gradient; a negative one counts from the end. PyTorch's max_norm (with
-    norm_type), scale_grad_by_freq and sparse are not supported.
+    PyTorch's max_norm, norm_type, scale_grad_by_freq and sparse are not supported.
 
     >>> layer = nn.Embedding(10, 3, padding_idx=0, rng=0)
     >>> layer([[4, 7], [0, 0]]).shape
@@ -98,8 +93,8 @@ class BatchNorm1d(Module):
 
     The `num_features` channels are axis 1 of x: (batch, channels) or (batch, channels, length). Mean and variance are those of
     the batch in training, and the buffers running_mean and running_var (unbiased) in evaluation; without `track_running_stats`,
-    those of the batch in both. `momentum` is how far the running statistics move towards those of each batch; None makes them the
-    mean over all batches. `affine` decides whether there is a weight (and a bias).
+    those of the batch in both. `momentum` is how far the running statistics move towards those of each batch; with None they are
+    the mean over all batches. Without `affine` there is no weight and no bias.
 
     >>> layer = nn.BatchNorm1d(2, dtype="float64")
     >>> layer(np.array([[1.0, 5.0], [3.0, 5.0]])).data.round(3)
@@ -130,18 +125,15 @@ class BatchNorm1d(Module):
             raise ValueError(f"BatchNorm1d: x has shape {x.shape}, expected (batch, {self.num_features}) or (batch, "
                              f"{self.num_features}, length)")
         mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
-        if mean is None or var is None or batches is None:
-            return batch_norm_following(x, None, self.weight, self.bias, self.eps)
-        if self.training:
-            running = Running(mean.data, var.data, batches.data.reshape(1), self.momentum)
-            return batch_norm_following(x, running, self.weight, self.bias, self.eps)
-        return F.batch_norm(x, mean.data, var.data, self.weight, self.bias, eps=self.eps)
+        running = None if mean is None or var is None or batches is None else Running(
+            mean.data, var.data, batches.data.reshape(1), self.momentum)
+        return batch_norm_of(x, running, self.weight, self.bias, self.training or running is None, self.eps)
 
 
 class LayerNorm(Module):
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axes of each sample (Ba et al. 2016, arXiv 1607.06450).
+    """`F.layer_norm` over the last axes of x: ``(x - mean) / sqrt(var + eps) * weight + bias``.
 
-    These axes have the lengths `normalized_shape`, an int or several; weight and bias are of that shape, or None.
+    `normalized_shape`, an int or several, are the lengths of these axes, and the shape of weight and bias.
 
     >>> nn.LayerNorm(2, dtype="float64")(np.array([[1.0, 3.0], [10.0, 30.0]])).data.round(3)
     array([[-1.,  1.],
@@ -163,9 +155,10 @@ class LayerNorm(Module):
 
 
 class Dropout(Module):
-    """In training, every element is 0 with probability p, and else ``x / (1 - p)``; in evaluation, x (Srivastava et al. 2014).
+    """`F.dropout`: in training every element is 0 with probability p, and else ``x / (1 - p)``; in evaluation it is x.
 
-    The buffer rng_state, key and counter of the random numbers, is saved with the module and resumes the draws.
+    `rng` is required. The buffer `rng_state` (key and counter of the random numbers) is saved with the module, so that a resumed
+    training draws the same numbers.
 
     >>> layer = nn.Dropout(0.5, rng=1)
     >>> layer(np.ones(4)), layer(np.ones(4))
@@ -182,7 +175,7 @@ class Dropout(Module):
 
     def forward(self, x: Any) -> Any:
         x = F.as_tensor(x)
-        return dropout_at(x, self.p, advance(self.rng_state.data, x.size)) if self.training and self.p else x
+        return dropout(x, advance(self.rng_state.data, x.size), p=self.p) if self.training and self.p else x
 
     def extra_repr(self) -> str:
         return f"p={self.p:g}"

@@ -17,8 +17,7 @@ class Loss(Module):
     """The base of the losses: a function of a prediction and a target, and the settings for it.
 
     A subclass names the function. Its settings are the parameters of the function after the first two, or those of them that it
-    declares, which type checkers then see: ``reduction: str = "mean"``. They are checked here, and become attributes (weights
-    become buffers, which are part of the state).
+    declares, for type checkers: ``reduction: str = "mean"``. They become attributes; weights become buffers, part of the state.
 
     >>> class ScaledError(nn.Loss):
     ...     function = lambda x, target, factor=1.0: factor * F.l1_loss(x, target)
@@ -53,10 +52,7 @@ class Loss(Module):
 
     def forward(self, x: Any, target: Any) -> Any:
         settings = {key: getattr(self, key) for key in self.__signature__.parameters}
-        for key in WEIGHTS:
-            if settings.get(key) is not None:
-                settings[key] = settings[key].data
-        return self.function(x, target, **settings)
+        return self.function(x, target, **{key: s.data if isinstance(s, Buffer) else s for key, s in settings.items()})
 
 
 class _ClassLoss(Loss):
@@ -127,5 +123,5 @@ class HingeEmbeddingLoss(Loss):
     reduction: str = "mean"
 
 
-# What `import *` takes. (Assigned to a name, a list that is computed would hide everything from mypy.)
+# For `import *` (assigned to a name, it would hide everything from mypy).
 vars()["__all__"] = [name for name, cls in vars().items() if name[0] != "_" and isinstance(cls, type) and issubclass(cls, Loss)]

@@ -98,32 +98,23 @@ class MLP(Sequential):
     - `widths`: inputs, hidden widths, outputs: ``[64, 32, 10]`` has one hidden layer of 32 units.
     - `activation`: a name ("relu", "leaky_relu", "prelu", "maxout", ...), a function made by `tg.activation`, or a callable, such
       as the class, that makes a module without arguments.
-    - `init`, `dtype`, `rng`: as in `Linear`. The weights that a seed draws do not depend on `norm`, `dropout` and `residual`.
+    - `init`, `rng`: as in `Linear`. The weights that a seed draws do not depend on `norm`, `dropout` and `residual`.
     - `pieces`: the number of pieces of each Maxout unit, with ``activation="maxout"``.
-    - `norm`: None, or "batch" or "layer" for a `BatchNorm1d` or `LayerNorm` between each hidden affine layer and its activation
-      (after a Maxout, which is both).
-    - `dropout`: the probability p of a `Dropout` after each activation; 0 for none.
+    - `norm`: "batch" or "layer" for a `BatchNorm1d` or `LayerNorm` before each activation (after a Maxout).
+    - `dropout`: the p of a `Dropout` after each activation; 0 for none.
     - `residual`: whether each hidden layer with equal numbers of inputs and outputs adds its input, as a `Residual`.
 
-    >>> nn.MLP([2, 3, 1], activation="tanh", init="glorot", rng=0)
-    MLP(
-      (0): Linear(2, 3)
-      (1): Tanh()
-      (2): Linear(3, 1)
-    )
-    >>> nn.MLP([2, 3, 3, 1], norm="batch", dropout=0.1, residual=True, rng=0)
+    >>> nn.MLP([2, 3, 3, 1], activation="tanh", init="glorot", norm="batch", residual=True, rng=0)
     MLP(
       (0): Linear(2, 3)
       (1): BatchNorm1d(3)
-      (2): ReLU()
-      (3): Dropout(p=0.1)
-      (4): Residual(
+      (2): Tanh()
+      (3): Residual(
         (0): Linear(3, 3)
         (1): BatchNorm1d(3)
-        (2): ReLU()
-        (3): Dropout(p=0.1)
+        (2): Tanh()
       )
-      (5): Linear(3, 1)
+      (4): Linear(3, 1)
     )
     """
 

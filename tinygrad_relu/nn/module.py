@@ -21,8 +21,7 @@ from .summary import Summary, summarise
 class Buffer:
     """An array that belongs to the state of a module and is not trained: running statistics, the position of a generator.
 
-    It has any dtype, and is changed in place, never replaced. States without an `optional` buffer may be loaded. (PyTorch's state
-    dicts do not hold the position of a generator.)
+    It has any dtype, and is changed in place, never replaced. An `optional` one may be missing from a state that is loaded.
 
     >>> nn.Buffer(np.zeros(2)).data
     array([0., 0.])
@@ -41,17 +40,17 @@ class Buffer:
 
 
 class IncompatibleKeys(NamedTuple):
-    """The names that `Module.load_state_dict` did not load."""
+    """The names that `Module.load_state_dict` did not load: those that the state lacks, and those that the module lacks."""
 
-    missing_keys: list[str]         # names of the module that the state lacks (optional buffers among them)
-    unexpected_keys: list[str]      # names of the state that the module lacks
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Module(Hookable):
     """The base of everything with parameters: a subclass sets them as attributes and defines `forward`.
 
-    Parameters and modules, in attributes or in lists, are found in the order in which they were set. `training` says whether
-    layers that behave differently in training (Dropout, BatchNorm1d, RReLU) do so.
+    Parameters and modules, in attributes or in lists, are found in the order in which they were set. `training` is for layers
+    that behave differently in training (Dropout, BatchNorm1d, RReLU).
 
     >>> class Scale(nn.Module):
     ...     def __init__(self):
@@ -155,8 +154,8 @@ class Module(Hookable):
         """Copy the values of a state dict, from here or from PyTorch, into parameters and buffers, in place.
 
         If anything does not fit, nothing changes, and one ValueError names it all. Numbers are rounded to the type of a
-        parameter, but floats do not go into integers. A shared parameter may come under one of its names or under all. Names must
-        be the same, except that optional buffers may be missing; without `strict`, missing and unexpected names are ignored.
+        parameter, but floats do not go into integers. A shared parameter may come under any of its names. Without `strict`,
+        missing and unexpected names are ignored.
 
         >>> model = nn.Linear(3, 2, rng=0)
         >>> model.load_state_dict(nn.Linear(3, 2, rng=1).state_dict())
@@ -189,7 +188,7 @@ class Module(Hookable):
         return IncompatibleKeys(missing, unexpected)
 
     def _state_entries(self) -> Iterator[tuple[str, Any]]:
-        """Parameters and buffers under all their names, module by module, parameters first: PyTorch's order."""
+        """Parameters and buffers under all their names, in PyTorch's order."""
         for prefix, module in self.named_modules():
             for kind in (Parameter, Buffer):
                 yield from module._own(kind, prefix)
@@ -214,10 +213,10 @@ class Module(Hookable):
     # -- printing -----------------------------------------------------------------------------------------------------
 
     def summary(self, *inputs: Any) -> Summary:
-        """A table of the modules that run on `inputs`, in that order: name, type, output shape, parameters, bytes, FLOPs; totals.
+        """A table of the modules, in the order in which they run on `inputs`.
 
-        The model runs once, in evaluation mode and without gradients; its mode and its values stay as they are. A tuple of ints
-        among the inputs is a shape and means zeros.
+        The model runs once, in evaluation mode and without gradients, and stays as it is. A tuple of ints among the inputs is a
+        shape and means zeros.
 
         >>> nn.MLP([2, 16, 1], rng=0).summary((32, 2))
         name  type    output    parameters  bytes  FLOPs
@@ -230,10 +229,7 @@ class Module(Hookable):
             return summarise(self, inputs)
 
     def extra_repr(self) -> str:
-        """The text in the parentheses of the printed module: the arguments that are kept in attributes of the same name.
-
-        Arguments with a default are left out where they equal it.
-        """
+        """The arguments in the printed module: those kept in attributes of the same name, unless they equal their default."""
         shown = []
         for name, parameter in signature(type(self)).parameters.items():
             kept, default = getattr(self, name, parameter.default), parameter.default
@@ -253,7 +249,7 @@ class Module(Hookable):
 
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Everything inside `model` in evaluation mode, and afterwards each in its former mode."""
+    """A model in evaluation mode; afterwards each module in it gets its former mode back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,7 +1,7 @@
-"""The base of recurrent layers and cells: parameters, checks, and the order of layers and directions.
+"""RNN, LSTM and GRU over whole sequences, and their cells for one step, with PyTorch's equations, gates and parameters.
 
-Everything goes through one operation of `ops.recurrent`: one layer in one direction over a sequence. A cell is a sequence of one
-step; a single sequence is a batch of one; a second direction or layer is the same operation once more.
+All of them run one operation of `ops.recurrent`: one layer in one direction over a sequence. A cell is a sequence of one step; a
+single sequence is a batch of one; another direction or layer is the same operation again.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     """The properties in which RNN, LSTM and GRU differ."""
 
     gates: int                      # a weight has `hidden_size` rows for each
-    states: tuple[str, ...]         # their names
+    states: tuple[str, ...]
     op: Op
 
 
@@ -40,7 +40,7 @@ KINDS |= {"LSTM": Kind(4, ("h", "c"), ops.lstm), "GRU": Kind(3, ("h",), ops.gru)
 
 
 class Recurrent(Module):
-    """The base of recurrent layers and cells: parameters, and the checks of inputs and states."""
+    """The base of layers and cells: parameters, and the checks of inputs and states."""
 
     mode: str           # one of KINDS
     input_size: int
@@ -56,7 +56,7 @@ class Recurrent(Module):
         self.mode = f"RNN_{nonlinearity.upper()}"
 
     def _make_weights(self, inputs: int, suffix: str, rng: Generator, dtype: Any) -> None:
-        """The weights of one layer and direction, drawn from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))."""
+        """Those of one layer and direction."""
         rows, bound = self.kind.gates * self.hidden_size, 1 / sqrt(self.hidden_size)
         for name, shape in zip(self._names(suffix), ((rows, inputs), (rows, self.hidden_size), (rows,), (rows,))):
             setattr(self, name, Parameter(rng.uniform(-bound, bound, shape).astype(dtype), kind=name.split("_")[0]))
@@ -67,14 +67,14 @@ class Recurrent(Module):
     def _run(self, x: Any, states: Sequence[Any], suffix: str, reverse: bool = False) -> Any:
         """One layer in one direction over x (steps, rows, inputs): the packed states of `ops.recurrent`."""
         weight_ih, weight_hh, *biases = [getattr(self, name) for name in self._names(suffix)]
-        if self.mode == "GRU":          # its gate r multiplies the second bias, which cannot be added before
+        if self.mode == "GRU":          # its gate r multiplies the second bias, so the biases cannot be added first
             bias, *rest = biases or (None, absent(weight_hh.array.ravel()))
         else:
             bias, rest = biases[0] + biases[1] if biases else None, []
         return self.kind.op(F.linear(x, weight_ih, bias), *states, weight_hh, *rest, reverse=reverse)
 
     def _input(self, x: Any, like: Node, *shapes: str) -> Any:
-        """x as a Tensor or array with as many axes as one of the `shapes`, which are written out for the error."""
+        """x, with as many axes as one of the `shapes`, which the error names."""
         who = type(self).__name__
         x = x if isinstance(x, Node) else operand_array(x, like, f"{who}: x")
         if len(x.shape) not in (text.count(",") + 1 for text in shapes) or x.shape[-1] != self.input_size:
@@ -102,8 +102,12 @@ class Recurrent(Module):
 
 
 def _plain(states: list[Any]) -> Any:
-    """One state by itself, several as a tuple: the form in which they are returned."""
+    """One state by itself, several as a tuple."""
     return states[0] if len(states) == 1 else tuple(states)
+
+
+def _cut(x: Any, start: int, length: int = 1) -> Any:
+    return ops.narrow(x, start=start, stop=start + length)
 
 
 class RecurrentLayers(Recurrent):
@@ -165,27 +169,19 @@ class RecurrentLayers(Recurrent):
         """All layers over x (steps, rows, inputs); the states are (layers and directions, rows, size), in and out."""
         if not x.shape[0]:
             raise ValueError(f"{type(self).__name__}: x is a sequence of no steps, expected at least one")
-        ends: list[list[Any]] = []
+        steps = x.shape[0]
+        ends: list[list[Any]] = []          # the last states of each layer and direction, each (1, rows, size)
         for k in range(self.num_layers):
             outputs = []
             for suffix, reverse in zip(self._suffixes(k), (False, True)):
-                here = dict(start=len(ends), stop=len(ends) + 1)
-                output, end = self._direction(x, [ops.narrow(s, **here) for s in states], suffix, reverse)
-                outputs.append(output)
-                ends.append(end)
+                given = [reshape(_cut(s, len(ends)), shape=s.shape[1:]) for s in states]
+                packed = self._run(x, given, suffix, reverse)
+                outputs.append(_cut(packed, 0 if reverse else 1, steps))
+                ends.append([_cut(packed, at) for at in (0 if reverse else steps, steps + 1)[:len(states)]])
             x = outputs[0] if len(outputs) == 1 else concatenate(outputs, axis=2)
             if self.between is not None and k < self.num_layers - 1:
                 x = self.between(x)
         return x, [s[0] if len(s) == 1 else concatenate(s) for s in zip(*ends)]
-
-    def _direction(self, x: Any, states: list[Any], suffix: str, reverse: bool) -> tuple[Any, list[Any]]:
-        """One layer in one direction: the output (steps, rows, size) and the last states, each (1, rows, size)."""
-        steps = x.shape[0]
-        packed = self._run(x, [reshape(s, shape=s.shape[1:]) for s in states], suffix, reverse)
-        ends = [0 if reverse else steps, steps + 1][:len(states)]
-        start = 0 if reverse else 1
-        return (ops.narrow(packed, start=start, stop=start + steps),
-                [ops.narrow(packed, start=end, stop=end + 1) for end in ends])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"        # on one line: the dropout inside is one of the options
@@ -210,4 +206,116 @@ class RecurrentCell(Recurrent):
         rows = x.shape[0] if len(x.shape) == 2 else 1
         states = [reshape(s, shape=(rows, self.hidden_size)) for s in self._states(hx, shape, like)]
         packed = self._run(reshape(x, shape=(1, rows, self.input_size)), states, "")      # a sequence of one step
-        return _plain([reshape(ops.narrow(packed, start=k, stop=k + 1), shape=shape) for k in range(1, len(states) + 1)])
+        return _plain([reshape(_cut(packed, k), shape=shape) for k in range(1, len(states) + 1)])
+
+
+class RNN(RecurrentLayers):
+    """``h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)`` over a sequence, with tanh or relu as f (Elman 1990, Cogn. Sci. 14).
+
+    Called with x (steps, batch, input_size) and optionally the state h (num_layers * directions, batch, hidden_size), by default
+    zeros. Returns the output of the last layer, (steps, batch, directions * hidden_size), and the last state, of the shape of the
+    first. For a single sequence, leave out the batch axis everywhere.
+
+    The parameters of the first layer are weight_ih_l0 (hidden_size, input_size), weight_hh_l0 (hidden_size, hidden_size), and
+    bias_ih_l0 and bias_hh_l0 (hidden_size,), drawn from U(-a, a) with a = 1 / sqrt(hidden_size). The names of further layers end
+    in l1, l2, ..., those of the backward direction in l0_reverse, ...; layers above the first have directions * hidden_size
+    inputs.
+
+    - `batch_first`: whether x and the output are (batch, steps, ...). States are not affected.
+    - `dropout`: the probability of a `Dropout` after every layer but the last. It may be changed later if it was not 0 at first.
+    - `bidirectional`: whether each layer also runs backwards in time, with its own weights; the outputs are concatenated.
+    - `rng` is required.
+
+    >>> layer = nn.RNN(3, 4, rng=0)
+    >>> output, h = layer(np.ones((5, 2, 3)))
+    >>> output.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
+    >>> output, h = layer(np.ones((5, 2, 3)), h.detach())       # continues from h, with a new graph
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = "float32",
+                 rng: int | Generator | None = None) -> None:
+        self._set_nonlinearity(nonlinearity)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng)
+
+
+class LSTM(RecurrentLayers):
+    """Long short-term memory over a sequence (Hochreiter & Schmidhuber 1997; with a forget gate, Gers et al. 2000).
+
+    With the gates i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``, each with its
+    rows of the weights: ``c_t = f c_(t-1) + i g`` and ``h_t = o tanh(c_t)``. The state is the tuple (h, c); returns
+    (output, (h, c)). Options and shapes as in `RNN`, but weights and biases have 4 * hidden_size rows. Projections of the state
+    (PyTorch's `proj_size`) are not supported.
+
+    >>> layer = nn.LSTM(3, 4, num_layers=2, rng=0)
+    >>> output, (h, c) = layer(np.ones((5, 2, 3)))
+    >>> output.shape, h.shape, c.shape
+    ((5, 2, 4), (2, 2, 4), (2, 2, 4))
+    """
+
+    mode = "LSTM"
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, dtype: Any = "float32",
+                 rng: int | Generator | None = None) -> None:
+        if proj_size != 0:
+            raise ValueError(f"LSTM: proj_size is {proj_size!r}, expected 0; projections of the state are not supported")
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, rng=rng)
+
+
+class GRU(RecurrentLayers):
+    """Gated recurrent units over a sequence (Cho et al. 2014, arXiv 1406.1078).
+
+    With the gates r, z = sigmoid of ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``, each with its rows of the weights:
+    ``n = tanh(W_in x_t + b_in + r (W_hn h_(t-1) + b_hn))`` and ``h_t = (1 - z) n + z h_(t-1)``. As in PyTorch and cuDNN, r
+    multiplies the product with W_hn, not h. The state is h; returns (output, h). Options and shapes as in `RNN`, but weights and
+    biases have 3 * hidden_size rows.
+
+    >>> layer = nn.GRU(3, 4, bidirectional=True, batch_first=True, rng=0)
+    >>> output, h = layer(np.ones((2, 5, 3)))
+    >>> output.shape, h.shape
+    ((2, 5, 8), (2, 2, 4))
+    """
+
+    mode = "GRU"
+
+
+class RNNCell(RecurrentCell):
+    """One step of `RNN`: ``h' = f(W_ih x + b_ih + W_hh h + b_hh)``, with tanh or relu as f.
+
+    Called with x (batch, input_size) and optionally h (batch, hidden_size), or with both without the batch axis. The parameters
+    weight_ih, weight_hh, bias_ih and bias_hh are as in the first layer of `RNN`.
+
+    >>> cell, h = nn.RNNCell(3, 4, rng=0), None
+    >>> for x in np.ones((5, 2, 3)):
+    ...     h = cell(x, h)
+    >>> h.shape
+    (2, 4)
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", *,
+                 dtype: Any = "float32", rng: int | Generator | None = None) -> None:
+        self._set_nonlinearity(nonlinearity)
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, rng=rng)
+
+
+class LSTMCell(RecurrentCell):
+    """One step of `LSTM`: x (batch, input_size) and (h, c), each (batch, hidden_size), give (h', c'). See `RNNCell`.
+
+    >>> h, c = nn.LSTMCell(3, 4, rng=0)(np.ones((2, 3)))
+    >>> h.shape, c.shape
+    ((2, 4), (2, 4))
+    """
+
+    mode = "LSTM"
+
+
+class GRUCell(RecurrentCell):
+    """One step of `GRU`: x (batch, input_size) and h (batch, hidden_size) give h'. See `RNNCell`.
+
+    >>> nn.GRUCell(3, 4, rng=0)(np.ones((2, 3))).shape
+    (2, 4)
+    """
+
+    mode = "GRU"

@@ -14,14 +14,14 @@ from ..text import aligned
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One module: `flops` are those of matrix products, two for each weight and each row (and step), None for other modules."""
+    """One module, or the total."""
 
     name: str               # in the model; empty for the model itself
     type: str
     output: Any             # the shape of its result; a tuple of shapes, if there were several; None if it did not run
     parameters: int         # its own; a shared one counts where it comes first
     bytes: int
-    flops: int | None
+    flops: int | None       # of matrix products, two for each weight and each row (and step); None for other modules
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Summary:
 
 
 def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
-    """The result of `Module.summary`: runs the model once, with a hook on every module."""
+    """Run the model once, with a hook on every module."""
     if not inputs:
         raise TypeError("summary: got no input; expected what the model takes, or its shape, such as (64, 784)")
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
@@ -87,7 +87,6 @@ def _own_parameters(module: Any) -> list[Parameter]:
 
 
 def _flops(module: Any, x: Any) -> int | None:
-    """A multiplication and an addition for each weight and each row of x; None without inputs of a given width."""
     width = getattr(module, "in_features", getattr(module, "input_size", None))
     if width is None:
         return None
@@ -99,7 +98,6 @@ def _is_shape(x: Any) -> bool:
 
 
 def _shape_of(output: Any) -> Any:
-    """The shape of a result, or the shapes of several."""
     if isinstance(output, (tuple, list)):
         return tuple(_shape_of(part) for part in output)
     return tuple(np.shape(value(output)))

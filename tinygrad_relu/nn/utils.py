@@ -22,13 +22,13 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
                     error_if_nonfinite: bool = False) -> float:
     """Scale all gradients by one factor, so that the norm of all of them, as one long vector, is at most `max_norm`.
 
-    The factor is ``min(1, max_norm / (norm + 1e-6))``, as in PyTorch (Pascanu et al. 2013, arXiv 1211.5063). If the norm is
-    infinite and `max_norm` is not, infinite gradients become NaN and finite ones 0; if it is NaN, all become NaN. Returns the
-    norm before clipping, summed in float64 without overflow or underflow; 0 without gradients.
+    The factor is ``min(1, max_norm / (norm + 1e-6))``, as in PyTorch (Pascanu et al. 2013, arXiv 1211.5063). Returns the norm
+    before clipping, ``(sum |g|^p)^(1/p)`` with p = `norm_type` (infinity: the largest entry), summed in float64 without overflow
+    or underflow; 0 without gradients.
 
-    A `max_norm` of infinity only measures the norm; but if that is not finite either, all gradients become NaN (the factor is
-    inf / inf). `norm_type` is the p of the norm ``(sum |g|^p)^(1/p)``; infinity for the largest entry. With `error_if_nonfinite`,
-    a norm that is infinite or NaN is a RuntimeError, before anything is changed.
+    A `max_norm` of infinity only measures. If the norm is NaN, all gradients become NaN; if it is infinite, infinite ones become
+    NaN and finite ones 0 (all NaN, if `max_norm` is infinite too). With `error_if_nonfinite`, such a norm is a RuntimeError,
+    before anything is changed.
 
     >>> p = nn.Parameter([0.0, 0.0])
     >>> p.grad = np.array([3.0, 4.0])
@@ -85,8 +85,7 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
     for p in with_gradient:
         if p.grad is not p.home:
             if not (isinstance(p.grad, np.ndarray) and p.grad.dtype.kind == "f" and p.grad.flags.writeable):
-                raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} is not a writable array of "
-                                 "floats")
+                raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} is not a writable array of floats")
             pieces.append(p.grad)
     return pieces
 
@@ -97,15 +96,11 @@ def _norm(pieces: list[Array], p: float) -> float:
         total = sum(_power_sum(as_floats(piece), p) for piece in pieces)
         if 1e-280 < total < 1e280:
             return _root(total, p)
-    largest = _largest(pieces)
+    ends = [end for piece in pieces for end in (piece.max(initial=0), piece.min(initial=0))]
+    largest = float(np.max(np.abs(ends), initial=0))        # NaN where there is a NaN
     if p == inf or not 0 < largest < inf:
         return largest
-    total = 0.0
-    for piece in pieces:
-        relative = np.empty(piece.shape)
-        launch(np.divide, piece, np.float64(largest), relative)
-        total += _power_sum(relative, p)
-    return largest * _root(total, p)
+    return largest * _root(sum(_power_sum(np.divide(piece, largest, dtype=float), p) for piece in pieces), p)
 
 
 def _power_sum(piece: Array, p: float) -> float:
@@ -117,13 +112,3 @@ def _power_sum(piece: Array, p: float) -> float:
 def _root(total: float, p: float) -> float:
     with np.errstate(over="ignore"):
         return float(np.float64(total) ** (1 / p))
-
-
-def _largest(pieces: list[Array]) -> float:
-    """The largest absolute value; NaN where there is a NaN."""
-    ends = [np.zeros(())]
-    for piece in pieces:
-        for ufunc in (np.maximum, np.minimum) if piece.size else ():
-            ends.append(np.empty((), piece.dtype))
-            launch(ufunc.reduce, piece, None, None, ends[-1])
-    return float(np.max(np.abs(ends)))
