@@ -106,6 +106,11 @@ def test_the_links_of_a_page_lead_somewhere(page):
             assert link["section"] in map(slug, headings), f"{page.name} links to #{link['section']}, no heading of {target.name}"
 
 
+def test_the_index_links_every_page():
+    linked = {link["file"] for link in LINK.finditer((ROOT / "docs/index.md").read_text(encoding="utf-8"))}
+    assert {page.name for page in PAGES} - {"README.md", "index.md"} <= linked
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_a_page_names_no_place_of_the_machine_it_was_written_on(page):
     found = OUTSIDE.search(page.read_text(encoding="utf-8"))

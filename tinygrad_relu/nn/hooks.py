@@ -33,7 +33,7 @@ class Hookable:
     def register_forward_pre_hook(self, hook: Hook, *, prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, inputs)`` before every `forward`, with a tuple of inputs.
 
-        The hook returns None, or what replaces them: a tuple, or a single input.
+        The hook returns None, or other inputs: a tuple, or a single one.
 
         >>> layer = nn.ReLU()
         >>> handle = layer.register_forward_pre_hook(lambda module, inputs: inputs[0] + 1)
@@ -43,7 +43,7 @@ class Hookable:
         return self._register(PRE, hook, prepend)
 
     def register_forward_hook(self, hook: Hook, *, prepend: bool = False) -> RemovableHandle:
-        """Call ``hook(module, inputs, output)`` after every `forward`. The hook returns None, or what replaces the output.
+        """Call ``hook(module, inputs, output)`` after every `forward`. The hook returns None, or another output.
 
         A `Sequential` runs an affine layer and its activation as one operation; as two, with the same bits, if one has a hook.
 
