@@ -9,6 +9,8 @@ from typing import Any
 from public import CALLABLE, ROOMS
 
 from tinygrad_relu import Tensor, data, nn, optim
+from tinygrad_relu import functional as F
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 CLASSES = {"Tensor": Tensor, "Module": nn.Module, "Optimizer": optim.Optimizer, "Dataset": data.Dataset}
@@ -58,3 +60,9 @@ def test_a_name_that_is_not_on_the_page_is_found_out():
     page = named()
     del page["F.relu"], page["Tensor.item"]
     assert missing(public(), page) == ["F.relu", "Tensor.item"]
+
+
+def test_the_formulas_of_activations_are_those_of_their_records():
+    shown = dict(re.findall(r"^\| `F\.(\w+)`.*\| (.+) \|$", PAGE, re.M))
+    owed = {name: record.formula.replace("|", r"\|") for name, record in ACTIVATIONS.items() if f"`tg.{name}`" not in PAGE}
+    assert owed == {name: shown.get(name) for name in owed} and all(hasattr(F, name) for name in owed)
