@@ -68,14 +68,17 @@ REFUSED = {
     "header only": ("a,b\n", {}, "holds no samples, only a header"),
     "ragged": (FLOWERS + "1,2\n", {}, ", line 5: got 2 cells, expected 3 as in the lines before"),
     "ragged after blank": ("1,2,0\n\n\n1,2,3,4\n", {}, ", line 4: got 4 cells, expected 3"),
-    "one column": ("1;2\n3;4\n", {}, ", line 1: got 1 cells, expected at least one feature and the label; is the delimiter another one?"),
+    "one column": ("1;2\n3;4\n", {}, ", line 1: got 1 cell, expected at least one feature and the label; is the delimiter another one?"),
     "nothing left": ("1,2\n", dict(drop=[0]), ", line 1: got 2 cells, expected at least one feature and the label"),
     "text": (FLOWERS.replace("7.25", "seven"), {}, ", line 3, column 'sepal': got 'seven', expected a number"),
     "no cell": (FLOWERS.replace("7.25", ""), {}, ", line 3, column 'sepal': got '', expected a number"),
     "text, no header": ("1,2,0\n1,x,0\n", {}, ", line 2, column 1: got 'x', expected a number"),
     "nan": (FLOWERS.replace("7.25", "nan"), {}, ", line 3, column 'sepal': got nan, expected a finite number"),
     "infinity": (FLOWERS.replace("7.25", "-1e999"), {}, ", line 3, column 'sepal': got -inf, expected a finite number"),
-    "float32": (FLOWERS.replace("7.25", "1e300"), dict(dtype="float32"), ", line 3, column 'sepal': got inf, expected a finite"),
+    "float32": (FLOWERS.replace("7.25", "1e300"), dict(dtype="float32"), ", line 3, column 'sepal': got 1e+300, expected a finite number; the largest float32 is 3.4e+38"),
+    "1e400": (FLOWERS.replace("7.25", "1e400"), {}, "got inf, expected a finite number; the largest float64 is 1.8e+308"),
+    "one class": (FLOWERS.replace("versicolor", "setosa"), {}, ", line 2, column 'kind': all labels are 'setosa', and one class cannot be learned"),
+    "one class, a number": ("1,0\n2,0\n", {}, ", line 1, column 1: all labels are '0', and one class cannot be learned"),
     "dtype": (FLOWERS, dict(dtype="int64"), "dtype is 'int64', expected 'float32' or 'float64'"),
     "target": (FLOWERS, dict(target="king"), "the column is 'king', expected one of: petal, sepal, kind; did you mean 'kind'?"),
     "drop": (FLOWERS, dict(drop=["kind", "x"]), "the column is 'x', expected one of: petal, sepal, kind"),
@@ -104,6 +107,12 @@ def test_what_is_refused(tmp_path, text, options, sentence):
     assert one_line(caught.value).startswith((str(tmp_path / "flowers.csv"), "dtype", "csv: "))
 
 
+def test_a_part_of_the_data_may_hold_one_class(tmp_path):
+    found = read(tmp_path, FLOWERS.replace("versicolor", "setosa"), classes=["setosa", "versicolor"])
+    assert found.classes == 2 and found.y.tolist() == [0, 0, 0]
+    assert read(tmp_path, "1,3\n2,3\n").classes == 4
+
+
 def test_what_the_file_system_says(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist; expected a CSV file"):
         data.csv(tmp_path / "nowhere.csv")
@@ -129,6 +138,7 @@ def test_revive_on_a_file(tmp_path, capsys):
     assert cli.main(["revive", "--data", "csv", "--path", str(path), "--target", "arm", *quick]) == 0
     assert "flowers" in capsys.readouterr().out
     for arguments, sentence in ((["--data", "csv"], "--data csv needs --path"), (["--target", "arm"], "--target is for csv"),
-                                (["--data", "csv", "--path", str(path), "--target", "am"], "did you mean 'arm'?")):
+                                (["--data", "csv", "--path", str(path), "--target", "am"], "did you mean 'arm'?"),
+                                (["--data", "csv", "--path", str(write(tmp_path, "1,2,3\n4,5,3\n", "one.csv"))], "one class, which cannot be learned")):
         assert cli.main(["revive", *arguments, *quick]) == 2
         assert sentence in capsys.readouterr().err

@@ -15,6 +15,7 @@ nan, inf = float("nan"), float("inf")
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28)).astype("u1")
 X, Y = np.arange(14.0).reshape(7, 2), np.array([0, 1, 2, 0, 1, 2, 0])
 SET = Dataset("seven", X, Y, 3)
+LINE = Dataset("line", X.astype("f4"), np.linspace(0, 1, 7)[:, None], None)
 BAD_ARGUMENTS = {
     "spirals without rng": (lambda: data.spirals(), TypeError, "spirals needs rng: an integer seed or a numpy"),
     "moons without rng": (lambda: data.moons(), TypeError, "moons needs rng"),
@@ -44,6 +45,14 @@ BAD_ARGUMENTS = {
     "split 1": (lambda: SET.split(1.0, 0), ValueError, "fraction 1.0 puts 7 of 7 samples"),
     "split 1e300": (lambda: SET.split(1e300, 0), ValueError, "fraction 1e+300 puts 7 of 7 samples"),
     "split nan": (lambda: SET.split(nan, 0), ValueError, "fraction is nan, expected a finite number"),
+    "standardise 3": (lambda: SET.standardise(3), TypeError, "standardise got int, expected a Dataset, such as the training set"),
+    "row 7": (lambda: SET[7], IndexError, "index 7 is out of bounds"),
+    "no row": (lambda: SET[7:], ValueError, "x has shape (0, 2) and is empty"),
+    "stratify": (lambda: LINE.split(0.5, 0, stratify=True), ValueError, "'line' has targets of a regression; expected classes"),
+    "targets": (lambda: Dataset("line", X, Y[:6], None), ValueError, "y holds 6 targets for 7 samples; expected one for each"),
+    "target nan": (lambda: Dataset("line", X, [0, 0, nan, 0, 0, 0, 0], None), ValueError, "y holds nan at row 2, column 0"),
+    "targets 3-d": (lambda: Dataset("line", X, np.zeros((7, 1, 1)), None), ValueError, "expected (samples,) or (samples, outputs)"),
+    "targets text": (lambda: Dataset("line", X, ["a"] * 7, None), TypeError, "y holds text"),
     "standardise": (lambda: SET.standardise(Dataset("one", [[1]], [0], 1)), ValueError, "1 features in 'one' and 2"),
 }
 
@@ -183,6 +192,56 @@ def test_split():
     assert sorted(np.concatenate([train.x, test.x])[:, 0]) == X[:, 0].tolist()
     np.testing.assert_array_equal(train.y, Y[(train.x[:, 0] / 2).astype(int)])
     assert train.x.tobytes() == again.x.tobytes()
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.7, 0.85])
+def test_a_stratified_split_keeps_the_classes_in_proportion(fraction):
+    """Up to one sample; every sample is in one part, and both are in random order."""
+    y = np.repeat([0, 1, 2, 3], [100, 30, 7, 1])
+    whole = Dataset("rare", np.arange(138.0)[:, None], y, 4)
+    train, test = whole.split(fraction, rng=0, stratify=True)
+    assert (abs(np.bincount(train.y, minlength=4) - len(train) / 138 * np.bincount(y)) < 1).all() and len(train) == round(fraction * 138)
+    assert sorted(np.concatenate([train.x, test.x])[:, 0]) == list(range(138)) and (np.diff(train.y) < 0).any()
+    again, other = whole.split(fraction, rng=0, stratify=True)[0], whole.split(fraction, rng=1, stratify=True)[0]
+    assert again.x.tobytes() == train.x.tobytes() != other.x.tobytes()
+
+
+def test_rows():
+    x, y = SET[2]
+    assert x is not X and x.tolist() == [4.0, 5.0] and y == 2 and SET[np.int64(-1)][1] == 0
+    assert [int(label) for _, label in SET] == Y.tolist()
+    for rows in (slice(1, 7, 2), [1, 3, 5], np.arange(7) % 2 == 1):
+        part = SET[rows]
+        assert part.name == "seven" and part.x.tolist() == X[1::2].tolist() and part.y.tolist() == [1, 0, 2] and part.classes == 3
+    assert repr(SET[[3]]) == "Dataset('seven': 1 sample, 2 features, 3 classes, float64)"
+    assert repr(SET.head(1)) == repr(SET[[3]])
+
+
+def test_targets_of_a_regression():
+    """In the dtype of x, of any width; parts and batches keep them."""
+    assert repr(LINE) == "Dataset('line': 7 samples, 2 features, 1 target, float32)"
+    assert LINE.y.dtype == np.float32 and LINE.y.shape == (7, 1) and LINE.classes is None
+    train, test = LINE.split(0.6, rng=0)
+    assert train.y.shape == (4, 1) and sorted([*train.y[:, 0], *test.y[:, 0]]) == LINE.y[:, 0].tolist()
+    assert [y.shape for _, y in LINE.batches(4, rng=0)] == [(4, 1), (3, 1)]
+    assert Dataset("flat", X, Y, None).y.tolist() == Y.tolist() and (LINE.standardise().y == LINE.y).all()
+
+
+def test_batches_have_a_length_and_can_be_looped_over_again():
+    """A loop is an epoch; with a seed, the second one has another order, as if a Generator had been passed twice."""
+    for size, drop_last, count in ((2, False, 4), (2, True, 3), (7, True, 1), (9, False, 1)):
+        assert len(found := SET.batches(size, rng=0, drop_last=drop_last)) == count == len(list(found))
+    loader, generator = SET.batches(3, rng=0), np.random.default_rng(0)
+    for _ in range(2):
+        expected = np.concatenate([x for x, _ in SET.batches(3, generator)])
+        np.testing.assert_array_equal(np.concatenate([x for x, _ in loader]), expected)
+
+
+def test_batches_in_order():
+    found = list(SET.batches(3, shuffle=False))
+    assert [len(y) for _, y in found] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in found]), X)
+    assert [len(y) for _, y in SET.batches(3, shuffle=False, drop_last=True)] == [3, 3]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

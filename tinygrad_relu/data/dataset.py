@@ -1,9 +1,10 @@
-"""A data set: a frozen record of samples and labels, and its minibatches."""
+"""A data set: a frozen record of samples with their labels or targets, and its minibatches."""
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,32 @@ import numpy.typing as npt
 from ..checks import Array, as_numbers, check_count, check_labels, check_number, check_rng, check_samples
 
 
-def batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.Generator | None = None,
-            drop_last: bool = False) -> Iterator[tuple[Array, Array]]:
-    """One epoch of shuffled minibatches: every sample exactly once.
+class Batches:
+    """Minibatches (x, y). Every loop over them is one epoch; `len` is the number of batches in it."""
 
-    x and y, of shapes (n, ...), hold real numbers; the batches are new C-contiguous arrays of the same dtypes. With
-    `drop_last`, a last batch shorter than `size` is left out. The order is drawn when this function is called: pass one Generator
-    to all epochs, and each is shuffled differently; a seed gives the same order every time.
+    def __init__(self, x: Array, y: Array, size: int, stop: int, rng: np.random.Generator | None) -> None:
+        self._x, self._y, self._size, self._stop, self._rng = x, y, size, stop, rng
+        self._first: Array | None = self._order()
+
+    def _order(self) -> Array:
+        return np.arange(len(self._x)) if self._rng is None else self._rng.permutation(len(self._x))
+
+    def __len__(self) -> int:
+        return math.ceil(self._stop / self._size)
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        order, self._first = self._order() if self._first is None else self._first, None
+        parts = (order[start:min(start + self._size, self._stop)] for start in range(0, self._stop, self._size))
+        return ((self._x[rows], self._y[rows]) for rows in parts)
+
+
+def batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.Generator | None = None,
+            drop_last: bool = False, shuffle: bool = True) -> Batches:
+    """Minibatches in random order: in an epoch, every sample comes exactly once. ``len(batches)`` is their number.
+
+    x and y, of shapes (n, ...), hold real numbers; the batches are new C-contiguous arrays of the same dtypes. The last batch may
+    be shorter than `size`; with `drop_last` it is left out. Without `shuffle` the order is that of the samples, and `rng` is not
+    needed. The order of the first epoch is drawn in this call, that of each further loop over the result when it begins.
 
     >>> x = np.arange(5.0).reshape(5, 1)
     >>> [labels.tolist() for _, labels in data.batches(x, np.arange(5), size=2, rng=0)]
@@ -31,30 +51,33 @@ def batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.
         raise ValueError("batches got no samples; expected at least one")
     if drop_last and size > len(x):
         raise ValueError(f"batches of {size} with drop_last leave nothing of {len(x)} samples; expected a smaller size")
-    order = check_rng(rng, "batches").permutation(len(x))
     stop = len(x) - len(x) % size if drop_last else len(x)
-    # Not a generator function, in which the checks above would not run before the first batch is taken.
-    return ((x[rows], y[rows]) for rows in (order[start:start + size] for start in range(0, stop, size)))
+    return Batches(x, y, size, stop, check_rng(rng, "batches") if shuffle else None)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Samples and their labels, checked when made; methods return new records.
+    """Samples with their labels or targets, checked when made. ``len(d)`` counts them; methods return new records.
+
+    ``d[3]`` is one sample, (x, y); ``d[:100]``, or indices, or a mask, is the data set of these rows. Targets of a regression are
+    real numbers, with ``classes=None``.
 
     >>> data.Dataset("xor", x=[[0, 0], [0, 1], [1, 0], [1, 1]], y=[0, 1, 1, 0], classes=2)
     Dataset('xor': 4 samples, 2 features, 2 classes, float64)
+    >>> data.Dataset("line", x=[[0.0], [0.5], [1.0]], y=[[0.0], [1.0], [2.0]], classes=None)[1]
+    (array([0.5]), array([1.]))
     """
 
     name: str               # for tables and plots
     x: Array                # (n, features): finite numbers, as float32 or else float64, C-contiguous, without a copy if possible
-    y: Array                # (n,): labels from 0 to classes - 1, as int64
-    classes: int            # some may have no sample here
+    y: Array                # (n,): labels from 0 to classes - 1, as int64; or targets (n,) or (n, outputs) in the dtype of x
+    classes: int | None     # some may have no sample here; None: y holds targets of a regression
     image_shape: tuple[int, ...] | None = None      # of a row of x as an image: x[0].reshape(image_shape)
 
     def __post_init__(self) -> None:
         x = check_samples(self.x)
-        classes = check_count(self.classes, "classes")
-        y = check_labels(self.y, n=len(x), classes=classes)
+        classes = None if self.classes is None else check_count(self.classes, "classes")
+        y = _targets(self.y, x) if classes is None else check_labels(self.y, n=len(x), classes=classes)
         shape = self.image_shape
         if shape is not None:
             shape = tuple(check_count(side, "a side of image_shape") for side in shape)
@@ -69,32 +92,53 @@ class Dataset:
 
     def __repr__(self) -> str:
         image = f" ({'x'.join(map(str, self.image_shape))} images)" if self.image_shape else ""
-        return (f"Dataset({self.name!r}: {len(self)} samples, {self.features} features{image}, "
-                f"{self.classes} classes, {self.x.dtype})")
+        outputs = counted(self.classes, "class", "es") if self.classes else counted(self.y[0].size, "target")
+        return (f"Dataset({self.name!r}: {counted(len(self), 'sample')}, {counted(self.features, 'feature')}{image}, {outputs}, "
+                f"{self.x.dtype})")
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> tuple[Array, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice | npt.ArrayLike) -> Dataset: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+            return self.x[index], self.y[index]
+        return self._part("", np.arange(len(self))[index])
 
     @property
     def features(self) -> int:
         """Numbers per sample."""
         return int(self.x.shape[1])
 
-    def split(self, fraction: float, rng: int | np.random.Generator | None = None) -> tuple[Dataset, Dataset]:
-        """Two disjoint random parts, (train, test), the first with about ``fraction`` of the samples.
+    def split(self, fraction: float, rng: int | np.random.Generator | None = None,
+              stratify: bool = False) -> tuple[Dataset, Dataset]:
+        """Two disjoint random parts, (train, test), the first with about `fraction` of the samples.
+
+        With `stratify`, of each class: every class is split in this proportion, up to one sample.
 
         >>> train, test = data.Dataset("line", np.arange(10.0).reshape(10, 1), np.arange(10) % 2, 2).split(0.8, rng=0)
         >>> train
-        Dataset('line train': 8 samples, 1 features, 2 classes, float64)
+        Dataset('line train': 8 samples, 1 feature, 2 classes, float64)
         """
         first = round(min(check_number(fraction, "fraction"), 2.0) * len(self))
         if not 0 < first < len(self):
             raise ValueError(f"split at fraction {fraction} puts {min(first, len(self))} of {len(self)} samples into "
                              "the first part; expected a fraction between 0 and 1 that leaves samples in both")
-        order = check_rng(rng, "split").permutation(len(self))
-        return self._part("train", order[:first]), self._part("test", order[first:])
+        generator = check_rng(rng, "split")
+        order = generator.permutation(len(self))
+        if stratify:
+            if self.classes is None:
+                raise ValueError(f"split got stratify, but {self.name!r} has targets of a regression; expected classes")
+            order = order[np.argsort(self.y[order], kind="stable")]         # class by class, each in random order
+            chosen = np.diff(np.arange(len(self) + 1) * first // len(self)) == 1        # evenly spaced, so in every class
+            order = np.concatenate([generator.permutation(order[chosen]), generator.permutation(order[~chosen])])
+        return self._part(" train", order[:first]), self._part(" test", order[first:])
 
     def head(self, n: int) -> Dataset:
         """The first n samples, or all if there are fewer."""
-        n = check_count(n, "head: n")
-        return replace(self, x=self.x[:n], y=self.y[:n])
+        return self[:check_count(n, "head: n")]
 
     def standardise(self, like: Dataset | None = None) -> Dataset:
         """Shift and scale each feature, so that it has mean 0 and standard deviation 1 over `like` (by default, this set).
@@ -106,6 +150,8 @@ class Dataset:
                [ 1.,  0.]])
         """
         source = self if like is None else like
+        if not isinstance(source, Dataset):
+            raise TypeError(f"standardise got {type(source).__name__}, expected a Dataset, such as the training set")
         if source.features != self.features:
             raise ValueError(f"standardise got {source.features} features in {source.name!r} and {self.features} in "
                              f"{self.name!r}; expected the same number")
@@ -119,10 +165,24 @@ class Dataset:
         x /= spread    # in place: for Fashion-MNIST this array takes 376 MB
         return replace(self, x=x.astype(self.x.dtype, copy=False))
 
-    def batches(self, size: int, rng: int | np.random.Generator | None = None,
-                drop_last: bool = False) -> Iterator[tuple[Array, Array]]:
-        """One epoch of shuffled minibatches (x, y); see `data.batches`."""
-        return batches(self.x, self.y, size, rng, drop_last)
+    def batches(self, size: int, rng: int | np.random.Generator | None = None, drop_last: bool = False,
+                shuffle: bool = True) -> Batches:
+        """Minibatches (x, y) in random order; see `data.batches`."""
+        return batches(self.x, self.y, size, rng, drop_last, shuffle)
 
     def _part(self, suffix: str, rows: Array) -> Dataset:
-        return replace(self, name=f"{self.name} {suffix}", x=self.x[rows], y=self.y[rows])
+        return replace(self, name=f"{self.name}{suffix}", x=self.x[rows], y=self.y[rows])
+
+
+def counted(n: int, noun: str, plural: str = "s") -> str:
+    return f"{n} {noun}{plural * (n != 1)}"
+
+
+def _targets(y: Any, x: Array) -> Array:
+    """Targets of a regression: finite numbers, one or several for each sample, in the dtype of x."""
+    y = as_numbers(y, "y")
+    if y.ndim not in (1, 2):
+        raise ValueError(f"y has shape {y.shape}, expected (samples,) or (samples, outputs)")
+    if len(y) != len(x):
+        raise ValueError(f"y holds {len(y)} targets for {len(x)} samples; expected one for each")
+    return np.ascontiguousarray(check_samples(y.reshape(len(y), -1), "y").reshape(y.shape), dtype=x.dtype)

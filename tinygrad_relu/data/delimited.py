@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..checks import Array, check_dtype, check_name
 from ..files import reading
-from .dataset import Dataset
+from .dataset import Dataset, counted
 
 Column = str | int
 Line = tuple[int, list[str]]        # the number of a line, from 1, and its cells
@@ -65,7 +65,8 @@ def _lines(reader: Iterator[list[str]], file: Path) -> Iterator[Line]:
                 continue
             length = length or len(cells)
             if len(cells) != length:
-                raise ValueError(f"{file}, line {number}: got {len(cells)} cells, expected {length} as in the lines before")
+                raise ValueError(f"{file}, line {number}: got {counted(len(cells), 'cell')}, expected {length} as in the lines "
+                                 "before")
             yield number, cells
     except comma.Error as error:
         raise ValueError(f"{file}, line {reader.line_num}: {error}") from error     # type: ignore[attr-defined]
@@ -84,7 +85,8 @@ def _parse(lines: Iterator[Line], file: Path, target: Column, drop: Sequence[Col
     features = [place for place in range(len(first)) if place != label and place not in dropped]
     if not features:
         hint = "; is the delimiter another one?" if len(first) == 1 else ""
-        raise ValueError(f"{file}, line {start}: got {len(first)} cells, expected at least one feature and the label{hint}")
+        raise ValueError(f"{file}, line {start}: got {counted(len(first), 'cell')}, expected at least one feature and the "
+                         f"label{hint}")
 
     def where(line: int, place: int) -> str:
         return f"{file}, line {line}, column {names[place] if header else place!r}"
@@ -100,11 +102,16 @@ def _parse(lines: Iterator[Line], file: Path, target: Column, drop: Sequence[Col
         origins.append(number)
     if not labels:
         raise ValueError(f"{file} holds no samples, only a header; expected a line for each sample")
+    wide = np.array(numbers).reshape(len(labels), len(features))
     with np.errstate(over="ignore"):
-        x = np.array(numbers).reshape(len(labels), len(features)).astype(dtype)
+        x = wide.astype(dtype)
     for row, column in np.argwhere(~np.isfinite(x))[:1]:
-        raise ValueError(f"{where(origins[row], features[column])}: got {x[row, column]}, expected a finite number")
+        largest = f"; the largest {dtype} is {np.finfo(dtype).max:.2g}" if np.isinf(x[row, column]) else ""
+        raise ValueError(f"{where(origins[row], features[column])}: got {wide[row, column]}, expected a finite number{largest}")
     y, count = _numbered(labels, classes, lambda row: where(origins[row], label))
+    if count == 1:
+        raise ValueError(f"{where(origins[0], label)}: all labels are {labels[0][:40]!r}, and one class cannot be learned; is it "
+                         "the right column? If the file is a part of the data, name all classes=[...]")
     return Dataset(file.stem, x, y, classes=count)
 
 
@@ -139,7 +146,8 @@ def _numbered(labels: list[str], classes: Sequence[str | int] | None, where: Cal
             values = [float(label) for label in labels]
             for row, value in enumerate(values):
                 if not (abs(value) <= HIGHEST and value.is_integer()):
-                    raise ValueError(f"{where(row)}: got {labels[row][:40]!r}, expected the label of a class, a whole number")
+                    raise ValueError(f"{where(row)}: got {labels[row][:40]!r}, expected the label of a class, a whole number; "
+                                     "for a regression, read the file with NumPy and make a data.Dataset with classes=None")
             if min(values) >= 0:
                 return np.array(values).astype(np.int64), int(max(values)) + 1
         order = sorted(set(values))
