@@ -145,7 +145,7 @@ def test_bad_input_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, arg
     (["revive", "--treatments", "hevy-l2"], "did you mean 'heavy-l2'?"),
     (["revive", "--data", "digts"], "did you mean 'digits'?"),
     (["revive", "--activation", "rleu"], "did you mean 'relu'?"),
-    (["reviv"], "the command is 'reviv', expected one of: revive, warmup, doctor; did you mean 'revive'?"),
+    (["reviv"], "the command is 'reviv', expected one of: revive, warmup, cache, doctor; did you mean 'revive'?"),
     (["revive", "--stesp", "5"], "did you mean '--steps'?"),
     (["revive", "--kil-lr=5"], "did you mean '--kill-lr'?"),
     (["doctor", "--figure", "a.png"], "an option of doctor is '--figure', expected one of: --json"),

@@ -305,13 +305,13 @@ def test_schedules_keep_the_buffer_in_units_of_gradient():
     (-1.0, None, {"nesterov": True}, "nesterov needs momentum > 0 and dampening = 0; got momentum 0.0"),
     (-1.0, None, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "nesterov needs .* dampening 0.1"),
     (-1.0, None, {"momentum": 0.9, "dampening": math.inf}, "dampening is inf, expected a finite number"),
-    ([-1.0, 0.5], None, {}, "sample 1 has z = 0.5"),
-    ([-1.0, math.nan], None, {}, r"z must be finite; got nan at index \(1,\)"),
-    ([], None, {}, r"at least one sample; got shape \(0,\)"),
-    ([[-1.0]], None, {}, r"got shape \(1, 1\)"),
-    ([-1.0, -2.0], [0.1], {}, r"drift must have the shape of z, \(2,\); got \(1,\)"),
-    ([-1.0], [math.inf], {}, "drift must be finite; got inf"),
-    ([-1.0], [0.1], {"lr": 0.0}, "with lr = 0 it must be 0"),
+    ([-1.0, 0.5], None, {}, "z is 0.5 at sample 1, expected at most 0"),
+    ([-1.0, math.nan], None, {}, r"z holds nan at index \(1,\), expected finite numbers"),
+    ([], None, {}, r"z has shape \(0,\), expected .* with at least one sample"),
+    ([[-1.0]], None, {}, r"z has shape \(1, 1\)"),
+    ([-1.0, -2.0], [0.1], {}, r"drift has shape \(1,\), expected \(2,\), the shape of z"),
+    ([-1.0], [math.inf], {}, "drift holds inf at index"),
+    ([-1.0], [0.1], {"lr": 0.0}, "with lr = 0 the drift, .* is 0; got another"),
 ])
 def test_bad_input_is_one_clear_sentence(z, drift, options, words):
     with pytest.raises(ValueError, match=words) as error:
@@ -322,17 +322,17 @@ def test_bad_input_is_one_clear_sentence(z, drift, options, words):
 def test_bad_input_elsewhere():
     with pytest.raises(TypeError, match=r"z holds text .*, expected real numbers"):
         revival_step(["a"], lr=0.1)
-    with pytest.raises(ValueError, match="sample 0 of unit 1 has z = 2"):
+    with pytest.raises(ValueError, match="z is 2 at sample 0 of unit 1"):
         layer_revivals([[-1.0, 2.0]], lr=0.1)
     with pytest.raises(ValueError, match="decay is 'weigths', expected one of: both, weights, biases; did you mean 'weights'"):
         revival_parts(-1.0, 0.0, lr=0.1, decay="weigths")
-    with pytest.raises(ValueError, match="must both be given, or neither"):
+    with pytest.raises(ValueError, match="expected both, or neither"):
         revival_parts(-1.0, 0.0, 0.1, lr=0.1, momentum=0.9)
-    with pytest.raises(ValueError, match="sample 0 has z = 1"):
+    with pytest.raises(ValueError, match="z is 1 at sample 0"):
         revival_parts(2.0, -1.0, lr=0.1)
-    with pytest.raises(ValueError, match="rate for each of the 5 steps; got 2"):
+    with pytest.raises(ValueError, match="lr holds 2 rates, expected one for each of the 5 steps"):
         roll_forward(-1.0, lr=[0.1, 0.1], steps=5)
-    with pytest.raises(ValueError, match="lr must be a finite number >= 0 at every step; got -1 at step 1"):
+    with pytest.raises(ValueError, match="lr at step 1 is -1, expected a finite number, 0 or more"):
         roll_forward(-1.0, lr=[0.1, -1], steps=2)
     with pytest.raises(ValueError, match="pass bias"):
         orbit(-1.0, lr=0.1, decay="weights")

@@ -33,20 +33,24 @@ def _lines(rows: Sequence[Sequence[str]], right: Sequence[bool], gap: str) -> li
 
 
 class Table:
-    """Rows of text below headings, both perhaps of several lines; columns of numbers line up on the right.
+    """Rows of text below headings, both perhaps of several lines; columns of numbers line up on the right. Of the `rows` given,
+    at most `most` are shown.
 
-    >>> table = Table("units", ["layer", "dead"])
-    >>> table.add("hidden", 3)
-    >>> print(table)
+    >>> print(Table("units", ["layer", "dead"], [["hidden", 3]]))
     units
     layer   dead
     ────────────
     hidden     3
     """
 
-    def __init__(self, title: str, headings: list[str], *, gap: int = 2) -> None:
+    def __init__(self, title: str, headings: list[str], rows: Sequence[Sequence[Any]] = (), *, most: int | None = None,
+                 gap: int = 2) -> None:
         self.title, self.headings, self.gap = title, headings, gap
         self.rows: list[list[str]] = []
+        for row in rows[:most]:
+            self.add(*row)
+        if len(self.rows) < len(rows):
+            self.title += f" ({len(self.rows)} of {len(rows)} shown)"
 
     def add(self, *cells: Any) -> None:
         if len(cells) != len(self.headings):

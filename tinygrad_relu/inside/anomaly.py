@@ -46,7 +46,7 @@ class AnomalyError(FloatingPointError):
 
 
 class _Bad(NamedTuple):
-    """The numbers of an array that are not finite."""
+    """How many numbers of an array are not finite."""
 
     nan: int
     infinite: int
@@ -65,18 +65,10 @@ class detect_anomaly:
     """Inside, the first NaN or infinity raises an `AnomalyError` that names the operation, the module and the step.
 
     Every result, gradient and update of this thread is checked, and every derivative computed twice, so use it only to search.
-    Outside it costs nothing. Data, parameters and gradients that were bad before are named as the cause.
-
-    Parameters
-    ----------
-    model : Module, optional
-        Names the modules and the parameters. A bad result is then found as soon as its module returns it; otherwise when
-        `backward` begins. (Layers that are fused otherwise run one by one, to the same bits.)
-
-    Notes
-    -----
-    Step 1 ends with the update that follows the first ``backward()`` or ``grad()``, and so on. Results that are not recorded
-    in a graph are checked only where a module of the model returns them. An outer `door.watch` sees nothing inside.
+    Outside it costs nothing. Data, parameters and gradients that were bad before are named as the cause. `model` gives modules
+    and parameters their names, and lets a bad result be found as soon as its module returns it; otherwise that happens when
+    `backward` begins, and only for results that are recorded. Layers that are otherwise fused run one by one, to the same bits.
+    An outer `door.watch` sees nothing inside.
 
     >>> x = Tensor([4.0, 0.0], requires_grad=True)
     >>> with tg.detect_anomaly(), np.errstate(divide="ignore"):
@@ -110,8 +102,6 @@ class detect_anomaly:
     def __exit__(self, *error: object) -> None:
         self._exit.close()
 
-    # -- forward ------------------------------------------------------------------------------------------------------
-
     def _enter(self, module: Module, inputs: Any) -> None:
         self._open.append((module, next_order()))
 
@@ -136,8 +126,6 @@ class detect_anomaly:
             if bad:
                 self._fail(node.op.name, self._module_of(node), "forward", bad, "",
                            self._already_bad(zip(node.parents, node.values)), "its inputs were finite", step)
-
-    # -- backward -----------------------------------------------------------------------------------------------------
 
     def _begin(self, nodes: list[Node]) -> Arrive:
         self.walks += 1
@@ -172,8 +160,6 @@ class detect_anomaly:
                            "its inputs and the gradient that arrived were finite")
         return g
 
-    # -- update -------------------------------------------------------------------------------------------------------
-
     def _launched(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
         if getattr(kernel, "function", kernel).__module__ != update.__name__:
             kernel(*arguments)
@@ -189,8 +175,6 @@ class detect_anomaly:
                      if np.may_share_memory(p.array, moved[first:first + 1])]
             self._fail(kernel.__name__, None, "update", bad, f", the first in {names[0]}" if names else "",
                        "; ".join(before), "the parameters and their gradients were finite before")
-
-    # -- words --------------------------------------------------------------------------------------------------------
 
     def _fail(self, op: str, module: Module | None, phase: Phase, bad: _Bad, where: str, met: str, made: str = "",
               step: int | None = None) -> NoReturn:

@@ -28,9 +28,9 @@ class Row:
     op : the operation that made it; "parameter" or "input" for a leaf.
     name : of a parameter, its name in the model, or else its kind. Of integers and booleans, their role ("labels").
     inputs : the rows from which it was made.
-    bytes : of the array, and of what its operation saved for the way back. A view holds no bytes of its own.
+    bytes : of the array (0 for a view), and of what its operation saved for the way back.
     zero_slopes : of an elementwise operation, the share of its slopes that are exactly zero.
-    zero_gradient : the share of the gradient that arrived here which is exactly zero; None where no gradient flows.
+    zero_gradient : the share of exact zeros in the gradient that arrived here; None where no gradient flows.
     dies : whether a gradient that is not zero arrives here, and only exact zeros go on.
     note : how many of its units are flat on every sample.
     """
@@ -78,24 +78,15 @@ class Explanation:
 
 def _percent(share: float | None) -> str:
     """100% and 0% mean all and none; other shares are never rounded to them."""
-    if share is None:
-        return "-"
-    return f"{100 * share:.0f}%" if share in (0, 1) else f"{min(max(100 * share, 0.1), 99.9):.1f}%"
+    return ("-" if share is None else f"{100 * share:.0f}%" if share in (0, 1) else
+            f"{min(max(100 * share, 0.1), 99.9):.1f}%")
 
 
 def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Explanation:
     """The graph of `tensor` as a table, and the place where a gradient becomes exactly zero.
 
-    One walk back that changes nothing: no ``.grad``, no hook is called, and the graph is kept.
-
-    Parameters
-    ----------
-    tensor : Tensor
-        A loss, or any result.
-    model : Module, optional
-        Names the parameters.
-    gradient : array_like, optional
-        As in ``backward``; by default ones, from which ``backward`` starts for a loss.
+    It walks back once, calls no hook, changes no ``.grad``, and keeps the graph. `model` gives the parameters their names.
+    `gradient` is that of ``backward``, by default ones.
 
     >>> x = Tensor([[1.0, 2.0]], requires_grad=True)
     >>> tg.explain(F.relu(x - 3).sum())
@@ -176,8 +167,17 @@ class _Verdict:
             return "no gradient flows here: nothing that went into this result requires one"
         if self.rows[-1].zero_gradient == 1:
             return "the gradient is exactly zero from the start"
-        said = [*self._nonfinite(), *self._deaths(), *self._zero_leaves()]
-        return "\n".join([*(said or ["a gradient that is not exactly zero reaches everything that requires one"]), *self._flat()])
+        said = [*self._deaths(), *self._zero_leaves()]
+        infinite = next((self._label(self._row(p.node)) for p in self.passages if not p.finite), None)
+        if infinite:
+            said.insert(0, f"the gradient holds NaN or infinity at {infinite}: under tg.detect_anomaly(), backward names the "
+                           "operation that made it")
+        said = said or ["a gradient that is not exactly zero reaches everything that requires one"]
+        some = [f"{p.flat} of {p.units} in {self._label(self._row(p.node))}"
+                for p in reversed(self.passages) if p.flat and not p.dies]
+        if some:
+            said.append(f"units on the flat side on every sample: {', '.join(some)}")
+        return "\n".join(said)
 
     def _deaths(self) -> Iterator[str]:
         """The nodes that pass back only zeros, to all inputs or to one operation, root first."""
@@ -206,21 +206,6 @@ class _Verdict:
                     leaf = self._row(edge.to)
                     if edge.zero and leaf.zero_gradient == 1 and leaf.is_leaf:
                         yield f"exactly zero arrives at {self._label(leaf)}{self._because(edge, passage)}"
-
-    def _flat(self) -> Iterator[str]:
-        """Activations with some flat units, through which a gradient still passes."""
-        some = [f"{p.flat} of {p.units} in {self._label(self._row(p.node))}"
-                for p in reversed(self.passages) if p.flat and not p.dies]
-        if some:
-            yield f"units on the flat side on every sample: {', '.join(some)}"
-
-    def _nonfinite(self) -> Iterator[str]:
-        """The operation where NaN or infinity arrives first."""
-        for passage in self.passages:
-            if not passage.finite:
-                yield (f"the gradient holds NaN or infinity at {self._label(self._row(passage.node))}: under "
-                       "tg.detect_anomaly(), backward names the operation that made it")
-                return
 
     def _row(self, thing: object) -> Row:
         return self.rows[self.numbers[id(thing)]]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ..autodiff.node import Node
@@ -69,15 +70,13 @@ class Graph:
         return f"Graph of {len(self.explanation.rows)} rows: {self.explanation.verdict}"
 
     def _role(self, row: Row) -> str:
-        if row.is_leaf:
-            return row.op
         last = row.row == len(self.explanation.rows) - 1
-        return "gradient dies here" if row.dies else "result" if last else "operation"
+        return row.op if row.is_leaf else "gradient dies here" if row.dies else "result" if last else "operation"
 
     def _legend(self, y: float) -> tuple[list[str], float]:
         """Boxes that explain the colours, and where the last one ends."""
         rows = self.explanation.rows
-        used = {self._role(row) for row in rows}
+        used = set(map(self._role, rows))
         boxes, x = [], 0.0
         for role in [role for role in ROLES if role in used] + [ZERO] * any(map(_gets_zero, rows)):
             width = LETTER * len(role) + 16
@@ -89,20 +88,10 @@ class Graph:
 def graph(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Graph:
     """The graph of `tensor` as a picture, which a notebook displays; `to_svg` and `to_dot` write it to a file.
 
-    Parameters and errors are those of `explain`, which gives the same graph as a table.
+    The arguments are those of `explain`, which shows the same graph as a table.
 
-    >>> model = nn.MLP([2, 3, 1], rng=0)
-    >>> picture = tg.graph(model([[1.0, 2.0]]).sum(), model=model)
-    >>> picture.to_svg()[:4]
+    >>> tg.graph(F.relu(Tensor([-1.0], requires_grad=True))).to_svg()[:4]
     '<svg'
-    >>> print(picture.to_dot())         # doctest: +ELLIPSIS
-    digraph {
-      ...
-      n1 [label="1 0.weight\\n(3, 2) float32", fillcolor="#d3e5f8", color="#3b74b0", fontcolor="#111111"]
-      ...
-      n1 -> n3 [color="#888888"]
-      ...
-    }
     """
     return Graph(explanation("graph", tensor, model, gradient))
 
@@ -146,22 +135,13 @@ def _written(text: str, path: str | os.PathLike[str] | None) -> str:
     return text
 
 
-# -- the layout -------------------------------------------------------------------------------------------------------
-
-
 def layout(inputs: Sequence[Sequence[int]], leaf: Sequence[bool], widths: Sequence[float], gap: float,
            height: float) -> tuple[list[Point], dict[tuple[int, int], list[Point]]]:
     """The centres of the nodes, and for each edge the points at which it passes a layer.
 
     The steps are those of Sugiyama, Tagawa & Toda (1981): a layer for each node, dummy nodes where an edge passes a layer, an
-    order within the layers by barycentres, then positions.
-
-    Parameters
-    ----------
-    inputs : for each node, those from which it was made, which have smaller numbers.
-    leaf : leaves are placed right above their first use.
-    widths : of the boxes.
-    gap, height : between neighbours; from layer to layer.
+    order within the layers by barycentres, then positions. `inputs` holds, for each node, those from which it was made (smaller
+    numbers); each leaf is placed right above its first use. `gap` is between the boxes of a layer, `height` from layer to layer.
     """
     depth = _depths(inputs, leaf)
     layers: list[list[int]] = [[] for _ in range(max(depth) + 1)]
@@ -181,13 +161,11 @@ def layout(inputs: Sequence[Sequence[int]], leaf: Sequence[bool], widths: Sequen
             for upper, lower in pairwise([source, *chain, node]):
                 below[upper].append(lower)
                 above[lower].append(upper)
-
     for order, neighbours in ((layers[1:], above), (layers[-2::-1], below)):
         place = {node: i for layer in layers for i, node in enumerate(layer)}
         for layer in order:
-            layer.sort(key=lambda node: _mean([place[n] for n in neighbours[node]] or [place[node]]))
+            layer.sort(key=lambda node: fmean([place[n] for n in neighbours[node]] or [place[node]]))
             place.update((node, i) for i, node in enumerate(layer))
-
     wide = [*widths, *[0.0] * (len(above) - len(widths))]
     heavy = [0.01 if node < len(leaf) and leaf[node] else 1.0 for node in range(len(above))]    # leaves yield
     x = _places(layers, [[*a, *b] for a, b in zip(above, below)], wide, heavy, gap)
@@ -215,8 +193,8 @@ def _places(layers: list[list[int]], neighbours: list[list[int]], wide: list[flo
     x = [0.0] * len(wide)
     for _ in range(12):
         for layer in layers:
-            wish = {node: sum(heavy[n] * x[n] for n in around) / sum(heavy[n] for n in around) if around else x[node]
-                    for node in layer for around in (neighbours[node],)}
+            wish = {node: fmean([x[n] for n in neighbours[node] or [node]], [heavy[n] for n in neighbours[node] or [node]])
+                    for node in layer}
             right, shift, weight = -float("inf"), 0.0, 0.0
             for node in layer:
                 x[node] = max(wish[node], right + gap + wide[node] / 2)
@@ -225,9 +203,5 @@ def _places(layers: list[list[int]], neighbours: list[list[int]], wide: list[flo
                 weight += heavy[node]
             for node in layer:
                 x[node] += shift / weight
-    left = min(x[node] - wide[node] / 2 for node in range(len(x)))
+    left = min(position - width / 2 for position, width in zip(x, wide))
     return [position - left for position in x]
-
-
-def _mean(values: list[int]) -> float:
-    return sum(values) / len(values)

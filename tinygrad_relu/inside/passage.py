@@ -15,37 +15,26 @@ class Edge(NamedTuple):
     """From an operation to one of its inputs."""
 
     to: Node
-    zero: bool              # whether the gradient that goes there is exactly zero everywhere
-    blame: Any              # the other input, by which the gradient was multiplied, if that is exactly zero everywhere
+    zero: bool                      # whether the gradient that goes there is exactly zero everywhere
+    blame: Any                      # the other factor of the product, if that is exactly zero everywhere
 
 
 @dataclass(frozen=True)
 class Passage:
-    """One operation, and the gradient that arrived there.
-
-    Attributes
-    ----------
-    zeros : share of exact zeros in that gradient; None if it is empty.
-    finite : whether it holds no NaN and no infinity.
-    zero_slopes : share of slopes that are exactly zero, if the operation has slopes.
-    flat, units : of an activation, the number of units (columns of the last axis) with zero slopes only, and of all units.
-    why : why a gradient that is not zero does not get through; empty if it does, or if the reason is not known.
-    underflow : for a gradient so small that products with it may underflow to zero: the same, in words.
-    """
+    """One operation, and the gradient that arrived there."""
 
     node: Node
-    zeros: float | None
+    zeros: float | None             # the share of exact zeros in that gradient; None if it is empty
     finite: bool
-    zero_slopes: float | None
-    flat: int
-    units: int
+    zero_slopes: float | None       # the share of slopes that are exactly zero, if the operation has slopes
+    flat: int                       # of an activation, the number of units (columns) with zero slopes only
+    units: int                      # and of all units
     edges: list[Edge]
-    why: str
-    underflow: str
+    why: str                        # why a gradient that is not zero does not get through, if that is known
+    underflow: str                  # if products with so small a gradient may underflow: that, in words
 
     @property
     def zero(self) -> bool:
-        """Whether no number of that gradient differs from zero."""
         return self.zeros in (None, 1)
 
     @property
@@ -59,18 +48,18 @@ def walk_back(nodes: list[Node], gradients: dict[Node, Array]) -> tuple[list[Pas
 
     Returns the passages, root first; and the share of exact zeros in the gradient of each node and leaf, by its id.
     """
-    passages = []
+    passages, zeros = [], {}
     for node in reversed(nodes):
-        met, given = passage(node, gradients.pop(node))
+        met, given = _passage(node, gradients.pop(node))
         passages.append(met)
+        zeros[id(node)] = met.zeros
         for x, part in given.items():
             gradients[x] = np.asarray(gradients[x] + part) if x in gradients else part
-    zeros = {id(met.node): met.zeros for met in passages}
     return passages, zeros | {id(leaf): _share_of_zeros(g) for leaf, g in gradients.items()}
 
 
-def passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
-    """What happens to the gradient `g` at `node`, and the gradient of each of its inputs."""
+def _passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
+    """The passage of the gradient `g` through `node`, and the gradient of each of its inputs."""
     with np.errstate(all="ignore"):
         slopes = slopes_of(node)
         given = parts(node, g) if node.op.pure else {node.parents[0]: g}       # the hooks of modules are not called
@@ -97,13 +86,9 @@ def passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
 
 
 def slopes_of(node: Node) -> Array | None:
-    """The local slopes of an elementwise operation, which are its pullback of ones; None for operations that have none.
-
-    An affine layer with its activation has the slopes of the activation. An operation of several inputs has slopes if a
-    gradient flows to one of them only.
-    """
-    ones = np.ones(node.shape, node.dtype)
-    op = node.op
+    """The local slopes of an elementwise operation (its pullback of ones) through which a gradient flows to one input only, or of
+    the activation of an affine layer; None for other operations."""
+    op, ones = node.op, np.ones(node.shape, node.dtype)
     if op.activation is not None and not op.elementwise:
         return np.asarray(activation_op(op.activation).pull_of(0)(ones, node.array, node.saved, p=op.p))
     flowing = [i for i, x in enumerate(node.parents) if x is not None]
@@ -119,7 +104,7 @@ def _share_of_zeros(x: Array) -> float | None:
 
 
 def _blame(node: Node, i: int) -> Any:
-    """The factor by which the gradient of input i is multiplied, if it is exactly zero everywhere."""
+    """The factor of the gradient of input i, if it is exactly zero everywhere."""
     if not node.op.multiplies or i > 1:
         return None
     other, array = node.parents[1 - i], node.values[1 - i]

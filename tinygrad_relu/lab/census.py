@@ -33,7 +33,6 @@ class LayerCensus:
     pieces : pieces per Maxout unit, otherwise 1.
     state : integers of `State`.
     on_rate : share of the samples with z > 0 (for a Maxout piece: on which it wins).
-    max_z, mean_z : largest and mean pre-activation.
     margin : ``max_z / |w|``, the distance from the unit's hyperplane to the farthest sample on its active side; if negative, to
         the nearest sample. NaN after a norm, because z is then not affine in the input.
     mean_h : mean absolute activation.
@@ -56,10 +55,9 @@ class LayerCensus:
     @property
     def dead(self) -> int:
         """The number of units that get no gradient at all."""
-        return sum(State(s).gone for s in self.state)
+        return int(GONE[self.state].sum())
 
     def count(self, state: State) -> int:
-        """The number of units in this state."""
         return int((self.state == state).sum())
 
     def unit(self, j: int) -> dict[str, Any]:
@@ -81,11 +79,10 @@ class Census:
 
     @property
     def dead(self) -> list[int]:
-        """Units without any gradient, layer by layer."""
+        """The number of units without any gradient, layer by layer."""
         return [layer.dead for layer in self.layers]
 
     def units(self) -> list[dict[str, Any]]:
-        """Every unit as a dict."""
         return [layer.unit(j) for layer in self.layers for j in range(len(layer.state))]
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,23 +97,18 @@ class Census:
 
     def summary(self) -> Table:
         """One row per layer."""
-        table = Table(f"census on {self.samples} samples", ["layer", "activation", "units", *(s.label for s in State), "on-rate"])
-        for layer in self.layers:
-            table.add(layer.name, layer.activation, len(layer.state), *(layer.count(s) or "-" for s in State),
-                      f"{layer.on_rate.mean():.3f}")
-        return table
+        headings = ["layer", "activation", "units", *(s.label for s in State), "on-rate"]
+        return Table(f"census on {self.samples} samples", headings, [
+            (layer.name, layer.activation, len(layer.state), *(layer.count(s) or "-" for s in State),
+             f"{layer.on_rate.mean():.3f}") for layer in self.layers])
 
     def table(self, rows: int | None = 24) -> Table:
         """One row per unit, at most `rows` (None: all); units that are not alive come first."""
         units = sorted(self.units(), key=lambda unit: (unit["state"] == State.ALIVE.label))
-        shown = units[:rows]
-        rest = f" ({len(shown)} of {len(units)})" if len(shown) < len(units) else ""
-        table = Table(f"units{rest}", ["layer", "unit", "state", "on-rate", "max z", "mean z", "margin", "mean |h|", "dormancy",
-                                       "|gradient|"])
-        for unit in shown:
-            name = f"{unit['unit']}" + (f".{unit['piece']}" if "piece" in unit else "")
-            table.add(unit["layer"], name, unit["state"], *(f"{unit[key]:.4g}" for key in NUMBERS))
-        return table
+        headings = ["layer", "unit", "state", "on-rate", "max z", "mean z", "margin", "mean |h|", "dormancy", "|gradient|"]
+        return Table("units", headings, [
+            (unit["layer"], f"{unit['unit']}" + (f".{unit['piece']}" if "piece" in unit else ""), unit["state"],
+             *(f"{unit[key]:.4g}" for key in NUMBERS)) for unit in units], most=rows)
 
     def __str__(self) -> str:
         return f"{self.summary()}\n{self.table()}"
@@ -145,17 +137,18 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     if targets is not None and len(targets) != len(x):
         raise ValueError(f"census: y has {len(targets)} entries for {len(x)} samples; expected one each")
     layers = [_Sums(layer) for layer in units.layers]
+    parameters = [p for layer in units.layers for p in layer.parameters]
+    gradients = [np.zeros_like(p.data) if y is not None else np.full_like(p.data, np.nan) for p in parameters]
     for start in range(0, len(x), batch_size):
-        part = x[start:start + batch_size]
-        for sums, look in zip(layers, units.walk(part)):
+        part = slice(start, start + batch_size)
+        for sums, look in zip(layers, units.walk(x[part])):
             sums.join(look)
         if targets is not None:
             with evaluating(units.model), recording():
-                total = loss(units.model(part), targets[start:start + batch_size], reduction="sum")
-                found = iter(grad(total, [p for sums in layers for p in sums.layer.parameters]))
-            for sums in layers:
-                sums.gradients = [g + next(found).data for g in sums.gradients]
-    return Census(len(x), [sums.census(len(x), saturation, targets is not None) for sums in layers])
+                total = loss(units.model(x[part]), targets[part], reduction="sum")
+                gradients = [g + found.data for g, found in zip(gradients, grad(total, parameters))]
+    summed = dict(zip(parameters, gradients))
+    return Census(len(x), [sums.census(len(x), saturation, [summed[p] for p in sums.layer.parameters]) for sums in layers])
 
 
 class _Sums(Extremes):
@@ -164,29 +157,25 @@ class _Sums(Extremes):
     def __init__(self, layer: HiddenLayer) -> None:
         super().__init__(layer)
         self.zsum, self.hsum, self.on, self.flat = np.zeros((4, layer.units))
-        self.gradients = [np.zeros_like(p.data) for p in layer.parameters]
 
     def join(self, look: Look) -> None:
         self.add(look.z, look.slope)
         launch(unit_sums, look.z, look.h, look.slope, self.zsum, self.hsum, self.on, self.flat)
 
-    def census(self, samples: int, saturation: float, labelled: bool) -> LayerCensus:
-        layer, mean_h, unknown = self.layer, self.hsum / samples, np.full(self.layer.units, np.nan)
+    def census(self, samples: int, saturation: float, gradients: list[Array]) -> LayerCensus:
+        layer, mean_h = self.layer, self.hsum / samples
         with np.errstate(all="ignore"):         # the network may have diverged
-            margin = self.zmax / np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else unknown
+            margin = self.zmax / (np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else np.nan)
             dormancy = mean_h / mean_h.mean()
-            squares = [np.square(g / samples).reshape(layer.units, -1).sum(axis=1) for g in self.gradients]
+            squares = [np.square(g / samples).reshape(layer.units, -1).sum(axis=1) for g in gradients]
         on = 1 - self.flat / samples if layer.activation is None else self.on / samples
         return LayerCensus(layer.name, layer.activation_name, layer.pieces, self.states(saturation), on, self.zmax,
-                           self.zsum / samples, margin, mean_h, dormancy, np.sqrt(sum(squares)) if labelled else unknown)
+                           self.zsum / samples, margin, mean_h, dormancy, np.sqrt(sum(squares)))
 
 
 def finite(value: Any) -> Any:
     """None for NaN and infinity, which JSON cannot hold; anything else as it is."""
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-# -- over a training -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -241,21 +230,19 @@ class Recorder:
         self._note(step, [(look.z, extremes) for look, extremes in self.units.extremes(self.x)])
 
     def forward(self, step: int | None = None) -> Tensor:
-        """``model(x)``, which notes the same as `observe` on the way: where every training step uses all samples, one pass
-        serves both. Call it in place of the model, and `observe` after the last step.
+        """``model(x)`` and `observe` in one pass, for training steps that use all samples; call `observe` after the last step.
 
         Where a training pass does not show the units as in evaluation (Maxout, batch norm, dropout, RReLU, an activation module
-        that serves two layers), this calls `observe`, and then ``model(x)``.
+        that serves two layers), it makes two passes.
 
         >>> model = nn.MLP([2, 3, 2], rng=0)
         >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
         >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
-        >>> for _ in range(3):
-        ...     optimizer.zero_grad()
-        ...     F.cross_entropy(recorder.forward(), np.arange(50) % 2).backward()
-        ...     optimizer.step()
+        >>> F.cross_entropy(recorder.forward(), np.arange(50) % 2).backward()
+        >>> optimizer.step()
+        >>> recorder.observe()
         >>> recorder.steps
-        [0, 1, 2]
+        [0, 1]
         """
         if not self._one_pass:
             self.observe(step)
@@ -272,7 +259,6 @@ class Recorder:
         return output
 
     def _note(self, step: int | None, looks: list[tuple[Array, Extremes]]) -> None:
-        """Note the states of each layer, and the pre-activation that is followed."""
         self.steps.append(step if step is not None else self.steps[-1] + 1 if self.steps else 0)
         for i, (z, extremes) in enumerate(looks):
             self._states[i].append(extremes.states())
@@ -288,11 +274,9 @@ class Recorder:
 
     def table(self) -> Table:
         """One row per unit that died, came back or diverged."""
-        eventful = [life for life in self.lives() if life.events]
-        table = Table(f"lives over steps {self.steps[0]} to {self.steps[-1]}", ["layer", "unit", "life"])
-        for life in eventful:
-            table.add(life.layer, life.unit, ", ".join(f"{event} at {step}" for step, event in life.events))
-        return table
+        rows = [(life.layer, life.unit, ", ".join(f"{event} at {step}" for step, event in life.events))
+                for life in self.lives() if life.events]
+        return Table(f"lives over steps {self.steps[0]} to {self.steps[-1]}", ["layer", "unit", "life"], rows)
 
 
 def _events(steps: list[int], states: Array) -> list[tuple[int, Event]]:

@@ -1,7 +1,4 @@
-"""When does a dead ReLU unit come back? The answer in closed form, to the integer step, with the reason in words.
-
-The recurrence and its solution are in `recurrence`; the derivation is in docs/reviving-units.md.
-"""
+"""When does a dead ReLU unit come back? The answer in closed form, to the integer step, with the reason in words."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -22,10 +19,9 @@ class Revival:
     step : the first step t >= 1 (optimizer steps from now) with z > 0 on some sample; None for never.
     sample : the sample with the largest z at that step; None for never.
     reason : one sentence.
-    window : where lr weight_decay is relative to the window in which momentum and coupled decay swing z through 0:
-        "below" (lower edge included), "inside", "above" (upper edge included), or "none" if the optimizer has no window.
-    decay : lr weight_decay, times 1 - dampening where that applies: the number to compare with the edges.
-    edges : (lower, upper) edge of the window; None if there is none.
+    window : where `decay` is relative to `edges`, which belong to the sides; "none" if the optimizer has no window.
+    decay : lr weight_decay, times 1 - dampening where that applies.
+    edges : (lower, upper), between which momentum and coupled decay swing z through 0.
     drift_factor : the k for which a sample returns if and only if its drift s > k abs(z); None if there is no such k.
     decided : False only if `revival_parts` gave up before it could prove "never".
     """
@@ -46,10 +42,9 @@ def revival(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum
     Parameters
     ----------
     z : pre-activations w.x + b over the samples, shape (n,) or scalar, all <= 0.
-    drift : s(x) = -lr (v_w.x + v_b), the next move stored in the momentum buffer v, shape of z. None: there is no buffer
-        yet (a fresh optimizer). This differs from zeros only with dampening and coupled decay, because PyTorch does not
-        dampen the first gradient that enters the buffer.
-    weight_decay : acts on weights and bias alike; `revival_parts` covers the other cases.
+    drift : s(x) = -lr (v_w.x + v_b), the next move stored in the momentum buffer v, shape of z. None: a fresh optimizer, without
+        a buffer. That differs from zeros only with dampening and coupled decay: PyTorch does not dampen the first gradient.
+    weight_decay : acts on weights and bias alike; for one of them see `revival_parts`.
     decoupled : p *= 1 - lr weight_decay before the step, as in AdamW, in place of the coupled g += weight_decay p.
 
     >>> r = revival([-3.0, -1.0], lr=0.1, momentum=0.9, weight_decay=0.1)
@@ -97,11 +92,11 @@ def of_layer(z: ArrayLike, drift: ArrayLike | None, settings: Settings) -> list[
     z = check_dead(z, ndim=2)
     s = check_like("drift", drift, z)
     if settings.lr == 0 and np.any(s):
-        raise ValueError("drift is lr times the buffer, so with lr = 0 it must be 0; got a drift that is not")
+        raise ValueError("with lr = 0 the drift, lr times the buffer, is 0; got another one")
     rule = Recurrence.of(settings)
     start, offset = z, 0
     if drift is None and rule.decay != settings.eta_lambda:
-        # A fresh torch.optim.SGD puts its first gradient into the buffer undampened: that step is made here.
+        # A fresh optimizer does not dampen its first gradient: that step is made here.
         s, offset = -settings.lr * settings.weight_decay * z, 1
         start = z + s
     with np.errstate(all="ignore"):

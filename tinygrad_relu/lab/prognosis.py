@@ -1,10 +1,9 @@
 """The prognosis: the future of every dead unit, before the training is run.
 
-A unit that is dead on the whole training set gets a gradient of exactly zero, whatever the rest of the network does. In the
-first hidden layer its inputs do not move either, so its future follows from the optimizer alone and is known to the step: by
-the closed forms of `closed_form`, or, where there is none (Adam, kinks away from 0, schedules), by a rehearsal, which runs the
-optimizer itself on a copy of the layer with zero gradients. In deeper layers the inputs move; the answer is then an estimate
-that holds them fixed.
+A unit that is dead on the whole training set gets a gradient of exactly zero, whatever the rest of the network does. In the first
+hidden layer its inputs do not move either, so the optimizer alone decides its future, to the step. A closed form gives the answer
+(`closed_form`), or, where none is known (Adam, schedules, kinks away from 0), a rehearsal: it runs the optimizer on a copy of the
+layer with zero gradients. In deeper layers the inputs move; the answer is then an estimate that holds them fixed.
 """
 from __future__ import annotations
 
@@ -38,7 +37,6 @@ class UnitPrognosis:
 
     Attributes
     ----------
-    layer, unit : name of the layer, index of the unit.
     verdict : "never", "revives", "not within the horizon" (a rehearsal proves nothing beyond its end), or "estimate".
     step : the number of optimizer steps after which some pre-activation is on the live side for the first time.
     sample : the row of x through which it returns.
@@ -71,12 +69,9 @@ class Prognosis:
     def table(self, rows: int | None = 24) -> Table:
         """One row per dead unit, the earliest return first; at most `rows` (None: all)."""
         units = sorted(self.units, key=lambda u: (u.step is None, u.step or 0))
-        shown = units[:rows]
-        rest = f" ({len(shown)} of them shown)" if len(shown) < len(units) else ""
-        table = Table(f"prognosis of {len(units)} dead units{rest}", ["layer", "unit", "verdict", "step", "sample", "reason"])
-        for u in shown:
-            table.add(u.layer, u.unit, u.verdict, *("-" if v is None else v for v in (u.step, u.sample)), u.reason)
-        return table
+        cells = [(u.layer, u.unit, u.verdict, *("-" if v is None else v for v in (u.step, u.sample)), u.reason) for u in units]
+        headings = ["layer", "unit", "verdict", "step", "sample", "reason"]
+        return Table(f"prognosis of {len(units)} dead units", headings, cells, most=rows)
 
     def __str__(self) -> str:
         return str(self.table())
@@ -88,7 +83,6 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
 
     Parameters
     ----------
-    model : Sequential
     x : array_like, shape (samples, features)
         The whole training set: a unit that is active on one sample is not dead.
     optimizer : Optimizer
@@ -134,12 +128,9 @@ def _layer_prognosis(look: Look, states: Array, dead: Array, optimizer: Optimize
     if not moved:
         frozen = "never: the optimizer does not move this layer"
         return [UnitPrognosis(layer.name, int(j), "never", None, None, frozen, layer.depth == 0) for j in dead]
-    told = None
     relu_like = flat_edges(layer.activation)[0] == 0 and not (states[dead] == State.DEAD_HIGH).any()
-    if relu_like and schedule is None and isinstance(optimizer, SGD) and len(moved) == len(layer.parameters):
-        told = _by_formula(look, dead, optimizer)
-    if told is None:
-        told = _by_rehearsal(look, dead, optimizer, schedule, horizon)
+    told = ((_by_formula(look, dead, optimizer) if relu_like and schedule is None else None)
+            or _by_rehearsal(look, dead, optimizer, schedule, horizon))
     exact = layer.depth == 0 and look.z.dtype == np.float64 and not any(
         optimizer.options_of(p).get("dampening") == 1 and optimizer.options_of(p)["weight_decay"]
         for p in moved)                                 # dampening 1 with decay: z may tend to exactly 0, and rounding decides
@@ -153,9 +144,11 @@ def _layer_prognosis(look: Look, states: Array, dead: Array, optimizer: Optimize
     return answers
 
 
-def settings_of(optimizer: SGD, layer: HiddenLayer) -> tuple[Settings, Decay] | None:
-    """The settings with which SGD moves this layer, and the part on which its decay acts; None if weights and biases
-    differ in any other way."""
+def settings_of(optimizer: Optimizer, layer: HiddenLayer) -> tuple[Settings, Decay] | None:
+    """SGD's settings for this layer, and the part on which its decay acts; None if weights and biases differ in more than that,
+    or the optimizer is another one."""
+    if not isinstance(optimizer, SGD) or not all(map(optimizer.holds, layer.parameters)):
+        return None
     mine, *rest = (Settings.among(optimizer.options_of(p)) for p in layer.parameters)
     other = rest[0] if rest else mine
     if mine == other:
@@ -165,14 +158,15 @@ def settings_of(optimizer: SGD, layer: HiddenLayer) -> tuple[Settings, Decay] | 
     return (mine, "weights") if mine.weight_decay else (other, "biases")
 
 
-def _by_formula(look: Look, dead: Array, optimizer: SGD) -> list[Revival] | None:
+def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> list[Revival] | None:
     """By the closed forms; None where they do not apply."""
     known = settings_of(optimizer, look.layer)
-    buffers = [optimizer.state_of(p).get("momentum_buffer") for p in look.layer.parameters]
-    fresh = [buffer is None for buffer in buffers]
-    if known is None or any(fresh) != all(fresh):
+    if known is None:
         return None
     settings, decay = known
+    buffers = [optimizer.state_of(p).get("momentum_buffer") for p in look.layer.parameters]
+    if len({buffer is None for buffer in buffers}) > 1:
+        return None
     drifts = [-settings.lr * (look.inputs @ buffer[dead].T if buffer.ndim == 2 else buffer[dead]).astype(np.float64)
               for buffer in buffers if buffer is not None]
     z = look.z[:, dead].astype(np.float64)
@@ -184,7 +178,7 @@ def _by_formula(look: Look, dead: Array, optimizer: SGD) -> list[Revival] | None
 
 
 def _by_rehearsal(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[Revival]:
-    """By running the optimizer on a copy of the layer with zero gradients: exact, to the last bit, up to the horizon."""
+    """By running the optimizer on a copy of the layer with zero gradients: exact to the last bit, up to the horizon."""
     originals = look.layer.parameters
     rehearsed = [Parameter(p.data, kind=p.kind) for p in originals]
     moved = {p: copy for p, copy in zip(originals, rehearsed) if optimizer.holds(p)}

@@ -18,14 +18,9 @@ with c = lr weight_decay, mu = momentum, d = dampening, and a = c (1 - d):
     decoupled, Nesterov     1 - c + mu         (1 - c) mu    1 - c            mu^2    never: the same roots
     ======================  =================  ============  ===============  ======  ==============================
 
-The signs of the two roots of r^2 - trace r + det = 0 decide everything; `Recurrence` has one branch for each case. The
-derivation is in docs/reviving-units.md. roll_forward.py applies the same recurrence step by step, and the tests compare
-both with a literal copy of torch.optim.SGD.
-
-Limits of exactness: (1) A z that meets 0 to within rounding (about 1e-16 of its terms; 1e-7 if the training runs in
-float32) may cross one step earlier or later in the training than here. (2) If z shrinks below 1e-300 before it crosses,
-the answer is never: the weights themselves are rounded to 0 first. (3) With lr weight_decay = 1, plain decay sets the
-weights to exactly 0 here, and to 0 or to a rounding error of either sign in a training.
+The signs of the two roots of r^2 - trace r + det = 0 decide everything; `Recurrence` has one branch for each case.
+docs/reviving-units.md derives the table, and says where floating point ends the exactness. roll_forward.py applies the same
+recurrence step by step; the tests compare both with a literal copy of torch.optim.SGD.
 """
 from __future__ import annotations
 
@@ -40,7 +35,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks import as_numbers, check_number
 
 Array = NDArray[np.float64]
-TINY = 1e-300       # a float64 below it is about to lose digits (subnormal from 2.2e-308), and its sign is not trusted
+TINY = 1e-300       # a float64 below it is close to losing digits (from 2.2e-308), so its sign is not trusted
 
 
 @dataclass(frozen=True)
@@ -131,7 +126,7 @@ class Recurrence:
 
     @property
     def all_roots(self) -> tuple[Any, Any]:
-        """The two roots of r^2 - trace r + det = 0, real or complex."""
+        """The two roots, real or complex."""
         half = math.sqrt(max(-self.disc, 0.0)) / 2
         return self.roots or (complex(self.trace / 2, half), complex(self.trace / 2, -half))
 
@@ -153,17 +148,16 @@ class Recurrence:
         return max(0.0, self.keep - self.roots[1]) / self.gain
 
     def z_at(self, z: Array, s: Array, t: Array) -> Array:
-        """z after t steps (t: whole numbers, elementwise) from z and drift s, by the t-th power of the step's matrix.
+        """z after t steps (whole numbers, elementwise) from z and the drift s, by the t-th power of the step's matrix.
 
-        By repeated squaring, not by powers of the roots: sums and products keep short binary numbers exact, and equal roots
-        are not a special case.
+        Repeated squaring keeps short binary numbers exact, and equal roots are no special case for it.
         """
         power = np.array([[self.keep, self.gain], [self.pull, self.momentum]])
         z, s, left = np.broadcast_arrays(z, s, np.asarray(t, dtype=np.int64))
         while True:
+            (a, b), (c, d) = power
             odd = left % 2 == 1
-            z, s = (np.where(odd, power[0, 0] * z + power[0, 1] * s, z),
-                    np.where(odd, power[1, 0] * z + power[1, 1] * s, s))
+            z, s = np.where(odd, a * z + b * s, z), np.where(odd, c * z + d * s, s)
             left = left // 2
             if not left.any():
                 return z
@@ -187,7 +181,7 @@ class Recurrence:
             if self.roots is None:
                 half = math.sqrt(-self.disc) / 2
                 slope = (z1 - z0 * (self.trace / 2)) / half
-                # arctan(slope/z0) with the quadrant kept, so that z0 = 0 is right too
+                # arctan(slope/z0), in the right quadrant for z0 = 0 too
                 angle = math.pi / 2 + np.arctan2(-slope, -z0)
                 t = np.where((z0 == 0) & (z1 == 0), np.inf, np.floor(angle / math.atan2(half, self.trace / 2)) + 1)
             elif self.creeps:
@@ -223,12 +217,8 @@ def parity_crossing(c1: Array, c2: Array, z1: Array, p: float, q: float) -> Arra
 
 
 def settle(t: Array, z_at: Callable[[Array], Array], stride: int = 1) -> Array:
-    """Correct a predicted step by one stride where rounding has moved the logarithm across an integer.
-
-    A quotient of logarithms that should be 2 may come out as 1.9999999999999998, and floor() turns that into a whole
-    step. The sign of z just before and at the predicted step decides (z = 0 is still dead). Crossings with
-    abs(z) < 1e-300 become inf.
-    """
+    """Correct a predicted step by one stride where rounding has moved the logarithm across an integer: the sign of z just before
+    and at that step decides (z = 0 is still dead). Crossings with abs(z) < 1e-300 become inf."""
     found = t < 2.0 ** 53                # larger numbers of steps are not integers in float64 (and inf means never)
     t = np.where(found, t, 1.0)
     early = (t > stride) & (z_at(np.maximum(t - stride, 0.0)) > 0)
@@ -240,24 +230,21 @@ def settle(t: Array, z_at: Callable[[Array], Array], stride: int = 1) -> Array:
 def check_numbers(name: str, values: ArrayLike) -> Array:
     """Finite real numbers as a float64 array."""
     array = as_numbers(values, name).astype(np.float64)
-    if not np.isfinite(array).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name} must be finite; got {array[where]} at index {where}")
+    for where in map(tuple, np.argwhere(~np.isfinite(array)).tolist()):
+        raise ValueError(f"{name} holds {array[where]} at index {where}, expected finite numbers")
     return array
 
 
 def check_dead(z: ArrayLike, ndim: int) -> Array:
-    """z <= 0 as a float64 array of that many dimensions (a scalar is one sample); an error names a sample with z > 0."""
+    """z <= 0 as a float64 array of that many dimensions (a scalar is one sample)."""
     array = check_numbers("z", z)
     array = array.reshape(1) if array.ndim == 0 and ndim == 1 else array
     if array.ndim != ndim or array.shape[0] == 0:
-        raise ValueError(f"z must have shape {('(n,) or be a scalar', '(n, units)')[ndim - 1]} with at least one "
-                         f"sample; got shape {array.shape}")
-    if (array > 0).any():
-        where = tuple(int(i) for i in np.argwhere(array > 0)[0])
-        unit = f" of unit {where[1]}" if ndim == 2 else ""
-        raise ValueError(f"z must be <= 0 on every sample (a dead unit); sample {where[0]}{unit} has "
-                         f"z = {array[where]:.6g}")
+        shapes = "(n,), or a scalar," if ndim == 1 else "(n, units)"
+        raise ValueError(f"z has shape {array.shape}, expected {shapes} with at least one sample")
+    for sample, *unit in np.argwhere(array > 0).tolist():
+        where = f"sample {sample}" + (f" of unit {unit[0]}" if unit else "")
+        raise ValueError(f"z is {array[sample, *unit]:.6g} at {where}, expected at most 0 on every sample of a dead unit")
     return array
 
 
@@ -268,5 +255,5 @@ def check_like(name: str, values: ArrayLike | None, z: Array) -> Array:
     array = check_numbers(name, values)
     array = array.reshape(1) if array.ndim == 0 and z.shape == (1,) else array
     if array.shape != z.shape:
-        raise ValueError(f"{name} must have the shape of z, {z.shape}; got {array.shape}")
+        raise ValueError(f"{name} has shape {array.shape}, expected {z.shape}, the shape of z")
     return array

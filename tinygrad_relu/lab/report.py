@@ -1,4 +1,4 @@
-"""The results of the main job: the table and the sentences, the dict for the JSON file, and the figure."""
+"""The results of the main job: a table and sentences, the dict for the JSON file, and the figure."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -139,9 +139,6 @@ def _deeper_return(o: Outcome) -> bool:
     return any(bool((GONE[states[0]] & ~GONE[states]).any()) for states in o.states[1:])
 
 
-# -- the figure: the life lines of all units, one predicted orbit, and the accuracies --------------------------------------
-
-
 def check_format(path: str | Path) -> None:
     """Whether `draw` can write such a file: a ValueError for an unknown ending, an ImportError without matplotlib."""
     check_name(Path(path).suffix.lstrip(".").lower(), FORMATS, "the ending of the figure file")
@@ -152,7 +149,7 @@ def check_format(path: str | Path) -> None:
 
 
 def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: str, kill_lr: float) -> None:
-    """Draw everything and write it to `path` (PNG, SVG or PDF, by its ending), as a whole or not at all."""
+    """Draw the life lines of all units, one predicted orbit and the accuracies, in a PNG, SVG or PDF file."""
     check_format(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -175,8 +172,7 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
     _legend(figure, sick, outcomes)
     _orbits(figure.add_subplot(grid[rows, :2]), outcomes)
     _accuracies(figure.add_subplot(grid[rows, 2:]), sick, outcomes)
-    ending = Path(path).suffix.lstrip(".").lower()
-    write_through(path, lambda file: figure.savefig(file, format=ending, dpi=110))
+    write_through(path, lambda file: figure.savefig(file, format=Path(path).suffix.lstrip(".").lower(), dpi=110))
 
 
 def _told(outcome: Outcome) -> str:

@@ -82,11 +82,11 @@ TREATMENTS = (
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The record of a training: per layer the states of the units, (steps + 1, units); pairs (step, accuracy); the last loss."""
+    """The record of a training."""
 
-    states: list[Array]
-    accuracies: list[tuple[int, float]]
-    loss: float
+    states: list[Array]                     # per layer, (steps + 1, units)
+    accuracies: list[tuple[int, float]]     # at every tenth step, and at the last
+    loss: float                             # the last
 
     @property
     def steps(self) -> int:
@@ -94,7 +94,6 @@ class Training:
 
     @property
     def accuracy(self) -> float:
-        """The accuracy at the end."""
         return self.accuracies[-1][1]
 
     @property
@@ -144,10 +143,7 @@ class Outcome(Training):
 
 def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation: str = "relu", seed: int = 0,
               kill_lr: float = 3.0, kill_steps: int = 250, tick: Tick = lambda what, n: None) -> Sick:
-    """Train a He-initialised MLP by full-batch gradient descent at a rate that pushes its units off the data.
-
-    ``tick("sick", steps done)`` is for a progress bar.
-    """
+    """Train a He-initialised MLP by full-batch gradient descent at a rate that pushes its units off the data."""
     if dataset.classes is None or len(np.unique(dataset.y)) < 2:
         what = "targets of a regression" if dataset.classes is None else "samples of one class, which cannot be learned"
         raise ValueError(f"make_sick: {dataset.name!r} has {what}; expected samples of at least two classes")
@@ -164,8 +160,8 @@ def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr:
            tick: Tick = lambda what, n: None) -> list[Outcome]:
     """Give the same sick network each treatment, as many in parallel as there are processors; the results do not depend on it.
 
-    `dataset` is the data of the sick network's training. ``tick(key of the treatment, steps done)`` is for a progress bar.
-    Ctrl-C stops the treatments that are running; if some have finished, these are returned.
+    `dataset` is that of the sick network's training. Ctrl-C stops the treatments that are running, and returns those that have
+    finished, if any.
     """
     stop = Event()
 
@@ -226,7 +222,7 @@ def _copy(model: MLP, activation: str | None) -> MLP:
 
 def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, steps: int,
            tick: Callable[[int], None]) -> tuple[list[Array], list[tuple[int, float]], float]:
-    """Full-batch steps, each recorded; returns the fields of `Training`."""
+    """Full-batch steps, each recorded: the fields of `Training`."""
     accuracies = []
 
     def note(step: int, output: Tensor) -> None:
@@ -253,17 +249,16 @@ def _followed(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: H
     """The unit to draw, and the sample: the first to return, or else the dead one that is nearest to life."""
     if first is not None and first.sample is not None:
         return first.unit, first.sample
-    dead = [unit.unit for unit in claims]
-    if not dead:
+    if not claims:
         return None
-    z = layer.pre_activations(x).data[:, dead]
+    z = layer.pre_activations(x).data[:, [unit.unit for unit in claims]]
     sample, place = np.unravel_index(z.argmax(), z.shape)
-    return dead[place], int(sample)
+    return claims[place].unit, int(sample)
 
 
 def _predicted_orbit(layer: HiddenLayer, x: Array, optimizer: Optimizer, unit: int, sample: int, steps: int) -> list[float]:
     """The pre-activation that the recurrence of SGD predicts; empty for other optimizers."""
-    known = settings_of(optimizer, layer) if isinstance(optimizer, SGD) else None
+    known = settings_of(optimizer, layer)
     if known is None or layer.affine.bias is None:
         return []
     settings, decay = known
@@ -274,9 +269,5 @@ def _predicted_orbit(layer: HiddenLayer, x: Array, optimizer: Optimizer, unit: i
 
 def _disagreements(claims: list[UnitPrognosis], observed: dict[int, int | None], steps: int) -> list[str]:
     """Where an exact prediction and the observation differ, within the steps that were made."""
-    wrong = []
-    for unit in claims:
-        predicted = unit.step if unit.step is not None and unit.step <= steps else None
-        if predicted != observed[unit.unit]:
-            wrong.append(f"unit {unit.unit}: predicted {predicted}, observed {observed[unit.unit]}")
-    return wrong
+    due = {unit.unit: unit.step if unit.step is not None and unit.step <= steps else None for unit in claims}
+    return [f"unit {unit}: predicted {step}, observed {observed[unit]}" for unit, step in due.items() if step != observed[unit]]

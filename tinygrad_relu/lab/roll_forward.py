@@ -1,17 +1,15 @@
 """The future of a dead unit step by step under torch.optim.SGD: schedules, and decay on weights or biases only.
 
-With the raw gradient at zero, only decay and the buffer move the parameters, and both are linear. So the update of the
-optimizer can be applied to the pre-activations z(x) = w.x + b in place of the weights, sample by sample, with
-V(x) = v_w.x + v_b, the buffer as seen from x. (V is in units of gradient: the rate enters when the step is made, which is
-right for learning-rate schedules too.)
+With a gradient of zero, only decay and the buffer move the parameters, and both are linear. So the optimizer's update can be
+applied to the pre-activations z(x) = w.x + b instead of the weights, sample by sample, with the buffer V(x) = v_w.x + v_b. (V is
+in units of gradient: the rate enters when the step is made, which is right for schedules too.)
 
     g = weight_decay z                                  (coupled; g = 0 and z <- (1 - lr weight_decay) z if decoupled)
     V <- momentum V + (1 - dampening) g                 (V = g at the first step of a fresh optimizer)
     z <- z - lr (g + momentum V if nesterov else V)     (z <- z - lr g without momentum)
 
-For a constant rate, `closed_form` solves this recurrence, and both must name the same step. With decay on the weights only
-or on the biases only, w.x and b follow two different recurrences: `revival_parts`. Derived in docs/reviving-units.md.
-Values below 1e-300 are set to 0, so that a subnormal rounding error is never taken for a revival.
+For a constant rate, `closed_form` solves this recurrence. With decay on the weights only or on the biases only, w.x and b follow
+different recurrences: `revival_parts`. Values below 1e-300 become 0, so that no subnormal rounding error counts as a revival.
 """
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import check_count, check_name
+from ..checks import check_count, check_name, check_number
 from .closed_form import Revival, of_unit
 from .recurrence import TINY, Array, Recurrence, Settings, check_dead, check_like, check_numbers, parity_crossing, settle
 
@@ -33,10 +31,8 @@ DECAYS: tuple[Decay, ...] = get_args(Decay)
 
 
 class Rolled(NamedTuple):
-    """Where a roll-forward ended: at the revival, or after `steps` steps without one (step and sample None).
+    """Where a roll-forward ended: at the revival, or at the last step (step and sample None); z are the pre-activations there."""
 
-    z are the pre-activations after the last step.
-    """
     step: int | None
     sample: int | None
     z: Array
@@ -46,15 +42,14 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
           bias_velocity: ArrayLike | None = None, momentum: float = 0.0, dampening: float = 0.0,
           weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False,
           decay: Decay = "both") -> Iterator[Array]:
-    """Yield z[1], z[2], ...: the pre-activations after each optimizer step with a zero gradient.
+    """Yield z[1], z[2], ...: the pre-activations after each optimizer step with a gradient of zero.
 
     Parameters
     ----------
     z : pre-activations w.x + b over the samples (any shape); the part w.x alone if `bias` is given.
-    velocity : V(x) = v_w.x + v_b (v_w.x alone if `bias` is given), in units of gradient, shape of z; the drift of
-        `revival` is -lr V. None: no buffer yet; the first step fills it, undampened.
-    lr : a number, a function of the step (0 for the first) such as `at` of a schedule (`optim.StepLR` ...), or a
-        sequence; the orbit ends with it.
+    velocity : V(x), or v_w.x alone if `bias` is given, shape of z; the drift of `revival` is -lr V. None: no buffer yet.
+    lr : a number, a function of the step (0 for the first) such as `at` of a schedule (`optim.StepLR` ...), or a sequence, with
+        which the orbit ends.
     bias, bias_velocity : b and v_b, to follow weights and biases separately; one for all samples.
     decay : the part on which weight_decay acts; "weights" and "biases" need `bias`.
 
@@ -71,25 +66,18 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
         parts.append(check_numbers("bias", bias))
         buffers.append(None if bias_velocity is None else check_like("bias_velocity", bias_velocity, parts[1]))
         if parts[1].ndim > parts[0].ndim or parts[1].shape != parts[0].shape[parts[0].ndim - parts[1].ndim:]:
-            raise ValueError(f"bias must be a scalar or have the last axes of z, {parts[0].shape}; "
-                             f"got {parts[1].shape}")
+            raise ValueError(f"bias has shape {parts[1].shape}, expected a scalar or the last axes of z, {parts[0].shape}")
     decays = [0.0 if decay == "biases" else weight_decay, 0.0 if decay == "weights" else weight_decay][:len(parts)]
-    return _orbit(parts, buffers, decays, lr, settings)
+    rates = map(lr, count()) if callable(lr) else repeat(lr) if isinstance(lr, SupportsFloat) else iter(lr)
+    return _orbit(parts, buffers, decays, rates, settings)
 
 
-def _rates(lr: Rate) -> Iterator[float]:
-    if callable(lr):
-        return map(lr, count())
-    return repeat(lr) if isinstance(lr, SupportsFloat) else iter(lr)
-
-
-def _orbit(parts: list[Array], buffers: list[Array | None], decays: list[float], lr: Rate,
+def _orbit(parts: list[Array], buffers: list[Array | None], decays: list[float], rates: Iterator[float],
            settings: Settings) -> Iterator[Array]:
     """The loop of `orbit`; each part has its own buffer and decay. (A generator of its own: bad input raises at the call.)"""
     momentum = settings.momentum
-    for step, rate in enumerate(_rates(lr)):
-        if not 0 <= rate < math.inf:
-            raise ValueError(f"lr must be a finite number >= 0 at every step; got {rate} at step {step}")
+    for step, rate in enumerate(rates):
+        check_number(rate, f"lr at step {step}")
         for i, (part, buffer, weight_decay) in enumerate(zip(parts, buffers, decays, strict=True)):
             if settings.decoupled:
                 part, g = part * (1 - rate * weight_decay), np.zeros_like(part)
@@ -108,9 +96,7 @@ def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, s
                  bias: ArrayLike | None = None, bias_velocity: ArrayLike | None = None, momentum: float = 0.0,
                  dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False,
                  decay: Decay = "both") -> Rolled:
-    """Follow the orbit of one dead unit to its first z > 0, for `steps` steps at most; parameters as in `orbit`.
-
-    z (with `bias`: w.x) has shape (n,) or is a scalar; `bias` is a scalar.
+    """Follow the `orbit` of one dead unit, z (n,) or a scalar, to its first z > 0, for `steps` steps at most.
 
     >>> roll_forward([-1.0, -2.0], lr=0.1, momentum=0.9, weight_decay=0.1, steps=100).step
     24
@@ -119,7 +105,7 @@ def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, s
     """
     check_count(steps, "steps", least=0)
     if isinstance(lr, Sized) and len(lr) < steps:
-        raise ValueError(f"lr must hold a rate for each of the {steps} steps; got {len(lr)}")
+        raise ValueError(f"lr holds {len(lr)} rates, expected one for each of the {steps} steps")
     z = np.atleast_1d(check_numbers("z", z))
     velocity = None if velocity is None else np.atleast_1d(check_numbers("velocity", velocity))
     now = check_dead(z if bias is None else z + check_numbers("bias", bias), ndim=1)
@@ -141,16 +127,15 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
         decay on the bias only:     iff some w.x > 0 (then b < 0): t = floor(ln(w.x / abs(b)) / ln rho) + 1
         decay on the weights only:  iff b > 0 (then w.x < 0):      t = floor(ln(b / abs(w.x)) / ln rho) + 1
 
-    With momentum, z is a constant plus up to three powers, and no closed form is known. But z[t] can be computed for any
-    t, and a bound on the coming steps tells how many of them can be skipped without missing a revival (`_leap`).
+    With momentum, z is a constant plus up to three powers, and no closed form is known: z[t] is computed at some t, between which
+    a bound on the steps excludes a revival.
 
     Parameters
     ----------
     zw, drift_w : w.x and -lr v_w.x over the samples, shape (n,) or scalar.
     b, drift_b : b and -lr v_b, numbers. Give both drifts, or neither (a fresh optimizer).
     decay : "both", "weights" or "biases".
-    max_leaps : after that many leaps the answer has step None and `decided` False; also, perhaps, if the settings diverge
-        (lr weight_decay above 2 (1 + momentum), or dampening > 1).
+    max_leaps : after that many, `decided` is False. It may also be False if z diverges (dampening > 1, or an enormous decay).
 
     >>> revival_parts([0.5, -1.0], -2.0, lr=0.1, weight_decay=0.1, decay="biases").step     # ln(1/4)/ln(0.99) = 137.9
     138
@@ -168,17 +153,17 @@ def of_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None, drift_b: float 
     """See `revival_parts`."""
     check_name(decay, DECAYS, "decay")
     if (drift_w is None) != (drift_b is None):
-        raise ValueError("drift_w and drift_b must both be given, or neither (a fresh optimizer); got one of them")
+        raise ValueError("got one of drift_w and drift_b, expected both, or neither (a fresh optimizer)")
     zw = np.atleast_1d(check_numbers("zw", zw))
     sw = check_like("drift_w", None if drift_w is None else np.atleast_1d(drift_w), zw)
     if np.ndim(b) or (drift_b is not None and np.ndim(drift_b)):
-        raise ValueError("b and drift_b must be single numbers, as a unit has one bias; got an array")
+        raise ValueError("b or drift_b is an array, expected single numbers, as a unit has one bias")
     zb = np.full_like(zw, check_numbers("b", b))
     sb = np.full_like(zw, 0.0 if drift_b is None else check_numbers("drift_b", drift_b))
     check_dead(zw + zb, ndim=1)
     c = settings.eta_lambda
     if settings.lr == 0 and (sw.any() or sb.any()):
-        raise ValueError("a drift is lr times the buffer, so with lr = 0 it must be 0; got a drift that is not")
+        raise ValueError("with lr = 0 a drift, lr times the buffer, is 0; got another one")
     if decay == "both" or c == 0:
         return of_unit(zw + zb, None if drift_w is None else sw + sb, settings)
     still, push, fading, drift = (zb, sb, zw, sw) if decay == "weights" else (zw, sw, zb, sb)
@@ -208,8 +193,7 @@ def _without_momentum(still: Array, fading: Array, c: float) -> Revival:
 
     with np.errstate(all="ignore"):
         if c < 1:
-            t = np.where(still > 0, np.floor(np.log(-still / fading) / math.log1p(-c)) + 1, np.inf)
-            t = settle(t, z_at)
+            t = settle(np.where(still > 0, np.floor(np.log(-still / fading) / math.log1p(-c)) + 1, np.inf), z_at)
         elif c == 1:
             t = np.where(still > 0, 1.0, np.inf)         # the fading part is gone after one step
         else:                                            # it changes sign at every step, and grows if c > 2
@@ -229,9 +213,8 @@ def _leap(rule: Recurrence, still: Array, push: Array, fading: Array, drift: Arr
     """First step with z > 0, when one part of z decays by `rule` and the other coasts: (step, z there, decided).
 
     z[t] = limit - w mu^t + C1 r1^t + C2 r2^t with w = push/(1 - mu), limit = still + w, and r1, r2 the roots of `rule`.
-    From t on, no step is longer than pace = abs(w) (1 - mu) mu^t + abs(C1) abs(r1 - 1) abs(r1)^t + ..., so abs(z)/pace steps
-    can be skipped. And z stays within tail = abs(w) mu^t + abs(C1) abs(r1)^t + ... of its limit, so "never" is proved once
-    rest + tail <= 0 on every sample.
+    From t on no step exceeds pace = abs(w) (1 - mu) mu^t + abs(C1) abs(r1 - 1) abs(r1)^t + ..., so abs(z)/pace steps are skipped.
+    z stays within tail = abs(w) mu^t + abs(C1) abs(r1)^t + ... of `rest`, its limit: "never" once rest + tail <= 0 everywhere.
     """
     mu, z0, z1 = rule.momentum, fading, rule.keep * fading + rule.gain * drift
     r1, r2 = rule.all_roots

@@ -1,7 +1,7 @@
 """Where the units of a model are, and in which state each unit is.
 
-A *unit* is one column of a hidden layer: an affine map followed by an activation. In a Maxout layer the pieces are the
-units: a piece that never wins gets no gradient, just like a dead ReLU.
+A *unit* is one column of a hidden layer: an affine map followed by an activation. In a Maxout layer each piece is a unit: a piece
+that never wins gets no gradient, just like a dead ReLU.
 """
 from __future__ import annotations
 
@@ -51,16 +51,12 @@ GONE = np.array([state.gone for state in State])        # indexed by an array of
 
 @dataclass(frozen=True)
 class HiddenLayer:
-    """One hidden layer of a model: ``activation(norm(affine(x)))``.
+    """One hidden layer of a model: ``activation(norm(affine(x)))``."""
 
-    `name` is that of the affine module in the model, `depth` is 0 for the layer that sees the data. A Maxout has no
-    activation; the norm (BatchNorm1d or LayerNorm) is optional.
-    """
-
-    name: str
+    name: str                       # of the affine module in the model
     affine: Linear | Maxout
-    activation: Module | None
-    depth: int
+    activation: Module | None       # None for Maxout
+    depth: int                      # 0 for the layer that sees the data
     norm: Module | None = None
 
     @property
@@ -91,7 +87,7 @@ class HiddenLayer:
                 return self.norm(z)
 
     def responses(self, z: Tensor) -> tuple[Tensor, Array, Array]:
-        """The output of the layer; and, per unit, its activation h and its slope dh/dz (samples, units)."""
+        """The output of the layer; and, per sample and unit, the activation h and the slope dh/dz."""
         z = Tensor.leaf(z.data, requires_grad=True)
         with recording():                               # under no_grad too
             if self.activation is None:
@@ -148,7 +144,7 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Units:
-    """The units of a model, found once: `census`, `prognosis` and `Recorder` take this object in place of the model."""
+    """The units of a model, found once; `census`, `prognosis` and `Recorder` take it in place of the model."""
 
     model: Module
     layers: list[HiddenLayer]
@@ -173,7 +169,7 @@ class Units:
             x = out.data
 
     def extremes(self, x: Array) -> Iterator[tuple[Look, Extremes]]:
-        """`walk`, with the extremes of each layer on this batch."""
+        """`walk`, with the extremes on this batch."""
         for look in self.walk(x):
             yield look, Extremes(look.layer).add(look.z, look.slope)
 
@@ -181,8 +177,8 @@ class Units:
 def flat_edges(activation: Module | None) -> tuple[float, float]:
     """Where the flat pieces of an activation begin: (low, high), with -inf and inf if it has none.
 
-    Beyond its outermost kinks, an activation is flat if its slope there is exactly zero. A PReLU is flat on the low side as
-    soon as one of its slopes is 0: that unit is a ReLU.
+    Beyond its outermost kinks, an activation is flat if its slope there is exactly zero. A PReLU is flat on the low side if one
+    of its slopes is 0: that unit is a ReLU.
 
     >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh())
     ((0.0, inf), (0.0, 6.0), (-inf, inf))
