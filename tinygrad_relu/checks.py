@@ -168,7 +168,7 @@ def check_probability(p: float, name: str) -> float:
     return float(p)
 
 
-def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+def check_dtype(dtype: npt.DTypeLike, hint: str = "") -> np.dtype[Any]:
     """float32 or float64, in the machine's byte order: the two dtypes that kernels are compiled for.
 
     >>> check_dtype("float16")
@@ -180,7 +180,7 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     except TypeError:
         found = None
     if found != np.float32 and found != np.float64:
-        raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'")
+        raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'{hint}")
     assert found is not None
     return found
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, value
-from .checks import as_floats
+from .checks import as_floats, check_dtype
 from .interop import Interoperable
 from .ops import elementary, elementwise, indexing, linalg, reductions, shape, sums
 from .ops.elementwise import operand, operand_array
@@ -98,6 +98,15 @@ class Tensor(Interoperable):
     def detach(self) -> Tensor:
         """The same values, sharing memory, without the history."""
         return self.result.leaf(self.array)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The values as "float32" or "float64"; the Tensor itself if it has this dtype. The gradient is cast back.
+
+        >>> Tensor([1.0, 2.0], requires_grad=True).astype("float32")
+        Tensor([1., 2.], dtype=float32, requires_grad=True)
+        """
+        found = check_dtype(dtype, "; for other dtypes use x.data.astype(...), an array without a gradient")
+        return self if found == self.dtype else elementwise.cast(self, dtype=found)
 
     def __iter__(self) -> Iterator[Tensor]:
         """The parts along the first axis.

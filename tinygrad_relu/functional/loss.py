@@ -145,7 +145,7 @@ def check_target(name: str, x: Tensor, target: Input, reduction: str) -> Any:
     if target.shape != x.shape:
         raise ValueError(f"{name}: got x of shape {x.shape} and a target of shape {target.shape}; expected one shape")
     if target.dtype != x.dtype:
-        raise TypeError(f"{name}: x is {x.dtype}, the target {target.dtype}; expected one dtype")
+        raise TypeError(f"{name}: x is {x.dtype}, the target {target.dtype}; expected one dtype (x.astype(...) converts)")
     if x.size == 0 and reduction == "mean":
         raise ValueError(f"{name}: the batch is empty; the mean over nothing is not defined")
     return target

@@ -102,7 +102,7 @@ def _blocks(x: Array, slopes: Array) -> tuple[tuple[int, int, int], Array]:
 
 def _prelu(x: Array, slopes: Array) -> Array:
     if x.dtype != slopes.dtype:
-        raise TypeError(f"prelu: x is {x.dtype}, the slopes {slopes.dtype}; expected one dtype")
+        raise TypeError(f"prelu: x is {x.dtype}, the slopes {slopes.dtype}; expected one dtype (x.astype(...) converts)")
     shape, channels = _blocks(x, slopes)
     out = np.empty(x.shape, x.dtype)
     launch(pointwise.channel_prelu, x.reshape(shape), channels, out.reshape(shape))

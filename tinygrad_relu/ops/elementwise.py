@@ -143,6 +143,7 @@ neg: Op = entrywise("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),))
 maximum: Op = entrywise("maximum", binary(_larger, "maximum"), fused=_won_fused, pull=(
     lambda g, y, a, b: _won(g, y, a, b, first=True), lambda g, y, a, b: _won(g, y, b, a, first=False)))
 minimum: Op = entrywise("minimum", binary(_smaller, "minimum"), fused=maximum.fused, pull=maximum.pull)
+cast: Op = entrywise("astype", lambda x, dtype: x.astype(dtype), pull=(lambda g, y, x, dtype: g,))     # the walk casts g back
 where: Op = entrywise("where", _where, index="condition", pull=(
     None, lambda g, y, condition, a, b: where(condition, g, 0.0), lambda g, y, condition, a, b: where(condition, 0.0, g)))
 
