@@ -122,4 +122,5 @@ def _check(x: Array, weight: Array, bias: Array) -> None:
         raise ValueError(f"linear: x has shape {x.shape}, the weight {shape}, the bias {bias.shape}; expected "
                          "x (..., inputs), weight (outputs, inputs) and bias (outputs,)")
     if not x.dtype == weight.dtype == bias.dtype:
-        raise TypeError(f"linear: x is {x.dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype (x.astype(...) converts)")
+        raise TypeError(f"linear: x is {x.dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype "
+                        "(x.astype(...) converts)")
