@@ -274,7 +274,10 @@ def test_arguments(tmp_path):
         (lambda: tg.save(path, a=np.ones(2, "longdouble")), TypeError, "numbers, expected at most 64 bits"),
         (lambda: tg.save(path, a={(1, 2): 3}), TypeError, "save: the keys of a are [(1, 2)], expected strings or whole"),
         (lambda: tg.save(path, {"a\0": np.ones(1)}), ValueError, "save: an array is called 'a\\x00', expected a name that can be printed"),
-        (lambda: tg.save(path, rng=np.random.Generator(np.random.MT19937(0))), TypeError, "rng is a Generator of MT19937, expected"),
+        (lambda: tg.save(path, rng=np.random.RandomState(0)), TypeError, "save: rng is a RandomState, expected an array"),
+        (lambda: tg.save(nn.Linear(1, 1, rng=0)), TypeError, "save: expected one object, save(path, model), or several by name"),
+        (lambda: tg.save(nn.Linear(1, 1, rng=0), 3), TypeError, "save: got Linear as the path, expected a string or a Path: save(path, ...)"),
+        (lambda: tg.load(nn.Linear(1, 1, rng=0)), TypeError, "load: got Linear as the path"),
         (lambda: tg.load(path, step=3), TypeError, "load: step is int, expected a module, an optimizer or a Generator"),
         (lambda: tg.save(tmp_path / "a.safetensors", {"__metadata__": np.ones(1)}), ValueError, "an array is called __metadata__"),
     ]
@@ -325,6 +328,68 @@ def test_what_does_not_fit_changes_nothing(tmp_path, suffix):
             tg.load(path, **parts)
     with pytest.raises(ValueError, match=r"missing 0\.weight"):
         tg.load(path, other.model)
+
+
+@every_format
+@pytest.mark.parametrize("kind", ["MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"])
+def test_every_generator_of_numpy_resumes(tmp_path, kind, suffix):
+    """In the middle of a block of numbers, and with half a number left over."""
+    path, make = tmp_path / f"a{suffix}", getattr(np.random, kind)
+    rng, other = np.random.Generator(make(0)), np.random.Generator(make(1))
+    rng.random(5), rng.integers(9, dtype="u4"), rng.standard_normal(3)
+    tg.save(path, rng=rng)
+    assert tg.load(path, rng=other) == {}
+    for draw in (lambda g: g.integers(2**32, size=3, dtype="u4"), lambda g: g.random(700), lambda g: g.standard_normal(5)):
+        assert draw(other).tolist() == draw(rng).tolist()
+
+
+@pytest.mark.parametrize("kind, name, value", [
+    ("MT19937", "pos", 625), ("MT19937", "pos", -1), ("MT19937", "key", np.zeros(3, "u4")), ("Philox", "buffer_pos", 2**31),
+    ("Philox", "buffer_pos", -9), ("Philox", "buffer", np.zeros(2, "u8")), ("SFC64", "state", np.zeros(1, "u8")),
+    ("SFC64", "state", 3), ("PCG64", "inc", -1), ("PCG64", "inc", None)])
+def test_a_damaged_generator_changes_nothing(tmp_path, kind, name, value):
+    """NumPy does not check where in its buffer a generator is, and would read beyond."""
+    rng = np.random.Generator(getattr(np.random, kind)(0))
+    rng.random(3)
+    state = rng.bit_generator.state
+    inner = state if name in state and name != "state" else state["state"]
+    inner[name] = value
+    tg.save(tmp_path / "a.npz", rng=state)
+    before = rng.bit_generator.state
+    with pytest.raises(ValueError, match=f"this is not the state of a {kind} generator"):
+        tg.load(tmp_path / "a.npz", rng=rng)
+    np.testing.assert_equal(rng.bit_generator.state, before)
+
+
+@every_format
+def test_modes_are_part_of_a_run(tmp_path, suffix):
+    """Of every module; but not of a file of plain names and arrays, nor of one that is older."""
+    path = tmp_path / f"a{suffix}"
+
+    def net():
+        return nn.Sequential(nn.Linear(2, 3, rng=0), nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5, rng=0)))
+
+    model, other = net().eval(), net()
+    model[1][1].train()
+    tg.save(path, model=model, step=1)
+    assert tg.load(path, model=other) == {"step": 1}
+    assert [m.training for m in other.modules()] == [False, False, False, False, True]
+    tg.save(path, model=model.train())
+    with pytest.raises(ValueError, match="has no part step"):
+        tg.load(path, model=other, step=other)
+    assert not other.training
+    tg.load(path, model=other)
+    assert all(m.training for m in other.modules())
+    tg.save(path, model.eval())
+    tg.load(path, other)
+    assert other.training
+
+
+@every_format
+def test_the_order_of_pytorch(tmp_path, suffix):
+    model, path = nn.Linear(2, 2, rng=0), str(tmp_path / f"a{suffix}")
+    tg.save(model, path)
+    assert list(tg.load(path)) == ["weight", "bias"] and tg.load(nn.Linear(2, 2, rng=1), path) == {}
 
 
 @every_format

@@ -17,19 +17,21 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..files import reading, write_through
+from ..nn import Module
 from ..states import as_array, fit, shown
 from .formats import FORMATS
 
 Path_ = str | os.PathLike[str]
 VERSION = 1         # of the text
+POSITIONS = {"pos": 624, "buffer_pos": 4}       # the last ones in the buffers of the generators MT19937 and Philox
 
 
 def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     """Write the state of one object, or of several under names, into a file that ends in .npz or .safetensors.
 
-    `whole` is a module or its `state_dict`; the file then holds plain names and arrays. `parts` are modules, optimizers, and
-    everything else with a `state_dict`; numpy Generators, as `numpy.random.default_rng` makes them; arrays, numbers, strings,
-    None; lists and dicts of these.
+    `whole` is a module or its `state_dict`; the file then holds plain names and arrays. `parts` are modules, which are saved with
+    their modes (`training`), optimizers, and everything else with a `state_dict`; numpy Generators; arrays, numbers, strings,
+    None; lists and dicts of these. PyTorch's order, ``save(model, path)``, is accepted too.
 
     An old file is replaced only when the new one is whole and on the disk. There are no pickles in it. (.safetensors needs the
     package safetensors: ``pip install "tinygrad_relu[files]"``.)
@@ -42,13 +44,14 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     ...     tg.load(f"{folder}/run.npz", model=model, optimizer=opt)
     {'step': 17}
     """
+    path, whole = _path_first(path, whole)
     if (whole is None) == (not parts):
         raise TypeError("save: expected one object, save(path, model), or several by name, save(path, model=model, step=17)")
     write, _ = FORMATS[_suffix(path, "save")]
     tree = {name: _state(part, name) for name, part in parts.items()} if whole is None else _state(whole, "the state")
     if not isinstance(tree, Mapping):
         raise TypeError(f"save: got {type(whole).__name__}, expected a module or a dict; give other things a name: step=17")
-    arrays, text = _flatten(tree)
+    arrays, text = _flatten(tree, {name: _evaluating(part) for name, part in parts.items() if isinstance(part, Module)})
     write_through(path, lambda file: write(file, arrays, text))
 
 
@@ -67,13 +70,14 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     ...     tg.load(f"{folder}/notes.npz")
     {'rates': [0.1, 0.01], 'best': array([1., 1.])}
     """
+    path, whole = _path_first(path, whole)
     if whole is not None and parts:
         raise TypeError("load: expected one object, or several by name, not both")
     targets = parts if whole is None else {"the state": whole}
     for name, target in targets.items():
         if not isinstance(target, np.random.Generator) and not hasattr(target, "load_state_dict"):
             raise TypeError(f"load: {name} is {type(target).__name__}, expected a module, an optimizer or a Generator")
-    tree = _read(path)
+    tree, modes = _read(path)
     found = tree if whole is None else {"the state": tree}
     absent = [name for name in targets if name not in found]
     if absent:
@@ -84,6 +88,9 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     if complaints:
         hint = "" if whole is None else _hint(whole, tree)
         raise ValueError(f"{path}: {'; '.join(complaints)}{hint}")
+    for name, target in parts.items():
+        for inner, module in target.named_modules() if isinstance(target, Module) and name in modes else ():
+            module.training = inner not in modes[name]
     return {name: value for name, value in found.items() if name not in targets}
 
 
@@ -96,14 +103,25 @@ def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
     return f"; such names are in the part {' and the part '.join(map(shown, parts))}: load(path, {shown(parts[0])}=...)"
 
 
+def _path_first(path: Any, whole: Any) -> tuple[Any, Any]:
+    return (whole, path) if isinstance(whole, (str, os.PathLike)) and not isinstance(path, (str, os.PathLike)) else (path, whole)
+
+
+def _evaluating(part: Module) -> list[str]:
+    """The names of the modules inside (its own is "") that are not in training mode."""
+    return [name for name, module in part.named_modules() if not module.training]
+
+
 def _suffix(path: Path_, who: str) -> str:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{who}: got {type(path).__name__} as the path, expected a string or a Path: {who}(path, ...)")
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise ValueError(f"{who}: {path} ends in {suffix!r}, expected {' or '.join(FORMATS)}")
     return suffix
 
 
-def _read(path: Path_) -> dict[str, Any]:
+def _read(path: Path_) -> tuple[dict[str, Any], dict[str, list[str]]]:
     kind = _suffix(path, "load")
     _, read = FORMATS[kind]
     with reading(path, f"a {kind} file") as name:
@@ -123,9 +141,6 @@ def _read(path: Path_) -> dict[str, Any]:
 def _state(part: Any, name: str) -> Any:
     """The state of an object that has one; anything else as it is."""
     if isinstance(part, np.random.Generator):
-        if not isinstance(part.bit_generator, (np.random.PCG64, np.random.PCG64DXSM)):
-            raise TypeError(f"{name} is a Generator of {type(part.bit_generator).__name__}, expected one of PCG64, as "
-                            "numpy.random.default_rng makes it")
         return part.bit_generator.state
     return part.state_dict() if hasattr(part, "state_dict") else part
 
@@ -151,42 +166,56 @@ def _load(target: Any, named: bool, state: Any, name: str) -> None:
         if not isinstance(target, np.random.Generator):
             target.load_state_dict(state)
             return
+        bits = target.bit_generator
         try:
-            target.bit_generator.state = state
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            kind = type(target.bit_generator).__name__
-            raise ValueError(f"this is not the state of a {kind} generator ({error})") from error
+            if not _alike(bits.state, state):       # NumPy itself reads what it expects, without a look at sizes
+                raise ValueError("other names, types or sizes")
+            bits.state = state
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"this is not the state of a {type(bits).__name__} generator ({error})") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}" if named else str(error)) from error
+
+
+def _alike(own: Any, given: Any, name: str = "") -> bool:
+    """Whether a part of the state of a generator can replace its own."""
+    if isinstance(own, Mapping):
+        return isinstance(given, Mapping) and own.keys() == given.keys() and all(_alike(own[k], given[k], k) for k in own)
+    if isinstance(own, np.ndarray):
+        return isinstance(given, np.ndarray) and (own.shape, own.dtype) == (given.shape, given.dtype)
+    if isinstance(own, str):
+        return bool(own == given)
+    return isinstance(given, int) and 0 <= given <= POSITIONS.get(name, given)
 
 
 # -- nested values as flat arrays and a text -------------------------------------------------------------------------
 
 
-def _flatten(tree: Mapping[str, Any]) -> tuple[dict[str, Array], str | None]:
+def _flatten(tree: Mapping[str, Any], modes: dict[str, list[str]]) -> tuple[dict[str, Array], str | None]:
     """The arrays of a tree by name, and the text, if it needs one."""
     arrays: dict[str, Array] = {}
     encoded = _encode(tree, "", arrays)
     plain = list(arrays) == list(tree)
-    return arrays, None if plain else json.dumps({"version": VERSION, "tree": encoded})
+    return arrays, None if plain else json.dumps({"version": VERSION, "tree": encoded, "evaluating": modes})
 
 
-def _unflatten(arrays: Mapping[str, Array], text: str | None) -> dict[str, Any]:
-    """The tree again (tuples have become lists); a ValueError if text and arrays do not belong together."""
+def _unflatten(arrays: Mapping[str, Array], text: str | None) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Tree (tuples have become lists) and modes again; a ValueError if text and arrays do not belong together."""
     if text is None:
-        return dict(arrays)
+        return dict(arrays), {}
     left = dict(arrays)
     try:
         record = json.loads(text)
         version = record["version"]
         tree = _decode(record["tree"], left) if version == VERSION else None
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        modes = {str(name): [str(inner) for inner in names] for name, names in record.get("evaluating", {}).items()}
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError("its text does not describe its arrays") from error
     if version != VERSION:
         raise ValueError(f"its text is of version {shown(version)}, expected {VERSION}")
     if left or not isinstance(tree, dict):
         raise ValueError(f"its text leaves out {len(left)} of its {len(arrays)} arrays")
-    return tree
+    return tree, modes
 
 
 def _encode(value: Any, where: str, arrays: dict[str, Array]) -> Any:
