@@ -111,8 +111,7 @@ class detect_anomaly:
             entered, start = self._open.pop()
         self._calls.append((start, next_order(), module))
         for result in _tensors(output):
-            bad = _bad(result)
-            if bad:
+            if bad := _bad(result):
                 if isinstance(result, Node) and result.op is not None:
                     self._check_results(_recorded(result), self.walks + 1)
                 met = self._already_bad([(x, x) for x in (*_tensors(inputs), *module.parameters())])
@@ -122,8 +121,7 @@ class detect_anomaly:
     def _check_results(self, nodes: Iterable[Node], step: int) -> None:
         """Check the results of operations, oldest first."""
         for node in nodes:
-            bad = _bad(node.array)
-            if bad:
+            if bad := _bad(node.array):
                 self._fail(node.op.name, self._module_of(node), "forward", bad, "",
                            self._already_bad(zip(node.parents, node.values)), "its inputs were finite", step)
 
@@ -132,8 +130,7 @@ class detect_anomaly:
         self._root = nodes[-1] if nodes else None
         self._check_results(nodes, self.walks)
         for leaf in (x for node in nodes for x in node.parents if x is not None and x.op is None):
-            bad = _bad(leaf.grad)
-            if bad:
+            if bad := _bad(leaf.grad):
                 self._fail("backward", None, "backward", bad, f" in the .grad of {self._what(leaf)}",
                            "they were there before it began (zero_grad() forgets them)")
         return self._arrive
@@ -153,8 +150,7 @@ class detect_anomaly:
         with np.errstate(all="ignore"):
             given = parts(node, value(g))
         for i, x in enumerate(node.parents):
-            bad = _bad(given[x]) if x is not None else None
-            if bad:
+            if x is not None and (bad := _bad(given[x])):
                 self._fail(node.op.name, self._module_of(node), "backward", bad, f" in the gradient of its input {i}", "",
                            self._already_bad(zip(node.parents, node.values)) or
                            "its inputs and the gradient that arrived were finite")
@@ -168,8 +164,7 @@ class detect_anomaly:
         before = [f"{what} held {bad.kind} already: {bad}" for what, bad in
                   (("the parameters", _bad(moved)), ("the gradient", _bad(gradient))) if bad]
         kernel(*arguments)
-        bad = _bad(moved)
-        if bad:
+        if bad := _bad(moved):
             first = int(np.flatnonzero(~np.isfinite(moved))[0])
             names = [name for name, p in (self.model.named_parameters() if self.model else ())
                      if np.may_share_memory(p.array, moved[first:first + 1])]
@@ -196,8 +191,7 @@ class detect_anomaly:
     def _already_bad(self, inputs: Iterable[tuple[Any, Any]]) -> str:
         """The first of some inputs, each a node (or None) and its value, that is not finite; empty if there is none."""
         for i, (x, v) in enumerate(inputs):
-            bad = _bad(v)
-            if bad:
+            if bad := _bad(v):
                 return f"its input {i}, {self._what(x)} of shape {np.shape(value(v))}, held {bad.kind} already: {bad}"
         return ""
 

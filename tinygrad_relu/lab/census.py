@@ -180,7 +180,7 @@ def finite(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Life:
-    """The events of one unit: pairs (step, event), oldest first."""
+    """The events of one unit, oldest first, with their steps."""
 
     layer: str
     unit: int
@@ -195,8 +195,8 @@ class Life:
 class Recorder:
     """Watches the units of a Sequential model on `x`, the whole training set.
 
-    `steps` holds the steps at which it looked, and `states`, per layer, integers of `State`, (observations, units). With
-    `follow`, a tuple (layer index, unit, sample), that pre-activation is kept at each step in `orbit`.
+    `steps` holds the steps at which it looked; `states`, per layer, integers of `State`, (observations, units); `orbit`, the
+    pre-activation of `follow`, a tuple (layer index, unit, sample).
 
     >>> model = nn.MLP([2, 3, 2], rng=0)
     >>> x = np.random.default_rng(0).standard_normal((50, 2))
@@ -223,10 +223,8 @@ class Recorder:
         return [np.array(states) for states in self._states]
 
     def observe(self, step: int | None = None) -> None:
-        """Note the state of every unit. Call it before the first step, and after every step.
-
-        `step` is the number of optimizer steps made; by default one more than at the last call, from 0.
-        """
+        """Note the state of every unit, before the first step and after every step. `step` is the number of optimizer steps made;
+        by default one more than at the last call, from 0."""
         self._note(step, [(look.z, extremes) for look, extremes in self.units.extremes(self.x)])
 
     def forward(self, step: int | None = None) -> Tensor:

@@ -53,12 +53,13 @@ def revival(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum
     >>> revival([-3.0, -1.0], lr=0.1, weight_decay=0.1).reason
     'never: decay alone shrinks z but keeps its sign'
     """
-    return of_unit(z, drift, Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled))
+    z = check_dead(z, ndim=1)
+    return layer_revivals(z[:, None], None if drift is None else check_like("drift", drift, z)[:, None], lr=lr, momentum=momentum,
+                          dampening=dampening, weight_decay=weight_decay, nesterov=nesterov, decoupled=decoupled)[0]
 
 
-def revival_step(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum: float = 0.0,
-                 dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
-                 decoupled: bool = False) -> int | None:
+def revival_step(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum: float = 0.0, dampening: float = 0.0,
+                 weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> int | None:
     """The least t >= 1 at which the dead unit has z > 0 on some sample, or None for never; see `revival`.
 
     >>> revival_step(-1.0, lr=0.1, momentum=0.99, weight_decay=5e-4)
@@ -66,38 +67,28 @@ def revival_step(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, mom
     >>> revival_step(-1.0, 0.2, lr=0.1, momentum=0.9), revival_step(-1.0, 0.1, lr=0.1, momentum=0.9)
     (8, None)
     """
-    return of_unit(z, drift, Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled)).step
+    return revival(z, drift, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
+                   decoupled=decoupled).step
 
 
-def layer_revivals(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum: float = 0.0,
-                   dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
-                   decoupled: bool = False) -> list[Revival]:
+def layer_revivals(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum: float = 0.0, dampening: float = 0.0,
+                   weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> list[Revival]:
     """`revival` for all units of a layer at once: z and drift have shape (samples, units), one answer per unit.
 
     >>> [r.step for r in layer_revivals(np.array([[-1.0, -3.0], [-2.0, -1.0]]), np.array([[0.2, 0.0], [0.1, -1.0]]),
     ...                                 lr=0.1, momentum=0.9)]
     [8, None]
     """
-    return of_layer(z, drift, Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled))
-
-
-def of_unit(z: ArrayLike, drift: ArrayLike | None, settings: Settings) -> Revival:
-    """See `revival`."""
-    z = check_dead(z, ndim=1)
-    return of_layer(z[:, None], None if drift is None else check_like("drift", drift, z)[:, None], settings)[0]
-
-
-def of_layer(z: ArrayLike, drift: ArrayLike | None, settings: Settings) -> list[Revival]:
-    """See `layer_revivals`."""
+    settings = Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled)
     z = check_dead(z, ndim=2)
     s = check_like("drift", drift, z)
-    if settings.lr == 0 and np.any(s):
+    if lr == 0 and np.any(s):
         raise ValueError("with lr = 0 the drift, lr times the buffer, is 0; got another one")
     rule = Recurrence.of(settings)
     start, offset = z, 0
     if drift is None and rule.decay != settings.eta_lambda:
         # A fresh optimizer does not dampen its first gradient: that step is made here.
-        s, offset = -settings.lr * settings.weight_decay * z, 1
+        s, offset = -lr * weight_decay * z, 1
         start = z + s
     with np.errstate(all="ignore"):
         steps = np.where(start > 0, 1.0, offset + rule.first_positive(np.minimum(start, 0.0), s))
@@ -107,12 +98,12 @@ def of_layer(z: ArrayLike, drift: ArrayLike | None, settings: Settings) -> list[
     samples = np.where(steps <= when, arrival, -np.inf).argmax(axis=0)
     answers = []
     for unit in range(z.shape[1]):
+        drifts = bool(s[:, unit].any())
         step = int(first[unit]) if np.isfinite(first[unit]) else None
         sample = int(samples[unit]) if step is not None else None
-        moves = bool(np.any(start[:, unit]) or rule.gain * np.any(s[:, unit]))
-        reason = _reason(rule, step, sample, moves, bool(np.any(s[:, unit])), offset == 1)
-        answers.append(Revival(step, sample, reason, rule.window, rule.decay, rule.edges,
-                               rule.drift_factor if offset == 0 else None))
+        moves = bool(start[:, unit].any() or rule.gain * drifts)
+        answers.append(Revival(step, sample, _reason(rule, step, sample, moves, drifts, offset == 1), rule.window, rule.decay,
+                               rule.edges, rule.drift_factor if offset == 0 else None))
     return answers
 
 

@@ -19,9 +19,9 @@ from ..checks import check_count
 from ..nn import Module, Parameter
 from ..optim import SGD, Optimizer
 from ..text import Table
-from .closed_form import Revival, of_layer
+from .closed_form import Revival, layer_revivals
 from .recurrence import Settings
-from .roll_forward import Decay, of_parts
+from .roll_forward import Decay, revival_parts
 from .units import HiddenLayer, Look, State, Units, flat_edges
 
 NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"
@@ -171,10 +171,10 @@ def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> list[Revival] 
               for buffer in buffers if buffer is not None]
     z = look.z[:, dead].astype(np.float64)
     if decay == "both":
-        return of_layer(z, sum(drifts) if drifts else None, settings)
+        return layer_revivals(z, sum(drifts) if drifts else None, **asdict(settings))
     biases = look.layer.parameters[1].data[dead].astype(np.float64)
-    return [of_parts(z[:, i] - b, float(b), drifts[0][:, i] if drifts else None, float(drifts[1][i]) if drifts else None,
-                     settings, decay) for i, b in enumerate(biases)]
+    return [revival_parts(z[:, i] - b, float(b), drifts[0][:, i] if drifts else None, float(drifts[1][i]) if drifts else None,
+                          decay=decay, **asdict(settings)) for i, b in enumerate(biases)]
 
 
 def _by_rehearsal(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[Revival]:

@@ -125,12 +125,6 @@ class Recurrence:
         return "below" if self.decay <= self.edges[0] else "above" if self.decay >= self.edges[1] else "inside"
 
     @property
-    def all_roots(self) -> tuple[Any, Any]:
-        """The two roots, real or complex."""
-        half = math.sqrt(max(-self.disc, 0.0)) / 2
-        return self.roots or (complex(self.trace / 2, half), complex(self.trace / 2, -half))
-
-    @property
     def radius(self) -> float:
         """The larger modulus of the roots: the factor by which z shrinks (or grows, above 1) per step in the long run."""
         return math.sqrt(self.det) if self.roots is None else max(map(abs, self.roots))

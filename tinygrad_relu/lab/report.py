@@ -76,12 +76,13 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
     else:
         said.append(f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
                     "network can still learn by its gradient alone. A higher --kill-lr makes it sicker.")
-    if "sgd-l2" in found and found["sgd-l2"].exact and found["sgd-l2"].observed_step is None:
-        said.append("L2 alone shrinks weights and bias by the same factor: every pre-activation keeps its sign, and the unit "
-                    "stays dead.")
-    swung = [o for o in outcomes if o.threshold is not None and o.predicted_step is not None and o.eta_lambda > o.threshold
-             and "inside" in o.verdict]
-    for o in swung:
+    for key, why in (("sgd-l2", "L2 alone shrinks weights and bias by the same factor: every pre-activation keeps its sign"),
+                     ("heavy-decoupled", "Decoupled decay does not enter the momentum buffer: nothing swings")):
+        if key in found and found[key].exact and found[key].observed_step is None:
+            said.append(f"{why}, and the unit stays dead.")
+    for o in outcomes:
+        if o.threshold is None or o.predicted_step is None or o.eta_lambda <= o.threshold or "inside" not in o.verdict:
+            continue
         learnt = o.accuracy > sick.accuracy + 0.05 or o.observed_step is None
         observed = f"not within {o.steps} steps" if o.observed_step is None else f"step {o.observed_step}"
         said.append(f"{o.treatment.name}: eta lambda = {o.eta_lambda:.3g} is above the threshold {o.threshold:.3g}, so decay and "
@@ -89,8 +90,6 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
                     f"{observed}. Accuracy {sick.accuracy:.2f} became {o.accuracy:.2f}"
                     + ("." if learnt else ": so strong a decay prevents learning." if o.treatment.weight_decay > 0.01 else
                        ": the units are back, but have not learned yet."))
-    if "heavy-decoupled" in found and found["heavy-decoupled"].exact and found["heavy-decoupled"].observed_step is None:
-        said.append("Decoupled decay does not enter the momentum buffer: nothing swings, and the unit stays dead.")
     if "leaky" in found:
         said.append("The leaky twin was never dead, because its slope on the left is 0.01 and not 0. But "
                     + (f"it comes back a hundred times more slowly than it went, here to accuracy {found['leaky'].accuracy:.2f}."
@@ -101,8 +100,8 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
         said.append(f"THE THEORY FAILED for {len(wrong)} units: {'; '.join(wrong[:5])}{more}.")
     else:
         said += _confirmed([o for o in outcomes if o.exact])
-    deeper = [o.treatment.name for o in outcomes
-              if o.exact and o.observed_step is None and o.accuracy > sick.accuracy + 0.05 and _deeper_return(o)]
+    deeper = [o.treatment.name for o in outcomes if o.exact and o.observed_step is None and o.accuracy > sick.accuracy + 0.05
+              and any((GONE[layer[0]] & ~GONE[layer]).any() for layer in o.states[1:])]
     if deeper:
         said.append("The predicted step is that of the first layer, whose inputs do not change. Deeper units can return because "
                     f"their inputs change. Some did under {'; '.join(deeper)}, and the accuracy rose.")
@@ -132,11 +131,6 @@ def _confirmed(claims: list[Outcome]) -> Iterator[str]:
     if untested:
         yield f"{len(untested)} of {len(claims)} not tested: " + "; ".join(
             f"{o.treatment.name}, as {o.untested}" for o in untested) + "."
-
-
-def _deeper_return(o: Outcome) -> bool:
-    """Whether a unit after the first layer was dead at the start, and not at some later step."""
-    return any(bool((GONE[states[0]] & ~GONE[states]).any()) for states in o.states[1:])
 
 
 def check_format(path: str | Path) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import asdict
 from itertools import count, islice, repeat
 from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
 
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import check_count, check_name, check_number
-from .closed_form import Revival, of_unit
+from .closed_form import Revival, revival
 from .recurrence import TINY, Array, Recurrence, Settings, check_dead, check_like, check_numbers, parity_crossing, settle
 
 Rate = float | Sequence[float] | Callable[[int], float]
@@ -145,12 +146,6 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
     True
     """
     settings = Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled)
-    return of_parts(zw, b, drift_w, drift_b, settings, decay, max_leaps)
-
-
-def of_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None, drift_b: float | None, settings: Settings, decay: Decay,
-             max_leaps: int = 20_000) -> Revival:
-    """See `revival_parts`."""
     check_name(decay, DECAYS, "decay")
     if (drift_w is None) != (drift_b is None):
         raise ValueError("got one of drift_w and drift_b, expected both, or neither (a fresh optimizer)")
@@ -162,17 +157,17 @@ def of_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None, drift_b: float 
     sb = np.full_like(zw, 0.0 if drift_b is None else check_numbers("drift_b", drift_b))
     check_dead(zw + zb, ndim=1)
     c = settings.eta_lambda
-    if settings.lr == 0 and (sw.any() or sb.any()):
+    if lr == 0 and (sw.any() or sb.any()):
         raise ValueError("with lr = 0 a drift, lr times the buffer, is 0; got another one")
     if decay == "both" or c == 0:
-        return of_unit(zw + zb, None if drift_w is None else sw + sb, settings)
+        return revival(zw + zb, None if drift_w is None else sw + sb, **asdict(settings))
     still, push, fading, drift = (zb, sb, zw, sw) if decay == "weights" else (zw, sw, zb, sb)
-    if settings.momentum == 0:
+    if momentum == 0:
         return _without_momentum(still, fading, c)
     rule = Recurrence.of(settings)
     undamped = drift_w is None and rule.decay != c      # as in closed_form: the first step is made here
     if undamped:
-        drift = -settings.lr * settings.weight_decay * fading
+        drift = -lr * weight_decay * fading
         fading = fading + drift
     step, z, decided = _leap(rule, still, rule.gain * push, fading, drift, int(undamped), max_leaps)
     sample = None if step is None else int(z.argmax())
@@ -217,7 +212,8 @@ def _leap(rule: Recurrence, still: Array, push: Array, fading: Array, drift: Arr
     z stays within tail = abs(w) mu^t + abs(C1) abs(r1)^t + ... of `rest`, its limit: "never" once rest + tail <= 0 everywhere.
     """
     mu, z0, z1 = rule.momentum, fading, rule.keep * fading + rule.gain * drift
-    r1, r2 = rule.all_roots
+    half = math.sqrt(max(-rule.disc, 0.0)) / 2
+    r1, r2 = rule.roots or (complex(rule.trace / 2, half), complex(rule.trace / 2, -half))
     rho, w = rule.radius, push / (1 - mu)
     limit = rest = still + w
     if not (z0.any() or z1.any()):                       # the decayed part is 0 from the start, whatever its roots
