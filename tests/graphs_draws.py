@@ -55,6 +55,9 @@ ELEMENTWISE = {
     "1.5 ** sin x": unary(lambda x: 1.5 ** tg.sin(x), lambda x: np.exp(np.sin(x) * np.log(1.5))),
     "array * x": unary(lambda x: np.full(x.shape, 1.5) * x, lambda x: 1.5 * x),
     "array - x": unary(lambda x: np.full(x.shape, 0.25) - x, lambda x: 0.25 - x),
+    "x.clone()": unary(lambda x: x.clone(), lambda x: x),
+    **{f"x.{name}()": unary(lambda x, name=name: getattr(x, name)(), exact.twin(name)) for name in ("relu", "sigmoid", "tanh")},
+    **{f"x.{name}()": unary(lambda x, name=name: getattr(x, name)(), getattr(naive, name), np.ndim) for name in ("softmax", "log_softmax")},
     "x.astype(its dtype)": unary(lambda x: x.astype(x.dtype), lambda x: x),
     "maximum of a number and x": unary(lambda x: tg.maximum(0.25, x), lambda x: naive.maximum(x, 0.25)),
 }

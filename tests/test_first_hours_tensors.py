@@ -1,11 +1,15 @@
 """What a newcomer trips over in the first hours with Tensors: each of these calls works, or names the way in one sentence."""
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
 import tinygrad_relu as tg
-from tinygrad_relu import Tensor
+from tinygrad_relu import Tensor, nn, optim
+from tinygrad_relu import functional as F
+from tinygrad_relu.missing import WAYS
 
 # -- dtypes ------------------------------------------------------------------------------------------------------------
 
@@ -35,3 +39,114 @@ def test_astype_has_second_derivatives():
 def test_astype_to_integers_names_the_array():
     with pytest.raises(ValueError, match=r"x\.data\.astype"):
         Tensor([1.0]).astype("int64")
+
+
+# -- names that do not exist -------------------------------------------------------------------------------------------
+
+ROOMS = {"tinygrad_relu": tg, "functional": F, "nn": nn, "optim": optim, "Tensor": Tensor([1.0])}
+
+
+@pytest.mark.parametrize(("room", "name"), [(room, name) for room in ROOMS for name in WAYS[room]])
+def test_a_name_of_another_library_names_the_way_here(room, name):
+    assert not hasattr(ROOMS[room], name)
+    with pytest.raises(AttributeError) as error:
+        getattr(ROOMS[room], name)
+    assert str(error.value).endswith(f"has no {name}; {WAYS[room][name]}")
+
+
+@pytest.mark.parametrize("room", [tg, F, nn, optim])
+def test_a_misspelt_name_is_an_ordinary_error(room):
+    with pytest.raises(AttributeError, match=r"has no sofmtax$") as error:
+        room.sofmtax  # noqa: B018
+    assert error.value.name == "sofmtax" and error.value.obj is room
+
+
+def test_the_file_of_tensors_is_not_a_function_of_the_package():
+    with pytest.raises(AttributeError, match=r"tg\.Tensor\(values\)"):
+        tg.tensor([1.0])
+    assert importlib.import_module("tinygrad_relu.tensor").Tensor is Tensor
+
+
+ALONG = np.array([[1.0, -2.0], [3.0, 5.0]])
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [
+    (lambda x: x.sum(dim=1, keepdim=True), lambda x: x.sum(axis=1, keepdims=True)),
+    (lambda x: tg.mean(x, dim=(0, 1)), lambda x: tg.mean(x, axis=(0, 1))),
+    (lambda x: x.argmax(dim=1), lambda x: x.argmax(axis=1)),
+    (lambda x: x.prod(dim=0), lambda x: x.prod(axis=0)),
+    (lambda x: x.logsumexp(dim=0, keepdim=True), lambda x: x.logsumexp(axis=0, keepdims=True)),
+    (lambda x: x.cumsum(dim=0), lambda x: x.cumsum(axis=0)),
+    (lambda x: x.softmax(dim=0), lambda x: F.softmax(x, 0)),
+    (lambda x: F.log_softmax(x, dim=0), lambda x: x.log_softmax(axis=0)),
+    (lambda x: x.unsqueeze(dim=1).squeeze(dim=1), lambda x: x),
+    (lambda x: x.flatten(start_dim=0, end_dim=1), lambda x: x.flatten()),
+    (lambda x: tg.flip(x, dims=(0,)), lambda x: tg.flip(x, 0)),
+    (lambda x: tg.swapaxes(x, dim0=0, dim1=1), lambda x: x.T),
+    (lambda x: tg.permute(x, dims=(1, 0)), lambda x: x.T),
+    (lambda x: tg.stack([x, x], dim=1), lambda x: tg.stack([x, x], axis=1)),
+    (lambda x: tg.concatenate([x, x], dim=1), lambda x: tg.concatenate([x, x], axis=1)),
+    (lambda x: tg.gather(x, dim=1, index=[[0], [1]]), lambda x: tg.gather(x, 1, [[0], [1]])),
+    (lambda x: x.relu(), F.relu), (lambda x: x.tanh(), F.tanh), (lambda x: x.sigmoid(), F.sigmoid), (lambda x: x.clone(), lambda x: x)])
+def test_spellings_of_pytorch_are_accepted(theirs, ours):
+    x = Tensor(ALONG, requires_grad=True)
+    y, expected = theirs(x), ours(x)
+    np.testing.assert_array_equal(np.asarray(y), np.asarray(expected))
+    if isinstance(y, Tensor):
+        weights = np.arange(y.size).reshape(y.shape)
+        np.testing.assert_array_equal(tg.grad(y, x, weights)[0].data, tg.grad(expected, x, weights)[0].data)
+
+
+@pytest.mark.parametrize(("call", "way"), [
+    (lambda x: x.max(dim=1), "x.argmax(axis=...)"), (lambda x: tg.min(x, dim=1), "x.argmin(axis=...)"),
+    (lambda x: x.var(dim=1), "ddof=1"), (lambda x: x.std(dim=1), "ddof=1"), (lambda x: tg.split(x, 1, dim=1), "sections"),
+    (lambda x: x.sum(dim=1, axis=1), "axis is the same"), (lambda x: x.max(keepdims="x"), "keepdims is 'x', expected True or False")])
+def test_where_pytorch_means_something_else_its_spelling_is_refused(call, way):
+    with pytest.raises(TypeError) as error:
+        call(Tensor(ALONG))
+    assert way in str(error.value)
+
+
+def test_requires_grad_():
+    x = Tensor([1.0]).requires_grad_()
+    assert x.requires_grad and not x.requires_grad_(False).requires_grad
+    with pytest.raises(RuntimeError, match="result of mul; expected a leaf"):
+        (x.requires_grad_() * 2).requires_grad_(False)
+
+
+def test_a_clone_is_a_copy():
+    x = Tensor([1.0, 2.0])
+    assert not np.shares_memory(x.clone().data, x.data)
+
+
+# -- gradients that would be lost --------------------------------------------------------------------------------------
+
+def assigned(w):
+    x = Tensor([1.0, 2.0])
+    x[0] = w
+
+
+@pytest.mark.parametrize("call", [assigned, Tensor, nn.Parameter, lambda w: Tensor(w, requires_grad=True), lambda w: Tensor([w, w])])
+def test_what_would_lose_a_gradient_is_refused_and_names_detach(call):
+    w = Tensor(3.0, requires_grad=True)
+    with pytest.raises((TypeError, RuntimeError), match=r"detach\(\)|x\.data"):
+        call(w)
+    with tg.no_grad():
+        call(w.detach())
+
+
+# -- arguments and hints -----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda: Tensor([1.0, 2.0], "float32"), TypeError, "requires_grad is 'float32', expected True or False|dtype=\"float32\""),
+    (lambda: Tensor([1.0], 1), TypeError, "requires_grad is 1"),
+    (lambda: bool(Tensor([1.0, 2.0])), ValueError, "shape (2,)|(x > 0).any()"),
+    (lambda: Tensor([1.0, 2.0]).item(), ValueError, "shape (2,)|tolist"),
+    (lambda: float(Tensor([1.0, 2.0])), ValueError, "shape (2,)"),
+    (lambda: assigned("a"), TypeError, "x[index] = values holds text"),
+    (lambda: assigned([1.0, 2.0, 3.0]), ValueError, "x[index] = values|in shape (2,)"),
+])
+def test_errors_name_what_was_given_and_the_way(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    assert all(part in str(caught.value) for part in words.split("|")), caught.value

@@ -14,7 +14,7 @@ from tinygrad_relu.kernels.formulas import ACTIVATIONS
 from tinygrad_relu.nn.activations import MODULES
 
 HOUSE = Path(tinygrad_relu.__file__).parent
-FLOORS = ["checks", "states", "files", "text", "kernels", "autodiff", "ops", "interop", "tensor", "functional",
+FLOORS = ["checks", "missing", "states", "files", "text", "kernels", "autodiff", "ops", "interop", "tensor", "functional",
           "derivatives", "parameters", "nn", "optim", "checkpoint", "data", "inside", "lab", "warmup", "doctor", "cli",
           "__main__"]     # each may import what stands before it
 SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")

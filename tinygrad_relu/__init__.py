@@ -35,10 +35,13 @@ from .functional.array import *  # noqa: F403        # the functions that are Nu
 from .inside import AnomalyError as AnomalyError, detect_anomaly as detect_anomaly, explain as explain, graph as graph
 from .kernels.machine.host import keep_freed_memory as _keep_freed_memory
 from .kernels.machine.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
+from .missing import elsewhere as _elsewhere
 from .nn.activations import activation as activation
 from .parameters import Parameter as Parameter
 from .tensor import Tensor as Tensor
 
 _keep_freed_memory()
+vars().pop("tensor")                                # the file, which nobody looks for here
+vars()["__getattr__"] = _elsewhere(__name__)        # (what mypy must not see: it would allow every name)
 
 __version__ = "0.1.0"

@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from .autodiff import hooks, tape
-from .autodiff.node import Array, Node, value
+from .autodiff.node import Array, Node, is_grad_enabled, value
 from .checks import as_floats, check_dtype
 from .interop import Interoperable
-from .ops import elementary, elementwise, indexing, linalg, reductions, shape, sums
+from .kernels.formulas import piecewise, saturating
+from .missing import WAYS, Missing
+from .ops import elementary, elementwise, indexing, linalg, normalization, reductions, shape, sums
 from .ops.elementwise import operand, operand_array
 
 Operator = Callable[["Tensor", Any], "Tensor"]
@@ -56,7 +58,12 @@ class Tensor(Interoperable):
     __slots__ = ()
 
     def __init__(self, array: Any, requires_grad: bool = False, dtype: Any = None) -> None:
-        self._become_leaf(np.array(as_floats(value(array), dtype), order="C"), requires_grad)
+        if not isinstance(requires_grad, (bool, np.bool_)):
+            raise TypeError(f"Tensor: requires_grad is {requires_grad!r}, expected True or False; for a dtype pass "
+                            'dtype="float32" or "float64"')
+        if _loses_gradient(array):
+            raise TypeError("Tensor: a copy would lose the gradient of this Tensor; use it as it is, or copy x.detach()")
+        self._become_leaf(np.array(as_floats(value(array), dtype), order="C"), bool(requires_grad))
 
     # -- the values ---------------------------------------------------------------------------------------------------
 
@@ -93,6 +100,8 @@ class Tensor(Interoperable):
 
     def item(self) -> float:
         """The one number of a Tensor of size 1."""
+        if self.array.size != 1:
+            raise ValueError(f"item: this Tensor has shape {self.shape}; expected one number (x.data.tolist() is a list of all)")
         return self.array.item()
 
     def detach(self) -> Tensor:
@@ -108,6 +117,27 @@ class Tensor(Interoperable):
         found = check_dtype(dtype, "; for other dtypes use x.data.astype(...), an array without a gradient")
         return self if found == self.dtype else elementwise.cast(self, dtype=found)
 
+    def clone(self) -> Tensor:
+        """A copy, through which gradients flow.
+
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> x.clone().sum().backward()
+        >>> x.grad
+        array([1., 1.])
+        """
+        return elementwise.pos(self)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set ``requires_grad`` of a leaf, and return it.
+
+        >>> Tensor([1.0]).requires_grad_()
+        Tensor([1.], requires_grad=True)
+        """
+        if self.op is not None:
+            raise RuntimeError(f"requires_grad_: this Tensor is a result of {self.op.name}; expected a leaf, such as x.detach()")
+        self.requires_grad = bool(requires_grad)
+        return self
+
     def __iter__(self) -> Iterator[Tensor]:
         """The parts along the first axis.
 
@@ -122,18 +152,20 @@ class Tensor(Interoperable):
         return len(self.array)
 
     def __float__(self) -> float:
-        return float(self.array.item())
+        return float(self.item())
 
     def __int__(self) -> int:
         """The one number, truncated, as for a Python float."""
-        return int(self.array.item())
+        return int(self.item())
 
     def __format__(self, spec: str) -> str:
         """The one number, formatted: ``f"{loss:.4f}"``; without a format, as `repr`."""
         return format(float(self), spec) if spec else str(self)
 
     def __bool__(self) -> bool:
-        return bool(self.array.item() if self.array.size == 1 else self.array)
+        if self.array.size != 1:
+            raise ValueError(f"the truth of a Tensor of shape {self.shape} is ambiguous; compare, as in (x > 0).any() or .all()")
+        return bool(self.array.item())
 
     __getitem__ = indexing.getitem
 
@@ -141,7 +173,14 @@ class Tensor(Interoperable):
         if self.requires_grad:
             raise RuntimeError("assigning into a Tensor that requires a gradient would change what its graph remembers; "
                                "build a new Tensor, or write to .data before the Tensor is used")
-        self.array[index] = value(values)
+        if _loses_gradient(values):
+            raise RuntimeError("assigning a Tensor that requires a gradient would lose it; join Tensors with tg.stack, "
+                               "tg.concatenate or tg.where, or assign x.detach()")
+        array = as_floats(value(values), self.dtype, "x[index] = values")
+        try:
+            self.array[index] = array
+        except (IndexError, ValueError) as error:
+            raise type(error)(f"x[index] = values: {error}, in shape {self.shape}") from None
 
     def __repr__(self) -> str:
         text = np.array2string(self.array, separator=", ", prefix="Tensor(")
@@ -194,6 +233,11 @@ class Tensor(Interoperable):
     sin = elementary.sin
     cos = elementary.cos
     clip = elementwise.clip
+    relu = elementary.elementwise_function(piecewise.RELU)
+    sigmoid = elementary.elementwise_function(saturating.SIGMOID)
+    tanh = elementary.elementwise_function(saturating.TANH)
+    softmax = normalization.softmax
+    log_softmax = normalization.log_softmax
 
     sum = sums.sum
     mean = sums.mean
@@ -226,6 +270,13 @@ class Tensor(Interoperable):
 
 
 Tensor.result = Tensor
+for _name in WAYS["Tensor"]:
+    setattr(Tensor, _name, Missing("Tensor", _name))
+
+
+def _loses_gradient(x: Any) -> bool:
+    """Whether a gradient would flow through x, if it were not for the place that takes only its numbers."""
+    return isinstance(x, Node) and x.requires_grad and is_grad_enabled()
 
 
 def _several(numbers: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from ..checks import as_numbers
 from ..ops import einsum as contraction
 from ..ops import elementary, elementwise, indexing, joining, linalg, reductions, shape, sums
 from ..ops.elementwise import operand, operand_array
+from ..ops.spelling import spelled
 from ..tensor import Tensor
 from .lift import Input, as_tensor, lift
 
@@ -136,6 +137,7 @@ def einsum(subscripts: str, *operands: Input) -> Tensor:
     return contraction.einsum(subscripts, *_together("einsum", operands))
 
 
+@spelled()
 def concatenate(tensors: Iterable[Input], axis: int | None = 0) -> Tensor:
     """Tensors joined along an existing axis (None: all of them flattened). Their other axes have equal lengths.
 
@@ -147,6 +149,7 @@ def concatenate(tensors: Iterable[Input], axis: int | None = 0) -> Tensor:
     return joining.concatenate(_together("concatenate", tensors), axis)
 
 
+@spelled()
 def stack(tensors: Iterable[Input], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis, which is axis `axis` of the result. Dtypes as in `concatenate`.
 

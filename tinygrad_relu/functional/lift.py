@@ -7,7 +7,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..checks import as_floats
 from ..kernels.formulas.record import Elementwise
-from ..ops.activation import activation_op, named_after
+from ..ops.activation import activation_op
+from ..ops.elementary import elementwise_function
 from ..tensor import Tensor
 
 Input = Any     # a Tensor, or anything that NumPy can make an array of
@@ -42,12 +43,14 @@ def lift(f: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Input, 
 
 
 def elementwise(record: Elementwise[P]) -> Callable[Concatenate[Input, P], Tensor]:
-    """The function of a record, for users. Parameters, signature and docstring are those of the record."""
+    """The function of a record, for users: as `lift`, in one call instead of two."""
     op, usual = activation_op(record), record.defaults
 
     def function(x: Input, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         p = usual if not args and not kwargs else record.bind(record.name, args, kwargs)
         return op(x if isinstance(x, Tensor) else as_tensor(x), p=p)
 
+    method: Any = elementwise_function(record)
+    update_wrapper(function, method)
     function.__module__ = __package__
-    return named_after(record, function)    # type: ignore[return-value]      # as in `lift`
+    return function     # type: ignore[return-value]      # as in `lift`

@@ -1,4 +1,5 @@
 """Modules with parameters."""
+from ..missing import elsewhere as _elsewhere
 from ..parameters import Parameter as Parameter
 from . import init as init, utils as utils
 from .activations import *  # noqa: F403        # every class that it defines
@@ -14,3 +15,5 @@ from .loss import *  # noqa: F403
 from .mlp import MLP as MLP, Residual as Residual, Sequential as Sequential
 from .module import Buffer as Buffer, Module as Module
 from .recurrent import GRU as GRU, LSTM as LSTM, RNN as RNN, GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
+
+vars()["__getattr__"] = _elsewhere(__name__)

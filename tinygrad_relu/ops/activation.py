@@ -9,10 +9,9 @@ The derivatives of a record are operations too, each the derivative of the one b
 """
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from math import prod
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +23,7 @@ from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
 from .elementwise import compare, mul, where
-from .shape import T, lines, reshape
-
-P = ParamSpec("P")
-F = TypeVar("F", bound=Callable[..., Any])
+from .shape import lines, reshape
 
 
 @cache
@@ -46,24 +42,6 @@ def activation_op(record: Elementwise[...]) -> Op:
 
     return Op(record.name, forward, fused=fused, elementwise=True, activation=record, pull=(
         lambda g, y, x, p=usual: _derivative_op(record, 1)(g, x, value(y), p=p),))
-
-
-def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], T]:
-    """The function of a record, of arrays or Tensors: `Tensor` has it as a method."""
-    op, usual = activation_op(record), record.defaults
-
-    def function(x: T, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return op(x, p=record.bind(record.name, args, kwargs) if args or kwargs else usual)
-
-    return named_after(record, function)
-
-
-def named_after(record: Elementwise[...], function: F) -> F:
-    """The function, with name, signature and docstring of the record."""
-    function.__name__ = function.__qualname__ = record.name
-    function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
-    function.__signature__ = record.signature("x")      # type: ignore[attr-defined]
-    return function
 
 
 @cache

@@ -23,6 +23,7 @@ from ..kernels.loops import move
 from ..kernels.machine.door import launch
 from .elementwise import where
 from .shape import Axis, T, normalised_axes, reshape, single_axis
+from .spelling import spelled
 
 EVERYTHING = slice(None)
 
@@ -194,6 +195,7 @@ def _entry(entry: Any) -> Any:
     return array.astype(np.intp) if array.ndim else int(array)
 
 
+@spelled()
 def take_along_axis(x: T, indices: Any, axis: int | None = -1) -> T:
     """One number for each index, from its own line along `axis`: ``y[i, j] = x[i, indices[i, j]]`` for the last of two axes.
 
@@ -209,6 +211,7 @@ def take_along_axis(x: T, indices: Any, axis: int | None = -1) -> T:
     return _along("take_along_axis", x, indices, axis, x.shape)
 
 
+@spelled()
 def gather(x: T, axis: int, index: Any) -> T:
     """PyTorch's `take_along_axis`: the result has the shape of `index`, which may be shorter than `x` along the other axes.
 
@@ -234,6 +237,7 @@ def _along(name: str, x: Any, indices: Any, axis: int, sizes: tuple[int, ...]) -
     return getitem(x, tuple(found if i == place else _mesh(np.arange(n), i, len(sizes)) for i, n in enumerate(sizes)))
 
 
+@spelled()
 def flip(x: T, axis: Axis = None) -> T:
     """``y_i = x_(n-1-i)`` along `axis`: a number, several, or None for all axes.
 

@@ -13,6 +13,7 @@ from ..kernels.loops import move
 from ..kernels.machine.door import launch
 from .indexing import EVERYTHING, cut
 from .shape import T, expand_dims, reshape, single_axis
+from .spelling import spelled
 
 
 def _concatenate(*arrays: Array, axis: int) -> Array:
@@ -76,6 +77,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return concatenation(*[expand_dims(x, place) for x in arrays], axis=place)
 
 
+@spelled("PyTorch's split takes the length of a part: write tg.split(x, sections or indices, axis=...)")
 def split(x: T, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[T]:
     """The parts of `x` along an axis, as np.split.
 

@@ -18,6 +18,7 @@ from ..kernels.machine.door import launch
 from .elementary import power
 from .elementwise import add, mul, sub
 from .shape import T, lines, normalised_axes, reshape, swapaxes
+from .spelling import spelled
 from .sums import SUM, mean
 
 # -- softmax -----------------------------------------------------------------------------------------------------------
@@ -48,6 +49,7 @@ SOFTMAX: Op = _rowwise(rows.softmax, rows.softmax_pullback, lambda g, y, x: mul(
 LOG_SOFTMAX: Op = _rowwise(rows.log_softmax, rows.log_softmax_pullback, lambda g, y, x: sub(g, mul(SOFTMAX(x), _last_sum(g))))
 
 
+@spelled()
 def softmax(x: T, axis: int = -1) -> T:
     """``exp(x_i) / sum_k exp(x_k)`` along `axis`, without overflow.
 
@@ -59,6 +61,7 @@ def softmax(x: T, axis: int = -1) -> T:
     return _along(SOFTMAX, x, axis)
 
 
+@spelled()
 def log_softmax(x: T, axis: int = -1) -> T:
     """``x_i - log sum_k exp(x_k)`` along `axis`, without overflow; small probabilities keep their digits.
 

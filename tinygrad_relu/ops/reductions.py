@@ -14,6 +14,7 @@ from . import sums
 from .elementary import EXP, LOG
 from .elementwise import add, compare, div, equal_or_nan, mul, sub, where
 from .shape import Axis, T, axis_or_flat, block, lines, normalised_axes, reduced_shape, reshape, transpose
+from .spelling import spelled
 
 # -- extremes --------------------------------------------------------------------------------------------------------
 
@@ -67,6 +68,7 @@ MAX: Op = Op("max", _extreme("max", np.maximum), fused=_extreme_fused, pull=(_to
 MIN: Op = Op("min", _extreme("min", np.minimum), fused=_extreme_fused, pull=(_to_the_winner,))
 
 
+@spelled("PyTorch's max(dim) returns numbers and indices: write x.max(axis=...), and x.argmax(axis=...) for the indices")
 def max(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """The largest number over `axis` (None: all axes); NaN if there is one.
 
@@ -81,6 +83,7 @@ def max(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     return MAX(x, axis=axis, keepdims=keepdims)
 
 
+@spelled("PyTorch's min(dim) returns numbers and indices: write x.min(axis=...), and x.argmin(axis=...) for the indices")
 def min(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """The smallest number over `axis` (None: all axes); NaN if there is one. The gradient is as in `max`.
 
@@ -99,6 +102,7 @@ def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool)
     return index.reshape(reduced_shape(x.shape, axes, True)) if keepdims else index[()]
 
 
+@spelled()
 def argmax(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> Any:
     """The index of the largest number along `axis` (None: in x flattened): plain integers without a gradient.
 
@@ -110,6 +114,7 @@ def argmax(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> 
     return _index("argmax", np.argmax, value(x), axis, keepdims)
 
 
+@spelled()
 def argmin(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> Any:
     """The index of the smallest number; otherwise as `argmax`.
 
@@ -153,6 +158,7 @@ PROD: Op = Op("prod", _prod, fused=_prod_fused, pull=(       # along the last ax
 PRODUCTS_OF_OTHERS: Op = Op("products_of_others", _others, pull=(_others_pull,))
 
 
+@spelled()
 def prod(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """``x_1 x_2 ... x_n`` over `axis` (None: all axes); 1 for no numbers.
 
@@ -172,6 +178,9 @@ def prod(x: T, axis: Axis = None, keepdims: bool = False) -> T:
 
 
 # -- moments ---------------------------------------------------------------------------------------------------------
+
+
+_DIVISOR = "PyTorch divides by n - 1: write axis=..., ddof=1; here the default is ddof=0, as in NumPy"
 
 
 def _weight(name: str, x: Any, axis: Axis, ddof: float) -> float:
@@ -214,6 +223,7 @@ VAR: Op = Op("var", _var, pull=(_var_pull,))
 STD: Op = Op("std", _std, pull=(lambda g, y, x, **options: _var_pull(_through_root(g, y), y, x, **options),))
 
 
+@spelled(_DIVISOR)
 def var(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
     """``sum((x - mean(x))^2) / (n - ddof)`` over `axis` (None: all axes).
 
@@ -225,6 +235,7 @@ def var(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
     return VAR(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
+@spelled(_DIVISOR)
 def std(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
     """``sqrt(var(x))`` over `axis` (None: all axes). Where it is 0, so is its gradient.
 
@@ -259,6 +270,7 @@ def _logsumexp_pull(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = 
 LOGSUMEXP: Op = Op("logsumexp", _logsumexp, pull=(_logsumexp_pull,))
 
 
+@spelled()
 def logsumexp(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """``log sum_k exp(x_k)`` over `axis` (None: all axes), without overflow; -infinity for no numbers.
 

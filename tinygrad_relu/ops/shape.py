@@ -16,6 +16,7 @@ from ..autodiff import broadcast
 from ..autodiff.node import Array, Node, Op
 from ..kernels.loops import move
 from ..kernels.machine.door import launch
+from .spelling import spelled
 
 Axis = int | Sequence[int] | None
 
@@ -135,6 +136,7 @@ def transpose(x: T, axes: Sequence[int] | None = None) -> T:
     return TRANSPOSE(x, axes=None if axes is None else tuple(axes))
 
 
+@spelled()
 def permute(x: T, axes: Sequence[int]) -> T:
     """The axes in another order, as `transpose`: PyTorch's name.
 
@@ -144,6 +146,7 @@ def permute(x: T, axes: Sequence[int]) -> T:
     return TRANSPOSE(x, axes=tuple(axes))
 
 
+@spelled()
 def swapaxes(x: T, axis1: int, axis2: int) -> T:
     """Two axes swapped.
 
@@ -156,6 +159,7 @@ def swapaxes(x: T, axis1: int, axis2: int) -> T:
     return TRANSPOSE(x, axes=tuple(order))
 
 
+@spelled()
 def squeeze(x: T, axis: Axis = None) -> T:
     """`x` without its axes of size 1: all of them, or those in `axis`. Shares memory with `x`.
 
@@ -170,6 +174,7 @@ def squeeze(x: T, axis: Axis = None) -> T:
     return RESHAPE(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
+@spelled()
 def expand_dims(x: T, axis: int | Sequence[int]) -> T:
     """`x` with new axes of size 1, which are the axes `axis` of the result. Shares memory with `x`. PyTorch: `unsqueeze`.
 
@@ -182,6 +187,7 @@ def expand_dims(x: T, axis: int | Sequence[int]) -> T:
     return RESHAPE(x, shape=tuple(1 if i in new else next(sizes) for i in range(len(x.shape) + count)))
 
 
+@spelled()
 def flatten(x: T, start_axis: int = 0, end_axis: int = -1) -> T:
     """The axes from `start_axis` to `end_axis`, both included, merged into one. Shares memory with `x`.
 

@@ -13,6 +13,7 @@ from ..kernels.loops.move import copy
 from ..kernels.machine.door import launch
 from .elementwise import div
 from .shape import Axis, T, axis_or_flat, block, normalised_axes, reduced_shape, reshape
+from .spelling import spelled
 
 
 def kept(g: Any, x: Any, axis: Axis) -> Any:
@@ -41,6 +42,7 @@ SUM: Op = Op("sum", _sum, fused=_sum_fused, pull=(
     lambda g, y, x, axis=None, keepdims=False: broadcast_to(kept(g, x, axis), shape=x.shape),))
 
 
+@spelled()
 def sum(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """``sum_k x_k`` over `axis`: a number, several, or None for all axes. With `keepdims` the summed axes stay, with length 1.
 
@@ -52,6 +54,7 @@ def sum(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     return SUM(x, axis=axis, keepdims=keepdims)
 
 
+@spelled()
 def mean(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """``sum_k x_k / n`` over `axis` (None: all axes), n being the number of terms; NaN for no numbers, as in NumPy.
 
@@ -72,6 +75,7 @@ CUMSUM: Op = Op("cumsum", _cumsum, pull=(
     lambda g, y, x, axis, reverse=False: CUMSUM(g, axis=axis, reverse=not reverse),))
 
 
+@spelled()
 def cumsum(x: T, axis: int | None = None) -> T:
     """``y_i = x_1 + ... + x_i`` along an axis; None: of x flattened.
 

@@ -1,0 +1,37 @@
+"""PyTorch's names of arguments (dim, keepdim), which the functions of this folder accept as well."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any, TypeVar
+
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SPELLINGS = {"dim": ("axis",), "dims": ("axis", "axes"), "keepdim": ("keepdims",), "start_dim": ("start_axis",),
+             "end_dim": ("end_axis",), "dim0": ("axis1",), "dim1": ("axis2",)}
+
+
+def spelled(but: str = "") -> Callable[[F], F]:
+    """A decorator: accept PyTorch's names of arguments, or refuse them and say how PyTorch's function differs (`but`)."""
+
+    def decorated(f: F) -> F:
+        names = {theirs: name for theirs, ours in SPELLINGS.items() for name in ours if name in signature(f).parameters}
+
+        @wraps(f)
+        def function(*args: Any, **options: Any) -> Any:
+            for key in options.keys() & names.keys():
+                if but or names[key] in options:
+                    raise TypeError(f"{f.__name__}: got {key}=; {but or f'{names[key]} is the same and was given, too'}")
+                options[names[key]] = options.pop(key)
+            if not isinstance(options.get("keepdims", False), (bool, np.bool_)):
+                raise TypeError(f"{f.__name__}: keepdims is {options['keepdims']!r}, expected True or False")
+            return f(*args, **options)
+
+        function.__signature__ = signature(f)       # type: ignore[attr-defined]
+        del function.__wrapped__                    # f is not a second definition
+        return function     # type: ignore[return-value]
+
+    return decorated
