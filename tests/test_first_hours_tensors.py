@@ -150,3 +150,71 @@ def test_errors_name_what_was_given_and_the_way(call, error, words):
     with pytest.raises(error) as caught:
         call()
     assert all(part in str(caught.value) for part in words.split("|")), caught.value
+
+
+# -- derivatives of functions ------------------------------------------------------------------------------------------
+
+def mixed(x, y):
+    return tg.stack([(x * x).sum() * y, tg.sin(y) + x[0], x[1] * x[2] * y, tg.exp(x[2])])
+
+
+POINT = Tensor([0.5, -1.0, 2.0]), Tensor(0.75)
+ALONG_POINT = [np.array([1.0, 0.5, -2.0]), np.array(3.0)]
+WEIGHTS = np.array([1.0, -2.0, 0.5, 3.0])
+
+
+def test_jvp_and_vjp_are_products_with_the_jacobian():
+    by_x, by_y = (block.data for block in tg.jacobian(mixed, POINT))
+    np.testing.assert_allclose(tg.jvp(mixed, POINT, ALONG_POINT).data, by_x @ ALONG_POINT[0] + by_y * 3.0, rtol=1e-14)
+    for product, block in zip(tg.vjp(mixed, POINT, WEIGHTS), (by_x, by_y), strict=True):
+        np.testing.assert_allclose(product.data, WEIGHTS @ block, rtol=1e-14)
+
+
+def test_value_and_grad():
+    value, gradients = tg.value_and_grad(lambda x, y: mixed(x, y).sum(), POINT)
+    assert value.item() == mixed(*POINT).sum().item() and not value.requires_grad
+    for gradient, product in zip(gradients, tg.vjp(mixed, POINT, np.ones(4)), strict=True):
+        np.testing.assert_allclose(gradient.data, product.data, rtol=1e-14)
+    assert all(x.grad is None and not x.requires_grad for x in POINT)
+
+
+def test_they_can_be_differentiated_again():
+    x, v = Tensor([1.0, 2.0], requires_grad=True), Tensor([0.5, -1.0], requires_grad=True)
+    cube = lambda x: x**3
+    for product in (tg.jvp, tg.vjp):
+        assert tg.gradcheck(lambda x, v, product=product: product(cube, x, v, create_graph=True), [x, v])
+    value, gradient = tg.value_and_grad(lambda x: cube(x).sum(), x, create_graph=True)
+    np.testing.assert_allclose(tg.grad(gradient.sum() + value, x)[0].data, [9.0, 24.0])
+    np.testing.assert_allclose(tg.jacobian(lambda x: tg.jvp(cube, x, [1.0, 1.0], create_graph=True), Tensor([1.0, 2.0])).data,
+                               [[6.0, 0.0], [0.0, 12.0]])
+    with pytest.raises(RuntimeError, match="create_graph=True"):
+        tg.jacobian(lambda x: tg.jvp(cube, x, [1.0, 1.0]), Tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("f", [lambda x: Tensor([1.0, 2.0]), lambda x: x.detach() * 2])
+def test_of_a_constant_they_are_zeros(f):
+    x = Tensor([1.0, 2.0])
+    assert tg.jvp(f, x, [1.0, 1.0]).data.tolist() == [0.0, 0.0] == tg.vjp(f, x, [1.0, 1.0]).data.tolist()
+    assert tg.value_and_grad(lambda x: f(x).sum(), x)[1].data.tolist() == [0.0, 0.0]
+
+
+def carried():
+    cell, state = nn.RNNCell(2, 3, rng=0), Tensor(np.zeros((1, 3)), dtype="float32")
+    for _ in range(2):
+        state = cell(np.ones((1, 2)), state)
+        state.sum().backward()
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda: tg.jacobian(3, POINT[0]), TypeError, "jacobian: f is int; expected a function"),
+    (lambda: tg.hessian(POINT[0], POINT[0]), TypeError, "hessian: f is Tensor|tg.grad"),
+    (lambda: tg.jvp(mixed, POINT, [1.0]), ValueError, "jvp: got 1 vectors for 2 inputs"),
+    (lambda: tg.vjp(mixed, POINT, [1.0]), ValueError, "vjp: vector 0 has shape (1,); expected (4,)"),
+    (lambda: tg.value_and_grad(mixed, POINT), ValueError, "value_and_grad: f returned shape (4,); expected one number"),
+    (lambda: tg.grad(Tensor([1.0], requires_grad=True).sum(), {"w": POINT[0]}), TypeError, "are a dict|values()"),
+    (carried, RuntimeError, "state.detach()"),
+])
+def test_errors_of_derivatives(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    assert all(part in str(caught.value) for part in words.split("|")), caught.value

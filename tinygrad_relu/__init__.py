@@ -30,7 +30,14 @@ from .autodiff.functions import GradcheckError as GradcheckError, gradcheck as g
 from .autodiff.node import Op as Op, no_grad as no_grad
 from .autodiff.tape import grad as grad
 from .checkpoint import load as load, save as save
-from .derivatives import hessian as hessian, hvp as hvp, jacobian as jacobian
+from .derivatives import (
+    hessian as hessian,
+    hvp as hvp,
+    jacobian as jacobian,
+    jvp as jvp,
+    value_and_grad as value_and_grad,
+    vjp as vjp,
+)
 from .functional.array import *  # noqa: F403        # the functions that are NumPy's too
 from .inside import AnomalyError as AnomalyError, detect_anomaly as detect_anomaly, explain as explain, graph as graph
 from .kernels.machine.host import keep_freed_memory as _keep_freed_memory

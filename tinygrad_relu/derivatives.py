@@ -1,7 +1,7 @@
-"""Derivatives of whole functions: Jacobian, Hessian, and the product of a Hessian with a vector.
+"""Derivatives of whole functions: gradient, Jacobian, Hessian, and their products with vectors.
 
-`inputs` is the point, one Tensor or several; none needs to require a gradient. All three differentiate `f` at leaves of their
-own, so no graph and no ``.grad`` of the caller is touched. Where `f` does not depend on an input, they are zeros.
+`inputs` is the point, one Tensor or several; none needs to require a gradient. All differentiate `f` at leaves of their own, so
+no graph and no ``.grad`` of the caller is touched. Where `f` does not depend on an input, derivatives are zeros.
 """
 from __future__ import annotations
 
@@ -30,21 +30,50 @@ def hvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, 
     >>> tg.hvp(lambda x: (x**3).sum(), Tensor([1.0, 2.0]), [1.0, 1.0])      # the Hessian is diag(6 x)
     Tensor([ 6., 12.])
     """
-    several = not isinstance(inputs, Node)
-    given = list(vectors) if several and isinstance(vectors, Iterable) else [vectors]
-    with _evaluated(f, inputs, "hvp", create_graph, given) as (at, y):
-        if several and not isinstance(vectors, Iterable):
-            raise TypeError(f"hvp: the vectors are {type(vectors).__name__}; expected one for each input")
-        if len(given) != len(at):
-            raise ValueError(f"hvp: got {len(given)} vectors for {len(at)} inputs; expected one for each")
-        directions = [v if create_graph and isinstance(v, Node) else as_floats(value(v), x.dtype, f"hvp: vector {i}")
-                      for i, (v, x) in enumerate(zip(given, at))]
-        for i, (v, x) in enumerate(zip(directions, at)):
-            if v.shape != x.shape:
-                raise ValueError(f"hvp: vector {i} has shape {v.shape}; expected {x.shape}, the shape of the input")
+    with _evaluated(f, inputs, "hvp", create_graph, vectors) as (at, y):
+        directions = _vectors("hvp", vectors, inputs, at, create_graph)
         along: Any = sum((g * v).sum() for g, v in zip(_gradient(y, at, "hvp"), directions))
         products = grad(along, at, create_graph=create_graph) if along.requires_grad else _zeros(at)
-    return products if several else products[0]
+    return products[0] if isinstance(inputs, Node) else products
+
+
+def jvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, create_graph: bool = False) -> Any:
+    """The derivative of ``f(*inputs)`` along `vectors`, one for each input: the Jacobian times them, of the shape of the result.
+
+    Two walks, whatever the sizes: the vector-Jacobian product is linear in its vector, and J v is its derivative by that vector.
+
+    >>> tg.jvp(lambda x: x**2, Tensor([1.0, 3.0]), [1.0, 0.5])
+    Tensor([2., 3.])
+    """
+    with _evaluated(f, inputs, "jvp", create_graph, vectors) as (at, y):
+        directions = _vectors("jvp", vectors, inputs, at, create_graph)
+        weights = y.result.leaf(np.zeros_like(y.array), requires_grad=True)
+        products = grad(y, at, weights, create_graph=True) if y.requires_grad else _zeros(at)
+        along: Any = sum((g * v).sum() for g, v in zip(products, directions))
+        return grad(along, weights, create_graph=create_graph)[0] if along.requires_grad else _zeros([y])[0]
+
+
+def vjp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vector: Any, create_graph: bool = False) -> Any:
+    """The product of `vector`, of the shape of the result, with the Jacobian of ``f(*inputs)``; of the shape of each input.
+
+    >>> tg.vjp(lambda x: x**2, Tensor([1.0, 3.0]), [1.0, 0.5])
+    Tensor([2., 3.])
+    """
+    with _evaluated(f, inputs, "vjp", create_graph, vector) as (at, y):
+        (weights,) = _vectors("vjp", vector, y, [y], create_graph)
+        products = grad(y, at, weights, create_graph) if y.requires_grad else _zeros(at)
+    return products[0] if isinstance(inputs, Node) else products
+
+
+def value_and_grad(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> tuple[Tensor, Any]:
+    """The scalar ``f(*inputs)``, and its gradient with respect to each input.
+
+    >>> tg.value_and_grad(lambda x: (x**2).sum(), Tensor([1.0, 3.0]))
+    (Tensor(10.), Tensor([2., 6.]))
+    """
+    with _evaluated(f, inputs, "value_and_grad", create_graph) as (at, y):
+        gradients = _gradient(y, at, "value_and_grad", create_graph)
+    return y if create_graph else y.result.leaf(y.array), gradients[0] if isinstance(inputs, Node) else gradients
 
 
 def jacobian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
@@ -89,14 +118,17 @@ _differentiated: ContextVar[tuple[Node, ...]] = ContextVar("differentiated", def
 
 @contextmanager
 def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, create_graph: bool,
-               vectors: Iterable[Any] = ()) -> Iterator[tuple[list[Node], Node]]:
+               vectors: Any = ()) -> Iterator[tuple[list[Node], Any]]:
     """Nodes with the values of the inputs, and f of them. Recording is on inside, even under `no_grad`."""
+    if not callable(f):
+        raise TypeError(f"{name}: f is {type(f).__name__}; expected a function of the inputs (for a result use tg.grad)")
     if not isinstance(inputs, (Node, Iterable)):
         raise TypeError(f"{name}: got {type(inputs).__name__}; expected a Tensor, or several")
     nodes = list(inputs) if isinstance(inputs, Sequence) else [inputs]
     for i, x in enumerate(nodes):
         if not isinstance(x, Node):
             raise TypeError(f"{name}: input {i} is {type(x).__name__}; expected a Tensor")
+    several = vectors if isinstance(vectors, (list, tuple)) else [vectors]
     around = _differentiated.get()
     loses_history = around and not create_graph and is_grad_enabled()       # under no_grad that is intended
     with recording():
@@ -107,7 +139,7 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
             if not isinstance(y, Node):
                 raise TypeError(f"{name}: f returned {type(y).__name__}; expected one Tensor")
             if loses_history and y.requires_grad:
-                _refuse_lost_history(name, (y, *nodes, *(v for v in vectors if isinstance(v, Node))), set(around))
+                _refuse_lost_history(name, (y, *nodes, *(v for v in several if isinstance(v, Node))), set(around))
             yield at, y
         finally:
             _differentiated.reset(token)
@@ -122,11 +154,26 @@ def _refuse_lost_history(name: str, roots: Iterable[Node], around: set[Node]) ->
                                "the inputs if they are meant to be constant")
 
 
-def _gradient(y: Node, at: list[Node], name: str) -> tuple[Any, ...]:
-    """The gradient of the scalar y, as nodes that can be differentiated again."""
+def _vectors(name: str, vectors: Any, of: Any, like: Sequence[Node], create_graph: bool) -> list[Any]:
+    """The vectors, each checked against the node that it multiplies. If `of` is one node, there is one vector."""
+    if not isinstance(of, Node) and not isinstance(vectors, Iterable):
+        raise TypeError(f"{name}: the vectors are {type(vectors).__name__}; expected one for each input")
+    given = [vectors] if isinstance(of, Node) else list(vectors)
+    if len(given) != len(like):
+        raise ValueError(f"{name}: got {len(given)} vectors for {len(like)} inputs; expected one for each")
+    found = [v if create_graph and isinstance(v, Node) else as_floats(value(v), x.dtype, f"{name}: vector {i}")
+             for i, (v, x) in enumerate(zip(given, like))]
+    for i, (v, x) in enumerate(zip(found, like)):
+        if v.shape != x.shape:
+            raise ValueError(f"{name}: vector {i} has shape {v.shape}; expected {x.shape}")
+    return found
+
+
+def _gradient(y: Any, at: list[Node], name: str, create_graph: bool = True) -> tuple[Any, ...]:
+    """The gradient of the scalar y."""
     if y.array.size != 1:
         raise ValueError(f"{name}: f returned shape {y.shape}; expected one number")
-    return grad(y, at, create_graph=True) if y.requires_grad else _zeros(at)
+    return grad(y, at, create_graph=create_graph) if y.requires_grad else _zeros(at)
 
 
 def _zeros(at: list[Node]) -> tuple[Any, ...]:

@@ -72,6 +72,8 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
                         "or several")
     wanted = (inputs,) if isinstance(inputs, Node) else tuple(inputs)
     for i, node in enumerate(wanted):
+        if isinstance(inputs, dict):
+            raise TypeError("grad: the inputs are a dict; expected Tensors: pass its values()")
         if not isinstance(node, Node) or not node.requires_grad:
             raise ValueError(f"grad: input {i} does not require a gradient; expected Tensors made with requires_grad=True, "
                              "or results of such")
@@ -120,7 +122,8 @@ def _history(root: Node, who: str = "backward") -> tuple[list[Node], set[Node]]:
         parents, order = node.parents, node.order
         if parents is None:
             raise RuntimeError(f"{who}: the graph of this result has been freed by an earlier backward (at {node.op.name}); "
-                               "pass retain_graph=True to the first one to walk it again")
+                               "compute it again; if a state is carried from step to step, pass on state.detach(); to walk a "
+                               "graph twice, pass retain_graph=True to the first backward")
         for x in parents:
             if x is None:
                 continue
