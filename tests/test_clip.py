@@ -113,6 +113,15 @@ def test_a_gradient_in_the_middle_that_is_missing_or_foreign():
     assert d.grad is strided and (strided == 1).all()
 
 
+@pytest.mark.parametrize("clip", [lambda ps: clip_grad_norm_(ps, 1.0), lambda ps: clip_grad_value_(ps, 0.1)])
+def test_a_gradient_of_another_shape_is_refused(clip):
+    p = nn.Parameter([1.0, 2.0])
+    p.grad = np.ones(3)
+    with pytest.raises(ValueError, match=r"the gradient of a parameter of shape \(2,\) has shape \(3,\); expected the same"):
+        clip([p])
+    assert (p.grad == 1).all()
+
+
 def test_the_optimizer_moves_by_what_is_left():
     model, opt = settled_model()
     before = [p.data.copy() for p in model.parameters()]

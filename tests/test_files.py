@@ -86,6 +86,8 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path):
         with pytest.raises(OSError, match=reason) as caught:
             put(path)
         assert one_line(caught.value).startswith(f"{path} cannot be written: ")
+    with pytest.raises(OSError, match="--json: the name is empty, expected the name of a file"):
+        check_writable("", "--json")
     assert check_writable(tmp_path / "a", "--json") == tmp_path / "a"
     assert check_writable(str(tmp_path / ("ä" * 120)), "--json").name == "ä" * 120      # as long as a name may be
     put(tmp_path / ("ä" * 120))

@@ -60,6 +60,8 @@ def _write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -
 
 def check_writable(path: str | os.PathLike[str], what: str) -> Path:
     """`path`, if a file can be written there; otherwise an OSError that names it. To be called before long work starts."""
+    if not os.fspath(path):
+        raise OSError(f"{what}: the name is empty, expected the name of a file")
     path, target = Path(path), Path(os.path.realpath(path))
     if path.is_dir():
         raise OSError(f"{what}: {path} is a folder, expected the name of a file")

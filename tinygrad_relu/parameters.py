@@ -13,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
+from weakref import WeakSet, ref
 
 import numpy as np
 
 from .autodiff.node import Array, value
 from .checks import as_floats, check_name
 from .tensor import Tensor
+
+WATCHERS: WeakSet[Any] = WeakSet()      # the optimizers: they warn of parameters that a module of theirs gets later
 
 
 class Place(NamedTuple):
@@ -83,6 +86,13 @@ def settle(parameters: Iterable[Parameter]) -> None:
         for parameter in members:
             parameter.move_to(Place(values, gradients, start))
             start += parameter.size
+
+
+def announce(module: Any, name: str) -> None:
+    """Tell the optimizers that move parameters of a module that its attribute `name` is about to be assigned."""
+    for watcher in list(WATCHERS) if WATCHERS else ():
+        if any(watcher.holds(p) for p in module.parameters()):
+            watcher.assigned.append((ref(module), name))
 
 
 def runs(parameters: Iterable[Parameter]) -> Iterator[tuple[list[Parameter], Array, Array]]:

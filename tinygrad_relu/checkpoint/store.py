@@ -59,7 +59,8 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     """Read a file of `save`, or any file of plain names and arrays, into the given objects; returns the other parts by name.
 
     The objects are one module (`whole`), or, under the names of their parts, modules, optimizers, Generators, and everything else
-    with a `load_state_dict`. What is returned are dicts of arrays, and plain values; tuples have become lists.
+    with a `load_state_dict`. A module that was saved as a part gets its modes back (`training`). What is returned are dicts of
+    arrays, and plain values; tuples have become lists.
 
     On an error nothing is changed. A file that is missing, truncated, damaged, compressed, or of another format than its suffix
     says is an OSError. Contents that do not fit are a ValueError that names every misfit.
@@ -232,8 +233,8 @@ def _encode(value: Any, where: str, arrays: dict[str, Array]) -> Any:
         plain = all(isinstance(key, str) and not key.startswith("$") for key in encoded)
         return encoded if plain else {"$items": list(encoded.items())}
     if not hasattr(value, "__array__"):
-        raise TypeError(f"save: {where} is a {type(value).__name__}, expected an array, a number, a string, or a list or dict of "
-                        "these")
+        raise TypeError(f"save: {where} is of type {type(value).__name__}, expected an array, a number, a string, or a list or "
+                        "dict of these")
     if not where.isprintable():
         raise ValueError(f"save: an array is called {where!r}, expected a name that can be printed")
     array = as_array(value, f"save: {where}")

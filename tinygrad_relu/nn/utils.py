@@ -86,6 +86,9 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
         if p.grad is not p.home:
             if not (isinstance(p.grad, np.ndarray) and p.grad.dtype.kind == "f" and p.grad.flags.writeable):
                 raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} is not a writable array of floats")
+            if p.grad.shape != p.shape:
+                raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} has shape {p.grad.shape}; expected "
+                                 "the same")
             pieces.append(p.grad)
     return pieces
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
+from warnings import warn
 
 import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import check_name, check_number
-from ..parameters import Parameter, settle
+from ..parameters import WATCHERS, Parameter, settle
 from ..tensor import Tensor
 from .state import Group, Segment, fitting, plain, segments, share
 
@@ -78,6 +79,11 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._segments: list[list[Segment]] = []
         self._add(given if isinstance(given[0], Mapping) else [{"params": given}])
+        self._watch()
+
+    def _watch(self) -> None:
+        self.assigned: list[tuple[Callable[[], Any], str]] = []     # attributes of modules, see `announce`
+        WATCHERS.add(self)
 
     def _add(self, given: Iterable[Any]) -> None:
         name, groups = type(self).__name__, []
@@ -141,6 +147,8 @@ class Optimizer:
         A `closure`, which computes the loss and walks back, is called first, and its result returned.
         """
         loss = None if closure is None else closure()
+        if self.assigned:
+            self._warn()
         moves = []
         for options, pieces in zip(self.param_groups, self._segments):
             i = 0
@@ -242,11 +250,12 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: everything but the flat buffers, as `__setstate__` gives copied parameters new ones."""
-        return {**vars(self), "param_groups": [dict(group) for group in self.param_groups],
+        return {**vars(self), "assigned": [], "param_groups": [dict(group) for group in self.param_groups],
                 "_segments": [[(s.parameters, s.state, s.steps) for s in pieces] for pieces in self._segments]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self._watch()
         self.param_groups = [Group(self.check, options) for options in state["param_groups"]]
         settle(self._parameters())
         self._segments = [[piece for members, buffers, steps in pieces     # the places of copies need not be neighbours
@@ -260,6 +269,17 @@ class Optimizer:
             lines.append(f"Parameter Group {i} ({n} parameter{'s' * (n != 1)})")
             lines += [f"    {key}: {value!r}" for key, value in group.items() if key != "params"]
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
+
+    def _warn(self) -> None:
+        """Warn of the parameters that modules got since, and that no optimizer moves."""
+        found = [(get(), name) for get, name in self.assigned]
+        self.assigned = []
+        names = {f"{type(module).__name__}.{inner}" for module, name in found if module is not None
+                 for inner, p in module.named_parameters()
+                 if f"{inner}.".startswith(f"{name}.") and p.place is None and p.requires_grad}
+        if names:
+            warn(f"{type(self).__name__}: {', '.join(sorted(names))} came into the model after this optimizer was made, and no "
+                 "optimizer moves it; pass new parameters to add_param_group, or make a new optimizer", stacklevel=3)
 
     def _parameters(self) -> Iterator[Parameter]:
         return (p for group in self.param_groups for p in group["params"])
