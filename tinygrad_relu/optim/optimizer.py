@@ -45,24 +45,13 @@ class Optimizer:
     Copy or pickle an optimizer together with its model, ``copy.deepcopy((model, opt))``; copied alone, it comes with copies of
     its parameters.
 
-    An optimizer of your own is a subclass that defines `move`, `term` and `state_names`. `defaults` are the options of groups
-    that do not set them; "lr" and "weight_decay" are required.
+    An optimizer of your own is a subclass that defines `move`, `term` and `state_names` (docs/extending.md has one). `defaults`
+    are the options of groups that do not set them; "lr" and "weight_decay" are required.
 
-    >>> class SignSGD(optim.Optimizer):
-    ...     '''p <- p - lr * (sign(g) + weight_decay * p) (Bernstein et al. 2018, arXiv 1802.04434).'''
-    ...     def __init__(self, params, lr=0.01, weight_decay=0.0):
-    ...         super().__init__(params, dict(lr=lr, weight_decay=weight_decay))
-    ...     def move(self, segment, grad, options):
-    ...         segment.data -= options["lr"] * (np.sign(grad) + options["weight_decay"] * segment.data)
-    ...     def term(self, segment, parameter, grad, options):
-    ...         lr, p = options["lr"], parameter.data
-    ...         return optim.Terms(-lr * np.sign(grad), -lr * options["weight_decay"] * p, np.zeros_like(p))
     >>> weight, bias = nn.Parameter([1.0]), nn.Parameter([1.0], kind="bias")
-    >>> opt = SignSGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.5, weight_decay=1.0)
-    >>> weight.grad, bias.grad = np.zeros(1), np.full(1, 7.0)
-    >>> opt.step()
-    >>> weight.item(), bias.item()
-    (0.5, 0.5)
+    >>> opt = optim.SGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.5, weight_decay=1.0)
+    >>> [(group["lr"], group["weight_decay"]) for group in opt.param_groups]
+    [(0.5, 1.0), (0.5, 0.0)]
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()     # of the buffers in a state dict; and "step" if the rule uses the count
