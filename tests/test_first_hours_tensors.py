@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_relu as tg
-from tinygrad_relu import Tensor, nn, optim
+from tinygrad_relu import Tensor, data, nn, optim
 from tinygrad_relu import functional as F
 from tinygrad_relu.missing import WAYS
 
@@ -43,7 +43,8 @@ def test_astype_to_integers_names_the_array():
 
 # -- names that do not exist -------------------------------------------------------------------------------------------
 
-ROOMS = {"tinygrad_relu": tg, "functional": F, "nn": nn, "optim": optim, "Tensor": Tensor([1.0])}
+ROOMS = {"tinygrad_relu": tg, "functional": F, "nn": nn, "optim": optim, "lr_scheduler": optim.lr_scheduler, "data": data,
+         "Tensor": Tensor([1.0])}
 
 
 @pytest.mark.parametrize(("room", "name"), [(room, name) for room in ROOMS for name in WAYS[room]])
@@ -54,7 +55,7 @@ def test_a_name_of_another_library_names_the_way_here(room, name):
     assert str(error.value).endswith(f"has no {name}; {WAYS[room][name]}")
 
 
-@pytest.mark.parametrize("room", [tg, F, nn, optim])
+@pytest.mark.parametrize("room", [tg, F, nn, optim, optim.lr_scheduler, data])
 def test_a_misspelt_name_is_an_ordinary_error(room):
     with pytest.raises(AttributeError, match=r"has no sofmtax$") as error:
         room.sofmtax  # noqa: B018

@@ -53,7 +53,16 @@ WAYS: dict[str, dict[str, str]] = {
         ("BCELoss", "nn.BCEWithLogitsLoss takes the logits, from before the sigmoid"),
         ("BatchNorm2d BatchNorm3d", "nn.BatchNorm1d takes x (batch, channels, length): reshape the other axes into one")),
     "optim": _ways(
-        ("RMSprop Adagrad LBFGS", "there are SGD, Adam and AdamW; docs/extending.md adds an optimizer")),
+        ("RMSprop Adagrad Adadelta Adamax NAdam RAdam Rprop LBFGS", "there are SGD, Adam, AdamW; docs/extending.md adds one")),
+    "lr_scheduler": _ways(
+        ("OneCycleLR CyclicLR ConstantLR PolynomialLR MultiplicativeLR CosineAnnealingWarmRestarts",
+         "optim.LambdaLR(opt, function) multiplies the rate by any function of the step, optim.SequentialLR joins schedules"),
+        ("ChainedScheduler", "call step() on each schedule: their factors multiply")),
+    "data": _ways(
+        ("DataLoader", "data.batches(x, y, size, rng=0), or batches(size, rng=0) of a Dataset"),
+        ("TensorDataset", "data.Dataset(name, x, y, classes), with classes=None for a regression"),
+        ("random_split", "train, test = dataset.split(0.8, rng=0)"),
+        ("Subset", "dataset[indices]")),
     "init": {},
     "Tensor": _ways(
         ("view view_as", "x.reshape(shape) shares memory, too"),

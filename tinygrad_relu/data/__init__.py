@@ -3,6 +3,7 @@
 Nothing is downloaded: real data come from an installed package or from files that you name. Everything random takes `rng`, a
 seed or a numpy Generator; the same seed gives the same bits.
 """
+from ..missing import elsewhere as _elsewhere
 from .dataset import Dataset as Dataset, batches as batches
 from .delimited import csv as csv
 from .sets import (
@@ -13,3 +14,5 @@ from .sets import (
     read_idx as read_idx,
     spirals as spirals,
 )
+
+vars()["__getattr__"] = _elsewhere(__name__)

@@ -18,6 +18,7 @@ from typing import SupportsFloat
 import numpy as np
 
 from ..checks import check_count, check_name, check_number, check_real
+from ..missing import elsewhere
 from .optimizer import Optimizer
 from .schedule import Formula
 from .schedule import LRScheduler as LRScheduler
@@ -270,3 +271,6 @@ class ReduceLROnPlateau(LRScheduler):
     def _lowered(self, lr: float, floor: float) -> float:
         lowered = max(lr * self.factor, floor)
         return lowered if lr - lowered > self.eps else lr
+
+
+vars()["__getattr__"] = elsewhere(__name__)
