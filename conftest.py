@@ -12,7 +12,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import data, functional, lab, nn, optim, warmup
 from tinygrad_relu.kernels.machine import policy
 from tinygrad_relu.kernels.machine.cache import cache_folder
-from tinygrad_relu.kernels.machine.threads import cores
+from tinygrad_relu.kernels.machine.host import cores
 
 # The names that every example in a docstring may use without importing them (docs/index.md says so).
 CUSTOMARY = {"np": np, "tg": tg, "data": data, "F": functional, "lab": lab, "nn": nn, "optim": optim, "Tensor": tg.Tensor}

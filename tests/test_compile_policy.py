@@ -21,7 +21,7 @@ with warnings.catch_warnings(record=True) as seen:
     warnings.simplefilter("always")
     import numpy as np
     import tinygrad_relu as tg
-    from tinygrad_relu.kernels.loops import move
+    from tinygrad_relu.kernels.loops.pointwise import swap
     from tinygrad_relu.kernels.machine import matmul
     from tinygrad_relu.kernels.machine import cache
     from tinygrad_relu.kernels.formulas import ACTIVATIONS
@@ -29,7 +29,7 @@ with warnings.catch_warnings(record=True) as seen:
     x = tg.Tensor([[-2.0, 3.0]], requires_grad=True, dtype=sys.argv[1])
     y = tg.functional.leaky_relu(x, 0.5)
     (y @ y.T).backward()
-used = [*loops(ACTIVATIONS["leaky_relu"])[:2], matmul.product_block, move.swap]
+used = [*loops(ACTIVATIONS["leaky_relu"])[:2], matmul.product_block, swap]
 print(json.dumps({
     "value": y.data.tolist(), "slope": x.grad.tolist(), "digest": cache.source_digest(),
     "hits": sum(kernel.loaded for kernel in used),

@@ -92,7 +92,7 @@ def test_one_launch_each_way(name):
     x = tg.Tensor(np.ones((3, 4)), requires_grad=True)
     with watch(note):
         getattr(F, name)(x, np.zeros((3, 4))).backward()
-    assert seen == [f"{ERROR_LOSSES[name]}_loss", f"{ERROR_LOSSES[name]}_loss_pullback"]
+    assert seen == [f"{ERROR_LOSSES[name]}_loss_forward", f"{ERROR_LOSSES[name]}_loss_pullback"]
 
 
 @every_type

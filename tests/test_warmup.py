@@ -17,8 +17,8 @@ import tinygrad_relu
 from tinygrad_relu import kernels
 from tinygrad_relu.kernels import every_kernel
 from tinygrad_relu.kernels.formulas import ACTIVATIONS
-from tinygrad_relu.kernels.loops.move import add_rows, swap
-from tinygrad_relu.kernels.loops.pointwise import loops
+from tinygrad_relu.kernels.loops.pointwise import loops, swap
+from tinygrad_relu.kernels.loops.reduce import add_rows
 from tinygrad_relu.kernels.machine.cache import cache_folder
 from tinygrad_relu.kernels.machine.door import launch
 from tinygrad_relu.kernels.machine.policy import Kernel

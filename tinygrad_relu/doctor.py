@@ -28,8 +28,8 @@ from .kernels.loops.pointwise import loops
 from .kernels.machine import blas, host
 from .kernels.machine.cache import cache_folder, contents
 from .kernels.machine.door import launch
+from .kernels.machine.host import cores, get_num_threads
 from .kernels.machine.matmul import matmul
-from .kernels.machine.threads import cores, get_num_threads
 from .text import Table, print_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")

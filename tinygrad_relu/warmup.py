@@ -9,13 +9,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .checks import check_name, counted
 from .kernels import every_kernel
@@ -27,9 +27,6 @@ NAMES = tuple(dtype.name for dtype in DTYPES)
 JOBS = min(4, os.cpu_count() or 1)      # LLVM holds a lock while it compiles, so more at a time takes more processes
 
 
-_kernels = cache(every_kernel)
-
-
 class Tally(NamedTuple):
     """How many kernels were compiled, and how many came from the cache. (One loop in two dtypes is two kernels.)"""
 
@@ -37,8 +34,7 @@ class Tally(NamedTuple):
     cached: int
 
 
-@dataclass(frozen=True)
-class Warmup:
+class Warmup(NamedTuple):
     """The outcome of a warm-up; `folder` is where compiled kernels are kept."""
 
     compiled: int
@@ -46,33 +42,30 @@ class Warmup:
     seconds: float
     folder: Path | None
 
-    @property
-    def kernels(self) -> int:
-        return self.compiled + self.cached
-
 
 def warmup(dtypes: Iterable[str] = NAMES, names: Iterable[str] | None = None, jobs: int = JOBS,
            progress: Callable[[str, Tally], None] = lambda name, tally: None) -> Warmup:
-    """Compile every kernel that the cache does not hold yet.
+    """Compile every kernel that the cache does not hold yet, or only those of these names.
 
-    Parameters
-    ----------
-    names : iterable of str, optional
-        The names of kernels; all by default.
-    jobs : int
-        Processes that compile side by side; 1 compiles in this process, and leaves it ready to use.
-    progress : callable
-        Called after each kernel.
+    `jobs` processes compile side by side; 1 compiles in this process, and leaves it ready to use. `progress` is called after each
+    kernel.
     """
     start = time.perf_counter()
     dtypes = [check_name(dtype, NAMES, "warmup: dtype") for dtype in dtypes]
     known = _kernels()
     chosen = list(known if names is None else dict.fromkeys(check_name(name, known, "warmup: name") for name in names))
     compiled = cached = 0
-    for name, tally in _in_this_process(chosen, dtypes) if jobs == 1 else _side_by_side(chosen, dtypes, jobs):
-        compiled, cached = compiled + tally.compiled, cached + tally.cached
-        progress(name, tally)
+    with ExitStack() as stack:
+        each: Any = map
+        if jobs > 1:    # spawned, not forked: a fork would copy locks of thread pools that it does not have
+            each = stack.enter_context(ProcessPoolExecutor(jobs, get_context("spawn"))).map
+        for name, tally in zip(chosen, each(partial(_compile, dtypes=dtypes), chosen)):
+            compiled, cached = compiled + tally.compiled, cached + tally.cached
+            progress(name, tally)
     return Warmup(compiled, cached, time.perf_counter() - start, cache_folder())
+
+
+_kernels = cache(every_kernel)
 
 
 def _compile(name: str, dtypes: Sequence[str]) -> Tally:
@@ -83,19 +76,6 @@ def _compile(name: str, dtypes: Sequence[str]) -> Tally:
         if dtype.name in dtypes or dtype not in DTYPES:
             kernel.compile(dtype)
     return Tally(kernel.compiled - before[0], kernel.loaded - before[1])
-
-
-def _in_this_process(names: list[str], dtypes: list[str]) -> Iterator[tuple[str, Tally]]:
-    for name in names:
-        yield name, _compile(name, dtypes)
-
-
-def _side_by_side(names: list[str], dtypes: list[str], jobs: int) -> Iterator[tuple[str, Tally]]:
-    # Spawned, not forked: a fork would copy locks of thread pools that it does not have.
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        waiting = {pool.submit(_compile, name, dtypes): name for name in names}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------

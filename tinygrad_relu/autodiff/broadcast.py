@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.loops.move import copy
 from ..kernels.loops.reduce import sum_lines, sum_rows
-from ..kernels.machine.door import launch
+from ..kernels.machine.door import copy, launch
 from .node import Array, Op
 
 

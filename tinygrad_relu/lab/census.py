@@ -12,7 +12,7 @@ from .. import functional as F
 from ..autodiff.node import Array, recording
 from ..autodiff.tape import grad
 from ..checks import check_count, check_labels
-from ..kernels.loops.units import unit_sums
+from ..kernels.loops.reduce import unit_sums
 from ..kernels.machine.door import launch
 from ..nn import Module
 from ..nn.module import evaluating

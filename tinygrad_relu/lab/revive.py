@@ -15,7 +15,7 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, no_grad
 from ..data import Dataset
-from ..kernels.machine.threads import num_threads
+from ..kernels.machine.host import num_threads
 from ..nn import MLP, Module
 from ..optim import SGD, Adam, Optimizer
 from ..tensor import Tensor

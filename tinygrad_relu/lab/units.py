@@ -17,7 +17,7 @@ from ..autodiff.node import Array, no_grad, recording
 from ..autodiff.tape import grad
 from ..checks import check_samples
 from ..kernels.formulas.record import Elementwise
-from ..kernels.loops.units import extremes_given_slopes, unit_extremes
+from ..kernels.loops.reduce import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
 from ..kernels.machine.policy import Kernel
 from ..nn import Dropout, Linear, Maxout, Module, Parameter, Sequential

@@ -15,7 +15,6 @@ from ..checks import check_count, check_name, check_real
 from ..functional.lift import Input, elementwise
 from ..kernels.formulas import gaussian, piecewise, saturating, smooth
 from ..kernels.formulas.record import Elementwise
-from ..kernels.machine.policy import user_scalar
 from ..ops.activation import activation_op, prelu
 from ..ops.elementwise import advance, new_place, uniform
 from ..parameters import Parameter
@@ -269,8 +268,8 @@ def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Calla
                        lambda found: len(found) >= 3 and [p.name for p in found[3:]] == parameters)
     pairs = kinks if callable(kinks) else lambda *p: tuple(kinks)
     record: Elementwise[P] = Elementwise(
-        name, user_scalar(f), user_scalar(f_dx), f_dxx and user_scalar(f_dxx), formula or f"{name}(x)", source,
-        lambda *p: tuple((float(x), float(slope)) for x, slope in pairs(*p)), f_dxxx=f_dxxx and user_scalar(f_dxxx))
+        name, f, f_dx, f_dxx, formula or f"{name}(x)", source,
+        lambda *p: tuple((float(x), float(slope)) for x, slope in pairs(*p)), f_dxxx=f_dxxx)
     _try(record)
     function: Any = elementwise(record)
     function.__module__, function.record = f.__module__, record

@@ -14,9 +14,8 @@ from ..autodiff.node import Array, Op, value
 from ..kernels.formulas import smooth
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.loss import ABSOLUTE
-from ..kernels.loops.move import copy
 from ..kernels.loops.pointwise import loops
-from ..kernels.machine.door import launch
+from ..kernels.machine.door import copy, launch
 from .activation import activation_op
 from .elementwise import add, binary, compare, div, entrywise, mul, neg, sub, unary, where
 from .shape import T

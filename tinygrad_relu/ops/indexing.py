@@ -19,8 +19,8 @@ import numpy as np
 
 from ..autodiff.node import Array, Op
 from ..checks import as_numbers, check_real
-from ..kernels.loops import move
-from ..kernels.machine.door import launch
+from ..kernels.loops.reduce import add_rows
+from ..kernels.machine.door import copy, launch
 from .elementwise import where
 from .shape import Axis, T, normalised_axes, reshape, single_axis
 from .spelling import spelled
@@ -31,7 +31,7 @@ EVERYTHING = slice(None)
 def _cut(x: Array, *, key: tuple[Any, ...]) -> Array:
     part = _look(x, key, x.shape)
     out = np.empty(part.shape, x.dtype)
-    launch(move.copy, part, out)
+    launch(copy, part, out)
     return out
 
 
@@ -63,7 +63,7 @@ def _take(x: Array, *, rows: Array, axis: int) -> Array:
 
 def _take_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, rows: Array, axis: int) -> None:
     lead, length, width = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1:])
-    launch(move.add_rows, g.reshape(lead, rows.size, width), rows.ravel(), add, into[0].reshape(lead, length, width))
+    launch(add_rows, g.reshape(lead, rows.size, width), rows.ravel(), add, into[0].reshape(lead, length, width))
 
 
 def _add_at(g: Array, *, rows: Array, axis: int, shape: tuple[int, ...]) -> Array:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Op, Pull
-from ..kernels.loops import move
-from ..kernels.machine.door import launch
+from ..kernels.machine.door import copy, launch
 from .indexing import EVERYTHING, cut
 from .shape import T, expand_dims, reshape, single_axis
 from .spelling import spelled
@@ -42,7 +41,7 @@ def _concatenate_fused(g: Array, y: Array, saved: Any, into: list[Array], add: i
     for x, part in zip(arrays, into):
         start, stop = stop, stop + x.shape[axis]
         if part.size:
-            launch(move.copy, g[_stretch(axis, start, stop)], part)
+            launch(copy, g[_stretch(axis, start, stop)], part)
 
 
 def _stretch(axis: int, start: int, stop: int) -> tuple[Any, ...]:

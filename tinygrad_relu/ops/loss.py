@@ -36,7 +36,7 @@ def error_loss_op(record: Elementwise[...]) -> Op:
 
     def forward(x: Array, target: Array, *, p: tuple[float, ...], reduction: str) -> Array:
         out = np.empty(x.shape if reduction == "none" else (), x.dtype)
-        launch(error_loss(record).loss, x.ravel(), target.ravel(), p, _scale(x.size, reduction), out.ravel())
+        launch(error_loss(record).forward, x.ravel(), target.ravel(), p, _scale(x.size, reduction), out.ravel())
         return out
 
     def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, target: Array, *,

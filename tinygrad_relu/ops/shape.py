@@ -14,8 +14,8 @@ import numpy as np
 
 from ..autodiff import broadcast
 from ..autodiff.node import Array, Node, Op
-from ..kernels.loops import move
-from ..kernels.machine.door import launch
+from ..kernels.loops.pointwise import swap
+from ..kernels.machine.door import copy, launch
 from .spelling import spelled
 
 Axis = int | Sequence[int] | None
@@ -86,9 +86,9 @@ def _transpose(x: Array, *, axes: tuple[int, ...] | None) -> Array:
     blocks = _swapped_blocks(order)
     if blocks:
         fixed, first, second = (prod(x.shape[part]) for part in blocks)
-        launch(move.swap, x.reshape(fixed, first, second), out.reshape(fixed, second, first))
+        launch(swap, x.reshape(fixed, first, second), out.reshape(fixed, second, first))
     else:
-        launch(move.copy, moved, out)
+        launch(copy, moved, out)
     return out
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from ..autodiff.broadcast import broadcast_to, sum_over
 from ..autodiff.node import Array, Op
 from ..kernels.loops import reduce as kernels
-from ..kernels.loops.move import copy
-from ..kernels.machine.door import launch
+from ..kernels.machine.door import copy, launch
 from .elementwise import div
 from .shape import Axis, T, axis_or_flat, block, normalised_axes, reduced_shape, reshape
 from .spelling import spelled

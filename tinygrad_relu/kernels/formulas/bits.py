@@ -7,15 +7,15 @@ Constants that differ between the two types are kept in pairs, float32 first; `p
 """
 from __future__ import annotations
 
+from functools import reduce
+from operator import add, mul
+
 import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from ..machine.policy import scalar
-
-INTEGER_OF = {types.float32: types.int32, types.float64: types.int64}
-FLOAT_OF = {integer: number for number, integer in INTEGER_OF.items()}
 
 WIDTH = np.int32(23), np.int64(52)                  # bits of the significand, so the place of the exponent
 BIAS = np.float32(127), 1023.0                      # the exponent field of 2^n holds n + BIAS
@@ -33,16 +33,6 @@ ONE_BITS = np.int32(0x3F800000), np.int64(0x3FF0000000000000)
 ONE_BEYOND_ROOT_HALF = np.int32(0x3F800000 - 0x3F3504F3), np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
 
 
-@intrinsic
-def _reinterpret(typing_context, value):
-    target = INTEGER_OF.get(value) or FLOAT_OF[value]
-
-    def codegen(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], context.get_value_type(target))
-
-    return target(value), codegen
-
-
 def bits_of(x):
     """The int32 (int64) that has the bits of this float32 (float64)."""
     return np.asarray(x).view(np.int32 if type(x) is np.float32 else np.int64)[()]
@@ -50,8 +40,10 @@ def bits_of(x):
 
 @overload(bits_of)
 def _bits_of(x):
-    if x in INTEGER_OF:
-        return lambda x: _reinterpret(x)
+    if x == types.float32:
+        return lambda x: np.float32(x).view(np.int32)
+    if x == types.float64:
+        return lambda x: np.float64(x).view(np.int64)
 
 
 def float_of(bits):
@@ -61,8 +53,10 @@ def float_of(bits):
 
 @overload(float_of)
 def _float_of(bits):
-    if bits in FLOAT_OF:
-        return lambda bits: _reinterpret(bits)
+    if bits == types.int32:
+        return lambda bits: np.int32(bits).view(np.float32)
+    if bits == types.int64:
+        return lambda bits: np.int64(bits).view(np.float64)
 
 
 def pick(x, single, double):
@@ -89,15 +83,8 @@ def singles(*numbers):
 def _even_odd(x, coefficients, multiply, add):
     """The steps of `polynomial`, on Python's numbers or on the compiler's values."""
     square = multiply(x, x)
-    odd, even = coefficients[-2::-2][::-1], coefficients[::-2][::-1]
-
-    def horner(coefficients):
-        total, *rest = coefficients
-        for c in rest:
-            total = add(multiply(total, square), c)
-        return total
-
-    return add(multiply(horner(odd), x), horner(even))
+    odd, even = (reduce(lambda total, c: add(multiply(total, square), c), coefficients[start::-2][::-1]) for start in (-2, -1))
+    return add(multiply(odd, x), even)
 
 
 def polynomial(x, coefficients):
@@ -107,7 +94,7 @@ def polynomial(x, coefficients):
     one. The kernel gets straight-line code, because LLVM does not unroll loops over more than some twenty entries, and does not
     vectorise a loop that contains a loop.
     """
-    return _even_odd(x, coefficients, lambda a, b: a * b, lambda a, b: a + b)
+    return _even_odd(x, coefficients, mul, add)
 
 
 @intrinsic
@@ -121,8 +108,14 @@ def _polynomial(typing_context, x, coefficients):
 
 @overload(polynomial)
 def _polynomial_of(x, coefficients):
-    if x in INTEGER_OF and isinstance(coefficients, types.UniTuple) and coefficients.dtype == x:
+    if isinstance(x, types.Float) and isinstance(coefficients, types.UniTuple) and coefficients.dtype == x:
         return lambda x, coefficients: _polynomial(x, coefficients)
+
+
+@scalar
+def cut(a, far):
+    """min(a, far); NaN if a is."""
+    return far if a > far else a
 
 
 @scalar

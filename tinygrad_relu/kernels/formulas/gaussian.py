@@ -3,16 +3,14 @@
 Both GELUs satisfy f(x) = x + f(-x), so f(x) = max(x, 0) - tail(abs(x)) and f'(x) = 1 - f'(-x). Only the left half is computed: a
 smooth factor times an exponential that is multiplied in last. So the left tail keeps its relative accuracy down to the subnormal
 numbers, and infinities give 0, inf and the slopes 0, 1, never inf * 0.
-
-Errors are given as in `error_function`.
 """
 from __future__ import annotations
 
 import numpy as np
 
 from ..machine.policy import scalar
-from .bits import leading_half, pick
-from .error_function import ERFC_FAR, cut, erf, erf_slope, erfc, exp_in_two, normal_parts, scale, two_parts
+from .bits import cut, leading_half, pick
+from .error_function import ERFC_FAR, erf, erf_slope, erfc, exp_in_two, normal_parts, scale, two_parts
 from .record import Elementwise
 
 # phi(0) = 1/sqrt(2 pi)
@@ -24,24 +22,19 @@ B, B_LOW = two_parts("0.07135481627260024877633875227986354099559207477")
 TANH_FAR = np.float32(12), 22.0     # from here on x exp(-v) is 0 in the type
 
 
-# -- GELU: x Phi(x) ---------------------------------------------------------------------------------------------------
-
-
-@scalar
 def gelu(x: float) -> float:
-    """x Phi(x); its least value is -0.169971, at x = -0.751792. Error: 2.23 ulp (float32), 1.86 ulp (float64)."""
+    """x Phi(x); its least value is -0.169971, at x = -0.751792."""
     T = type(x)
     a, q, q_low, e, n = normal_parts(x)
     tail = scale(a * (q + (q * e + (q_low + q_low * e))), n)
     return (T(0) if x <= T(0) else x) - tail
 
 
-@scalar
 def gelu_dx(g, x, y):
     """Phi(x) + x phi(x), from -0.129 to 1.129.
 
     On the left it is phi(a) (M - a) with M the Mills ratio; M / sqrt(2 pi) is q + q_low. The difference is formed in two parts,
-    because it vanishes at -0.7518. Error: 3.1 ulp; from -0.9 to -0.6, around the zero, 0.9 ulp of Phi.
+    because it vanishes at -0.7518.
     """
     T = type(x)
     a, q, q_low, e, n = normal_parts(x)
@@ -52,7 +45,6 @@ def gelu_dx(g, x, y):
     return g * (tail if x <= T(0) else T(1) - tail)
 
 
-@scalar
 def gelu_dxx(c, x, y):
     """phi(x) (2 - x^2)."""
     T = type(x)
@@ -61,7 +53,6 @@ def gelu_dxx(c, x, y):
     return c * scale(p + p * e, n)
 
 
-@scalar
 def gelu_dxxx(c, x, y):
     """phi(x) x (x^2 - 4)."""
     T = type(x)
@@ -69,9 +60,6 @@ def gelu_dxxx(c, x, y):
     p = T(0.3989422804014327) * a * (a * a - T(4))
     right = scale(p + p * e, n)
     return c * (right if x > T(0) else -right)
-
-
-# -- GELU, tanh form: x (1 + tanh(v/2))/2 = x sigmoid(v) --------------------------------------------------------------
 
 
 @scalar
@@ -98,24 +86,16 @@ def tanh_form_parts(x):
     return a, top * slope_high, (a - top) * slope_high + a * slope_low, e, n
 
 
-@scalar
 def gelu_tanh(x: float) -> float:
-    """x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))/2; within 5e-4 of GELU.
-
-    Error: 2.65 ulp (float32), 2.12 ulp (float64).
-    """
+    """x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))/2; within 5e-4 of GELU."""
     T = type(x)
     a, p, p_low, e, n = tanh_form_parts(x)
     tail = scale((a + a * e) / (T(1) + scale(T(1) + e, n)), n)
     return (T(0) if x <= T(0) else x) - tail
 
 
-@scalar
 def gelu_tanh_dx(g, x, y):
-    """sigmoid(v) + x sigmoid(v) sigmoid(-v) dv/dx: with E = exp(-v(a)), E (1 + E - p)/(1 + E)^2 on the left.
-
-    Error: 3.3 ulp; from -0.9 to -0.6, around the zero, 0.6 ulp of Phi.
-    """
+    """sigmoid(v) + x sigmoid(v) sigmoid(-v) dv/dx: with E = exp(-v(a)), E (1 + E - p)/(1 + E)^2 on the left."""
     T = type(x)
     a, p, p_low, e, n = tanh_form_parts(x)
     small = scale(T(1) + e, n)
@@ -130,7 +110,6 @@ def gelu_tanh_dx(g, x, y):
     return g * (tail if x <= T(0) else T(1) - tail)
 
 
-@scalar
 def gelu_tanh_dxx(c, x, y):
     """s (1 - s) (2 v' + a ((1 - 2 s) v'^2 + v'')) with s = sigmoid(v); an even function, computed at a = abs(x)."""
     T = type(x)
@@ -142,15 +121,6 @@ def gelu_tanh_dxx(c, x, y):
     return c * (small / (d * d) * (v1 + v1 + a * (v2 - (T(1) - small) / d * (v1 * v1))))
 
 
-# -- erf and erfc -----------------------------------------------------------------------------------------------------
-
-
-@scalar
-def erf_dx(g, x, y):
-    return g * erf_slope(x)
-
-
-@scalar
 def erf_dxx(c, x, y):
     """-2 x times the slope."""
     T = type(x)
@@ -160,7 +130,6 @@ def erf_dxx(c, x, y):
     return c * (second if x > T(0) else -second)
 
 
-@scalar
 def erf_dxxx(c, x, y):
     """(4 x^2 - 2) times the slope."""
     T = type(x)
@@ -168,35 +137,15 @@ def erf_dxxx(c, x, y):
     return c * ((T(4) * (a * a) - T(2)) * erf_slope(x))
 
 
-@scalar
-def erfc_dx(g, x, y):
-    return g * -erf_slope(x)
-
-
-@scalar
-def erfc_dxx(c, x, y):
-    return -erf_dxx(c, x, y)
-
-
-@scalar
-def erfc_dxxx(c, x, y):
-    return -erf_dxxx(c, x, y)
-
-
-# -- records ----------------------------------------------------------------------------------------------------------
-
 GELU = Elementwise(
     "gelu", gelu, gelu_dx, gelu_dxx, "x * Phi(x), Phi the distribution function of N(0, 1)",
     "Hendrycks & Gimpel 2016, Gaussian error linear units, arXiv 1606.08415", f_dxxx=gelu_dxxx)
-
 GELU_TANH = Elementwise(
     "gelu_tanh", gelu_tanh, gelu_tanh_dx, gelu_tanh_dxx, "0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))",
     "Hendrycks & Gimpel 2016, Gaussian error linear units, arXiv 1606.08415")
-
 ERF = Elementwise(
-    "erf", erf, erf_dx, erf_dxx, "2 / sqrt(pi) * integral of exp(-t^2) from 0 to x",
+    "erf", erf, lambda g, x, y: g * erf_slope(x), erf_dxx, "2 / sqrt(pi) * integral of exp(-t^2) from 0 to x",
     "Abramowitz & Stegun 1964, Handbook of mathematical functions, 7.1.1", f_dxxx=erf_dxxx)
-
 ERFC = Elementwise(
-    "erfc", erfc, erfc_dx, erfc_dxx, "1 - erf(x)",
-    "Abramowitz & Stegun 1964, Handbook of mathematical functions, 7.1.2", f_dxxx=erfc_dxxx)
+    "erfc", erfc, lambda g, x, y: g * -erf_slope(x), lambda c, x, y: -erf_dxx(c, x, y), "1 - erf(x)",
+    "Abramowitz & Stegun 1964, Handbook of mathematical functions, 7.1.2", f_dxxx=lambda c, x, y: -erf_dxxx(c, x, y))

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from types import ModuleType
 from typing import Any, Concatenate, Generic, ParamSpec
 
@@ -33,9 +34,8 @@ def flat(c, x, y, *p):
 class Elementwise(Generic[P]):
     """A function of one number (relu, exp, the square of an error): its scalar formulas and their properties.
 
-    Every formula takes and returns numbers of one type, ``T = type(x)`` (float32 or float64). Parameters arrive as Python floats
-    and are cast with ``T(...)``, because a bare Python float would lift float32 to float64. Pieces *select*, they never multiply
-    by a mask: the gradient of a dead unit is exactly zero even for g = inf.
+    Formulas take and return numbers of one type, ``T = type(x)`` (float32 or float64). Parameters arrive as Python floats and
+    are cast with ``T(...)``: a bare Python float would lift float32 to float64. The record marks its formulas as `scalar`.
     """
 
     name: str       # as in `functional` (PyTorch's name, where PyTorch has the function)
@@ -52,6 +52,15 @@ class Elementwise(Generic[P]):
     expected: Callable[..., str | None] = _nothing
     f_dxxx: Callable[..., float] | None = None      # c times the third derivative (see `derivative`)
 
+    def __post_init__(self) -> None:
+        for formula in self.formulas:
+            scalar(formula)
+
+    @cached_property
+    def formulas(self) -> tuple[Callable[..., float], ...]:
+        """The value and its derivatives, up to the first that has no formula."""
+        return self.f, self.f_dx, *takewhile(bool, (self.f_dxx, self.f_dxxx))       # type: ignore[arg-type]
+
     @cached_property
     def parameters(self) -> dict[str, float]:
         """Names and defaults, read off the signature of `f`: ``f(x, alpha=1.0)`` has ``{"alpha": 1.0}``."""
@@ -64,10 +73,10 @@ class Elementwise(Generic[P]):
     def derivative(self, order: int) -> Callable[..., float] | None:
         """The formula of the derivative of this order; None if there is none. A formula that is its own derivative (that of exp,
         or 0) serves all further orders."""
-        known = [f for f in (self.f_dx, self.f_dxx, self.f_dxxx) if f is not None]
-        if order <= len(known):
-            return known[order - 1]
-        return known[-1] if known[-1] is flat or known[-1] in known[:-1] else None
+        *before, last = self.formulas
+        if order <= len(before):
+            return self.formulas[order]
+        return last if last is flat or last in before else None
 
     def bind(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> tuple[float, ...]:
         """The parameters in order, from positional and named ones; errors begin with `name`."""

@@ -4,9 +4,7 @@ The activations use e = exp(-abs x), between 0 and 1: nothing overflows, and eve
 slope itself crosses zero. In the tails e is subnormal and has lost digits; products with it are formed from its parts,
 e = p s1 s2 (`exp_parts`): factors are multiplied into p, and the result is rounded once.
 
-x is the input, y the output, g the incoming gradient, c the incoming curvature. "Errors a and b" are those of value and slope, in
-units in the last place: the worst of a million points over the whole range in both types (tests/test_smooth.py); where a slope
-crosses zero, in units of its larger term.
+x is the input, y the output, g the incoming gradient, c the incoming curvature. docs/accuracy.md has the error of each.
 """
 from __future__ import annotations
 
@@ -15,19 +13,12 @@ import math
 import numpy as np
 
 from ..machine.policy import scalar
-from .bits import leading_half, pick, product
+from .bits import cut, leading_half, pick, product
 from .exponential import TINY, exp, exp_parts, expm1, log, log1p, log1p_of_unit
 from .record import Elementwise
 from .saturating import sigmoid_dxx, sigmoid_dxxx
 
 FAR = np.float32(120), 770.0                    # beyond it x exp(-abs x) is 0 in the type; the cut avoids inf * 0
-
-
-@scalar
-def cut_off(x):
-    """abs(x), but not more than FAR."""
-    a, far = abs(x), pick(x, *FAR)
-    return far if a > far else a
 
 
 @scalar
@@ -38,12 +29,8 @@ def softplus_parts(x, beta):
     return u, p, s1, s2
 
 
-@scalar
 def softplus(x: float, beta: float = 1.0, threshold: float = math.inf) -> float:
-    """max(x, 0) + ln(1 + exp(-abs u))/beta, u = beta x; exact by default: PyTorch's threshold is 20.
-
-    Errors 1.7 and 2.4; for other beta 2.7 and 2.4.
-    """
+    """max(x, 0) + ln(1 + exp(-abs u))/beta, u = beta x."""
     T = type(x)
     u, p, s1, s2 = softplus_parts(x, T(beta))
     e, inverse = p * s1 * s2, T(1) / T(beta)
@@ -53,7 +40,6 @@ def softplus(x: float, beta: float = 1.0, threshold: float = math.inf) -> float:
     return x if u > T(threshold) else y
 
 
-@scalar
 def softplus_dx(g, x, y, beta=1.0, threshold=math.inf):
     T = type(x)
     u, p, s1, s2 = softplus_parts(x, T(beta))
@@ -62,7 +48,6 @@ def softplus_dx(g, x, y, beta=1.0, threshold=math.inf):
     return g if u > T(threshold) else curved
 
 
-@scalar
 def softplus_dxx(c, x, y, beta=1.0, threshold=math.inf):
     T = type(x)
     u, p, s1, s2 = softplus_parts(x, T(beta))
@@ -71,7 +56,6 @@ def softplus_dxx(c, x, y, beta=1.0, threshold=math.inf):
     return T(0) if u > T(threshold) else curved
 
 
-@scalar
 def softplus_dxxx(c, x, y, beta=1.0, threshold=math.inf):
     """beta^2 sigmoid''(u)."""
     T = type(x)
@@ -90,23 +74,20 @@ SOFTPLUS = Elementwise("softplus", softplus, softplus_dx, softplus_dxx,
                        expected=lambda beta=1.0, threshold=0.0: None if beta else "a beta other than 0")
 
 
-@scalar
 def silu(x: float) -> float:
-    """Errors 3.4 and 3.3."""
     T = type(x)
     p, s1, s2 = exp_parts(-abs(x), T(0))
-    y = (-cut_off(x) * p if x < T(0) else x) / (T(1) + p * s1 * s2)
+    y = (-cut(abs(x), pick(x, *FAR)) * p if x < T(0) else x) / (T(1) + p * s1 * s2)
     return y * s1 * s2 if x < T(0) else y
 
 
-@scalar
 def silu_dx(g, x, y):
-    """Left e (1 - a + e)/d^2, right (1 + e + a e)/d^2, with a = abs x. Error 3.3.
+    """Left e (1 - a + e)/d^2, right (1 + e + a e)/d^2, with a = abs x and d = 1 + e.
 
-    The rounding error of 1 - a + e is added again: without it the slope at -0.5355, just below 1/4, would be 4.1 off.
+    The rounding error of 1 - a + e is added again: without it the slope at -0.5355, just below 1/4, would be 4.1 ulp off.
     """
     T = type(x)
-    a = cut_off(x)
+    a = cut(abs(x), pick(x, *FAR))
     p, s1, s2 = exp_parts(-a, T(0))
     e = p * s1 * s2
     square = T(1) + e * (T(2) + e)
@@ -117,20 +98,18 @@ def silu_dx(g, x, y):
     return g * (slope * s1 * s2 if x < T(0) else slope)
 
 
-@scalar
 def silu_dxx(c, x, y):
     """(e/d^2) (2 - a (1 - e)/d): an even function."""
     T = type(x)
-    a = cut_off(x)
+    a = cut(abs(x), pick(x, *FAR))
     e = exp(-a)
     d = T(1) + e
     return c * (e * (T(2) * d - a * (T(1) - e)) / (d * d * d))
 
 
-@scalar
 def silu_dxxx(c, x, y):
     """3 sigmoid''(x) + x sigmoid'''(x): an odd function."""
-    a = cut_off(x)
+    a = cut(abs(x), pick(x, *FAR))
     right = sigmoid_dxx(type(x)(3), a, y) + sigmoid_dxxx(a, a, y)
     return c * (right if x > type(x)(0) else -right)
 
@@ -139,14 +118,10 @@ SILU = Elementwise("silu", silu, silu_dx, silu_dxx, "x sigmoid(x)", "Elfwing, Uc
                    f_dxxx=silu_dxxx)
 
 
-@scalar
 def mish(x: float) -> float:
-    """x tanh(softplus x), and tanh(softplus x) = w (1 + w/2) / (1 + w (1 + w/2)) with w = e^x; for x > 0 both are divided by w^2.
-
-    Errors 3.9 and 3.8.
-    """
+    """x tanh(softplus x) = x w (1 + w/2) / (1 + w (1 + w/2)) with w = e^x; for x > 0 both are divided by w^2."""
     T = type(x)
-    a = cut_off(x)
+    a = cut(abs(x), pick(x, *FAR))
     p, s1, s2 = exp_parts(-a, T(0))
     e = p * s1 * s2
     half = T(0.5) * e
@@ -156,16 +131,15 @@ def mish(x: float) -> float:
     return y * s1 * s2 if x < T(0) else y
 
 
-@scalar
 def mish_dx(g, x, y):
     """t + x (1 - t^2) s with t = tanh(softplus x), s = sigmoid x, in e; large terms come last in the sums.
 
     On the left it is e r/d^2 with d = 1 + e + e^2/2 and r = 1 - a + e q. Where the slope is just below 1/2 and 1/4 (at -0.18 and
     -0.55) an ulp is smallest, and the roundings of r and d^2 would add up to 5 of them. So both are carried in two parts;
-    products of leading halves are exact. Error 3.6.
+    products of leading halves are exact.
     """
     T = type(x)
-    a = cut_off(x)
+    a = cut(abs(x), pick(x, *FAR))
     p, s1, s2 = exp_parts(-a, T(0))
     e = p * s1 * s2
     e_top = leading_half(e)
@@ -189,11 +163,10 @@ def mish_dx(g, x, y):
     return g * (left if x < T(0) else right)
 
 
-@scalar
 def mish_dxx(c, x, y):
     """h (2 + x (1 - s - 2 t s)), with s = sigmoid x, t = tanh(softplus x), h = (1 - t^2) s = 4w (1 + w)/D^2."""
     T = type(x)
-    a = cut_off(x)
+    a = cut(abs(x), pick(x, *FAR))
     e = exp(-a)
     d = T(1) + e
     low, top = e * (e + T(2)) + T(2), T(1) + (e + e)
@@ -206,47 +179,24 @@ def mish_dxx(c, x, y):
 MISH = Elementwise("mish", mish, mish_dx, mish_dxx, "x tanh(softplus(x))", "Misra 2019, arXiv 1908.08681")
 
 
-@scalar
 def exp_dx(g, x, y):
     return g * y
 
 
-@scalar
 def expm1_dx(g, x, y):
     return g * exp(x)
 
 
-@scalar
-def log_dx(g, x, y):
-    return g / x
-
-
-@scalar
 def log_dxx(c, x, y):
     return -(c / x) / x                         # x^2 might overflow
 
 
-@scalar
-def log1p_dx(g, x, y):
-    return log_dx(g, type(x)(1) + x, y)
-
-
-@scalar
-def log1p_dxx(c, x, y):
-    return log_dxx(c, type(x)(1) + x, y)
-
-
-@scalar
 def log_dxxx(c, x, y):
     return (c + c) / x / x / x
 
 
-@scalar
-def log1p_dxxx(c, x, y):
-    return log_dxxx(c, type(x)(1) + x, y)
-
-
 EXP = Elementwise("exp", exp, exp_dx, exp_dx, "e^x", "Cody, Waite 1980, Software Manual, ch. 6")
 EXPM1 = Elementwise("expm1", expm1, expm1_dx, expm1_dx, "e^x - 1", "Tang 1992, ACM TOMS 18")
-LOG = Elementwise("log", log, log_dx, log_dxx, "ln x", "Cody, Waite 1980, Software Manual, ch. 5", f_dxxx=log_dxxx)
-LOG1P = Elementwise("log1p", log1p, log1p_dx, log1p_dxx, "ln(1 + x)", "Tang 1990, ACM TOMS 16", f_dxxx=log1p_dxxx)
+LOG = Elementwise("log", log, lambda g, x, y: g / x, log_dxx, "ln x", "Cody, Waite 1980, Software Manual, ch. 5", f_dxxx=log_dxxx)
+LOG1P = Elementwise("log1p", log1p, lambda g, x, y: g / (type(x)(1) + x), lambda c, x, y: log_dxx(c, type(x)(1) + x, y),
+                    "ln(1 + x)", "Tang 1990, ACM TOMS 16", f_dxxx=lambda c, x, y: log_dxxx(c, type(x)(1) + x, y))

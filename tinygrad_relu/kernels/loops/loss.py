@@ -6,44 +6,29 @@ record: difference, function and mean in one launch each way.
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
 
 import numpy as np
 
 from ..formulas.record import Elementwise, flat, records
-from ..machine.policy import FACTORIES, Doubles, Integers, Kernel, Matrix, Parameters, Vector, factory, kernel, scalar
+from ..machine.policy import FACTORIES, Doubles, Integers, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
 from .pointwise import loops
 from .reduce import LANES
 
 
-@scalar
 def squared(x: float) -> float:
     return x * x
 
 
-@scalar
-def squared_dx(g, x, y):
-    return g * (x + x)
-
-
-@scalar
-def squared_dxx(c, x, y):
-    return c + c if x == x else x
-
-
-@scalar
 def absolute(x: float) -> float:
     return abs(x)
 
 
-@scalar
 def absolute_dx(g, x, y):
     """The sign of the error; 0 at 0, as in PyTorch."""
     T = type(x)
     return g if x > T(0) else -g if x < T(0) else T(0) if x == T(0) else x
 
 
-@scalar
 def huber(x: float, delta: float = 1.0) -> float:
     """A parabola up to `delta`, and its tangent from there on."""
     T = type(x)
@@ -51,20 +36,17 @@ def huber(x: float, delta: float = 1.0) -> float:
     return T(0.5) * x * x if a <= T(delta) else T(delta) * (a - T(0.5) * T(delta))
 
 
-@scalar
 def huber_dx(g, x, y, delta=1.0):
     T = type(x)
     far = g * T(delta)
     return far if x > T(delta) else -far if x < -T(delta) else g * x
 
 
-@scalar
 def huber_dxx(c, x, y, delta=1.0):
     T = type(x)
     return c if abs(x) < T(delta) else T(0) if x == x else x
 
 
-@scalar
 def smooth_l1(x: float, beta: float = 1.0) -> float:
     """Huber's loss divided by `beta`, so that its slope far out is 1; beta = 0 is the absolute value."""
     T = type(x)
@@ -72,20 +54,18 @@ def smooth_l1(x: float, beta: float = 1.0) -> float:
     return T(0.5) * x * x / T(beta) if a < T(beta) else a - T(0.5) * T(beta)
 
 
-@scalar
 def smooth_l1_dx(g, x, y, beta=1.0):
     T = type(x)
     return g * x / T(beta) if abs(x) < T(beta) else absolute_dx(g, x, y)
 
 
-@scalar
 def smooth_l1_dxx(c, x, y, beta=1.0):
     T = type(x)
     return c / T(beta) if abs(x) < T(beta) else T(0) if x == x else x
 
 
-SQUARED = Elementwise("squared_error", squared, squared_dx, squared_dxx, "(x - target)^2",
-                      "Legendre 1805, Nouvelles méthodes pour la détermination des orbites des comètes")
+SQUARED = Elementwise("squared_error", squared, lambda g, x, y: g * (x + x), lambda c, x, y: c + c if x == x else x,
+                      "(x - target)^2", "Legendre 1805, Nouvelles méthodes pour la détermination des orbites des comètes")
 ABSOLUTE = Elementwise("absolute_error", absolute, absolute_dx, flat, "|x - target|",
                        "Boscovich 1757, De litteraria expeditione per pontificiam ditionem", lambda: ((0.0, 0.0),))
 HUBER = Elementwise("huber", huber, huber_dx, huber_dxx, "e^2 / 2 if |e| <= delta else delta (|e| - delta / 2), e = x - target",
@@ -100,19 +80,14 @@ ERRORS = records(sys.modules[__name__])
 FACTORIES.append((loops, ERRORS.values()))      # for second derivatives
 
 
-class ErrorLoss(NamedTuple):
-    """The two kernels of a loss of the error."""
-
-    loss: Kernel        # loss(x, target, p, scale, out): out = f(x - target), or scale times the sum where out has one entry
-    pullback: Kernel    # pullback(g, x, target, p, scale, gx): gx = scale g f'(x - target); a g of one entry serves all
-
-
 @factory(ERRORS.values())
-def error_loss(record: Elementwise[...]) -> ErrorLoss:
-    """The kernels of a record, made when they are first asked for. Sums are float64, whatever x is."""
+def error_loss(record: Elementwise[...]) -> Pair:
+    """``forward(x, target, p, scale, out)``: out = f(x - target), or scale times the sum where out has one entry;
+    ``pullback(g, x, target, p, scale, gx)``: gx = scale g f'(x - target); a g of one entry serves all. Sums are float64.
+    """
     f, f_dx = record.f, record.f_dx
 
-    def loss(x: Vector, target: Vector, p: Parameters, scale: float, out: Vector):
+    def forward(x: Vector, target: Vector, p: Parameters, scale: float, out: Vector):
         if out.size == x.size:
             for i in range(x.size):
                 out[i] = f(x[i] - target[i], *p)
@@ -136,8 +111,7 @@ def error_loss(record: Elementwise[...]) -> ErrorLoss:
                 e = x[i] - target[i]
                 gx[i] = f_dx(weight * g[i], e, f(e, *p), *p)
 
-    return ErrorLoss(*(kernel(loop, name=f"{record.name}_{loop.__name__}" if loop is loss else f"{record.name}_loss_pullback",
-                              formulas=(f, f_dx), parameters=len(record.parameters)) for loop in (loss, pullback)))
+    return pair(f"{record.name}_loss", record, forward, pullback)
 
 
 # -- losses of labels ----------------------------------------------------------------------------------------------------

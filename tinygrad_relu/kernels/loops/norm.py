@@ -1,10 +1,10 @@
 """Batch and layer normalisation, ``y = (x - mean) / sqrt(var + eps) * weight + bias``, and its pullback.
 
 Sums along rows and channels are float64 for both dtypes; the gradients of a layer norm's parameters are summed in blocks of rows
-(see `reduce`). The statistics are those of the differences from the first value, so that a large mean is never squared, and
-one pass over x gives both. (Two passes, first the mean and then the differences from it, took 1.6 times as long.) If the first
-value is an outlier, a second pass starts from the mean that the first has found. So the result is right to the last bit of a
-float32 even if the mean is a million standard deviations.
+(see `reduce`). Mean and variance are computed from the differences from the first value, so that a large mean is never squared:
+in one pass over x, where two (the mean, then the differences from it) took 1.6 times as long. If the first value is an outlier, a
+second pass starts from the mean that the first has found. So the result is right to the last bit of a float32 even if the mean
+is a million standard deviations.
 
 A *unit* is x normalised: ``(x - mean) * scale = x * scale + shift``, with ``scale = 1 / sqrt(var + eps)``.
 """
@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from ..machine.policy import Array3, Doubles, Integers, Matrix, Vector, kernel, reordered, scalar
+from .pointwise import by_channel
 from .reduce import BLOCK
 
 OUTLIER = 25.0      # a first value that is more than five standard deviations off costs digits, in float64 more than one
@@ -54,16 +55,42 @@ def write(sums, out):
         out[c] = sums[c]
 
 
-# -- per channel: x (outer, channels, inner) ---------------------------------------------------------------------------
-# If inner is 1, the channels are the contiguous axis, and the inner loop runs over them.
+# -- per channel: x (outer, channels, inner); see `by_channel` ----------------------------------------------------------
+
+
+@kernel
+def track_moments(mean: Doubles, var: Doubles, size: int, momentum: float, running_mean: Vector, running_var: Vector,
+                  batches: Integers):
+    """Move the running statistics by the fraction `momentum` towards those of a batch of `size` values per channel, and count it.
+
+    With a momentum of NaN they become the mean over all batches. The running variance is the unbiased one.
+    """
+    batches[0] += 1
+    rate = 1.0 / batches[0] if momentum != momentum else momentum
+    unbiased = size / (size - 1.0)
+    for c in range(mean.size):
+        running_mean[c] = (1.0 - rate) * running_mean[c] + rate * mean[c]
+        running_var[c] = (1.0 - rate) * running_var[c] + rate * unbiased * var[c]
 
 
 @scalar
-def batch_moments(x, mean, var):
-    """The mean of each channel, and the mean square of the differences from it."""
+def normalised(g, x, c, numbers):
+    scale, shift, weight, bias = numbers
+    return unit_of(x, scale[c], shift[c]) * weight[c] + bias[c]
+
+
+@scalar
+def normalise(x, mean, var, eps, weight, bias, out):
+    """``out = (x - mean) / sqrt(var + eps) * weight + bias``, channel by channel."""
+    scale = 1.0 / np.sqrt(var + np.float64(eps))
+    by_channel(normalised, x, x, (scale, -mean * scale, weight, bias), out)
+
+
+@kernel
+def batch_norm(x: Array3, weight: Vector, bias: Vector, eps: float, mean: Doubles, var: Doubles, out: Array3):
+    """Batch norm in training. The mean and variance are results too, for the running statistics and the pullback."""
     outer, channels, inner = x.shape
-    size = outer * inner
-    origin = x[0, :, 0].astype(np.float64)
+    size, origin = outer * inner, x[0, :, 0].astype(np.float64)
     for _ in range(2):
         mean[:] = 0
         var[:] = 0
@@ -85,43 +112,7 @@ def batch_moments(x, mean, var):
             var[c] = var[c] / size - step * step
             outlier |= step * step > OUTLIER * var[c]
         if not outlier:
-            return
-
-
-@kernel
-def track_moments(mean: Doubles, var: Doubles, size: int, momentum: float, running_mean: Vector, running_var: Vector,
-                  batches: Integers):
-    """Move the running statistics by the fraction `momentum` towards those of a batch of `size` values per channel, and count it.
-
-    With a momentum of NaN they become the mean over all batches. The running variance is the unbiased one.
-    """
-    batches[0] += 1
-    rate = 1.0 / batches[0] if momentum != momentum else momentum
-    unbiased = size / (size - 1.0)
-    for c in range(mean.size):
-        running_mean[c] = (1.0 - rate) * running_mean[c] + rate * mean[c]
-        running_var[c] = (1.0 - rate) * running_var[c] + rate * unbiased * var[c]
-
-
-@scalar
-def normalise(x, mean, var, eps, weight, bias, out):
-    """``out = (x - mean) / sqrt(var + eps) * weight + bias``, channel by channel."""
-    scale = 1.0 / np.sqrt(var + np.float64(eps))
-    shift = -mean * scale
-    for o in range(x.shape[0]):
-        if x.shape[2] == 1:
-            for c in range(x.shape[1]):
-                out[o, c, 0] = unit_of(x[o, c, 0], scale[c], shift[c]) * weight[c] + bias[c]
-        else:
-            for c in range(x.shape[1]):
-                for i in range(x.shape[2]):
-                    out[o, c, i] = unit_of(x[o, c, i], scale[c], shift[c]) * weight[c] + bias[c]
-
-
-@kernel
-def batch_norm(x: Array3, weight: Vector, bias: Vector, eps: float, mean: Doubles, var: Doubles, out: Array3):
-    """Batch norm in training. The mean and variance are results too, for the running statistics and the pullback."""
-    batch_moments(x, mean, var)
+            break
     normalise(x, mean, var, eps, weight, bias, out)
 
 
@@ -132,19 +123,9 @@ def batch_norm_by(x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Ve
 
 
 @scalar
-def gradient_sums(g, x, scale, shift, total, dot):
-    """The sum of g over each channel, and that of g times the unit."""
-    outer, channels, inner = x.shape
-    for o in range(outer):
-        if inner == 1:
-            for c in range(channels):
-                total[c] += g[o, c, 0]
-                dot[c] += g[o, c, 0] * (x[o, c, 0] * scale[c] + shift[c])
-        else:
-            for c in range(channels):
-                part, part_dot = sums_with_unit(g[o, c], x[o, c], scale[c], shift[c])
-                total[c] += part
-                dot[c] += part_dot
+def gradient_of_x(g, x, c, numbers):
+    scale, shift, steep, mean_g, mean_gu, fixed = numbers
+    return steep[c] * (g if fixed else g - mean_g[c] - unit_of(x, scale[c], shift[c]) * mean_gu[c])
 
 
 @kernel
@@ -156,23 +137,22 @@ def batch_norm_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: 
     shift = -mean * scale
     total, dot = np.zeros(channels), np.zeros(channels)
     if not fixed or gw.size or gb.size:
-        gradient_sums(g, x, scale, shift, total, dot)
+        for o in range(outer):
+            if inner == 1:
+                for c in range(channels):
+                    total[c] += g[o, c, 0]
+                    dot[c] += g[o, c, 0] * (x[o, c, 0] * scale[c] + shift[c])
+            else:
+                for c in range(channels):
+                    part, part_dot = sums_with_unit(g[o, c], x[o, c], scale[c], shift[c])
+                    total[c] += part
+                    dot[c] += part_dot
         write(total, gb)
         write(dot, gw)
-    if gx.size == 0:
-        return
-    steep, size = (weight * scale).astype(x.dtype), outer * inner
-    mean_g, mean_gu = (total / size).astype(x.dtype), (dot / size).astype(x.dtype)
-    for o in range(outer):
-        if inner == 1:
-            for c in range(channels):
-                unit = unit_of(x[o, c, 0], scale[c], shift[c])
-                gx[o, c, 0] = steep[c] * (g[o, c, 0] if fixed else g[o, c, 0] - mean_g[c] - unit * mean_gu[c])
-        else:
-            for c in range(channels):
-                for i in range(inner):
-                    unit = unit_of(x[o, c, i], scale[c], shift[c])
-                    gx[o, c, i] = steep[c] * (g[o, c, i] if fixed else g[o, c, i] - mean_g[c] - unit * mean_gu[c])
+    if gx.size:
+        size, T = outer * inner, x.dtype
+        numbers = scale, shift, (weight * scale).astype(T), (total / size).astype(T), (dot / size).astype(T), fixed
+        by_channel(gradient_of_x, g, x, numbers, gx)
 
 
 # -- per row: x (rows, features) ---------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ import numpy as np
 from ..formulas import ACTIVATIONS
 from ..formulas.piecewise import leaky_relu, leaky_relu_da, leaky_relu_dx
 from ..formulas.record import Elementwise
-from ..machine.policy import Array3, Booleans, Integers, Kernel, Matrix, Parameters, Vector, factory, kernel
-from .reduce import LANES
+from ..machine.policy import Array3, Booleans, Integers, Kernel, Matrix, Parameters, Vector, factory, kernel, scalar
+from .reduce import LANES, same
+
+TILE = 8        # of `swap`: 8 doubles are one line of the cache
 
 
 class Loops(NamedTuple):
@@ -34,8 +36,7 @@ def loops(record: Elementwise[...]) -> Loops:
         for i in range(out.size):
             out[i] = f(x[i], *p)
 
-    first = kernel(forward, name=f"{record.name}_forward", formulas=(f,), parameters=len(record.parameters))
-    return Loops(first, derivative(record, 1), derivative(record, 2))
+    return Loops(kernel(forward, name=f"{record.name}_forward", record=record), derivative(record, 1), derivative(record, 2))
 
 
 @cache
@@ -50,11 +51,30 @@ def derivative(record: Elementwise[...], order: int) -> Any:
             out[i] = formula(c[i], x[i], y[i], *p)
 
     name = ("pullback", "curvature")[order - 1] if order < 3 else f"derivative{order}"
-    return kernel(loop, name=f"{record.name}_{name}", formulas=(formula,), parameters=len(record.parameters))
+    return kernel(loop, name=f"{record.name}_{name}", record=record)
+
+
+@kernel
+def swap(x: Array3, out: Array3):
+    """``out[b, c, r] = x[b, r, c]``, in square tiles of a fixed size, so that LLVM moves a row of a tile at a time.
+
+    1024 x 1024 float32 take 0.65 ms; with tiles that are cut off at the edges 1.2; in NumPy 3.5.
+    """
+    rows, columns = x.shape[1:]
+    tiled_rows, tiled_columns = rows // TILE * TILE, columns // TILE * TILE
+    for b in range(x.shape[0]):
+        for top in range(0, tiled_rows, TILE):
+            for left in range(0, tiled_columns, TILE):
+                for c in range(TILE):
+                    for r in range(TILE):
+                        out[b, left + c, top + r] = x[b, top + r, left + c]
+        for c in range(columns):                    # the rest below the tiles, and beside them
+            for r in range(tiled_rows if c < tiled_columns else 0, rows):
+                out[b, c, r] = x[b, r, c]
 
 
 # -- choices -------------------------------------------------------------------------------------------------------------
-# Kernels that select element by element and never multiply by a mask: an element that is not selected is exactly 0, or the other
+# These kernels select element by element and never multiply by a mask: an element that is not selected is exactly 0, or the other
 # number. ``np.where`` branches for each element, and mispredicts on random conditions: 3.6 ms for a million numbers, where these
 # take 0.2. All arrays are flat.
 
@@ -77,49 +97,60 @@ def choose_or(condition: Booleans, holds: bool, x: Vector, number: float, out: V
 
 @kernel
 def rival_pullback(g: Vector, rival: Vector, y: Vector, wins: bool, out: Vector):
-    """``out = g`` where ``(rival == y) == wins``, 0 elsewhere; NaN equals NaN here.
-
-    A rival of one number is compared with all of y.
-    """
+    """``out = g`` where ``same(rival, y) == wins``, 0 elsewhere. A rival of one number is compared with all of y."""
     zero = y.dtype.type(0)
     if rival.size == 1:
         bound = rival[0]
         for i in range(out.size):
-            is_it = (bound == y[i]) | ((bound != bound) & (y[i] != y[i]))
-            out[i] = g[i] if is_it == wins else zero
+            out[i] = g[i] if same(bound, y[i]) == wins else zero
     else:
         for i in range(out.size):
-            is_it = (rival[i] == y[i]) | ((rival[i] != rival[i]) & (y[i] != y[i]))
-            out[i] = g[i] if is_it == wins else zero
+            out[i] = g[i] if same(rival[i], y[i]) == wins else zero
 
 
-# -- leaky ReLU with an array of slopes, learned (prelu) or drawn (rrelu): x (outer, channels, inner), one slope per channel -----
+# -- per channel: x (outer, channels, inner) ---------------------------------------------------------------------------------
+
+
+@scalar
+def by_channel(formula, g, x, numbers, out):
+    """``out = formula(g, x, c, numbers)`` for each entry of g and x, c its channel; `numbers` are arrays with one per channel.
+
+    If inner is 1, the channels are the contiguous axis, and the inner loop runs over them.
+    """
+    for o in range(x.shape[0]):
+        if x.shape[2] == 1:
+            for c in range(x.shape[1]):
+                out[o, c, 0] = formula(g[o, c, 0], x[o, c, 0], c, numbers)
+        else:
+            for c in range(x.shape[1]):
+                g_line, x_line, line = g[o, c], x[o, c], out[o, c]
+                for i in range(line.size):
+                    line[i] = formula(g_line[i], x_line[i], c, numbers)
+
+
+# Leaky ReLU with an array of slopes, learned (prelu) or drawn (rrelu).
+
+
+@scalar
+def sloped(g, x, c, slopes):
+    return leaky_relu(x, slopes[c])
+
+
+@scalar
+def sloped_dx(g, x, c, slopes):
+    return leaky_relu_dx(g, x, x, slopes[c])
 
 
 @kernel
 def channel_prelu(x: Array3, slopes: Vector, out: Array3):
     """``out = x if x > 0 else slopes[channel] * x``."""
-    for o in range(x.shape[0]):
-        if x.shape[2] == 1:         # the channels are the contiguous axis
-            for c in range(x.shape[1]):
-                out[o, c, 0] = leaky_relu(x[o, c, 0], slopes[c])
-        else:
-            for c in range(x.shape[1]):
-                for i in range(x.shape[2]):
-                    out[o, c, i] = leaky_relu(x[o, c, i], slopes[c])
+    by_channel(sloped, x, x, slopes, out)
 
 
 @kernel
 def channel_prelu_pullback(g: Array3, x: Array3, slopes: Vector, out: Array3):
     """The gradient of x."""
-    for o in range(x.shape[0]):
-        if x.shape[2] == 1:
-            for c in range(x.shape[1]):
-                out[o, c, 0] = leaky_relu_dx(g[o, c, 0], x[o, c, 0], x[o, c, 0], slopes[c])
-        else:
-            for c in range(x.shape[1]):
-                for i in range(x.shape[2]):
-                    out[o, c, i] = leaky_relu_dx(g[o, c, i], x[o, c, i], x[o, c, i], slopes[c])
+    by_channel(sloped_dx, g, x, slopes, out)
 
 
 @kernel

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..machine.door import launch
+from ..machine.host import share
 from ..machine.policy import Integers, Vector, kernel, scalar
-from ..machine.threads import share
 
 COUNTS = 64             # a tile of 256 elements takes 64 counts: the first words of all, the second words of all, ...
 TILE = 4 * COUNTS

@@ -13,7 +13,7 @@ formulas on arrays of four axes: the pullback of the LSTM takes 10 us instead of
 """
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from ..formulas.record import Elementwise
 from ..formulas.saturating import sigmoid
 from ..machine.blas import gemm
 from ..machine.door import launch
-from ..machine.policy import Array3, Array4, Kernel, Matrix, Parameters, Vector, factory, kernel, scalar
-from .move import swap
+from ..machine.policy import Array3, Array4, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
+from .pointwise import swap
 
 WORTH_TURNING = 4       # steps from which a transposed copy of the weights pays: gemm reads it faster
 
@@ -70,16 +70,9 @@ def tanh_and_slope(x):
     return tanh_near(x) if abs(x) < T(0.55) else plus - minus, T(4) * plus * minus
 
 
-class RNN(NamedTuple):
-    """The two kernels of a simple recurrent layer."""
-
-    forward: Kernel
-    pullback: Kernel
-
-
 @factory([ACTIVATIONS["tanh"], ACTIVATIONS["relu"]])
-def rnn(activation: Elementwise[...]) -> RNN:
-    """``h' = f(z + w h)``."""
+def rnn(activation: Elementwise[...]) -> Pair:
+    """A simple recurrent layer, ``h' = f(z + w h)``."""
     f, f_dx = activation.f, activation.f_dx
 
     def forward(z: Array3, h: Matrix, w: Matrix, turned: bool, p: Parameters, reverse: bool, rec: Array3, states: Array3):
@@ -104,8 +97,7 @@ def rnn(activation: Elementwise[...]) -> RNN:
                     gh[r, i] = g[before, r, i]
             gemm(False, False, gz[t], w, 1.0, gh)
 
-    return RNN(*(kernel(loop, name=f"rnn_{activation.name}_{loop.__name__}", formulas=(f, f_dx),
-                        parameters=len(activation.parameters)) for loop in (forward, pullback)))
+    return pair(f"rnn_{activation.name}", activation, forward, pullback)
 
 
 @scalar

@@ -2,11 +2,8 @@
 
 NumPy's copy can be called only through NumPy's dispatch (1 us a call). This copy comes from the package ``scipy-openblas32``.
 Kernels call its ``sgemm`` and ``dgemm`` directly, as symbols known to LLVM, so that compiled kernels can be kept on disk and a
-product can be fused with the operations around it.
-
-It runs on one thread; `matmul` shares large products among threads of its own. OpenBLAS's threads wait for each other inside a
-product: when another process took one of two cores, a product of 0.3 ms took 45. They also add in an order that depends on their
-number. And two spinning thread pools, its own and NumPy's, compete for the same cores.
+product can be fused with the operations around it. It runs on one thread; `matmul` shares large products among threads of its
+own (docs/kernels.md says why).
 """
 from __future__ import annotations
 
@@ -22,31 +19,26 @@ from numba.extending import overload
 
 from .policy import scalar
 
-THREADS = "OPENBLAS_NUM_THREADS"
-
 
 def _load() -> ctypes.CDLL:
-    import scipy_openblas32  # importing it loads the library
-
-    return ctypes.CDLL(str(next(Path(scipy_openblas32.get_lib_dir()).glob("libscipy_openblas*"))))
-
-
-def _load_on_one_thread() -> ctypes.CDLL:
     """Load it so that it starts no thread: it reads the variable once. NumPy's copy has read its own before."""
-    before = os.environ.get(THREADS)
-    os.environ[THREADS] = "1"
+    variable = "OPENBLAS_NUM_THREADS"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
     try:
-        found = _load()
+        import scipy_openblas32  # importing it loads the library
+
+        found = ctypes.CDLL(str(next(Path(scipy_openblas32.get_lib_dir()).glob("libscipy_openblas*"))))
     finally:
         if before is None:
-            del os.environ[THREADS]
+            del os.environ[variable]
         else:
-            os.environ[THREADS] = before
+            os.environ[variable] = before
     found.scipy_openblas_set_num_threads(1)     # if it had been loaded before
     return found
 
 
-library = _load_on_one_thread()
+library = _load()
 library.scipy_openblas_get_config.restype = ctypes.c_char_p
 library.scipy_openblas_get_corename.restype = ctypes.c_char_p
 

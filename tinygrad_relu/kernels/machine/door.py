@@ -1,14 +1,12 @@
-"""The one door through which every kernel is called.
-
-A call that passes here can be watched: recorded, timed, checked for the first NaN. With no watcher this costs one look at a
-context variable.
-"""
+"""The one door through which every kernel is called. A call that passes here can be watched: recorded, timed, checked for NaN."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+
+import numpy as np
 
 from .policy import Kernel
 
@@ -41,6 +39,11 @@ def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
         code(*arguments)
     else:
         kernel(*arguments)
+
+
+def copy(x: Any, out: Any) -> None:
+    """``out[...] = x``, for any strides. (``np.positive`` takes two to eight times as long.)"""
+    np.copyto(out, x)
 
 
 def is_watched() -> bool:

@@ -1,9 +1,7 @@
 """Matrix products of any size. Large ones are cut into panels that threads share, and stacks are multiplied one by one.
 
 A product is cut along the longer side of its result, into panels whose size depends on the shapes alone, so the bits of the
-result do not depend on the number of threads. Stacks are not left to np.matmul, which hands each matrix to NumPy's OpenBLAS,
-whose threads wait for each other: 16 products of 128 x 128 took 0.5 ms on two free cores, and 250 ms while another process used
-one of them. Here they take 0.7 ms on one core.
+result do not depend on the number of threads.
 """
 from __future__ import annotations
 
@@ -12,8 +10,8 @@ from typing import Any
 
 from .blas import gemm, gemm_block
 from .door import launch
+from .host import share
 from .policy import Array3, Integers, Matrix, kernel
-from .threads import share
 
 LARGE = 1 << 24         # multiplications from which a product is worth sharing: 0.3 ms of one core in float32
 PANEL, PANELS = 128, 8  # rows (or columns) of a panel at least, so that packing stays cheap; panels at most

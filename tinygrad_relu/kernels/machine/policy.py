@@ -9,20 +9,8 @@ A kernel declares the types of its arguments in its annotations, once for float3
     def add_rows(g: Array3, rows: Integers, add: bool, out: Array3):
         ...
 
-Measured reasons for these choices:
-
-- The types are declared because Numba's own dispatch looks at every argument of every call: 0.3 us, where a layer of a small
-  network takes 1. `door.launch` calls the machine code directly. In return callers must pass exactly the declared types:
-  C-contiguous arrays of the right dtype and number of axes. Set TINYGRAD_RELU_CHECK=1 to have every call checked.
-- ``scalar`` is ``register_jitable``, not ``njit``: a kernel that closes over a *jitted* function misses the disk cache
-  in every process; one that closes over a plain function hits it. It is inlined by force: LLVM would leave the longer
-  formulas as calls, and then cannot vectorise the loop around them (softplus: 13.7 ns a number; inlined 0.8).
-- Numba's own cache notices edits only in the file in which a kernel is defined, and not in the formulas of other files. In ours
-  (`cache.KernelCache`) the name of the folder is a digest of all kernel sources.
-- ``contract`` (fused multiply-add) is the only freedom given to floating-point arithmetic. Sums along rows may also be
-  reordered (``reordered``, for one formula or for a whole kernel), so that LLVM can vectorise them: 0.19 ns a
-  number instead of 1.8. The compiled code fixes the order, so results are reproducible to the bit. ``fastmath=True`` would
-  assume that there is no NaN.
+Launches do not check these types: Numba's own dispatch looks at every argument, which takes 0.3 us where a layer of a small
+network takes 1. With TINYGRAD_RELU_CHECK=1 in the environment they do. docs/kernels.md has the reasons of the whole policy.
 """
 from __future__ import annotations
 
@@ -30,11 +18,11 @@ import hashlib
 import inspect
 import os
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from numbers import Real
 from types import FunctionType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numba
 import numpy as np
@@ -58,7 +46,7 @@ Booleans: TypeAlias = Any
 Parameters: TypeAlias = Any     # a tuple of floats: the parameters of an activation
 
 _AXES = {"Vector": 1, "Matrix": 2, "Array3": 3, "Array4": 4}
-_VECTORS = {"Doubles": types.float64, "Integers": types.int64, "Booleans": types.boolean}
+_VECTORS = {"Doubles": types.float64[::1], "Integers": types.int64[::1], "Booleans": types.boolean[::1]}
 _NUMBERS = {"float": types.float64, "int": types.int64, "bool": types.boolean}
 DTYPES = tuple(np.dtype(name) for name in ("float32", "float64"))
 
@@ -69,12 +57,25 @@ FACTORIES: list[tuple[Callable[[Any], Kernel | tuple[Any, ...]], Iterable[Any]]]
 
 
 def scalar(function: F) -> F:
-    """Mark a plain Python function of numbers as one that kernels may call."""
-    return register_jitable(forceinline=True)(function)
+    """Mark a plain Python function of numbers, and the functions of a user that it calls, as ones that kernels may call.
+
+    They are inlined by force: LLVM would leave the longer formulas as calls, and could not vectorise the loop around them
+    (softplus: 13.7 ns a number; inlined 0.8). They remain plain functions, which Python can call on NumPy's numbers.
+    """
+    if function not in _scalars:
+        _scalars.add(function)
+        register_jitable(forceinline=True)(function)
+        for found in used(function).values():
+            if isinstance(found, FunctionType) and not is_ours(found):
+                scalar(found)
+    return function
+
+
+_scalars: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def reordered(function: F) -> F:
-    """A `scalar` that sums along a row, in whatever order is fastest; the rest of the kernel keeps its order.
+    """A `scalar` that sums along a row in the order that is fastest: 0.19 ns a number instead of 1.8. The bits still repeat.
 
     It must not write to arrays: where LLVM cannot rule out that two arrays overlap, it checks at run time and adds one number
     at a time if they are close. That is another order, and so gives other bits.
@@ -82,35 +83,12 @@ def reordered(function: F) -> F:
     return register_jitable(forceinline=True, fastmath=_ANY_ORDER)(function)
 
 
-def user_scalar(function: F) -> F:
-    """`scalar` for a formula of a user, and for the plain Python functions that it calls."""
-    for found in [function, *used(function).values()]:
-        if isinstance(found, FunctionType) and not is_ours(found) and found not in _user_scalars:
-            _user_scalars.add(found)
-            scalar(found)
-            if found is not function:
-                user_scalar(found)
-    return function
-
-
-_user_scalars: weakref.WeakSet[FunctionType] = weakref.WeakSet()
-
-
 class Kernel:
     """A loop over arrays that writes its results into arrays among its arguments.
 
-    Attributes
-    ----------
-    function : callable
-        The loop, in Python.
-    words : dict
-        The declared type of each argument (see `Vector` and the names after it).
-    key : int
-        The position of the array whose dtype selects the machine code.
-    dtypes : tuple of dtype
-        The dtypes that it can be compiled for: float32 and float64, unless its arrays are all of fixed types.
-    code : dict
-        The machine code by dtype, as far as it has been compiled or loaded.
+    `function` is the loop in Python, and `words` has the declared type of each argument. `key` is the position of the array whose
+    dtype selects the machine code, and `code` has the machine code by dtype, as far as it has been compiled or loaded. `dtypes`
+    are those that it can be compiled for: float32 and float64, unless its arrays are all of fixed types.
     """
 
     def __init__(self, function: Callable[..., None], reordered: bool, parameters: int) -> None:
@@ -124,7 +102,7 @@ class Kernel:
         words = list(self.words.values())
         generic = [i for i, word in enumerate(words) if word in _AXES]
         self.key = generic[0] if generic else next(i for i, word in enumerate(words) if word in _VECTORS)
-        self.dtypes = DTYPES if generic else (np.dtype(_VECTORS[words[self.key]].name),)
+        self.dtypes = DTYPES if generic else (np.dtype(_VECTORS[words[self.key]].dtype.name),)
         self.code: dict[np.dtype[Any], Code] = {}
 
     def __call__(self, *arguments: Any) -> None:
@@ -155,14 +133,9 @@ class Kernel:
 
     def signature(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """Numba's types of the arguments."""
-        return tuple(map(self._type, self.words.values(), [numba.from_dtype(dtype)] * len(self.words)))
-
-    def _type(self, word: str, number: Any) -> Any:
-        if word in _AXES:
-            return types.Array(number, _AXES[word], "C")
-        if word in _VECTORS:
-            return types.Array(_VECTORS[word], 1, "C")
-        return _NUMBERS[word] if word in _NUMBERS else numba.typeof((1.0,) * self.parameters)
+        number = numba.from_dtype(dtype)
+        known = {word: types.Array(number, axes, "C") for word, axes in _AXES.items()} | _VECTORS | _NUMBERS
+        return tuple(known.get(word) or numba.typeof((1.0,) * self.parameters) for word in self.words.values())
 
     def compile(self, dtype: Any) -> Code:
         """The machine code for one dtype, from the cache if it is there."""
@@ -172,15 +145,14 @@ class Kernel:
         found = self.signature(dtype)
         self.dispatcher.compile(found)
         code = self.dispatcher.get_overload(found)
-        self.code[dtype] = code = self._checked(dtype, code) if CHECKED else code
+        self.code[dtype] = code = self._checked(found, code) if CHECKED else code
         return code
 
-    def _checked(self, dtype: np.dtype[Any], code: Code) -> Code:
+    def _checked(self, signature: tuple[Any, ...], code: Code) -> Code:
         def run(*arguments: Any) -> None:
             if len(arguments) != len(self.words):
                 raise TypeError(f"kernel {self.__name__}: got {len(arguments)} arguments, expected {len(self.words)}")
-            for (name, word), argument in zip(self.words.items(), arguments):
-                expected = self._type(word, numba.from_dtype(dtype))
+            for (name, word), argument, expected in zip(self.words.items(), arguments, signature):
                 if not _fits(argument, expected):
                     shape = f" of shape {argument.shape} and {argument.dtype}" if isinstance(argument, np.ndarray) else ""
                     raise TypeError(f"kernel {self.__name__}: {name} is a {type(argument).__name__}{shape}; expected {word}, "
@@ -199,36 +171,36 @@ def _fits(argument: Any, expected: Any) -> bool:
     return isinstance(argument, (int, np.integer, bool, np.bool_) if expected == types.int64 else (Real, np.bool_))
 
 
-def kernel(function: Callable[..., None], *, name: str | None = None, formulas: Sequence[Callable[..., Any]] = (),
-           parameters: int = 0, reordered: bool = False) -> Kernel:
-    """A `Kernel` of a loop over arrays.
+def kernel(function: Callable[..., None], *, name: str | None = None, record: Any = None, reordered: bool = False) -> Kernel:
+    """A `Kernel` of a loop over arrays: inputs, then the arrays that the results are written into. It returns nothing.
 
-    Parameters
-    ----------
-    function : callable
-        The loop: arrays in, results written into arrays that the caller passes. A kernel returns nothing.
-    name : str, optional
-        Its name on disk and in a trace. Needed where one factory makes many kernels.
-    formulas : sequence of callable
-        The formulas that the loop closes over. Their `fingerprint` becomes part of the name on disk, as they may come from a
-        user's file, which the digest of our sources does not cover.
-    parameters : int
-        The length of an argument declared as `Parameters`.
-    reordered : bool
-        Whether sums may be reordered.
+    - `name` is its name on disk and in a trace, where a factory makes many kernels of one loop.
+    - `record` has the formulas that the loop closes over. Their `fingerprint` becomes part of the name on disk, because a user's
+      file is not covered by the digest of our sources. It also has the parameters of an argument declared as `Parameters`.
+    - `reordered` allows sums in any order, as `reordered` does for one formula.
     """
     if name is not None:
-        code = "|".join(map(fingerprint, formulas))
-        tail = f"_{hashlib.sha256(code.encode()).hexdigest()[:8]}" if formulas else ""
+        code = "|".join(map(fingerprint, record.formulas)) if record else ""
+        tail = f"_{hashlib.sha256(code.encode()).hexdigest()[:8]}" if record else ""
         function.__name__, function.__qualname__ = name, name + tail
-    return Kernel(function, reordered, parameters)
+    return Kernel(function, reordered, len(record.parameters) if record else 0)
+
+
+class Pair(NamedTuple):
+    """The two kernels of an operation."""
+
+    forward: Kernel
+    pullback: Kernel
+
+
+def pair(name: str, record: Any, forward: Callable[..., None], pullback: Callable[..., None]) -> Pair:
+    """The kernels ``name_forward`` and ``name_pullback``, which close over formulas of a record."""
+    return Pair(*(kernel(loop, name=f"{name}_{kind}", record=record)
+                  for loop, kind in ((forward, "forward"), (pullback, "pullback"))))
 
 
 def factory(records: Iterable[Any]) -> Callable[[Callable[[Any], K]], Callable[[Any], K]]:
-    """Mark a function that makes the kernels of a record, once for each record.
-
-    `records` are those of the package; `every_kernel` calls it for each of them.
-    """
+    """Mark a function that makes the kernels of a record, once for each; `every_kernel` calls it for those of `records`."""
     def mark(make: Callable[[Any], K]) -> Callable[[Any], K]:
         made = cache(make)
         FACTORIES.append((made, records))
