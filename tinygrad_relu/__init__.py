@@ -44,6 +44,7 @@ from .kernels.machine.host import keep_freed_memory as _keep_freed_memory
 from .kernels.machine.host import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .missing import elsewhere as _elsewhere
 from .nn.activations import activation as activation
+from .nn.utils import functional_call as functional_call
 from .parameters import Parameter as Parameter
 from .tensor import Tensor as Tensor
 

@@ -112,6 +112,18 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def check_bool(value: bool, name: str) -> bool:
+    """True or False.
+
+    >>> check_bool("float32", "requires_grad")
+    Traceback (most recent call last):
+    TypeError: requires_grad is 'float32', expected True or False
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}, expected True or False")
+    return bool(value)
+
+
 def check_count(value: int, name: str, least: int = 1) -> int:
     """A whole number, at least `least`, as an int.
 

@@ -63,7 +63,15 @@ WAYS: dict[str, dict[str, str]] = {
         ("TensorDataset", "data.Dataset(name, x, y, classes), with classes=None for a regression"),
         ("random_split", "train, test = dataset.split(0.8, rng=0)"),
         ("Subset", "dataset[indices]")),
-    "init": {},
+    "init": _ways(
+        ("xavier_uniform_ xavier_normal_ kaiming_uniform_ kaiming_normal_ orthogonal_ normal_ constant_",
+         "an initialiser is an argument of the layer: nn.Linear(3, 2, init=..., rng=0); for numbers of your own assign to "
+         "layer.weight.data"),
+        ("zeros_ ones_ uniform_ eye_ trunc_normal_", "assign to the numbers: layer.weight.data = np.zeros(layer.weight.shape)")),
+    "utils": _ways(
+        ("parameters_to_vector", "write np.concatenate([p.data.ravel() for p in model.parameters()])"),
+        ("vector_to_parameters", "assign to p.data for each p of model.parameters()"),
+        ("clip_grad_norm", "nn.utils.clip_grad_norm_ changes the gradients in place")),
     "Tensor": _ways(
         ("view view_as", "x.reshape(shape) shares memory, too"),
         ("ravel", "write x.flatten()"),

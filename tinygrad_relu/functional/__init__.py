@@ -10,6 +10,7 @@ from .layers import (
     layer_norm as layer_norm,
     linear as linear,
     log_softmax as log_softmax,
+    one_hot as one_hot,
     softmax as softmax,
 )
 from .lift import as_tensor as as_tensor

@@ -70,7 +70,8 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     if reduction == "mean":
         total = float(np.sum(of_class[labels] if of_class.size else 1.0 * kept, where=kept, dtype=np.float64))
         if total == 0:
-            raise ValueError("cross_entropy: every row is ignored or has the weight 0; the mean over nothing is not defined")
+            raise ValueError("cross_entropy: the labels that are not ignored have a total weight of 0; the mean over nothing is "
+                             "not defined")
         scale = 1 / total
     return ops.soft_cross_entropy(x, asked, scale=scale, reduction=reduction)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from ..autodiff.node import Node, Op, absent, value
-from ..checks import as_floats, as_numbers, check_count, check_number, check_probability
+from ..checks import as_floats, as_numbers, check_count, check_labels, check_number, check_probability
 from ..ops import elementwise, indexing
 from ..ops import normalization as norm_ops
 from ..ops.elementwise import operand_array
@@ -46,7 +46,7 @@ def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
     if array.ndim == 2:
         return op(x, weight, bias)
     shape = array.shape
-    if weight.ndim != 2 or not shape:
+    if weight.ndim != 2 or not shape or shape[-1] != weight.shape[1]:
         raise ValueError(f"linear: x has shape {shape}, the weight {weight.shape}; expected x (..., inputs) and weight "
                          "(outputs, inputs)")
     y = op(reshape(x, (prod(shape[:-1]), shape[-1])), weight, bias)
@@ -150,7 +150,8 @@ def _weight_and_bias(who: str, x: Tensor, weight: Input | None, bias: Input | No
         raise ValueError(f"{who}: x has shape {x.shape}, the weight {weight.shape}, the bias {bias.shape}; expected {sizes} for "
                          "weight and bias")
     if not x.dtype == weight.dtype == bias.dtype:
-        raise TypeError(f"{who}: x is {x.dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype")
+        raise TypeError(f"{who}: x is {x.dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype "
+                        "(x.astype(...) converts)")
     return weight, bias
 
 
@@ -191,6 +192,19 @@ def embedding(indices: Any, weight: Input, padding_idx: int | None = None) -> Te
         at, more = tuple(map(int, bad[0])), f" (and {len(bad) - 1} more such indices)" if len(bad) > 1 else ""
         raise ValueError(f"embedding: got the index {given[at]} at {at}{more}; expected 0 to {rows - 1}, the rows of the weight")
     return indexing.embedding(weight, index, spared=spared)
+
+
+def one_hot(labels: Any, num_classes: int = -1) -> Tensor:
+    """1 at each label and 0 elsewhere, float32, with a last axis of `num_classes`; by default one more than the largest label.
+
+    >>> F.one_hot([2, 0])
+    Tensor([[0., 0., 1.],
+            [1., 0., 0.]], dtype=float32)
+    """
+    given = as_numbers(value(labels), "one_hot: labels")
+    classes = None if num_classes == -1 else check_count(num_classes, "one_hot: num_classes")
+    index = check_labels(given.ravel(), classes=classes, name="one_hot: labels").reshape(given.shape)
+    return Tensor.leaf((index[..., None] == np.arange(classes or index.max() + 1)).astype(np.float32))
 
 
 def padding_row(padding_idx: int, rows: int, who: str) -> int:

@@ -7,12 +7,15 @@ from .layers import (
     BatchNorm1d as BatchNorm1d,
     Dropout as Dropout,
     Embedding as Embedding,
+    Flatten as Flatten,
+    Identity as Identity,
     LayerNorm as LayerNorm,
     Linear as Linear,
     Maxout as Maxout,
+    Softmax as Softmax,
 )
 from .loss import *  # noqa: F403
-from .mlp import MLP as MLP, Residual as Residual, Sequential as Sequential
+from .mlp import MLP as MLP, ModuleDict as ModuleDict, ModuleList as ModuleList, Residual as Residual, Sequential as Sequential
 from .module import Buffer as Buffer, Module as Module
 from .recurrent import GRU as GRU, LSTM as LSTM, RNN as RNN, GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
 

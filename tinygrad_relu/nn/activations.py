@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from math import inf
 from numbers import Real
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, cast, dataclass_transform
@@ -19,7 +20,7 @@ from ..ops.activation import activation_op, prelu
 from ..ops.elementwise import advance, new_place, uniform
 from ..parameters import Parameter
 from ..tensor import Tensor
-from .module import Buffer, Module
+from .module import Buffer, Module, in_dtype_of
 
 P = ParamSpec("P")
 Kinks = Sequence[tuple[float, float]] | Callable[..., Sequence[tuple[float, float]]]
@@ -170,7 +171,7 @@ class PReLU(Module):
         self.weight = Parameter(np.full(shape, check_real(init, "PReLU: init")), kind="slope", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
-        return F.prelu(x, self.weight)
+        return F.prelu(in_dtype_of(x, self.weight), self.weight)
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.weight.size}"
@@ -207,11 +208,23 @@ vars()["__all__"] = list(CLASSES)       # for `import *` (assigned to a name, it
 
 
 def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
-    """A new activation module, from its name, from a function that `activation` made, or from a callable that makes one."""
+    """A new activation module: from its name, a function, or a callable that makes one; or a copy of one without a state."""
+    if isinstance(activation, Module):
+        if activation.state_dict():
+            raise TypeError(f"activation: got the module {activation!r}, whose state the layers would share; expected a callable "
+                            f"that makes one for each layer, such as nn.{type(activation).__name__}")
+        return deepcopy(activation)
+    name = getattr(activation, "__name__", "")
+    if vars(F).get(name) is activation:
+        activation = name
     make = getattr(activation, "Module", activation)
-    if not callable(make) or isinstance(make, Module):
+    if not callable(make):
         make = MODULES[check_name(make, [*MODULES, "maxout"], "activation")]
-    made = make(dtype=dtype) if make is PReLU else make(rng=rng) if make is RReLU else make()
+    try:
+        made = make(dtype=dtype) if make is PReLU else make(rng=rng) if make is RReLU else make()
+    except TypeError as error:
+        raise TypeError(f"activation: {activation!r} cannot be called without arguments; expected a name such as 'relu', a "
+                        "function such as F.relu, or a class such as nn.ReLU") from error
     if not isinstance(made, Module):
         raise TypeError(f"activation: {activation!r} made {type(made).__name__}, expected a Module")
     return made

@@ -14,7 +14,7 @@ from ..ops.elementwise import advance, dropout, new_place
 from ..ops.normalization import Running
 from ..parameters import Parameter
 from .init import Initialiser, normal, start
-from .module import Buffer, Module
+from .module import Buffer, Module, in_dtype_of
 
 
 class Linear(Module):
@@ -37,7 +37,12 @@ class Linear(Module):
         self.bias = Parameter(start_of_bias, kind="bias", dtype=dtype) if bias else None
 
     def forward(self, x: Any) -> Any:
-        return F.linear(x, self.weight, self.bias)
+        try:
+            return F.linear(x, self.weight, self.bias)
+        except TypeError:       # an x of another dtype: one that fits costs nothing this way
+            if (converted := in_dtype_of(x, self.weight)) is x:
+                raise
+            return F.linear(converted, self.weight, self.bias)
 
 
 class Maxout(Module):
@@ -60,7 +65,7 @@ class Maxout(Module):
         self.weight, self.bias = Parameter(weight, dtype=dtype), Parameter(bias, kind="bias", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
-        return F.maxout(F.linear(x, self.weight, self.bias), self.pieces)
+        return F.maxout(F.linear(in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces)
 
 
 class Embedding(Module):
@@ -120,7 +125,7 @@ class BatchNorm1d(Module):
         self.num_batches_tracked = Buffer(np.array(0, np.int64)) if track_running_stats else None
 
     def forward(self, x: Any) -> Any:
-        x = as_input("BatchNorm1d", x, self.weight, self.bias)
+        x = in_dtype_of(as_input("BatchNorm1d", x, self.weight, self.bias), self.weight)
         if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
             raise ValueError(f"BatchNorm1d: x has shape {x.shape}, expected (batch, {self.num_features}) or (batch, "
                              f"{self.num_features}, length)")
@@ -151,7 +156,47 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(self.normalized_shape, dtype), kind="bias") if elementwise_affine and bias else None
 
     def forward(self, x: Any) -> Any:
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return F.layer_norm(in_dtype_of(x, self.weight), self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class Softmax(Module):
+    """`F.softmax` along the axis `dim`. Cross-entropy takes logits, so a model that is trained with it ends without one.
+
+    >>> nn.Softmax(dim=1)([[0.0, 0.0]])
+    Tensor([[0.5, 0.5]])
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = check_count(dim, "Softmax: dim", least=-64)
+
+    def forward(self, x: Any) -> Any:
+        return F.softmax(x, self.dim)
+
+
+class Flatten(Module):
+    """`F.flatten`: the axes from `start_dim` to `end_dim`, both included, as one; by default all but the first, the samples.
+
+    >>> nn.Flatten()(np.ones((5, 3, 4))).shape
+    (5, 12)
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim = check_count(start_dim, "Flatten: start_dim", least=-64)
+        self.end_dim = check_count(end_dim, "Flatten: end_dim", least=-64)
+
+    def forward(self, x: Any) -> Any:
+        return F.flatten(x, self.start_dim, self.end_dim)
+
+
+class Identity(Module):
+    """x itself.
+
+    >>> nn.Identity()(Tensor([1.0, 2.0]))
+    Tensor([1., 2.])
+    """
+
+    def forward(self, x: Any) -> Any:
+        return x
 
 
 class Dropout(Module):

@@ -1,12 +1,14 @@
-"""Layers one after the other: Sequential, Residual, and the multi-layer perceptron."""
+"""Modules of modules: ModuleList, ModuleDict, Sequential, Residual, and the multi-layer perceptron."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self, overload
 
+import numpy as np
 from numpy.random import Generator
 
+from .. import functional as F
 from ..checks import check_count, check_name, check_probability, check_rng
 from ..functional.layers import affine_layer
 from ..ops.linalg import affine
@@ -14,24 +16,135 @@ from ..tensor import Tensor
 from .activations import Activation, activation_module
 from .init import Initialiser
 from .layers import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout
-from .module import Module
+from .module import Module, in_dtype_of
 
 NORMS: dict[str, type[BatchNorm1d] | type[LayerNorm]] = {"batch": BatchNorm1d, "layer": LayerNorm}
 
 
-class Sequential(Module):
+class ModuleList(Module):
+    """Modules in a list. (A plain list in an attribute is found, too.)
+
+    >>> heads = nn.ModuleList(nn.Linear(4, n, rng=n) for n in (1, 2))
+    >>> [name for name, _ in heads.append(nn.PReLU()).named_parameters()]
+    ['0.weight', '0.bias', '1.weight', '1.bias', '2.weight']
+    """
+
+    _members = "layers"
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.layers: tuple[Module, ...] = ()
+        self.extend(modules)
+
+    def _set(self, layers: Iterable[Module]) -> Self:
+        self.layers = tuple([_check_module(self, layer) for layer in layers])
+        vars(self).pop("_steps", None)
+        return self
+
+    def append(self, module: Module) -> Self:
+        return self.extend([module])
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        return self._set([*self.layers, *modules])
+
+    def insert(self, index: int, module: Module) -> Self:
+        return self._set([*self.layers[:index], module, *self.layers[index:]])
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        layers: list[Module] = list(self.layers)
+        layers[self._index(index)] = module
+        self._set(layers)
+
+    def __delitem__(self, index: int) -> None:
+        layers = list(self.layers)
+        del layers[self._index(index)]
+        self._set(layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ModuleList: ...
+
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            return Sequential(*self.layers[index]) if isinstance(self, Sequential) else ModuleList(self.layers[index])
+        return self.layers[self._index(index)]
+
+    def _index(self, index: int) -> int:
+        who, n = type(self).__name__, len(self.layers)
+        if not isinstance(index, (int, np.integer)):
+            raise TypeError(f"{who}: the index is {index!r}, expected a whole number or a slice")
+        if not -n <= index < n:
+            raise IndexError(f"{who}: the index is {index}, but there are {n} modules")
+        return int(index)
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+class ModuleDict(Module, MutableMapping[str, Module]):
+    """Modules by name. (A plain dict in an attribute is found, too.)
+
+    >>> heads = nn.ModuleDict({"mean": nn.Linear(4, 1, rng=0), "variance": nn.Linear(4, 1, rng=1)})
+    >>> heads["mean"], [name for name, _ in heads.named_parameters()]
+    (Linear(4, 1), ['mean.weight', 'mean.bias', 'variance.weight', 'variance.bias'])
+    """
+
+    _members = "layers"
+    __hash__ = Module.__hash__
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+        self.layers: dict[str, Module] = {}
+        self.update(modules)
+
+    def __getitem__(self, name: str) -> Module:
+        return self.layers[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"ModuleDict: got the name {name!r}, expected text")
+        self.layers[name] = _check_module(self, module)
+
+    def __delitem__(self, name: str) -> None:
+        del self.layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def _check_module(holder: Module, layer: Any) -> Module:
+    if not isinstance(layer, Module):
+        raise TypeError(f"{type(holder).__name__}: got {layer!r}, expected modules")
+    return layer
+
+
+class Sequential(ModuleList):
     """Modules one after the other. A `Linear` followed by an elementwise activation runs with it as one operation.
 
-    >>> net = nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU())
-    >>> len(net.parameters())
-    2
+    A slice is a Sequential of the same modules.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU()).append(nn.Linear(3, 1, rng=1))
+    >>> len(net.parameters()), net[:2]
+    (4, Sequential(
+      (0): Linear(2, 3)
+      (1): ReLU()
+    ))
     """
 
     def __init__(self, *layers: Module) -> None:
-        for layer in layers:
-            if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: got {layer!r}, expected modules")
-        self.layers = layers
+        super().__init__(layers)
 
     @cached_property
     def _steps(self) -> list[tuple[Any, Any, Any]]:
@@ -55,24 +168,17 @@ class Sequential(Module):
                 x = layer(x)
             elif layer._hooks or activation._hooks:     # they see each layer by itself; the numbers are the same
                 x = activation(layer(x))
-            elif isinstance(x, Tensor) and layer.bias is not None and x.array.ndim == 2:       # the usual case, without a detour
-                x = op(x, layer.weight, layer.bias)
             else:
-                x = affine_layer(op, x, layer.weight, layer.bias)
+                try:
+                    if isinstance(x, Tensor) and layer.bias is not None and x.array.ndim == 2:      # the usual case, directly
+                        x = op(x, layer.weight, layer.bias)
+                    else:
+                        x = affine_layer(op, x, layer.weight, layer.bias)
+                except TypeError:       # an x of another dtype: one that fits costs nothing this way
+                    if (converted := in_dtype_of(x, layer.weight)) is x:
+                        raise
+                    x = affine_layer(op, converted, layer.weight, layer.bias)
         return x
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The layers, named 0, 1, 2, ... (as in a PyTorch state dict)."""
-        return ((str(i), layer) for i, layer in enumerate(self.layers))
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __getitem__(self, index: int) -> Module:
-        return self.layers[index]
 
 
 def _is(module: Any, kind: type[Module]) -> bool:
@@ -89,15 +195,16 @@ class Residual(Sequential):
     """
 
     def forward(self, x: Any) -> Any:
-        return super().forward(x) + x           # in this order: an array takes the dtype of the layers
+        y = super().forward(x)
+        return y + in_dtype_of(x, y)           # in this order: an array takes the dtype of the layers
 
 
 class MLP(Sequential):
     """A multi-layer perceptron: affine layers with an activation between them, none after the last.
 
     - `widths`: inputs, hidden widths, outputs: ``[64, 32, 10]`` has one hidden layer of 32 units.
-    - `activation`: a name ("relu", "leaky_relu", "prelu", "maxout", ...), a function made by `tg.activation`, or a callable, such
-      as the class, that makes a module without arguments.
+    - `activation`: a name ("relu", "leaky_relu", "prelu", "maxout", ...), a function such as `F.relu` or one that `tg.activation`
+      made, a class such as `nn.ReLU` or another callable that makes a module without arguments, or a module without parameters.
     - `init`, `rng`: as in `Linear`. The weights that a seed draws do not depend on `norm`, `dropout` and `residual`.
     - `pieces`: the number of pieces of each Maxout unit, with ``activation="maxout"``.
     - `norm`: "batch" or "layer" for a `BatchNorm1d` or `LayerNorm` before each activation (after a Maxout).
@@ -129,6 +236,8 @@ class MLP(Sequential):
         if norm is not None:
             check_name(norm, NORMS, "MLP: norm")
         rng, p = check_rng(rng, "MLP"), check_probability(dropout, "MLP: dropout")
+        if activation is F.maxout or activation is Maxout:
+            activation = "maxout"
         hidden: list[list[Module]] = [
             [Maxout(n, m, pieces, init=init, dtype=dtype, rng=rng) if activation == "maxout" else
              Linear(n, m, init=init, dtype=dtype, rng=rng)] for n, m in zip(widths[:-2], widths[1:])]

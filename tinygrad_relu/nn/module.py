@@ -10,10 +10,12 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from ..autodiff.node import Array, no_grad
+from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
+from ..checks import check_bool, check_dtype
 from ..parameters import Parameter
 from ..states import fit, fitted, refuse, shown
+from ..tensor import Tensor
 from .hooks import Hookable, call_with_hooks
 from .summary import Summary, summarise
 
@@ -49,8 +51,9 @@ class IncompatibleKeys(NamedTuple):
 class Module(Hookable):
     """The base of everything with parameters: a subclass sets them as attributes and defines `forward`.
 
-    Parameters and modules, in attributes or in lists, are found in the order in which they were set. `training` is for layers
-    that behave differently in training (Dropout, BatchNorm1d, RReLU).
+    Parameters, buffers and modules are found in attributes, and in lists, tuples and dicts there, in the order in which they were
+    set. Such an attribute can be replaced only by one of its kind. `training` is for layers that behave differently in training
+    (Dropout, BatchNorm1d, RReLU).
 
     >>> class Scale(nn.Module):
     ...     def __init__(self):
@@ -64,6 +67,7 @@ class Module(Hookable):
     training: bool = True
     is_norm: ClassVar[bool] = False             # normalises its input
     depends_on_mode: ClassVar[bool] = False     # behaves differently in training
+    _members: ClassVar[str] = ""                # of a container: the attribute whose entries have no prefix in their names
 
     def forward(self, *inputs: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no forward(...)")
@@ -72,6 +76,15 @@ class Module(Hookable):
         if self._hooks:
             return call_with_hooks(self, inputs)
         return self.forward(*inputs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = vars(self).get(name)
+        for kind in (Parameter, Buffer, Module):
+            if isinstance(held, kind) and not isinstance(value, kind) and not (kind is Module and value is None):
+                remedy = "" if kind is Module else f"; to change its numbers, write {name}.data[...] = values"
+                raise TypeError(f"{type(self).__name__}: {name} is a {kind.__name__} and cannot be replaced by "
+                                f"{type(value).__name__}{remedy}; to remove it, del the attribute")
+        super().__setattr__(name, value)
 
     # -- contents -----------------------------------------------------------------------------------------------------
 
@@ -102,6 +115,8 @@ class Module(Hookable):
         >>> nn.MLP([2, 3, 1], rng=0).apply(no_bias)[2].bias
         Parameter([0.], dtype=float32, kind='bias')
         """
+        if not callable(function):
+            raise TypeError(f"apply: got {function!r}, expected a function of a module")
         for child in self.children():
             child.apply(function)
         function(self)
@@ -123,6 +138,18 @@ class Module(Hookable):
         """All buffers, such as running statistics."""
         return [buffer for _, buffer in self.named_buffers()]
 
+    def register_buffer(self, name: str, data: Any) -> None:
+        """Set the attribute `name` to a `Buffer` of these numbers, or to None: ``self.name = nn.Buffer(data)``.
+
+        >>> layer = nn.Identity()
+        >>> layer.register_buffer("mean", [1.0, 2.0])
+        >>> layer.mean.data, list(layer.state_dict())
+        (array([1., 2.]), ['mean'])
+        """
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(f"register_buffer: name is {name!r}, expected a Python name")
+        setattr(self, name, data if data is None or isinstance(data, Buffer) else Buffer(value(data)))
+
     def _named(self, kind: type[Any]) -> Iterator[tuple[str, Any]]:
         seen = set()
         for prefix, module in self.named_modules():
@@ -132,13 +159,17 @@ class Module(Hookable):
                     yield name, entry
 
     def _own(self, kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """The attributes of a kind, and those in lists, shared or not, with the prefix before their names."""
-        for name, attribute in vars(self).items():
-            several = isinstance(attribute, (list, tuple))
-            for i, entry in enumerate(attribute if several else [attribute]):
-                if isinstance(entry, kind):
-                    own = f"{name}.{i}" if several else name
-                    yield f"{prefix}.{own}" if prefix else own, entry
+        """The attributes of a kind, and those in lists, tuples and dicts, shared or not, with the prefix before their names."""
+        return ((name, holder[key]) for name, holder, key in self._places(kind, prefix))
+
+    def _places(self, kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+        """Where they are: name, container and key."""
+        before = f"{prefix}." if prefix else ""
+        for name, held in vars(self).items():
+            if isinstance(held, kind):
+                yield before + name, vars(self), name
+            elif isinstance(held, CONTAINERS) and name not in ("_hooks", "_steps"):
+                yield from _inside(held, kind, before if name == self._members else f"{before}{name}.")
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -195,20 +226,67 @@ class Module(Hookable):
 
     # -- modes --------------------------------------------------------------------------------------------------------
 
-    def train(self, mode: bool = True) -> Module:
+    def astype(self, dtype: Any) -> Self:
+        """Convert all parameters and floating buffers, in place, to "float32" or "float64". Layers cast their inputs to this.
+
+        Convert a model before an optimizer is made, or convert a copy of it.
+
+        >>> nn.Linear(3, 2, rng=0).astype("float64")(np.ones(3)).dtype
+        dtype('float64')
+        """
+        dtype = check_dtype(dtype, "; the only device is 'cpu'")
+        others = [p for p in self.parameters() if p.dtype != dtype]
+        if any(p.place is not None for p in others):
+            raise RuntimeError(f"astype: an optimizer holds parameters of this {type(self).__name__}; convert it before the "
+                               f"optimizer is made, or convert a copy: copy.deepcopy(model).astype({dtype.name!r})")
+        for p in others:
+            p.array = p.array.astype(dtype)
+            p.grad = None if p.grad is None else p.checked_grad()
+        changed(others)
+        for buffer in self.buffers():
+            if buffer.data.dtype.kind == "f":
+                buffer.data = buffer.data.astype(dtype)
+        return self
+
+    def to(self, target: Any) -> Self:
+        """`astype`, as PyTorch writes it. The only device is "cpu", where everything already is."""
+        return self if str(target) == "cpu" else self.astype(target)
+
+    def float(self) -> Self:
+        """``astype("float32")``"""
+        return self.astype("float32")
+
+    def double(self) -> Self:
+        """``astype("float64")``"""
+        return self.astype("float64")
+
+    def train(self, mode: bool = True) -> Self:
         """Set training mode (or, with False, evaluation mode) for this module and all modules inside."""
+        mode = check_bool(mode, "train: mode")
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         """Set evaluation mode."""
         return self.train(False)
 
-    def zero_grad(self) -> None:
-        """Set every ``.grad`` to None."""
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Whether all parameters require a gradient: with False, they are frozen, and `backward` and optimizers leave them out.
+
+        >>> model = nn.Sequential(nn.Linear(2, 3, rng=0).requires_grad_(False), nn.Linear(3, 1, rng=1))
+        >>> [p.requires_grad for p in model.parameters()]
+        [False, False, True, True]
+        """
+        requires_grad = check_bool(requires_grad, "requires_grad_: requires_grad")
         for parameter in self.parameters():
-            parameter.grad = None
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set every ``.grad`` to None; with ``set_to_none=False``, those that are not None to zeros."""
+        for p in self.parameters():
+            p.grad = None if set_to_none or p.grad is None else np.zeros_like(p.array)
 
     # -- printing -----------------------------------------------------------------------------------------------------
 
@@ -245,6 +323,22 @@ class Module(Hookable):
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n".join([f"{type(self).__name__}(", *children, ")"])
+
+
+def in_dtype_of(x: Any, like: Any) -> Any:
+    """A Tensor in the dtype of `like`; anything else as it is."""
+    return x.astype(like.dtype) if isinstance(x, Tensor) and like is not None else x
+
+
+CONTAINERS = (list, tuple, dict)
+
+
+def _inside(held: Any, kind: type[Any], before: str) -> Iterator[tuple[str, Any, Any]]:
+    for key, entry in held.items() if isinstance(held, dict) else enumerate(held):
+        if isinstance(entry, kind):
+            yield f"{before}{key}", held, key
+        elif isinstance(entry, CONTAINERS):
+            yield from _inside(entry, kind, f"{before}{key}.")
 
 
 @contextmanager

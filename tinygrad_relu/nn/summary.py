@@ -48,6 +48,9 @@ def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
     """Run the model once, with a hook on every module."""
     if not inputs:
         raise TypeError("summary: got no input; expected what the model takes, or its shape, such as (64, 784)")
+    for x in inputs:
+        if _is_shape(x) and min(x, default=0) < 0:
+            raise ValueError(f"summary: got the shape {x}; expected sizes of 0 or more, such as (64, 784)")
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     ran: list[tuple[Any, Any, int | None]] = []
 

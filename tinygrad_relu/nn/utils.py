@@ -1,21 +1,20 @@
-"""Clipping the gradients of a model, in place, between `backward` and the step of the optimizer.
-
-Gradients that are neighbours in a flat buffer are clipped in one launch.
-"""
+"""Clipping the gradients of a model, in place, before the step of the optimizer; and a model called with other parameters."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf, isfinite
 from typing import Any
 
 import numpy as np
 
 from ..autodiff.node import Array
-from ..checks import as_floats, check_real
+from ..checks import as_floats, check_name, check_real
 from ..kernels.loops.reduce import power_sum
 from ..kernels.machine.door import launch
-from ..parameters import runs
+from ..missing import elsewhere
+from ..parameters import Parameter, runs
 from ..tensor import Tensor
+from .module import Module
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0,
@@ -67,6 +66,45 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
         launch(np.clip, piece, -clip_value, clip_value, piece)
 
 
+def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any], *inputs: Any) -> Any:
+    """``module(*inputs)``, with Tensors in place of its parameters: by name, or all of them in the order of `Module.parameters`.
+
+    Parameters that `parameters` does not name stay, and afterwards all are as before. So a model is a function of its parameters
+    for `tg.hvp`, `tg.jacobian` and their kin. Several inputs may come as one tuple, as in PyTorch.
+
+    >>> model, x, y = nn.MLP([2, 3, 1], activation="tanh", rng=0, dtype="float64"), np.ones((4, 2)), np.ones((4, 1))
+    >>> loss = lambda *parameters: F.mse_loss(tg.functional_call(model, parameters, x), y)
+    >>> [h.shape for h in tg.hvp(loss, model.parameters(), model.parameters())]
+    [(3, 2), (3,), (1, 3), (1,)]
+    """
+    if not isinstance(module, Module):
+        raise TypeError(f"functional_call: got {type(module).__name__}, expected a Module")
+    places = [place for prefix, inner in module.named_modules() for place in inner._places(Parameter, prefix)]
+    if not isinstance(parameters, Mapping):
+        names = [name for name, _ in module.named_parameters()]
+        if not isinstance(parameters, Sequence) or len(parameters) != len(names):
+            got = f"{len(parameters)} parameters" if isinstance(parameters, Sequence) else type(parameters).__name__
+            raise TypeError(f"functional_call: got {got}, expected a dict by name, or a sequence of {len(names)} Tensors")
+        parameters = dict(zip(names, parameters))
+    found = {name: holder[key] for name, holder, key in places}
+    new: dict[Any, Any] = {}
+    for name, given in parameters.items():
+        old = found[check_name(name, found, "functional_call: a parameter")]
+        new[old] = given if isinstance(given, Tensor) else Tensor(given, dtype=old.dtype)
+        if new[old].shape != old.shape:
+            raise ValueError(f"functional_call: {name} has shape {new[old].shape}, expected {old.shape}")
+    swapped = [(holder, key, holder[key]) for _, holder, key in places if holder[key] in new]
+    if any(isinstance(holder, tuple) for holder, _, _ in swapped):
+        raise TypeError("functional_call: a parameter is in a tuple, where it cannot be replaced; expected a list")
+    try:
+        for holder, key, old in swapped:
+            holder[key] = new[old]
+        return module(*(inputs[0] if len(inputs) == 1 and isinstance(inputs[0], tuple) else inputs))
+    finally:
+        for holder, key, old in swapped:
+            holder[key] = old
+
+
 def _bound(name: str, bound: float) -> float:
     if not check_real(bound, name) >= 0:
         raise ValueError(f"{name} is {bound}, expected a number, 0 or more")
@@ -115,3 +153,6 @@ def _power_sum(piece: Array, p: float) -> float:
 def _root(total: float, p: float) -> float:
     with np.errstate(over="ignore"):
         return float(np.float64(total) ** (1 / p))
+
+
+vars()["__getattr__"] = elsewhere(__name__)

@@ -119,8 +119,9 @@ def _check(x: Array, weight: Array, bias: Array) -> None:
     """The machine code relies on shapes and dtypes that fit."""
     shape = weight.shape
     if len(shape) != 2 or shape[1] != x.shape[1] or bias.shape not in (shape[:1], (0,)):
-        raise ValueError(f"linear: x has shape {x.shape}, the weight {shape}, the bias {bias.shape}; expected "
-                         "x (..., inputs), weight (outputs, inputs) and bias (outputs,)")
+        given = f"the weight {shape}" if bias.shape == (0,) else f"the weight {shape}, the bias {bias.shape}"
+        raise ValueError(f"linear: x has shape {x.shape}, {given}; expected x (..., inputs), weight (outputs, inputs) and "
+                         "bias (outputs,)")
     if not x.dtype == weight.dtype == bias.dtype:
-        raise TypeError(f"linear: x is {x.dtype}, the weight {weight.dtype}, the bias {bias.dtype}; expected one dtype "
-                        "(x.astype(...) converts)")
+        given = f"the weight {weight.dtype}" if bias.shape == (0,) else f"the weight {weight.dtype}, the bias {bias.dtype}"
+        raise TypeError(f"linear: x is {x.dtype}, {given}; expected one dtype (x.astype(...) converts)")

@@ -77,7 +77,8 @@ def _nll(x: Array, labels: Array, of_class: Array, *, ignore: int, reduction: st
         check_labels(np.where(labels == ignore, 0, labels), len(x), x.shape[1], "nll_loss: labels")      # says which, and where
         raise
     if weights[-1] == np.inf:
-        raise ValueError("nll_loss: every row is ignored or has the weight 0; the mean over nothing is not defined")
+        raise ValueError("nll_loss: the labels that are not ignored have a total weight of 0; the mean over nothing is not "
+                         "defined")
     return out, weights
 
 
