@@ -1,11 +1,15 @@
 """The command line: the main job with small settings, its files, and one sentence for every error."""
 import io
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import tinygrad_relu as tg
 from tinygrad_relu import cli, data, lab
 from tinygrad_relu.lab import State, report
 from tinygrad_relu.lab import revive as revive_module
@@ -119,6 +123,11 @@ BAD = [
     (["revive", "--lr", "-1"], "--lr is -1.0, expected"),
     (["revive", "--kill-lr", "nan"], "--kill-lr is nan"),
     (["revive", "--steps", "0"], "--steps is 0"),
+    (["revive", "--samples", "0"], "--samples is 0, expected at least 1"),
+    (["revive", "--widths", "1000000000000"], "--widths 1000000000000 needs about 6e+07 GB of memory"),
+    (["revive", "--delimiter", ";"], "--delimiter is for csv; --data digits takes none"),
+    (["revive", "--data", "mnist", "--path", ".", "--target", "y"], "--target is for csv; --data mnist takes none"),
+    (["warmup", "--jobs", "0"], "--jobs is 0"),
     (["revive", "--widths", "8", "0"], "--widths is 0"),
     (["revive", "--seed", "-3"], "--seed is -3"),
     (["revive", "--data", "fashion-mnist"], "needs --path"),
@@ -150,6 +159,7 @@ def test_bad_input_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, arg
     (["revive", "--kil-lr=5"], "did you mean '--kill-lr'?"),
     (["doctor", "--figure", "a.png"], "an option of doctor is '--figure', expected one of: --json"),
     (["revive", "digits"], "got 'digits', expected an option"),
+    (["--verison"], "did you mean '--version'?"),
     (["revive", "--steps", "many"], "argument --steps: got 'many', expected a whole number"),
     (["revive", "--widths", "8", "1.5"], "argument --widths: got '1.5', expected a whole number"),
     (["revive", "--lr", "fast"], "argument --lr: got 'fast', expected a number"),
@@ -245,3 +255,73 @@ def test_an_interrupt_keeps_the_finished_treatments(monkeypatch):
     assert [outcome.treatment.key for outcome in found][:2] == ["sgd", "sgd-l2"] and len(found) < 6
     with pytest.raises(KeyboardInterrupt):
         revive_module.revive(sick, moons, treatments[2:3], steps=5)
+
+
+def test_an_interrupted_command_reports_what_has_finished(capsys, monkeypatch, tmp_path):
+    real = revive_module.revive
+    monkeypatch.setattr(revive_module, "revive", lambda sick, dataset, treatments, **options:
+                        real(sick, dataset, treatments[:1], **options))
+    status, out, err = run(capsys, *QUICK, "--treatments", "sgd", "sgd-l2", "--json", str(tmp_path / "a.json"))
+    assert status == 130 and err == "tinygrad-relu revive: interrupted; 1 of 2 treatments had finished\n"
+    assert "SGD " in out and len(json.loads((tmp_path / "a.json").read_text())["treatments"]) == 1
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(name, *rest):
+        if name == "numba":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt)
+sys.argv = ["/usr/bin/tinygrad-relu", "revive"]
+from tinygrad_relu.cli import main
+sys.exit(main())
+"""
+
+
+def python(*words, **options):
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, **options)
+
+
+def test_an_interrupt_during_the_imports_is_one_line():
+    ended = python("-c", INTERRUPTED)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "tinygrad-relu: interrupted\n")
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "revive --help", "warmup --help", "cache --help", "doctor --help"])
+def test_help_imports_nothing_heavy(words):
+    ended = python("-X", "importtime", "-m", "tinygrad_relu", *words.split())
+    assert ended.returncode == 0 and ended.stdout.startswith(("usage: tinygrad-relu", f"tinygrad-relu {tg.__version__}"))
+    assert "argparse" in ended.stderr and "numpy" not in ended.stderr and "numba" not in ended.stderr
+
+
+def test_the_help_knows_every_treatment():
+    assert tuple(treatment.key for treatment in revive_module.TREATMENTS) == cli.TREATMENTS
+
+
+def test_standard_output_may_be_closed_or_read_in_part():
+    words = [sys.executable, "-m", "tinygrad_relu", *QUICK, "--treatments", "sgd"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, preexec_fn=lambda: os.close(1))
+    assert ended.returncode == 0 and "Error" not in ended.stderr
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_options_of_csv_files(capsys, tmp_path):
+    """Another delimiter, features as they are, and nothing printed."""
+    file, numbers = tmp_path / "a.csv", [tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json"]
+    moons = data.moons(40, rng=0)
+    for delimiter in ";\t":
+        file.write_text("\n".join(delimiter.join(map(str, [*x, y])) for x, y in zip(100 * moons.x, moons.y)))
+        words = ["revive", "--data", "csv", "--path", str(file), "--delimiter", delimiter.replace("\t", "\\t"), "--widths", "4",
+                 "--steps", "4", "--kill-steps", "4", "--kill-lr", "0.1", "--treatments", "sgd", "--quiet", "--json"]
+        assert run(capsys, *words, str(numbers[0])) == (0, "", "")
+    assert run(capsys, *words, str(numbers[1]), "--standardise") == (0, "", "")
+    assert run(capsys, *words, str(numbers[2]), "--no-standardise") == (0, "", "")
+    standardised, same, raw = (file.read_text() for file in numbers)
+    assert standardised == same != raw

@@ -25,6 +25,11 @@ after ``from tinygrad_relu import lab``. On the command line: ``tinygrad-relu re
 To learn more: ``help(tg.Tensor)``, ``help(nn.MLP)``, ...; docs/training.md, docs/api.md (all names, by task), docs/coming-from.md
 (from PyTorch, NumPy or MyGrad).
 """
+from .cli import VERSION as _VERSION, begin as _begin_command
+
+__version__ = _VERSION
+_begin_command()        # in the process of the command, --help and --version end here
+
 from . import functional as functional, nn as nn, optim as optim
 from .autodiff.functions import GradcheckError as GradcheckError, gradcheck as gradcheck
 from .autodiff.node import Op as Op, no_grad as no_grad
@@ -51,5 +56,3 @@ from .tensor import Tensor as Tensor
 _keep_freed_memory()
 vars().pop("tensor")                                # the file, which nobody looks for here
 vars()["__getattr__"] = _elsewhere(__name__)        # (what mypy must not see: it would allow every name)
-
-__version__ = "0.1.0"

@@ -1,28 +1,33 @@
-"""The command line: ``tinygrad-relu revive | warmup | cache | doctor``."""
+"""The command line: ``tinygrad-relu revive | warmup | cache | doctor``.
+
+This file imports nothing heavy. The package imports it first, so that `begin` can answer --help and --version at once, and let
+Ctrl-C end the other imports of the command with one line.
+"""
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from . import __version__, doctor, warmup
-from .checks import check_name
-from .files import check_writable, write_through
-from .text import progress
-
 T = TypeVar("T")
+VERSION = "0.1.0"
 DATA = ("digits", "spiral", "moons", "fashion-mnist", "mnist", "csv")
 SAMPLES = 2000      # default for data sets of images: full-batch training on all samples would take an hour
+TREATMENTS = ("sgd", "sgd-l2", "momentum", "momentum-l2-below", "momentum-l2-inside", "heavy-l2", "heavy-decoupled",
+              "nesterov-l2", "bias-decay", "weight-decay", "adam", "adam-l2", "leaky")      # the keys of lab.revive.TREATMENTS
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the defaults that exist."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None or isinstance(action.default, list) else super()._get_help_string(action)
+        plain = action.default is None or isinstance(action.default, (list, bool))
+        return action.help if plain else super()._get_help_string(action)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,13 +37,37 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
+def begin() -> None:
+    """If this process runs the command: answer --help and --version, and let Ctrl-C end the imports that follow."""
+    script, *words = sys.argv or [""]
+    module = script == "-m" and sys.orig_argv[-len(sys.argv)].endswith("tinygrad_relu")
+    if module or Path(script).stem == "tinygrad-relu":
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:       # and not ignored, as in the background
+            signal.signal(signal.SIGINT, _end)
+        if not {"-h", "--help", "--version"}.isdisjoint(words):
+            _parse(words)
+
+
+def _end(*interrupt: object) -> NoReturn:
+    print("tinygrad-relu: interrupted", file=sys.stderr)
+    sys.exit(130)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Exit status: 0 success, 1 a prediction failed, 2 bad input."""
+    """Run the command line. Exit status: 0 success, 1 a prediction failed, 2 bad input, 130 interrupted."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)        # from here on Ctrl-C can be caught
     parsed = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        return int(parsed.run(parsed))
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"tinygrad-relu {parsed.command}: {error}", file=sys.stderr)
+        status = int(parsed.run(parsed))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:         # the reader of our output has gone, as `head` does; Python would complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, OverflowError) as error:
+        print(f"tinygrad-relu {parsed.command}: {error or type(error).__name__}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"tinygrad-relu {parsed.command}: interrupted", file=sys.stderr)
@@ -50,60 +79,104 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser, commands = _parsers()
     try:
         if words and not words[0].startswith("-"):
-            check_name(words[0], commands, "the command")
+            _check_name(words[0], commands, "the command")
+        elif words and not any(known.startswith(words[0]) for known in ("-h", "--help", "--version")):
+            _check_name(words[0], ["--help", "--version"], "the option before the command")
         parsed, unknown = parser.parse_known_args(words)
         if unknown and not unknown[0].startswith("-"):
             raise ValueError(f"got {unknown[0]!r}, expected an option")
         if unknown:
             options = ["--" + name.replace("_", "-") for name in vars(parsed) if name not in ("command", "run")]
-            check_name(unknown[0].partition("=")[0], options, f"an option of {parsed.command}")
+            _check_name(unknown[0].partition("=")[0], options, f"an option of {parsed.command}")
     except ValueError as error:
         parser.error(str(error))
     return parsed
+
+
+def _check_name(name: str, known: Collection[str], what: str) -> str:
+    if name not in known:
+        from .checks import check_name
+
+        check_name(name, known, what)
+    return name
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
     """The parser of the whole command line, and the names of the commands."""
     parser = _Parser(prog="tinygrad-relu", description="An autodiff engine on Numba kernels, and a laboratory where dead ReLU "
                      "units come back to life at a predicted step.")
-    parser.add_argument("--version", action="version", version=f"tinygrad-relu {__version__}")
+    parser.add_argument("--version", action="version", version=f"tinygrad-relu {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    revive = commands.add_parser("revive", help="bring a dead network back to life on real data, at a predicted step",
-                                 formatter_class=_Help)
-    _add_revive(revive)
-    revive.set_defaults(run=_revive)
-    for name, add_arguments, run, text in (
-            ("warmup", warmup.add_arguments, warmup.main, "compile all kernels now, so that later runs start at once"),
-            ("cache", warmup.add_cache_arguments, warmup.cache_main, "show and check the compiled kernels, or clear them"),
-            ("doctor", doctor.add_arguments, doctor.main, "show which kernels, threads and caches are in use, and how fast")):
+    for name, (add, run, text) in {
+            "revive": (_add_revive, _revive, "bring a dead network back to life on real data, at a predicted step"),
+            "warmup": (_add_warmup, _warmup, "compile all kernels now, so that later runs start at once"),
+            "cache": (_add_cache, _cache, "show and check the compiled kernels, or clear them"),
+            "doctor": (_add_doctor, _doctor, "show which kernels, threads and caches are in use, and how fast")}.items():
         command = commands.add_parser(name, help=text, formatter_class=_Help)
-        add_arguments(command)
+        add(command.add_argument)
         command.set_defaults(run=run)
     return parser, commands.choices
 
 
-def _add_revive(parser: argparse.ArgumentParser) -> None:
-    from .lab.revive import TREATMENTS
+def _add_revive(option: Callable[..., Any]) -> None:
+    option("--data", type=_one_of(lambda: DATA, "data"), default="digits", metavar="NAME", help=f"one of {', '.join(DATA)}")
+    option("--path", metavar="PATH", help="the folder with the IDX files (fashion-mnist, mnist), or the CSV file (csv)")
+    option("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
+    option("--delimiter", metavar="CHARACTER", help=r"what separates the columns of a CSV file, \t for tabs (default: a comma)")
+    option("--standardise", action=argparse.BooleanOptionalAction,
+           help="shift and scale each feature to mean 0 and deviation 1 (default: only for csv)")
+    option("--samples", type=_whole, metavar="N",
+           help=f"number of samples to use (default: {SAMPLES} of fashion-mnist or mnist, all of csv)")
+    option("--seed", type=_whole, default=0, metavar="N", help="random seed of the weights and of synthetic data")
+    option("--widths", type=_whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
+    option("--activation", type=_one_of(_activations, "activation"), default="relu", metavar="NAME",
+           help="activation of the hidden layers")
+    option("--kill-lr", type=_number, default=3.0, metavar="RATE", help="learning rate that makes the network sick")
+    option("--kill-steps", type=_whole, default=250, metavar="N", help="number of steps at that rate")
+    option("--lr", type=_number, default=0.1, metavar="RATE", help="learning rate of the treatments")
+    option("--steps", type=_whole, default=1000, metavar="N", help="number of steps of each treatment")
+    option("--treatments", type=_one_of(lambda: TREATMENTS, "treatment"), nargs="+", metavar="NAME", default=[*TREATMENTS],
+           help=f"some of {', '.join(TREATMENTS)} (default: all)")
+    option("--json", metavar="FILE", help="write the results to this file")
+    option("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
+    option("--quiet", action="store_true", help="print only errors; the exit status is 1 if a prediction fails")
+
+
+def _add_warmup(option: Callable[..., Any]) -> None:
+    option("--dtype", choices=("float32", "float64", "both"), default="both", help="which kernels")
+    option("--jobs", type=_whole, metavar="N", help="compiling processes (default: one per core, at most 4)")
+
+
+def _add_cache(option: Callable[..., Any]) -> None:
+    option("--clear", action="store_true", help="remove all compiled kernels, those of older sources too")
+
+
+def _add_doctor(option: Callable[..., Any]) -> None:
+    option("--json", metavar="FILE", help="write the report to this file too")
+
+
+def _warmup(arguments: argparse.Namespace) -> int:
+    from .warmup import main
+
+    return main(arguments)
+
+
+def _cache(arguments: argparse.Namespace) -> int:
+    from .warmup import cache_main
+
+    return cache_main(arguments)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from .doctor import main
+
+    return main(arguments)
+
+
+def _activations() -> Collection[str]:
     from .nn.activations import MODULES
 
-    number = parser.add_argument
-    number("--data", type=_one_of(DATA, "data"), default="digits", metavar="NAME", help=f"one of {', '.join(DATA)}")
-    number("--path", metavar="PATH", help="the folder with the IDX files (fashion-mnist, mnist), or the CSV file (csv)")
-    number("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
-    number("--samples", type=_whole, metavar="N",
-           help=f"number of samples to use (default: {SAMPLES} of fashion-mnist or mnist, all of csv)")
-    number("--seed", type=_whole, default=0, metavar="N", help="random seed of the weights and of synthetic data")
-    number("--widths", type=_whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
-    number("--activation", type=_one_of([*MODULES, "maxout"], "activation"), default="relu", metavar="NAME",
-           help="activation of the hidden layers")
-    number("--kill-lr", type=_number, default=3.0, metavar="RATE", help="learning rate that makes the network sick")
-    number("--kill-steps", type=_whole, default=250, metavar="N", help="number of steps at that rate")
-    number("--lr", type=_number, default=0.1, metavar="RATE", help="learning rate of the treatments")
-    number("--steps", type=_whole, default=1000, metavar="N", help="number of steps of each treatment")
-    number("--treatments", type=_one_of([t.key for t in TREATMENTS], "treatment"), nargs="+", metavar="NAME",
-           default=[t.key for t in TREATMENTS], help=f"some of {', '.join(t.key for t in TREATMENTS)} (default: all)")
-    number("--json", metavar="FILE", help="write the results to this file")
-    number("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
+    return [*MODULES, "maxout"]
 
 
 def _reader(read: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
@@ -120,20 +193,23 @@ def _reader(read: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
 _number, _whole = _reader(float, "a number"), _reader(int, "a whole number")
 
 
-def _one_of(names: Collection[str], what: str) -> Callable[[str], str]:
-    return _reader(lambda text: check_name(text, names, what))
+def _one_of(names: Callable[[], Collection[str]], what: str) -> Callable[[str], str]:
+    return _reader(lambda text: _check_name(text, names(), what))
 
 
 def _revive(arguments: argparse.Namespace) -> int:
     from .checks import check_count, check_number
+    from .files import check_writable, write_through
     from .lab import report
     from .lab.revive import TREATMENTS, make_sick, revive
+    from .text import progress
 
-    for name in ("kill_lr", "lr"):
-        check_number(getattr(arguments, name), f"--{name.replace('_', '-')}")
-    for name in ("kill_steps", "steps"):
-        check_count(getattr(arguments, name), f"--{name.replace('_', '-')}")
+    check_number(arguments.kill_lr, "--kill-lr")
+    check_number(arguments.lr, "--lr")
+    check_count(arguments.kill_steps, "--kill-steps")
+    check_count(arguments.steps, "--steps")
     check_count(arguments.seed, "--seed", least=0)
+    check_count(1 if arguments.samples is None else arguments.samples, "--samples")
     for width in arguments.widths:
         check_count(width, "--widths")
     files = {option: path for option in ("json", "figure") if (path := getattr(arguments, option)) is not None}
@@ -144,12 +220,14 @@ def _revive(arguments: argparse.Namespace) -> int:
     if len({os.path.realpath(path) for path in files.values()}) < len(files):
         raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
     dataset = _dataset(arguments)
+    _check_memory(dataset, arguments.widths)
     treatments = [t for t in TREATMENTS if t.key in arguments.treatments]
-    with progress(arguments.kill_steps + len(treatments) * arguments.steps, "compiling") as tick:
+    with progress(arguments.kill_steps + len(treatments) * arguments.steps, "compiling", quiet=arguments.quiet) as tick:
         sick = make_sick(dataset, hidden=arguments.widths, activation=arguments.activation, seed=arguments.seed,
                          kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, tick=tick)
         outcomes = revive(sick, dataset, treatments, lr=arguments.lr, steps=arguments.steps, tick=tick)
-    report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr)
+    if not arguments.quiet:
+        report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr)
     if arguments.json:
         text = json.dumps(report.to_dict(dataset, sick, outcomes), indent=1, allow_nan=False)
         write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
@@ -162,25 +240,39 @@ def _revive(arguments: argparse.Namespace) -> int:
     return 1 if any(outcome.disagreements for outcome in outcomes) else 0
 
 
+def _check_memory(dataset: Any, widths: list[int]) -> None:
+    """Refuse a network that would fill the memory: a system that runs out of it may end this process without a word."""
+    layers = [dataset.features, *widths, dataset.classes or 1]
+    needed = 32 * (sum(n * m for n, m in zip(layers, layers[1:])) + len(dataset) * sum(widths))     # four float64 arrays of each
+    present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
+    if needed > present:
+        raise ValueError(f"--widths {' '.join(map(str, widths))} needs about {needed / 1e9:.2g} GB of memory, and this machine "
+                         f"has {present / 1e9:.2g}")
+
+
 def _dataset(arguments: argparse.Namespace) -> Any:
     """The chosen data set, in float64, where predictions are exact."""
     from . import data
 
-    if arguments.target is not None and arguments.data != "csv":
-        raise ValueError(f"--target is for csv; --data {arguments.data} takes none")
-    if arguments.data in ("fashion-mnist", "mnist"):
-        if not arguments.path:
-            raise ValueError(f"--data {arguments.data} needs --path, the folder with its IDX files (nothing is downloaded)")
-        load = data.mnist if arguments.data == "mnist" else data.fashion_mnist
-        return load(arguments.path, dtype="float64").head(SAMPLES if arguments.samples is None else arguments.samples)
-    if arguments.data == "csv":
-        if not arguments.path:
-            raise ValueError("--data csv needs --path, the CSV file")
-        table = data.csv(arguments.path, -1 if arguments.target is None else arguments.target).standardise()
-        return table if arguments.samples is None else table.head(arguments.samples)
-    for option in ("path", "samples"):
-        if getattr(arguments, option) is not None:
-            raise ValueError(f"--{option} is for fashion-mnist, mnist and csv; --data {arguments.data} takes none")
-    if arguments.data == "digits":
-        return data.digits()
-    return data.spirals(rng=arguments.seed) if arguments.data == "spiral" else data.moons(rng=arguments.seed)
+    name, path, samples = arguments.data, arguments.path, arguments.samples
+    options = "path", "samples", "target", "delimiter"
+    takes = {"fashion-mnist": options[:2], "mnist": options[:2], "csv": options}
+    for option in options:
+        if getattr(arguments, option) is not None and option not in takes.get(name, ()):
+            users = [user for user, taken in takes.items() if option in taken]
+            raise ValueError(f"--{option} is for {', '.join(users)}; --data {name} takes none")
+    if name in takes and not path:
+        what = "the CSV file" if name == "csv" else "the folder with its IDX files (nothing is downloaded)"
+        raise ValueError(f"--data {name} needs --path, {what}")
+    if name == "csv":
+        delimiter = (arguments.delimiter or ",").replace(r"\t", "\t")
+        found = data.csv(path, -1 if arguments.target is None else arguments.target, delimiter=delimiter)
+    elif name in takes:
+        found = (data.mnist if name == "mnist" else data.fashion_mnist)(path, dtype="float64")
+        samples = samples or SAMPLES
+    else:
+        found = (data.digits() if name == "digits" else
+                 (data.spirals if name == "spiral" else data.moons)(rng=arguments.seed))
+    if arguments.standardise or (name == "csv" and arguments.standardise is None):
+        found = found.standardise()
+    return found if samples is None else found.head(samples)

@@ -210,11 +210,6 @@ def show(report: Report) -> None:
     print_parts(table)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``tinygrad-relu doctor``."""
-    parser.add_argument("--json", metavar="FILE", help="write the report to this file too")
-
-
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu doctor``."""
     if arguments.json is not None:

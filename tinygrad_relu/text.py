@@ -108,9 +108,9 @@ def print_parts(*parts: str | Table) -> None:
 
 
 @contextmanager
-def progress(total: int, name: str = "") -> Iterator[Callable[[str, int], None]]:
+def progress(total: int, name: str = "", *, quiet: bool = False) -> Iterator[Callable[[str, int], None]]:
     """A progress bar on standard error, if that is a terminal: ``tick(name, n)`` says that n more of `total` are done."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield lambda name, n: None
         return
     width, begun, done, lock = get_terminal_size().columns - 1, monotonic(), 0, Lock()

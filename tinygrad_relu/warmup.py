@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .checks import check_name, counted
+from .checks import check_count, check_name, counted
 from .kernels import every_kernel
 from .kernels.machine.cache import cache_folder, contents
 from .kernels.machine.policy import DTYPES
@@ -81,35 +81,23 @@ def _compile(name: str, dtypes: Sequence[str]) -> Tally:
 # -- the commands -----------------------------------------------------------------------------------------------------
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``tinygrad-relu warmup``."""
-    parser.add_argument("--dtype", choices=(*NAMES, "both"), default="both", help="which kernels")
-    parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help="compiling processes")
-
-
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu warmup``."""
     if cache_folder() is None:
         raise OSError("the cache folder cannot be written, so compiled kernels could not be kept; set "
                       "NUMBA_CACHE_DIR to a folder that can")
-    if arguments.jobs < 1:
-        raise ValueError(f"--jobs is {arguments.jobs}, expected 1 or more")
+    jobs = check_count(JOBS if arguments.jobs is None else arguments.jobs, "--jobs")
     dtypes = NAMES if arguments.dtype == "both" else (arguments.dtype,)
     with progress(len(_kernels()), "compiling") as tick:
         def show(name: str, tally: Tally) -> None:
             tick(name, 1)
-            if not sys.stdout.isatty():
+            if sys.stdout is None or not sys.stdout.isatty():
                 print(f"{name}: {tally.compiled} compiled, {tally.cached} cached", flush=True)
 
-        done = warmup(dtypes, jobs=arguments.jobs, progress=show)
+        done = warmup(dtypes, jobs=jobs, progress=show)
     print(f"{done.compiled} kernels compiled, {done.cached} from the cache, in {done.seconds:.1f} s")
     print(f"They are kept in {done.folder}")
     return 0
-
-
-def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``tinygrad-relu cache``."""
-    parser.add_argument("--clear", action="store_true", help="remove all compiled kernels, those of older sources too")
 
 
 def cache_main(arguments: argparse.Namespace) -> int:
