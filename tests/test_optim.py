@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 
 import naive
 import numpy as np
@@ -296,6 +297,51 @@ def test_a_wrong_group_is_not_added(group, error, words):
     with pytest.raises(ValueError, match="a parameter is in two groups"):
         opt.add_param_group({"params": p})
     assert len(opt.param_groups) == 1
+
+
+NEWCOMERS = {
+    "a parameter": (lambda m: setattr(m[0], "weight", nn.Parameter(np.zeros((6, 4)), dtype="float32")), "SGD: Linear.weight came into"),
+    "another name": (lambda m: setattr(m[0], "scale", nn.Parameter([1.0])), "SGD: Linear.scale came into"),
+    "a module": (lambda m: setattr(m, "head", nn.Linear(3, 1, rng=0)), "SGD: MLP.head.bias, MLP.head.weight came into"),
+    "a list": (lambda m: setattr(m, "heads", [nn.PReLU()]), "SGD: MLP.heads.0.weight came into"),
+    "a layer": (lambda m: m.append(nn.Linear(3, 1, bias=False, rng=0)), "SGD: MLP.5.weight came into"),
+    "another layer": (lambda m: m.__setitem__(0, nn.Linear(4, 6, bias=False, rng=0)), "SGD: MLP.0.weight came into")}
+
+
+@pytest.mark.parametrize("assign, words", NEWCOMERS.values(), ids=NEWCOMERS)
+def test_a_parameter_that_comes_after_the_optimizer_is_noticed(assign, words):
+    """At the next step, once, and by its own optimizer only; the step is done."""
+    model, other = mlp(), optim.SGD([nn.Parameter([1.0])])
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    assign(model)
+    before = model[4].bias.data.copy()
+    model[4].bias.grad = np.ones_like(before)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.step()
+    with pytest.warns(UserWarning, match=words + " the model after this optimizer was made.*add_param_group, or make") as caught:
+        opt.step()
+    assert caught[0].filename == __file__ and (model[4].bias.data != before).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opt.step()
+
+
+@pytest.mark.parametrize("then", [
+    lambda m, opt: opt.add_param_group({"params": m.head.parameters()}), lambda m, opt: optim.SGD(m.head.parameters()),
+    lambda m, opt: setattr(m, "head", None), lambda m, opt: setattr(m, "head", m[0]), lambda m, opt: copy.deepcopy((m, opt))[1].step(),
+    lambda m, opt: [setattr(p, "requires_grad", False) for p in m.head.parameters()]],
+    ids=["added", "another optimizer", "taken away", "an old one", "a copy", "frozen"])
+def test_what_needs_no_notice(then):
+    model = mlp()
+    opt = optim.SGD(model.parameters())
+    model.head = nn.Linear(3, 1, rng=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        then(model, opt)
+        if "copy" not in then.__code__.co_names:
+            opt.step()
+        optim.SGD(mlp().parameters()).step()
 
 
 def test_a_closure_is_called_before_the_step():

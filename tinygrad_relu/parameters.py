@@ -88,11 +88,13 @@ def settle(parameters: Iterable[Parameter]) -> None:
             start += parameter.size
 
 
-def announce(module: Any, name: str) -> None:
-    """Tell the optimizers that move parameters of a module that its attribute `name` is about to be assigned."""
-    for watcher in list(WATCHERS) if WATCHERS else ():
-        if any(watcher.holds(p) for p in module.parameters()):
-            watcher.assigned.append((ref(module), name))
+def announce(module: Any) -> None:
+    """Tell the optimizers that move parameters of a module that it is about to change."""
+    if WATCHERS:
+        known = module.parameters()
+        for watcher in list(WATCHERS):
+            if any(watcher.holds(p) for p in known):
+                watcher.altered.append((ref(module), {id(p) for p in known}))
 
 
 def runs(parameters: Iterable[Parameter]) -> Iterator[tuple[list[Parameter], Array, Array]]:

@@ -109,7 +109,7 @@ class ModuleDict(Module, MutableMapping[str, Module]):
     def __setitem__(self, name: str, module: Module) -> None:
         if not isinstance(name, str):
             raise TypeError(f"ModuleDict: got the name {name!r}, expected text")
-        self.layers[name] = _check_module(self, module)
+        self.layers = {**self.layers, name: _check_module(self, module)}
 
     def __delitem__(self, name: str) -> None:
         del self.layers[name]

@@ -13,7 +13,7 @@ import numpy as np
 from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
 from ..checks import check_bool, check_dtype
-from ..parameters import Parameter
+from ..parameters import Parameter, announce
 from ..states import fit, fitted, refuse, shown
 from ..tensor import Tensor
 from .hooks import Hookable, call_with_hooks
@@ -84,6 +84,8 @@ class Module(Hookable):
                 remedy = "" if kind is Module else f"; to change its numbers, write {name}.data[...] = values"
                 raise TypeError(f"{type(self).__name__}: {name} is a {kind.__name__} and cannot be replaced by "
                                 f"{type(value).__name__}{remedy}; to remove it, del the attribute")
+        if isinstance(value, (Parameter, Module, *CONTAINERS)):
+            announce(self)      # to the optimizers of its parameters, which do not have those in `value`
         super().__setattr__(name, value)
 
     # -- contents -----------------------------------------------------------------------------------------------------

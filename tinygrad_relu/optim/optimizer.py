@@ -71,7 +71,7 @@ class Optimizer:
         self._watch()
 
     def _watch(self) -> None:
-        self.assigned: list[tuple[Callable[[], Any], str]] = []     # attributes of modules, see `announce`
+        self.altered: list[tuple[Callable[[], Any], set[int]]] = []     # modules, with the parameters that they had before
         WATCHERS.add(self)
 
     def _add(self, given: Iterable[Any]) -> None:
@@ -136,7 +136,7 @@ class Optimizer:
         A `closure`, which computes the loss and walks back, is called first, and its result returned.
         """
         loss = None if closure is None else closure()
-        if self.assigned:
+        if self.altered:
             self._warn()
         moves = []
         for options, pieces in zip(self.param_groups, self._segments):
@@ -160,9 +160,12 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every ``.grad`` to None; with ``set_to_none=False``, those that are not None to zeros."""
+        zeros = [] if set_to_none else [p for p in self._parameters() if p.grad is not None]
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.grad = None if set_to_none or parameter.grad is None else np.zeros_like(parameter.data)
+                parameter.grad = None
+        for parameter in zeros:
+            parameter.grad = np.zeros_like(parameter.data)
 
     def terms(self, parameter: Parameter) -> Terms:
         """The next `step` of a parameter in named parts; nothing is changed.
@@ -239,7 +242,7 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: everything but the flat buffers, as `__setstate__` gives copied parameters new ones."""
-        return {**vars(self), "assigned": [], "param_groups": [dict(group) for group in self.param_groups],
+        return {**vars(self), "altered": [], "param_groups": [dict(group) for group in self.param_groups],
                 "_segments": [[(s.parameters, s.state, s.steps) for s in pieces] for pieces in self._segments]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -261,11 +264,10 @@ class Optimizer:
 
     def _warn(self) -> None:
         """Warn of the parameters that modules got since, and that no optimizer moves."""
-        found = [(get(), name) for get, name in self.assigned]
-        self.assigned = []
-        names = {f"{type(module).__name__}.{inner}" for module, name in found if module is not None
-                 for inner, p in module.named_parameters()
-                 if f"{inner}.".startswith(f"{name}.") and p.place is None and p.requires_grad}
+        found = [(get(), known) for get, known in self.altered]
+        self.altered = []
+        names = {f"{type(module).__name__}.{name}" for module, known in found if module is not None
+                 for name, p in module.named_parameters() if id(p) not in known and p.place is None and p.requires_grad}
         if names:
             warn(f"{type(self).__name__}: {', '.join(sorted(names))} came into the model after this optimizer was made, and no "
                  "optimizer moves it; pass new parameters to add_param_group, or make a new optimizer", stacklevel=3)
