@@ -49,7 +49,7 @@ def with_weights(layer, weights):
     for _, module in layer.named_modules():
         for name in [name for name, p in vars(module).items() if isinstance(p, nn.Parameter)]:
             w = next(weights)
-            setattr(module, name, w if isinstance(w, tg.Tensor) else tg.Tensor(w))
+            vars(module)[name] = w if isinstance(w, tg.Tensor) else tg.Tensor(w)
     return layer
 
 
