@@ -32,12 +32,14 @@ def train(model, optimizer, steps, schedule=None):
     recorder = lab.Recorder(model, X)
     recorder.observe()
     for t in range(steps):
-        if schedule is not None:
+        if callable(schedule):
             for group in optimizer.param_groups:
                 group["lr"] = schedule(t)
         optimizer.zero_grad()
         F.cross_entropy(model(X), Y).backward()
         optimizer.step()
+        if isinstance(schedule, optim.LRScheduler):
+            schedule.step()
         recorder.observe()
     return recorder
 
@@ -95,6 +97,40 @@ def test_a_schedule_is_rehearsed_to_the_step():
     predicted = lab.prognosis(model, X, optimizer, schedule=schedule, horizon=120)
     assert any(unit.step for unit in predicted.units)
     agree(predicted, train(model, optimizer, 120, schedule), 120)
+
+
+@pytest.mark.parametrize("make", [
+    lambda opt: optim.StepLR(opt, step_size=15, gamma=0.5),
+    lambda opt: optim.LambdaLR(opt, [lambda t: 1 / (1 + 0.1 * t), lambda t: 1.0]),
+    lambda opt: optim.SequentialLR(opt, [optim.LinearLR(opt, total_iters=10), optim.CosineAnnealingLR(opt, T_max=100)], [10]),
+], ids=["step", "lambda", "sequential"])
+def test_a_schedule_of_the_optimizer_steps_with_it(make):
+    """In the middle of a training, with two groups; and the schedule itself does not move."""
+    model = sick_model()
+    weights, biases = ([p for p in model.parameters() if (p.kind == "bias") == bias] for bias in (False, True))
+    optimizer = optim.SGD([{"params": weights}, {"params": biases, "lr": 0.3, "weight_decay": 0.2}], lr=0.2, momentum=0.9,
+                          weight_decay=0.1)
+    schedule = make(optimizer)
+    for _ in range(3):
+        schedule.step()
+    state, rates = schedule.state_dict(), [group["lr"] for group in optimizer.param_groups]
+    predicted = lab.prognosis(model, X, optimizer, schedule=schedule, horizon=120)
+    assert schedule.state_dict() == state and [group["lr"] for group in optimizer.param_groups] == rates
+    assert len({unit.step for unit in predicted.units if unit.layer == "0"}) > 1
+    agree(predicted, train(model, optimizer, 120, schedule), 120)
+
+
+def test_an_optimizer_or_schedule_that_cannot_be_rehearsed_is_one_sentence():
+    model = sick_model()
+    opt, other = optim.SGD(model.parameters(), lr=0.1), optim.SGD([nn.Parameter([1.0])], lr=0.1)
+    for error, words, optimizer, schedule in (
+            (TypeError, "the optimizer is None, expected the one that trains the model, such as optim.SGD", None, None),
+            (TypeError, "the schedule is 0.1, expected a function of the step", opt, 0.1),
+            (TypeError, "whose rates are known in advance", opt, optim.ReduceLROnPlateau(opt)),
+            (ValueError, "the schedule belongs to another optimizer", opt, optim.StepLR(other, 3)),
+            (TypeError, r"schedule\(0\)", opt, lambda t: "fast")):
+        with pytest.raises(error, match=words):
+            lab.prognosis(model, X, optimizer, schedule=schedule)
 
 
 @pytest.mark.parametrize("activation", ["hardtanh", "relu6", "hardsigmoid"])

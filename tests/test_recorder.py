@@ -139,3 +139,22 @@ def test_a_recorder_that_has_not_looked_says_so():
             ask()
     recorder.observe()
     assert len(recorder.lives()) == sum(layer.units for layer in recorder.layers) and recorder.table().rows
+
+
+def test_follow_names_a_pre_activation_that_exists_and_the_recorder_says_what_it_has_seen():
+    model = nn.MLP([4, 3, 2, 2], rng=0)
+    x = np.zeros((5, 4))
+    for follow, words in (((9, 9, 9), "a layer from 0 to 1"), ((-1, 0, 0), "a layer from 0 to 1"), ((1, 2, 0), "a unit from 0 to 1"),
+                          ((0, 2, 5), "a sample from 0 to 4")):
+        with pytest.raises(IndexError, match=words):
+            lab.Recorder(model, x, follow)
+    recorder = lab.Recorder(model, x, (1, 1, 4))
+    assert repr(recorder) == "Recorder(5 units on 5 samples)"
+    recorder.observe()
+    recorder.observe()
+    assert repr(recorder) == "Recorder(5 units on 5 samples, steps 0 to 1)" and len(recorder.orbit) == 2
+
+
+def test_one_feature_is_not_1_features():
+    with pytest.raises(ValueError, match="x has 1 feature, expected 4"):
+        lab.census(nn.MLP([4, 3, 2], rng=0), np.zeros((5, 1)))

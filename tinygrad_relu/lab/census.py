@@ -11,7 +11,7 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, recording
 from ..autodiff.tape import grad
-from ..checks import check_count, check_labels
+from ..checks import check_count, check_labels, counted
 from ..kernels.loops.reduce import unit_sums
 from ..kernels.machine.door import launch
 from ..nn import Module
@@ -211,12 +211,21 @@ class Recorder:
     def __init__(self, model: Module | Units, x: Any, follow: tuple[int, int, int] | None = None) -> None:
         self.units, self.follow = Units.of(model), follow
         self.model, self.layers, self.x = self.units.model, self.units.layers, self.units.data(x)
+        layer, unit, sample = follow or (0, 0, 0)
+        for what, i, n in (("layer", layer, len(self.layers)), ("unit", unit, self.layers[layer % len(self.layers)].units),
+                           ("sample", sample, len(self.x))):
+            if not 0 <= i < n:
+                raise IndexError(f"Recorder: follow is (layer, unit, sample) = {follow}, expected a {what} from 0 to {n - 1}")
         self.steps: list[int] = []
         self.orbit: list[float] = []
         self._states: list[list[Array]] = [[] for _ in self.layers]
         activations = {id(layer.activation) for layer in self.layers if layer.activation is not None}
         self._one_pass = len(activations) == len(self.layers) and not any(
             module.depends_on_mode for module in self.model.modules())
+
+    def __repr__(self) -> str:
+        when = f", steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
+        return f"Recorder({counted(sum(layer.units for layer in self.layers), 'unit')} on {counted(len(self.x), 'sample')}{when})"
 
     @property
     def states(self) -> list[Array]:

@@ -7,17 +7,20 @@ layer with zero gradients. In deeper layers the inputs move; the answer is then 
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from itertools import count
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 
 from .. import functional as F
 from ..autodiff.node import Array, no_grad
-from ..checks import check_count
+from ..checks import check_count, check_number
 from ..nn import Module, Parameter
-from ..optim import SGD, Optimizer
+from ..optim import SGD, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
 from .closed_form import Revival, layer_revivals
 from .recurrence import Settings
@@ -27,7 +30,7 @@ from .units import HiddenLayer, Look, State, Units, flat_edges
 NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"
 PIECE = "a piece that never wins is moved by the optimizer alone; whether it wins again depends on the others, which learn"
 SLOPE = "its slope is exactly 0 but can still learn, as it has a gradient on the flat side; once it has moved, the unit lives"
-Schedule = Callable[[int], float]
+Schedule = Callable[[int], float] | LRScheduler
 Verdict = Literal["never", "revives", "not within the horizon", "estimate"]
 
 
@@ -87,8 +90,9 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
         The whole training set: a unit that is active on one sample is not dead.
     optimizer : Optimizer
         In its present state, with its buffers and parameter groups.
-    schedule : callable, optional
-        The learning rate of each coming step, ``schedule(0)`` for the next one. Every unit is then rehearsed.
+    schedule : callable or LRScheduler, optional
+        The learning rate of each coming step, ``schedule(0)`` for the next one; or a schedule of the optimizer that takes a step
+        after each of its steps. Every unit is then rehearsed.
     horizon : int
         The number of steps of a rehearsal.
 
@@ -100,7 +104,16 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     >>> unit.verdict, unit.step, unit.exact
     ('revives', 24, True)
     """
-    check_count(horizon, "horizon")
+    check_count(horizon, "prognosis: horizon")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"prognosis: the optimizer is {optimizer!r:.60}, expected the one that trains the model, such as "
+                        "optim.SGD(model.parameters(), lr=0.1)")
+    known = schedule is None or callable(schedule) or isinstance(schedule, LRScheduler)
+    if not known or isinstance(schedule, ReduceLROnPlateau):
+        raise TypeError(f"prognosis: the schedule is {schedule!r:.60}, expected a function of the step (0 is the next), or a "
+                        "schedule from optim whose rates are known in advance")
+    if isinstance(schedule, LRScheduler) and schedule.optimizer is not optimizer:
+        raise ValueError("prognosis: the schedule belongs to another optimizer, expected one of the optimizer that was given")
     units = Units.of(model)
     found: list[UnitPrognosis] = []
     for look, extremes in units.extremes(units.data(x)):
@@ -177,21 +190,32 @@ def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> list[Revival] 
                           decay=decay, **asdict(settings)) for i, b in enumerate(biases)]
 
 
+def _rates(schedule: Schedule | None, optimizer: Optimizer, moved: Mapping[Parameter, Parameter]) -> Iterator[list[float]]:
+    """The rates of the coming steps, for each of the parameters."""
+    groups = [dict(group) for group in optimizer.param_groups]
+    mine = [group for p in moved for group in groups if any(p is q for q in group["params"])]
+    if isinstance(schedule, LRScheduler):
+        schedule = deepcopy(schedule, {id(optimizer): SimpleNamespace(param_groups=groups)})
+    for t in count():
+        yield [check_number(schedule(t), f"schedule({t})") if callable(schedule) else group["lr"] for group in mine]
+        if isinstance(schedule, LRScheduler):
+            schedule.step()         # type: ignore[attr-defined]        # all have it, with their own arguments
+
+
 def _by_rehearsal(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[Revival]:
     """By running the optimizer on a copy of the layer with zero gradients: exact to the last bit, up to the horizon."""
     originals = look.layer.parameters
     rehearsed = [Parameter(p.data, kind=p.kind) for p in originals]
     moved = {p: copy for p, copy in zip(originals, rehearsed) if optimizer.holds(p)}
-    copies, twin = list(moved.values()), optimizer.twin(moved)
+    copies, twin, rates = list(moved.values()), optimizer.twin(moved), _rates(schedule, optimizer, moved)
     low, high = flat_edges(look.layer.activation)
     first: dict[int, tuple[int, int]] = {}
     still = False
     for p in copies:
         p.grad = np.zeros_like(p.data)
     for t in range(1, horizon + 1):
-        if schedule is not None:
-            for group in twin.param_groups:
-                group["lr"] = float(schedule(t - 1))
+        for group, rate in zip(twin.param_groups, next(rates)):
+            group["lr"] = rate
         before = [p.data.copy() for p in copies]
         twin.step()
         still = schedule is None and all(np.array_equal(p.data, b) for p, b in zip(copies, before)) and not twin.has_inertia()

@@ -15,7 +15,7 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, no_grad, recording
 from ..autodiff.tape import grad
-from ..checks import check_samples
+from ..checks import check_samples, counted
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.reduce import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
@@ -157,7 +157,7 @@ class Units:
         """x as an array (samples, features) that fits the model, in its dtype."""
         x, weight = check_samples(x), self.layers[0].affine.weight
         if x.shape[1] != weight.shape[1]:
-            raise ValueError(f"x has {x.shape[1]} features, expected {weight.shape[1]}, the inputs of the model")
+            raise ValueError(f"x has {counted(x.shape[1], 'feature')}, expected {weight.shape[1]}, the inputs of the model")
         return np.asarray(x.astype(weight.dtype, copy=False))
 
     def walk(self, x: Array) -> Iterator[Look]:
