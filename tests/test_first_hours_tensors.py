@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 
 import numpy as np
 import pytest
@@ -146,11 +147,29 @@ def test_what_would_lose_a_gradient_is_refused_and_names_detach(call):
     (lambda: float(Tensor([1.0, 2.0])), ValueError, "shape (2,)"),
     (lambda: assigned("a"), TypeError, "x[index] = values holds text"),
     (lambda: assigned([1.0, 2.0, 3.0]), ValueError, "x[index] = values|in shape (2,)"),
+    (lambda: Tensor(ALONG)["a"], TypeError, "index holds text|expected integers, slices"),
+    (lambda: Tensor(ALONG).unsqueeze(5), ValueError, "unsqueeze: got axis 5 for x of shape (2, 2)"),
+    (lambda: Tensor(2**70), TypeError, "integers of more than 64 bits|pass floats"),
+    (lambda: Tensor([1.0, 1e300], dtype="float32"), ValueError, "infinite in float32; expected at most 3.4e+38"),
+    (lambda: nn.Parameter([-1e39], dtype="float32"), ValueError, "infinite in float32"),
+    (lambda: F.linear(np.ones(4), np.ones((2, 3))), ValueError, "x has shape (4,)"),
+    (lambda: F.cross_entropy(ALONG, Tensor([0.0, 1.0])), TypeError, 'pass np.asarray(labels).astype("int64")'),
+    (lambda: F.cross_entropy(ALONG, ["cat", "dog"]), TypeError, "expected integer labels|np.unique"),
+    (lambda: F.nll_loss(ALONG, np.array(["cat", "dog"])), TypeError, "expected integer labels|np.unique"),
+    (lambda: tg.gradcheck(3, POINT[0]), TypeError, "gradcheck: got int and Tensor; expected a function"),
+    (lambda: tg.gradcheck(lambda x: 3, Tensor(1.0, requires_grad=True)), TypeError, "gradcheck: f returned int"),
 ])
 def test_errors_name_what_was_given_and_the_way(call, error, words):
     with pytest.raises(error) as caught:
         call()
     assert all(part in str(caught.value) for part in words.split("|")), caught.value
+
+
+@pytest.mark.parametrize("f", [tg.sqrt, tg.log, tg.log1p, lambda x: tg.sin(x * np.inf), lambda x: (x * 1e200).square()])
+def test_functions_give_nan_and_infinity_without_a_warning(f):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not np.isfinite(f(Tensor([-2.0])).data).any()
 
 
 # -- derivatives of functions ------------------------------------------------------------------------------------------

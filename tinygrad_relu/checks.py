@@ -20,6 +20,9 @@ _KINDS = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "byte
           "V": "records", "T": "text"}
 
 
+LABELS = "integer labels, such as np.unique(names, return_inverse=True)[1] for names"
+
+
 def check_samples(x: npt.ArrayLike, name: str = "x") -> Array:
     """Samples to learn from: a matrix (samples, features) of finite numbers, C-contiguous.
 
@@ -63,7 +66,7 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
     Traceback (most recent call last):
     ValueError: y holds 3 at row 2; expected labels from 0 to 2
     """
-    array = as_numbers(y, name)
+    array = as_numbers(y, name, LABELS)
     if array.ndim != 1:
         hint = "; one-hot? pass {0}.argmax(axis=1)" if array.ndim == 2 and array.shape[1] > 1 else "; pass {0}.ravel()"
         raise ValueError(f"{name} has shape {array.shape}, expected one axis: (samples,)"
@@ -72,7 +75,7 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
         raise ValueError(f"{name} is empty; expected at least one label")
     if array.dtype.kind == "f":
         whole = bool(np.all(array == np.floor(array)) and np.all(np.isfinite(array)))
-        hint = f'; they are whole numbers: pass {name.split()[-1]}.astype("int64")' if whole else ""
+        hint = f'; they are whole numbers: pass np.asarray({name.split()[-1]}).astype("int64")' if whole else ""
         raise TypeError(f"{name} holds {array.dtype} numbers, expected integer labels{hint}")
     if n is not None and len(array) != n:
         raise ValueError(f"{name} holds {len(array)} labels for {n} samples; expected one label per sample")
@@ -197,7 +200,7 @@ def check_dtype(dtype: npt.DTypeLike, hint: str = "") -> np.dtype[Any]:
     return found
 
 
-def as_numbers(values: npt.ArrayLike, name: str) -> Array:
+def as_numbers(values: npt.ArrayLike, name: str, expected: str = "real numbers") -> Array:
     """The values as an ndarray of real numbers. Objects and masks, which NumPy accepts silently, are refused.
 
     >>> as_numbers([1, None], "y")
@@ -215,7 +218,9 @@ def as_numbers(values: npt.ArrayLike, name: str) -> Array:
         raise ValueError(f"{name} is ragged: its rows differ in length; expected rows of one length") from None
     if array.dtype.kind not in "biuf":
         found = _KINDS.get(array.dtype.kind, "something else")
-        raise TypeError(f"{name} holds {found} (dtype {array.dtype}), expected real numbers")
+        if any(isinstance(v, int) and v.bit_length() > 63 for v in array.flat):
+            found, expected = "integers of more than 64 bits", f"{expected}: pass floats"
+        raise TypeError(f"{name} holds {found} (dtype {array.dtype}), expected {expected}")
     return array
 
 
@@ -257,3 +262,13 @@ def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:
         dtype = check_dtype(dtype)
     array = np.asarray(array, dtype=dtype, order="C")
     return array if array.flags.behaved else array.copy()   # not read-only, not unaligned
+
+
+def as_finite_floats(values: Any, dtype: Any, name: str) -> Array:
+    """As `as_floats`; a number that would become infinite in this dtype is refused."""
+    try:
+        with np.errstate(over="raise"):
+            return as_floats(values, dtype, name)
+    except FloatingPointError:
+        most = np.finfo(dtype).max
+        raise ValueError(f"{name} holds a number that is infinite in {dtype}; expected at most {most:.2g}") from None

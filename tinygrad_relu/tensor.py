@@ -8,7 +8,7 @@ import numpy as np
 
 from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, is_grad_enabled, value
-from .checks import as_floats, check_dtype
+from .checks import as_finite_floats, as_floats, check_dtype
 from .interop import Interoperable
 from .kernels.formulas import piecewise, saturating
 from .missing import WAYS, Missing
@@ -63,7 +63,8 @@ class Tensor(Interoperable):
                             'dtype="float32" or "float64"')
         if _loses_gradient(array):
             raise TypeError("Tensor: a copy would lose the gradient of this Tensor; use it as it is, or copy x.detach()")
-        self._become_leaf(np.array(as_floats(value(array), dtype), order="C"), bool(requires_grad))
+        floats = as_floats(value(array)) if dtype is None else as_finite_floats(value(array), dtype, "Tensor")
+        self._become_leaf(np.array(floats, order="C"), bool(requires_grad))
 
     # -- the values ---------------------------------------------------------------------------------------------------
 
@@ -76,7 +77,7 @@ class Tensor(Interoperable):
         if self.op is not None:
             raise RuntimeError(f"data: this Tensor is a result of {self.op.name}, whose derivative needs it unchanged; expected "
                                "a leaf (x.detach() is one, and shares its memory)")
-        array = as_floats(value(values), self.array.dtype, "data")
+        array = as_finite_floats(value(values), self.array.dtype, "data")
         if array.shape != self.array.shape:
             raise ValueError(f"data: got values of shape {array.shape}; expected {self.array.shape}")
         np.copyto(self.array, array)

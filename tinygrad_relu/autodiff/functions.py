@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_rng
-from .node import Array, Node, Op, Pull, recording, value
+from .node import Array, Node, Op, Pull, recording
 from .tape import grad
 
 # The identity, as an op. A definition built on copies of its inputs can be differentiated with respect to one of them alone,
@@ -70,6 +70,9 @@ def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int =
     """
     if order not in (1, 2):
         raise ValueError(f"gradcheck: order is {order!r}, expected 1 or 2")
+    if not callable(f) or not isinstance(inputs, (Node, Sequence)):
+        raise TypeError(f"gradcheck: got {type(f).__name__} and {type(inputs).__name__}; expected a function, and a Tensor or "
+                        "several")
     nodes = [inputs] if isinstance(inputs, Node) else list(inputs)
     checked = [i for i, x in enumerate(nodes) if isinstance(x, Node) and x.requires_grad]
     if not checked:
@@ -86,7 +89,10 @@ def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int =
         y = f(*x)
         return list(grad(y, [x[i] for i in checked], y.result.leaf(weights_of_y), create_graph=True))
 
-    weights_of_y = np.asarray(draws(value(f(*nodes)).shape))    # f may differentiate inside, so record as usual
+    y = f(*nodes)               # f may differentiate inside, so record as usual
+    if not isinstance(y, Node):
+        raise TypeError(f"gradcheck: f returned {type(y).__name__}; expected one Tensor")
+    weights_of_y = np.asarray(draws(y.shape))
     for k, function in enumerate((first, second)[:order], start=1):
         _compare(function, nodes, checked, k, eps, rtol, atol, draws)
     return True

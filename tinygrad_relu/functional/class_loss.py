@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Node, value
-from ..checks import as_numbers, check_labels
+from ..checks import LABELS, as_numbers, check_labels
 from ..ops import loss as ops
 from ..ops.elementwise import add, mul
 from ..ops.shape import reshape, transpose
@@ -45,7 +45,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     if reduction not in REDUCTIONS:
         checked("cross_entropy", "reduction", reduction)
     if type(target) is not np.ndarray or target.ndim != 1 or x.array.ndim != 2:         # not a batch of labels
-        target = target if isinstance(target, Node) else as_numbers(target, "cross_entropy: labels")
+        target = target if isinstance(target, Node) else as_numbers(target, "cross_entropy: labels", LABELS)
         if target.dtype.kind == "f" and target.ndim == x.ndim:
             return _of_probabilities(x, target, weight, ignore_index, reduction, label_smoothing)
         if x.ndim != 2:
@@ -54,7 +54,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
         try:
             return ops.cross_entropy(x, _labels("cross_entropy", x.array, target, None, reduction), reduction=reduction)
         except ValueError:                      # a label that is no class: an error, unless it is the one to ignore
-            if not (as_numbers(value(target), "cross_entropy: labels") == ignore_index).any():
+            if not (as_numbers(value(target), "cross_entropy: labels", LABELS) == ignore_index).any():
                 raise
     smoothing = checked("cross_entropy", "label_smoothing", label_smoothing)
     labels = _labels("cross_entropy", x, target, checked("cross_entropy", "ignore_index", ignore_index), reduction)
@@ -129,7 +129,7 @@ def multi_margin_loss(x: Input, target: Any, p: int = 1, margin: float = 1.0, we
     checked(name, "reduction", reduction)
     margin, p = checked(name, "margin", margin), checked(name, "p", p)
     if x.ndim == 1:
-        labels = as_numbers(value(target), f"{name}: labels")
+        labels = as_numbers(value(target), f"{name}: labels", LABELS)
         if labels.shape not in ((), (1,)):
             raise ValueError(f"{name}: x has shape {x.shape}, the labels {labels.shape}; expected one label")
         loss = multi_margin_loss(reshape(x, (1, x.size)), labels.reshape(1), p, margin, weight, reduction)
@@ -147,7 +147,8 @@ def _labels(name: str, x: Any, labels: Any, ignore: int | None, reduction: str) 
     if len(shape) != 2 or shape[1] == 0:
         raise ValueError(f"{name}: x has shape {shape}, expected (rows, classes), with at least one class")
     n, classes = shape
-    found = labels if type(labels) is np.ndarray and labels.dtype == _INT64 else as_numbers(value(labels), f"{name}: labels")
+    found = (labels if type(labels) is np.ndarray and labels.dtype == _INT64
+             else as_numbers(value(labels), f"{name}: labels", LABELS))
     if found.shape != (n,) or found.dtype != _INT64 or (n == 0 and reduction == "mean"):
         if found.shape == (n,) == (0,) and reduction != "mean":
             return found.astype(np.int64)
@@ -172,7 +173,7 @@ def _at_every_place(loss: Callable[..., Tensor], x: Tensor, target: Any, weight:
     name = loss.__name__
     if x.ndim == 0:
         raise ValueError(f"{name}: x has shape (), expected (rows, classes), (rows, classes, d1, ...) or (classes,)")
-    labels, shape = as_numbers(value(target), f"{name}: labels"), _places(x.shape)
+    labels, shape = as_numbers(value(target), f"{name}: labels", LABELS), _places(x.shape)
     if labels.shape != shape:
         raise ValueError(f"{name}: x has shape {x.shape}, the labels {labels.shape}; expected labels of shape {shape}")
     classes = x.shape[x.ndim > 1]

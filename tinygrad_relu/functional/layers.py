@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from ..autodiff.node import Node, Op, absent, value
-from ..checks import as_floats, as_numbers, check_count, check_labels, check_number, check_probability
+from ..checks import LABELS, as_floats, as_numbers, check_count, check_labels, check_number, check_probability
 from ..ops import elementwise, indexing
 from ..ops import normalization as norm_ops
 from ..ops.elementwise import operand_array
@@ -201,7 +201,7 @@ def one_hot(labels: Any, num_classes: int = -1) -> Tensor:
     Tensor([[0., 0., 1.],
             [1., 0., 0.]], dtype=float32)
     """
-    given = as_numbers(value(labels), "one_hot: labels")
+    given = as_numbers(value(labels), "one_hot: labels", LABELS)
     classes = None if num_classes == -1 else check_count(num_classes, "one_hot: num_classes")
     index = check_labels(given.ravel(), classes=classes, name="one_hot: labels").reshape(given.shape)
     return Tensor.leaf((index[..., None] == np.arange(classes or index.max() + 1)).astype(np.float32))

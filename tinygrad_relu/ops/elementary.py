@@ -41,6 +41,11 @@ def _power(a: Any, b: Any) -> Array:
 _general_power = binary(np.power)
 
 
+def _quiet(ufunc: np.ufunc) -> Any:
+    """The forward of a ufunc without NumPy's warnings about NaN and infinity, which kernels do not give either."""
+    return np.errstate(all="ignore")(unary(ufunc))
+
+
 def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
     if isinstance(b, (int, float)):
         if b in (-1.0, 0.5):            # without pow: -g y^2 and g / 2y
@@ -134,10 +139,10 @@ _to_exponent: Op = entrywise("power_to_exponent", lambda g, a, b, y: _times_log(
     lambda h, z, g, a, b, y: _to_exponent(h, a, b, y),
     lambda h, z, g, a, b, y: _mixed(mul(h, g), a, b),
     lambda h, z, g, a, b, y: _times_log(_to_exponent(mul(h, g), a, b, y), a, b), None))
-SQUARE: Op = entrywise("square", unary(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),))
-SQRT: Op = entrywise("sqrt", unary(np.sqrt), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
-SIN: Op = entrywise("sin", unary(np.sin), pull=(lambda g, y, a: mul(g, COS(a)),))
-COS: Op = entrywise("cos", unary(np.cos), pull=(lambda g, y, a: neg(mul(g, SIN(a))),))
+SQUARE: Op = entrywise("square", _quiet(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),))
+SQRT: Op = entrywise("sqrt", _quiet(np.sqrt), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
+SIN: Op = entrywise("sin", _quiet(np.sin), pull=(lambda g, y, a: mul(g, COS(a)),))
+COS: Op = entrywise("cos", _quiet(np.cos), pull=(lambda g, y, a: neg(mul(g, SIN(a))),))
 ABS: Op = entrywise("abs", unary(np.absolute), fused=_abs_fused, pull=(_abs_pull,))
 
 

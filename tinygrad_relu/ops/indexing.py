@@ -26,6 +26,7 @@ from .shape import Axis, T, normalised_axes, reshape, single_axis
 from .spelling import spelled
 
 EVERYTHING = slice(None)
+INDICES = "integers, slices, None, Ellipsis, or arrays of integers or booleans"
 
 
 def _cut(x: Array, *, key: tuple[Any, ...]) -> Array:
@@ -186,10 +187,9 @@ def _entry(entry: Any) -> Any:
         except (TypeError, ValueError) as error:
             raise type(error)(f"index: {error} (got {entry})") from None
         return entry
-    array = as_numbers(entry, "index")
+    array = as_numbers(entry, "index", INDICES)
     if array.dtype.kind == "f" and (array.size or not isinstance(entry, (list, tuple))):    # [] is an empty list of integers
-        raise TypeError(f"index: got {array.dtype} numbers; expected integers, slices, None, Ellipsis, or arrays of integers or "
-                        "booleans")
+        raise TypeError(f"index: got {array.dtype} numbers; expected {INDICES}")
     if array.dtype == bool:
         return array
     return array.astype(np.intp) if array.ndim else int(array)

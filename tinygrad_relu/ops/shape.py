@@ -24,8 +24,8 @@ Axis = int | Sequence[int] | None
 T = TypeVar("T", bound=Array | Node)
 
 
-def normalised_axes(name: str, axis: Axis, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """`axis` as a tuple of distinct numbers from 0 up; None means all."""
+def normalised_axes(name: str, axis: Axis, shape: tuple[int, ...], of: str = "") -> tuple[int, ...]:
+    """`axis` as a tuple of distinct numbers from 0 up; None means all. Errors say `of` in place of the shape."""
     if axis is None:
         return tuple(range(len(shape)))
     try:
@@ -35,7 +35,7 @@ def normalised_axes(name: str, axis: Axis, shape: tuple[int, ...]) -> tuple[int,
     found = tuple(a + len(shape) if a < 0 else a for a in axes)
     if any(not 0 <= a < len(shape) for a in found) or len(set(found)) != len(found):
         known = f"distinct axes from {-len(shape)} to {len(shape) - 1}" if shape else "none, as a number has no axes"
-        raise ValueError(f"{name}: got axis {axis} for shape {shape}; expected {known}")
+        raise ValueError(f"{name}: got axis {axis} for {of or f'shape {shape}'}; expected {known}")
     return found
 
 
@@ -182,7 +182,7 @@ def expand_dims(x: T, axis: int | Sequence[int]) -> T:
     ((1, 2), (2, 1), (1, 2, 1))
     """
     count = len(axis) if isinstance(axis, (tuple, list)) else 1
-    new = normalised_axes("expand_dims", axis, x.shape + (1,) * count)
+    new = normalised_axes("expand_dims, unsqueeze", axis, x.shape + (1,) * count, f"x of shape {x.shape}")
     sizes = iter(x.shape)
     return RESHAPE(x, shape=tuple(1 if i in new else next(sizes) for i in range(len(x.shape) + count)))
 

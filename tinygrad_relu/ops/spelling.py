@@ -6,8 +6,6 @@ from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar
 
-import numpy as np
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 SPELLINGS = {"dim": ("axis",), "dims": ("axis", "axes"), "keepdim": ("keepdims",), "start_dim": ("start_axis",),
@@ -26,7 +24,7 @@ def spelled(but: str = "") -> Callable[[F], F]:
                 if but or names[key] in options:
                     raise TypeError(f"{f.__name__}: got {key}=; {but or f'{names[key]} is the same and was given, too'}")
                 options[names[key]] = options.pop(key)
-            if not isinstance(options.get("keepdims", False), (bool, np.bool_)):
+            if options.get("keepdims") not in (None, True, False):
                 raise TypeError(f"{f.__name__}: keepdims is {options['keepdims']!r}, expected True or False")
             return f(*args, **options)
 
