@@ -333,7 +333,7 @@ KINDS = [
     (lambda: nn.MLP(3, rng=0), "MLP: widths is 3, expected several"),
     (lambda: nn.MLP([3, 4, 2]), "MLP needs rng: an integer seed or a numpy Generator"),
     (lambda: nn.MLP([3, 4, 2], activation=lambda: 3, rng=0), "activation: |made int, expected a Module"),
-    (lambda: nn.Sequential(nn.ReLU), "Sequential: got <class"),
+    (lambda: nn.Sequential(nn.ReLU), "Sequential: got ReLU, expected modules"),
     (lambda: nn.PReLU("a"), "PReLU: num_parameters is 'a', expected a whole number"),
     (lambda: nn.Module()(3), "Module defines no forward"),
     (lambda: optim.SGD(None), "SGD: got NoneType; expected several Parameters"),

@@ -208,6 +208,7 @@ def test_functions_with_parameters_and_of_two_layers():
     (np.tanh, "cannot be called without arguments; expected a name such as 'relu', a function such as F.relu"),
     (nn.Linear, "cannot be called without arguments"),
     (lambda: 3, "made int, expected a Module"),
+    (nn.Dropout, "cannot be called without arguments"),
 ])
 def test_what_is_no_activation_is_refused_in_one_sentence(activation, words):
     with pytest.raises(TypeError) as caught:
@@ -283,6 +284,17 @@ def test_register_buffer():
             layer.register_buffer(name, np.zeros(2))
 
 
+def test_a_forward_with_options_is_called_by_name():
+    class Scaled(nn.Module):
+        def forward(self, x, scale=1.0):
+            return F.as_tensor(x) * scale
+
+    layer = Scaled()
+    assert layer([1.0], scale=2.0).item() == 2
+    layer.register_forward_hook(lambda module, inputs, output: output + len(inputs))
+    assert layer([1.0], scale=2.0).item() == 3
+
+
 # -- a module as a function of its parameters ---------------------------------------------------------------------------------
 
 def test_the_hessian_of_a_module_times_a_vector():
@@ -339,6 +351,16 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
     (ValueError, lambda: F.linear(np.ones((2, 3)), np.ones((2, 3)), np.ones(3)), "linear: x has shape (2, 3), the weight (2, 3), the bias (3,)"),
     (ValueError, lambda: F.cross_entropy(np.zeros((2, 2)), [0, 1], weight=[1.0, -1.0]),
      "cross_entropy: the labels that are not ignored have a total weight of 0"),
+    (ValueError, lambda: nn.MLP([2, 3, 1], activation=None, rng=0), "activation is None, expected one of: relu"),
+    (ValueError, lambda: nn.PReLU(init=np.nan), "PReLU: init is nan, expected a number"),
+    (TypeError, lambda: nn.ReLU(True), "ReLU: at_zero is True, expected a number"),
+    (TypeError, lambda: nn.MSELoss(size_average=True), "MSELoss: got an unexpected keyword argument 'size_average'; expected (reduction: str = 'mean')"),
+    (TypeError, lambda: nn.utils.clip_grad_norm_(None, 1.0), "clip_grad_norm_: got NoneType; expected Tensors, such as model.parameters()"),
+    (TypeError, lambda: nn.utils.clip_grad_norm_(nn.MLP([2, 1], rng=0), 1.0),
+     "clip_grad_norm_: got Linear among the parameters; expected Tensors, such as model.parameters()"),
+    (TypeError, lambda: nn.Sequential(nn.ReLU), "Sequential: got ReLU, expected modules; write ReLU(...) to make one"),
+    (TypeError, lambda: nn.Sequential(F.relu), "Sequential: got relu, expected modules; activations are modules here: nn.ReLU()"),
+    (TypeError, lambda: nn.Sequential([nn.ReLU()]), "Sequential: got [ReLU()], expected modules; unpack the list: *layers"),
     (TypeError, lambda: nn.MLP([2, 3, 1], rng=0).apply(3), "apply: got 3, expected a function of a module"),
     (ValueError, lambda: nn.MLP([3, 3, 1], rng=0).summary((-1, 3)), "summary: got the shape (-1, 3); expected sizes of 0 or more"),
 ])

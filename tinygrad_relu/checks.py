@@ -166,7 +166,7 @@ def check_real(value: float, name: str) -> float:
     Traceback (most recent call last):
     TypeError: slope is 'a', expected a number
     """
-    if not isinstance(value, (int, float, np.integer, np.floating)):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} is {value!r}, expected a number")
     return float(value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from math import inf
+from math import inf, isnan
 from numbers import Real
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, cast, dataclass_transform
 
@@ -168,7 +168,9 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
         shape = check_count(num_parameters, "PReLU: num_parameters")
-        self.weight = Parameter(np.full(shape, check_real(init, "PReLU: init")), kind="slope", dtype=dtype)
+        if isnan(check_real(init, "PReLU: init")):
+            raise ValueError(f"PReLU: init is {init}, expected a number")
+        self.weight = Parameter(np.full(shape, init), kind="slope", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
         return F.prelu(in_dtype_of(x, self.weight), self.weight)
@@ -214,8 +216,8 @@ def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
             raise TypeError(f"activation: got the module {activation!r}, whose state the layers would share; expected a callable "
                             f"that makes one for each layer, such as nn.{type(activation).__name__}")
         return deepcopy(activation)
-    name = getattr(activation, "__name__", "")
-    if vars(F).get(name) is activation:
+    name = getattr(activation, "__name__", None)
+    if name is not None and vars(F).get(name) is activation:
         activation = name
     make = getattr(activation, "Module", activation)
     if not callable(make):

@@ -79,8 +79,8 @@ class Hookable:
         return RemovableHandle(self._hooks, (when, hook), prepend)
 
 
-def call_with_hooks(module: Any, inputs: tuple[Any, ...]) -> Any:
-    """``module.forward(*inputs)`` with the hooks of the module."""
+def call_with_hooks(module: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """``module.forward(*inputs, **options)`` with the hooks of the module, which see the inputs."""
     hooks: Hooks = module._hooks
     for hook in hooks.at(PRE):
         new = hook(module, inputs)
@@ -88,7 +88,7 @@ def call_with_hooks(module: Any, inputs: tuple[Any, ...]) -> Any:
             inputs = new if isinstance(new, tuple) else (new,)
     backward = hooks.at(BACKWARD)
     if not backward:
-        return _forward(module, inputs, hooks)
+        return _forward(module, inputs, options, hooks)
 
     grad_output: Gradients = ()
     flows_in = is_grad_enabled() and any(map(_wants_gradient, inputs))
@@ -107,14 +107,14 @@ def call_with_hooks(module: Any, inputs: tuple[Any, ...]) -> Any:
             arrive_at_inputs((None,) * len(inputs))
         return gradients
 
-    output = _forward(module, _meeting(inputs, arrive_at_inputs), hooks)
+    output = _forward(module, _meeting(inputs, arrive_at_inputs), options, hooks)
     several = isinstance(output, (tuple, list))
     met = _meeting(output if several else (output,), arrive_at_outputs)
     return type(output)(met) if several else met[0]
 
 
-def _forward(module: Any, inputs: tuple[Any, ...], hooks: Hooks) -> Any:
-    output = module.forward(*inputs)
+def _forward(module: Any, inputs: tuple[Any, ...], options: dict[str, Any], hooks: Hooks) -> Any:
+    output = module.forward(*inputs, **options)
     for hook in hooks.at(FORWARD):
         new = hook(module, inputs, output)
         output = output if new is None else new

@@ -42,7 +42,11 @@ class Loss(Module):
             cls.__doc__ = f"{formula}\n\nThe function `{function.__name__}` as a module.\n\n{own}\n"
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        name, bound = type(self).__name__, self.__signature__.bind(*args, **settings)
+        name = type(self).__name__
+        try:
+            bound = self.__signature__.bind(*args, **settings)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}; expected {self.__signature__}") from None
         bound.apply_defaults()
         for key, setting in bound.arguments.items():
             setting = checked(name, key, setting)

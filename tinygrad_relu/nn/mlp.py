@@ -126,7 +126,10 @@ class ModuleDict(Module, MutableMapping[str, Module]):
 
 def _check_module(holder: Module, layer: Any) -> Module:
     if not isinstance(layer, Module):
-        raise TypeError(f"{type(holder).__name__}: got {layer!r}, expected modules")
+        got = getattr(layer, "__name__", repr(layer))
+        hint = (f"; write {got}(...) to make one" if isinstance(layer, type) else f"; unpack the {type(layer).__name__}: *layers"
+                if isinstance(layer, (list, tuple)) else "; activations are modules here: nn.ReLU()" if callable(layer) else "")
+        raise TypeError(f"{type(holder).__name__}: got {got}, expected modules{hint}")
     return layer
 
 

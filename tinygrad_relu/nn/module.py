@@ -69,13 +69,13 @@ class Module(Hookable):
     depends_on_mode: ClassVar[bool] = False     # behaves differently in training
     _members: ClassVar[str] = ""                # of a container: the attribute whose entries have no prefix in their names
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no forward(...)")
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
         if self._hooks:
-            return call_with_hooks(self, inputs)
-        return self.forward(*inputs)
+            return call_with_hooks(self, inputs, options)
+        return self.forward(*inputs, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = vars(self).get(name)

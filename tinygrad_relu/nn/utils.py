@@ -113,10 +113,13 @@ def _bound(name: str, bound: float) -> float:
 
 def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
     """The gradients, in as few arrays as flat buffers allow."""
-    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    if not isinstance(parameters, Iterable):
+        raise TypeError(f"{name}: got {type(parameters).__name__}; expected Tensors, such as model.parameters()")
+    given: list[Any] = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     for parameter in given:
         if not isinstance(parameter, Tensor):
-            raise TypeError(f"{name}: got {type(parameter).__name__} among the parameters; expected Tensors")
+            raise TypeError(f"{name}: got {type(parameter).__name__} among the parameters; expected Tensors, such as "
+                            "model.parameters()")
     with_gradient = [p for p in given if p.grad is not None]
     settled: list[Any] = [p for p in with_gradient if p.grad is p.home]
     pieces = [gradients for _, _, gradients in runs(settled)]
