@@ -46,7 +46,7 @@ class Loss(Module):
         try:
             bound = self.__signature__.bind(*args, **settings)
         except TypeError as error:
-            raise TypeError(f"{name}: {error}; expected {self.__signature__}") from None
+            raise TypeError(f"{name}: {error}; expected {', '.join(self.__signature__.parameters)}") from None
         bound.apply_defaults()
         for key, setting in bound.arguments.items():
             setting = checked(name, key, setting)
