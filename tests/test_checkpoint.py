@@ -386,6 +386,18 @@ def test_modes_are_part_of_a_run(tmp_path, suffix):
 
 
 @every_format
+def test_a_dict_of_parts(tmp_path, suffix):
+    """As users of PyTorch write it: the same file as with names."""
+    run = Run("adam, noise", 0)
+    tg.save(tmp_path / f"a{suffix}", {**run.parts(), "epoch": 3})
+    tg.save(tmp_path / f"b{suffix}", **run.parts(), epoch=3)
+    assert content(tmp_path / f"a{suffix}") == content(tmp_path / f"b{suffix}")
+    heads = nn.ModuleDict({"a": nn.Linear(1, 1, rng=0)})
+    tg.save(tmp_path / f"a{suffix}", heads)
+    assert tg.load(tmp_path / f"a{suffix}").keys() == {"a.weight", "a.bias"}
+
+
+@every_format
 def test_the_order_of_pytorch(tmp_path, suffix):
     model, path = nn.Linear(2, 2, rng=0), str(tmp_path / f"a{suffix}")
     tg.save(model, path)

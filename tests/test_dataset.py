@@ -46,6 +46,12 @@ BAD_ARGUMENTS = {
     "split 1e300": (lambda: SET.split(1e300, 0), ValueError, "fraction 1e+300 puts 7 of 7 samples"),
     "split nan": (lambda: SET.split(nan, 0), ValueError, "fraction is nan, expected a finite number"),
     "standardise 3": (lambda: SET.standardise(3), TypeError, "standardise got int, expected a Dataset, such as the training set"),
+    "shuffle text": (lambda: SET.batches(2, 0, shuffle="no"), TypeError, "shuffle is 'no', expected True or False"),
+    "drop_last text": (lambda: SET.batches(2, 0, "yes"), TypeError, "drop_last is 'yes', expected True or False"),
+    "stratify text": (lambda: SET.split(0.5, 0, "yes"), TypeError, "split: stratify is 'yes', expected True or False"),
+    "row None": (lambda: SET[None], IndexError, "a Dataset has no index None, expected a row, or a slice"),
+    "path 3": (lambda: data.csv(3), TypeError, "got 3, expected the path of a CSV file"),
+    "path None": (lambda: data.mnist(None), TypeError, "got None, expected the path of the folder with the files of mnist"),
     "row 7": (lambda: SET[7], IndexError, "index 7 is out of bounds"),
     "no row": (lambda: SET[7:], ValueError, "x has shape (0, 2) and is empty"),
     "stratify": (lambda: LINE.split(0.5, 0, stratify=True), ValueError, "'line' has targets of a regression; expected classes"),
@@ -231,6 +237,7 @@ def test_batches_have_a_length_and_can_be_looped_over_again():
     """A loop is an epoch; with a seed, the second one has another order, as if a Generator had been passed twice."""
     for size, drop_last, count in ((2, False, 4), (2, True, 3), (7, True, 1), (9, False, 1)):
         assert len(found := SET.batches(size, rng=0, drop_last=drop_last)) == count == len(list(found))
+    assert repr(found) == "Batches(1 batch of up to 9 samples)"
     loader, generator = SET.batches(3, rng=0), np.random.default_rng(0)
     for _ in range(2):
         expected = np.concatenate([x for x, _ in SET.batches(3, generator)])

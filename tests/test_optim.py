@@ -357,6 +357,19 @@ def test_a_closure_is_called_before_the_step():
     assert opt.step(closure).item() == 1.0 and p.item() == 0.8 and opt.step() is None
 
 
+@pytest.mark.parametrize("call, error, words", [
+    (lambda: optim.SGD(mlp()), TypeError, r"SGD: got MLP; expected several Parameters, such as model.parameters\(\)"),
+    (lambda: optim.SGD({"params": mlp().parameters()}), TypeError, "SGD: got dict; expected several Parameters"),
+    (lambda: optim.SGD(nn.Parameter([1.0])), TypeError, "SGD: got Parameter; expected several Parameters"),
+    (lambda: optim.SGD(mlp().parameters()).step(3), TypeError, "SGD: step got 3, expected a function that computes the loss"),
+    (lambda: optim.SGD(mlp().parameters()).terms("weight"), TypeError, "SGD: got str, expected one of the parameters"),
+    (lambda: optim.SGD(mlp().parameters()).param_groups.append({}), AttributeError, "append"),
+    (lambda: nn.utils.clip_grad_norm_(3, 1.0), TypeError, r"got int; expected Tensors, such as model.parameters\(\)")])
+def test_wrong_arguments(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
 def test_gradients_can_be_set_to_zeros():
     p, q = nn.Parameter([1.0]), nn.Parameter([1.0])
     opt = optim.SGD([p, q])

@@ -88,6 +88,8 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[Path]:
     Traceback (most recent call last):
     FileNotFoundError: no/such/file does not exist; expected an IDX file
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"got {path!r}, expected the path of {what}")
     file = Path(path)
     try:
         yield file

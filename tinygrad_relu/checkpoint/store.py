@@ -29,9 +29,9 @@ POSITIONS = {"pos": 624, "buffer_pos": 4}       # the last ones in the buffers o
 def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     """Write the state of one object, or of several under names, into a file that ends in .npz or .safetensors.
 
-    `whole` is a module or its `state_dict`; the file then holds plain names and arrays. `parts` are modules, which are saved with
-    their modes (`training`), optimizers, and everything else with a `state_dict`; numpy Generators; arrays, numbers, strings,
-    None; lists and dicts of these. PyTorch's order, ``save(model, path)``, is accepted too.
+    `whole` is a module or its `state_dict`, of which the file holds plain names and arrays, or a dict of parts. `parts` are
+    modules, which are saved with their modes (`training`), optimizers, and everything else with a `state_dict`; numpy Generators;
+    arrays, numbers, strings, None; lists and dicts of these. PyTorch's order, ``save(model, path)``, is accepted too.
 
     An old file is replaced only when the new one is whole and on the disk. There are no pickles in it. (.safetensors needs the
     package safetensors: ``pip install "tinygrad_relu[files]"``.)
@@ -47,6 +47,8 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     path, whole = _path_first(path, whole)
     if (whole is None) == (not parts):
         raise TypeError("save: expected one object, save(path, model), or several by name, save(path, model=model, step=17)")
+    if isinstance(whole, Mapping) and not isinstance(whole, Module):
+        whole, parts = None, dict(whole)
     write, _ = FORMATS[_suffix(path, "save")]
     tree = {name: _state(part, name) for name, part in parts.items()} if whole is None else _state(whole, "the state")
     if not isinstance(tree, Mapping):

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Array, as_numbers, check_count, check_labels, check_number, check_rng, check_samples
+from ..checks import Array, as_numbers, check_bool, check_count, check_labels, check_number, check_rng, check_samples
 
 
 class Batches:
@@ -21,6 +21,9 @@ class Batches:
 
     def _order(self) -> Array:
         return np.arange(len(self._x)) if self._rng is None else self._rng.permutation(len(self._x))
+
+    def __repr__(self) -> str:
+        return f"Batches({counted(len(self), 'batch', 'es')} of up to {counted(self._size, 'sample')})"
 
     def __len__(self) -> int:
         return math.ceil(self._stop / self._size)
@@ -49,6 +52,7 @@ def batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.
         raise ValueError(f"batches got {len(x)} samples in x and {len(y)} in y; expected the same number")
     if len(x) == 0:
         raise ValueError("batches got no samples; expected at least one")
+    drop_last, shuffle = check_bool(drop_last, "drop_last"), check_bool(shuffle, "shuffle")
     if drop_last and size > len(x):
         raise ValueError(f"batches of {size} with drop_last leave nothing of {len(x)} samples; expected a smaller size")
     stop = len(x) - len(x) % size if drop_last else len(x)
@@ -105,7 +109,10 @@ class Dataset:
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
             return self.x[index], self.y[index]
-        return self._part("", np.arange(len(self))[index])
+        rows = np.arange(len(self))[index]
+        if rows.ndim != 1:
+            raise IndexError(f"a Dataset has no index {index!r}, expected a row, or a slice, indices or a mask of rows")
+        return self._part("", rows)
 
     @property
     def features(self) -> int:
@@ -126,7 +133,7 @@ class Dataset:
         if not 0 < first < len(self):
             raise ValueError(f"split at fraction {fraction} puts {min(first, len(self))} of {len(self)} samples into "
                              "the first part; expected a fraction between 0 and 1 that leaves samples in both")
-        generator = check_rng(rng, "split")
+        stratify, generator = check_bool(stratify, "split: stratify"), check_rng(rng, "split")
         order = generator.permutation(len(self))
         if stratify:
             if self.classes is None:

@@ -70,9 +70,9 @@ def fashion_mnist(path: str | os.PathLike[str], split: str = "train", dtype: npt
 def _from_idx(name: str, path: str | os.PathLike[str], split: str, dtype: npt.DTypeLike) -> Dataset:
     target = check_dtype(dtype)
     check_name(split, PREFIXES, "split")
-    folder = Path(path)
-    if not folder.exists():
-        raise FileNotFoundError(f"{folder} does not exist; expected the folder with the files of {name}")
+    with reading(path, f"the folder with the files of {name}") as folder:
+        if not folder.exists():
+            raise FileNotFoundError
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder; expected the folder with the files of {name}")
     image_file = _find(folder, f"{PREFIXES[split]}-images-idx3-ubyte")

@@ -59,13 +59,13 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
-        if not isinstance(params, Iterable):
+        if not isinstance(params, Iterable) or isinstance(params, (Tensor, Mapping)) or hasattr(params, "parameters"):
             raise TypeError(f"{name}: got {type(params).__name__}; expected several Parameters, such as model.parameters()")
         given: list[Any] = list(params)
         if not given:
             raise ValueError(f"{name}: got no parameters; expected Parameters, such as model.parameters(), or groups of them")
         self.defaults = dict(defaults)
-        self.param_groups: list[dict[str, Any]] = []
+        self.param_groups: tuple[dict[str, Any], ...] = ()      # not a list: `add_param_group` does more than to append
         self._segments: list[list[Segment]] = []
         self._add(given if isinstance(given[0], Mapping) else [{"params": given}])
         self._watch()
@@ -75,7 +75,8 @@ class Optimizer:
         WATCHERS.add(self)
 
     def _add(self, given: Iterable[Any]) -> None:
-        name, groups = type(self).__name__, []
+        name = type(self).__name__
+        groups: list[dict[str, Any]] = []
         for group in given:
             if not isinstance(group, Mapping) or "params" not in group:
                 raise TypeError(f"{name}: got {type(group).__name__} among the groups; expected dicts with 'params'")
@@ -97,7 +98,7 @@ class Optimizer:
         if len(set(everything)) != len(everything):
             raise ValueError(f"{name}: a parameter is in two groups, or twice in one; expected each once")
         settle(everything)
-        self.param_groups += groups
+        self.param_groups += tuple(groups)
         self._segments += [segments(group["params"]) for group in groups]
 
     # -- for subclasses -----------------------------------------------------------------------------------------------
@@ -135,6 +136,8 @@ class Optimizer:
 
         A `closure`, which computes the loss and walks back, is called first, and its result returned.
         """
+        if closure is not None and not callable(closure):
+            raise TypeError(f"{type(self).__name__}: step got {closure!r}, expected a function that computes the loss")
         loss = None if closure is None else closure()
         if self.altered:
             self._warn()
@@ -248,7 +251,7 @@ class Optimizer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._watch()
-        self.param_groups = [Group(self.check, options) for options in state["param_groups"]]
+        self.param_groups = tuple([Group(self.check, options) for options in state["param_groups"]])
         settle(self._parameters())
         self._segments = [[piece for members, buffers, steps in pieces     # the places of copies need not be neighbours
                            for piece in share({name: b.copy() for name, b in buffers.items()}, steps, segments(members))]
@@ -280,4 +283,6 @@ class Optimizer:
             for segment in pieces:
                 if any(p is parameter for p in segment.parameters):
                     return options, segment
+        if not isinstance(parameter, Parameter):
+            raise TypeError(f"{type(self).__name__}: got {type(parameter).__name__}, expected one of the parameters")
         raise ValueError(f"{type(self).__name__}: this parameter of shape {parameter.shape} is not one of this optimizer's")

@@ -6,7 +6,7 @@ PyTorch: schedules of one optimizer chain, and their factors multiply.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any, ClassVar
@@ -47,7 +47,7 @@ class LRScheduler:
         """The rates of the groups after the last step of this schedule."""
         return list(self._last_lr)
 
-    def _groups(self) -> list[dict[str, Any]]:
+    def _groups(self) -> Sequence[dict[str, Any]]:
         """The groups of the optimizer. One that was added since is scheduled from its present rate on."""
         groups = self.optimizer.param_groups
         for schedule in getattr(self, "schedulers", ()):
