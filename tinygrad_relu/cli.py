@@ -22,14 +22,6 @@ TREATMENTS = ("sgd", "sgd-l2", "momentum", "momentum-l2-below", "momentum-l2-ins
               "nesterov-l2", "bias-decay", "weight-decay", "adam", "adam-l2", "leaky")      # the keys of lab.revive.TREATMENTS
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that exist."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        plain = action.default is None or isinstance(action.default, (list, bool))
-        return action.help if plain else super()._get_help_string(action)
-
-
 class _Parser(argparse.ArgumentParser):
     """Prints an error as one sentence, without the usage."""
 
@@ -59,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)        # from here on Ctrl-C can be caught
     parsed = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = int(parsed.run(parsed))
+        status = _run(parsed)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
@@ -86,7 +78,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         if unknown and not unknown[0].startswith("-"):
             raise ValueError(f"got {unknown[0]!r}, expected an option")
         if unknown:
-            options = ["--" + name.replace("_", "-") for name in vars(parsed) if name not in ("command", "run")]
+            options = ["--" + name.replace("_", "-") for name in vars(parsed) if name != "command"]
             _check_name(unknown[0].partition("=")[0], options, f"an option of {parsed.command}")
     except ValueError as error:
         parser.error(str(error))
@@ -107,19 +99,21 @@ def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
                      "units come back to life at a predicted step.")
     parser.add_argument("--version", action="version", version=f"tinygrad-relu {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (add, run, text) in {
-            "revive": (_add_revive, _revive, "bring a dead network back to life on real data, at a predicted step"),
-            "warmup": (_add_warmup, _warmup, "compile all kernels now, so that later runs start at once"),
-            "cache": (_add_cache, _cache, "show and check the compiled kernels, or clear them"),
-            "doctor": (_add_doctor, _doctor, "show which kernels, threads and caches are in use, and how fast")}.items():
-        command = commands.add_parser(name, help=text, formatter_class=_Help)
-        add(command.add_argument)
-        command.set_defaults(run=run)
+    _add_revive(commands.add_parser("revive", help="bring a dead network back to life on real data, at a predicted step"))
+    warmup = commands.add_parser("warmup", help="compile all kernels now, so that later runs start at once")
+    warmup.add_argument("--dtype", choices=("float32", "float64", "both"), default="both", help="which kernels (default: both)")
+    warmup.add_argument("--jobs", type=_whole, metavar="N", help="compiling processes (default: one per core, at most 4)")
+    cache = commands.add_parser("cache", help="show and check the compiled kernels, or clear them")
+    cache.add_argument("--clear", action="store_true", help="remove all compiled kernels, those of older sources too")
+    doctor = commands.add_parser("doctor", help="show which kernels, threads and caches are in use, and how fast")
+    doctor.add_argument("--json", metavar="FILE", help="write the report to this file too")
     return parser, commands.choices
 
 
-def _add_revive(option: Callable[..., Any]) -> None:
-    option("--data", type=_one_of(lambda: DATA, "data"), default="digits", metavar="NAME", help=f"one of {', '.join(DATA)}")
+def _add_revive(parser: argparse.ArgumentParser) -> None:
+    option, default = parser.add_argument, " (default: %(default)s)"
+    option("--data", type=_one_of(lambda: DATA, "data"), default="digits", metavar="NAME",
+           help=f"one of {', '.join(DATA)}" + default)
     option("--path", metavar="PATH", help="the folder with the IDX files (fashion-mnist, mnist), or the CSV file (csv)")
     option("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
     option("--delimiter", metavar="CHARACTER", help=r"what separates the columns of a CSV file, \t for tabs (default: a comma)")
@@ -127,14 +121,14 @@ def _add_revive(option: Callable[..., Any]) -> None:
            help="shift and scale each feature to mean 0 and deviation 1 (default: only for csv)")
     option("--samples", type=_whole, metavar="N",
            help=f"number of samples to use (default: {SAMPLES} of fashion-mnist or mnist, all of csv)")
-    option("--seed", type=_whole, default=0, metavar="N", help="random seed of the weights and of synthetic data")
+    option("--seed", type=_whole, default=0, metavar="N", help="random seed of the weights and of synthetic data" + default)
     option("--widths", type=_whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
     option("--activation", type=_one_of(_activations, "activation"), default="relu", metavar="NAME",
-           help="activation of the hidden layers")
-    option("--kill-lr", type=_number, default=3.0, metavar="RATE", help="learning rate that makes the network sick")
-    option("--kill-steps", type=_whole, default=250, metavar="N", help="number of steps at that rate")
-    option("--lr", type=_number, default=0.1, metavar="RATE", help="learning rate of the treatments")
-    option("--steps", type=_whole, default=1000, metavar="N", help="number of steps of each treatment")
+           help="activation of the hidden layers" + default)
+    option("--kill-lr", type=_number, default=3.0, metavar="RATE", help="learning rate that makes the network sick" + default)
+    option("--kill-steps", type=_whole, default=250, metavar="N", help="number of steps at that rate" + default)
+    option("--lr", type=_number, default=0.1, metavar="RATE", help="learning rate of the treatments" + default)
+    option("--steps", type=_whole, default=1000, metavar="N", help="number of steps of each treatment" + default)
     option("--treatments", type=_one_of(lambda: TREATMENTS, "treatment"), nargs="+", metavar="NAME", default=[*TREATMENTS],
            help=f"some of {', '.join(TREATMENTS)} (default: all)")
     option("--json", metavar="FILE", help="write the results to this file")
@@ -142,35 +136,12 @@ def _add_revive(option: Callable[..., Any]) -> None:
     option("--quiet", action="store_true", help="print only errors; the exit status is 1 if a prediction fails")
 
 
-def _add_warmup(option: Callable[..., Any]) -> None:
-    option("--dtype", choices=("float32", "float64", "both"), default="both", help="which kernels")
-    option("--jobs", type=_whole, metavar="N", help="compiling processes (default: one per core, at most 4)")
+def _run(parsed: argparse.Namespace) -> int:
+    if parsed.command == "revive":
+        return _revive(parsed)
+    from . import doctor, warmup
 
-
-def _add_cache(option: Callable[..., Any]) -> None:
-    option("--clear", action="store_true", help="remove all compiled kernels, those of older sources too")
-
-
-def _add_doctor(option: Callable[..., Any]) -> None:
-    option("--json", metavar="FILE", help="write the report to this file too")
-
-
-def _warmup(arguments: argparse.Namespace) -> int:
-    from .warmup import main
-
-    return main(arguments)
-
-
-def _cache(arguments: argparse.Namespace) -> int:
-    from .warmup import cache_main
-
-    return cache_main(arguments)
-
-
-def _doctor(arguments: argparse.Namespace) -> int:
-    from .doctor import main
-
-    return main(arguments)
+    return {"warmup": warmup.main, "cache": warmup.cache_main, "doctor": doctor.main}[parsed.command](parsed)
 
 
 def _activations() -> Collection[str]:
