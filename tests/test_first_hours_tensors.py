@@ -116,6 +116,10 @@ def test_requires_grad_():
         (x.requires_grad_() * 2).requires_grad_(False)
 
 
+def test_in_finds_a_number():
+    assert 2.0 in Tensor([[1.0, 2.0]]) and 3 not in Tensor([[1.0, 2.0]]) and "a" not in Tensor([1.0])
+
+
 def test_a_clone_is_a_copy():
     x = Tensor([1.0, 2.0])
     assert not np.shares_memory(x.clone().data, x.data)
@@ -143,7 +147,7 @@ def test_what_would_lose_a_gradient_is_refused_and_names_detach(call):
     (lambda: Tensor([1.0, 2.0], "float32"), TypeError, "requires_grad is 'float32', expected True or False|dtype=\"float32\""),
     (lambda: Tensor([1.0], 1), TypeError, "requires_grad is 1"),
     (lambda: bool(Tensor([1.0, 2.0])), ValueError, "shape (2,)|(x > 0).any()"),
-    (lambda: Tensor([1.0, 2.0]).item(), ValueError, "shape (2,)|tolist"),
+    (lambda: Tensor([1.0, 2.0]).item(), ValueError, "shape (2,) is not one number|tolist"),
     (lambda: float(Tensor([1.0, 2.0])), ValueError, "shape (2,)"),
     (lambda: assigned("a"), TypeError, "x[index] = values holds text"),
     (lambda: assigned([1.0, 2.0, 3.0]), ValueError, "x[index] = values|in shape (2,)"),
@@ -231,7 +235,10 @@ def carried():
     (lambda: tg.jvp(mixed, POINT, [1.0]), ValueError, "jvp: got 1 vectors for 2 inputs"),
     (lambda: tg.vjp(mixed, POINT, [1.0]), ValueError, "vjp: vector 0 has shape (1,); expected (4,)"),
     (lambda: tg.value_and_grad(mixed, POINT), ValueError, "value_and_grad: f returned shape (4,); expected one number"),
-    (lambda: tg.grad(Tensor([1.0], requires_grad=True).sum(), {"w": POINT[0]}), TypeError, "are a dict|values()"),
+    (lambda: tg.grad(Tensor([1.0], requires_grad=True).sum(), {"w": POINT[0]}), TypeError, "the inputs are a dict of str|values()"),
+    (lambda: tg.grad(Tensor([1.0], requires_grad=True).sum(), "x"), TypeError, "the inputs are a str of str; expected Tensors"),
+    (lambda: tg.Op("a", 3), TypeError, "Op 'a': expected a function `forward`"),
+    (lambda: tg.Op("a", np.sin, pull=3), TypeError, "one rule for each input"),
     (carried, RuntimeError, "state.detach()"),
 ])
 def test_errors_of_derivatives(call, error, words):

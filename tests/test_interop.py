@@ -264,5 +264,5 @@ def test_one_number_is_formatted_as_a_number():
     loss = (tensor() * 0).sum() + 2 / 3
     assert f"{loss:.4f} {loss:>6.1f}|" == "0.6667    0.7|"
     assert f"{loss}" == str(loss)
-    with pytest.raises(ValueError, match="expected one number"):
+    with pytest.raises(ValueError, match="is not one number"):
         f"{tg.Tensor([1.0, 2.0]):.4f}"

@@ -102,7 +102,7 @@ class Tensor(Interoperable):
     def item(self) -> float:
         """The one number of a Tensor of size 1."""
         if self.array.size != 1:
-            raise ValueError(f"item: this Tensor has shape {self.shape}; expected one number (x.data.tolist() is a list of all)")
+            raise ValueError(f"a Tensor of shape {self.shape} is not one number (x.data.tolist() is a list of all)")
         return self.array.item()
 
     def detach(self) -> Tensor:
@@ -148,6 +148,9 @@ class Tensor(Interoperable):
         if not self.array.ndim:
             raise TypeError("a Tensor of shape () holds one number and cannot be iterated")
         return (self[i] for i in range(len(self.array)))
+
+    def __contains__(self, number: Any) -> bool:
+        return bool(np.any(self == number))
 
     def __len__(self) -> int:
         return len(self.array)

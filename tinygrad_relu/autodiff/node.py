@@ -136,6 +136,8 @@ class Op:
 
     def __post_init__(self) -> None:
         pull = self.pull
+        if not callable(self.forward) or not (callable(pull) or isinstance(pull, Sequence)):
+            raise TypeError(f"Op {self.name!r}: expected a function `forward`, and in `pull` one rule for each input")
         object.__setattr__(self, "forward", _checked(self.forward, self.name))
         if not callable(pull):
             object.__setattr__(self, "pull", tuple(rule and _checked(rule, self.name) for rule in pull))

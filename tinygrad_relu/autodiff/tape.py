@@ -72,9 +72,10 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
                         "or several")
     wanted = (inputs,) if isinstance(inputs, Node) else tuple(inputs)
     for i, node in enumerate(wanted):
-        if isinstance(inputs, dict):
-            raise TypeError("grad: the inputs are a dict; expected Tensors: pass its values()")
-        if not isinstance(node, Node) or not node.requires_grad:
+        if not isinstance(node, Node):
+            hint = ": pass its values()" if isinstance(inputs, dict) else ", such as x or [weight, bias]"
+            raise TypeError(f"grad: the inputs are a {type(inputs).__name__} of {type(node).__name__}; expected Tensors{hint}")
+        if not node.requires_grad:
             raise ValueError(f"grad: input {i} does not require a gradient; expected Tensors made with requires_grad=True, "
                              "or results of such")
     seed: Any = _seed(output, grad_outputs)
