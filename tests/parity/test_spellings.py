@@ -15,7 +15,7 @@ def test_a_spelling_of_pytorch_gives_the_numbers_of_ours(theirs, ours, tmp_path,
     there = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "optim": torch.optim, "DataLoader": DataLoader,
              "TensorDataset": TensorDataset, "a": here["a"], "f": here["f"], "labels": torch.tensor(here["labels"]),
              "x": torch.tensor(here["a"], requires_grad=True)}
-    there["model"] = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    there["model"] = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3)).double()
     there["opt"] = torch.optim.SGD(there["model"].parameters(), lr=0.1)
     threads = torch.get_num_threads()
     found = result(theirs, there)
