@@ -220,7 +220,7 @@ def test_rows():
         part = SET[rows]
         assert part.name == "seven" and part.x.tolist() == X[1::2].tolist() and part.y.tolist() == [1, 0, 2] and part.classes == 3
     assert repr(SET[[3]]) == "Dataset('seven': 1 sample, 2 features, 3 classes, float64)"
-    assert repr(SET.head(1)) == repr(SET[[3]])
+    assert repr(SET.head(1)) == repr(SET[[3]]) and np.shares_memory(SET.head(3).x, X)
 
 
 def test_targets_of_a_regression():

@@ -40,7 +40,7 @@ def batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.
 
     x and y, of shapes (n, ...), hold real numbers; the batches are new C-contiguous arrays of the same dtypes. The last batch may
     be shorter than `size`; with `drop_last` it is left out. Without `shuffle` the order is that of the samples, and `rng` is not
-    needed. The order of the first epoch is drawn in this call, that of each further loop over the result when it begins.
+    needed. The order of the first epoch is drawn in this call; each further loop over the result draws a new one.
 
     >>> x = np.arange(5.0).reshape(5, 1)
     >>> [labels.tolist() for _, labels in data.batches(x, np.arange(5), size=2, rng=0)]
@@ -109,8 +109,8 @@ class Dataset:
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
             return self.x[index], self.y[index]
-        rows = np.arange(len(self))[index]
-        if rows.ndim != 1:
+        rows = index if isinstance(index, slice) else np.arange(len(self))[index]       # a slice copies nothing
+        if not isinstance(rows, slice) and rows.ndim != 1:
             raise IndexError(f"a Dataset has no index {index!r}, expected a row, or a slice, indices or a mask of rows")
         return self._part("", rows)
 
@@ -123,7 +123,7 @@ class Dataset:
               stratify: bool = False) -> tuple[Dataset, Dataset]:
         """Two disjoint random parts, (train, test), the first with about `fraction` of the samples.
 
-        With `stratify`, of each class: every class is split in this proportion, up to one sample.
+        With `stratify`, every class is split in this proportion, up to one sample.
 
         >>> train, test = data.Dataset("line", np.arange(10.0).reshape(10, 1), np.arange(10) % 2, 2).split(0.8, rng=0)
         >>> train
@@ -177,7 +177,7 @@ class Dataset:
         """Minibatches (x, y) in random order; see `data.batches`."""
         return batches(self.x, self.y, size, rng, drop_last, shuffle)
 
-    def _part(self, suffix: str, rows: Array) -> Dataset:
+    def _part(self, suffix: str, rows: Array | slice) -> Dataset:
         return replace(self, name=f"{self.name}{suffix}", x=self.x[rows], y=self.y[rows])
 
 
