@@ -20,7 +20,7 @@ def linear(n: int = 3, m: int = 2, **options) -> nn.Linear:
 
 @pytest.mark.parametrize("name, value, words", [
     ("weight", np.ones((2, 3)), "Linear: weight is a Parameter and cannot be replaced by ndarray; to change its numbers, write "
-                                "weight.data[...] = values"),
+                                "weight.data = values"),
     ("weight", tg.Tensor(np.ones((2, 3)), requires_grad=True), "cannot be replaced by Tensor"),
     ("weight", None, "cannot be replaced by NoneType"),
     ("bias", 0.0, "bias is a Parameter and cannot be replaced by float"),

@@ -116,7 +116,7 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
            help=f"one of {', '.join(DATA)}" + default)
     option("--path", metavar="PATH", help="the folder with the IDX files (fashion-mnist, mnist), or the CSV file (csv)")
     option("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
-    option("--delimiter", metavar="CHARACTER", help=r"what separates the columns of a CSV file, \t for tabs (default: a comma)")
+    option("--delimiter", metavar="CHARACTER", help=r"separator of the columns of a CSV file, \t for tabs (default: a comma)")
     option("--standardise", action=argparse.BooleanOptionalAction,
            help="shift and scale each feature to mean 0 and deviation 1 (default: only for csv)")
     option("--samples", type=_whole, metavar="N",

@@ -40,7 +40,7 @@ def hvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, 
 def jvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, create_graph: bool = False) -> Any:
     """The derivative of ``f(*inputs)`` along `vectors`, one for each input: the Jacobian times them, of the shape of the result.
 
-    Two walks, whatever the sizes: the vector-Jacobian product is linear in its vector, and J v is its derivative by that vector.
+    Two walks, whatever the sizes: the first gives w J, which is linear in w; the second differentiates it with respect to w.
 
     >>> tg.jvp(lambda x: x**2, Tensor([1.0, 3.0]), [1.0, 0.5])
     Tensor([2., 3.])

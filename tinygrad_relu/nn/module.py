@@ -81,7 +81,7 @@ class Module(Hookable):
         held = vars(self).get(name)
         for kind in (Parameter, Buffer, Module):
             if isinstance(held, kind) and not isinstance(value, kind) and not (kind is Module and value is None):
-                remedy = "" if kind is Module else f"; to change its numbers, write {name}.data[...] = values"
+                remedy = "" if kind is Module else f"; to change its numbers, write {name}.data = values"
                 raise TypeError(f"{type(self).__name__}: {name} is a {kind.__name__} and cannot be replaced by "
                                 f"{type(value).__name__}{remedy}; to remove it, del the attribute")
         if isinstance(value, (Parameter, Module, *CONTAINERS)):

@@ -69,8 +69,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any], *inputs: Any) -> Any:
     """``module(*inputs)``, with Tensors in place of its parameters: by name, or all of them in the order of `Module.parameters`.
 
-    Parameters that `parameters` does not name stay, and afterwards all are as before. So a model is a function of its parameters
-    for `tg.hvp`, `tg.jacobian` and their kin. Several inputs may come as one tuple, as in PyTorch.
+    Parameters that are not named keep their values, and the module itself is not changed. So a model is a function of its
+    parameters for `tg.hvp`, `tg.jacobian` and the like. Several inputs may come as one tuple, as in PyTorch.
 
     >>> model, x, y = nn.MLP([2, 3, 1], activation="tanh", rng=0, dtype="float64"), np.ones((4, 2)), np.ones((4, 1))
     >>> loss = lambda *parameters: F.mse_loss(tg.functional_call(model, parameters, x), y)
