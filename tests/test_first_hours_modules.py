@@ -77,6 +77,7 @@ def test_module_list_and_dict():
     assert list(layers.state_dict())[:3] == ["0.weight", "0.bias", "1.weight"]
     layers[-1] = nn.Tanh()
     del layers[0]
+    assert not len(nn.ModuleList(None)) and not len(nn.ModuleDict(None))
     assert isinstance(layers[1:], nn.ModuleList) and [type(layer).__name__ for layer in layers] == ["Linear", "ReLU", "Tanh"]
     heads = nn.ModuleDict({"a": linear()})
     heads["b"] = nn.PReLU()
@@ -144,7 +145,8 @@ def test_the_first_program():
 
 
 @pytest.mark.parametrize("convert", [lambda m: m.astype("float64"), lambda m: m.to("float64"), lambda m: m.double(),
-                                     lambda m: m.to(np.float64), lambda m: m.double().to("cpu")])
+                                     lambda m: m.to(np.float64), lambda m: m.double().to("cpu"),
+                                     lambda m: m.to("cpu", "float64"), lambda m: m.to(device="cpu", dtype="float64")])
 def test_a_model_is_converted(convert):
     model = nn.Sequential(linear(), nn.BatchNorm1d(2), nn.PReLU())
     model(np.ones((4, 3))).sum().backward()
@@ -329,6 +331,13 @@ def test_functional_call_takes_names_and_leaves_the_module_as_it_was():
     assert all(before[name] is p for name, p in model.named_parameters())
 
 
+def test_functional_call_takes_buffers():
+    norm = nn.BatchNorm1d(2).eval()
+    y = tg.functional_call(norm, {"running_mean": [1.0, 0.0], "weight": np.ones(2)}, np.ones((3, 2)))
+    np.testing.assert_allclose(y.data, [[0, 1]] * 3, atol=1e-5)
+    assert not norm.running_mean.data.any()
+
+
 @pytest.mark.parametrize("kind, arguments, words", [
     (TypeError, (F.relu, {}, 1.0), "functional_call: got function, expected a Module"),
     (ValueError, (linear(), {"wieght": np.ones((2, 3))}, 1.0), "functional_call: a parameter is 'wieght', expected one of: weight, bias; did"),
@@ -361,6 +370,11 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
     (TypeError, lambda: nn.Sequential(nn.ReLU), "Sequential: got ReLU, expected modules; write ReLU(...) to make one"),
     (TypeError, lambda: nn.Sequential(F.relu), "Sequential: got relu, expected modules; activations are modules here: nn.ReLU()"),
     (TypeError, lambda: nn.Sequential([nn.ReLU()]), "Sequential: got [ReLU()], expected modules; unpack the list: *layers"),
+    (TypeError, lambda: nn.ModuleList(3), "ModuleList: got 3, expected modules"),
+    (AttributeError, lambda: linear().cuda(), "Module has no cuda; leave it out: this library runs on the CPU"),
+    (AttributeError, lambda: linear().add_module, "Module has no add_module; assign it: model.name = module"),
+    (AttributeError, lambda: linear().weigth, "'Linear' object has no attribute 'weigth'"),
+    (TypeError, lambda: linear().load_state_dict({}, "no"), "load_state_dict: strict is 'no', expected True or False"),
     (TypeError, lambda: nn.MLP([2, 3, 1], rng=0).apply(3), "apply: got 3, expected a function of a module"),
     (ValueError, lambda: nn.MLP([3, 3, 1], rng=0).summary((-1, 3)), "summary: got the shape (-1, 3); expected sizes of 0 or more"),
 ])

@@ -72,6 +72,13 @@ WAYS: dict[str, dict[str, str]] = {
         ("parameters_to_vector", "write np.concatenate([p.data.ravel() for p in model.parameters()])"),
         ("vector_to_parameters", "assign to p.data for each p of model.parameters()"),
         ("clip_grad_norm", "nn.utils.clip_grad_norm_ changes the gradients in place")),
+    "Module": _ways(
+        ("cpu cuda", _CPU),
+        ("half bfloat16", 'a module is float32 or float64: write model.astype("float32")'),
+        ("add_module register_module register_parameter", "assign it: model.name = module, or nn.Parameter(values)"),
+        ("get_submodule get_parameter get_buffer", "write dict(model.named_modules())[name], and so on"),
+        ("device dtype", "a module has none of its own: see model.parameters()[0].dtype"),
+        ("compile", "leave it out: the kernels are compiled")),
     "Tensor": _ways(
         ("view view_as", "x.reshape(shape) shares memory, too"),
         ("ravel", "write x.flatten()"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cached_property
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
 from numpy.random import Generator
@@ -31,33 +31,31 @@ class ModuleList(Module):
 
     _members = "layers"
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
         self.layers: tuple[Module, ...] = ()
-        self.extend(modules)
+        self.extend(() if modules is None else modules)
 
-    def _set(self, layers: Iterable[Module]) -> Self:
+    def _set(self, *layers: Any) -> Self:
         self.layers = tuple([_check_module(self, layer) for layer in layers])
         vars(self).pop("_steps", None)
         return self
 
     def append(self, module: Module) -> Self:
-        return self.extend([module])
+        return self._set(*self.layers, module)
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        return self._set([*self.layers, *modules])
+        return self._set(*self.layers, *(modules if isinstance(modules, Iterable) else [modules]))
 
     def insert(self, index: int, module: Module) -> Self:
-        return self._set([*self.layers[:index], module, *self.layers[index:]])
+        return self._set(*self.layers[:index], module, *self.layers[index:])
 
     def __setitem__(self, index: int, module: Module) -> None:
-        layers: list[Module] = list(self.layers)
-        layers[self._index(index)] = module
-        self._set(layers)
+        place = self._index(index)
+        self._set(*self.layers[:place], module, *self.layers[place + 1:])
 
     def __delitem__(self, index: int) -> None:
-        layers = list(self.layers)
-        del layers[self._index(index)]
-        self._set(layers)
+        place = self._index(index)
+        self._set(*self.layers[:place], *self.layers[place + 1:])
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
@@ -65,13 +63,7 @@ class ModuleList(Module):
     def __len__(self) -> int:
         return len(self.layers)
 
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> ModuleList: ...
-
-    def __getitem__(self, index: int | slice) -> Module:
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return Sequential(*self.layers[index]) if isinstance(self, Sequential) else ModuleList(self.layers[index])
         return self.layers[self._index(index)]
@@ -82,7 +74,7 @@ class ModuleList(Module):
             raise TypeError(f"{who}: the index is {index!r}, expected a whole number or a slice")
         if not -n <= index < n:
             raise IndexError(f"{who}: the index is {index}, but there are {n} modules")
-        return int(index)
+        return int(index) % n
 
     def extra_repr(self) -> str:
         return ""
@@ -99,9 +91,9 @@ class ModuleDict(Module, MutableMapping[str, Module]):
     _members = "layers"
     __hash__ = Module.__hash__
 
-    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         self.layers: dict[str, Module] = {}
-        self.update(modules)
+        self.update(modules or ())
 
     def __getitem__(self, name: str) -> Module:
         return self.layers[name]

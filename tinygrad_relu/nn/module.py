@@ -13,6 +13,7 @@ import numpy as np
 from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
 from ..checks import check_bool, check_dtype
+from ..missing import WAYS, Missing
 from ..parameters import Parameter, announce
 from ..states import fit, fitted, refuse, shown
 from ..tensor import Tensor
@@ -111,11 +112,8 @@ class Module(Hookable):
     def apply(self, function: Callable[[Module], object]) -> Self:
         """Call ``function(module)`` on all modules inside, innermost first, and on this one; returns this module.
 
-        >>> def no_bias(module):
-        ...     if isinstance(module, nn.Linear):
-        ...         module.bias.data = np.zeros(len(module.bias.data))
-        >>> nn.MLP([2, 3, 1], rng=0).apply(no_bias)[2].bias
-        Parameter([0.], dtype=float32, kind='bias')
+        >>> _ = nn.MLP([2, 3, 1], rng=0).apply(lambda module: print(type(module).__name__, end=" "))
+        Linear ReLU Linear MLP
         """
         if not callable(function):
             raise TypeError(f"apply: got {function!r}, expected a function of a module")
@@ -152,7 +150,7 @@ class Module(Hookable):
             raise ValueError(f"register_buffer: name is {name!r}, expected a Python name")
         setattr(self, name, data if data is None or isinstance(data, Buffer) else Buffer(value(data)))
 
-    def _named(self, kind: type[Any]) -> Iterator[tuple[str, Any]]:
+    def _named(self, kind: Any) -> Iterator[tuple[str, Any]]:
         seen = set()
         for prefix, module in self.named_modules():
             for name, entry in module._own(kind, prefix):
@@ -160,11 +158,11 @@ class Module(Hookable):
                     seen.add(id(entry))
                     yield name, entry
 
-    def _own(self, kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    def _own(self, kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """The attributes of a kind, and those in lists, tuples and dicts, shared or not, with the prefix before their names."""
         return ((name, holder[key]) for name, holder, key in self._places(kind, prefix))
 
-    def _places(self, kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    def _places(self, kind: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
         """Where they are: name, container and key."""
         before = f"{prefix}." if prefix else ""
         for name, held in vars(self).items():
@@ -198,6 +196,7 @@ class Module(Hookable):
         ValueError: Linear: the state does not fit: missing bias; unexpected scale; weight has shape (2, 4), expected (2, 3)
         """
         who, entries = type(self).__name__, dict(self._state_entries())
+        strict = check_bool(strict, "load_state_dict: strict")
         if not isinstance(state, Mapping):
             raise TypeError(f"{who}: the state is {type(state).__name__}, expected a dict of arrays by name")
         given = {id(entry) for name, entry in entries.items() if name in state}
@@ -250,9 +249,12 @@ class Module(Hookable):
                 buffer.data = buffer.data.astype(dtype)
         return self
 
-    def to(self, target: Any) -> Self:
+    def to(self, *targets: Any, dtype: Any = None, device: Any = None) -> Self:
         """`astype`, as PyTorch writes it. The only device is "cpu", where everything already is."""
-        return self if str(target) == "cpu" else self.astype(target)
+        for target in (*targets, dtype, device):
+            if target is not None and str(target) != "cpu":
+                self.astype(target)
+        return self
 
     def float(self) -> Self:
         """``astype("float32")``"""
@@ -335,7 +337,7 @@ def in_dtype_of(x: Any, like: Any) -> Any:
 CONTAINERS = (list, tuple, dict)
 
 
-def _inside(held: Any, kind: type[Any], before: str) -> Iterator[tuple[str, Any, Any]]:
+def _inside(held: Any, kind: Any, before: str) -> Iterator[tuple[str, Any, Any]]:
     for key, entry in held.items() if isinstance(held, dict) else enumerate(held):
         if isinstance(entry, kind):
             yield f"{before}{key}", held, key
@@ -353,3 +355,7 @@ def evaluating(model: Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+for _name in WAYS["Module"]:
+    setattr(Module, _name, Missing("Module", _name))

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array
+from ..autodiff.node import Array, value
 from ..checks import as_floats, check_name, check_real
 from ..kernels.loops.reduce import power_sum
 from ..kernels.machine.door import launch
 from ..missing import elsewhere
 from ..parameters import Parameter, runs
 from ..tensor import Tensor
-from .module import Module
+from .module import Buffer, Module
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0,
@@ -69,8 +69,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any], *inputs: Any) -> Any:
     """``module(*inputs)``, with Tensors in place of its parameters: by name, or all of them in the order of `Module.parameters`.
 
-    Parameters that are not named keep their values, and the module itself is not changed. So a model is a function of its
-    parameters for `tg.hvp`, `tg.jacobian` and the like. Several inputs may come as one tuple, as in PyTorch.
+    A dict may name buffers, too. What is not named keeps its values, and the module itself is not changed. So a model is a
+    function of its parameters for `tg.hvp`, `tg.jacobian` and the like. Several inputs may come as one tuple, as in PyTorch.
 
     >>> model, x, y = nn.MLP([2, 3, 1], activation="tanh", rng=0, dtype="float64"), np.ones((4, 2)), np.ones((4, 1))
     >>> loss = lambda *parameters: F.mse_loss(tg.functional_call(model, parameters, x), y)
@@ -79,7 +79,7 @@ def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any
     """
     if not isinstance(module, Module):
         raise TypeError(f"functional_call: got {type(module).__name__}, expected a Module")
-    places = [place for prefix, inner in module.named_modules() for place in inner._places(Parameter, prefix)]
+    places = [place for prefix, inner in module.named_modules() for place in inner._places((Parameter, Buffer), prefix)]
     if not isinstance(parameters, Mapping):
         names = [name for name, _ in module.named_parameters()]
         if not isinstance(parameters, Sequence) or len(parameters) != len(names):
@@ -90,9 +90,10 @@ def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any
     new: dict[Any, Any] = {}
     for name, given in parameters.items():
         old = found[check_name(name, found, "functional_call: a parameter")]
-        new[old] = given if isinstance(given, Tensor) else Tensor(given, dtype=old.dtype)
-        if new[old].shape != old.shape:
-            raise ValueError(f"functional_call: {name} has shape {new[old].shape}, expected {old.shape}")
+        new[old] = (Buffer(value(given)) if isinstance(old, Buffer) else
+                    given if isinstance(given, Tensor) else Tensor(given, dtype=old.dtype))
+        if new[old].data.shape != old.data.shape:
+            raise ValueError(f"functional_call: {name} has shape {new[old].data.shape}, expected {old.data.shape}")
     swapped = [(holder, key, holder[key]) for _, holder, key in places if holder[key] in new]
     if any(isinstance(holder, tuple) for holder, _, _ in swapped):
         raise TypeError("functional_call: a parameter is in a tuple, where it cannot be replaced; expected a list")
