@@ -261,7 +261,7 @@ OPTIMIZER_MISFITS = {
     "half a step": (lambda s: entry(s).update(step=1.5), ValueError, "state 0: step is 1.5, expected a whole number"),
     "step nan": (lambda s: entry(s).update(step=np.nan), ValueError, "state 0: step is nan"),
     "step true": (lambda s: entry(s).update(step=True), ValueError, "state 0: step is True, expected a whole number"),
-    "step huge": (lambda s: entry(s).update(step=10**30), ValueError, "state 0: step holds Python objects"),
+    "step huge": (lambda s: entry(s).update(step=10**30), ValueError, "state 0: step holds integers of more than 64 bits"),
     "steps": (lambda s: entry(s).update(step=[1, 2]), ValueError, "state 0: step is [1, 2], expected a whole number"),
     "entry": (lambda s: s["state"].update({1: [2]}), ValueError, "state 1: the state is list, expected a dict"),
     "range": (lambda s: group(s, 1).update(lr=-1.0), ValueError, "group 1: Adam: lr is -1.0"),
