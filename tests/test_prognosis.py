@@ -124,8 +124,8 @@ def test_an_optimizer_or_schedule_that_cannot_be_rehearsed_is_one_sentence():
     model = sick_model()
     opt, other = optim.SGD(model.parameters(), lr=0.1), optim.SGD([nn.Parameter([1.0])], lr=0.1)
     for error, words, optimizer, schedule in (
-            (TypeError, "the optimizer is None, expected the one that trains the model, such as optim.SGD", None, None),
-            (TypeError, "the schedule is 0.1, expected a function of the step", opt, 0.1),
+            (TypeError, "the optimizer is NoneType, expected the one that trains the model, such as optim.SGD", None, None),
+            (TypeError, "the schedule is float, expected a function of the step", opt, 0.1),
             (TypeError, "whose rates are known in advance", opt, optim.ReduceLROnPlateau(opt)),
             (ValueError, "the schedule belongs to another optimizer", opt, optim.StepLR(other, 3)),
             (TypeError, r"schedule\(0\)", opt, lambda t: "fast")):

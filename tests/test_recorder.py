@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, no_grad, optim
 from tinygrad_relu.nn.activations import MODULES
@@ -144,9 +145,9 @@ def test_a_recorder_that_has_not_looked_says_so():
 def test_follow_names_a_pre_activation_that_exists_and_the_recorder_says_what_it_has_seen():
     model = nn.MLP([4, 3, 2, 2], rng=0)
     x = np.zeros((5, 4))
-    for follow, words in (((9, 9, 9), "a layer from 0 to 1"), ((-1, 0, 0), "a layer from 0 to 1"), ((1, 2, 0), "a unit from 0 to 1"),
-                          ((0, 2, 5), "a sample from 0 to 4")):
-        with pytest.raises(IndexError, match=words):
+    for follow, words in (((9, 9, 9), "a layer from 0 to 1"), ((-1, 0, 0), "is -1, expected at least 0"),
+                          ((1, 2, 0), "a unit from 0 to 1"), ((0, 2, 5), "a sample from 0 to 4")):
+        with pytest.raises((IndexError, ValueError), match=words):
             lab.Recorder(model, x, follow)
     recorder = lab.Recorder(model, x, (1, 1, 4))
     assert repr(recorder) == "Recorder(5 units on 5 samples)"
@@ -158,3 +159,28 @@ def test_follow_names_a_pre_activation_that_exists_and_the_recorder_says_what_it
 def test_one_feature_is_not_1_features():
     with pytest.raises(ValueError, match="x has 1 feature, expected 4"):
         lab.census(nn.MLP([4, 3, 2], rng=0), np.zeros((5, 1)))
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda m, x: lab.Recorder(m, x, 3), TypeError, r"follow is 3, expected \(layer, unit, sample\)"),
+    (lambda m, x: lab.Recorder(m, x, (0, 1)), TypeError, r"follow is \(0, 1\), expected \(layer, unit, sample\)"),
+    (lambda m, x: lab.Recorder(m, x, (0, 1.5, 0)), TypeError, "an entry of follow is 1.5, expected a whole number"),
+    (lambda m, x: lab.Recorder(m, x).observe("a"), TypeError, "step is 'a', expected a whole number"),
+    (lambda m, x: lab.census(m, x, saturation="x"), TypeError, "saturation is 'x', expected a number"),
+    (lambda m, x: lab.census(m, x, loss="mse"), TypeError, "loss is 'mse', expected a function"),
+    (lambda m, x: lab.census(m, x).table("a"), TypeError, "rows is 'a', expected a whole number"),
+    (lambda m, x: lab.census(m, x).table(-1), ValueError, "rows is -1, expected at least 0"),
+    (lambda m, x: lab.revival(-1.0, lr=0.1, momentum=None), TypeError, "momentum is None, expected a number"),
+    (lambda m, x: lab.revival(-1.0, lr=0.1, dampening="a"), TypeError, "dampening is 'a', expected a number"),
+    (lambda m, x: lab.roll_forward(-1.0, lr=None, steps=1), TypeError, "lr is NoneType, expected a number, a sequence, or a"),
+    (lambda m, x: tg.explain(m(x).sum(), model=3), TypeError, "the model is int, expected a Module"),
+    (lambda m, x: tg.graph(m(x).sum()).to_svg(""), OSError, "the name is empty, expected the name of a file"),
+], ids=range(13))
+def test_wrong_calls_are_one_sentence(call, error, words):
+    with pytest.raises(error, match=words):
+        call(nn.MLP([4, 3, 2], rng=0), np.zeros((5, 4)))
+
+
+def test_units_are_found_once():
+    units = lab.Units(nn.MLP([4, 3, 2], rng=0))
+    assert len(units.layers) == 1 and lab.Units.of(units) is units

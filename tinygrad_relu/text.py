@@ -11,6 +11,8 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
+from .checks import check_count
+
 MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
 FOLDED = 24         # the narrowest last column that is still easy to read
 
@@ -47,7 +49,7 @@ class Table:
                  gap: int = 2) -> None:
         self.title, self.headings, self.gap = title, headings, gap
         self.rows: list[list[str]] = []
-        for row in rows[:most]:
+        for row in rows[:most if most is None else check_count(most, "rows", least=0)]:
             self.add(*row)
         if len(self.rows) < len(rows):
             self.title += f" ({len(self.rows)} of {len(rows)} shown)"

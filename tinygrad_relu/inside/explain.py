@@ -105,6 +105,8 @@ def explanation(who: str, tensor: Node, model: Module | None, gradient: Any) -> 
     """`explain`, with errors in the name of `who`."""
     if not isinstance(tensor, Node):
         raise TypeError(f"{who}: got {type(tensor).__name__}; expected a Tensor, such as a loss")
+    if model is not None and not isinstance(model, Module):
+        raise TypeError(f"{who}: the model is {type(model).__name__}, expected a Module, whose names the parameters get")
     seed = np.ones(tensor.shape, tensor.dtype)
     if gradient is not None:
         seed = as_floats(value(gradient), tensor.dtype, f"{who}: gradient")

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from ..autodiff.node import Node
-from ..files import write_through
+from ..files import check_writable, write_through
 from ..nn.module import Module
 from .explain import Explanation, Row, explanation
 
@@ -131,7 +130,7 @@ def _curve(source: int, points: list[Point], bends: list[Point], row: Row, origi
 
 def _written(text: str, path: str | os.PathLike[str] | None) -> str:
     if path is not None:
-        write_through(Path(path), lambda file: file.write(text.encode()))
+        write_through(check_writable(path, "the picture"), lambda file: file.write(text.encode()))
     return text
 
 

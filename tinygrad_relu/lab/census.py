@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, recording
 from ..autodiff.tape import grad
-from ..checks import check_count, check_labels, counted
+from ..checks import check_count, check_labels, check_number, counted
 from ..kernels.loops.reduce import unit_sums
 from ..kernels.machine.door import launch
 from ..nn import Module
@@ -132,7 +133,10 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     """
     units = Units.of(model)
     x = units.data(x)
-    check_count(batch_size, "batch_size")
+    check_count(batch_size, "census: batch_size")
+    check_number(saturation, "census: saturation")
+    if not callable(loss):
+        raise TypeError(f"census: loss is {loss!r}, expected a function such as F.cross_entropy")
     targets = None if y is None else check_labels(y, n=len(x)) if loss is F.cross_entropy else np.asarray(y)
     if targets is not None and len(targets) != len(x):
         raise ValueError(f"census: y has {len(targets)} entries for {len(x)} samples; expected one each")
@@ -211,10 +215,12 @@ class Recorder:
     def __init__(self, model: Module | Units, x: Any, follow: tuple[int, int, int] | None = None) -> None:
         self.units, self.follow = Units.of(model), follow
         self.model, self.layers, self.x = self.units.model, self.units.layers, self.units.data(x)
-        layer, unit, sample = follow or (0, 0, 0)
+        if follow is not None and len(np.atleast_1d(follow)) != 3:
+            raise TypeError(f"Recorder: follow is {follow!r}, expected (layer, unit, sample)")
+        layer, unit, sample = (check_count(i, "Recorder: an entry of follow", least=0) for i in follow or (0, 0, 0))
         for what, i, n in (("layer", layer, len(self.layers)), ("unit", unit, self.layers[layer % len(self.layers)].units),
                            ("sample", sample, len(self.x))):
-            if not 0 <= i < n:
+            if i >= n:
                 raise IndexError(f"Recorder: follow is (layer, unit, sample) = {follow}, expected a {what} from 0 to {n - 1}")
         self.steps: list[int] = []
         self.orbit: list[float] = []
@@ -255,18 +261,16 @@ class Recorder:
             self.observe(step)
             return self.model(self.x)
         seen: list[tuple[Tensor, Tensor]] = []
-        handles = [layer.activation.register_forward_hook(lambda module, inputs, out: seen.append((inputs[0], out)))
-                   for layer in self.layers if layer.activation is not None]
-        try:
+        with ExitStack() as hooks:
+            for activation in (layer.activation for layer in self.layers if layer.activation is not None):
+                hooks.enter_context(activation.register_forward_hook(lambda _, inputs, out: seen.append((inputs[0], out))))
             output = self.model(self.x)
-        finally:
-            for handle in handles:
-                handle.remove()
         self._note(step, [(z.data, Extremes(layer).add_outputs(z, out)) for layer, (z, out) in zip(self.layers, seen)])
         return output
 
     def _note(self, step: int | None, looks: list[tuple[Array, Extremes]]) -> None:
-        self.steps.append(step if step is not None else self.steps[-1] + 1 if self.steps else 0)
+        following = self.steps[-1] + 1 if self.steps else 0
+        self.steps.append(following if step is None else check_count(step, "Recorder: step", least=0))
         for i, (z, extremes) in enumerate(looks):
             self._states[i].append(extremes.states())
             if self.follow is not None and self.follow[0] == i:

@@ -106,12 +106,12 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     """
     check_count(horizon, "prognosis: horizon")
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"prognosis: the optimizer is {optimizer!r:.60}, expected the one that trains the model, such as "
-                        "optim.SGD(model.parameters(), lr=0.1)")
+        raise TypeError(f"prognosis: the optimizer is {type(optimizer).__name__}, expected the one that trains the model, such "
+                        "as optim.SGD(model.parameters(), lr=0.1)")
     known = schedule is None or callable(schedule) or isinstance(schedule, LRScheduler)
     if not known or isinstance(schedule, ReduceLROnPlateau):
-        raise TypeError(f"prognosis: the schedule is {schedule!r:.60}, expected a function of the step (0 is the next), or a "
-                        "schedule from optim whose rates are known in advance")
+        raise TypeError(f"prognosis: the schedule is {type(schedule).__name__}, expected a function of the step (0 is the next), "
+                        "or a schedule from optim whose rates are known in advance")
     if isinstance(schedule, LRScheduler) and schedule.optimizer is not optimizer:
         raise ValueError("prognosis: the schedule belongs to another optimizer, expected one of the optimizer that was given")
     units = Units.of(model)

@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import as_numbers, check_number
+from ..checks import as_numbers, check_number, check_real
 
 Array = NDArray[np.float64]
 TINY = 1e-300       # a float64 below it is close to losing digits (from 2.2e-308), so its sign is not trusted
@@ -58,9 +58,9 @@ class Settings:
     def __post_init__(self) -> None:
         check_number(self.lr, "lr")
         check_number(self.weight_decay, "weight_decay")
-        if not 0 <= self.momentum < 1:
+        if not 0 <= check_real(self.momentum, "momentum") < 1:
             raise ValueError(f"momentum is {self.momentum}, expected at least 0 and below 1")
-        if not math.isfinite(self.dampening):
+        if not math.isfinite(check_real(self.dampening, "dampening")):
             raise ValueError(f"dampening is {self.dampening}, expected a finite number")
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(f"nesterov needs momentum > 0 and dampening = 0; got momentum {self.momentum}, "

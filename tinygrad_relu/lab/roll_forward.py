@@ -14,7 +14,7 @@ different recurrences: `revival_parts`. Values below 1e-300 become 0, so that no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import asdict
 from itertools import count, islice, repeat
 from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import check_count, check_name, check_number
+from ..checks import check_count, check_name, check_number, counted
 from .closed_form import Revival, revival
 from .recurrence import TINY, Array, Recurrence, Settings, check_dead, check_like, check_numbers, parity_crossing, settle
 
@@ -69,6 +69,8 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
         if parts[1].ndim > parts[0].ndim or parts[1].shape != parts[0].shape[parts[0].ndim - parts[1].ndim:]:
             raise ValueError(f"bias has shape {parts[1].shape}, expected a scalar or the last axes of z, {parts[0].shape}")
     decays = [0.0 if decay == "biases" else weight_decay, 0.0 if decay == "weights" else weight_decay][:len(parts)]
+    if not callable(lr) and not isinstance(lr, (SupportsFloat, Iterable)):
+        raise TypeError(f"lr is {type(lr).__name__}, expected a number, a sequence, or a function such as `at` of a schedule")
     rates = map(lr, count()) if callable(lr) else repeat(lr) if isinstance(lr, SupportsFloat) else iter(lr)
     return _orbit(parts, buffers, decays, rates, settings)
 
@@ -106,7 +108,7 @@ def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, s
     """
     check_count(steps, "steps", least=0)
     if isinstance(lr, Sized) and len(lr) < steps:
-        raise ValueError(f"lr holds {len(lr)} rates, expected one for each of the {steps} steps")
+        raise ValueError(f"lr holds {counted(len(lr), 'rate')}, expected one for each of the {steps} steps")
     z = np.atleast_1d(check_numbers("z", z))
     velocity = None if velocity is None else np.atleast_1d(check_numbers("velocity", velocity))
     now = check_dead(z if bias is None else z + check_numbers("bias", bias), ndim=1)

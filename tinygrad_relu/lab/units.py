@@ -142,16 +142,15 @@ class Look(NamedTuple):
     slope: Array
 
 
-@dataclass(frozen=True)
 class Units:
     """The units of a model, found once; `census`, `prognosis` and `Recorder` take it in place of the model."""
 
-    model: Module
-    layers: list[HiddenLayer]
+    def __init__(self, model: Module) -> None:
+        self.model, self.layers = model, hidden_layers(model)
 
     @classmethod
     def of(cls, model: Module | Units) -> Units:
-        return model if isinstance(model, Units) else cls(model, hidden_layers(model))
+        return model if isinstance(model, Units) else cls(model)
 
     def data(self, x: Any) -> Array:
         """x as an array (samples, features) that fits the model, in its dtype."""
