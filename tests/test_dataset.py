@@ -49,6 +49,7 @@ BAD_ARGUMENTS = {
     "shuffle text": (lambda: SET.batches(2, 0, shuffle="no"), TypeError, "shuffle is 'no', expected True or False"),
     "drop_last text": (lambda: SET.batches(2, 0, "yes"), TypeError, "drop_last is 'yes', expected True or False"),
     "stratify text": (lambda: SET.split(0.5, 0, "yes"), TypeError, "split: stratify is 'yes', expected True or False"),
+    "a set for an array": (lambda: data.batches(SET, Y, 2, 0), TypeError, "got the Dataset 'seven', expected an array; pass its samples, .x"),
     "row None": (lambda: SET[None], IndexError, "a Dataset has no index None, expected a row, or a slice"),
     "path 3": (lambda: data.csv(3), TypeError, "got 3, expected the path of a CSV file"),
     "path None": (lambda: data.mnist(None), TypeError, "got None, expected the path of the folder with the files of mnist"),

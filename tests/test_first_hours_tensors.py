@@ -44,7 +44,7 @@ def test_astype_to_integers_names_the_array():
 
 # -- names that do not exist -------------------------------------------------------------------------------------------
 
-ROOMS = {"tinygrad_relu": tg, "functional": F, "nn": nn, "optim": optim, "lr_scheduler": optim.lr_scheduler, "data": data,
+ROOMS = {"tinygrad_relu": tg, "functional": F, "nn": nn, "optim": optim, "Optimizer": optim.AdamW([nn.Parameter([1.0])]), "lr_scheduler": optim.lr_scheduler, "data": data,
          "Tensor": Tensor([1.0])}
 
 

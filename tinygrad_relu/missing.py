@@ -54,6 +54,9 @@ WAYS: dict[str, dict[str, str]] = {
         ("BatchNorm2d BatchNorm3d", "nn.BatchNorm1d takes x (batch, channels, length): reshape the other axes into one")),
     "optim": _ways(
         ("RMSprop Adagrad Adadelta Adamax NAdam RAdam Rprop LBFGS", "there are SGD, Adam, AdamW; docs/extending.md adds one")),
+    "Optimizer": _ways(
+        ("lr learning_rate", 'the rate of a group is opt.param_groups[0]["lr"], which may be set'),
+        ("state", "use opt.state_of(parameter), or opt.state_dict()")),
     "lr_scheduler": _ways(
         ("OneCycleLR CyclicLR ConstantLR PolynomialLR MultiplicativeLR CosineAnnealingWarmRestarts",
          "optim.LambdaLR(opt, function) multiplies the rate by any function of the step, optim.SequentialLR joins schedules"),
@@ -61,7 +64,7 @@ WAYS: dict[str, dict[str, str]] = {
     "data": _ways(
         ("DataLoader", "data.batches(x, y, size, rng=0), or batches(size, rng=0) of a Dataset"),
         ("TensorDataset", "data.Dataset(name, x, y, classes), with classes=None for a regression"),
-        ("random_split", "train, test = dataset.split(0.8, rng=0)"),
+        ("random_split train_test_split", "write train, test = dataset.split(0.8, rng=0)"),
         ("Subset", "dataset[indices]")),
     "init": _ways(
         ("xavier_uniform_ xavier_normal_ kaiming_uniform_ kaiming_normal_ orthogonal_ normal_ constant_",
@@ -134,3 +137,6 @@ class Missing:
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
         raise AttributeError(f"{self.owner} has no {self.name}; {WAYS[self.owner][self.name]}")
+
+    def __set__(self, instance: object, value: object) -> NoReturn:
+        self.__get__(instance, type(instance))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, SupportsIndex, overload
+from typing import Any, NoReturn, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -99,6 +99,9 @@ class Dataset:
         outputs = counted(self.classes, "class", "es") if self.classes else counted(self.y[0].size, "target")
         return (f"Dataset({self.name!r}: {counted(len(self), 'sample')}, {counted(self.features, 'feature')}{image}, {outputs}, "
                 f"{self.x.dtype})")
+
+    def __array__(self, *arguments: Any, **options: Any) -> NoReturn:
+        raise TypeError(f"got the Dataset {self.name!r}, expected an array; pass its samples, .x, or its .y")
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> tuple[Array, Any]: ...

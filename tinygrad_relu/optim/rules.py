@@ -10,6 +10,7 @@ from ..autodiff.node import Array, absent
 from ..checks import check_number, check_real
 from ..kernels.loops import update
 from ..kernels.machine.door import launch
+from ..missing import WAYS, Missing
 from ..parameters import Parameter
 from .optimizer import Optimizer, Terms
 from .state import Segment
@@ -128,6 +129,11 @@ class Adam(Optimizer):
         rate = -lr / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + options["eps"])
         decay = -lr * weight_decay * p if self.decoupled else rate * (1 - beta1) * coupled * p
         return Terms(rate * (1 - beta1) * g, decay, rate * beta1 * m)
+
+
+for _name in WAYS["Optimizer"]:         # not of the base: an optimizer of a user may have such attributes
+    for _kind in (SGD, Adam):
+        setattr(_kind, _name, Missing("Optimizer", _name))
 
 
 class AdamW(Adam):
