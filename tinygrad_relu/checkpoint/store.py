@@ -50,7 +50,7 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     if isinstance(whole, Mapping) and not isinstance(whole, Module):
         whole, parts = None, dict(whole)
     write, _ = FORMATS[_suffix(path, "save")]
-    tree = {name: _state(part, name) for name, part in parts.items()} if whole is None else _state(whole, "the state")
+    tree = {name: _state(part) for name, part in parts.items()} if whole is None else _state(whole)
     if not isinstance(tree, Mapping):
         raise TypeError(f"save: got {type(whole).__name__}, expected a module or a dict; give other things a name: step=17")
     arrays, text = _flatten(tree, {name: _evaluating(part) for name, part in parts.items() if isinstance(part, Module)})
@@ -98,8 +98,8 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
 
 
 def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
-    """Names the parts of the file, perhaps of a whole training run, that `whole` may have been meant to load."""
-    known = set(_state(whole, "the state"))
+    """For an error: the parts of the file that have names of `whole`. The file may be one of a whole run."""
+    known = set(_state(whole))
     parts = [name for name, part in tree.items() if isinstance(part, Mapping) and known & set(part)]
     if not parts:
         return ""
@@ -141,7 +141,7 @@ def _read(path: Path_) -> tuple[dict[str, Any], dict[str, list[str]]]:
 # -- states ----------------------------------------------------------------------------------------------------------
 
 
-def _state(part: Any, name: str) -> Any:
+def _state(part: Any) -> Any:
     """The state of an object that has one; anything else as it is."""
     if isinstance(part, np.random.Generator):
         return part.bit_generator.state
@@ -150,7 +150,7 @@ def _state(part: Any, name: str) -> Any:
 
 def _restore(targets: Mapping[str, Any], states: Mapping[str, Any]) -> list[str]:
     """Load every state, or none; returns the complaints about those that do not fit."""
-    before = {name: _state(target, name) for name, target in targets.items()}
+    before = {name: _state(target) for name, target in targets.items()}
     complaints: list[str] = []
     whole = False
     try:
@@ -168,15 +168,11 @@ def _load(target: Any, named: bool, state: Any, name: str) -> None:
     try:
         if not isinstance(target, np.random.Generator):
             target.load_state_dict(state)
-            return
-        bits = target.bit_generator
-        try:
-            if not _alike(bits.state, state):       # NumPy itself reads what it expects, without a look at sizes
-                raise ValueError("other names, types or sizes")
-            bits.state = state
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"this is not the state of a {type(bits).__name__} generator ({error})") from error
-    except (TypeError, ValueError) as error:
+        elif _alike(target.bit_generator.state, state):     # NumPy itself reads what it expects, without a look at sizes
+            target.bit_generator.state = state
+        else:
+            raise ValueError(f"this is not the state of a {type(target.bit_generator).__name__} generator")
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name}: {error}" if named else str(error)) from error
 
 
