@@ -68,6 +68,8 @@ LAYERS = [
     *(row(f"RReLU in training from {n} on", drawn(nn.RReLU(0.2, 0.6, rng=5), n), lambda x, n=n: rrelu(x, n), (3, 4)) for n in (0, 128)),
     *(row(f"Dropout from {n} on", drawn(nn.Dropout(0.3, rng=5), n), lambda x, n=n: naive.dropout(x, 0.3, naive.key_of(5), n), (3, 5))
       for n in (0, 128, 2**32 - 64)),
+    row("Softmax", nn.Softmax(dim=0), lambda x: naive.softmax(x, 0), (3, 4)),
+    row("Flatten", nn.Flatten(), lambda x: x.reshape(2, 12), (2, 3, 4)),
     row("Dropout in evaluation", nn.Dropout(0.3, rng=5).eval(), lambda x: x, (3, 5)),
     row("BatchNorm1d", nn.BatchNorm1d(3, eps=0.1, dtype="float64"), lambda *p: naive.batch_norm(*p, eps=0.1), (4, 3)),
     row("BatchNorm1d of a series", nn.BatchNorm1d(3, eps=0.1, dtype="float64"), lambda *p: naive.batch_norm(*p, eps=0.1), (2, 3, 2)),

@@ -102,10 +102,12 @@ TestRandomGraphs.settings = settings(max_examples=strength(80, thorough=400), st
 
 NOT_DRAWN = {
     "only plain numbers come out": {"Tensor.item", "Tensor.numpy", "Tensor.__float__", "Tensor.__int__", "Tensor.__bool__",
-                                    "Tensor.__format__", "Tensor.__contains__", "Tensor.__repr__", "Tensor.__array__", "Tensor.__dlpack__", "Tensor.__dlpack_device__"},
+                                    "Tensor.__format__", "Tensor.__contains__", "Tensor.__repr__", "Tensor.__array__", "Tensor.__dlpack__", "Tensor.__dlpack_device__",
+                                    "one_hot"},
     "it makes, copies or changes leaves": {"from_dlpack", "Tensor.__reduce__", "Tensor.requires_grad_"},
     "it is refused where it would lose a gradient": {"Tensor.__array_function__", "Tensor.__setitem__"},
     "it is the base of others": {"nn.Module", "nn.Activation", "nn.Loss"},
+    "it holds others, or returns its input": {"nn.ModuleList", "nn.ModuleDict", "nn.Identity"},
     "it is no function": {"REDUCTIONS"},
 }
 
