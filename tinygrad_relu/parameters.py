@@ -21,7 +21,7 @@ from .autodiff.node import Array, value
 from .checks import as_floats, check_name
 from .tensor import Tensor
 
-WATCHERS: WeakSet[Any] = WeakSet()      # the optimizers: they warn of parameters that a module of theirs gets later
+WATCHERS: WeakSet[Any] = WeakSet()      # all optimizers: see `announce`
 
 
 class Place(NamedTuple):
@@ -89,7 +89,7 @@ def settle(parameters: Iterable[Parameter]) -> None:
 
 
 def announce(module: Any) -> None:
-    """Tell the optimizers that move parameters of a module that it is about to change."""
+    """Tell the optimizers of a module's parameters that the module is about to change."""
     if WATCHERS:
         known = module.parameters()
         for watcher in list(WATCHERS):

@@ -63,7 +63,7 @@ def batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.
 class Dataset:
     """Samples with their labels or targets, checked when made. ``len(d)`` counts them; methods return new records.
 
-    ``d[3]`` is one sample, (x, y); ``d[:100]``, or indices, or a mask, is the data set of these rows. Targets of a regression are
+    ``d[3]`` is one sample, (x, y). A slice, indices or a mask select rows: ``d[:100]`` is a data set. Targets of a regression are
     real numbers, with ``classes=None``.
 
     >>> data.Dataset("xor", x=[[0, 0], [0, 1], [1, 0], [1, 1]], y=[0, 1, 1, 0], classes=2)

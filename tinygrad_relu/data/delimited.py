@@ -30,8 +30,8 @@ def csv(path: str | os.PathLike[str], target: Column = -1, *, drop: Sequence[Col
     labels, and the columns `drop` are left out; each is a name from the header, or an index. By default, the first line is a
     header if a column is given by name, or if none of its cells is a number.
 
-    `classes` are the labels in the order of their numbers (give it where a part of the data may lack a class). By default, whole
-    numbers from 0 on stay, and anything else is numbered in sorted order.
+    `classes` are the labels in the order of their numbers; give them if the file may lack a class. By default, whole numbers from
+    0 on stay, and anything else is numbered in sorted order.
 
     >>> import tempfile
     >>> from pathlib import Path

@@ -1,4 +1,4 @@
-"""Parameter groups, segments, which an optimizer moves, and their state in PyTorch's form.
+"""Parameter groups, segments (runs of parameters that move together), and their state in PyTorch's form.
 
 ::
 
