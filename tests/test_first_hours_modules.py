@@ -260,8 +260,8 @@ def test_flatten_identity_softmax():
         "Sequential(\n  (0): Flatten()\n  (1): Identity()\n  (2): Softmax(dim=1)\n)")
     model = nn.Sequential(nn.Identity(), nn.Embedding(5, 3, rng=0), nn.Flatten(), nn.Linear(6, 2, rng=0))
     assert model([[1, 2], [3, 4]]).shape == (2, 2)
-    with pytest.raises(TypeError, match="Softmax: dim is 'a', expected a whole number"):
-        nn.Softmax("a")
+    with pytest.raises(TypeError, match="softmax: got axis 'a'; expected whole numbers"):
+        nn.Softmax("a")(x)
 
 
 def test_one_hot():

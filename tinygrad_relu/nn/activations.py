@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from math import inf, isnan
 from numbers import Real
@@ -309,11 +310,8 @@ def _arguments(formula: Any, what: str, expected: str, fits: Callable[[list[insp
 def _try(record: Elementwise[...]) -> None:
     """Check that value and pullback at 0.5 are numbers."""
     x, p = np.float64(0.5), record.defaults
-    try:
-        with np.errstate(all="ignore"):
-            y = record.f(x, *p)
-            for role, result in (("f", y), ("f_dx", record.f_dx(np.float64(1), x, y, *p) if isinstance(y, Real) else 0.0)):
-                if not isinstance(result, Real):
-                    raise TypeError(f"activation {record.name}: {role} returns {type(result).__name__}, expected a number")
-    except (ArithmeticError, ValueError):
-        return          # f is not defined there
+    with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError):      # f may not be defined there
+        y = record.f(x, *p)
+        for role, result in (("f", y), ("f_dx", record.f_dx(np.float64(1), x, y, *p) if isinstance(y, Real) else 0.0)):
+            if not isinstance(result, Real):
+                raise TypeError(f"activation {record.name}: {role} returns {type(result).__name__}, expected a number")

@@ -1,4 +1,4 @@
-"""Linear, Maxout, Embedding, BatchNorm1d, LayerNorm and Dropout."""
+"""Linear, Maxout, Embedding, normalisation, Dropout; and functions as modules: Softmax, Flatten, Identity."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -167,7 +167,7 @@ class Softmax(Module):
     """
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = check_count(dim, "Softmax: dim", least=-64)
+        self.dim = dim
 
     def forward(self, x: Any) -> Any:
         return F.softmax(x, self.dim)
@@ -181,8 +181,7 @@ class Flatten(Module):
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim = check_count(start_dim, "Flatten: start_dim", least=-64)
-        self.end_dim = check_count(end_dim, "Flatten: end_dim", least=-64)
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Any) -> Any:
         return F.flatten(x, self.start_dim, self.end_dim)

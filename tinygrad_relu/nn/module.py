@@ -331,7 +331,7 @@ class Module(Hookable):
 
 def in_dtype_of(x: Any, like: Any) -> Any:
     """A Tensor in the dtype of `like`; anything else as it is."""
-    return x.astype(like.dtype) if isinstance(x, Tensor) and like is not None else x
+    return x.astype(like.dtype) if isinstance(x, Tensor) and like is not None and x.array.dtype != like.array.dtype else x
 
 
 CONTAINERS = (list, tuple, dict)

@@ -76,7 +76,7 @@ class Recurrent(Module):
     def _input(self, x: Any, like: Node, *shapes: str) -> Any:
         """x, with as many axes as one of the `shapes`, which the error names."""
         who = type(self).__name__
-        x = in_dtype_of(x, like) if isinstance(x, Node) else operand_array(x, like, f"{who}: x")
+        x = in_dtype_of(operand_array(x, like, f"{who}: x"), like)
         if len(x.shape) not in (text.count(",") + 1 for text in shapes) or x.shape[-1] != self.input_size:
             raise ValueError(f"{who}: x has shape {x.shape}, expected "
                              + " or ".join(f"({text})".replace("inputs", str(self.input_size)) for text in shapes))
@@ -91,8 +91,7 @@ class Recurrent(Module):
             hx = (hx,)
         elif not isinstance(hx, (tuple, list)) or len(hx) != len(names):
             raise TypeError(f"{who}: got a state of type {type(hx).__name__}, expected the tuple ({', '.join(names)})")
-        found = [in_dtype_of(state, like) if isinstance(state, Node) else operand_array(state, like, f"{who}: {name}")
-                 for name, state in zip(names, hx)]
+        found = [in_dtype_of(operand_array(state, like, f"{who}: {name}"), like) for name, state in zip(names, hx)]
         for name, state in zip(names, found):
             if state.shape != shape:
                 raise ValueError(f"{who}: the state {name} has shape {state.shape}, expected {shape}")
