@@ -1,7 +1,7 @@
 """A graph as a table: what was computed, how much of it is flat, and where a gradient becomes exactly zero."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -169,7 +169,7 @@ class _Verdict:
             return "no gradient flows here: nothing that went into this result requires one"
         if self.rows[-1].zero_gradient == 1:
             return "the gradient is exactly zero from the start"
-        said = [*self._deaths(), *self._zero_leaves()]
+        said = self._deaths()
         infinite = next((self._label(self._row(p.node)) for p in self.passages if not p.finite), None)
         if infinite:
             said.insert(0, f"the gradient holds NaN or infinity at {infinite}: under tg.detect_anomaly(), backward names the "
@@ -181,33 +181,30 @@ class _Verdict:
             said.append(f"units on the flat side on every sample: {', '.join(some)}")
         return "\n".join(said)
 
-    def _deaths(self) -> Iterator[str]:
-        """The nodes that pass back only zeros, to all inputs or to one operation, root first."""
+    def _deaths(self) -> list[str]:
+        """The nodes that pass back only zeros, to all inputs or to one operation, root first; then the leaves that get zeros from
+        an operation that passes a gradient to its other inputs."""
+        nodes, leaves = [], []
         for passage in self.passages:
             here = self._row(passage.node)
             if passage.dies:
                 blamed = [reason for reason in map(self._blame, passage.edges) if reason]
                 why = "; ".join(filter(None, [passage.why, *blamed[:1]])) or passage.underflow
                 if self._all_zero([self._row(edge.to) for edge in passage.edges]):
-                    yield f"the gradient is exactly zero from {self._label(here, why)} back to the inputs"
+                    nodes.append(f"the gradient is exactly zero from {self._label(here, why)} back to the inputs")
                 else:
-                    yield f"no gradient passes {self._label(here, why)}; its inputs get one along another path"
-            elif not passage.zero:
-                for edge in passage.edges:
-                    there = self._row(edge.to)
-                    if edge.zero and there.zero_gradient == 1 and not there.is_leaf:
-                        reach = "back to the inputs" if self._all_zero([there]) else "on"
-                        yield (f"the gradient is exactly zero from {self._label(there)} {reach}: {self._label(here)} passes back "
-                               f"only zeros{self._because(edge, passage)}")
-
-    def _zero_leaves(self) -> Iterator[str]:
-        """Leaves that get zeros from an operation that passes a gradient to its other inputs."""
-        for passage in self.passages:
-            if not passage.zero and not passage.dies:
-                for edge in passage.edges:
-                    leaf = self._row(edge.to)
-                    if edge.zero and leaf.zero_gradient == 1 and leaf.is_leaf:
-                        yield f"exactly zero arrives at {self._label(leaf)}{self._because(edge, passage)}"
+                    nodes.append(f"no gradient passes {self._label(here, why)}; its inputs get one along another path")
+                continue
+            for edge in () if passage.zero else passage.edges:
+                there, reason = self._row(edge.to), self._blame(edge) or passage.underflow
+                because = f", because {reason}" if reason else ""
+                if edge.zero and there.zero_gradient == 1 and there.is_leaf:
+                    leaves.append(f"exactly zero arrives at {self._label(there)}{because}")
+                elif edge.zero and there.zero_gradient == 1:
+                    reach = "back to the inputs" if self._all_zero([there]) else "on"
+                    nodes.append(f"the gradient is exactly zero from {self._label(there)} {reach}: {self._label(here)} passes "
+                                 f"back only zeros{because}")
+        return nodes + leaves
 
     def _row(self, thing: object) -> Row:
         return self.rows[self.numbers[id(thing)]]
@@ -220,10 +217,6 @@ class _Verdict:
 
     def _blame(self, edge: Edge) -> str:
         return "" if edge.blame is None else f"{self._label(self._row(edge.blame))} is exactly zero"
-
-    def _because(self, edge: Edge, passage: Passage) -> str:
-        reason = self._blame(edge) or passage.underflow
-        return f", because {reason}" if reason else ""
 
     def _all_zero(self, rows: list[Row]) -> bool:
         """Whether these rows, and all from which they were made, get only exact zeros."""

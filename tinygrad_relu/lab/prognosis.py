@@ -86,15 +86,11 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
 
     Parameters
     ----------
-    x : array_like, shape (samples, features)
-        The whole training set: a unit that is active on one sample is not dead.
-    optimizer : Optimizer
-        In its present state, with its buffers and parameter groups.
-    schedule : callable or LRScheduler, optional
-        The learning rate of each coming step, ``schedule(0)`` for the next one; or a schedule of the optimizer that takes a step
-        after each of its steps. Every unit is then rehearsed.
-    horizon : int
-        The number of steps of a rehearsal.
+    x : the whole training set, (samples, features): a unit that is active on one sample is not dead.
+    optimizer : in its present state, with its buffers and parameter groups.
+    schedule : the learning rate of each coming step, ``schedule(0)`` for the next one; or a schedule of the optimizer, which takes
+        a step after each of its steps. Every unit is then rehearsed.
+    horizon : the number of steps of a rehearsal.
 
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]

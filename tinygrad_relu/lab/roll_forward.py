@@ -40,9 +40,8 @@ class Rolled(NamedTuple):
 
 
 def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: ArrayLike | None = None,
-          bias_velocity: ArrayLike | None = None, momentum: float = 0.0, dampening: float = 0.0,
-          weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False,
-          decay: Decay = "both") -> Iterator[Array]:
+          bias_velocity: ArrayLike | None = None, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
+          nesterov: bool = False, decoupled: bool = False, decay: Decay = "both") -> Iterator[Array]:
     """Yield z[1], z[2], ...: the pre-activations after each optimizer step with a gradient of zero.
 
     Parameters
@@ -95,10 +94,9 @@ def _orbit(parts: list[Array], buffers: list[Array | None], decays: list[float],
         yield parts[0] + parts[1] if len(parts) == 2 else parts[0]
 
 
-def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, steps: int,
-                 bias: ArrayLike | None = None, bias_velocity: ArrayLike | None = None, momentum: float = 0.0,
-                 dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False,
-                 decay: Decay = "both") -> Rolled:
+def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, steps: int, bias: ArrayLike | None = None,
+                 bias_velocity: ArrayLike | None = None, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
+                 nesterov: bool = False, decoupled: bool = False, decay: Decay = "both") -> Rolled:
     """Follow the `orbit` of one dead unit, z (n,) or a scalar, to its first z > 0, for `steps` steps at most.
 
     >>> roll_forward([-1.0, -2.0], lr=0.1, momentum=0.9, weight_decay=0.1, steps=100).step
@@ -130,8 +128,8 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
         decay on the bias only:     iff some w.x > 0 (then b < 0): t = floor(ln(w.x / abs(b)) / ln rho) + 1
         decay on the weights only:  iff b > 0 (then w.x < 0):      t = floor(ln(b / abs(w.x)) / ln rho) + 1
 
-    With momentum, z is a constant plus up to three powers, and no closed form is known: z[t] is computed at some t, between which
-    a bound on the steps excludes a revival.
+    With momentum, z is a constant plus up to three powers, and no closed form is known. So z[t] is computed for some t only; a
+    bound on the steps shows that it does not become positive between them.
 
     Parameters
     ----------
