@@ -272,6 +272,18 @@ def test_a_bias_left_out_of_the_decay(nesterov):
     assert slow.step == pytest.approx(math.log(1e-6) / -1e-5, rel=1e-3)
 
 
+def test_a_double_root_is_not_leapt_over():
+    """On the edge, t r^(t-1) has its largest value at once where r is small: a bound from later steps would prove "never"."""
+    assert revival_parts([0.0], -0.9, [4.0], 0.0, lr=1.0, momentum=0.25, weight_decay=0.25, decay="weights").step == 1
+    for mu in (0.0625, 0.25, 0.5625, 0.81):         # roots that float64 holds
+        edge = (1 - math.sqrt(mu)) ** 2
+        for b in np.linspace(-2, -0.01, 30):
+            options = dict(lr=1.0, momentum=mu, weight_decay=edge, decay="weights")
+            told = revival_parts([0.0], b, [1.0 / mu], 0.0, **options)
+            rolled = roll_forward([0.0], [-1.0 / mu], bias=b, bias_velocity=0.0, steps=200, **options)
+            assert told.decided and told.step == rolled.step, (mu, b)
+
+
 def test_a_layer_is_answered_at_once():
     rng = np.random.default_rng(0)
     z, s = -rng.random((40, 30)), rng.normal(size=(40, 30)) * 0.05

@@ -88,8 +88,8 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     ----------
     x : the whole training set, (samples, features): a unit that is active on one sample is not dead.
     optimizer : in its present state, with its buffers and parameter groups.
-    schedule : the learning rate of each coming step, ``schedule(0)`` for the next one; or a schedule of the optimizer, which takes
-        a step after each of its steps. Every unit is then rehearsed.
+    schedule : the learning rate of each coming step, ``schedule(0)`` for the next; or a schedule of the optimizer, whose steps
+        follow those of the optimizer. Every unit is then rehearsed.
     horizon : the number of steps of a rehearsal.
 
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")

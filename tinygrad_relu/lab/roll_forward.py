@@ -236,8 +236,8 @@ def _leap(rule: Recurrence, still: Array, push: Array, fading: Array, drift: Arr
         if r1 != r2:
             a1, a2 = np.abs(c1) * (abs(r1) ** t if r1 != 1 else 0.0), np.abs(c2) * abs(r2) ** t
             tail, pace = a1 + a2, a1 * abs(r1 - 1) + a2 * abs(r2 - 1)
-        else:       # a double root: the decayed part is <= t rho^(t-1) (abs(z1) + rho abs(z0)), falling from `late` on
-            late = max(t, 1 / (1 - rho) + 1)
+        else:       # a double root: the decayed part is <= t rho^(t-1) (abs(z1) + rho abs(z0)), largest at -1/ln rho
+            late = max(t, -1 / math.log(rho) if rho else 1)
             tail = late * rho ** (late - 1) * (np.abs(z1) + rho * np.abs(z0))
             pace = 2 * tail
         tail, pace = tail + np.abs(w) * mu ** t, pace + np.abs(w) * (1 - mu) * mu ** t
