@@ -116,6 +116,32 @@ def test_requires_grad_():
         (x.requires_grad_() * 2).requires_grad_(False)
 
 
+def test_a_training_loop_by_hand_changes_its_weights_in_place_under_no_grad():
+    w = same = Tensor([4.0, 2.0], requires_grad=True)
+    for _ in range(2):
+        loss = (w * w).sum()
+        w.grad = None
+        loss.backward()
+        with tg.no_grad():
+            w -= 0.25 * w.grad
+    assert w is same and w.requires_grad and w.data.tolist() == [1.0, 0.5]
+    with tg.no_grad():
+        w += [1.0, 1.0]
+        w *= 2
+        w /= Tensor(4.0)
+    assert w.data.tolist() == [1.0, 0.75]
+    with pytest.raises(RuntimeError, match="a leaf of shape"):
+        loss = (w * w).sum()
+        with tg.no_grad():
+            w *= 3
+        loss.backward()
+    before = w
+    w *= 2                                                                          # recorded: a new Tensor
+    assert w is not before and w.op is not None and before.data.tolist() == [3.0, 2.25]
+    with tg.no_grad(), pytest.raises(ValueError, match=r"got values of shape \(2, 2\)"):
+        before += np.ones((2, 2))
+
+
 def test_in_finds_a_number():
     assert 2.0 in Tensor([[1.0, 2.0]]) and 3 not in Tensor([[1.0, 2.0]]) and "a" not in Tensor([1.0])
 

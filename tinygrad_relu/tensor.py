@@ -30,6 +30,18 @@ def _operators(op: Callable[..., Any]) -> tuple[Operator, Operator]:
     return left, right
 
 
+def _in_place(op: Callable[..., Any]) -> Operator:
+    """``w -= step``: under `no_grad` it changes a leaf that requires a gradient, as in PyTorch; else it is ``w = w - step``."""
+
+    def changed(self: Tensor, other: Any) -> Any:
+        if is_grad_enabled() or self.op is not None or not self.requires_grad:
+            return NotImplemented
+        self.data = op(self, operand(other, self))
+        return self
+
+    return changed
+
+
 def _comparison(ufunc: np.ufunc) -> Callable[[Tensor, Any], Any]:
     """A comparison as an operator."""
 
@@ -202,6 +214,8 @@ class Tensor(Interoperable):
     __mul__, __rmul__ = _operators(elementwise.mul)
     __truediv__, __rtruediv__ = _operators(elementwise.div)
     __pow__, __rpow__ = _operators(elementary.power)
+    __iadd__, __isub__ = _in_place(elementwise.add), _in_place(elementwise.sub)
+    __imul__, __itruediv__ = _in_place(elementwise.mul), _in_place(elementwise.div)
 
     def __pos__(self) -> Tensor:
         return elementwise.pos(self)
