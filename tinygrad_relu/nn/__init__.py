@@ -1,4 +1,4 @@
-"""Modules with parameters."""
+"""Layers, activations, losses, and networks of them: functions with parameters."""
 from ..missing import elsewhere as _elsewhere
 from ..parameters import Parameter as Parameter
 from . import init as init, utils as utils

@@ -276,7 +276,7 @@ class Module(Hookable):
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Whether all parameters require a gradient: with False, they are frozen, and `backward` and optimizers leave them out.
+        """Set whether all parameters require a gradient. False freezes them: `backward` and optimizers leave them out.
 
         >>> model = nn.Sequential(nn.Linear(2, 3, rng=0).requires_grad_(False), nn.Linear(3, 1, rng=1))
         >>> [p.requires_grad for p in model.parameters()]

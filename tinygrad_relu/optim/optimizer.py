@@ -134,7 +134,7 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient; those whose ``.grad`` is None keep their values.
 
-        A `closure`, which computes the loss and walks back, is called first, and its result returned.
+        A `closure`, which computes the loss and calls `backward`, is called first, and its result returned.
         """
         if closure is not None and not callable(closure):
             raise TypeError(f"{type(self).__name__}: step got {closure!r}, expected a function that computes the loss")
@@ -266,14 +266,14 @@ class Optimizer:
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
 
     def _warn(self) -> None:
-        """Warn of the parameters that modules got since, and that no optimizer moves."""
+        """Warn of parameters that came into a module since, and that no optimizer moves."""
         found = [(get(), known) for get, known in self.altered]
         self.altered = []
         names = {f"{type(module).__name__}.{name}" for module, known in found if module is not None
                  for name, p in module.named_parameters() if id(p) not in known and p.place is None and p.requires_grad}
         if names:
-            warn(f"{type(self).__name__}: {', '.join(sorted(names))} came into the model after this optimizer was made, and no "
-                 "optimizer moves it; pass new parameters to add_param_group, or make a new optimizer", stacklevel=3)
+            warn(f"{type(self).__name__}: no optimizer moves {', '.join(sorted(names))}, new in the model since this optimizer was "
+                 "made; pass new parameters to add_param_group, or make a new optimizer", stacklevel=3)
 
     def _parameters(self) -> Iterator[Parameter]:
         return (p for group in self.param_groups for p in group["params"])

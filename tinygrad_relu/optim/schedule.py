@@ -17,9 +17,9 @@ from .optimizer import Optimizer
 
 
 class LRScheduler:
-    """The base of the schedules: an optimizer, the number of steps so far (`last_epoch`), and the first rates (`base_lrs`).
+    """The base of the schedules: an optimizer, the number of steps so far (`last_epoch`), and the initial rates (`base_lrs`).
 
-    The first rates are those before any schedule, in the option "initial_lr" of each group. To resume, load the state of the
+    These are the rates before any schedule, in the option "initial_lr" of each group. To resume, load the state of the
     optimizer, and pass the number of steps taken, less one, as `last_epoch`.
 
     >>> schedule = optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5)
