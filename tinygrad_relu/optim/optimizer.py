@@ -272,8 +272,8 @@ class Optimizer:
         names = {f"{type(module).__name__}.{name}" for module, known in found if module is not None
                  for name, p in module.named_parameters() if id(p) not in known and p.place is None and p.requires_grad}
         if names:
-            warn(f"{type(self).__name__}: no optimizer moves {', '.join(sorted(names))}, new in the model since this optimizer was "
-                 "made; pass new parameters to add_param_group, or make a new optimizer", stacklevel=3)
+            warn(f"{type(self).__name__}: no optimizer moves {', '.join(sorted(names))}, new in the model since this optimizer "
+                 "was made; pass new parameters to add_param_group, or make a new optimizer", stacklevel=3)
 
     def _parameters(self) -> Iterator[Parameter]:
         return (p for group in self.param_groups for p in group["params"])
