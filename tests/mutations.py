@@ -69,7 +69,7 @@ MUTATIONS = [
     Mutation("kernels/formulas/smooth.py", "rest = far if e < pick(x, *TINY) else log1p_of_unit(e) * inverse", "rest = log1p_of_unit(e) * inverse", "test_smooth"),
     Mutation("kernels/formulas/smooth.py", "left, right = p * top + p * top_low, T(1) + e * (T(1) + a)", "left, right = p * top, T(1) + e * (T(1) + a)", "test_smooth test_accuracy"),
     Mutation("kernels/loops/softmax.py", "to[c] = yr[c] * (gr[c] - dot)", "to[c] = yr[c] * gr[c] - dot", "test_ops"),
-    Mutation("kernels/loops/softmax.py", "row_softmax(x, r, top, probabilities) - (x[r, labels[r]] - top)", "row_softmax(x, r, top, probabilities) - x[r, labels[r]]", "test_ops test_losses"),
+    Mutation("kernels/loops/softmax.py", "log_total - (x[r, labels[r]] - top)", "log_total - x[r, labels[r]]", "test_ops test_losses"),
     Mutation("kernels/loops/update.py", "inertia = step if first else mu * v[i] + gain * step", "inertia = mu * v[i] + gain * step", "test_optim"),
     Mutation("kernels/loops/update.py", "lr * (step + mu * inertia if nesterov else inertia)", "lr * (step + mu * v[i] if nesterov else inertia) + lr * 0 * mu", "test_optim"),
     Mutation("kernels/loops/update.py", "(math.sqrt(v[i]) / root + eps)", "(math.sqrt(v[i] + eps) / root)", "test_optim"),

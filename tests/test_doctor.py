@@ -40,6 +40,16 @@ def test_a_variable_that_costs_speed_is_named(monkeypatch: pytest.MonkeyPatch) -
     doctor.show(report)
 
 
+@pytest.mark.usefixtures("_measured")
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_table_fits_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its long texts are in the last column, which folds."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    doctor.show(doctor.diagnose())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width and any("python 3" in line and "numpy" in line for line in lines)
+
+
 def test_actions_take_turns_after_two_rounds_that_do_not_count() -> None:
     """So relu and maximum of the same arrays meet the same pages, and their ratio means something on any machine."""
     done: list[Any] = []

@@ -236,6 +236,9 @@ VALUES = [
     (lambda: tg.gradcheck(F.relu, T(2), order=3), "gradcheck: order is 3, expected 1 or 2"),
     (lambda: tg.gradcheck(F.relu, tg.Tensor([1.0])), "gradcheck: no input requires a gradient"),
     (lambda: tg.set_num_threads(0), "set_num_threads: n is 0, expected at least 1"),
+    (lambda: tg.set_num_threads(10**6), "set_num_threads: n is 1000000, expected at most 1024"),
+    (lambda: F.leaky_relu([1.0], float("nan")), "leaky_relu: got negative_slope nan; expected numbers"),
+    (lambda: nn.Softplus(beta=float("nan")), "Softplus: got beta nan and threshold inf; expected numbers"),
 ]
 
 NAMES = [       # misspelt, and what the error is to suggest

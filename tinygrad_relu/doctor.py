@@ -85,7 +85,7 @@ class Report:
 
 
 def diagnose() -> Report:
-    """Look around and measure, which takes a few seconds."""
+    """Collect versions and settings, and measure speeds, which takes a few seconds."""
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(PREFIXES)}
     here = measure()
     free = _measure_without_settings() if environment.keys() - {KEPT} else here
@@ -100,9 +100,6 @@ def diagnose() -> Report:
         environment=environment, cache=_look_at_cache(),
         measurements={name: _gemm(name, here, free, environment) for name in ("sgemm", "dgemm")}
         | {"copy": _copy(here, free)})
-
-
-# -- measuring --------------------------------------------------------------------------------------------------------
 
 
 def measure() -> dict[str, Any]:
@@ -144,9 +141,6 @@ def _seconds(*actions: Callable[[], Any], times: int) -> list[float]:
             action()
             seconds.append(time.perf_counter() - start)
     return [min(seconds[2:]) for seconds in runs]
-
-
-# -- verdicts ---------------------------------------------------------------------------------------------------------
 
 
 def _because(environment: dict[str, str], *endings: str) -> str:
@@ -196,12 +190,12 @@ def _look_at_cache() -> Cache:
 
 def show(report: Report) -> None:
     """Print a report as a table."""
-    table = Table("", ["what", "found", "verdict"])
-    table.add("versions", "\n".join(map(" ".join, report.versions.items())), "")
+    table = Table("", ["what", "found", "details"])
+    table.add("versions", "", ", ".join(map(" ".join, report.versions.items())))
     table.add("compiled kernels", f"{report.simd_bits}-bit vectors", f"LLVM compiles for {report.processor}")
     table.add("OpenBLAS kernels", _family(report.blas_kernels), report.blas_verdict)
     table.add("threads", f"{report.blas_threads} for large products", report.threads_verdict)
-    table.add("environment", "\n".join(map("=".join, report.environment.items())) or "nothing is set", "")
+    table.add("environment", "", ", ".join(map("=".join, report.environment.items())) or "nothing is set")
     kept = report.cache
     where = f"{kept.folder}\n" if kept.folder else ""
     table.add("cache", f"{kept.kernels} kernels, {kept.megabytes:.1f} MB", where + kept.verdict)

@@ -69,7 +69,7 @@ _kernels = cache(every_kernel)
 
 
 def _compile(name: str, dtypes: Sequence[str]) -> Tally:
-    """Compile one kernel for those of the dtypes that it has (one without float arrays: for its own)."""
+    """Compile one kernel for those of the dtypes that it has; a kernel without float arrays has a dtype of its own."""
     kernel = _kernels()[name]
     before = kernel.compiled, kernel.loaded
     for dtype in kernel.dtypes:

@@ -14,9 +14,11 @@ import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
+from numba.np.numpy_support import as_dtype
 
 from ..machine.policy import scalar
 
+SAME_WIDTH = {np.float32: np.int32, np.float64: np.int64, np.int32: np.float32, np.int64: np.float64}
 WIDTH = np.int32(23), np.int64(52)                  # bits of the significand, so the place of the exponent
 BIAS = np.float32(127), 1023.0                      # the exponent field of 2^n holds n + BIAS
 LEADING_HALF = np.int32(-2**12), np.int64(-2**27)   # masks: upper half of the significand; all but one bit
@@ -34,29 +36,19 @@ ONE_BEYOND_ROOT_HALF = np.int32(0x3F800000 - 0x3F3504F3), np.int64(0x3FF00000000
 
 
 def bits_of(x):
-    """The int32 (int64) that has the bits of this float32 (float64)."""
-    return np.asarray(x).view(np.int32 if type(x) is np.float32 else np.int64)[()]
+    """The int32 (int64) that has the bits of this float32 (float64). `float_of` is the reverse."""
+    number = np.asarray(x)
+    return number.view(SAME_WIDTH[number.dtype.type])[()]
 
 
 @overload(bits_of)
 def _bits_of(x):
-    if x == types.float32:
-        return lambda x: np.float32(x).view(np.int32)
-    if x == types.float64:
-        return lambda x: np.float64(x).view(np.int64)
+    own = as_dtype(x).type
+    other = SAME_WIDTH[own]
+    return lambda x: own(x).view(other)
 
 
-def float_of(bits):
-    """The float32 (float64) that has the bits of this int32 (int64)."""
-    return np.asarray(bits).view(np.float32 if type(bits) is np.int32 else np.float64)[()]
-
-
-@overload(float_of)
-def _float_of(bits):
-    if bits == types.int32:
-        return lambda bits: np.int32(bits).view(np.float32)
-    if bits == types.int64:
-        return lambda bits: np.int64(bits).view(np.float64)
+float_of = bits_of
 
 
 def pick(x, single, double):

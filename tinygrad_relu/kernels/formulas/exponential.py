@@ -1,8 +1,8 @@
 """exp, expm1, tanh, log and log1p: branch-free, so that LLVM vectorises the loops that call them.
 
-The exponentials start from x = n ln 2 + r, n whole, abs(r) <= ln(2)/2, and from one polynomial for e^r - 1. The logarithms write
-their argument as 2^k (1 + f), k whole, f from sqrt(1/2) - 1 to sqrt(2) - 1, and need no division. The type of x is the type of
-every step: there is no float64 inside the float32 functions.
+The exponentials write x = n ln 2 + r with n whole and abs(r) <= ln(2)/2, and share one polynomial for e^r - 1. The logarithms
+write their argument as 2^k (1 + f), with k whole and f from sqrt(1/2) - 1 to sqrt(2) - 1, and need no division. All steps have
+the type of x: there is no float64 inside the float32 functions.
 
 Kernels may fuse a multiply with an add (this depends on the machine). Sums in two parts are therefore built only from products
 that are exact either way: n LN2_HIGH has few enough bits, and 2^n times anything is exact.
@@ -50,7 +50,7 @@ TINY = np.float32(2.0**-26), 2.0**-55               # below it expm1(x), log1p(x
 
 @scalar
 def clamp(x, least, most):
-    """NaN compares false and goes through."""
+    """x, at least `least` and at most `most`; NaN compares false and goes through."""
     return cut(least if x < least else x, most)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
+from math import isnan
 from types import ModuleType
 from typing import Any, Concatenate, Generic, ParamSpec
 
@@ -25,7 +26,7 @@ def _nothing(*p: float) -> Any:
 
 @scalar
 def flat(c, x, y, *p):
-    """A derivative that is 0: exactly, whatever c is (but NaN where x is NaN)."""
+    """The derivative of a flat piece: exactly 0 whatever c is, and NaN where x is NaN."""
     T = type(x)
     return T(0) if x == x else x
 
@@ -87,19 +88,19 @@ class Elementwise(Generic[P]):
             if key not in values:
                 raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
             values[key] = check_real(given, f"{name}: {key}")
-        if expected := self.expected(*values.values()):
+        if expected := self.expected(*values.values()) or ("numbers" if any(map(isnan, values.values())) else None):
             got = " and ".join(f"{key} {given:g}" for key, given in values.items())
             raise ValueError(f"{name}: got {got}; expected {expected}")
         return tuple(values.values())
 
     def signature(self, *before: str) -> inspect.Signature:
-        """That of the function (with "x" before the parameters) and of the module."""
+        """The signature of the function (with "x" before the parameters) or of the module."""
         by_place_or_name = inspect.Parameter.POSITIONAL_OR_KEYWORD
         return inspect.Signature([inspect.Parameter(name, by_place_or_name) for name in before] + [
             inspect.Parameter(name, by_place_or_name, default=default) for name, default in self.parameters.items()])
 
     def docstring(self, example: str) -> str:
-        """That of the function and of the module; `example` is a call whose result has the shape (1, 3)."""
+        """The docstring of the function or of the module; `example` is a call whose result has the shape (1, 3)."""
         kinks = ", ".join(f"{slope:g} at x = {x:g}" for x, slope in self.kinks(*self.defaults))
         return (f"{self.formula}, elementwise. NaN gives NaN." + (f" At the kinks the slope is {kinks}." if kinks else "")
                 + (f"\n\nSource: {self.source}" if self.source else "") + f"\n\n>>> {example}.shape\n(1, 3)\n")

@@ -115,8 +115,8 @@ def error_loss(record: Elementwise[...]) -> Pair:
 
 
 # -- losses of labels ----------------------------------------------------------------------------------------------------
-# `of_class` has the weight of each class, or is empty. `how` says what becomes of the losses of the rows. `weights` (rows + 1)
-# takes the weight of each row and, last, the factor of the sum: 1, or for a mean 1 / its divisor. Sums are float64.
+# `of_class` has the weight of each class, or is empty. `how` is NONE, SUM or MEAN. `weights` (rows + 1) receives the weight of
+# each row and, last, the factor of the sum: 1, or for a mean 1 / its divisor. Sums are float64.
 
 NONE, SUM, MEAN = 0, 1, 2
 
@@ -185,7 +185,7 @@ def multi_margin(x: Matrix, labels: Integers, of_class: Vector, margin: float, s
 
 @kernel
 def multi_margin_pullback(g: Vector, x: Matrix, labels: Integers, margin: float, squared: bool, weights: Doubles, gx: Matrix):
-    """Each class that falls short of the margin gets its slope, the label minus their sum."""
+    """Each class that falls short of the margin gets its slope, and the label gets minus their sum."""
     T, (rows, classes) = gx.dtype.type, gx.shape
     for r in range(rows):
         factor, summed = T(weights[r] * weights[rows] / classes) * g[0 if g.size == 1 else r], 0.0

@@ -1,12 +1,11 @@
-"""Recurrent layers: the loop over time, each step a gemm and the gates, in one launch each way.
+"""Recurrent layers: the loop over time in one launch each way. A step is a matrix product, and the gates.
 
-z (steps, rows, gates * size) is the contribution of the input to each gate, computed for all steps by one product before; w
-(gates * size, size) are the weights of the previous state. A forward kernel writes the contribution of the state into `rec`, of
-the shape of z. From z and rec the pullback computes every gate and slope again. No slope is computed from an output, because it
-would be 0 on a plateau.
-
-`states` (steps + 1, rows, size) is in the order of time and includes the first state: the state before step t is at t and the one
-after it at t + 1; if time runs backwards (`reverse`), the other way round.
+- z (steps, rows, gates * size): the contribution of the input to each gate, computed beforehand by one product for all steps.
+- w (gates * size, size): the weights of the previous state.
+- rec, of the shape of z: the contribution of the state, which the forward kernel writes. From z and rec the pullback computes
+  every gate and slope again. It computes no slope from an output, which would give 0 on a plateau.
+- states (steps + 1, rows, size): the first state and all others in the order of time. Step t leads from the state at t to the
+  one at t + 1, or back if time runs backwards (`reverse`).
 
 The gates are computed row by row, on arrays of one axis that each have a name. LLVM vectorises these loops, but not the same
 formulas on arrays of four axes: the pullback of the LSTM takes 10 us instead of 80.
@@ -109,8 +108,8 @@ def lstm_row(zi, zf, zg, zo, ri, rf, rg, ro, before, cell, h):
 
 @scalar
 def lstm_row_pullback(g, zi, zf, zg, zo, ri, rf, rg, ro, before, cell, gi, gf, gg, go, gh, gc):
-    """Replaces gh and gc, the gradients of the states after the step, by those of the states before it, without the part that
-    comes through the gates."""
+    """Replaces gh and gc, the gradients of the states after the step, by those of the states before it, except for the part
+    that comes through the gates."""
     for k in range(gh.size):
         i, not_i = both_sigmoids(zi[k] + ri[k])
         f, not_f = both_sigmoids(zf[k] + rf[k])

@@ -1,11 +1,11 @@
 """Sums, products and extremes along axes, and the statistics of units.
 
-A million float32 numbers added one after the other lose five digits; and a sum in one variable is a chain in which each addition
-waits for the one before, and which LLVM must not reorder. So sums are float64, in `LANES` partial sums side by side (five times
-faster than one), or over `BLOCK` rows at a time.
+A sum of a million float32 numbers, one after the other, loses five digits. And each addition waits for the one before, because
+LLVM must not reorder them. So sums are float64, in `LANES` partial sums side by side (five times as fast as one), or over `BLOCK`
+rows at a time.
 
-x (outer, n, inner) is an array with all axes before the reduced one merged, and all after it. If inner is 1, a line is
-contiguous, and one number is carried along it; otherwise `inner` lines go side by side.
+x (outer, n, inner) is an array whose axes before the reduced one are merged into `outer`, and those after it into `inner`. If
+inner is 1, each line is contiguous and is reduced by itself; otherwise `inner` lines are reduced side by side.
 """
 from __future__ import annotations
 
@@ -217,8 +217,8 @@ def _extremes(name: str, f_dx: Callable[..., float], record: Elementwise[...] | 
 def unit_extremes(activation: Elementwise[...]) -> Kernel:
     """``extremes(z, y, p, zmax, zmin, slope_max, slope_min, bad)`` of one activation.
 
-    A batch of samples updates the extremes of every unit, on which its state depends: largest and smallest z, largest and
-    smallest abs(f'(z)), and (float64) the number of z that are NaN or infinite. z and y (samples, units) are pre-activations and
+    Updates the extremes of each unit, from which its state follows, by a batch of samples: the largest and smallest z and
+    abs(f'(z)), and (float64) the number of z that are NaN or infinite. z and y (samples, units) are pre-activations and
     activations. The slopes are never stored, which halves the time.
     """
     return _extremes(activation.name, activation.f_dx, activation)
@@ -226,7 +226,7 @@ def unit_extremes(activation: Elementwise[...]) -> Kernel:
 
 @scalar
 def slope_given(g: float, x: float, y: float) -> float:
-    """In place of `f_dx` where the slopes are known: they are passed in place of the activations."""
+    """In place of `f_dx` where the slopes are known: the caller passes them as y."""
     return y
 
 

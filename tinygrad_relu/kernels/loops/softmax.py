@@ -13,30 +13,23 @@ MAXIMA = 16      # running maxima side by side
 
 
 @scalar
-def row_maximum(x, r):
-    """The largest entry of row r, NaN left out. (exp(NaN) reaches the result through the sum of the row.)"""
-    largest = x[r, 0]
+def row_softmax(x, r, out):
+    """Write the softmax of row r into `out`; return the maximum of the row, and the logarithm of sum_k exp(x[r, k] - maximum)."""
+    top, total = x[r, 0], x.dtype.type(0)
     for c in range(1, x.shape[1]):
-        largest = largest if largest > x[r, c] else x[r, c]
-    return largest
-
-
-@scalar
-def row_softmax(x, r, top, out):
-    """Writes the softmax of row r into `out` and returns the logarithm of sum_k exp(x[r, k] - top)."""
-    total = x.dtype.type(0)
+        top = top if top > x[r, c] else x[r, c]     # skips NaN, which reaches the result through the sum
     for c in range(x.shape[1]):
         out[r, c] = exp(x[r, c] - top)
     for c in range(x.shape[1]):
         total += out[r, c]
     for c in range(x.shape[1]):
         out[r, c] /= total
-    return log(total)
+    return top, log(total)
 
 
 @scalar
 def line_maximum(x, lanes):
-    """`row_maximum` for long rows, in several running maxima: LLVM does not vectorise a single one because of NaN."""
+    """The maximum of a long row, from several running maxima: LLVM does not vectorise a single one because of NaN."""
     largest, whole = x[0], x.size // MAXIMA * MAXIMA
     if whole > MAXIMA:
         for k in range(MAXIMA):
@@ -127,8 +120,8 @@ def cross_entropy(x: Matrix, labels: Integers, scale: float, probabilities: Matr
     for r in range(x.shape[0]):
         if labels[r] < 0 or labels[r] >= x.shape[1]:
             raise IndexError("a label is no class")
-        top = row_maximum(x, r)
-        loss = row_softmax(x, r, top, probabilities) - (x[r, labels[r]] - top)
+        top, log_total = row_softmax(x, r, probabilities)
+        loss = log_total - (x[r, labels[r]] - top)
         summed += loss
         if losses.size == x.shape[0]:
             losses[r] = loss
@@ -156,8 +149,7 @@ def soft_cross_entropy(x: Matrix, targets: Matrix, scale: float, probabilities: 
     T = x.dtype.type
     summed = 0.0
     for r in range(x.shape[0]):
-        top = row_maximum(x, r)
-        log_total = row_softmax(x, r, top, probabilities)
+        top, log_total = row_softmax(x, r, probabilities)
         loss = T(0)
         for c in range(x.shape[1]):
             loss += T(0) if targets[r, c] == T(0) else targets[r, c] * (log_total - (x[r, c] - top))
@@ -188,7 +180,6 @@ def soft_cross_entropy_to_targets(g: Vector, x: Matrix, scale: float, gt: Matrix
     T = gt.dtype.type
     for r in range(gt.shape[0]):
         weight = T(scale) * (g[0] if g.size == 1 else g[r])
-        top = row_maximum(x, r)
-        log_total = row_softmax(x, r, top, gt)
+        top, log_total = row_softmax(x, r, gt)
         for c in range(gt.shape[1]):
             gt[r, c] = weight * (log_total - (x[r, c] - top))

@@ -1,4 +1,4 @@
-"""The machine: its processor, threads, and how its C library treats freed memory."""
+"""The machine: its processor, how its C library treats freed memory, and threads that share work."""
 from __future__ import annotations
 
 import ctypes
@@ -32,6 +32,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3     # of glibc's malloc.h
 KEPT = 256 << 20                                # bytes at most that stay with the process when everything has been freed
 MAPPED = 64 << 20                               # larger blocks are still returned at once
 SWITCH = "TINYGRAD_RELU_KEEP_MEMORY"
+MOST_THREADS = 1024
 
 
 def processor() -> str:
@@ -71,20 +72,12 @@ def keep_freed_memory() -> bool:
 
 
 def cores() -> int:
-    """The number of cores that this process may use; containers and batch systems often grant fewer than the machine has."""
+    """The number of cores that this process may use: containers and batch systems often grant fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _default() -> int:
-    """The value of the usual variables, or else all cores."""
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        value = os.environ.get(name, "")
-        if value.isdigit() and int(value) > 0:
-            return int(value)
-    return cores()
-
-
-_limit = _default()
+_given = (os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
+_limit = next((min(int(value), MOST_THREADS) for value in _given if value.isdigit() and int(value) > 0), cores())
 _pool: ThreadPoolExecutor | None = None
 
 
@@ -101,6 +94,8 @@ def set_num_threads(n: int) -> None:
     """
     global _limit, _pool
     n = check_count(n, "set_num_threads: n")
+    if n > MOST_THREADS:
+        raise ValueError(f"set_num_threads: n is {n}, expected at most {MOST_THREADS}")
     if n != _limit:
         _limit, _pool = n, None         # the old pool ends when its last work is done
 
@@ -128,8 +123,7 @@ def num_threads(n: int) -> Iterator[None]:
 def share(tasks: Sequence[Callable[[], None]]) -> None:
     """Run each task once; this thread and helpers take them one by one from a common queue.
 
-    Helpers that have not started when the queue is empty are cancelled. So on a busy machine this is as slow as one thread, but
-    no slower.
+    Helpers that have not started when the queue is empty are cancelled. So on a busy machine this is no slower than one thread.
     """
     helpers = min(_limit, len(tasks)) - 1
     if helpers < 1 or is_watched():     # a watcher sees only the launches of its own thread
