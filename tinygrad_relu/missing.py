@@ -45,11 +45,17 @@ WAYS: dict[str, dict[str, str]] = {
         ("Module Linear Sequential MLP", "write nn.{}, after `from tinygrad_relu import nn`"),
         ("SGD Adam AdamW", "write optim.{}, after `from tinygrad_relu import optim`")),
     "functional": _ways(
+        ("conv1d conv2d max_pool2d avg_pool2d", "there are no convolutions here"),
         ("binary_cross_entropy", "F.binary_cross_entropy_with_logits takes the logits, from before the sigmoid"),
         ("clamp", "write tg.clip(x, min, max)"),
         ("normalize", "write x / tg.sqrt(tg.square(x).sum(axis=1, keepdims=True))")),
     "nn": _ways(
-        ("Conv1d Conv2d MaxPool2d AvgPool2d", "there are no convolutions here"),
+        ("functional", "write `from tinygrad_relu import functional as F`"),
+        ("Conv1d Conv2d Conv3d MaxPool1d MaxPool2d AvgPool2d AdaptiveAvgPool2d", "there are no convolutions here"),
+        ("LogSoftmax", "F.log_softmax(x) is the function; nn.CrossEntropyLoss takes the logits"),
+        ("ParameterList ParameterDict", "parameters are found in a plain list or dict, too"),
+        ("MultiheadAttention Transformer GroupNorm", "there is none here; docs/extending.md adds a layer"),
+        ("Dropout1d Dropout2d AlphaDropout", "there is nn.Dropout"),
         ("BCELoss", "nn.BCEWithLogitsLoss takes the logits, from before the sigmoid"),
         ("BatchNorm2d BatchNorm3d", "nn.BatchNorm1d takes x (batch, channels, length): reshape the other axes into one")),
     "optim": _ways(

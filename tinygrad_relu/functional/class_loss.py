@@ -59,16 +59,16 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     smoothing = checked("cross_entropy", "label_smoothing", label_smoothing)
     labels = _labels("cross_entropy", x, target, checked("cross_entropy", "ignore_index", ignore_index), reduction)
     kept = labels != ignore_index
-    labels, of_class = np.where(kept, labels, 0), _of_class("cross_entropy", weight, x)
+    labels, of_class = np.where(kept, labels, 0), np.ones(x.shape[1]) if weight is None else _of_class("cross_entropy", weight, x)
     if labels.size:
         check_labels(labels, classes=x.shape[1], name="cross_entropy: labels")
     asked = np.full(x.shape, smoothing / x.shape[1], x.dtype)
     asked[np.arange(len(asked)), labels] += 1 - smoothing
-    asked *= of_class if of_class.size else 1
+    asked *= of_class
     asked[~kept] = 0
     scale = 1.0
     if reduction == "mean":
-        total = float(np.sum(of_class[labels] if of_class.size else 1.0 * kept, where=kept, dtype=np.float64))
+        total = float(np.sum(of_class[labels], where=kept, dtype=np.float64))
         if total == 0:
             raise ValueError("cross_entropy: the labels that are not ignored have a total weight of 0; the mean over nothing is "
                              "not defined")
