@@ -77,12 +77,12 @@ def value_and_grad(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], cre
 
 
 def jacobian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
-    """All first derivatives of ``f(*inputs)``: entry [i..., j...] is that of entry i... of the result by entry j... of an input.
+    """The first derivatives of ``f(*inputs)``: entry [i..., j...] is that of result entry i... with respect to input entry j...
 
     It takes one backward pass per entry of the result. With `create_graph` the Jacobian can be differentiated again: with respect
-    to inputs that require a gradient, to anything else that `f` uses, and by a `jacobian` or `hessian` around this one. Around
-    one without `create_graph` these raise a RuntimeError, since it would be a constant and silently contribute 0. If a constant
-    is meant, ``detach()`` its inputs.
+    to inputs that require a gradient, to anything else that `f` uses, and by a `jacobian` or `hessian` around this one. Without
+    `create_graph` the outer call raises a RuntimeError, as the inner result would silently be a constant. If you mean a
+    constant, ``detach()`` the inputs.
 
     >>> tg.jacobian(lambda x: x**2, Tensor([1.0, 3.0]))
     Tensor([[2., 0.],

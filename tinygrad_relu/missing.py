@@ -1,4 +1,4 @@
-"""Names that people type first, out of habit from PyTorch or NumPy, and that do not exist here: the way instead, in one table.
+"""Names of PyTorch and NumPy that people type out of habit and that do not exist here, each with what to write instead.
 
 A name that is in no table of `WAYS` is an ordinary AttributeError, with Python's own suggestion.
 """
@@ -125,7 +125,7 @@ WAYS: dict[str, dict[str, str]] = {
 
 
 def elsewhere(module: str) -> Callable[[str], NoReturn]:
-    """A `__getattr__` for a module (its ``__name__``), which raises an AttributeError that names the way."""
+    """A `__getattr__` for a module (its ``__name__``), which raises an AttributeError that says what to write instead."""
     ways = WAYS[module.rpartition(".")[2]]
 
     def missing(name: str) -> NoReturn:
@@ -136,7 +136,7 @@ def elsewhere(module: str) -> Callable[[str], NoReturn]:
 
 
 class Missing:
-    """A name that a class does not have: reading it raises an AttributeError that names the way, so ``hasattr`` is False."""
+    """A name that a class does not have: reading it raises an AttributeError that says what to write instead."""
 
     def __init__(self, owner: str, name: str) -> None:
         self.owner, self.name = owner, name

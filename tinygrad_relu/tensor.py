@@ -293,7 +293,7 @@ for _name in WAYS["Tensor"]:
 
 
 def _loses_gradient(x: Any) -> bool:
-    """Whether a gradient would flow through x, if it were not for the place that takes only its numbers."""
+    """Whether x requires a gradient, which would be lost where only its numbers are taken."""
     return isinstance(x, Node) and x.requires_grad and is_grad_enabled()
 
 

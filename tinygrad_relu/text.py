@@ -35,8 +35,8 @@ def _lines(rows: Sequence[Sequence[str]], right: Sequence[bool], gap: str) -> li
 
 
 class Table:
-    """Rows of text below headings, both perhaps of several lines; columns of numbers line up on the right. Of the `rows` given,
-    at most `most` are shown.
+    """Rows of text below headings, in one or more lines each; columns of numbers line up on the right. At most `most` of the
+    `rows` given are shown.
 
     >>> print(Table("units", ["layer", "dead"], [["hidden", 3]]))
     units

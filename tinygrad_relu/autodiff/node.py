@@ -187,7 +187,7 @@ class Op:
 
 
 def _checked(function: Pull, name: str) -> Pull:
-    """A function of a user, which may return any array or a number, as one that returns arrays that kernels take."""
+    """Wrap a user's function, so that its result, any array or number, becomes an array that kernels take."""
     if str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]:
         return function
 

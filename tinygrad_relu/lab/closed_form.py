@@ -19,7 +19,8 @@ class Revival:
     step : the first step t >= 1 (optimizer steps from now) with z > 0 on some sample; None for never.
     sample : the sample with the largest z at that step; None for never.
     reason : one sentence.
-    window : where `decay` is relative to `edges`, which belong to the sides; "none" if the optimizer has no window.
+    window : where `decay` is relative to `edges`: "below", "inside" or "above", on an edge "below" or "above"; "none" if the
+        optimizer has no window.
     decay : lr weight_decay, times 1 - dampening where that applies.
     edges : (lower, upper), between which momentum and coupled decay swing z through 0.
     drift_factor : the k for which a sample returns if and only if its drift s > k abs(z); None if there is no such k.
