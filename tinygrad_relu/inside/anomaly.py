@@ -46,19 +46,10 @@ class AnomalyError(FloatingPointError):
 
 
 class _Bad(NamedTuple):
-    """How many numbers of an array are not finite."""
+    """The numbers of an array that are not finite: "NaN" or "infinity", and "3 of 20 numbers"."""
 
-    nan: int
-    infinite: int
-    size: int
-
-    @property
-    def kind(self) -> str:
-        return "NaN" if self.nan else "infinity"
-
-    def __str__(self) -> str:
-        mixed = f"{self.nan} NaN and {self.infinite} infinite"
-        return f"{mixed if self.nan and self.infinite else self.nan or self.infinite} of {self.size} numbers"
+    kind: str
+    count: str
 
 
 class detect_anomaly:
@@ -161,7 +152,7 @@ class detect_anomaly:
             kernel(*arguments)
             return
         moved, gradient = arguments[:2]
-        before = [f"{what} held {bad.kind} already: {bad}" for what, bad in
+        before = [f"{what} held {bad.kind} already: {bad.count}" for what, bad in
                   (("the parameters", _bad(moved)), ("the gradient", _bad(gradient))) if bad]
         kernel(*arguments)
         if bad := _bad(moved):
@@ -176,8 +167,8 @@ class detect_anomaly:
         """The error: the operation met bad numbers that came from elsewhere (`met` says from where), or else made them."""
         step = max(self.walks, 1) if step is None else step
         place = f" in {self._label(module)}" if module is not None and op != self._label(module) else ""
-        raise AnomalyError(f"{op}{place} {'met' if met else 'made'} the first {bad.kind} at step {step} ({phase}): {bad}{where}; "
-                           f"{met or made}", op, self._names.get(id(module), ""), step, phase)
+        raise AnomalyError(f"{op}{place} {'met' if met else 'made'} the first {bad.kind} at step {step} ({phase}): "
+                           f"{bad.count}{where}; {met or made}", op, self._names.get(id(module), ""), step, phase)
 
     def _label(self, module: Module) -> str:
         return f"{self._names[id(module)] or 'the model'} ({type(module).__name__})"
@@ -192,7 +183,7 @@ class detect_anomaly:
         """The first of some inputs, each a node (or None) and its value, that is not finite; empty if there is none."""
         for i, (x, v) in enumerate(inputs):
             if bad := _bad(v):
-                return f"its input {i}, {self._what(x)} of shape {np.shape(value(v))}, held {bad.kind} already: {bad}"
+                return f"its input {i}, {self._what(x)} of shape {np.shape(value(v))}, held {bad.kind} already: {bad.count}"
         return ""
 
     def _what(self, x: Any) -> str:
@@ -208,7 +199,9 @@ def _bad(x: Any) -> _Bad | None:
     x = value(x)
     if not isinstance(x, (np.ndarray, float)) or np.asarray(x).dtype.kind != "f" or np.isfinite(x).all():
         return None
-    return _Bad(int(np.isnan(x).sum()), int(np.isinf(x).sum()), int(np.size(x)))
+    nan, infinite = int(np.isnan(x).sum()), int(np.isinf(x).sum())
+    mixed = f"{nan} NaN and {infinite} infinite" if nan and infinite else str(nan or infinite)
+    return _Bad("NaN" if nan else "infinity", f"{mixed} of {np.size(x)} numbers")
 
 
 def _tensors(x: Any) -> list[Any]:

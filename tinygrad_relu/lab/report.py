@@ -225,7 +225,7 @@ def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
     span = np.abs(outcome.observed_orbit[:stop]).max() or 1.0
     axes.set_ylim(-1.15 * span, 0.75 * span)
     unit, sample = outcome.followed or (0, 0)
-    if outcome.predicted_step is not None and outcome.predicted_step < end:
+    if outcome.predicted_step is not None and outcome.predicted_step == outcome.observed_step:
         axes.plot([outcome.predicted_step], [outcome.observed_orbit[outcome.predicted_step]], "o", color=RED, markersize=7)
         axes.annotate(f"alive at step {outcome.predicted_step},\nas predicted; from here on\nits gradient moves it too",
                       (outcome.predicted_step, 0), xytext=(-10, 18), textcoords="offset points", ha="right", va="bottom",
