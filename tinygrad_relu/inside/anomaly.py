@@ -49,7 +49,7 @@ class _Bad(NamedTuple):
     """The numbers of an array that are not finite: "NaN" or "infinity", and "3 of 20 numbers"."""
 
     kind: str
-    count: str
+    counted: str
 
 
 class detect_anomaly:
@@ -152,7 +152,7 @@ class detect_anomaly:
             kernel(*arguments)
             return
         moved, gradient = arguments[:2]
-        before = [f"{what} held {bad.kind} already: {bad.count}" for what, bad in
+        before = [f"{what} held {bad.kind} already: {bad.counted}" for what, bad in
                   (("the parameters", _bad(moved)), ("the gradient", _bad(gradient))) if bad]
         kernel(*arguments)
         if bad := _bad(moved):
@@ -168,7 +168,7 @@ class detect_anomaly:
         step = max(self.walks, 1) if step is None else step
         place = f" in {self._label(module)}" if module is not None and op != self._label(module) else ""
         raise AnomalyError(f"{op}{place} {'met' if met else 'made'} the first {bad.kind} at step {step} ({phase}): "
-                           f"{bad.count}{where}; {met or made}", op, self._names.get(id(module), ""), step, phase)
+                           f"{bad.counted}{where}; {met or made}", op, self._names.get(id(module), ""), step, phase)
 
     def _label(self, module: Module) -> str:
         return f"{self._names[id(module)] or 'the model'} ({type(module).__name__})"
@@ -183,7 +183,7 @@ class detect_anomaly:
         """The first of some inputs, each a node (or None) and its value, that is not finite; empty if there is none."""
         for i, (x, v) in enumerate(inputs):
             if bad := _bad(v):
-                return f"its input {i}, {self._what(x)} of shape {np.shape(value(v))}, held {bad.kind} already: {bad.count}"
+                return f"its input {i}, {self._what(x)} of shape {np.shape(value(v))}, held {bad.kind} already: {bad.counted}"
         return ""
 
     def _what(self, x: Any) -> str:
