@@ -109,7 +109,8 @@ def test_plateau(options):
     ours, theirs = optim.ReduceLROnPlateau(opt, **options), TL.ReduceLROnPlateau(peer, **options)
     draws = np.random.default_rng(0)
     for step in range(STEPS):
-        metric = float(np.inf if step % 50 == 49 else 2 / (1 + step) - 1 + 0.1 * draws.standard_normal())
+        worst = -np.inf if options.get("mode") == "max" else np.inf
+        metric = float(worst if step % 50 == 49 else 2 / (1 + step) - 1 + 0.1 * draws.standard_normal())
         ours.step(metric), theirs.step(metric)
         np.testing.assert_allclose(rates(opt), rates(peer), rtol=0, atol=1e-12)
         assert (ours.num_bad_epochs, ours.cooldown_counter, ours.best) == (theirs.num_bad_epochs, theirs.cooldown_counter, theirs.best)

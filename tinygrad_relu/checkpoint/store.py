@@ -53,7 +53,9 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     tree = {name: _state(part) for name, part in parts.items()} if whole is None else _state(whole)
     if not isinstance(tree, Mapping):
         raise TypeError(f"save: got {type(whole).__name__}, expected a module or a dict; give other things a name: step=17")
-    arrays, text = _flatten(tree, {name: _evaluating(part) for name, part in parts.items() if isinstance(part, Module)})
+    modes = {name: [inner for inner, module in part.named_modules() if not module.training]
+             for name, part in parts.items() if isinstance(part, Module)}
+    arrays, text = _flatten(tree, modes)
     write_through(path, lambda file: write(file, arrays, text))
 
 
@@ -108,11 +110,6 @@ def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
 
 def _path_first(path: Any, whole: Any) -> tuple[Any, Any]:
     return (whole, path) if isinstance(whole, (str, os.PathLike)) and not isinstance(path, (str, os.PathLike)) else (path, whole)
-
-
-def _evaluating(part: Module) -> list[str]:
-    """The names of the modules inside (its own is "") that are not in training mode."""
-    return [name for name, module in part.named_modules() if not module.training]
 
 
 def _suffix(path: Path_, who: str) -> str:
@@ -191,7 +188,7 @@ def _alike(own: Any, given: Any, name: str = "") -> bool:
 
 
 def _flatten(tree: Mapping[str, Any], modes: dict[str, list[str]]) -> tuple[dict[str, Array], str | None]:
-    """The arrays of a tree by name, and the text, if it needs one."""
+    """The arrays of a tree by name, and the text, if it needs one. `modes` are the modules in evaluation mode of each part."""
     arrays: dict[str, Array] = {}
     encoded = _encode(tree, "", arrays)
     plain = list(arrays) == list(tree)

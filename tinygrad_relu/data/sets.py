@@ -78,12 +78,10 @@ def _from_idx(name: str, path: str | os.PathLike[str], split: str, dtype: npt.DT
     image_file = _find(folder, f"{PREFIXES[split]}-images-idx3-ubyte")
     label_file = _find(folder, f"{PREFIXES[split]}-labels-idx1-ubyte")
     labels, images = read_idx(label_file), read_idx(image_file)    # the small one first: an error shows sooner
-    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
-        raise ValueError(f"{image_file} holds {images.dtype} numbers of shape {images.shape}, "
-                         f"expected uint8 images of shape (n, {SIDE}, {SIDE})")
-    if labels.dtype != np.uint8 or labels.ndim != 1:
-        raise ValueError(f"{label_file} holds {labels.dtype} numbers of shape {labels.shape}, "
-                         "expected uint8 labels of shape (n,)")
+    for file, found, sides, what in ((image_file, images, (SIDE, SIDE), f"images of shape (n, {SIDE}, {SIDE})"),
+                                     (label_file, labels, (), "labels of shape (n,)")):
+        if found.dtype != np.uint8 or found.shape[1:] != sides:
+            raise ValueError(f"{file} holds {found.dtype} numbers of shape {found.shape}, expected uint8 {what}")
     if len(images) != len(labels):
         raise ValueError(f"{image_file} holds {len(images)} images and {label_file} {len(labels)} labels; "
                          "expected the same number")

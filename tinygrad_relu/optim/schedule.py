@@ -99,7 +99,13 @@ def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
     """A value, if it can replace `like`: a text, a number, a list of numbers, or the states of schedules."""
     if isinstance(like, list):
         if like and isinstance(like[0], LRScheduler):
-            return _inside(like, value, name)
+            if not isinstance(value, (list, tuple)) or len(value) != len(like):
+                raise ValueError(f"{name} is {value!r}, expected a list of {len(like)} states")
+            complaints: list[str] = []
+            found = [schedule._fitting(state, complaints, f"{type(schedule).__name__}: ") for schedule, state in zip(like, value)]
+            if complaints:
+                raise ValueError("; ".join(complaints))
+            return found
         if not isinstance(value, (list, tuple)):
             raise TypeError(f"{name} is {value!r}, expected a list")
         if all(isinstance(entry, (int, float)) for entry in like):
@@ -115,16 +121,6 @@ def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
     elif isinstance(like, float):
         check_real(value, name)
     return value
-
-
-def _inside(schedules: list[LRScheduler], states: Any, name: str) -> list[dict[str, Any]]:
-    if not isinstance(states, (list, tuple)) or len(states) != len(schedules):
-        raise ValueError(f"{name} is {states!r}, expected a list of {len(schedules)} states")
-    complaints: list[str] = []
-    found = [schedule._fitting(state, complaints, f"{type(schedule).__name__}: ") for schedule, state in zip(schedules, states)]
-    if complaints:
-        raise ValueError("; ".join(complaints))
-    return found
 
 
 class Formula(LRScheduler):
