@@ -296,6 +296,15 @@ def test_a_forward_with_options_is_called_by_name():
     layer.register_forward_hook(lambda module, inputs, output: output + len(inputs))
     assert layer([1.0], scale=2.0).item() == 3
 
+    class Outer(nn.Module):
+        def __init__(self):
+            self.inner = linear()
+
+        def forward(self, x):
+            return self.inner(x=x)
+
+    assert [row.output for row in Outer().summary((4, 3)).rows] == [(4, 2)]
+
 
 # -- a module as a function of its parameters ---------------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ class Module(Hookable):
                 remedy = "" if kind is Module else f"; to change its numbers, write {name}.data = values"
                 raise TypeError(f"{type(self).__name__}: {name} is a {kind.__name__} and cannot be replaced by "
                                 f"{type(value).__name__}{remedy}; to remove it, del the attribute")
-        if isinstance(value, (Parameter, Module, *CONTAINERS)):
+        if next(_inside([value], (Parameter, Module), ""), None):
             announce(self)      # to the optimizers of its parameters, which do not have those in `value`
         super().__setattr__(name, value)
 

@@ -55,7 +55,7 @@ def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
     ran: list[tuple[Any, Any, int | None]] = []
 
     def note(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ran.append((module, _shape_of(output), _flops(module, inputs[0])))
+        ran.append((module, _shape_of(output), _flops(module, inputs[0]) if inputs else None))
 
     handles = [module.register_forward_hook(note) for module in model.modules()]
     try:
