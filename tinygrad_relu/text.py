@@ -101,7 +101,8 @@ def print_parts(*parts: str | Table) -> None:
     width = max(get_terminal_size().columns, FOLDED)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for part in parts:
-        text = part.text(width) if isinstance(part, Table) else fill(part, width, break_on_hyphens=False)
+        text = part.text(width) if isinstance(part, Table) else fill(
+            part, width, subsequent_indent="  " * part.startswith("- "), break_on_hyphens=False)
         try:
             text.encode(encoding)
         except UnicodeEncodeError:
@@ -122,7 +123,7 @@ def progress(total: int, name: str = "", *, quiet: bool = False) -> Iterator[Cal
         with lock:                                  # treatments run in threads
             done += n
             seconds = int(monotonic() - begun)
-            bar = f"{name:<18.18} {'#' * (40 * done // max(total, 1)):<40} {done}/{total} {seconds // 60}:{seconds % 60:02}"
+            bar = f"{name:<18.18} {done}/{total} {seconds // 60}:{seconds % 60:02} {'#' * (40 * done // max(total, 1))}"
             print("\r" + bar[:width].ljust(width), end="", file=sys.stderr, flush=True)
 
     try:
