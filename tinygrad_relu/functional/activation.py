@@ -60,17 +60,13 @@ def prelu(x: Input, weight: Input) -> Tensor:
     """
     weight = as_tensor(weight)
     x = operand_array(x, weight, "prelu: x")
-    slopes = weight
-    if weight.size != 1:
-        axis = 1 if len(x.shape) > 1 else 0
-        if weight.ndim != 1 or len(x.shape) == 0 or x.shape[axis] != weight.size:
-            raise ValueError(f"prelu: got a weight of shape {weight.shape} for x of shape {x.shape}; expected one slope, or one "
-                             "per channel (axis 1)")
-        if len(x.shape) > 2:
-            slopes = shape.reshape(weight, shape=(weight.size,) + (1,) * (len(x.shape) - 2))
-    elif len(x.shape) < weight.ndim:
-        slopes = shape.reshape(weight, shape=())
-    return ops.prelu(x, slopes)
+    ndim = len(x.shape)
+    if weight.size == 1:
+        return ops.prelu(x, weight if weight.ndim <= ndim else shape.reshape(weight, shape=()))
+    if weight.shape != x.shape[ndim > 1:][:1]:
+        raise ValueError(f"prelu: got a weight of shape {weight.shape} for x of shape {x.shape}; expected one slope, or one per "
+                         "channel (axis 1)")
+    return ops.prelu(x, weight if ndim < 3 else shape.reshape(weight, shape=(weight.size,) + (1,) * (ndim - 2)))
 
 
 def rrelu(x: Input, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,

@@ -26,6 +26,7 @@ class Loss(Module):
     """
 
     function: Callable[..., Tensor]
+    of_classes: ClassVar[bool] = False              # whether there is a weight for each class
     __signature__: ClassVar[inspect.Signature]      # the settings
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -52,6 +53,8 @@ class Loss(Module):
             setting = checked(name, key, setting)
             if key in WEIGHTS and setting is not None:
                 setting = Buffer(as_floats(setting, name=f"{name}: {key}"))
+                if self.of_classes and setting.data.ndim != 1:
+                    raise ValueError(f"{name}: {key} has shape {setting.data.shape}, expected (classes,)")
             setattr(self, key, setting)
 
     def forward(self, x: Any, target: Any) -> Any:
@@ -59,33 +62,26 @@ class Loss(Module):
         return self.function(x, target, **{key: s.data if isinstance(s, Buffer) else s for key, s in settings.items()})
 
 
-class _ClassLoss(Loss):
-    """The base of the losses whose weights are one per class."""
-
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        weight = vars(self)["weight"]
-        if weight is not None and weight.data.ndim != 1:
-            raise ValueError(f"{type(self).__name__}: weight has shape {weight.data.shape}, expected (classes,)")
-
-
-class CrossEntropyLoss(_ClassLoss):
+class CrossEntropyLoss(Loss):
     function = F.cross_entropy
+    of_classes = True
     weight: Any = None
     ignore_index: int = -100
     reduction: str = "mean"
     label_smoothing: float = 0.0
 
 
-class NLLLoss(_ClassLoss):
+class NLLLoss(Loss):
     function = F.nll_loss
+    of_classes = True
     weight: Any = None
     ignore_index: int = -100
     reduction: str = "mean"
 
 
-class MultiMarginLoss(_ClassLoss):
+class MultiMarginLoss(Loss):
     function = F.multi_margin_loss
+    of_classes = True
     p: int = 1
     margin: float = 1.0
     weight: Any = None
