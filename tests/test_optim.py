@@ -344,6 +344,14 @@ def test_what_needs_no_notice(then):
         optim.SGD(mlp().parameters()).step()
 
 
+def test_other_attributes_are_not_looked_at():
+    """A state that a module keeps from step to step must not cost a walk over its parameters."""
+    model = mlp()
+    opt = optim.SGD(model.parameters())
+    model.state, model.losses, model.sizes = (nn.Parameter([1.0]).data, None), [0.5, [1.0]], {"a": 3}
+    assert opt.altered == []
+
+
 def test_a_closure_is_called_before_the_step():
     p = nn.Parameter([1.0])
     opt = optim.SGD([p], lr=0.1)
