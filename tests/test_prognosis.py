@@ -151,6 +151,16 @@ def test_formula_and_rehearsal_agree():
     assert [(u.step, u.sample) for u in by_formula.units] == [(u.step, u.sample) for u in by_rehearsal.units]
 
 
+def test_the_table_says_each_thing_once():
+    model = sick_model()
+    told = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1))
+    (reason,) = {row[-1] for row in told.table().rows if row[0] == "0"}
+    assert reason.startswith("lr*weight_decay = 0.01 lies inside") and told.units[0].reason.startswith("step 24, through sample")
+    never = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1))
+    assert {row[-1] for row in never.table().rows if row[0] == "0"} == {
+        "the gradient is zero, and neither a drift nor decay moves the unit"}
+
+
 def test_deep_layers_are_estimates_and_float32_claims_nothing():
     model = nn.MLP([4, 6, 6, 3], rng=0, dtype="float64")
     model[2].bias.data = np.full(6, -100.0)

@@ -72,7 +72,9 @@ class Prognosis:
     def table(self, rows: int | None = 24) -> Table:
         """One row per dead unit, the earliest return first; at most `rows` (None: all)."""
         units = sorted(self.units, key=lambda u: (u.step is None, u.step or 0))
-        cells = [(u.layer, u.unit, u.verdict, *("-" if v is None else v for v in (u.step, u.sample)), u.reason) for u in units]
+        cells = [(u.layer, u.unit, u.verdict, *("-" if v is None else v for v in (u.step, u.sample)),      # each said once
+                  u.reason.removeprefix(u.verdict).lstrip(": ").replace(f"step {u.step}, through sample {u.sample}: ", ""))
+                 for u in units]
         headings = ["layer", "unit", "verdict", "step", "sample", "reason"]
         return Table(f"prognosis of {len(units)} dead units", headings, cells, most=rows)
 
