@@ -22,7 +22,7 @@ def fit(rules: Mapping[Name, Callable[[Any, str], Value]], state: Any, complaint
     """The values of a state, each converted by the rule for its name.
 
     A rule is called with the value and its name. Names that are missing or unexpected, and the errors of the rules, are added to
-    `complaints`, with `where` before each; so is a state that is no dict.
+    `complaints`, with `where` before each. A state that is not a dict is a complaint, too.
 
     >>> complaints = []
     >>> rule = lambda value, name: float(value)

@@ -23,15 +23,15 @@ from .formats import FORMATS
 
 Path_ = str | os.PathLike[str]
 VERSION = 1         # of the text
-POSITIONS = {"pos": 624, "buffer_pos": 4}       # the last ones in the buffers of the generators MT19937 and Philox
+POSITIONS = {"pos": 624, "buffer_pos": 4}       # the last position in the buffer of MT19937, and of Philox
 
 
 def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     """Write the state of one object, or of several under names, into a file that ends in .npz or .safetensors.
 
-    `whole` is a module or its `state_dict`, of which the file holds plain names and arrays, or a dict of parts. `parts` are
-    modules, which are saved with their modes (`training`), optimizers, and everything else with a `state_dict`; numpy Generators;
-    arrays, numbers, strings, None; lists and dicts of these. PyTorch's order, ``save(model, path)``, is accepted too.
+    `whole` is a module or its `state_dict`, saved as plain names and arrays, or a dict of parts. `parts` are modules, which are
+    saved with their modes (`training`), optimizers, and everything else with a `state_dict`; numpy Generators; arrays, numbers,
+    strings, None; lists and dicts of these. PyTorch's order, ``save(model, path)``, is accepted too.
 
     An old file is replaced only when the new one is whole and on the disk. There are no pickles in it. (.safetensors needs the
     package safetensors: ``pip install "tinygrad_relu[files]"``.)
@@ -63,8 +63,8 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     """Read a file of `save`, or any file of plain names and arrays, into the given objects; returns the other parts by name.
 
     The objects are one module (`whole`), or, under the names of their parts, modules, optimizers, Generators, and everything else
-    with a `load_state_dict`. A module that was saved as a part gets its modes back (`training`). What is returned are dicts of
-    arrays, and plain values; tuples have become lists.
+    with a `load_state_dict`. A module that was saved as a part gets its modes back (`training`). The result holds dicts of
+    arrays and plain values; tuples have become lists.
 
     On an error nothing is changed. A file that is missing, truncated, damaged, compressed, or of another format than its suffix
     says is an OSError. Contents that do not fit are a ValueError that names every misfit.
@@ -100,7 +100,7 @@ def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
 
 
 def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
-    """For an error: the parts of the file that have names of `whole`. The file may be one of a whole run."""
+    """For an error: the parts of the file that have names of `whole`, as it may be the file of a whole run."""
     known = set(_state(whole))
     parts = [name for name, part in tree.items() if isinstance(part, Mapping) and known & set(part)]
     if not parts:
@@ -188,7 +188,7 @@ def _alike(own: Any, given: Any, name: str = "") -> bool:
 
 
 def _flatten(tree: Mapping[str, Any], modes: dict[str, list[str]]) -> tuple[dict[str, Array], str | None]:
-    """The arrays of a tree by name, and the text, if it needs one. `modes` are the modules in evaluation mode of each part."""
+    """The arrays of a tree by name, and the text, if it needs one. `modes` names the modules of each part that are in evaluation mode."""
     arrays: dict[str, Array] = {}
     encoded = _encode(tree, "", arrays)
     plain = list(arrays) == list(tree)
@@ -242,7 +242,7 @@ def _encode(value: Any, where: str, arrays: dict[str, Array]) -> Any:
 
 
 def _decode(value: Any, left: dict[str, Array]) -> Any:
-    """Removes each array that is mentioned from `left`."""
+    """The value again; takes the arrays that it mentions out of `left`."""
     if isinstance(value, list):
         return [_decode(entry, left) for entry in value]
     if not isinstance(value, dict):

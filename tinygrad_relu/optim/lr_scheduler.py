@@ -110,7 +110,7 @@ class CosineAnnealingLR(Formula):
 
 @dataclass(eq=False, repr=False)
 class LinearLR(Formula):
-    """``base`` times a factor that goes from `start_factor` to `end_factor` in `total_iters` steps, and stays: a warm-up.
+    """``base`` times a factor that goes from `start_factor` to `end_factor` in `total_iters` steps and stays there: a warm-up.
 
     >>> schedule = optim.LinearLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), start_factor=0.5, total_iters=2)
     >>> [schedule.at(step) for step in range(4)]
@@ -196,7 +196,7 @@ class SequentialLR(Formula):
         self._set([self.at(self.last_epoch, i) for i in range(len(self.base_lrs))])     # whatever the schedules have set already
 
     def _turn(self, step: int) -> tuple[Formula, int]:
-        """The schedule that holds at a step, and the number of that step within it."""
+        """The schedule in force at a step, and the number of that step within it."""
         i = bisect_right(self.milestones, step)
         return self.schedulers[i], step - (self.milestones[i - 1] if i else 0)
 
@@ -212,10 +212,10 @@ class SequentialLR(Formula):
 class ReduceLROnPlateau(LRScheduler):
     """Multiply the rates by `factor` when a metric has not improved for more than `patience` steps.
 
-    In the `mode` "min", a metric is an improvement below ``best * (1 - threshold)``, or, with `threshold_mode` "abs" in place of
-    "rel", below ``best - threshold``; in "max", above ``best * (1 + threshold)`` or ``best + threshold``. NaN is an error. The
-    `cooldown` steps after a reduction are not judged, rates do not fall below `min_lr` (a number, or one for each group), and
-    reductions by less than `eps` are not made.
+    In the `mode` "min", a metric has improved if it is below ``best * (1 - threshold)``; in "max", if it is above
+    ``best * (1 + threshold)``. With the `threshold_mode` "abs", the bounds are ``best - threshold`` and ``best + threshold``. NaN is
+    an error. The `cooldown` steps after a reduction are not judged, rates do not fall below `min_lr` (a number, or one for each
+    group), and reductions by less than `eps` are not made.
 
     >>> schedule = optim.ReduceLROnPlateau(optim.SGD([nn.Parameter([1.0])], lr=1.0), patience=1)
     >>> for loss in (3.0, 2.0, 2.0, 2.0):

@@ -65,7 +65,7 @@ class Optimizer:
         if not given:
             raise ValueError(f"{name}: got no parameters; expected Parameters, such as model.parameters(), or groups of them")
         self.defaults = dict(defaults)
-        self.param_groups: tuple[dict[str, Any], ...] = ()      # not a list: `add_param_group` does more than to append
+        self.param_groups: tuple[dict[str, Any], ...] = ()      # a tuple: `add_param_group` adds groups
         self._segments: list[list[Segment]] = []
         self._add(given if isinstance(given[0], Mapping) else [{"params": given}])
         self._watch()

@@ -162,7 +162,7 @@ class Formula(LRScheduler):
         return self.floor + (self.base_lrs[group] - self.floor) * self.factor(step)
 
     def after(self, lr: float, step: int, group: int) -> float:
-        """The rate of a step, where `lr` is the present rate, of the step before."""
+        """The rate of a step, given `lr`, that of the step before."""
         before = self.at(step - 1, group) if step else self.base_lrs[group]
         if lr == before:
             return self.at(step, group)

@@ -145,7 +145,7 @@ def _number(value: Any, name: str) -> Any:
 
 
 def _entry(given: Any, parameter: Parameter, names: Sequence[str], complaints: list[str], where: str) -> Entry:
-    """The state of one parameter: all names, or none."""
+    """The state of one parameter, which has all names, or none."""
     if isinstance(given, Mapping):
         given = {name: value for name, value in given.items() if value is not None}     # None in PyTorch: no buffer yet
     rules = {name: _steps if name == "step" else partial(fitted, like=parameter.data) for name in names}
