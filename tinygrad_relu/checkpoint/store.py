@@ -188,7 +188,7 @@ def _alike(own: Any, given: Any, name: str = "") -> bool:
 
 
 def _flatten(tree: Mapping[str, Any], modes: dict[str, list[str]]) -> tuple[dict[str, Array], str | None]:
-    """The arrays of a tree by name, and the text, if it needs one. `modes` names the modules of each part that are in evaluation mode."""
+    """The arrays of a tree by name, and the text, if it needs one. `modes`: by part, the modules in evaluation mode."""
     arrays: dict[str, Array] = {}
     encoded = _encode(tree, "", arrays)
     plain = list(arrays) == list(tree)

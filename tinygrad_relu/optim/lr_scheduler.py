@@ -213,9 +213,9 @@ class ReduceLROnPlateau(LRScheduler):
     """Multiply the rates by `factor` when a metric has not improved for more than `patience` steps.
 
     In the `mode` "min", a metric has improved if it is below ``best * (1 - threshold)``; in "max", if it is above
-    ``best * (1 + threshold)``. With the `threshold_mode` "abs", the bounds are ``best - threshold`` and ``best + threshold``. NaN is
-    an error. The `cooldown` steps after a reduction are not judged, rates do not fall below `min_lr` (a number, or one for each
-    group), and reductions by less than `eps` are not made.
+    ``best * (1 + threshold)``. With the `threshold_mode` "abs", the bounds are ``best - threshold`` and ``best + threshold``. NaN
+    is an error. The `cooldown` steps after a reduction are not judged, rates do not fall below `min_lr` (a number, or one for
+    each group), and reductions by less than `eps` are not made.
 
     >>> schedule = optim.ReduceLROnPlateau(optim.SGD([nn.Parameter([1.0])], lr=1.0), patience=1)
     >>> for loss in (3.0, 2.0, 2.0, 2.0):
