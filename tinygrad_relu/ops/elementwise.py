@@ -131,12 +131,20 @@ def _won_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: A
                 np.copyto(out, unbroadcast(part, out))
 
 
+def _mul_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: Any, b: Any) -> None:
+    for out, factor in zip(into, (b, a)):
+        if out.shape == g.shape and out.dtype == g.dtype:
+            launch(np.multiply, g, factor, out)
+        elif out.size:
+            np.copyto(out, unbroadcast(mul(g, factor), out))
+
+
 entrywise = partial(Op, elementwise=True)
 
 add: Op = entrywise("add", binary(np.add), pull=(lambda g, y, a, b: g, lambda g, y, a, b: g))
 sub: Op = entrywise("sub", binary(np.subtract), pull=(lambda g, y, a, b: g, lambda g, y, a, b: neg(g)))
 mul: Op = entrywise("mul", binary(np.multiply), pull=(lambda g, y, a, b: mul(g, b), lambda g, y, a, b: mul(g, a)),
-                    multiplies=True)
+                    fused=_mul_fused, multiplies=True)
 div: Op = entrywise("div", binary(np.divide), pull=(lambda g, y, a, b: div(g, b), lambda g, y, a, b: neg(div(mul(g, y), b))))
 pos: Op = entrywise("pos", unary(np.positive), pull=(lambda g, y, a: g,))
 neg: Op = entrywise("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),))

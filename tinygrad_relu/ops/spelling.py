@@ -20,6 +20,8 @@ def spelled(but: str = "") -> Callable[[F], F]:
 
         @wraps(f)
         def function(*args: Any, **options: Any) -> Any:
+            if not options:
+                return f(*args)
             for key in options.keys() & names.keys():
                 if but or names[key] in options:
                     raise TypeError(f"{f.__name__}: got {key}=; {but or f'{names[key]} is the same and was given, too'}")
