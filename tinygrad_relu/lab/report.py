@@ -89,7 +89,7 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
                     f"momentum together swing every pre-activation through zero. Predicted: step {o.predicted_step}. Observed: "
                     f"{observed}. Accuracy {sick.accuracy:.2f} became {o.accuracy:.2f}"
                     + ("." if learnt else ": so strong a decay prevents learning." if o.treatment.weight_decay > 0.01 else
-                       ": the units are back, but have not learned yet."))
+                       ": the units came back, but have not learned."))
     if "leaky" in found:
         said.append("The leaky twin was never dead, because its slope on the left is 0.01 and not 0. But "
                     + (f"it comes back a hundred times more slowly than it went, here to accuracy {found['leaky'].accuracy:.2f}."
