@@ -92,8 +92,9 @@ def announce(module: Any) -> None:
     """Tell the optimizers of a module's parameters that the module is about to change."""
     if WATCHERS:
         known = module.parameters()
-        for watcher in list(WATCHERS):
-            if any(watcher.holds(p) for p in known):
+        placed = [p for p in known if p.place is not None]
+        for watcher in list(WATCHERS) if placed else ():
+            if any(watcher.holds(p) for p in placed):
                 watcher.altered.append((ref(module), {id(p) for p in known}))
 
 
