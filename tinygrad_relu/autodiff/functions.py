@@ -1,4 +1,4 @@
-"""Derivatives of whole functions: as the rules of a fused operation, and compared with finite differences."""
+"""Derivatives of functions: the rules of a fused operation from its definition, and the check by finite differences."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

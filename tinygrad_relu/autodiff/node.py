@@ -36,7 +36,7 @@ class Node:
     op: Any                     # the Op that made this node; None for a leaf
     parents: Any                # for each input of op, the Node that its gradient goes to, or None; None altogether once freed
     values: Sequence[Any]       # for each input of op, its array (or number, or index): derivative rules are computed from these
-    saved: Any                  # results on the side that the fused pullback needs again (the winners of a maxout, say)
+    saved: Any                  # intermediate results that the fused pullback needs again (such as the winners of a maxout)
     params: dict[str, Any]      # the options of op
     order: int                  # a count of nodes: larger than that of every input
     home: Array | None          # of a parameter: its part of a flat buffer for gradients (see parameters.py)

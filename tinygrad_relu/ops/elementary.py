@@ -62,10 +62,9 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     return _to_exponent(g, a, b, value(y))
 
 
-# At base 0 every first and second derivative of a^b is its limit from the right: 0, a finite number, or infinite. The exception
-# is 0^0, where all of them are 0, as the first ones are in PyTorch. Composed from other rules, they would be sums of infinite
-# terms, or 0 times infinity, and so NaN. Therefore the two slopes are operations with rules of their own, which select the limit;
-# the mixed second derivative is a rule of both.
+# At base 0, every first and second derivative of a^b is its limit from the right: 0, finite, or infinite. The exception is 0^0,
+# where all of them are 0 (the first ones are in PyTorch, too). Composed from other rules they would be inf - inf or 0 * inf: NaN.
+# So the two slopes are operations whose own rules select the limit; they share the rule of the mixed second derivative.
 
 def _slope_to_base(g: Any, a: Any, b: Any) -> Any:
     """g b a^(b-1)."""
@@ -80,7 +79,7 @@ def _to_base_twice(h: Any, z: Any, g: Any, a: Any, b: Any) -> Any:
 
 
 def _times_log(x: Any, a: Any, b: Any) -> Any:
-    """x ln a, and 0 where a = 0 and b is 0 or more. For x = g a^b: the slope to the exponent."""
+    """x ln a; 0 where a = 0 and b >= 0. With x = g a^b it is g times the slope with respect to b."""
     vanishes = compare(np.logical_and, compare(np.equal, a, 0.0), compare(np.greater_equal, b, 0.0))
     return where(vanishes, 0.0, mul(x, LOG(where(vanishes, 1.0, a))))
 
@@ -100,7 +99,7 @@ def _is_usual(a: Any, b: Any) -> Array:
 
 
 def _abs_pull(g: Any, y: Any, a: Any) -> Any:
-    """g on the right of 0, -g on the left; elsewhere a itself, which is 0 or NaN."""
+    """g for a > 0, -g for a < 0; elsewhere a itself, which is 0 or NaN."""
     return where(compare(np.greater, a, 0.0), g, where(compare(np.less, a, 0.0), neg(g), value(a)))
 
 

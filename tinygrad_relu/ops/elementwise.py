@@ -101,7 +101,7 @@ def _where(condition: Any, a: Any, b: Any) -> Array:
 
 
 def _larger(a: Any, b: Any, out: Array) -> None:
-    np.maximum(a, b, out=out)           # not in third place, as of other ufuncs: that is deprecated
+    np.maximum(a, b, out=out)           # a third positional argument is deprecated here
 
 
 def _smaller(a: Any, b: Any, out: Array) -> None:

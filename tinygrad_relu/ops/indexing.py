@@ -1,4 +1,4 @@
-"""Indexing, and its transpose: putting numbers back to where they were taken from.
+"""Indexing, and its transpose: putting numbers back where they came from.
 
 Everything that NumPy's brackets can say is made of two pairs of operations. In each pair, one is the derivative of the other:
 
@@ -58,7 +58,7 @@ def _add_part(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> Non
 
 def _take(x: Array, *, rows: Array, axis: int) -> Array:
     out = np.empty((*x.shape[:axis], *rows.shape, *x.shape[axis + 1:]), x.dtype)
-    launch(np.take, x, rows, axis, out, "clip")     # all are in range; "clip" saves NumPy a copy that it makes for errors
+    launch(np.take, x, rows, axis, out, "clip")     # all are in range; "clip" avoids the copy that NumPy makes to check this
     return out
 
 

@@ -116,7 +116,7 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
 
 
 def _check(x: Array, weight: Array, bias: Array) -> None:
-    """The machine code relies on shapes and dtypes that fit."""
+    """Raise if shapes or dtypes do not fit: the kernel does not check them."""
     shape = weight.shape
     if len(shape) != 2 or shape[1] != x.shape[1] or bias.shape not in (shape[:1], (0,)):
         given = f"the weight {shape}" if bias.shape == (0,) else f"the weight {shape}, the bias {bias.shape}"
