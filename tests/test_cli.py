@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_a_training_that_ends_before_the_return(capsys, tmp_path):
     (row,) = [line for line in out.splitlines() if line.startswith("momentum .9, L2 inside")]
     assert row.split()[6:8] == ["48", ">20"], row
     assert "Predicted: step 48. Observed: not within 20 steps." in " ".join(out.split())
-    assert "predicted 48 · observed not by 20" in (tmp_path / "a.svg").read_text()
+    assert "predicted 48 · observed >20" in unescape((tmp_path / "a.svg").read_text())
 
 
 @pytest.mark.parametrize(("arguments", "sentence", "absent"), [

@@ -172,7 +172,7 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
 def _told(outcome: Outcome) -> str:
     """The prediction and the observation in a few words."""
     predicted, observed = _steps(outcome)
-    told = f"predicted {predicted} · observed {observed.replace('>', 'not by ')}" if outcome.exact else "no exact prediction"
+    told = f"predicted {predicted} · observed {observed}" if outcome.exact else "no exact prediction"
     return f"{told} · accuracy {outcome.accuracy:.2f}"
 
 
