@@ -23,6 +23,17 @@ _KINDS = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "byte
 LABELS = "integer labels, such as np.unique(names, return_inverse=True)[1] for names"
 
 
+def said(value: Any) -> str:
+    """A value as an error message names it: on one line, and short; an array by its shape.
+
+    >>> said("relu"), said(np.ones((2, 3)))
+    ("'relu'", 'ndarray of shape (2, 3)')
+    """
+    shape = getattr(value, "shape", ())
+    text = f"{type(value).__name__} of shape {shape}" if shape else " ".join(repr(value).split())
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
 def check_samples(x: npt.ArrayLike, name: str = "x") -> Array:
     """Samples to learn from: a matrix (samples, features) of finite numbers, C-contiguous.
 
@@ -123,7 +134,7 @@ def check_bool(value: bool, name: str) -> bool:
     TypeError: requires_grad is 'float32', expected True or False
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {value!r}, expected True or False")
+        raise TypeError(f"{name} is {said(value)}, expected True or False")
     return bool(value)
 
 
@@ -139,7 +150,7 @@ def check_count(value: int, name: str, least: int = 1) -> int:
             raise TypeError
         count = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {value!r}, expected a whole number") from None
+        raise TypeError(f"{name} is {said(value)}, expected a whole number") from None
     if count < least:
         raise ValueError(f"{name} is {count}, expected at least {least}")
     return count
@@ -153,7 +164,7 @@ def check_number(value: float, name: str) -> float:
     ValueError: noise is -0.1, expected a finite number, 0 or more
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} is {value!r}, expected a number")
+        raise TypeError(f"{name} is {said(value)}, expected a number")
     if not (value >= 0 and math.isfinite(value)):
         raise ValueError(f"{name} is {value}, expected a finite number, 0 or more")
     return float(value)
@@ -167,7 +178,7 @@ def check_real(value: float, name: str) -> float:
     TypeError: slope is 'a', expected a number
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} is {value!r}, expected a number")
+        raise TypeError(f"{name} is {said(value)}, expected a number")
     return float(value)
 
 
@@ -195,7 +206,7 @@ def check_dtype(dtype: npt.DTypeLike, hint: str = "") -> np.dtype[Any]:
     except TypeError:
         found = None
     if found != np.float32 and found != np.float64:
-        raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'{hint}")
+        raise ValueError(f"dtype is {said(dtype)}, expected 'float32' or 'float64'{hint}")
     assert found is not None
     return found
 
@@ -243,7 +254,7 @@ def check_name(name: Any, known: Collection[str], what: str) -> str:
         return name
     near = difflib.get_close_matches(str(name), list(known), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{what} is {name!r}, expected one of: {', '.join(known)}{hint}")
+    raise ValueError(f"{what} is {said(name)}, expected one of: {', '.join(known)}{hint}")
 
 
 def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..checks import check_count, check_name, check_probability, check_rng
+from ..checks import check_count, check_name, check_probability, check_rng, said
 from ..functional.layers import affine_layer
 from ..ops.linalg import affine
 from ..tensor import Tensor
@@ -93,7 +93,11 @@ class ModuleDict(Module, MutableMapping[str, Module]):
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         self.layers: dict[str, Module] = {}
-        self.update(modules or ())
+        try:
+            given = dict(() if modules is None else modules)
+        except (TypeError, ValueError):
+            raise TypeError(f"ModuleDict: got {said(modules)}, expected a dict of modules") from None
+        self.update(given)
 
     def __getitem__(self, name: str) -> Module:
         return self.layers[name]
@@ -118,7 +122,7 @@ class ModuleDict(Module, MutableMapping[str, Module]):
 
 def _check_module(holder: Module, layer: Any) -> Module:
     if not isinstance(layer, Module):
-        got = getattr(layer, "__name__", repr(layer))
+        got = getattr(layer, "__name__", said(layer))
         hint = (f"; write {got}(...) to make one" if isinstance(layer, type) else f"; unpack the {type(layer).__name__}: *layers"
                 if isinstance(layer, (list, tuple)) else "; activations are modules here: nn.ReLU()" if callable(layer) else "")
         raise TypeError(f"{type(holder).__name__}: got {got}, expected modules{hint}")

@@ -6,7 +6,7 @@ As in NumPy, what `reshape`, `squeeze`, `expand_dims` and `flatten` return share
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..autodiff import broadcast
 from ..autodiff.node import Array, Node, Op
+from ..checks import said
 from ..kernels.loops.pointwise import swap
 from ..kernels.machine.door import copy, launch
 from .spelling import spelled
@@ -31,12 +32,20 @@ def normalised_axes(name: str, axis: Axis, shape: tuple[int, ...], of: str = "")
     try:
         axes = [operator.index(a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,))]
     except TypeError:
-        raise TypeError(f"{name}: got axis {axis!r}; expected whole numbers, or None for all axes") from None
+        raise TypeError(f"{name}: got axis {said(axis)}; expected whole numbers, or None for all axes") from None
     found = tuple(a + len(shape) if a < 0 else a for a in axes)
     if any(not 0 <= a < len(shape) for a in found) or len(set(found)) != len(found):
         known = f"distinct axes from {-len(shape)} to {len(shape) - 1}" if shape else "none, as a number has no axes"
         raise ValueError(f"{name}: got axis {axis} for {of or f'shape {shape}'}; expected {known}")
     return found
+
+
+def whole_numbers(numbers: Any, got: str) -> tuple[int, ...]:
+    """One or several whole numbers, as a tuple. The error begins with `got`."""
+    try:
+        return tuple(map(operator.index, numbers if isinstance(numbers, Iterable) else (numbers,)))
+    except TypeError:
+        raise TypeError(f"{got} {said(numbers)}; expected whole numbers") from None
 
 
 def single_axis(name: str, axis: int, shape: tuple[int, ...]) -> int:
@@ -111,10 +120,6 @@ RESHAPE: Op = Op("reshape", _reshape, pull=(lambda g, y, x, shape: RESHAPE(g, sh
 TRANSPOSE: Op = Op("transpose", _transpose, pull=(_transpose_back,))
 
 
-def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
-    return shape if type(shape) is tuple else tuple(shape) if np.ndim(shape) else (shape,)      # type: ignore[arg-type]
-
-
 def reshape(x: T, shape: int | Sequence[int]) -> T:
     """The same numbers, in the same order, in another shape; one size may be -1 and is computed. Shares memory with `x`.
 
@@ -122,7 +127,7 @@ def reshape(x: T, shape: int | Sequence[int]) -> T:
     Tensor([[1., 2.],
             [3., 4.]])
     """
-    return RESHAPE(x, shape=_sizes(shape))
+    return RESHAPE(x, shape=shape if type(shape) is tuple else whole_numbers(shape, "reshape: got the shape"))
 
 
 def transpose(x: T, axes: Sequence[int] | None = None) -> T:
@@ -133,7 +138,7 @@ def transpose(x: T, axes: Sequence[int] | None = None) -> T:
     >>> tg.transpose(np.ones((2, 3, 4))).shape, tg.transpose(np.ones((2, 3, 4)), (2, 0, 1)).shape
     ((4, 3, 2), (4, 2, 3))
     """
-    return TRANSPOSE(x, axes=None if axes is None else tuple(axes))
+    return TRANSPOSE(x, axes=None if axes is None else whole_numbers(axes, "transpose: got axis"))
 
 
 @spelled()
@@ -143,7 +148,7 @@ def permute(x: T, axes: Sequence[int]) -> T:
     >>> tg.permute(np.ones((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)
     """
-    return TRANSPOSE(x, axes=tuple(axes))
+    return TRANSPOSE(x, axes=whole_numbers(axes, "transpose: got axis"))
 
 
 @spelled()
@@ -211,7 +216,7 @@ def broadcast_to(x: T, shape: int | Sequence[int]) -> T:
     Tensor([[1., 2.],
             [1., 2.]])
     """
-    sizes = _sizes(shape)
+    sizes = whole_numbers(shape, "broadcast_to: got the shape")
     try:
         fits = np.broadcast_shapes(x.shape, sizes) == sizes
     except ValueError:
