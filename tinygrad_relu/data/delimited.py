@@ -84,7 +84,7 @@ def _parse(lines: Iterator[Line], file: Path, target: Column, drop: Sequence[Col
     label, *dropped = (_place(column, names, len(first), file) for column in wanted)
     features = [place for place in range(len(first)) if place != label and place not in dropped]
     if not features:
-        hint = "; is the delimiter another one?" if len(first) == 1 else ""
+        hint = next((f"; is the delimiter {mark!r}?" for mark in ";\t|" if mark in first[0]), "")
         raise ValueError(f"{file}, line {start}: got {counted(len(first), 'cell')}, expected at least one feature and the "
                          f"label{hint}")
 

@@ -146,7 +146,7 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
     """Train a He-initialised MLP by full-batch gradient descent at a rate that pushes its units off the data."""
     if dataset.classes is None or len(np.unique(dataset.y)) < 2:
         what = "targets of a regression" if dataset.classes is None else "samples of one class, which cannot be learned"
-        raise ValueError(f"make_sick: {dataset.name!r} has {what}; expected samples of at least two classes")
+        raise ValueError(f"the data set {dataset.name!r} has {what}; expected samples of at least two classes")
     model = MLP([dataset.features, *hidden, dataset.classes], activation=activation, init="he", dtype=dataset.x.dtype, rng=seed)
     optimizer = SGD(model.parameters(), lr=kill_lr)
     recorder = Recorder(model, dataset.x)
