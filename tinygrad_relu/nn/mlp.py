@@ -47,7 +47,8 @@ class ModuleList(Module):
         return self._set(*self.layers, *(modules if isinstance(modules, Iterable) else [modules]))
 
     def insert(self, index: int, module: Module) -> Self:
-        return self._set(*self.layers[:index], module, *self.layers[index:])
+        place = check_count(index, f"{type(self).__name__}: the index", least=-len(self.layers))
+        return self._set(*self.layers[:place], module, *self.layers[place:])
 
     def __setitem__(self, index: int, module: Module) -> None:
         place = self._index(index)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
-from ..checks import check_bool, check_dtype
+from ..checks import check_bool, check_dtype, said
 from ..missing import WAYS, Missing
 from ..parameters import Parameter, announce
 from ..states import fit, fitted, refuse, shown
@@ -116,7 +116,7 @@ class Module(Hookable):
         Linear ReLU Linear MLP
         """
         if not callable(function):
-            raise TypeError(f"apply: got {function!r}, expected a function of a module")
+            raise TypeError(f"apply: got {said(function)}, expected a function of a module")
         for child in self.children():
             child.apply(function)
         function(self)
@@ -147,7 +147,7 @@ class Module(Hookable):
         (array([1., 2.]), ['mean'])
         """
         if not (isinstance(name, str) and name.isidentifier()):
-            raise ValueError(f"register_buffer: name is {name!r}, expected a Python name")
+            raise ValueError(f"register_buffer: name is {said(name)}, expected a Python name")
         setattr(self, name, data if data is None or isinstance(data, Buffer) else Buffer(value(data)))
 
     def _named(self, kind: Any) -> Iterator[tuple[str, Any]]:
