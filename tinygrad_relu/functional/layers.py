@@ -1,4 +1,4 @@
-"""The functions of layers: the affine map, normalisation, dropout, embedding."""
+"""The functions of layers: the affine map, normalisation, dropout, embedding, one-hot vectors."""
 from __future__ import annotations
 
 from collections.abc import Sequence

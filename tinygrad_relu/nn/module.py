@@ -225,7 +225,7 @@ class Module(Hookable):
             for kind in (Parameter, Buffer):
                 yield from module._own(kind, prefix)
 
-    # -- modes --------------------------------------------------------------------------------------------------------
+    # -- modes and dtypes ------------------------------------------------------------------------------------------------
 
     def astype(self, dtype: Any) -> Self:
         """Convert all parameters and floating buffers, in place, to "float32" or "float64". Layers cast their inputs to this.
