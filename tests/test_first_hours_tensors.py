@@ -255,6 +255,16 @@ def carried():
         state.sum().backward()
 
 
+@pytest.mark.parametrize(("gradient", "words"), [("abc", "is str"), ([1.0, 2.0], "is list"), (np.ones(3), "is of shape (3,)")])
+def test_backward_refuses_to_add_to_what_is_no_gradient(gradient, words):
+    """Not when it is assigned: a check there would cost each step of training 3 %."""
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    x.grad = gradient
+    with pytest.raises(ValueError) as caught:
+        x.sum().backward()
+    assert f"the .grad of a leaf of shape (2,) {words}; expected None, or an array of that shape" in str(caught.value)
+
+
 @pytest.mark.parametrize(("call", "error", "words"), [
     (lambda: tg.jacobian(3, POINT[0]), TypeError, "jacobian: f is int; expected a function"),
     (lambda: tg.hessian(POINT[0], POINT[0]), TypeError, "hessian: f is Tensor|tg.grad"),

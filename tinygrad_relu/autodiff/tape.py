@@ -276,9 +276,11 @@ def _pull_nodes(node: Node, g: Node, table: dict[Node, Any]) -> None:
 def _deliver(leaf: Node, part: Array, lent: bool) -> None:
     """Add a gradient to the ``.grad`` of a leaf."""
     if leaf.grad is not None:
-        if leaf.grad.shape != part.shape:
-            raise ValueError(f"backward: the .grad of a leaf of shape {leaf.array.shape} has shape {leaf.grad.shape}; expected "
-                             "the same")
+        found = getattr(leaf.grad, "shape", None)
+        if found != part.shape:
+            got = type(leaf.grad).__name__ if found is None else f"of shape {found}"
+            raise ValueError(f"backward: the .grad of a leaf of shape {part.shape} is {got}; expected None, or an array of that "
+                             "shape")
         np.add(leaf.grad, part, out=leaf.grad)
     elif leaf.home is not None:
         np.copyto(leaf.home, part)
