@@ -78,6 +78,8 @@ ALONG = np.array([[1.0, -2.0], [3.0, 5.0]])
     (lambda x: x.argmax(dim=1), lambda x: x.argmax(axis=1)),
     (lambda x: x.prod(dim=0), lambda x: x.prod(axis=0)),
     (lambda x: x.logsumexp(dim=0, keepdim=True), lambda x: x.logsumexp(axis=0, keepdims=True)),
+    (lambda x: x.max(axis=1, keepdim=True), lambda x: x.max(axis=1, keepdims=True)),
+    (lambda x: tg.var(x, axis=1, correction=1), lambda x: tg.var(x, axis=1, ddof=1)),
     (lambda x: x.cumsum(dim=0), lambda x: x.cumsum(axis=0)),
     (lambda x: x.softmax(dim=0), lambda x: F.softmax(x, 0)),
     (lambda x: F.log_softmax(x, dim=0), lambda x: x.log_softmax(axis=0)),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 SPELLINGS = {"dim": ("axis",), "dims": ("axis", "axes"), "keepdim": ("keepdims",), "start_dim": ("start_axis",),
-             "end_dim": ("end_axis",), "dim0": ("axis1",), "dim1": ("axis2",)}
+             "end_dim": ("end_axis",), "dim0": ("axis1",), "dim1": ("axis2",), "correction": ("ddof",)}
 
 
 def spelled(but: str = "") -> Callable[[F], F]:
@@ -23,9 +23,10 @@ def spelled(but: str = "") -> Callable[[F], F]:
             if not options:
                 return f(*args)
             for key in options.keys() & names.keys():
-                if but or names[key] in options:
-                    raise TypeError(f"{f.__name__}: got {key}=; {but or f'{names[key]} is the same and was given, too'}")
-                options[names[key]] = options.pop(key)
+                ours = names[key]
+                if ours in options or (but and ours == "axis"):
+                    raise TypeError(f"{f.__name__}: got {key}=; {but or f'{ours} is the same and was given, too'}")
+                options[ours] = options.pop(key)
             if options.get("keepdims") not in (None, True, False):
                 raise TypeError(f"{f.__name__}: keepdims is {options['keepdims']!r}, expected True or False")
             return f(*args, **options)
