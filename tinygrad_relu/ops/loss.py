@@ -14,7 +14,6 @@ from ..checks import check_labels
 from ..kernels.formulas.piecewise import RELU
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import loss as kernels
-from ..kernels.loops import softmax as softmax_kernels
 from ..kernels.loops.loss import error_loss
 from ..kernels.machine.door import launch
 from .activation import activation_op
@@ -132,7 +131,7 @@ def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple
     probabilities = np.empty(x.shape, x.dtype)
     losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
     try:
-        launch(softmax_kernels.cross_entropy, x, labels, _scale(labels.size, reduction), probabilities, losses.ravel())
+        launch(kernels.cross_entropy, x, labels, _scale(labels.size, reduction), probabilities, losses.ravel())
     except IndexError:
         check_labels(labels, len(x), x.shape[1], "cross_entropy: labels")
         raise
@@ -141,7 +140,7 @@ def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple
 
 def _cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
                          labels: Array, *, reduction: str = "mean") -> None:
-    launch(softmax_kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels.size, reduction), into[0])
+    launch(kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels.size, reduction), into[0])
 
 
 def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = "mean") -> Any:
@@ -156,7 +155,7 @@ cross_entropy: Op = Op("cross_entropy", _cross_entropy, fused=_cross_entropy_fus
 def _soft_cross_entropy(x: Array, targets: Array, *, scale: float, reduction: str) -> tuple[Array, Array]:
     probabilities = np.empty(x.shape, x.dtype)
     losses = np.empty(x.shape[:1] if reduction == "none" else (), x.dtype)
-    launch(softmax_kernels.soft_cross_entropy, x, targets, scale, probabilities, losses.ravel())
+    launch(kernels.soft_cross_entropy, x, targets, scale, probabilities, losses.ravel())
     return losses, probabilities
 
 
@@ -164,9 +163,9 @@ def _soft_cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: li
                               targets: Array, *, scale: float, reduction: str) -> None:
     to_x, to_targets = into
     if to_x.size:
-        launch(softmax_kernels.soft_cross_entropy_pullback, g.ravel(), probabilities, targets, scale, to_x)
+        launch(kernels.soft_cross_entropy_pullback, g.ravel(), probabilities, targets, scale, to_x)
     if to_targets.size:
-        launch(softmax_kernels.soft_cross_entropy_to_targets, g.ravel(), x, scale, to_targets)
+        launch(kernels.soft_cross_entropy_to_targets, g.ravel(), x, scale, to_targets)
 
 
 def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: float, reduction: str) -> Any:

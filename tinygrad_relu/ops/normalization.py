@@ -13,7 +13,6 @@ import numpy as np
 from ..autodiff.functions import derivative
 from ..autodiff.node import Array, Op, Pull
 from ..kernels.loops import norm as kernels
-from ..kernels.loops import softmax as rows
 from ..kernels.machine.door import launch
 from .elementary import power
 from .elementwise import add, mul, sub
@@ -45,8 +44,9 @@ def _last_sum(x: Any) -> Any:
 
 
 # A rule that is written in y can be differentiated again: y is the node itself when the walk is recorded.
-SOFTMAX: Op = _rowwise(rows.softmax, rows.softmax_pullback, lambda g, y, x: mul(y, sub(g, _last_sum(mul(g, y)))))
-LOG_SOFTMAX: Op = _rowwise(rows.log_softmax, rows.log_softmax_pullback, lambda g, y, x: sub(g, mul(SOFTMAX(x), _last_sum(g))))
+SOFTMAX: Op = _rowwise(kernels.softmax, kernels.softmax_pullback, lambda g, y, x: mul(y, sub(g, _last_sum(mul(g, y)))))
+LOG_SOFTMAX: Op = _rowwise(kernels.log_softmax, kernels.log_softmax_pullback,
+                           lambda g, y, x: sub(g, mul(SOFTMAX(x), _last_sum(g))))
 
 
 @spelled()

@@ -71,11 +71,10 @@ def linear_pullback(g: Matrix, x: Matrix, weight: Matrix, gx: Matrix, gw: Matrix
 
 @factory(ACTIVATIONS.values())
 def linear_activation(activation: Elementwise[...]) -> Pair:
-    """``forward(x, weight, bias, p, z, out)``: z = x @ weight.T + bias, out = f(z).
+    """The two kernels: ``forward(x, weight, bias, p, z, out)`` computes z = x @ weight.T + bias and out = f(z).
 
-    ``pullback(g, z, y, x, weight, p, gx, gw, gb, add)``. One launch and one node of the graph less per layer make a training step
-    of a small MLP a third faster. If, with default parameters, the slope can be read off the result (relu), `forward` does not
-    write z.
+    One launch and one node less per layer make a training step of a small MLP a third faster. If, with default parameters, the
+    slope can be read off the result (relu), `forward` does not write z.
     """
     f, f_dx, overwrites = activation.f, activation.f_dx, activation.slope_from_y(*activation.defaults)
 

@@ -1,7 +1,7 @@
-"""Batch and layer normalisation, ``y = (x - mean) / sqrt(var + eps) * weight + bias``, and its pullback.
+"""Batch and layer normalisation, ``y = (x - mean) / sqrt(var + eps) * weight + bias``, and softmax; with their pullbacks.
 
-Sums along rows and channels are float64 for both dtypes; the gradients of a layer norm's parameters are summed in blocks of rows
-(see `reduce`). Mean and variance are computed from the differences from the first value, so that a large mean is never squared:
+Sums of the norms are float64 for both dtypes; the gradients of a layer norm's parameters are summed in blocks of rows (see
+`reduce`). Mean and variance are computed from the differences from the first value, so that a large mean is never squared:
 in one pass over x, where two (the mean, then the differences from it) took 1.6 times as long. If the first value is an outlier, a
 second pass starts from the mean that the first has found. So the result is right to the last bit of a float32 even if the mean
 is a million standard deviations.
@@ -14,10 +14,12 @@ import math
 
 import numpy as np
 
+from ..formulas.exponential import exp, log
 from ..machine.policy import Array3, Doubles, Integers, Matrix, Vector, kernel, reordered, scalar
 from .pointwise import by_channel
 from .reduce import BLOCK
 
+MAXIMA = 16         # running maxima side by side
 OUTLIER = 25.0      # a first value that is more than five standard deviations off costs digits, in float64 more than one
 
 
@@ -193,16 +195,6 @@ def add_row(g, unit, part_w, part_b):
         part_b[c] += g[c]
 
 
-@reordered
-def means_along(h, unit):
-    """The mean of h, and that of h times the unit."""
-    total, dot = 0.0, 0.0
-    for c in range(h.size):
-        total += h[c]
-        dot += np.float64(h[c]) * np.float64(unit[c])
-    return total / h.size, dot / h.size
-
-
 @scalar
 def row_pullback(h, unit, scale, mean_h, mean_hu, gx):
     for c in range(gx.size):
@@ -224,9 +216,91 @@ def layer_norm_pullback(g: Matrix, x: Matrix, mean: Doubles, scale: Doubles, wei
             if gw.size or gb.size:
                 add_row(g[r], unit, part_w, part_b)
             if gx.size:
-                mean_h, mean_hu = means_along(h, unit)
-                row_pullback(h, unit, T(scale[r]), T(mean_h), T(mean_hu), gx[r])
+                total, dot = sums_with_unit(h, unit, 1.0, 0.0)
+                row_pullback(h, unit, T(scale[r]), T(total / features), T(dot / features), gx[r])
         total_w += part_w
         total_b += part_b
     write(total_w, gw)
     write(total_b, gb)
+
+
+# -- softmax of each row: the maximum is subtracted first, so that nothing overflows and the largest term is exactly 1 ----------
+
+
+@scalar
+def exponentials(x, lanes, out):
+    """``out = exp(x - maximum)``; return the maximum. LLVM vectorises several running maxima, but not a single one (NaN)."""
+    largest, whole = x[0], x.size // MAXIMA * MAXIMA
+    if whole > MAXIMA:
+        for k in range(MAXIMA):
+            lanes[k] = x[k]
+        for start in range(MAXIMA, whole, MAXIMA):
+            for k in range(MAXIMA):
+                entry = x[start + k]
+                lanes[k] = lanes[k] if lanes[k] > entry else entry
+        for k in range(MAXIMA):
+            largest = largest if largest > lanes[k] else lanes[k]
+    for c in range(whole if whole > MAXIMA else 1, x.size):
+        largest = largest if largest > x[c] else x[c]
+    for c in range(out.size):
+        out[c] = exp(x[c] - largest)
+    return largest
+
+
+@reordered
+def line_sum(x):
+    total = x.dtype.type(0)
+    for c in range(x.size):
+        total += x[c]
+    return total
+
+
+@reordered
+def line_dot(x, y):
+    total = x.dtype.type(0)
+    for c in range(x.size):
+        total += x[c] * y[c]
+    return total
+
+
+@kernel
+def softmax(x: Matrix, out: Matrix):
+    """``out[r, c] = exp(x[r, c]) / sum_k exp(x[r, k])``."""
+    lanes = np.empty(MAXIMA, x.dtype)
+    for r in range(x.shape[0]):
+        y = out[r]
+        exponentials(x[r], lanes, y)
+        scale = x.dtype.type(1) / line_sum(y)
+        for c in range(y.size):
+            y[c] *= scale
+
+
+@kernel
+def softmax_pullback(g: Matrix, y: Matrix, gx: Matrix):
+    """``gx = y * (g - sum_k g_k y_k)`` row by row."""
+    for r in range(y.shape[0]):
+        gr, yr, to = g[r], y[r], gx[r]
+        dot = line_dot(gr, yr)
+        for c in range(to.size):
+            to[c] = yr[c] * (gr[c] - dot)
+
+
+@kernel
+def log_softmax(x: Matrix, out: Matrix):
+    """``out[r, c] = x[r, c] - log sum_k exp(x[r, k])``."""
+    lanes = np.empty(MAXIMA, x.dtype)
+    for r in range(x.shape[0]):
+        line, y = x[r], out[r]
+        top, shift = exponentials(line, lanes, y), log(line_sum(y))
+        for c in range(y.size):
+            y[c] = (line[c] - top) - shift
+
+
+@kernel
+def log_softmax_pullback(g: Matrix, y: Matrix, gx: Matrix):
+    """``gx = g - exp(y) * sum_k g_k`` row by row."""
+    for r in range(y.shape[0]):
+        gr, yr, to = g[r], y[r], gx[r]
+        total = line_sum(gr)
+        for c in range(to.size):
+            to[c] = gr[c] - exp(yr[c]) * total
