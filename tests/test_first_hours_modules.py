@@ -372,6 +372,7 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
     (ValueError, lambda: nn.MLP([2, 3, 1], activation=None, rng=0), "activation is None, expected one of: relu"),
     (ValueError, lambda: nn.PReLU(init=np.nan), "PReLU: init is nan, expected a number"),
     (TypeError, lambda: nn.ReLU(True), "ReLU: at_zero is True, expected a number"),
+    (TypeError, lambda: nn.ReLU(inplace=True), "ReLU: leave inplace out: no operation here overwrites its input"),
     (TypeError, lambda: nn.MSELoss(size_average=True), "MSELoss: got an unexpected keyword argument 'size_average'; expected reduction"),
     (TypeError, lambda: nn.utils.clip_grad_norm_(None, 1.0), "clip_grad_norm_: got NoneType; expected Tensors, such as model.parameters()"),
     (TypeError, lambda: nn.utils.clip_grad_norm_(nn.MLP([2, 1], rng=0), 1.0),

@@ -31,8 +31,7 @@ Kinks = Sequence[tuple[float, float]] | Callable[..., Sequence[tuple[float, floa
 class Activation(Module):
     """The base of the elementwise activations: a subclass names its record, whose parameters become read-only attributes.
 
-    Type checkers read them where the subclass declares them: ``negative_slope: float = 0.01``. PyTorch's `inplace` does not
-    exist here: a graph may need the input.
+    Type checkers read them where the subclass declares them: ``negative_slope: float = 0.01``.
 
     >>> layer = nn.LeakyReLU(negative_slope=0.1)
     >>> layer, layer.negative_slope, layer.p
@@ -57,6 +56,8 @@ class Activation(Module):
                 setattr(cls, name, property(value))
 
     def __init__(self, *args: float, **kwargs: float) -> None:
+        if "inplace" in kwargs:
+            raise TypeError(f"{type(self).__name__}: leave inplace out: no operation here overwrites its input")
         self.p = self.record.bind(type(self).__name__, args, kwargs)
 
     def forward(self, x: Any) -> Any:
