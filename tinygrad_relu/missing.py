@@ -107,6 +107,7 @@ WAYS: dict[str, dict[str, str]] = {
         ("add sub mul div neg", "use the operators +, -, *, /"),
         ("norm", "write (x * x).sum().sqrt()"),
         ("clamp", "write x.clip(min, max)"),
+        ("copy", "write x.clone(), through which gradients flow, or x.data.copy(), an array"),
         ("expand", "write tg.broadcast_to(x, shape)"),
         ("repeat tile", "use tg.concatenate, or an index: x[[0, 0, 1, 1]]"),
         ("gather", "write tg.gather(x, axis, index)"),
@@ -142,7 +143,8 @@ class Missing:
         self.owner, self.name = owner, name
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
-        raise AttributeError(f"{self.owner} has no {self.name}; {WAYS[self.owner][self.name]}")
+        # without `obj`, Python would suggest a similar name, which is missing too
+        raise AttributeError(f"{self.owner} has no {self.name}; {WAYS[self.owner][self.name]}", name=self.name, obj=None)
 
     def __set__(self, instance: object, value: object) -> NoReturn:
         self.__get__(instance, type(instance))
