@@ -93,10 +93,10 @@ MUTATIONS = [
     Mutation("optim/optimizer.py", "\"params\": slopes, \"weight_decay\": 0.0}", "\"params\": slopes}", "test_optim test_activations"),
     Mutation("optim/lr_scheduler.py", "return self.gamma ** (step // self.step_size)", "return self.gamma ** ((step + 1) // self.step_size)", "test_schedules"),
     Mutation("optim/state.py", "part = slice(start, start + piece.data.size)\n        start = part.stop", "part = slice(start, start + piece.data.size)", "test_copies test_state"),
-    Mutation("checkpoint/store.py", "if complaints:", "if len(complaints) > 1:", "test_checkpoint"),
-    Mutation("checkpoint/formats.py", "if dtype == \"BF16\":", "if dtype == \"F16\":", "test_checkpoint"),
+    Mutation("checkpoint.py", "if complaints:", "if len(complaints) > 1:", "test_checkpoint"),
+    Mutation("files.py", "if dtype == \"BF16\":", "if dtype == \"F16\":", "test_checkpoint"),
     Mutation("data/dataset.py", "stop = len(x) - len(x) % size if drop_last else len(x)", "stop = len(x) - len(x) % size", "test_dataset test_data"),
-    Mutation("data/sets.py", "if not 1 <= dimensions <= MOST_DIMENSIONS:", "if not 1 <= dimensions:", "test_idx test_fuzz"),
+    Mutation("data/from_files.py", "if not 1 <= dimensions <= MOST_DIMENSIONS:", "if not 1 <= dimensions:", "test_idx test_fuzz"),
     # the laboratory
     Mutation("lab/units.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),
     Mutation("lab/recurrence.py", "return self.lr * self.weight_decay", "return self.lr * self.weight_decay * (1 + 1e-9)", "test_closed_form"),

@@ -5,9 +5,9 @@ from types import ModuleType
 from typing import Any
 
 import tinygrad_relu as tg
-from tinygrad_relu import checkpoint, data, functional, inside, lab, nn, optim
+from tinygrad_relu import data, functional, inside, lab, nn, optim
 
-ROOMS = {"tg": tg, "F": functional, "nn": nn, "optim": optim, "lab": lab, "data": data, "inside": inside, "checkpoint": checkpoint}
+ROOMS = {"tg": tg, "F": functional, "nn": nn, "optim": optim, "lab": lab, "data": data, "inside": inside}
 
 
 def names_of(room: ModuleType) -> dict[str, Any]:

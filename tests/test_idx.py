@@ -11,7 +11,7 @@ import pytest
 from damage import TYPES, idx_bytes, one_line
 
 from tinygrad_relu import data
-from tinygrad_relu.data.sets import PIECE
+from tinygrad_relu.data.from_files import PIECE
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28)).astype("u1")
 

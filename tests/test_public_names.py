@@ -66,7 +66,7 @@ OTHER_RESULTS = {"argmax", "argmin", "maxout_winners", "split"}     # integers, 
 def test_the_type_checker_sees_signatures_and_results(tmp_path):
     """Each name is revealed, and then called with an argument that it has not: both must show. (Modules without parameters share
     the `__init__` of their base, which checks at run time.)"""
-    lines = ["import tinygrad_relu as tg", "from tinygrad_relu import checkpoint, data, functional as F, inside, lab, nn, optim",
+    lines = ["import tinygrad_relu as tg", "from tinygrad_relu import data, functional as F, inside, lab, nn, optim",
              "x = tg.Tensor(1.0)"]
     seen = {}
     for name in [*(name for name in CALLABLE if name not in BASES and (is_result(name) or inspect.signature(CALLABLE[name]).parameters)),

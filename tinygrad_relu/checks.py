@@ -121,9 +121,9 @@ def check_rng(rng: int | np.random.Generator | None, who: str) -> np.random.Gene
     return np.random.default_rng(int(rng))
 
 
-def counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str, plural: str = "s") -> str:
     """The number with its noun: "1 file", "2 files"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{n} {noun}{plural * (n != 1)}"
 
 
 def check_bool(value: bool, name: str) -> bool:

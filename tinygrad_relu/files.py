@@ -1,26 +1,44 @@
-"""Files are written whole or not at all: to a temporary file in the target's folder, which then replaces the target.
+"""Files: written whole or not at all, read with sentences for errors; and two formats for named arrays and one text.
 
-If the process is killed or the power fails, the target is the old file or the new one, never a part of one.
+A file is written to a temporary one in the target's folder, which then replaces the target: if the process is killed or the power
+fails, the target is the old file or the new one, never a part of one.
+
+The formats are .npz, NumPy's own, without pickles, and .safetensors. Their files are not trusted: sizes are compared with the
+bytes in the file before memory is allocated, nothing is executed, and every defect is a ValueError that names it.
 """
 from __future__ import annotations
 
 import glob
 import io
+import json
+import math
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
+
+from .checks import Array
+from .states import shown
 
 try:
     import fcntl
 except ImportError:         # Windows has no such locks
     fcntl = None            # type: ignore[assignment]
 
+AnyPath = str | os.PathLike[str]
+Content = tuple[dict[str, Array], str | None]
+NOTE = "tinygrad_relu"      # the name of the text in a file
 
-def write_through(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
+
+def write_through(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write(file)`` fill a temporary file, and rename it to `path` once it is whole and on the disk.
 
     Links are followed, and the permissions of a replaced file are kept. Devices and pipes are written to, not replaced. Temporary
@@ -32,7 +50,7 @@ def write_through(path: str | os.PathLike[str], write: Callable[[IO[bytes]], obj
         raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
+def _write(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
     mode = _mode(path)
     if mode is not None and not stat.S_ISREG(mode):
         content = io.BytesIO()          # complete before its first byte is written; and writers may seek in it
@@ -58,7 +76,7 @@ def _write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -
             os.close(folder)
 
 
-def check_writable(path: str | os.PathLike[str], what: str) -> Path:
+def check_writable(path: AnyPath, what: str) -> Path:
     """`path`, if a file can be written there; otherwise an OSError that names it. To be called before long work starts."""
     if not os.fspath(path):
         raise OSError(f"{what}: the name is empty, expected the name of a file")
@@ -80,7 +98,7 @@ def check_writable(path: str | os.PathLike[str], what: str) -> Path:
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str], what: str) -> Iterator[Path]:
+def reading(path: AnyPath, what: str) -> Iterator[Path]:
     """Reading a file inside gives OSErrors of the same type, with a sentence that names the file.
 
     >>> with reading("no/such/file", "an IDX file") as file:
@@ -93,15 +111,13 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[Path]:
     file = Path(path)
     try:
         yield file
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{file} does not exist; expected {what}") from error
-    except IsADirectoryError as error:
-        raise IsADirectoryError(f"{file} is a folder; expected {what}") from error
     except OSError as error:
-        raise type(error)(f"{file} cannot be read: {error.strerror or error}") from error
+        known = {FileNotFoundError: "does not exist", IsADirectoryError: "is a folder"}.get(type(error))
+        problem = f"{known}; expected {what}" if known else f"cannot be read: {error.strerror or error}"
+        raise type(error)(f"{file} {problem}") from error
 
 
-def _mode(path: str | os.PathLike[str]) -> int | None:
+def _mode(path: AnyPath) -> int | None:
     """Kind and permissions of a file, links followed; None if there is none."""
     try:
         return os.stat(path).st_mode
@@ -138,3 +154,110 @@ def _sweep(target: Path) -> None:
 
 def _prefix(target: Path) -> str:
     return f".{target.name[:50]}."
+
+
+# -- .npz: a zip archive with one .npy file for each array -------------------------------------------------------------------
+
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def write_npz(file: IO[bytes], arrays: Mapping[str, Array], text: str | None) -> None:
+    """Like ``np.savez``, but for any name; the same arrays give the same bytes, as no time is stored."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        if text is not None:
+            archive.writestr(zipfile.ZipInfo(f"{NOTE}.json"), text)
+
+
+def read_npz(file: IO[bytes]) -> Content:
+    """Compressed files are refused: their arrays could be larger than any memory."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            size = file.seek(0, 2)
+            if sum(member.file_size for member in members) > size or any(m.file_size != m.compress_size for m in members):
+                raise ValueError("it is compressed, expected a file as np.savez writes it")
+            contents = {member.filename: archive.read(member) for member in members}
+    except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, RuntimeError, OSError) as error:
+        raise ValueError(str(error) or "it breaks off") from error
+    note = contents.pop(f"{NOTE}.json", None)
+    if len(contents) + (note is not None) != len(members) or not all(name.endswith(".npy") for name in contents):
+        raise ValueError("expected one .npy file inside for each array")
+    arrays = {name[:-4]: _npy(content, shown(name[:-4])) for name, content in contents.items()}
+    return arrays, None if note is None else note.decode()
+
+
+def _npy(content: bytes, name: str) -> Array:
+    """The array in a .npy file. NumPy reads its header, which is a literal of Python; the size is checked here."""
+    file = io.BytesIO(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")          # of headers as Python 2 wrote them
+            shape, transposed, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+    except Exception as error:                      # damaged literals raise errors of many types
+        raise ValueError(f"{name} is not a .npy file of version 1 or 2") from error
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise ValueError(f"{name} holds {dtype} entries, expected real numbers of at most 64 bits")
+    return _array(memoryview(content)[file.tell():], dtype, shape, name, order="F" if transposed else "C")
+
+
+# -- .safetensors: a header of JSON, and the numbers --------------------------------------------------------------------------
+
+TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1", "I64": "<i8", "I32": "<i4", "I16": "<i2",
+         "I8": "|i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1"}
+
+
+def write_safetensors(file: IO[bytes], arrays: Mapping[str, Array], text: str | None) -> None:
+    if "__metadata__" in arrays:
+        raise ValueError("save: an array is called __metadata__, which .safetensors keeps to itself; expected another name")
+    file.write(_package().numpy.save(dict(arrays), None if text is None else {NOTE: text}))
+
+
+def read_safetensors(file: IO[bytes]) -> Content:
+    package = _package()
+    content = file.read()
+    try:
+        tensors = package.deserialize(content)
+        header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])      # checked by the package
+    except (package.SafetensorError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    return ({name: _tensor(shown(name), **tensor) for name, tensor in tensors}, (header.get("__metadata__") or {}).get(NOTE))
+
+
+def _tensor(name: str, dtype: str, shape: list[int], data: Any) -> Array:
+    if dtype not in TYPES:
+        raise ValueError(f"{name} holds {dtype} numbers, expected one of {', '.join(TYPES)}")
+    array = _array(data, TYPES[dtype], tuple(shape), name)
+    if dtype == "BF16":             # the upper half of a float32
+        array = (array.astype("u4") << 16).view("f4")
+    return array
+
+
+def _package() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError("files that end in .safetensors need the package safetensors, which is not installed: "
+                          'python -m pip install "tinygrad_relu[files]"') from error
+    return safetensors
+
+
+def _array(content: Any, dtype: Any, shape: tuple[int, ...], name: str, order: Any = "C") -> Array:
+    """The array in these bytes: in the machine's byte order, C-contiguous, writable."""
+    kind = np.dtype(dtype)
+    if math.prod(shape) * kind.itemsize != len(content):
+        raise ValueError(f"{name} is of shape {shown(shape)} and type {kind.name}, but has {len(content)} bytes")
+    try:
+        array: Array = np.ndarray(shape, kind, buffer=content, order=order)
+    except (ValueError, OverflowError) as error:        # 65 dimensions; (0, 2**70)
+        raise ValueError(f"{name} is of shape {shown(shape)}, which no array can have") from error
+    if kind.kind == "b":                                # any byte but 0 is True
+        array = array.view("u1") != 0
+    return np.require(array, kind.newbyteorder("="), ["C", "A", "W"])
+
+
+Write = Callable[[IO[bytes], Mapping[str, Array], str | None], None]
+FORMATS: dict[str, tuple[Write, Callable[[IO[bytes]], Content]]] = {
+    ".npz": (write_npz, read_npz), ".safetensors": (write_safetensors, read_safetensors)}

@@ -11,7 +11,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from .checks import check_count
+from .checks import check_count, counted
 
 MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
 FOLDED = 24         # the narrowest last column that is still easy to read
@@ -56,7 +56,7 @@ class Table:
 
     def add(self, *cells: Any) -> None:
         if len(cells) != len(self.headings):
-            raise ValueError(f"a table of {len(self.headings)} columns got {len(cells)} {'cell' if len(cells) == 1 else 'cells'}")
+            raise ValueError(f"a table of {len(self.headings)} columns got {counted(len(cells), 'cell')}")
         self.rows.append([str(cell) for cell in cells])
 
     def __str__(self) -> str:

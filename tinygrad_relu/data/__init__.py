@@ -4,15 +4,7 @@ Nothing is downloaded: real data come from an installed package or from files th
 seed or a numpy Generator; the same seed gives the same bits.
 """
 from ..missing import elsewhere as _elsewhere
-from .dataset import Dataset as Dataset, batches as batches
-from .delimited import csv as csv
-from .sets import (
-    digits as digits,
-    fashion_mnist as fashion_mnist,
-    mnist as mnist,
-    moons as moons,
-    read_idx as read_idx,
-    spirals as spirals,
-)
+from .dataset import Dataset as Dataset, batches as batches, digits as digits, moons as moons, spirals as spirals
+from .from_files import csv as csv, fashion_mnist as fashion_mnist, mnist as mnist, read_idx as read_idx
 
 vars()["__getattr__"] = _elsewhere(__name__)

@@ -1,4 +1,4 @@
-"""A data set: a frozen record of samples with their labels or targets, and its minibatches."""
+"""A data set: a frozen record of samples with their labels or targets; its minibatches; and sets that need no file."""
 from __future__ import annotations
 
 import math
@@ -9,7 +9,18 @@ from typing import Any, NoReturn, SupportsIndex, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Array, as_numbers, check_bool, check_count, check_labels, check_number, check_rng, check_samples
+from ..checks import (
+    Array,
+    as_numbers,
+    check_bool,
+    check_count,
+    check_dtype,
+    check_labels,
+    check_number,
+    check_rng,
+    check_samples,
+    counted,
+)
 
 
 class Batches:
@@ -184,10 +195,6 @@ class Dataset:
         return replace(self, name=f"{self.name}{suffix}", x=self.x[rows], y=self.y[rows])
 
 
-def counted(n: int, noun: str, plural: str = "s") -> str:
-    return f"{n} {noun}{plural * (n != 1)}"
-
-
 def _targets(y: Any, x: Array) -> Array:
     """Targets of a regression: finite numbers, one or several for each sample, in the dtype of x."""
     y = as_numbers(y, "y")
@@ -196,3 +203,66 @@ def _targets(y: Any, x: Array) -> Array:
     if len(y) != len(x):
         raise ValueError(f"y holds {len(y)} targets for {len(x)} samples; expected one for each")
     return np.ascontiguousarray(check_samples(y.reshape(len(y), -1), "y").reshape(y.shape), dtype=x.dtype)
+
+
+# -- sets that need no file ---------------------------------------------------------------------------------------------
+
+
+def digits(dtype: npt.DTypeLike = "float64") -> Dataset:
+    """1797 handwritten digits of 8 x 8 pixels, from scikit-learn. A pixel is a count from 0 to 16, divided by 16.
+
+    E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998 (its test set),
+    https://doi.org/10.24432/C50P49
+
+    >>> data.digits()
+    Dataset('digits': 1797 samples, 64 features (8x8 images), 10 classes, float64)
+    """
+    target = check_dtype(dtype)
+    try:
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise ImportError('data.digits reads the images out of scikit-learn, which is not installed: '
+                          'python -m pip install "tinygrad_relu[lab]"') from error
+    images, labels = load_digits(return_X_y=True)
+    return Dataset("digits", (images / 16.0).astype(target), labels, classes=10, image_shape=(8, 8))
+
+
+def spirals(n: int = 300, classes: int = 3, noise: float = 0.1, rng: int | np.random.Generator | None = None,
+            dtype: npt.DTypeLike = "float64") -> Dataset:
+    """Interleaved spiral arms, one per class, that no straight line separates.
+
+    Arm c of K at radius r, 0 < r <= 1, is the point r (cos a, sin a) with a = 2 pi c / K + 4 r + noise N(0, 1), in radians.
+    Samples are sorted by class, and by radius within each; if n is not divisible, the first classes get one more each. Points are
+    drawn in float64 and then rounded to `dtype`. After A. Karpathy, CS231n, "Putting it together: Minimal Neural Network Case
+    Study", but without the centre, where one point would carry every label.
+
+    >>> data.spirals(n=6, noise=0.0, rng=0).y
+    array([0, 0, 1, 1, 2, 2])
+    """
+    target, classes, noise = check_dtype(dtype), check_count(classes, "classes", 2), check_number(noise, "noise")
+    n, generator = check_count(n, "n", classes), check_rng(rng, "spirals")
+    y = np.sort(np.arange(n) % classes)
+    radius = np.concatenate([np.arange(1, size + 1) / size for size in np.bincount(y)])
+    angle = 2 * np.pi * y / classes + 4 * radius + noise * generator.standard_normal(n)
+    x = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    return Dataset("spirals", x.astype(target), y, classes=classes)
+
+
+def moons(n: int = 300, noise: float = 0.1, rng: int | np.random.Generator | None = None,
+          dtype: npt.DTypeLike = "float64") -> Dataset:
+    """Two interleaved half circles: class 0 the upper one, class 1 the lower one, shifted into it.
+
+    The points of ``sklearn.datasets.make_moons(n, shuffle=False)`` plus ``noise`` times N(0, 1) in each coordinate, drawn in
+    float64 and then rounded to `dtype`. If n is odd, the lower moon gets one more.
+
+    >>> data.moons(n=4, rng=0).y
+    array([0, 0, 1, 1])
+    """
+    target, n, noise = check_dtype(dtype), check_count(n, "n", 2), check_number(noise, "noise")
+    generator = check_rng(rng, "moons")
+    upper, lower = np.linspace(0, np.pi, n // 2), np.linspace(0, np.pi, n - n // 2)
+    x = np.concatenate([np.column_stack([np.cos(upper), np.sin(upper)]),
+                        np.column_stack([1 - np.cos(lower), 0.5 - np.sin(lower)])])
+    x += noise * generator.standard_normal(x.shape)
+    y = np.repeat([0, 1], [len(upper), len(lower)])
+    return Dataset("moons", x.astype(target), y, classes=2)

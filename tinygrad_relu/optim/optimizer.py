@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
-from ..checks import check_name, check_number
+from ..checks import check_name, check_number, counted
 from ..parameters import WATCHERS, Parameter, settle
 from ..tensor import Tensor
 from .state import Group, Segment, fitting, plain, segments, share
@@ -260,8 +260,7 @@ class Optimizer:
     def __repr__(self) -> str:
         lines = []
         for i, group in enumerate(self.param_groups):
-            n = len(group["params"])
-            lines.append(f"Parameter Group {i} ({n} parameter{'s' * (n != 1)})")
+            lines.append(f"Parameter Group {i} ({counted(len(group['params']), 'parameter')})")
             lines += [f"    {key}: {value!r}" for key, value in group.items() if key != "params"]
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
 

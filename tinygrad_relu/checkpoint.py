@@ -1,4 +1,4 @@
-"""Save and load: modules, optimizers, generators and plain values, in one file, whole or not at all.
+"""Save and load: modules, optimizers, generators and plain values, in one file, from which a training run resumes.
 
 In a file, nested dicts and lists are flat arrays by name and one text of JSON. In the text an array is ``{"$array": name}``, and
 a dict whose keys are not plain text is ``{"$items": [[key, value], ...]}``. A dict of arrays alone, such as the state of a
@@ -15,18 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array
-from ..files import reading, write_through
-from ..nn import Module
-from ..states import as_array, fit, shown
-from .formats import FORMATS
+from .checks import Array
+from .files import FORMATS, AnyPath, reading, write_through
+from .nn import Module
+from .states import as_array, fit, shown
 
-Path_ = str | os.PathLike[str]
 VERSION = 1         # of the text
 POSITIONS = {"pos": 624, "buffer_pos": 4}       # the last position in the buffer of MT19937, and of Philox
 
 
-def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
+def save(path: AnyPath, whole: Any = None, /, **parts: Any) -> None:
     """Write the state of one object, or of several under names, into a file that ends in .npz or .safetensors.
 
     `whole` is a module or its `state_dict`, saved as plain names and arrays, or a dict of parts. `parts` are modules, which are
@@ -59,7 +57,7 @@ def save(path: Path_, whole: Any = None, /, **parts: Any) -> None:
     write_through(path, lambda file: write(file, arrays, text))
 
 
-def load(path: Path_, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
+def load(path: AnyPath, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     """Read a file of `save`, or any file of plain names and arrays, into the given objects; returns the other parts by name.
 
     The objects are one module (`whole`), or, under the names of their parts, modules, optimizers, Generators, and everything else
@@ -112,7 +110,7 @@ def _path_first(path: Any, whole: Any) -> tuple[Any, Any]:
     return (whole, path) if isinstance(whole, (str, os.PathLike)) and not isinstance(path, (str, os.PathLike)) else (path, whole)
 
 
-def _suffix(path: Path_, who: str) -> str:
+def _suffix(path: AnyPath, who: str) -> str:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"{who}: got {type(path).__name__} as the path, expected a string or a Path: {who}(path, ...)")
     suffix = Path(path).suffix.lower()
@@ -121,7 +119,7 @@ def _suffix(path: Path_, who: str) -> str:
     return suffix
 
 
-def _read(path: Path_) -> tuple[dict[str, Any], dict[str, list[str]]]:
+def _read(path: AnyPath) -> tuple[dict[str, Any], dict[str, list[str]]]:
     kind = _suffix(path, "load")
     _, read = FORMATS[kind]
     with reading(path, f"a {kind} file") as name:
