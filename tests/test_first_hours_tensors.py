@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import importlib
-import traceback
 import warnings
 
 import numpy as np
@@ -67,7 +66,7 @@ def test_a_misspelt_name_is_an_ordinary_error(room):
 def test_a_missing_name_suggests_no_other_missing_name():
     with pytest.raises(AttributeError) as error:
         Tensor([1.0]).copy  # noqa: B018
-    assert "Did you mean" not in "".join(traceback.format_exception(error.value))
+    assert error.value.obj is None      # in which Python would look for similar names
 
 
 def test_the_file_of_tensors_is_not_a_function_of_the_package():
