@@ -145,46 +145,19 @@ COS: Op = entrywise("cos", _quiet(np.cos), pull=(lambda g, y, a: neg(mul(g, SIN(
 ABS: Op = entrywise("abs", unary(np.absolute), fused=_abs_fused, pull=(_abs_pull,))
 
 
-def sqrt(x: T) -> T:
-    """``x^(1/2)``, elementwise; NaN below 0. The slope at 0 is infinite.
+def _function(op: Op, text: str) -> Callable[[T], T]:
+    """The function of an operation on one array or Tensor, which `Tensor` has as a method."""
 
-    >>> tg.sqrt([0.0, 4.0])
-    Tensor([0., 2.])
-    """
-    return SQRT(x)
+    def function(x: T) -> T:
+        return op(x)
 
-
-def square(x: T) -> T:
-    """``x * x``, elementwise.
-
-    >>> tg.square([-3.0, 2.0])
-    Tensor([9., 4.])
-    """
-    return SQUARE(x)
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = f"{text}\n\n>>> tg.{op.name}([0.0, 1.0]).shape\n(2,)\n"
+    return function
 
 
-def sin(x: T) -> T:
-    """``sin(x)``, elementwise, of an angle in radians; NaN at infinity.
-
-    >>> tg.sin([0.0, np.pi / 2])
-    Tensor([0., 1.])
-    """
-    return SIN(x)
-
-
-def cos(x: T) -> T:
-    """``cos(x)``, elementwise, of an angle in radians; NaN at infinity.
-
-    >>> tg.cos([0.0, np.pi])
-    Tensor([ 1., -1.])
-    """
-    return COS(x)
-
-
-def abs(x: T) -> T:
-    """``|x|``, elementwise. The slope at 0 is 0, as in PyTorch.
-
-    >>> abs(Tensor([-2.0, 0.0, 3.0]))
-    Tensor([2., 0., 3.])
-    """
-    return ABS(x)
+sqrt = _function(SQRT, "``x^(1/2)``, elementwise; NaN below 0. The slope at 0 is infinite.")
+square = _function(SQUARE, "``x * x``, elementwise.")
+sin = _function(SIN, "``sin(x)``, elementwise, of an angle in radians; NaN at infinity.")
+cos = _function(COS, "``cos(x)``, elementwise, of an angle in radians; NaN at infinity.")
+abs = _function(ABS, "``|x|``, elementwise. The slope at 0 is 0, as in PyTorch.")
