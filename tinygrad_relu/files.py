@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .checks import Array
+from .checks import Array, said
 from .states import shown
 
 try:
@@ -107,7 +107,7 @@ def reading(path: AnyPath, what: str) -> Iterator[Path]:
     FileNotFoundError: no/such/file does not exist; expected an IDX file
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"got {path!r}, expected the path of {what}")
+        raise TypeError(f"got {said(path)}, expected the path of {what}")
     file = Path(path)
     try:
         yield file

@@ -8,7 +8,7 @@ import numpy as np
 
 from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, is_grad_enabled, value
-from .checks import as_finite_floats, as_floats, check_dtype
+from .checks import as_finite_floats, as_floats, check_dtype, said
 from .interop import Interoperable
 from .kernels.formulas import piecewise, saturating
 from .missing import WAYS, Missing
@@ -71,7 +71,7 @@ class Tensor(Interoperable):
 
     def __init__(self, array: Any, requires_grad: bool = False, dtype: Any = None) -> None:
         if not isinstance(requires_grad, (bool, np.bool_)):
-            raise TypeError(f"Tensor: requires_grad is {requires_grad!r}, expected True or False; for a dtype pass "
+            raise TypeError(f"Tensor: requires_grad is {said(requires_grad)}, expected True or False; for a dtype pass "
                             'dtype="float32" or "float64"')
         if _loses_gradient(array):
             raise TypeError("Tensor: a copy would lose the gradient of this Tensor; use it as it is, or copy x.detach()")

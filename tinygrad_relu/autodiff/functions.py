@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_rng
+from ..checks import check_rng, said
 from .node import Array, Node, Op, Pull, recording
 from .tape import grad
 
@@ -69,7 +69,7 @@ def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int =
     True
     """
     if order not in (1, 2):
-        raise ValueError(f"gradcheck: order is {order!r}, expected 1 or 2")
+        raise ValueError(f"gradcheck: order is {said(order)}, expected 1 or 2")
     if not callable(f) or not isinstance(inputs, (Node, Sequence)):
         raise TypeError(f"gradcheck: got {type(f).__name__} and {type(inputs).__name__}; expected a function, and a Tensor or "
                         "several")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Node, value
-from ..checks import as_floats, check_count, check_name, check_number, check_real
+from ..checks import as_floats, check_count, check_name, check_number, check_real, said
 from ..kernels.formulas.record import Elementwise
 from ..kernels.formulas.smooth import SOFTPLUS
 from ..kernels.loops.loss import ABSOLUTE, HUBER, SMOOTH_L1, SQUARED
@@ -184,7 +184,7 @@ def checked(loss: str, key: str, setting: Any) -> Any:
         return check_number(setting, name)
     if key == "p":
         if isinstance(setting, bool) or setting not in (1, 2):
-            raise ValueError(f"{name} is {setting!r}, expected 1 or 2")
+            raise ValueError(f"{name} is {said(setting)}, expected 1 or 2")
         return int(setting)
     if key in RANGES:
         fits, expected = RANGES[key]

@@ -12,7 +12,7 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, recording
 from ..autodiff.tape import grad
-from ..checks import check_count, check_labels, check_number, counted
+from ..checks import check_count, check_labels, check_number, counted, said
 from ..kernels.loops.reduce import unit_sums
 from ..kernels.machine.door import launch
 from ..nn import Module
@@ -136,7 +136,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     check_count(batch_size, "census: batch_size")
     check_number(saturation, "census: saturation")
     if not callable(loss):
-        raise TypeError(f"census: loss is {loss!r}, expected a function such as F.cross_entropy")
+        raise TypeError(f"census: loss is {said(loss)}, expected a function such as F.cross_entropy")
     targets = None if y is None else check_labels(y, n=len(x)) if loss is F.cross_entropy else np.asarray(y)
     if targets is not None and len(targets) != len(x):
         raise ValueError(f"census: y has {len(targets)} entries for {len(x)} samples; expected one each")
@@ -216,7 +216,7 @@ class Recorder:
         self.units, self.follow = Units.of(model), follow
         self.model, self.layers, self.x = self.units.model, self.units.layers, self.units.data(x)
         if follow is not None and len(np.atleast_1d(follow)) != 3:
-            raise TypeError(f"Recorder: follow is {follow!r}, expected (layer, unit, sample)")
+            raise TypeError(f"Recorder: follow is {said(follow)}, expected (layer, unit, sample)")
         layer, unit, sample = (check_count(i, "Recorder: an entry of follow", least=0) for i in follow or (0, 0, 0))
         for what, i, n in (("layer", layer, len(self.layers)), ("unit", unit, self.layers[layer % len(self.layers)].units),
                            ("sample", sample, len(self.x))):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..checks import check_count, check_name, check_real
+from ..checks import check_count, check_name, check_real, said
 from ..functional.lift import Input, elementwise
 from ..kernels.formulas import gaussian, piecewise, saturating, smooth
 from ..kernels.formulas.record import Elementwise
@@ -301,7 +301,7 @@ def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Calla
 def _arguments(formula: Any, what: str, expected: str, fits: Callable[[list[inspect.Parameter]], bool]) -> tuple[str, ...]:
     """The names of a formula's arguments, if they fit."""
     if not inspect.isfunction(formula):
-        raise TypeError(f"activation {what} is {formula!r}, expected a Python function of numbers")
+        raise TypeError(f"activation {what} is {said(formula)}, expected a Python function of numbers")
     found = list(inspect.signature(formula).parameters.values())
     if not all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in found) or not fits(found):
         raise TypeError(f"activation {what} has the signature {inspect.signature(formula)}; expected {expected}")

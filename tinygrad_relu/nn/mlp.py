@@ -72,7 +72,7 @@ class ModuleList(Module):
     def _index(self, index: int) -> int:
         who, n = type(self).__name__, len(self.layers)
         if not isinstance(index, (int, np.integer)):
-            raise TypeError(f"{who}: the index is {index!r}, expected a whole number or a slice")
+            raise TypeError(f"{who}: the index is {said(index)}, expected a whole number or a slice")
         if not -n <= index < n:
             raise IndexError(f"{who}: the index is {index}, but there are {n} modules")
         return int(index) % n
@@ -105,7 +105,7 @@ class ModuleDict(Module, MutableMapping[str, Module]):
 
     def __setitem__(self, name: str, module: Module) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"ModuleDict: got the name {name!r}, expected text")
+            raise TypeError(f"ModuleDict: got the name {said(name)}, expected text")
         self.layers = {**self.layers, name: _check_module(self, module)}
 
     def __delitem__(self, name: str) -> None:
@@ -229,7 +229,7 @@ class MLP(Sequential):
                  dtype: Any = "float32", rng: int | Generator | None = None, pieces: int = 2, norm: str | None = None,
                  dropout: float = 0.0, residual: bool = False) -> None:
         if not isinstance(widths, Iterable):
-            raise TypeError(f"MLP: widths is {widths!r}, expected several: inputs, hidden widths, outputs")
+            raise TypeError(f"MLP: widths is {said(widths)}, expected several: inputs, hidden widths, outputs")
         widths = [check_count(width, "MLP: a width") for width in widths]
         if len(widths) < 2:
             raise ValueError(f"MLP: got widths {widths}; expected at least two, inputs and outputs")

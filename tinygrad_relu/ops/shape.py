@@ -51,7 +51,7 @@ def whole_numbers(numbers: Any, got: str) -> tuple[int, ...]:
 def single_axis(name: str, axis: int, shape: tuple[int, ...]) -> int:
     """`axis` as a number from 0 up."""
     if axis is None or isinstance(axis, (tuple, list)):
-        raise TypeError(f"{name}: got axis {axis!r}; expected one whole number")
+        raise TypeError(f"{name}: got axis {said(axis)}; expected one whole number")
     return normalised_axes(name, axis, shape)[0]
 
 

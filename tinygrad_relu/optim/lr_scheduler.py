@@ -17,7 +17,7 @@ from typing import SupportsFloat
 
 import numpy as np
 
-from ..checks import check_count, check_name, check_number, check_real
+from ..checks import check_count, check_name, check_number, check_real, said
 from ..missing import elsewhere
 from .optimizer import Optimizer
 from .schedule import Formula
@@ -60,7 +60,7 @@ class MultiStepLR(Formula):
 
     def __post_init__(self) -> None:
         if not isinstance(self.milestones, Iterable):
-            raise TypeError(f"MultiStepLR: milestones is {self.milestones!r}, expected several whole numbers")
+            raise TypeError(f"MultiStepLR: milestones is {said(self.milestones)}, expected several whole numbers")
         self.milestones = sorted(check_count(m, "MultiStepLR: a milestone", least=0) for m in self.milestones)
         super().__post_init__()
 
@@ -148,7 +148,7 @@ class LambdaLR(Formula):
         LRScheduler.__init__(self, optimizer, last_epoch)
         groups = len(optimizer.param_groups)
         if not callable(lr_lambda) and not isinstance(lr_lambda, Sequence):
-            raise TypeError(f"LambdaLR: lr_lambda is {lr_lambda!r}, expected a function, or one for each group")
+            raise TypeError(f"LambdaLR: lr_lambda is {said(lr_lambda)}, expected a function, or one for each group")
         self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
         if len(self.lr_lambdas) != groups:
             raise ValueError(f"LambdaLR: got {len(self.lr_lambdas)} functions for {groups} groups; expected one for each")
@@ -157,7 +157,7 @@ class LambdaLR(Formula):
     def at(self, step: int, group: int = 0) -> float:
         factor = self.lr_lambdas[group](step) if group < len(self.lr_lambdas) else 1.0      # for a group added since
         if not isinstance(factor, (int, float, np.number)):
-            raise TypeError(f"LambdaLR: lr_lambda({step}) is {factor!r}, expected a number")
+            raise TypeError(f"LambdaLR: lr_lambda({step}) is {said(factor)}, expected a number")
         return self.base_lrs[group] * factor
 
     def after(self, lr: float, step: int, group: int) -> float:
@@ -181,7 +181,7 @@ class SequentialLR(Formula):
                  last_epoch: int = -1) -> None:
         for name, several in (("schedulers", schedulers), ("milestones", milestones)):
             if not isinstance(several, Iterable):
-                raise TypeError(f"SequentialLR: {name} is {several!r}, expected several")
+                raise TypeError(f"SequentialLR: {name} is {said(several)}, expected several")
         for schedule in schedulers:
             if not isinstance(schedule, Formula):
                 raise TypeError(f"SequentialLR: got {type(schedule).__name__}; expected schedules that are formulas of the step")
@@ -250,7 +250,7 @@ class ReduceLROnPlateau(LRScheduler):
         try:
             current = float(metrics)
         except (TypeError, ValueError):
-            raise TypeError(f"ReduceLROnPlateau: step got {metrics!r}, expected a number, or a Tensor of one number") from None
+            raise TypeError(f"ReduceLROnPlateau: step got {said(metrics)}, expected a number or a Tensor of one number") from None
         if isnan(current):
             raise ValueError("ReduceLROnPlateau: step got nan, expected a number; has the training diverged?")
         self.last_epoch += 1

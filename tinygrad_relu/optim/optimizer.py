@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
-from ..checks import check_name, check_number, counted
+from ..checks import check_name, check_number, counted, said
 from ..parameters import WATCHERS, Parameter, settle
 from ..tensor import Tensor
 from .state import Group, Segment, fitting, plain, segments, share
@@ -137,7 +137,7 @@ class Optimizer:
         A `closure`, which computes the loss and calls `backward`, is called first, and its result returned.
         """
         if closure is not None and not callable(closure):
-            raise TypeError(f"{type(self).__name__}: step got {closure!r}, expected a function that computes the loss")
+            raise TypeError(f"{type(self).__name__}: step got {said(closure)}, expected a function that computes the loss")
         loss = None if closure is None else closure()
         if self.altered:
             self._warn()
