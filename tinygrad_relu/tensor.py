@@ -131,32 +131,18 @@ class Tensor(Interoperable):
         return self if found == self.dtype else elementwise.cast(self, dtype=found)
 
     def clone(self) -> Tensor:
-        """A copy, through which gradients flow.
-
-        >>> x = Tensor([1.0, 2.0], requires_grad=True)
-        >>> x.clone().sum().backward()
-        >>> x.grad
-        array([1., 1.])
-        """
+        """A copy, through which gradients flow."""
         return elementwise.pos(self)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set ``requires_grad`` of a leaf, and return it.
-
-        >>> Tensor([1.0]).requires_grad_()
-        Tensor([1.], requires_grad=True)
-        """
+        """Set ``requires_grad`` of a leaf, and return it."""
         if self.op is not None:
             raise RuntimeError(f"requires_grad_: this Tensor is a result of {self.op.name}; expected a leaf, such as x.detach()")
         self.requires_grad = bool(requires_grad)
         return self
 
     def __iter__(self) -> Iterator[Tensor]:
-        """The parts along the first axis.
-
-        >>> [row.data.tolist() for row in Tensor([[1.0, 2.0], [3.0, 4.0]])]
-        [[1.0, 2.0], [3.0, 4.0]]
-        """
+        """The parts along the first axis."""
         if not self.array.ndim:
             raise TypeError("a Tensor of shape () holds one number and cannot be iterated")
         return (self[i] for i in range(len(self.array)))

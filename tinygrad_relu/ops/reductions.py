@@ -185,7 +185,7 @@ _DIVISOR = "PyTorch divides by n - 1: write axis=..., ddof=1; here the default i
 
 def _weight(name: str, x: Any, axis: Axis, ddof: float) -> float:
     """1 / (n - ddof); infinite where n - ddof is not positive, so that the result is infinite or NaN, as in NumPy."""
-    left = sums.count_along(name, x, axis) - check_real(ddof, f"{name}: ddof")
+    left = math.prod(x.shape[a] for a in normalised_axes(name, axis, x.shape)) - check_real(ddof, f"{name}: ddof")
     return 1.0 / left if left > 0 else math.inf
 
 

@@ -20,11 +20,6 @@ def kept(g: Any, x: Any, axis: Axis) -> Any:
     return reshape(g, shape=reduced_shape(x.shape, normalised_axes("sum", axis, x.shape), True))
 
 
-def count_along(name: str, x: Any, axis: Axis) -> int:
-    """How many numbers of x go into one number of the result."""
-    return prod(x.shape[a] for a in normalised_axes(name, axis, x.shape))
-
-
 def _sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     axes = tuple(range(x.ndim)) if axis is None else normalised_axes("sum", axis, x.shape)
     out = np.empty(() if axis is None and not keepdims else reduced_shape(x.shape, axes, keepdims), x.dtype)
@@ -60,7 +55,7 @@ def mean(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     >>> tg.mean([[1.0, 2.0], [3.0, 4.0]], axis=(0, 1)).item()
     2.5
     """
-    count = count_along("mean", x, axis)
+    count = prod(x.shape[a] for a in normalised_axes("mean", axis, x.shape))
     return div(SUM(x, axis=axis, keepdims=keepdims), float(count) or nan)
 
 
