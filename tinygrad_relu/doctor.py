@@ -30,7 +30,7 @@ from .kernels.machine.cache import cache_folder, contents
 from .kernels.machine.door import launch
 from .kernels.machine.host import cores, get_num_threads
 from .kernels.machine.matmul import matmul
-from .text import Table, print_parts
+from .text import Table, check_rich, print_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
 PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that shape speed or threads
@@ -206,6 +206,7 @@ def show(report: Report) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu doctor``."""
+    check_rich("doctor")                # before the work starts
     if arguments.json is not None:
         check_writable(arguments.json, "--json")
     report = diagnose()

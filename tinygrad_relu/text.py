@@ -1,14 +1,11 @@
-"""Text for terminals, logs and notebooks: aligned columns, tables and a progress bar."""
+"""Text for terminals, logs and notebooks: aligned columns, and tables and progress bars drawn by rich."""
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
+from importlib.util import find_spec
 from shutil import get_terminal_size
-from textwrap import fill, wrap
-from threading import Lock
-from time import monotonic
 from typing import Any
 
 from .checks import check_count, counted
@@ -18,20 +15,17 @@ FOLDED = 24         # the narrowest last column that is still easy to read
 
 
 def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> str:
-    """Columns of cells below headings, two blanks apart; those named in `right` line up on the right.
+    """Columns of cells below headings, two blanks apart; those named in `right` line up on the right. It needs no extra.
 
     >>> print(aligned(["layer", "units"], [["0", "64"], ["hidden", "8"]], right=["units"]))
     layer   units
     0          64
     hidden      8
     """
-    return "\n".join(_lines([headings, *rows], [heading in right for heading in headings], "  "))
-
-
-def _lines(rows: Sequence[Sequence[str]], right: Sequence[bool], gap: str) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [gap.join(cell.rjust(width) if flag else cell.ljust(width) for cell, width, flag in zip(row, widths, right)).rstrip()
-            for row in rows]
+    lines = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.rjust(width) if heading in right else cell.ljust(width)
+                               for cell, width, heading in zip(line, widths, headings)).rstrip() for line in lines)
 
 
 class Table:
@@ -61,31 +55,38 @@ class Table:
 
     def __str__(self) -> str:
         """As wide as its longest row, whatever the terminal: a log or a notebook has no width."""
-        return self.text()
+        longest = sum(self._widths()) + self.gap * len(self.headings)
+        return _drawn([self], max(longest, len(self.title)))
 
-    def text(self, width: float = float("inf")) -> str:
-        """The table in at most `width` columns. If it is wider, its last column is folded; if that does not suffice, each row
-        becomes a paragraph."""
-        rows = [[cell.split("\n") for cell in row] for row in [self.headings, *self.rows]]
-        widths = [max(len(line) for cell in column for line in cell) + self.gap for column in zip(*rows)]
-        room = width - sum(widths[:-1])
-        if room < widths[-1] - self.gap:
-            if room < FOLDED:
-                return "\n".join([*wrap(self.title, int(width)), *(self._paragraph(row, int(width)) for row in self.rows)])
-            for row in rows:
-                row[-1] = [part for line in row[-1] for part in wrap(line, int(room), break_on_hyphens=False)]
-        depth = max(map(len, rows[0]))
-        rows[0] = [[""] * (depth - len(lines)) + lines for lines in rows[0]]
-        right = [bool(self.rows) and all(_is_number(row[i]) for row in self.rows) for i in range(len(self.headings))]
-        lines = _lines([line for row in rows for line in zip_longest(*row, fillvalue="")], right, " " * self.gap)
-        return "\n".join([*filter(None, [self.title]), *lines[:depth], "─" * max(map(len, lines)), *lines[depth:]])
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """In a narrow terminal the last column is folded; in a very narrow one each row is a paragraph."""
+        from rich import box
+        from rich.padding import Padding
+        from rich.table import Table as RichTable
+        from rich.text import Text
 
-    def _paragraph(self, row: list[str], width: int) -> str:
-        """A row as ``heading: cell; heading: cell; ...``, all but the first indented."""
-        headings = [heading.replace("-\n", "").replace("\n", " ") for heading in self.headings]
-        first, *rest = (f"{heading}: {cell}" for heading, cell in zip(headings, row) if cell)
-        return "\n".join(["", fill(first, width), *wrap("; ".join(rest), width, initial_indent="  ", subsequent_indent="  ",
-                                                       break_on_hyphens=False)])
+        *fixed, last = self._widths()
+        last = min(last, options.max_width - sum(fixed) - self.gap * len(fixed))
+        if self.title:
+            yield Text(self.title)
+        if last < min(FOLDED, self._widths()[-1]):
+            headings = [heading.replace("-\n", "").replace("\n", " ") for heading in self.headings]
+            for row in self.rows:
+                first, *rest = (f"{heading}: {cell}" for heading, cell in zip(headings, row) if cell)
+                yield Text(f"\n{first}")
+                yield Padding(Text("; ".join(rest)), (0, 0, 0, 2), expand=False)
+            return
+        blanks = self.gap - 1                       # the box adds one
+        drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, blanks, 0, 0), pad_edge=False)
+        for i, (heading, width) in enumerate(zip(self.headings, [*fixed, last])):
+            numeric = bool(self.rows) and all(_is_number(row[i]) for row in self.rows)
+            drawn.add_column(heading, justify="right" if numeric else "left", width=width, overflow="fold")
+        for row in self.rows:
+            drawn.add_row(*row)
+        yield drawn
+
+    def _widths(self) -> list[int]:
+        return [max(len(line) for cell in column for line in cell.split("\n")) for column in zip(self.headings, *self.rows)]
 
 
 def _is_number(text: str) -> bool:
@@ -96,38 +97,40 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def check_rich(who: str) -> None:
+    if find_spec("rich") is None:
+        raise ImportError(f"{who}: {MISSING}")
+
+
 def print_parts(*parts: str | Table) -> None:
     """Print tables and sentences to standard output, in the width of the terminal."""
-    width = max(get_terminal_size().columns, FOLDED)
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    for part in parts:
-        text = part.text(width) if isinstance(part, Table) else fill(
-            part, width, subsequent_indent="  " * part.startswith("- "), break_on_hyphens=False)
-        try:
-            text.encode(encoding)
-        except UnicodeEncodeError:
-            text = text.replace("→", ">").replace("─", "-").encode(encoding, "replace").decode(encoding)
-        print(text)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")        # an encoding without arrows prints question marks
+    print(_drawn(parts, max(get_terminal_size().columns, FOLDED)))
+
+
+def _drawn(parts: Sequence[str | Table], width: int) -> str:
+    check_rich("drawing a table")
+    from rich.console import Console
+
+    console = Console(width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:     # printed by Python, which tells of a broken pipe
+        for part in parts:
+            console.print(part)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 @contextmanager
 def progress(total: int, name: str = "", *, quiet: bool = False) -> Iterator[Callable[[str, int], None]]:
     """A progress bar on standard error, if that is a terminal: ``tick(name, n)`` says that n more of `total` are done."""
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
+    if quiet or find_spec("rich") is None:
         yield lambda name, n: None
         return
-    width, begun, done, lock = get_terminal_size().columns - 1, monotonic(), 0, Lock()
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    def tick(name: str, n: int) -> None:
-        nonlocal done
-        with lock:                                  # treatments run in threads
-            done += n
-            seconds = int(monotonic() - begun)
-            bar = f"{name:<18.18} {done}/{total} {seconds // 60}:{seconds % 60:02} {'#' * (40 * done // max(total, 1))}"
-            print("\r" + bar[:width].ljust(width), end="", file=sys.stderr, flush=True)
-
-    try:
-        tick(name, 0)
-        yield tick
-    finally:
-        print("\r" + " " * width + "\r", end="", file=sys.stderr, flush=True)
+    columns = TextColumn("{task.description:<18}"), MofNCompleteColumn(), TimeElapsedColumn(), BarColumn(bar_width=40)
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda name, n: bar.update(task, advance=n, description=name)
