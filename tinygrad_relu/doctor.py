@@ -39,6 +39,7 @@ FAIR = 0.85                     # a smaller share of what is possible is reporte
 SIDE = 1024                     # of the square matrices that are multiplied
 COPIED = 1 << 25                # float32 numbers, 128 MB: more than caches hold
 WIDTHS = {"Haswell": "AVX2", "Zen": "AVX2", "SkylakeX": "AVX-512", "Cooperlake": "AVX-512", "SapphireRapids": "AVX-512"}
+FAMILIES = {core: f"{core} ({width})" for core, width in WIDTHS.items()}
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,13 @@ class Cache:
 
 @dataclass(frozen=True)
 class Report:
-    """What `diagnose` found.
-
-    `blas_kernels` is the processor family whose kernels OpenBLAS runs, `blas_kernels_possible` the one that it would choose by
-    itself; `environment` has the variables that affect speed or threads.
-    """
+    """What `diagnose` found; `environment` has the variables that affect speed or threads."""
 
     versions: dict[str, str]
     processor: str
     simd_bits: int
-    blas_kernels: str
-    blas_kernels_possible: str
+    blas_kernels: str               # the processor family whose kernels OpenBLAS runs
+    blas_kernels_possible: str      # the one that it would choose by itself
     blas_verdict: str
     cores: int
     blas_threads: int
@@ -89,11 +86,13 @@ def diagnose() -> Report:
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(PREFIXES)}
     here = measure()
     free = _measure_without_settings() if environment.keys() - {KEPT} else here
-    available, threads = cores(), get_num_threads()
+    available, threads, possible = cores(), get_num_threads(), FAMILIES.get(free["core"], free["core"])
     return Report(
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         processor=host.processor(), simd_bits=host.simd_bits(),
-        blas_kernels=here["core"], blas_kernels_possible=free["core"], blas_verdict=_blas_verdict(here, free),
+        blas_kernels=here["core"], blas_kernels_possible=free["core"],
+        blas_verdict="the kernels that OpenBLAS chooses for this processor" if here["core"] == free["core"] else
+        f"OPENBLAS_CORETYPE is set; without it, OpenBLAS would choose {possible}; for the cost see below",
         cores=available, blas_threads=threads,
         threads_verdict="matrix products use every core" if threads >= available else
         f"matrix products use {threads} of {available} cores" + _because(environment, "_NUM_THREADS"),
@@ -149,16 +148,6 @@ def _because(environment: dict[str, str], *endings: str) -> str:
     return f", because of {', '.join(causes)}" if causes else ""
 
 
-def _family(core: str) -> str:
-    return f"{core} ({WIDTHS[core]})" if core in WIDTHS else core
-
-
-def _blas_verdict(here: dict[str, Any], free: dict[str, Any]) -> str:
-    if here["core"] == free["core"]:
-        return "the kernels that OpenBLAS chooses for this processor"
-    return f"OPENBLAS_CORETYPE is set; left alone, OpenBLAS would choose {_family(free['core'])}; for the cost see below"
-
-
 def _gemm(name: str, here: dict[str, Any], free: dict[str, Any], environment: dict[str, str]) -> Measurement:
     share = here[name] / free[name]
     why = (_because(environment, "_CORETYPE", "_L2_SIZE", "_NUM_THREADS")
@@ -193,7 +182,7 @@ def show(report: Report) -> None:
     table = Table("", ["what", "found", "details"])
     table.add("versions", "", ", ".join(map(" ".join, report.versions.items())))
     table.add("compiled kernels", f"{report.simd_bits}-bit vectors", f"LLVM compiles for {report.processor}")
-    table.add("OpenBLAS kernels", _family(report.blas_kernels), report.blas_verdict)
+    table.add("OpenBLAS kernels", FAMILIES.get(report.blas_kernels, report.blas_kernels), report.blas_verdict)
     table.add("threads", f"{report.blas_threads} for large products", report.threads_verdict)
     table.add("environment", "", ", ".join(map("=".join, report.environment.items())) or "nothing is set")
     kept = report.cache
