@@ -110,7 +110,8 @@ def test_spellings_of_pytorch_are_accepted(theirs, ours):
 @pytest.mark.parametrize(("call", "way"), [
     (lambda x: x.max(dim=1), "x.argmax(axis=...)"), (lambda x: tg.min(x, dim=1), "x.argmin(axis=...)"),
     (lambda x: x.var(dim=1), "ddof=1"), (lambda x: x.std(dim=1), "ddof=1"), (lambda x: tg.split(x, 1, dim=1), "sections"),
-    (lambda x: x.sum(dim=1, axis=1), "axis is the same"), (lambda x: x.max(keepdims="x"), "keepdims is 'x', expected True or False")])
+    (lambda x: x.sum(dim=1, axis=1), "axis is the same"), (lambda x: x.max(keepdims="x"), "keepdims is 'x', expected True or False"),
+    (lambda x: x.max(0, "x"), "max: keepdims is 'x', expected True or False")])
 def test_where_pytorch_means_something_else_its_spelling_is_refused(call, way):
     with pytest.raises(TypeError) as error:
         call(Tensor(ALONG))

@@ -111,7 +111,8 @@ def maxout_winners(x: Input, pieces: int) -> Array:
 
 
 def _by_pieces(x: Tensor, pieces: int) -> Tensor:
-    if x.ndim == 0 or x.shape[-1] % check_count(pieces, "maxout: pieces"):
+    pieces = check_count(pieces, "maxout: pieces")
+    if x.ndim == 0 or x.shape[-1] % pieces:
         raise ValueError(f"maxout: got x of shape {x.shape} and {pieces} pieces; expected a last axis that is a multiple of it")
     return shape.reshape(x, shape=(*x.shape[:-1], x.shape[-1] // pieces, pieces))
 
