@@ -288,7 +288,7 @@ ADDITIONS = [       # what is new, file, before which line, what to write there
     ("activation", "functional/activation.py", "relu6 = elementwise(", "bent = elementwise(piecewise.BENT)\n"),
     ("activation", "nn/activations.py", "class GELUTanh(Activation):", MODULE),
     ("op", "ops/elementary.py", END, OP),
-    ("op", "functional/array.py", "exp = lift(", "cube = lift(elementary.cube)\n"),
+    ("op", "functional/array.py", "sqrt = lift(", "cube = lift(elementary.cube)\n"),
     ("loss", "functional/loss.py", "def _error_loss(", LOSS),
     ("loss", "functional/__init__.py", END, "from .loss import quartic_loss as quartic_loss\n"),
     ("loss", "nn/loss.py", "class L1Loss(Loss):", LOSS_MODULE),

@@ -10,9 +10,10 @@ from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, is_grad_enabled, value
 from .checks import as_finite_floats, as_floats, check_dtype, said
 from .interop import Interoperable
-from .kernels.formulas import piecewise, saturating
+from .kernels.formulas import piecewise, saturating, smooth
 from .missing import WAYS, Missing
 from .ops import elementary, elementwise, indexing, linalg, normalization, reductions, shape, sums
+from .ops.activation import elementwise_function
 from .ops.elementwise import operand, operand_array
 
 Operator = Callable[["Tensor", Any], "Tensor"]
@@ -228,18 +229,18 @@ class Tensor(Interoperable):
     # -- NumPy's functions as methods: each is a plain function of `ops` -----------------------------------------------
 
     abs = __abs__ = elementary.abs
-    exp = elementary.exp
-    expm1 = elementary.expm1
-    log = elementary.log
-    log1p = elementary.log1p
+    exp = elementwise_function(smooth.EXP)
+    expm1 = elementwise_function(smooth.EXPM1)
+    log = elementwise_function(smooth.LOG)
+    log1p = elementwise_function(smooth.LOG1P)
     sqrt = elementary.sqrt
     square = elementary.square
     sin = elementary.sin
     cos = elementary.cos
     clip = elementwise.clip
-    relu = elementary.elementwise_function(piecewise.RELU)
-    sigmoid = elementary.elementwise_function(saturating.SIGMOID)
-    tanh = elementary.elementwise_function(saturating.TANH)
+    relu = elementwise_function(piecewise.RELU)
+    sigmoid = elementwise_function(saturating.SIGMOID)
+    tanh = elementwise_function(saturating.TANH)
     softmax = normalization.softmax
     log_softmax = normalization.log_softmax
 
@@ -273,7 +274,7 @@ class Tensor(Interoperable):
         return shape.permute(self, _several(axes))
 
 
-Tensor.result = Tensor
+Node.result = Tensor
 for _name in WAYS["Tensor"]:
     setattr(Tensor, _name, Missing("Tensor", _name))
 

@@ -42,7 +42,7 @@ class Node:
     home: Array | None          # of a parameter: its part of a flat buffer for gradients (see parameters.py)
     hooks: Any                  # an OrderedDict (see hooks.py), or None
 
-    result: ClassVar[type[Node]]    # the class of the result of an operation on such a node
+    result: ClassVar[type[Node]]    # the class of the results of operations: Tensor
 
     def _become_leaf(self, array: Array, requires_grad: bool) -> None:
         self.array = array

@@ -13,7 +13,7 @@ from .layers import (
     one_hot as one_hot,
     softmax as softmax,
 )
-from .lift import as_tensor as as_tensor
+from .array import as_tensor as as_tensor
 from .loss import (
     REDUCTIONS as REDUCTIONS,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,

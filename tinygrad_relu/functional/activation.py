@@ -10,7 +10,7 @@ from ..ops import activation as ops
 from ..ops import shape
 from ..ops.elementwise import new_place, operand_array, uniform
 from ..tensor import Tensor
-from .lift import Input, as_tensor, elementwise
+from .array import Input, as_tensor, elementwise
 
 relu = elementwise(piecewise.RELU)
 leaky_relu = elementwise(piecewise.LEAKY_RELU)

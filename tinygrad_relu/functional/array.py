@@ -6,30 +6,75 @@ smallest in magnitude between those of the two sides, and the second derivative 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from ..autodiff.node import Node, value
-from ..checks import as_numbers
+from ..checks import as_floats, as_numbers
+from ..kernels.formulas import smooth
+from ..kernels.formulas.record import Elementwise
 from ..ops import einsum as contraction
-from ..ops import elementary, elementwise, indexing, joining, linalg, reductions, shape, sums
+from ..ops import elementary, indexing, joining, linalg, reductions, shape, sums
+from ..ops import elementwise as arithmetic
+from ..ops.activation import elementwise_function
 from ..ops.elementwise import operand, operand_array
 from ..ops.spelling import spelled
 from ..tensor import Tensor
-from .lift import Input, as_tensor, lift
+
+Input = Any     # a Tensor, or anything that NumPy can make an array of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def as_tensor(x: Input) -> Tensor:
+    """A Tensor as it is; anything else as a Tensor without gradient, sharing memory where it can.
+
+    >>> x = F.as_tensor([1, 2])
+    >>> x, F.as_tensor(x) is x
+    (Tensor([1., 2.]), True)
+    """
+    return x if isinstance(x, Tensor) else Tensor.leaf(as_floats(x, name="x"))
+
+
+def lift(f: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Input, P], R]:
+    """A function of `ops` for users: its first argument may be anything array_like. Name, signature and docstring are those of f.
+
+    >>> lift(lambda x: x * 2)([1, 2])
+    Tensor([2., 4.])
+    """
+
+    def lifted(x: Input, *args: P.args, **options: P.kwargs) -> R:
+        return f(as_tensor(x), *args, **options)
+
+    return _public(update_wrapper(lifted, f))
+
+
+def elementwise(record: Elementwise[P]) -> Callable[Concatenate[Input, P], Tensor]:
+    """The function of a record, for users."""
+    return _public(elementwise_function(record))
+
+
+def _public(function: Any) -> Any:
+    function.__module__ = __package__       # where pickle finds it
+    return function
+
+
+_before = set(vars())
 
 abs = lift(elementary.abs)
-exp = lift(elementary.exp)
-expm1 = lift(elementary.expm1)
-log = lift(elementary.log)
-log1p = lift(elementary.log1p)
+exp = elementwise(smooth.EXP)
+expm1 = elementwise(smooth.EXPM1)
+log = elementwise(smooth.LOG)
+log1p = elementwise(smooth.LOG1P)
 sqrt = lift(elementary.sqrt)
 square = lift(elementary.square)
 sin = lift(elementary.sin)
 cos = lift(elementary.cos)
-clip = lift(elementwise.clip)
+clip = lift(arithmetic.clip)
 
 sum = lift(sums.sum)
 mean = lift(sums.mean)
@@ -69,7 +114,7 @@ def maximum(a: Input, b: Input) -> Tensor:
     >>> x.grad, y.grad
     (array([0., 1., 1.]), array([1., 0., 0.]))
     """
-    return elementwise.maximum(*_pair(a, b))
+    return arithmetic.maximum(*_pair(a, b))
 
 
 def minimum(a: Input, b: Input) -> Tensor:
@@ -78,7 +123,7 @@ def minimum(a: Input, b: Input) -> Tensor:
     >>> minimum([1.0, 5.0], 3.0)
     Tensor([1., 3.])
     """
-    return elementwise.minimum(*_pair(a, b))
+    return arithmetic.minimum(*_pair(a, b))
 
 
 def where(condition: Input, a: Input, b: Input) -> Tensor:
@@ -92,7 +137,7 @@ def where(condition: Input, a: Input, b: Input) -> Tensor:
     Tensor([0., 4.], requires_grad=True)
     """
     holds = as_numbers(value(condition), "where: condition")
-    return elementwise.where(holds if holds.dtype == bool else holds != 0, *_pair(a, b))
+    return arithmetic.where(holds if holds.dtype == bool else holds != 0, *_pair(a, b))
 
 
 def _pair(a: Input, b: Input) -> tuple[Any, Any]:
@@ -169,7 +214,7 @@ def _together(name: str, operands: Iterable[Input]) -> list[Any]:
     return [as_tensor(x) if like is None else operand_array(x, like, name) for x in found]
 
 
-CPU_DEVICES = {1: "CPU", 3: "CUDA host", 11: "ROCm host", 13: "CUDA managed"}       # kDLCPU ...: what a CPU can read
+_CPU_DEVICES = {1: "CPU", 3: "CUDA host", 11: "ROCm host", 13: "CUDA managed"}       # kDLCPU ...: what a CPU can read
 
 
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
@@ -188,7 +233,7 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
     if not hasattr(x, "__dlpack__"):
         raise TypeError(f"from_dlpack: got {kind}; expected an array of a library that supports DLPack")
     device = tuple(map(int, x.__dlpack_device__()))
-    if device[0] not in CPU_DEVICES:
+    if device[0] not in _CPU_DEVICES:
         raise ValueError(f"from_dlpack: the {kind} is on the DLPack device {device}; expected (1, 0), the CPU: copy it there "
                          "first")
     try:
@@ -208,5 +253,4 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
 
 
 # For `import *` (assigned to a name, it would hide everything from mypy).
-vars()["__all__"] = [
-    name for name, f in vars().items() if getattr(f, "__module__", "") in (__name__, __package__) and not name.startswith("_")]
+vars()["__all__"] = [name for name in vars() if not name.startswith("_") and name not in _before]

@@ -17,7 +17,7 @@ from ..ops import loss as ops
 from ..ops.elementwise import add, mul
 from ..ops.shape import reshape, transpose
 from ..tensor import Tensor
-from .lift import Input, as_tensor
+from .array import Input, as_tensor
 from .loss import REDUCTIONS, check_target, checked, constant
 
 

@@ -16,7 +16,7 @@ from ..ops.elementwise import operand_array
 from ..ops.linalg import affine
 from ..ops.shape import reshape
 from ..tensor import Tensor
-from .lift import Input, as_tensor, lift
+from .array import Input, as_tensor, lift
 
 Shape = int | Sequence[int]
 

@@ -22,7 +22,7 @@ from ..ops.loss import error_loss_op
 from ..ops.sums import SUM
 from ..tensor import Tensor
 from .activation import relu
-from .lift import Input, as_tensor
+from .array import Input, as_tensor
 
 REDUCTIONS = ("mean", "sum", "none")
 

@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from .. import functional as F
 from ..checks import check_count, check_name, check_real, said
-from ..functional.lift import Input, elementwise
+from ..functional.array import Input, elementwise
 from ..kernels.formulas import gaussian, piecewise, saturating, smooth
 from ..kernels.formulas.record import Elementwise
 from ..ops.activation import activation_op, prelu

@@ -9,21 +9,25 @@ The derivatives of a record are operations too, each the derivative of the one b
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
 from ..autodiff.broadcast import unbroadcast
-from ..autodiff.node import Array, Op, value
+from ..autodiff.node import Array, Node, Op, value
+from ..checks import as_floats
 from ..kernels.formulas.piecewise import PRELU
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
 from .elementwise import compare, mul, where
-from .shape import lines, reshape
+from .shape import T, lines, reshape
+
+P = ParamSpec("P")
 
 
 @cache
@@ -65,6 +69,23 @@ def _derivative_op(record: Elementwise[...], order: int) -> Op:
         lambda h, z, c, x, y, p: _derivative_op(record, order)(h, x, y, p=p),
         lambda h, z, c, x, y, p: _derivative_op(record, order + 1)(mul(h, c), x, y, p=p),
         None))
+
+
+_functions: dict[Elementwise[...], Any] = {}
+
+
+def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], T]:
+    """The function of a record, with its name, parameters and docs, of anything array_like. `Tensor` has some as methods."""
+    op, usual = activation_op(record), record.defaults
+
+    def function(x: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
+        p = record.bind(record.name, args, kwargs) if args or kwargs else usual
+        return op(x if isinstance(x, Node) else Node.result.leaf(as_floats(x, name="x")), p=p)
+
+    function.__name__ = function.__qualname__ = record.name
+    function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
+    function.__signature__ = record.signature("x")      # type: ignore[attr-defined]
+    return _functions.setdefault(record, function)
 
 
 def _blocks(x: Array, slopes: Array) -> tuple[tuple[int, int, int], Array]:

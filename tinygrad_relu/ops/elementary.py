@@ -6,21 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log as log_of_number
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 import numpy as np
 
 from ..autodiff.node import Array, Op, value
 from ..kernels.formulas import smooth
-from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.loss import ABSOLUTE
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import copy, launch
 from .activation import activation_op
 from .elementwise import add, binary, compare, div, entrywise, mul, neg, sub, unary, where
 from .shape import T
-
-P = ParamSpec("P")
 
 _FIRST_STEP: dict[float, Callable[..., Any]] = {-1.0: np.reciprocal, 0.5: np.sqrt, 1.0: copy}
 
@@ -107,27 +104,7 @@ def _abs_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: A
     launch(loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), into[0].ravel())
 
 
-_functions: dict[Elementwise[...], Any] = {}
-
-
-def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], T]:
-    """The function of a record, of arrays or Tensors, with its name, parameters and docs. `Tensor` has some as methods."""
-    op, usual = activation_op(record), record.defaults
-
-    def function(x: T, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return op(x, p=record.bind(record.name, args, kwargs) if args or kwargs else usual)
-
-    function.__name__ = function.__qualname__ = record.name
-    function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
-    function.__signature__ = record.signature("x")      # type: ignore[attr-defined]
-    return _functions.setdefault(record, function)
-
-
 EXP, LOG = activation_op(smooth.EXP), activation_op(smooth.LOG)
-exp = elementwise_function(smooth.EXP)
-expm1 = elementwise_function(smooth.EXPM1)
-log = elementwise_function(smooth.LOG)
-log1p = elementwise_function(smooth.LOG1P)
 
 power: Op = entrywise("power", _power, pull=(_power_base, _power_exponent))
 _to_base: Op = entrywise("power_to_base", _slope_to_base, pull=(
