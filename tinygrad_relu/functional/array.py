@@ -156,11 +156,8 @@ def matmul(a: Input, b: Input) -> Tensor:
 
     Leading axes broadcast. The axis that a vector lacks is missing from the result.
 
-    >>> matmul([[1.0, 2.0]], [[3.0], [4.0]])
-    Tensor([[11.]])
-    >>> matmul([[[1.0, 2.0]], [[3.0, 4.0]]], [10.0, 1.0])
-    Tensor([[12.],
-            [34.]])
+    >>> matmul([[1.0, 2.0]], [[3.0], [4.0]]), matmul([[[1.0, 2.0]]], [10.0, 1.0])
+    (Tensor([[11.]]), Tensor([[12.]]))
     """
     return linalg.matmul(*_together("matmul", (a, b)))
 

@@ -266,12 +266,8 @@ def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Calla
     >>> def f_dx(g, x, y):
     ...     return g * (x + x) if x > 0 else type(x)(0)
     >>> squared_relu = tg.activation("squared_relu", f, f_dx, formula="max(x, 0)^2")
-    >>> x = Tensor([-2.0, 3.0], requires_grad=True)
-    >>> squared_relu(x).sum().backward()
-    >>> x.grad
-    array([0., 6.])
-    >>> nn.MLP([2, 4, 1], activation=squared_relu, rng=0)[1]
-    SquaredRelu()
+    >>> squared_relu([-2.0, 3.0]), nn.MLP([2, 4, 1], activation=squared_relu, rng=0)[1]
+    (Tensor([0., 9.]), SquaredRelu())
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"activation: name is {name!r}, expected a Python name")

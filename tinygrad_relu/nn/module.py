@@ -139,13 +139,7 @@ class Module(Hookable):
         return [buffer for _, buffer in self.named_buffers()]
 
     def register_buffer(self, name: str, data: Any) -> None:
-        """Set the attribute `name` to a `Buffer` of these numbers, or to None: ``self.name = nn.Buffer(data)``.
-
-        >>> layer = nn.Identity()
-        >>> layer.register_buffer("mean", [1.0, 2.0])
-        >>> layer.mean.data, list(layer.state_dict())
-        (array([1., 2.]), ['mean'])
-        """
+        """Set the attribute `name` to a `Buffer` of these numbers, or to None: ``self.name = nn.Buffer(data)``."""
         if not (isinstance(name, str) and name.isidentifier()):
             raise ValueError(f"register_buffer: name is {said(name)}, expected a Python name")
         setattr(self, name, data if data is None or isinstance(data, Buffer) else Buffer(value(data)))
@@ -276,12 +270,7 @@ class Module(Hookable):
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set whether all parameters require a gradient. False freezes them: `backward` and optimizers leave them out.
-
-        >>> model = nn.Sequential(nn.Linear(2, 3, rng=0).requires_grad_(False), nn.Linear(3, 1, rng=1))
-        >>> [p.requires_grad for p in model.parameters()]
-        [False, False, True, True]
-        """
+        """Set whether all parameters require a gradient. False freezes them: `backward` and optimizers leave them out."""
         requires_grad = check_bool(requires_grad, "requires_grad_: requires_grad")
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
