@@ -1,4 +1,4 @@
-"""Hooks on modules: functions that see, and may replace, inputs and outputs, and their gradients.
+"""Hooks on modules, functions that see, and may replace, inputs and outputs, and their gradients; and the summary of a model.
 
 Names, arguments and the order of calls are PyTorch's. A module without hooks pays for one attribute lookup.
 """
@@ -6,10 +6,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from ..autodiff.hooks import Hook, RemovableHandle, check_hook, replaced, shown
-from ..autodiff.node import Node, Op, is_grad_enabled
+from ..autodiff.node import Node, Op, is_grad_enabled, value
+from ..parameters import Parameter
+from ..text import aligned
 
 PRE, FORWARD, BACKWARD = "forward_pre", "forward", "full_backward"
 Gradients = tuple[Any, ...]
@@ -162,3 +168,100 @@ def _meeting(tensors: Sequence[Any], meet: Callable[[Gradients], Gradients]) -> 
 def _identity(then: Callable[[int, Any], Any], i: int) -> Op:
     """The identity, with the gradient ``then(i, gradient)``."""
     return Op("hook", lambda x: x[...], pull=(lambda g, y, x: then(i, g),), pure=False)
+
+
+# -- the summary of a model: which modules run on an input, in which order, with which shapes and how many numbers ------------
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One module, or the total."""
+
+    name: str               # in the model; empty for the model itself
+    type: str
+    output: Any             # the shape of its result; a tuple of shapes, if there were several; None if it did not run
+    parameters: int         # its own; a shared one counts where it comes first
+    bytes: int
+    flops: int | None       # of matrix products, two for each weight and each row (and step); None for other modules
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The result of `Module.summary`, which prints as a table."""
+
+    rows: list[SummaryRow]      # in the order in which the modules ran; those that did not run come last
+    total: SummaryRow
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The rows as dicts, without the total."""
+        return [asdict(row) for row in self.rows]
+
+    def __str__(self) -> str:
+        cells = [[row.name, row.type, "not run" if row.output is None else str(row.output), f"{row.parameters:,}",
+                  f"{row.bytes:,}", "-" if row.flops is None else f"{row.flops:,}"] for row in [*self.rows, self.total]]
+        headings = ["name", "type", "output", "parameters", "bytes", "FLOPs"]
+        return aligned(headings, cells, right=headings[3:])
+
+    __repr__ = __str__
+
+
+def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
+    """Run the model once, with a hook on every module."""
+    if not inputs:
+        raise TypeError("summary: got no input; expected what the model takes, or its shape, such as (64, 784)")
+    for x in inputs:
+        if _is_shape(x) and min(x, default=0) < 0:
+            raise ValueError(f"summary: got the shape {x}; expected sizes of 0 or more, such as (64, 784)")
+    dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
+    ran: list[tuple[Any, Any, int | None]] = []
+
+    def note(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ran.append((module, _shape_of(output), _flops(module, inputs[0]) if inputs else None))
+
+    with ExitStack() as stack:
+        for module in model.modules():
+            stack.enter_context(module.register_forward_hook(note))
+        model(*(np.zeros(x, dtype) if _is_shape(x) else x for x in inputs))
+
+    names = {id(module): name for name, module in reversed(list(model.named_modules()))}     # the first name of a shared one
+    left = {id(p) for p in model.parameters()}
+
+    def row(module: Any, output: Any, flops: int | None) -> SummaryRow:
+        own = [p for p in _own_parameters(module) if id(p) in left]
+        left.difference_update(map(id, own))
+        return _row(names[id(module)], module, output, own, flops)
+
+    met = {id(module) for module, _, _ in ran}
+    idle = [(module, None, None) for module in model.modules() if id(module) not in met]
+    rows = [row(*one) for one in [*ran, *idle] if one[0] is not model
+            and (_own_parameters(one[0]) or next(one[0].children(), None) is None)]      # no mere containers
+    _, output, _ = ran[-1]
+    return Summary(rows, _row("", model, output, model.parameters(), sum(flops or 0 for _, _, flops in ran)))
+
+
+def _row(name: str, module: Any, output: Any, parameters: Sequence[Parameter], flops: int | None) -> SummaryRow:
+    return SummaryRow(name, type(module).__name__, output, sum(p.size for p in parameters),
+                      sum(p.array.nbytes for p in parameters), flops)
+
+
+def _own_parameters(module: Any) -> list[Parameter]:
+    """Those that belong to none of the modules inside."""
+    inside = {id(p) for child in module.children() for p in child.parameters()}
+    return [p for p in module.parameters() if id(p) not in inside]
+
+
+def _flops(module: Any, x: Any) -> int | None:
+    width = getattr(module, "in_features", getattr(module, "input_size", None))
+    if width is None:
+        return None
+    return 2 * (np.size(value(x)) // width) * sum(p.size for p in _own_parameters(module) if p.kind == "weight")
+
+
+def _is_shape(x: Any) -> bool:
+    return isinstance(x, tuple) and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in x)
+
+
+def _shape_of(output: Any) -> Any:
+    if isinstance(output, (tuple, list)):
+        return tuple(_shape_of(part) for part in output)
+    return tuple(np.shape(value(output)))

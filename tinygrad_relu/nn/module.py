@@ -17,8 +17,7 @@ from ..missing import WAYS, Missing
 from ..parameters import Parameter, announce
 from ..states import fit, fitted, refuse, shown
 from ..tensor import Tensor
-from .hooks import Hookable, call_with_hooks
-from .summary import Summary, summarise
+from .hooks import Hookable, Summary, call_with_hooks, summarise
 
 
 class Buffer:
