@@ -52,7 +52,7 @@ def compile_kernels() -> None:
     if folder is not None and not (folder / "warm").exists():
         done = warmup.warmup()
         (folder / "warm").write_text("\n".join(sorted(path.relative_to(folder).as_posix() for path in folder.glob("*.nbc"))))
-        print(f"{done.compiled} kernels compiled in {done.seconds:.0f} s")
+        print(f"{done.compiled} kernels compiled")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -24,9 +24,9 @@ def test_without_variables_the_speed_is_what_the_machine_allows(monkeypatch: pyt
     monkeypatch.setattr(doctor, "_measure_without_settings", lambda: pytest.fail("measured twice"))
     monkeypatch.setenv(doctor.KEPT, "kernels")
     report = doctor.diagnose()
-    assert report.blas_verdict == "the kernels that OpenBLAS chooses for this processor"
-    assert {m.verdict for name, m in report.measurements.items() if name != "copy"} == {"as fast as this machine allows"}
-    assert "as fast as NumPy's maximum" in report.measurements["copy"].verdict
+    assert report["blas_verdict"] == "the kernels that OpenBLAS chooses for this processor"
+    assert {m["verdict"] for name, m in report["measurements"].items() if name != "copy"} == {"as fast as this machine allows"}
+    assert "as fast as NumPy's maximum" in report["measurements"]["copy"]["verdict"]
 
 
 @pytest.mark.usefixtures("_measured")
@@ -34,9 +34,9 @@ def test_a_variable_that_costs_speed_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(doctor, "_measure_without_settings", lambda: FREE)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     report = doctor.diagnose()
-    assert "OpenBLAS would choose SkylakeX (AVX-512)" in report.blas_verdict
-    assert report.measurements["sgemm"].verdict == "50% of what this machine allows, because of OPENBLAS_CORETYPE=Haswell"
-    assert report.measurements["dgemm"].verdict == "as fast as this machine allows"
+    assert "OpenBLAS would choose SkylakeX (AVX-512)" in report["blas_verdict"]
+    assert report["measurements"]["sgemm"]["verdict"] == "50% of what this machine allows, because of OPENBLAS_CORETYPE=Haswell"
+    assert report["measurements"]["dgemm"]["verdict"] == "as fast as this machine allows"
     doctor.show(report)
 
 

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +25,7 @@ from .files import check_writable, write_through
 from .kernels.formulas import ACTIVATIONS
 from .kernels.loops.pointwise import loops
 from .kernels.machine import blas, host
-from .kernels.machine.cache import cache_folder, contents
+from .kernels.machine.cache import Contents, cache_folder, contents
 from .kernels.machine.door import launch
 from .kernels.machine.host import cores, get_num_threads
 from .kernels.machine.matmul import matmul
@@ -42,63 +41,28 @@ WIDTHS = {"Haswell": "AVX2", "Zen": "AVX2", "SkylakeX": "AVX-512", "Cooperlake":
 FAMILIES = {core: f"{core} ({width})" for core, width in WIDTHS.items()}
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One speed as it is here, and the best that was measured on this machine, both in `unit`."""
+def diagnose() -> dict[str, Any]:
+    """Versions, settings and measured speeds, which take a few seconds: what ``--json`` writes, and `show` prints.
 
-    unit: str
-    here: float
-    possible: float
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Cache:
-    """The folder of compiled kernels; `folder` is None if it cannot be written."""
-
-    folder: str | None
-    writable: bool
-    kernels: int
-    megabytes: float
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `diagnose` found; `environment` has the variables that affect speed or threads."""
-
-    versions: dict[str, str]
-    processor: str
-    simd_bits: int
-    blas_kernels: str               # the processor family whose kernels OpenBLAS runs
-    blas_kernels_possible: str      # the one that it would choose by itself
-    blas_verdict: str
-    cores: int
-    blas_threads: int
-    threads_verdict: str
-    environment: dict[str, str]
-    cache: Cache
-    measurements: dict[str, Measurement]
-
-
-def diagnose() -> Report:
-    """Collect versions and settings, and measure speeds, which takes a few seconds."""
+    `blas_kernels` is the processor family whose kernels OpenBLAS runs, `blas_kernels_possible` the one that it would choose by
+    itself; `environment` has the variables that affect speed or threads; the `folder` of the cache is None if it cannot be
+    written. A measurement has the speed as it is here, and the best that was measured on this machine, both in `unit`.
+    """
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(PREFIXES)}
     here = measure()
     free = _measure_without_settings() if environment.keys() - {KEPT} else here
     available, threads, possible = cores(), get_num_threads(), FAMILIES.get(free["core"], free["core"])
-    return Report(
-        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        processor=host.processor(), simd_bits=host.simd_bits(),
-        blas_kernels=here["core"], blas_kernels_possible=free["core"],
-        blas_verdict="the kernels that OpenBLAS chooses for this processor" if here["core"] == free["core"] else
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "processor": host.processor(), "simd_bits": host.simd_bits(),
+        "blas_kernels": here["core"], "blas_kernels_possible": free["core"],
+        "blas_verdict": "the kernels that OpenBLAS chooses for this processor" if here["core"] == free["core"] else
         f"OPENBLAS_CORETYPE is set; without it, OpenBLAS would choose {possible}; for the cost see below",
-        cores=available, blas_threads=threads,
-        threads_verdict="matrix products use every core" if threads >= available else
+        "cores": available, "blas_threads": threads,
+        "threads_verdict": "matrix products use every core" if threads >= available else
         f"matrix products use {threads} of {available} cores" + _because(environment, "_NUM_THREADS"),
-        environment=environment, cache=_look_at_cache(),
-        measurements={name: _gemm(name, here, free, environment) for name in ("sgemm", "dgemm")}
-        | {"copy": _copy(here, free)})
+        "environment": environment, "cache": _look_at_cache(),
+        "measurements": {name: _gemm(name, here, free, environment) for name in ("sgemm", "dgemm")} | {"copy": _copy(here, free)}}
 
 
 def measure() -> dict[str, Any]:
@@ -148,48 +112,48 @@ def _because(environment: dict[str, str], *endings: str) -> str:
     return f", because of {', '.join(causes)}" if causes else ""
 
 
-def _gemm(name: str, here: dict[str, Any], free: dict[str, Any], environment: dict[str, str]) -> Measurement:
+def _gemm(name: str, here: dict[str, Any], free: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
     share = here[name] / free[name]
     why = (_because(environment, "_CORETYPE", "_L2_SIZE", "_NUM_THREADS")
            or "; no variable explains it, so the machine may be busy")
     verdict = "as fast as this machine allows" if share >= FAIR else f"{share:.0%} of what this machine allows{why}"
-    return Measurement("GFLOP/s", here[name], max(here[name], free[name]), verdict)
+    return {"unit": "GFLOP/s", "here": here[name], "possible": max(here[name], free[name]), "verdict": verdict}
 
 
-def _copy(here: dict[str, Any], free: dict[str, Any]) -> Measurement:
+def _copy(here: dict[str, Any], free: dict[str, Any]) -> dict[str, Any]:
     """Compare relu with NumPy's maximum, which moves the same bytes. (A copy moves fewer: it need not read its target.)"""
     found = "as fast as" if here["relu"] >= FAIR * here["maximum"] else "slower than"
     verdict = (f"relu of {COPIED >> 20} million numbers on one thread is {found} NumPy's maximum ({here['maximum']:.1f} GB/s; "
                f"a copy on one thread: {here['copy']:.1f}, on all {cores()}: {here['copy_all_threads']:.1f})")
-    return Measurement("GB/s", here["relu"], max(here["relu"], here["maximum"], free["maximum"]), verdict)
+    possible = max(here["relu"], here["maximum"], free["maximum"])
+    return {"unit": "GB/s", "here": here["relu"], "possible": possible, "verdict": verdict}
 
 
-def _look_at_cache() -> Cache:
+def _look_at_cache() -> dict[str, Any]:
     folder = cache_folder()
-    if folder is None:
-        return Cache(None, False, 0, 0.0, "cannot be written, so every process compiles anew: set NUMBA_CACHE_DIR")
-    found = contents(folder)
-    verdict = (f"damaged, and compiled anew when used: {', '.join(found.damaged)}" if found.damaged
+    found = Contents(0, 0.0, []) if folder is None else contents(folder)
+    verdict = ("cannot be written, so every process compiles anew: set NUMBA_CACHE_DIR" if folder is None
+               else f"damaged, and compiled anew when used: {', '.join(found.damaged)}" if found.damaged
                else "loaded by later processes; `tinygrad-relu warmup` compiles what is missing ahead")
-    return Cache(str(folder), True, found.kernels, found.megabytes, verdict)
+    return {"folder": folder and str(folder), "writable": folder is not None, "kernels": found.kernels,
+            "megabytes": found.megabytes, "verdict": verdict}
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
-def show(report: Report) -> None:
+def show(report: dict[str, Any]) -> None:
     """Print a report as a table."""
-    table = Table("", ["what", "found", "details"])
-    table.add("versions", "", ", ".join(map(" ".join, report.versions.items())))
-    table.add("compiled kernels", f"{report.simd_bits}-bit vectors", f"LLVM compiles for {report.processor}")
-    table.add("OpenBLAS kernels", FAMILIES.get(report.blas_kernels, report.blas_kernels), report.blas_verdict)
-    table.add("threads", f"{report.blas_threads} for large products", report.threads_verdict)
-    table.add("environment", "", ", ".join(map("=".join, report.environment.items())) or "nothing is set")
-    kept = report.cache
-    where = f"{kept.folder}\n" if kept.folder else ""
-    table.add("cache", f"{kept.kernels} kernels, {kept.megabytes:.1f} MB", where + kept.verdict)
-    for name, found in report.measurements.items():
-        table.add(name, f"{found.here:.0f} of {found.possible:.0f} {found.unit}", found.verdict)
+    table, kept = Table("", ["what", "found", "details"]), report["cache"]
+    table.add("versions", "", ", ".join(map(" ".join, report["versions"].items())))
+    table.add("compiled kernels", f"{report['simd_bits']}-bit vectors", f"LLVM compiles for {report['processor']}")
+    table.add("OpenBLAS kernels", FAMILIES.get(report["blas_kernels"], report["blas_kernels"]), report["blas_verdict"])
+    table.add("threads", f"{report['blas_threads']} for large products", report["threads_verdict"])
+    table.add("environment", "", ", ".join(map("=".join, report["environment"].items())) or "nothing is set")
+    where = "\n".join(filter(None, [kept["folder"], kept["verdict"]]))
+    table.add("cache", f"{kept['kernels']} kernels, {kept['megabytes']:.1f} MB", where)
+    for name, found in report["measurements"].items():
+        table.add(name, f"{found['here']:.0f} of {found['possible']:.0f} {found['unit']}", found["verdict"])
     print_parts(table)
 
 
@@ -200,6 +164,6 @@ def main(arguments: argparse.Namespace) -> int:
         check_writable(arguments.json, "--json")
     report = diagnose()
     if arguments.json:
-        write_through(arguments.json, lambda file: file.write((json.dumps(asdict(report), indent=1) + "\n").encode()))
+        write_through(arguments.json, lambda file: file.write((json.dumps(report, indent=1) + "\n").encode()))
     show(report)
     return 0

@@ -34,23 +34,13 @@ class Tally(NamedTuple):
     cached: int
 
 
-class Warmup(NamedTuple):
-    """The outcome of a warm-up; `folder` is where compiled kernels are kept."""
-
-    compiled: int
-    cached: int
-    seconds: float
-    folder: Path | None
-
-
 def warmup(dtypes: Iterable[str] = NAMES, names: Iterable[str] | None = None, jobs: int = JOBS,
-           progress: Callable[[str, Tally], None] = lambda name, tally: None) -> Warmup:
+           progress: Callable[[str, Tally], None] = lambda name, tally: None) -> Tally:
     """Compile every kernel that the cache does not hold yet, or only those of these names.
 
     `jobs` processes compile side by side; 1 compiles in this process, and leaves it ready to use. `progress` is called after each
     kernel.
     """
-    start = time.perf_counter()
     dtypes = [check_name(dtype, NAMES, "warmup: dtype") for dtype in dtypes]
     known = _kernels()
     chosen = list(known if names is None else dict.fromkeys(check_name(name, known, "warmup: name") for name in names))
@@ -62,7 +52,7 @@ def warmup(dtypes: Iterable[str] = NAMES, names: Iterable[str] | None = None, jo
         for name, tally in zip(chosen, each(partial(_compile, dtypes=dtypes), chosen)):
             compiled, cached = compiled + tally.compiled, cached + tally.cached
             progress(name, tally)
-    return Warmup(compiled, cached, time.perf_counter() - start, cache_folder())
+    return Tally(compiled, cached)
 
 
 _kernels = cache(every_kernel)
@@ -81,11 +71,17 @@ def _compile(name: str, dtypes: Sequence[str]) -> Tally:
 # -- the commands -----------------------------------------------------------------------------------------------------
 
 
+def _folder() -> Path:
+    folder = cache_folder()
+    if folder is None:
+        raise OSError("the cache folder cannot be written, so compiled kernels cannot be kept; set NUMBA_CACHE_DIR to a folder "
+                      "that can")
+    return folder
+
+
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu warmup``."""
-    if cache_folder() is None:
-        raise OSError("the cache folder cannot be written, so compiled kernels could not be kept; set "
-                      "NUMBA_CACHE_DIR to a folder that can")
+    folder, start = _folder(), time.perf_counter()
     jobs = check_count(JOBS if arguments.jobs is None else arguments.jobs, "--jobs")
     dtypes = NAMES if arguments.dtype == "both" else (arguments.dtype,)
     with progress(len(_kernels()), "compiling") as tick:
@@ -95,16 +91,14 @@ def main(arguments: argparse.Namespace) -> int:
                 print(f"{name}: {tally.compiled} compiled, {tally.cached} cached", flush=True)
 
         done = warmup(dtypes, jobs=jobs, progress=show)
-    print(f"{done.compiled} kernels compiled, {done.cached} from the cache, in {done.seconds:.1f} s")
-    print(f"They are kept in {done.folder}")
+    print(f"{done.compiled} kernels compiled, {done.cached} from the cache, in {time.perf_counter() - start:.1f} s")
+    print(f"They are kept in {folder}")
     return 0
 
 
 def cache_main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu cache``. Exit status 1 if files are damaged."""
-    folder = cache_folder()
-    if folder is None:
-        raise OSError("the cache folder cannot be written; set NUMBA_CACHE_DIR to a folder that can")
+    folder = _folder()
     found = contents(folder)
     older = [other for other in folder.parent.iterdir() if other != folder]
     size = sum(file.stat().st_size for file in folder.parent.rglob("*") if file.is_file()) / 1e6

@@ -163,12 +163,9 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every ``.grad`` to None; with ``set_to_none=False``, those that are not None to zeros."""
-        zeros = [] if set_to_none else [p for p in self._parameters() if p.grad is not None]
         for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
-        for parameter in zeros:
-            parameter.grad = np.zeros_like(parameter.data)
+            for p in group["params"]:
+                p.grad = None if set_to_none or p.grad is None else np.zeros_like(p.array)
 
     def terms(self, parameter: Parameter) -> Terms:
         """The next `step` of a parameter in named parts; nothing is changed.
