@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import pydoc
 import warnings
 
 import numpy as np
@@ -67,6 +68,19 @@ def test_a_missing_name_suggests_no_other_missing_name():
     with pytest.raises(AttributeError) as error:
         Tensor([1.0]).copy  # noqa: B018
     assert error.value.obj is None      # in which Python would look for similar names
+
+
+def test_missing_names_are_not_listed_and_help_says_what_to_write():
+    assert not set(WAYS["Tensor"]) & set(dir(Tensor([1.0]))) and "relu" in dir(Tensor([1.0]))
+    assert "Not here: write x.size." in pydoc.render_doc(Tensor, renderer=pydoc.plaintext)
+
+
+def test_a_module_of_a_user_may_have_such_attributes():
+    class Placed(nn.Module):
+        def __init__(self):
+            self.device = "cpu"
+
+    assert Placed().device == "cpu" and "device" in dir(Placed())
 
 
 def test_the_file_of_tensors_is_not_a_function_of_the_package():

@@ -102,7 +102,7 @@ TestRandomGraphs.settings = settings(max_examples=strength(80, thorough=400), st
 
 NOT_DRAWN = {
     "only plain numbers come out": {"Tensor.item", "Tensor.numpy", "Tensor.__float__", "Tensor.__int__", "Tensor.__bool__",
-                                    "Tensor.__format__", "Tensor.__contains__", "Tensor.__repr__", "Tensor.__array__", "Tensor.__dlpack__", "Tensor.__dlpack_device__",
+                                    "Tensor.__format__", "Tensor.__contains__", "Tensor.__dir__", "Tensor.__repr__", "Tensor.__array__", "Tensor.__dlpack__", "Tensor.__dlpack_device__",
                                     "one_hot"},
     "it makes, copies or changes leaves": {"from_dlpack", "Tensor.__reduce__", "Tensor.requires_grad_",
                                             "Tensor.__iadd__", "Tensor.__isub__", "Tensor.__imul__", "Tensor.__itruediv__"},

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from inspect import getattr_static
+from typing import NoReturn, TypeVar
+
+C = TypeVar("C", bound=type)
 
 _CPU = "leave it out: this library runs on the CPU"
 
@@ -140,11 +143,30 @@ class Missing:
     """A name that a class does not have: reading it raises an AttributeError that says what to write instead."""
 
     def __init__(self, owner: str, name: str) -> None:
-        self.owner, self.name = owner, name
+        self.owner, self.name, self.__doc__ = owner, name, f"Not here: {WAYS[owner][name]}."
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
         # without `obj`, Python would suggest a similar name, which is missing too
         raise AttributeError(f"{self.owner} has no {self.name}; {WAYS[self.owner][self.name]}", name=self.name, obj=None)
 
+
+class Unsettable(Missing):
+    """A missing name that cannot be assigned either. (A module of a user may have a `device`.)"""
+
     def __set__(self, instance: object, value: object) -> NoReturn:
         self.__get__(instance, type(instance))
+
+
+def without(owner: str, kind: type[Missing] = Missing) -> Callable[[C], C]:
+    """A class decorator: the names of a table in `WAYS` are missing. ``dir`` does not list them; ``help`` does."""
+
+    def decorated(cls: C) -> C:
+        for name, attribute in [("__dir__", _existing), *((name, kind(owner, name)) for name in WAYS[owner])]:
+            setattr(cls, name, attribute)
+        return cls
+
+    return decorated
+
+
+def _existing(thing: object) -> list[str]:
+    return [name for name in object.__dir__(thing) if not isinstance(getattr_static(thing, name, None), Missing)]

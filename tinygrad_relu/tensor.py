@@ -11,7 +11,7 @@ from .autodiff.node import Array, Node, is_grad_enabled, value
 from .checks import as_finite_floats, as_floats, check_dtype, said
 from .interop import Interoperable
 from .kernels.formulas import piecewise, saturating, smooth
-from .missing import WAYS, Missing
+from .missing import without
 from .ops import elementary, elementwise, indexing, linalg, normalization, reductions, shape, sums
 from .ops.activation import elementwise_function
 from .ops.elementwise import operand, operand_array
@@ -55,6 +55,7 @@ def _comparison(ufunc: np.ufunc) -> Callable[[Tensor, Any], Any]:
     return compared
 
 
+@without("Tensor")
 class Tensor(Interoperable):
     """An n-dimensional array of float32 or float64 that remembers how it was made.
 
@@ -275,8 +276,6 @@ class Tensor(Interoperable):
 
 
 Node.result = Tensor
-for _name in WAYS["Tensor"]:
-    setattr(Tensor, _name, Missing("Tensor", _name))
 
 
 def _loses_gradient(x: Any) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
 from ..checks import check_bool, check_dtype, said
-from ..missing import WAYS, Missing
+from ..missing import without
 from ..parameters import Parameter, announce
 from ..states import fit, fitted, refuse, shown
 from ..tensor import Tensor
@@ -48,6 +48,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
+@without("Module")
 class Module(Hookable):
     """The base of everything with parameters: a subclass sets them as attributes and defines `forward`.
 
@@ -344,6 +345,3 @@ def evaluating(model: Module) -> Iterator[None]:
         for module, mode in modes:
             module.training = mode
 
-
-for _name in WAYS["Module"]:
-    setattr(Module, _name, Missing("Module", _name))

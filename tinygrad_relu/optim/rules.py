@@ -10,12 +10,13 @@ from ..autodiff.node import Array, absent
 from ..checks import check_number, check_real
 from ..kernels.loops import update
 from ..kernels.machine.door import launch
-from ..missing import WAYS, Missing
+from ..missing import Unsettable, without
 from ..parameters import Parameter
 from .optimizer import Optimizer, Terms
 from .state import Segment
 
 
+@without("Optimizer", Unsettable)        # not the base: an optimizer of a user may have such attributes
 class SGD(Optimizer):
     r"""Stochastic gradient descent with momentum, Nesterov momentum, dampening, and decay.
 
@@ -81,6 +82,7 @@ class SGD(Optimizer):
         return Terms(-lr * share * g, decay, inertia)
 
 
+@without("Optimizer", Unsettable)
 class Adam(Optimizer):
     """Adam, with coupled decay (L2) as in PyTorch (Kingma & Ba 2015, arXiv 1412.6980).
 
@@ -129,11 +131,6 @@ class Adam(Optimizer):
         rate = -lr / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + options["eps"])
         decay = -lr * weight_decay * p if self.decoupled else rate * (1 - beta1) * coupled * p
         return Terms(rate * (1 - beta1) * g, decay, rate * beta1 * m)
-
-
-for _name in WAYS["Optimizer"]:         # not of the base: an optimizer of a user may have such attributes
-    for _kind in (SGD, Adam):
-        setattr(_kind, _name, Missing("Optimizer", _name))
 
 
 class AdamW(Adam):
