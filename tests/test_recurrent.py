@@ -11,8 +11,8 @@ from recurrent_table import ROWS, names_of
 
 import tinygrad_relu as tg
 from tinygrad_relu import nn
-from tinygrad_relu.autodiff.functions import derivative
 from tinygrad_relu.autodiff.node import Op
+from tinygrad_relu.autodiff.tape import derivative
 from tinygrad_relu.kernels.machine import matmul
 from tinygrad_relu.ops.elementwise import mul
 

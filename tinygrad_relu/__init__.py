@@ -31,11 +31,12 @@ __version__ = _VERSION
 _begin_command()        # in the process of the command, --help and --version end here
 
 from . import functional as functional, nn as nn, optim as optim
-from .autodiff.functions import GradcheckError as GradcheckError, gradcheck as gradcheck
 from .autodiff.node import Op as Op, no_grad as no_grad
 from .autodiff.tape import grad as grad
 from .checkpoint import load as load, save as save
 from .derivatives import (
+    GradcheckError as GradcheckError,
+    gradcheck as gradcheck,
     hessian as hessian,
     hvp as hvp,
     jacobian as jacobian,

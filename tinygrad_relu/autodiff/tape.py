@@ -10,7 +10,7 @@ read, and a leaf gets a copy.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from ..checks import as_floats
 from .broadcast import plus, unbroadcast
 from .hooks import current_observer, run_hooks
-from .node import Array, Node, absent, next_order, value
+from .node import Array, Node, Op, Pull, absent, next_order, recording, value
 
 _by_order = attrgetter("order")
 _ONE = {char: np.ones((), char) for char in "fd"}       # the gradient of a loss with respect to itself; never written to
@@ -108,17 +108,15 @@ def _seed(root: Node, gradient: Any) -> Array:
     return seed
 
 
-def history(root: Node, who: str = "backward") -> list[Node]:
-    """All nodes that operations made on the way to `root`, oldest first; errors begin with `who`."""
-    return _history(root, who)[0]
+def history(root: Node, who: str = "backward", outdated: set[Node] | None = None) -> list[Node]:
+    """All nodes that operations made on the way to `root`, oldest first; errors begin with `who`.
 
-
-def _history(root: Node, who: str = "backward") -> tuple[list[Node], set[Node]]:
-    """The history of `root`, and those of its nodes that used a leaf which has been changed since."""
+    Those that used a leaf which has been changed since are added to `outdated`.
+    """
+    outdated = set() if outdated is None else outdated
     if root.op is None:
-        return [], set()
-    nodes, outdated = [root], set()
-    seen = {root}
+        return []
+    nodes, seen = [root], {root}
     for node in nodes:                      # the list grows while it is walked
         parents, order = node.parents, node.order
         if parents is None:
@@ -135,7 +133,7 @@ def _history(root: Node, who: str = "backward") -> tuple[list[Node], set[Node]]:
                 seen.add(x)
                 nodes.append(x)
     nodes.sort(key=_by_order)
-    return nodes, outdated
+    return nodes
 
 
 def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bool, create_graph: bool) -> set[Node]:
@@ -143,7 +141,8 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
 
     Returns the nodes whose gradients are lent.
     """
-    nodes, outdated = _history(root)
+    outdated: set[Node] = set()
+    nodes = history(root, outdated=outdated)
     if found is not None:
         nodes = _towards(nodes, found)
     if outdated:
@@ -160,12 +159,10 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
                 lent.add(node)              # a hook may have kept it
             if found is not None and node in found:
                 found[node] = g
-            if create_graph:
-                _pull_nodes(node, g, table)
-            elif node.op.fused is not None:
-                _pull_fused(node, g, table, lent, found is None)
+            if create_graph or node.op.fused is None:
+                _pull_by_rules(node, g, table, lent, create_graph)
             else:
-                _pull_arrays(node, g, table, lent)
+                _pull_fused(node, g, table, lent, found is None)
         if not retain_graph:
             node.parents, node.values, node.saved = None, (), None         # so that its memory can be freed
     for leaf, g in table.items():                       # leaves are left over, and wanted nodes at which the walk ends
@@ -184,10 +181,10 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
 def parts(node: Node, g: Array) -> dict[Node, Array]:
     """The gradients that one node gives to its inputs, from its own gradient g: one step of a walk, without any ``.grad``."""
     table: dict[Node, Array] = {}
-    if node.op.fused is not None:
-        _pull_fused(node, g, table, set(), False)
+    if node.op.fused is None:
+        _pull_by_rules(node, g, table, set())
     else:
-        _pull_arrays(node, g, table, set())
+        _pull_fused(node, g, table, set(), False)
     return table
 
 
@@ -216,7 +213,7 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
     op, parents, values = node.op, node.parents, node.values
     straight, first = to_homes and op.adds, parents[0]
     if straight and first is not None and first.op is None and any(first is x for x in parents[1:]):
-        _pull_arrays(node, g, table, lent)              # one leaf is both x and the weight
+        _pull_by_rules(node, g, table, lent)            # one leaf is both x and the weight
         return
     into, add = [], 0
     for x, v in zip(parents, values):
@@ -243,16 +240,20 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
             _join(table, lent, x, part)
 
 
-def _pull_arrays(node: Node, g: Array, table: dict[Node, Any], lent: set[Node]) -> None:
-    """The gradients of one node by its derivative rules, computed on arrays."""
+def _pull_by_rules(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], recorded: bool = False) -> None:
+    """The gradients of one node by its derivative rules, computed on arrays, or computed and recorded on nodes."""
+    y: Any = node if recorded else node.array
+    inputs = [v if x is None else x for x, v in zip(node.parents, node.values)] if recorded else node.values
     for i, x in enumerate(node.parents):
         if x is not None:
-            part = unbroadcast(node.op.pull_of(i)(g, node.array, *node.values, **node.params), x)
-            if x in table:
-                _join(table, lent, x, part)
-            else:
+            part = unbroadcast(node.op.pull_of(i)(g, y, *inputs, **node.params), x)
+            if x not in table:
                 table[x] = part
                 lent.add(x)
+            elif recorded:
+                table[x] = plus(table[x], part)
+            else:
+                _join(table, lent, x, part)
 
 
 def _join(table: dict[Node, Any], lent: set[Node], x: Node, part: Array) -> None:
@@ -262,15 +263,6 @@ def _join(table: dict[Node, Any], lent: set[Node], x: Node, part: Array) -> None
         lent.discard(x)
     else:
         np.add(table[x], part, out=table[x])
-
-
-def _pull_nodes(node: Node, g: Node, table: dict[Node, Any]) -> None:
-    """The gradients of one node by its derivative rules, computed and recorded on nodes."""
-    inputs = [v if x is None else x for x, v in zip(node.parents, node.values)]
-    for i, x in enumerate(node.parents):
-        if x is not None:
-            part = unbroadcast(node.op.pull_of(i)(g, node, *inputs, **node.params), x)
-            table[x] = plus(table[x], part) if x in table else part
 
 
 def _deliver(leaf: Node, part: Array, lent: bool) -> None:
@@ -287,3 +279,33 @@ def _deliver(leaf: Node, part: Array, lent: bool) -> None:
         leaf.grad = leaf.home
     else:
         leaf.grad = np.array(part) if lent else part
+
+
+# The identity, as an op. A definition built on copies of its inputs can be differentiated with respect to one of them alone,
+# even where the inputs depend on each other, and its result still depends on the inputs themselves.
+same: Op = Op("same", lambda x: x, pull=(lambda g, y, x: g,))
+
+
+def derivative(definition: Callable[..., Any]) -> Callable[[int], Pull]:
+    """The rules of an op, for `Op.pull`, where ``definition(*inputs, **params)`` computes on nodes what `forward` does on arrays.
+
+    So the second derivative of an LSTM, say, needs no formula: a walk back through the graph of the definition records it.
+
+    >>> cube = Op("cube", lambda x: x**3, pull=derivative(lambda x: x * x * x))
+    >>> tg.gradcheck(cube, Tensor([1.0, -2.0], requires_grad=True), order=2)
+    True
+    """
+
+    def rule_of(i: int) -> Pull:
+        def rule(g: Any, y: Any, *inputs: Any, **params: Any) -> Any:
+            on_nodes = isinstance(g, Node)
+            with recording():                       # the graph of the definition is needed under no_grad too
+                own = [same(x) if isinstance(x, Node) else x for x in inputs]
+                if not isinstance(own[i], Node):
+                    own[i] = Node.result.leaf(own[i], requires_grad=True)
+                (part,) = grad(definition(*own, **params), own[i], g, create_graph=on_nodes)
+            return part if on_nodes else part.array
+
+        return rule
+
+    return rule_of

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import broadcast_to
-from ..autodiff.functions import derivative
 from ..autodiff.node import Array, Op, value
+from ..autodiff.tape import derivative
 from ..checks import check_labels
 from ..kernels.formulas.piecewise import RELU
 from ..kernels.formulas.record import Elementwise

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autodiff.functions import derivative
 from ..autodiff.node import Array, Op, Pull
+from ..autodiff.tape import derivative
 from ..kernels.loops import norm as kernels
 from ..kernels.machine.door import launch
 from .elementary import power

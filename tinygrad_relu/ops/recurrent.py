@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import sum_over
-from ..autodiff.functions import derivative
 from ..autodiff.node import Array, Op
+from ..autodiff.tape import derivative
 from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import recurrent as kernels
