@@ -204,7 +204,7 @@ def stack(tensors: Iterable[Input], axis: int = 0) -> Tensor:
 
 def _together(name: str, operands: Iterable[Input]) -> list[Any]:
     """The operands of one operation: arrays take the dtype of the first Tensor."""
-    if not isinstance(operands, Iterable):
+    if not isinstance(operands, Iterable) or isinstance(operands, (dict, set)):
         raise TypeError(f"{name}: got {type(operands).__name__}; expected several Tensors or arrays")
     found = list(operands)
     like = next((x for x in found if isinstance(x, Node)), None)
