@@ -209,6 +209,8 @@ def test_what_would_lose_a_gradient_is_refused_and_names_detach(call):
     (lambda: F.cross_entropy(ALONG, Tensor([0.0, 1.0])), TypeError, 'pass np.asarray(labels).astype("int64")'),
     (lambda: F.cross_entropy(ALONG, ["cat", "dog"]), TypeError, "expected integer labels|np.unique"),
     (lambda: F.nll_loss(ALONG, np.array(["cat", "dog"])), TypeError, "expected integer labels|np.unique"),
+    (lambda: tg.stack({"a": Tensor(1.0)}), TypeError, "stack: got dict; expected several Tensors"),
+    (lambda: tg.gradcheck(tg.sum, Tensor(1.0, requires_grad=True), eps=0), ValueError, "gradcheck: eps is 0"),
     (lambda: tg.gradcheck(3, POINT[0]), TypeError, "gradcheck: got int and Tensor; expected a function"),
     (lambda: tg.gradcheck(lambda x: 3, Tensor(1.0, requires_grad=True)), TypeError, "gradcheck: f returned int"),
 ])

@@ -223,6 +223,8 @@ def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int =
     for i in checked:
         if nodes[i].dtype != np.float64:
             raise TypeError(f"gradcheck: input {i} is {nodes[i].dtype}; finite differences need float64")
+    if not eps > 0:
+        raise ValueError(f"gradcheck: eps is {said(eps)}, expected a number above 0")
     draws = check_rng(rng, "gradcheck").standard_normal
 
     def first(*x: Any) -> list[Any]:
