@@ -95,7 +95,7 @@ MUTATIONS = [
     Mutation("optim/state.py", "part = slice(start, start + piece.data.size)\n        start = part.stop", "part = slice(start, start + piece.data.size)", "test_copies test_state"),
     Mutation("checkpoint.py", "if complaints:", "if len(complaints) > 1:", "test_checkpoint"),
     Mutation("files.py", "if dtype == \"BF16\":", "if dtype == \"F16\":", "test_checkpoint"),
-    Mutation("data/dataset.py", "stop = len(x) - len(x) % size if drop_last else len(x)", "stop = len(x) - len(x) % size", "test_dataset test_data"),
+    Mutation("data/dataset.py", "self._stop = n - n % size if drop_last else n", "self._stop = n - n % size", "test_dataset test_data"),
     Mutation("data/from_files.py", "if not 1 <= dimensions <= MOST_DIMENSIONS:", "if not 1 <= dimensions:", "test_idx test_fuzz"),
     # the laboratory
     Mutation("lab/units.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),

@@ -16,7 +16,14 @@ from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 VERSION = "0.1.0"
-DATA = ("digits", "spiral", "moons", "fashion-mnist", "mnist", "csv")
+DATA: dict[str, Callable[[Any, argparse.Namespace], Any]] = {       # from the module `data` and the arguments, in float64
+    "digits": lambda data, given: data.digits(),
+    "spiral": lambda data, given: data.spirals(rng=given.seed),
+    "moons": lambda data, given: data.moons(rng=given.seed),
+    "fashion-mnist": lambda data, given: data.fashion_mnist(given.path, dtype="float64"),
+    "mnist": lambda data, given: data.mnist(given.path, dtype="float64"),
+    "csv": lambda data, given: data.csv(given.path, -1 if given.target is None else given.target,
+                                        delimiter=(given.delimiter or ",").replace(r"\t", "\t"))}
 SAMPLES = 2000      # default for data sets of images: full-batch training on all samples would take an hour
 TREATMENTS = ("sgd", "sgd-l2", "momentum", "momentum-l2-below", "momentum-l2-inside", "heavy-l2", "heavy-decoupled",
               "nesterov-l2", "bias-decay", "weight-decay", "adam", "adam-l2", "leaky")      # the keys of lab.revive.TREATMENTS
@@ -225,25 +232,17 @@ def _dataset(arguments: argparse.Namespace) -> Any:
     """The chosen data set, in float64, where predictions are exact."""
     from . import data
 
-    name, path, samples = arguments.data, arguments.path, arguments.samples
-    options = "path", "samples", "target", "delimiter"
+    name, options = arguments.data, ("path", "samples", "target", "delimiter")
     takes = {"fashion-mnist": options[:2], "mnist": options[:2], "csv": options}
     for option in options:
         if getattr(arguments, option) is not None and option not in takes.get(name, ()):
             users = [user for user, taken in takes.items() if option in taken]
             raise ValueError(f"--{option} is for {', '.join(users)}; --data {name} takes none")
-    if name in takes and not path:
+    if name in takes and not arguments.path:
         what = "the CSV file" if name == "csv" else "the folder with its IDX files (nothing is downloaded)"
         raise ValueError(f"--data {name} needs --path, {what}")
-    if name == "csv":
-        delimiter = (arguments.delimiter or ",").replace(r"\t", "\t")
-        found = data.csv(path, -1 if arguments.target is None else arguments.target, delimiter=delimiter)
-    elif name in takes:
-        found = (data.mnist if name == "mnist" else data.fashion_mnist)(path, dtype="float64")
-        samples = samples or SAMPLES
-    else:
-        found = (data.digits() if name == "digits" else
-                 (data.spirals if name == "spiral" else data.moons)(rng=arguments.seed))
+    found = DATA[name](data, arguments)
+    samples = arguments.samples or (SAMPLES if name.endswith("mnist") else None)
     if arguments.standardise or (name == "csv" and arguments.standardise is None):
         found = found.standardise()
     return found if samples is None else found.head(samples)

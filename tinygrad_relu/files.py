@@ -45,30 +45,26 @@ def write_through(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
     files of killed processes are removed. An OSError names the path.
     """
     try:
-        _write(path, write)
+        mode = _mode(path)
+        if mode is not None and not stat.S_ISREG(mode):
+            content = io.BytesIO()          # complete before its first byte is written; and writers may seek in it
+            write(content)
+            Path(path).write_bytes(content.getvalue())
+            return
+        target = Path(os.path.realpath(path))
+        _sweep(target)
+        with _part_of(target) as file:
+            if mode is not None:
+                os.chmod(file.name, stat.S_IMODE(mode))
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())         # the bytes before the name: a crash may come between the two
+            if fcntl is None:
+                file.close()                # Windows renames no open file; elsewhere the lock is held until the rename
+            os.replace(file.name, target)
     except OSError as error:
         raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _write(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
-    mode = _mode(path)
-    if mode is not None and not stat.S_ISREG(mode):
-        content = io.BytesIO()          # complete before its first byte is written; and writers may seek in it
-        write(content)
-        Path(path).write_bytes(content.getvalue())
-        return
-    target = Path(os.path.realpath(path))
-    _sweep(target)
-    with _part_of(target) as file:
-        if mode is not None:
-            os.chmod(file.name, stat.S_IMODE(mode))
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())         # the bytes before the name: a crash may come between the two
-        if fcntl is None:
-            file.close()                # Windows renames no open file; elsewhere the lock is held until the rename
-        os.replace(file.name, target)
-    with suppress(OSError):             # not every system can open a folder
+    with suppress(OSError):                 # not every system can open a folder
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

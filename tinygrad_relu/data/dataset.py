@@ -24,10 +24,30 @@ from ..checks import (
 
 
 class Batches:
-    """Minibatches (x, y). Every loop over them is one epoch; `len` is the number of batches in it."""
+    """Minibatches (x, y) in random order: in an epoch, every sample comes exactly once. ``len(batches)`` is their number.
 
-    def __init__(self, x: Array, y: Array, size: int, stop: int, rng: np.random.Generator | None) -> None:
-        self._x, self._y, self._size, self._stop, self._rng = x, y, size, stop, rng
+    x and y, of shapes (n, ...), hold real numbers; the batches are new C-contiguous arrays of the same dtypes. The last batch may
+    be shorter than `size`; with `drop_last` it is left out. Without `shuffle` the order is that of the samples, and `rng` is not
+    needed. The order of the first epoch is drawn in this call; each further loop over the result draws a new one.
+
+    >>> x = np.arange(5.0).reshape(5, 1)
+    >>> [labels.tolist() for _, labels in data.batches(x, np.arange(5), size=2, rng=0)]
+    [[2, 4], [3, 0], [1]]
+    """
+
+    def __init__(self, x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.Generator | None = None,
+                 drop_last: bool = False, shuffle: bool = True) -> None:
+        self._x, self._y = np.ascontiguousarray(as_numbers(x, "x")), np.ascontiguousarray(as_numbers(y, "y"))
+        self._size, n = check_count(size, "size"), len(self._x)
+        if n != len(self._y):
+            raise ValueError(f"batches got {n} samples in x and {len(self._y)} in y; expected the same number")
+        if n == 0:
+            raise ValueError("batches got no samples; expected at least one")
+        drop_last, shuffle = check_bool(drop_last, "drop_last"), check_bool(shuffle, "shuffle")
+        if drop_last and size > n:
+            raise ValueError(f"batches of {size} with drop_last leave nothing of {n} samples; expected a smaller size")
+        self._stop = n - n % size if drop_last else n
+        self._rng = check_rng(rng, "batches") if shuffle else None
         self._first: Array | None = self._order()
 
     def _order(self) -> Array:
@@ -45,29 +65,7 @@ class Batches:
         return ((self._x[rows], self._y[rows]) for rows in parts)
 
 
-def batches(x: npt.ArrayLike, y: npt.ArrayLike, size: int, rng: int | np.random.Generator | None = None,
-            drop_last: bool = False, shuffle: bool = True) -> Batches:
-    """Minibatches in random order: in an epoch, every sample comes exactly once. ``len(batches)`` is their number.
-
-    x and y, of shapes (n, ...), hold real numbers; the batches are new C-contiguous arrays of the same dtypes. The last batch may
-    be shorter than `size`; with `drop_last` it is left out. Without `shuffle` the order is that of the samples, and `rng` is not
-    needed. The order of the first epoch is drawn in this call; each further loop over the result draws a new one.
-
-    >>> x = np.arange(5.0).reshape(5, 1)
-    >>> [labels.tolist() for _, labels in data.batches(x, np.arange(5), size=2, rng=0)]
-    [[2, 4], [3, 0], [1]]
-    """
-    x, y = np.ascontiguousarray(as_numbers(x, "x")), np.ascontiguousarray(as_numbers(y, "y"))
-    size = check_count(size, "size")
-    if len(x) != len(y):
-        raise ValueError(f"batches got {len(x)} samples in x and {len(y)} in y; expected the same number")
-    if len(x) == 0:
-        raise ValueError("batches got no samples; expected at least one")
-    drop_last, shuffle = check_bool(drop_last, "drop_last"), check_bool(shuffle, "shuffle")
-    if drop_last and size > len(x):
-        raise ValueError(f"batches of {size} with drop_last leave nothing of {len(x)} samples; expected a smaller size")
-    stop = len(x) - len(x) % size if drop_last else len(x)
-    return Batches(x, y, size, stop, check_rng(rng, "batches") if shuffle else None)
+batches = Batches
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -189,7 +187,7 @@ class Dataset:
     def batches(self, size: int, rng: int | np.random.Generator | None = None, drop_last: bool = False,
                 shuffle: bool = True) -> Batches:
         """Minibatches (x, y) in random order; see `data.batches`."""
-        return batches(self.x, self.y, size, rng, drop_last, shuffle)
+        return Batches(self.x, self.y, size, rng, drop_last, shuffle)
 
     def _part(self, suffix: str, rows: Array | slice) -> Dataset:
         return replace(self, name=f"{self.name}{suffix}", x=self.x[rows], y=self.y[rows])

@@ -266,11 +266,8 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
         groups = self._groups()
         self.min_lrs += self.min_lrs[-1:] * (len(groups) - len(self.min_lrs))
-        self._set([self._lowered(group["lr"], floor) if lower else group["lr"] for group, floor in zip(groups, self.min_lrs)])
-
-    def _lowered(self, lr: float, floor: float) -> float:
-        lowered = max(lr * self.factor, floor)
-        return lowered if lr - lowered > self.eps else lr
+        rates = [(group["lr"], max(group["lr"] * self.factor, floor)) for group, floor in zip(groups, self.min_lrs)]
+        self._set([new if lower and old - new > self.eps else old for old, new in rates])
 
 
 vars()["__getattr__"] = elsewhere(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, absent
-from ..checks import check_number, check_real
+from ..checks import check_bool, check_number, check_real
 from ..kernels.loops import update
 from ..kernels.machine.door import launch
 from ..missing import Unsettable, without
@@ -52,8 +52,7 @@ class SGD(Optimizer):
         super().check(options)
         check_number(options["dampening"], "SGD: dampening")
         for key in ("nesterov", "decoupled"):
-            if not isinstance(options[key], bool):
-                raise TypeError(f"SGD: {key} is {options[key]!r}, expected True or False")
+            check_bool(options[key], f"SGD: {key}")
         momentum = options["momentum"]
         if not 0 <= check_real(momentum, "SGD: momentum") < 1:
             raise ValueError(f"SGD: momentum is {momentum}, expected a number from 0 up to, but not including, 1")
