@@ -50,7 +50,7 @@ MUTATIONS = [
     Mutation("ops/reductions.py", "candidates.argmax(axis=-1)[..., None]",
              "(candidates.shape[-1] - 1 - candidates[:, ::-1].argmax(axis=-1))[..., None]", "test_array_ops test_ops"),
     Mutation("ops/indexing.py", "    out[key] += part", "    out[key] = part", "test_structure test_ops"),
-    Mutation("ops/joining.py", "edges = [i * (length // parts) for i in range(parts + 1)]",
+    Mutation("ops/shape.py", "edges = [i * (length // parts) for i in range(parts + 1)]",
              "edges = [i * (length // parts + 1) for i in range(parts + 1)]", "test_ops"),
     Mutation("ops/shape.py", "tuple(int(i) for i in np.argsort([a % len(axes) for a in axes]))", "tuple(int(i) for i in axes)", "test_ops"),
     Mutation("ops/normalization.py", "lambda g, y, x: mul(y, sub(g, _last_sum(mul(g, y))))", "lambda g, y, x: mul(y, sub(g, _last_sum(g)))", "test_ops"),

@@ -15,8 +15,8 @@ import table
 
 import tinygrad_relu as tg
 from tinygrad_relu import nn
-from tinygrad_relu.ops.joining import concatenate
 from tinygrad_relu.ops.recurrent import narrow
+from tinygrad_relu.ops.shape import concatenate
 
 
 class Case(NamedTuple):

@@ -247,7 +247,7 @@ class Tensor(Interoperable):
 
     sum = sums.sum
     mean = sums.mean
-    cumsum = sums.cumsum
+    cumsum = reductions.cumsum
     max = reductions.max
     min = reductions.min
     argmax = reductions.argmax
@@ -255,7 +255,7 @@ class Tensor(Interoperable):
     prod = reductions.prod
     var = reductions.var
     std = reductions.std
-    logsumexp = reductions.logsumexp
+    logsumexp = normalization.logsumexp
 
     swapaxes = shape.swapaxes
     squeeze = shape.squeeze

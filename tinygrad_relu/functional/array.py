@@ -17,11 +17,11 @@ from ..checks import as_floats, as_numbers
 from ..kernels.formulas import smooth
 from ..kernels.formulas.record import Elementwise
 from ..ops import einsum as contraction
-from ..ops import elementary, indexing, joining, linalg, reductions, shape, sums
+from ..ops import elementary, indexing, linalg, normalization, reductions, shape, sums
 from ..ops import elementwise as arithmetic
 from ..ops.activation import elementwise_function
+from ..ops.axes import spelled
 from ..ops.elementwise import operand, operand_array
-from ..ops.spelling import spelled
 from ..tensor import Tensor
 
 Input = Any     # a Tensor, or anything that NumPy can make an array of
@@ -80,13 +80,13 @@ sum = lift(sums.sum)
 mean = lift(sums.mean)
 var = lift(reductions.var)
 std = lift(reductions.std)
-cumsum = lift(sums.cumsum)
+cumsum = lift(reductions.cumsum)
 max = lift(reductions.max)
 min = lift(reductions.min)
 argmax = lift(reductions.argmax)
 argmin = lift(reductions.argmin)
 prod = lift(reductions.prod)
-logsumexp = lift(reductions.logsumexp)
+logsumexp = lift(normalization.logsumexp)
 
 reshape = lift(shape.reshape)
 transpose = lift(shape.transpose)
@@ -100,7 +100,7 @@ flip = lift(indexing.flip)
 pad = lift(indexing.pad)
 take_along_axis = lift(indexing.take_along_axis)
 gather = lift(indexing.gather)
-split = lift(joining.split)
+split = lift(shape.split)
 
 
 def maximum(a: Input, b: Input) -> Tensor:
@@ -188,7 +188,7 @@ def concatenate(tensors: Iterable[Input], axis: int | None = 0) -> Tensor:
     >>> concatenate([[1.0, 2.0], [3.0]])
     Tensor([1., 2., 3.])
     """
-    return joining.concatenate(_together("concatenate", tensors), axis)
+    return shape.concatenate(_together("concatenate", tensors), axis)
 
 
 @spelled()
@@ -199,7 +199,7 @@ def stack(tensors: Iterable[Input], axis: int = 0) -> Tensor:
     Tensor([[1., 3.],
             [2., 4.]])
     """
-    return joining.stack(_together("stack", tensors), axis)
+    return shape.stack(_together("stack", tensors), axis)
 
 
 def _together(name: str, operands: Iterable[Input]) -> list[Any]:

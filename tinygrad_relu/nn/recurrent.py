@@ -19,8 +19,7 @@ from ..checks import check_count, check_dtype, check_name, check_probability, ch
 from ..kernels.formulas import ACTIVATIONS
 from ..ops import recurrent as ops
 from ..ops.elementwise import operand_array
-from ..ops.joining import concatenate
-from ..ops.shape import reshape, transpose
+from ..ops.shape import concatenate, reshape, transpose
 from ..parameters import Parameter
 from .layers import Dropout
 from .module import Module, in_dtype_of

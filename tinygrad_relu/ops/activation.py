@@ -24,8 +24,9 @@ from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
+from .axes import T, lines
 from .elementwise import compare, mul, where
-from .shape import T, lines, reshape
+from .shape import reshape
 
 P = ParamSpec("P")
 

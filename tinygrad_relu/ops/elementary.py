@@ -16,8 +16,8 @@ from ..kernels.loops.loss import ABSOLUTE
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import copy, launch
 from .activation import activation_op
+from .axes import T
 from .elementwise import add, binary, compare, div, entrywise, mul, neg, sub, unary, where
-from .shape import T
 
 _FIRST_STEP: dict[float, Callable[..., Any]] = {-1.0: np.reciprocal, 0.5: np.sqrt, 1.0: copy}
 

@@ -17,7 +17,7 @@ from ..checks import as_floats, check_rng
 from ..kernels.loops import pointwise as kernels
 from ..kernels.loops import random
 from ..kernels.machine.door import launch
-from .shape import T
+from .axes import T
 
 
 def binary(ufunc: Callable[..., Any], name: str = "") -> Any:

@@ -4,7 +4,7 @@ Everything that NumPy's brackets can say is made of two pairs of operations. In 
 
 ``cut``      a regular part of an array, by slices, integers and None
 ``paste``    a part put back in its place, among zeros
-``take``     entries along an axis by number, in any order, each any number of times
+``take``     entries along an axis (or several, numbered as one) by number, in any order, each any number of times
 ``add_at``   parts added up at those numbers, starting from zeros
 
 An embedding is a take: the rows of a table.
@@ -21,9 +21,8 @@ from ..autodiff.node import Array, Op
 from ..checks import as_numbers, check_real
 from ..kernels.loops.reduce import add_rows
 from ..kernels.machine.door import copy, launch
+from .axes import Axis, T, normalised_axes, single_axis, spelled
 from .elementwise import where
-from .shape import Axis, T, normalised_axes, reshape, single_axis
-from .spelling import spelled
 
 EVERYTHING = slice(None)
 INDICES = "integers, slices, None, Ellipsis, or arrays of integers or booleans"
@@ -56,29 +55,31 @@ def _add_part(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> Non
     out[key] += part
 
 
-def _take(x: Array, *, rows: Array, axis: int) -> Array:
-    out = np.empty((*x.shape[:axis], *rows.shape, *x.shape[axis + 1:]), x.dtype)
-    launch(np.take, x, rows, axis, out, "clip")     # all are in range; "clip" avoids the copy that NumPy makes to check this
+def _take(x: Array, *, rows: Array, axis: int, count: int = 1) -> Array:
+    merged = x.reshape(*x.shape[:axis], prod(x.shape[axis:axis + count]), *x.shape[axis + count:])
+    out = np.empty((*x.shape[:axis], *rows.shape, *x.shape[axis + count:]), x.dtype)
+    launch(np.take, merged, rows, axis, out, "clip")    # all are in range; "clip" avoids the copy that NumPy makes to check this
     return out
 
 
-def _take_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, rows: Array, axis: int) -> None:
-    lead, length, width = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1:])
+def _take_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, rows: Array, axis: int,
+                count: int = 1) -> None:
+    lead, length, width = (prod(part) for part in (x.shape[:axis], x.shape[axis:axis + count], x.shape[axis + count:]))
     launch(add_rows, g.reshape(lead, rows.size, width), rows.ravel(), add, into[0].reshape(lead, length, width))
 
 
-def _add_at(g: Array, *, rows: Array, axis: int, shape: tuple[int, ...]) -> Array:
+def _add_at(g: Array, *, shape: tuple[int, ...], **where: Any) -> Array:
     out = np.empty(shape, g.dtype)
-    _take_fused(g, g, None, [out], 0, out, rows=rows, axis=axis)
+    _take_fused(g, g, None, [out], 0, out, **where)
     return out
 
 
-# key: from `_checked`, without arrays. rows: integers of any shape, from 0 up to the length of that axis.
+# key: from `_checked`, without arrays. rows: numbers, from 0 up, of entries of `count` axes from `axis` on, in any shape.
 cut: Op = Op("cut", _cut, fused=cut_fused, adds=True, pull=(lambda g, y, x, key: paste(g, key=key, shape=x.shape),))
 paste: Op = Op("paste", _paste, pull=(lambda g, y, part, key, shape, fill=0.0: cut(g, key=key),))
 take: Op = Op("take", _take, fused=_take_fused, adds=True, pull=(
-    lambda g, y, x, rows, axis: add_at(g, rows=rows, axis=axis, shape=x.shape),))
-add_at: Op = Op("add_at", _add_at, pull=(lambda g, y, part, rows, axis, shape: take(g, rows=rows, axis=axis),))
+    lambda g, y, x, **where: add_at(g, shape=x.shape, **where),))
+add_at: Op = Op("add_at", _add_at, pull=(lambda g, y, part, shape, **where: take(g, **where),))
 
 
 def _embedding_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, table: Array, index: Array, *,
@@ -121,7 +122,7 @@ def getitem(x: T, index: Any) -> T:
     lead = lead if len(key) == lead + 1 else 0      # several entries: NumPy's rules decide the order of the axes
     end = lead + sum(_axes_of(entry) for entry in key[lead:])
     rows = _rows(key[lead:], lead, shape[lead:end], shape)
-    return take(reshape(x, shape=(*shape[:lead], prod(shape[lead:end]), *shape[end:])), rows=rows, axis=lead)
+    return take(x, rows=rows, axis=lead, count=end - lead)
 
 
 def _rows(key: tuple[Any, ...], lead: int, front: tuple[int, ...], shape: tuple[int, ...]) -> Array:
@@ -206,9 +207,10 @@ def take_along_axis(x: T, indices: Any, axis: int | None = -1) -> T:
     Tensor([[3.],
             [4.]])
     """
-    if axis is None:
-        x, axis = reshape(x, prod(x.shape)), 0
-    return _along("take_along_axis", x, indices, axis, x.shape)
+    if axis is not None:
+        return _along("take_along_axis", x, indices, axis, x.shape)
+    flat = (prod(x.shape),)
+    return take(x, rows=_rows((_integers("take_along_axis", indices, flat),), 0, flat, flat), axis=0, count=len(x.shape))
 
 
 @spelled()
@@ -230,11 +232,16 @@ def gather(x: T, axis: int, index: Any) -> T:
 
 def _along(name: str, x: Any, indices: Any, axis: int, sizes: tuple[int, ...]) -> Any:
     place = single_axis(name, axis, x.shape)
-    found = _entry(indices)
-    if not isinstance(found, np.ndarray) or found.dtype == bool or found.ndim != len(x.shape):
-        raise ValueError(f"{name}: got indices of shape {np.shape(indices)} for shape {x.shape}; expected integers, and as many "
-                         "axes")
+    found = _integers(name, indices, x.shape)
     return getitem(x, tuple(found if i == place else _mesh(np.arange(n), i, len(sizes)) for i, n in enumerate(sizes)))
+
+
+def _integers(name: str, indices: Any, shape: tuple[int, ...]) -> Array:
+    found = _entry(indices)
+    if not isinstance(found, np.ndarray) or found.dtype == bool or found.ndim != len(shape):
+        raise ValueError(f"{name}: got indices of shape {np.shape(indices)} for shape {shape}; expected integers, and as many "
+                         "axes")
+    return found
 
 
 @spelled()

@@ -1,4 +1,4 @@
-"""Normalisation, by one kernel each way: softmax along an axis, batch norm per channel, layer norm per sample.
+"""Normalisation: softmax and logsumexp along axes, batch norm per channel, layer norm per sample.
 
 `weight` and `bias` broadcast over x: they have shape (channels, 1) for a batch norm of x (batch, channels, length), and the
 normalised shape for a layer norm.
@@ -14,11 +14,11 @@ from ..autodiff.node import Array, Op, Pull
 from ..autodiff.tape import derivative
 from ..kernels.loops import norm as kernels
 from ..kernels.machine.door import launch
-from .elementary import power
+from .axes import Axis, T, lines, normalised_axes, reduced_shape, spelled
+from .elementary import EXP, LOG, power
 from .elementwise import add, mul, sub
-from .shape import T, lines, normalised_axes, reshape, swapaxes
-from .spelling import spelled
-from .sums import SUM, mean
+from .shape import reshape, swapaxes
+from .sums import SUM, kept, mean
 
 # -- softmax -----------------------------------------------------------------------------------------------------------
 
@@ -82,6 +82,42 @@ def _along(op: Op, x: T, axis: int) -> T:
     if not shape:
         return reshape(op(reshape(x, 1)), ())
     return swapaxes(op(swapaxes(x, axes[0], -1)), axes[0], -1) if axes[0] < len(shape) - 1 else op(x)
+
+
+# -- the logarithm of a sum of exponentials -------------------------------------------------------------------------------
+
+
+def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    axes = normalised_axes("logsumexp", axis, x.shape)
+    top = np.empty(reduced_shape(x.shape, axes, True), x.dtype)
+    launch(np.maximum.reduce, x, axes, None, top, True, -np.inf)
+    launch(_zero_where_infinite, top)           # infinity - infinity would be NaN
+    y = add(LOG(SUM(EXP(sub(x, top)), axis=axes, keepdims=True)), top)
+    return y if keepdims else y.reshape(reduced_shape(x.shape, axes))
+
+
+def _zero_where_infinite(out: Array) -> None:
+    np.copyto(out, 0, where=~np.isfinite(out))
+
+
+def _logsumexp_pull(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """g times the softmax of x."""
+    return mul(kept(g, x, axis), EXP(sub(x, kept(y, x, axis))))
+
+
+LOGSUMEXP: Op = Op("logsumexp", _logsumexp, pull=(_logsumexp_pull,))
+
+
+@spelled()
+def logsumexp(x: T, axis: Axis = None, keepdims: bool = False) -> T:
+    """``log sum_k exp(x_k)`` over `axis` (None: all axes), without overflow; -infinity for no numbers.
+
+    Its gradient is the softmax.
+
+    >>> round(tg.logsumexp([1000.0, 1000.0]).item() - 1000.0, 6)
+    0.693147
+    """
+    return LOGSUMEXP(x, axis=axis, keepdims=keepdims)
 
 
 # -- both norms, step by step -------------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ from ..kernels.machine.matmul import matmul as matrix_product
 from .activation import activation_op
 from .elementwise import add, mul, neg
 from .indexing import cut, cut_fused, paste
-from .joining import split, stack
 from .linalg import product
+from .shape import split, stack
 
 # x[start:stop] without a copy.
 narrow: Op = Op(

@@ -1,4 +1,4 @@
-"""Extremes, products and moments, along one axis, several, or all of them."""
+"""Extremes, products, moments and running sums, along one axis, several, or all of them."""
 from __future__ import annotations
 
 import math
@@ -11,10 +11,9 @@ from ..checks import check_real
 from ..kernels.loops import reduce as kernels
 from ..kernels.machine.door import launch
 from . import sums
-from .elementary import EXP, LOG
-from .elementwise import add, compare, div, equal_or_nan, mul, sub, where
-from .shape import Axis, T, axis_or_flat, block, lines, normalised_axes, reduced_shape, reshape, transpose
-from .spelling import spelled
+from .axes import Axis, T, axis_or_flat, block, lines, normalised_axes, reduced_shape, spelled
+from .elementwise import compare, div, equal_or_nan, mul, sub, where
+from .shape import reshape, transpose
 
 # -- extremes --------------------------------------------------------------------------------------------------------
 
@@ -245,38 +244,27 @@ def std(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
     return STD(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
-# -- logarithms of sums ---------------------------------------------------------------------------------------------
+# -- running sums ---------------------------------------------------------------------------------------------------------
 
 
-def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    axes = normalised_axes("logsumexp", axis, x.shape)
-    top = np.empty(reduced_shape(x.shape, axes, True), x.dtype)
-    launch(np.maximum.reduce, x, axes, None, top, True, -np.inf)
-    launch(_zero_where_infinite, top)           # infinity - infinity would be NaN
-    y = add(LOG(sums.SUM(EXP(sub(x, top)), axis=axes, keepdims=True)), top)
-    return y if keepdims else y.reshape(reduced_shape(x.shape, axes))
+def _cumsum(x: Array, *, axis: int, reverse: bool = False) -> Array:
+    out, lines = np.empty(x.shape, x.dtype), block(x.shape, (axis,))
+    launch(kernels.running_sum, x.reshape(lines), reverse, out.reshape(lines))
+    return out
 
 
-def _zero_where_infinite(out: Array) -> None:
-    np.copyto(out, 0, where=~np.isfinite(out))
-
-
-def _logsumexp_pull(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """g times the softmax of x."""
-    kept = reduced_shape(x.shape, normalised_axes("logsumexp", axis, x.shape), True)
-    return mul(reshape(g, shape=kept), EXP(sub(x, reshape(y, shape=kept))))
-
-
-LOGSUMEXP: Op = Op("logsumexp", _logsumexp, pull=(_logsumexp_pull,))
+CUMSUM: Op = Op("cumsum", _cumsum, pull=(
+    lambda g, y, x, axis, reverse=False: CUMSUM(g, axis=axis, reverse=not reverse),))
 
 
 @spelled()
-def logsumexp(x: T, axis: Axis = None, keepdims: bool = False) -> T:
-    """``log sum_k exp(x_k)`` over `axis` (None: all axes), without overflow; -infinity for no numbers.
+def cumsum(x: T, axis: int | None = None) -> T:
+    """``y_i = x_1 + ... + x_i`` along an axis; None: of x flattened.
 
-    Its gradient is the softmax.
-
-    >>> round(tg.logsumexp([1000.0, 1000.0]).item() - 1000.0, 6)
-    0.693147
+    >>> tg.cumsum([[1.0, 2.0], [3.0, 4.0]], axis=1)
+    Tensor([[1., 3.],
+            [3., 7.]])
     """
-    return LOGSUMEXP(x, axis=axis, keepdims=keepdims)
+    if axis is None:
+        return CUMSUM(reshape(x, shape=(math.prod(x.shape),)), axis=0)
+    return CUMSUM(x, axis=axis_or_flat("cumsum", axis, x.shape))

@@ -1,4 +1,4 @@
-"""Axes and shapes: the axes that users name, and the operations that only move numbers.
+"""The operations that only move numbers: other shapes and orders of axes, joining and splitting.
 
 As in NumPy, what `reshape`, `squeeze`, `expand_dims` and `flatten` return shares memory with their input: writing into the
 ``.data`` of one changes the other. Every other operation returns numbers of its own.
@@ -7,76 +7,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import prod
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from ..autodiff import broadcast
-from ..autodiff.node import Array, Node, Op
-from ..checks import said
+from ..autodiff.node import Array, Op, Pull
 from ..kernels.loops.pointwise import swap
 from ..kernels.machine.door import copy, launch
-from .spelling import spelled
-
-Axis = int | Sequence[int] | None
-
-# The functions of this folder take arrays and return arrays, or take Tensors and return Tensors.
-T = TypeVar("T", bound=Array | Node)
-
-
-def normalised_axes(name: str, axis: Axis, shape: tuple[int, ...], of: str = "") -> tuple[int, ...]:
-    """`axis` as a tuple of distinct numbers from 0 up; None means all. Errors say `of` in place of the shape."""
-    if axis is None:
-        return tuple(range(len(shape)))
-    try:
-        axes = [operator.index(a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,))]
-    except TypeError:
-        raise TypeError(f"{name}: got axis {said(axis)}; expected whole numbers, or None for all axes") from None
-    found = tuple(a + len(shape) if a < 0 else a for a in axes)
-    if any(not 0 <= a < len(shape) for a in found) or len(set(found)) != len(found):
-        known = f"distinct axes from {-len(shape)} to {len(shape) - 1}" if shape else "none, as a number has no axes"
-        raise ValueError(f"{name}: got axis {axis} for {of or f'shape {shape}'}; expected {known}")
-    return found
-
-
-def whole_numbers(numbers: Any, got: str) -> tuple[int, ...]:
-    """One or several whole numbers, as a tuple. The error begins with `got`."""
-    try:
-        return tuple(map(operator.index, numbers if isinstance(numbers, Iterable) else (numbers,)))
-    except TypeError:
-        raise TypeError(f"{got} {said(numbers)}; expected whole numbers") from None
-
-
-def single_axis(name: str, axis: int, shape: tuple[int, ...]) -> int:
-    """`axis` as a number from 0 up."""
-    if axis is None or isinstance(axis, (tuple, list)):
-        raise TypeError(f"{name}: got axis {said(axis)}; expected one whole number")
-    return normalised_axes(name, axis, shape)[0]
-
-
-def axis_or_flat(name: str, axis: int, shape: tuple[int, ...]) -> int:
-    """As `single_axis`, for functions where None stands for x flattened."""
-    axes = normalised_axes(name, axis, shape)
-    if isinstance(axis, (tuple, list)):
-        raise ValueError(f"{name}: got axis {axis} for shape {shape}; expected one axis, or None for x flattened")
-    return axes[0]
-
-
-def reduced_shape(shape: tuple[int, ...], axes: Sequence[int], keepdims: bool = False) -> tuple[int, ...]:
-    """The shape after a reduction over `axes`."""
-    return tuple(1 if i in axes else n for i, n in enumerate(shape) if keepdims or i not in axes)
-
-
-def lines(x: Array) -> Array:
-    """x (..., n) as a matrix (rows, n)."""
-    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
-
-
-def block(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, int, int]:
-    """How many numbers there are before, along and after some neighbouring axes."""
-    start, stop = min(axes), max(axes) + 1
-    return prod(shape[:start]), prod(shape[start:stop]), prod(shape[stop:])
+from .axes import Axis, T, normalised_axes, single_axis, spelled, whole_numbers
+from .indexing import EVERYTHING, cut
 
 
 def _reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
@@ -224,3 +166,97 @@ def broadcast_to(x: T, shape: int | Sequence[int]) -> T:
     if not fits:
         raise ValueError(f"broadcast_to: shape {x.shape} cannot be broadcast to {sizes}")
     return broadcast.broadcast_to(x, shape=sizes)
+
+
+# -- joining arrays along an axis, and splitting them again ---------------------------------------------------------------
+
+
+def _concatenate(*arrays: Array, axis: int) -> Array:
+    first = arrays[0]
+    for x in arrays:
+        if x.shape[:axis] != first.shape[:axis] or x.shape[axis + 1:] != first.shape[axis + 1:]:
+            raise ValueError(f"concatenate: shapes {first.shape} and {x.shape} along axis {axis}; expected one shape, except "
+                             "along that axis")
+    total = sum(x.shape[axis] for x in arrays)
+    out = np.empty((*first.shape[:axis], total, *first.shape[axis + 1:]), np.result_type(*arrays))
+    launch(np.concatenate, arrays, axis, out)
+    return out
+
+
+def _pull_of(i: int) -> Pull:
+    def pull(g: Any, y: Any, *arrays: Any, axis: int) -> Any:
+        start = sum(x.shape[axis] for x in arrays[:i])
+        return cut(g, key=_stretch(axis, start, start + arrays[i].shape[axis]))
+
+    return pull
+
+
+def _concatenate_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, *arrays: Array, axis: int) -> None:
+    """All parts at once: a rule for each of n inputs would look at n inputs, n^2 in all."""
+    stop = 0
+    for x, part in zip(arrays, into):
+        start, stop = stop, stop + x.shape[axis]
+        if part.size:
+            launch(copy, g[_stretch(axis, start, stop)], part)
+
+
+def _stretch(axis: int, start: int, stop: int) -> tuple[Any, ...]:
+    """The index of the part from `start` to `stop` along `axis`."""
+    return (*(EVERYTHING,) * axis, slice(start, stop), ...)
+
+
+# Any number of arrays; axis from 0 up.
+concatenation: Op = Op("concatenate", _concatenate, pull=_pull_of, fused=_concatenate_fused)
+
+
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+    """The arrays joined along `axis`; None: all of them flattened."""
+    _expect_some("concatenate", arrays)
+    if axis is None:
+        arrays, axis = [reshape(x, shape=(-1,)) for x in arrays], 0
+    shape = arrays[0].shape
+    for x in arrays:
+        if len(x.shape) != len(shape) or not shape:
+            raise ValueError(f"concatenate: shapes {shape} and {x.shape}; expected the same number of axes, and at least one")
+    return concatenation(*arrays, axis=single_axis("concatenate", axis, shape))
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """The arrays, all of one shape, joined along a new axis, which is axis `axis` of the result."""
+    _expect_some("stack", arrays)
+    shape = arrays[0].shape
+    for x in arrays:
+        if x.shape != shape:
+            raise ValueError(f"stack: got shapes {shape} and {x.shape}; expected one shape")
+    place = single_axis("stack", axis, (*shape, len(arrays)))
+    return concatenation(*[expand_dims(x, place) for x in arrays], axis=place)
+
+
+@spelled("PyTorch's split takes the length of a part: write tg.split(x, sections or indices, axis=...)")
+def split(x: T, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[T]:
+    """The parts of `x` along an axis, as np.split.
+
+    A number is the number of equal parts (in PyTorch, their length); a sequence gives the start of each part but the first.
+
+    >>> tg.split([1.0, 2.0, 3.0, 4.0], 2), tg.split([1.0, 2.0, 3.0], [1])
+    ([Tensor([1., 2.]), Tensor([3., 4.])], [Tensor([1.]), Tensor([2., 3.])])
+    """
+    place, where = single_axis("split", axis, x.shape), indices_or_sections
+    length = x.shape[place]
+    try:
+        numbers = [operator.index(i) for i in (where if isinstance(where, Iterable) else (where,))]
+    except TypeError:
+        raise TypeError(f"split: got {where!r}; expected a number of sections, or several indices") from None
+    if isinstance(where, Iterable):
+        edges = [0, *numbers, length]
+    else:
+        (parts,) = numbers
+        if parts < 1 or length % parts:
+            raise ValueError(f"split: axis {axis} of shape {x.shape} cannot be split into {parts} sections of one length")
+        edges = [i * (length // parts) for i in range(parts + 1)]
+    return [cut(x, key=_stretch(place, start, stop)) for start, stop in pairwise(edges)]
+
+
+def _expect_some(name: str, arrays: Sequence[Any]) -> None:
+    if not arrays:
+        raise ValueError(f"{name}: got no arrays; expected at least one")

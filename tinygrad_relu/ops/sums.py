@@ -8,11 +8,10 @@ import numpy as np
 
 from ..autodiff.broadcast import broadcast_to, sum_over
 from ..autodiff.node import Array, Op
-from ..kernels.loops import reduce as kernels
 from ..kernels.machine.door import copy, launch
+from .axes import Axis, T, normalised_axes, reduced_shape, spelled
 from .elementwise import div
-from .shape import Axis, T, axis_or_flat, block, normalised_axes, reduced_shape, reshape
-from .spelling import spelled
+from .shape import reshape
 
 
 def kept(g: Any, x: Any, axis: Axis) -> Any:
@@ -57,26 +56,3 @@ def mean(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """
     count = prod(x.shape[a] for a in normalised_axes("mean", axis, x.shape))
     return div(SUM(x, axis=axis, keepdims=keepdims), float(count) or nan)
-
-
-def _cumsum(x: Array, *, axis: int, reverse: bool = False) -> Array:
-    out, lines = np.empty(x.shape, x.dtype), block(x.shape, (axis,))
-    launch(kernels.running_sum, x.reshape(lines), reverse, out.reshape(lines))
-    return out
-
-
-CUMSUM: Op = Op("cumsum", _cumsum, pull=(
-    lambda g, y, x, axis, reverse=False: CUMSUM(g, axis=axis, reverse=not reverse),))
-
-
-@spelled()
-def cumsum(x: T, axis: int | None = None) -> T:
-    """``y_i = x_1 + ... + x_i`` along an axis; None: of x flattened.
-
-    >>> tg.cumsum([[1.0, 2.0], [3.0, 4.0]], axis=1)
-    Tensor([[1., 3.],
-            [3., 7.]])
-    """
-    if axis is None:
-        return CUMSUM(reshape(x, shape=(prod(x.shape),)), axis=0)
-    return CUMSUM(x, axis=axis_or_flat("cumsum", axis, x.shape))
