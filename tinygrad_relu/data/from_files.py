@@ -86,13 +86,9 @@ def _find(folder: Path, name: str) -> Path:
 def read_idx(path: AnyPath) -> Array:
     """The array in an IDX file, plain or compressed with gzip (whatever its name), in the machine's byte order.
 
-    MNIST and its relatives are published in this format: a header of a few bytes, then the numbers. ::
-
-        byte 0, 1    zero
-        byte 2       code of the number type, see CODES
-        byte 3       number of dimensions
-        4 bytes each the dimensions, unsigned, most significant byte first
-        the rest     the numbers, last dimension fastest, most significant byte first
+    MNIST and its relatives are published in this format: two zero bytes, the code of the number type (see CODES), the number of
+    dimensions, the dimensions in 4 bytes each, and the numbers, the last dimension fastest, all with the most significant byte
+    first.
 
     A file that is damaged, breaks off, or goes on after its last number is a ValueError.
 

@@ -93,7 +93,7 @@ class Module(Hookable):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, with their names."""
-        return self._own(Module)
+        return ((name, holder[key]) for name, holder, key in self._own(Module))
 
     def children(self) -> Iterator[Module]:
         """The modules directly inside."""
@@ -145,20 +145,23 @@ class Module(Hookable):
         setattr(self, name, data if data is None or isinstance(data, Buffer) else Buffer(value(data)))
 
     def _named(self, kind: Any) -> Iterator[tuple[str, Any]]:
-        seen = set()
-        for prefix, module in self.named_modules():
-            for name, entry in module._own(kind, prefix):
-                if id(entry) not in seen:
-                    seen.add(id(entry))
-                    yield name, entry
+        first: dict[int, tuple[str, Any]] = {}
+        for name, entry in self._entries(kind):
+            first.setdefault(id(entry), (name, entry))
+        return iter(first.values())
 
-    def _own(self, kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """The attributes of a kind, and those in lists, tuples and dicts, shared or not, with the prefix before their names."""
-        return ((name, holder[key]) for name, holder, key in self._places(kind, prefix))
+    def _entries(self, *kinds: Any) -> Iterator[tuple[str, Any]]:
+        """All of these kinds, under all their names, module by module in PyTorch's order."""
+        return ((name, holder[key]) for name, holder, key in self._places(*kinds))
 
-    def _places(self, kind: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    def _places(self, *kinds: Any) -> Iterator[tuple[str, Any, Any]]:
         """Where they are: name, container and key."""
-        before = f"{prefix}." if prefix else ""
+        for prefix, module in self.named_modules():
+            for kind in kinds:
+                yield from module._own(kind, f"{prefix}." if prefix else "")
+
+    def _own(self, kind: Any, before: str = "") -> Iterator[tuple[str, Any, Any]]:
+        """Those in attributes of this module, and in lists, tuples and dicts there, with `before` before their names."""
         for name, held in vars(self).items():
             if isinstance(held, kind):
                 yield before + name, vars(self), name
@@ -173,7 +176,7 @@ class Module(Hookable):
         >>> {name: values.shape for name, values in nn.MLP([4, 3, 2], rng=0).state_dict().items()}
         {'0.weight': (3, 4), '0.bias': (3,), '2.weight': (2, 3), '2.bias': (2,)}
         """
-        return {name: np.array(entry.data) for name, entry in self._state_entries()}
+        return {name: np.array(entry.data) for name, entry in self._entries(Parameter, Buffer)}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the values of a state dict, from here or from PyTorch, into parameters and buffers, in place.
@@ -189,7 +192,7 @@ class Module(Hookable):
         Traceback (most recent call last):
         ValueError: Linear: the state does not fit: missing bias; unexpected scale; weight has shape (2, 4), expected (2, 3)
         """
-        who, entries = type(self).__name__, dict(self._state_entries())
+        who, entries = type(self).__name__, dict(self._entries(Parameter, Buffer))
         strict = check_bool(strict, "load_state_dict: strict")
         if not isinstance(state, Mapping):
             raise TypeError(f"{who}: the state is {type(state).__name__}, expected a dict of arrays by name")
@@ -212,12 +215,6 @@ class Module(Hookable):
             entries[name].data[...] = found[name]       # in place: a parameter stays in its flat buffer
         changed(self.parameters())
         return IncompatibleKeys(missing, unexpected)
-
-    def _state_entries(self) -> Iterator[tuple[str, Any]]:
-        """Parameters and buffers under all their names, in PyTorch's order."""
-        for prefix, module in self.named_modules():
-            for kind in (Parameter, Buffer):
-                yield from module._own(kind, prefix)
 
     # -- modes and dtypes ------------------------------------------------------------------------------------------------
 

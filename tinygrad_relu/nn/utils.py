@@ -79,7 +79,7 @@ def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any
     """
     if not isinstance(module, Module):
         raise TypeError(f"functional_call: got {type(module).__name__}, expected a Module")
-    places = [place for prefix, inner in module.named_modules() for place in inner._places((Parameter, Buffer), prefix)]
+    places = list(module._places(Parameter, Buffer))
     if not isinstance(parameters, Mapping):
         names = [name for name, _ in module.named_parameters()]
         if not isinstance(parameters, Sequence) or len(parameters) != len(names):
