@@ -183,7 +183,7 @@ VALUES = [
     (lambda: nn.Linear(2, 3, rng=0, init=partial(nn.init.kaiming_normal, mode="fan_inn")), "kaiming: mode is 'fan_inn'"),
     (lambda: nn.utils.clip_grad_norm_([P()], -1), "clip_grad_norm_: max_norm is -1, expected a number, 0 or more"),
     (lambda: nn.utils.clip_grad_norm_([P()], nan), "clip_grad_norm_: max_norm is nan"),
-    (lambda: nn.utils.clip_grad_norm_([P()], 1, 0), "clip_grad_norm_: norm_type is 0.0, expected a number above 0"),
+    (lambda: nn.utils.clip_grad_norm_([P()], 1, 0), "clip_grad_norm_: norm_type is 0, expected a number above 0"),
     (lambda: nn.utils.clip_grad_value_([P()], -1), "clip_grad_value_: clip_value is -1, expected a number, 0 or more"),
     (lambda: nn.utils.clip_grad_norm_([with_grad(P(), np.broadcast_to(1.0, 1))], 1),
      "clip_grad_norm_: the gradient of a parameter of shape (1,) is not a writable array of floats"),

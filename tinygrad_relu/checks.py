@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -156,22 +156,8 @@ def check_count(value: int, name: str, least: int = 1) -> int:
     return count
 
 
-def check_number(value: float, name: str) -> float:
-    """A finite number that is not negative, as a float.
-
-    >>> check_number(-0.1, "noise")
-    Traceback (most recent call last):
-    ValueError: noise is -0.1, expected a finite number, 0 or more
-    """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} is {said(value)}, expected a number")
-    if not (value >= 0 and math.isfinite(value)):
-        raise ValueError(f"{name} is {value}, expected a finite number, 0 or more")
-    return float(value)
-
-
-def check_real(value: float, name: str) -> float:
-    """A number of any sign and size, as a float.
+def check_real(value: float, name: str, fits: Callable[[float], bool] = lambda value: True, expected: str = "a number") -> float:
+    """A number, as a float: of any sign and size, or one that fits.
 
     >>> check_real("a", "slope")
     Traceback (most recent call last):
@@ -179,7 +165,19 @@ def check_real(value: float, name: str) -> float:
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} is {said(value)}, expected a number")
+    if not fits(value):
+        raise ValueError(f"{name} is {value}, expected {expected}")
     return float(value)
+
+
+def check_number(value: float, name: str) -> float:
+    """A finite number that is not negative, as a float.
+
+    >>> check_number(-0.1, "noise")
+    Traceback (most recent call last):
+    ValueError: noise is -0.1, expected a finite number, 0 or more
+    """
+    return check_real(value, name, lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
 
 
 def check_probability(p: float, name: str) -> float:
@@ -189,9 +187,12 @@ def check_probability(p: float, name: str) -> float:
     Traceback (most recent call last):
     ValueError: dropout: p is 1.5, expected a probability, from 0 to 1
     """
-    if not 0 <= check_real(p, name) <= 1:
-        raise ValueError(f"{name} is {p}, expected a probability, from 0 to 1")
-    return float(p)
+    return check_real(p, name, lambda p: 0 <= p <= 1, "a probability, from 0 to 1")
+
+
+def check_below_one(value: float, name: str) -> float:
+    """A number from 0 up to, but not including, 1, as a float."""
+    return check_real(value, name, lambda value: 0 <= value < 1, "a number from 0 up to, but not including, 1")
 
 
 def check_dtype(dtype: npt.DTypeLike, hint: str = "") -> np.dtype[Any]:

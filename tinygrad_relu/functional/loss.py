@@ -187,10 +187,7 @@ def checked(loss: str, key: str, setting: Any) -> Any:
             raise ValueError(f"{name} is {said(setting)}, expected 1 or 2")
         return int(setting)
     if key in RANGES:
-        fits, expected = RANGES[key]
-        if not fits(check_real(setting, name)):
-            raise ValueError(f"{name} is {setting}, expected {expected}")
-        return float(setting)
+        return check_real(setting, name, *RANGES[key])
     if key in WEIGHTS and isinstance(setting, Node) and setting.requires_grad:
         raise TypeError(f"{name} requires a gradient, but the loss passes none on to it; pass weight.detach()")
     return setting

@@ -170,9 +170,8 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
         shape = check_count(num_parameters, "PReLU: num_parameters")
-        if isnan(check_real(init, "PReLU: init")):
-            raise ValueError(f"PReLU: init is {init}, expected a number")
-        self.weight = Parameter(np.full(shape, init), kind="slope", dtype=dtype)
+        start = check_real(init, "PReLU: init", lambda init: not isnan(init))
+        self.weight = Parameter(np.full(shape, start), kind="slope", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
         return F.prelu(in_dtype_of(x, self.weight), self.weight)

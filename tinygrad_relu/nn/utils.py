@@ -37,9 +37,8 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     array([0.6, 0.8])
     """
     name = "clip_grad_norm_"
-    max_norm, norm_type = _bound(f"{name}: max_norm", max_norm), check_real(norm_type, f"{name}: norm_type")
-    if not norm_type > 0:
-        raise ValueError(f"{name}: norm_type is {norm_type}, expected a number above 0")
+    max_norm = check_real(max_norm, f"{name}: max_norm", lambda bound: bound >= 0, "a number, 0 or more")
+    norm_type = check_real(norm_type, f"{name}: norm_type", lambda p: p > 0, "a number above 0")
     pieces = _gradients(name, parameters)
     norm = _norm(pieces, norm_type)
     if error_if_nonfinite and not isfinite(norm):
@@ -61,7 +60,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     >>> p.grad
     array([ 1. , -0.5])
     """
-    clip_value = _bound("clip_grad_value_: clip_value", clip_value)
+    clip_value = check_real(clip_value, "clip_grad_value_: clip_value", lambda bound: bound >= 0, "a number, 0 or more")
     for piece in _gradients("clip_grad_value_", parameters):
         launch(np.clip, piece, -clip_value, clip_value, piece)
 
@@ -104,12 +103,6 @@ def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any
     finally:
         for holder, key, old in swapped:
             holder[key] = old
-
-
-def _bound(name: str, bound: float) -> float:
-    if not check_real(bound, name) >= 0:
-        raise ValueError(f"{name} is {bound}, expected a number, 0 or more")
-    return float(bound)
 
 
 def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:

@@ -17,7 +17,7 @@ from typing import SupportsFloat
 
 import numpy as np
 
-from ..checks import check_count, check_name, check_number, check_real, said
+from ..checks import check_below_one, check_count, check_name, check_number, check_real, said
 from ..missing import elsewhere
 from .optimizer import Optimizer
 from .schedule import Formula
@@ -124,10 +124,8 @@ class LinearLR(Formula):
     last_epoch: int = -1
 
     def __post_init__(self) -> None:
-        if not 0 < check_real(self.start_factor, "LinearLR: start_factor") <= 1:
-            raise ValueError(f"LinearLR: start_factor is {self.start_factor}, expected a number above 0, up to 1")
-        if not 0 <= check_real(self.end_factor, "LinearLR: end_factor") <= 1:
-            raise ValueError(f"LinearLR: end_factor is {self.end_factor}, expected a number from 0 to 1")
+        check_real(self.start_factor, "LinearLR: start_factor", lambda factor: 0 < factor <= 1, "a number above 0, up to 1")
+        check_real(self.end_factor, "LinearLR: end_factor", lambda factor: 0 <= factor <= 1, "a number from 0 to 1")
         super().__post_init__()
 
     def factor(self, step: int) -> float:
@@ -229,9 +227,8 @@ class ReduceLROnPlateau(LRScheduler):
                  min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8) -> None:
         name = "ReduceLROnPlateau"
         super().__init__(optimizer)
-        if not 0 <= check_real(factor, f"{name}: factor") < 1:
-            raise ValueError(f"{name}: factor is {factor}, expected a number from 0 up to, but not including, 1")
-        self.mode, self.factor = check_name(mode, ("min", "max"), f"{name}: mode"), float(factor)
+        self.factor = check_below_one(factor, f"{name}: factor")
+        self.mode = check_name(mode, ("min", "max"), f"{name}: mode")
         self.patience = check_count(patience, f"{name}: patience", least=0)
         self.threshold = check_number(threshold, f"{name}: threshold")
         self.threshold_mode = check_name(threshold_mode, ("rel", "abs"), f"{name}: threshold_mode")

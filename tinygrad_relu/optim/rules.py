@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, absent
-from ..checks import check_bool, check_number, check_real
+from ..checks import check_below_one, check_bool, check_number, check_real
 from ..kernels.loops import update
 from ..kernels.machine.door import launch
 from ..missing import Unsettable, without
@@ -54,8 +54,7 @@ class SGD(Optimizer):
         for key in ("nesterov", "decoupled"):
             check_bool(options[key], f"SGD: {key}")
         momentum = options["momentum"]
-        if not 0 <= check_real(momentum, "SGD: momentum") < 1:
-            raise ValueError(f"SGD: momentum is {momentum}, expected a number from 0 up to, but not including, 1")
+        check_below_one(momentum, "SGD: momentum")
         if options["nesterov"] and (momentum == 0 or options["dampening"] != 0):
             raise ValueError(f"SGD: nesterov got momentum {momentum} and dampening {options['dampening']}; expected a momentum "
                              "above 0 and no dampening")
