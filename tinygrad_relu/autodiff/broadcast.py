@@ -5,7 +5,7 @@ other's derivative.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -14,6 +14,12 @@ import numpy as np
 from ..kernels.loops.reduce import sum_lines, sum_rows
 from ..kernels.machine.door import copy, launch
 from .node import Array, Op
+
+
+def filled(out: Array, kernel: Callable[..., Any], *inputs: Any) -> Array:
+    """`out`, after a kernel has written its result there."""
+    launch(kernel, *inputs, out)
+    return out
 
 
 def sum_over(x: Any, axes: Sequence[int], out: Any) -> None:
@@ -50,21 +56,12 @@ def _sum_to(g: Array, *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return g if g.dtype == dtype else g.astype(dtype)
 
 
-def _broadcast_to(x: Array, *, shape: tuple[int, ...]) -> Array:
-    out = np.empty(shape, x.dtype)
-    launch(copy, x, out)
-    return out
-
-
-def _plus(a: Array, b: Array) -> Array:
-    out = np.empty(a.shape, a.dtype)
-    launch(np.add, a, b, out)
-    return out
-
-
 sum_to: Op = Op("sum_to", _sum_to, pull=(lambda g, y, x, shape, dtype: unbroadcast(broadcast_to(g, shape=x.shape), x),))
-broadcast_to: Op = Op("broadcast_to", _broadcast_to, pull=(lambda g, y, x, shape: g,))
-plus: Op = Op("add", _plus, pull=(lambda g, y, a, b: g, lambda g, y, a, b: g), elementwise=True)    # of one shape and dtype
+broadcast_to: Op = Op(
+    "broadcast_to", lambda x, shape: filled(np.empty(shape, x.dtype), copy, x), pull=(lambda g, y, x, shape: g,))
+plus: Op = Op(      # of two gradients of one shape and dtype
+    "add", lambda a, b: filled(np.empty(a.shape, a.dtype), np.add, a, b), elementwise=True,
+    pull=(lambda g, y, a, b: g, lambda g, y, a, b: g))
 
 
 def unbroadcast(g: Any, like: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
-from ..autodiff.broadcast import unbroadcast
+from ..autodiff.broadcast import filled, unbroadcast
 from ..autodiff.node import Array, Node, Op, value
 from ..checks import as_floats
 from ..kernels.formulas.piecewise import PRELU
@@ -41,12 +41,10 @@ def activation_op(record: Elementwise[...]) -> Op:
         launch(loops(record).forward, x.ravel(), p, out.ravel())
         return out
 
-    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *,
-              p: tuple[float, ...] = usual) -> None:
-        launch(loops(record).pullback, g.ravel(), x.ravel(), y.ravel(), p, into[0].ravel())
-
-    return Op(record.name, forward, fused=fused, elementwise=True, activation=record, pull=(
-        lambda g, y, x, p=usual: _derivative_op(record, 1)(g, x, value(y), p=p),))
+    return Op(record.name, forward, elementwise=True, activation=record,
+              pull=(lambda g, y, x, p=usual: _derivative_op(record, 1)(g, x, value(y), p=p),),
+              fused=lambda g, y, saved, into, add, x, p=usual: launch(
+                  loops(record).pullback, g.ravel(), x.ravel(), y.ravel(), p, into[0].ravel()))
 
 
 @cache
@@ -62,9 +60,7 @@ def _derivative_op(record: Elementwise[...], order: int) -> Op:
                            f"the {known} work")
 
     def forward(c: Array, x: Array, y: Array, *, p: tuple[float, ...]) -> Array:
-        out = np.empty(x.shape, x.dtype)
-        launch(kernel, c.ravel(), x.ravel(), y.ravel(), p, out.ravel())
-        return out
+        return filled(np.empty(x.size, x.dtype), kernel, c.ravel(), x.ravel(), y.ravel(), p).reshape(x.shape)
 
     return Op(f"{record.name}_derivative{order}", forward, pull=(
         lambda h, z, c, x, y, p: _derivative_op(record, order)(h, x, y, p=p),
@@ -104,9 +100,7 @@ def _prelu(x: Array, slopes: Array) -> Array:
     if x.dtype != slopes.dtype:
         raise TypeError(f"prelu: x is {x.dtype}, the slopes {slopes.dtype}; expected one dtype (x.astype(...) converts)")
     shape, channels = _blocks(x, slopes)
-    out = np.empty(x.shape, x.dtype)
-    launch(pointwise.channel_prelu, x.reshape(shape), channels, out.reshape(shape))
-    return out
+    return filled(np.empty(shape, x.dtype), pointwise.channel_prelu, x.reshape(shape), channels).reshape(x.shape)
 
 
 def _prelu_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, slopes: Array) -> None:
@@ -139,13 +133,10 @@ def maxout_with_winners(x: Array) -> tuple[Array, Array]:
     return out, winner
 
 
-def _maxout_fused(g: Array, y: Array, winner: Array, into: list[Array], add: int, x: Array) -> None:
-    launch(pointwise.maxout_pullback, g.ravel(), winner.ravel(), lines(into[0]))
-
-
 def _maxout_pull(g: Any, y: Any, x: Any) -> Any:
     winner = maxout_with_winners(value(x))[1]
     return where(winner[..., None] == np.arange(x.shape[-1]), reshape(g, shape=(*g.shape, 1)), 0.0)
 
 
-maxout: Op = Op("maxout", maxout_with_winners, fused=_maxout_fused, saves=True, pull=(_maxout_pull,))
+maxout: Op = Op("maxout", maxout_with_winners, saves=True, pull=(_maxout_pull,), fused=lambda g, y, winner, into, add, x: launch(
+    pointwise.maxout_pullback, g.ravel(), winner.ravel(), lines(into[0])))

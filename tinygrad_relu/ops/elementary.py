@@ -100,10 +100,6 @@ def _abs_pull(g: Any, y: Any, a: Any) -> Any:
     return where(compare(np.greater, a, 0.0), g, where(compare(np.less, a, 0.0), neg(g), value(a)))
 
 
-def _abs_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: Array) -> None:
-    launch(loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), into[0].ravel())
-
-
 EXP, LOG = activation_op(smooth.EXP), activation_op(smooth.LOG)
 
 power: Op = entrywise("power", _power, pull=(_power_base, _power_exponent))
@@ -119,7 +115,8 @@ SQUARE: Op = entrywise("square", _quiet(np.square), pull=(lambda g, y, a: mul(g,
 SQRT: Op = entrywise("sqrt", _quiet(np.sqrt), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
 SIN: Op = entrywise("sin", _quiet(np.sin), pull=(lambda g, y, a: mul(g, COS(a)),))
 COS: Op = entrywise("cos", _quiet(np.cos), pull=(lambda g, y, a: neg(mul(g, SIN(a))),))
-ABS: Op = entrywise("abs", unary(np.absolute), fused=_abs_fused, pull=(_abs_pull,))
+ABS: Op = entrywise("abs", unary(np.absolute), pull=(_abs_pull,), fused=lambda g, y, saved, into, add, a: launch(
+    loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), into[0].ravel()))
 
 
 def _function(op: Op, text: str) -> Callable[[T], T]:

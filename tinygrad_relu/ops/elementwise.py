@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from ..autodiff.broadcast import unbroadcast
+from ..autodiff.broadcast import filled, unbroadcast
 from ..autodiff.node import Array, Node, Op, value
 from ..checks import as_floats, check_rng
 from ..kernels.loops import pointwise as kernels
@@ -50,13 +50,7 @@ def joint_shape(name: str, *operands: Any) -> tuple[int, ...]:
 
 def unary(ufunc: np.ufunc) -> Any:
     """The forward of a ufunc of one operand."""
-
-    def forward(a: Array) -> Array:
-        out = np.empty(a.shape, a.dtype)
-        launch(ufunc, a, out)
-        return out
-
-    return forward
+    return lambda a: filled(np.empty(a.shape, a.dtype), ufunc, a)
 
 
 def _line(x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -69,9 +63,7 @@ def _line(x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
 def compare(ufunc: Callable[..., Any], a: Any, b: Any) -> Array:
     """A comparison such as ``a < b``: a plain array of booleans, without a gradient."""
     a, b = value(a), value(b)
-    out = np.empty(joint_shape(ufunc.__name__, a, b), bool)
-    launch(ufunc, a, b, out)
-    return out
+    return filled(np.empty(joint_shape(ufunc.__name__, a, b), bool), ufunc, a, b)
 
 
 def equal_or_nan(x: Any, y: Array) -> Array:
@@ -201,9 +193,7 @@ def new_place(rng: int | Generator | None, who: str) -> Array:
 
 def advance(state: Array, size: int) -> Array:
     """The place for the next `size` draws; `state` advances past them."""
-    place = np.empty(2, np.int64)
-    launch(random.take, state, size, place)
-    return place
+    return filled(np.empty(2, np.int64), random.take, state, size)
 
 
 def uniform(place: Array, shape: tuple[int, ...], dtype: Any, low: float, high: float) -> Array:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.broadcast import filled
 from ..autodiff.node import Array, Op
 from ..checks import as_numbers, check_real
 from ..kernels.loops.reduce import add_rows
@@ -30,9 +31,7 @@ INDICES = "integers, slices, None, Ellipsis, or arrays of integers or booleans"
 
 def _cut(x: Array, *, key: tuple[Any, ...]) -> Array:
     part = _look(x, key, x.shape)
-    out = np.empty(part.shape, x.dtype)
-    launch(copy, part, out)
-    return out
+    return filled(np.empty(part.shape, x.dtype), copy, part)
 
 
 def cut_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, key: tuple[Any, ...]) -> None:
@@ -41,9 +40,7 @@ def cut_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Ar
 
 
 def _paste(part: Array, *, key: tuple[Any, ...], shape: tuple[int, ...], fill: float = 0.0) -> Array:
-    out = np.empty(shape, part.dtype)
-    launch(_put, part, key, fill, out)
-    return out
+    return filled(np.empty(shape, part.dtype), _put, part, key, fill)
 
 
 def _put(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> None:

@@ -81,11 +81,6 @@ def _nll(x: Array, labels: Array, of_class: Array, *, ignore: int, reduction: st
     return out, weights
 
 
-def _nll_fused(g: Array, y: Array, weights: Array, into: list[Array], add: int, x: Array, labels: Array, of_class: Array, *,
-               ignore: int, reduction: str) -> None:
-    launch(kernels.nll_pullback, g.ravel(), labels, weights, into[0])
-
-
 def _nll_steps(x: Any, labels: Array, of_class: Array, ignore: int, reduction: str) -> Any:
     kept = labels != ignore
     labels = np.where(kept, labels, 0)
@@ -104,11 +99,6 @@ def _multi_margin(x: Array, labels: Array, of_class: Array, *, margin: float, p:
     return out, weights
 
 
-def _multi_margin_fused(g: Array, y: Array, weights: Array, into: list[Array], add: int, x: Array, labels: Array,
-                        of_class: Array, *, margin: float, p: int, reduction: str) -> None:
-    launch(kernels.multi_margin_pullback, g.ravel(), x, labels, margin, p == 2, weights, into[0])
-
-
 def _multi_margin_steps(x: Any, labels: Array, of_class: Array, margin: float, p: int, reduction: str) -> Any:
     rows, classes = x.shape
     short = _relu(add(sub(x, reshape(_of_labels(x, labels), (rows, 1))), margin))
@@ -119,9 +109,12 @@ def _multi_margin_steps(x: Any, labels: Array, of_class: Array, margin: float, p
 
 
 _relu = activation_op(RELU)
-nll: Op = Op("nll_loss", _nll, fused=_nll_fused, saves=True, pull=derivative(_nll_steps), index="labels")
-multi_margin: Op = Op("multi_margin_loss", _multi_margin, fused=_multi_margin_fused, saves=True,
-                      pull=derivative(_multi_margin_steps), index="labels")
+nll: Op = Op("nll_loss", _nll, saves=True, pull=derivative(_nll_steps), index="labels",
+             fused=lambda g, y, weights, into, add, x, labels, *_, **settings: launch(
+                 kernels.nll_pullback, g.ravel(), labels, weights, into[0]))
+multi_margin: Op = Op("multi_margin_loss", _multi_margin, saves=True, pull=derivative(_multi_margin_steps), index="labels",
+                      fused=lambda g, y, weights, into, add, x, labels, of_class, margin, p, reduction: launch(
+                          kernels.multi_margin_pullback, g.ravel(), x, labels, margin, p == 2, weights, into[0]))
 
 
 # -- cross-entropy -----------------------------------------------------------------------------------------------------
@@ -138,18 +131,15 @@ def _cross_entropy(x: Array, labels: Array, *, reduction: str = "mean") -> tuple
     return losses, probabilities
 
 
-def _cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
-                         labels: Array, *, reduction: str = "mean") -> None:
-    launch(kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels.size, reduction), into[0])
-
-
 def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, reduction: str = "mean") -> Any:
     one_hot = (labels[:, None] == np.arange(x.shape[1])).astype(x.dtype)
     return mul(mul(sub(SOFTMAX(x), one_hot), reshape(g, shape=(prod(g.shape), 1))), _scale(labels.size, reduction))
 
 
-cross_entropy: Op = Op("cross_entropy", _cross_entropy, fused=_cross_entropy_fused, saves=True,
-                       pull=(_cross_entropy_pull, None), index="labels")
+cross_entropy: Op = Op(
+    "cross_entropy", _cross_entropy, saves=True, pull=(_cross_entropy_pull, None), index="labels",
+    fused=lambda g, y, probabilities, into, add, x, labels, reduction="mean": launch(
+        kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels.size, reduction), into[0]))
 
 
 def _soft_cross_entropy(x: Array, targets: Array, *, scale: float, reduction: str) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..autodiff.broadcast import filled
 from ..autodiff.node import Array, Op, Pull
 from ..autodiff.tape import derivative
 from ..kernels.loops import norm as kernels
@@ -29,14 +30,10 @@ def _rowwise(kernel: Any, pullback: Any, pull: Pull) -> Op:
     def forward(x: Array) -> Array:
         if x.shape[-1] == 0:
             raise ValueError(f"{kernel.__name__}: got shape {x.shape}; expected at least one entry along the axis")
-        out = np.empty(x.shape, x.dtype)
-        launch(kernel, lines(x), lines(out))
-        return out
+        return filled(lines(np.empty(x.shape, x.dtype)), kernel, lines(x)).reshape(x.shape)
 
-    def fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
-        launch(pullback, lines(g), lines(y), lines(into[0]))
-
-    return Op(kernel.__name__, forward, fused=fused, pull=(pull,))
+    return Op(kernel.__name__, forward, pull=(pull,),
+              fused=lambda g, y, saved, into, add, x: launch(pullback, lines(g), lines(y), lines(into[0])))
 
 
 def _last_sum(x: Any) -> Any:

@@ -9,7 +9,7 @@ Second derivatives come from the definitions, written step by step with ordinary
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -56,36 +56,36 @@ def _or_new(array: Array, shape: tuple[int, ...]) -> Array:
 # -- the definitions, step by step -----------------------------------------------------------------------------------
 
 
-def _order(z: Any, reverse: bool) -> range:
-    return range(z.shape[0])[::-1 if reverse else 1]
-
-
-def _packed(states: Sequence[Any], reverse: bool, *last: Any) -> Any:
-    return stack([*(states[::-1] if reverse else states), *last])
+def _unrolled(cell: Callable[..., tuple[Any, ...]], z: Any, reverse: bool, h: Any, *first: Any) -> Any:
+    """``h, *c = cell(z_t, h, *c)``, step by step: all states in order of time, and the last c."""
+    states, c = [h], list(first)
+    for t in range(z.shape[0])[::-1 if reverse else 1]:
+        h, *c = cell(cut(z, key=(t, ...)), h, *c)
+        states.append(h)
+    return stack([*(states[::-1] if reverse else states), *c])
 
 
 _sigmoid, _tanh = activation_op(ACTIVATIONS["sigmoid"]), activation_op(ACTIVATIONS["tanh"])
 
 
 def _lstm_steps(z: Any, h: Any, c: Any, w: Any, reverse: bool = False) -> Any:
-    states = [h]
-    for t in _order(z, reverse):
-        i, f, g, o = split(add(cut(z, key=(t, ...)), product(states[-1], w, transpose_b=True)), 4, axis=1)
+    def cell(z_t: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        i, f, g, o = split(add(z_t, product(h, w, transpose_b=True)), 4, axis=1)
         c = add(mul(_sigmoid(f), c), mul(_sigmoid(i), _tanh(g)))
-        states.append(mul(_sigmoid(o), _tanh(c)))
-    return _packed(states, reverse, c)
+        return mul(_sigmoid(o), _tanh(c)), c
+
+    return _unrolled(cell, z, reverse, h, c)
 
 
 def _gru_steps(z: Any, h: Any, w: Any, bias: Any, reverse: bool = False) -> Any:
-    states = [h]
-    for t in _order(z, reverse):
+    def cell(z_t: Any, h: Any) -> tuple[Any]:
         rec = product(h, w, transpose_b=True)
         rec = add(rec, bias) if bias.shape[0] else rec
-        (z_r, z_u, z_n), (r_r, r_u, r_n) = split(cut(z, key=(t, ...)), 3, axis=1), split(rec, 3, axis=1)
+        (z_r, z_u, z_n), (r_r, r_u, r_n) = split(z_t, 3, axis=1), split(rec, 3, axis=1)
         new, update = _tanh(add(z_n, mul(_sigmoid(add(z_r, r_r)), r_n))), add(z_u, r_u)
-        h = add(mul(_sigmoid(neg(update)), new), mul(_sigmoid(update), h))
-        states.append(h)
-    return _packed(states, reverse)
+        return (add(mul(_sigmoid(neg(update)), new), mul(_sigmoid(update), h)),)
+
+    return _unrolled(cell, z, reverse, h)
 
 
 # -- the fused operations --------------------------------------------------------------------------------------------
@@ -110,10 +110,7 @@ def rnn_op(record: Elementwise[...]) -> Op:
             _weight_gradient(to_z, y, reverse, to_w)
 
     def steps(z: Any, h: Any, w: Any, reverse: bool = False) -> Any:
-        states = [h]
-        for t in _order(z, reverse):
-            states.append(f(add(cut(z, key=(t, ...)), product(states[-1], w, transpose_b=True)), p=p))
-        return _packed(states, reverse)
+        return _unrolled(lambda z_t, h: (f(add(z_t, product(h, w, transpose_b=True)), p=p),), z, reverse, h)
 
     return Op(f"rnn_{record.name}", forward, fused=fused, saves=True, pull=derivative(steps))
 

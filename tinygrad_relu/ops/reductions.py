@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.broadcast import filled
 from ..autodiff.node import Array, Node, Op, value
 from ..checks import check_real
 from ..kernels.loops import reduce as kernels
@@ -128,22 +129,6 @@ def argmin(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> 
 # an operation of their own, whose slopes are the products of all factors but two.
 
 
-def _prod(x: Array) -> Array:
-    out = np.empty(x.shape[:-1], x.dtype)
-    launch(kernels.products, lines(x), out.ravel())
-    return out
-
-
-def _prod_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array) -> None:
-    launch(kernels.products_pullback, g.ravel(), lines(x), lines(into[0]))
-
-
-def _others(x: Array) -> Array:
-    out = np.empty(x.shape, x.dtype)
-    launch(kernels.products_of_others, lines(x), lines(out))
-    return out
-
-
 def _others_pull(h: Any, z: Any, x: Any) -> Any:
     """Row i of a square is x with its factor i replaced by 1; the products of its others are those of all but two."""
     *lead, n = x.shape
@@ -152,9 +137,14 @@ def _others_pull(h: Any, z: Any, x: Any) -> Any:
     return sums.sum(where(diagonal, 0.0, mul(reshape(h, shape=(*lead, n, 1)), but_two)), axis=-2)
 
 
-PROD: Op = Op("prod", _prod, fused=_prod_fused, pull=(       # along the last axis
-    lambda g, y, x: mul(reshape(g, shape=(*g.shape, 1)), PRODUCTS_OF_OTHERS(x)),))
-PRODUCTS_OF_OTHERS: Op = Op("products_of_others", _others, pull=(_others_pull,))
+# Both along the last axis.
+PROD: Op = Op(
+    "prod", lambda x: filled(np.empty(math.prod(x.shape[:-1]), x.dtype), kernels.products, lines(x)).reshape(x.shape[:-1]),
+    fused=lambda g, y, saved, into, add, x: launch(kernels.products_pullback, g.ravel(), lines(x), lines(into[0])),
+    pull=(lambda g, y, x: mul(reshape(g, shape=(*g.shape, 1)), PRODUCTS_OF_OTHERS(x)),))
+PRODUCTS_OF_OTHERS: Op = Op(
+    "products_of_others", pull=(_others_pull,),
+    forward=lambda x: filled(lines(np.empty(x.shape, x.dtype)), kernels.products_of_others, lines(x)).reshape(x.shape))
 
 
 @spelled()
@@ -248,9 +238,8 @@ def std(x: T, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> T:
 
 
 def _cumsum(x: Array, *, axis: int, reverse: bool = False) -> Array:
-    out, lines = np.empty(x.shape, x.dtype), block(x.shape, (axis,))
-    launch(kernels.running_sum, x.reshape(lines), reverse, out.reshape(lines))
-    return out
+    shape = block(x.shape, (axis,))
+    return filled(np.empty(shape, x.dtype), kernels.running_sum, x.reshape(shape), reverse).reshape(x.shape)
 
 
 CUMSUM: Op = Op("cumsum", _cumsum, pull=(

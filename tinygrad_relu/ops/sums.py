@@ -26,13 +26,10 @@ def _sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return out
 
 
-def _sum_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, axis: Axis = None,
-               keepdims: bool = False) -> None:
-    launch(copy, g if axis is None else kept(g, x, axis), into[0])
-
-
-SUM: Op = Op("sum", _sum, fused=_sum_fused, pull=(
-    lambda g, y, x, axis=None, keepdims=False: broadcast_to(kept(g, x, axis), shape=x.shape),))
+SUM: Op = Op(
+    "sum", _sum, pull=(lambda g, y, x, axis=None, keepdims=False: broadcast_to(kept(g, x, axis), shape=x.shape),),
+    fused=lambda g, y, saved, into, add, x, axis=None, keepdims=False: launch(
+        copy, g if axis is None else kept(g, x, axis), into[0]))
 
 
 @spelled()
