@@ -74,8 +74,8 @@ def expm1_tail(r):
 def exp_parts(hi, lo):
     """p, s1, s2 with exp(hi + lo) = p s1 s2: p near 1, and two powers of two, each of them normal.
 
-    Multiplied in this order, the result overflows only where it should, and underflows gradually, rounded once. A further factor
-    is multiplied into p. Where hi is out of range lo is ignored, so that inf - inf does no harm.
+    Multiplied in this order, the result overflows only where it should, and underflows gradually, rounded once. Multiply other
+    factors into p. Where hi is out of range, lo is ignored, because inf - inf would be NaN.
     """
     T = type(hi)
     x = clamp(hi, pick(hi, *EXP_LEAST), pick(hi, *EXP_MOST))

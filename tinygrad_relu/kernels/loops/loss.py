@@ -5,12 +5,10 @@ record: difference, function and mean in one launch each way.
 """
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 
 from ..formulas.exponential import exp, log
-from ..formulas.record import Elementwise, flat, records
+from ..formulas.record import Elementwise, flat
 from ..machine.policy import FACTORIES, Doubles, Integers, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
 from .pointwise import loops
 from .reduce import LANES
@@ -75,9 +73,7 @@ SMOOTH_L1 = Elementwise("smooth_l1", smooth_l1, smooth_l1_dx, smooth_l1_dxx,
                         "e^2 / (2 beta) if |e| < beta else |e| - beta / 2, e = x - target", "Girshick 2015, arXiv 1504.08083",
                         lambda beta=1.0: ((0.0, 0.0),) if beta == 0 else ())
 
-ERRORS = records(sys.modules[__name__])
-
-
+ERRORS = {record.name: record for record in (SQUARED, ABSOLUTE, HUBER, SMOOTH_L1)}
 FACTORIES.append((loops, ERRORS.values()))      # for second derivatives
 
 

@@ -52,7 +52,7 @@ def sums_with_unit(g, x, scale, shift):
 
 @scalar
 def write(sums, out):
-    """Copy the sums into an array of another dtype, or an empty one."""
+    """Copy the sums into an array of another dtype, or into the empty one of a gradient that is not needed."""
     for c in range(out.size):
         out[c] = sums[c]
 
@@ -63,7 +63,7 @@ def write(sums, out):
 @kernel
 def track_moments(mean: Doubles, var: Doubles, size: int, momentum: float, running_mean: Vector, running_var: Vector,
                   batches: Integers):
-    """Move the running statistics by the fraction `momentum` towards those of a batch of `size` values per channel, and count it.
+    """Move the running statistics by the fraction `momentum` towards those of a batch of `size` values per channel.
 
     With a momentum of NaN they become the mean over all batches. The running variance is the unbiased one.
     """

@@ -21,11 +21,6 @@ def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
 
     The machine code of a `Kernel` is called directly, so the arguments must have exactly the types that it declares (see
     `policy`). A NumPy ufunc, or any function that writes into its last argument, can be launched too.
-
-    >>> out = np.empty(2)
-    >>> launch(np.multiply, np.array([1.0, 2.0]), 3.0, out)
-    >>> out
-    array([3., 6.])
     """
     watcher = _current_watcher()
     if watcher is not None:

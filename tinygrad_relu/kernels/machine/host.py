@@ -15,9 +15,8 @@ from numba.core.codegen import get_host_cpu_features
 from ...checks import check_count
 from .door import is_watched
 
-# One sum over more numbers than a register holds, which LLVM splits into the widest registers that it would use by itself. (The
-# attribute asks for no particular width. Without it LLVM would take 512 bits even on processors where it avoids them, because
-# they lower the clock.)
+# A sum of more numbers than a register holds: LLVM splits it into the widest registers that it uses by itself. (Without the
+# attribute it would take 512 bits even on processors where it avoids them, because they lower the clock.)
 _SUM = """
 define void @sum(ptr %a) "min-legal-vector-width"="0" {
   %x = load <32 x float>, ptr %a

@@ -1,16 +1,10 @@
-"""The compile policy: every option that Numba is given is in this file.
+"""The compile policy: every option that Numba is given is in this file. docs/kernels.md gives the reasons.
 
-``scalar``   marks a plain function of numbers (a formula). Python can still call it; a kernel that calls it inlines it.
-``kernel``   makes a `Kernel` of a loop over arrays. It is compiled on its first call with each dtype, and kept on disk.
-
-A kernel declares the types of its arguments in its annotations, once for float32 and float64::
-
-    @kernel
-    def add_rows(g: Array3, rows: Integers, add: bool, out: Array3):
-        ...
-
-Launches check these types only with TINYGRAD_RELU_CHECK=1 in the environment: Numba's own dispatch, which looks at every
-argument, takes 0.3 us where a layer of a small network takes 1. docs/kernels.md gives the reasons of the whole policy.
+`scalar` marks a plain function of numbers (a formula), which kernels inline. `kernel` makes a `Kernel` of a loop over arrays; it
+is compiled on its first call with each dtype, and kept on disk. Its annotations declare the types of the arguments, once for
+float32 and float64: ``def add_rows(g: Array3, rows: Integers, add: bool, out: Array3)``. Launches check these types only with
+TINYGRAD_RELU_CHECK=1 in the environment: Numba's own dispatch, which looks at every argument, takes 0.3 us, where a layer of a
+small network takes 1.
 """
 from __future__ import annotations
 
@@ -57,10 +51,9 @@ FACTORIES: list[tuple[Callable[[Any], Kernel | tuple[Any, ...]], Iterable[Any]]]
 
 
 def scalar(function: F) -> F:
-    """Mark a plain Python function of numbers, and the functions of a user that it calls, as ones that kernels may call.
+    """Mark a plain Python function of numbers, and the functions of a user that it calls, as ones that kernels inline.
 
-    They are inlined by force: LLVM would leave the longer formulas as calls, and could not vectorise the loop around them
-    (softplus: 13.7 ns a number; inlined 0.8). They remain plain functions, which Python can call on NumPy's numbers.
+    Inlining is forced: LLVM would leave the longer formulas as calls, and could not vectorise the loop around them.
     """
     if function not in _scalars:
         _scalars.add(function)
@@ -75,11 +68,7 @@ _scalars: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def reordered(function: F) -> F:
-    """A `scalar` that sums along a row in the fastest order: 0.19 ns a number instead of 1.8. Results still repeat to the bit.
-
-    It must not write to arrays: where LLVM cannot rule out that two arrays overlap, it compares their addresses at run time, and
-    adds in another order if they are close. That gives other bits.
-    """
+    """A `scalar` that sums along a row in the fastest order. It must not write to arrays (docs/kernels.md says why)."""
     return register_jitable(forceinline=True, fastmath=_ANY_ORDER)(function)
 
 
@@ -178,8 +167,8 @@ def kernel(function: Callable[..., None], *, name: str | None = None, record: An
     - `record` tells the parameters of an argument declared as `Parameters`.
     - `reordered` allows sums in any order, as the decorator of this name does for one formula.
 
-    The name on disk ends with the `fingerprint` of the formulas that the loop closes over, and of the loop itself if it is a
-    user's: the digest of our sources does not cover a user's file.
+    The name on disk ends with the `fingerprint` of what the loop closes over, and of the loop itself if it is a user's, because
+    the digest of our sources does not cover a user's file.
     """
     function.__name__ = name or function.__name__
     foreign = [cell.cell_contents for cell in function.__closure__ or ()] + ([] if is_ours(function) else [function])
@@ -197,8 +186,7 @@ class Pair(NamedTuple):
 
 def pair(name: str, record: Any, forward: Callable[..., None], pullback: Callable[..., None]) -> Pair:
     """The kernels ``name_forward`` and ``name_pullback``, which close over formulas of a record."""
-    return Pair(*(kernel(loop, name=f"{name}_{kind}", record=record)
-                  for loop, kind in ((forward, "forward"), (pullback, "pullback"))))
+    return Pair(kernel(forward, name=f"{name}_forward", record=record), kernel(pullback, name=f"{name}_pullback", record=record))
 
 
 def factory(records: Iterable[Any]) -> Callable[[Callable[[Any], K]], Callable[[Any], K]]:
