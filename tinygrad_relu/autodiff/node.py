@@ -152,9 +152,12 @@ class Op:
         for x in inputs:
             if isinstance(x, Node):
                 some = x
-                flows = flows or x.requires_grad
-                parents.append(x if x.requires_grad else None)
                 values.append(x.array)
+                if x.requires_grad:
+                    flows = True
+                    parents.append(x)
+                else:
+                    parents.append(None)
             else:
                 parents.append(None)
                 values.append(x)

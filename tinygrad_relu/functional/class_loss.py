@@ -52,7 +52,8 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
             return _at_every_place(cross_entropy, x, target, weight, ignore_index, reduction, label_smoothing)
     if weight is None and not label_smoothing and type(ignore_index) is int and ignore_index < 0:
         try:
-            return ops.cross_entropy(x, _labels("cross_entropy", x.array, target, None, reduction), reduction=reduction)
+            labels = _labels("cross_entropy", x.array, target, None, reduction)
+            return ops.cross_entropy(x, labels, scale=1.0 / labels.size if reduction == "mean" else 1.0, reduction=reduction)
         except ValueError:                      # a label that is no class: an error, unless it is the one to ignore
             if not (as_numbers(value(target), "cross_entropy: labels", LABELS) == ignore_index).any():
                 raise

@@ -96,13 +96,6 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
     """
     layer = kernels.affine(activation, p)
 
-    def forward(x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
-        (rows, features), dtype = x.shape, x.dtype
-        if not (weight.shape == (*bias.shape, features) and dtype is weight.dtype is bias.dtype):
-            _check(x, weight, bias)
-        out = np.empty((rows, len(weight)), dtype)
-        return out, layer.forward(x, weight, bias, out)
-
     def pull(i: int) -> Any:
         def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
             if activation is not None:
@@ -112,16 +105,5 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
         return rule
 
     name = "linear" if activation is None else f"linear_{activation.name}"
-    return Op(name, forward, fused=layer.pullback, saves=True, adds=True, pull=pull, multiplies=True, activation=activation, p=p)
-
-
-def _check(x: Array, weight: Array, bias: Array) -> None:
-    """Raise if shapes or dtypes do not fit: the kernel does not check them."""
-    shape = weight.shape
-    if len(shape) != 2 or shape[1] != x.shape[1] or bias.shape not in (shape[:1], (0,)):
-        given = f"the weight {shape}" if bias.shape == (0,) else f"the weight {shape}, the bias {bias.shape}"
-        raise ValueError(f"linear: x has shape {x.shape}, {given}; expected x (..., inputs), weight (outputs, inputs) and "
-                         "bias (outputs,)")
-    if not x.dtype == weight.dtype == bias.dtype:
-        given = f"the weight {weight.dtype}" if bias.shape == (0,) else f"the weight {weight.dtype}, the bias {bias.dtype}"
-        raise TypeError(f"linear: x is {x.dtype}, {given}; expected one dtype (x.astype(...) converts)")
+    return Op(name, layer.forward, fused=layer.pullback, saves=True, adds=True, pull=pull, multiplies=True, activation=activation,
+              p=p)

@@ -16,25 +16,6 @@ from ..machine.policy import Matrix, Pair, Parameters, Vector, factory, kernel, 
 from .pointwise import loops
 from .reduce import column_sums
 
-
-class Affine(NamedTuple):
-    """An affine layer and its pullback: one launch each for small layers, and matrix products in panels for large ones.
-
-    x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty, out (rows, outputs).
-    """
-
-    forward: Callable[..., Any]
-    """``forward(x, weight, bias, out) -> z``: out = f(x @ weight.T + bias), and z is what the pullback needs."""
-    pullback: Callable[..., None]
-    """``pullback(g, y, z, into, add, x, weight, bias)``: the gradients, as the `fused` of an operation."""
-
-
-@cache
-def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()) -> Affine:
-    """The layer with an activation, of parameters p, or without one."""
-    return Affine(_forward, _pullback) if activation is None else _activated(activation, p)
-
-
 # -- the kernels ---------------------------------------------------------------------------------------------------------
 
 
@@ -60,12 +41,13 @@ def affine_gradients(g, x, weight, gx, gw, gb, add):
 
 
 @kernel
-def linear(x: Matrix, weight: Matrix, bias: Vector, out: Matrix):
+def linear(x: Matrix, weight: Matrix, bias: Vector, p: Parameters, z: Matrix, out: Matrix):
     affine_part(x, weight, bias, out)
 
 
 @kernel
-def linear_pullback(g: Matrix, x: Matrix, weight: Matrix, gx: Matrix, gw: Matrix, gb: Vector, add: int):
+def linear_pullback(g: Matrix, z: Matrix, y: Matrix, x: Matrix, weight: Matrix, p: Parameters, gx: Matrix, gw: Matrix, gb: Vector,
+                    add: int):
     affine_gradients(g, x, weight, gx, gw, gb, add)
 
 
@@ -96,52 +78,73 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
     return pair(f"linear_{activation.name}", activation, forward, pullback)
 
 
-# -- which way -----------------------------------------------------------------------------------------------------------
+# -- the layer -----------------------------------------------------------------------------------------------------------
 
 
-def _forward(x: Any, weight: Any, bias: Any, out: Any) -> Any:
-    if x.size * len(weight) < LARGE:
-        launch(linear, x, weight, bias, out)
-    else:
-        if bias.size:
-            launch(copy, bias, out)
-        matmul(False, True, x, weight, 1.0 if bias.size else 0.0, out)
-    return out
+class Affine(NamedTuple):
+    """An affine layer and its pullback: one launch each for small layers, and matrix products in panels for large ones.
+
+    x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty.
+    """
+
+    forward: Callable[..., Any]
+    """``forward(x, weight, bias) -> y, z``: y = f(x @ weight.T + bias), and z is what the pullback needs."""
+    pullback: Callable[..., None]
+    """``pullback(g, y, z, into, add, x, weight, bias)``: the gradients, as the `fused` of an operation."""
 
 
-def _pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
-    gx, gw, gb = into
-    if x.size * len(weight) < LARGE:
-        launch(linear_pullback, g, x, weight, gx, gw, gb, add)
-        return
-    if gx.size:
-        matmul(False, False, g, weight, 1.0 if add & 1 else 0.0, gx)
-    if gw.size:
-        matmul(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
-    if gb.size:
-        launch(linear_pullback, g, x, weight, gx[:0], gw[:0], gb, add)
+@cache
+def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()) -> Affine:
+    """The layer with an activation, of parameters p, or without one."""
+    one_forward, one_pullback = linear_activation(activation) if activation else (linear, linear_pullback)
+    apart = loops(activation) if activation else None
+    from_y, overwrites = True, True
+    if activation:
+        from_y, overwrites = activation.slope_from_y(*p), activation.slope_from_y(*activation.defaults)
+    one_launch = from_y or not overwrites       # else `one_forward` would leave out the z that is needed
 
-
-def _activated(activation: Elementwise[...], p: tuple[float, ...]) -> Affine:
-    (fused_forward, fused_pullback), apart = linear_activation(activation), loops(activation)
-    from_y, overwrites = activation.slope_from_y(*p), activation.slope_from_y(*activation.defaults)
-    one_launch = from_y or not overwrites       # else `fused_forward` would leave out the z that is needed
-
-    def forward(x: Any, weight: Any, bias: Any, out: Any) -> Any:
-        z = out if from_y and overwrites else np.empty(out.shape, out.dtype)
+    def forward(x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
+        (rows, features), dtype = x.shape, x.dtype
+        if not (weight.shape == (*bias.shape, features) and dtype is weight.dtype is bias.dtype):
+            check(x, weight, bias)
+        y = np.empty((rows, len(weight)), dtype)
+        z = y if from_y and overwrites else np.empty(y.shape, dtype)
         if one_launch and x.size * len(weight) < LARGE:
-            launch(fused_forward, x, weight, bias, p, z, out)
-        else:
-            _forward(x, weight, bias, z)
-            launch(apart.forward, z.ravel(), p, out.ravel())
-        return z
+            launch(one_forward, x, weight, bias, p, z, y)
+            return y, z
+        if bias.size:
+            launch(copy, bias, z)
+        matmul(False, True, x, weight, 1.0 if bias.size else 0.0, z)
+        if apart:
+            launch(apart.forward, z.ravel(), p, y.ravel())
+        return y, z
 
     def pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
         if x.size * len(weight) < LARGE:
-            launch(fused_pullback, g, z, y, x, weight, p, *into, add)
-        else:
+            launch(one_pullback, g, z, y, x, weight, p, *into, add)
+            return
+        if apart:
             gz = np.empty(g.shape, g.dtype)
             launch(apart.pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
-            _pullback(gz, y, z, into, add, x, weight, bias)
+            g = gz
+        gx, gw, gb = into
+        if gx.size:
+            matmul(False, False, g, weight, 1.0 if add & 1 else 0.0, gx)
+        if gw.size:
+            matmul(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
+        if gb.size:
+            launch(linear_pullback, g, z, y, x, weight, (), gx[:0], gw[:0], gb, add)
 
     return Affine(forward, pullback)
+
+
+def check(x: Any, weight: Any, bias: Any) -> None:
+    """Raise if shapes or dtypes do not fit: the kernels do not check them."""
+    shape = weight.shape
+    if len(shape) != 2 or shape[1] != x.shape[1] or bias.shape not in (shape[:1], (0,)):
+        given = f"the weight {shape}" if bias.shape == (0,) else f"the weight {shape}, the bias {bias.shape}"
+        raise ValueError(f"linear: x has shape {x.shape}, {given}; expected x (..., inputs), weight (outputs, inputs) and "
+                         "bias (outputs,)")
+    if not x.dtype == weight.dtype == bias.dtype:
+        given = f"the weight {weight.dtype}" if bias.shape == (0,) else f"the weight {weight.dtype}, the bias {bias.dtype}"
+        raise TypeError(f"linear: x is {x.dtype}, {given}; expected one dtype (x.astype(...) converts)")
