@@ -137,6 +137,8 @@ def test_requires_grad_():
     assert x.requires_grad and not x.requires_grad_(False).requires_grad
     with pytest.raises(RuntimeError, match="result of mul; expected a leaf"):
         (x.requires_grad_() * 2).requires_grad_(False)
+    with pytest.raises(TypeError, match="requires_grad is 'no', expected True or False"):
+        x.requires_grad_("no")
 
 
 def test_a_training_loop_by_hand_changes_its_weights_in_place_under_no_grad():
@@ -293,7 +295,7 @@ def test_backward_refuses_to_add_to_what_is_no_gradient(gradient, words):
 @pytest.mark.parametrize(("call", "error", "words"), [
     (lambda: tg.jacobian(3, POINT[0]), TypeError, "jacobian: f is int; expected a function"),
     (lambda: tg.hessian(POINT[0], POINT[0]), TypeError, "hessian: f is Tensor|tg.grad"),
-    (lambda: tg.jvp(mixed, POINT, [1.0]), ValueError, "jvp: got 1 vectors for 2 inputs"),
+    (lambda: tg.jvp(mixed, POINT, [1.0]), ValueError, "jvp: got 1 vector for 2 inputs"),
     (lambda: tg.vjp(mixed, POINT, [1.0]), ValueError, "vjp: vector 0 has shape (1,); expected (4,)"),
     (lambda: tg.value_and_grad(mixed, POINT), ValueError, "value_and_grad: f returned shape (4,); expected one number"),
     (lambda: tg.grad(Tensor([1.0], requires_grad=True).sum(), {"w": POINT[0]}), TypeError, "the inputs are a dict of str|values()"),

@@ -358,7 +358,7 @@ def test_bad_hooks_on_modules():
     with pytest.raises(TypeError, match="register_forward_hook: got int; expected a function"):
         layer.register_forward_hook(3)
     layer.register_full_backward_hook(lambda m, into, out: (into[0], into[0]))
-    with pytest.raises(ValueError, match="returned 2 gradients for 1 inputs; expected one each"):
+    with pytest.raises(ValueError, match="returned 2 gradients for 1 input; expected one each"):
         layer(leaf([1.0])).sum().backward()
     with pytest.raises(ValueError, match=r"returned shape \(3,\) for a gradient of shape \(1,\)"):
         layer = nn.ReLU()

@@ -89,7 +89,7 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
         hint = f'; they are whole numbers: pass np.asarray({name.split()[-1]}).astype("int64")' if whole else ""
         raise TypeError(f"{name} holds {array.dtype} numbers, expected integer labels{hint}")
     if n is not None and len(array) != n:
-        raise ValueError(f"{name} holds {len(array)} labels for {n} samples; expected one label per sample")
+        raise ValueError(f"{name} holds {counted(len(array), 'label')} for {counted(n, 'sample')}; expected one label per sample")
     # Compared before the conversion, which makes a uint64 label that is too large for int64 negative.
     highest = np.iinfo(np.int64).max if classes is None else classes - 1
     bad = np.flatnonzero((array < 0) | (array > highest))

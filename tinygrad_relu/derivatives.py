@@ -15,7 +15,7 @@ import numpy as np
 from . import functional as F
 from .autodiff.node import Array, Node, is_grad_enabled, recording, value
 from .autodiff.tape import grad, history, same
-from .checks import as_floats, check_rng, said
+from .checks import as_floats, check_rng, counted, said
 from .tensor import Tensor
 
 
@@ -159,7 +159,7 @@ def _vectors(name: str, vectors: Any, of: Any, like: Sequence[Node], create_grap
         raise TypeError(f"{name}: the vectors are {type(vectors).__name__}; expected one for each input")
     given = [vectors] if isinstance(of, Node) else list(vectors)
     if len(given) != len(like):
-        raise ValueError(f"{name}: got {len(given)} vectors for {len(like)} inputs; expected one for each")
+        raise ValueError(f"{name}: got {counted(len(given), 'vector')} for {counted(len(like), 'input')}; expected one for each")
     found = [v if create_graph and isinstance(v, Node) else as_floats(value(v), x.dtype, f"{name}: vector {i}")
              for i, (v, x) in enumerate(zip(given, like))]
     for i, (v, x) in enumerate(zip(found, like)):

@@ -8,7 +8,7 @@ import numpy as np
 
 from .autodiff import hooks, tape
 from .autodiff.node import Array, Node, is_grad_enabled, value
-from .checks import as_finite_floats, as_floats, check_dtype, said
+from .checks import as_finite_floats, as_floats, check_bool, check_dtype, said
 from .interop import Interoperable
 from .kernels.formulas import piecewise, saturating, smooth
 from .missing import without
@@ -140,7 +140,7 @@ class Tensor(Interoperable):
         """Set ``requires_grad`` of a leaf, and return it."""
         if self.op is not None:
             raise RuntimeError(f"requires_grad_: this Tensor is a result of {self.op.name}; expected a leaf, such as x.detach()")
-        self.requires_grad = bool(requires_grad)
+        self.requires_grad = check_bool(requires_grad, "requires_grad_: requires_grad")
         return self
 
     def __iter__(self) -> Iterator[Tensor]:

@@ -199,7 +199,7 @@ def _targets(y: Any, x: Array) -> Array:
     if y.ndim not in (1, 2):
         raise ValueError(f"y has shape {y.shape}, expected (samples,) or (samples, outputs)")
     if len(y) != len(x):
-        raise ValueError(f"y holds {len(y)} targets for {len(x)} samples; expected one for each")
+        raise ValueError(f"y holds {counted(len(y), 'target')} for {counted(len(x), 'sample')}; expected one for each")
     return np.ascontiguousarray(check_samples(y.reshape(len(y), -1), "y").reshape(y.shape), dtype=x.dtype)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..autodiff.hooks import Hook, RemovableHandle, check_hook, replaced, shown
 from ..autodiff.node import Node, Op, is_grad_enabled, value
+from ..checks import counted
 from ..parameters import Parameter
 from ..text import aligned
 
@@ -135,7 +136,8 @@ def _checked(new: Any, old: Gradients) -> Gradients:
     """The gradients that a backward hook returned to replace `old`."""
     who, new = "register_full_backward_hook", new if isinstance(new, tuple) else (new,)
     if len(new) != len(old):
-        raise ValueError(f"{who}: the hook returned {len(new)} gradients for {len(old)} inputs; expected one each")
+        raise ValueError(f"{who}: the hook returned {counted(len(new), 'gradient')} for {counted(len(old), 'input')}; "
+                         "expected one each")
     return tuple(None if g is None else replaced(g, n, who) for g, n in zip(old, new))
 
 

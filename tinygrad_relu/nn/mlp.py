@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..checks import check_count, check_name, check_probability, check_rng, said
+from ..checks import check_count, check_name, check_probability, check_rng, counted, said
 from ..functional.layers import affine_layer
 from ..ops.linalg import affine
 from ..tensor import Tensor
@@ -74,7 +74,7 @@ class ModuleList(Module):
         if not isinstance(index, (int, np.integer)):
             raise TypeError(f"{who}: the index is {said(index)}, expected a whole number or a slice")
         if not -n <= index < n:
-            raise IndexError(f"{who}: the index is {index}, but there are {n} modules")
+            raise IndexError(f"{who}: the index is {index}, but there {'is' if n == 1 else 'are'} {counted(n, 'module')}")
         return int(index) % n
 
     def extra_repr(self) -> str:

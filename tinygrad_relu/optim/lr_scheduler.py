@@ -17,7 +17,7 @@ from typing import SupportsFloat
 
 import numpy as np
 
-from ..checks import check_below_one, check_count, check_name, check_number, check_real, said
+from ..checks import check_below_one, check_count, check_name, check_number, check_real, counted, said
 from ..missing import elsewhere
 from .optimizer import Optimizer
 from .schedule import Formula
@@ -149,7 +149,8 @@ class LambdaLR(Formula):
             raise TypeError(f"LambdaLR: lr_lambda is {said(lr_lambda)}, expected a function, or one for each group")
         self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
         if len(self.lr_lambdas) != groups:
-            raise ValueError(f"LambdaLR: got {len(self.lr_lambdas)} functions for {groups} groups; expected one for each")
+            raise ValueError(f"LambdaLR: got {counted(len(self.lr_lambdas), 'function')} for "
+                             f"{counted(groups, 'group')}; expected one for each")
         self._follow()
 
     def at(self, step: int, group: int = 0) -> float:
@@ -188,8 +189,8 @@ class SequentialLR(Formula):
         self.schedulers = list(schedulers)
         self.milestones = [check_count(m, "SequentialLR: a milestone", least=0) for m in milestones]
         if len(self.milestones) != len(self.schedulers) - 1 or self.milestones != sorted(self.milestones):
-            raise ValueError(f"SequentialLR: got {len(self.schedulers)} schedules and the milestones {self.milestones}; expected "
-                             "one milestone fewer than schedules, in increasing order")
+            raise ValueError(f"SequentialLR: got {counted(len(self.schedulers), 'schedule')} and the milestones "
+                             f"{self.milestones}; expected one milestone fewer than schedules, in increasing order")
         LRScheduler.__init__(self, optimizer, last_epoch)
         self._set([self.at(self.last_epoch, i) for i in range(len(self.base_lrs))])     # whatever the schedules have set already
 
@@ -236,8 +237,8 @@ class ReduceLROnPlateau(LRScheduler):
         floors = list(min_lr) if isinstance(min_lr, Sequence) else [min_lr] * len(optimizer.param_groups)
         self.min_lrs = [check_number(floor, f"{name}: min_lr") for floor in floors]
         if len(self.min_lrs) != len(optimizer.param_groups):
-            raise ValueError(f"{name}: got {len(self.min_lrs)} values of min_lr for {len(optimizer.param_groups)} groups; "
-                             "expected one, or one for each")
+            raise ValueError(f"{name}: got {counted(len(self.min_lrs), 'value')} of min_lr for "
+                             f"{counted(len(optimizer.param_groups), 'group')}; expected one, or one for each")
         self.best = inf if mode == "min" else -inf
         self.cooldown_counter = self.num_bad_epochs = 0
         self._set([group["lr"] for group in optimizer.param_groups])
