@@ -58,12 +58,6 @@ def fitted(values: Any, name: str, like: Array) -> Array:
 
     As in PyTorch's ``copy_``, any real number is rounded to a float. Unlike there, a float does not go into an integer, and no
     number into a type that cannot hold it (1e300 into float32).
-
-    >>> fitted([1, 2], "bias", like=np.zeros(2, "float32"))
-    array([1., 2.], dtype=float32)
-    >>> fitted([1.0, 2.0], "bias", like=np.zeros(3))
-    Traceback (most recent call last):
-    ValueError: bias has shape (2,), expected (3,)
     """
     array = as_array(values, name)
     if array.shape != like.shape:

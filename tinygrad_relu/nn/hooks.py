@@ -226,11 +226,10 @@ def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
         model(*(np.zeros(x, dtype) if _is_shape(x) else x for x in inputs))
 
     names = {id(module): name for name, module in reversed(list(model.named_modules()))}     # the first name of a shared one
-    left = {id(p) for p in model.parameters()}
+    left = {id(p): p for p in model.parameters()}       # not counted yet
 
     def row(module: Any, output: Any, flops: int | None) -> SummaryRow:
-        own = [p for p in _own_parameters(module) if id(p) in left]
-        left.difference_update(map(id, own))
+        own = [left.pop(id(p)) for p in _own_parameters(module) if id(p) in left]
         return _row(names[id(module)], module, output, own, flops)
 
     met = {id(module) for module, _, _ in ran}

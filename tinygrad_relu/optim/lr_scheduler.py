@@ -1,11 +1,6 @@
 """The learning-rate schedules, under PyTorch's names. Each is also in `optim` itself.
 
-::
-
-    schedule = optim.CosineAnnealingLR(opt, T_max=100)
-    for epoch in range(100):
-        ...                         # opt.step(), for every batch
-        schedule.step()
+Call ``schedule.step()`` after each epoch, or after each batch: once for each step that the schedule counts.
 """
 from __future__ import annotations
 

@@ -21,8 +21,7 @@ from ..checks import check_name
 from ..parameters import Parameter, runs
 from ..states import as_array, fit, fitted, refuse, shown
 
-Options = dict[str, Any]        # of a parameter group
-Entry = dict[str, Any]          # the state of one parameter
+Options = dict[str, Any]        # of a parameter group, or the state of one parameter
 
 # Options that only PyTorch's groups have: SWITCHES select other algorithms, or other ways to the same numbers, and must be off.
 SWITCHES = ("amsgrad", "capturable", "differentiable", "foreach", "fused", "maximize")
@@ -108,13 +107,12 @@ def fitting(who: str, state: Any, groups: Sequence[Options], names: Sequence[str
     if sizes != expected or len(set(keys)) != len(keys):
         raise ValueError(f"{who}: the state has groups of {sizes} parameters, expected {expected}, each parameter once")
     complaints = [f"unexpected state {shown(key)}" for key in entries if key not in keys]
-    plan, left = [], iter(keys)
-    for i, (group, ours) in enumerate(zip(given, groups)):
-        options = _options(group, ours, decoupled, check, complaints, f"group {i}: ")
-        plan.append((options, ours["params"], [_entry(entries.get(key, {}), parameter, names, complaints, f"state {key}: ")
-                                               for parameter, key in zip(ours["params"], left)]))
+    options = [_options(group, ours, decoupled, check, complaints, f"group {i}: ")
+               for i, (group, ours) in enumerate(zip(given, groups))]
+    parameters = [p for ours in groups for p in ours["params"]]
+    known = {p: _entry(entries.get(key, {}), p, names, complaints, f"state {key}: ") for p, key in zip(parameters, keys)}
     refuse(who, complaints)
-    return [(options, _filled(parameters, found)) for options, parameters, found in plan]
+    return [(found, _filled(ours["params"], known)) for found, ours in zip(options, groups)]
 
 
 def _is_group(group: Any) -> bool:
@@ -144,7 +142,7 @@ def _number(value: Any, name: str) -> Any:
     return value.item() if getattr(value, "shape", None) == () else value
 
 
-def _entry(given: Any, parameter: Parameter, names: Sequence[str], complaints: list[str], where: str) -> Entry:
+def _entry(given: Any, parameter: Parameter, names: Sequence[str], complaints: list[str], where: str) -> Options:
     """The state of one parameter, which has all names, or none."""
     if isinstance(given, Mapping):
         given = {name: value for name, value in given.items() if value is not None}     # None in PyTorch: no buffer yet
@@ -161,9 +159,8 @@ def _steps(value: Any, name: str) -> int:
     return int(number)
 
 
-def _filled(parameters: Sequence[Parameter], entries: list[Entry]) -> list[Segment]:
+def _filled(parameters: Sequence[Parameter], known: Mapping[Parameter, Options]) -> list[Segment]:
     """Segments of neighbours that have the same buffers and the same count of steps, and so have moved together."""
-    known = dict(zip(parameters, entries))
     found = []
     for segment in segments(parameters):
         histories = {(*known[p], known[p].get("step", 0)) for p in segment.parameters}
