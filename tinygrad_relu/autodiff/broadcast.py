@@ -22,14 +22,14 @@ def filled(out: Array, kernel: Callable[..., Any], *inputs: Any) -> Array:
     return out
 
 
-def sum_over(x: Any, axes: Sequence[int], out: Any) -> None:
-    """The sum of x over `axes` (numbers from 0 up, in order), written into `out`, which has one number per sum.
+def sum_over(x: Any, axes: Sequence[int], out: Any) -> Any:
+    """The sum of x over `axes` (numbers from 0 up, in order), written into `out`, which has one number per sum; returns `out`.
 
     Adjacent axes are summed as one; other axes one after the other, the last first.
     """
     if not axes:
         launch(copy, x, out.reshape(x.shape))
-        return
+        return out
     start = stop = axes[-1]
     while start - 1 in axes:
         start -= 1
@@ -41,18 +41,14 @@ def sum_over(x: Any, axes: Sequence[int], out: Any) -> None:
         launch(sum_lines, x.reshape(outer, n), part.reshape(outer))
     else:
         launch(sum_rows, x.reshape(outer, n, inner), part.reshape(outer, inner))
-    if rest:
-        sum_over(part, rest, out)
+    return sum_over(part, rest, out) if rest else out
 
 
 def _sum_to(g: Array, *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     if g.shape != shape:
         extra = g.ndim - len(shape)
         repeated = tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
-        axes = tuple(range(extra)) + repeated
-        total = np.empty(shape, g.dtype)
-        sum_over(g, axes, total)
-        g = total
+        g = sum_over(g, tuple(range(extra)) + repeated, np.empty(shape, g.dtype))
     return g if g.dtype == dtype else g.astype(dtype)
 
 

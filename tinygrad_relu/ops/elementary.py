@@ -95,11 +95,6 @@ def _is_usual(a: Any, b: Any) -> Array:
     return compare(np.logical_or, a, b)
 
 
-def _abs_pull(g: Any, y: Any, a: Any) -> Any:
-    """g for a > 0, -g for a < 0; elsewhere a itself, which is 0 or NaN."""
-    return where(compare(np.greater, a, 0.0), g, where(compare(np.less, a, 0.0), neg(g), value(a)))
-
-
 EXP, LOG = activation_op(smooth.EXP), activation_op(smooth.LOG)
 
 power: Op = entrywise("power", _power, pull=(_power_base, _power_exponent))
@@ -115,8 +110,11 @@ SQUARE: Op = entrywise("square", _quiet(np.square), pull=(lambda g, y, a: mul(g,
 SQRT: Op = entrywise("sqrt", _quiet(np.sqrt), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
 SIN: Op = entrywise("sin", _quiet(np.sin), pull=(lambda g, y, a: mul(g, COS(a)),))
 COS: Op = entrywise("cos", _quiet(np.cos), pull=(lambda g, y, a: neg(mul(g, SIN(a))),))
-ABS: Op = entrywise("abs", unary(np.absolute), pull=(_abs_pull,), fused=lambda g, y, saved, into, add, a: launch(
-    loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), into[0].ravel()))
+ABS: Op = entrywise(        # the gradient is g for a > 0, -g for a < 0, and elsewhere a itself, which is 0 or NaN
+    "abs", unary(np.absolute),
+    pull=(lambda g, y, a: where(compare(np.greater, a, 0.0), g, where(compare(np.less, a, 0.0), neg(g), value(a))),),
+    fused=lambda g, y, saved, into, add, a: launch(
+        loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), into[0].ravel()))
 
 
 def _function(op: Op, text: str) -> Callable[[T], T]:

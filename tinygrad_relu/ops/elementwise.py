@@ -66,16 +66,11 @@ def compare(ufunc: Callable[..., Any], a: Any, b: Any) -> Array:
     return filled(np.empty(joint_shape(ufunc.__name__, a, b), bool), ufunc, a, b)
 
 
-def equal_or_nan(x: Any, y: Array) -> Array:
+def equal_or_nan(x: Any, y: Any) -> Array:
     """Where x equals y, or both are NaN, as `compare`: it finds all numbers that tie for the maximum y."""
-    return compare(_equal_or_nan, x, y)
-
-
-def _equal_or_nan(x: Any, y: Array, out: Array) -> None:
-    np.equal(x, y, out)
-    undefined = np.isnan(y)
-    if undefined.any():
-        out |= undefined & np.isnan(x)
+    x, y = value(x), value(y)
+    equal, undefined = compare(np.equal, x, y), np.isnan(y)
+    return equal | (undefined & np.isnan(x)) if undefined.any() else equal
 
 
 def _where(condition: Any, a: Any, b: Any) -> Array:

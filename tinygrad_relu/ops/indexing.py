@@ -39,10 +39,6 @@ def cut_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Ar
     launch(_add_part if add else _put, g, key, 0.0, into[0])
 
 
-def _paste(part: Array, *, key: tuple[Any, ...], shape: tuple[int, ...], fill: float = 0.0) -> Array:
-    return filled(np.empty(shape, part.dtype), _put, part, key, fill)
-
-
 def _put(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> None:
     out.fill(fill)
     out[key] = part
@@ -73,7 +69,8 @@ def _add_at(g: Array, *, shape: tuple[int, ...], **where: Any) -> Array:
 
 # key: from `_checked`, without arrays. rows: numbers, from 0 up, of entries of `count` axes from `axis` on, in any shape.
 cut: Op = Op("cut", _cut, fused=cut_fused, adds=True, pull=(lambda g, y, x, key: paste(g, key=key, shape=x.shape),))
-paste: Op = Op("paste", _paste, pull=(lambda g, y, part, key, shape, fill=0.0: cut(g, key=key),))
+paste: Op = Op("paste", lambda part, key, shape, fill=0.0: filled(np.empty(shape, part.dtype), _put, part, key, fill),
+               pull=(lambda g, y, part, key, shape, fill=0.0: cut(g, key=key),))
 take: Op = Op("take", _take, fused=_take_fused, adds=True, pull=(
     lambda g, y, x, **where: add_at(g, shape=x.shape, **where),))
 add_at: Op = Op("add_at", _add_at, pull=(lambda g, y, part, shape, **where: take(g, **where),))

@@ -88,13 +88,9 @@ def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     axes = normalised_axes("logsumexp", axis, x.shape)
     top = np.empty(reduced_shape(x.shape, axes, True), x.dtype)
     launch(np.maximum.reduce, x, axes, None, top, True, -np.inf)
-    launch(_zero_where_infinite, top)           # infinity - infinity would be NaN
+    top[~np.isfinite(top)] = 0                  # infinity - infinity would be NaN
     y = add(LOG(SUM(EXP(sub(x, top)), axis=axes, keepdims=True)), top)
     return y if keepdims else y.reshape(reduced_shape(x.shape, axes))
-
-
-def _zero_where_infinite(out: Array) -> None:
-    np.copyto(out, 0, where=~np.isfinite(out))
 
 
 def _logsumexp_pull(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:

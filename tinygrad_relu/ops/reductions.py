@@ -40,16 +40,15 @@ def _first_winner(won: Array, axes: tuple[int, ...], out: Array) -> None:
     order = [i for i in range(won.ndim) if i not in axes] + sorted(axes)
     by_result = won.transpose(order)
     candidates = by_result.reshape(-1, math.prod(won.shape[a] for a in axes))
-    first = np.zeros(candidates.shape, bool)
-    np.put_along_axis(first, candidates.argmax(axis=-1)[..., None], True, axis=-1)
+    first = candidates.argmax(axis=-1)[..., None] == np.arange(candidates.shape[1])
     np.copyto(out.transpose(order), first.reshape(by_result.shape))
 
 
 def _to_the_winner(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """g for the extreme number y (in a tie the first one, that of `argmax`), and exactly 0 for every other number."""
     axes = normalised_axes("max", axis, x.shape)
-    kept, winner = reduced_shape(x.shape, axes, True), np.empty(x.shape, bool)
-    launch(_first_winner, equal_or_nan(x, value(y).reshape(kept)), axes, winner)
+    kept = reduced_shape(x.shape, axes, True)
+    winner = filled(np.empty(x.shape, bool), _first_winner, equal_or_nan(x, value(y).reshape(kept)), axes)
     return where(winner, reshape(g, shape=kept), 0.0)
 
 
@@ -97,8 +96,7 @@ def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool)
     along = None if axis is None else axis_or_flat(name, axis, x.shape)
     axes = normalised_axes(name, along, x.shape)
     _check_not_empty(name, x, axes, along)
-    index = np.empty(reduced_shape(x.shape, axes), np.intp)
-    launch(function, x, along, index)
+    index = filled(np.empty(reduced_shape(x.shape, axes), np.intp), function, x, along)
     return index.reshape(reduced_shape(x.shape, axes, True)) if keepdims else index[()]
 
 

@@ -34,32 +34,19 @@ def _transpose(x: Array, *, axes: tuple[int, ...] | None) -> Array:
     moved = x.transpose(axes)
     out = np.empty(moved.shape, x.dtype)    # a copy, so that it is C-contiguous like every array in a graph
     order = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
-    blocks = _swapped_blocks(order)
-    if blocks:
-        fixed, first, second = (prod(x.shape[part]) for part in blocks)
+    start = next((i for i, a in enumerate(order) if i != a), 0)
+    middle = order[start] if order else 0
+    if start < middle and order[start:] == (*range(middle, x.ndim), *range(start, middle)):     # two blocks swap places
+        fixed, first, second = prod(x.shape[:start]), prod(x.shape[start:middle]), prod(x.shape[middle:])
         launch(swap, x.reshape(fixed, first, second), out.reshape(fixed, second, first))
     else:
         launch(copy, moved, out)
     return out
 
 
-def _swapped_blocks(order: tuple[int, ...]) -> tuple[slice, slice, slice] | None:
-    """The leading axes that stay, and the two blocks after them that swap places, if that is all that `order` does."""
-    start = next((i for i, a in enumerate(order) if i != a), None)
-    if start is None:
-        return None
-    middle, end = order[start], len(order)
-    if order[start:] != (*range(middle, end), *range(start, middle)):
-        return None
-    return slice(start), slice(start, middle), slice(middle, end)
-
-
-def _transpose_back(g: Any, y: Any, x: Any, axes: tuple[int, ...] | None) -> Any:
-    return TRANSPOSE(g, axes=None if axes is None else tuple(int(i) for i in np.argsort([a % len(axes) for a in axes])))
-
-
 RESHAPE: Op = Op("reshape", _reshape, pull=(lambda g, y, x, shape: RESHAPE(g, shape=x.shape),))
-TRANSPOSE: Op = Op("transpose", _transpose, pull=(_transpose_back,))
+TRANSPOSE: Op = Op("transpose", _transpose, pull=(lambda g, y, x, axes: TRANSPOSE(
+    g, axes=None if axes is None else tuple(int(i) for i in np.argsort([a % len(axes) for a in axes]))),))
 
 
 def reshape(x: T, shape: int | Sequence[int]) -> T:

@@ -21,9 +21,8 @@ def kept(g: Any, x: Any, axis: Axis) -> Any:
 
 def _sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     axes = tuple(range(x.ndim)) if axis is None else normalised_axes("sum", axis, x.shape)
-    out = np.empty(() if axis is None and not keepdims else reduced_shape(x.shape, axes, keepdims), x.dtype)
-    sum_over(x, sorted(axes), out)
-    return out
+    shape = () if axis is None and not keepdims else reduced_shape(x.shape, axes, keepdims)
+    return sum_over(x, sorted(axes), np.empty(shape, x.dtype))
 
 
 SUM: Op = Op(
