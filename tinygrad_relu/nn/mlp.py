@@ -90,7 +90,7 @@ class ModuleDict(Module, MutableMapping[str, Module]):
     """
 
     _members = "layers"
-    __hash__ = Module.__hash__
+    __eq__, __hash__ = Module.__eq__, Module.__hash__      # by identity
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         self.layers: dict[str, Module] = {}
@@ -116,9 +116,6 @@ class ModuleDict(Module, MutableMapping[str, Module]):
 
     def __len__(self) -> int:
         return len(self.layers)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 def _check_module(holder: Module, layer: Any) -> Module:
