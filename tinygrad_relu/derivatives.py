@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import functional as F
-from .autodiff.node import Array, Node, is_grad_enabled, recording, value
+from .autodiff.node import Node, is_grad_enabled, recording, value
 from .autodiff.tape import grad, history, same
 from .checks import as_floats, check_rng, counted, said
 from .tensor import Tensor
@@ -217,63 +217,54 @@ def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int =
         raise TypeError(f"gradcheck: got {type(f).__name__} and {type(inputs).__name__}; expected a function, and a Tensor or "
                         "several")
     nodes = [inputs] if isinstance(inputs, Node) else list(inputs)
-    checked = [i for i, x in enumerate(nodes) if isinstance(x, Node) and x.requires_grad]
-    if not checked:
+    points = {i: x for i, x in enumerate(nodes) if isinstance(x, Node) and x.requires_grad}
+    if not points:
         raise ValueError("gradcheck: no input requires a gradient; expected Tensors made with requires_grad=True")
-    for i in checked:
-        if nodes[i].dtype != np.float64:
-            raise TypeError(f"gradcheck: input {i} is {nodes[i].dtype}; finite differences need float64")
+    for i, x in points.items():
+        if x.dtype != np.float64:
+            raise TypeError(f"gradcheck: input {i} is {x.dtype}; finite differences need float64")
     if not eps > 0:
         raise ValueError(f"gradcheck: eps is {said(eps)}, expected a number above 0")
     draws = check_rng(rng, "gradcheck").standard_normal
-
-    def first(*x: Any) -> list[Any]:
-        return [f(*x)]
-
-    def second(*x: Any) -> list[Any]:
-        y = f(*x)
-        return list(grad(y, [x[i] for i in checked], y.result.leaf(weights_of_y), create_graph=True))
-
     y = f(*nodes)               # f may differentiate inside, so record as usual
     if not isinstance(y, Node):
         raise TypeError(f"gradcheck: f returned {type(y).__name__}; expected one Tensor")
-    weights_of_y = np.asarray(draws(y.shape))
-    for k, function in enumerate((first, second)[:order], start=1):
-        _compare(function, nodes, checked, k, eps, rtol, atol, draws)
+    weights = np.asarray(draws(y.shape))
+    functions = (lambda *x: (f(*x),), lambda *x: grad(f(*x), [x[i] for i in points], weights, create_graph=True))
+    for k, function in enumerate(functions[:order], start=1):
+        _compare(function, nodes, points, k, eps, rtol, atol, draws)
     return True
 
 
-def _compare(function: Callable[..., list[Any]], nodes: list[Node], checked: list[int], order: int, eps: float, rtol: float,
-             atol: float, draws: Callable[..., Any]) -> None:
+def _compare(function: Callable[..., tuple[Any, ...]], nodes: list[Node], points: dict[int, Node], order: int, eps: float,
+             rtol: float, atol: float, draws: Callable[..., Any]) -> None:
     outputs = function(*nodes)
     weights = [np.asarray(draws(y.shape)) for y in outputs]
-    analytic: dict[int, Array] = {i: np.zeros(nodes[i].shape) for i in checked}
+    analytic = {i: np.zeros(x.shape) for i, x in points.items()}
     for y, w in zip(outputs, weights):
         if y.requires_grad:
-            for i, g in zip(checked, grad(y, [nodes[i] for i in checked], w, retain_graph=True)):
+            for i, g in zip(points, grad(y, list(points.values()), w, retain_graph=True)):
                 analytic[i] = analytic[i] + g.array
 
     def contracted() -> float:
         return float(sum(np.vdot(w, y.array) for y, w in zip(function(*nodes), weights)))
 
     worst, message = 0.0, ""
-    for i in checked:
-        flat = nodes[i].array.reshape(-1)
-        for j in range(flat.size):
-            at = flat[j]
+    for i, x in points.items():
+        flat = x.array.reshape(-1)
+        for j, got in enumerate(analytic[i].reshape(-1).tolist()):
+            at, sides = flat[j], []
             try:
-                flat[j] = at + eps
-                above = contracted()
-                flat[j] = at - eps
-                below = contracted()
+                for near in (at + eps, at - eps):
+                    flat[j] = near
+                    sides.append(contracted())
             finally:
                 flat[j] = at
-            difference = (above - below) / (2 * eps)
-            got = float(analytic[i].reshape(-1)[j])
+            difference = (sides[0] - sides[1]) / (2 * eps)
             excess = abs(difference - got) / (atol + rtol * abs(difference))
             if not excess <= max(worst, 1.0):       # `not <=`: NaN is never right
                 worst = excess if excess == excess else np.inf
-                index = tuple(int(n) for n in np.unravel_index(j, nodes[i].shape))
+                index = tuple(int(n) for n in np.unravel_index(j, x.shape))
                 message = (f"gradcheck of order {order}: input {i}, entry {index}, at x = {at:.17g}: the derivative is "
                            f"{got:.10g}, the finite difference {difference:.10g}")
     if message:
