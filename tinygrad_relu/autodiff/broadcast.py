@@ -1,4 +1,4 @@
-"""Broadcasting, undone in this one place; and the sum of two gradients. The walk back itself needs these three operations.
+"""Undoing broadcasting, and adding two gradients: the three operations that the walk back itself needs.
 
 The gradient of an input that was repeated along an axis is the sum over that axis. So `sum_to` and `broadcast_to` are each
 other's derivative.

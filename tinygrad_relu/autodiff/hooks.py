@@ -21,7 +21,7 @@ _next_number = count().__next__
 
 
 class RemovableHandle:
-    """Returned by the functions that register a hook: `remove` takes the hook away, and so does the end of a with block.
+    """Returned by the functions that register a hook: `remove` removes the hook, and so does the end of a with block.
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> with x.register_hook(lambda g: -g):
@@ -38,7 +38,7 @@ class RemovableHandle:
             hooks.move_to_end(self.id, last=False)
 
     def remove(self) -> None:
-        """Take the hook away; a second time does nothing."""
+        """Remove the hook; a second call does nothing."""
         self._hooks.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:
@@ -60,7 +60,7 @@ def register_hook(node: Node, hook: Hook) -> RemovableHandle:
 
     The hook gets an array that it must not write to (with ``create_graph=True`` a Tensor, which can be differentiated
     further). It returns None, or the gradient that takes its place, of the same shape. Several hooks run one after the other.
-    ``handle.remove()`` takes a hook away. A copied or pickled Tensor has no hooks, as in PyTorch.
+    ``handle.remove()`` removes a hook. A copied or pickled Tensor has no hooks, as in PyTorch.
 
     >>> x = Tensor([1.0, -2.0], requires_grad=True)
     >>> h = x * 3
@@ -109,8 +109,8 @@ def replaced(g: Any, new: Any, who: str) -> Any:
 def observe(begin: Begin) -> Iterator[None]:
     """Observe the walks of this thread: ``begin(nodes)`` is called before each, and returns ``arrive(node, gradient)``.
 
-    That is called with every gradient when it arrives, and returns the gradient that goes on. It takes the place of the
-    hooks, so it must call `run_hooks`. A gradient that a kernel adds straight into the ``.grad`` of a leaf is not shown.
+    ``arrive`` is called with every gradient that arrives, and returns the gradient that goes on. It replaces the hooks, so
+    it must call `run_hooks`. A gradient that a kernel adds straight into the ``.grad`` of a leaf is not shown.
     """
     token = _observer.set(begin)
     try:

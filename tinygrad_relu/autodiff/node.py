@@ -196,7 +196,7 @@ def _checked(function: Pull, name: str) -> Pull:
 
     def checked(*inputs: Any, **params: Any) -> Any:
         found = function(*inputs, **params)
-        if isinstance(found, tuple):        # with what `saves` keeps
+        if isinstance(found, tuple):        # (y, saved)
             return (as_floats(found[0], None, name), *found[1:])
         return found if isinstance(found, Node) else as_floats(found, None, name)
 

@@ -88,7 +88,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
         g = np.zeros_like(node.array) if found[node] is None else found[node]
         if not isinstance(g, Node):
             g = output.result.leaf(np.array(g) if node in lent else g)
-            lent.add(node)              # if asked for twice: an array each
+            lent.add(node)              # an input that is asked for twice gets two arrays
         gradients.append(g)
     return tuple(gradients)
 
@@ -165,7 +165,7 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
                 _pull_fused(node, g, table, lent, found is None)
         if not retain_graph:
             node.parents, node.values, node.saved = None, (), None         # so that its memory can be freed
-    for leaf, g in table.items():                       # leaves are left over, and wanted nodes at which the walk ends
+    for leaf, g in table.items():                       # what remains: leaves, and wanted nodes where the walk ends
         if found is not None and leaf not in found:
             continue
         if begin is not None or leaf.hooks:
@@ -281,8 +281,8 @@ def _deliver(leaf: Node, part: Array, lent: bool) -> None:
         leaf.grad = np.array(part) if lent else part
 
 
-# The identity, as an op. A definition built on copies of its inputs can be differentiated with respect to one of them alone,
-# even where the inputs depend on each other, and its result still depends on the inputs themselves.
+# The identity, as an op. `derivative` runs a definition on copies of its inputs, so that it can be differentiated with respect
+# to one input alone, even where the inputs depend on each other. The result still depends on the originals.
 same: Op = Op("same", lambda x: x, pull=(lambda g, y, x: g,))
 
 

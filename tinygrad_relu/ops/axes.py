@@ -102,7 +102,7 @@ def spelled(but: str = "") -> Callable[[F], F]:
             return f(*args, **options)
 
         function.__signature__ = signature(f)       # type: ignore[attr-defined]
-        del function.__wrapped__                    # f is not a second definition
+        del function.__wrapped__                    # which `wraps` sets; tools would count f as a second definition
         return function     # type: ignore[return-value]
 
     return decorated

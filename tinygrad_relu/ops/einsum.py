@@ -1,7 +1,7 @@
 """Einstein's summation, composed of diagonals, sums, transpositions and products, so that it needs no derivative rule.
 
-Each product is one of (stacks of) matrices: letters of both operands that the result keeps number the matrices of the stack,
-letters of one operand are rows or columns, and shared letters that the result lacks are the inner axis.
+Each product is one of (stacks of) matrices. Letters of one operand are rows or columns. Of the letters that both operands
+have, those in the result index the stack, and the others are the inner axis.
 """
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def einsum(subscripts: str, *operands: Any) -> Any:
 
 
 def _plain(x: Any, letters: str, sizes: dict[str, int]) -> Term:
-    """The diagonal where a letter occurs twice; and without the axes of size 1 that broadcast."""
+    """x with the diagonal of each repeated letter, and without the axes of size 1 that broadcast."""
     distinct = "".join(dict.fromkeys(letters))
     if distinct != letters:
         x = getitem(x, tuple(np.arange(n).reshape([-1 if c == d else 1 for d in distinct]) for c, n in zip(letters, x.shape)))

@@ -194,8 +194,8 @@ def _entry(entry: Any) -> Any:
 def take_along_axis(x: T, indices: Any, axis: int | None = -1) -> T:
     """One number for each index, from its own line along `axis`: ``y[i, j] = x[i, indices[i, j]]`` for the last of two axes.
 
-    `indices` has as many axes as `x` and broadcasts with it along the others; negative indices count from the end. ``axis=None``:
-    of `x` made flat. The gradient of a number that is taken several times is the sum.
+    `indices` has as many axes as `x` and broadcasts with it along the others; negative indices count from the end. ``axis=None``
+    flattens `x`. The gradient of a number that is taken several times is the sum.
 
     >>> tg.take_along_axis([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [[2], [0]], axis=1)
     Tensor([[3.],

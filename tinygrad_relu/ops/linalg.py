@@ -77,7 +77,7 @@ def matmul(a: Any, b: Any) -> Any:
     if len(b.shape) > 2:
         y = product(a if len(a.shape) > 1 else reshape(a, shape=(1, inner_a)), b)
         shape = y.shape if len(a.shape) > 1 else (*y.shape[:-2], y.shape[-1])
-    else:       # all rows of a, however many axes it has, make one product; and one in each gradient
+    else:       # one product for all rows of a, however many axes it has; and one for each gradient
         y = product(a if len(a.shape) == 2 else reshape(a, shape=(prod(a.shape[:-1]), inner_a)),
                     b if len(b.shape) == 2 else reshape(b, shape=(inner_b, 1)))
         shape = a.shape[:-1] + b.shape[1:]
@@ -91,8 +91,8 @@ def matmul(a: Any, b: Any) -> Any:
 def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()) -> Op:
     """The operation ``f(x @ weight.T + bias)``; x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty.
 
-    f is an activation with the parameters p, or nothing. The numbers are those of two operations, in fewer launches: measured,
-    a training step of a small network takes a third less time.
+    f is an activation with the parameters p, or nothing. The numbers are those of two operations, in fewer launches: a
+    training step of a small network takes a third less time.
     """
     layer = kernels.affine(activation, p)
 

@@ -1,7 +1,7 @@
 """Recurrent layers over whole sequences: RNN, LSTM and GRU, each one operation with one kernel each way.
 
-The inputs are z (steps, rows, gates * size), the affine map of x that goes into the gates, which is applied before; the first
-state h (rows, size), and for the LSTM the first cell state c; and the weight w (gates * size, size) of the state. The result is
+The inputs are z (steps, rows, gates * size), which is x after the affine map to the gates; the first state h (rows, size), and
+for the LSTM the first cell state c; and the weight w (gates * size, size) of the state. The result is
 (steps + 1, rows, size): all states in order of time, beginning with h. Outputs and last state are slices of it without a copy
 (`narrow`). The LSTM appends the last cell state.
 
@@ -149,4 +149,4 @@ def _gru_fused(g: Array, y: Array, rec: Array, into: list[Array], add: int, z: A
 
 
 lstm: Op = Op("lstm", _lstm, fused=_lstm_fused, saves=True, pull=derivative(_lstm_steps))          # op(z, h, c, w)
-gru: Op = Op("gru", _gru, fused=_gru_fused, saves=True, pull=derivative(_gru_steps))     # op(z, h, w, bias), which may be empty
+gru: Op = Op("gru", _gru, fused=_gru_fused, saves=True, pull=derivative(_gru_steps))     # op(z, h, w, bias); bias may be empty

@@ -128,7 +128,7 @@ def argmin(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> 
 
 
 def _others_pull(h: Any, z: Any, x: Any) -> Any:
-    """Row i of a square is x with its factor i replaced by 1; the products of its others are those of all but two."""
+    """The products of all factors of x but two: x repeated as the rows of a square, with a 1 for factor i in row i."""
     *lead, n = x.shape
     diagonal = np.eye(n, dtype=bool)
     but_two = PRODUCTS_OF_OTHERS(where(diagonal, 1.0, reshape(x, shape=(*lead, 1, n))))

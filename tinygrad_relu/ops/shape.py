@@ -1,7 +1,7 @@
 """The operations that only move numbers: other shapes and orders of axes, joining and splitting.
 
-As in NumPy, what `reshape`, `squeeze`, `expand_dims` and `flatten` return shares memory with their input: writing into the
-``.data`` of one changes the other. Every other operation returns numbers of its own.
+The results of `reshape`, `squeeze`, `expand_dims` and `flatten` share memory with their input: writing into the ``.data`` of one
+changes the other. (NumPy's `flatten` copies.) The result of any other operation has memory of its own.
 """
 from __future__ import annotations
 
