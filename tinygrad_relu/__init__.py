@@ -55,5 +55,5 @@ from .parameters import Parameter as Parameter
 from .tensor import Tensor as Tensor
 
 _keep_freed_memory()
-vars().pop("tensor")                                # the file, which nobody looks for here
-vars()["__getattr__"] = _elsewhere(__name__)        # (what mypy must not see: it would allow every name)
+vars().pop("tensor")                                # the submodule: `tg.tensor` is to raise
+vars()["__getattr__"] = _elsewhere(__name__)        # (set like this, it does not make mypy allow every name)

@@ -1,6 +1,6 @@
 """Save and load: modules, optimizers, generators and plain values, in one file, from which a training run resumes.
 
-In a file, nested dicts and lists are flat arrays by name and one text of JSON. In the text an array is ``{"$array": name}``, and
+In a file, nested dicts and lists become flat arrays by name and one JSON text. In the text an array is ``{"$array": name}``, and
 a dict whose keys are not plain text is ``{"$items": [[key, value], ...]}``. A dict of arrays alone, such as the state of a
 module, needs no text: its file holds plain names and arrays, as other programs read and write them.
 """
@@ -98,7 +98,7 @@ def load(path: AnyPath, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
 
 
 def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
-    """For an error: the parts of the file that have names of `whole`, as it may be the file of a whole run."""
+    """For an error: the parts of the file that contain names of `whole`. (The file may be that of a whole run.)"""
     known = set(_state(whole))
     parts = [name for name, part in tree.items() if isinstance(part, Mapping) and known & set(part)]
     if not parts:
@@ -163,7 +163,7 @@ def _load(target: Any, named: bool, state: Any, name: str) -> None:
     try:
         if not isinstance(target, np.random.Generator):
             target.load_state_dict(state)
-        elif _alike(target.bit_generator.state, state):     # NumPy itself reads what it expects, without a look at sizes
+        elif _alike(target.bit_generator.state, state):     # NumPy itself does not compare sizes
             target.bit_generator.state = state
         else:
             raise ValueError(f"this is not the state of a {type(target.bit_generator).__name__} generator")

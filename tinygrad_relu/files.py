@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read with sentences for errors; and two formats for named arrays and one text.
+"""Files: written whole or not at all, with errors in one sentence; and two formats for named arrays and one text.
 
 A file is written to a temporary one in the target's folder, which then replaces the target: if the process is killed or the power
 fails, the target is the old file or the new one, never a part of one.
@@ -207,7 +207,7 @@ TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "|b1",
 
 def write_safetensors(file: IO[bytes], arrays: Mapping[str, Array], text: str | None) -> None:
     if "__metadata__" in arrays:
-        raise ValueError("save: an array is called __metadata__, which .safetensors keeps to itself; expected another name")
+        raise ValueError("save: an array is called __metadata__, which .safetensors reserves; expected another name")
     file.write(_package().numpy.save(dict(arrays), None if text is None else {NOTE: text}))
 
 

@@ -15,7 +15,7 @@ _CPU = "leave it out: this library runs on the CPU"
 
 
 def _ways(*rows: tuple[str, str]) -> dict[str, str]:
-    """A table of one entry per name, from rows of several names with one way, in which {} is the name."""
+    """A table from name to way. A row holds several names and their way, in which {} stands for the name."""
     return {name: way.format(name) for names, way in rows for name in names.split()}
 
 

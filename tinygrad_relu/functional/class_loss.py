@@ -143,7 +143,7 @@ _INT64 = np.dtype(np.int64)         # comparing dtypes is twice as fast as compa
 
 
 def _labels(name: str, x: Any, labels: Any, ignore: int | None, reduction: str) -> Array:
-    """Labels as int64, one per row, as a kernel takes them, which checks that they are classes or `ignore`."""
+    """Labels as int64, one per row; the kernel checks that they are classes or `ignore`."""
     shape = x.shape
     if len(shape) != 2 or shape[1] == 0:
         raise ValueError(f"{name}: x has shape {shape}, expected (rows, classes), with at least one class")
@@ -187,7 +187,7 @@ def _at_every_place(loss: Callable[..., Tensor], x: Tensor, target: Any, weight:
 
 
 def _places(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the labels for an x of this one: without the axis of the classes."""
+    """The shape of the labels for an x of this shape: without the axis of the classes."""
     return shape[:1] + shape[2:] if len(shape) > 1 else ()
 
 

@@ -61,8 +61,8 @@ def batch_norm(x: Input, running_mean: Any, running_var: Any, weight: Input | No
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel, axis 1 of x (Ioffe & Szegedy 2015, arXiv 1502.03167).
 
-    The four parameters have shape (channels,). Evaluation uses the running statistics. Training uses the mean and the biased
-    variance of the batch, both summed in float64, and updates running statistics in place:
+    The four arrays have shape (channels,). Evaluation uses the running statistics. Training uses the mean and the biased
+    variance of the batch, both summed in float64, and updates the running statistics in place:
     ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
 
     >>> mean, var = np.zeros(2), np.ones(2)

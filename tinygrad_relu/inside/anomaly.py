@@ -59,7 +59,7 @@ class detect_anomaly:
     Outside it costs nothing. Data, parameters and gradients that were bad before are named as the cause. `model` gives modules
     and parameters their names, and lets a bad result be found as soon as its module returns it; otherwise that happens when
     `backward` begins, and only for results that are recorded. Layers that are otherwise fused run one by one, to the same bits.
-    An outer `door.watch` sees nothing inside.
+    An outer `door.watch` does not see these launches.
 
     >>> x = Tensor([4.0, 0.0], requires_grad=True)
     >>> with tg.detect_anomaly(), np.errstate(divide="ignore"):

@@ -102,7 +102,7 @@ def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) 
 
 
 def explanation(who: str, tensor: Node, model: Module | None, gradient: Any) -> Explanation:
-    """`explain`, with errors in the name of `who`."""
+    """`explain`; errors begin with `who`."""
     if not isinstance(tensor, Node):
         raise TypeError(f"{who}: got {type(tensor).__name__}; expected a Tensor, such as a loss")
     if model is not None and not isinstance(model, Module):

@@ -19,7 +19,7 @@ class Revival:
     step : the first step t >= 1 (optimizer steps from now) with z > 0 on some sample; None for never.
     sample : the sample with the largest z at that step; None for never.
     reason : one sentence.
-    window : where `decay` is relative to `edges`: "below", "inside" or "above", on an edge "below" or "above"; "none" if the
+    window : where `decay` is relative to `edges`: "below", "inside" or "above" (an edge is not inside); "none" if the
         optimizer has no window.
     decay : lr weight_decay, times 1 - dampening where that applies.
     edges : (lower, upper), between which momentum and coupled decay swing z through 0.

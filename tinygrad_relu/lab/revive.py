@@ -158,7 +158,7 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
 
 def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr: float = 0.1, steps: int = 1000,
            tick: Tick = lambda what, n: None) -> list[Outcome]:
-    """Give the same sick network each treatment, as many in parallel as there are processors; the results do not depend on it.
+    """Give the same sick network each treatment, as many in parallel as there are processors (with the same results).
 
     `dataset` is that of the sick network's training. Ctrl-C stops the treatments that are running, and returns those that have
     finished, if any.

@@ -48,8 +48,8 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
     ----------
     z : pre-activations w.x + b over the samples (any shape); the part w.x alone if `bias` is given.
     velocity : V(x), or v_w.x alone if `bias` is given, shape of z; the drift of `revival` is -lr V. None: no buffer yet.
-    lr : a number, a function of the step (0 for the first) such as `at` of a schedule (`optim.StepLR` ...), or a sequence, with
-        which the orbit ends.
+    lr : a number, a function of the step (0 for the first) such as `at` of a schedule (`optim.StepLR` ...), or a sequence;
+        the orbit ends with it.
     bias, bias_velocity : b and v_b, to follow weights and biases separately; one for all samples.
     decay : the part on which weight_decay acts; "weights" and "biases" need `bias`.
 
@@ -76,7 +76,7 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
 
 def _orbit(parts: list[Array], buffers: list[Array | None], decays: list[float], rates: Iterator[float],
            settings: Settings) -> Iterator[Array]:
-    """The loop of `orbit`; each part has its own buffer and decay. (A generator of its own: bad input raises at the call.)"""
+    """The loop of `orbit`; each part has its own buffer and decay. (Apart from `orbit`, so that bad input raises at the call.)"""
     momentum = settings.momentum
     for step, rate in enumerate(rates):
         check_number(rate, f"lr at step {step}")

@@ -1,4 +1,4 @@
-"""Hooks on modules, functions that see, and may replace, inputs and outputs, and their gradients; and the summary of a model.
+"""Hooks on modules: functions that see, and may replace, inputs, outputs and their gradients. And the summary of a model.
 
 Names, arguments and the order of calls are PyTorch's. A module without hooks pays for one attribute lookup.
 """
@@ -52,7 +52,7 @@ class Hookable:
     def register_forward_hook(self, hook: Hook, *, prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, inputs, output)`` after every `forward`. The hook returns None, or another output.
 
-        A `Sequential` runs an affine layer and its activation as one operation; as two, with the same bits, if one has a hook.
+        A `Sequential` runs an affine layer and its activation as one operation, or, if one has a hook, as two with the same bits.
 
         >>> model = nn.MLP([2, 3, 1], rng=0)
         >>> def show(module, inputs, output):
@@ -144,8 +144,8 @@ def _checked(new: Any, old: Gradients) -> Gradients:
 def _meeting(tensors: Sequence[Any], meet: Callable[[Gradients], Gradients]) -> tuple[Any, ...]:
     """`tensors` unchanged. In backward, ``meet(gradients)`` is called once all their gradients are known, and replaces them.
 
-    Each tensor passes through two identities. The walk back visits all the younger ones first, which note the gradients; so all
-    are known when it reaches the first of the older ones.
+    Each tensor passes through two identities. The walk back first visits the second identity of every tensor, which notes the
+    gradient; so all gradients are known when it reaches a first one.
     """
     if not is_grad_enabled() or not any(map(_wants_gradient, tensors)):
         return tuple(tensors)

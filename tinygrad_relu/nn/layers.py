@@ -39,7 +39,7 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         try:
             return F.linear(x, self.weight, self.bias)
-        except TypeError:       # an x of another dtype: one that fits costs nothing this way
+        except TypeError:       # x has another dtype; if it fits, this check costs nothing
             if (converted := in_dtype_of(x, self.weight)) is x:
                 raise
             return F.linear(converted, self.weight, self.bias)

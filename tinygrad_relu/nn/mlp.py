@@ -171,7 +171,7 @@ class Sequential(ModuleList):
                         x = op(x, layer.weight, layer.bias)
                     else:
                         x = affine_layer(op, x, layer.weight, layer.bias)
-                except TypeError:       # an x of another dtype: one that fits costs nothing this way
+                except TypeError:       # x has another dtype; if it fits, this check costs nothing
                     if (converted := in_dtype_of(x, layer.weight)) is x:
                         raise
                     x = affine_layer(op, converted, layer.weight, layer.bias)

@@ -86,7 +86,7 @@ class Module(Hookable):
                 raise TypeError(f"{type(self).__name__}: {name} is a {kind.__name__} and cannot be replaced by "
                                 f"{type(value).__name__}{remedy}; to remove it, del the attribute")
         if next(_inside([value], (Parameter, Module), ""), None):
-            announce(self)      # to the optimizers of its parameters, which do not have those in `value`
+            announce(self)      # to the optimizers of its parameters: they do not hold those in `value`
         super().__setattr__(name, value)
 
     # -- contents -----------------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Module(Hookable):
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the values of a state dict, from here or from PyTorch, into parameters and buffers, in place.
 
-        If anything does not fit, nothing changes, and one ValueError names it all. Numbers are rounded to the type of a
+        If anything does not fit, nothing changes, and one ValueError names every misfit. Numbers are rounded to the type of a
         parameter, but floats do not go into integers. A shared parameter may come under any of its names. Without `strict`,
         missing and unexpected names are ignored.
 
@@ -219,7 +219,7 @@ class Module(Hookable):
     # -- modes and dtypes ------------------------------------------------------------------------------------------------
 
     def astype(self, dtype: Any) -> Self:
-        """Convert all parameters and floating buffers, in place, to "float32" or "float64". Layers cast their inputs to this.
+        """Convert all parameters and floating buffers, in place, to "float32" or "float64". Layers cast inputs to it.
 
         Convert a model before an optimizer is made, or convert a copy of it.
 

@@ -216,8 +216,8 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace buffers, counts of steps and options by those of a state dict.
 
-        If anything does not fit, nothing changes, and one ValueError names it all. The state may come from PyTorch's SGD, Adam or
-        AdamW with the same groups; options that only PyTorch has (maximize, amsgrad, foreach, fused, capturable, differentiable)
+        If anything does not fit, nothing changes, and one ValueError names every misfit. The state may come from PyTorch's SGD, Adam
+        or AdamW with the same groups; options that only PyTorch has (maximize, amsgrad, foreach, fused, capturable, differentiable)
         must be off there. The values of the parameters are in the state of the module; with both loaded, training continues bit
         for bit.
         """
@@ -262,7 +262,7 @@ class Optimizer:
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
 
     def _warn(self) -> None:
-        """Warn of parameters that came into a module since, and that no optimizer moves."""
+        """Warn of parameters that a module has gained since this optimizer was made, and that no optimizer moves."""
         found = [(get(), known) for get, known in self.altered]
         self.altered = []
         names = {f"{type(module).__name__}.{name}" for module, known in found if module is not None

@@ -48,7 +48,7 @@ class LRScheduler:
         return list(self._last_lr)
 
     def _groups(self) -> Sequence[dict[str, Any]]:
-        """The groups of the optimizer. One that was added since is scheduled from its present rate on."""
+        """The groups of the optimizer. A group that was added later starts from its present rate."""
         groups = self.optimizer.param_groups
         for schedule in getattr(self, "schedulers", ()):
             schedule._groups()
@@ -68,7 +68,7 @@ class LRScheduler:
                 if isinstance(value, list) else value for name, value in self._kept().items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore a `state_dict`. If anything does not fit, nothing changes, and one ValueError names it all."""
+        """Restore a `state_dict`. If anything does not fit, nothing changes, and one ValueError names every misfit."""
         name = type(self).__name__
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"{name}: the state is {type(state_dict).__name__}, expected a dict")
@@ -96,7 +96,7 @@ class LRScheduler:
 
 
 def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
-    """A value, if it can replace `like`: a text, a number, a list of numbers, or the states of schedules."""
+    """A value, if it can replace `like`: a string, a number, a list of numbers, or the states of schedules."""
     if isinstance(like, list):
         if like and isinstance(like[0], LRScheduler):
             if not isinstance(value, (list, tuple)) or len(value) != len(like):
