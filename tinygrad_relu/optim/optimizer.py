@@ -216,10 +216,10 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace buffers, counts of steps and options by those of a state dict.
 
-        If anything does not fit, nothing changes, and one ValueError names every misfit. The state may come from PyTorch's SGD, Adam
-        or AdamW with the same groups; options that only PyTorch has (maximize, amsgrad, foreach, fused, capturable, differentiable)
-        must be off there. The values of the parameters are in the state of the module; with both loaded, training continues bit
-        for bit.
+        If anything does not fit, nothing changes, and one ValueError names every misfit. The state may come from PyTorch's SGD,
+        Adam or AdamW with the same groups; options that only PyTorch has (maximize, amsgrad, foreach, fused, capturable,
+        differentiable) must be off there. The values of the parameters are in the state of the module; with both loaded, training
+        continues bit for bit.
         """
         plan = fitting(type(self).__name__, state, self.param_groups, self.state_names, self.decoupled, self.check)
         for group, (options, _) in zip(self.param_groups, plan):
