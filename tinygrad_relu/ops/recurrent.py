@@ -42,15 +42,16 @@ def _apart(z: Array, gates: int) -> Array:
 
 
 def _weight_gradient(g: Array, states: Array, reverse: bool, out: Array) -> None:
-    """The sum over all steps of ``g.T @ (state before)``: one product."""
-    steps, rows, size = len(g), *states.shape[1:]
-    before = states[1:steps + 1] if reverse else states[:steps]
-    matrix_product(True, False, g.reshape(steps * rows, len(out)), before.reshape(steps * rows, size), 0.0, out)
+    """The sum over all steps of ``g.T @ (state before)``, if it is wanted: one product."""
+    if out.size:
+        steps, rows, size = len(g), *states.shape[1:]
+        before = states[1:steps + 1] if reverse else states[:steps]
+        matrix_product(True, False, g.reshape(steps * rows, len(out)), before.reshape(steps * rows, size), 0.0, out)
 
 
-def _or_new(array: Array, shape: tuple[int, ...]) -> Array:
-    """Space for a gradient that the kernel needs even if it is not wanted."""
-    return array if array.shape == shape else np.empty(shape, array.dtype)
+def _needed(into: list[Array], *inputs: Array) -> list[Array]:
+    """Space for gradients that the kernel computes even if they are not wanted."""
+    return [out if out.shape == x.shape else np.empty(x.shape, x.dtype) for out, x in zip(into, inputs)]
 
 
 # -- the definitions, step by step -----------------------------------------------------------------------------------
@@ -103,11 +104,9 @@ def rnn_op(record: Elementwise[...]) -> Op:
 
     def fused(g: Array, y: Array, rec: Array, into: list[Array], add: int, z: Array, h: Array, w: Array, *,
               reverse: bool = False) -> None:
-        to_z, to_h, to_w = into
-        to_z, to_h = _or_new(to_z, z.shape), _or_new(to_h, h.shape)
+        to_z, to_h = _needed(into, z, h)
         launch(kernels.rnn(record).pullback, g, z, rec, y, w, p, reverse, to_z, to_h)
-        if to_w.size:
-            _weight_gradient(to_z, y, reverse, to_w)
+        _weight_gradient(to_z, y, reverse, into[2])
 
     def steps(z: Any, h: Any, w: Any, reverse: bool = False) -> Any:
         return _unrolled(lambda z_t, h: (f(add(z_t, product(h, w, transpose_b=True)), p=p),), z, reverse, h)
@@ -124,11 +123,9 @@ def _lstm(z: Array, h: Array, c: Array, w: Array, *, reverse: bool = False) -> t
 
 def _lstm_fused(g: Array, y: Array, saved: tuple[Array, Array], into: list[Array], add: int, z: Array, h: Array,
                 c: Array, w: Array, *, reverse: bool = False) -> None:
-    (rec, cells), (to_z, to_h, to_c, to_w) = saved, into
-    to_z, to_h, to_c = _or_new(to_z, z.shape), _or_new(to_h, h.shape), _or_new(to_c, c.shape)
+    (rec, cells), (to_z, to_h, to_c) = saved, _needed(into, z, h, c)
     launch(kernels.lstm_pullback, g, _apart(z, 4), _apart(rec, 4), cells, w, reverse, _apart(to_z, 4), to_h, to_c)
-    if to_w.size:
-        _weight_gradient(to_z, y, reverse, to_w)
+    _weight_gradient(to_z, y, reverse, into[3])
 
 
 def _gru(z: Array, h: Array, w: Array, bias: Array, *, reverse: bool = False) -> tuple[Array, Array]:
@@ -139,13 +136,11 @@ def _gru(z: Array, h: Array, w: Array, bias: Array, *, reverse: bool = False) ->
 
 def _gru_fused(g: Array, y: Array, rec: Array, into: list[Array], add: int, z: Array, h: Array, w: Array,
                bias: Array, *, reverse: bool = False) -> None:
-    to_z, to_h, to_w, to_bias = into
-    to_z, to_h, to_rec = _or_new(to_z, z.shape), _or_new(to_h, h.shape), np.empty(z.shape, z.dtype)
+    (to_z, to_h), to_rec = _needed(into, z, h), np.empty(z.shape, z.dtype)
     launch(kernels.gru_pullback, g, _apart(z, 3), _apart(rec, 3), y, w, reverse, _apart(to_z, 3), _apart(to_rec, 3), to_h)
-    if to_w.size:
-        _weight_gradient(to_rec, y, reverse, to_w)
-    if to_bias.size:
-        sum_over(to_rec, (0, 1), to_bias)
+    _weight_gradient(to_rec, y, reverse, into[2])
+    if into[3].size:
+        sum_over(to_rec, (0, 1), into[3])
 
 
 lstm: Op = Op("lstm", _lstm, fused=_lstm_fused, saves=True, pull=derivative(_lstm_steps))          # op(z, h, c, w)
