@@ -1,7 +1,4 @@
-"""The elementary functions: powers, exponentials, logarithms, sine and cosine, the absolute value.
-
-exp, expm1, log and log1p have kernels of their own, made from records; the others run on NumPy's ufuncs.
-"""
+"""Powers, roots, sine and cosine, and the absolute value, by NumPy's ufuncs; and the exponential and the logarithm."""
 from __future__ import annotations
 
 from collections.abc import Callable
