@@ -16,14 +16,6 @@ from ..machine.policy import scalar
 P = ParamSpec("P")      # the parameters of a function, after x
 
 
-def _never(*p: float) -> bool:
-    return False
-
-
-def _nothing(*p: float) -> Any:
-    return ()
-
-
 @scalar
 def flat(c, x, y, *p):
     """The derivative of a flat piece: exactly 0 whatever c is, and NaN where x is NaN."""
@@ -46,11 +38,11 @@ class Elementwise(Generic[P]):
     formula: str
     source: str
     # kinks(*p): where f is not differentiable, as pairs (x, the slope that f_dx uses there)
-    kinks: Callable[..., tuple[tuple[float, float], ...]] = _nothing
+    kinks: Callable[..., tuple[tuple[float, float], ...]] = lambda *p: ()
     # slope_from_y(*p): whether f_dx(g, y, y, *p) is f_dx(g, x, y, *p), so that a layer need not keep x
-    slope_from_y: Callable[..., bool] = _never
+    slope_from_y: Callable[..., bool] = lambda *p: False
     # expected(*p): for parameters that make no sense, a text that says which do; else None
-    expected: Callable[..., str | None] = _nothing
+    expected: Callable[..., str | None] = lambda *p: None
     f_dxxx: Callable[..., float] | None = None      # c times the third derivative (see `derivative`)
 
     def __post_init__(self) -> None:

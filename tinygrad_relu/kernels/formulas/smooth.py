@@ -63,14 +63,12 @@ def softplus_dxxx(c, x, y, beta=1.0, threshold=math.inf):
     return T(0) if u > T(threshold) else sigmoid_dxx(c * T(beta) * T(beta), u, y)
 
 
-def softplus_kinks(beta=1.0, threshold=math.inf):
-    """Where the threshold replaces the curve by x (for 20: a step of 2e-9 / beta)."""
-    return () if threshold == math.inf else ((threshold / beta, 1.0 / (1.0 + math.exp(-threshold))),)
-
-
+# The kink is where the threshold replaces the curve by x (for 20: a step of 2e-9 / beta).
 SOFTPLUS = Elementwise("softplus", softplus, softplus_dx, softplus_dxx,
                        "ln(1 + e^(beta x)) / beta; x where beta x > threshold (never by default; PyTorch: 20)",
-                       "Dugas, Bengio, Bélisle, Nadeau, Garcia 2001, NIPS 13", softplus_kinks, f_dxxx=softplus_dxxx,
+                       "Dugas, Bengio, Bélisle, Nadeau, Garcia 2001, NIPS 13", lambda beta=1.0, threshold=math.inf: ()
+                       if threshold == math.inf else ((threshold / beta, 1.0 / (1.0 + math.exp(-threshold))),),
+                       f_dxxx=softplus_dxxx,
                        expected=lambda beta=1.0, threshold=0.0: None if beta else "a beta other than 0")
 
 

@@ -224,13 +224,8 @@ def unit_extremes(activation: Elementwise[...]) -> Kernel:
     return _extremes(activation.name, activation.f_dx, activation)
 
 
-@scalar
-def slope_given(g: float, x: float, y: float) -> float:
-    """In place of `f_dx` where the slopes are known: the caller passes them as y."""
-    return y
-
-
-extremes_given_slopes = _extremes("given_slope", slope_given)       # extremes(z, slope, (), ...)
+# extremes(z, slope, (), ...): the slopes are known, and passed in place of y.
+extremes_given_slopes = _extremes("given_slope", scalar(lambda g, x, y: y))
 
 
 @kernel
