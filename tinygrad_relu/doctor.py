@@ -95,8 +95,8 @@ def _measure_without_settings() -> dict[str, Any]:
 
 
 def _seconds(*actions: Callable[[], Any], times: int) -> list[float]:
-    """The best time of each action. They take turns, so that all of them meet the same state of the machine; two rounds before
-    compile kernels, touch the pages of the arrays and wake the threads."""
+    """The best time of each action. They take turns, so that all of them meet the same state of the machine; two rounds of
+    warm-up compile kernels, touch the pages of the arrays and wake the threads."""
     runs: list[list[float]] = [[] for _ in actions]
     for _ in range(2 + times):
         for action, seconds in zip(actions, runs):

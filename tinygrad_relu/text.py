@@ -114,7 +114,7 @@ def _drawn(parts: Sequence[str | Table], width: int) -> str:
     from rich.console import Console
 
     console = Console(width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False)
-    with console.capture() as captured:     # printed by Python, which tells of a broken pipe
+    with console.capture() as captured:     # printed by Python, which reports a broken pipe
         for part in parts:
             console.print(part)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -24,7 +24,7 @@ from .kernels.machine.policy import DTYPES
 from .text import progress
 
 NAMES = tuple(dtype.name for dtype in DTYPES)
-JOBS = min(4, os.cpu_count() or 1)      # LLVM holds a lock while it compiles, so more at a time takes more processes
+JOBS = min(4, os.cpu_count() or 1)      # processes, as LLVM holds a lock while it compiles
 
 
 class Tally(NamedTuple):

@@ -78,7 +78,7 @@ def register_hook(node: Node, hook: Hook) -> RemovableHandle:
 
 
 def run_hooks(node: Node, g: Any) -> Any:
-    """The gradient `g` of `node`, after the hooks of the node."""
+    """The gradient `g` of `node`, after its hooks have run."""
     for hook in list((node.hooks or {}).values()):
         g = replaced(g, hook(shown(g)), "register_hook")
     return g
@@ -94,7 +94,7 @@ def shown(g: Any) -> Any:
 
 
 def replaced(g: Any, new: Any, who: str) -> Any:
-    """The result of a hook in place of the gradient `g`, in the form that the walk relies on; None leaves `g`."""
+    """The result of a hook in place of the gradient `g`, in the form that the walk relies on; None keeps `g`."""
     if new is None:
         return g
     array = as_floats(new.array if isinstance(new, Node) else new, g.dtype, f"{who}: the result of the hook")

@@ -166,7 +166,7 @@ def layout(inputs: Sequence[Sequence[int]], leaf: Sequence[bool], widths: Sequen
             layer.sort(key=lambda node: fmean([place[n] for n in neighbours[node]] or [place[node]]))
             place.update((node, i) for i, node in enumerate(layer))
     wide = [*widths, *[0.0] * (len(above) - len(widths))]
-    heavy = [0.01 if node < len(leaf) and leaf[node] else 1.0 for node in range(len(above))]    # leaves yield
+    heavy = [0.01 if node < len(leaf) and leaf[node] else 1.0 for node in range(len(above))]    # leaves give way
     x = _places(layers, [[*a, *b] for a, b in zip(above, below)], wide, heavy, gap)
     y = {node: d * height for d, layer in enumerate(layers) for node in layer}
     return ([(x[node], y[node]) for node in range(len(inputs))],

@@ -157,7 +157,7 @@ def _layer_prognosis(look: Look, states: Array, dead: Array, optimizer: Optimize
 
 def settings_of(optimizer: Optimizer, layer: HiddenLayer) -> tuple[Settings, Decay] | None:
     """SGD's settings for this layer, and the part on which its decay acts; None if weights and biases differ in more than that,
-    or the optimizer is another one."""
+    or the optimizer is not an SGD that moves this layer."""
     if not isinstance(optimizer, SGD) or not all(map(optimizer.holds, layer.parameters)):
         return None
     mine, *rest = (Settings.among(optimizer.options_of(p)) for p in layer.parameters)

@@ -19,7 +19,7 @@ from .census import finite
 from .revive import Outcome, Sick
 from .units import GONE, State
 
-# Distinct for colour-blind readers (after Okabe & Ito): units that are alive are warm, dead ones dark.
+# Distinct for colour-blind readers (after Okabe & Ito): warm colours for units that are alive, dark ones for dead units.
 COLOURS = {State.ALIVE: "#f0c05a", State.DEAD: "#23304a", State.DEAD_HIGH: "#7a1f5c", State.SATURATED: "#8fa3bf",
            State.ALWAYS_ON: "#e8743b", State.NEVER_WINS: "#23304a", State.DIVERGED: "#c8102e"}
 FORMATS = ("png", "svg", "pdf")

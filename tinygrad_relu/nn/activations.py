@@ -256,7 +256,7 @@ def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Calla
     - ``f(x, alpha=1.0, ...)``: the value y. Arguments after x are parameters, with numbers as defaults. Write constants as
       ``T(0.5)`` with ``T = type(x)``: a bare 0.5 would turn float32 into float64.
     - ``f_dx(g, x, y, alpha)``: g times the slope at x; `f_dxx` and `f_dxxx`: c times the second and third derivative. A
-      derivative without its formula is an error.
+      derivative that has no formula raises an error.
     - `kinks`: the points where f is not differentiable, as pairs (x, the slope that f_dx uses there), or a function of the
       parameters that returns such pairs.
 

@@ -68,7 +68,7 @@ def _summed(term: Term, needed: str) -> Term:
 
 
 def _multiplied(a: Term, b: Term, needed: str) -> Term:
-    """The product of two terms, summed over the letters that are not needed; both terms have these."""
+    """The product of two terms, summed over the letters that are not needed, all of which both terms have."""
     sizes = dict(zip(a.letters + b.letters, a.x.shape + b.x.shape))
     rows = "".join(c for c in a.letters if c not in b.letters)
     columns = "".join(c for c in b.letters if c not in a.letters)
@@ -129,7 +129,7 @@ def _planned(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> Plan:
 
 
 def _spelled(subscripts: str, terms: list[str], shapes: tuple[tuple[int, ...], ...]) -> tuple[list[str], str]:
-    """The terms with letters in place of each ellipsis, and these letters. A shorter ellipsis has the last of them."""
+    """The terms with letters in place of each ellipsis, and these letters. A shorter ellipsis gets the last ones."""
     counts = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes)]
     for term, shape, count in zip(terms, shapes, counts):
         if count < 0 or (count and "..." not in term):
@@ -156,7 +156,7 @@ def _sizes(subscripts: str, terms: list[str], shapes: tuple[tuple[int, ...], ...
 
 def _path(terms: list[str], shapes: tuple[tuple[int, ...], ...], sizes: dict[str, int],
           output: str) -> tuple[tuple[int, ...], ...]:
-    """The order of the products: NumPy's search for the cheapest, without its limit of memory."""
+    """The order of the products: NumPy's search for the cheapest, without its memory limit."""
     if len(terms) < 3:
         return (tuple(range(len(terms))),)
     full = ["".join(c for c, n in dict(zip(term, shape)).items() if n == sizes[c]) for term, shape in zip(terms, shapes)]

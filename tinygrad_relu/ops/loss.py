@@ -164,8 +164,8 @@ def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: float,
     return where((value(targets) != 0).any(axis=1, keepdims=True), slopes, 0.0)
 
 
-# A target for each class of a row instead of one label: class probabilities; or made of labels, if classes have weights, or
-# labels are smoothed or ignored.
+# Each row has a target per class instead of one label: class probabilities, or targets made from labels if classes have weights,
+# or labels are smoothed or ignored.
 soft_cross_entropy: Op = Op("soft_cross_entropy", _soft_cross_entropy, fused=_soft_cross_entropy_fused, saves=True, pull=(
     _soft_cross_entropy_pull,
     lambda g, y, x, targets, scale, reduction: mul(LOG_SOFTMAX(x), neg(reshape(mul(g, scale), shape=(prod(g.shape), 1))))))

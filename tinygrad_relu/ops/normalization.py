@@ -69,7 +69,7 @@ def log_softmax(x: T, axis: int = -1) -> T:
 
 
 def _along(op: Op, x: T, axis: int) -> T:
-    """Apply an operation on the last axis to another one."""
+    """Apply an operation on the last axis to another axis."""
     shape = x.shape
     if shape and axis == -1:        # the usual case
         return op(x)

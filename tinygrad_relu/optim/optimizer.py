@@ -54,7 +54,7 @@ class Optimizer:
     [(0.5, 1.0), (0.5, 0.0)]
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ()     # of the buffers in a state dict; and "step" if the rule uses the count
+    state_names: ClassVar[tuple[str, ...]] = ()     # of the buffers in a state dict; and "step" if the rule counts steps
     decoupled: ClassVar[bool] = False               # PyTorch's "decoupled_weight_decay", which its AdamW sets
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
