@@ -57,3 +57,5 @@ from .tensor import Tensor as Tensor
 _keep_freed_memory()
 vars().pop("tensor")                                # the submodule: `tg.tensor` is to raise
 vars()["__getattr__"] = _elsewhere(__name__)        # (set like this, it does not make mypy allow every name)
+for _room in (functional, nn, nn.init, nn.utils, optim, optim.lr_scheduler):
+    vars(_room)["__getattr__"] = _elsewhere(_room.__name__)

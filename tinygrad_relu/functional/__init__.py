@@ -1,5 +1,4 @@
 """The functions that users call; each takes Tensors or arrays and returns a Tensor."""
-from ..missing import elsewhere as _elsewhere
 from .activation import *  # noqa: F403        # all that it defines
 from .array import *  # noqa: F403
 from .class_loss import cross_entropy as cross_entropy, multi_margin_loss as multi_margin_loss, nll_loss as nll_loss
@@ -23,5 +22,3 @@ from .loss import (
     mse_loss as mse_loss,
     smooth_l1_loss as smooth_l1_loss,
 )
-
-vars()["__getattr__"] = _elsewhere(__name__)

@@ -1,5 +1,4 @@
 """Layers, activations, losses, and networks of them: functions with parameters."""
-from ..missing import elsewhere as _elsewhere
 from ..parameters import Parameter as Parameter
 from . import init as init, utils as utils
 from .activations import *  # noqa: F403        # every class that it defines
@@ -18,5 +17,3 @@ from .loss import *  # noqa: F403
 from .mlp import MLP as MLP, ModuleDict as ModuleDict, ModuleList as ModuleList, Residual as Residual, Sequential as Sequential
 from .module import Buffer as Buffer, Module as Module
 from .recurrent import GRU as GRU, LSTM as LSTM, RNN as RNN, GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
-
-vars()["__getattr__"] = _elsewhere(__name__)

@@ -20,7 +20,6 @@ from numpy.random import Generator
 
 from ..autodiff.node import Array
 from ..checks import check_name, check_real
-from ..missing import elsewhere
 
 Initialiser = Callable[[tuple[int, ...], Generator, Any], Any]      # an array, or the pair (weight, bias)
 
@@ -170,6 +169,3 @@ def start(init: str | float | Initialiser, outputs: int, inputs: int, rng: Gener
         if got != expected:
             raise ValueError(f"init gave a {name} of shape {got}; expected {expected}")
     return weight, bias
-
-
-vars()["__getattr__"] = elsewhere(__name__)

@@ -1,5 +1,4 @@
 """Optimizers, whose steps have named terms (gradient, decay, inertia); schedules of the rate; clipping of gradients."""
-from ..missing import elsewhere as _elsewhere
 from ..nn.utils import clip_grad_norm_ as clip_grad_norm_, clip_grad_value_ as clip_grad_value_
 from .lr_scheduler import (
     CosineAnnealingLR as CosineAnnealingLR,
@@ -14,5 +13,3 @@ from .lr_scheduler import (
 from .optimizer import Optimizer as Optimizer, Terms as Terms
 from .rules import SGD as SGD, Adam as Adam, AdamW as AdamW
 from .schedule import LRScheduler as LRScheduler
-
-vars()["__getattr__"] = _elsewhere(__name__)

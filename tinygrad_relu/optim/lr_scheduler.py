@@ -13,7 +13,6 @@ from typing import SupportsFloat
 import numpy as np
 
 from ..checks import check_below_one, check_count, check_name, check_number, check_real, counted, said
-from ..missing import elsewhere
 from .optimizer import Optimizer
 from .schedule import Formula
 from .schedule import LRScheduler as LRScheduler
@@ -261,6 +260,3 @@ class ReduceLROnPlateau(LRScheduler):
         self.min_lrs += self.min_lrs[-1:] * (len(groups) - len(self.min_lrs))
         rates = [(group["lr"], max(group["lr"] * self.factor, floor)) for group, floor in zip(groups, self.min_lrs)]
         self._set([new if lower and old - new > self.eps else old for old, new in rates])
-
-
-vars()["__getattr__"] = elsewhere(__name__)
