@@ -117,6 +117,6 @@ def _by_pieces(x: Tensor, pieces: int) -> Tensor:
     return shape.reshape(x, shape=(*x.shape[:-1], x.shape[-1] // pieces, pieces))
 
 
-# For `import *` (assigned to a name, it would hide everything from mypy).
+# For `import *` (after a plain `__all__ = ...`, mypy would find no name here).
 vars()["__all__"] = [
     name for name, f in vars().items() if getattr(f, "__module__", "") in (__name__, __package__) and not name.startswith("_")]

@@ -249,5 +249,5 @@ def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
     return Tensor.leaf(array)
 
 
-# For `import *` (assigned to a name, it would hide everything from mypy).
+# For `import *` (after a plain `__all__ = ...`, mypy would find no name here).
 vars()["__all__"] = [name for name in vars() if not name.startswith("_") and name not in _before]

@@ -207,7 +207,7 @@ class RReLU(Module):
 
 CLASSES = {name: cls for name, cls in vars().items() if isinstance(cls, type) and cls.__module__ == __name__}
 MODULES: dict[str, type[Any]] = {cls.name: cls for cls in CLASSES.values() if hasattr(cls, "name")}
-vars()["__all__"] = list(CLASSES)       # for `import *` (assigned to a name, it would hide everything from mypy)
+vars()["__all__"] = list(CLASSES)       # for `import *` (after a plain `__all__ = ...`, mypy would find no name here)
 
 
 def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:

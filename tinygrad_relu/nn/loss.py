@@ -123,5 +123,5 @@ class HingeEmbeddingLoss(Loss):
     reduction: str = "mean"
 
 
-# For `import *` (assigned to a name, it would hide everything from mypy).
+# For `import *` (after a plain `__all__ = ...`, mypy would find no name here).
 vars()["__all__"] = [name for name, cls in vars().items() if name[0] != "_" and isinstance(cls, type) and issubclass(cls, Loss)]
