@@ -45,7 +45,7 @@ MUTATIONS = [
     # operations
     Mutation("ops/linalg.py", "return product(g, b, transpose_b=not transpose_b)", "return product(g, b, transpose_b=transpose_b)", "test_ops"),
     Mutation("ops/linalg.py", "return product(a, g, transpose_a=not transpose_a)", "return product(g, a, transpose_a=True)", "test_ops"),
-    Mutation("ops/elementary.py", "lambda g, y, a: neg(mul(g, SIN(a)))", "lambda g, y, a: mul(g, SIN(a))", "test_ops"),
+    Mutation("ops/elementary.py", "lambda g, y, a: neg(mul(g, sin(a)))", "lambda g, y, a: mul(g, sin(a))", "test_ops"),
     Mutation("ops/elementary.py", "lambda g, y, a: div(g, mul(y, 2.0))", "lambda g, y, a: div(g, y)", "test_ops"),
     Mutation("ops/reductions.py", "candidates.argmax(axis=-1)[..., None]",
              "(candidates.shape[-1] - 1 - candidates[:, ::-1].argmax(axis=-1))[..., None]", "test_array_ops test_ops"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import Array, Op, value
+from ..autodiff.node import Array, Op, Pull, value
 from ..kernels.formulas import smooth
 from ..kernels.loops.loss import ABSOLUTE
 from ..kernels.loops.pointwise import loops
@@ -33,11 +33,6 @@ def _power(a: Any, b: Any) -> Array:
 
 
 _general_power = binary(np.power)
-
-
-def _quiet(ufunc: np.ufunc) -> Any:
-    """The forward of a ufunc without NumPy's warnings about NaN and infinity, which kernels do not give either."""
-    return np.errstate(all="ignore")(unary(ufunc))
 
 
 def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -103,30 +98,30 @@ _to_exponent: Op = entrywise("power_to_exponent", lambda g, a, b, y: _times_log(
     lambda h, z, g, a, b, y: _to_exponent(h, a, b, y),
     lambda h, z, g, a, b, y: _mixed(mul(h, g), a, b),
     lambda h, z, g, a, b, y: _times_log(_to_exponent(mul(h, g), a, b, y), a, b), None))
-SQUARE: Op = entrywise("square", _quiet(np.square), pull=(lambda g, y, a: mul(g, mul(a, 2.0)),))
-SQRT: Op = entrywise("sqrt", _quiet(np.sqrt), pull=(lambda g, y, a: div(g, mul(y, 2.0)),))
-SIN: Op = entrywise("sin", _quiet(np.sin), pull=(lambda g, y, a: mul(g, COS(a)),))
-COS: Op = entrywise("cos", _quiet(np.cos), pull=(lambda g, y, a: neg(mul(g, SIN(a))),))
-ABS: Op = entrywise(        # the gradient is g for a > 0, -g for a < 0, and elsewhere a itself, which is 0 or NaN
-    "abs", unary(np.absolute),
-    pull=(lambda g, y, a: where(compare(np.greater, a, 0.0), g, where(compare(np.less, a, 0.0), neg(g), value(a))),),
-    fused=lambda g, y, saved, into, add, a: launch(
-        loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), into[0].ravel()))
 
 
-def _function(op: Op, text: str) -> Callable[[T], T]:
-    """The function of an operation on one array or Tensor, which `Tensor` has as a method."""
+def _function(name: str, ufunc: np.ufunc, rule: Pull, text: str, fused: Any = None) -> Callable[[T], T]:
+    """A ufunc and its derivative rule as a function of one array or Tensor, which `Tensor` has as a method."""
+    # without NumPy's warnings about NaN and infinity, which kernels do not give either
+    op = entrywise(name, np.errstate(all="ignore")(unary(ufunc)), pull=(rule,), fused=fused)
 
     def function(x: T) -> T:
         return op(x)
 
-    function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = f"{text}\n\n>>> tg.{op.name}([0.0, 1.0]).shape\n(2,)\n"
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{text}\n\n>>> tg.{name}([0.0, 1.0]).shape\n(2,)\n"
     return function
 
 
-sqrt = _function(SQRT, "``x^(1/2)``, elementwise; NaN below 0. The slope at 0 is infinite.")
-square = _function(SQUARE, "``x * x``, elementwise.")
-sin = _function(SIN, "``sin(x)``, elementwise, of an angle in radians; NaN at infinity.")
-cos = _function(COS, "``cos(x)``, elementwise, of an angle in radians; NaN at infinity.")
-abs = _function(ABS, "``|x|``, elementwise. The slope at 0 is 0, as in PyTorch.")
+sqrt = _function("sqrt", np.sqrt, lambda g, y, a: div(g, mul(y, 2.0)),
+                 "``x^(1/2)``, elementwise; NaN below 0. The slope at 0 is infinite.")
+square = _function("square", np.square, lambda g, y, a: mul(g, mul(a, 2.0)), "``x * x``, elementwise.")
+sin: Callable[[T], T] = _function("sin", np.sin, lambda g, y, a: mul(g, cos(a)),
+                                      "``sin(x)``, elementwise, of an angle in radians; NaN at infinity.")
+cos: Callable[[T], T] = _function("cos", np.cos, lambda g, y, a: neg(mul(g, sin(a))),
+                                      "``cos(x)``, elementwise, of an angle in radians; NaN at infinity.")
+abs = _function(        # the gradient is g for a > 0, -g for a < 0, and elsewhere a itself, which is 0 or NaN
+    "abs", np.absolute,
+    lambda g, y, a: where(compare(np.greater, a, 0.0), g, where(compare(np.less, a, 0.0), neg(g), value(a))),
+    "``|x|``, elementwise. The slope at 0 is 0, as in PyTorch.",
+    lambda g, y, saved, into, add, a: launch(loops(ABSOLUTE).pullback, g.ravel(), a.ravel(), y.ravel(), (), into[0].ravel()))
