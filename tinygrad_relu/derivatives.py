@@ -175,14 +175,15 @@ def _gradient(y: Any, at: list[Node], name: str, create_graph: bool = True) -> t
     return grad(y, at, create_graph=create_graph) if y.requires_grad else _zeros(at)
 
 
-def _zeros(at: list[Node]) -> tuple[Any, ...]:
-    return tuple(x.result.leaf(np.zeros_like(x.array)) for x in at)
+def _zeros(at: list[Node], shape: tuple[int, ...] = ()) -> tuple[Any, ...]:
+    """The derivatives of a result of this shape that does not depend on the nodes."""
+    return tuple(x.result.leaf(np.zeros(shape + x.shape, x.dtype)) for x in at)
 
 
 def _rows(y: Node, at: list[Node], create_graph: bool) -> tuple[Any, ...]:
     """The derivatives of y, entry by entry."""
     if not y.requires_grad or y.array.size == 0:
-        return tuple(x.result.leaf(np.zeros((*y.shape, *x.shape), x.dtype)) for x in at)
+        return _zeros(at, y.shape)
     rows = [grad(y, at, seed.reshape(y.shape), create_graph, retain_graph=True) for seed in np.eye(y.array.size, dtype=y.dtype)]
     return tuple(F.stack(column).reshape(*y.shape, *x.shape) for x, column in zip(at, zip(*rows)))
 
