@@ -132,9 +132,9 @@ def _copy(here: dict[str, Any], free: dict[str, Any]) -> dict[str, Any]:
 def _look_at_cache() -> dict[str, Any]:
     folder = cache_folder()
     found = Contents(0, 0.0, []) if folder is None else contents(folder)
-    verdict = ("cannot be written, so every process compiles anew: set NUMBA_CACHE_DIR" if folder is None
-               else f"damaged, and compiled anew when used: {', '.join(found.damaged)}" if found.damaged
-               else "loaded by later processes; `tinygrad-relu warmup` compiles what is missing ahead")
+    verdict = ("cannot be written, so every process recompiles: set NUMBA_CACHE_DIR" if folder is None
+               else f"damaged, and recompiled when used: {', '.join(found.damaged)}" if found.damaged
+               else "loaded by later processes; `tinygrad-relu warmup` compiles in advance what is missing")
     return {"folder": folder and str(folder), "writable": folder is not None, "kernels": found.kernels,
             "megabytes": found.megabytes, "verdict": verdict}
 

@@ -1,4 +1,4 @@
-"""``tinygrad-relu warmup`` compiles every kernel ahead; ``tinygrad-relu cache`` shows, checks and clears what is kept on disk.
+"""``tinygrad-relu warmup`` compiles every kernel in advance; ``tinygrad-relu cache`` shows, checks and clears those on disk.
 
 Nothing is listed here: every kernel declares its types, and `kernels.every_kernel` knows all of them.
 """
@@ -110,7 +110,7 @@ def cache_main(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{folder.parent} keeps {kept}, {size:.1f} MB")
     if found.damaged:
-        print(f"{counted(len(found.damaged), 'damaged file')} in {folder}, compiled anew when used:", *found.damaged, sep="\n  ")
+        print(f"{counted(len(found.damaged), 'damaged file')} in {folder}, recompiled when used:", *found.damaged, sep="\n  ")
     else:
         print("Every checksum is right")
     return 1 if found.damaged else 0

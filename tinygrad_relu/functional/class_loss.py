@@ -54,7 +54,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
         try:
             labels = _labels("cross_entropy", x.array, target, None, reduction)
             return ops.cross_entropy(x, labels, scale=1.0 / labels.size if reduction == "mean" else 1.0, reduction=reduction)
-        except ValueError:                      # a label that is no class: an error, unless it is the one to ignore
+        except ValueError:                      # a label that is not a class: an error, unless it is the one to ignore
             if not (as_numbers(value(target), "cross_entropy: labels", LABELS) == ignore_index).any():
                 raise
     smoothing = checked("cross_entropy", "label_smoothing", label_smoothing)
@@ -86,7 +86,7 @@ def _of_probabilities(x: Tensor, target: Any, weight: Input | None, ignore_index
                          "with at least one class")
     if checked(name, "ignore_index", ignore_index) >= 0:
         raise ValueError(f"{name}: ignore_index is {ignore_index}, and there are class probabilities in place of labels; "
-                         "expected a negative number, which is no label")
+                         "expected a negative number, which is not a label")
     smoothing, classes = checked(name, "label_smoothing", smoothing), x.shape[x.ndim > 1]
     asked = check_target(name, x, target, reduction)
     if smoothing:

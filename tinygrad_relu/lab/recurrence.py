@@ -144,7 +144,7 @@ class Recurrence:
     def z_at(self, z: Array, s: Array, t: Array) -> Array:
         """z after t steps (whole numbers, elementwise) from z and the drift s, by the t-th power of the step's matrix.
 
-        Repeated squaring keeps short binary numbers exact, and equal roots are no special case for it.
+        Repeated squaring keeps short binary numbers exact, and equal roots need no special case.
         """
         power = np.array([[self.keep, self.gain], [self.pull, self.momentum]])
         z, s, left = np.broadcast_arrays(z, s, np.asarray(t, dtype=np.int64))

@@ -144,7 +144,7 @@ where: Op = entrywise("where", _where, index="condition", pull=(
 
 
 def clip(x: T, min: Any = None, max: Any = None) -> T:
-    """``minimum(maximum(x, min), max)``, elementwise; None is no bound. Bounds are numbers, arrays or Tensors.
+    """``minimum(maximum(x, min), max)``, elementwise; None means no bound. Bounds are numbers, arrays or Tensors.
 
     At a bound that is a number the slope is 0, as in hardtanh (in PyTorch's clamp it is 1). Where `min` is above `max`, the
     result is `max`, as in NumPy.
