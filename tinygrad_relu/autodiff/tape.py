@@ -77,7 +77,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
             raise TypeError(f"grad: the inputs are a {type(inputs).__name__} of {type(node).__name__}; expected Tensors{hint}")
         if not node.requires_grad:
             raise ValueError(f"grad: input {i} does not require a gradient; expected Tensors made with requires_grad=True, "
-                             "or results of such")
+                             "or their results")
     seed: Any = _seed(output, grad_outputs)
     if create_graph:
         seed = unbroadcast(grad_outputs, output) if isinstance(grad_outputs, Node) else output.result.leaf(seed)

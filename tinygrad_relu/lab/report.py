@@ -118,7 +118,7 @@ def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, k
 
 
 def _confirmed(claims: list[Outcome]) -> Iterator[str]:
-    """What the trainings say about the exact predictions: only what could be observed counts."""
+    """Sentences about the exact predictions: only those that could be observed count as confirmed."""
     untested = [o for o in claims if o.untested]
     late = [o for o in claims if o.ends_before and not o.untested]
     seen = len(claims) - len(untested) - len(late)

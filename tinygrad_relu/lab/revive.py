@@ -82,7 +82,7 @@ TREATMENTS = (
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The record of a training."""
+    """The record of a training run."""
 
     states: list[Array]                     # per layer, (steps + 1, units)
     accuracies: list[tuple[int, float]]     # at every tenth step, and at the last
@@ -119,7 +119,7 @@ class Outcome(Training):
     eta_lambda: float
     threshold: float | None
     verdict: str                        # the prediction in one sentence
-    predicted_step: int | None          # may be later than the end of the training
+    predicted_step: int | None          # may be later than the end of training
     observed_step: int | None
     exact: bool                         # whether the theory claims to be exact
     disagreements: list[str]            # the units of the first layer whose life differs from an exact prediction

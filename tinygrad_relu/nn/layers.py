@@ -202,7 +202,7 @@ class Dropout(Module):
     """`F.dropout`: in training every element is 0 with probability p, and else ``x / (1 - p)``; in evaluation it is x.
 
     `rng` is required. The buffer `rng_state` (key and counter of the random numbers) is saved with the module, so that a resumed
-    training draws the same numbers.
+    run draws the same numbers.
 
     >>> layer = nn.Dropout(0.5, rng=1)
     >>> layer(np.ones(4)), layer(np.ones(4))

@@ -67,7 +67,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any], *inputs: Any) -> Any:
     """``module(*inputs)``, with Tensors in place of its parameters: by name, or all of them in the order of `Module.parameters`.
 
-    A dict may name buffers, too. What is not named keeps its values, and the module itself is not changed. So a model is a
+    A dict may name buffers, too. Other parameters keep their values, and the module is not changed. So a model is a
     function of its parameters for `tg.hvp`, `tg.jacobian` and the like. Several inputs may come as one tuple, as in PyTorch.
 
     >>> model, x, y = nn.MLP([2, 3, 1], activation="tanh", rng=0, dtype="float64"), np.ones((4, 2)), np.ones((4, 1))
