@@ -101,7 +101,7 @@ MUTATIONS = [
     Mutation("lab/units.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),
     Mutation("lab/recurrence.py", "return self.lr * self.weight_decay", "return self.lr * self.weight_decay * (1 + 1e-9)", "test_closed_form"),
     Mutation("lab/prognosis.py", "(states == State.DEAD) | (states == State.DEAD_HIGH)", "(states == State.DEAD)", "test_prognosis"),
-    Mutation("inside/passage.py", "share = _share_of_zeros(slopes)", "share = 1 - _share_of_zeros(slopes)", "test_explain"),
+    Mutation("inside/explain.py", "share = _share_of_zeros(slopes)", "share = 1 - _share_of_zeros(slopes)", "test_explain"),
 ]
 
 
