@@ -5,12 +5,11 @@
     python tests/mutations.py --check       only look whether each old text is in its file exactly once
 
 A mistake first meets the test files that are likely to see it, then the whole default suite. The last lines name those that
-nothing has caught. Kernels that a mistake does not touch come from the cache of this checkout (`tinygrad-relu warmup` first).
+nothing has caught. Kernels come from the cache of this checkout (`tinygrad-relu warmup` first), unless the mistake is in the sources of kernels.
 """
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
 import shutil
@@ -124,30 +123,6 @@ def copied(folder: Path) -> Path:
     return house
 
 
-ASK = "from tinygrad_relu.kernels.machine.cache import cache_folder; print(cache_folder())"
-
-
-def cache_of(house: Path, environment: dict[str, str]) -> Path:
-    """Where the package in this folder keeps its kernels: another folder for each state of their sources."""
-    return Path(subprocess.run([sys.executable, "-c", ASK], cwd=house, env=environment, capture_output=True, text=True,
-                               check=True).stdout.strip())
-
-
-def lend_kernels(house: Path, environment: dict[str, str], formulas: bool) -> None:
-    """Copy the compiled kernels of this checkout to where the copy looks for them. Where `formulas` have changed, none: Numba
-    only looks at the file in which a kernel is, and would take the old ones for good."""
-    if formulas:
-        return
-    own = {**os.environ, "PYTHONPATH": str(HOUSE)}
-    source, target = cache_of(HOUSE, own), cache_of(house, environment)
-    for folder in sorted({path.parent for path in (HOUSE / "tinygrad_relu/kernels").rglob("*.py")}):
-        there = house / folder.relative_to(HOUSE)
-        old, new = (f"{place.name}_{hashlib.sha1(str(place).encode()).hexdigest()}" for place in (folder, there))
-        for path in (source / old).glob("*.nb?"):
-            (target / new).mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, target / new / path.name)
-
-
 def tested(house: Path, environment: dict[str, str], files: list[str]) -> str:
     """The first test that fails, or an empty string."""
     done = subprocess.run([sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *files], cwd=house, env=environment,
@@ -171,7 +146,8 @@ def main() -> None:
     missed = []
     with tempfile.TemporaryDirectory() as folder:
         house = copied(Path(folder))
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(Path(folder) / "kernels"), "PYTHONPATH": str(house)}
+        unchanged = {**os.environ, "PYTHONPATH": str(house)}            # the same sources find the kernels of this checkout
+        changed = {**unchanged, "NUMBA_CACHE_DIR": str(Path(folder) / "kernels")}
         for i in chosen:
             mutation, start = MUTATIONS[i - 1], time.perf_counter()
             path = house / "tinygrad_relu" / mutation.file
@@ -179,11 +155,8 @@ def main() -> None:
             if complaint(mutation, house):
                 continue
             path.write_text(good.replace(mutation.old, mutation.new), encoding="utf-8")
+            environment = changed if mutation.file.startswith("kernels/") else unchanged
             try:
-                if mutation.file.startswith("kernels/"):
-                    lend_kernels(house, environment, "formulas" in mutation.file)
-                elif i == chosen[0] or not (Path(folder) / "kernels").exists():
-                    lend_kernels(house, environment, False)
                 caught = tested(house, environment, [f"tests/{name}.py" for name in mutation.tests.split()])
                 if not caught and not options.likely:
                     caught = tested(house, environment, [])
