@@ -292,6 +292,19 @@ def test_backward_refuses_to_add_to_what_is_no_gradient(gradient, words):
     assert f"the .grad of a leaf of shape (2,) {words}; expected None, or an array of that shape" in str(caught.value)
 
 
+W = Tensor([1.0, 2.0], requires_grad=True)
+
+
+def cubes(x):
+    return (x**3).sum()
+
+
+def backward_into(grad):
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    x.grad = grad
+    cubes(x).backward()
+
+
 @pytest.mark.parametrize(("call", "error", "words"), [
     (lambda: tg.jacobian(3, POINT[0]), TypeError, "jacobian: f is int; expected a function"),
     (lambda: tg.hessian(POINT[0], POINT[0]), TypeError, "hessian: f is Tensor|tg.grad"),
@@ -300,8 +313,20 @@ def test_backward_refuses_to_add_to_what_is_no_gradient(gradient, words):
     (lambda: tg.value_and_grad(mixed, POINT), ValueError, "value_and_grad: f returned shape (4,); expected one number"),
     (lambda: tg.grad(Tensor([1.0], requires_grad=True).sum(), {"w": POINT[0]}), TypeError, "the inputs are a dict of str|values()"),
     (lambda: tg.grad(Tensor([1.0], requires_grad=True).sum(), "x"), TypeError, "the inputs are a str of str; expected Tensors"),
+    (lambda: tg.grad(cubes(W), W, Tensor(2.0, requires_grad=True)), TypeError, "grad: grad_outputs requires a gradient|tg.grad(y, [x, w])"),
+    (lambda: tg.value_and_grad(lambda x, y: cubes(x * y), W, W), TypeError, "value_and_grad: create_graph is Tensor|one tuple or list"),
+    (lambda: tg.gradcheck(cubes, W, eps="a"), TypeError, "gradcheck: eps is 'a', expected a number"),
+    (lambda: tg.no_grad(cubes), TypeError, "no_grad takes no arguments; write `with tg.no_grad():`, or `@tg.no_grad()`"),
     (lambda: tg.Op("a", 3), TypeError, "Op 'a': expected a function `forward`"),
     (lambda: tg.Op("a", np.sin, pull=3), TypeError, "one rule for each input"),
+    (lambda: tg.Op("a", np.sin, pull=lambda g, y, x: g), TypeError, "Op 'a': pull is one function (g, y, x)|pull=(rule,)"),
+    (lambda: tg.Op("a", np.add, (lambda g, y, a, b: g,))(W, W).sum().backward(), TypeError,
+     "a: input 1 requires a gradient, but has no rule in `pull`"),
+    (lambda: tg.Op("a", np.sum, (lambda g, y, x: g,))(W).backward(), ValueError,
+     "a: the rule of input 0 gave shape () for an input of shape (2,); expected that shape"),
+    (lambda: tg.Op("a", lambda x: (x, x))(W), TypeError, "a: got a result of type tuple; expected an array, or with saves=True"),
+    (lambda: backward_into(np.ones(2, int)), TypeError, "the .grad of a leaf of shape (2,) is ndarray of shape (2,); expected None, or an array of float64"),
+    (lambda: backward_into(W), TypeError, "the .grad of a leaf of shape (2,) is Tensor of shape (2,)"),
     (carried, RuntimeError, "state.detach()"),
 ])
 def test_errors_of_derivatives(call, error, words):

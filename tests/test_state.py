@@ -98,7 +98,7 @@ MISFITS = {
     "unexpected": (dict(extra=1.0, more=2.0), None, "unexpected extra, more"),
     "shape": ({"inside.weight": np.ones((4, 3))}, None, "inside.weight has shape (4, 3), expected (3, 4)"),
     "text": ({"inside.weight": "abc"}, None, "inside.weight holds text"),
-    "object": ({"inside.weight": None}, None, "inside.weight holds Python objects"),
+    "object": ({"inside.weight": None}, None, "inside.weight is None, expected"),
     "complex": ({"inside.weight": np.ones((3, 4), complex)}, None, "inside.weight holds complex numbers"),
     "ragged": ({"inside.weight": [[1], [1, 2]]}, None, "inside.weight is ragged"),
     "float in integer": (dict(seen=1.5), None, "seen holds float64 numbers, expected int64"),

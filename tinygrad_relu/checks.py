@@ -229,6 +229,8 @@ def as_numbers(values: npt.ArrayLike, name: str, expected: str = "real numbers")
     except ValueError:
         raise ValueError(f"{name} is ragged: its rows differ in length; expected rows of one length") from None
     if array.dtype.kind not in "biuf":
+        if array.dtype.kind == "O" and not array.ndim and not isinstance(values, int):
+            raise TypeError(f"{name} is {said(values)}, expected {expected}")
         found = _KINDS.get(array.dtype.kind, "something else")
         if any(isinstance(v, int) and v.bit_length() > 63 for v in array.flat):
             found, expected = "integers of more than 64 bits", f"{expected}: pass floats"

@@ -15,7 +15,7 @@ import numpy as np
 from . import functional as F
 from .autodiff.node import Node, is_grad_enabled, recording, value
 from .autodiff.tape import grad, history, same
-from .checks import as_floats, check_rng, counted, said
+from .checks import as_floats, check_real, check_rng, counted, said
 from .tensor import Tensor
 
 
@@ -121,6 +121,9 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
     """Nodes with the values of the inputs, and f of them. Recording is on inside, even under `no_grad`."""
     if not callable(f):
         raise TypeError(f"{name}: f is {type(f).__name__}; expected a function of the inputs (for a result use tg.grad)")
+    if not isinstance(create_graph, bool):
+        raise TypeError(f"{name}: create_graph is {said(create_graph)}, expected True or False; several inputs are passed as one "
+                        "tuple or list")
     if not isinstance(inputs, (Node, Iterable)):
         raise TypeError(f"{name}: got {type(inputs).__name__}; expected a Tensor, or several")
     nodes = list(inputs) if isinstance(inputs, Sequence) else [inputs]
@@ -224,8 +227,7 @@ def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int =
     for i, x in points.items():
         if x.dtype != np.float64:
             raise TypeError(f"gradcheck: input {i} is {x.dtype}; finite differences need float64")
-    if not eps > 0:
-        raise ValueError(f"gradcheck: eps is {said(eps)}, expected a number above 0")
+    check_real(eps, "gradcheck: eps", lambda eps: eps > 0, "a number above 0")
     draws = check_rng(rng, "gradcheck").standard_normal
     y = f(*nodes)               # f may differentiate inside, so record as usual
     if not isinstance(y, Node):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from inspect import signature
 from itertools import count
 from typing import Any, ClassVar, Self
 
@@ -138,11 +139,14 @@ class Op:
         pull = self.pull
         if not callable(self.forward) or not (callable(pull) or isinstance(pull, Sequence)):
             raise TypeError(f"Op {self.name!r}: expected a function `forward`, and in `pull` one rule for each input")
-        object.__setattr__(self, "forward", _checked(self.forward, self.name))
+        object.__setattr__(self, "forward", _checked(self.forward, self.name, saves=self.saves))
         if not callable(pull):
-            object.__setattr__(self, "pull", tuple(rule and _checked(rule, self.name) for rule in pull))
-        elif _checked(pull, self.name) is not pull:
-            object.__setattr__(self, "pull", lambda i: _checked(pull(i), self.name))
+            object.__setattr__(self, "pull", tuple(rule and _checked(rule, self.name, i) for i, rule in enumerate(pull)))
+        elif not _ours(pull):
+            if len(signature(pull).parameters) != 1:
+                raise TypeError(f"Op {self.name!r}: pull is one function {signature(pull)}; expected one rule for each input: "
+                                "pull=(rule,)")
+            object.__setattr__(self, "pull", lambda i: _checked(pull(i), self.name, i))
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         some: Any = None            # one of the nodes among the inputs
@@ -180,25 +184,40 @@ class Op:
 
     def pull_of(self, i: int) -> Pull:
         """The derivative rule of input i."""
-        rule = self.pull(i) if callable(self.pull) else self.pull[i]
+        rule = self.pull(i) if callable(self.pull) else self.pull[i] if i < len(self.pull) else None
         if rule is None:
-            raise TypeError(f"{self.name}: input {i} has no gradient, but requires one")
+            raise TypeError(f"{self.name}: input {i} requires a gradient, but has no rule in `pull`")
         return rule
 
     def __repr__(self) -> str:
         return f"Op({self.name!r})"
 
 
-def _checked(function: Pull, name: str) -> Pull:
-    """Wrap a user's function, so that its result, any array or number, becomes an array that kernels take."""
-    if str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]:
+def _ours(function: Callable[..., Any]) -> bool:
+    return str(getattr(function, "__module__", "")).partition(".")[0] == __name__.partition(".")[0]
+
+
+def _checked(function: Pull, name: str, of: int | None = None, saves: bool = False) -> Pull:
+    """Wrap a user's function, so that its result, any array or number, becomes an array that kernels take; that of the rule of
+    input `of` must fit this input."""
+    if _ours(function):
         return function
 
     def checked(*inputs: Any, **params: Any) -> Any:
         found = function(*inputs, **params)
-        if isinstance(found, tuple):        # (y, saved)
+        if isinstance(found, tuple) != saves:
+            raise TypeError(f"{name}: got a result of type {type(found).__name__}; expected an array, or with saves=True a pair: "
+                            "an array, and what `forward` saves")
+        if saves:       # (y, saved)
             return (as_floats(found[0], None, name), *found[1:])
-        return found if isinstance(found, Node) else as_floats(found, None, name)
+        found = found if isinstance(found, Node) else as_floats(found, None, name)
+        if of is not None:
+            like = np.shape(value(inputs[2 + of]))
+            extra = len(found.shape) - len(like)
+            if extra < 0 or any(n not in (1, m) for n, m in zip(like, found.shape[extra:])):
+                raise ValueError(f"{name}: the rule of input {of} gave shape {found.shape} for an input of shape {like}; "
+                                 "expected that shape, or one that it broadcasts to")
+        return found
 
     return checked
 
@@ -221,7 +240,9 @@ class no_grad(ContextDecorator):
 
     records: ClassVar[bool] = False
 
-    def __init__(self) -> None:
+    def __init__(self, *extra: Any) -> None:
+        if extra:
+            raise TypeError("no_grad takes no arguments; write `with tg.no_grad():`, or `@tg.no_grad()` above a function")
         self._tokens: list[Token[bool]] = []        # a stack, so that one instance may be entered again
 
     def _recreate_cm(self) -> Self:

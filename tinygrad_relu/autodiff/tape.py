@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_floats
+from ..checks import as_floats, said
 from .broadcast import plus, unbroadcast
 from .hooks import current_observer, run_hooks
 from .node import Array, Node, Op, Pull, absent, next_order, recording, value
@@ -78,6 +78,9 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
         if not node.requires_grad:
             raise ValueError(f"grad: input {i} does not require a gradient; expected Tensors made with requires_grad=True, "
                              "or their results")
+    if isinstance(grad_outputs, Node) and grad_outputs.requires_grad and not create_graph:
+        raise TypeError("grad: grad_outputs requires a gradient, which needs create_graph=True; detach() it, or, if it is "
+                        "an input, pass the inputs as one list: tg.grad(y, [x, w])")
     seed: Any = _seed(output, grad_outputs)
     if create_graph:
         seed = unbroadcast(grad_outputs, output) if isinstance(grad_outputs, Node) else output.result.leaf(seed)
@@ -273,7 +276,11 @@ def _deliver(leaf: Node, part: Array, lent: bool) -> None:
             got = type(leaf.grad).__name__ if found is None else f"of shape {found}"
             raise ValueError(f"backward: the .grad of a leaf of shape {part.shape} is {got}; expected None, or an array of that "
                              "shape")
-        np.add(leaf.grad, part, out=leaf.grad)
+        try:
+            np.add(leaf.grad, part, out=leaf.grad)
+        except TypeError:
+            raise TypeError(f"backward: the .grad of a leaf of shape {part.shape} is {said(leaf.grad)}; expected None, or an "
+                            f"array of {part.dtype}") from None
     elif leaf.home is not None:
         np.copyto(leaf.home, part)
         leaf.grad = leaf.home

@@ -305,9 +305,9 @@ def _arguments(formula: Any, what: str, expected: str, fits: Callable[[list[insp
 
 def _try(record: Elementwise[...]) -> None:
     """Check that value and pullback at 0.5 are numbers."""
-    x, p = np.float64(0.5), record.defaults
+    x, p = 0.5, record.defaults         # no NumPy number, which has methods that compiled code lacks
     with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError):      # f may not be defined there
         y = record.f(x, *p)
-        for role, result in (("f", y), ("f_dx", record.f_dx(np.float64(1), x, y, *p) if isinstance(y, Real) else 0.0)):
+        for role, result in (("f", y), ("f_dx", record.f_dx(1.0, x, y, *p) if isinstance(y, Real) else 0.0)):
             if not isinstance(result, Real):
                 raise TypeError(f"activation {record.name}: {role} returns {type(result).__name__}, expected a number")

@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, dataclass_transform
 
+import numpy as np
+
 from .. import functional as F
 from ..checks import as_floats
 from ..functional.loss import WEIGHTS, checked
@@ -44,6 +46,8 @@ class Loss(Module):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         name = type(self).__name__
+        if len(args) > 1 and np.ndim(args[1]):
+            raise TypeError(f"{name}: got arrays, expected settings; make the loss, then call it: {name}()(x, target)")
         try:
             bound = self.__signature__.bind(*args, **settings)
         except TypeError as error:

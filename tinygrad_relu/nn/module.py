@@ -85,6 +85,8 @@ class Module(Hookable):
                 remedy = "" if kind is Module else f"; to change its numbers, write {name}.data = values"
                 raise TypeError(f"{type(self).__name__}: {name} is a {kind.__name__} and cannot be replaced by "
                                 f"{type(value).__name__}{remedy}; to remove it, del the attribute")
+        if any(inner is self for _, holder, key in _inside([value], Module, "") for inner in holder[key].modules()):
+            raise ValueError(f"{type(self).__name__}: {name} would put this module inside itself; keep a weakref.ref(module)")
         if next(_inside([value], (Parameter, Module), ""), None):
             announce(self)      # to the optimizers of its parameters: they do not hold those in `value`
         super().__setattr__(name, value)
@@ -142,6 +144,8 @@ class Module(Hookable):
         """Set the attribute `name` to a `Buffer` of these numbers, or to None: ``self.name = nn.Buffer(data)``."""
         if not (isinstance(name, str) and name.isidentifier()):
             raise ValueError(f"register_buffer: name is {said(name)}, expected a Python name")
+        if hasattr(type(self), name):
+            raise ValueError(f"register_buffer: {name} is an attribute of {type(self).__name__}; expected another name")
         setattr(self, name, data if data is None or isinstance(data, Buffer) else Buffer(value(data)))
 
     def _named(self, kind: Any) -> Iterator[tuple[str, Any]]:
