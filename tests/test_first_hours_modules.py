@@ -379,6 +379,10 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
     (ValueError, lambda: setattr(m := linear(), "me", [m]), "Linear: me would put this module inside itself; keep a weakref.ref"),
     (ValueError, lambda: linear().register_buffer("forward", np.ones(2)), "register_buffer: forward is an attribute of Linear"),
     (ValueError, lambda: optim.Optimizer(linear().parameters(), {"lr": 0.1}), "Optimizer: the defaults have no weight_decay; expected"),
+    (TypeError, lambda: tg.activation("total", lambda x: x, lambda g, x, y: g, kinks=(0.0,)), "activation total: kinks is (0.0,), expected pairs"),
+    (TypeError, lambda: tg.gradcheck(linear(), tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)), "gradcheck: f returned float32; finite"),
+    (ValueError, lambda: F.binary_cross_entropy_with_logits([0.5, 1.0], [-1.0, 1.0]), "binary_cross_entropy_with_logits: the target holds -1"),
+    (ValueError, lambda: F.binary_cross_entropy_with_logits([0.5], [np.nan]), "binary_cross_entropy_with_logits: the target holds nan"),
     (AttributeError, lambda: tg.activation("total", lambda x: x.sum(), lambda g, x, y: g), "'float' object has no attribute 'sum'"),
     (TypeError, lambda: nn.utils.clip_grad_norm_(None, 1.0), "clip_grad_norm_: got NoneType; expected Tensors, such as model.parameters()"),
     (TypeError, lambda: nn.utils.clip_grad_norm_(nn.MLP([2, 1], rng=0), 1.0),
@@ -405,6 +409,14 @@ def test_errors_say_what_is_true(kind, call, words):
     with pytest.raises(kind) as caught:
         call()
     assert str(caught.value).startswith(words)
+
+
+def test_a_tensor_that_is_no_parameter_is_named_in_a_warning():
+    layer = linear()
+    for value in (w := tg.Tensor([1.0], requires_grad=True), [w]):
+        with pytest.warns(UserWarning, match=r"Linear: scale is a Tensor that requires a gradient, but no Parameter: .* nn.Parameter"):
+            layer.scale = value
+    layer.scale = w * 2     # the result of an operation, as a forward may keep it
 
 
 def test_a_gradient_of_another_shape_is_not_clipped():

@@ -232,6 +232,8 @@ def gradcheck(f: Callable[..., Any], inputs: Node | Sequence[Node], order: int =
     y = f(*nodes)               # f may differentiate inside, so record as usual
     if not isinstance(y, Node):
         raise TypeError(f"gradcheck: f returned {type(y).__name__}; expected one Tensor")
+    if y.dtype != np.float64:
+        raise TypeError(f"gradcheck: f returned {y.dtype}; finite differences need float64: model.double()")
     weights = np.asarray(draws(y.shape))
     functions = (lambda *x: (f(*x),), lambda *x: grad(f(*x), [x[i] for i in points], weights, create_graph=True))
     for k, function in enumerate(functions[:order], start=1):

@@ -282,6 +282,11 @@ def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Calla
     record: Elementwise[P] = Elementwise(
         name, f, f_dx, f_dxx, formula or f"{name}(x)", source,
         lambda *p: tuple((float(x), float(slope)) for x, slope in pairs(*p)), f_dxxx=f_dxxx)
+    try:
+        record.kinks(*record.defaults)
+    except (TypeError, ValueError):
+        raise TypeError(f"activation {name}: kinks is {said(kinks)}, expected pairs (x, slope), or a function of "
+                        f"({', '.join(parameters)}) that returns such pairs") from None
     _try(record)
     function: Any = elementwise(record)
     function.__module__, function.record = f.__module__, record

@@ -7,6 +7,7 @@ from functools import partial
 from inspect import Signature, signature
 from types import NoneType
 from typing import Any, ClassVar, NamedTuple, Self
+from warnings import warn
 
 import numpy as np
 
@@ -85,9 +86,13 @@ class Module(Hookable):
                 remedy = "" if kind is Module else f"; to change its numbers, write {name}.data = values"
                 raise TypeError(f"{type(self).__name__}: {name} is a {kind.__name__} and cannot be replaced by "
                                 f"{type(value).__name__}{remedy}; to remove it, del the attribute")
-        if any(inner is self for _, holder, key in _inside([value], Module, "") for inner in holder[key].modules()):
-            raise ValueError(f"{type(self).__name__}: {name} would put this module inside itself; keep a weakref.ref(module)")
-        if next(_inside([value], (Parameter, Module), ""), None):
+        for entry in (found := [holder[key] for _, holder, key in _inside([value], (Tensor, Module), "")]):
+            if isinstance(entry, Module) and any(inner is self for inner in entry.modules()):
+                raise ValueError(f"{type(self).__name__}: {name} would put this module inside itself; keep a weakref.ref(module)")
+            if isinstance(entry, Tensor) and not isinstance(entry, Parameter) and entry.requires_grad and entry.op is None:
+                warn(f"{type(self).__name__}: {name} is a Tensor that requires a gradient, but no Parameter: parameters() leaves "
+                     "it out; write nn.Parameter(values)", stacklevel=2)
+        if any(isinstance(entry, (Parameter, Module)) for entry in found):
             announce(self)      # to the optimizers of its parameters: they do not hold those in `value`
         super().__setattr__(name, value)
 
