@@ -189,7 +189,7 @@ def test_damaged_files_heal(home, warm, tmp_path):
     damage(folder)
     first, second = run(home, folder), run(home, folder)
     (sentence,) = first["warnings"]
-    assert "are damaged; those in use are compiled anew" in sentence
+    assert "are damaged; those in use are recompiled" in sentence
     assert {key: first[key] for key in RIGHT} == RIGHT and (first["hits"], first["misses"]) == (1, 3)
     assert second["warnings"] == [] and (second["hits"], second["misses"]) == (4, 0)
 

@@ -19,7 +19,7 @@ from numba.np.numpy_support import as_dtype
 from ..machine.policy import scalar
 
 SAME_WIDTH = {np.float32: np.int32, np.float64: np.int64, np.int32: np.float32, np.int64: np.float64}
-WIDTH = np.int32(23), np.int64(52)                  # bits of the significand, so the place of the exponent
+WIDTH = np.int32(23), np.int64(52)                  # bits of the significand; the exponent begins after them
 BIAS = np.float32(127), 1023.0                      # the exponent field of 2^n holds n + BIAS
 LEADING_HALF = np.int32(-2**12), np.int64(-2**27)   # masks: upper half of the significand; all but one bit
 BUT_LAST = np.int32(-2), np.int64(-2)
@@ -136,7 +136,7 @@ def power_of_two(n):
 def split_exponent(x):
     """k, m with x = 2^k m, and m from sqrt(1/2) to sqrt(2); x is positive and normal, k is a float.
 
-    Adding (one - sqrt(1/2)), as bits, carries into the exponent field just when the significand exceeds sqrt(2).
+    Adding (one - sqrt(1/2)), as bits, carries into the exponent field exactly when the significand exceeds sqrt(2).
     """
     bits, width = bits_of(x), pick(x, *WIDTH)
     I = type(bits)  # noqa: E741

@@ -118,7 +118,7 @@ def expm1(x: float) -> float:
     T = type(x)
     n, r, r_low = reduce_by_ln2(clamp(x, pick(x, *EXPM1_LEAST), pick(x, *EXP_MOST)), T(0))
     top = pick(x, *LARGEST_EXPONENT)
-    above = n > top                         # 2^128 overflows in float32 although e^88.7 does not: the last doubling comes last
+    above = n > top                         # 2^128 overflows in float32, e^88.7 does not: so one doubling is left to the end
     s = power_of_two(top if above else n)
     head = s - T(1)
     total = head + s * r                    # Fast2Sum (Dekker 1971): abs(head) > abs(s r), or head is 0

@@ -55,8 +55,8 @@ def linear_pullback(g: Matrix, z: Matrix, y: Matrix, x: Matrix, weight: Matrix, 
 def linear_activation(activation: Elementwise[...]) -> Pair:
     """The two kernels: ``forward(x, weight, bias, p, z, out)`` computes z = x @ weight.T + bias and out = f(z).
 
-    One launch and one node less per layer make a training step of a small MLP a third faster. If, with default parameters, the
-    slope can be read off the result (relu), `forward` does not write z.
+    This saves one launch and one node per layer: a training step of a small MLP is a third faster. If, with default parameters,
+    the slope can be read off the result (relu), `forward` does not write z.
     """
     f, f_dx, overwrites = activation.f, activation.f_dx, activation.slope_from_y(*activation.defaults)
 

@@ -1,6 +1,6 @@
 """Kernels of losses of the error e = x - target (squared, absolute, and the two between them), and losses of labels.
 
-A loss of the error is an elementwise function of e, and so it has a record, as an activation has. The kernels follow from the
+A loss of the error is an elementwise function of e, so it has a record, like an activation. The kernels follow from the
 record: difference, function and mean in one launch each way.
 """
 from __future__ import annotations
@@ -121,7 +121,7 @@ NONE, SUM, MEAN = 0, 1, 2
 @scalar
 def weight_of_label(label, classes, of_class):
     if label < 0 or label >= classes:
-        raise IndexError("a label is no class")
+        raise IndexError("a label is not a class")
     return float(of_class[label]) if of_class.size else 1.0
 
 
@@ -223,7 +223,7 @@ def cross_entropy(x: Matrix, labels: Integers, scale: float, probabilities: Matr
     summed = 0.0        # in float64: there may be very many rows
     for r in range(x.shape[0]):
         if labels[r] < 0 or labels[r] >= x.shape[1]:
-            raise IndexError("a label is no class")
+            raise IndexError("a label is not a class")
         top, log_total = row_softmax(x, r, probabilities)
         loss = log_total - (x[r, labels[r]] - top)
         summed += loss

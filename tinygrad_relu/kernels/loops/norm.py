@@ -1,8 +1,8 @@
 """Batch and layer normalisation, ``y = (x - mean) / sqrt(var + eps) * weight + bias``, and softmax; with their pullbacks.
 
 Sums of the norms are float64 for both dtypes; the gradients of a layer norm's parameters are summed in blocks of rows (see
-`reduce`). Mean and variance are computed from the differences from the first value, so that a large mean is never squared:
-in one pass over x, where two (the mean, then the differences from it) took 1.6 times as long. If the first value is an outlier, a
+`reduce`). Mean and variance are computed from the differences from the first value, so that a large mean is never squared. One
+pass over x is enough; two (the mean, then the differences from it) took 1.6 times as long. If the first value is an outlier, a
 second pass starts from the mean that the first has found. So the result is right to the last bit of a float32 even if the mean
 is a million standard deviations.
 
@@ -20,7 +20,7 @@ from .pointwise import by_channel
 from .reduce import BLOCK
 
 MAXIMA = 16         # running maxima side by side
-OUTLIER = 25.0      # a first value that is more than five standard deviations off costs digits, in float64 more than one
+OUTLIER = 25.0      # a first value more than five standard deviations off costs more than one digit
 
 
 @scalar
@@ -52,7 +52,7 @@ def sums_with_unit(g, x, scale, shift):
 
 @scalar
 def write(sums, out):
-    """Copy the sums into an array of another dtype, or into the empty one of a gradient that is not needed."""
+    """Copy the sums into an array of another dtype; nothing if it is empty (a gradient that is not needed)."""
     for c in range(out.size):
         out[c] = sums[c]
 
@@ -229,7 +229,7 @@ def layer_norm_pullback(g: Matrix, x: Matrix, mean: Doubles, scale: Doubles, wei
 
 @scalar
 def exponentials(x, lanes, out):
-    """``out = exp(x - maximum)``; return the maximum. LLVM vectorises several running maxima, but not a single one (NaN)."""
+    """``out = exp(x - maximum)``; return the maximum. Because of NaN, LLVM vectorises only several running maxima."""
     largest, whole = x[0], x.size // MAXIMA * MAXIMA
     if whole > MAXIMA:
         for k in range(MAXIMA):

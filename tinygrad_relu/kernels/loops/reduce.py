@@ -91,7 +91,7 @@ def power_sum(x: Vector, p: float, out: Doubles):
 
 @kernel
 def add_rows(g: Array3, rows: Integers, add: bool, out: Array3):
-    """``out[:, rows[i]] += g[:, i]`` in the order of i, so that the bits repeat; starting from 0 unless `add`."""
+    """``out[:, rows[i]] += g[:, i]`` in the order of i, so results are reproducible; starting from 0 unless `add`."""
     for b in range(out.shape[0]):
         if not add:
             for r in range(out.shape[1]):
@@ -217,7 +217,7 @@ def _extremes(name: str, f_dx: Callable[..., float], record: Elementwise[...] | 
 def unit_extremes(activation: Elementwise[...]) -> Kernel:
     """``extremes(z, y, p, zmax, zmin, slope_max, slope_min, bad)`` of one activation.
 
-    Updates the extremes of each unit, from which its state follows, by a batch of samples: the largest and smallest z and
+    Updates the extremes of each unit, which determine its state, with a batch of samples: the largest and smallest z and
     abs(f'(z)), and (float64) the number of z that are NaN or infinite. z and y (samples, units) are pre-activations and
     activations. The slopes are never stored, which halves the time.
     """

@@ -21,7 +21,7 @@ from .policy import scalar
 
 
 def _load() -> ctypes.CDLL:
-    """Load it so that it starts no thread: it reads the variable once. NumPy's copy has read its own before."""
+    """Load it without threads: it reads the variable when it is loaded. NumPy's copy was loaded before."""
     variable = "OPENBLAS_NUM_THREADS"
     before = os.environ.get(variable)
     os.environ[variable] = "1"
@@ -70,7 +70,7 @@ def gemm_block(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float
 @overload(gemm_block)
 def _compiled_gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):
     if any(matrix.layout != "C" or matrix.dtype != c.dtype for matrix in (a, b, c)):
-        raise TypingError(f"gemm got {a}, {b} and {c}; expected C-contiguous matrices of one dtype")    # else: foreign memory
+        raise TypingError(f"gemm got {a}, {b} and {c}; expected C-contiguous matrices of one dtype")    # else reads out of bounds
     product = _gemms[c.dtype]
 
     def body(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):

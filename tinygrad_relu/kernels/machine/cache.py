@@ -31,7 +31,7 @@ class KernelCache(NullCache):
     """The compiled code of one kernel on disk, one file for each dtype and kind of processor.
 
     In Numba's own cache one damaged file makes every later run fail, and two processes that compile at once can lose an entry of
-    their common index. Here a damaged file is compiled anew and overwritten.
+    their common index. Here a damaged file is recompiled and overwritten.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -44,7 +44,7 @@ class KernelCache(NullCache):
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
-            warn_once(f"compiled kernels in {self.folder} are damaged; those in use are compiled anew")
+            warn_once(f"compiled kernels in {self.folder} are damaged; those in use are recompiled")
             return None
         return CompileResult._rebuild(target_context, *code)
 
@@ -81,7 +81,7 @@ def warn_once(sentence: str) -> None:
 
 
 class Contents(NamedTuple):
-    """What a cache folder contains."""
+    """The contents of a cache folder."""
 
     kernels: int            # each dtype counts
     megabytes: float
@@ -115,7 +115,7 @@ def cache_folder() -> Path | None:
     except (OSError, RuntimeError) as error:        # RuntimeError: a user without a home
         why = getattr(error, "strerror", None) or error
         warn_once(f"the cache folder {folder} cannot be written ({why}), so kernels are compiled "
-                  "anew in every process; set NUMBA_CACHE_DIR to a folder that can")
+                  "again in every process; set NUMBA_CACHE_DIR to a folder that can")
         return None
     if fresh:
         siblings = sorted((p for p in base.iterdir() if p != folder), key=lambda p: p.stat().st_mtime, reverse=True)
@@ -154,7 +154,7 @@ def _described(thing: Any, above: list[Any]) -> Any:
     if isinstance(thing, FunctionType) and not is_ours(thing) and thing not in above:
         parts = {name: _described(value, [*above, thing]) for name, value in sorted(used(thing).items())}
         return _code(thing.__code__), thing.__defaults__, parts
-    if isinstance(thing, np.ndarray):       # whose repr leaves out the middle of a long one
+    if isinstance(thing, np.ndarray):       # the repr of a long array leaves out its middle
         return thing.dtype.str, thing.shape, thing.tobytes()
     return getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) or repr(thing)
 

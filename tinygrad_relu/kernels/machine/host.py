@@ -15,7 +15,7 @@ from numba.core.codegen import get_host_cpu_features
 from ...checks import check_count
 from .door import is_watched
 
-# A sum of more numbers than a register holds: LLVM splits it into the widest registers that it uses by itself. (Without the
+# A sum of more numbers than a register holds: LLVM splits it into the widest registers that it uses by default. (Without the
 # attribute it would take 512 bits even on processors where it avoids them, because they lower the clock.)
 _SUM = """
 define void @sum(ptr %a) "min-legal-vector-width"="0" {
