@@ -414,7 +414,7 @@ def test_errors_say_what_is_true(kind, call, words):
 def test_a_tensor_that_is_no_parameter_is_named_in_a_warning():
     layer = linear()
     for value in (w := tg.Tensor([1.0], requires_grad=True), [w]):
-        with pytest.warns(UserWarning, match=r"Linear: scale is a Tensor that requires a gradient, but no Parameter: .* nn.Parameter"):
+        with pytest.warns(UserWarning, match=r"Linear: scale is a Tensor that requires a gradient, but not a Parameter: .* nn.Parameter"):
             layer.scale = value
     layer.scale = w * 2     # the result of an operation, as a forward may keep it
 

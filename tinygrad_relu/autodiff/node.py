@@ -198,8 +198,8 @@ def _ours(function: Callable[..., Any]) -> bool:
 
 
 def _checked(function: Pull, name: str, of: int | None = None, saves: bool = False) -> Pull:
-    """Wrap a user's function, so that its result, any array or number, becomes an array that kernels take; that of the rule of
-    input `of` must fit this input."""
+    """Wrap a user's function, so that its result, any array or number, becomes an array that kernels take. The result of the
+    rule of input `of` must fit that input."""
     if _ours(function):
         return function
 

@@ -310,7 +310,7 @@ def _arguments(formula: Any, what: str, expected: str, fits: Callable[[list[insp
 
 def _try(record: Elementwise[...]) -> None:
     """Check that value and pullback at 0.5 are numbers."""
-    x, p = 0.5, record.defaults         # no NumPy number, which has methods that compiled code lacks
+    x, p = 0.5, record.defaults         # not NumPy numbers, whose methods compiled code lacks
     with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError):      # f may not be defined there
         y = record.f(x, *p)
         for role, result in (("f", y), ("f_dx", record.f_dx(1.0, x, y, *p) if isinstance(y, Real) else 0.0)):

@@ -90,8 +90,8 @@ class Module(Hookable):
             if isinstance(entry, Module) and any(inner is self for inner in entry.modules()):
                 raise ValueError(f"{type(self).__name__}: {name} would put this module inside itself; keep a weakref.ref(module)")
             if isinstance(entry, Tensor) and not isinstance(entry, Parameter) and entry.requires_grad and entry.op is None:
-                warn(f"{type(self).__name__}: {name} is a Tensor that requires a gradient, but no Parameter: parameters() leaves "
-                     "it out; write nn.Parameter(values)", stacklevel=2)
+                warn(f"{type(self).__name__}: {name} is a Tensor that requires a gradient, but not a Parameter: parameters() "
+                     "leaves it out; write nn.Parameter(values)", stacklevel=2)
         if any(isinstance(entry, (Parameter, Module)) for entry in found):
             announce(self)      # to the optimizers of its parameters: they do not hold those in `value`
         super().__setattr__(name, value)
