@@ -383,6 +383,9 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
     (TypeError, lambda: tg.gradcheck(linear(), tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)), "gradcheck: f returned float32; finite"),
     (ValueError, lambda: F.binary_cross_entropy_with_logits([0.5, 1.0], [-1.0, 1.0]), "binary_cross_entropy_with_logits: the target holds -1"),
     (ValueError, lambda: F.binary_cross_entropy_with_logits([0.5], [np.nan]), "binary_cross_entropy_with_logits: the target holds nan"),
+    (TypeError, lambda: nn.Sequential(nn.GRU(3, 3, rng=0), linear())(np.ones((4, 1, 3))), "linear: x is a tuple that holds a Tensor"),
+    (ValueError, lambda: linear()((tg.Tensor([[1.0]]), tg.Tensor([1.0, 2.0]))), "linear: x is ragged: its rows differ in length; expected rows of one "
+     "length; a recurrent layer returns a tuple: pass its first entry"),
     (AttributeError, lambda: tg.activation("total", lambda x: x.sum(), lambda g, x, y: g), "'float' object has no attribute 'sum'"),
     (TypeError, lambda: nn.utils.clip_grad_norm_(None, 1.0), "clip_grad_norm_: got NoneType; expected Tensors, such as model.parameters()"),
     (TypeError, lambda: nn.utils.clip_grad_norm_(nn.MLP([2, 1], rng=0), 1.0),
@@ -409,6 +412,14 @@ def test_errors_say_what_is_true(kind, call, words):
     with pytest.raises(kind) as caught:
         call()
     assert str(caught.value).startswith(words)
+
+
+def test_a_loss_may_define_forward_instead_of_a_function():
+    class Product(nn.Loss):
+        def forward(self, x, target):
+            return (x * target).sum()
+
+    assert Product()(tg.Tensor([1.0, 2.0]), np.array([3.0, 4.0])).item() == 11.0 and repr(Product()) == "Product()"
 
 
 def test_a_tensor_that_is_no_parameter_is_named_in_a_warning():

@@ -292,6 +292,10 @@ def test_backward_refuses_to_add_to_what_is_no_gradient(gradient, words):
     assert f"the .grad of a leaf of shape (2,) {words}; expected None, or an array of that shape" in str(caught.value)
 
 
+def test_an_empty_tensor_shows_its_shape():
+    assert repr(Tensor(np.zeros((0, 3)))) == "Tensor([], shape=(0, 3))" and repr(Tensor([])) == "Tensor([])"
+
+
 W = Tensor([1.0, 2.0], requires_grad=True)
 
 

@@ -219,21 +219,22 @@ def as_numbers(values: npt.ArrayLike, name: str, expected: str = "real numbers")
     Traceback (most recent call last):
     TypeError: y holds Python objects (dtype object), expected real numbers
     """
+    hint = "; a recurrent layer returns a tuple: pass its first entry" if isinstance(values, tuple) else ""
     if isinstance(values, (list, tuple)) and _holds_gradient(values):
         raise TypeError(f"{name} is a {type(values).__name__} that holds a Tensor which requires a gradient, and would lose it; "
-                        "join Tensors with tg.stack or tg.concatenate, or detach() them")
+                        f"join Tensors with tg.stack or tg.concatenate, or detach() them{hint}")
     if np.ma.is_masked(values):
         raise TypeError(f"{name} is a masked array with masked values, expected plain numbers; fill or drop them first")
     try:
         array = np.asarray(values)
     except ValueError:
-        raise ValueError(f"{name} is ragged: its rows differ in length; expected rows of one length") from None
+        raise ValueError(f"{name} is ragged: its rows differ in length; expected rows of one length{hint}") from None
     if array.dtype.kind not in "biuf":
         if array.dtype.kind == "O" and not array.ndim and not isinstance(values, int):
             raise TypeError(f"{name} is {said(values)}, expected {expected}")
         found = _KINDS.get(array.dtype.kind, "something else")
         if any(isinstance(v, int) and v.bit_length() > 63 for v in array.flat):
-            found, expected = "integers of more than 64 bits", f"{expected}: pass floats"
+            found, expected = "integers of more than 64 bits", expected.replace("real numbers", "real numbers: pass floats")
         raise TypeError(f"{name} holds {found} (dtype {array.dtype}), expected {expected}")
     return array
 

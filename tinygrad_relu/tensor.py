@@ -188,6 +188,7 @@ class Tensor(Interoperable):
 
     def __repr__(self) -> str:
         text = np.array2string(self.array, separator=", ", prefix="Tensor(")
+        text += f", shape={self.shape}" if not self.array.size and self.array.ndim > 1 else ""
         dtype = "" if self.array.dtype == np.float64 else f", dtype={self.array.dtype}"
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({text}{dtype}{grad})"

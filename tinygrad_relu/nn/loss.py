@@ -29,7 +29,7 @@ class Loss(Module):
 
     function: Callable[..., Tensor]
     of_classes: ClassVar[bool] = False              # whether there is a weight for each class
-    __signature__: ClassVar[inspect.Signature]      # the settings
+    __signature__: ClassVar[inspect.Signature] = inspect.Signature()        # the settings
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
