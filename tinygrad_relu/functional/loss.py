@@ -119,9 +119,6 @@ def binary_cross_entropy_with_logits(x: Input, target: Input, weight: Input | No
     """
     name, x = "binary_cross_entropy_with_logits", as_tensor(x)
     target = check_target(name, x, target, reduction)
-    low, high = (f(value(target), initial=0.5) for f in (np.min, np.max))
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"{name}: the target holds {low if not low >= 0 else high:g}; expected probabilities, from 0 to 1")
     yes, no = _softplus(neg(x), p=_EXACT), _softplus(x, p=_EXACT)
     positive = target if pos_weight is None else mul(target, _broadcastable(name, "pos_weight", pos_weight, x))
     losses = add(mul(positive, yes), mul(sub(1.0, target), no))
