@@ -344,6 +344,8 @@ def test_functional_call_takes_buffers():
     norm = nn.BatchNorm1d(2).eval()
     y = tg.functional_call(norm, {"running_mean": [1.0, 0.0], "weight": np.ones(2)}, np.ones((3, 2)))
     np.testing.assert_allclose(y.data, [[0, 1]] * 3, atol=1e-5)
+    y = tg.functional_call(norm.train(), {"running_mean": [1.0, 0.0]}, np.ones((3, 2)))       # in the dtype of the buffer
+    np.testing.assert_allclose(y.data, 0.0)
     assert not norm.running_mean.data.any()
 
 
@@ -352,6 +354,7 @@ def test_functional_call_takes_buffers():
     (ValueError, (linear(), {"wieght": np.ones((2, 3))}, 1.0), "functional_call: a parameter is 'wieght', expected one of: weight, bias; did"),
     (ValueError, (linear(), {"weight": np.ones(3)}, 1.0), "functional_call: weight has shape (3,), expected (2, 3)"),
     (TypeError, (linear(), [np.ones((2, 3))], 1.0), "functional_call: got 1 parameters, expected a dict by name, or a sequence of 2 Tensors"),
+    (ValueError, (nn.BatchNorm1d(2), {"running_mean": np.ones(3)}, 1.0), "functional_call: running_mean has shape (3,), expected (2,)"),
     (TypeError, (linear(), 3, 1.0), "functional_call: got int, expected a dict by name"),
 ])
 def test_wrong_calls_of_functional_call(kind, arguments, words):
@@ -378,6 +381,7 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
     (TypeError, lambda: nn.CrossEntropyLoss(np.ones((4, 2)), [0, 1, 0, 1]), "CrossEntropyLoss: got arrays, expected settings"),
     (ValueError, lambda: setattr(m := linear(), "me", [m]), "Linear: me would put this module inside itself; keep a weakref.ref"),
     (ValueError, lambda: linear().register_buffer("forward", np.ones(2)), "register_buffer: forward is an attribute of Linear"),
+    (TypeError, lambda: optim.SGD([{"params": None}]), "SGD: got NoneType as the params of a group; expected Parameters"),
     (ValueError, lambda: optim.Optimizer(linear().parameters(), {"lr": 0.1}), "Optimizer: the defaults have no weight_decay; expected"),
     (TypeError, lambda: tg.activation("total", lambda x: x, lambda g, x, y: g, kinks=(0.0,)), "activation total: kinks is (0.0,), expected pairs"),
     (TypeError, lambda: tg.gradcheck(linear(), tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)), "gradcheck: f returned float32; finite"),

@@ -319,6 +319,7 @@ def backward_into(grad):
     (lambda: tg.grad(Tensor([1.0], requires_grad=True).sum(), "x"), TypeError, "the inputs are a str of str; expected Tensors"),
     (lambda: tg.grad(cubes(W), W, Tensor(2.0, requires_grad=True)), TypeError, "grad: grad_outputs requires a gradient|tg.grad(y, [x, w])"),
     (lambda: tg.value_and_grad(lambda x, y: cubes(x * y), W, W), TypeError, "value_and_grad: create_graph is Tensor|one tuple or list"),
+    (lambda: tg.hvp(lambda: W.sum(), [], []), ValueError, "hvp: got no inputs; expected a Tensor, or several"),
     (lambda: tg.gradcheck(cubes, W, eps="a"), TypeError, "gradcheck: eps is 'a', expected a number"),
     (lambda: tg.no_grad(cubes), TypeError, "no_grad takes no arguments; write `with tg.no_grad():`, or `@tg.no_grad()`"),
     (lambda: tg.Op("a", 3), TypeError, "Op 'a': expected a function `forward`"),

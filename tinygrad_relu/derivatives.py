@@ -127,6 +127,8 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
     if not isinstance(inputs, (Node, Iterable)):
         raise TypeError(f"{name}: got {type(inputs).__name__}; expected a Tensor, or several")
     nodes = list(inputs) if isinstance(inputs, Sequence) else [inputs]
+    if not nodes:
+        raise ValueError(f"{name}: got no inputs; expected a Tensor, or several")
     for i, x in enumerate(nodes):
         if not isinstance(x, Node):
             raise TypeError(f"{name}: input {i} is {type(x).__name__}; expected a Tensor")

@@ -12,6 +12,7 @@ from ..checks import as_floats, check_name, check_real
 from ..kernels.loops.reduce import power_sum
 from ..kernels.machine.door import launch
 from ..parameters import Parameter, runs
+from ..states import fitted
 from ..tensor import Tensor
 from .module import Buffer, Module
 
@@ -88,7 +89,7 @@ def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any
     new: dict[Any, Any] = {}
     for name, given in parameters.items():
         old = found[check_name(name, found, "functional_call: a parameter")]
-        new[old] = (Buffer(value(given)) if isinstance(old, Buffer) else
+        new[old] = (Buffer(fitted(value(given), f"functional_call: {name}", old.data)) if isinstance(old, Buffer) else
                     given if isinstance(given, Tensor) else Tensor(given, dtype=old.dtype))
         if new[old].data.shape != old.data.shape:
             raise ValueError(f"functional_call: {name} has shape {new[old].data.shape}, expected {old.data.shape}")

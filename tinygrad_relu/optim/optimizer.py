@@ -86,6 +86,8 @@ class Optimizer:
             for key in group:
                 check_name(key, ["params", "initial_lr", *self.defaults], f"{name}: an option of a group")
             members = group["params"]
+            if not isinstance(members, Iterable):
+                raise TypeError(f"{name}: got {type(members).__name__} as the params of a group; expected Parameters")
             members = [members] if isinstance(members, Tensor) else list(members)
             for member in members:
                 if not isinstance(member, Parameter):
