@@ -286,4 +286,7 @@ def _loses_gradient(x: Any) -> bool:
 
 def _several(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
     """The numbers in a call ``f(2, 3)`` or ``f((2, 3))``."""
-    return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], (tuple, list)) else numbers
+    if len(numbers) != 1:
+        return numbers
+    only = numbers[0].tolist() if isinstance(numbers[0], np.ndarray) else numbers[0]
+    return tuple(only) if isinstance(only, (tuple, list)) else (only,)

@@ -176,7 +176,9 @@ def _at_every_place(loss: Callable[..., Tensor], x: Tensor, target: Any, weight:
         raise ValueError(f"{name}: x has shape (), expected (rows, classes), (rows, classes, d1, ...) or (classes,)")
     labels, shape = as_numbers(value(target), f"{name}: labels", LABELS), _places(x.shape)
     if labels.shape != shape:
-        raise ValueError(f"{name}: x has shape {x.shape}, the labels {labels.shape}; expected labels of shape {shape}")
+        hint = "" if x.ndim < 3 or labels.shape != x.shape[:-1] else (
+            f", as classes are on axis 1; on the last axis? pass x.reshape(-1, {x.shape[-1]}) and labels.ravel()")
+        raise ValueError(f"{name}: x has shape {x.shape}, the labels {labels.shape}; expected labels of shape {shape}{hint}")
     classes = x.shape[x.ndim > 1]
     wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
     if wrong.any() and labels.dtype.kind != "f":
