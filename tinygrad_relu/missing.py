@@ -121,7 +121,7 @@ WAYS: dict[str, dict[str, str]] = {
         ("split chunk unbind", "write tg.split(x, sections, axis), or list(x) for the parts along the first axis"),
         ("masked_fill where", "write tg.where(condition, x, y)"),
         ("eq ne lt le gt ge", "use the operators ==, !=, <, <=, >, >=, which return arrays of booleans"),
-        ("any all", "compare first: (x > 0).{}() is that of an array"),
+        ("any all", "compare first: x > 0 is an array, so write (x > 0).{}()"),
         ("maximum minimum", "write tg.{}(x, y)"),
         ("sort argsort unique sign round floor ceil isnan isfinite", "use NumPy on the numbers: np.{}(x.data)"),
         ("zero_ fill_ copy_ normal_ uniform_", "assign to the numbers: x.data = np.zeros(x.shape)"),

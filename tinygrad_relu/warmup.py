@@ -74,8 +74,8 @@ def _compile(name: str, dtypes: Sequence[str]) -> Tally:
 def _folder() -> Path:
     folder = cache_folder()
     if folder is None:
-        raise OSError("the cache folder cannot be written, so compiled kernels cannot be kept; set NUMBA_CACHE_DIR to a folder "
-                      "that can")
+        raise OSError("the cache folder cannot be written, so compiled kernels cannot be kept; set NUMBA_CACHE_DIR to a "
+                      "writable folder")
     return folder
 
 

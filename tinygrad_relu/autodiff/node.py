@@ -96,7 +96,7 @@ class Op:
         ``forward(*arrays, **params)``: a new C-contiguous array, computed by NumPy, or by a kernel through `launch`.
     pull : sequence of callables, or callable
         ``pull[i](g, y, *inputs, **params)``: the gradient of input i, given the gradient g of the result y; None for an
-        input without one (labels, say). An op with any number of inputs gives a function of i instead. A rule may ignore
+        input without one (labels, say). If the number of inputs varies, ``pull(i)`` returns the rule. A rule may ignore
         broadcasting: its result is summed to the shape of the input.
     fused : callable, optional
         ``fused(g, y, saved, into, add, *inputs, **params)``: the same gradients by one kernel, for arrays: that of input i

@@ -42,7 +42,7 @@ class State(IntEnum):
 
     @property
     def gone(self) -> bool:
-        """Whether the weights and bias of the unit get no gradient at all. (The learned slope of a dead PReLU unit can.)"""
+        """Whether the weights and bias of the unit get no gradient at all. (The learned slope of a dead PReLU may get one.)"""
         return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)
 
 

@@ -93,7 +93,7 @@ class Module(Hookable):
                 warn(f"{type(self).__name__}: {name} is a Tensor that requires a gradient, but not a Parameter: parameters() "
                      "leaves it out; write nn.Parameter(values)", stacklevel=2)
         if any(isinstance(entry, (Parameter, Module)) for entry in found):
-            announce(self)      # to the optimizers of its parameters: they do not hold those in `value`
+            announce(self)      # its optimizers do not move the parameters that `value` may bring
         super().__setattr__(name, value)
 
     # -- contents -----------------------------------------------------------------------------------------------------

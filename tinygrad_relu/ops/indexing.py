@@ -4,8 +4,8 @@ Everything that NumPy's brackets can say is made of two pairs of operations. In 
 
 ``cut``      a regular part of an array, by slices, integers and None
 ``paste``    a part put back in its place, among zeros
-``take``     entries along an axis (or several, numbered as one) by number, in any order, each any number of times
-``add_at``   parts added up at those numbers, starting from zeros
+``take``     entries along an axis (or several, merged into one) by position, in any order, with repeats
+``add_at``   entries added to zeros at those positions; repeated positions add up
 
 An embedding is a take: the rows of a table.
 """
