@@ -70,7 +70,7 @@ MUTATIONS = [
     Mutation("kernels/loops/norm.py", "to[c] = yr[c] * (gr[c] - dot)", "to[c] = yr[c] * gr[c] - dot", "test_ops"),
     Mutation("kernels/loops/loss.py", "log_total - (x[r, labels[r]] - top)", "log_total - x[r, labels[r]]", "test_ops test_losses"),
     Mutation("kernels/loops/update.py", "inertia = step if first else mu * v[i] + gain * step", "inertia = mu * v[i] + gain * step", "test_optim"),
-    Mutation("kernels/loops/update.py", "lr * (step + mu * inertia if nesterov else inertia)", "lr * (step + mu * v[i] if nesterov else inertia) + lr * 0 * mu", "test_optim"),
+    Mutation("kernels/loops/update.py", "lr * (step + mu * inertia if nesterov else inertia)", "lr * (step + inertia if nesterov else inertia)", "test_optim"),
     Mutation("kernels/loops/update.py", "(math.sqrt(v[i]) / root + eps)", "(math.sqrt(v[i] + eps) / root)", "test_optim"),
     Mutation("kernels/loops/reduce.py", "for c in range(x.size - 1, -1, -1):", "for c in range(x.size - 1, 0, -1):", "test_ops test_array_ops"),
     Mutation("kernels/loops/norm.py", "unbiased = size / (size - 1.0)", "unbiased = 1.0", "test_normalization"),
