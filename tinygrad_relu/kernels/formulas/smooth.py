@@ -82,7 +82,7 @@ def silu(x: float) -> float:
 def silu_dx(g, x, y):
     """Left e (1 - a + e)/d^2, right (1 + e + a e)/d^2, with a = abs x and d = 1 + e.
 
-    The rounding error of 1 - a + e is added again: without it the slope at -0.5355, just below 1/4, would be 4.1 ulp off.
+    The rounding error of 1 - a + e is added back: without it the slope at -0.5355, just below 1/4, would be 4.1 ulp off.
     """
     T = type(x)
     a = cut(abs(x), pick(x, *FAR))

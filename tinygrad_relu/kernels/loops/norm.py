@@ -229,7 +229,7 @@ def layer_norm_pullback(g: Matrix, x: Matrix, mean: Doubles, scale: Doubles, wei
 
 @scalar
 def exponentials(x, lanes, out):
-    """``out = exp(x - maximum)``; return the maximum. Because of NaN, LLVM vectorises only several running maxima."""
+    """``out = exp(x - maximum)``; return the maximum. NaN keeps LLVM from vectorising one running maximum."""
     largest, whole = x[0], x.size // MAXIMA * MAXIMA
     if whole > MAXIMA:
         for k in range(MAXIMA):

@@ -196,7 +196,7 @@ def gru(z: Array4, h: Matrix, w: Matrix, turned: bool, bias: Vector, reverse: bo
 @kernel
 def gru_pullback(g: Array3, z: Array4, rec: Array4, states: Array3, w: Matrix, reverse: bool, gz: Array4, grec: Array4,
                  gh: Matrix):
-    """The gradients of the contributions of the input (gz) and of the state (grec) differ by the gate r of n."""
+    """The gradients of the contributions of the input (gz) and of the state (grec) differ only in gate n, by the factor r."""
     steps, rows, gates, size = z.shape
     copy_matrix(g[0 if reverse else steps], gh)
     for step in range(steps - 1, -1, -1):

@@ -115,7 +115,7 @@ def cache_folder() -> Path | None:
     except (OSError, RuntimeError) as error:        # RuntimeError: a user without a home
         why = getattr(error, "strerror", None) or error
         warn_once(f"the cache folder {folder} cannot be written ({why}), so kernels are compiled "
-                  "again in every process; set NUMBA_CACHE_DIR to a folder that can")
+                  "again in every process; set NUMBA_CACHE_DIR to a writable folder")
         return None
     if fresh:
         siblings = sorted((p for p in base.iterdir() if p != folder), key=lambda p: p.stat().st_mtime, reverse=True)
