@@ -2,6 +2,8 @@
 import io
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -125,7 +127,8 @@ BAD = [
     (["revive", "--kill-lr", "nan"], "--kill-lr is nan"),
     (["revive", "--steps", "0"], "--steps is 0"),
     (["revive", "--samples", "0"], "--samples is 0, expected at least 1"),
-    (["revive", "--widths", "1000000000000"], "--widths 1000000000000 needs about 6e+07 GB of memory"),
+    (["revive", "--widths", "1000000000000"], "--widths 1000000000000, over 13250 steps, needs about 7.3e+07 GB of memory"),
+    (["revive", "--steps", str(10**25)], "GB of memory"),
     (["revive", "--delimiter", ";"], "--delimiter is for csv; --data digits takes none"),
     (["revive", "--data", "mnist", "--path", ".", "--target", "y"], "--target is for csv; --data mnist takes none"),
     (["warmup", "--jobs", "0"], "--jobs is 0"),
@@ -154,6 +157,7 @@ def test_bad_input_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, arg
 @pytest.mark.parametrize(("arguments", "hint"), [
     (["revive", "--treatments", "hevy-l2"], "did you mean 'heavy-l2'?"),
     (["revive", "--data", "digts"], "did you mean 'digits'?"),
+    (["revive", "--activation", "RELU"], "did you mean 'relu'?"),
     (["revive", "--activation", "rleu"], "did you mean 'relu'?"),
     (["reviv"], "the command is 'reviv', expected one of: revive, warmup, cache, doctor; did you mean 'revive'?"),
     (["revive", "--stesp", "5"], "did you mean '--steps'?"),
@@ -296,6 +300,28 @@ def test_help_imports_nothing_heavy(words):
     ended = python("-X", "importtime", "-m", "tinygrad_relu", *words.split())
     assert ended.returncode == 0 and ended.stdout.startswith(("usage: tinygrad-relu", f"tinygrad-relu {tg.__version__}"))
     assert "argparse" in ended.stderr and "numpy" not in ended.stderr and "numba" not in ended.stderr
+
+
+def test_an_interrupted_warmup_is_one_line():
+    command = subprocess.Popen([sys.executable, "-m", "tinygrad_relu", "warmup", "--jobs", "2"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert "cached" in command.stdout.readline()
+    os.killpg(command.pid, signal.SIGINT)           # as a terminal does: the compiling processes get it too
+    assert command.communicate(timeout=60)[1] == "tinygrad-relu warmup: interrupted\n" and command.returncode == 130
+
+
+def test_revive_in_python_checks_its_arguments():
+    moons = data.moons(20, rng=0)
+    sick = revive_module.make_sick(moons, hidden=[3], kill_steps=1)
+    for call, words in (
+            (lambda: revive_module.make_sick(moons.x), "the data is ndarray of shape (20, 2), expected a Dataset"),
+            (lambda: revive_module.make_sick(moons, hidden=4), "hidden is 4, expected the widths"),
+            (lambda: revive_module.make_sick(moons, kill_steps=1.5), "kill_steps is 1.5, expected a whole number"),
+            (lambda: revive_module.treat(sick.model, moons, revive_module.TREATMENTS[0]), "expected a Sick, the result of make_sick"),
+            (lambda: revive_module.revive(sick, moons, ["sgd"]), "a treatment is 'sgd', expected a Treatment"),
+            (lambda: revive_module.revive(sick, moons, revive_module.TREATMENTS[0]), "expected a list of them")):
+        with pytest.raises(TypeError, match=re.escape(words)):
+            call()
 
 
 def test_the_help_knows_every_treatment():

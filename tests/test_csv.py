@@ -89,6 +89,8 @@ REFUSED = {
     "half labels": ("1,0.5\n1,1\n", {}, ", line 1, column 1: got '0.5', expected the label of a class, a whole number"),
     "nan label": ("1,nan\n1,1\n", {}, ", line 1, column 1: got 'nan', expected the label of a class"),
     "huge label": ("1,1\n1,9999999999\n", {}, ", line 2, column 1: got '9999999999', expected the label of a class"),
+    "years": ("1,1990\n1,1991\n", {}, ", line 2, column 1: got 1991, which makes 1992 classes, but only 2 of them have samples"),
+    "delimiter of a named column": ("a;b\n1;2\n", dict(target="b"), ", line 1: got 1 cell, expected at least one feature and the label; is the delimiter ';'?"),
     "unknown label": (FLOWERS, dict(classes=["setosa", "versicolo"]), ", line 3, column 'kind', the label is 'versicolor', expected one of: setosa, versicolo; did you"),
     "class twice": (FLOWERS, dict(classes=["setosa", "versicolor", "setosa"]), "csv: classes holds 'setosa' twice"),
     "quote": (FLOWERS + '1,"2,3\n', {}, ", line 5: unexpected end of data"),
@@ -105,6 +107,14 @@ def test_what_is_refused(tmp_path, text, options, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         read(tmp_path, text, **options)
     assert one_line(caught.value).startswith((str(tmp_path / "flowers.csv"), "dtype", "csv: "))
+
+
+@pytest.mark.parametrize("options, sentence", [
+    (dict(classes=3), "csv: classes is 3, expected the labels in the order of their numbers"),
+    (dict(target=None), "csv: a column is None, expected its name or its place"), (dict(target=["kind"]), "csv: a column is ['kind']")])
+def test_arguments_of_another_type(tmp_path, options, sentence):
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        read(tmp_path, FLOWERS, **options)
 
 
 def test_a_part_of_the_data_may_hold_one_class(tmp_path):

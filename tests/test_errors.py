@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
-from tinygrad_relu import nn, optim
+from tinygrad_relu import lab, nn, optim
 
 nan = float("nan")
 
@@ -143,6 +143,7 @@ SHAPES = [      # (what, the words in its one sentence, in order)
 ]
 
 VALUES = [
+    (lambda: lab.revival(nan, lr=0.1), "z holds nan, expected finite numbers"),
     (lambda: tg.Tensor([1.0], dtype="float16"), "dtype is 'float16', expected 'float32' or 'float64'"),
     (lambda: nn.Linear(2, 3, rng=0, dtype=int), "dtype is <class 'int'>, expected 'float32' or 'float64'"),
     (lambda: F.cross_entropy(T(2, 3), [0, 3]), "cross_entropy: labels holds 3 at row 1; expected labels from 0 to 2"),
@@ -263,6 +264,10 @@ NAMES = [       # misspelt, and what the error is to suggest
 ]
 
 KINDS = [
+    (lambda: tg.save("a.npz", model=nn.Linear), "got the class Linear, expected an object of it"),
+    (lambda: tg.graph(T()).to_svg(3), "the picture: the path is 3, expected a string or a Path"),
+    (lambda: lab.census(nn.Sequential(nn.Linear(1, 2, rng=0), nn.Softmax()), np.ones((3, 1))), "the laboratory found Softmax after layer 0"),
+    (lambda: lab.revival(-1.0, lr=0.1, momentum=0.9, nesterov="yes"), "nesterov is 'yes', expected True or False"),
     (lambda: tg.Tensor("abc"), "Tensor holds text"),
     (lambda: tg.Tensor([1.0, T()]), "Tensor is a list that holds a Tensor which requires a gradient|tg.stack"),
     (lambda: T(2) + [[0.0], (T(), 1.0)], "operand is a list that holds a Tensor which requires a gradient"),

@@ -127,6 +127,7 @@ def test_an_optimizer_or_schedule_that_cannot_be_rehearsed_is_one_sentence():
             (TypeError, "the optimizer is NoneType, expected the one that trains the model, such as optim.SGD", None, None),
             (TypeError, "the schedule is float, expected a function of the step", opt, 0.1),
             (TypeError, "whose rates are known in advance", opt, optim.ReduceLROnPlateau(opt)),
+            (ValueError, "the optimizer holds no parameter of this model", other, None),
             (ValueError, "the schedule belongs to another optimizer", opt, optim.StepLR(other, 3)),
             (TypeError, r"schedule\(0\)", opt, lambda t: "fast")):
         with pytest.raises(error, match=words):

@@ -81,6 +81,12 @@ def test_the_order_is_that_of_the_run():
     assert summary.total.parameters == 31 and "not run" in str(summary)
 
 
+@pytest.mark.parametrize("shape", [4, "5,4", (None, 4), (5.0, 4), (-1, 4)])
+def test_what_is_no_shape(shape):
+    with pytest.raises(ValueError, match=r"summary: got the shape .*; expected a tuple of sizes of 0 or more"):
+        nn.MLP([4, 6, 3], rng=0).summary(shape)
+
+
 def test_several_inputs_and_a_model_of_one_module():
     class Pair(nn.Module):
         def forward(self, a, b):

@@ -140,6 +140,8 @@ def _state(part: Any) -> Any:
     """The state of an object that has one; anything else as it is."""
     if isinstance(part, np.random.Generator):
         return part.bit_generator.state
+    if isinstance(part, type):
+        raise TypeError(f"got the class {part.__name__}, expected an object of it, such as model = {part.__name__}(...)")
     return part.state_dict() if hasattr(part, "state_dict") else part
 
 

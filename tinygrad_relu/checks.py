@@ -256,7 +256,7 @@ def check_name(name: Any, known: Collection[str], what: str) -> str:
     """
     if isinstance(name, str) and name in known:
         return name
-    near = difflib.get_close_matches(str(name), list(known), n=1)
+    near = [one for one in known if one.lower() == str(name).lower()] or difflib.get_close_matches(str(name), list(known), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{what} is {said(name)}, expected one of: {', '.join(known)}{hint}")
 

@@ -198,8 +198,8 @@ def _revive(arguments: argparse.Namespace) -> int:
     if len({os.path.realpath(path) for path in files.values()}) < len(files):
         raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
     dataset = _dataset(arguments)
-    _check_memory(dataset, arguments.widths)
     treatments = [t for t in TREATMENTS if t.key in arguments.treatments]
+    _check_memory(dataset, arguments.widths, arguments.kill_steps + len(treatments) * arguments.steps)
     with progress(arguments.kill_steps + len(treatments) * arguments.steps, "compiling", quiet=arguments.quiet) as tick:
         sick = make_sick(dataset, hidden=arguments.widths, activation=arguments.activation, seed=arguments.seed,
                          kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, tick=tick)
@@ -218,14 +218,15 @@ def _revive(arguments: argparse.Namespace) -> int:
     return 1 if any(outcome.disagreements for outcome in outcomes) else 0
 
 
-def _check_memory(dataset: Any, widths: list[int]) -> None:
-    """Refuse a network that would fill the memory: a system that runs out of it may end this process without a word."""
+def _check_memory(dataset: Any, widths: list[int], steps: int) -> None:
+    """Refuse what would fill the memory: a system that runs out of it may end this process without a word."""
     layers = [dataset.features, *widths, dataset.classes or 1]
     needed = 32 * (sum(n * m for n, m in zip(layers, layers[1:])) + len(dataset) * sum(widths))     # four float64 arrays of each
+    needed += steps * (sum(widths) + 100)       # a byte for the state of each unit, and two curves
     present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
     if needed > present:
-        raise ValueError(f"--widths {' '.join(map(str, widths))} needs about {needed / 1e9:.2g} GB of memory, and this machine "
-                         f"has {present / 1e9:.2g}")
+        raise ValueError(f"--widths {' '.join(map(str, widths))}, over {steps} steps, needs about {needed / 1e9:.2g} GB of "
+                         f"memory, and this machine has {present / 1e9:.2g}")
 
 
 def _dataset(arguments: argparse.Namespace) -> Any:

@@ -74,6 +74,8 @@ def write_through(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
 
 def check_writable(path: AnyPath, what: str) -> Path:
     """`path`, if a file can be written there; otherwise an OSError that names it. To be called before long work starts."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{what}: the path is {path!r}, expected a string or a Path")
     if not os.fspath(path):
         raise OSError(f"{what}: the name is empty, expected the name of a file")
     path, target = Path(path), Path(os.path.realpath(path))

@@ -47,6 +47,7 @@ WAYS: dict[str, dict[str, str]] = {
         ("device cuda", _CPU),
         ("int32 int64 long", "integers (labels, indices) are NumPy arrays"),
         ("is_tensor", "write isinstance(x, tg.Tensor)"),
+        ("set_detect_anomaly", "write with tg.detect_anomaly(): ..."),
         ("autograd func", "see tg.grad, tg.jvp, tg.vjp, tg.jacobian, tg.hessian, tg.hvp, tg.gradcheck"),
         ("Module Linear Sequential MLP", "write nn.{}, after `from tinygrad_relu import nn`"),
         ("SGD Adam AdamW", "write optim.{}, after `from tinygrad_relu import optim`")),

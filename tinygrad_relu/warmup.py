@@ -9,12 +9,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
+from threading import current_thread, main_thread
 from typing import Any, NamedTuple
 
 from .checks import check_count, check_name, counted
@@ -49,10 +51,25 @@ def warmup(dtypes: Iterable[str] = NAMES, names: Iterable[str] | None = None, jo
         each: Any = map
         if jobs > 1:    # spawned, not forked: a fork would copy locks of thread pools that it does not have
             each = stack.enter_context(ProcessPoolExecutor(jobs, get_context("spawn"))).map
-        for name, tally in zip(chosen, each(partial(_compile, dtypes=dtypes), chosen)):
+        with _uninterrupted():      # for the processes that start here
+            tallies = each(partial(_compile, dtypes=dtypes), chosen)
+        for name, tally in zip(chosen, tallies):
             compiled, cached = compiled + tally.compiled, cached + tally.cached
             progress(name, tally)
     return Tally(compiled, cached)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that start here ignore Ctrl-C, which a terminal sends to all: this process stops them, without tracebacks."""
+    if current_thread() is not main_thread():       # only the main thread may set a signal handler
+        yield
+        return
+    before = signal(SIGINT, SIG_IGN)
+    try:
+        yield
+    finally:
+        signal(SIGINT, before)
 
 
 _kernels = cache(every_kernel)

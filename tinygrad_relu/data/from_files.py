@@ -4,11 +4,10 @@ from __future__ import annotations
 import csv as comma
 import gzip
 import math
-import operator
 import sys
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Array, check_dtype, check_labels, check_name, counted
+from ..checks import Array, check_dtype, check_labels, check_name, counted, said
 from ..files import AnyPath, reading
 from .dataset import Dataset
 
@@ -159,6 +158,7 @@ def _take(stream: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
 
 Column = str | int
 Line = tuple[int, list[str]]        # the number of a line, from 1, and its cells
+REGRESSION = " for a regression, read the file with NumPy and make a data.Dataset with classes=None"
 HIGHEST = 2**31 - 1                 # larger whole numbers are keys, not classes
 
 
@@ -221,10 +221,10 @@ def _parse(lines: Iterator[Line], file: Path, target: Column, drop: Sequence[Col
     if header is None:
         header = any(isinstance(column, str) for column in wanted) or not any(map(_is_number, first))
     names = [" ".join(cell.split()) for cell in first] if header else []
-    label, *dropped = (_place(column, names, len(first), file) for column in wanted)
+    hint = next((f"; is the delimiter {mark!r}?" for mark in ";\t|," if mark in first[0]), "") if len(first) == 1 else ""
+    label, *dropped = (-1 if hint else _place(column, names, len(first), file) for column in wanted)
     features = [place for place in range(len(first)) if place != label and place not in dropped]
-    if not features:
-        hint = next((f"; is the delimiter {mark!r}?" for mark in ";\t|" if mark in first[0]), "")
+    if not features or hint:
         raise ValueError(f"{file}, line {start}: got {counted(len(first), 'cell')}, expected at least one feature and the "
                          f"label{hint}")
 
@@ -262,7 +262,9 @@ def _place(column: Column, names: list[str], length: int, file: Path) -> int:
         if names.count(column) > 1:
             raise ValueError(f"{file}: two columns are called {column!r}; expected the place of one of them, counted from 0")
         return names.index(column)
-    if not -length <= operator.index(column) < length:
+    if isinstance(column, bool) or not isinstance(column, (int, np.integer)):
+        raise TypeError(f"csv: a column is {said(column)}, expected its name or its place, counted from 0")
+    if not -length <= column < length:
         raise ValueError(f"{file}: there is no column {column}, expected {-length} to {length - 1}, or a name")
     return column % length
 
@@ -271,6 +273,9 @@ def _numbered(labels: list[str], classes: Sequence[str | int] | None, where: Cal
     """Labels as numbers from 0 on, and how many classes there are."""
     values: list[Any] = labels
     if classes is not None:
+        if isinstance(classes, str) or not isinstance(classes, Iterable):
+            raise TypeError(f"csv: classes is {said(classes)}, expected the labels in the order of their numbers, such as "
+                            "range(3) or ['no', 'yes']")
         order: list[Any] = [str(label).strip() for label in classes]
         for label in order:
             if order.count(label) > 1:
@@ -286,10 +291,14 @@ def _numbered(labels: list[str], classes: Sequence[str | int] | None, where: Cal
             values = [float(label) for label in labels]
             for row, value in enumerate(values):
                 if not (abs(value) <= HIGHEST and value.is_integer()):
-                    raise ValueError(f"{where(row)}: got {labels[row][:40]!r}, expected the label of a class, a whole number; "
-                                     "for a regression, read the file with NumPy and make a data.Dataset with classes=None")
+                    raise ValueError(f"{where(row)}: got {labels[row][:40]!r}, expected the label of a class, a whole "
+                                     f"number;{REGRESSION}")
             if min(values) >= 0:
-                return np.array(values).astype(np.int64), int(max(values)) + 1
+                count = int(max(values)) + 1
+                if count > 10 * (several := len(set(values))):
+                    raise ValueError(f"{where(values.index(count - 1))}: got {count - 1}, which makes {count} classes, but only "
+                                     f"{several} of them have samples; name the labels with classes=[...], or{REGRESSION}")
+                return np.array(values).astype(np.int64), count
         order = sorted(set(values))
     number = {value: i for i, value in enumerate(order)}
     return np.array([number[value] for value in values], np.int64), len(order)

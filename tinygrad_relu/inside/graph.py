@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from ..autodiff.node import Node
+from ..checks import counted
 from ..files import check_writable, write_through
 from ..nn.module import Module
 from .explain import Explanation, Row, explanation
@@ -66,7 +67,7 @@ class Graph:
     _repr_svg_ = to_svg
 
     def __repr__(self) -> str:
-        return f"Graph of {len(self.explanation.rows)} rows: {self.explanation.verdict}"
+        return f"Graph of {counted(len(self.explanation.rows), 'row')}: {self.explanation.verdict}"
 
     def _role(self, row: Row) -> str:
         last = row.row == len(self.explanation.rows) - 1

@@ -113,6 +113,8 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     if isinstance(schedule, LRScheduler) and schedule.optimizer is not optimizer:
         raise ValueError("prognosis: the schedule belongs to another optimizer, expected one of the optimizer that was given")
     units = Units.of(model)
+    if not any(map(optimizer.holds, units.model.parameters())):
+        raise ValueError("prognosis: the optimizer holds no parameter of this model, expected the one that trains it")
     found: list[UnitPrognosis] = []
     for look, extremes in units.extremes(units.data(x)):
         layer, states = look.layer, extremes.states()

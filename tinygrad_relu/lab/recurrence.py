@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..checks import as_numbers, check_number, check_real
+from ..checks import as_numbers, check_bool, check_number, check_real
 
 Array = NDArray[np.float64]
 TINY = 1e-300       # a float64 below it is close to losing digits (from 2.2e-308), so its sign is not trusted
@@ -62,6 +62,8 @@ class Settings:
             raise ValueError(f"momentum is {self.momentum}, expected at least 0 and below 1")
         if not math.isfinite(check_real(self.dampening, "dampening")):
             raise ValueError(f"dampening is {self.dampening}, expected a finite number")
+        check_bool(self.nesterov, "nesterov")
+        check_bool(self.decoupled, "decoupled")
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(f"nesterov needs momentum > 0 and dampening = 0; got momentum {self.momentum}, "
                              f"dampening {self.dampening}")
@@ -225,7 +227,8 @@ def check_numbers(name: str, values: ArrayLike) -> Array:
     """Finite real numbers as a float64 array."""
     array = as_numbers(values, name).astype(np.float64)
     for where in map(tuple, np.argwhere(~np.isfinite(array)).tolist()):
-        raise ValueError(f"{name} holds {array[where]} at index {where}, expected finite numbers")
+        place = f" at index {where}" if where else ""
+        raise ValueError(f"{name} holds {array[where]}{place}, expected finite numbers")
     return array
 
 

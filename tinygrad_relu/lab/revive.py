@@ -2,10 +2,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from math import isfinite, sqrt
 from threading import Event
 from typing import Any, Literal
@@ -14,6 +13,7 @@ import numpy as np
 
 from .. import functional as F
 from ..autodiff.node import Array, no_grad
+from ..checks import check_count, said
 from ..data import Dataset
 from ..kernels.machine.host import num_threads
 from ..nn import MLP, Module
@@ -144,9 +144,13 @@ class Outcome(Training):
 def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation: str = "relu", seed: int = 0,
               kill_lr: float = 3.0, kill_steps: int = 250, tick: Tick = lambda what, n: None) -> Sick:
     """Train a He-initialised MLP by full-batch gradient descent at a rate that pushes its units off the data."""
+    _check_kind(dataset, Dataset, "the data")
     if dataset.classes is None or len(np.unique(dataset.y)) < 2:
         what = "targets of a regression" if dataset.classes is None else "samples of one class, which cannot be learned"
         raise ValueError(f"the data set {dataset.name!r} has {what}; expected samples of at least two classes")
+    check_count(kill_steps, "kill_steps", least=0)
+    if not isinstance(hidden, Iterable):
+        raise TypeError(f"hidden is {said(hidden)}, expected the widths of the hidden layers, such as [64, 64]")
     model = MLP([dataset.features, *hidden, dataset.classes], activation=activation, init="he", dtype=dataset.x.dtype, rng=seed)
     optimizer = SGD(model.parameters(), lr=kill_lr)
     recorder = Recorder(model, dataset.x)
@@ -163,6 +167,8 @@ def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr:
     `dataset` is that of the sick network's training. Ctrl-C stops the treatments that are running, and returns those that have
     finished, if any.
     """
+    if isinstance(treatments, Treatment):
+        raise TypeError("treatments is one Treatment, expected a list of them")
     stop = Event()
 
     def tick_or_stop(what: str, n: int) -> None:
@@ -188,6 +194,10 @@ def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr:
 def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1, steps: int = 1000,
           tick: Tick = lambda what, n: None) -> Outcome:
     """One treatment of a copy of the sick network: first the prognosis, then the training, with every step recorded."""
+    _check_kind(sick, Sick, "the network", ", the result of make_sick")
+    _check_kind(dataset, Dataset, "the data")
+    _check_kind(treatment, Treatment, "a treatment", ", such as TREATMENTS[0]")
+    check_count(steps, "steps", least=0)
     model = _copy(sick.model, treatment.activation)
     units, optimizer = Units.of(model), treatment.optimizer(model, lr)
     predicted = prognosis(units, dataset.x, optimizer, horizon=max(steps, 1))
@@ -209,6 +219,11 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
         _disagreements(claims, {life.unit: life.revived_at for life in lives}, steps) if exact else [],
         "nothing moves at rate 0" if lr == 0 else "" if isfinite(training[2]) else "the training diverged",
         followed, recorder.orbit, predicted_orbit)
+
+
+def _check_kind(thing: object, kind: type, what: str, where: str = "") -> None:
+    if not isinstance(thing, kind):
+        raise TypeError(f"{what} is {said(thing)}, expected a {kind.__name__}{where}")
 
 
 def _copy(model: MLP, activation: str | None) -> MLP:
@@ -264,7 +279,7 @@ def _predicted_orbit(layer: HiddenLayer, x: Array, optimizer: Optimizer, unit: i
     settings, decay = known
     z_w, b = float(x[sample] @ layer.affine.weight.data[unit]), float(layer.affine.bias.data[unit])
     path = orbit(z_w, bias=b, decay=decay, **asdict(settings))
-    return [z_w + b, *(float(z) for z in islice(path, steps))]
+    return [z_w + b, *(float(z) for _, z in zip(range(steps), path))]
 
 
 def _disagreements(claims: list[UnitPrognosis], observed: dict[int, int | None], steps: int) -> list[str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import asdict
-from itertools import count, islice, repeat
+from itertools import count, repeat
 from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
 
 import numpy as np
@@ -112,7 +112,7 @@ def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, s
     now = check_dead(z if bias is None else z + check_numbers("bias", bias), ndim=1)
     walk = orbit(z, velocity, lr=lr, bias=bias, bias_velocity=bias_velocity, momentum=momentum, dampening=dampening,
                  weight_decay=weight_decay, nesterov=nesterov, decoupled=decoupled, decay=decay)
-    for step, now in enumerate(islice(walk, steps), start=1):
+    for step, now in zip(range(1, steps + 1), walk):
         if now.max() > 0:
             return Rolled(step, int(now.argmax()), now)
     return Rolled(None, None, now)

@@ -20,9 +20,11 @@ from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.reduce import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
 from ..kernels.machine.policy import Kernel
-from ..nn import Dropout, Linear, Maxout, Module, Parameter, Sequential
+from ..nn import Dropout, Flatten, Linear, Maxout, Module, Parameter, Sequential, Softmax
 from ..nn.module import evaluating
 from ..tensor import Tensor
+
+NO_ACTIVATIONS = (Linear, Maxout, Sequential, Dropout, Flatten, Softmax)
 
 
 class State(IntEnum):
@@ -121,7 +123,7 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
         if isinstance(affine, Linear):
             norm = layers.pop(0)[1] if layers[0][1].is_norm else None
             activation = layers.pop(0)[1] if layers else None
-            if activation is None or activation.is_norm or isinstance(activation, (Linear, Maxout, Sequential, Dropout)):
+            if activation is None or activation.is_norm or isinstance(activation, NO_ACTIVATIONS):
                 other = "nothing" if activation is None else type(activation).__name__
                 raise TypeError(f"the laboratory found {other} after layer {name}, expected an activation")
         found.append(HiddenLayer(name, affine, activation, len(found), norm))

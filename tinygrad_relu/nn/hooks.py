@@ -212,8 +212,9 @@ def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
     if not inputs:
         raise TypeError("summary: got no input; expected what the model takes, or its shape, such as (64, 784)")
     for x in inputs:
-        if _is_shape(x) and min(x, default=0) < 0:
-            raise ValueError(f"summary: got the shape {x}; expected sizes of 0 or more, such as (64, 784)")
+        wrong = isinstance(x, (int, str)) or (isinstance(x, tuple) and any(n is None or isinstance(n, float) for n in x))
+        if wrong or (_is_shape(x) and min(x, default=0) < 0):
+            raise ValueError(f"summary: got the shape {x!r}; expected a tuple of sizes of 0 or more, such as (64, 784)")
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     ran: list[tuple[Any, Any, int | None]] = []
 
