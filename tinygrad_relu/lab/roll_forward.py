@@ -53,7 +53,7 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
     bias, bias_velocity : b and v_b, to follow weights and biases separately; one for all samples.
     decay : the part on which weight_decay acts; "weights" and "biases" need `bias`.
 
-    >>> [float(z) for z in islice(orbit(-1.0, -0.5, lr=[1.0, 0.5, 0.5], momentum=0.5), 3)]
+    >>> [float(z) for _, z in zip(range(3), orbit(-1.0, -0.5, lr=[1.0, 0.5, 0.5], momentum=0.5))]
     [-0.75, -0.6875, -0.65625]
     """
     settings = Settings(0.0, momentum, dampening, weight_decay, nesterov, decoupled)
