@@ -5,8 +5,9 @@ from pathlib import Path
 
 import tinygrad_relu
 
-# Growth is a decision: who raises one of these says in the commit what the new lines are for. Target: 15,500 and 95.
-LINES, FILES = 17_000, 111
+# Growth is a decision: who raises one of these says in the commit what the new lines are for. Of these, about 1,400 lines and one
+# file came with what a newcomer misses (names of PyTorch, casts, functional_call, derivatives, rows of data sets, the cache).
+LINES, FILES = 16_900, 96
 
 
 def test_the_package_stays_within_its_budget():
