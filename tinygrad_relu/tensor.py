@@ -226,7 +226,7 @@ class Tensor(Interoperable):
     __ge__ = _comparison(np.greater_equal)
     __eq__ = _comparison(np.equal)
     __ne__ = _comparison(np.not_equal)
-    __hash__ = Node.__hash__        # by identity: no two nodes have one hash, so a set or dict never asks __eq__
+    __hash__ = Node.__hash__        # by identity: no two nodes share a hash, so a set or dict never asks __eq__
 
     # -- NumPy's functions as methods: each is a plain function of `ops` -----------------------------------------------
 

@@ -92,7 +92,7 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
                        ": the units came back, but have not learned."))
     if "leaky" in found:
         said.append("The leaky twin was never dead, because its slope on the left is 0.01 and not 0. But "
-                    + (f"it comes back a hundred times more slowly than it went, here to accuracy {found['leaky'].accuracy:.2f}."
+                    + (f"it comes back a hundred times more slowly than it left, here to accuracy {found['leaky'].accuracy:.2f}."
                        if isfinite(found["leaky"].loss) else "here it diverged: its loss is not finite."))
     wrong = [f"{o.treatment.name}: {difference}" for o in outcomes for difference in o.disagreements]
     if wrong:

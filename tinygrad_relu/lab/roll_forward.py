@@ -76,7 +76,7 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
 
 def _orbit(parts: list[Array], buffers: list[Array | None], decays: list[float], rates: Iterator[float],
            settings: Settings) -> Iterator[Array]:
-    """The loop of `orbit`; each part has its own buffer and decay. (Apart from `orbit`, so that bad input raises at the call.)"""
+    """The loop of `orbit`; each part has its own buffer and decay. (Split from `orbit`, so that bad input raises at the call.)"""
     momentum = settings.momentum
     for step, rate in enumerate(rates):
         check_number(rate, f"lr at step {step}")

@@ -52,7 +52,7 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 
 # At base 0, every first and second derivative of a^b is its limit from the right: 0, finite, or infinite. The exception is 0^0,
-# where all of them are 0 (the first ones are in PyTorch, too). Composed from other rules they would be inf - inf or 0 * inf: NaN.
+# where all of them are 0 (PyTorch's first ones are 0 as well). Composed from other rules they would be inf - inf or 0 * inf: NaN.
 # So the two slopes are operations whose own rules select the limit; they share the rule of the mixed second derivative.
 
 def _slope_to_base(g: Any, a: Any, b: Any) -> Any:

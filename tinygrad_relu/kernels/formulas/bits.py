@@ -21,7 +21,7 @@ from ..machine.policy import scalar
 SAME_WIDTH = {np.float32: np.int32, np.float64: np.int64, np.int32: np.float32, np.int64: np.float64}
 WIDTH = np.int32(23), np.int64(52)                  # bits of the significand; the exponent begins after them
 BIAS = np.float32(127), 1023.0                      # the exponent field of 2^n holds n + BIAS
-LEADING_HALF = np.int32(-2**12), np.int64(-2**27)   # masks: upper half of the significand; all but one bit
+LEADING_HALF = np.int32(-2**12), np.int64(-2**27)   # mask that clears the lower half of the significand
 BUT_LAST = np.int32(-2), np.int64(-2)
 HUGE = np.float32(2.0**60), 2.0**500
 SMALLEST_NORMAL = np.float32(2.0**-126), 2.0**-1022

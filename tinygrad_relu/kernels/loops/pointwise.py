@@ -54,7 +54,7 @@ def derivative(record: Elementwise[...], order: int) -> Any:
 def swap(x: Array3, out: Array3):
     """``out[b, c, r] = x[b, r, c]``, in square tiles of a fixed size, so that LLVM moves a row of a tile at a time.
 
-    1024 x 1024 float32 take 0.65 ms; with tiles that are cut off at the edges 1.2; in NumPy 3.5.
+    1024 x 1024 float32 take 0.65 ms; 1.2 ms with tiles cut off at the edges; NumPy takes 3.5 ms.
     """
     rows, columns = x.shape[1:]
     tiled_rows, tiled_columns = rows // TILE * TILE, columns // TILE * TILE

@@ -21,7 +21,7 @@ from .policy import scalar
 
 
 def _load() -> ctypes.CDLL:
-    """Load it without threads: it reads the variable when it is loaded. NumPy's copy was loaded before."""
+    """Load OpenBLAS for one thread: it reads the variable on loading. NumPy's copy has already read it."""
     variable = "OPENBLAS_NUM_THREADS"
     before = os.environ.get(variable)
     os.environ[variable] = "1"

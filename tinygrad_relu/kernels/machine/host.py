@@ -28,7 +28,7 @@ define void @sum(ptr %a) "min-legal-vector-width"="0" {
 _REGISTERS = {"%zmm": 512, "%ymm": 256}
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3     # of glibc's malloc.h
-KEPT = 256 << 20                                # bytes at most that stay with the process when everything has been freed
+KEPT = 256 << 20                                # limit on the bytes that the process keeps when all have been freed
 MAPPED = 64 << 20                               # larger blocks are still returned at once
 SWITCH = "TINYGRAD_RELU_KEEP_MEMORY"
 MOST_THREADS = 1024

@@ -14,7 +14,7 @@ from .host import share
 from .policy import Array3, Integers, Matrix, kernel
 
 LARGE = 1 << 24         # multiplications from which a product is worth sharing: 0.3 ms of one core in float32
-PANEL, PANELS = 128, 8  # fewest rows (or columns) of a panel, so that packing stays cheap; most panels
+PANEL, PANELS = 128, 8  # minimum rows (or columns) per panel, to keep packing cheap; maximum panels
 
 
 @kernel

@@ -3,7 +3,7 @@
 `scalar` marks a plain function of numbers (a formula), which kernels inline. `kernel` makes a `Kernel` of a loop over arrays; it
 is compiled on its first call with each dtype, and kept on disk. Its annotations declare the types of the arguments, once for
 float32 and float64: ``def add_rows(g: Array3, rows: Integers, add: bool, out: Array3)``. Launches check these types only with
-TINYGRAD_RELU_CHECK=1 in the environment: Numba's own dispatch examines every argument in 0.15 to 0.3 us, and a layer of a small
+TINYGRAD_RELU_CHECK=1 in the environment: Numba's own dispatch examines the arguments in 0.15 to 0.3 us, and a layer of a small
 network takes 1.
 """
 from __future__ import annotations
