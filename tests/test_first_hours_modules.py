@@ -408,7 +408,7 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
     (AttributeError, lambda: linear().weigth, "'Linear' object has no attribute 'weigth'"),
     (TypeError, lambda: linear().load_state_dict({}, "no"), "load_state_dict: strict is 'no', expected True or False"),
     (TypeError, lambda: nn.MLP([2, 3, 1], rng=0).apply(3), "apply: got 3, expected a function of a module"),
-    (ValueError, lambda: nn.MLP([3, 3, 1], rng=0).summary((-1, 3)), "summary: got the shape (-1, 3); expected sizes of 0 or more"),
+    (ValueError, lambda: nn.MLP([3, 3, 1], rng=0).summary((-1, 3)), "summary: got the shape (-1, 3); expected a tuple of sizes of 0 or more"),
 ])
 def test_errors_say_what_is_true(kind, call, words):
     with pytest.raises(kind) as caught:
