@@ -8,9 +8,11 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
+from ..autodiff.node import Op
 from ..checks import check_count, check_dtype, check_number, check_probability, check_rng
-from ..functional.layers import as_input, batch_norm_of, padding_row, shape_of_layer
+from ..functional.layers import affine_layer, as_input, batch_norm_of, padding_row, shape_of_layer
 from ..ops.elementwise import advance, dropout, new_place
+from ..ops.linalg import affine
 from ..ops.normalization import Running
 from ..parameters import Parameter
 from .init import Initialiser, normal, start
@@ -39,10 +41,15 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         try:
             return F.linear(x, self.weight, self.bias)
-        except TypeError:       # x has another dtype; if it fits, this check costs nothing
-            if (converted := in_dtype_of(x, self.weight)) is x:
-                raise
-            return F.linear(converted, self.weight, self.bias)
+        except TypeError as error:      # x has another dtype; if it fits, this check costs nothing
+            return in_own_dtype(affine(), x, self, error)
+
+
+def in_own_dtype(op: Op, x: Any, layer: Linear, error: TypeError) -> Any:
+    """After an error: `op` of an affine layer again, with x in the dtype of the layer. If x had this dtype, the error goes on."""
+    if (converted := in_dtype_of(x, layer.weight)) is x:
+        raise error
+    return affine_layer(op, converted, layer.weight, layer.bias)
 
 
 class Maxout(Module):

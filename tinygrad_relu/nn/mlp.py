@@ -15,7 +15,7 @@ from ..ops.linalg import affine
 from ..tensor import Tensor
 from .activations import Activation, activation_module
 from .init import Initialiser
-from .layers import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout
+from .layers import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, in_own_dtype
 from .module import Module, in_dtype_of
 
 NORMS: dict[str, type[BatchNorm1d] | type[LayerNorm]] = {"batch": BatchNorm1d, "layer": LayerNorm}
@@ -171,10 +171,8 @@ class Sequential(ModuleList):
                         x = op(x, layer.weight, layer.bias)
                     else:
                         x = affine_layer(op, x, layer.weight, layer.bias)
-                except TypeError:       # x has another dtype; if it fits, this check costs nothing
-                    if (converted := in_dtype_of(x, layer.weight)) is x:
-                        raise
-                    x = affine_layer(op, converted, layer.weight, layer.bias)
+                except TypeError as error:      # x has another dtype; if it fits, this check costs nothing
+                    x = in_own_dtype(op, x, layer, error)
         return x
 
 
