@@ -199,8 +199,9 @@ def _revive(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
     dataset = _dataset(arguments)
     treatments = [t for t in TREATMENTS if t.key in arguments.treatments]
-    _check_memory(dataset, arguments.widths, arguments.kill_steps + len(treatments) * arguments.steps)
-    with progress(arguments.kill_steps + len(treatments) * arguments.steps, "compiling", quiet=arguments.quiet) as tick:
+    steps = arguments.kill_steps + len(treatments) * arguments.steps
+    _check_memory(dataset, arguments.widths, steps)
+    with progress(steps, "compiling", quiet=arguments.quiet) as tick:
         sick = make_sick(dataset, hidden=arguments.widths, activation=arguments.activation, seed=arguments.seed,
                          kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, tick=tick)
         outcomes = revive(sick, dataset, treatments, lr=arguments.lr, steps=arguments.steps, tick=tick)

@@ -65,11 +65,11 @@ class Table:
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        *fixed, last = self._widths()
-        last = min(last, options.max_width - sum(fixed) - self.gap * len(fixed))
+        *fixed, longest = self._widths()
+        last = min(longest, options.max_width - sum(fixed) - self.gap * len(fixed))
         if self.title:
             yield Text(self.title)
-        if last < min(FOLDED, self._widths()[-1]):
+        if last < min(FOLDED, longest):
             headings = [heading.replace("-\n", "").replace("\n", " ") for heading in self.headings]
             for row in self.rows:
                 first, *rest = (f"{heading}: {cell}" for heading, cell in zip(headings, row) if cell)

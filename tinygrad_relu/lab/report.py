@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array
-from ..checks import check_name
+from ..checks import check_name, counted
 from ..data import Dataset
 from ..files import write_through
 from ..nn import Maxout
@@ -97,7 +97,7 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
     wrong = [f"{o.treatment.name}: {difference}" for o in outcomes for difference in o.disagreements]
     if wrong:
         more = "; ..." if len(wrong) > 5 else ""
-        said.append(f"THE THEORY FAILED for {len(wrong)} units: {'; '.join(wrong[:5])}{more}.")
+        said.append(f"THE THEORY FAILED for {counted(len(wrong), 'unit')}: {'; '.join(wrong[:5])}{more}.")
     else:
         said += _confirmed([o for o in outcomes if o.exact])
     deeper = [o.treatment.name for o in outcomes if o.exact and o.observed_step is None and o.accuracy > sick.accuracy + 0.05

@@ -66,7 +66,7 @@ class Optimizer:
             raise ValueError(f"{name}: got no parameters; expected Parameters, such as model.parameters(), or groups of them")
         self.defaults = dict(defaults)
         if missing := {"lr", "weight_decay"} - {*defaults}:
-            raise ValueError(f"{type(self).__name__}: the defaults have no {' and no '.join(sorted(missing))}; expected "
+            raise ValueError(f"{name}: the defaults have no {' and no '.join(sorted(missing))}; expected "
                              "dict(lr=..., weight_decay=..., ...)")
         self.param_groups: tuple[dict[str, Any], ...] = ()      # a tuple: `add_param_group` adds groups
         self._segments: list[list[Segment]] = []
