@@ -178,7 +178,7 @@ def _one_of(names: Callable[[], Collection[str]], what: str) -> Callable[[str], 
 def _revive(arguments: argparse.Namespace) -> int:
     from .checks import check_count, check_number
     from .files import check_writable, write_through
-    from .lab import report
+    from .lab import figure, report
     from .lab.revive import TREATMENTS, make_sick, revive
     from .text import progress
 
@@ -194,7 +194,7 @@ def _revive(arguments: argparse.Namespace) -> int:
     for option, path in files.items():
         check_writable(path, f"--{option}")
     if arguments.figure:
-        report.check_format(arguments.figure)
+        figure.check_format(arguments.figure)
     if len({os.path.realpath(path) for path in files.values()}) < len(files):
         raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
     dataset = _dataset(arguments)
@@ -211,7 +211,7 @@ def _revive(arguments: argparse.Namespace) -> int:
         text = json.dumps(report.to_dict(dataset, sick, outcomes), indent=1, allow_nan=False)
         write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
     if arguments.figure:
-        report.draw(sick, outcomes, arguments.figure, kill_lr=arguments.kill_lr, title="A dead network, and what brings it back: "
+        figure.draw(sick, outcomes, arguments.figure, kill_lr=arguments.kill_lr, title="A dead network, and what brings it back: "
                     + report.described(dataset, sick))
     if len(outcomes) < len(treatments):
         print(f"tinygrad-relu revive: interrupted; {len(outcomes)} of {len(treatments)} treatments had finished", file=sys.stderr)
