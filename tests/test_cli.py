@@ -16,6 +16,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import cli, data, lab
 from tinygrad_relu.lab import State, report
 from tinygrad_relu.lab import revive as revive_module
+from tinygrad_relu.lab.treatments import TREATMENTS
 from tinygrad_relu.text import Table, print_parts, progress
 
 QUICK = ["revive", "--data", "spiral", "--widths", "12", "8", "--kill-steps", "40", "--steps", "60", "--kill-lr", "40"]
@@ -34,9 +35,9 @@ def test_revive_writes_its_json_and_figure(capsys, tmp_path):
     assert "SGD" in out and "accuracy" in out
     result = json.loads(numbers.read_text())
     assert result["data"] and set(result["sick"]) >= {"dead", "accuracy"}
-    assert [t["name"] for t in result["treatments"]] == [t.key for t in revive_module.TREATMENTS]
+    assert [t["name"] for t in result["treatments"]] == [t.key for t in TREATMENTS]
     for treatment in result["treatments"]:
-        assert {"name", "exact", "predicted_step", "observed_step", "dead", "accuracy", "loss"} <= set(treatment)
+        assert {"name", "predictions", "predicted_step", "observed_step", "dead", "accuracy", "loss"} <= set(treatment)
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.png"]
 
@@ -61,9 +62,9 @@ def test_headline_digits_return_at_step_472():
     digits = data.digits()
     sick = revive_module.make_sick(digits)
     assert sick.dead[1] == 64 and sick.gradient == 0.0 and sick.accuracy < 0.11
-    (told,) = [t for t in revive_module.TREATMENTS if t.key == "heavy-l2"]
+    (told,) = [t for t in TREATMENTS if t.key == "heavy-l2"]
     (outcome,) = revive_module.revive(sick, digits, [told], steps=500)
-    assert outcome.exact and outcome.predicted_step == outcome.observed_step == 472 and not outcome.disagreements
+    assert len(outcome.predictions) == outcome.proved == sick.dead[0] and outcome.predicted_step == outcome.observed_step == 472 and not outcome.disagreements
     path = np.array(outcome.predicted_orbit[:472])
     np.testing.assert_allclose(outcome.observed_orbit[:472], path, atol=1e-9 * np.abs(path).max())
 
@@ -74,8 +75,8 @@ def test_a_training_that_ends_before_the_return(capsys, tmp_path):
     status, out, _ = run(capsys, *QUICK, "--steps", "20", "--treatments", "momentum-l2-inside", "--json", str(numbers),
                          "--figure", str(tmp_path / "a.svg"))
     (treatment,) = json.loads(numbers.read_text())["treatments"]
-    assert status == 0 and treatment["exact"] and treatment["verdict"].startswith("step 48,")
-    assert treatment["predicted_step"] is None and treatment["observed_step"] is None
+    assert status == 0 and treatment["proved"] and treatment["verdict"].startswith("step 48,")
+    assert treatment["predicted_step"] == 48 and treatment["observed_step"] is None
     (row,) = [line for line in out.splitlines() if line.startswith("momentum .9, L2 inside")]
     assert row.split()[6:8] == ["48", ">20"], row
     assert "Predicted: step 48. Observed: not within 20 steps." in " ".join(out.split())
@@ -99,11 +100,11 @@ def test_what_is_said_of_the_sick_network(capsys, arguments, sentence, absent):
 def test_an_accuracy_that_rose_is_put_down_to_deeper_units_only_if_some_came_back():
     moons = data.moons(60, rng=0)
     sick = revive_module.make_sick(moons, hidden=(8, 8), kill_lr=20.0, kill_steps=60)
-    (sgd,) = revive_module.revive(sick, moons, [revive_module.TREATMENTS[0]], steps=5)
+    (sgd,) = revive_module.revive(sick, moons, [TREATMENTS[0]], steps=5)
     first, dead = sgd.states[0], np.full_like(sgd.states[1], State.DEAD)
     returned = dead.copy()
     returned[3, 2] = State.ALIVE
-    assert sgd.exact and sgd.observed_step is None
+    assert sgd.claims and sgd.observed_step is None
     for second, accuracy, told in ((dead, 1.0, False), (returned, 1.0, True), (returned, sick.accuracy, False)):
         outcome = replace(sgd, states=[first, second], accuracies=[(5, accuracy)])
         assert any("and the accuracy rose" in sentence for sentence in report.sentences(sick, [outcome])) == told
@@ -240,15 +241,15 @@ def test_a_training_that_diverged_confirms_nothing():
     moons = data.moons(60, rng=0)
     sick = revive_module.make_sick(moons, hidden=(8, 8), kill_lr=20.0, kill_steps=60)
     sick.model[4].bias.data = [np.inf, 0.0]
-    (outcome,) = revive_module.revive(sick, moons, [revive_module.TREATMENTS[0]], steps=5)
-    assert outcome.exact and outcome.untested == "the training diverged"
+    (outcome,) = revive_module.revive(sick, moons, [TREATMENTS[0]], steps=5)
+    assert outcome.claims and outcome.untested == "the training diverged"
     assert any("1 of 1 not tested: SGD, as the training diverged." in sentence for sentence in report.sentences(sick, [outcome]))
 
 
 def test_an_interrupt_keeps_the_finished_treatments(monkeypatch):
     moons = data.moons(60, rng=0)
     sick = revive_module.make_sick(moons, hidden=(4,), kill_steps=5)
-    treatments, real = revive_module.TREATMENTS[:6], revive_module.treat
+    treatments, real = TREATMENTS[:6], revive_module.treat
 
     def treat(sick, dataset, treatment, **options):
         if treatment.key == "momentum":         # as Ctrl-C in the main thread, while the others are running or done
@@ -317,15 +318,15 @@ def test_revive_in_python_checks_its_arguments():
             (lambda: revive_module.make_sick(moons.x), "the data is ndarray of shape (20, 2), expected a Dataset"),
             (lambda: revive_module.make_sick(moons, hidden=4), "hidden is 4, expected the widths"),
             (lambda: revive_module.make_sick(moons, kill_steps=1.5), "kill_steps is 1.5, expected a whole number"),
-            (lambda: revive_module.treat(sick.model, moons, revive_module.TREATMENTS[0]), "expected a Sick, the result of make_sick"),
+            (lambda: revive_module.treat(sick.model, moons, TREATMENTS[0]), "expected a Sick, the result of make_sick"),
             (lambda: revive_module.revive(sick, moons, ["sgd"]), "a treatment is 'sgd', expected a Treatment"),
-            (lambda: revive_module.revive(sick, moons, revive_module.TREATMENTS[0]), "expected a list of them")):
+            (lambda: revive_module.revive(sick, moons, TREATMENTS[0]), "expected a list of them")):
         with pytest.raises(TypeError, match=re.escape(words)):
             call()
 
 
 def test_the_help_knows_every_treatment():
-    assert tuple(treatment.key for treatment in revive_module.TREATMENTS) == cli.TREATMENTS
+    assert tuple(treatment.key for treatment in TREATMENTS) == cli.TREATMENTS
 
 
 def test_standard_output_may_be_closed_or_read_in_part():

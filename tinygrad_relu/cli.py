@@ -26,7 +26,7 @@ DATA: dict[str, Callable[[Any, argparse.Namespace], Any]] = {       # from the m
                                         delimiter=(given.delimiter or ",").replace(r"\t", "\t"))}
 SAMPLES = 2000      # default for data sets of images: full-batch training on all samples would take an hour
 TREATMENTS = ("sgd", "sgd-l2", "momentum", "momentum-l2-below", "momentum-l2-inside", "heavy-l2", "heavy-decoupled",
-              "nesterov-l2", "bias-decay", "weight-decay", "adam", "adam-l2", "leaky")      # the keys of lab.revive.TREATMENTS
+              "nesterov-l2", "bias-decay", "weight-decay", "adam", "adam-l2", "leaky")      # keys of lab.treatments
 
 
 class _Parser(argparse.ArgumentParser):
@@ -179,7 +179,8 @@ def _revive(arguments: argparse.Namespace) -> int:
     from .checks import check_count, check_number
     from .files import check_writable, write_through
     from .lab import figure, report
-    from .lab.revive import TREATMENTS, make_sick, revive
+    from .lab.revive import make_sick, revive
+    from .lab.treatments import TREATMENTS
     from .text import progress
 
     check_number(arguments.kill_lr, "--kill-lr")

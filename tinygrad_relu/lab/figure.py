@@ -65,7 +65,7 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
 def _told(outcome: Outcome) -> str:
     """The prediction and the observation in a few words."""
     predicted, observed = steps_in_words(outcome)
-    told = f"predicted {predicted} · observed {observed}" if outcome.exact else "no exact prediction"
+    told = f"predicted {predicted} · observed {observed}" if outcome.claims else "no prediction"
     return f"{told} · accuracy {outcome.accuracy:.2f}"
 
 

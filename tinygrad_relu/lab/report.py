@@ -41,9 +41,9 @@ def table(sick: Sick, outcomes: Sequence[Outcome]) -> Table:
 
 def steps_in_words(o: Outcome) -> tuple[str, str]:
     """The predicted and the observed step of the first return, in words."""
-    unknown = "-" if not o.exact else "never" if o.verdict.startswith("never") else "unknown"
+    unknown = "-" if not o.claims else "never" if o.verdict.startswith("never") else "unknown"
     return (unknown if o.predicted_step is None else str(o.predicted_step),
-            str(o.observed_step) if o.observed_step is not None else f">{o.steps}" if o.exact else "-")
+            str(o.observed_step) if o.observed_step is not None else f">{o.steps}" if o.claims else "-")
 
 
 def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
@@ -63,12 +63,12 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
                     "network can still learn by its gradient alone. A higher --kill-lr makes it sicker.")
     for key, why in (("sgd-l2", "L2 alone shrinks weights and bias by the same factor: every pre-activation keeps its sign"),
                      ("heavy-decoupled", "Decoupled decay does not enter the momentum buffer: nothing swings")):
-        if key in found and found[key].exact and found[key].observed_step is None:
+        if key in found and found[key].claims and found[key].observed_step is None:
             said.append(f"{why}, and the unit stays dead.")
     for o in outcomes:
         if o.threshold is None or o.predicted_step is None or o.eta_lambda <= o.threshold or "inside" not in o.verdict:
             continue
-        learnt = o.accuracy > sick.accuracy + 0.05 or o.observed_step is None
+        learnt = o.learned or o.observed_step is None
         observed = f"not within {o.steps} steps" if o.observed_step is None else f"step {o.observed_step}"
         said.append(f"{o.treatment.name}: eta lambda = {o.eta_lambda:.3g} is above the threshold {o.threshold:.3g}, so decay and "
                     f"momentum together swing every pre-activation through zero. Predicted: step {o.predicted_step}. Observed: "
@@ -84,8 +84,8 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
         more = "; ..." if len(wrong) > 5 else ""
         said.append(f"THE THEORY FAILED for {counted(len(wrong), 'unit')}: {'; '.join(wrong[:5])}{more}.")
     else:
-        said += _confirmed([o for o in outcomes if o.exact])
-    deeper = [o.treatment.name for o in outcomes if o.exact and o.observed_step is None and o.accuracy > sick.accuracy + 0.05
+        said += _confirmed([o for o in outcomes if o.claims])
+    deeper = [o.treatment.name for o in outcomes if o.claims and o.observed_step is None and o.learned
               and any((GONE[layer[0]] & ~GONE[layer]).any() for layer in o.states[1:])]
     if deeper:
         said.append("The predicted step is that of the first layer, whose inputs do not change. Deeper units can return because "

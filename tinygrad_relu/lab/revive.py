@@ -4,10 +4,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from math import isfinite, sqrt
+from dataclasses import asdict, dataclass
+from math import isfinite
 from threading import Event
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,68 +16,18 @@ from ..autodiff.node import Array, no_grad
 from ..checks import check_count, said
 from ..data import Dataset
 from ..kernels.machine.host import num_threads
-from ..nn import MLP, Module
-from ..optim import SGD, Adam, Optimizer
+from ..nn import MLP
+from ..nn.module import evaluating
+from ..optim import SGD, Optimizer
 from ..tensor import Tensor
 from .census import Recorder, census, finite
 from .prognosis import UnitPrognosis, prognosis, settings_of
 from .roll_forward import orbit
+from .treatments import Treatment
 from .units import GONE, HiddenLayer, Units
 
 Tick = Callable[[str, int], None]       # (name, steps done): for a progress bar
 EVERY = 10                              # steps between two accuracies
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """One thing to try on a dead network: an optimizer with its settings, as data."""
-
-    key: str                            # on the command line
-    name: str                           # in tables and figures
-    rule: Callable[..., Optimizer] = SGD
-    options: dict[str, Any] = field(default_factory=dict)       # of the optimizer, apart from learning rate and decay
-    weight_decay: float = 0.0
-    decay_on: Literal["all", "weights", "biases"] = "all"
-    rate: float = 1.0                   # a factor on the learning rate: Adam's steps have the size of the rate itself
-    activation: str | None = None       # in place of the sick network's
-
-    def optimizer(self, model: Module, lr: float) -> Optimizer:
-        """A fresh optimizer for `model`."""
-        decayed = {"all": ("weight", "bias"), "weights": ("weight",), "biases": ("bias",)}[self.decay_on]
-        groups = [{"params": [p for p in model.parameters() if (p.kind in decayed) == decays],
-                   "weight_decay": self.weight_decay if decays else 0.0} for decays in (True, False)]
-        return self.rule([g for g in groups if g["params"]], lr=lr * self.rate, **self.options)
-
-    def eta_lambda(self, lr: float) -> float:
-        """Learning rate times decay, on which the fate of a dead unit depends."""
-        return lr * self.rate * self.weight_decay
-
-    def threshold(self) -> float | None:
-        """The lower edge of the window, above which `eta_lambda` swings a unit back from rest; None if there is none."""
-        momentum, dampening = self.options.get("momentum", 0.0), self.options.get("dampening", 0.0)
-        if self.rule is not SGD or not momentum or dampening >= 1 or self.options.get("decoupled") or self.decay_on != "all":
-            return None
-        if self.options.get("nesterov"):
-            return float(((1 - momentum) / (1 + momentum)) ** 2)
-        return float((1 - sqrt(momentum)) ** 2) / (1 - dampening)
-
-
-TREATMENTS = (
-    Treatment("sgd", "SGD"),
-    Treatment("sgd-l2", "SGD + L2", weight_decay=5e-4),
-    Treatment("momentum", "momentum .9", options={"momentum": 0.9}),
-    Treatment("momentum-l2-below", "momentum .9, L2 below", options={"momentum": 0.9}, weight_decay=5e-4),
-    Treatment("momentum-l2-inside", "momentum .9, L2 inside", options={"momentum": 0.9}, weight_decay=0.05),
-    Treatment("heavy-l2", "momentum .99 + L2", options={"momentum": 0.99}, weight_decay=5e-4),
-    Treatment("heavy-decoupled", "momentum .99 decoupled", options={"momentum": 0.99, "decoupled": True},
-              weight_decay=5e-4),
-    Treatment("nesterov-l2", "Nesterov .99 + L2", options={"momentum": 0.99, "nesterov": True}, weight_decay=5e-4),
-    Treatment("bias-decay", "SGD, biases decay", weight_decay=0.05, decay_on="biases"),
-    Treatment("weight-decay", "SGD, weights decay", weight_decay=0.05, decay_on="weights"),
-    Treatment("adam", "Adam", rule=Adam, rate=0.01),
-    Treatment("adam-l2", "Adam + L2", rule=Adam, weight_decay=5e-4, rate=0.01),
-    Treatment("leaky", "leaky twin, SGD", activation="leaky_relu"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +36,7 @@ class Training:
 
     states: list[Array]                     # per layer, (steps + 1, units)
     accuracies: list[tuple[int, float]]     # at every tenth step, and at the last
+    held_out: list[tuple[int, float]]       # at the same steps, on data that are not trained on; empty if there are none
     loss: float                             # the last
 
     @property
@@ -110,23 +61,72 @@ class Sick(Training):
     gradient: float                     # the largest gradient norm of a hidden unit: exactly 0 if every path is dead
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What was foretold of one dead unit, and what was observed. A step is None for no return (in this training)."""
+
+    layer: str
+    unit: int
+    step: int | None
+    between: tuple[int, int] | None     # the first and the last step at which rounding lets it return
+    proved: bool                        # to the step, for this computer's training
+    observed: int | None
+
+    def fails(self, steps: int) -> bool:
+        """Whether a training of so many steps contradicts it."""
+        if self.observed is not None:
+            return self.between is None or not self.between[0] <= self.observed <= self.between[1]
+        return self.between is not None and self.between[1] <= steps
+
+    def __str__(self) -> str:
+        return f"unit {self.unit} of layer {self.layer}: predicted {in_words(self.between)}, observed {self.observed or 'never'}"
+
+
+def in_words(between: tuple[int, int] | None) -> str:
+    """The steps of a prediction: "never", "472", or "470 to 474" where rounding decides."""
+    return "never" if between is None else str(between[0]) if between[0] == between[1] else f"{between[0]} to {between[1]}"
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome(Training):
-    """The prediction for one treatment, and its result. The steps are those of the first return of a dead unit of the first
-    hidden layer; None for never."""
+    """The predictions for one treatment, and its result. `predicted_step` and `observed_step` are those of the first return of a
+    dead unit of the first hidden layer; None for never."""
 
+    sick: Sick                          # the network it began with
     treatment: Treatment
     eta_lambda: float
     threshold: float | None
     verdict: str                        # the prediction in one sentence
+    why: str                            # why no unit of the first layer is to return, in three words; empty if one is
     predicted_step: int | None          # may be later than the end of training
     observed_step: int | None
-    exact: bool                         # whether the theory claims to be exact
-    disagreements: list[str]            # the units of the first layer whose life differs from an exact prediction
+    predictions: list[Prediction]       # one for every dead unit about which something is claimed
+    opens: tuple[int | None, int | None]    # the step at which a network that is cut off has its first open path again:
+                                        # (predicted, observed); None for none within the training
     untested: str                       # why the training could not contradict the prediction; empty if it could
     followed: tuple[int, int] | None    # (unit, sample) of the pre-activation in the two orbits
     observed_orbit: list[float]
     predicted_orbit: list[float]
+
+    @property
+    def disagreements(self) -> list[Prediction]:
+        """The predictions that the training contradicts."""
+        return [prediction for prediction in self.predictions if prediction.fails(self.steps)]
+
+    @property
+    def learned(self) -> bool:
+        """Whether the accuracy has risen visibly."""
+        return self.accuracy > self.sick.accuracy + 0.05
+
+    @property
+    def claims(self) -> bool:
+        """Whether something is claimed of the first layer."""
+        return any(prediction.layer == "0" for prediction in self.predictions)
+
+    @property
+    def proved(self) -> int:
+        """The number of predictions that are proved to the step."""
+        return sum(prediction.proved for prediction in self.predictions)
 
     @property
     def ends_before(self) -> bool:
@@ -134,15 +134,18 @@ class Outcome(Training):
         return self.predicted_step is not None and self.predicted_step > self.steps
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry in the JSON file; there, a step is None for never within the training."""
+        """The entry in the JSON file. A predicted step is None for never; an observed one, for not within the training."""
         return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,
-                "threshold": self.threshold, "verdict": self.verdict, "exact": self.exact,
-                "predicted_step": None if self.ends_before else self.predicted_step, "observed_step": self.observed_step,
-                "dead": self.dead, "accuracy": self.accuracy, "loss": finite(self.loss)}
+                "threshold": self.threshold, "verdict": self.verdict, "predicted_step": self.predicted_step,
+                "observed_step": self.observed_step, "opens_predicted": self.opens[0], "opens_observed": self.opens[1],
+                "dead": self.dead, "accuracy": self.accuracy, "held_out": dict(self.held_out).get(self.steps),
+                "loss": finite(self.loss), "wrong": len(self.disagreements), "proved": self.proved,
+                "predictions": [asdict(prediction) for prediction in self.predictions]}
 
 
 def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation: str = "relu", seed: int = 0,
-              kill_lr: float = 3.0, kill_steps: int = 250, tick: Tick = lambda what, n: None) -> Sick:
+              kill_lr: float = 3.0, kill_steps: int = 250, held_out: Dataset | None = None,
+              tick: Tick = lambda what, n: None) -> Sick:
     """Train a He-initialised MLP by full-batch gradient descent at a rate that pushes its units off the data."""
     _check_kind(dataset, Dataset, "the data")
     if dataset.classes is None or len(np.unique(dataset.y)) < 2:
@@ -155,17 +158,17 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
     optimizer = SGD(model.parameters(), lr=kill_lr)
     recorder = Recorder(model, dataset.x)
     with num_threads(1):
-        training = _train(recorder, optimizer, dataset, kill_steps, lambda n: tick("sick", n))
+        training = _train(recorder, optimizer, dataset, held_out, kill_steps, lambda n: tick("sick", n))
         found = census(recorder.units, dataset.x, dataset.y)
     return Sick(*training, model, float(np.max([np.max(layer.gradient) for layer in found.layers])))     # NaN stays NaN
 
 
 def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr: float = 0.1, steps: int = 1000,
-           tick: Tick = lambda what, n: None) -> list[Outcome]:
+           held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> list[Outcome]:
     """Give the same sick network each treatment, as many in parallel as there are processors (with the same results).
 
-    `dataset` is that of the sick network's training. Ctrl-C stops the treatments that are running, and returns those that have
-    finished, if any.
+    `dataset` is that of the sick network's training; on `held_out` only the accuracy is measured. Ctrl-C stops the treatments
+    that are running, and returns those that have finished, if any.
     """
     if isinstance(treatments, Treatment):
         raise TypeError("treatments is one Treatment, expected a list of them")
@@ -178,7 +181,8 @@ def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr:
 
     workers = max(1, min(len(treatments), os.cpu_count() or 1))
     with num_threads(1), ThreadPoolExecutor(max_workers=workers) as pool:   # small matrices: one processor per treatment
-        runs = [pool.submit(treat, sick, dataset, t, lr=lr, steps=steps, tick=tick_or_stop) for t in treatments]
+        options: dict[str, Any] = {"lr": lr, "steps": steps, "held_out": held_out, "tick": tick_or_stop}
+        runs = [pool.submit(treat, sick, dataset, treatment, **options) for treatment in treatments]
         try:
             return [run.result() for run in runs]
         except KeyboardInterrupt:
@@ -192,7 +196,7 @@ def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr:
 
 
 def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1, steps: int = 1000,
-          tick: Tick = lambda what, n: None) -> Outcome:
+          held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> Outcome:
     """One treatment of a copy of the sick network: first the prognosis, then the training, with every step recorded."""
     _check_kind(sick, Sick, "the network", ", the result of make_sick")
     _check_kind(dataset, Dataset, "the data")
@@ -200,25 +204,34 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     check_count(steps, "steps", least=0)
     model = _copy(sick.model, treatment.activation)
     units, optimizer = Units.of(model), treatment.optimizer(model, lr)
-    predicted = prognosis(units, dataset.x, optimizer, horizon=max(steps, 1))
+    foretold = prognosis(units, dataset.x, optimizer, horizon=max(steps, 1))
+    claims = [unit for unit in foretold.units if unit.exact]
     layer = units.layers[0]
-    claims = [unit for unit in predicted.units if unit.layer == layer.name]
-    first = predicted.first(layer.name)
-    followed = _followed(claims, first, layer, dataset.x)
+    mine = [unit for unit in claims if unit.layer == layer.name]
+    first = min((unit for unit in mine if unit.step is not None), key=lambda unit: unit.step or 0, default=None)
+    followed = _followed(mine, first, layer, dataset.x)
     predicted_orbit = [] if followed is None else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
     recorder = Recorder(units, dataset.x, None if followed is None else (0, *followed))
-    training = _train(recorder, optimizer, dataset, steps, lambda n: tick(treatment.key, n))
-    lives = [life for life in recorder.lives() if life.layer == layer.name]
-    exact = bool(claims) and all(unit.exact for unit in claims)
-    observed = [life.revived_at for life in lives if life.revived_at is not None and life.events[0][1] == "born dead"]
-    leading = first or max(claims, key=lambda unit: unit.verdict != "never", default=None)
+    training = _train(recorder, optimizer, dataset, held_out, steps, lambda n: tick(treatment.key, n))
+    back = {(life.layer, life.unit): life.revived_at for life in recorder.lives()}
+    predictions = [Prediction(unit.layer, unit.unit, unit.step, None if unit.step is None else (unit.step, unit.step), unit.exact,
+                              back[unit.layer, unit.unit]) for unit in claims]
+    observed = [p.observed for p in predictions if p.layer == layer.name and p.observed is not None]
+    leading = first or max(mine, key=lambda unit: unit.verdict != "never", default=None)
     healthy = f"no unit of the first layer is dead under {layer.activation_name}: nothing to predict"
     return Outcome(
-        *training, treatment, treatment.eta_lambda(lr), treatment.threshold(), leading.reason if leading else healthy,
-        first.step if first else None, min(observed, default=None), exact,
-        _disagreements(claims, {life.unit: life.revived_at for life in lives}, steps) if exact else [],
-        "nothing moves at rate 0" if lr == 0 else "" if isfinite(training[2]) else "the training diverged",
+        *training, sick, treatment, treatment.eta_lambda(lr), treatment.threshold(), leading.reason if leading else healthy,
+        treatment.why_not() if leading and first is None else "", first.step if first else None, min(observed, default=None),
+        predictions, (None, _opening(training[0][-1])),
+        "nothing moves at rate 0" if lr == 0 else "" if isfinite(training[-1]) else "the training diverged",
         followed, recorder.orbit, predicted_orbit)
+
+
+def _opening(last: Array) -> int | None:
+    """The first step at which a unit of the last hidden layer lives, if at first all are dead: as long as they are, the gradient
+    is exactly zero in every hidden unit."""
+    lives = np.any(~GONE[last], axis=1)
+    return int(lives.argmax()) if lives.any() and not lives[0] else None
 
 
 def _check_kind(thing: object, kind: type, what: str, where: str = "") -> None:
@@ -235,13 +248,17 @@ def _copy(model: MLP, activation: str | None) -> MLP:
     return twin
 
 
-def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, steps: int,
-           tick: Callable[[int], None]) -> tuple[list[Array], list[tuple[int, float]], float]:
+def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, held_out: Dataset | None, steps: int,
+           tick: Callable[[int], None]) -> tuple[list[Array], list[tuple[int, float]], list[tuple[int, float]], float]:
     """Full-batch steps, each recorded: the fields of `Training`."""
-    accuracies = []
+    accuracies: list[tuple[int, float]] = []
+    elsewhere: list[tuple[int, float]] = []
 
     def note(step: int, output: Tensor) -> None:
-        accuracies.append((step, float((output.data.argmax(axis=1) == dataset.y).mean())))
+        accuracies.append((step, _accuracy(output, dataset)))
+        if held_out is not None:
+            with no_grad(), evaluating(recorder.model):
+                elsewhere.append((step, _accuracy(recorder.model(held_out.x), held_out)))
 
     for step in range(steps):
         optimizer.zero_grad()
@@ -257,7 +274,11 @@ def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, steps: in
     with no_grad():
         output = recorder.model(dataset.x)
         note(steps, output)
-        return recorder.states, accuracies, float(F.cross_entropy(output, dataset.y).item())
+        return recorder.states, accuracies, elsewhere, float(F.cross_entropy(output, dataset.y).item())
+
+
+def _accuracy(output: Tensor, dataset: Dataset) -> float:
+    return float((output.data.argmax(axis=1) == dataset.y).mean())
 
 
 def _followed(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: HiddenLayer, x: Array) -> tuple[int, int] | None:
@@ -280,9 +301,3 @@ def _predicted_orbit(layer: HiddenLayer, x: Array, optimizer: Optimizer, unit: i
     z_w, b = float(x[sample] @ layer.affine.weight.data[unit]), float(layer.affine.bias.data[unit])
     path = orbit(z_w, bias=b, decay=decay, **asdict(settings))
     return [z_w + b, *(float(z) for _, z in zip(range(steps), path))]
-
-
-def _disagreements(claims: list[UnitPrognosis], observed: dict[int, int | None], steps: int) -> list[str]:
-    """Where an exact prediction and the observation differ, within the steps that were made."""
-    due = {unit.unit: unit.step if unit.step is not None and unit.step <= steps else None for unit in claims}
-    return [f"unit {unit}: predicted {step}, observed {observed[unit]}" for unit, step in due.items() if step != observed[unit]]
