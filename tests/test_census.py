@@ -60,7 +60,7 @@ def test_a_prelu_of_slope_zero_is_a_relu(dtype):
     assert found.dead == [2] and [u["gradient"] == 0 for u in found.units()] == [True, False, False, True, False, False]
     opt = optim.SGD(net.parameters(), lr=0.1)
     told = lab.prognosis(net, X.astype(dtype), opt).units
-    assert [(u.unit, u.verdict, u.exact) for u in told] == [(0, "estimate", False), (3, "estimate", False)]
+    assert [(u.unit, u.verdict, u.proved) for u in told] == [(0, "estimate", False), (3, "estimate", False)]
     assert all("its slope is exactly 0 but can still learn" in u.reason for u in told)
     fixed = optim.SGD([net[0].weight, net[0].bias], lr=0.1)         # the slopes stay 0: the theory of ReLU holds
     assert [u.verdict for u in lab.prognosis(net, X.astype(dtype), fixed).units] == ["never", "never"]

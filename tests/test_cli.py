@@ -115,7 +115,7 @@ def test_a_failed_prediction_exits_with_1(capsys, monkeypatch):
 
     def wrong(*args, **kwargs):
         told = real(*args, **kwargs)
-        units = [lab.UnitPrognosis(u.layer, u.unit, "revives", 7, 0, "wrong on purpose", u.exact) for u in told.units]
+        units = [lab.UnitPrognosis(u.layer, u.unit, "revives", 7, 0, "wrong on purpose", u.proved, (7, 7)) for u in told.units]
         return lab.Prognosis(units)
 
     monkeypatch.setattr(revive_module, "prognosis", wrong)

@@ -124,7 +124,7 @@ def test_a_prognosis_claims_nothing_of_a_normalised_layer():
     model(X)
     units = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)).units
     dead = next(u for u in units if u.layer == "0" and u.unit == 1)
-    assert (dead.verdict, dead.step, dead.exact) == ("estimate", None, False) and "nothing is claimed" in dead.reason
+    assert (dead.verdict, dead.step, dead.proved) == ("estimate", None, False) and "nothing is claimed" in dead.reason
 
 
 def test_a_prognosis_is_as_exact_behind_dropout():
@@ -134,7 +134,7 @@ def test_a_prognosis_is_as_exact_behind_dropout():
         model = sick(**options)
         opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
         answers.append(next(u for u in lab.prognosis(model, X, opt).units if u.layer == "0"))
-    assert answers[0].exact and answers[0].step == answers[1].step and answers[1].exact
+    assert answers[0].proved and answers[0].step == answers[1].step and answers[1].proved
     for _ in range(answers[1].step):                        # and so it comes: the weights of unit 1 see no gradient
         assert (F.linear(X, model[0].weight, model[0].bias).data[:, 1] <= 0).all()
         opt.zero_grad()

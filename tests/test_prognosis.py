@@ -49,7 +49,7 @@ def agree(predicted, recorder, steps, layer="0"):
     told = [unit for unit in predicted.units if unit.layer == layer]
     assert len(told) == 8
     for unit in told:
-        assert unit.exact
+        assert unit.proved
         assert lives[unit.unit].revived_at == (unit.step if unit.step is not None and unit.step <= steps else None), unit
 
 
@@ -166,10 +166,10 @@ def test_deep_layers_are_estimates_and_float32_claims_nothing():
     model = nn.MLP([4, 6, 6, 3], rng=0, dtype="float64")
     model[2].bias.data = np.full(6, -100.0)
     units = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1)).units
-    assert {(u.layer, u.verdict, u.exact) for u in units} == {("2", "estimate", False)}
+    assert {(u.layer, u.verdict, u.proved) for u in units} == {("2", "estimate", False)}
     single = sick_model(dtype="float32")
     told = lab.prognosis(single, X, optim.SGD(single.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)).units
-    assert told and not any(u.exact for u in told) and {u.step for u in told if u.layer == "0"} == {24}
+    assert told and not any(u.proved for u in told) and {u.step for u in told if u.layer == "0"} == {24}
 
 
 def test_it_prints():

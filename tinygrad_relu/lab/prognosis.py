@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import functional as F
 from ..autodiff.node import Array, no_grad
-from ..checks import check_count, check_number
+from ..checks import check_count, check_number, said
 from ..nn import Module, Parameter
 from ..optim import SGD, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
@@ -43,7 +43,8 @@ class UnitPrognosis:
     verdict : "never", "revives", "not within the horizon" (a rehearsal proves nothing beyond its end), or "estimate".
     step : the number of optimizer steps after which some pre-activation is on the live side for the first time.
     sample : the row of x through which it returns.
-    exact : whether theory fixes the step to the integer: first layer, float64.
+    proved : whether the whole verdict is a theorem about the computer's training, with its rounding.
+    between : the steps a to b of the first return; (step, step) where it is proved, None if no return is foretold.
     """
 
     layer: str
@@ -52,14 +53,26 @@ class UnitPrognosis:
     step: int | None
     sample: int | None
     reason: str
-    exact: bool
+    proved: bool
+    between: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
 class Prognosis:
-    """The futures of all dead units, layer by layer. Printing it gives a table."""
+    """The futures of all dead units, layer by layer. Printing it gives a table.
+
+    `cut_off`: every unit of the last hidden layer is dead, so the gradient is exactly zero in all hidden layers. `opens`: the steps
+    a to b at which the first of them lives again; None if the network is not cut off, or no path opens within the horizon.
+    """
 
     units: list[UnitPrognosis]
+    opens: tuple[int, int] | None = None
+    cut_off: bool = False
+
+    @property
+    def proved(self) -> int:
+        """The number of units whose verdict is proved."""
+        return sum(unit.proved for unit in self.units)
 
     def first(self, layer: str | None = None) -> UnitPrognosis | None:
         """The unit that returns first (in one layer); None if none does."""
@@ -83,7 +96,7 @@ class Prognosis:
 
 
 def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: Schedule | None = None,
-              horizon: int = 10_000) -> Prognosis:
+              horizon: int = 10_000, loss: Callable[[], Any] | None = None) -> Prognosis:
     """The future of every unit of `model` that is dead on x, if training goes on with `optimizer`. Nothing is changed.
 
     Parameters
@@ -93,16 +106,19 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     schedule : the learning rate of each coming step, ``schedule(0)`` for the next; or a schedule of the optimizer, whose steps
         follow those of the optimizer. Every unit is then rehearsed.
     horizon : the number of steps of a rehearsal.
+    loss : a function without arguments that returns the loss of the training.
 
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]
     >>> x = np.random.default_rng(0).standard_normal((50, 2))
     >>> opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
     >>> unit = prognosis(model, x, opt).units[0]
-    >>> unit.verdict, unit.step, unit.exact
+    >>> unit.verdict, unit.step, unit.proved
     ('revives', 24, True)
     """
     check_count(horizon, "prognosis: horizon")
+    if loss is not None and not callable(loss):
+        raise TypeError(f"prognosis: loss is {said(loss)}, expected a function without arguments that returns the loss")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"prognosis: the optimizer is {type(optimizer).__name__}, expected the one that trains the model, such "
                         "as optim.SGD(model.parameters(), lr=0.1)")
@@ -116,6 +132,7 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     if not any(map(optimizer.holds, units.model.parameters())):
         raise ValueError("prognosis: the optimizer holds no parameter of this model, expected the one that trains it")
     found: list[UnitPrognosis] = []
+    cut_off = False
     for look, extremes in units.extremes(units.data(x)):
         layer, states = look.layer, extremes.states()
         dead = np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH))
@@ -127,11 +144,12 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
         elif len(dead):
             found += _layer_prognosis(look, states, dead, optimizer, schedule, horizon)
         found += [_estimate(layer, j, PIECE) for j in np.flatnonzero(states == State.NEVER_WINS)]
-    return Prognosis(found)
+        cut_off = len(dead) == layer.units
+    return Prognosis(found, None, cut_off)
 
 
 def _estimate(layer: HiddenLayer, unit: Any, reason: str) -> UnitPrognosis:
-    return UnitPrognosis(layer.name, int(unit), "estimate", None, None, reason, False)
+    return UnitPrognosis(layer.name, int(unit), "estimate", None, None, reason, False, None)
 
 
 def _layer_prognosis(look: Look, states: Array, dead: Array, optimizer: Optimizer, schedule: Schedule | None,
@@ -140,7 +158,7 @@ def _layer_prognosis(look: Look, states: Array, dead: Array, optimizer: Optimize
     moved = [p for p in layer.parameters if optimizer.holds(p)]
     if not moved:
         frozen = "never: the optimizer does not move this layer"
-        return [UnitPrognosis(layer.name, int(j), "never", None, None, frozen, layer.depth == 0) for j in dead]
+        return [UnitPrognosis(layer.name, int(j), "never", None, None, frozen, layer.depth == 0, None) for j in dead]
     relu_like = flat_edges(layer.activation)[0] == 0 and not (states[dead] == State.DEAD_HIGH).any()
     told = ((_by_formula(look, dead, optimizer) if relu_like and schedule is None else None)
             or _by_rehearsal(look, dead, optimizer, schedule, horizon))
@@ -153,7 +171,8 @@ def _layer_prognosis(look: Look, states: Array, dead: Array, optimizer: Optimize
         reason = revival.reason
         if layer.depth:
             verdict, reason = "estimate", f"estimate with the inputs held fixed: {reason}"
-        answers.append(UnitPrognosis(layer.name, int(j), verdict, revival.step, revival.sample, reason, exact))
+        answers.append(UnitPrognosis(layer.name, int(j), verdict, revival.step, revival.sample, reason, exact,
+                                     (revival.step, revival.step) if exact and revival.step is not None else None))
     return answers
 
 

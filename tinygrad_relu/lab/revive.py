@@ -205,7 +205,7 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     model = _copy(sick.model, treatment.activation)
     units, optimizer = Units.of(model), treatment.optimizer(model, lr)
     foretold = prognosis(units, dataset.x, optimizer, horizon=max(steps, 1))
-    claims = [unit for unit in foretold.units if unit.exact]
+    claims = [unit for unit in foretold.units if unit.proved]
     layer = units.layers[0]
     mine = [unit for unit in claims if unit.layer == layer.name]
     first = min((unit for unit in mine if unit.step is not None), key=lambda unit: unit.step or 0, default=None)
@@ -214,8 +214,8 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     recorder = Recorder(units, dataset.x, None if followed is None else (0, *followed))
     training = _train(recorder, optimizer, dataset, held_out, steps, lambda n: tick(treatment.key, n))
     back = {(life.layer, life.unit): life.revived_at for life in recorder.lives()}
-    predictions = [Prediction(unit.layer, unit.unit, unit.step, None if unit.step is None else (unit.step, unit.step), unit.exact,
-                              back[unit.layer, unit.unit]) for unit in claims]
+    predictions = [Prediction(unit.layer, unit.unit, unit.step, unit.between, unit.proved, back[unit.layer, unit.unit])
+                   for unit in claims]
     observed = [p.observed for p in predictions if p.layer == layer.name and p.observed is not None]
     leading = first or max(mine, key=lambda unit: unit.verdict != "never", default=None)
     healthy = f"no unit of the first layer is dead under {layer.activation_name}: nothing to predict"
