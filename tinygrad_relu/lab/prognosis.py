@@ -61,8 +61,8 @@ class UnitPrognosis:
 class Prognosis:
     """The futures of all dead units, layer by layer. Printing it gives a table.
 
-    `cut_off`: every unit of the last hidden layer is dead, so the gradient is exactly zero in all hidden layers. `opens`: the steps
-    a to b at which the first of them lives again; None if the network is not cut off, or no path opens within the horizon.
+    `cut_off`: every unit of the last hidden layer is dead, so the gradient is exactly zero in all hidden layers. `opens`: the
+    steps a to b at which the first of them lives again; None if the network is not cut off, or no path opens within the horizon.
     """
 
     units: list[UnitPrognosis]
