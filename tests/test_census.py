@@ -36,14 +36,20 @@ STATES = [
     ("sigmoid", 1.0, 30.0, "saturated"),
     ("sigmoid", 1.0, 0.0, "alive"),
     ("tanh", 1.0, -30.0, "saturated"),
-    ("leaky_relu", 1.0, -100.0, "alive"),
+    ("leaky_relu", 1.0, -100.0, "affine"),
+    ("leaky_relu", 1.0, 0.0, "alive"),
     ("leaky_relu", 1.0, 100.0, "always on"),
-    ("prelu", 1.0, -100.0, "alive"),
+    ("prelu", 1.0, -100.0, "affine"),
+    ("rrelu", 1.0, -100.0, "affine"),
+    ("hardtanh", 0.1, 0.0, "affine"),
+    ("hardtanh", 0.1, 0.6, "always on"),
     ("rrelu", 1.0, 100.0, "always on"),
     ("elu", 1.0, -100.0, "saturated"),
     ("softplus", 1.0, 0.0, "alive"),
     ("gelu", 1.0, 0.0, "alive"),
     ("step", 1.0, 0.0, "saturated"),
+    (lambda: nn.LeakyReLU(-1.0), 1.0, 0.0, "alive"),                 # abs(x): slopes of one size, and of both signs
+    (lambda: nn.LeakyReLU(-1.0), 1.0, -100.0, "affine"),
     ("relu", 1.0, np.inf, "diverged"),
     ("relu", 1.0, np.nan, "diverged"),
 ]
@@ -56,7 +62,7 @@ def test_a_prelu_of_slope_zero_is_a_relu(dtype):
     net = nn.Sequential(net[0], nn.PReLU(6, dtype=dtype), net[2])
     net[1].weight.data = [0.0, 0.25, -0.25, -0.0, 0.0, 0.0]
     found = lab.census(net, X, Y)
-    assert [unit["state"] for unit in found.units()] == ["dead", "alive", "alive", "dead", "alive", "always on"]
+    assert [unit["state"] for unit in found.units()] == ["dead", "affine", "affine", "dead", "alive", "always on"]
     assert found.dead == [2] and [u["gradient"] == 0 for u in found.units()] == [True, False, False, True, False, False]
     opt = optim.SGD(net.parameters(), lr=0.1)
     told = lab.prognosis(net, X.astype(dtype), opt).units
@@ -67,7 +73,7 @@ def test_a_prelu_of_slope_zero_is_a_relu(dtype):
     F.cross_entropy(net(X.astype(dtype)), Y).backward()
     assert not net[0].weight.grad[[0, 3]].any() and net[1].weight.grad[[0, 3]].all()
     opt.step()
-    assert [unit["state"] for unit in lab.census(net, X).units()][:4] == ["alive"] * 4
+    assert [unit["state"] for unit in lab.census(net, X).units()][:4] == ["affine"] * 4
 
 
 @pytest.mark.parametrize(("activation", "scale", "bias", "state"), STATES)
@@ -75,6 +81,46 @@ def test_a_prelu_of_slope_zero_is_a_relu(dtype):
 def test_every_state_is_recognised(activation, scale, bias, state, dtype):
     net = model(activation, [bias, 0.1], scale, dtype)
     assert lab.census(net, X).units()[0]["state"] == state
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "leaky_relu", "hardtanh", "step", "maxout"])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_unit_is_cut_off_if_its_gradient_is_zero_and_its_slopes_are_not(activation, seed):
+    """Random networks of few units, most of them dead: the states by slopes agree with the gradients by backward."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((40, 3)), rng.integers(0, 4, 40)
+    net = nn.MLP([3, 4, 3, 2, 3, 4], activation=activation, rng=seed, dtype="float64")
+    for p in net.parameters()[1:-1:2]:
+        p.data = rng.normal(-0.7, 1.0, p.shape)
+    wholes, parts = lab.census(net, x, y), lab.census(net, x, y, batch_size=3)
+    recorder = lab.Recorder(net, x)
+    recorder.forward()
+    recorder.observe()
+    for whole, part, (forward, observed) in zip(wholes.layers, parts.layers, recorder.states):
+        state, flat = whole.state, whole.gradient == 0
+        expected = flat & ~np.isin(state, [lab.State.DEAD, lab.State.DEAD_HIGH, lab.State.NEVER_WINS])
+        if activation == "step":                        # its own slopes are zero, and those of later layers do not matter
+            expected = np.zeros_like(flat)
+            assert (state == lab.State.SATURATED).all()
+        np.testing.assert_array_equal(state == lab.State.CUT_OFF, expected)
+        for other in (part.state, forward, observed):
+            np.testing.assert_array_equal(state, other)
+
+
+def test_units_are_cut_off_sample_by_sample():
+    """Unit 0 is alive on the samples x > 0 and unit 1 on x < 0; the second layer is alive on x > 0 only, the third everywhere."""
+    net = nn.MLP([1, 3, 1, 2, 2], rng=0, dtype="float64")
+    for i, (weight, bias) in enumerate([([[1.0], [-1.0], [0.0]], [0.0, 0.0, -1.0]), ([[1.0, -1.0, 1.0]], [0.0]),
+                                        ([[1.0], [1.0]], [1.0, 1.0])]):
+        net[2 * i].weight.data, net[2 * i].bias.data = weight, bias
+    x = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    found = lab.census(net, x, [0, 1, 0, 1])
+    assert [u["state"] for u in found.units()] == ["alive", "cut off", "dead", "alive", "always on", "always on"]
+    assert found.layers[0].gradient[1] == 0 < found.layers[0].gradient[0] and found.dead == [1, 0, 0]
+    net[2].bias.data = [-5.0]
+    assert [u["state"] for u in lab.census(net, x).units()] == ["cut off", "cut off", "dead", "dead", "always on", "always on"]
+    net[2].weight.data = [[np.nan] * 3]         # a unit of the second layer has diverged, and says so
+    assert lab.census(net, x).units()[3]["state"] == "diverged"
 
 
 def test_the_numbers_are_those_of_plain_numpy():

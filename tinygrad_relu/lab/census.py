@@ -19,7 +19,7 @@ from ..nn import Module
 from ..nn.module import evaluating
 from ..tensor import Tensor
 from ..text import Table
-from .units import GONE, Extremes, HiddenLayer, Look, State, Units
+from .units import GONE, Extremes, HiddenLayer, Look, State, Units, note_paths
 
 Event = Literal["born dead", "died", "revived", "died again", "diverged"]
 BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
@@ -147,6 +147,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
         part = slice(start, start + batch_size)
         for sums, look in zip(layers, units.walk(x[part])):
             sums.join(look)
+        note_paths(layers)
         if targets is not None:
             with evaluating(units.model), recording():
                 total = loss(units.model(x[part]), targets[part], reduction="sum")
@@ -265,7 +266,9 @@ class Recorder:
             for activation in (layer.activation for layer in self.layers if layer.activation is not None):
                 hooks.enter_context(activation.register_forward_hook(lambda _, inputs, out: seen.append((inputs[0], out))))
             output = self.model(self.x)
-        self._note(step, [(z.data, Extremes(layer).add_outputs(z, out)) for layer, (z, out) in zip(self.layers, seen)])
+        found = [Extremes(layer).add_outputs(z, out) for layer, (z, out) in zip(self.layers, seen)]
+        note_paths(found)
+        self._note(step, [(z.data, extremes) for extremes, (z, _) in zip(found, seen)])
         return output
 
     def _note(self, step: int | None, looks: list[tuple[Array, Extremes]]) -> None:

@@ -18,7 +18,8 @@ from .units import State
 
 # Distinct for colour-blind readers (after Okabe & Ito): warm colours for units that are alive, dark ones for dead units.
 COLOURS = {State.ALIVE: "#f0c05a", State.DEAD: "#23304a", State.DEAD_HIGH: "#7a1f5c", State.SATURATED: "#8fa3bf",
-           State.ALWAYS_ON: "#e8743b", State.NEVER_WINS: "#23304a", State.DIVERGED: "#c8102e"}
+           State.ALWAYS_ON: "#e8743b", State.NEVER_WINS: "#23304a", State.DIVERGED: "#c8102e",
+           State.CUT_OFF: "#9a7b33", State.AFFINE: "#f4a6b0"}
 FORMATS = ("png", "svg", "pdf")
 COLUMNS = 5
 INK, FAINT, RED = "#1b1b1b", "#8a8a8a", "#d1495b"

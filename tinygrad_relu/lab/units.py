@@ -5,7 +5,7 @@ that never wins gets no gradient, just like a dead ReLU.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, Self
@@ -22,6 +22,7 @@ from ..kernels.machine.door import launch
 from ..kernels.machine.policy import Kernel
 from ..nn import Dropout, Flatten, Linear, Maxout, Module, Parameter, Sequential, Softmax
 from ..nn.module import evaluating
+from ..ops.activation import activation_op
 from ..tensor import Tensor
 
 NO_ACTIVATIONS = (Linear, Maxout, Sequential, Dropout, Flatten, Softmax)
@@ -37,6 +38,8 @@ class State(IntEnum):
     ALWAYS_ON = 4       # z > 0 and the same slope on every sample: an affine function of the data
     NEVER_WINS = 5      # a Maxout piece that is not the largest on any sample
     DIVERGED = 6        # a pre-activation is NaN or infinite
+    CUT_OFF = 7         # not dead, but on each sample on which its slope is not zero, all units of some later layer are flat
+    AFFINE = 8          # the same slope, not zero, on every sample, but not all z > 0: a leaky unit below zero on all data
 
     @property
     def label(self) -> str:
@@ -44,11 +47,17 @@ class State(IntEnum):
 
     @property
     def gone(self) -> bool:
-        """Whether the weights and bias of the unit get no gradient at all. (The learned slope of a dead PReLU may get one.)"""
+        """Whether the unit's own slopes let no gradient through to its weights and bias. (The learned slope of a dead PReLU may
+        get one; and a unit that is cut off gets none, because of others.)"""
         return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)
 
 
 GONE = np.array([state.gone for state in State])        # indexed by an array of states
+
+# Why the theory claims nothing of the dead units of a layer: `HiddenLayer.unclaimed`.
+NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"
+PIECE = "a piece that never wins is moved by the optimizer alone; whether it wins again depends on the others, which learn"
+INPUTS = "its inputs pass through {}, which in training does not give what was looked at, and nothing is claimed"
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,14 @@ class HiddenLayer:
     name: str                       # of the affine module in the model
     affine: Linear | Maxout
     activation: Module | None       # None for Maxout
-    depth: int                      # 0 for the layer that sees the data
+    depth: int                      # 0 if its input is the data itself
     norm: Module | None = None
+    residuals: tuple[str, ...] = ()     # the Residual blocks that hold it, outermost first
+    unclaimed: str = ""             # why the theory claims nothing of its dead units; empty if it does
+
+    def is_on_every_path_of(self, earlier: HiddenLayer) -> bool:
+        """Whether every path from an earlier layer to the output leads through this one: no Residual skips it."""
+        return earlier.residuals[:len(self.residuals)] == self.residuals
 
     @property
     def pieces(self) -> int:
@@ -113,6 +128,7 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
         raise TypeError(f"the laboratory got {type(model).__name__}, expected a Sequential model (such as nn.MLP)")
     layers = list(model.named_children())
     found: list[HiddenLayer] = []
+    random = ""
     while layers:
         name, affine = layers.pop(0)
         if not isinstance(affine, (Linear, Maxout)):
@@ -126,8 +142,10 @@ def hidden_layers(model: Module) -> list[HiddenLayer]:
             if activation is None or activation.is_norm or isinstance(activation, NO_ACTIVATIONS):
                 other = "nothing" if activation is None else type(activation).__name__
                 raise TypeError(f"the laboratory found {other} after layer {name}, expected an activation")
-        found.append(HiddenLayer(name, affine, activation, len(found), norm))
+        unclaimed = NORMALISED if norm else PIECE if activation is None else random
+        found.append(HiddenLayer(name, affine, activation, len(found), norm, (), unclaimed))
         while layers and isinstance(layers[0][1], Dropout):
+            random = INPUTS.format("dropout")
             layers.pop(0)
     if not found:
         raise ValueError("the laboratory found no hidden layer in this model, expected at least one")
@@ -169,10 +187,11 @@ class Units:
             yield Look(layer, x, z.data, h, slope)
             x = out.data
 
-    def extremes(self, x: Array) -> Iterator[tuple[Look, Extremes]]:
-        """`walk`, with the extremes on this batch."""
-        for look in self.walk(x):
-            yield look, Extremes(look.layer).add(look.z, look.slope)
+    def extremes(self, x: Array) -> list[tuple[Look, Extremes]]:
+        """`walk`, with the extremes on this batch, which is all of the data."""
+        found = [(look, Extremes(look.layer).add(look.z, look.slope)) for look in self.walk(x)]
+        note_paths([extremes for _, extremes in found])
+        return found
 
 
 def flat_edges(activation: Module | None) -> tuple[float, float]:
@@ -209,8 +228,11 @@ class Extremes:
         self.zmax, self.slope_max = np.full(n, -np.inf, dtype), np.zeros(n, dtype)
         self.zmin, self.slope_min = np.full(n, np.inf, dtype), np.full(n, np.inf, dtype)
         self.bad = np.zeros(n)
+        self.reached: Array | None = None       # the units with an open path to the output on some sample; None: not asked
+        self.slopes: Callable[[], Array]        # those of the batch that was added last
 
     def add(self, z: Array, slope: Array) -> Self:
+        self.slopes = lambda: slope
         return self._launch(extremes_given_slopes, z, slope, ())
 
     def add_outputs(self, z: Tensor, out: Tensor) -> Self:
@@ -218,7 +240,9 @@ class Extremes:
         record: Elementwise[...] | None = getattr(self.layer.activation, "record", None)
         if record is None:
             return self.add(z.data, self.layer.responses(z)[2])
-        return self._launch(unit_extremes(record), z.data, out.data, getattr(self.layer.activation, "p", ()))
+        p, pull = getattr(self.layer.activation, "p", ()), activation_op(record).pull_of(0)
+        self.slopes = lambda: np.asarray(pull(np.ones(z.shape, z.dtype), out.data, z.data, p=p))
+        return self._launch(unit_extremes(record), z.data, out.data, p)
 
     def _launch(self, kernel: Kernel, *arguments: Any) -> Self:
         launch(kernel, *arguments, self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad)
@@ -231,9 +255,43 @@ class Extremes:
         if self.layer.activation is None:
             found = np.where(all_flat, State.NEVER_WINS, np.where(self.slope_min > 0, State.ALWAYS_ON, State.ALIVE))
         else:
-            always_on = (self.slope_min == self.slope_max) & (self.zmin > max(low, 0.0))
-            found = np.where(self.slope_max < saturation, State.SATURATED, np.where(always_on, State.ALWAYS_ON, State.ALIVE))
+            same = (self.slope_min == self.slope_max) & (self.slope_max >= saturation)
+            found = np.where(self.slope_max < saturation, State.SATURATED, State.ALIVE)
+            found[same & self._same_sign(same)] = State.AFFINE
+            found[same & (self.zmin > max(low, 0.0))] = State.ALWAYS_ON
+        if self.reached is not None:
+            found[~self.reached & ~all_flat] = State.CUT_OFF
+        if self.layer.activation is not None:
             found[all_flat & (self.zmin >= high)] = State.DEAD_HIGH
             found[all_flat & (self.zmax <= low)] = State.DEAD
         found[self.bad > 0] = State.DIVERGED
         return found.astype(np.uint8)
+
+    def _same_sign(self, candidates: Array) -> Array:
+        """Whether the slopes at the smallest and the largest z are the same: of abs(x) they are 1 in size, and differ."""
+        if not candidates.any():
+            return candidates
+        slopes = self.layer.responses(Tensor(np.stack([self.zmin, self.zmax])))[2]
+        return np.asarray(slopes[0] == slopes[1])
+
+
+def note_paths(layers: Sequence[Extremes]) -> None:
+    """Note which units of all layers, first to last, have an open path to the output on some sample of the batch added last.
+
+    A layer is closed on a sample if all its slopes there are exactly zero. (Weights of zero are not looked at.)
+    """
+    closed: list[tuple[HiddenLayer, Array]] = []        # later layers that are closed on some samples, and where they are open
+    for extremes in reversed(layers):
+        layer = extremes.layer
+        is_open: Array = np.ones(1, bool)
+        for later, samples in closed:
+            if later.is_on_every_path_of(layer):
+                is_open = np.logical_and(is_open, samples)
+        reached: Array = extremes.slope_max > 0
+        if not is_open.all():
+            reached = np.asarray(extremes.slopes()[is_open].any(axis=0)) if is_open.any() else np.zeros(layer.units, bool)
+        extremes.reached = reached if extremes.reached is None else extremes.reached | reached
+        if extremes is not layers[0] and not extremes.slope_min.any():          # no unit is alive on every sample
+            samples = np.asarray(extremes.slopes().any(axis=1)) if extremes.slope_max.any() else np.zeros(1, bool)
+            if not samples.all():
+                closed.append((layer, samples))
