@@ -1,4 +1,5 @@
 """The laboratory: the fate of a unit whose gradient is exactly zero. Can it come back, and at which step?"""
+from . import laws as laws
 from .census import Census as Census, LayerCensus as LayerCensus, Life as Life, Recorder as Recorder, census as census
 from .closed_form import Revival as Revival, layer_revivals as layer_revivals, revival as revival, revival_step as revival_step
 from .prognosis import Prognosis as Prognosis, UnitPrognosis as UnitPrognosis, prognosis as prognosis

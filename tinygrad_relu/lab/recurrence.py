@@ -72,6 +72,23 @@ class Settings:
     def eta_lambda(self) -> float:
         return self.lr * self.weight_decay
 
+    @property
+    def edges(self) -> tuple[float, float] | None:
+        """The window of eta_lambda (1 - dampening) in which momentum and coupled decay swing z through 0; None without one."""
+        mu, root = self.momentum, math.sqrt(self.momentum)
+        if mu == 0 or self.decoupled:
+            return None
+        return (((1 - mu) / (1 + mu)) ** 2, 1.0) if self.nesterov else (((1 - mu) / (1 + root)) ** 2, (1 + root) ** 2)
+
+    @property
+    def threshold(self) -> float | None:
+        """The eta_lambda above which a unit at rest swings back: the lower edge over 1 - dampening; None if there is none.
+
+        >>> [round(Settings(0.1, momentum=0.9, dampening=d).threshold, 7) for d in (0.0, 0.5)]
+        [0.0026334, 0.0052668]
+        """
+        return self.edges[0] / (1 - self.dampening) if self.edges and self.dampening < 1 else None
+
 
 @dataclass(frozen=True)
 class Recurrence:
@@ -105,12 +122,12 @@ class Recurrence:
             roots = (max(1 - a, mu), min(1 - a, mu))
             return cls(1 - a + mu, (1 - a) * mu, (roots[0] - roots[1]) ** 2, roots, 1 - a, gain,
                        0.0 if decoupled else -a, mu, a)
+        edges = settings.edges
+        assert edges is not None
         if nesterov:
-            edges = (((1 - mu) / (1 + mu)) ** 2, 1.0)
             trace, det, keep = (1 + mu) * (1 - a), mu * (1 - a), 1 - a * (1 + mu)
             disc = (1 + mu) ** 2 * (edges[0] - a) * (edges[1] - a)
         else:
-            edges = (((1 - mu) / (1 + math.sqrt(mu))) ** 2, (1 + math.sqrt(mu)) ** 2)
             trace, det, keep = 1 + mu - a, mu, 1 - a
             disc = (edges[0] - a) * (edges[1] - a)
         if disc < 0:
@@ -144,20 +161,8 @@ class Recurrence:
         return max(0.0, self.keep - self.roots[1]) / self.gain
 
     def z_at(self, z: Array, s: Array, t: Array) -> Array:
-        """z after t steps (whole numbers, elementwise) from z and the drift s, by the t-th power of the step's matrix.
-
-        Repeated squaring keeps short binary numbers exact, and equal roots need no special case.
-        """
-        power = np.array([[self.keep, self.gain], [self.pull, self.momentum]])
-        z, s, left = np.broadcast_arrays(z, s, np.asarray(t, dtype=np.int64))
-        while True:
-            (a, b), (c, d) = power
-            odd = left % 2 == 1
-            z, s = np.where(odd, a * z + b * s, z), np.where(odd, c * z + d * s, s)
-            left = left // 2
-            if not left.any():
-                return z
-            power = power @ power
+        """z after t steps (whole numbers, elementwise) from z and the drift s."""
+        return advance((self.keep, self.gain, self.pull, self.momentum), z, s, t)
 
     def first_positive(self, z0: Array, s: Array) -> Array:
         """Least t >= 1 with z[t] > 0 from z[0] = z0 <= 0 and the drift s, elementwise; inf for never.
@@ -195,6 +200,22 @@ class Recurrence:
                 z2 = self.trace * z1 - self.det * z0
                 return np.where(z1 > 0, 1.0, np.where(z2 > 0, 2.0, np.inf))
             return settle(t, lambda t: self.z_at(z0, s, t), stride)
+
+
+def advance(rule: tuple[Any, Any, Any, Any], z: Array, s: Array, t: Array) -> Array:
+    """z after t steps of (z, s) <- (keep z + gain s, pull z + momentum s), elementwise: the t-th power of the step's matrix.
+
+    `rule` holds numbers or arrays. Repeated squaring keeps short binary numbers exact, and equal roots need no special case.
+    """
+    a, b, c, d = rule
+    z, s, left = np.broadcast_arrays(z, s, np.asarray(t, dtype=np.int64))
+    while True:
+        odd = left % 2 == 1
+        z, s = np.where(odd, a * z + b * s, z), np.where(odd, c * z + d * s, s)
+        left = left // 2
+        if not left.any():
+            return z
+        a, b, c, d = a * a + b * c, (a + d) * b, (a + d) * c, d * d + b * c
 
 
 def parity_crossing(c1: Array, c2: Array, z1: Array, p: float, q: float) -> Array:

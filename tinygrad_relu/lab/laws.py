@@ -1,0 +1,181 @@
+"""Laws of the dead unit: what holds under every schedule, and at every point of a map.
+
+While a unit is dead, its pre-activation z and its buffer V = v_w.x + v_b obey the optimizer alone. With the rate eta, and with
+A, B and C from the table in recurrence.py (keep = 1 - eta A, gain = B, pull = -eta C), their ratio w = V/z decides everything:
+
+    z <- z (1 - eta (A + B w)),        w <- (C + momentum w)/(1 - eta (A + B w))
+
+z changes its sign at the first step with eta (A + B w) > 1. For heavy ball B = momentum and A = C = decay. Then eta (A + B w) and
+the new w increase in w, in the rate, in the decay and (if w >= 0) in the momentum. So raising any of them, at any step, never
+delays the return: the comparison theorem. docs/reviving-units.md derives it, and the other laws.
+"""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..checks import check_count
+from .closed_form import layer_revivals
+from .recurrence import TINY, Array, Recurrence, Settings, advance, check_dead, check_like, check_numbers, settle
+
+Between = tuple[int, int | None] | None
+
+
+# -- schedules: the comparison theorem ---------------------------------------------------------------------------------------
+
+
+def first_return(lr: ArrayLike, momentum: ArrayLike = 0.0, weight_decay: ArrayLike = 0.0) -> int | None:
+    """The first step at which heavy ball with coupled decay brings back a unit from rest. Each argument is one number, or one
+    number per step; None for not within these steps.
+
+    >>> cosine = 0.05 * (1 + np.cos(np.pi * np.arange(1000) / 1000))         # from 0.1 to 0
+    >>> first_return(np.full(1000, 0.1), 0.99, 5e-4), first_return(cosine, 0.99, 5e-4), first_return(cosine, 0.99, 1e-3)
+    (472, None, 257)
+    """
+    names = ("lr", "momentum", "weight_decay")
+    settings = np.broadcast_arrays(*(check_numbers(name, values) for name, values in zip(names, (lr, momentum, weight_decay))))
+    w = 0.0                                                 # V/z: an empty buffer
+    for t, (eta, mu, decay) in enumerate(zip(*map(np.ravel, settings)), start=1):
+        u = decay + mu * w                                  # the new buffer over the old z
+        if eta * u > 1:
+            return t
+        w = u / (1 - eta * u) if eta * u < 1 else math.inf
+    return None
+
+
+def ratio(z: ArrayLike, velocity: ArrayLike | None = None) -> Array:
+    """The largest w = V/z over the samples (the first axis) of dead units: that sample returns first, under every schedule.
+
+    A z of 0 counts as the limit from below: w = inf if its buffer lifts it, else -inf.
+
+    >>> ratio([-1.0, -2.0], [-0.5, 3.0]).item(), ratio([-1.0, 0.0]).item()
+    (0.5, 0.0)
+    """
+    z = check_numbers("z", z)
+    if velocity is None:
+        return np.zeros(z.shape[1:])
+    v = check_like("velocity", velocity, z)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.where(z < 0, v / z, np.where(v < 0, np.inf, -np.inf)).max(axis=0))
+
+
+def safe_rate(w: ArrayLike = 0.0, *, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
+              nesterov: bool = False, decoupled: bool = False) -> Array:
+    """The largest X such that no schedule with rates of at most X ever brings the unit back; elementwise, 0 if there is none.
+
+    The decay (up to weight_decay) and the momentum (up to momentum) may change at every step too. From rest (w = 0), X is the
+    lower edge of the window over the decay, (1 - sqrt momentum)^2 / weight_decay for heavy ball. With a buffer it is the largest
+    ((1 - momentum) w - C)/(w (A + B w)) from w on. A fresh optimizer does not dampen its first gradient: use dampening 0 for it.
+
+    >>> round(safe_rate(momentum=0.99, weight_decay=5e-4).item(), 7)         # 2.5126e-5/5e-4
+    0.0502516
+    >>> safe_rate([0.0, 0.1, 1.0], momentum=0.9)                             # without decay: (1 - momentum)/(momentum w)
+    array([       inf, 1.11111111, 0.11111111])
+    """
+    settings = Settings(1.0, momentum, dampening, weight_decay, nesterov, decoupled)
+    rule = Recurrence.of(settings)
+    b, c = rule.gain, -rule.pull
+    a = weight_decay if decoupled else c * (1 + momentum * nesterov)
+    w = np.asarray(w, dtype=np.float64)
+    if a < 0:                                               # dampening > 1: decay enters the buffer with the wrong sign
+        return np.zeros(w.shape)
+    rest = np.inf if a == 0 else 1 / a
+    if b == 0:
+        return np.full(w.shape, rest)
+    with np.errstate(all="ignore"):
+        bound = np.where(np.isinf(w), 0.0, np.maximum(((1 - momentum) * w - c) / (w * (a + b * w)), 0.0))
+    if c == 0:
+        return np.where(w <= 0, rest, bound)
+    assert settings.edges is not None
+    top = settings.edges[0] / c
+    turn = (1 - momentum - top * a) / (2 * top * b)         # the double root, at which the bound is largest
+    return np.where(w <= turn, top, bound)
+
+
+def return_between(z: ArrayLike, velocity: ArrayLike | None = None, *, lowest: float, highest: float, momentum: float = 0.0,
+                   dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
+                   decoupled: bool = False) -> list[Between]:
+    """The first returns of the units of a layer under every schedule with rates from `lowest` to `highest`.
+
+    z and velocity (None: a fresh optimizer) have shape (samples, units). Per unit: (the step at the highest rate, that at the
+    lowest, or None for never); None if no such schedule brings the unit back. Where a higher rate may delay the return (Nesterov
+    with a buffer that points away; dampening, or rate times decay, above 1) nothing is claimed: (1, None).
+
+    >>> return_between([[-1.0], [-3.0]], lowest=0.1, highest=0.2, momentum=0.99, weight_decay=5e-4)
+    [(242, 472)]
+    """
+    z = check_dead(z, ndim=2)
+    v = None if velocity is None else check_like("velocity", velocity, z)
+    options: Any = dict(momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov, decoupled=decoupled)
+    early, late = (layer_revivals(z, None if v is None else -rate * v, lr=rate, **options) for rate in (highest, lowest))
+    w = ratio(z, v)
+    ordered = np.full(w.shape, dampening <= 1)
+    if nesterov or decoupled:
+        ordered = (highest * weight_decay <= 1) & ((w >= 0) | decoupled)
+    return [(1, None) if not known else None if first.step is None else (first.step, last.step)
+            for first, last, known in zip(early, late, ordered)]
+
+
+# -- the map ------------------------------------------------------------------------------------------------------------------
+
+
+def return_steps(momentum: ArrayLike, eta_lambda: ArrayLike, *, nesterov: bool = False, decoupled: bool = False) -> Array:
+    """The step of return from rest by the closed form, elementwise (the arrays broadcast); inf for never.
+
+    >>> return_steps([0.9, 0.99, 0.99], [0.005, 5e-5, 2e-5])
+    array([ 48., 472.,  inf])
+    """
+    mu, c = _grid(momentum, eta_lambda)
+    keep, gain = 1 - c * (1 + mu) if nesterov and not decoupled else 1 - c, mu ** 2 if nesterov else mu
+    pull = np.zeros_like(c) if decoupled else -c
+    with np.errstate(all="ignore"):
+        if nesterov:
+            edge, top = ((1 - mu) / (1 + mu)) ** 2, np.ones_like(mu)
+            trace, scale = (1 + mu) * (1 - c), (1 + mu) ** 2
+        else:
+            edge, top = ((1 - mu) / (1 + np.sqrt(mu))) ** 2, (1 + np.sqrt(mu)) ** 2
+            trace, scale = 1 + mu - c, np.ones_like(mu)
+        half = np.sqrt(scale * (c - edge) * (top - c)) / 2
+        angle = math.pi / 2 + np.arctan2(keep - trace / 2, half)        # z[1]/z[0] = keep
+        steps = np.floor(angle / np.arctan2(half, trace / 2)) + 1
+        inside = (c > edge) & (c < top) & (mu > 0) & (not decoupled)
+        steps = np.where(inside, steps, np.where(keep < 0, 1.0, np.inf))
+        return settle(steps, lambda t: advance((keep, gain, pull, mu), -np.ones_like(c), np.zeros_like(c), t))
+
+
+def simulated_steps(momentum: ArrayLike, eta_lambda: ArrayLike, steps: int, *, nesterov: bool = False,
+                    decoupled: bool = False) -> Array:
+    """`return_steps` by simulation: torch.optim.SGD's lines for one weight of -1 per element; inf for not within `steps`.
+
+    A weight below 1e-300 counts as 0, as its sign is then a rounding error.
+
+    >>> simulated_steps([0.9, 0.99, 0.99], [0.005, 5e-5, 2e-5], 1000)
+    array([ 48., 472.,  inf])
+    """
+    mu, c = (array.ravel() for array in _grid(momentum, eta_lambda))
+    found, waiting = np.full(c.shape, np.inf), np.arange(c.size)
+    theta, v = -np.ones_like(c), np.zeros_like(c)           # at a rate of 1 and a decay of c
+    for t in range(1, check_count(steps, "steps") + 1):
+        g = np.zeros_like(c) if decoupled else c * theta
+        theta = theta * (1 - c) if decoupled else theta
+        v = mu * v + g
+        theta = theta - (g + mu * v if nesterov else v)
+        back, gone = theta > TINY, np.abs(theta) + np.abs(v) < TINY
+        found[waiting[back]] = t
+        if (back | gone).any():
+            left = ~(back | gone)
+            waiting, mu, c, theta, v = waiting[left], mu[left], c[left], theta[left], v[left]
+            if not len(waiting):
+                break
+    return found.reshape(np.broadcast_shapes(np.shape(momentum), np.shape(eta_lambda)))
+
+
+def _grid(momentum: ArrayLike, eta_lambda: ArrayLike) -> tuple[Array, Array]:
+    mu, c = np.broadcast_arrays(check_numbers("momentum", momentum), check_numbers("eta_lambda", eta_lambda))
+    if mu.size and not (mu.min() >= 0 and mu.max() < 1 and c.min() >= 0):
+        raise ValueError(f"momentum goes from {mu.min():.6g} to {mu.max():.6g} and eta_lambda from {c.min():.6g}, expected "
+                         "momenta from 0 up to, but not including, 1, and eta_lambda of 0 or more")
+    return mu, c
