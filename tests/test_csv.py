@@ -66,7 +66,7 @@ REFUSED = {
     "empty": ("", {}, "is empty; expected a CSV file with a line for each sample"),
     "blank": ("\n \n", {}, "is empty"),
     "header only": ("a,b\n", {}, "holds no samples, only a header"),
-    "ragged": (FLOWERS + "1,2\n", {}, ", line 5: got 2 cells, expected 3 as in the lines before"),
+    "ragged": (FLOWERS + "1,2\n", {}, ", line 5: got 2 cells, expected 3 as in the lines above"),
     "ragged after blank": ("1,2,0\n\n\n1,2,3,4\n", {}, ", line 4: got 4 cells, expected 3"),
     "one column": ("1;2\n3;4\n", {}, ", line 1: got 1 cell, expected at least one feature and the label; is the delimiter ';'?"),
     "nothing left": ("1,2\n", dict(drop=[0]), ", line 1: got 2 cells, expected at least one feature and the label"),

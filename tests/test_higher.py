@@ -208,7 +208,7 @@ def test_a_result_with_a_history():
 def test_no_zero_comes_out_of_nesting_unsaid(inner, outer):
     """Without a history, the inner one would be a constant to the outer one; unless that is asked for, it is refused."""
     x = tg.Tensor([1.0, 2.0])
-    wrong = pytest.raises(RuntimeError, match=r"the result depends on the inputs of a .*; pass create_graph=True, or detach\(\)")
+    wrong = pytest.raises(RuntimeError, match=r"the result depends on the inputs of an enclosing .*; pass create_graph=True, or detach\(\)")
     with wrong:
         outer(lambda x: inner(cube, x).sum(), x)
     with wrong:

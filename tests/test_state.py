@@ -104,7 +104,7 @@ MISFITS = {
     "float in integer": (dict(seen=1.5), None, "seen holds float64 numbers, expected int64"),
     "negative": (dict(draws=[-1, 0]), None, "draws holds -1, which uint64 cannot hold"),
     "huge": ({"inside.bias": np.array([0, -1e300, 0])}, None, "inside.bias holds -1e+300, which float32 cannot hold"),
-    "disagreeing": ({"again.bias": np.arange(3)}, None, "inside.bias and again.bias hold different numbers, but are one"),
+    "disagreeing": ({"again.bias": np.arange(3)}, None, "inside.bias and again.bias hold different numbers, but share one array"),
     "odd name": ({"a\nb" * 60: 1.0}, None, "unexpected 'a\\nb"),
     "number as name": ({7: 1.0}, None, "unexpected 7"),
 }

@@ -28,7 +28,7 @@ To learn more: ``help(tg.Tensor)``, ``help(nn.MLP)``, ...; docs/training.md, doc
 from .cli import VERSION as _VERSION, begin as _begin_command
 
 __version__ = _VERSION
-_begin_command()        # in the process of the command, --help and --version end here
+_begin_command()        # if this process is the command, --help and --version print and exit here
 
 from . import functional as functional, nn as nn, optim as optim
 from .autodiff.node import Op as Op, no_grad as no_grad
@@ -55,7 +55,7 @@ from .parameters import Parameter as Parameter
 from .tensor import Tensor as Tensor
 
 _keep_freed_memory()
-vars().pop("tensor")                                # the submodule: `tg.tensor` is to raise
-vars()["__getattr__"] = _elsewhere(__name__)        # (set like this, it does not make mypy allow every name)
+vars().pop("tensor")                                # the submodule; without it, `tg.tensor` raises with a hint
+vars()["__getattr__"] = _elsewhere(__name__)        # through vars(), so that mypy still rejects unknown names
 for _room in (functional, nn, nn.init, nn.utils, optim, optim.lr_scheduler):
     vars(_room)["__getattr__"] = _elsewhere(_room.__name__)

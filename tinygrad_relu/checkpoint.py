@@ -27,11 +27,11 @@ POSITIONS = {"pos": 624, "buffer_pos": 4}       # the last position in the buffe
 def save(path: AnyPath, whole: Any = None, /, **parts: Any) -> None:
     """Write the state of one object, or of several under names, into a file that ends in .npz or .safetensors.
 
-    `whole` is a module or its `state_dict`, saved as plain names and arrays, or a dict of parts. `parts` are modules, which are
-    saved with their modes (`training`), optimizers, and everything else with a `state_dict`; numpy Generators; arrays, numbers,
-    strings, None; lists and dicts of these. PyTorch's order, ``save(model, path)``, is accepted too.
+    `whole` is a module or its `state_dict`, saved as plain names and arrays, or a dict of parts. `parts` are modules (saved with
+    their modes, `training`), optimizers, and everything else with a `state_dict`; numpy Generators; arrays, numbers, strings,
+    None; lists and dicts of these. PyTorch's order, ``save(model, path)``, is accepted too.
 
-    An old file is replaced only when the new one is whole and on the disk. There are no pickles in it. (.safetensors needs the
+    An old file is replaced only when the new one is complete and on the disk. Nothing is pickled. (.safetensors needs the
     package safetensors: ``pip install "tinygrad_relu[files]"``.)
 
     >>> import tempfile
@@ -58,14 +58,14 @@ def save(path: AnyPath, whole: Any = None, /, **parts: Any) -> None:
 
 
 def load(path: AnyPath, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
-    """Read a file of `save`, or any file of plain names and arrays, into the given objects; returns the other parts by name.
+    """Read a file that `save` wrote, or any file of named arrays, into the given objects; returns the other parts by name.
 
     The objects are one module (`whole`), or, under the names of their parts, modules, optimizers, Generators, and everything else
     with a `load_state_dict`. A module that was saved as a part gets its modes back (`training`). The result holds dicts of
     arrays and plain values; tuples have become lists.
 
     On an error nothing is changed. A file that is missing, truncated, damaged, compressed, or of another format than its suffix
-    says is an OSError. Contents that do not fit are a ValueError that names every misfit.
+    says raises an OSError. Contents that do not fit raise one ValueError that names every misfit.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +98,7 @@ def load(path: AnyPath, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
 
 
 def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
-    """For an error: the parts of the file that contain names of `whole`. (The file may be that of a whole run.)"""
+    """A hint for an error: the parts of the file that contain names of `whole`. (The file may hold a whole training run.)"""
     known = set(_state(whole))
     parts = [name for name, part in tree.items() if isinstance(part, Mapping) and known & set(part)]
     if not parts:
@@ -196,7 +196,7 @@ def _flatten(tree: Mapping[str, Any], modes: dict[str, list[str]]) -> tuple[dict
 
 
 def _unflatten(arrays: Mapping[str, Array], text: str | None) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Tree (tuples have become lists) and modes again; a ValueError if text and arrays do not belong together."""
+    """The inverse of `_flatten`: tree and modes. Raises a ValueError if the text does not describe the arrays."""
     if text is None:
         return dict(arrays), {}
     left = dict(arrays)

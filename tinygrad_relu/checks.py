@@ -101,7 +101,7 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
 
 
 def check_rng(rng: int | np.random.Generator | None, who: str) -> np.random.Generator:
-    """A new generator for a seed; a Generator as it is, so that its state moves on.
+    """A new generator for a seed; a Generator as it is, so that its state advances.
 
     None is an error: randomness is an argument, and there is no hidden state to fall back on.
 

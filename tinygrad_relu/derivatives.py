@@ -20,10 +20,10 @@ from .tensor import Tensor
 
 
 def hvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, create_graph: bool = False) -> Any:
-    """The Hessian of the scalar ``f(*inputs)``, times `vectors`, one for each input; of the shape and dtype of each input.
+    """The Hessian of the scalar ``f(*inputs)`` times `vectors`, one for each input. The products have the shapes of the inputs.
 
-    It takes two walks and does not form the Hessian: H v is the gradient of (gradient . v) (Pearlmutter 1994, Fast exact
-    multiplication by the Hessian). Piecewise linear functions have the second derivative of their pieces, 0, at kinks too.
+    It takes two backward passes and does not form the Hessian: H v is the gradient of (gradient . v) (Pearlmutter 1994, Fast
+    exact multiplication by the Hessian). At a kink the second derivative of a piecewise linear function is that of its pieces, 0.
     `create_graph` is as in `jacobian`; a vector that requires a gradient gets one, too.
 
     >>> tg.hvp(lambda x: (x**3).sum(), Tensor([1.0, 2.0]), [1.0, 1.0])      # the Hessian is diag(6 x)
@@ -37,9 +37,9 @@ def hvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, 
 
 
 def jvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, create_graph: bool = False) -> Any:
-    """The derivative of ``f(*inputs)`` along `vectors`, one for each input: the Jacobian times them, of the shape of the result.
+    """The directional derivative of ``f(*inputs)``: the Jacobian times `vectors`, one for each input, in the shape of the result.
 
-    Two walks, whatever the sizes: the first gives w J, which is linear in w; the second differentiates it with respect to w.
+    It takes two backward passes at any size: the first gives w J, which is linear in w; the second differentiates w J by w.
 
     >>> tg.jvp(lambda x: x**2, Tensor([1.0, 3.0]), [1.0, 0.5])
     Tensor([2., 3.])
@@ -53,7 +53,7 @@ def jvp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vectors: Any, 
 
 
 def vjp(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], vector: Any, create_graph: bool = False) -> Any:
-    """The product of `vector`, of the shape of the result, with the Jacobian of ``f(*inputs)``; of the shape of each input.
+    """`vector`, in the shape of the result, times the Jacobian of ``f(*inputs)``: a product in the shape of each input.
 
     >>> tg.vjp(lambda x: x**2, Tensor([1.0, 3.0]), [1.0, 0.5])
     Tensor([2., 3.])
@@ -98,8 +98,8 @@ def jacobian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_gr
 def hessian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_graph: bool = False) -> Any:
     """All second derivatives of the scalar ``f(*inputs)``; `create_graph` as in `jacobian`, kinks as in `hvp`.
 
-    For one Tensor, the result has its shape twice. For several, block [i][j] holds the derivatives with respect to inputs i and
-    j, of the shape of i followed by that of j.
+    For one Tensor x, the result has shape ``(*x.shape, *x.shape)``. For several, block [i][j] holds the derivatives with respect
+    to inputs i and j, in the shape of i followed by that of j.
 
     >>> tg.hessian(lambda x: x.prod(), Tensor([2.0, 3.0, 5.0]))
     Tensor([[0., 5., 3.],
@@ -111,7 +111,7 @@ def hessian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_gra
     return blocks[0][0] if isinstance(inputs, Node) else blocks
 
 
-# The points at which the calls around this one are differentiating at the moment.
+# The inputs of the enclosing calls, such as those of a `jacobian` whose function calls another.
 _differentiated: ContextVar[tuple[Node, ...]] = ContextVar("differentiated", default=())
 
 
@@ -150,12 +150,12 @@ def _evaluated(f: Callable[..., Any], inputs: Node | Sequence[Node], name: str, 
 
 
 def _refuse_lost_history(name: str, roots: Iterable[Node], around: set[Node]) -> None:
-    """Raise if a result without history depends on the point of a derivative around it."""
+    """Raise if a result that will have no graph depends on the inputs of an enclosing call."""
     for root in roots:
         if root in around or any(x in around for node in history(root, name) for x in node.parents):
-            raise RuntimeError(f"{name}: the result depends on the inputs of a jacobian, hessian or hvp around "
-                               "it, and without a graph it would be a constant there; pass create_graph=True, or detach() "
-                               "the inputs if they are meant to be constant")
+            raise RuntimeError(f"{name}: the result depends on the inputs of an enclosing jacobian, hessian or hvp, for which a "
+                               "result without a graph would be a constant; pass create_graph=True, or detach() the inputs if "
+                               "they are meant to be constant")
 
 
 def _vectors(name: str, vectors: Any, of: Any, like: Sequence[Node], create_graph: bool) -> list[Any]:

@@ -32,9 +32,9 @@ from .kernels.machine.matmul import matmul
 from .text import Table, check_rich, print_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
-PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that shape speed or threads
+PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that affect speed or threads
 KEPT = "NUMBA_CACHE_DIR"        # does not affect speed, and the other process needs the same kernels
-FAIR = 0.85                     # a smaller share of what is possible is reported; the rest may be noise
+FAIR = 0.85                     # a speed below this share of the possible one is reported; smaller losses may be noise
 SIDE = 1024                     # of the square matrices that are multiplied
 COPIED = 1 << 25                # float32 numbers, 128 MB: more than caches hold
 WIDTHS = {"Haswell": "AVX2", "Zen": "AVX2", "SkylakeX": "AVX-512", "Cooperlake": "AVX-512", "SapphireRapids": "AVX-512"}
@@ -42,11 +42,11 @@ FAMILIES = {core: f"{core} ({width})" for core, width in WIDTHS.items()}
 
 
 def diagnose() -> dict[str, Any]:
-    """Versions, settings and measured speeds, which take a few seconds: what ``--json`` writes, and `show` prints.
+    """Versions, settings and measured speeds, as ``--json`` writes and `show` prints them. Takes a few seconds.
 
     `blas_kernels` is the processor family whose kernels OpenBLAS runs, `blas_kernels_possible` the one that it would choose by
     itself; `environment` has the variables that affect speed or threads; the `folder` of the cache is None if it cannot be
-    written. A measurement has the speed as it is here, and the best that was measured on this machine, both in `unit`.
+    written. A measurement has the speed of this process (`here`) and the best speed measured (`possible`), both in `unit`.
     """
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(PREFIXES)}
     here = measure()
@@ -95,8 +95,8 @@ def _measure_without_settings() -> dict[str, Any]:
 
 
 def _seconds(*actions: Callable[[], Any], times: int) -> list[float]:
-    """The best time of each action. They take turns, so that all of them meet the same state of the machine; two rounds of
-    warm-up compile kernels, touch the pages of the arrays and wake the threads."""
+    """The best time of each action. The actions take turns, so that all run under the same conditions. Two rounds of warm-up
+    compile kernels, touch the pages of the arrays and start the threads."""
     runs: list[list[float]] = [[] for _ in actions]
     for _ in range(2 + times):
         for action, seconds in zip(actions, runs):

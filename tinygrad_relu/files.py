@@ -1,7 +1,7 @@
 """Files: written whole or not at all, with errors in one sentence; and two formats for named arrays and one text.
 
-A file is written to a temporary one in the target's folder, which then replaces the target: if the process is killed or the power
-fails, the target is the old file or the new one, never a part of one.
+The contents go to a temporary file in the target's folder, which then replaces the target. If the process is killed or the power
+fails, the target is either the old file or the complete new one.
 
 The formats are .npz, NumPy's own, without pickles, and .safetensors. Their files are not trusted: sizes are compared with the
 bytes in the file before memory is allocated, nothing is executed, and every defect is a ValueError that names it.
@@ -47,7 +47,7 @@ def write_through(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
     try:
         mode = _mode(path)
         if mode is not None and not stat.S_ISREG(mode):
-            content = io.BytesIO()          # complete before its first byte is written; and writers may seek in it
+            content = io.BytesIO()          # in memory first: writers may seek, and a failing one must write nothing
             write(content)
             Path(path).write_bytes(content.getvalue())
             return
@@ -58,9 +58,9 @@ def write_through(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
                 os.chmod(file.name, stat.S_IMODE(mode))
             write(file)
             file.flush()
-            os.fsync(file.fileno())         # the bytes before the name: a crash may come between the two
+            os.fsync(file.fileno())         # the contents must be on the disk before the rename, in case of a crash
             if fcntl is None:
-                file.close()                # Windows renames no open file; elsewhere the lock is held until the rename
+                file.close()                # Windows cannot rename an open file; elsewhere the lock is held until the rename
             os.replace(file.name, target)
     except OSError as error:
         raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
@@ -97,7 +97,7 @@ def check_writable(path: AnyPath, what: str) -> Path:
 
 @contextmanager
 def reading(path: AnyPath, what: str) -> Iterator[Path]:
-    """Reading a file inside gives OSErrors of the same type, with a sentence that names the file.
+    """Turn an OSError of the with block into one of the same type whose message names the file.
 
     >>> with reading("no/such/file", "an IDX file") as file:
     ...     file.read_bytes()
@@ -116,7 +116,7 @@ def reading(path: AnyPath, what: str) -> Iterator[Path]:
 
 
 def _mode(path: AnyPath) -> int | None:
-    """Kind and permissions of a file, links followed; None if there is none."""
+    """Kind and permissions of a file, links followed; None if there is no such file."""
     try:
         return os.stat(path).st_mode
     except FileNotFoundError:
@@ -129,7 +129,7 @@ def _part_of(target: Path) -> Iterator[IO[bytes]]:
     while True:
         file = open(target.parent / f"{_prefix(target)}{secrets.token_hex(4)}.part", "xb")     # noqa: SIM115
         if fcntl is not None:
-            with suppress(OSError):     # some file systems have no locks; there nothing is swept either
+            with suppress(OSError):     # some file systems have no locks; on them `_sweep` removes nothing
                 fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             break
@@ -188,11 +188,11 @@ def read_npz(file: IO[bytes]) -> Content:
 
 
 def _npy(content: bytes, name: str) -> Array:
-    """The array in a .npy file. NumPy reads its header, which is a literal of Python; the size is checked here."""
+    """The array in a .npy file. NumPy reads the header, a Python literal; the size is checked here."""
     file = io.BytesIO(content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")          # of headers as Python 2 wrote them
+            warnings.simplefilter("error")          # NumPy warns about headers that Python 2 wrote
             shape, transposed, dtype = HEADERS[np.lib.format.read_magic(file)](file)
     except Exception as error:                      # damaged literals raise errors of many types
         raise ValueError(f"{name} is not a .npy file of version 1 or 2") from error

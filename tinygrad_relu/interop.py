@@ -25,7 +25,7 @@ _HARMLESS: set[Any] = {
 
 
 class Interoperable(Node):
-    """The part of a Tensor that other libraries talk to."""
+    """The methods of a Tensor that other libraries call."""
 
     __slots__ = ()
 
@@ -87,7 +87,7 @@ class Interoperable(Node):
 
 
 def _numbers(x: Any, function: Any, name: str) -> Any:
-    """Arguments of a NumPy function with plain arrays for Tensors; an error where that would lose a gradient."""
+    """The arguments of a NumPy function with arrays in place of Tensors. Raises an error if that would lose a gradient."""
     if isinstance(x, Node):
         if x.requires_grad and is_grad_enabled() and function not in _HARMLESS:
             method = name.rpartition(".")[2]

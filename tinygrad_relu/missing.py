@@ -1,6 +1,6 @@
 """Names of PyTorch and NumPy that people type out of habit and that do not exist here, each with what to write instead.
 
-A name that is in no table of `WAYS` is an ordinary AttributeError, with Python's own suggestion.
+A name that is in no table of `WAYS` raises an ordinary AttributeError, with Python's own suggestion.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAYS: dict[str, dict[str, str]] = {
          "make arrays with NumPy: tg.Tensor(np.{}(...))"),
         ("rand randn randint randperm normal",
          "make random arrays with NumPy: tg.Tensor(np.random.default_rng(0).standard_normal((2, 3)))"),
-        ("manual_seed seed", "there is no global state: pass rng=0, or a numpy Generator, to what draws random numbers"),
+        ("manual_seed seed", "there is no global state: pass rng=0, or a numpy Generator, to each function that draws"),
         ("cat concat hstack vstack", "write tg.concatenate(tensors, axis=0)"),
         ("relu leaky_relu sigmoid tanh softmax log_softmax softplus erf erfc gelu dropout one_hot",
          "write F.{}(x), after `from tinygrad_relu import functional as F`"),
@@ -62,12 +62,13 @@ WAYS: dict[str, dict[str, str]] = {
         ("Conv1d Conv2d Conv3d MaxPool1d MaxPool2d AvgPool2d AdaptiveAvgPool2d", "there are no convolutions here"),
         ("LogSoftmax", "F.log_softmax(x) is the function; nn.CrossEntropyLoss takes the logits"),
         ("ParameterList ParameterDict", "parameters are found in a plain list or dict, too"),
-        ("MultiheadAttention Transformer GroupNorm", "there is none here; docs/extending.md adds a layer"),
+        ("MultiheadAttention Transformer GroupNorm", "there is none here; to add a layer, see docs/extending.md"),
         ("Dropout1d Dropout2d AlphaDropout", "there is nn.Dropout"),
         ("BCELoss", "nn.BCEWithLogitsLoss takes the logits, from before the sigmoid"),
         ("BatchNorm2d BatchNorm3d", "nn.BatchNorm1d takes x (batch, channels, length): reshape the other axes into one")),
     "optim": _ways(
-        ("RMSprop Adagrad Adadelta Adamax NAdam RAdam Rprop LBFGS", "there are SGD, Adam, AdamW; docs/extending.md adds one")),
+        ("RMSprop Adagrad Adadelta Adamax NAdam RAdam Rprop LBFGS",
+         "there are SGD, Adam, AdamW; to add one, see docs/extending.md")),
     "Optimizer": _ways(
         ("lr learning_rate", 'the rate of a group is opt.param_groups[0]["lr"], which may be set'),
         ("state", "use opt.state_of(parameter), or opt.state_dict()")),

@@ -1,6 +1,6 @@
 """Parameters, and the flat buffers that hold their values and gradients side by side.
 
-An optimizer moves its parameters into such buffers, so that one launch steps, or clips, a whole model::
+An optimizer moves its parameters into such buffers, so that one kernel launch updates, or clips, a whole model::
 
     values     [ w0 w1 w2 w3 | b0 b1 | ... ]      p.array is a view of p's part
     gradients  [ g0 g1 g2 g3 | h0 h1 | ... ]      p.home is a view of p's part
@@ -101,7 +101,7 @@ def announce(module: Any) -> None:
 def runs(parameters: Iterable[Parameter]) -> Iterator[tuple[list[Parameter], Array, Array]]:
     """Neighbours in a flat buffer, in the order given, with their values and their gradients, each as one 1-d view."""
     found: list[list[Parameter]] = []
-    buffer, stop = None, 0          # of the parameter before, and where it ends
+    buffer, stop = None, 0          # the buffer that holds the previous parameter, and the end of that parameter in it
     for parameter in parameters:
         values, _, start = parameter.place
         if values is buffer and start == stop:

@@ -56,8 +56,8 @@ def refuse(who: str, complaints: list[str]) -> None:
 def fitted(values: Any, name: str, like: Array) -> Array:
     """A copy of the values in the dtype of `like`, if they are real numbers of its shape.
 
-    As in PyTorch's ``copy_``, any real number is rounded to a float. Unlike there, a float does not go into an integer, and no
-    number into a type that cannot hold it (1e300 into float32).
+    As in PyTorch's ``copy_``, any real number is rounded to a float. Unlike in PyTorch, a float is refused for an integer, and so
+    is a number that the type cannot hold (1e300 in float32).
     """
     array = as_array(values, name)
     if array.shape != like.shape:

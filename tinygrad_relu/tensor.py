@@ -60,8 +60,8 @@ class Tensor(Interoperable):
     """An n-dimensional array of float32 or float64 that remembers how it was made.
 
     The numbers in `array` are copied; float32 and float64 keep their type, integers become float64. With `requires_grad`,
-    `backward` collects a gradient in ``grad``: None means that none arrived, zeros mean that it is exactly zero. ``data`` are
-    the values; assigning to it copies into place.
+    `backward` adds the gradient to ``grad``: None means that no gradient has arrived, zeros mean that the gradient is exactly
+    zero. ``data`` holds the values; an assignment to ``data`` copies into the same memory.
 
     >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
     >>> (x * x).sum().backward()
@@ -226,7 +226,7 @@ class Tensor(Interoperable):
     __ge__ = _comparison(np.greater_equal)
     __eq__ = _comparison(np.equal)
     __ne__ = _comparison(np.not_equal)
-    __hash__ = Node.__hash__        # by identity: no two nodes share a hash, so a set or dict never asks __eq__
+    __hash__ = Node.__hash__        # by identity, so a set or dict of Tensors never calls __eq__
 
     # -- NumPy's functions as methods: each is a plain function of `ops` -----------------------------------------------
 
@@ -280,7 +280,7 @@ Node.result = Tensor
 
 
 def _loses_gradient(x: Any) -> bool:
-    """Whether x requires a gradient, which would be lost where only its numbers are taken."""
+    """Whether x requires a gradient, which a copy of its values alone would lose."""
     return isinstance(x, Node) and x.requires_grad and is_grad_enabled()
 
 

@@ -15,7 +15,7 @@ FOLDED = 24         # the narrowest last column that is still easy to read
 
 
 def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> str:
-    """Columns of cells below headings, two blanks apart; those named in `right` line up on the right. It needs no extra.
+    """Columns of cells below headings, two blanks apart; those named in `right` are right-aligned. Needs no optional package.
 
     >>> print(aligned(["layer", "units"], [["0", "64"], ["hidden", "8"]], right=["units"]))
     layer   units
@@ -29,8 +29,8 @@ def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Colle
 
 
 class Table:
-    """Rows of text below headings, in one or more lines each; columns of numbers line up on the right. At most `most` of the
-    `rows` given are shown.
+    """A table of text: headings, and rows of one or more lines each. Columns of numbers are right-aligned. At most `most` of the
+    given `rows` are shown.
 
     >>> print(Table("units", ["layer", "dead"], [["hidden", 3]]))
     units

@@ -49,7 +49,7 @@ def warmup(dtypes: Iterable[str] = NAMES, names: Iterable[str] | None = None, jo
     compiled = cached = 0
     with ExitStack() as stack:
         each: Any = map
-        if jobs > 1:    # spawned, not forked: a fork would copy locks of thread pools that it does not have
+        if jobs > 1:    # spawned, not forked: a fork would copy the locks of thread pools, but not their threads
             each = stack.enter_context(ProcessPoolExecutor(jobs, get_context("spawn"))).map
         with _uninterrupted():      # for the processes that start here
             tallies = each(partial(_compile, dtypes=dtypes), chosen)
@@ -76,7 +76,7 @@ _kernels = cache(every_kernel)
 
 
 def _compile(name: str, dtypes: Sequence[str]) -> Tally:
-    """Compile one kernel for those of the dtypes that it has; a kernel without float arrays has a dtype of its own."""
+    """Compile one kernel for the given dtypes. (A kernel without float arrays has one dtype of its own, and always compiles.)"""
     kernel = _kernels()[name]
     before = kernel.compiled, kernel.loaded
     for dtype in kernel.dtypes:

@@ -1,7 +1,7 @@
-"""Undoing broadcasting, and adding two gradients: the three operations that the walk back itself needs.
+"""Undoing broadcasting, and adding two gradients: the three operations that the backward pass itself needs.
 
-The gradient of an input that was repeated along an axis is the sum over that axis. So `sum_to` and `broadcast_to` are each
-other's derivative.
+The gradient of an input that was repeated along an axis is the sum over that axis. So each of `sum_to` and `broadcast_to` is the
+derivative of the other.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def filled(out: Array, kernel: Callable[..., Any], *inputs: Any) -> Array:
 def sum_over(x: Any, axes: Sequence[int], out: Any) -> Any:
     """The sum of x over `axes` (numbers from 0 up, in order), written into `out`, which has one number per sum; returns `out`.
 
-    Adjacent axes are summed as one; other axes one after the other, the last first.
+    Adjacent axes are merged and summed at once. Separate groups of axes are summed one by one, the last group first.
     """
     if not axes:
         launch(copy, x, out.reshape(x.shape))
@@ -61,7 +61,7 @@ plus: Op = Op(      # of two gradients of one shape and dtype
 
 
 def unbroadcast(g: Any, like: Any) -> Any:
-    """The gradient g of an input `like` that may have been repeated: summed to its shape, in its dtype. Arrays or nodes."""
+    """The gradient g, summed to the shape of the input `like` that was broadcast, and cast to its dtype. Arrays or nodes."""
     if g.shape == like.shape and g.dtype == like.dtype:
         return g
     return sum_to(g, shape=like.shape, dtype=like.dtype)

@@ -1,4 +1,4 @@
-"""Hooks on tensors, and observers of all gradients of a walk. The walk asks a node for its hooks when a gradient arrives."""
+"""Hooks on tensors, and observers of every gradient of a backward pass. Both are called when the gradient of a node is known."""
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -85,7 +85,7 @@ def run_hooks(node: Node, g: Any) -> Any:
 
 
 def shown(g: Any) -> Any:
-    """A gradient as hooks see it: a read-only array, since it may be shared; a Tensor where the walk is recorded."""
+    """A gradient as hooks see it: a read-only array, since memory may be shared; a Tensor if the backward pass is recorded."""
     if g is None or isinstance(g, Node):
         return g
     g = g.view()
@@ -94,7 +94,7 @@ def shown(g: Any) -> Any:
 
 
 def replaced(g: Any, new: Any, who: str) -> Any:
-    """The result of a hook in place of the gradient `g`, in the form that the walk relies on; None keeps `g`."""
+    """The result `new` of a hook, checked and converted to the dtype of the gradient `g` that it replaces; None keeps `g`."""
     if new is None:
         return g
     array = as_floats(new.array if isinstance(new, Node) else new, g.dtype, f"{who}: the result of the hook")
@@ -107,7 +107,7 @@ def replaced(g: Any, new: Any, who: str) -> Any:
 
 @contextmanager
 def observe(begin: Begin) -> Iterator[None]:
-    """Observe the walks of this thread: ``begin(nodes)`` is called before each, and returns ``arrive(node, gradient)``.
+    """Observe the backward passes of this thread: each begins with ``begin(nodes)``, which returns ``arrive(node, gradient)``.
 
     ``arrive`` is called with every gradient that arrives, and returns the gradient that goes on. It replaces the hooks, so
     it must call `run_hooks`. A gradient that a kernel adds straight into the ``.grad`` of a leaf is not shown.

@@ -35,7 +35,7 @@ class Node:
     requires_grad: bool
     grad: Array | None          # of a leaf: collected by backward. None: no gradient has arrived
     op: Any                     # the Op that made this node; None for a leaf
-    parents: Any                # for each input of op, the Node that its gradient goes to, or None; None altogether once freed
+    parents: Any                # for each input of op, the Node that its gradient goes to, or None; once freed, just None
     values: Sequence[Any]       # for each input of op, its array (or number, or index): derivative rules are computed from these
     saved: Any                  # intermediate results that the fused pullback needs again (such as the winners of a maxout)
     params: dict[str, Any]      # the options of op
@@ -106,9 +106,9 @@ class Op:
         Whether `forward` returns a pair (y, saved).
     adds : bool
         Whether `fused` can add, one input after the other. Then it writes straight to the flat buffer of an optimizer, or
-        into a gradient that other paths have begun.
+        adds to a gradient that has already arrived along another path.
     elementwise, multiplies, activation, p, index, pure
-        For tables and pictures of a graph (`tg.explain`); the walk back never reads them. `elementwise`: each entry of the
+        For tables and pictures of a graph (`tg.explain`); the backward pass never reads them. `elementwise`: each entry of the
         result depends on one entry of each input. `multiplies`: each of the first two inputs is a factor in the gradient of the
         other. `activation`, `p`: the record of the activation applied last, and its parameters. `index`: the role of an
         integer input ("labels"). `pure`: the rules may be run again for inspection (not if they call a user's hooks).

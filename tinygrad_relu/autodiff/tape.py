@@ -1,10 +1,10 @@
-"""The walk back through the graph: from a result to everything that it was made of.
+"""The backward pass: from a result back to the leaves that it was computed from.
 
-Nodes are visited in the reverse of the order in which they were made, which is a topological order. Gradients on their way
-are kept in a table local to the walk, and dropped as soon as they have been used. Nothing is recursive, so a chain of a
-million nodes is walked like a chain of three.
+Nodes are visited in the reverse of the order in which they were made, which is a topological order. The gradients of inner nodes
+are kept in a table local to the pass, and dropped as soon as they have been used. Nothing is recursive, so a graph of any depth
+works.
 
-An array that a fused kernel has filled is owned by the walk: further gradients are added into it, and a leaf may keep it. A
+An array that a fused kernel has filled is owned by the pass: further gradients are added into it, and a leaf may keep it. A
 derivative rule may return the very gradient that it was given, or any other array: such a gradient is *lent*. It is only
 read, and a leaf gets a copy.
 """
@@ -28,8 +28,8 @@ _ONE = {char: np.ones((), char) for char in "fd"}       # the gradient of a loss
 def changed(leaves: Iterable[Node]) -> None:
     """Declare that the values of these leaves were changed in place, by assignment or by a step of an optimizer.
 
-    A result made of the old values can no longer be differentiated. So each leaf gets a new order number, and a walk that
-    finds a leaf newer than a result made of it raises.
+    A result computed from the old values can no longer be differentiated. So each leaf gets a new order number, and `backward`
+    raises if a leaf is newer than a result computed from it.
     """
     now = next_order()
     for leaf in leaves:
@@ -40,10 +40,10 @@ def backward(root: Node, gradient: Any = None, retain_graph: bool = False) -> No
     """Add d root / d leaf to the ``.grad`` of every leaf that requires a gradient.
 
     `gradient` is the gradient of some scalar with respect to `root`, of its shape; 1 by default, if `root` is a scalar. The graph
-    is freed on the way; `retain_graph` keeps it for another walk.
+    is freed on the way; `retain_graph` keeps it for another backward pass.
 
-    A leaf that was changed after its use, by a step of an optimizer or an assignment to ``.data``, is a RuntimeError. (Writing
-    into the array itself, ``x.data[...] = 0``, is not noticed, nor is a change of a Tensor that requires no gradient.)
+    It raises a RuntimeError if a leaf was changed after its use, by a step of an optimizer or an assignment to ``.data``.
+    (Writing into the array itself, ``x.data[...] = 0``, is not noticed, nor is a change of a Tensor that requires no gradient.)
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()
@@ -58,8 +58,8 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     """The gradients of `output` with respect to `inputs`, as new tensors; no ``.grad`` is changed.
 
     `inputs` are leaves or inner results; one that `output` does not depend on gets zeros. `grad_outputs` is the `gradient` of
-    ``backward``. `create_graph` records the walk itself, so that the gradients can be differentiated again; `retain_graph` is as
-    in ``backward``, by default the value of `create_graph`.
+    ``backward``. `create_graph` records the backward pass itself, so that the gradients can be differentiated again;
+    `retain_graph` is as in ``backward``, by default the value of `create_graph`.
 
     >>> x = Tensor(3.0, requires_grad=True)
     >>> (slope,) = tg.grad(x**3, x, create_graph=True)
@@ -91,7 +91,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
         g = np.zeros_like(node.array) if found[node] is None else found[node]
         if not isinstance(g, Node):
             g = output.result.leaf(np.array(g) if node in lent else g)
-            lent.add(node)              # an input that is asked for twice gets two arrays
+            lent.add(node)              # an input that is given twice gets two arrays
         gradients.append(g)
     return tuple(gradients)
 
@@ -120,12 +120,12 @@ def history(root: Node, who: str = "backward", outdated: set[Node] | None = None
     if root.op is None:
         return []
     nodes, seen = [root], {root}
-    for node in nodes:                      # the list grows while it is walked
+    for node in nodes:                      # the loop appends to the list
         parents, order = node.parents, node.order
         if parents is None:
             raise RuntimeError(f"{who}: the graph of this result has been freed by an earlier backward (at {node.op.name}); "
-                               "compute it again; if a state is carried from step to step, pass on state.detach(); to walk a "
-                               "graph twice, pass retain_graph=True to the first backward")
+                               "compute it again; if a state is carried from step to step, pass on state.detach(); to run "
+                               "backward twice, pass retain_graph=True to the first")
         for x in parents:
             if x is None:
                 continue
@@ -140,7 +140,7 @@ def history(root: Node, who: str = "backward", outdated: set[Node] | None = None
 
 
 def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bool, create_graph: bool) -> set[Node]:
-    """Carry `seed` from the root back to the leaves, or to the nodes in `found`, where the gradients are put.
+    """Propagate `seed` from the root back to the leaves, or to the nodes that are keys of `found`, which receives the gradients.
 
     Returns the nodes whose gradients are lent.
     """
@@ -168,7 +168,7 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
                 _pull_fused(node, g, table, lent, found is None)
         if not retain_graph:
             node.parents, node.values, node.saved = None, (), None         # so that its memory can be freed
-    for leaf, g in table.items():                       # what remains: leaves, and wanted nodes where the walk ends
+    for leaf, g in table.items():                       # only leaves are left, and wanted nodes at which the pass ends
         if found is not None and leaf not in found:
             continue
         if begin is not None or leaf.hooks:
@@ -182,7 +182,7 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
 
 
 def parts(node: Node, g: Array) -> dict[Node, Array]:
-    """The gradients that one node gives to its inputs, from its own gradient g: one step of a walk, without any ``.grad``."""
+    """The gradients of one node's inputs, given its own gradient g: one step of the backward pass, without any ``.grad``."""
     table: dict[Node, Array] = {}
     if node.op.fused is None:
         _pull_by_rules(node, g, table, set())
@@ -206,13 +206,13 @@ def _refuse_outdated(nodes: Iterable[Node]) -> None:
     for node in nodes:
         x = next(x for x in node.parents if x is not None and x.order > node.order)
         raise RuntimeError(f"backward: a leaf of shape {x.shape} was changed after {node.op.name} had used it (by a step of an "
-                           "optimizer, or an assignment to .data), and the derivative needs its old values; walk back before "
-                           "the change, or compute the result again")
+                           "optimizer, or an assignment to .data), and the derivative needs its old values; call backward "
+                           "before the change, or compute the result again")
 
 
 def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], to_homes: bool) -> None:
-    """The gradients of one node by its fused kernel, each written to one of four places: nowhere, the home of a leaf, a gradient
-    that other paths have begun, or a new array. In the second and third it may have to be added (bit i of `add`)."""
+    """The gradients of one node by its fused kernel. Each is skipped, written to the home of a leaf, added to a gradient that has
+    already arrived along another path, or written to a new array. Bit i of `add` is set if that of input i must be added."""
     op, parents, values = node.op, node.parents, node.values
     straight, first = to_homes and op.adds, parents[0]
     if straight and first is not None and first.op is None and any(first is x for x in parents[1:]):
@@ -236,7 +236,7 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
         if x is None:
             continue
         if part is x.home:
-            x.grad = part                               # only now: if the kernel has failed, there is no gradient
+            x.grad = part                               # set after the kernel has run, which may raise
         elif x not in table:
             table[x] = part
         elif part is not table[x]:
@@ -294,9 +294,9 @@ same: Op = Op("same", lambda x: x, pull=(lambda g, y, x: g,))
 
 
 def derivative(definition: Callable[..., Any]) -> Callable[[int], Pull]:
-    """The rules of an op, for `Op.pull`, where ``definition(*inputs, **params)`` computes on nodes what `forward` does on arrays.
+    """The rules of an op, for `Op.pull`: they differentiate ``definition(*inputs, **params)``, which computes `forward` on nodes.
 
-    So the second derivative of an LSTM, say, needs no formula: a walk back through the graph of the definition records it.
+    So the second derivative of an LSTM, say, needs no formula: the backward pass through the definition is recorded.
 
     >>> cube = Op("cube", lambda x: x**3, pull=derivative(lambda x: x * x * x))
     >>> tg.gradcheck(cube, Tensor([1.0, -2.0], requires_grad=True), order=2)

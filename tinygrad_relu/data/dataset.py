@@ -24,7 +24,7 @@ from ..checks import (
 
 
 class Batches:
-    """Minibatches (x, y) in random order: in an epoch, every sample comes exactly once. ``len(batches)`` is their number.
+    """Minibatches (x, y) in random order: each epoch contains every sample once. ``len(batches)`` is the number of batches.
 
     x and y, of shapes (n, ...), hold real numbers; the batches are new C-contiguous arrays of the same dtypes. The last batch may
     be shorter than `size`; with `drop_last` it is left out. Without `shuffle` the order is that of the samples, and `rng` is not
@@ -84,7 +84,7 @@ class Dataset:
     name: str               # for tables and plots
     x: Array                # (n, features): finite numbers, as float32 or else float64, C-contiguous, without a copy if possible
     y: Array                # (n,): labels from 0 to classes - 1, as int64; or targets (n,) or (n, outputs) in the dtype of x
-    classes: int | None     # some may have no sample here; None: y holds targets of a regression
+    classes: int | None     # a class may have no sample here; None: y holds targets of a regression
     image_shape: tuple[int, ...] | None = None      # of a row of x as an image: x[0].reshape(image_shape)
 
     def __post_init__(self) -> None:

@@ -40,7 +40,7 @@ def mnist(path: AnyPath, split: str = "train", dtype: npt.DTypeLike = "float32")
 
 
 def fashion_mnist(path: AnyPath, split: str = "train", dtype: npt.DTypeLike = "float32") -> Dataset:
-    """Fashion-MNIST, photographs of clothes, in files as those of `mnist` (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747).
+    """Fashion-MNIST, photographs of clothes, in files like those of `mnist` (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747).
 
     Debian and Ubuntu have them in the package dataset-fashion-mnist, which puts them into /usr/share/datasets/fashion-mnist.
 
@@ -89,7 +89,7 @@ def read_idx(path: AnyPath) -> Array:
     dimensions, the dimensions in 4 bytes each, and the numbers, the last dimension fastest, all with the most significant byte
     first.
 
-    A file that is damaged, breaks off, or goes on after its last number is a ValueError.
+    A file that is damaged, too short or too long raises a ValueError.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -114,7 +114,7 @@ def read_idx(path: AnyPath) -> Array:
 
 
 def _parse_idx(stream: IO[bytes] | gzip.GzipFile, file: Path) -> Array:
-    """Header, then exactly the numbers that it promises, then the end."""
+    """Read the header, and exactly as many numbers as the header promises."""
     head = _take(stream, 4)
     if head[:2] != b"\0\0"[:len(head)]:
         raise ValueError(f"{file} is not an IDX file: it begins with {bytes(head)!r}, expected two zero bytes")
@@ -147,7 +147,7 @@ def _parse_idx(stream: IO[bytes] | gzip.GzipFile, file: Path) -> Array:
 
 
 def _take(stream: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
-    """Up to `count` bytes, or fewer if the stream ends. A header may promise terabytes, so memory grows with what arrives."""
+    """`count` bytes, or fewer if the stream ends. A damaged header may promise terabytes, so memory grows with the bytes read."""
     taken = bytearray()
     while len(taken) < count and (piece := stream.read(min(PIECE, count - len(taken)))):
         taken += piece
@@ -170,8 +170,8 @@ def csv(path: AnyPath, target: Column = -1, *, drop: Sequence[Column] = (), head
     labels, and the columns `drop` are left out; each is a name from the header, or an index. By default, the first line is a
     header if a column is given by name, or if none of its cells is a number.
 
-    `classes` are the labels in the order of their numbers; give them if the file may lack a class. By default, whole numbers from
-    0 on stay, and anything else is numbered in sorted order.
+    `classes` are the labels in the order of their numbers; give them if the file may lack a class. By default, labels that are
+    whole numbers from 0 on are kept, and others are numbered in sorted order.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -206,7 +206,7 @@ def _lines(reader: Iterator[list[str]], file: Path) -> Iterator[Line]:
             length = length or len(cells)
             if len(cells) != length:
                 raise ValueError(f"{file}, line {number}: got {counted(len(cells), 'cell')}, expected {length} as in the lines "
-                                 "before")
+                                 "above")
             yield number, cells
     except comma.Error as error:
         raise ValueError(f"{file}, line {reader.line_num}: {error}") from error     # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The array functions: those of `ops`, for anything array_like, and those of several operands.
+"""The functions of arrays: those of `ops`, extended to any array_like, and functions of several operands.
 
 Where operands tie, the first gets the gradient. At a kink, such as `abs` at 0 or `maximum` at a Python number, the slope is the
 smallest in magnitude between those of the two sides, and the second derivative is 0. NaN gives NaN; where it wins a choice
@@ -41,7 +41,7 @@ def as_tensor(x: Input) -> Tensor:
 
 
 def lift(f: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Input, P], R]:
-    """A function of `ops` for users: its first argument may be anything array_like. Name, signature and docstring are those of f.
+    """The public form of a function f of `ops`: its first argument may be any array_like. Name, signature and docstring stay.
 
     >>> lift(lambda x: x * 2)([1, 2])
     Tensor([2., 4.])
@@ -54,7 +54,7 @@ def lift(f: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Input, 
 
 
 def elementwise(record: Elementwise[P]) -> Callable[Concatenate[Input, P], Tensor]:
-    """The function of a record, for users."""
+    """The public function of a record."""
     return _public(elementwise_function(record))
 
 

@@ -101,7 +101,7 @@ def _of_probabilities(x: Tensor, target: Any, weight: Input | None, ignore_index
 def nll_loss(x: Input, target: Any, weight: Input | None = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """``-w_label x_label``, the negative log-likelihood of log-probabilities x, averaged with the class weights w.
 
-    `log_softmax` computes such an x; `cross_entropy` takes both steps at once. Shapes and `ignore_index` are as there.
+    `log_softmax` computes such an x; `cross_entropy` takes both steps at once, with the same shapes and `ignore_index`.
 
     >>> F.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1], weight=[1.0, 3.0]).item()
     0.3125

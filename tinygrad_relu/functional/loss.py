@@ -1,7 +1,7 @@
 """Losses of the error ``x - target``, and of two classes. Those of many classes are in `class_loss`.
 
-Every loss takes the prediction, the target, and then its settings. `checked` checks these: when a function is called, and when a
-module of `nn` is made.
+Every loss takes the prediction, the target, and then its settings. `checked` checks the settings when a function is called, and
+when a module of `nn` is made.
 """
 from __future__ import annotations
 
@@ -189,5 +189,5 @@ def checked(loss: str, key: str, setting: Any) -> Any:
     if key in RANGES:
         return check_real(setting, name, *RANGES[key])
     if key in WEIGHTS and isinstance(setting, Node) and setting.requires_grad:
-        raise TypeError(f"{name} requires a gradient, but the loss passes none on to it; pass weight.detach()")
+        raise TypeError(f"{name} requires a gradient, which the loss does not compute; pass weight.detach()")
     return setting

@@ -31,7 +31,7 @@ Kinks = Sequence[tuple[float, float]] | Callable[..., Sequence[tuple[float, floa
 class Activation(Module):
     """The base of the elementwise activations: a subclass names its record, whose parameters become read-only attributes.
 
-    Type checkers read them where the subclass declares them: ``negative_slope: float = 0.01``.
+    Declare them in the subclass for type checkers: ``negative_slope: float = 0.01``.
 
     >>> layer = nn.LeakyReLU(negative_slope=0.1)
     >>> layer, layer.negative_slope, layer.p
@@ -211,7 +211,7 @@ vars()["__all__"] = list(CLASSES)       # for `import *` (after a plain `__all__
 
 
 def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
-    """A new activation module: from its name, a function, or a callable that makes one; or a copy of one without a state."""
+    """A new activation module, from a name, a function, or a callable that makes one; or a copy of a module without a state."""
     if isinstance(activation, Module):
         if activation.state_dict():
             raise TypeError(f"activation: got the module {activation!r}, whose state the layers would share; expected a callable "
@@ -310,7 +310,7 @@ def _arguments(formula: Any, what: str, expected: str, fits: Callable[[list[insp
 
 def _try(record: Elementwise[...]) -> None:
     """Check that value and pullback at 0.5 are numbers."""
-    x, p = 0.5, record.defaults         # not NumPy numbers, whose methods compiled code lacks
+    x, p = 0.5, record.defaults         # Python numbers: NumPy's have methods that compiled code lacks
     with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError):      # f may not be defined there
         y = record.f(x, *p)
         for role, result in (("f", y), ("f_dx", record.f_dx(1.0, x, y, *p) if isinstance(y, Real) else 0.0)):

@@ -70,7 +70,7 @@ class Hookable:
 
         Both are tuples with one gradient per input (output), or None. The hook returns None, or a tuple that replaces
         `grad_input`, in which None leaves a gradient as it is. If no input requires a gradient, the hook is called when those of
-        the outputs are known. The gradients are as in `Tensor.register_hook`.
+        the outputs are known. The gradients are arrays or Tensors, as in `Tensor.register_hook`.
 
         >>> layer = nn.ReLU()
         >>> handle = layer.register_full_backward_hook(lambda module, grad_input, grad_output: print(grad_input, grad_output))
@@ -144,8 +144,8 @@ def _checked(new: Any, old: Gradients) -> Gradients:
 def _meeting(tensors: Sequence[Any], meet: Callable[[Gradients], Gradients]) -> tuple[Any, ...]:
     """`tensors` unchanged. In backward, ``meet(gradients)`` is called once all their gradients are known, and replaces them.
 
-    Each tensor passes through two identities. The walk back first visits the second identity of every tensor, which notes the
-    gradient; so all gradients are known when it reaches a first one.
+    Each tensor passes through two identities. The backward pass first visits the second identity of every tensor, which notes
+    the gradient. So all gradients are known when the pass reaches the first identity of any tensor.
     """
     if not is_grad_enabled() or not any(map(_wants_gradient, tensors)):
         return tuple(tensors)
@@ -182,7 +182,7 @@ class SummaryRow:
     name: str               # in the model; empty for the model itself
     type: str
     output: Any             # the shape of its result; a tuple of shapes, if there were several; None if it did not run
-    parameters: int         # its own; a shared one counts where it comes first
+    parameters: int         # the numbers in its own parameters; a shared parameter counts once, in the first module that has it
     bytes: int
     flops: int | None       # of matrix products, two for each weight and each row (and step); None for other modules
 
@@ -236,7 +236,7 @@ def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
     met = {id(module) for module, _, _ in ran}
     idle = [(module, None, None) for module in model.modules() if id(module) not in met]
     rows = [row(*one) for one in [*ran, *idle] if one[0] is not model
-            and (_own_parameters(one[0]) or next(one[0].children(), None) is None)]      # no mere containers
+            and (_own_parameters(one[0]) or next(one[0].children(), None) is None)]      # leaves out mere containers
     _, output, _ = ran[-1]
     return Summary(rows, _row("", model, output, model.parameters(), sum(flops or 0 for _, _, flops in ran)))
 
@@ -247,7 +247,7 @@ def _row(name: str, module: Any, output: Any, parameters: Sequence[Parameter], f
 
 
 def _own_parameters(module: Any) -> list[Parameter]:
-    """Those that belong to none of the modules inside."""
+    """The parameters of a module that belong to none of the modules inside it."""
     inside = {id(p) for child in module.children() for p in child.parameters()}
     return [p for p in module.parameters() if id(p) not in inside]
 

@@ -41,12 +41,12 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         try:
             return F.linear(x, self.weight, self.bias)
-        except TypeError as error:      # x has another dtype; if it fits, this check costs nothing
+        except TypeError as error:      # x has another dtype; the usual case pays for no check
             return in_own_dtype(affine(), x, self, error)
 
 
 def in_own_dtype(op: Op, x: Any, layer: Linear, error: TypeError) -> Any:
-    """After an error: `op` of an affine layer again, with x in the dtype of the layer. If x had this dtype, the error goes on."""
+    """After an error, apply `op` of an affine layer to x in the layer's dtype; if x has that dtype, raise the error again."""
     if (converted := in_dtype_of(x, layer.weight)) is x:
         raise error
     return affine_layer(op, converted, layer.weight, layer.bias)
@@ -56,7 +56,7 @@ class Maxout(Module):
     """The largest of `pieces` affine maps: ``y_j = max_k (w_jk . x + b_jk)`` (Goodfellow et al. 2013, arXiv 1302.4389).
 
     Two pieces can be exactly ReLU, leaky ReLU or the absolute value. A piece that never wins is dead. The weight is
-    (out_features * pieces, in_features), with the pieces of a unit as neighbours. `init` and `rng` as in `Linear`.
+    (out_features * pieces, in_features), with the pieces of a unit in adjacent rows. `init` and `rng` as in `Linear`.
 
     >>> layer = nn.Maxout(3, 2, pieces=4, rng=0)
     >>> layer(np.ones((5, 3))).shape

@@ -163,7 +163,7 @@ class Sequential(ModuleList):
         for layer, activation, op in self._steps:
             if op is None:
                 x = layer(x)
-            elif layer._hooks or activation._hooks:     # they see each layer by itself; the numbers are the same
+            elif layer._hooks or activation._hooks:     # hooks see each module alone; the results have the same bits
                 x = activation(layer(x))
             else:
                 try:
@@ -171,7 +171,7 @@ class Sequential(ModuleList):
                         x = op(x, layer.weight, layer.bias)
                     else:
                         x = affine_layer(op, x, layer.weight, layer.bias)
-                except TypeError as error:      # x has another dtype; if it fits, this check costs nothing
+                except TypeError as error:      # x has another dtype; the usual case pays for no check
                     x = in_own_dtype(op, x, layer, error)
         return x
 
@@ -182,7 +182,7 @@ def _is(module: Any, kind: type[Module]) -> bool:
 
 
 class Residual(Sequential):
-    """``f(x) + x``, with the given layers one after the other as f (He et al. 2016, arXiv 1512.03385).
+    """``f(x) + x``, where f is the sequence of the given layers (He et al. 2016, arXiv 1512.03385).
 
     >>> block = nn.Residual(nn.Linear(2, 2, init=0.0, rng=0, dtype="float64"), nn.ReLU())
     >>> block([[1.0, -2.0]])

@@ -93,7 +93,7 @@ class Module(Hookable):
                 warn(f"{type(self).__name__}: {name} is a Tensor that requires a gradient, but not a Parameter: parameters() "
                      "leaves it out; write nn.Parameter(values)", stacklevel=2)
         if any(isinstance(entry, (Parameter, Module)) for entry in found):
-            announce(self)      # its optimizers do not move the parameters that `value` may bring
+            announce(self)      # `value` may bring parameters that no optimizer moves yet
         super().__setattr__(name, value)
 
     # -- contents -----------------------------------------------------------------------------------------------------
@@ -130,11 +130,11 @@ class Module(Hookable):
         return self
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with their names; a shared one comes once."""
+        """All parameters with their names; a shared one is listed once."""
         return self._named(Parameter)
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """All buffers with their names; a shared one comes once."""
+        """All buffers with their names; a shared one is listed once."""
         return self._named(Buffer)
 
     def parameters(self) -> list[Parameter]:
@@ -160,17 +160,17 @@ class Module(Hookable):
         return iter(first.values())
 
     def _entries(self, *kinds: Any) -> Iterator[tuple[str, Any]]:
-        """All of these kinds, under all their names, module by module in PyTorch's order."""
+        """All parameters, buffers or modules (`kinds`), under all their names, module by module in PyTorch's order."""
         return ((name, holder[key]) for name, holder, key in self._places(*kinds))
 
     def _places(self, *kinds: Any) -> Iterator[tuple[str, Any, Any]]:
-        """Where they are: name, container and key."""
+        """As `_entries`, with the place of each: name, container and key."""
         for prefix, module in self.named_modules():
             for kind in kinds:
                 yield from module._own(kind, f"{prefix}." if prefix else "")
 
     def _own(self, kind: Any, before: str = "") -> Iterator[tuple[str, Any, Any]]:
-        """Those in attributes of this module, and in lists, tuples and dicts there, with `before` before their names."""
+        """The places in attributes of this module, and in lists, tuples and dicts there; names begin with `before`."""
         for name, held in vars(self).items():
             if isinstance(held, kind):
                 yield before + name, vars(self), name
@@ -180,7 +180,7 @@ class Module(Hookable):
     # -- state --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters and buffers, by PyTorch's names; a shared one comes under each of its names.
+        """Copies of all parameters and buffers, by PyTorch's names; a shared one is listed under each of its names.
 
         >>> {name: values.shape for name, values in nn.MLP([4, 3, 2], rng=0).state_dict().items()}
         {'0.weight': (3, 4), '0.bias': (3,), '2.weight': (2, 3), '2.bias': (2,)}
@@ -191,8 +191,8 @@ class Module(Hookable):
         """Copy the values of a state dict, from here or from PyTorch, into parameters and buffers, in place.
 
         If anything does not fit, nothing changes, and one ValueError names every misfit. Numbers are rounded to the type of a
-        parameter, but floats do not go into integers. A shared parameter may come under any of its names. Without `strict`,
-        missing and unexpected names are ignored.
+        parameter, but floats do not go into integers. The state may have a shared parameter under any of its names. Without
+        `strict`, missing and unexpected names are ignored.
 
         >>> model = nn.Linear(3, 2, rng=0)
         >>> model.load_state_dict(nn.Linear(3, 2, rng=1).state_dict())
@@ -214,11 +214,11 @@ class Module(Hookable):
         complaints: list[str] = []
         rules = {name: partial(fitted, like=entry.data) for name, entry in entries.items()}
         found = fit(rules, known, complaints, optional=optional)
-        fitting: dict[int, str] = {}            # of several names of a shared one, the first
+        fitting: dict[int, str] = {}            # the first name of each parameter and buffer, which may be shared
         for name, source in found.items():
             other = fitting.setdefault(id(entries[name]), name)
             if not np.array_equal(found[other], source, equal_nan=source.dtype.kind == "f"):
-                complaints.append(f"{shown(other)} and {shown(name)} hold different numbers, but are one and the same here")
+                complaints.append(f"{shown(other)} and {shown(name)} hold different numbers, but share one array here")
         refuse(who, complaints)
         for name in fitting.values():
             entries[name].data[...] = found[name]       # in place: a parameter stays in its flat buffer
@@ -292,8 +292,8 @@ class Module(Hookable):
     def summary(self, *inputs: Any) -> Summary:
         """A table of the modules, in the order in which they run on `inputs`.
 
-        The model runs once, in evaluation mode and without gradients, and stays as it is. A tuple of ints among the inputs is a
-        shape and means zeros.
+        The model runs once, in evaluation mode and without gradients, and is not changed. A tuple of ints among the inputs is a
+        shape: the model gets zeros of that shape.
 
         >>> nn.MLP([2, 16, 1], rng=0).summary((32, 2))
         name  type    output    parameters  bytes  FLOPs
@@ -306,7 +306,7 @@ class Module(Hookable):
             return summarise(self, inputs)
 
     def extra_repr(self) -> str:
-        """The arguments in the printed module: those kept in attributes of the same name, unless they equal their default."""
+        """The arguments shown by `repr`: those kept in attributes of the same name, unless they equal their default."""
         shown = []
         for name, parameter in signature(type(self)).parameters.items():
             kept, default = getattr(self, name, parameter.default), parameter.default

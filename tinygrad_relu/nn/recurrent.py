@@ -55,7 +55,7 @@ class Recurrent(Module):
         self.mode = f"RNN_{nonlinearity.upper()}"
 
     def _make_weights(self, inputs: int, suffix: str, rng: Generator, dtype: Any) -> None:
-        """Those of one layer and direction."""
+        """Draw the parameters of one layer and direction."""
         rows, bound = self.kind.gates * self.hidden_size, 1 / sqrt(self.hidden_size)
         for name, shape in zip(self._names(suffix), ((rows, inputs), (rows, self.hidden_size), (rows,), (rows,))):
             setattr(self, name, Parameter(rng.uniform(-bound, bound, shape).astype(dtype), kind=name.split("_")[0]))

@@ -26,7 +26,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     or underflow; 0 without gradients.
 
     A `max_norm` of infinity only measures. If the norm is NaN, all gradients become NaN; if it is infinite, infinite ones become
-    NaN and finite ones 0 (all NaN, if `max_norm` is infinite too). With `error_if_nonfinite`, such a norm is a RuntimeError,
+    NaN and finite ones 0 (all NaN, if `max_norm` is infinite too). With `error_if_nonfinite`, such a norm raises a RuntimeError,
     before anything is changed.
 
     >>> p = nn.Parameter([0.0, 0.0])
@@ -44,7 +44,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     if error_if_nonfinite and not isfinite(norm):
         raise RuntimeError(f"{name}: the norm of the gradients is {norm}; nothing has been changed")
     factor = max_norm / (norm + 1e-6)
-    if not factor >= 1:             # so also where it is NaN
+    if not factor >= 1:             # true for NaN too
         with np.errstate(invalid="ignore"):
             for piece in pieces:
                 launch(np.multiply, piece, factor, piece)
@@ -129,7 +129,7 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
 
 
 def _norm(pieces: list[Array], p: float) -> float:
-    """The textbook formula, which nearly always suffices; if powers overflow or underflow, relative to the largest entry."""
+    """The p-norm, by the textbook formula; if its powers overflow or underflow, entries are divided by the largest first."""
     if p != inf:
         total = sum(_power_sum(as_floats(piece), p) for piece in pieces)
         if 1e-280 < total < 1e280:

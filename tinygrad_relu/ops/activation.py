@@ -86,7 +86,7 @@ def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], 
 
 
 def _blocks(x: Array, slopes: Array) -> tuple[tuple[int, int, int], Array]:
-    """x seen as (outer, channels, inner), and one slope per channel: how slopes that broadcast over x reach the kernel."""
+    """The shape (outer, channels, inner) of x and one slope per channel, as the kernel takes slopes that broadcast over x."""
     if slopes.size == 1:
         return (1, 1, x.size), slopes.ravel()
     long_axes = [i + x.ndim - slopes.ndim for i, n in enumerate(slopes.shape) if n > 1]

@@ -1,4 +1,4 @@
-"""The axes that users name: as numbers and with PyTorch's names of arguments (dim, keepdim), and the shapes that follow."""
+"""Axes as users give them, as numbers and under PyTorch's argument names (dim, keepdim), and the resulting shapes."""
 from __future__ import annotations
 
 import operator
@@ -52,7 +52,7 @@ def single_axis(name: str, axis: int, shape: tuple[int, ...]) -> int:
 
 
 def axis_or_flat(name: str, axis: int, shape: tuple[int, ...]) -> int:
-    """As `single_axis`, for functions where None stands for x flattened."""
+    """As `single_axis`, for functions where axis None means that x is flattened."""
     axes = normalised_axes(name, axis, shape)
     if isinstance(axis, (tuple, list)):
         raise ValueError(f"{name}: got axis {axis} for shape {shape}; expected one axis, or None for x flattened")

@@ -138,7 +138,7 @@ neg: Op = entrywise("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),))
 maximum: Op = entrywise("maximum", binary(_larger, "maximum"), fused=_won_fused, pull=(
     lambda g, y, a, b: _won(g, y, a, b, first=True), lambda g, y, a, b: _won(g, y, b, a, first=False)))
 minimum: Op = entrywise("minimum", binary(_smaller, "minimum"), fused=maximum.fused, pull=maximum.pull)
-cast: Op = entrywise("astype", lambda x, dtype: x.astype(dtype), pull=(lambda g, y, x, dtype: g,))     # the walk casts g back
+cast: Op = entrywise("astype", lambda x, dtype: x.astype(dtype), pull=(lambda g, y, x, dtype: g,))     # backward casts g back
 where: Op = entrywise("where", _where, index="condition", pull=(
     None, lambda g, y, condition, a, b: where(condition, g, 0.0), lambda g, y, condition, a, b: where(condition, 0.0, g)))
 
@@ -177,8 +177,8 @@ def operand_array(x: Any, like: Array | Node, name: str = "operand") -> Any:
 
 
 # -- random operations --------------------------------------------------------------------------------------------------
-# Their numbers are a function of a place: a key and a counter (see kernels/loops/random.py). The state of a random layer is a
-# place too: an array, which a kernel reads and advances. So a saved state resumes the draws.
+# The draws are a function of a place: a key and a counter (see kernels/loops/random.py). The state of a random layer is a place
+# too: an array, which a kernel reads and advances. So a run that loads a saved state continues with the same draws.
 
 
 def new_place(rng: int | Generator | None, who: str) -> Array:

@@ -51,7 +51,7 @@ def _add_part(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> Non
 def _take(x: Array, *, rows: Array, axis: int, count: int = 1) -> Array:
     merged = x.reshape(*x.shape[:axis], prod(x.shape[axis:axis + count]), *x.shape[axis + count:])
     out = np.empty((*x.shape[:axis], *rows.shape, *x.shape[axis + count:]), x.dtype)
-    launch(np.take, merged, rows, axis, out, "clip")    # all are in range; "clip" avoids the copy that NumPy makes to check this
+    launch(np.take, merged, rows, axis, out, "clip")    # rows are in range; "clip" avoids a copy that NumPy makes to check it
     return out
 
 

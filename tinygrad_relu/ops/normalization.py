@@ -40,7 +40,7 @@ def _last_sum(x: Any) -> Any:
     return SUM(x, axis=-1, keepdims=True)
 
 
-# A rule in terms of y can be differentiated again: when the walk is recorded, y is the node itself.
+# A rule in terms of y can be differentiated again: when the backward pass is recorded, y is the node itself.
 SOFTMAX: Op = _rowwise(kernels.softmax, kernels.softmax_pullback, lambda g, y, x: mul(y, sub(g, _last_sum(mul(g, y)))))
 LOG_SOFTMAX: Op = _rowwise(kernels.log_softmax, kernels.log_softmax_pullback,
                            lambda g, y, x: sub(g, mul(SOFTMAX(x), _last_sum(g))))

@@ -123,8 +123,8 @@ def argmin(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> 
 
 
 # -- products --------------------------------------------------------------------------------------------------------
-# The slope of a product is the product of all other factors: y / x, were it not for zeros. So the products of all others are
-# an operation of their own, whose slopes are the products of all factors but two.
+# The slope of a product is the product of all other factors; y / x would fail for factors of 0. So the products of all others
+# are an operation of their own, whose slopes are the products of all factors but two.
 
 
 def _others_pull(h: Any, z: Any, x: Any) -> Any:
@@ -201,7 +201,7 @@ def _var_pull(g: Any, y: Any, x: Any, axis: Axis = None, ddof: float = 0, keepdi
 
 
 def _through_root(g: Any, y: Any) -> Any:
-    """g times the slope of the square root y; 0 where all numbers are equal: the tip of a cone."""
+    """g times the slope of the square root y; 0 where all numbers are equal, since std has a kink there, like |x| at 0."""
     tip = compare(np.equal, y, 0.0)
     return where(tip, 0.0, div(g, mul(where(tip, 1.0, y), 2.0)))
 

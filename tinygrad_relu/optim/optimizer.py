@@ -16,7 +16,7 @@ from .state import Group, Segment, fitting, plain, segments, share
 
 
 class Terms(NamedTuple):
-    """The next step of a parameter in named parts, which sum to it.
+    """The next step of a parameter, as the sum of three named parts.
 
     >>> optim.Terms(np.array(-0.1), np.array(-0.01), np.array(0.5)).step.item()
     0.39
@@ -40,7 +40,7 @@ class Optimizer:
     may be changed between steps, ``opt.param_groups[0]["lr"] = 0.01``; the parameters may not.
 
     The parameters and their gradients move into flat buffers. So ``.grad`` is the same memory in every step: copy a gradient that
-    you want to keep. An array taken from ``.data`` before the optimizer was made is no longer the parameter's.
+    you want to keep. An array taken from ``.data`` before the optimizer was made no longer belongs to the parameter.
 
     Copy or pickle an optimizer together with its model, ``copy.deepcopy((model, opt))``; copied alone, it comes with copies of
     its parameters.
@@ -267,7 +267,7 @@ class Optimizer:
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
 
     def _warn(self) -> None:
-        """Warn of parameters that a module has gained since this optimizer was made, and that no optimizer moves."""
+        """Warn about parameters that a module has gained since this optimizer was made, and that no optimizer moves."""
         found = [(get(), known) for get, known in self.altered]
         self.altered = []
         names = {f"{type(module).__name__}.{name}" for module, known in found if module is not None

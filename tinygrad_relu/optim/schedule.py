@@ -1,8 +1,8 @@
 """The base of all learning-rate schedules, and of those that are a formula of the step.
 
-PyTorch computes each rate from the one before; here it is the formula itself, so rounding errors do not add up. If the rate has
-been changed meanwhile, by hand or by another schedule, the change that the formula prescribes is applied to that rate, as in
-PyTorch: schedules of one optimizer chain, and their factors multiply.
+PyTorch computes each rate from the previous one. Here each rate is computed from the formula, so rounding errors do not add up.
+If the rate was changed in between, by hand or by another schedule, the changed rate is scaled as the formula prescribes, as in
+PyTorch: the factors of several schedules of one optimizer multiply.
 """
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .optimizer import Optimizer
 class LRScheduler:
     """The base of the schedules: an optimizer, the number of steps so far (`last_epoch`), and the initial rates (`base_lrs`).
 
-    These are the rates before any schedule, in the option "initial_lr" of each group. To resume, load the state of the
-    optimizer, and pass the number of steps taken, less one, as `last_epoch`.
+    The initial rates are those before any schedule; each group keeps its own in the option "initial_lr". To resume, load the
+    state of the optimizer, and pass the number of steps taken, less one, as `last_epoch`.
 
     >>> schedule = optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5)
     >>> schedule.step(), schedule.step()
@@ -130,7 +130,7 @@ class Formula(LRScheduler):
     finite and not negative.
     """
 
-    keeps_rate: ClassVar[bool] = True       # whether a schedule that resumes leaves the rate as it finds it
+    keeps_rate: ClassVar[bool] = True       # whether a schedule made with `last_epoch` leaves the present rate as it is
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -154,7 +154,7 @@ class Formula(LRScheduler):
         raise NotImplementedError
 
     def at(self, step: int, group: int = 0) -> float:
-        """The rate of a group at a step (0 is the first) by this schedule alone, as `lab.roll_forward` takes it for its lr.
+        """The rate of a group at a step (0 is the first) by this schedule alone. `lab.roll_forward` accepts this method as lr.
 
         >>> optim.ExponentialLR(optim.SGD([nn.Parameter([1.0])], lr=1.0), gamma=0.5).at(step=2)
         0.25
