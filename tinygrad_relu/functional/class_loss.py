@@ -53,7 +53,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     if weight is None and not label_smoothing and type(ignore_index) is int and ignore_index < 0:
         try:
             labels = _labels("cross_entropy", x.array, target, None, reduction)
-            return ops.cross_entropy(x, labels, scale=1.0 / labels.size if reduction == "mean" else 1.0, reduction=reduction)
+            return ops.cross_entropy(reduction)(x, labels)
         except ValueError:                      # a label that is not a class: an error, unless it is the one to ignore
             if not (as_numbers(value(target), "cross_entropy: labels", LABELS) == ignore_index).any():
                 raise

@@ -15,7 +15,7 @@ from ..ops.linalg import affine
 from ..tensor import Tensor
 from .activations import Activation, activation_module
 from .init import Initialiser
-from .layers import BatchNorm1d, Dropout, LayerNorm, Linear, Maxout, in_own_dtype
+from .layers import BatchNorm1d, Dropout, Identity, LayerNorm, Linear, Maxout, in_own_dtype
 from .module import Module, in_dtype_of
 
 NORMS: dict[str, type[BatchNorm1d] | type[LayerNorm]] = {"batch": BatchNorm1d, "layer": LayerNorm}
@@ -127,6 +127,9 @@ def _check_module(holder: Module, layer: Any) -> Module:
     return layer
 
 
+_NONE = Identity()      # in place of the activation of a Linear that has none
+
+
 class Sequential(ModuleList):
     """Modules one after the other. A `Linear` followed by an elementwise activation runs with it as one operation.
 
@@ -145,15 +148,15 @@ class Sequential(ModuleList):
 
     @cached_property
     def _steps(self) -> list[tuple[Any, Any, Any]]:
-        """(Linear, the activation after it, both as one operation), or (layer, None, None)."""
+        """(Linear, the activation after it or `_NONE`, both as one operation), or (layer, None, None)."""
         steps: list[tuple[Any, Any, Any]] = []
         layer: Any
         for layer in self.layers:
-            before, taken, _ = steps[-1] if steps else (None, None, None)
-            if taken is None and _is(before, Linear) and _is(layer, Activation):
+            before, after, _ = steps[-1] if steps else (None, None, None)
+            if after is _NONE and _is(layer, Activation):
                 steps[-1] = (before, layer, affine(layer.record, layer.p))
             else:
-                steps.append((layer, None, None))
+                steps.append((layer, _NONE, affine()) if _is(layer, Linear) else (layer, None, None))
         return steps
 
     def __getstate__(self) -> dict[str, Any]:

@@ -119,27 +119,28 @@ multi_margin: Op = Op("multi_margin_loss", _multi_margin, saves=True, pull=deriv
 
 # -- cross-entropy -----------------------------------------------------------------------------------------------------
 
-def _cross_entropy(x: Array, labels: Array, *, scale: float, reduction: str) -> tuple[Array, Array]:
-    """The losses, and the probabilities, which make the pullback one subtraction. A sum is multiplied by `scale`."""
-    probabilities = np.empty(x.shape, x.dtype)
-    losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
-    try:
-        launch(kernels.cross_entropy, x, labels, scale, probabilities, losses.ravel())
-    except IndexError:
-        check_labels(labels, len(x), x.shape[1], "cross_entropy: labels")
-        raise
-    return losses, probabilities
+@cache
+def cross_entropy(reduction: str) -> Op:
+    """The operation ``op(x, labels)``. It keeps the probabilities, which make the pullback one subtraction."""
 
+    def forward(x: Array, labels: Array) -> tuple[Array, Array]:
+        probabilities = np.empty(x.shape, x.dtype)
+        losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
+        try:
+            launch(kernels.cross_entropy, x, labels, _scale(labels.size, reduction), probabilities, losses.ravel())
+        except IndexError:
+            check_labels(labels, len(x), x.shape[1], "cross_entropy: labels")
+            raise
+        return losses, probabilities
 
-def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array, scale: float, reduction: str) -> Any:
-    one_hot = (labels[:, None] == np.arange(x.shape[1])).astype(x.dtype)
-    return mul(mul(sub(SOFTMAX(x), one_hot), reshape(g, shape=(prod(g.shape), 1))), scale)
+    def fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array, labels: Array) -> None:
+        launch(kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels.size, reduction), into[0])
 
+    def pull(g: Any, y: Any, x: Any, labels: Array) -> Any:
+        one_hot = (labels[:, None] == np.arange(x.shape[1])).astype(x.dtype)
+        return mul(mul(sub(SOFTMAX(x), one_hot), reshape(g, shape=(prod(g.shape), 1))), _scale(labels.size, reduction))
 
-cross_entropy: Op = Op(
-    "cross_entropy", _cross_entropy, saves=True, pull=(_cross_entropy_pull, None), index="labels",
-    fused=lambda g, y, probabilities, into, add, x, labels, scale, reduction: launch(
-        kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, scale, into[0]))
+    return Op("cross_entropy", forward, fused=fused, saves=True, pull=(pull, None), index="labels")
 
 
 def _soft_cross_entropy(x: Array, targets: Array, *, scale: float, reduction: str) -> tuple[Array, Array]:
