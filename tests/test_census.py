@@ -6,7 +6,7 @@ import pytest
 
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, no_grad, optim
-from tinygrad_relu.lab.units import flat_edges, hidden_layers
+from tinygrad_relu.lab.units import flat_edges
 
 X = np.random.default_rng(0).standard_normal((200, 3))
 Y = np.random.default_rng(1).integers(0, 4, 200)
@@ -83,13 +83,23 @@ def test_every_state_is_recognised(activation, scale, bias, state, dtype):
     assert lab.census(net, X).units()[0]["state"] == state
 
 
+def skipping(activation, seed, widths):
+    """A network with Residuals in Residuals, and of two layers."""
+    layers = iter([nn.MLP([n, n, 1], activation=activation, rng=100 * seed + i, dtype="float64")[:-1] for i, n in enumerate(widths)])
+    dense = nn.Linear(3, 4, rng=seed, dtype="float64")
+    return nn.Sequential(next(layers), nn.Residual(next(layers), nn.Residual(next(layers)), next(layers)),
+                         nn.Residual(next(layers)), dense, next(layers), nn.Linear(4, 4, rng=seed, dtype="float64"))
+
+
 @pytest.mark.parametrize("activation", ["relu", "relu6", "leaky_relu", "hardtanh", "step", "maxout"])
+@pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_unit_is_cut_off_if_its_gradient_is_zero_and_its_slopes_are_not(activation, seed):
+def test_a_unit_is_cut_off_if_its_gradient_is_zero_and_its_slopes_are_not(activation, residual, seed):
     """Random networks of few units, most of them dead: the states by slopes agree with the gradients by backward."""
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((40, 3)), rng.integers(0, 4, 40)
-    net = nn.MLP([3, 4, 3, 2, 3, 4], activation=activation, rng=seed, dtype="float64")
+    net = (skipping(activation, seed, [3, 3, 3, 3, 3, 4]) if residual else
+           nn.MLP([3, 4, 3, 2, 3, 4], activation=activation, rng=seed, dtype="float64"))
     for p in net.parameters()[1:-1:2]:
         p.data = rng.normal(-0.7, 1.0, p.shape)
     wholes, parts = lab.census(net, x, y), lab.census(net, x, y, batch_size=3)
@@ -210,7 +220,8 @@ BAD = [
     (lambda: lab.census(model("relu", [0.0]), X, Y + 4), ValueError, "not a class|expected labels"),
     (lambda: lab.census(nn.Linear(3, 4, rng=0), X), TypeError, "expected a Sequential model"),
     (lambda: lab.census(nn.Sequential(nn.Linear(3, 4, rng=0)), X), ValueError, "no hidden layer"),
-    (lambda: hidden_layers(nn.Sequential(nn.Linear(3, 4, rng=0), nn.Linear(4, 4, rng=0))), TypeError, "expected an activation"),
+    (lambda: lab.Units(nn.Sequential(nn.Linear(3, 4, rng=0), nn.Linear(4, 4, rng=0))), ValueError, "no hidden layer"),
+    (lambda: lab.Units(nn.Sequential(nn.ReLU(), nn.Linear(4, 4, rng=0))), TypeError, "expected a Linear directly before it"),
     (lambda: lab.census(model("relu", [0.0]), X, batch_size=0), ValueError, "batch_size is 0"),
 ]
 

@@ -7,7 +7,6 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, optim
-from tinygrad_relu.lab.units import hidden_layers
 
 X = np.random.default_rng(0).standard_normal((40, 4))
 Y = np.arange(40) % 3
@@ -144,14 +143,85 @@ def test_a_prognosis_is_as_exact_behind_dropout():
     assert (F.linear(X, model[0].weight, model[0].bias).data[:, 1] > 0).any()
 
 
+class Doubled(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+class Centred(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) - 1
+
+
 @pytest.mark.parametrize("model, message", [
-    (nn.MLP([4, 4, 3], residual=True, rng=0), "the laboratory found Residual at layer 0, expected Linear or Maxout there"),
-    (nn.MLP([4, 5, 3], activation="maxout", norm="batch", rng=0), "found BatchNorm1d at layer 1, expected Linear or Maxout"),
-    (nn.Sequential(nn.Dropout(rng=0), nn.Linear(4, 5, rng=0), nn.ReLU()), "found Dropout at layer 0, expected Linear or Maxout"),
-    (nn.Sequential(nn.Linear(4, 5, rng=0), nn.Dropout(rng=0), nn.ReLU()), "found Dropout after layer 0, expected an acti"),
-    (nn.Sequential(nn.Linear(4, 5, rng=0), nn.LayerNorm(5)), "found nothing after layer 0, expected an activation"),
+    (nn.Sequential(nn.Linear(4, 5, rng=0), nn.Dropout(rng=0), nn.ReLU()), "ReLU at layer 2: expected a Linear directly before it"),
+    (nn.Sequential(nn.Residual(nn.Linear(4, 4, rng=0)), nn.ReLU()), "ReLU at layer 1: expected a Linear directly before it"),
+    (nn.Sequential(nn.RNN(4, 5, rng=0), nn.Linear(5, 3, rng=0)), "RNN at layer 0: its units take their own outputs again"),
+    (nn.Sequential(nn.GRUCell(4, 5, rng=0)), "GRUCell at layer 0: its units take their own outputs again"),
+    (nn.Sequential(nn.Sequential(nn.Embedding(4, 5, rng=0)), nn.ReLU()), "Embedding at layer 0.0: expected Linear, Maxout,"),
+    (nn.Sequential(nn.Flatten(0), nn.Linear(5, 3, rng=0)), "Flatten at layer 0: expected Linear, Maxout, "),
+    (nn.Sequential(Doubled(nn.Linear(4, 5, rng=0), nn.ReLU())), "Doubled at layer 0: it has a forward of its own"),
+    (nn.Sequential(Centred(4, 5, rng=0), nn.ReLU()), "Centred at layer 0: it has a forward of its own"),
+    (Doubled(nn.Linear(4, 5, rng=0), nn.ReLU()), "got Doubled with a forward of its own, expected a Sequential model"),
 ])
 def test_what_the_laboratory_refuses(model, message):
     with pytest.raises(TypeError) as caught:
-        hidden_layers(model)
-    assert message in str(caught.value)
+        lab.Units(model)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def dense(n, m, seed=0):
+    return nn.Linear(n, m, rng=seed, dtype="float64")
+
+
+FOUND = [
+    # a model; of each hidden layer: name, depth, whether the layer before it gives its inputs, the Residuals, what is not claimed
+    (nn.MLP([4, 5, 5, 3], rng=0), [("0", 0, False, (), ""), ("2", 1, True, (), "")]),
+    (nn.MLP([4, 4, 4, 3], rng=0, residual=True), [("0.0", 0, False, ("0",), ""), ("1.0", 1, False, ("1",), "")]),
+    (nn.MLP([4, 5, 5, 3], rng=0, dropout=0.5), [("0", 0, False, (), ""), ("3", 1, True, (), "Dropout")]),
+    (nn.MLP([4, 5, 5, 5, 3], rng=0, activation="rrelu"),
+     [("0", 0, False, (), ""), ("2", 1, True, (), "RReLU"), ("4", 2, True, (), "RReLU")]),
+    (nn.MLP([4, 5, 5, 3], rng=0, activation="maxout", norm="batch"),
+     [("0", 0, False, (), "never wins"), ("2", 2, False, (), "never wins")]),
+    (nn.MLP([4, 5, 5, 3], rng=0, norm="layer"), [("0", 0, False, (), "a norm"), ("3", 1, True, (), "a norm")]),
+    (nn.Sequential(nn.Flatten(), nn.Identity(), nn.Dropout(0.5, rng=0), dense(4, 5), nn.ReLU(), dense(5, 3)),
+     [("3", 0, False, (), "Dropout")]),
+    (nn.Sequential(nn.Dropout(0.0, rng=0), dense(4, 5), nn.Identity(), nn.ReLU()), [("1", 0, False, (), "")]),
+    (nn.Sequential(nn.BatchNorm1d(4, dtype="float64"), dense(4, 5), nn.ReLU(), dense(5, 3), nn.Softmax()),
+     [("1", 1, False, (), "BatchNorm1d")]),
+    (nn.Sequential(nn.Sequential(dense(4, 5), nn.ReLU()), nn.Sequential(nn.Sequential(dense(5, 5)), nn.Tanh()), dense(5, 3)),
+     [("0.0", 0, False, (), ""), ("1.0.0", 1, True, (), "")]),
+    (nn.Sequential(dense(4, 5), nn.Residual(nn.LayerNorm(5, dtype="float64"), dense(5, 5, 1), nn.ReLU(), dense(5, 5, 2)),
+                   nn.Residual(dense(5, 5, 3), nn.ReLU(), nn.Residual(dense(5, 5, 4), nn.Tanh())), dense(5, 3)),
+     [("1.1", 2, False, ("1",), ""), ("2.0", 4, False, ("2",), ""), ("2.2.0", 5, True, ("2", "2.2"), "")]),
+]
+
+
+@pytest.mark.parametrize(("model", "expected"), FOUND)
+def test_what_the_laboratory_finds(model, expected):
+    """And the inputs, pre-activations and outputs that it looks at are those of the model."""
+    units = lab.Units(model)
+    for layer, before, (name, depth, follows, residuals, words) in zip(units.layers, [None, *units.layers[:-1]], expected, strict=True):
+        assert (layer.name, layer.depth, layer.residuals) == (name, depth, residuals)
+        assert layer.follows is (before if follows else None)
+        assert words in layer.unclaimed and bool(words) == bool(layer.unclaimed)
+    x = units.data(np.random.default_rng(0).standard_normal((20, 4)))
+    seen = []
+    model.eval()
+    for layer in units.layers:
+        layer.affine.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0]))
+    output = model(x)
+    looks = list(units.walk(x))
+    for look, inputs in zip(looks, seen, strict=True):
+        np.testing.assert_array_equal(look.inputs, np.asarray(inputs))
+    assert units.steps[-1] is units.layers[-1] and output.shape[0] == len(looks[-1].h)
+
+
+def test_images_are_flattened_for_a_model_that_begins_so():
+    x = np.random.default_rng(0).standard_normal((20, 2, 2))
+    model = nn.Sequential(nn.Flatten(), dense(4, 5), nn.ReLU(), dense(5, 3))
+    assert lab.census(model, x).to_dict() == lab.census(model[1:], x.reshape(20, 4)).to_dict() | {"layers": [
+        layer | {"name": "1", "units": [unit | {"layer": "1"} for unit in layer["units"]]}
+        for layer in lab.census(model[1:], x.reshape(20, 4)).to_dict()["layers"]]}
+    with pytest.raises(ValueError, match=r"images\? pass x.reshape\(len\(x\), -1\)"):
+        lab.census(model[1:], x)

@@ -6,7 +6,6 @@ import pytest
 
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, optim
-from tinygrad_relu.lab.units import hidden_layers
 
 RNG = np.random.default_rng(5)
 X = RNG.standard_normal((60, 4))
@@ -181,7 +180,7 @@ def test_it_prints():
 def test_a_followed_orbit_is_the_recurrence():
     model = sick_model()
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.005)
-    z = hidden_layers(model)[0].pre_activations(X).data[7, 2]
+    z = lab.Units(model).layers[0].pre_activations(X).data[7, 2]
     recorder = lab.Recorder(model, X, follow=(0, 2, 7))
     recorder.observe()
     for _ in range(40):

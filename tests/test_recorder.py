@@ -57,6 +57,8 @@ def networks():
     for norm in NORMS:
         yield f"{norm} norm", lambda norm=norm: sick_model(norm=norm)
     yield "dropout", lambda: sick_model(dropout=0.5)
+    yield "residual", lambda: nn.Sequential(nn.Residual(nn.Linear(4, 4, rng=0), nn.ReLU(), nn.Linear(4, 4, rng=1)),
+                                            sick_model(), nn.Softmax())
     shared = nn.ReLU()
     yield "shared", lambda: nn.Sequential(nn.Linear(4, 12, rng=0), shared, nn.Linear(12, 8, rng=1), shared, nn.Linear(8, 3, rng=2))
 

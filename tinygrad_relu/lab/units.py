@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -20,12 +20,27 @@ from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.reduce import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
 from ..kernels.machine.policy import Kernel
-from ..nn import Dropout, Flatten, Linear, Maxout, Module, Parameter, Sequential, Softmax
+from ..nn import (
+    Dropout,
+    Embedding,
+    Flatten,
+    Identity,
+    Linear,
+    Maxout,
+    Module,
+    ModuleDict,
+    ModuleList,
+    Parameter,
+    Residual,
+    Sequential,
+    Softmax,
+)
 from ..nn.module import evaluating
+from ..nn.recurrent import Recurrent
 from ..ops.activation import activation_op
 from ..tensor import Tensor
 
-NO_ACTIVATIONS = (Linear, Maxout, Sequential, Dropout, Flatten, Softmax)
+NO_ACTIVATIONS = (Linear, Maxout, Embedding, Recurrent, ModuleList, ModuleDict, Dropout, Flatten, Softmax)
 
 
 class State(IntEnum):
@@ -57,7 +72,7 @@ GONE = np.array([state.gone for state in State])        # indexed by an array of
 # Why the theory claims nothing of the dead units of a layer: `HiddenLayer.unclaimed`.
 NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"
 PIECE = "a piece that never wins is moved by the optimizer alone; whether it wins again depends on the others, which learn"
-INPUTS = "its inputs pass through {}, which in training does not give what was looked at, and nothing is claimed"
+INPUTS = "its inputs pass through {}, which gives others in training than in evaluation, and nothing is claimed"
 
 
 @dataclass(frozen=True)
@@ -67,10 +82,11 @@ class HiddenLayer:
     name: str                       # of the affine module in the model
     affine: Linear | Maxout
     activation: Module | None       # None for Maxout
-    depth: int                      # 0 if its input is the data itself
+    depth: int                      # the number of layers before it: 0 if its input is the data itself
     norm: Module | None = None
     residuals: tuple[str, ...] = ()     # the Residual blocks that hold it, outermost first
     unclaimed: str = ""             # why the theory claims nothing of its dead units; empty if it does
+    follows: HiddenLayer | None = None      # the hidden layer whose output is its input, if nothing stands between
 
     def is_on_every_path_of(self, earlier: HiddenLayer) -> bool:
         """Whether every path from an earlier layer to the output leads through this one: no Residual skips it."""
@@ -117,39 +133,86 @@ class HiddenLayer:
         return out.detach(), h, slope.data
 
 
-def hidden_layers(model: Module) -> list[HiddenLayer]:
-    """The hidden layers of a Sequential model, first to last: Linear, perhaps a norm, an activation; or Maxout. Dropout, which
-    does nothing in evaluation, may follow. Any other model is a TypeError, and one without a hidden layer a ValueError.
+Step = HiddenLayer | Module | Literal["keep", "add"]       # the last two: at the ends of a Residual, its skip
 
-    >>> [layer.name for layer in hidden_layers(nn.MLP([2, 3, 4, 1], rng=0))]
-    ['0', '2']
+
+def steps_of(model: Module) -> list[Step]:
+    """A Sequential model as the steps of its evaluation, up to the last hidden layer; the other steps are modules without units.
+
+    A hidden layer is a Linear, perhaps a norm, and an activation; or a Maxout. It may be inside other Sequentials and Residuals.
+    Dropout, Flatten and Identity do nothing here. A TypeError names a layer that the laboratory cannot look into.
     """
-    if not isinstance(model, Sequential):
-        raise TypeError(f"the laboratory got {type(model).__name__}, expected a Sequential model (such as nn.MLP)")
-    layers = list(model.named_children())
-    found: list[HiddenLayer] = []
-    random = ""
-    while layers:
-        name, affine = layers.pop(0)
-        if not isinstance(affine, (Linear, Maxout)):
-            raise TypeError(f"the laboratory found {type(affine).__name__} at layer {name}, expected Linear or Maxout there")
-        if not layers and isinstance(affine, Linear):
-            break                                               # the output layer
+    if type(model).forward not in (Sequential.forward, Residual.forward):
+        own = " with a forward of its own" if isinstance(model, Sequential) else ""
+        raise TypeError(f"the laboratory got {type(model).__name__}{own}, expected a Sequential model (such as nn.MLP)")
+    leaves, steps = list(_leaves(model, "", ())), list[Step]()
+    depth, follows, random = 0, None, ""            # the number of modules so far that compute; the last; what is random
+    while leaves:
+        name, module, residuals = leaves.pop(0)
+        if module in ("keep", "add"):
+            steps.append(module)
+            follows = follows if module == "keep" else None
+            continue
+        if isinstance(module, Dropout):
+            random = random or (INPUTS.format("Dropout") if module.p else "")
+            continue
         norm = activation = None
-        if isinstance(affine, Linear):
-            norm = layers.pop(0)[1] if layers[0][1].is_norm else None
-            activation = layers.pop(0)[1] if layers else None
-            if activation is None or activation.is_norm or isinstance(activation, NO_ACTIVATIONS):
-                other = "nothing" if activation is None else type(activation).__name__
-                raise TypeError(f"the laboratory found {other} after layer {name}, expected an activation")
-        unclaimed = NORMALISED if norm else PIECE if activation is None else random
-        found.append(HiddenLayer(name, affine, activation, len(found), norm, (), unclaimed))
-        while layers and isinstance(layers[0][1], Dropout):
-            random = INPUTS.format("dropout")
-            layers.pop(0)
-    if not found:
+        is_linear, is_maxout = (isinstance(module, kind) and type(module).forward is kind.forward for kind in (Linear, Maxout))
+        if is_linear:
+            norms = int(bool(leaves) and getattr(leaves[0][1], "is_norm", False))
+            if len(leaves) > norms and _may_be_activation(leaves[norms][1]):
+                *before, activation = (leaf for _, leaf, _ in leaves[:norms + 1])
+                norm = before[0] if before else None
+                del leaves[:norms + 1]
+        if activation is not None or is_maxout:
+            unclaimed = NORMALISED if norm else PIECE if activation is None else random
+            follows = HiddenLayer(name, module, activation, depth, norm, residuals, unclaimed, follows)
+            steps.append(follows)
+        elif is_linear or isinstance(module, Softmax) or module.is_norm:
+            steps.append(module)
+            follows = None
+        else:
+            raise TypeError(f"the laboratory cannot look into {type(module).__name__} at layer {name}: {_reason(module)}")
+        depth += 1
+        changes = next((m for m in (module, norm, activation) if m is not None and m.depends_on_mode), None)
+        random = random or (INPUTS.format(type(changes).__name__) if changes is not None else "")
+    while steps and not isinstance(steps[-1], HiddenLayer):
+        steps.pop()
+    if not steps:
         raise ValueError("the laboratory found no hidden layer in this model, expected at least one")
-    return found
+    return steps
+
+
+def _leaves(module: Module, name: str, residuals: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    """The modules inside Sequentials and Residuals, with their names and the Residuals that hold them."""
+    forward = type(module).forward
+    skips = forward is Residual.forward
+    if skips or forward is Sequential.forward:
+        residuals = (*residuals, name) if skips else residuals
+        if skips:
+            yield name, "keep", residuals
+        for child, layer in module.named_children():
+            yield from _leaves(layer, f"{name}.{child}" if name else child, residuals)
+        if skips:
+            yield name, "add", residuals
+    elif not isinstance(module, Identity) and not (isinstance(module, Flatten) and (module.start_dim, module.end_dim) == (1, -1)):
+        yield name, module, residuals
+
+
+def _reason(module: Module) -> str:
+    """Why the laboratory cannot look into a layer."""
+    if isinstance(module, Recurrent):
+        return "its units take their own outputs again at every time step"
+    if isinstance(module, (Linear, Maxout, Sequential)):
+        return "it has a forward of its own"
+    if _may_be_activation(module):
+        return "expected a Linear directly before it, or a norm in between"
+    return "expected Linear, Maxout, activations, norms, Dropout, Flatten(), Identity or Softmax, in Sequential or Residual"
+
+
+def _may_be_activation(module: Any) -> bool:
+    """Whether this is a module, and neither it nor any inside it is of another known kind."""
+    return isinstance(module, Module) and not any(m.is_norm or isinstance(m, NO_ACTIVATIONS) for m in module.modules())
 
 
 class Look(NamedTuple):
@@ -163,29 +226,46 @@ class Look(NamedTuple):
 
 
 class Units:
-    """The units of a model, found once; `census`, `prognosis` and `Recorder` take it in place of the model."""
+    """The units of a model, found once; `census`, `prognosis` and `Recorder` take it in place of the model.
+
+    >>> [layer.name for layer in Units(nn.MLP([2, 3, 4, 1], rng=0)).layers]
+    ['0', '2']
+    """
 
     def __init__(self, model: Module) -> None:
-        self.model, self.layers = model, hidden_layers(model)
+        self.model, self.steps = model, steps_of(model)
+        self.layers = [step for step in self.steps if isinstance(step, HiddenLayer)]
 
     @classmethod
     def of(cls, model: Module | Units) -> Units:
         return model if isinstance(model, Units) else cls(model)
 
     def data(self, x: Any) -> Array:
-        """x as an array (samples, features) that fits the model, in its dtype."""
-        x, weight = check_samples(x), self.layers[0].affine.weight
-        if x.shape[1] != weight.shape[1]:
-            raise ValueError(f"x has {counted(x.shape[1], 'feature')}, expected {weight.shape[1]}, the inputs of the model")
-        return np.asarray(x.astype(weight.dtype, copy=False))
+        """x as an array (samples, features) that fits the model, in its dtype; flattened, if the model begins with a Flatten."""
+        first = next(m for m in self.model.modules() if isinstance(m, (Flatten, Linear, Maxout)))
+        if isinstance(first, Flatten) and np.ndim(x) > 2:
+            x = np.reshape(x, (len(x), -1))
+        x, affine = check_samples(x), next(m for m in self.model.modules() if isinstance(m, (Linear, Maxout)))
+        if x.shape[1] != affine.in_features:
+            raise ValueError(f"x has {counted(x.shape[1], 'feature')}, expected {affine.in_features}, the inputs of the model")
+        return np.asarray(x.astype(affine.weight.dtype, copy=False))
 
     def walk(self, x: Array) -> Iterator[Look]:
-        """Send one batch through the hidden layers, first to last."""
-        for layer in self.layers:
-            z = layer.pre_activations(x)
-            out, h, slope = layer.responses(z)
-            yield Look(layer, x, z.data, h, slope)
-            x = out.data
+        """Send one batch through the model as in evaluation, and yield a look at each hidden layer, first to last."""
+        kept: list[Array] = []
+        for step in self.steps:
+            if isinstance(step, HiddenLayer):
+                z = step.pre_activations(x)
+                out, h, slope = step.responses(z)
+                yield Look(step, x, z.data, h, slope)
+                x = out.data
+            elif step == "keep":
+                kept.append(x)
+            elif step == "add":
+                x = x + kept.pop()
+            else:
+                with no_grad(), evaluating(step):
+                    x = step(x).data
 
     def extremes(self, x: Array) -> list[tuple[Look, Extremes]]:
         """`walk`, with the extremes on this batch, which is all of the data."""
@@ -287,10 +367,14 @@ def note_paths(layers: Sequence[Extremes]) -> None:
         for later, samples in closed:
             if later.is_on_every_path_of(layer):
                 is_open = np.logical_and(is_open, samples)
-        reached: Array = extremes.slope_max > 0
-        if not is_open.all():
-            reached = np.asarray(extremes.slopes()[is_open].any(axis=0)) if is_open.any() else np.zeros(layer.units, bool)
-        extremes.reached = reached if extremes.reached is None else extremes.reached | reached
+        before = extremes.reached
+        if not is_open.any():
+            reached: Array = np.zeros(layer.units, bool)
+        elif is_open.all():         # the extremes of a first batch answer
+            reached = extremes.slope_max > 0 if before is None else np.asarray(extremes.slopes().any(axis=0))
+        else:
+            reached = np.asarray(extremes.slopes()[is_open].any(axis=0))
+        extremes.reached = reached if before is None else before | reached
         if extremes is not layers[0] and not extremes.slope_min.any():          # no unit is alive on every sample
             samples = np.asarray(extremes.slopes().any(axis=1)) if extremes.slope_max.any() else np.zeros(1, bool)
             if not samples.all():
