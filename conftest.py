@@ -1,4 +1,4 @@
-"""Before the tests: compile the kernels once for all of them, and share the tests out among the cores."""
+"""Before the tests: compile the kernels once for all of them, and distribute the tests over the cores."""
 from __future__ import annotations
 
 import os
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def compile_kernels() -> None:
-    """All kernels, side by side, unless it has been done for these sources. The file `warm` lists what was compiled."""
+    """Compile all kernels in parallel, unless that was done for these sources. The file `warm` lists the compiled kernels."""
     folder = cache_folder()
     if folder is not None and not (folder / "warm").exists():
         done = warmup.warmup()
@@ -56,7 +56,7 @@ def compile_kernels() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a sample leaves out. A test that was named runs."""
+    """Skip the cases that are not in the sample. A test that is named on the command line always runs."""
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: an address is another one in each process; give this case an id")
@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give examples the customary names. Where a module has such a name of its own, that one holds."""
+    """Define the customary names for the examples in docstrings. A name that the module itself defines wins."""
     example = getattr(item, "dtest", None)
     if example is not None:
         for name, value in CUSTOMARY.items():

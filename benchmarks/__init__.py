@@ -17,7 +17,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-# One thread: the history shall compare the code, and not how busy the other cores were.
+# One thread: the history should compare versions of the code, and not how busy the other cores were.
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 os.environ.update(dict.fromkeys(THREADS, "1"))
 

@@ -27,11 +27,11 @@ class Activations:
         self.op(self.array, p=self.p)
 
     def time_backward(self, *_):
-        """The pullback with the walk around it, which takes a few microseconds."""
+        """The pullback within a backward pass, whose overhead is a few microseconds."""
         grad(self.y, self.x, self.g, retain_graph=True)
 
 
 class Large(Activations):
-    """A million numbers do not: one activation that waits for the memory, and one that does not."""
+    """A million numbers, which do not fit: one activation limited by the memory, and one limited by arithmetic."""
 
     params = (("relu", "gelu"), (1 << 20,))

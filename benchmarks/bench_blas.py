@@ -1,4 +1,4 @@
-"""Matrix products: our copy of OpenBLAS beside NumPy's, the cost of one launch, and whether the two disturb each other."""
+"""Matrix products: our copy of OpenBLAS and NumPy's, the cost of one launch, and whether the two copies slow each other down."""
 import os
 import subprocess
 import sys
@@ -64,7 +64,7 @@ class Matmul:
 
 
 class Peace:
-    """All threads: a product of ours and one of NumPy's in turns, beside each alone (1: undisturbed)."""
+    """All threads: products of ours and of NumPy's in turns, relative to each alone (1: neither slows the other down)."""
 
     timeout = 300
 

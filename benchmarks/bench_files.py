@@ -21,7 +21,7 @@ def _run(size):
 
 
 class Files:
-    """With its fsync, which dominates a small file on a disk."""
+    """Including the fsync, which takes most of the time for a small file."""
 
     params = ((".npz", ".safetensors"), tuple(WIDTHS))
     param_names = ("format", "size")

@@ -16,7 +16,7 @@ opt.step()
 
 
 class Import:
-    """The import alone, in a fresh interpreter, with that of NumPy, since a user waits for both."""
+    """The import alone, in a fresh interpreter. It includes the import of NumPy, because a user waits for both."""
 
     timeout = 300
 

@@ -65,7 +65,7 @@ class Places:
 
 
 class Clipping:
-    """Of a model whose gradients lie in one flat buffer."""
+    """Clipping the gradients of a model, which are in one flat buffer."""
 
     params = ((64, 1024),)
     param_names = ("width",)

@@ -50,12 +50,12 @@ class Ops:
         self.f(*self.arrays)
 
     def time_backward(self, *_):
-        """The pullbacks with the walk around them, which takes a few microseconds."""
+        """The pullbacks within a backward pass, whose overhead is a few microseconds."""
         grad(self.y, self.inputs, self.g, retain_graph=True)
 
 
 class Large(Ops):
-    """A matrix that does not."""
+    """A matrix that does not fit into the nearest caches."""
 
     params = (("mul", "power", "sum, axis 0", "sum, axis 1", "cumsum, axis 0"), ((1024, 1024),))
 
@@ -70,7 +70,7 @@ class Compare:
         self.x < self.y  # noqa: B015
 
     def time_a_thousand_nodes_in_a_dict(self):
-        """As in a walk: nodes are keys by identity, and == is never called."""
+        """Nodes as keys, as in a backward pass: they are compared by identity, and == is never called."""
         table = dict.fromkeys(self.nodes)
         for node in self.nodes:
             table[node] = node
@@ -90,7 +90,7 @@ class Positions:
 
 
 class HigherOrder:
-    """Of the loss of a small network with respect to its input: the Hessian times one vector, and the whole Hessian."""
+    """Second derivatives of the loss of a small network by its input: the Hessian times one vector, and the whole Hessian."""
 
     timeout = 300
 

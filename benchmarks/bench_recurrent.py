@@ -26,7 +26,7 @@ class Recurrent:
 
 
 class Cell:
-    """One step, the cost of a loop over time in Python."""
+    """One step of a cell: the cost per step of a loop over time in Python."""
 
     params = ("RNNCell", "LSTMCell", "GRUCell")
     param_names = ("kind",)

@@ -1,8 +1,8 @@
-"""How far are the activations and their pullbacks from the truth, over all float32 numbers? Writes the table of docs/accuracy.md.
+"""The errors of the activations and their pullbacks over all float32 numbers. Writes the table of docs/accuracy.md.
 
     python tests/accuracy.py                    all 2^32 inputs of every activation: about a minute each
-    python tests/accuracy.py gelu tanh          of these two
-    python tests/accuracy.py --thousandth       only the thousandth that the tests always look at
+    python tests/accuracy.py gelu tanh          only these two
+    python tests/accuracy.py --thousandth       only the thousandth of the inputs that the test suite checks
 
 The row of an activation is replaced as soon as it has been measured.
 """
@@ -75,7 +75,7 @@ def special_inputs(name: str) -> np.ndarray:
 def distance(x: Vector, got: Vector, exact: Doubles, larger: Doubles, out: Doubles):
     """`reference.ulps` of a block: x and results in float32, the truth in float64. NaN in must give NaN out.
 
-    Ulps are those of the exact value; where this is a sum whose terms cancel to less than half of the larger one, of that.
+    Ulps are those of the exact value. If its terms cancel to less than half of the larger term, they are ulps of that term.
     """
     for i in range(out.size):
         g, e, s = np.float64(got[i]), exact[i] if x[i] == x[i] else NAN, abs(larger[i])
@@ -152,7 +152,7 @@ def read_table(text: str) -> dict[str, Row]:
 
 
 def with_table(text: str, rows: dict[str, Row]) -> str:
-    """The page with these rows, in the order of the registry, in place of those that it has."""
+    """The page with its rows replaced by these, in the order of the registry."""
     before, after = LINES.split(text)
     return before + HEAD + "".join(rows[name].line(name) for name in ACTIVATIONS if name in rows) + after
 

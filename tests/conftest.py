@@ -1,4 +1,4 @@
-"""What several test files stand on."""
+"""Fixtures that several test files use."""
 from __future__ import annotations
 
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def poisoned_memory():
-    """np.empty gives NaN (and integers that index nothing): an entry that a kernel forgets to write is seen.
+    """Make np.empty return NaN (and invalid indices for integers), so that tests see an entry that a kernel does not write.
 
     In our modules only, and not in the kernels: Numba, which may compile meanwhile, looks for the true one.
     """

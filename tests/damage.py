@@ -1,4 +1,4 @@
-"""Files as they should be, written the slow way, and what can happen to them."""
+"""Correct files, written in a simple and slow way, and random damage to them."""
 from __future__ import annotations
 
 import copy
@@ -13,7 +13,7 @@ TYPES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
 
 def idx_bytes(array, shape=None) -> bytes:
-    """An IDX file, written with struct: the twin that the reader is held against."""
+    """An IDX file, written with struct, independently of the reader that it tests."""
     shape = array.shape if shape is None else shape
     code, letter = TYPES[array.dtype.str[1:]], array.dtype.char
     return (bytes([0, 0, code, len(shape)]) + b"".join(struct.pack(">I", side) for side in shape)
@@ -34,7 +34,7 @@ VALUES = [None, True, -1, 0, 3, 2**40, 2**63, 10**30, 0.5, 1e308, float("nan"), 
 
 
 def mutate(content: bytes, rng: np.random.Generator, tokens: Sequence[bytes] = ()) -> bytes:
-    """One to three accidents: flipped bits, other bytes, a cut, an insertion, a hole, pieces in another order, other numbers."""
+    """One to three defects: flipped bits, other bytes, truncation, insertion, a gap, pieces in another order, other numbers."""
     part = bytearray(content)
     for _ in range(rng.integers(1, 4)):
         where = int(rng.integers(len(part) + 1) if rng.random() < 0.5 else min(rng.integers(200), len(part)))
@@ -63,7 +63,7 @@ def mutate(content: bytes, rng: np.random.Generator, tokens: Sequence[bytes] = (
 
 
 def disturb(value: Any, rng: np.random.Generator) -> Any:
-    """A structure of JSON in which something, somewhere, has been changed, dropped, doubled or renamed."""
+    """A JSON structure in which one entry has been changed, dropped, doubled or renamed."""
     places: list[tuple[Any, Any]] = []
 
     def visit(inside):

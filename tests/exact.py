@@ -1,4 +1,4 @@
-"""Every activation once, as its paper has it: one expression, from which all tests take their truth.
+"""Every activation once, by the formula of its paper: one expression, which gives all tests their reference values.
 
 The expression is applied to a `Jet`, a number that carries its first two derivatives along. In 150 bits (mpmath) it gives the
 exact values in `exact`; on float64 arrays (NumPy) it gives the twins of the other tests in `on_arrays`. None of it is our code.
@@ -30,7 +30,7 @@ class Exact:
         self.dtype = dtype
 
     def number(self, v: float) -> Any:
-        """A parameter or constant, as the type in question rounds it."""
+        """A parameter or constant, rounded to the floating-point type under test."""
         return mp.mpf(float(self.dtype(float(v))))
 
     def exp(self, x):
@@ -80,8 +80,8 @@ class Arrays:
 class Jet:
     """A value with its slope and, if wanted, its second derivative (`curvature`).
 
-    A sum that crosses zero is as right as its terms: `larger` is the larger one of the slope, `terms` the sum of all terms of
-    the curvature, without their signs.
+    The error of a sum that crosses zero is measured against its terms: `larger` is the larger term of the slope, `terms` the sum
+    of the absolute values of all terms of the curvature.
     """
 
     def __init__(self, of: Any, value: Any, slope: Any = 0, curvature: Any = None, larger: Any = None, terms: Any = None) -> None:
@@ -90,7 +90,7 @@ class Jet:
         self.terms = (None if curvature is None else of.abs(curvature)) if terms is None else terms
 
     def through(self, value: Any, slope: Any, curvature: Callable[[], Any], terms: Callable[[], Any] | None = None) -> Jet:
-        """The chain rule, for a function with these derivatives here."""
+        """The chain rule, for a function that has these derivatives at this point."""
         of, inner = self.of, self
         if inner.curvature is None:
             return Jet(of, value, slope * inner.slope, None, of.abs(slope) * inner.larger)
@@ -125,7 +125,7 @@ class Jet:
             (a.value, a.slope, a.curvature, a.larger, a.terms), (b.value, b.slope, b.curvature, b.larger, b.terms))))
 
 
-# -- functions with their derivatives, none of which is a difference that cancels ---------------------------------------
+# -- functions with their derivatives, written so that no difference cancels ---------------------------------------------
 
 def exp(x: Jet) -> Jet:
     y = x.of.exp(x.value)
@@ -201,7 +201,7 @@ def clip(x: Jet, low: float, high: float) -> Jet:
 
 
 def hardswish(x: Jet) -> Jet:
-    """x (x + 3)/6 between -3 and 3. The slope (2x + 3)/6 is exact around its zero, and not only as right as its terms."""
+    """x (x + 3)/6 between -3 and 3. The slope (2x + 3)/6 is exact around its zero, where its terms cancel."""
     middle = x.through(x.value * ((x.value + 3) / 6), (2 * x.value + 3) / 6, lambda: 1 / (3 + 0 * x.value))
     return x.pick(x.value <= -3, 0 * x, x.pick(x.value >= 3, x, middle))
 

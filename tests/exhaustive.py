@@ -1,4 +1,4 @@
-"""All 2^32 float32 numbers through every activation and its pullback: not one is beyond the bound, or the table's figure.
+"""All 2^32 float32 numbers through every activation and its pullback: no error exceeds the bound, or the figure in the table.
 
 Half a minute to two minutes each, so this file is collected only when it is named:
 

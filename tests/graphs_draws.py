@@ -1,4 +1,4 @@
-"""What random graphs are made of: every operation that has a derivative, by kind and name. Every row of the tables is one."""
+"""The operations of random graphs: all that have a derivative, by kind and name. Every row of the tables is one of them."""
 from __future__ import annotations
 
 from itertools import product
@@ -22,7 +22,7 @@ from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
 
 def activation(name: str, record: str) -> dict[str, Draw]:
-    """With the usual parameters, and with half of them."""
+    """The function with its default parameters, and with half of their values."""
     usual = tuple(ACTIVATIONS[record].parameters.values())
     domain = {"log": within(0.5, 2.5), "log1p": within(-0.5, 1.5)}.get(name, AS_IT_IS)
     return named(name, exact.twin(record), lambda x: [usual, tuple(v / 2 for v in usual)], domain=domain)
@@ -100,7 +100,7 @@ def reduced(name: str, twin: Function, domain: Pair = AS_IT_IS) -> dict[str, Dra
 
 
 def spread(name: str, twin: Function) -> dict[str, Draw]:
-    """The same, with what is taken from the divisor between axis and keepdims."""
+    """The same, with ddof between axis and keepdims."""
     return named(name, lambda x, axis, ddof, keepdims: twin(x, axis, keepdims, ddof),
                  lambda x: product([None, *axes(x), ()], [0, 0.5], [False, True]))
 
@@ -110,7 +110,7 @@ def along(name: str, twin: Function) -> dict[str, Draw]:
 
 
 def winner(find: Function, twin: Function) -> Draw:
-    """Where the largest or the smallest entry stands has no gradient; what stands there has."""
+    """The index of the largest or smallest entry, which has no gradient, and the entry at that index, which has one."""
     def draw(hand: Hand) -> Made:
         i = hand.operand(np.ndim)
         axis = hand.choose([None, *axes(hand.values[i])], "axis")
@@ -157,7 +157,7 @@ def new_axes(x: np.ndarray) -> list[tuple[Any]]:
 
 
 def indices(x: np.ndarray) -> list[Any]:
-    """Some for the first axis; the others stand in the table."""
+    """A few indices; the rows of the table have more."""
     n = len(x)
     return [n // 2, slice(None, None, -1), slice(n // 2, None), [0, -1, 0], np.arange(n) % 2 == 0, (..., 0), (None, -1)]
 
@@ -176,7 +176,7 @@ def split(hand: Hand) -> Made:
 
 
 def joined(name: str, new: int) -> Draw:
-    """Up to three of one shape, along an axis that they have, or a new one."""
+    """Join up to three operands of one shape, along one of their axes or along a new one."""
     def draw(hand: Hand) -> Made:
         i = hand.operand(lambda x: few(x) and x.ndim + new)
         shape = hand.values[i].shape
@@ -210,7 +210,7 @@ MOVES = {
 # -- products ----------------------------------------------------------------------------------------------------------
 
 def times_turned(ours: Function) -> Draw:
-    """``a @ b.T`` of two matrices with as many columns, in some way."""
+    """``a @ b.T`` for two matrices with the same number of columns, computed by one of several operations."""
     def draw(hand: Hand) -> Made:
         i = hand.operand(lambda x: x.ndim == 2)
         k = hand.operand(lambda x: x.ndim == 2 and x.shape[1] == hand.values[i].shape[1])

@@ -1,7 +1,7 @@
-"""How an operation of a random graph is drawn: operands and settings are asked of a `Hand`, and both twins made of them.
+"""How an operation of a random graph is drawn: a `Hand` chooses operands and settings, and both twins apply the operation.
 
-Some kinds take tensors as they are (`unary`, `binary`, `named`). What wants certain shapes, as the rows of the tables do, brings
-whatever it gets into these first (`fitted`).
+Some kinds take tensors as they are (`unary`, `binary`, `named`). Operations that need certain shapes, as the rows of the tables
+do, reshape their operands first (`fitted`).
 """
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MANY = 40               # what could grow from step to step ends here
 
 
 class Hand:
-    """What a draw may ask for. ``choose(options, what)`` takes one of them, somehow."""
+    """The source of random choices for a draw. ``choose(options, what)`` picks one of the options."""
 
     def __init__(self, graph: Graph, choose: Callable[[Sequence[Any], str], Any]) -> None:
         self.values, self.choose = graph.values, choose
 
     def operand(self, fits: Callable[[np.ndarray], Any] = lambda x: True) -> int:
-        """A number of the graph. The youngest come first, which is where Hypothesis looks: so the graphs grow deep."""
+        """The index of a tensor of the graph. The newest come first, because Hypothesis prefers those, and graphs get deep."""
         return self.choose([i for i in reversed(range(len(self.values))) if fits(self.values[i])], "operand")
 
 
@@ -39,18 +39,18 @@ MODULES = {name: cls for name, cls in nn.activations.MODULES.items() if issubcla
 
 
 def within(low: float, high: float) -> Pair:
-    """Everything into these bounds, smoothly: for what is not defined elsewhere, or grows too fast."""
+    """Map all numbers smoothly into these bounds, for functions that are not defined elsewhere or grow too fast."""
     middle, width = (high + low) / 2, (high - low) / 2
     return (lambda x: middle + width * tg.sin(x)), (lambda x: middle + width * np.sin(x))
 
 
 def unary(ours: Function, twin: Function | None = None, fits: Callable[[np.ndarray], Any] = lambda x: True) -> Draw:
-    """Of one operand. Without a twin, what is written alike for tensors and arrays."""
+    """A function of one operand. Without a twin, the function is written the same way for tensors and arrays."""
     return lambda hand: Made(ours, twin or ours, (hand.operand(fits),))
 
 
 def binary(ours: Function, twin: Function | None = None) -> Draw:
-    """Of two operands whose shapes broadcast."""
+    """A function of two operands whose shapes broadcast."""
     def draw(hand: Hand) -> Made:
         i = hand.operand(few)
         return Made(ours, twin or ours, (i, hand.operand(lambda x: few(x) and meet(x.shape, hand.values[i].shape))))
@@ -71,7 +71,7 @@ def meet(*shapes: tuple[int, ...]) -> bool:
 
 def named(name: str, twin: Function, settings: Callable[[np.ndarray], Iterable[tuple[Any, ...]]] = lambda x: [()],
           fits: Callable[[np.ndarray], Any] = lambda x: True, domain: Pair = AS_IT_IS) -> dict[str, Draw]:
-    """All that goes by a name, function, method and module: of one operand, and of settings that may depend on it."""
+    """A function, method or module by its name, of one operand and of settings that may depend on the operand."""
     def draw_of(call: Function) -> Draw:
         def draw(hand: Hand) -> Made:
             i = hand.operand(fits)
@@ -90,8 +90,8 @@ def named(name: str, twin: Function, settings: Callable[[np.ndarray], Iterable[t
 
 
 def fitted(ours: Function, twin: Function, shapes: Sequence[Any]) -> Draw:
-    """Of operands that are brought into these shapes, and between -2 and 2 if they are larger. (Where a table draws an input in a
-    way of its own, all of 0.5 to 1 is good for it.)"""
+    """A function of operands that are brought into these shapes, and mapped into -2 to 2 if they are larger. (An input for which
+    the table has a draw of its own is mapped into 0.5 to 1.)"""
     sizes = [np.shape(shape(np.random.default_rng(0))) if callable(shape) else shape for shape in shapes]
 
     def draw(hand: Hand) -> Made:
@@ -103,7 +103,7 @@ def fitted(ours: Function, twin: Function, shapes: Sequence[Any]) -> Draw:
 
 
 def fit(x: np.ndarray, shape: tuple[int, ...], special: bool) -> Pair:
-    """Into a shape: the numbers over and over again, as np.resize has it."""
+    """The operand in another shape: its numbers are repeated as by np.resize."""
     ours, twin = within(0.5, 1) if special else within(-2, 2) if np.max(abs(x)) > 3 else AS_IT_IS
     if x.shape == shape:
         return ours, twin

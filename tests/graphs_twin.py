@@ -1,9 +1,10 @@
-"""A graph that is built twice: of our Tensors, and of plain NumPy arrays that know nothing of a graph.
+"""A graph that is built twice: with our Tensors, and with plain NumPy arrays, which record nothing.
 
-In the twin every number carries its derivatives with respect to all entries of all leaves. A step hands them on, one by one, by
-a complex step along them (see naive.py); a gradient is then a sum over what its root carries. There is no way back in it.
+In the twin every array carries its derivatives with respect to all entries of all leaves. Each operation propagates them forward,
+one by one, by a complex step (see naive.py). A gradient is then a sum over the derivatives of its root. The twin has no backward
+pass.
 
-Both go on from our values, once they have been compared: so roundings do not add up, and what is equal in one is in the other.
+After each comparison both continue from our values. So rounding errors do not add up, and both have the same ties.
 """
 from __future__ import annotations
 
@@ -18,10 +19,10 @@ from table import close
 
 import tinygrad_relu as tg
 
-LARGEST = 40.0          # what has larger values is not kept,
-STEEPEST = 1e3          # nor what has larger derivatives: sums of them could cancel, and leave roundings
-ROUNDINGS = 1 << 12     # how many may part the two: of one step from the same inputs, or of a chain of slopes up to STEEPEST
-HOOK = -0.5             # what hooks multiply a gradient by
+LARGEST = 40.0          # results with larger values are not kept,
+STEEPEST = 1e3          # nor those with larger derivatives: sums of them could cancel to rounding errors
+ROUNDINGS = 1 << 12     # roundings by which the two may differ in one step, or in a chain of slopes up to STEEPEST
+HOOK = -0.5             # the factor by which hooks multiply a gradient
 NEAR = 1e-6             # within this distance of its inputs, no step that is made has a kink:
 SAME = 1e-3             # its values and slopes change by less than this there
 
@@ -42,15 +43,15 @@ class Made(NamedTuple):
 
 
 class Graph:
-    """Number i is `tensors[i]` of ours, of the value `values[i]`; its derivatives are `slopes[i][leaf][entry]`."""
+    """Result i is our `tensors[i]`; the twin has its value `values[i]` and its derivatives `slopes[i][leaf][entry]`."""
 
     def __init__(self) -> None:
         self.tensors: list[tg.Tensor] = []
         self.values: list[np.ndarray] = []
         self.slopes: list[dict[int, np.ndarray]] = []
-        self.behind: list[set[Any]] = []        # what is freed with a number: itself, and what it was made of
+        self.behind: list[set[Any]] = []        # freed with a result: itself, and the results that it was computed from
         self.freed: set[Any] = set()
-        self.used: set[int] = set()             # what something was made of
+        self.used: set[int] = set()             # results that another result was computed from
         self.collected: dict[int, Any] = {}     # leaf: the gradient that should be in .grad, or None
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ class Graph:
         self._keep(self.tensors[i].detach(), {}, set())
 
     def add(self, made: Made, how: str = "recorded") -> bool:
-        """Make the same in both, compare, and keep what came out; False where the two could differ with good reason."""
+        """Apply the operation in both, compare, and keep the results. Returns False if the two may rightly differ."""
         ours, twin, inputs = made
         tensors, values = [self.tensors[i] for i in inputs], [self.values[i] for i in inputs]
         if not smooth(twin, values):
@@ -85,7 +86,7 @@ class Graph:
         for k, (y, value) in enumerate(zip(parts(found), expected, strict=True)):
             assert isinstance(y, tg.Tensor) and y.dtype == np.float64 and y.data.flags.c_contiguous
             close(y.data, np.real(value), ROUNDINGS)
-            if y.size and not any(y is x for x in tensors):         # what hands its input back has made nothing
+            if y.size and not any(y is x for x in tensors):         # an operation that returns its input has made no new result
                 if slopes and how == "hooked":
                     y.register_hook(lambda g: HOOK * g)
                 factor = HOOK if how == "hooked" else 1.0
@@ -93,7 +94,7 @@ class Graph:
         return True
 
     def _slopes(self, twin: Callable[..., Any], inputs: Sequence[int]) -> dict[int, list[np.ndarray]]:
-        """For each leaf behind the inputs, the derivatives of each result."""
+        """For each leaf that the inputs depend on, the derivatives of each result."""
         found = {}
         for leaf in sorted(set().union(*(self.slopes[i] for i in inputs))):
             steps = [parts(twin(*(self.values[i] + 1j * naive.H * self.slopes[i][leaf][entry] if leaf in self.slopes[i]
@@ -107,17 +108,17 @@ class Graph:
         self.tensors.append(tensor), self.values.append(tensor.data.copy()), self.slopes.append(slopes)
         self.behind.append(set() if number in self.collected else behind | {number})
 
-    # -- walking back -------------------------------------------------------------------------------------------------
+    # -- backward -------------------------------------------------------------------------------------------------
 
     def ends(self) -> tuple[int, ...]:
-        """What nothing was made of, but can still be walked back from."""
+        """The results that no other result uses, and whose graph is not freed."""
         return tuple(i for i, slopes in enumerate(self.slopes) if slopes and i not in self.used and not self.is_freed(i))
 
     def is_freed(self, root: int) -> bool:
         return bool(self.behind[root] & self.freed)
 
     def walk_back(self, root: int, retain: bool, seed: int) -> None:
-        """Collect gradients in both, and compare all; on a walk that keeps the graph, also those of the composed rules."""
+        """Compute the gradients in both, and compare all. If the graph is retained, also compare those of the composed rules."""
         y, weights = self.tensors[root], np.random.default_rng(seed).uniform(-1, 1, self.values[root].shape)
         if self.is_freed(root):
             with pytest.raises(RuntimeError, match="has been freed"):
@@ -137,7 +138,7 @@ class Graph:
         self.compare()
 
     def compare(self) -> None:
-        """All gradients; and no value has changed."""
+        """Compare all gradients, and check that no value has changed."""
         for leaf, expected in self.collected.items():
             if expected is None:
                 assert self.tensors[leaf].grad is None
@@ -155,11 +156,11 @@ def parts(results: Any) -> Sequence[Any]:
 
 
 def smooth(twin: Callable[..., Any], values: Sequence[np.ndarray]) -> bool:
-    """Whether results are of moderate size, and they and their slopes hardly change within NEAR of these values: so no rounding
-    inside an operation decides on which side of a kink we are.
+    """Whether results are of moderate size, and results and slopes hardly change within NEAR of these values. Then no rounding
+    inside an operation decides which side of a kink an input is on.
 
-    Equal numbers are moved alike, so that a tie remains one. Multiples of 1/4 are not moved, for what is done to them is exact:
-    the 0 of relu, the 1 of a clip may stand on a kink.
+    Equal numbers are moved equally, so that ties remain ties. Multiples of 1/4 are not moved, because operations on them are
+    exact: they may be on a kink, such as the 0 of relu or the 1 of a clip.
     """
     rng, found = np.random.default_rng(0), []
     direction = [1j * naive.H * rng.uniform(-1, 1, x.shape) for x in values]

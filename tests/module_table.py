@@ -15,7 +15,7 @@ from tinygrad_relu.functional import REDUCTIONS
 
 
 def row(name: str, layer: nn.Module, twin: Callable[..., Any], shape: Any) -> Row:
-    """A layer whose inputs are x and all its parameters. In training each call draws and counts from the same start."""
+    """A layer whose inputs are x and all its parameters. In training each call starts from the same random state and counts."""
     return Row(name, lambda x, *p: with_weights(layer, p)(x), twin, (shape, *(p.shape for p in layer.parameters())))
 
 
@@ -25,7 +25,7 @@ def evaluated(layer: nn.BatchNorm1d) -> nn.Module:
 
 
 def drawn(layer: Any, start: int) -> Any:
-    """A layer that has drawn before: its counter stands at `start`."""
+    """A layer that has drawn random numbers before: its counter is `start`."""
     layer.rng_state.data[1] = start
     return layer
 

@@ -1,11 +1,12 @@
-"""What do the tests catch? Sixty mistakes, made one at a time in a copy of the checkout.
+"""Which mistakes do the tests catch? Sixty mistakes, made one at a time in a copy of the checkout.
 
     python tests/mutations.py               all of them
     python tests/mutations.py 3 7 40-45     these
-    python tests/mutations.py --check       only look whether each old text is in its file exactly once
+    python tests/mutations.py --check       only check that each old text is in its file exactly once
 
-A mistake first meets the test files that are likely to see it, then the whole default suite. The last lines name those that
-nothing has caught. Kernels come from the cache of this checkout (`tinygrad-relu warmup` first), unless the mistake is in the sources of kernels.
+For each mistake, the test files that are likely to catch it run first, and then the whole default suite. The last lines name the
+mistakes that no test has caught. Kernels come from the cache of this checkout (`tinygrad-relu warmup` first), unless the mistake
+is in the sources of kernels.
 """
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = [
-    # the walk back
+    # the backward pass
     Mutation("autodiff/tape.py", "if x.order > order:\n                    outdated.add(node)",
              "if False:\n                    outdated.add(node)", "test_changed_leaves"),
     Mutation("autodiff/tape.py", "nodes.sort(key=_by_order)", "nodes.reverse()", "test_tape"),
@@ -113,7 +114,7 @@ def complaint(mutation: Mutation, folder: Path = HOUSE) -> str:
 # -- the copy ----------------------------------------------------------------------------------------------------------
 
 def copied(folder: Path) -> Path:
-    """The files that git knows, with their times, by which Numba tells whether a kernel in its cache is the one of the file."""
+    """The files that git tracks, with their times, by which Numba decides whether a cached kernel is up to date."""
     house = folder / "house"
     names = subprocess.run(["git", "ls-files"], cwd=HOUSE, capture_output=True, text=True, check=True).stdout.splitlines()
     for name in names:

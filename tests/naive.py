@@ -1,8 +1,8 @@
-"""The slow twin: every operation once more in plain NumPy, as the formula in the book, without a look at the package.
+"""The slow twin: every operation again in plain NumPy, by the textbook formula, independent of the package.
 
-Gradients come by the complex step: with ``f(x + ih) = f(x) + ih f'(x)`` and h = 1e-30, the imaginary part is the
-derivative to the last bits, for nothing is subtracted. Sums and products do that by themselves; a function with a kink,
-or one that NumPy knows on real numbers only, carries its slope along (`dual`).
+Gradients are computed by the complex step: with ``f(x + ih) = f(x) + ih f'(x)`` and h = 1e-30, the imaginary part is the
+derivative to the last bits, because nothing is subtracted. NumPy's sums and products accept complex numbers. For a function with
+a kink, or one that NumPy has for real numbers only, `dual` is given the slope.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ H = 1e-30
 
 
 def dual(value, slope):
-    """A real function of a real variable, made to take complex-step arguments."""
+    """A real function of a real variable, extended to the arguments of a complex step."""
 
     def function(x, *p):
         if np.iscomplexobj(x):
@@ -49,7 +49,7 @@ def power(a, b):
 
 
 def maximum(a, b):
-    """In a tie the first; but a bare number has no slope, and neither has what ties with it."""
+    """In a tie the first gets the gradient. But a Python number has no slope, and neither has an entry that ties with it."""
     tie = b if type(b) is float else a              # np.float64, which a 0-d array becomes, is a float too
     return np.where(np.real(a) > np.real(b), a, np.where(np.real(a) < np.real(b), b, tie))
 
@@ -59,7 +59,7 @@ def minimum(a, b):
 
 
 def largest(x, axis=None, keepdims=False):
-    """The maximum; np.argmax, too, gives a tie to the lowest index."""
+    """The maximum. In a tie the lowest index gets the gradient, which is the index of np.argmax."""
     axes = tuple(range(x.ndim)) if axis is None else tuple(sorted(a % x.ndim for a in np.atleast_1d(axis).astype(int)))
     rows = np.moveaxis(x, axes, range(x.ndim - len(axes), x.ndim)).reshape(*(n for i, n in enumerate(x.shape) if i not in axes), -1)
     y = np.take_along_axis(rows, rows.real.argmax(axis=-1)[..., None], axis=-1)[..., 0]
@@ -77,7 +77,7 @@ def var(x, axis=None, keepdims=False, ddof=0):
 
 
 def std(x, axis=None, keepdims=False, ddof=0):
-    """Where all numbers are equal, but for roundings, it is 0, and so is its slope."""
+    """The standard deviation. Where all numbers are equal, up to rounding, both the value and the slope are 0."""
     squares = var(x, axis, keepdims, ddof)
     equal = np.real(squares) < 1e-30
     return np.where(equal, 0.0, np.sqrt(np.where(equal, 1.0, squares)))
@@ -106,21 +106,21 @@ def cross_entropy(x, labels, reduction="mean", weight=None, ignore_index=-100, l
 
 
 def soft_cross_entropy(x, target, reduction="mean", weight=1.0, label_smoothing=0.0):
-    """Of class probabilities along axis 1; a mean is divided by their number, whatever the weights are."""
+    """The cross-entropy of class probabilities along axis 1. The mean divides by the number of losses, whatever the weights."""
     asked = (1 - label_smoothing) * target + label_smoothing / x.shape[1]
     weight = np.reshape(weight, (-1, *[1] * (x.ndim - 2)))
     return reduced(-(weight * asked * log_softmax(x, axis=1)).sum(axis=1), reduction)
 
 
 def at_places(loss, x, labels, reduction="mean", **options):
-    """A loss of rows at every place of x (rows, classes, d1, ...); of the one place of x (classes,)."""
+    """A loss of rows, applied at every place of x (rows, classes, d1, ...), or to the one row x (classes,)."""
     rows = np.moveaxis(np.atleast_2d(x), 1, -1)
     losses = loss(rows.reshape(-1, rows.shape[-1]), np.ravel(labels), reduction, **options)
     return losses.reshape(np.shape(labels)) if reduction == "none" else losses
 
 
 def nll(logs, labels, reduction="mean", weight=None, ignore_index=-100, smoothing=0.0):
-    """Row by row, as PyTorch's documentation has it."""
+    """Row by row, by the formula in PyTorch's documentation."""
     classes = logs.shape[1]
     weight = np.ones(classes) if weight is None else np.asarray(weight)
     losses, total = [], 0.0
@@ -224,7 +224,7 @@ def embedding(indices, weight, padding_idx=None):
 
 # -- random numbers by counting: Philox as in the paper, for words of 32 or 64 bits ----------------------------------
 
-PHILOX = {      # multipliers, and what is added to the key after each round
+PHILOX = {      # the multipliers, and the numbers added to the key after each round
     32: ((0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)),
     64: ((0xD2E7470EE14C6C93, 0xCA5A826395121157), (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)),
 }
@@ -243,7 +243,7 @@ def philox(counter, key, bits=32):
 
 @functools.cache
 def words(key, start, n):
-    """What n elements get: of each tile of 256, the first 64 get the first word of 64 counters, the next 64 the second ..."""
+    """The words of n elements: in each tile of 256, the first 64 have the first words of 64 counters, the next the second ..."""
     counts = [start + i // 256 * 64 + i % 64 for i in range(n)]
     found = {c: philox([c % 2**32, c >> 32, 0, 0], [key % 2**32, key >> 32]) for c in counts}
     return np.array([found[c][i % 256 // 64] for i, c in enumerate(counts)], float)

@@ -1,4 +1,4 @@
-"""The public names, computed: whatever a package imports by ``from .file import name as name``."""
+"""The public names: all that a package imports by ``from .file import name as name``."""
 from __future__ import annotations
 
 from types import ModuleType

@@ -32,7 +32,7 @@ def flat(*results):
 
 
 def results_of(layer, x, states):
-    """Output and states of a layer, or the states of a cell, one after the other."""
+    """A list of the output and the states of a layer, or of the states of a cell."""
     found = layer(x, tuple(states) if len(states) == 2 else states[0])
     if isinstance(layer, nn.RNNCell | nn.LSTMCell | nn.GRUCell):
         return found if isinstance(found, tuple) else (found,)

@@ -31,8 +31,8 @@ STEPS = {"RNN": rnn_step, "LSTM": lstm_step, "GRU": gru_step}
 
 
 def layers(step, x, states, weights, directions=1):
-    """The output, and every last state, of layers over x (steps, batch, inputs). `weights` has four entries for each layer
-    and direction; so has each state an entry along its first axis."""
+    """The output and all last states of layers over x (steps, batch, inputs). For each layer and direction, `weights` has four
+    entries, and each state has one entry along its first axis."""
     count = len(states[0])
     last = []
     for k in range(0, count, directions):

@@ -1,4 +1,4 @@
-"""How far a number is from the truth: units in the last place (ulp) of mpmath's value, and where to look.
+"""The error of a number, in units in the last place (ulp) of mpmath's value; and arguments at which errors are likely.
 
 An ulp is the distance between the floating-point numbers on both sides of the true value: 2^-23 (2^-52) of its power of
 two, but never less than the smallest subnormal number. A correctly rounded result is off by at most half of it.
@@ -21,7 +21,7 @@ DTYPES = (np.float32, np.float64)
 
 
 def spacing(exact, dtype):
-    """One ulp at an exact value; 0 and what lies below the normal numbers have that of the subnormal ones."""
+    """One ulp at an exact value; at 0 and among the subnormal numbers, the smallest subnormal number."""
     limits = np.finfo(dtype)
     exponent = mp.frexp(exact)[1] - 1 if exact else limits.minexp
     return mp.ldexp(1, int(min(max(exponent, limits.minexp), limits.maxexp - 1)) - int(limits.nmant))
@@ -57,8 +57,8 @@ def worst(x: Iterable[float], got: Iterable[float], exact: Callable, dtype, scal
 
 
 def special_points(dtype) -> np.ndarray:
-    """Finite numbers at which something ends or begins: both zeros, the edges of the subnormal and the finite numbers,
-    powers of two and their neighbours, the ends of the exponential's range, the seams of our own formulas."""
+    """Finite numbers at which a range ends or begins: both zeros, the edges of the subnormal and the finite numbers,
+    powers of two and their neighbours, the ends of the exponential's range, the boundaries between our own formulas."""
     limits = np.finfo(dtype)
     step = 9 if dtype is np.float32 else 61
     powers = np.ldexp(1.0, np.arange(limits.minexp - limits.nmant, limits.maxexp, step)).astype(dtype)

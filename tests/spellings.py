@@ -25,7 +25,7 @@ def names_here() -> dict[str, Any]:
 
 
 def result(code: str, names: dict[str, Any]) -> Any:
-    """The numbers that code gives; None if it gives none, as the objects of two libraries cannot be compared."""
+    """The numbers that a piece of code returns; None if it returns other objects, which cannot be compared across libraries."""
     try:
         value = eval(code, names)
     except SyntaxError:         # an assignment
@@ -37,5 +37,5 @@ def result(code: str, names: dict[str, Any]) -> Any:
 
 
 def differ(there: Any, here: Any) -> bool:
-    """Whether both are numbers, and not the same."""
+    """Whether both are numbers and differ."""
     return there is not None and here is not None and (there.shape != here.shape or not np.allclose(there, here))

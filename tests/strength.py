@@ -1,4 +1,4 @@
-"""How hard the suite looks: at a sample of the cases, or with `python -m pytest --thorough` at all of them.
+"""How many cases the suite runs: a sample, or with `python -m pytest --thorough` all of them.
 
 The sample is the same in every run and in every process of a run.
 """
@@ -18,7 +18,7 @@ def strength(ordinary: T, *, thorough: T) -> T:
 def in_sample(i: int, every: int) -> bool:
     """Whether case `i` belongs to a sample of one in `every`: its digits in base `every` sum to a multiple of `every`.
 
-    One of each group is taken, at changing places. (A fixed stride would meet only float32 where the types alternate.)
+    So each run of `every` cases has one, at changing places. (A fixed stride would test only float32 where the types alternate.)
     """
     digits = 0
     while i:

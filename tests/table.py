@@ -1,6 +1,6 @@
-"""The table of operations, and the one checker that every row runs through.
+"""The table of operations, and the checks that every row must pass.
 
-A row says what is tested, what the slow twin says, and which inputs to draw. Everything else is the same for all rows:
+A row names the operation, its slow twin, and the inputs to draw. Everything else is the same for all rows:
 value and gradient against the twin, finite differences of order 1 and 2, fused pullback against composed rule, float32
 and float64, memory layouts, accumulation, and inputs that need no gradient. A new operation is a new row.
 """
@@ -45,8 +45,8 @@ def positive(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
 
 
 def close(got: np.ndarray, expected: np.ndarray, ulps: float = 32) -> None:
-    """Equal up to rounding. A row makes some ten to thirty roundings, each of half an ulp, of numbers of the order of
-    the largest one in it (or of 1): 32 ulps of that are allowed."""
+    """Equal up to rounding. A row makes ten to thirty roundings of half an ulp each, of numbers as large as its largest number
+    (or 1). So 32 ulps of that number are allowed."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape, f"shape {got.shape}, expected {expected.shape}"
     scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
@@ -58,7 +58,7 @@ def tensors(arrays: list[np.ndarray], dtype: Any = np.float64, needs: Any = None
 
 
 def backward(row: Row, inputs: list[tg.Tensor]) -> tuple[np.ndarray, list[Any], np.ndarray]:
-    """The value, the gradients in ``.grad``, and the weights that were sent back."""
+    """The value, the gradients in ``.grad``, and the weights that were passed to ``backward``."""
     y = row.f(*inputs)
     weights = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
     y.backward(weights)
@@ -112,7 +112,7 @@ def check_subsets(row: Row) -> None:
 
 
 def check_accumulation(row: Row) -> None:
-    """Gradients add up: over two uses in one graph, over two walks of it, and over two graphs."""
+    """Gradients add up: over two uses in one graph, over two backward passes through it, and over two graphs."""
     arrays = row.draw()
     once = backward(row, tensors(arrays))[1]
     inputs = tensors(arrays)
@@ -128,7 +128,7 @@ def check_accumulation(row: Row) -> None:
 
 
 def check_memory(row: Row) -> None:
-    """Every gradient lies in memory of its own: whoever writes into it changes nothing else, and no later walk."""
+    """Every gradient has memory of its own: writing into it changes no other array and no later backward pass."""
     inputs = tensors(row.draw())
     y = row.f(*inputs)
     weights = np.random.default_rng(1).standard_normal(y.shape)
@@ -183,7 +183,7 @@ def check_layouts(row: Row) -> None:
         np.testing.assert_array_equal(y_other, y, layout)
         for one, other in zip(grads_other, grads):
             np.testing.assert_array_equal(one, other, layout)
-        for i in range(1, len(arrays)):     # all but the first as plain arrays: they join with the dtype of the first
+        for i in range(1, len(arrays)):     # all but the first as plain arrays, which take the dtype of the first
             mixed = [tg.Tensor(x) if k < i else laid_out(x) for k, x in enumerate(arrays)]
             np.testing.assert_array_equal(row.f(*mixed).data, y, layout)
 
@@ -377,7 +377,7 @@ CENTER, SPREAD = np.array([0.5, -1.0, 2.0]), np.array([0.25, 1.0, 4.0])
 INDICES = np.array([[4, 0, 4], [1, 4, 2]])
 
 NORMS = [
-    # eps: where random graphs hand over equal numbers, the slopes are 1 / sqrt(eps), and cancel
+    # eps: random graphs may pass equal numbers, for which the slopes are 1 / sqrt(eps), and cancel
     Row("batch_norm", lambda *p: F.batch_norm(p[0], None, None, *p[1:], training=True, eps=0.1),
         lambda *p: naive.batch_norm(*p, eps=0.1), ((5, 3), (3,), (3,))),
     Row("batch_norm of a series", lambda *p: F.batch_norm(p[0], None, None, *p[1:], training=True, eps=0.1),
@@ -482,7 +482,7 @@ ARRAYS = [
     Row(f"x.{name}(axis={axis}, keepdims={keep})", lambda x, n=name, a=axis, k=keep: getattr(x, n)(axis=a, keepdims=k),
         lambda x, f=twin, a=axis, k=keep: f(x, axis=a, keepdims=k), ((2, 3, 2),))
     for name, twin in REDUCTIONS.items() if name not in ("sum", "mean")
-    for axis in (None, 1, -1, (0, 2), (), (2, 0, 1)) if (name, axis) != ("std", ())         # there it is 0, the tip of a cone
+    for axis in (None, 1, -1, (0, 2), (), (2, 0, 1)) if (name, axis) != ("std", ())         # a kink, where the slope is 0
     for keep in (False, True)
 ] + [
     Row(f"{name} of a number", lambda x, n=name: getattr(x, n)(), lambda x, f=twin: f(x), ((),))

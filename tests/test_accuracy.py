@@ -1,4 +1,4 @@
-"""The table of docs/accuracy.md: complete, within the bounds, and what the kernels still do on a thousandth of all inputs.
+"""The table of docs/accuracy.md: it is complete, within the bounds, and true for a thousandth of all inputs.
 
 All 2^32 inputs are in tests/exhaustive.py, which runs when it is named.
 """
@@ -44,7 +44,7 @@ def test_the_table_names_every_activation_and_keeps_the_bound():
 
 @every_name
 def test_a_thousandth_of_all_inputs(name):
-    """And the inputs that the table names: so the errors are neither larger than its figures nor smaller."""
+    """With the inputs that the table names, the errors are exactly the figures of the table."""
     table = TABLE_OF_THE_PAGE[name]
     found = row(*measure(name, THOUSANDTH, more=(table.value.x, table.slope.x)), table.inputs)
     assert (found.value.ulps, found.slope.ulps) == (table.value.ulps, table.slope.ulps), (

@@ -1,4 +1,4 @@
-"""Everything here follows from the registry: a new record in kernels/ is tested without a further line."""
+"""Every record in kernels/ is tested here, because the tests read the registry: a new record needs no new test."""
 from __future__ import annotations
 
 import copy
@@ -30,7 +30,7 @@ ELEMENTWISE = [name for name, module in MODULES.items() if issubclass(module, nn
 
 
 def parameter_sets(name: str) -> list[tuple[float, ...]]:
-    """The defaults, something else, and what is worth a look besides."""
+    """The default parameters, other values, and special cases."""
     defaults = tuple(ACTIVATIONS[name].parameters.values())
     return ([defaults, tuple(0.7 * v + 0.1 for v in defaults)] if defaults else [()]) + MORE.get(name, [])
 
@@ -56,7 +56,7 @@ def test_value_and_slope_are_the_twins(name, p, dtype):
     """From -30 to 30, kinks and zero included, to rounding. (The ulps of the tails are counted in test_smooth.py.)"""
     kinks = [kink for kink, _ in ACTIVATIONS[name].kinks(*p)]
     x = np.float32(np.concatenate([np.linspace(-30, 30, 241), kinks, [1e-20, -1e-20, 0.0, -0.0]])).astype(float)
-    x = x[np.isin(x, kinks) | (np.min(abs(x[:, None] - kinks), axis=1, initial=9) > 1e-6)]      # 0.8f is no kink at 0.8
+    x = x[np.isin(x, kinks) | (np.min(abs(x[:, None] - kinks), axis=1, initial=9) > 1e-6)]      # 0.8 in float32 is not 0.8
     if name in ("log", "log1p"):
         x = x[x > (0 if name == "log" else -0.99)]
         x = x[(x > 1e-3) | (name != "log")]
@@ -199,11 +199,11 @@ def test_derivatives_of_derivatives(name):
         assert tg.grad(third, x)[0].item() == 0
 
 
-# -- what hangs on a record: function, module, fused layer -----------------------------------------------------------
+# -- derived from a record: function, module, fused layer ------------------------------------------------------------
 
 @every_name
 def test_every_record_has_its_function(name):
-    """With the record's parameters, by place and by name, and the record's defaults."""
+    """With the record's parameters, positional and named, and the record's defaults."""
     function, record = getattr(F, name), ACTIVATIONS[name]
     assert function.__name__ == name and function.__doc__ and ">>>" in function.__doc__
     x = np.array([-1.5, 0.0, 0.5])
@@ -219,7 +219,7 @@ def test_every_record_has_its_function(name):
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_tanh"])
 def test_gelu_takes_its_form_as_pytorchs_does(name):
-    """By place or by name, behind an affine layer too, and in copies."""
+    """As a positional or named argument, after an affine layer too, and in copies."""
     approximate = "tanh" if name == "gelu_tanh" else "none"
     x, layer = np.linspace(-3, 3, 12).reshape(3, 4), nn.GELU(approximate=approximate)
     y = table.activation(name)(x)

@@ -1,4 +1,4 @@
-"""The search for the first NaN: forward, backward, update; made, or met; with and without a model; leaving no trace."""
+"""The search for the first NaN: in forward, backward and update; made or met; with and without a model; without side effects."""
 from __future__ import annotations
 
 from contextlib import nullcontext
@@ -51,7 +51,7 @@ def test_an_operation_makes_it():
 @every_type
 @pytest.mark.parametrize("named", [True, False])
 def test_a_training_that_runs_away(named, dtype):
-    """The same step with a model and without; with one also the layer, at the line where it is called."""
+    """The same step with a model and without; with a model, the error also names the layer."""
     model = mlp(dtype=dtype)
     opt = optim.SGD(model.parameters(), lr=1e25 if dtype == np.float32 else 1e200)
     lines = []
@@ -311,7 +311,7 @@ def test_a_model_that_fails_in_another_way():
 
 
 def test_a_module_that_never_returns():
-    """Its error is caught by the module around it, to which the result belongs."""
+    """The enclosing module catches its error, so the result belongs to that module."""
     class Outer(nn.Module):
         def __init__(self):
             self.inner = nn.Linear(3, 3, rng=0)

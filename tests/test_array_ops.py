@@ -1,4 +1,4 @@
-"""NumPy's functions on Tensors, where the table does not look: kinks and ties, zeros, NaN and infinity, comparisons."""
+"""NumPy's functions on Tensors, in cases that the table leaves out: kinks, ties, zeros, NaN, infinity, comparisons."""
 from __future__ import annotations
 
 import inspect
@@ -39,7 +39,7 @@ def curvature(f, x):
     return tg.grad(first, x, np.ones(first.shape))[0].data if first.requires_grad else np.zeros(x.shape)
 
 
-# -- ties go to the first; at kinks the shortest ------------------------------------------------------------------------
+# -- the first wins a tie; at a kink the slope is the smallest -----------------------------------------------------------
 
 CHOICES = {     # functions of two equal numbers, all of them a maximum of the two, or minus a minimum
     "maximum": tg.maximum, "minimum": lambda a, b: -tg.minimum(-a, -b),
@@ -53,7 +53,7 @@ CHOICES = {     # functions of two equal numbers, all of them a maximum of the t
 @every_type
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_tie_goes_to_the_first_in_every_operation(name, dtype):
-    """All to the winner, even an infinite gradient, and exactly 0 to the loser."""
+    """The winner gets the whole gradient, even an infinite one, and the loser exactly 0."""
     for g in (1.0, inf):
         for a, b, share in ((2, 2, (1, 0)), (0.0, -0.0, (1, 0)), (-0.0, 0.0, (1, 0)), (inf, inf, (1, 0)),
                             (2 + 1e-6, 2, (1, 0)), (2, 2 + 1e-6, (0, 1))):
@@ -76,7 +76,7 @@ def test_against_a_number_it_is_the_activation(function, f, dtype):
 
 @pytest.mark.parametrize("name", [name for name, record in ACTIVATIONS.items() if record.kinks(*record.parameters.values())])
 def test_activations_take_the_shortest_slope_too(name):
-    """Of the two next to a kink; selu takes that on the left, 1.76 (right 1.05), as PyTorch does."""
+    """The smaller of the two slopes at a kink; but selu takes the left one, 1.76 (the right one is 1.05), as in PyTorch."""
     f, record = table.activation(name), ACTIVATIONS[name]
     for kink, _ in record.kinks(*record.parameters.values()):
         left, at, right = slopes(f, [kink - 1e-9, kink, kink + 1e-9])[0]
@@ -104,8 +104,8 @@ SHAPES = [(7,), (3, 4), (1, 9), (9, 1), (2, 3, 4), (3, 1, 5), (2, 2, 3, 2), (40,
 @every_type
 @pytest.mark.parametrize("shape", SHAPES)
 def test_reductions_over_every_axis(shape, dtype):
-    """Of few different numbers, NaN and infinity among them, over all sets of axes: the extreme's gradient goes to the first
-    winner (argmax of NumPy), all of it; running sums are NumPy's to the last bit, and their gradients, from the end."""
+    """Arrays with few different numbers, NaN and infinity among them, over all sets of axes. The first winner (NumPy's argmax)
+    gets the whole gradient of an extreme. Running sums have NumPy's bits, and so have their gradients, summed from the end."""
     rng = np.random.default_rng(len(shape))
     x = rng.choice([nan, inf, -inf, 0.0, -0.0, 1.0, -1.0, 2.5], shape, p=[0.02, 0.02, 0.02, *[0.94 / 5] * 5]).astype(dtype)
     plain = rng.standard_normal(shape).astype(dtype)
@@ -128,8 +128,8 @@ def test_reductions_over_every_axis(shape, dtype):
 
 @every_type
 def test_products_of_many_factors(dtype):
-    """Factors that are mostly 1, so that nothing is rounded; one zero, or two, in some rows. And what goes on the way beyond
-    the range of float32."""
+    """Factors that are mostly 1, so that nothing is rounded; one or two zeros in some rows. And products whose intermediate
+    results exceed the range of float32."""
     rng = np.random.default_rng(0)
     x = rng.choice([1.0, -1.0, 2.0, 0.5], (6, 50))
     x[1, 7] = x[2, 3] = x[2, 40] = 0
@@ -151,7 +151,7 @@ def test_abs_at_its_kink(g, dtype):
 
 @every_type
 def test_std_at_its_tip(dtype):
-    """Equal numbers: the standard deviation has a kink there, like the tip of a cone; the shortest gradient is 0."""
+    """At equal numbers the standard deviation has a kink, as |x| has at 0; the smallest generalized gradient is 0."""
     np.testing.assert_array_equal(slopes(lambda x: x.std(axis=1), [[2, 2, 2], [0, 0, 0]], dtype=dtype)[0], np.zeros((2, 3)))
     for size in range(1, 60):       # the mean of so many tenths is often not a tenth
         tenths = tg.Tensor(np.full((2, size), 0.1), requires_grad=True, dtype=dtype)
@@ -164,7 +164,7 @@ def test_std_at_its_tip(dtype):
 @pytest.mark.parametrize("f", [abs, lambda x: tg.maximum(x, 0), lambda x: tg.maximum(x, [0.0, 0.0]), lambda x: x.clip(0, 1),
                                lambda x: x.max(), lambda x: F.maxout(x, 2)])
 def test_no_curvature_at_a_kink(f):
-    """The second derivative is that almost everywhere: 0."""
+    """The second derivative at a kink is that of the pieces: 0."""
     np.testing.assert_array_equal(curvature(f, [0.0, 0.0]), [0, 0])
     np.testing.assert_array_equal(curvature(f, [-0.5, 0.5]), [0, 0])
 
@@ -174,8 +174,8 @@ def test_no_curvature_at_a_kink(f):
 @every_type
 @pytest.mark.parametrize("n", [0, 1, 7, 1003])
 def test_choices_among_many_numbers(n, dtype):
-    """NaN, infinities, zeros and ties in any mixture: NumPy's choice, and the whole gradient, infinite or not, goes where it
-    came from. The condition may be strided, read-only, or broadcast."""
+    """Any mixture of NaN, infinities, zeros and ties: the choice is NumPy's, and the whole gradient, infinite or not, goes to the
+    chosen entry. The condition may be strided, read-only, or broadcast."""
     rng = np.random.default_rng(n)
     values = np.array([nan, inf, -inf, 0.0, -0.0, 1.0, -1.0, 0.5])
     a, b, g = (rng.choice(values, (3, n)).astype(dtype) for _ in range(3))
@@ -219,14 +219,14 @@ def test_nan_wins_a_choice_and_takes_the_gradient(dtype):
     *((lambda x, f=f: f(x, axis=1), False) for f in (tg.var, tg.std, tg.logsumexp, tg.prod)),
     *((lambda x, f=f: f(x, axis=1), True) for f in (tg.sum, tg.mean, tg.cumsum))])
 def test_nan_is_never_disguised(f, linear):
-    """It stays in its row, in the value and, unless the function is linear and its slope knows no x, in the gradient."""
+    """NaN stays in its row: in the value, and in the gradient too, unless the slope does not depend on x."""
     x = [[nan, nan], [0.5, 2.0]]
     for result, undefined in ((f(tg.Tensor(x)).data, True), (slopes(f, x)[0], not linear)):
         np.testing.assert_array_equal(np.isnan(result.reshape(2, -1)), np.broadcast_to([[undefined], [False]], (2, result.size // 2)))
 
 
 def test_where_keeps_what_was_not_chosen_out():
-    """Not chosen is a gradient of exactly 0, whatever stands there and whatever arrives."""
+    """An entry that is not chosen has a gradient of exactly 0, whatever its value and whatever gradient arrives."""
     for g in (1.0, inf, nan):
         a, b = slopes(lambda a, b: tg.where([True, False], a, b), [1.0, nan], [inf, 2.0], g=g)
         np.testing.assert_array_equal(a, [g, 0])
@@ -252,11 +252,11 @@ POWERS = [      # base, exponent, value, slope to the base, slope to the exponen
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("base, exponent, value, to_base, to_exponent", POWERS)
 def test_powers(base, exponent, value, to_base, to_exponent):
-    """Both as Tensors, and each beside a number: at base 0 the slope to the exponent is its limit; 0^0 is flat."""
+    """Both operands as Tensors, and each with a number: at base 0 the slope by the exponent is its limit; 0^0 is flat."""
     np.testing.assert_allclose((tg.Tensor([base]) ** tg.Tensor([exponent])).data, [value])
     np.testing.assert_allclose(np.ravel(slopes(operator.pow, [base], [exponent])), [to_base, to_exponent])
     np.testing.assert_allclose(slopes(lambda x: base**x, [exponent])[0], [to_exponent])
-    if not np.isnan(base):                  # NaN ** 0 is 1 whatever the base: beside the number 0 it is flat
+    if not np.isnan(base):                  # x ** 0 is 1 even for NaN: with the number 0 as exponent it is flat
         np.testing.assert_allclose(slopes(lambda x: x**exponent, [base])[0], [to_base])
 
 
@@ -292,7 +292,7 @@ def test_second_derivatives_of_powers_at_base_zero(exponent, by_base, mixed, by_
         if not (np.signbit(zero) and exponent < 0):     # -0 to a negative power has the sign of an odd one, and so have these
             np.testing.assert_array_equal([v.item() for v in (aa, bb)], [by_base, by_exponent])
         assert {v.dtype for v in (aa, ab, ba, bb)} == {np.dtype(dtype)}
-    if exponent:                # beside a number, too; but NaN ** 0 and 0 ** NaN are what that number makes of them
+    if exponent:                # also with a Python number as one operand
         np.testing.assert_array_equal(tg.hessian(lambda a: a**exponent, tg.Tensor(0.0)).item(), by_base)
         np.testing.assert_array_equal(tg.hessian(lambda b: 0.0**b, tg.Tensor(exponent)).item(), by_exponent)
 
@@ -300,7 +300,7 @@ def test_second_derivatives_of_powers_at_base_zero(exponent, by_base, mixed, by_
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 @pytest.mark.parametrize("exponent", [-2.0, -0.5, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
 def test_they_are_the_limits(exponent):
-    """Towards base 0 they go where they are there, in steps of many powers of ten."""
+    """Towards base 0, in steps of many powers of ten, they approach their values at 0."""
     at_zero = [v.item() for row in tg.hessian(operator.pow, (tg.Tensor(0.0), tg.Tensor(exponent))) for v in row]
     near, nearer = ([v.item() for row in tg.hessian(operator.pow, (tg.Tensor(a), tg.Tensor(exponent))) for v in row]
                     for a in (1e-20, 1e-60))
@@ -316,7 +316,7 @@ def test_roots_at_zero(dtype):
 
 
 def test_products_with_zeros():
-    """No zero, one, two: first and second derivatives, which quotients would not give."""
+    """First and second derivatives with no, one and two zeros, which the quotient y / x would get wrong."""
     x = tg.Tensor([[2.0, 3.0, 5.0], [0.0, 3.0, 5.0], [0.0, 3.0, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
     (first,) = tg.grad(x.prod(axis=1), x, np.ones(4))
     np.testing.assert_array_equal(first.data, [[15, 10, 6], [15, 0, 0], [0, 0, 0], [0, 0, 0]])
@@ -342,7 +342,7 @@ def test_the_mean_is_rounded_once(dtype):
         assert tg.mean(ones).item() == 1.0 and tg.var(ones).item() == 0.0
 
 
-# -- nothing to reduce -----------------------------------------------------------------------------------------------
+# -- reductions of empty arrays -----------------------------------------------------------------------------------------
 
 def test_reductions_of_nothing():
     empty = tg.Tensor(np.zeros((0, 3)), requires_grad=True)
@@ -360,7 +360,7 @@ def test_reductions_of_nothing():
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_variance_of_too_few():
-    """As NumPy: what is divided by 0 is infinite or NaN, and so are the slopes."""
+    """As in NumPy: the result of a division by 0 is infinite or NaN, and so are the slopes."""
     np.testing.assert_array_equal([tg.var([1.0], ddof=1).item(), tg.std([1.0], ddof=2).item(), tg.var([1.0, 2.0], ddof=2).item()],
                                   [nan, nan, inf])
     np.testing.assert_array_equal(slopes(lambda x: x.var(ddof=2), [1.0, 2.0])[0], [-inf, inf])
@@ -450,9 +450,9 @@ def test_comparing_with_what_is_no_number():
 
 
 def test_tensors_are_keys_by_identity():
-    """Sets and dicts of Tensors never ask ==, which would give an array."""
+    """Sets and dicts of Tensors never call ==, which would give an array."""
     tensors = [tg.Tensor([1.0, 2.0]) for _ in range(1000)]
-    assert tg.Tensor.__hash__ is object.__hash__ is tg.Parameter.__hash__         # a slot of C: the walk looks nodes up
+    assert tg.Tensor.__hash__ is object.__hash__ is tg.Parameter.__hash__         # the fast one: nodes are keys in backward
     assert len({hash(x) for x in tensors}) == len(tensors)
     table_of = {x: i for i, x in enumerate(tensors)}
     assert all(table_of[x] == i for i, x in enumerate(tensors)) and tg.Tensor([1.0, 2.0]) not in table_of

@@ -57,7 +57,7 @@ STATES = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_prelu_of_slope_zero_is_a_relu(dtype):
-    """Off the data it is dead: the gradient of its weights is exactly zero. But its slope gets one, and learns: the unit is alive again."""
+    """The weights get a gradient of exactly zero. But the slope gets a gradient and learns, so the unit revives."""
     net = model("relu", [-100.0, -100.0, -100.0, -100.0, 0.0, 100.0], dtype=dtype)
     net = nn.Sequential(net[0], nn.PReLU(6, dtype=dtype), net[2])
     net[1].weight.data = [0.0, 0.25, -0.25, -0.0, 0.0, 0.0]

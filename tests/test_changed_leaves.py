@@ -1,4 +1,4 @@
-"""A leaf that is changed between forward and backward: the walk says so, where it can know, instead of a wrong gradient."""
+"""A leaf that is changed between forward and backward: backward raises an error instead of giving a wrong gradient."""
 from __future__ import annotations
 
 import numpy as np
@@ -82,7 +82,7 @@ def test_an_older_result_and_a_newer_one_of_the_same_leaf():
 
 
 def test_grad_of_what_lies_before_the_change():
-    """Only the nodes that the walk needs are looked at."""
+    """Only the nodes on the path of this backward pass are checked."""
     p = leaf()
     y = p * 2.0
     z = y * 3.0

@@ -1,4 +1,4 @@
-"""Files of runs: what is saved comes back to the bit, a resumed run is the run, and what is no such file is named."""
+"""Files of runs: states load with the same bits, a resumed run equals an uninterrupted one, and bad files are refused."""
 from __future__ import annotations
 
 import io
@@ -33,7 +33,7 @@ class Noise(nn.Module):
         return x * np.random.default_rng(self.position.data).uniform(0.5, 1.5, x.shape).astype(x.dtype)
 
 
-RUNS = {     # the activation of an MLP, or what makes the layer in the middle from a seed
+RUNS = {     # the activation of an MLP, or a function that makes the middle layer from a seed
     "sgd, momentum": ("relu", optim.SGD, dict(lr=0.05, momentum=0.9)),
     "nesterov, prelu": ("prelu", optim.SGD, dict(lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01)),
     "adam, rrelu": ("rrelu", optim.Adam, dict(lr=0.01)),
@@ -48,7 +48,7 @@ RUNS = {     # the activation of an MLP, or what makes the layer in the middle f
 
 
 class Run:
-    """Everything that a training run is made of. The module draws from the generator that also shuffles the batches."""
+    """All parts of a training run. The module draws from the generator that also shuffles the batches."""
 
     def __init__(self, name, seed):
         activation, kind, options = RUNS[name]
@@ -129,7 +129,7 @@ def test_every_type(tmp_path, suffix, kind):
 
 
 def test_plain_files_are_those_of_others(tmp_path):
-    """A module alone makes a file of names and arrays that NumPy and safetensors read, and theirs are read."""
+    """A module alone makes a file of names and arrays that NumPy and safetensors can read, and `load` reads their files."""
     import safetensors.numpy
 
     model = nn.MLP([4, 3, 2], rng=0)
@@ -182,7 +182,7 @@ def tensors(head, data=b""):
 
 GOOD = npy(np.arange(6.0))
 TEXT = json.dumps({"version": 1, "tree": {"a": {"$array": "a"}, "step": 1}})
-NPZ = {     # content, from a path to write to; what the sentence says
+NPZ = {     # a function that writes the file at a path; the words of the error
     "empty": (lambda p: b"", "File is not a zip file"),
     "foreign": (lambda p: b"<!DOCTYPE html>" * 100, "File is not a zip file"),
     "cut": (lambda p: archive(p, a__npy=GOOD)[:-30], "not a zip file"),
@@ -301,7 +301,7 @@ def test_without_the_package_safetensors(tmp_path, monkeypatch):
 
 @every_format
 def test_what_does_not_fit_changes_nothing(tmp_path, suffix):
-    """Model, optimizer and generator: all misfits of all of them at once, and each is as it was."""
+    """Model, optimizer and generator: one error names the misfits of all three, and none of them is changed."""
     path, run = tmp_path / f"a{suffix}", Run("adam, noise", 0)
     for _ in range(2):
         run.step()
@@ -348,7 +348,7 @@ def test_every_generator_of_numpy_resumes(tmp_path, kind, suffix):
     ("Philox", "buffer_pos", -9), ("Philox", "buffer", np.zeros(2, "u8")), ("SFC64", "state", np.zeros(1, "u8")),
     ("SFC64", "state", 3), ("PCG64", "inc", -1), ("PCG64", "inc", None)])
 def test_a_damaged_generator_changes_nothing(tmp_path, kind, name, value):
-    """NumPy does not check where in its buffer a generator is, and would read beyond."""
+    """NumPy does not check the position of a generator in its buffer, and would read beyond the buffer."""
     rng = np.random.Generator(getattr(np.random, kind)(0))
     rng.random(3)
     state = rng.bit_generator.state
@@ -363,7 +363,7 @@ def test_a_damaged_generator_changes_nothing(tmp_path, kind, name, value):
 
 @every_format
 def test_modes_are_part_of_a_run(tmp_path, suffix):
-    """Of every module; but not of a file of plain names and arrays, nor of one that is older."""
+    """The mode of every module is saved, but not in a file of plain names and arrays, and older files do not have it."""
     path = tmp_path / f"a{suffix}"
 
     def net():
@@ -406,7 +406,7 @@ def test_the_order_of_pytorch(tmp_path, suffix):
 
 @every_format
 def test_a_whole_run_for_one_module(tmp_path, suffix):
-    """The sentence says which part is meant, and that one loads; there is no hint where no part has such names."""
+    """The error names the part to load, and that part loads. There is no hint if no part has such names."""
     path = tmp_path / f"run{suffix}"
     model, ema = (nn.MLP([3, 4, 2], rng=seed) for seed in (0, 1))
     opt = optim.Adam(model.parameters())

@@ -1,4 +1,4 @@
-"""Clipping: in place, over flat buffers in one launch, exact where float32 is not, and careful with what is not finite."""
+"""Clipping: in place, over flat buffers in one launch, more exact than float32, and defined for NaN and infinity."""
 from __future__ import annotations
 
 import numpy as np
@@ -49,7 +49,7 @@ def test_the_norm_of_a_million_float32_is_exact():
 
 
 def test_what_is_not_finite():
-    """As in PyTorch: an infinite norm leaves zeros and NaN, a NaN leaves nothing but NaN; or one asks for an error."""
+    """As in PyTorch: an infinite norm gives zeros and NaN, a NaN gives only NaN; `error_if_nonfinite` raises an error."""
     ps = parameters([1.0, inf])
     with pytest.raises(RuntimeError, match="the norm of the gradients is inf; nothing has been changed"):
         clip_grad_norm_(ps, 1.0, error_if_nonfinite=True)
@@ -80,7 +80,7 @@ def settled_model():
     (lambda ps: clip_grad_norm_(ps, 0.1), ["power_sum", "multiply"]), (lambda ps: clip_grad_norm_(ps, 1e6), ["power_sum"]),
     (lambda ps: clip_grad_value_(ps, 0.01), ["clip"])])
 def test_one_launch_over_a_flat_buffer(clip, launches):
-    """Also where the gradients lie in flat buffers, each `.grad` is what it would be alone, and the same memory as before."""
+    """If the gradients are in flat buffers, each `.grad` has the same values as without them, and stays in the same memory."""
     model, _ = settled_model()
     alone = parameters(*(p.grad for p in model.parameters()), dtype="float32")
     homes, seen = [p.grad for p in model.parameters()], []
@@ -99,7 +99,7 @@ def test_one_launch_over_a_flat_buffer(clip, launches):
 
 
 def test_a_gradient_in_the_middle_that_is_missing_or_foreign():
-    """Neighbours of one that is not in the flat buffer are clipped all the same, and what is in its place is left alone."""
+    """The neighbours of a gradient outside the flat buffer are clipped, and its place in the buffer is unchanged."""
     model, _ = settled_model()
     a, b, c, d = model.parameters()
     place, b.grad, d.grad = b.home.copy(), None, np.asfortranarray(np.ones(d.shape, np.float64))

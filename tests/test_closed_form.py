@@ -126,7 +126,7 @@ def test_closed_form_roll_forward_and_literal_pytorch_agree(momentum, dampening,
 
 
 def test_most_nevers_are_proved_and_not_only_late():
-    """A closed form that answered "step 10^9" would pass the test above; below the window it must say never."""
+    """A closed form that always answered "step 10^9" would pass the test above; below the window it must say "never"."""
     rng = np.random.default_rng(5)
     for mu, part in product((0.3, 0.9, 0.99), (0.0, 0.5, 0.999)):
         c = part * (1 - math.sqrt(mu)) ** 2
@@ -211,7 +211,7 @@ def test_an_exact_tie_is_still_dead(sixteenths):
 
 @pytest.mark.parametrize("options", [{"decoupled": True}, {"decoupled": True, "nesterov": True}, {"nesterov": True}])
 def test_roots_of_opposite_signs(options):
-    """lr weight_decay > 1 and a drift that keeps z down at first: the negative root lifts it later, at steps of one parity."""
+    """lr weight_decay > 1, and a buffer that keeps z down at first: the negative root lifts z later, at odd or at even steps."""
     rng, late = np.random.default_rng(1), 0
     for _ in range(300):
         mu, c = rng.uniform(0.05, 0.95), 1 + 10 ** rng.uniform(-1, 0.3)
@@ -263,7 +263,7 @@ def test_a_ghost_below_1e_300_is_not_a_revival():
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_a_bias_left_out_of_the_decay(nesterov):
     options = dict(lr=0.1, momentum=0.9, nesterov=nesterov)
-    # b = 0 and no push on it: only the decayed part is there, and its own closed form must come out
+    # b = 0 with an empty buffer: only the decayed part is left, and the result must be that of its own closed form
     for wd in (0.001, 0.05, 0.5):
         assert revival_parts([-1.0, -2.0], 0.0, weight_decay=wd, decay="weights", **options).step == revival_step(
             [-1.0, -2.0], weight_decay=wd, **options)
@@ -273,7 +273,7 @@ def test_a_bias_left_out_of_the_decay(nesterov):
 
 
 def test_a_double_root_is_not_leapt_over():
-    """On the edge, t r^(t-1) has its largest value at once where r is small: a bound from later steps would prove "never"."""
+    """On the edge, t r^(t-1) is largest early if r is small: a bound from later steps would prove a false "never"."""
     assert revival_parts([0.0], -0.9, [4.0], 0.0, lr=1.0, momentum=0.25, weight_decay=0.25, decay="weights").step == 1
     for mu in (0.0625, 0.25, 0.5625, 0.81):         # roots that float64 holds
         edge = (1 - math.sqrt(mu)) ** 2

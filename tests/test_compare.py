@@ -1,4 +1,4 @@
-"""benchmarks/compare.py times steps that compute the same: in float64 the weights agree within its bound, and mistakes do not."""
+"""benchmarks/compare.py times equal steps: in float64 the weights of all peers agree within its bound, and mistakes exceed it."""
 from __future__ import annotations
 
 import importlib.util

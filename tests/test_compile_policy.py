@@ -1,4 +1,4 @@
-"""What is kept on disk: a second process compiles nothing, an edit is seen, all works without a folder too."""
+"""The cache on disk: a second process compiles nothing, an edit is noticed, and everything works without a folder too."""
 from __future__ import annotations
 
 import json
@@ -40,7 +40,7 @@ RIGHT = {"value": [[-1.0, 3.0]], "slope": [[-1.0, 6.0]]}      # of (0.5 * -2)^2 
 
 
 def start(home: Path, cache: Path | None, script: str = SCRIPT, dtype: str = "float64", **environment: str):
-    """A new Python that finds the package in `home` and keeps kernels in `cache`."""
+    """A new Python process that imports the package from `home` and caches kernels in `cache`."""
     clean = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "PYTHONPATH")}
     clean |= {"PYTHONPATH": str(home), **({"NUMBA_CACHE_DIR": str(cache)} if cache else {}), **environment}
     return subprocess.Popen([sys.executable, "-c", script, dtype], env=clean, cwd=home, text=True,
@@ -63,7 +63,7 @@ def kept(cache: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A copy of the package, at a path of its own, that nobody edits meanwhile."""
+    """A copy of the package in a folder of its own, where no other test edits it."""
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(HOUSE, home / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))
     return home
@@ -71,7 +71,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def warm(home, tmp_path_factory):
-    """The cache folder after a first process, and what that process said."""
+    """The cache folder after a first process, and the output of that process."""
     cache = tmp_path_factory.mktemp("cache")
     return cache, run(home, cache)
 
@@ -114,7 +114,7 @@ def test_an_unwritable_folder_is_one_warning(home, tmp_path):
 
 
 def test_two_processes_at_once(home, tmp_path):
-    """Float32 and float64 compiled at the same moment into one folder: nobody loads the other's machine code."""
+    """Float32 and float64 compiled at the same time into one folder: neither process loads the other's machine code."""
     types = ("float32", "float64")
     both = [start(home, tmp_path, dtype=dtype) for dtype in types]
     for said in [result(process) for process in both] + [run(home, tmp_path, dtype=dtype) for dtype in types]:
@@ -153,7 +153,7 @@ def test_other_peoples_kernels_stay_where_they_were(home, tmp_path, given):
 
 
 def test_few_old_folders_are_kept(tmp_path, monkeypatch):
-    """Of the folders of older sources the newest stay, for those who go back and forth between versions."""
+    """The newest folders of older sources are kept, for switching between versions."""
     monkeypatch.setattr(kept_kernels.config, "CACHE_DIR", str(tmp_path))
     for age in range(7):
         folder = tmp_path / "tinygrad_relu" / f"old{age}"

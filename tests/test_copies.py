@@ -1,4 +1,4 @@
-"""Copies and pickles of tensors, modules and optimizers: what comes along, what stays shared, and that copies train on alike."""
+"""Copies and pickles of tensors, modules and optimizers: what is copied, what stays shared, and how copies train."""
 from __future__ import annotations
 
 import copy
@@ -176,7 +176,7 @@ class Recurrent(nn.Module):
     lambda: nn.MLP([6, 8, 8, 3], norm="batch", dropout=0.2, residual=True, dtype="float64", rng=0),
     lambda: nn.MLP([6, 8, 8, 3], norm="layer", dropout=0.2, dtype="float64", rng=0), Recurrent])
 def test_what_counts_and_draws_is_copied_in_its_place(way, make):
-    """Running statistics and the positions of generators: in training, the pair goes on with the bits of the original."""
+    """Running statistics and positions of generators: copies of model and optimizer continue the training with the same bits."""
     model = make()
     opt = OPTIMIZERS["adam"](model.parameters())
     train(model, opt)
@@ -255,7 +255,7 @@ def test_parameters_that_no_longer_move_together(way):
 
 @every_deep_way
 def test_a_schedule_comes_along(way):
-    """Model, optimizer and schedule in one structure; and what load_state_dict takes over fits the copy as the original."""
+    """Model, optimizer and schedule in one structure; and a state dict of the original loads into the copy."""
     model = mlp()
     opt = OPTIMIZERS["adam"](model.parameters())
     schedule = optim.StepLR(opt, step_size=2, gamma=0.5)
@@ -294,7 +294,7 @@ def test_an_optimizer_copied_alone_comes_with_parameters_of_its_own():
 
 
 def test_a_shallow_copy_of_an_optimizer_moves_the_same_parameters_from_the_same_state():
-    """... which then is its own: what one step of it does is what one step of the original would have done."""
+    """The state of the copy is independent: one step of the copy does what one step of the original would have done."""
     results = []
     for shallow in (False, True):
         model = mlp()

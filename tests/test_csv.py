@@ -1,4 +1,4 @@
-"""CSV files: what they hold, which line is wrong, and how labels become classes."""
+"""CSV files: their contents, errors that name the line, and how labels become classes."""
 from __future__ import annotations
 
 import re

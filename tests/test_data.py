@@ -1,4 +1,4 @@
-"""Real and synthetic data: what files and packages hold, bit for bit; what is drawn follows its seed and its formula."""
+"""Real data are read from files and packages bit for bit; synthetic data follow their seed and their formula."""
 from __future__ import annotations
 
 import gzip

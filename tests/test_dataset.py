@@ -1,4 +1,4 @@
-"""Dataset and batches: what comes in is checked and named when it is wrong; what comes out is the same bits for the same seed."""
+"""Dataset and batches: wrong input raises an error that names it; the same seed gives the same bits."""
 from __future__ import annotations
 
 import re

@@ -124,7 +124,7 @@ def test_a_page_names_no_place_of_the_machine_it_was_written_on(page):
 @pytest.mark.parametrize("library, theirs, ours", [(library, *row) for library in ("NumPy", "PyTorch", "MyGrad")
                                                    for row in spellings(library)])
 def test_a_spelling_of_another_library_has_the_one_that_the_page_names(library, theirs, ours):
-    """It runs, and gives NumPy's numbers. (tests/parity compares with PyTorch, where that is installed.)"""
+    """The code runs, and gives NumPy's numbers. (tests/parity compares with PyTorch, if it is installed.)"""
     found = result(ours, names_here())
     assert library != "NumPy" or not differ(result(theirs, names_here()), found)
 

@@ -51,7 +51,7 @@ def test_the_table_fits_a_narrow_terminal(width: int, monkeypatch: pytest.Monkey
 
 
 def test_actions_take_turns_after_two_rounds_that_do_not_count() -> None:
-    """So relu and maximum of the same arrays meet the same pages, and their ratio means something on any machine."""
+    """Then relu and maximum use the same pages of memory, and their ratio is meaningful on any machine."""
     done: list[Any] = []
     seconds = doctor._seconds(lambda: done.append("relu"), lambda: done.append("maximum"), times=3)
     assert done == ["relu", "maximum"] * 5 and len(seconds) == 2 and all(s >= 0 for s in seconds)

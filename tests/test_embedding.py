@@ -47,7 +47,7 @@ def test_the_graph_keeps_its_own_indices():
 
 @pytest.mark.parametrize("padding, row", [(4, 4), (-1, 4), (0, 0), (-5, 0)])
 def test_padding(padding, row):
-    """The row is read like any other, and gets no gradient: on the fast way, by the rule, and in second derivatives."""
+    """The padding row is read like any other, and gets no gradient: from the kernel, from the rule, and in second derivatives."""
     weight = tg.Tensor(TABLE, requires_grad=True)
     y = F.embedding(table.INDICES, weight, padding)
     np.testing.assert_array_equal(y.data, TABLE[table.INDICES])

@@ -47,8 +47,8 @@ def truth(name, attribute="value"):
     return lambda x: getattr(exact(name, float(x)), attribute)
 
 
-# function, exact value, bound in ulp, where the tails end (float32, float64), where the function crosses zero: beside
-# that, ulp of the larger part of the difference.
+# function, exact value, bound in ulp, where the tails end (float32, float64), where the function crosses zero: near this point
+# errors are counted in ulps of the larger term.
 TABLE = [
     (erf, truth("erf"), 1.25, (4.5, 6.5), None),
     (erfc, truth("erfc"), 2, (10.2, 27.4), None),
@@ -140,7 +140,7 @@ def test_records(record, dtype):
 @pytest.mark.parametrize("name", RECORD)
 @every_type
 def test_second_derivative(name, dtype):
-    """Right to a few roundings of its terms, and to a few subnormal steps where it fades."""
+    """Exact to a few roundings of its terms, and to a few subnormal steps where the result is tiny."""
     x = np.random.default_rng(3).uniform(-8, 8, strength(100, thorough=400)).astype(dtype)
     got = np.empty_like(x)
     loops(RECORD[name]).curvature(np.ones_like(x), x, x, (), got)

@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence, of the right kind, that names the place, what was found and what was expected."""
+"""Bad input raises an error of the right type, in one sentence that names the place, the value found and the value expected."""
 from __future__ import annotations
 
 from functools import partial
@@ -48,7 +48,7 @@ def set_data(values):
     T(2).data = values
 
 
-SHAPES = [      # (what, the words in its one sentence, in order)
+SHAPES = [      # (a call, the words of its error in order)
     (lambda: T(2, 3) + T(4), "add: shapes (2, 3) and (4,)"),
     (lambda: T(2, 3) * np.ones(5), "multiply: shapes (2, 3) and (5,)"),
     (lambda: np.ones(2) - T(3), "subtract: shapes (2,) and (3,)"),
@@ -477,7 +477,7 @@ def test_bad_input_gets_one_sentence(kind, bad, words):
 
 
 def test_nothing_is_half_done_after_an_error():
-    """A step that cannot be made moves no parameter of any group; a label out of range leaves no gradient behind."""
+    """A step that fails moves no parameter of any group; a label out of range leaves no gradient."""
     p, q = P(1, 2), P(3, 4)
     opt = optim.SGD([p, q], lr=0.1)
     p.grad, q.grad = np.ones(2), np.ones(3)
@@ -491,7 +491,7 @@ def test_nothing_is_half_done_after_an_error():
 
 
 def test_misfits_are_refused_before_memory_is_touched():
-    """What would make a kernel read foreign memory does not come so far: wrong shapes under every layer."""
+    """Wrong shapes that would make a kernel read foreign memory are refused before the launch, in every layer."""
     for bad in (lambda: F.linear(T(5, 3), T(4, 3), T(5)), lambda: T(5, 3) @ np.ones((2, 4)),
                 lambda: F.linear(T(5, 2), T(4, 3))):
         with pytest.raises(ValueError):

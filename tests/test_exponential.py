@@ -79,7 +79,7 @@ def test_special_values(f, rows, dtype):
 
 @every_type
 def test_exp_underflows_gradually(dtype):
-    """Down to the smallest subnormal number, in unbroken descent: nothing is flushed to 0."""
+    """The result decreases steadily down to the smallest subnormal number: nothing is flushed to 0."""
     smallest = np.finfo(dtype).smallest_subnormal
     end = -float(mp.log(mp.mpf(float(smallest)) / 2))
     x = np.linspace(-end + 1e-3 * end, -end + 0.16 * end, 500).astype(dtype)

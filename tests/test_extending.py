@@ -174,7 +174,7 @@ if __name__ == "__main__":
 
 
 def run(arguments: list[str], folder: Path, package: Path = ROOT) -> str:
-    """Python in a process that imports from `folder` and from where the package lies, with a cache of kernels in `folder`."""
+    """A Python process that imports from `folder` and from the folder of the package, with a cache of kernels in `folder`."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": os.pathsep.join([str(folder), str(package)]),
                                 "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-W", "error", *arguments], env=environment, capture_output=True, text=True, cwd=folder)
@@ -187,7 +187,7 @@ def compiled(folder: Path) -> set[str]:
 
 
 def test_a_user_adds_one_of_each_in_one_file(tmp_path):
-    """All five train together; the machine code of the activation is found again, until something that it uses is edited."""
+    """All five train together; the activation is loaded from the cache until some code that it uses is edited."""
     mine = tmp_path / "mine.py"
     mine.write_text(MINE)
     run(["mine.py"], tmp_path)

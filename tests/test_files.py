@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: links, devices, permissions, left-overs, and processes that are killed."""
+"""Files are written completely or not at all: links, devices, permissions, leftover files, and processes that are killed."""
 from __future__ import annotations
 
 import os

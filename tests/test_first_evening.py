@@ -1,4 +1,4 @@
-"""A first evening: how much somebody reads who follows ``y = F.relu(x @ w); y.sum().backward()`` through every file that it runs."""
+"""A first evening: the files that ``y = F.relu(x @ w); y.sum().backward()`` runs, and how much there is to read."""
 from __future__ import annotations
 
 import os

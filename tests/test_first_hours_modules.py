@@ -1,4 +1,4 @@
-"""What a newcomer trips over with modules: lost parameters, dtypes that clash, PyTorch's spellings, Hessians of a module."""
+"""Typical problems of newcomers with modules: lost parameters, dtypes that clash, PyTorch's spellings, Hessians of a module."""
 from __future__ import annotations
 
 import copy

@@ -1,7 +1,7 @@
-"""Damaged files of each format: each loads, to the right shapes, or is refused in one sentence.
+"""Damaged files of each format: each one loads with the right shapes, or is refused in one sentence.
 
-Never another exception, a warning, memory for what only a header promises, or a state that is half changed. The seeds are
-fixed: a failure names its turn. There are ten thousand files of each format; an ordinary run takes one in eleven.
+There must be no other exception, no warning, no allocation for sizes that only a header claims, and no partly changed state. The
+seeds are fixed: a failure names its turn. There are ten thousand files of each format; an ordinary run takes one in eleven.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TURNS = range(0, 10_000, strength(11, thorough=1))      # 11: every kind of dama
 
 @contextmanager
 def little_memory(limit):
-    """No more than `limit` bytes at any moment of the block."""
+    """Check that the block never allocates more than `limit` bytes."""
     tracemalloc.start()
     try:
         yield
@@ -36,7 +36,7 @@ def little_memory(limit):
 
 
 def fuzz(path, damaged, load, check, errors, limit):
-    """`load` each damaged content from the path. How many were taken, and how many refused."""
+    """Write each damaged content to the path and `load` it. Returns how many were accepted, and how many refused."""
     taken = refused = 0
     for turn in TURNS:
         path.write_bytes(damaged(turn, np.random.default_rng(turn)))
@@ -75,14 +75,14 @@ class Run:
         return dict(model=self.model, optimizer=self.optimizer, rng=self.rng)
 
     def fingerprint(self):
-        """All of it as text: NaN is not equal to itself, its text is."""
+        """All numbers as text, because NaN is not equal to itself, but its text is."""
         values = [values.tobytes() for values in self.model.state_dict().values()]
         state = self.optimizer.state_dict()
         entries = [np.asarray(value).tobytes() for entry in state["state"].values() for value in entry.values()]
         return repr((values, entries, state["param_groups"], self.rng.bit_generator.state))
 
     def check(self, rest, turn):
-        """Whatever has been loaded: the shapes stay, parameters and buffers of the optimizer stand where they stood."""
+        """Whatever has been loaded: shapes are unchanged, and the optimizer still uses the same parameters and buffers."""
         assert isinstance(rest, dict)
         for p, shape, buffer in zip(self.model.parameters(), self.shapes, self.buffers):
             assert p.data.shape == shape and p.data.base is buffer and p.dtype == np.float32
@@ -111,7 +111,7 @@ def damaged_npz(good):
     def damaged(turn, rng):
         if turn % 3 == 0:           # the archive
             return mutate(good, rng)
-        if turn % 3 == 1:           # a member, with a sound checksum
+        if turn % 3 == 1:           # a member, with a correct checksum
             name = names[rng.integers(len(names))]
             return archive({**inside, name: mutate(inside[name], rng)})
         return archive({**inside, text: json.dumps(disturb(json.loads(inside[text]), rng))})
@@ -128,9 +128,9 @@ def damaged_safetensors(good):
         if turn % 3 == 0:
             return mutate(good, rng)
         changed = head
-        if turn % 3 == 1:           # what is said of the arrays
+        if turn % 3 == 1:           # the headers of the arrays
             changed = disturb(head, rng)
-        else:                       # how they belong together
+        else:                       # the text that describes the arrays
             changed = {**head, "__metadata__": {"tinygrad_relu": json.dumps(disturb(text, rng))}}
         new = json.dumps(changed).encode()
         new = mutate(new, rng) if turn % 6 == 1 else new

@@ -48,7 +48,7 @@ def boxes(svg):
 @pytest.mark.parametrize("make", [lambda: mlp()[1], lambda: mlp(4)[1], residual, lambda: tg.Tensor(3.0, requires_grad=True)],
                          ids=["mlp", "dead", "residual", "leaf"])
 def test_boxes_are_legible(make):
-    """No box on another, every text inside its box, everything inside the picture, dark on light."""
+    """No two boxes overlap, every text is inside its box, everything is inside the picture, and text is dark on light."""
     root_of_graph = make()
     root, found = boxes(tg.graph(root_of_graph).to_svg())
     rows = tg.explain(root_of_graph).rows

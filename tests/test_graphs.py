@@ -1,10 +1,10 @@
 """Random graphs, built here and in a twin of plain NumPy, agree in every value and every gradient.
 
-A Hypothesis state machine applies operations to whatever tensors there are by then. So nodes are shared, broadcast,
-viewed, detached, made under no_grad, and walked back several times, in ways that nobody would think of writing down.
+A Hypothesis state machine applies operations to the tensors that it has made so far. So nodes are shared, broadcast, viewed,
+detached, made under no_grad, and differentiated several times, in combinations that no author would think of.
 
-The operations stand in graphs_draws.py, the twin in graphs_twin.py. All public functions are among them: the last test says
-which are not, and why.
+The operations are in graphs_draws.py, the twin in graphs_twin.py. The last test checks that all public functions are among the
+operations, with a list of exceptions and their reasons.
 """
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operato
 
 
 def numbers(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Odd seeds draw multiples of 1/2: there are ties among them, and they stand on kinks."""
+    """Odd seeds draw multiples of 1/2, many of which tie or are on kinks."""
     drawn = np.random.default_rng(seed).uniform(-2, 2, shape)
     return np.round(2 * drawn) / 2 if seed % 2 else drawn
 
@@ -81,14 +81,14 @@ class RandomGraphs(RuleBasedStateMachine):
         self.graph.zero_grad(data.draw(st.sampled_from(sorted(self.graph.collected)), "leaf"))
 
     def teardown(self) -> None:
-        """At the end one walk back from everything, so that no graph was built for nothing."""
+        """At the end one backward pass from all results that are left, so that every part of the graph is tested."""
         ends = self.graph.ends()
         if ends and self.graph.add(Made(weighed, weighed, ends)):
             self.graph.walk_back(len(self.graph.tensors) - 1, True, 0)
 
 
 def weighed(*several: Any) -> Any:
-    """One number of all: a sum with weights."""
+    """One number from all: their weighted sum."""
     rng = np.random.default_rng(0)
     return sum((rng.uniform(-1, 1, x.shape) * x).sum() / x.size for x in several) / len(several)
 
@@ -125,7 +125,7 @@ def modules() -> set[str]:
 
 
 class Calls:
-    """Which public functions are called from here; not those that they call in turn."""
+    """The public functions that the tests call directly, and not the functions that these call in turn."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: set[str] = set()
@@ -140,7 +140,7 @@ class Calls:
         monkeypatch.setattr(nn.Module, "__call__", self.noting(nn.Module.__call__))
 
     def noting(self, f: Any, name: str | None = None) -> Any:
-        """`f`, noted by this name, or as the module that is called."""
+        """`f`, which notes its name, or the class of the module, when it is called."""
         @functools.wraps(f)
         def noted(*p: Any, **q: Any) -> Any:
             if self.inside:
@@ -155,7 +155,7 @@ class Calls:
 
 
 def test_every_operation_by_itself_and_no_public_function_is_missing(monkeypatch):
-    """Each is made three times, and walked back from at once: of leaves, and of what came out before."""
+    """Each operation is applied three times, to leaves and to earlier results, and differentiated at once."""
     calls = Calls(monkeypatch)
     for name, draw in [item for draws in DRAWS.values() for item in draws.items()]:
         graph, rng = Graph(), np.random.default_rng([*name.encode()])
