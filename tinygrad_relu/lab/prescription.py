@@ -1,0 +1,197 @@
+"""The inverse problem: which weight decay, rate or momentum brings the first dead unit back at a given step?
+
+By the comparison theorem (laws.py), raising one of the three never delays the return. So the step of the first return is a
+falling staircase; a bisection finds the ends of one of its steps. One sample decides: that with the largest V/z (from rest all
+samples return together), or, if only weights or only biases decay, with the largest ratio of the part of z that stays to the part
+that decays.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ..checks import check_count, check_name
+from ..nn import Module
+from ..optim import Optimizer
+from .closed_form import revival_step
+from .prognosis import settings_of
+from .recurrence import Settings
+from .roll_forward import Decay, revival_parts, roll_forward
+from .units import Units, flat_edges
+
+Option = Literal["weight_decay", "lr", "momentum"]
+OPTIONS: tuple[Option, ...] = get_args(Option)
+
+
+@dataclass(frozen=True)
+class Prescription:
+    """The values of one option for which the first dead unit returns exactly at one step.
+
+    Attributes
+    ----------
+    low, high : the ends of the interval, rounded inwards by about 1 % of its width; high is inf for step 1.
+    below, above : a value just outside, and the step that it gives (None: never), mostly `at` + 1 and `at` - 1; None if there is
+        no such value.
+    """
+    option: Option
+    at: int
+    low: float
+    high: float
+    below: tuple[float, int | None] | None
+    above: tuple[float, int | None] | None
+
+    @property
+    def ends(self) -> list[tuple[float, int | None]]:
+        """(value, step) just outside and at both ends, the smallest value first."""
+        inside: list[tuple[float, int | None]] = [(end, self.at) for end in (self.low, self.high) if end < math.inf]
+        return [*filter(None, [self.below]), *inside, *filter(None, [self.above])]
+
+    def __str__(self) -> str:
+        outside = "; ".join(f"{value} gives {'never' if step is None else step}" for value, step in self.ends if step != self.at)
+        return (f"{self.option} from {self.low} to {self.high} brings the first unit back at step {self.at}"
+                + (f" ({outside})" if outside else ""))
+
+
+def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300,
+              option: Option = "weight_decay") -> Prescription:
+    """The interval of one option of SGD in which the first dead unit of the first layer returns exactly at step `at`.
+
+    Nothing is changed. A `roll_forward` confirms the steps at both ends and just outside.
+
+    Parameters
+    ----------
+    x : the whole training set, (samples, features).
+    optimizer : an SGD in its present state; its other options are kept. Buffers that are not empty count.
+    option : "weight_decay", "lr" or "momentum", for all parameters of the layer (the decay: for those that decay).
+
+    >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
+    >>> model[0].bias.data = [-100.0, 0.0, 0.0]
+    >>> x = np.random.default_rng(0).standard_normal((50, 2))
+    >>> print(prescribe(model, x, optim.SGD(model.parameters(), lr=0.1, momentum=0.99)))
+    weight_decay from 0.00077357 to 0.00077643 brings the first unit back at step 300 (0.00077356 gives 301; 0.00077644 gives 299)
+    """
+    check_count(at, "prescribe: at")
+    check_name(option, OPTIONS, "prescribe: option")
+    case = _Case.of(Units.of(model), x, optimizer)
+    if (case.velocity or 0.0) > 0 and (option == "momentum" or case.settings.nesterov):
+        raise ValueError("prescribe: the buffers push every dead unit further down, and then more momentum may delay the return; "
+                         "expected a fresh optimizer")
+
+    def step(value: float) -> float:
+        return case.step(option, value)
+
+    floor = 1e-9 if option == "momentum" and case.settings.nesterov else 0.0
+    ceiling = float(np.nextafter(1, 0)) if option == "momentum" else case.settings.lr or 1.0
+    while option != "momentum" and step(ceiling) > 1 and ceiling < 1e12:
+        ceiling *= 2
+    if not step(ceiling) <= at <= step(floor):
+        raise ValueError(f"prescribe: at is {at}, expected a step between those of {option} = {floor:g} and {ceiling:.6g}, which "
+                         f"are: {_said(step(floor))} and {_said(step(ceiling))}")
+    low = floor if step(floor) == at else _fall(step, floor, ceiling, at)[1]
+    if step(low) != at:
+        raise ValueError(f"prescribe: no {option} brings the first unit back at step {at}; at {low:.6g} the step falls from "
+                         f"{_said(step(float(np.nextafter(low, 0))))} to {step(low):g}")
+    high = _fall(step, low, ceiling, at - 1)[0] if step(ceiling) < at else ceiling if option == "momentum" else math.inf
+    unit = Decimal(1).scaleb(math.floor(math.log10(high - low if high < math.inf else low)) - 2)
+    near = unit / 10                                    # at this distance from the ends, rounding in float64 does not matter
+
+    def up(end: float) -> float:
+        return float((Decimal(end) + near).quantize(unit, ROUND_CEILING))
+
+    def down(end: float) -> float:
+        return float((Decimal(end) - near).quantize(unit, ROUND_FLOOR))
+
+    def outside(value: float) -> tuple[float, int | None]:
+        return value, None if step(value) == math.inf else int(step(value))
+
+    found = Prescription(option, at, up(low) if low > floor else low, down(high) if step(ceiling) < at else high,
+                         outside(down(low)) if low > floor else None, outside(up(high)) if step(ceiling) < at else None)
+    for value, expected in found.ends:
+        observed = case.rolled(option, value, at + 1)
+        if observed != expected:
+            raise ValueError(f"prescribe: with {option} = {value} rounding moves the return from step {_said(expected)} to "
+                             f"{_said(observed)}, expected a smaller `at`")
+    return found
+
+
+def _fall(step: Callable[[float], float], low: float, high: float, target: int) -> tuple[float, float]:
+    """The two neighbouring numbers between which the step falls to `target` or below."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (low, middle) if step(middle) <= target else (middle, high)
+    return low, high
+
+
+def _said(step: float | None) -> str:
+    return "never" if step is None or step == math.inf else f"{step:.0f}"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """The sample that decides: z and its buffer (None: fresh), and the bias where only weights or only biases decay."""
+
+    settings: Settings
+    decay: Decay
+    z: float
+    velocity: float | None = None
+    bias: float | None = None
+
+    @classmethod
+    def of(cls, units: Units, x: Any, optimizer: Optimizer) -> _Case:
+        look = next(units.walk(units.data(x)))
+        layer = look.layer
+        if layer.depth or layer.unclaimed:
+            why = layer.unclaimed or "its inputs are the outputs of other layers"
+            raise ValueError(f"prescribe: nothing is claimed of layer {layer.name}, expected one without this: {why}")
+        if flat_edges(layer.activation) != (0.0, np.inf):
+            raise ValueError(f"prescribe: the activation of layer {layer.name} is {layer.activation_name}, expected one that is "
+                             "flat below 0 and nowhere else, such as ReLU")
+        dead = np.flatnonzero(~look.slope.any(axis=0))
+        if not len(dead):
+            raise ValueError(f"prescribe: no unit of layer {layer.name} is dead on x, expected at least one")
+        known = settings_of(optimizer, layer)
+        if known is None:
+            raise TypeError(f"prescribe: the optimizer is {type(optimizer).__name__}, expected an SGD that moves the weights and "
+                            "biases of the first layer with the same options, apart from the decay")
+        settings, decay = known
+        buffers = [optimizer.state_of(p).get("momentum_buffer") for p in layer.parameters]
+        kept = [b[dead] for b in buffers if b is not None]
+        weight, *biases = (p.data[dead].astype(np.float64) for p in layer.parameters)
+        parts = [look.inputs @ weight.T, *(np.broadcast_to(b, (len(look.inputs), len(dead))) for b in biases)]
+        if decay == "both":
+            z = np.minimum(np.add.reduce(parts), 0.0).ravel()
+            if not kept:
+                return cls(settings, decay, float(z.min()))
+            v = np.add.reduce([look.inputs @ b.T if b.ndim == 2 else np.broadcast_to(b, parts[0].shape) for b in kept]).ravel()
+            with np.errstate(all="ignore"):
+                w = np.where(z < 0, v / z, np.where(v < 0, np.inf, -np.inf))
+            best = int(np.lexsort((-z, w))[-1])
+            return cls(settings, decay, float(z[best]), float(v[best]))
+        if any(b.any() for b in kept):
+            raise ValueError("prescribe: only weights or only biases decay, and the buffers are not empty; expected a fresh "
+                             "optimizer")
+        still, fading = parts[::-1] if decay == "weights" else parts
+        with np.errstate(all="ignore"):
+            best = int(np.where(fading < 0, -still / fading, -np.inf).argmax())
+        return cls(settings, decay, float(parts[0].flat[best]), bias=float(parts[1].flat[best]))
+
+    def step(self, option: Option, value: float) -> float:
+        """The step of the first return by the closed form; inf for never."""
+        settings = self._with(option, value)
+        if self.bias is None:
+            found = revival_step(self.z, None if self.velocity is None else -settings["lr"] * self.velocity, **settings)
+        else:
+            found = revival_parts(self.z, self.bias, decay=self.decay, **settings).step
+        return math.inf if found is None else found
+
+    def rolled(self, option: Option, value: float, steps: int) -> int | None:
+        """The same step by step, in floating point; None for not within `steps`."""
+        return roll_forward(self.z, self.velocity, steps=steps, bias=self.bias, decay=self.decay,
+                            **self._with(option, value)).step
+
+    def _with(self, option: Option, value: float) -> dict[str, Any]:
+        return asdict(Settings(**{**asdict(self.settings), option: value}))
