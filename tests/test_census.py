@@ -157,13 +157,74 @@ def test_the_numbers_are_those_of_plain_numpy():
     assert found.dead == [1, int(found.layers[1].dead)]
 
 
+def flags_of(net, x=X, **options):
+    return [unit["flags"] for unit in lab.census(net, x, **options).units()]
+
+
+def test_flags_say_what_a_state_does_not():
+    """Unit 0 is what it is; 1 and 4 are the same unit; 2 has no weights; 3 is nearly silent; 5 is dead."""
+    net = model("relu", [0.0, 0.5, 0.2, -2.5, 0.5, -100.0])
+    net[0].weight.data = np.where(np.arange(6)[:, None] == 2, 0.0, net[0].weight.data)
+    assert flags_of(net) == [[], ["duplicate"], ["constant"], ["dormant"], ["duplicate"], ["constant", "dormant"]]
+    assert flags_of(net, tau=0.0)[3] == [] and flags_of(net, tau=2.0)[0] == ["dormant"]
+    assert flags_of(net, batch_size=7) == flags_of(net)
+    found = lab.census(net, X)
+    assert found.to_dict()["layers"][0]["units"][3]["flags"] == ["dormant"] == json.loads(found.to_json())["layers"][0]["units"][3]["flags"]
+    assert found.summary().headings[-3:] == ["constant", "duplicate", "dormant"] and found.summary().rows[0][-3:] == ["2", "2", "2"]
+    shown = {row[1]: row[-1] for row in found.table().rows}
+    assert shown["5"] == "" and shown["3"] == "dormant"         # a dead unit is constant and dormant anyway
+    for p in net[0].parameters():
+        p.requires_grad = False
+    assert flags_of(net)[0] == ["frozen"]
+    net[0].bias.requires_grad = True                            # it can still move
+    assert flags_of(net)[0] == []
+
+
+def test_a_silent_layer_is_dormant():
+    net = nn.MLP([3, 2, 2, 4], rng=0, dtype="float64")
+    net[0].bias.data = [-100.0, -100.0]
+    first, second = lab.census(net, X).layers
+    assert first.dormancy.tolist() == [0, 0] and first.flags["dormant"].all()       # and not 0/0
+    assert "nan" not in str(lab.census(net, X, Y).table()) and second.flags["constant"].all()
+
+
+def test_duplicates_are_the_same_in_all_that_is_theirs():
+    net = nn.Sequential(nn.Linear(3, 4, rng=0), nn.BatchNorm1d(4), nn.PReLU(4), nn.Linear(4, 2, rng=0))
+    net[0].weight.data = np.tile([1.0, -0.0, 2.0], (4, 1))
+    net[0].weight.data[0, 1] = 0.0                                                  # the same number
+    net[0].bias.data = np.zeros(4)
+    x = X.astype("float32")
+    assert ["duplicate" in flags for flags in flags_of(net, x)] == [True] * 4
+    net[1].bias.data = [0.0, 0.0, 1.0, 0.0]
+    net[2].weight.data = [0.25, 0.25, 0.25, 0.5]
+    assert ["duplicate" in flags for flags in flags_of(net, x)] == [True, True, False, False]
+    pieces = nn.MLP([3, 2, 4], activation="maxout", rng=0)
+    pieces[0].weight.data = np.ones((4, 3))                     # of a Maxout, whole units are compared
+    pieces[0].bias.data = [0.0, 1.0, 0.0, 1.0]
+    assert ["duplicate" in flags for flags in flags_of(pieces, x)] == [True] * 4
+    pieces[0].bias.data = [0.0, 0.0, 0.0, 1.0]
+    assert ["duplicate" in flags for flags in flags_of(pieces, x)] == [False] * 4
+
+
+@pytest.mark.parametrize(("norm", "idle"), [("batch", True), ("layer", False), (None, False)])
+def test_a_bias_in_front_of_batch_normalisation_is_idle(norm, idle):
+    net = nn.MLP([3, 4, 4], norm=norm, rng=0, dtype="float64")
+    assert ["idle bias" in flags for flags in flags_of(net)] == [idle] * 4
+    F.cross_entropy(net(X), Y).backward()
+    size = abs(net[0].bias.grad).max()
+    assert size < 1e-16 if idle else size > 1e-4
+    without = nn.Sequential(nn.Linear(3, 4, bias=False, rng=0, dtype="float64"), *net[1:])
+    assert not lab.census(without, X).layers[0].flags["idle bias"].any()
+
+
 def test_batches_do_not_change_the_census():
     net = nn.MLP([3, 5, 6, 4], rng=3, dtype="float64")
     whole, parts = lab.census(net, X, Y), lab.census(net, X, Y, batch_size=7)
     for a, b in zip(whole.units(), parts.units()):
         assert a["state"] == b["state"]
-        np.testing.assert_allclose([a[k] for k in a if k not in ("state", "layer")],
-                                   [b[k] for k in b if k not in ("state", "layer")], rtol=1e-11, atol=1e-13)
+        assert a["flags"] == b["flags"]
+        np.testing.assert_allclose([a[k] for k in a if k not in ("state", "layer", "flags")],
+                                   [b[k] for k in b if k not in ("state", "layer", "flags")], rtol=1e-11, atol=1e-13)
 
 
 def test_a_maxout_piece_that_never_wins_is_found():
@@ -198,7 +259,8 @@ def test_a_census_changes_nothing():
 def test_it_prints_and_converts():
     found = lab.census(model("relu", [-100.0, 0.0]), X)
     text = str(found)
-    assert "dead" in text and "always on" in text and "units" in text
+    assert "dead" in text and "units" in text and "always on" not in text          # only the states that occur
+    assert "always on" in str(lab.census(model("relu", [100.0]), X))
     read = json.loads(found.to_json())
     assert read["samples"] == 200 and [u["state"] for u in read["layers"][0]["units"]] == ["dead", "alive"]
     assert read["layers"][0]["units"][0]["gradient"] is None        # no labels were given

@@ -34,7 +34,7 @@ def test_the_recorder_writes_lives():
     model[0].bias.data = np.where(np.arange(12) == 11, -50.0, model[0].bias.data)
     recorder.observe()
     lives = {life.unit: life.events for life in recorder.lives() if life.layer == "0"}
-    assert lives[0] == [(0, "born dead"), (1, "revived"), (10, "died again")]
+    assert lives[0] == [(0, "dead at the first look"), (1, "revived"), (10, "died again")]
     assert lives[11] == [(11, "died")] and lives[9] == []
     assert recorder.steps == [0, 1, 2, 10, 11] and len(recorder.orbit) == 5
     assert recorder.states[0].shape == (5, 12)
@@ -132,7 +132,7 @@ def test_a_life_ends_where_its_unit_diverges():
     for bias in (-50.0, -np.inf, 0.0, -50.0):
         model[0].bias.data = np.full(12, bias)
         recorder.observe()
-    assert recorder.lives()[5].events == [(0, "born dead"), (1, "diverged")]
+    assert recorder.lives()[5].events == [(0, "dead at the first look"), (1, "diverged")]
 
 
 def test_a_recorder_that_has_not_looked_says_so():

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from ..tensor import Tensor
 from ..text import Table
 from .units import GONE, Extremes, HiddenLayer, Look, State, Units, note_paths
 
-Event = Literal["born dead", "died", "revived", "died again", "diverged"]
+Event = Literal["dead at the first look", "died", "revived", "died again", "diverged"]
 BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
 
 
@@ -37,8 +38,9 @@ class LayerCensus:
     margin : ``max_z / |w|``, the distance from the unit's hyperplane to the farthest sample on its active side; if negative, to
         the nearest sample. NaN after a norm, because z is then not affine in the input.
     mean_h : mean absolute activation.
-    dormancy : ``mean_h`` over its mean in the layer (Sokar et al. 2023, arXiv 2302.12902: tau-dormant if <= tau).
+    dormancy : ``mean_h`` over its mean in the layer (Sokar et al. 2023, arXiv 2302.12902), 0 in a layer that is silent.
     gradient : norm of the raw gradient of the unit's incoming weights and bias; NaN if no labels were given.
+    flags : what is true of a unit beside its state; for each of `FLAGS`, whether it is.
     """
 
     name: str
@@ -52,6 +54,7 @@ class LayerCensus:
     mean_h: Array
     dormancy: Array
     gradient: Array
+    flags: dict[str, Array]
 
     @property
     def dead(self) -> int:
@@ -65,10 +68,17 @@ class LayerCensus:
         """One unit as a dict of plain numbers."""
         numbers = {name: float(getattr(self, name)[j]) for name in NUMBERS}
         return {"layer": self.name, "unit": j // self.pieces, **({"piece": j % self.pieces} if self.pieces > 1 else {}),
-                "state": State(self.state[j]).label, **numbers}
+                "state": State(self.state[j]).label, "flags": [flag for flag in FLAGS if self.flags[flag][j]], **numbers}
 
 
 NUMBERS = ("on_rate", "max_z", "mean_z", "margin", "mean_h", "dormancy", "gradient")
+FLAGS = {
+    "frozen": "neither its weights nor its bias require a gradient",
+    "constant": "the same activation on every sample",
+    "duplicate": "another unit of the layer has the same weights and bias",
+    "dormant": "a dormancy of at most tau",
+    "idle bias": "batch normalisation subtracts the bias again, so in training its gradient is zero up to rounding",
+}
 
 
 @dataclass(frozen=True)
@@ -97,26 +107,32 @@ class Census:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def summary(self) -> Table:
-        """One row per layer."""
-        headings = ["layer", "activation", "units", *(s.label for s in State), "on-rate"]
+        """One row per layer, with the states and flags that occur."""
+        states = [s for s in State if s in (State.ALIVE, State.DEAD) or any(layer.count(s) for layer in self.layers)]
+        flags = [flag for flag in FLAGS if any(layer.flags[flag].any() for layer in self.layers)]
+        headings = ["layer", "activation", "units", *(s.label for s in states), "on-rate", *flags]
         return Table(f"census on {self.samples} samples", headings, [
-            (layer.name, layer.activation, len(layer.state), *(layer.count(s) or "-" for s in State),
-             f"{layer.on_rate.mean():.3f}") for layer in self.layers])
+            (layer.name, layer.activation, len(layer.state), *(layer.count(s) or "-" for s in states),
+             f"{layer.on_rate.mean():.3f}", *(int(layer.flags[flag].sum()) or "-" for flag in flags)) for layer in self.layers])
 
     def table(self, rows: int | None = 24) -> Table:
-        """One row per unit, at most `rows` (None: all); units that are not alive come first."""
+        """One row per unit, at most `rows` (None: all); units that are not alive come first. (A dead unit is constant and dormant
+        anyway; that is not said.)"""
         units = sorted(self.units(), key=lambda unit: (unit["state"] == State.ALIVE.label))
-        headings = ["layer", "unit", "state", "on-rate", "max z", "mean z", "margin", "mean |h|", "dormancy", "|gradient|"]
+        headings = ["layer", "unit", "state", *(name.replace("_", " ") for name in NUMBERS), "flags"]
+        silent = State.DEAD.label, State.NEVER_WINS.label
         return Table("units", headings, [
             (unit["layer"], f"{unit['unit']}" + (f".{unit['piece']}" if "piece" in unit else ""), unit["state"],
-             *(f"{unit[key]:.4g}" for key in NUMBERS)) for unit in units], most=rows)
+             *(f"{unit[key]:.4g}" for key in NUMBERS),
+             ", ".join(flag for flag in unit["flags"] if unit["state"] not in silent or flag not in ("constant", "dormant")))
+            for unit in units], most=rows)
 
     def __str__(self) -> str:
         return f"{self.summary()}\n{self.table()}"
 
 
 def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., Tensor] = F.cross_entropy,
-           batch_size: int = BATCH, saturation: float = 1e-3) -> Census:
+           batch_size: int = BATCH, saturation: float = 1e-3, tau: float = 0.025) -> Census:
     """Every unit of every hidden layer over a whole data set, streamed in batches. The model is not changed.
 
     Parameters
@@ -124,6 +140,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     y : labels (or targets of `loss`), with which the norm of each unit's raw gradient is computed too.
     loss : ``loss(output, y, reduction="sum")``; the gradient is that of the mean over the samples.
     saturation : a unit with a slope below this on every sample is saturated.
+    tau : a unit with a dormancy of at most this is dormant.
 
     >>> model = nn.MLP([2, 4, 3], rng=0)
     >>> model[0].bias.data = [-100.0, 0.0, 0.0, 100.0]
@@ -135,6 +152,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     x = units.data(x)
     check_count(batch_size, "census: batch_size")
     check_number(saturation, "census: saturation")
+    check_number(tau, "census: tau")
     if not callable(loss):
         raise TypeError(f"census: loss is {said(loss)}, expected a function such as F.cross_entropy")
     targets = None if y is None else check_labels(y, n=len(x)) if loss is F.cross_entropy else np.asarray(y)
@@ -153,7 +171,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
                 total = loss(units.model(x[part]), targets[part], reduction="sum")
                 gradients = [g + found.data for g, found in zip(gradients, grad(total, parameters))]
     summed = dict(zip(parameters, gradients))
-    return Census(len(x), [sums.census(len(x), saturation, [summed[p] for p in sums.layer.parameters]) for sums in layers])
+    return Census(len(x), [sums.census(len(x), saturation, tau, [summed[p] for p in sums.layer.parameters]) for sums in layers])
 
 
 class _Sums(Extremes):
@@ -162,20 +180,34 @@ class _Sums(Extremes):
     def __init__(self, layer: HiddenLayer) -> None:
         super().__init__(layer)
         self.zsum, self.hsum, self.on, self.flat = np.zeros((4, layer.units))
+        self.hmin, self.hmax = np.full(layer.units, np.inf), np.full(layer.units, -np.inf)
 
     def join(self, look: Look) -> None:
         self.add(look.z, look.slope)
         launch(unit_sums, look.z, look.h, look.slope, self.zsum, self.hsum, self.on, self.flat)
+        self.hmin, self.hmax = np.minimum(self.hmin, look.h.min(axis=0)), np.maximum(self.hmax, look.h.max(axis=0))
 
-    def census(self, samples: int, saturation: float, gradients: list[Array]) -> LayerCensus:
+    def census(self, samples: int, saturation: float, tau: float, gradients: list[Array]) -> LayerCensus:
         layer, mean_h = self.layer, self.hsum / samples
         with np.errstate(all="ignore"):         # the network may have diverged
             margin = self.zmax / (np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else np.nan)
-            dormancy = mean_h / mean_h.mean()
+            dormancy = mean_h / mean_h.mean() if mean_h.any() else np.zeros_like(mean_h)
             squares = [np.square(g / samples).reshape(layer.units, -1).sum(axis=1) for g in gradients]
         on = 1 - self.flat / samples if layer.activation is None else self.on / samples
+        flags = {"frozen": np.full(layer.units, not any(p.requires_grad for p in layer.parameters)),
+                 "constant": self.hmin == self.hmax, "duplicate": duplicates(layer), "dormant": dormancy <= tau,
+                 "idle bias": np.full(layer.units, layer.has_idle_bias)}
         return LayerCensus(layer.name, layer.activation_name, layer.pieces, self.states(saturation), on, self.zmax,
-                           self.zsum / samples, margin, mean_h, dormancy, np.sqrt(sum(squares)))
+                           self.zsum / samples, margin, mean_h, dormancy, np.sqrt(sum(squares)), flags)
+
+
+def duplicates(layer: HiddenLayer) -> Array:
+    """Which units have the same parameters as another: weights, bias, and their own entries in a norm or a slope. From the same
+    place they learn the same, if their outgoing weights are the same too."""
+    held = [*layer.parameters, *(p for m in (layer.norm, layer.activation) if m is not None for p in m.parameters())]
+    rows = [p.data.reshape(layer.units // layer.pieces, -1) for p in held if p.shape[:1] == (layer.units,)]
+    alike = Counter(keys := [row.tobytes() for row in np.concatenate(rows, axis=1) + 0.0])         # -0.0 becomes 0.0
+    return np.repeat([alike[key] > 1 for key in keys], layer.pieces)
 
 
 def finite(value: Any) -> Any:
@@ -298,6 +330,6 @@ def _events(steps: list[int], states: Array) -> list[tuple[int, Event]]:
     gone = np.concatenate([[False], GONE[states[:lost[0]] if len(lost) else states]])
     events: list[tuple[int, Event]] = []
     for i in np.flatnonzero(gone[1:] != gone[:-1]):
-        event: Event = "revived" if gone[i] else "died again" if events else "died" if i else "born dead"
+        event: Event = "revived" if gone[i] else "died again" if events else "died" if i else "dead at the first look"
         events.append((steps[i], event))
     return [*events, *((steps[i], "diverged") for i in lost)]

@@ -107,6 +107,11 @@ class HiddenLayer:
         return [p for p in (self.affine.weight, self.affine.bias) if p is not None]
 
     @property
+    def has_idle_bias(self) -> bool:
+        """Whether batch normalisation subtracts the bias again, with the mean of the batch."""
+        return self.affine.bias is not None and self.norm is not None and self.norm.depends_on_mode
+
+    @property
     def activation_name(self) -> str:
         return "maxout" if self.activation is None else str(getattr(self.activation, "name", type(self.activation).__name__))
 
