@@ -26,7 +26,10 @@ DATA: dict[str, Callable[[Any, argparse.Namespace], Any]] = {       # from the m
                                         delimiter=(given.delimiter or ",").replace(r"\t", "\t"))}
 SAMPLES = 2000      # default for data sets of images: full-batch training on all samples would take an hour
 TREATMENTS = ("sgd", "sgd-l2", "momentum", "momentum-l2-below", "momentum-l2-inside", "heavy-l2", "heavy-decoupled",
-              "nesterov-l2", "bias-decay", "weight-decay", "adam", "adam-l2", "leaky")      # keys of lab.treatments
+              "nesterov-l2", "bias-decay", "weight-decay", "adam", "adam-l2", "leaky", "mirror", "coast", "coast-emptied",
+              "own-steps")      # keys of lab.treatments
+RULES = ("sgd", "nesterov", "sgdw", "adam", "adamw")
+SCHEDULES = ("cosine", "linear", "step", "warmup")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -136,8 +139,17 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
     option("--kill-steps", type=_whole, default=250, metavar="N", help="number of steps at that rate" + default)
     option("--lr", type=_number, default=0.1, metavar="RATE", help="learning rate of the treatments" + default)
     option("--steps", type=_whole, default=1000, metavar="N", help="number of steps of each treatment" + default)
-    option("--treatments", type=_one_of(lambda: TREATMENTS, "treatment"), nargs="+", metavar="NAME", default=[*TREATMENTS],
+    option("--held-out", type=_number, default=0.5, metavar="SHARE",
+           help="share of the samples that is not trained on, for a second accuracy; 0 for none" + default)
+    option("--seeds", type=_whole, default=1, metavar="N", help="repeat everything with so many seeds, from --seed on" + default)
+    option("--treatments", type=_one_of(lambda: TREATMENTS, "treatment"), nargs="+", metavar="NAME",
            help=f"some of {', '.join(TREATMENTS)} (default: all)")
+    option("--optimizer", type=_one_of(lambda: RULES, "optimizer"), metavar="NAME",
+           help=f"a treatment of your own, beside the others: one of {', '.join(RULES)} (default: sgd)")
+    option("--momentum", type=_number, metavar="MOMENTUM", help="of your treatment, from 0 to below 1")
+    option("--weight-decay", type=_number, metavar="DECAY", help="of your treatment")
+    option("--schedule", type=_one_of(lambda: SCHEDULES, "schedule"), metavar="NAME",
+           help=f"of your treatment's rate: one of {', '.join(SCHEDULES)}")
     option("--json", metavar="FILE", help="write the results to this file")
     option("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
     option("--quiet", action="store_true", help="print only errors; the exit status is 1 if a prediction fails")
@@ -179,8 +191,7 @@ def _revive(arguments: argparse.Namespace) -> int:
     from .checks import check_count, check_number
     from .files import check_writable, write_through
     from .lab import figure, report
-    from .lab.revive import make_sick, revive
-    from .lab.treatments import TREATMENTS
+    from .lab.revive import main_job
     from .text import progress
 
     check_number(arguments.kill_lr, "--kill-lr")
@@ -188,7 +199,10 @@ def _revive(arguments: argparse.Namespace) -> int:
     check_count(arguments.kill_steps, "--kill-steps")
     check_count(arguments.steps, "--steps")
     check_count(arguments.seed, "--seed", least=0)
+    check_count(arguments.seeds, "--seeds")
     check_count(1 if arguments.samples is None else arguments.samples, "--samples")
+    if not 0 <= arguments.held_out < 1:
+        raise ValueError(f"--held-out is {arguments.held_out}, expected a share from 0 to below 1")
     for width in arguments.widths:
         check_count(width, "--widths")
     files = {option: path for option in ("json", "figure") if (path := getattr(arguments, option)) is not None}
@@ -198,26 +212,48 @@ def _revive(arguments: argparse.Namespace) -> int:
         figure.check_format(arguments.figure)
     if len({os.path.realpath(path) for path in files.values()}) < len(files):
         raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
-    dataset = _dataset(arguments)
-    treatments = [t for t in TREATMENTS if t.key in arguments.treatments]
-    steps = arguments.kill_steps + len(treatments) * arguments.steps
+    treatments = _treatments(arguments)
+    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
+    dataset, runs = _dataset(arguments), []
+    steps = len(seeds) * (arguments.kill_steps + sum(min(t.steps or arguments.steps, arguments.steps) for t in treatments))
     _check_memory(dataset, arguments.widths, steps)
     with progress(steps, "compiling", quiet=arguments.quiet) as tick:
-        sick = make_sick(dataset, hidden=arguments.widths, activation=arguments.activation, seed=arguments.seed,
-                         kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, tick=tick)
-        outcomes = revive(sick, dataset, treatments, lr=arguments.lr, steps=arguments.steps, tick=tick)
+        for seed in seeds:
+            try:
+                runs.append(main_job(dataset if seed == arguments.seed else _dataset(arguments, seed), treatments, seed=seed,
+                                     hidden=arguments.widths, held_out=arguments.held_out, activation=arguments.activation,
+                                     kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, lr=arguments.lr,
+                                     steps=arguments.steps, standardise=_standardises(arguments), tick=tick))
+            except KeyboardInterrupt:
+                if not runs:
+                    raise
+            if len(runs[-1].outcomes) < len(treatments) or len(runs) <= seed - arguments.seed:
+                break                                   # interrupted
     if not arguments.quiet:
-        report.print_report(dataset, sick, outcomes, kill_lr=arguments.kill_lr)
+        report.print_report(runs, kill_lr=arguments.kill_lr)
     if arguments.json:
-        text = json.dumps(report.to_dict(dataset, sick, outcomes), indent=1, allow_nan=False)
+        text = json.dumps(report.to_dict(runs), indent=1, allow_nan=False)
         write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
-    if arguments.figure:
-        figure.draw(sick, outcomes, arguments.figure, kill_lr=arguments.kill_lr, title="A dead network, and what brings it back: "
-                    + report.described(dataset, sick))
-    if len(outcomes) < len(treatments):
-        print(f"tinygrad-relu revive: interrupted; {len(outcomes)} of {len(treatments)} treatments had finished", file=sys.stderr)
+    first = runs[0]
+    if arguments.figure and first.of("sick"):
+        figure.draw(first.networks["sick"], first.of("sick"), arguments.figure, kill_lr=arguments.kill_lr,
+                    title="A dead network, and what brings it back: " + report.described(first))
+    done = sum(len(run.outcomes) for run in runs)
+    if done < len(seeds) * len(treatments):
+        print(f"tinygrad-relu revive: interrupted; {done} of {len(seeds) * len(treatments)} treatments had finished",
+              file=sys.stderr)
         return 130
-    return 1 if any(outcome.disagreements for outcome in outcomes) else 0
+    return 1 if any(outcome.disagreements for run in runs for outcome in run.outcomes) else 0
+
+
+def _treatments(arguments: argparse.Namespace) -> list[Any]:
+    """The treatments that were chosen, and that of the user's own settings."""
+    from .lab.treatments import TREATMENTS, yours
+
+    chosen = [t for t in TREATMENTS if (t.key in arguments.treatments if arguments.treatments else t.suits(arguments.activation))]
+    own = {option: value for option in ("optimizer", "momentum", "weight_decay", "schedule")
+           if (value := getattr(arguments, option)) is not None}
+    return [*chosen, *([yours(**own)] if own else [])]
 
 
 def _check_memory(dataset: Any, widths: list[int], steps: int) -> None:
@@ -231,8 +267,12 @@ def _check_memory(dataset: Any, widths: list[int], steps: int) -> None:
                          f"memory, and this machine has {present / 1e9:.2g}")
 
 
-def _dataset(arguments: argparse.Namespace) -> Any:
-    """The chosen data set, in float64, where predictions are exact."""
+def _standardises(arguments: argparse.Namespace) -> bool:
+    return arguments.standardise or (arguments.data == "csv" and arguments.standardise is None)
+
+
+def _dataset(arguments: argparse.Namespace, seed: int | None = None) -> Any:
+    """The chosen data set, in float64."""
     from . import data
 
     name, options = arguments.data, ("path", "samples", "target", "delimiter")
@@ -244,8 +284,8 @@ def _dataset(arguments: argparse.Namespace) -> Any:
     if name in takes and not arguments.path:
         what = "the CSV file" if name == "csv" else "the folder with its IDX files (nothing is downloaded)"
         raise ValueError(f"--data {name} needs --path, {what}")
+    if seed is not None:
+        arguments = argparse.Namespace(**{**vars(arguments), "seed": seed})
     found = DATA[name](data, arguments)
     samples = arguments.samples or (SAMPLES if name.endswith("mnist") else None)
-    if arguments.standardise or (name == "csv" and arguments.standardise is None):
-        found = found.standardise()
     return found if samples is None else found.head(samples)

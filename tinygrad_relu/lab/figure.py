@@ -12,8 +12,7 @@ from ..autodiff.node import Array
 from ..checks import check_name
 from ..files import write_through
 from ..text import MISSING
-from .report import steps_in_words
-from .revive import Outcome, Sick
+from .outcomes import Outcome, Sick
 from .units import State
 
 # Distinct for colour-blind readers (after Okabe & Ito): warm colours for units that are alive, dark ones for dead units.
@@ -65,8 +64,7 @@ def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: st
 
 def _told(outcome: Outcome) -> str:
     """The prediction and the observation in a few words."""
-    predicted, observed = steps_in_words(outcome)
-    told = f"predicted {predicted} · observed {observed}" if outcome.claims else "no prediction"
+    told = f"predicted {outcome.predicted} · observed {outcome.observed}" if outcome.claims else "no prediction"
     return f"{told} · accuracy {outcome.accuracy:.2f}"
 
 

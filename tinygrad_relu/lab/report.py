@@ -1,4 +1,4 @@
-"""The results of the main job: a table and sentences, and the dict for the JSON file."""
+"""The results of the main job: tables and sentences, and the dict for the JSON file."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -6,113 +6,213 @@ from math import isfinite
 from typing import Any
 
 from ..checks import counted
-from ..data import Dataset
 from ..nn import Maxout
+from ..optim import SGD
 from ..text import Table, print_parts
 from .census import finite
-from .revive import Outcome, Sick
-from .units import GONE
+from .outcomes import Outcome, Run, Sick
+from .treatments import STARTS
+from .units import State
+
+LEARNED = 0.9       # the accuracy whose first step is compared
 
 
-def described(dataset: Dataset, sick: Sick) -> str:
+def described(run: Run) -> str:
     """The data and the network in a few words."""
-    widths = "-".join(map(str, sick.model.widths))
-    return f"{len(dataset):,} samples of {dataset.name}, {widths} {getattr(sick.model[1], 'name', 'maxout')} units"
+    model = run.networks["sick"].model
+    widths = "-".join(map(str, model.widths))
+    return f"{len(run.dataset):,} samples of {run.dataset.name}, {widths} {getattr(model[1], 'name', 'maxout')} units"
 
 
-def to_dict(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """All results as lists and numbers; a step is None for never."""
-    return {"data": dataset.name, "samples": len(dataset), "widths": sick.model.widths,
-            "sick": {"dead": sick.dead, "accuracy": sick.accuracy, "loss": finite(sick.loss),
-                     "largest_gradient": finite(sick.gradient)},
-            "treatments": [outcome.to_dict() for outcome in outcomes]}
+def to_dict(runs: Sequence[Run]) -> dict[str, Any]:
+    """All results as lists and numbers, those of the first seed on top. A predicted step is None for never; an observed one, for
+    not within the training."""
+    first, *others = map(_run_dict, runs)
+    return {**first, "other_seeds": others}
 
 
-def table(sick: Sick, outcomes: Sequence[Outcome]) -> Table:
+def _run_dict(run: Run) -> dict[str, Any]:
+    predictions = [p for outcome in run.outcomes for p in outcome.predictions]
+    return {"data": run.dataset.name, "samples": len(run.dataset), "held_out_samples": len(run.held_out or ()), "seed": run.seed,
+            "widths": run.networks["sick"].model.widths,
+            **{start.replace(" ", "_"): {"dead": sick.dead, "accuracy": sick.accuracy, "loss": finite(sick.loss),
+                                         "largest_gradient": finite(sick.gradient)} for start, sick in run.networks.items()},
+            "predictions": len(predictions), "wrong": sum(len(outcome.disagreements) for outcome in run.outcomes),
+            "proved": sum(p.proved for p in predictions), "treatments": [outcome.to_dict() for outcome in run.outcomes]}
+
+
+def table(outcomes: Sequence[Outcome]) -> Table:
     """One row per treatment."""
     rows = Table("", ["treatment", "eta\nlambda", "thresh-\nold", "pre-\ndicted", "ob-\nserved", "dead units,\nby layer",
-                      "accuracy"], gap=1)
+                      "accuracy", "held\nout"], gap=1)
     for o in outcomes:
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
-                 "-" if o.threshold is None else f"{o.threshold:.2g}", *steps_in_words(o),
-                 f"{' '.join(map(str, sick.dead))}→{' '.join(map(str, o.dead))}", f"{sick.accuracy:.2f}→{o.accuracy:.2f}")
+                 "-" if o.threshold is None else f"{o.threshold:.2g}", o.predicted, o.observed,
+                 f"{' '.join(map(str, o.sick.dead))}→{' '.join(map(str, o.dead))}", f"{o.sick.accuracy:.2f}→{o.accuracy:.2f}",
+                 f"{o.held_out[-1][1]:.2f}" if o.held_out else "-")
     return rows
 
 
-def steps_in_words(o: Outcome) -> tuple[str, str]:
-    """The predicted and the observed step of the first return, in words."""
-    unknown = "-" if not o.claims else "never" if o.verdict.startswith("never") else "unknown"
-    return (unknown if o.predicted_step is None else str(o.predicted_step),
-            str(o.observed_step) if o.observed_step is not None else f">{o.steps}" if o.claims else "-")
-
-
 def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
-    """What happened and why, for a student."""
-    found = {o.treatment.key: o for o in outcomes}
-    said = []
-    if not isfinite(sick.loss):
-        said.append("The network did not become sick, it diverged: its loss is not finite. Use a lower --kill-lr.")
-    elif sick.gradient == 0.0 and any(dead == layer.shape[1] for dead, layer in zip(sick.dead, sick.states)):
-        said.append("In the sick network, the gradient is exactly zero in every hidden unit: no sample reaches the output "
-                    "through a path that is alive. Plain SGD has nothing to follow, and momentum nothing to accumulate.")
-    elif sick.gradient == 0.0:
-        said.append("In the sick network, the gradient is exactly zero in every hidden unit, but no layer is entirely dead: on "
-                    "each path some slope is zero, or the product of the slopes underflows. Only the output layer can learn.")
-    else:
-        said.append(f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
-                    "network can still learn by its gradient alone. A higher --kill-lr makes it sicker.")
-    for key, why in (("sgd-l2", "L2 alone shrinks weights and bias by the same factor: every pre-activation keeps its sign"),
-                     ("heavy-decoupled", "Decoupled decay does not enter the momentum buffer: nothing swings")):
-        if key in found and found[key].claims and found[key].observed_step is None:
-            said.append(f"{why}, and the unit stays dead.")
-    for o in outcomes:
-        if o.threshold is None or o.predicted_step is None or o.eta_lambda <= o.threshold or "inside" not in o.verdict:
-            continue
-        learnt = o.learned or o.observed_step is None
-        observed = f"not within {o.steps} steps" if o.observed_step is None else f"step {o.observed_step}"
-        said.append(f"{o.treatment.name}: eta lambda = {o.eta_lambda:.3g} is above the threshold {o.threshold:.3g}, so decay and "
-                    f"momentum together swing every pre-activation through zero. Predicted: step {o.predicted_step}. Observed: "
-                    f"{observed}. Accuracy {sick.accuracy:.2f} became {o.accuracy:.2f}"
-                    + ("." if learnt else ": so strong a decay prevents learning." if o.treatment.weight_decay > 0.01 else
-                       ": the units came back, but have not learned."))
-    if "leaky" in found:
-        said.append("The leaky twin was never dead, because its slope on the left is 0.01 and not 0. But "
-                    + (f"it comes back a hundred times more slowly than it left, here to accuracy {found['leaky'].accuracy:.2f}."
-                       if isfinite(found["leaky"].loss) else "here it diverged: its loss is not finite."))
-    wrong = [f"{o.treatment.name}: {difference}" for o in outcomes for difference in o.disagreements]
-    if wrong:
-        more = "; ..." if len(wrong) > 5 else ""
-        said.append(f"THE THEORY FAILED for {counted(len(wrong), 'unit')}: {'; '.join(wrong[:5])}{more}.")
-    else:
-        said += _confirmed([o for o in outcomes if o.claims])
-    deeper = [o.treatment.name for o in outcomes if o.claims and o.observed_step is None and o.learned
-              and any((GONE[layer[0]] & ~GONE[layer]).any() for layer in o.states[1:])]
-    if deeper:
-        said.append("The predicted step is that of the first layer, whose inputs do not change. Deeper units can return because "
-                    f"their inputs change. Some did under {'; '.join(deeper)}, and the accuracy rose.")
+    """What happened to the sick network and why, for a student."""
+    said = [*_on_the_sick(sick)]
+    if outcomes and any(o.claims for o in outcomes):
+        said.append("'Predicted' and 'observed' are the steps at which the first dead unit of layer 1 returns: on some sample, "
+                    "its slope is not zero any more.")
+    still = [o for o in outcomes if o.claims and o.eta_lambda and o.observed_step is None and o.predicted == "never"]
+    for why, which in (("L2 alone shrinks weights and bias by the same factor: every pre-activation keeps its sign, and the unit "
+                        "stays dead", "same sign for ever"),
+                       ("Decoupled decay does not enter the momentum buffer: nothing swings, and the unit stays dead",
+                        "decoupled: no swing")):
+        if any(o.why == which for o in still):
+            said.append(f"{why}.")
+    said += _inside_the_window([o for o in outcomes if o.threshold is not None and o.eta_lambda > o.threshold and o.claims])
+    said += _opened([o for o in outcomes if o.opens[1] is not None and o.opens[1] != o.observed_step])
+    said += _in_comparison(outcomes)
     return said
 
 
-def print_report(dataset: Dataset, sick: Sick, outcomes: Sequence[Outcome], *, kill_lr: float) -> None:
-    """Print the table and the sentences."""
+def _on_the_sick(sick: Sick) -> Iterator[str]:
+    cut = sum(int((layer[-1] == State.CUT_OFF).sum()) for layer in sick.states)
+    if not isfinite(sick.loss):
+        yield "The network did not become sick, it diverged: its loss is not finite. Use a lower --kill-lr."
+    elif sick.gradient == 0.0 and any(dead == layer.shape[1] for dead, layer in zip(sick.dead, sick.states)):
+        living = f" {counted(cut, 'living unit')} {'is' if cut == 1 else 'are'} cut off from it." if cut else ""
+        yield ("In the sick network, the gradient is exactly zero in every hidden unit: no sample reaches the output through a "
+               f"path that is alive.{living} Only the output layer still learns. It gets the same input for every sample, so it "
+               "can learn how frequent each class is, and no more.")
+    elif sick.gradient == 0.0:
+        yield ("In the sick network, the gradient is exactly zero in every hidden unit, but no layer is entirely dead: on "
+               "each path some slope is zero, or the product of the slopes underflows. Only the output layer can learn.")
+    else:
+        yield (f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
+               "network can still learn by its gradient alone. A higher --kill-lr makes it sicker.")
+
+
+def _inside_the_window(inside: list[Outcome]) -> Iterator[str]:
+    if inside:
+        told = "; ".join(f"{o.treatment.name}, predicted for step {o.predicted}, observed "
+                         + (f"at step {o.observed}" if o.observed_step is not None else f"not within {o.steps} steps")
+                         for o in inside)
+        yield ("Where eta lambda is above the threshold, decay and momentum together swing every pre-activation of a dead unit "
+               f"of layer 1 through zero: {told}.")
+    back = [o.treatment.name for o in inside if o.observed_step is not None and not o.learned]
+    if back:
+        yield f"Under {'; '.join(back)}, the units came back, but the network has not learned."
+
+
+def _opened(early: list[Outcome]) -> Iterator[str]:
+    """Paths that opened at another step than that of the first return in layer 1."""
+    if early:
+        told = "; ".join(f"{o.treatment.name}, step {o.opens[1]}" + ("" if o.opens[0] is None else f" (predicted {o.opens[0]})")
+                         + f", first return in layer 1 {'never' if o.observed_step is None else o.observed_step}"
+                         + (f", accuracy up from step {o.reaches(o.sick.accuracy + 0.05)}" if o.learned else "") for o in early)
+        yield ("The network can learn again from the step at which the first path to the output opens. A unit of the last hidden "
+               f"layer may open it before a unit of layer 1 returns, or after: {told}.")
+
+
+def _in_comparison(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """How fast the treatments were, as measured."""
+    leaky = next((o for o in outcomes if o.treatment.key == "leaky"), None)
+    if leaky is not None:
+        yield ("The leaky twin was never dead, because its slope on the left is 0.01 and not 0; nothing is claimed of it. "
+               + (f"Its accuracy came to {leaky.accuracy:.2f}." if isfinite(leaky.loss) else
+                  "Here it diverged: its loss is not finite."))
+    reached = sorted((step, o.treatment.name) for o in outcomes if (step := o.reaches(LEARNED)) is not None)
+    if reached:
+        yield (f"Accuracy {LEARNED} was first measured at " + "; ".join(f"step {step}, {name}" for step, name in reached) + ".")
+
+
+def coasting(run: Run) -> tuple[Table, list[str]]:
+    """Momentum alone: the table of its treatments, and what they show."""
+    rows = Table("", ["treatment", "dead\nbefore", "fore-\ntold", "re-\nturned", "at their\nown step", "first and\nlast step",
+                      "accuracy", "held\nout"], gap=1)
+    said = []
+    for o in run.of("shocked", "own steps"):
+        mine = [p for p in o.predictions if p.layer == "0"]
+        back = [p for p in mine if p.observed is not None]
+        due = [p for p in mine if p.between is not None and p.between[0] <= o.steps]
+        steps = [p.observed for p in back if p.observed is not None]
+        rows.add(o.treatment.name, f"{o.sick.dead[0]} of {o.states[0].shape[1]}", len(due), len(back),
+                 f"{sum(not p.fails(o.steps) for p in back)} of {len(back)}", f"{min(steps)} to {max(steps)}" if steps else "-",
+                 f"{o.sick.accuracy:.2f}→{o.accuracy:.2f}", f"{o.held_out[-1][1]:.2f}" if o.held_out else "-")
+    if "shocked" in run.networks:
+        how, sick = STARTS["shocked"], run.networks["shocked"]
+        said.append(f"A healthy network ({how['kill_steps']} steps of SGD with momentum {how['momentum']} at rate "
+                    f"{how['kill_lr']}, accuracy {sick.accuracies[-2][1]:.2f}) gets a shock: the biases of layer 1 are lowered "
+                    f"until each of its units is {how['shock']} below all data. Nothing decays. A unit whose buffer still points "
+                    "up returns if its whole coast is longer than its way back. With empty buffers, nothing moves layer 1.")
+    if "own steps" in run.networks:
+        how = STARTS["own steps"]
+        said.append(f"The last row is a network whose units died by their own steps, at momentum {how['momentum']} and rate "
+                    f"{how['kill_lr']}: the step that kills a unit leaves a buffer that points away from the data, so momentum "
+                    "seldom revives what it has killed.")
+    return rows, said
+
+
+def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """How many predictions were made, how many were wrong, and what could not be tested."""
+    made = [(o, p) for o in outcomes if not o.untested for p in o.predictions]
+    wrong = [f"{o.treatment.name}: {p}" for o, p in made if p.fails(o.steps)]
+    if made:
+        late = sum(p.between is not None and p.between[1] > o.steps and p.observed is None for o, p in made)
+        yield (f"{counted(len(made), 'prediction')}, {len(wrong)} wrong, {sum(p.proved for _, p in made)} proved: one for each "
+               "treatment and dead unit of which the theory claims something: the step of its first return, or that it does not "
+               "return." + (f" {counted(late, 'return')} {'is' if late == 1 else 'are'} not yet due." if late else ""))
+    if wrong:
+        more = "; ..." if len(wrong) > 5 else ""
+        yield f"THE THEORY FAILED for {counted(len(wrong), 'unit')}: {'; '.join(wrong[:5])}{more}."
+    told = [o for o in outcomes if o.claims]
+    late_ones = [f"{o.treatment.name} needs {o.predicted} steps, ran {o.steps}" for o in told if o.ends_before and not o.untested]
+    if late_ones:
+        yield f"Not yet due: {'; '.join(late_ones)}."
+    untested = [f"{o.treatment.name}, as {o.untested}" for o in told if o.untested]
+    if untested:
+        yield f"Not tested, and not counted: {'; '.join(untested)}."
+    rehearsed = [o.treatment.name for o in told if o.treatment.rule is not SGD or o.treatment.schedule]
+    if rehearsed:
+        yield (f"{'; '.join(rehearsed)}: predicted by a rehearsal, which runs the optimizer on copies of the parameters with "
+               "zero gradients. The others: by a formula.")
+
+
+def spread(runs: Sequence[Run]) -> Table:
+    """Every treatment over all seeds: the least and the largest value."""
+    rows = Table(f"{len(runs)} seeds, {runs[0].seed} to {runs[-1].seed}: the least and the largest value", [
+        "treatment", "predicted", "observed", "accuracy", "held out"])
+
+    def span(values: list[Any]) -> str:
+        return values[0] if len(set(values)) == 1 else f"{values[0]} to {values[-1]}"
+
+    def order(step: str) -> tuple[bool, int]:
+        digits = step.split()[0].lstrip(">")
+        return not digits.isdigit() or step.startswith(">"), int(digits) if digits.isdigit() else 0
+
+    for i, outcome in enumerate(runs[0].outcomes):
+        mine = [run.outcomes[i] for run in runs if i < len(run.outcomes)]
+        rows.add(outcome.treatment.name, span(sorted((o.predicted for o in mine), key=order)),
+                 span(sorted((o.observed for o in mine), key=order)), span(sorted(f"{o.accuracy:.2f}" for o in mine)),
+                 span(sorted(f"{o.held_out[-1][1]:.2f}" if o.held_out else "-" for o in mine)))
+    return rows
+
+
+def print_report(runs: Sequence[Run], *, kill_lr: float) -> None:
+    """Print the tables and the sentences."""
+    run = runs[0]
+    sick, outcomes = run.networks["sick"], run.of("sick")
     killed = " and ".join(f"{dead} of {layer.shape[1]}" for dead, layer in zip(sick.dead, sick.states))
     units = "pieces" if isinstance(sick.model[0], Maxout) else "units"
-    print_parts(f"{described(dataset, sick)}. {sick.steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
-                f"accuracy {sick.accuracy:.2f}. Then {outcomes[0].steps} steps of each treatment:", table(sick, outcomes),
-                *(f"- {sentence}" for sentence in sentences(sick, outcomes)))
-
-
-def _confirmed(claims: list[Outcome]) -> Iterator[str]:
-    """Sentences about the exact predictions: only those that could be observed count as confirmed."""
-    untested = [o for o in claims if o.untested]
-    late = [o for o in claims if o.ends_before and not o.untested]
-    seen = len(claims) - len(untested) - len(late)
-    if seen:
-        yield (f"{seen} of {len(claims)} exact predictions could be observed, over {claims[0].steps} steps, and held: every dead "
-               "unit of the first layer that was due returned at its predicted step, and no other did.")
-    if late:
-        yield f"{len(late)} of {len(claims)} not yet due: " + "; ".join(
-            f"{o.treatment.name} needs {o.predicted_step} steps, ran {o.steps}" for o in late) + "."
-    if untested:
-        yield f"{len(untested)} of {len(claims)} not tested: " + "; ".join(
-            f"{o.treatment.name}, as {o.untested}" for o in untested) + "."
+    held = f" {len(run.held_out):,} more are held out." if run.held_out else ""
+    parts: list[str | Table] = []
+    if outcomes:
+        parts += [f"{described(run)}.{held} {sick.steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
+                  f"accuracy {sick.accuracy:.2f}. Then {max(o.steps for o in outcomes)} steps of each treatment:",
+                  table(outcomes), *(f"- {sentence}" for sentence in sentences(sick, outcomes))]
+    if run.of("shocked", "own steps"):
+        rows, said = coasting(run)
+        parts += ["\nMomentum alone", rows, *(f"- {sentence}" for sentence in said)]
+    parts += ["", *(f"- {sentence}" for sentence in verdict(run.outcomes))]
+    if len(runs) > 1:
+        made = [(o, p) for each in runs for o in each.outcomes for p in o.predictions]
+        parts += ["", spread(runs), f"- Over all seeds: {len(made)} predictions, {sum(p.fails(o.steps) for o, p in made)} wrong, "
+                  f"{sum(p.proved for _, p in made)} proved."]
+    print_parts(*parts)

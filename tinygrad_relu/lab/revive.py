@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, replace
 from math import isfinite
 from threading import Event
 from typing import Any
@@ -20,133 +21,26 @@ from ..nn import MLP
 from ..nn.module import evaluating
 from ..optim import SGD, Optimizer
 from ..tensor import Tensor
-from .census import Recorder, census, finite
+from .census import Recorder, census
+from .interventions import kill, mirror
+from .outcomes import Outcome, Prediction, Run, Sick
 from .prognosis import UnitPrognosis, prognosis, settings_of
 from .roll_forward import orbit
-from .treatments import Treatment
+from .treatments import SCHEDULES, STARTS, Treatment
 from .units import GONE, HiddenLayer, Units
 
 Tick = Callable[[str, int], None]       # (name, steps done): for a progress bar
 EVERY = 10                              # steps between two accuracies
 
 
-@dataclass(frozen=True, eq=False)
-class Training:
-    """The record of a training run."""
-
-    states: list[Array]                     # per layer, (steps + 1, units)
-    accuracies: list[tuple[int, float]]     # at every tenth step, and at the last
-    held_out: list[tuple[int, float]]       # at the same steps, on data that are not trained on; empty if there are none
-    loss: float                             # the last
-
-    @property
-    def steps(self) -> int:
-        return self.accuracies[-1][0]
-
-    @property
-    def accuracy(self) -> float:
-        return self.accuracies[-1][1]
-
-    @property
-    def dead(self) -> list[int]:
-        """The number of dead units at the end, by hidden layer."""
-        return [int(GONE[layer[-1]].sum()) for layer in self.states]
-
-
-@dataclass(frozen=True, eq=False)
-class Sick(Training):
-    """A network trained at a learning rate that was too high."""
-
-    model: MLP
-    gradient: float                     # the largest gradient norm of a hidden unit: exactly 0 if every path is dead
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was foretold of one dead unit, and what was observed. A step is None for no return (in this training)."""
-
-    layer: str
-    unit: int
-    step: int | None
-    between: tuple[int, int] | None     # the first and the last step at which rounding lets it return
-    proved: bool                        # to the step, for this computer's training
-    observed: int | None
-
-    def fails(self, steps: int) -> bool:
-        """Whether a training of so many steps contradicts it."""
-        if self.observed is not None:
-            return self.between is None or not self.between[0] <= self.observed <= self.between[1]
-        return self.between is not None and self.between[1] <= steps
-
-    def __str__(self) -> str:
-        return f"unit {self.unit} of layer {self.layer}: predicted {in_words(self.between)}, observed {self.observed or 'never'}"
-
-
-def in_words(between: tuple[int, int] | None) -> str:
-    """The steps of a prediction: "never", "472", or "470 to 474" where rounding decides."""
-    return "never" if between is None else str(between[0]) if between[0] == between[1] else f"{between[0]} to {between[1]}"
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome(Training):
-    """The predictions for one treatment, and its result. `predicted_step` and `observed_step` are those of the first return of a
-    dead unit of the first hidden layer; None for never."""
-
-    sick: Sick                          # the network it began with
-    treatment: Treatment
-    eta_lambda: float
-    threshold: float | None
-    verdict: str                        # the prediction in one sentence
-    why: str                            # why no unit of the first layer is to return, in three words; empty if one is
-    predicted_step: int | None          # may be later than the end of training
-    observed_step: int | None
-    predictions: list[Prediction]       # one for every dead unit about which something is claimed
-    opens: tuple[int | None, int | None]    # the step at which a network that is cut off has its first open path again:
-                                        # (predicted, observed); None for none within the training
-    untested: str                       # why the training could not contradict the prediction; empty if it could
-    followed: tuple[int, int] | None    # (unit, sample) of the pre-activation in the two orbits
-    observed_orbit: list[float]
-    predicted_orbit: list[float]
-
-    @property
-    def disagreements(self) -> list[Prediction]:
-        """The predictions that the training contradicts."""
-        return [prediction for prediction in self.predictions if prediction.fails(self.steps)]
-
-    @property
-    def learned(self) -> bool:
-        """Whether the accuracy has risen visibly."""
-        return self.accuracy > self.sick.accuracy + 0.05
-
-    @property
-    def claims(self) -> bool:
-        """Whether something is claimed of the first layer."""
-        return any(prediction.layer == "0" for prediction in self.predictions)
-
-    @property
-    def proved(self) -> int:
-        """The number of predictions that are proved to the step."""
-        return sum(prediction.proved for prediction in self.predictions)
-
-    @property
-    def ends_before(self) -> bool:
-        """Whether the training ends before the predicted return."""
-        return self.predicted_step is not None and self.predicted_step > self.steps
-
-    def to_dict(self) -> dict[str, Any]:
-        """The entry in the JSON file. A predicted step is None for never; an observed one, for not within the training."""
-        return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,
-                "threshold": self.threshold, "verdict": self.verdict, "predicted_step": self.predicted_step,
-                "observed_step": self.observed_step, "opens_predicted": self.opens[0], "opens_observed": self.opens[1],
-                "dead": self.dead, "accuracy": self.accuracy, "held_out": dict(self.held_out).get(self.steps),
-                "loss": finite(self.loss), "wrong": len(self.disagreements), "proved": self.proved,
-                "predictions": [asdict(prediction) for prediction in self.predictions]}
-
-
 def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation: str = "relu", seed: int = 0,
-              kill_lr: float = 3.0, kill_steps: int = 250, held_out: Dataset | None = None,
-              tick: Tick = lambda what, n: None) -> Sick:
-    """Train a He-initialised MLP by full-batch gradient descent at a rate that pushes its units off the data."""
+              kill_lr: float = 3.0, kill_steps: int = 250, momentum: float = 0.0, shock: float | None = None,
+              held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> Sick:
+    """Train a He-initialised MLP by full-batch gradient descent at a rate that pushes its units off the data.
+
+    With `shock`, the rate may be a healthy one: after the training, the biases of the first layer are lowered until each of its
+    units is that far below all data (`interventions.kill`). The momentum buffers are kept.
+    """
     _check_kind(dataset, Dataset, "the data")
     if dataset.classes is None or len(np.unique(dataset.y)) < 2:
         what = "targets of a regression" if dataset.classes is None else "samples of one class, which cannot be learned"
@@ -155,23 +49,27 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
     if not isinstance(hidden, Iterable):
         raise TypeError(f"hidden is {said(hidden)}, expected the widths of the hidden layers, such as [64, 64]")
     model = MLP([dataset.features, *hidden, dataset.classes], activation=activation, init="he", dtype=dataset.x.dtype, rng=seed)
-    optimizer = SGD(model.parameters(), lr=kill_lr)
+    optimizer = SGD(model.parameters(), lr=kill_lr, momentum=momentum)
     recorder = Recorder(model, dataset.x)
     with num_threads(1):
-        training = _train(recorder, optimizer, dataset, held_out, kill_steps, lambda n: tick("sick", n))
+        training = _train(recorder, optimizer, dataset, held_out, kill_steps, lambda n: tick("sick", n),
+                          last=None if shock is None else lambda: kill(recorder.units, dataset.x, margin=shock))
         found = census(recorder.units, dataset.x, dataset.y)
-    return Sick(*training, model, float(np.max([np.max(layer.gradient) for layer in found.layers])))     # NaN stays NaN
+    largest = np.max([np.max(layer.gradient) for layer in found.layers])        # NaN stays NaN
+    return Sick(*training, model, optimizer, float(largest))
 
 
-def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr: float = 0.1, steps: int = 1000,
-           held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> list[Outcome]:
+def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequence[Treatment], *, lr: float = 0.1,
+           steps: int = 1000, held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> list[Outcome]:
     """Give the same sick network each treatment, as many in parallel as there are processors (with the same results).
 
-    `dataset` is that of the sick network's training; on `held_out` only the accuracy is measured. Ctrl-C stops the treatments
-    that are running, and returns those that have finished, if any.
+    `sick` may hold several networks, by the names of `STARTS`: each treatment gets the one that it starts with. `dataset` is that
+    of their training; on `held_out` only the accuracy is measured. Ctrl-C stops the treatments that are running, and returns
+    those that have finished, if any.
     """
     if isinstance(treatments, Treatment):
         raise TypeError("treatments is one Treatment, expected a list of them")
+    networks = [sick[t.start] if isinstance(sick, Mapping) and isinstance(t, Treatment) else sick for t in treatments]
     stop = Event()
 
     def tick_or_stop(what: str, n: int) -> None:
@@ -182,7 +80,7 @@ def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr:
     workers = max(1, min(len(treatments), os.cpu_count() or 1))
     with num_threads(1), ThreadPoolExecutor(max_workers=workers) as pool:   # small matrices: one processor per treatment
         options: dict[str, Any] = {"lr": lr, "steps": steps, "held_out": held_out, "tick": tick_or_stop}
-        runs = [pool.submit(treat, sick, dataset, treatment, **options) for treatment in treatments]
+        runs = [pool.submit(treat, network, dataset, t, **options) for network, t in zip(networks, treatments)]
         try:
             return [run.result() for run in runs]
         except KeyboardInterrupt:
@@ -195,24 +93,43 @@ def revive(sick: Sick, dataset: Dataset, treatments: Sequence[Treatment], *, lr:
             pool.shutdown(cancel_futures=True)
 
 
+def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: float = 0.5, hidden: Sequence[int] = (64, 64),
+             activation: str = "relu", seed: int = 0, kill_lr: float = 3.0, kill_steps: int = 250, lr: float = 0.1,
+             steps: int = 1000, standardise: bool = False, tick: Tick = lambda what, n: None) -> Run:
+    """Make the networks that the treatments start with sick, and give each its treatments.
+
+    A share `held_out` of the samples is not trained on; only the accuracy is measured on it. With `standardise`, each feature
+    gets mean 0 and deviation 1 over the samples that are trained on.
+    """
+    train, test = dataset, None
+    if held_out:
+        train, test = (replace(part, name=dataset.name) for part in dataset.split(1 - held_out, rng=seed, stratify=True))
+    if standardise:
+        train, test = train.standardise(), None if test is None else test.standardise(like=train)
+    options: dict[str, Any] = {"hidden": hidden, "activation": activation, "seed": seed, "held_out": test, "tick": tick}
+    networks = {start: make_sick(train, **{"kill_lr": kill_lr, "kill_steps": kill_steps, **options, **STARTS[start]})
+                for start in dict.fromkeys(["sick", *(t.start for t in treatments)])}
+    return Run(seed, train, test, networks,
+               revive(networks, train, treatments, lr=lr, steps=steps, held_out=test, tick=tick))
+
+
 def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1, steps: int = 1000,
           held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> Outcome:
     """One treatment of a copy of the sick network: first the prognosis, then the training, with every step recorded."""
     _check_kind(sick, Sick, "the network", ", the result of make_sick")
     _check_kind(dataset, Dataset, "the data")
     _check_kind(treatment, Treatment, "a treatment", ", such as TREATMENTS[0]")
-    check_count(steps, "steps", least=0)
-    model = _copy(sick.model, treatment.activation)
-    units, optimizer = Units.of(model), treatment.optimizer(model, lr)
-    foretold = prognosis(units, dataset.x, optimizer, horizon=max(steps, 1))
-    claims = [unit for unit in foretold.units if unit.proved]
+    steps = min(check_count(steps, "steps", least=0), treatment.steps or steps)
+    units, optimizer, schedule = _begin(sick, dataset, treatment, lr, steps)
+    foretold = prognosis(units, dataset.x, optimizer, schedule=schedule, horizon=max(steps, 1))
+    claims = [unit for unit in foretold.units if unit.verdict != "estimate"]
     layer = units.layers[0]
     mine = [unit for unit in claims if unit.layer == layer.name]
     first = min((unit for unit in mine if unit.step is not None), key=lambda unit: unit.step or 0, default=None)
     followed = _followed(mine, first, layer, dataset.x)
-    predicted_orbit = [] if followed is None else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
+    predicted_orbit = [] if followed is None or schedule else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
     recorder = Recorder(units, dataset.x, None if followed is None else (0, *followed))
-    training = _train(recorder, optimizer, dataset, held_out, steps, lambda n: tick(treatment.key, n))
+    training = _train(recorder, optimizer, dataset, held_out, steps, lambda n: tick(treatment.key, n), schedule=schedule)
     back = {(life.layer, life.unit): life.revived_at for life in recorder.lives()}
     predictions = [Prediction(unit.layer, unit.unit, unit.step, unit.between, unit.proved, back[unit.layer, unit.unit])
                    for unit in claims]
@@ -222,7 +139,7 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     return Outcome(
         *training, sick, treatment, treatment.eta_lambda(lr), treatment.threshold(), leading.reason if leading else healthy,
         treatment.why_not() if leading and first is None else "", first.step if first else None, min(observed, default=None),
-        predictions, (None, _opening(training[0][-1])),
+        predictions, (foretold.opens[1] if foretold.opens else None, _opening(training[0][-1])),
         "nothing moves at rate 0" if lr == 0 else "" if isfinite(training[-1]) else "the training diverged",
         followed, recorder.orbit, predicted_orbit)
 
@@ -239,6 +156,22 @@ def _check_kind(thing: object, kind: type, what: str, where: str = "") -> None:
         raise TypeError(f"{what} is {said(thing)}, expected a {kind.__name__}{where}")
 
 
+def _begin(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps: int) -> tuple[Units, Optimizer, Any]:
+    """A copy of the sick network, the optimizer that is to train it, and its schedule, if there is one."""
+    if treatment.keeps:
+        model, optimizer = deepcopy((sick.model, sick.optimizer))
+        for group in optimizer.param_groups:
+            group["lr"] = lr * treatment.rate
+    else:
+        model = _copy(sick.model, treatment.activation)
+        optimizer = treatment.optimizer(model, lr)
+    units = Units.of(model)
+    if treatment.mirror is not None:
+        for i in range(len(units.layers)):                  # one after the other: each changes the inputs of the next
+            mirror(units, GONE[units.extremes(dataset.x)[i][1].states()], treatment.mirror, layer=i)
+    return units, optimizer, SCHEDULES[treatment.schedule](optimizer, steps) if treatment.schedule else None
+
+
 def _copy(model: MLP, activation: str | None) -> MLP:
     name = activation or str(getattr(model[1], "name", "maxout"))
     pieces = getattr(model[0], "pieces", 2)
@@ -249,8 +182,9 @@ def _copy(model: MLP, activation: str | None) -> MLP:
 
 
 def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, held_out: Dataset | None, steps: int,
-           tick: Callable[[int], None]) -> tuple[list[Array], list[tuple[int, float]], list[tuple[int, float]], float]:
-    """Full-batch steps, each recorded: the fields of `Training`."""
+           tick: Callable[[int], None], *, schedule: Any = None, last: Callable[[], None] | None = None
+           ) -> tuple[list[Array], list[tuple[int, float]], list[tuple[int, float]], float]:
+    """Full-batch steps, each recorded, and perhaps `last`, which counts as one more: the fields of `Training`."""
     accuracies: list[tuple[int, float]] = []
     elsewhere: list[tuple[int, float]] = []
 
@@ -267,13 +201,18 @@ def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, held_out:
             note(step, output)
         F.cross_entropy(output, dataset.y).backward()
         optimizer.step()
+        if schedule is not None:
+            schedule.step()
         if step % EVERY == EVERY - 1:
             tick(EVERY)
     tick(steps % EVERY)
-    recorder.observe()
     with no_grad():
-        output = recorder.model(dataset.x)
+        output = recorder.forward()
         note(steps, output)
+        if last is not None:
+            last()
+            output = recorder.forward()
+            note(steps + 1, output)
         return recorder.states, accuracies, elsewhere, float(F.cross_entropy(output, dataset.y).item())
 
 

@@ -3,11 +3,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import sqrt
 from typing import Any, Literal
 
-from ..nn import Module
-from ..optim import SGD, Adam, Optimizer
+import numpy as np
+
+from ..checks import check_name, check_number
+from ..nn import MLP, Module
+from ..optim import SGD, Adam, AdamW, CosineAnnealingLR, LinearLR, LRScheduler, Optimizer, StepLR
+from .recurrence import Settings
+from .units import flat_edges
+
+# How the networks came to be dead: the options of `make_sick`, apart from its defaults.
+STARTS: dict[str, dict[str, Any]] = {
+    "sick": {},
+    "shocked": {"kill_lr": 0.01, "kill_steps": 60, "momentum": 0.99, "shock": 0.2},
+    "own steps": {"kill_lr": 0.2, "kill_steps": 60, "momentum": 0.99}}
+SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {       # of an optimizer, over so many steps
+    "cosine": lambda optimizer, steps: CosineAnnealingLR(optimizer, T_max=max(1, steps)),
+    "linear": lambda optimizer, steps: LinearLR(optimizer, 1.0, 0.0, total_iters=max(1, steps)),
+    "step": lambda optimizer, steps: StepLR(optimizer, step_size=max(1, steps // 3)),
+    "warmup": lambda optimizer, steps: LinearLR(optimizer, 0.01, total_iters=max(1, steps // 10))}
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,11 @@ class Treatment:
     decay_on: Literal["all", "weights", "biases"] = "all"
     rate: float = 1.0                   # a factor on the learning rate: Adam's steps have the size of the rate itself
     activation: str | None = None       # in place of the sick network's
+    schedule: str = ""                  # of the learning rate, one of SCHEDULES
+    start: str = "sick"                 # the network that it is given, one of STARTS
+    steps: int | None = None            # at most so many
+    keeps: bool = False                 # goes on with that network's own optimizer and its momentum buffers
+    mirror: float | None = None         # each dead unit is first replaced by its mirror image, at this scale
 
     def optimizer(self, model: Module, lr: float) -> Optimizer:
         """A fresh optimizer for `model`."""
@@ -36,15 +56,19 @@ class Treatment:
 
     def threshold(self) -> float | None:
         """The lower edge of the window, above which `eta_lambda` swings a unit back from rest; None if there is none."""
-        momentum, dampening = self.options.get("momentum", 0.0), self.options.get("dampening", 0.0)
-        if self.rule is not SGD or not momentum or dampening >= 1 or self.options.get("decoupled") or self.decay_on != "all":
+        if self.rule is not SGD or self.decay_on != "all" or self.schedule:
             return None
-        if self.options.get("nesterov"):
-            return float(((1 - momentum) / (1 + momentum)) ** 2)
-        return float((1 - sqrt(momentum)) ** 2) / (1 - dampening)
+        return Settings(1.0, **{"momentum": 0.0, **self.options}).threshold
+
+    def suits(self, activation: str) -> bool:
+        """Whether units with this activation can be killed or mirrored by hand, if the treatment asks for it."""
+        flat = activation != "maxout" and np.isfinite(flat_edges(MLP([1, 1, 1], activation, rng=0)[1])[0])
+        return bool(flat) or (self.mirror is None and STARTS[self.start].get("shock") is None)
 
     def why_not(self) -> str:
         """Why it brings no unit of the first layer back from rest, in a few words for a caption."""
+        if self.keeps:
+            return "momentum points away"
         if not self.weight_decay:
             return "no gradient, no buffer" if self.rule is SGD and not self.options.get("momentum") else "buffer empty"
         if self.options.get("decoupled") or self.rule is not SGD:
@@ -67,4 +91,30 @@ TREATMENTS = (
     Treatment("adam", "Adam", rule=Adam, rate=0.01),
     Treatment("adam-l2", "Adam + L2", rule=Adam, weight_decay=5e-4, rate=0.01),
     Treatment("leaky", "leaky twin, SGD", activation="leaky_relu"),
+    Treatment("mirror", "mirrored, momentum .99", options={"momentum": 0.99}, mirror=0.1),
+    Treatment("coast", "momentum alone", options={"momentum": 0.99}, rate=0.1, start="shocked", steps=300, keeps=True),
+    Treatment("coast-emptied", "buffers emptied", options={"momentum": 0.99}, rate=0.1, start="shocked", steps=300),
+    Treatment("own-steps", "killed by own steps", options={"momentum": 0.99}, rate=0.1, start="own steps", steps=300,
+              keeps=True),
 )
+
+RULES: dict[str, tuple[Callable[..., Optimizer], dict[str, Any]]] = {       # for treatments of your own
+    "sgd": (SGD, {}), "nesterov": (SGD, {"nesterov": True, "momentum": 0.9}), "sgdw": (SGD, {"decoupled": True}),
+    "adam": (Adam, {}), "adamw": (AdamW, {})}
+
+
+def yours(optimizer: str = "sgd", momentum: float | None = None, weight_decay: float = 0.0, schedule: str = "") -> Treatment:
+    """A treatment of your own. Adam and AdamW take a hundredth of the learning rate, as in the other treatments.
+
+    >>> yours(momentum=0.95, weight_decay=1e-3).threshold()
+    0.000642...
+    """
+    rule, options = RULES[check_name(optimizer, RULES, "the optimizer")]
+    if momentum is not None:
+        if rule is not SGD:
+            raise ValueError(f"got momentum {momentum} for {optimizer}, expected it for sgd, nesterov or sgdw")
+        options = {**options, "momentum": momentum}
+    if schedule:
+        check_name(schedule, SCHEDULES, "the schedule")
+    return Treatment("yours", "yours", rule=rule, options=options, weight_decay=check_number(weight_decay, "weight_decay"),
+                     rate=1.0 if rule is SGD else 0.01, schedule=schedule)

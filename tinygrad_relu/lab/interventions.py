@@ -1,0 +1,104 @@
+"""What can be done to a unit by hand: kill it, or turn it into its mirror image."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..autodiff.node import Array
+from ..checks import check_count, check_number
+from ..nn import Linear, Maxout, Module
+from ..optim import Optimizer
+from .units import HiddenLayer, Units, flat_edges
+
+
+def kill(model: Module | Units, x: Any, units: npt.ArrayLike | None = None, *, margin: float = 0.2, layer: int = 0,
+         optimizer: Optimizer | None = None, keep_velocity: bool = True) -> None:
+    """Lower biases until the units are dead on x: until the largest z of each is at most -margin.
+
+    More exactly `margin` below the edge where the activation becomes flat, which is 0 for ReLU. Units that are that far below
+    already stay where they are.
+
+    Parameters
+    ----------
+    units : which units of the layer (default: all), as indices or as a mask.
+    layer : counted from 0 among the hidden layers.
+    keep_velocity : if False, the buffers that `optimizer` holds for these units are set to 0. If True, a unit whose buffer points
+        up may come back by momentum alone; `prognosis` says which, and when.
+
+    >>> model, x = nn.MLP([2, 3, 2], rng=0), np.random.default_rng(0).standard_normal((50, 2))
+    >>> kill(model, x, [0, 2])
+    >>> census(model, x).layers[0].max_z.round(3)[[0, 2]]
+    array([-0.2, -0.2], dtype=float32)
+    """
+    found = Units.of(model)
+    x, margin, layer = found.data(x), check_number(margin, "kill: margin"), _check_layer("kill", found, layer)
+    chosen = found.layers[layer]
+    low = flat_edges(chosen.activation)[0]
+    if chosen.affine.bias is None or chosen.norm is not None or not np.isfinite(low):
+        what = "a norm before its activation" if chosen.norm is not None else "no bias" if chosen.affine.bias is None else (
+            f"{chosen.activation_name}, which has no flat side below")
+        raise ValueError(f"kill: hidden layer {layer} has {what}; expected a bias and an activation such as ReLU after it")
+    if not keep_velocity and optimizer is None:
+        raise ValueError("kill: keep_velocity=False needs the optimizer whose buffers to empty")
+    rows = _rows(units, chosen)
+    looks = found.walk(x)
+    z = next(look.z for i, look in enumerate(looks) if i == layer)
+    bias = chosen.affine.bias.data.copy()
+    bias[rows] -= np.maximum(z[:, rows].max(axis=0) - (low - margin), 0)
+    chosen.affine.bias.data = bias
+    if not keep_velocity and optimizer is not None:
+        for p in chosen.parameters:
+            _empty(optimizer, p, rows)
+
+
+def mirror(model: Module | Units, units: npt.ArrayLike, kappa: float = 1.0, *, layer: int = 0,
+           optimizer: Optimizer | None = None) -> None:
+    """Replace units by their mirror images, (w, b) <- -kappa (w, b), and set their outgoing weights to 0.
+
+    A unit with z < 0 on all samples then has z > 0 on all. If its output was 0, the network still computes the same function. Its
+    outgoing weights get a gradient at once, and through them the unit. It is the return that momentum and decay bring about, at
+    once and by hand. The buffers that `optimizer` holds for these weights are set to 0.
+
+    >>> model, x = nn.MLP([2, 3, 2], rng=0, dtype="float64"), np.random.default_rng(0).standard_normal((50, 2))
+    >>> kill(model, x, [0])
+    >>> before = model(x).data
+    >>> mirror(model, [0])
+    >>> bool((model(x).data == before).all()), census(model, x).units()[0]["state"]
+    (True, 'always on')
+    """
+    found = Units.of(model)
+    layer, kappa = _check_layer("mirror", found, layer), check_number(kappa, "mirror: kappa")
+    chosen = found.layers[layer]
+    if isinstance(chosen.affine, Maxout) or chosen.norm is not None:
+        what = "Maxout pieces" if chosen.norm is None else "a norm before its activation"
+        raise ValueError(f"mirror: hidden layer {layer} has {what}; expected Linear and an activation")
+    affines = [module for module in found.model.modules() if isinstance(module, (Linear, Maxout))]
+    following, rows = affines[affines.index(chosen.affine) + 1], _rows(units, chosen)
+    for p in chosen.parameters:
+        p.data = np.where(_mask(rows, chosen).reshape(-1, *[1] * (p.data.ndim - 1)), -kappa * p.data, p.data)
+        _empty(optimizer, p, rows)
+    following.weight.data = np.where(_mask(rows, chosen), 0, following.weight.data)
+    _empty(optimizer, following.weight, (slice(None), rows))
+
+
+def _check_layer(who: str, units: Units, layer: int) -> int:
+    if check_count(layer, f"{who}: layer", least=0) >= len(units.layers):
+        raise IndexError(f"{who}: layer is {layer}, expected a hidden layer from 0 to {len(units.layers) - 1}")
+    return layer
+
+
+def _rows(units: npt.ArrayLike | None, layer: HiddenLayer) -> Array:
+    every = np.arange(layer.units)
+    return every if units is None else every[np.asarray(units)].reshape(-1)
+
+
+def _mask(rows: Array, layer: HiddenLayer) -> Array:
+    return np.isin(np.arange(layer.units), rows)
+
+
+def _empty(optimizer: Optimizer | None, parameter: Any, where: Any) -> None:
+    if optimizer is not None and optimizer.holds(parameter):
+        for buffer in optimizer.state_of(parameter).values():
+            buffer[where] = 0           # a view

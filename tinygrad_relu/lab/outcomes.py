@@ -1,0 +1,159 @@
+"""What the main job yields: a network that has lost units, and for each treatment what was foretold and what was observed."""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..autodiff.node import Array
+from ..data import Dataset
+from ..nn import MLP
+from ..optim import Optimizer
+from .census import finite
+from .treatments import Treatment
+from .units import GONE
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """The record of a training run."""
+
+    states: list[Array]                     # per layer, (steps + 1, units)
+    accuracies: list[tuple[int, float]]     # at every tenth step, and at the last
+    held_out: list[tuple[int, float]]       # at the same steps, on data that are not trained on; empty if there are none
+    loss: float                             # the last
+
+    @property
+    def steps(self) -> int:
+        return self.accuracies[-1][0]
+
+    @property
+    def accuracy(self) -> float:
+        return self.accuracies[-1][1]
+
+    @property
+    def dead(self) -> list[int]:
+        """The number of dead units at the end, by hidden layer."""
+        return [int(GONE[layer[-1]].sum()) for layer in self.states]
+
+
+@dataclass(frozen=True, eq=False)
+class Sick(Training):
+    """A network that has lost units: by a learning rate that was too high, or by a shock, which counts as its last step."""
+
+    model: MLP
+    optimizer: Optimizer                # that of its training, with its buffers
+    gradient: float                     # the largest gradient norm of a hidden unit: exactly 0 if every path is dead
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was foretold of one dead unit, and what was observed. A step is None for no return (in this training)."""
+
+    layer: str
+    unit: int
+    step: int | None
+    between: tuple[int, int] | None     # the first and the last step at which rounding lets it return
+    proved: bool                        # to the step, for this computer's training
+    observed: int | None
+
+    def fails(self, steps: int) -> bool:
+        """Whether a training of so many steps contradicts it."""
+        if self.observed is not None:
+            return self.between is None or not self.between[0] <= self.observed <= self.between[1]
+        return self.between is not None and self.between[1] <= steps
+
+    def __str__(self) -> str:
+        return f"unit {self.unit} of layer {self.layer}: predicted {in_words(self.between)}, observed {self.observed or 'never'}"
+
+
+def in_words(between: tuple[int, int] | None) -> str:
+    """The steps of a prediction: "never", "472", or "470 to 474" where rounding decides."""
+    return "never" if between is None else str(between[0]) if between[0] == between[1] else f"{between[0]} to {between[1]}"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome(Training):
+    """The predictions for one treatment, and its result. `predicted_step` and `observed_step` are those of the first return of a
+    dead unit of the first hidden layer; None for never."""
+
+    sick: Sick                          # the network it began with
+    treatment: Treatment
+    eta_lambda: float
+    threshold: float | None
+    verdict: str                        # the prediction in one sentence
+    why: str                            # why no unit of the first layer is to return, in three words; empty if one is
+    predicted_step: int | None          # may be later than the end of training
+    observed_step: int | None
+    predictions: list[Prediction]       # one for every dead unit about which something is claimed
+    opens: tuple[int | None, int | None]    # the step at which a network that is cut off has its first open path again:
+                                        # (predicted, observed); None for none within the training
+    untested: str                       # why the training could not contradict the prediction; empty if it could
+    followed: tuple[int, int] | None    # (unit, sample) of the pre-activation in the two orbits
+    observed_orbit: list[float]
+    predicted_orbit: list[float]
+
+    @property
+    def disagreements(self) -> list[Prediction]:
+        """The predictions that the training contradicts."""
+        return [prediction for prediction in self.predictions if prediction.fails(self.steps)]
+
+    @property
+    def learned(self) -> bool:
+        """Whether the accuracy has risen visibly."""
+        return self.accuracy > self.sick.accuracy + 0.05
+
+    @property
+    def predicted(self) -> str:
+        """The predicted step of the first return in the first layer, in words."""
+        steps = [p.between for p in self.predictions if p.layer == "0" and p.between is not None]
+        if steps:
+            return in_words((min(a for a, _ in steps), min(b for _, b in steps)))
+        return "-" if not self.claims else "never" if self.verdict.startswith("never") else "unknown"
+
+    @property
+    def observed(self) -> str:
+        """The observed step of the first return in the first layer, in words."""
+        return str(self.observed_step) if self.observed_step is not None else f">{self.steps}" if self.claims else "-"
+
+    def reaches(self, accuracy: float) -> int | None:
+        """The first step at which the accuracy was measured and at least this."""
+        return next((step for step, found in self.accuracies if found >= accuracy), None)
+
+    @property
+    def claims(self) -> bool:
+        """Whether something is claimed of the first layer."""
+        return any(prediction.layer == "0" for prediction in self.predictions)
+
+    @property
+    def proved(self) -> int:
+        """The number of predictions that are proved to the step."""
+        return sum(prediction.proved for prediction in self.predictions)
+
+    @property
+    def ends_before(self) -> bool:
+        """Whether the training ends before the predicted return."""
+        return self.predicted_step is not None and self.predicted_step > self.steps
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry in the JSON file. A predicted step is None for never; an observed one, for not within the training."""
+        return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,
+                "threshold": self.threshold, "verdict": self.verdict, "predicted_step": self.predicted_step,
+                "observed_step": self.observed_step, "opens_predicted": self.opens[0], "opens_observed": self.opens[1],
+                "dead": self.dead, "accuracy": self.accuracy, "held_out": dict(self.held_out).get(self.steps),
+                "loss": finite(self.loss), "wrong": len(self.disagreements), "proved": self.proved,
+                "predictions": [asdict(prediction) for prediction in self.predictions]}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The main job with one seed."""
+
+    seed: int
+    dataset: Dataset                    # that is trained on
+    held_out: Dataset | None
+    networks: dict[str, Sick]           # by the names of `STARTS`
+    outcomes: list[Outcome]
+
+    def of(self, *starts: str) -> list[Outcome]:
+        """The outcomes of the treatments that start with these networks."""
+        return [outcome for outcome in self.outcomes if outcome.treatment.start in starts]
