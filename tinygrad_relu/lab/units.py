@@ -147,7 +147,7 @@ def steps_of(model: Module) -> list[Step]:
     A hidden layer is a Linear, perhaps a norm, and an activation; or a Maxout. It may be inside other Sequentials and Residuals.
     Dropout, Flatten and Identity do nothing here. A TypeError names a layer that the laboratory cannot look into.
     """
-    if type(model).forward not in (Sequential.forward, Residual.forward):
+    if getattr(type(model), "forward", None) not in (Sequential.forward, Residual.forward):
         own = " with a forward of its own" if isinstance(model, Sequential) else ""
         raise TypeError(f"the laboratory got {type(model).__name__}{own}, expected a Sequential model (such as nn.MLP)")
     leaves, steps = list(_leaves(model, "", ())), list[Step]()
