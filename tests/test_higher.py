@@ -1,4 +1,4 @@
-"""jacobian, hessian, hvp: against formulas, against each other, against differences; and what they must not touch."""
+"""jacobian, hessian, hvp: compared with formulas, with each other and with differences; and what they must not change."""
 from __future__ import annotations
 
 import numpy as np
@@ -16,7 +16,7 @@ every_type = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 def smooth(x, y):
-    """A scalar in which everything is mixed with everything."""
+    """A scalar in which every input interacts with every other."""
     return (F.tanh(x @ y) * (x * x).sum(axis=1)).sum() + (y**3).mean()
 
 
@@ -77,7 +77,7 @@ def test_hessian_of_every_activation(name):
 
 
 def test_hessian_of_a_network_in_its_weights():
-    """Of a loss in all parameters of a layer of tanh: hvp in each unit direction is a column of it."""
+    """The Hessian of a loss by all parameters of a layer with tanh: hvp in each unit direction is one of its columns."""
     x, labels = RNG.standard_normal((5, 3)), [0, 1, 1, 0, 1]
     weights = [tg.Tensor(RNG.standard_normal(s)) for s in ((4, 3), (4,), (2, 4))]
 
@@ -93,7 +93,7 @@ def test_hessian_of_a_network_in_its_weights():
                 table.close(column.data, blocks[i][j].data[(..., *k)])
 
 
-# -- what does not depend, what is linear, what is kinked ------------------------------------------------------------
+# -- functions that are constant, linear, or have kinks --------------------------------------------------------------
 
 def test_what_f_does_not_depend_on_has_zeros():
     x, y = INPUTS
@@ -106,11 +106,11 @@ def test_what_f_does_not_depend_on_has_zeros():
     products = tg.hvp(lambda x, y: (x * x).sum() + y.sum(), (x, y), (np.ones((2, 3)), np.ones(3)))
     np.testing.assert_array_equal(products[0].data, np.full((2, 3), 2.0))
     np.testing.assert_array_equal(products[1].data, np.zeros(3))
-    assert tg.jacobian(lambda x: x, y).data.tolist() == np.eye(3).tolist()      # f returns its very input
+    assert tg.jacobian(lambda x: x, y).data.tolist() == np.eye(3).tolist()      # f returns its input itself
 
 
 def test_a_relu_network_is_flat_in_its_inputs():
-    """Piecewise linear: every second derivative that there is, is 0; also on a kink."""
+    """All second derivatives of a piecewise linear function are 0, at kinks too."""
     model = nn.MLP([3, 4, 1], rng=0, dtype="float64")
     np.testing.assert_array_equal(tg.hessian(lambda x: model(x).sum(), tg.Tensor(A)).data, np.zeros((3, 3, 3, 3)))
     np.testing.assert_array_equal(tg.hessian(lambda x: F.relu(x).sum(), tg.Tensor([0.0, 1.0])).data, np.zeros((2, 2)))
@@ -119,7 +119,7 @@ def test_a_relu_network_is_flat_in_its_inputs():
 # -- what must not be touched ----------------------------------------------------------------------------------------
 
 def test_nothing_of_the_caller_is_touched():
-    """No .grad, no graph, no value; not the recording mode, not even after an error; parameters inside f stay as they are."""
+    """No .grad, graph, value or recording mode is changed, not even after an error; nor are parameters that f uses."""
     x, p = tg.Tensor([1.0, 2.0], requires_grad=True), nn.Parameter([3.0, 4.0])
     y = x * x
     f = lambda x: (p * x * x).sum()
@@ -153,7 +153,7 @@ def cube(x):
 
 
 def nest(*kinds, create_graph=True):
-    """The derivative of the cubic by the last of the kinds, of that by the one before it, and so on."""
+    """The derivative of the cubic by the last of the functions in `kinds`, its derivative by the one before, and so on."""
     f = cube
     for kind in reversed(kinds):
         f = lambda x, f=f, kind=kind: kind(f, x, create_graph=create_graph)
@@ -184,7 +184,7 @@ def test_derivatives_of_derivatives_of_a_cubic(dtype):
 
 
 def test_a_result_with_a_history():
-    """It reaches the caller's inputs, the vector of an hvp, and what f uses besides; and nothing else is touched."""
+    """The graph leads to the caller's inputs, to the vector of an hvp, and to all else that f uses; nothing else is changed."""
     x, p, v = tg.Tensor([1.0, 2.0], requires_grad=True), nn.Parameter([3.0, 4.0]), tg.Tensor([1.0, -1.0], requires_grad=True)
     f = lambda x: (p * x**3).sum()
     for found, expected in [(tg.jacobian(f, x, create_graph=True), [(6 * x * p).data, 3 * x.data**2, [0, 0]]),
@@ -193,7 +193,7 @@ def test_a_result_with_a_history():
         assert found.requires_grad and x.grad is p.grad is v.grad is None
         for g, e in zip(tg.grad(found, [x, p, v], np.ones(found.shape)), expected, strict=True):
             np.testing.assert_allclose(g.data, e, rtol=1e-15)
-    found = tg.jacobian(lambda y: x * y, x, create_graph=True)      # by y alone, where x is both
+    found = tg.jacobian(lambda y: x * y, x, create_graph=True)      # by y alone, although x is also a factor
     np.testing.assert_array_equal(found.data, np.diag(x.data))
     found.backward(np.ones((2, 2)))
     np.testing.assert_array_equal(x.grad, [1, 1])
@@ -206,13 +206,13 @@ def test_a_result_with_a_history():
 @pytest.mark.parametrize("inner", [tg.jacobian, tg.hessian, along])
 @pytest.mark.parametrize("outer", [tg.jacobian, tg.hessian, along])
 def test_no_zero_comes_out_of_nesting_unsaid(inner, outer):
-    """Without a history, the inner one would be a constant to the outer one; unless that is asked for, it is refused."""
+    """Without a graph, the inner result would be a constant to the outer function: an error, unless inputs are detached."""
     x = tg.Tensor([1.0, 2.0])
     wrong = pytest.raises(RuntimeError, match=r"the result depends on the inputs of an enclosing .*; pass create_graph=True, or detach\(\)")
     with wrong:
         outer(lambda x: inner(cube, x).sum(), x)
     with wrong:
-        outer(lambda p: inner(lambda x: (p * p * x**3).sum(), x).sum(), x)         # by what f uses besides
+        outer(lambda p: inner(lambda x: (p * p * x**3).sum(), x).sum(), x)         # by p, which is no input of inner
     with wrong:
         outer(lambda x: tg.hvp(cube, x.detach(), x).sum(), x)
     plain = outer(cube, x)

@@ -48,7 +48,7 @@ def launches(f):
 
 @every_type
 def test_a_hook_sees_the_whole_gradient_once(dtype):
-    """Two ways lead to h and to x; the hook is called when both have come together."""
+    """Two paths lead to h and to x; the hook is called once, with the sum of both gradients."""
     x, seen = leaf([1.0, 2.0], dtype), []
     x.register_hook(lambda g: seen.append(("x", g.copy())))
     h = x * x
@@ -75,7 +75,7 @@ def test_what_a_hook_returns_takes_the_place(dtype):
 
 @pytest.mark.parametrize("returned", [None, "itself"])
 def test_a_hook_that_only_looks_changes_no_bit(returned):
-    """None or the gradient itself: the same, also for leaves that a kernel writes to straight, and in a second backward."""
+    """A hook that returns None or the gradient changes nothing: in flat buffers and in a second backward pass, too."""
     model = nn.MLP([4, 8, 3], dtype="float64", rng=0)
     x = leaf(X)
 
@@ -135,8 +135,8 @@ def test_hooks_on_recorded_gradients_get_tensors_and_are_differentiated():
         return g * g
 
     h = x * x
-    with h.register_hook(square):                           # only here: it would act on the second derivative too
-        (slope,) = tg.grad(h * x, x, create_graph=True)     # x^2 by x alone, and the square of x through h: x^2 2x
+    with h.register_hook(square):                           # removed here, or it would act on the second derivative too
+        (slope,) = tg.grad(h * x, x, create_graph=True)     # x^2 by x directly, and by x through h: x^2 2x
     assert slope.item() == 9 + 9 * 6
     (curvature,) = tg.grad(slope, x, retain_graph=True)
     assert kinds == [tg.Tensor] and curvature.item() == 2 * 3 + 6 * 9
@@ -221,11 +221,11 @@ def test_handles_give_the_fast_way_back():
         with layer.register_forward_hook(lambda m, inputs, output: None):
             assert launches(lambda: model(X)) == ["linear", "relu_forward", "linear"]
         assert launches(lambda: model(X)) == fused
-    with model.register_forward_hook(lambda m, inputs, output: None):       # on the whole: no layer is asked for
+    with model.register_forward_hook(lambda m, inputs, output: None):       # a hook on the whole model: its layers stay fused
         assert launches(lambda: model(X)) == fused
     other = nn.MLP([4, 8, 3], rng=0)
     other[1].register_forward_hook(lambda m, inputs, output: None)
-    assert launches(lambda: model(X)) == fused                              # hooks elsewhere slow nobody down
+    assert launches(lambda: model(X)) == fused                              # hooks on other models cost nothing here
 
 
 @every_type
@@ -385,7 +385,7 @@ def test_a_copied_module_keeps_its_hooks(twin_of):
 
 
 def test_only_the_module_with_a_hook_pays_for_it():
-    """No dictionary elsewhere; a removed hook leaves no trace, here or in other models of the process."""
+    """Other modules get no dictionary of hooks, and a removed hook has no effect, here or in other models of the process."""
     model, other = nn.MLP([4, 8, 8, 3], rng=0), nn.MLP([4, 8, 8, 3], rng=1)
     fused = launches(lambda: model(X))
     handle = model[0].register_forward_hook(double)

@@ -1,4 +1,4 @@
-"""The IDX reader: every type and shape comes back, and whatever is wrong with a file is named."""
+"""The IDX reader: every type and shape is read back, and errors name the defect of a file."""
 from __future__ import annotations
 
 import gzip

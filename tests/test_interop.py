@@ -1,4 +1,4 @@
-"""Tensors beside NumPy: arrays on either side of an operator, NumPy's functions, np.asarray, and one memory by DLPack."""
+"""Tensors and NumPy: arrays on either side of an operator, NumPy's functions, np.asarray, and memory shared by DLPack."""
 from __future__ import annotations
 
 import gc
@@ -13,7 +13,7 @@ import tinygrad_relu as tg
 ARITHMETIC = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
 COMPARISONS = [op for op in (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne)
                if f"__{op.__name__}__" in vars(tg.Tensor)]
-OTHERS = {          # what may stand beside a Tensor of shape (2, 3)
+OTHERS = {          # operands for a Tensor of shape (2, 3)
     "array": np.array([[1.5, 2.0, 0.5], [3.0, 1.0, 2.5]]), "float32 array": np.full((2, 3), 1.5, np.float32),
     "row": np.array([1.5, 2.0, 0.5]), "0-d array": np.array(2.0), "integers": np.arange(1, 7).reshape(2, 3),
     "booleans": np.array([[True, False, True], [False, True, True]]), "float64 scalar": np.float64(2.0),
@@ -44,7 +44,7 @@ def collector_off():
 @pytest.mark.parametrize("op", ARITHMETIC, ids=lambda op: op.__name__)
 @np.errstate(divide="ignore")
 def test_an_array_on_either_side_gives_a_tensor(op, other, left, dtype):
-    """... of the Tensor's dtype and of NumPy's values, and a gradient flows, in that dtype too."""
+    """The result has the Tensor's dtype and NumPy's values, and the gradient has the same dtype."""
     x, y = tensor(dtype=dtype), OTHERS[other]
     z = op(y, x) if left else op(x, y)
     numbers = np.asarray(y, dtype)

@@ -1,4 +1,4 @@
-"""The architecture is a test too: imports point down, one folder knows the compiler, an import loads what it must."""
+"""The architecture: a layer imports only layers below it, one folder imports the compiler, and an import loads no extras."""
 from __future__ import annotations
 
 import ast
@@ -16,7 +16,7 @@ from tinygrad_relu.nn.activations import MODULES
 HOUSE = Path(tinygrad_relu.__file__).parent
 FLOORS = ["checks", "missing", "states", "files", "text", "kernels", "autodiff", "ops", "interop", "tensor", "functional",
           "derivatives", "parameters", "nn", "optim", "checkpoint", "data", "inside", "lab", "warmup", "doctor", "cli",
-          "__main__"]     # each may import what stands before it
+          "__main__"]     # each may import those listed before it
 SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
 COMPILERS = {"numba", "llvmlite"}
 DECORATORS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "register_jitable"}
@@ -29,7 +29,7 @@ def floor_of(path: Path) -> str:
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
-    """Line and full dotted name of everything that a file imports, wherever it stands in it."""
+    """Line and full dotted name of everything that a file imports, at the top or inside functions."""
     package = ["tinygrad_relu", *path.relative_to(HOUSE).parts[:-1]]
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -51,7 +51,7 @@ def test_imports_point_down(path):
     for line, name in imports(path):
         parts = name.split(".")
         if parts[0] == "tinygrad_relu" and parts[1] != "__version__":
-            assert parts[1] in FLOORS, f"{path.name}:{line} imports {name}: no floor of the house"
+            assert parts[1] in FLOORS, f"{path.name}:{line} imports {name}, which is in no layer"
             above = FLOORS.index(parts[1]) > FLOORS.index(floor_of(path))
             assert not above, f"{path.name}:{line} imports {name}, which stands above it"
 
@@ -82,5 +82,5 @@ def test_import_loads_no_guests():
 
 
 def test_every_module_has_a_record_and_a_function():
-    """The other way round stands in test_activations.py."""
+    """The converse is tested in test_activations.py."""
     assert set(MODULES) <= set(ACTIVATIONS) and all(hasattr(functional, name) for name in MODULES)

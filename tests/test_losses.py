@@ -1,4 +1,4 @@
-"""Losses, where they are not ordinary: kinks, infinities, long sums, ignored rows, weights, dtypes. (The rest: table.py.)"""
+"""Special cases of losses: kinks, infinities, long sums, ignored rows, weights, dtypes. (table.py has the ordinary cases.)"""
 from __future__ import annotations
 
 import inspect
@@ -43,7 +43,7 @@ def test_kinks(name, options, rows, dtype):
 
 
 def test_slope_of_the_hinges_at_their_kinks():
-    """At the margin exactly: multi_margin is flat, hinge_embedding not yet; both as in PyTorch."""
+    """Exactly at the margin, multi_margin has slope 0, and hinge_embedding has slope -1; both as in PyTorch."""
     np.testing.assert_array_equal(slope(lambda x: F.multi_margin_loss(x, [0], reduction="sum"), [[1.0, 0.0, 0.5]]),
                                   [[-1 / 3, 0, 1 / 3]])
     np.testing.assert_array_equal(slope(lambda x: F.hinge_embedding_loss(x, -np.ones(3), reduction="sum"), [0.9, 1.0, 1.1]),
@@ -65,7 +65,7 @@ def test_nan_and_infinity_stay_in_their_place(name):
 
 @every_error_loss
 def test_second_derivative_on_both_sides(name):
-    """Of error -2, -0.5, 0.5, 2: the parabola's and the line's."""
+    """At errors of -2, -0.5, 0.5 and 2: that of the parabola and that of the line."""
     x = tg.Tensor([-2.0, -0.5, 0.5, 2.0], requires_grad=True)
     (first,) = tg.grad(getattr(F, name)(x, np.zeros(4), reduction="sum"), x, create_graph=True)
     second = tg.grad(first, x, np.ones(4))[0].data.tolist()
@@ -109,7 +109,7 @@ def test_confident_logits_keep_their_gradient(dtype):
 @pytest.mark.parametrize("f", [F.cross_entropy, F.nll_loss])
 @pytest.mark.parametrize("ignore_index", [-100, -1, 1, 7])
 def test_an_ignored_row_has_no_say(f, ignore_index):
-    """Whatever it holds: the others have the loss and the gradient that they have alone; its own are exactly 0."""
+    """Whatever an ignored row holds, its loss and gradient are exactly 0, and those of the other rows do not change."""
     x = np.random.default_rng(0).standard_normal((4, 3))
     x[1], x[3] = [inf, nan, -inf], [nan, 0, 0]
     labels = np.array([0, ignore_index, 2, ignore_index])
@@ -139,9 +139,9 @@ def test_a_masked_class_is_asked_nothing():
 
 @every_type
 def test_class_probabilities_that_are_not_ordinary(dtype):
-    """What is asked nothing is 0, whatever stands there: a class (beside an infinite logit), a row (for an infinite g too)."""
+    """A class of probability 0 contributes 0 even at an infinite logit, and a row of zeros even for an infinite g."""
     x = tg.Tensor([[0.0, -inf, 0.0], [nan, inf, 0.0], [0.0, 0.0, 0.0], [0.0, nan, 0.0]], requires_grad=True, dtype=dtype)
-    target = np.array([[1.0, 0, 0], [0, 0, 0], [1, -1, 0], [1, 0, -1]])     # the third row cancels, and yet asks for something
+    target = np.array([[1.0, 0, 0], [0, 0, 0], [1, -1, 0], [1, 0, -1]])     # the third row sums to 0, but is not 0
     losses = F.cross_entropy(x, target, reduction="none")
     np.testing.assert_allclose(losses.data, [np.log(2), 0, 0, nan], rtol=2 * np.finfo(dtype).eps)
     for create_graph in (True, False):
@@ -153,7 +153,7 @@ def test_class_probabilities_that_are_not_ordinary(dtype):
 
 
 def test_the_gradient_of_class_probabilities():
-    """The negative log-softmax of x, in log's own precision where the softmax is long 0; alone, and beside that of x."""
+    """It is the negative log-softmax of x, precise even where the softmax underflows to 0; alone, and with that of x."""
     x, t = (tg.Tensor(a, requires_grad=True) for a in ([[0.0, -800.0]], [[1.0, 0.0]]))
     F.cross_entropy(x.detach(), t).backward()
     np.testing.assert_array_equal(t.grad, [[0, 800]])
@@ -179,7 +179,7 @@ def test_every_place_is_a_row(f):
 
 @every_type
 def test_the_general_way_is_the_fast_way(dtype):
-    """Weights of 1 and no smoothing, through the other kernel: the numbers of the plain cross-entropy."""
+    """With weights of 1 and no smoothing, the general kernel gives the same numbers as the fast one."""
     x, labels = np.random.default_rng(0).standard_normal((50, 7)).astype(dtype), np.arange(50) % 7
     for how in F.REDUCTIONS:
         plain, general = (F.cross_entropy(x, labels, weight=w, reduction=how).data for w in (None, np.ones(7)))
@@ -198,7 +198,7 @@ def test_labels_of_any_integer_type(f, dtype):
 
 @every_error_loss
 def test_a_target_joins_with_the_dtype_of_x(name):
-    """Arrays, and Tensors that need no gradient; one that needs one must have it already."""
+    """Arrays and Tensors without a gradient are converted to the dtype of x; a Tensor that requires one must have that dtype."""
     x = tg.Tensor([1.0, 2.0], requires_grad=True, dtype="float32")
     f = getattr(F, name)
     for target in ([0.0, 0.0], np.zeros(2), tg.Tensor(np.zeros(2))):
@@ -249,7 +249,7 @@ def test_modules_hand_their_settings_on():
     (TypeError, "BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, dict(pos_weight=tg.Tensor(2.0, requires_grad=True))),
     (ValueError, "MSELoss", F.mse_loss, dict(reduction="average"))])
 def test_modules_check_their_settings_when_they_are_made(kind, module, function, options):
-    """In the words of the function, with the name of the module in front."""
+    """The error is that of the function, with the name of the module in front."""
     labels = module in ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")
     with pytest.raises(kind) as said:
         function(*([[[0.0, 1.0]], [0]] if labels else [[1.0, 1.0], [1.0, 1.0]]), **options)
@@ -266,7 +266,7 @@ def test_weights_of_classes_have_one_axis(module):
 
 @pytest.mark.parametrize("module", [cls for cls in vars(nn).values() if isinstance(cls, type) and issubclass(cls, nn.Loss) and cls is not nn.Loss])
 def test_modules_take_the_settings_of_their_functions(module):
-    """By the same names, in the same order, with the same defaults and docs. (Weights of each element belong to a call.)"""
+    """The settings have the same names, order, defaults and docs. (Weights of elements are arguments of the function only.)"""
     settings = dict(list(inspect.signature(module.function).parameters.items())[2:])
     own = inspect.signature(module).parameters
     assert [*own] == [name for name in settings if name in own] and settings.keys() - own.keys() <= {"weight"}

@@ -1,4 +1,4 @@
-"""Memory: flat over many training steps, and bounded per node of a large graph. Measured in processes of their own."""
+"""Memory does not grow over many training steps, and is bounded per node of a large graph. Measured in separate processes."""
 from __future__ import annotations
 
 import json
@@ -13,7 +13,7 @@ from tinygrad_relu.kernels.machine import host
 
 
 def in_a_process_of_its_own(script: str, *arguments: object) -> dict:
-    """Run a script that prints JSON. What other tests have left in memory does not count there."""
+    """Run a script that prints JSON, in a process of its own, so that memory of other tests does not count."""
     done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=1800,
                           cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ print(json.dumps(dict(bytes=bytes_after - bytes_before, objects=objects_after - 
 
 @pytest.mark.parametrize("collector", ["on", "off"])
 def test_memory_is_flat_over_many_steps(collector):
-    """One forgotten object of 100 bytes in each step would be two megabytes; one in a hundred steps two hundred objects."""
+    """Leaking one object of 100 bytes per step would take two megabytes; one object per hundred steps would leave two hundred."""
     grown = in_a_process_of_its_own(TRAINING, collector, strength(20_000, thorough=100_000))
     assert grown["bytes"] < 2**18 and grown["objects"] < 50
 
@@ -109,8 +109,8 @@ NODES = strength(200_000, thorough=1_000_000)
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak of a process is asked for by resource")
 @pytest.mark.parametrize("graph, value, gradient", [("chain", 0.5, 1.0), ("leaf", 0.5, 1.0), ("node", -0.5 * NODES, -NODES)])
 def test_memory_of_a_large_graph(graph, value, gradient):
-    """In a chain, into one leaf, into one node. Measured: 471 to 573 bytes for a node of one number, and up to 146 more on the
-    way back, for a list of all nodes and for gradients that wait side by side."""
+    """In a chain, into one leaf, into one node. Measured: 471 to 573 bytes for a node of one number. The backward pass takes up
+    to 146 more, for a list of all nodes and for the table of gradients."""
     found = in_a_process_of_its_own(GRAPHS, graph, NODES)
     assert (found["value"], found["gradient"]) == (value, gradient)
     assert found["forward"] < 768 and found["backward"] < 1024      # bytes per node
@@ -119,7 +119,7 @@ def test_memory_of_a_large_graph(graph, value, gradient):
 @pytest.mark.parametrize("name, value", [("TINYGRAD_RELU_KEEP_MEMORY", "0"), ("MALLOC_ARENA_MAX", "2"),
                                          ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1")])
 def test_a_variable_switches_the_keeping_of_freed_memory_off(monkeypatch, name, value):
-    """Either ours, or a setting of malloc by the user."""
+    """Our own variable, or any malloc variable that the user has set."""
     asked = []
 
     class Library:

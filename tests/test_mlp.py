@@ -88,7 +88,7 @@ def test_what_is_refused(call, error, message):
 # -- the laboratory --------------------------------------------------------------------------------------------------
 
 def sick(**options):
-    """Unit 1 of the first layer is dead: pushed down where it is a norm's bias that decides, or its own."""
+    """A model whose unit 1 of the first layer is dead, because the bias of the norm, or else of the layer, is far below 0."""
     model = nn.MLP([4, 6, 5, 3], dtype="float64", rng=0, **options)
     (model[1] if "norm" in options else model[0]).bias.data[1] = -100.0
     return model
@@ -134,7 +134,7 @@ def test_a_prognosis_is_as_exact_behind_dropout():
         opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
         answers.append(next(u for u in lab.prognosis(model, X, opt).units if u.layer == "0"))
     assert answers[0].proved and answers[0].step == answers[1].step and answers[1].proved
-    for _ in range(answers[1].step):                        # and so it comes: the weights of unit 1 see no gradient
+    for _ in range(answers[1].step):                        # as predicted: the weights of unit 1 get no gradient
         assert (F.linear(X, model[0].weight, model[0].bias).data[:, 1] <= 0).all()
         opt.zero_grad()
         F.cross_entropy(model(X), Y).backward()

@@ -1,4 +1,4 @@
-"""Modules: what they compute, which parameters they have and in which order, and where their randomness comes from."""
+"""Modules: the functions that they compute, their parameters and the order of these, and their random numbers."""
 from __future__ import annotations
 
 from contextlib import nullcontext
@@ -124,8 +124,8 @@ def test_maxout_of_two_pieces_is_exactly(pieces, value, slope):
 
 
 def test_maxout_fits_a_parabola_from_below():
-    """k tangents of x^2, touching at the midpoints of k equal intervals of [-1, 1], are off by 1/k^2 at most; lifted by
-    half of that, by 1/(2 k^2): claim B13 of the source."""
+    """The maximum of k tangents of x^2, at the midpoints of k equal intervals of [-1, 1], is off by at most 1/k^2; raised by
+    half of that, by at most 1/(2 k^2)."""
     k = 8
     t = (np.arange(k) + 0.5) * 2 / k - 1
     layer = nn.Maxout(1, 1, pieces=k, rng=0, dtype="float64")
@@ -168,7 +168,7 @@ def test_names_and_order_of_parameters():
 
 
 def test_a_module_of_ones_own():
-    """Parameters are found in attributes and lists, in the order in which they were set; a shared one comes once."""
+    """Parameters are found in attributes and lists, in the order in which they were set; a shared one is listed once."""
 
     class Net(nn.Module):
         def __init__(self):
@@ -234,7 +234,7 @@ def test_initialisers(name, variance, bound):
     ("kaiming_uniform", dict(a=0.5), np.sqrt(2 / 1.25 / N)), ("xavier_normal", dict(gain=3.0), 3 * np.sqrt(2 / (N + M))),
     ("xavier_uniform", dict(gain=3.0), 3 * np.sqrt(2 / (N + M))), ("kaiming_normal", dict(nonlinearity="selu"), 0.75 / np.sqrt(N))])
 def test_options_of_initialisers(name, options, std):
-    """`partial` fixes them; the standard deviation of 60,000 draws is off by 5/sqrt(120,000) of itself at most."""
+    """`partial` fixes options; the standard deviation of 60,000 draws has a relative error of at most 5/sqrt(120,000)."""
     layer = nn.Linear(N, M, init=partial(getattr(nn.init, name), **options), dtype="float64", rng=0)
     assert abs(layer.weight.data.std() / std - 1) < 5 / np.sqrt(2 * N * M)
 
@@ -259,7 +259,7 @@ def test_orthogonal(shape, dtype):
 
 def test_randomized_asymmetric_rows():
     """One entry of each row of [W b] is from Beta(2, 1), with mean 2/3 and variance 1/18; the others have variance 0.6007^2/n.
-    Taken apart by size, which 300 inputs allow: five standard deviations are 0.17."""
+    The test separates them by size: with 300 inputs, five standard deviations of the others are 0.17."""
     weight, bias = nn.init.rai((4000, N), np.random.default_rng(0), "float64")
     both = np.column_stack([weight, bias])
     large = both > 5 * 0.6007 / np.sqrt(N)
@@ -271,7 +271,7 @@ def test_randomized_asymmetric_rows():
 
 
 def test_randomized_asymmetric_networks_are_rarely_born_dead():
-    """Width 2, ten layers, one input: 88 % of all networks with He's start are constant, 23 % with this one (Lu et al. 2019)."""
+    """Width 2, ten layers, one input: 88 % of all networks are constant with "he", 23 % with "rai" (Lu et al. 2019)."""
     x = np.random.default_rng(1).uniform(-np.sqrt(3), np.sqrt(3), (50, 1))
     dead = {}
     for init in ("he", "rai"):
@@ -282,8 +282,8 @@ def test_randomized_asymmetric_networks_are_rarely_born_dead():
 
 @pytest.mark.parametrize("init", ["pytorch", "rai", "he", nn.init.pytorch])
 def test_a_bias_that_is_missing(init):
-    """The weight is the same. With PyTorch's start nothing is drawn for the bias, and so the generator stands behind the weight;
-    the others leave it where they leave it with a bias."""
+    """The weight is the same as with a bias. With init="pytorch" nothing is drawn for the missing bias; the other initialisers
+    leave the generator in the same state as with a bias."""
     first, second = (np.random.default_rng(0) for _ in range(2))
     with_bias, without = nn.Linear(3, 2, init=init, rng=first), nn.Linear(3, 2, bias=False, init=init, rng=second)
     np.testing.assert_array_equal(with_bias.weight.data, without.weight.data)
@@ -325,7 +325,7 @@ def test_init_by_name_number_or_function(init, dtype):
                                   lambda rng: nn.Maxout(3, 4, rng=rng),
                                   lambda rng: nn.MLP([3, 4, 2], activation="rrelu", rng=rng)])
 def test_randomness_is_an_argument(make):
-    """A seed, or a Generator that moves on; the same seed gives the same bits, in float32 those of float64 rounded."""
+    """A seed, or a Generator that advances; the same seed gives the same bits, in float32 the rounded float64 weights."""
     one, same, other, generator = make(0), make(0), make(1), np.random.default_rng(0)
     from_generator, moved_on = make(generator), make(generator)
     for a, b, c, d, e in zip(*(m.parameters() for m in (one, same, other, from_generator, moved_on))):

@@ -33,7 +33,7 @@ def moments(x):
 @every_shape
 @pytest.mark.parametrize("momentum", [0.1, 0.0, 1.0, None])
 def test_running_statistics(momentum, shape, dtype):
-    """They follow mean and unbiased variance of each batch; without momentum they are the averages over all batches."""
+    """They track the mean and unbiased variance of the batches; with momentum None they are the averages over all batches."""
     layer = nn.BatchNorm1d(3, momentum=momentum, dtype=dtype)
     arrays = layer.running_mean.data, layer.running_var.data, layer.num_batches_tracked.data
     mean, var, seen = np.zeros(3), np.ones(3), batches(shape, dtype)
@@ -55,7 +55,7 @@ def test_running_statistics(momentum, shape, dtype):
 
 
 def test_statistics_are_followed_once_for_each_forward_in_training():
-    """Not by a walk back, not by one of second order; and also where no graph is recorded."""
+    """A backward pass does not update them, not even one of second order; a forward pass does, even without a graph."""
     layer = nn.BatchNorm1d(3, dtype="float64")
     x = tg.Tensor(RNG.standard_normal((5, 3)), requires_grad=True)
     (slope,) = tg.grad((layer(x) ** 2).sum(), x, create_graph=True)
@@ -94,7 +94,7 @@ def test_names_kinds_and_repr():
 # -- accuracy --------------------------------------------------------------------------------------------------------
 
 def exact(x, axis):
-    """The unit, of the very numbers in x, with 11 bits more than float64 has."""
+    """x normalised, computed from the same numbers with 11 bits more than float64 has."""
     return naive.normalised(x.astype(np.longdouble), axis, np.longdouble(1e-5)).astype(float)
 
 
@@ -103,7 +103,7 @@ def exact(x, axis):
 @pytest.mark.parametrize("first", [0.0, 1e4], ids=["", "a stray first value"])
 @pytest.mark.parametrize("shape", [(700, 3), (7, 3, 100), (1, 3, 700)], ids=str)
 def test_a_large_mean_costs_no_digits(shape, first, offset, dtype):
-    """Float32: right to the last bit of the largest entry, for statistics and differences are float64 (measured: 0.46 eps).
+    """Float32: exact to the last bit of the largest entry, because statistics and differences are float64 (measured: 0.46 eps).
     In float64 a sum of 700 is off by some ulps, as in NumPy (measured: 3 eps), and the mean by half an ulp of itself."""
     x = RNG.standard_normal(shape)
     x[(0, slice(None), 0)[:x.ndim]] += first
@@ -162,7 +162,7 @@ def test_the_same_bits_again_and_anywhere(dtype):
 
 @every_type
 def test_the_bits_do_not_depend_on_where_arrays_lie(dtype):
-    """Eight features are one vector of float64: sums in a loop that also writes went one by one if two arrays were close."""
+    """Eight features are one vector of float64: LLVM would add them one by one if the loop also wrote to an array close by."""
     rng = np.random.default_rng(0)
     x, g, weight = (rng.standard_normal(shape).astype(dtype) for shape in ((5, 8), (5, 8), 8))
     seen = set()
@@ -175,7 +175,7 @@ def test_the_bits_do_not_depend_on_where_arrays_lie(dtype):
     assert len(seen) == 1
 
 
-# -- numbers that are not ordinary -----------------------------------------------------------------------------------
+# -- special numbers -------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("bad", [nan, inf, -inf])
 @pytest.mark.parametrize("row", [0, 2])

@@ -1,4 +1,4 @@
-"""Every row of the table through the one checker, on memory that starts as NaN; and what is particular to some."""
+"""Every row of the table, checked on memory that starts as NaN; and special cases of some operations."""
 from __future__ import annotations
 
 import naive
@@ -22,7 +22,7 @@ def test_row(row):
         check(row)
 
 
-# -- numbers that are not ordinary -----------------------------------------------------------------------------------
+# -- special numbers -------------------------------------------------------------------------------------------------
 
 @every_type
 @pytest.mark.parametrize("base, exponent, slope",
@@ -58,7 +58,7 @@ def test_softmax_family_does_not_overflow(dtype):
 @every_type
 @pytest.mark.parametrize("axis", [0, -1])
 def test_softmax_of_a_number(axis, dtype):
-    """It is its own axis, as in PyTorch: 1 and 0, whatever the number, with a gradient of 0."""
+    """A 0-d tensor counts as one entry, as in PyTorch: the results are 1 and 0 for any number, with a gradient of 0."""
     for f, expected in ((F.softmax, 1), (F.log_softmax, 0)):
         x = tg.Tensor(-3.0, requires_grad=True, dtype=dtype)
         y = f(x, axis)
@@ -69,7 +69,7 @@ def test_softmax_of_a_number(axis, dtype):
 @every_type
 @pytest.mark.parametrize("width", [15, 16, 17, 31, 32, 33, 48, 100, 1000])
 def test_softmax_of_wide_rows(width, dtype):
-    """Their maxima are taken in lanes. The largest entry may stand anywhere, and so may NaN, and infinities."""
+    """Maxima of wide rows are computed in lanes. The largest entry, NaN and infinities may be at any position."""
     rng = np.random.default_rng(width)
     rows, g = (rng.standard_normal((width, width)).astype(dtype).astype(float) for _ in range(2))
     diagonal = np.diag_indices(width)
@@ -116,9 +116,9 @@ def test_maxout_winner(pieces, winner):
 
 
 @every_type
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")      # 0 * inf, in what the composed rule does not choose
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")      # 0 * inf, in the branch that the rule does not select
 def test_prelu_at_special_numbers(dtype):
-    """Both ways back agree, to the slopes too: NaN comes out as NaN, and a live or resting unit adds exactly 0."""
+    """The fused pullback and the rules agree, for the slopes too: NaN gives NaN, and a unit at x >= 0 adds exactly 0."""
     for g in (1.0, inf):
         x = tg.Tensor([nan, -inf, -1.0, -0.0, 0.0, 1.0, inf], requires_grad=True, dtype=dtype)
         slopes = tg.Tensor(np.full(7, 0.5), requires_grad=True, dtype=dtype)
@@ -136,7 +136,7 @@ def test_prelu_at_special_numbers(dtype):
                                lambda x: x.sum(axis=0), lambda x: x.T, lambda x: x.reshape(4, 0),
                                lambda x: x * np.ones(4), lambda x: F.mse_loss(x, np.ones((0, 4)), reduction="sum")])
 def test_empty_batch(f):
-    """No rows are no special case: shapes are right, gradients are empty."""
+    """An empty batch is no special case: shapes are right, gradients are empty."""
     x = tg.Tensor(np.zeros((0, 4)), requires_grad=True)
     y = f(x)
     y.backward(np.ones(y.shape))
@@ -192,7 +192,7 @@ def test_gemm_refuses_what_it_would_misread():
     lambda x: x**2, lambda x: 2**x, lambda x: x.mean(), lambda x: F.mse_loss(x, np.ones(3)),
     lambda x: F.prelu(x, tg.Tensor([0.1], dtype="float32")), lambda x: F.linear(x, [[1, 2, 3]], [1.0])])
 def test_float32_stays_float32(join):
-    """Whatever joins a float32 Tensor: numbers and arrays of any type take its type."""
+    """Numbers and arrays of any type that are combined with a float32 Tensor take its type."""
     x = tg.Tensor([1, 2, 3], dtype="float32", requires_grad=True)
     y = join(x)
     assert isinstance(y, tg.Tensor) and y.dtype == np.float32
@@ -203,7 +203,7 @@ def test_float32_stays_float32(join):
 @pytest.mark.parametrize("op", [lambda a, b: a + b, lambda a, b: a / b, lambda a, b: a**b, lambda a, b: a @ b,
                                 lambda a, b: a @ b.reshape(3, 1)])
 def test_two_tensors_of_different_type_meet_in_float64(op):
-    """Then each gradient comes back in the type of its input."""
+    """Each gradient has the type of its input."""
     a, b = tg.Tensor([1, 2, 3], dtype="float32", requires_grad=True), tg.Tensor([1, 2, 3], requires_grad=True)
     y = op(a, b)
     y.backward(np.ones(y.shape))

@@ -1,4 +1,4 @@
-"""Optimizers: every dialect against the literal twin, the named terms, groups, and who owns which array."""
+"""Optimizers: every variant compared with the literal twin, the named terms, groups, and the sharing of arrays."""
 from __future__ import annotations
 
 import copy
@@ -44,8 +44,8 @@ def gradients(p, step):
 @every_type
 @every_dialect
 def test_fifty_steps_are_the_twins(kind, options, dtype):
-    """Both get the same gradients, so that rounding is all they differ by: some ten roundings a step, relative to
-    numbers of order 1 and to a buffer of up to 1/(1 - momentum) of them, carried on for at most 50 steps."""
+    """Both get the same gradients, so they differ by rounding only: about ten roundings per step, relative to numbers of order 1
+    and to a buffer of up to 1/(1 - momentum) times these, over at most 50 steps."""
     p = nn.Parameter(np.random.default_rng(0).standard_normal((3, 5)), dtype=dtype)
     opt, expected, state = kind([p], **options), p.data.astype(float), {}
     for step in range(50):
@@ -116,9 +116,9 @@ def test_slopes_of_prelu_stay_out_of_the_decay():
     assert all(p.kind == "slope" for p in opt.param_groups[1]["params"])
     only_slopes = optim.SGD([p for p in model.parameters() if p.kind == "slope"], weight_decay=0.5)
     assert [g["weight_decay"] for g in only_slopes.param_groups] == [0.0]
-    silent = optim.SGD([{"params": model.parameters()}], weight_decay=0.5)          # nothing is said of the decay here
+    silent = optim.SGD([{"params": model.parameters()}], weight_decay=0.5)          # this group does not set the decay
     assert [g["weight_decay"] for g in silent.param_groups] == [0.5, 0.0]
-    asked_for = optim.SGD([{"params": model.parameters(), "weight_decay": 0.5}])    # and here it is
+    asked_for = optim.SGD([{"params": model.parameters(), "weight_decay": 0.5}])    # and this group does
     assert [g["weight_decay"] for g in asked_for.param_groups] == [0.5]
 
 
@@ -132,7 +132,7 @@ def test_groups_have_options_of_their_own():
 
 
 def test_the_text_of_an_optimizer():
-    """Every group with what holds for it now: slopes without decay, an option changed since, the rate a schedule began with."""
+    """Every group with its present options: slopes without decay, an option that was changed, the initial rate of a schedule."""
     model = nn.Sequential(nn.Linear(2, 3, rng=0), nn.PReLU())
     opt = optim.AdamW(model.parameters(), lr=np.float32(0.5))
     opt.param_groups[1]["eps"] = 1
@@ -155,7 +155,7 @@ Parameter Group 1 (1 parameter)
 
 
 def test_the_parameters_of_a_group_are_fixed():
-    """They lie in flat buffers: a list would take another one, and never move it."""
+    """They are in flat buffers. A parameter appended to a list would never be moved."""
     given = [nn.Parameter([1.0])]
     opt = optim.SGD(given)
     given.append(nn.Parameter([2.0]))
@@ -192,7 +192,7 @@ def test_none_is_skipped_and_zero_is_not(kind, options):
 @pytest.mark.parametrize("kind, options", [(optim.SGD, dict(momentum=0.9, dampening=0.5)), (optim.Adam, {}),
                                            (optim.AdamW, dict(weight_decay=0.01))])
 def test_a_gradient_that_comes_late(kind, options):
-    """Its buffer starts then (undampened), and its bias correction counts from then."""
+    """The buffer of the parameter starts at its first gradient (undampened), and the bias correction counts steps from there."""
     early, late = nn.Parameter([1.0]), nn.Parameter([1.0])
     options = dict(lr=0.1, **options)
     opt = kind([early, late], **options)
@@ -217,7 +217,7 @@ def test_one_flat_launch_is_parameter_by_parameter(kind, options):
             model.zero_grad()
             loss_of(model).backward()
             if step == 2:
-                model.parameters()[1].grad = None       # the flat buffer falls apart, the numbers do not
+                model.parameters()[1].grad = None       # the segment is split, and the numbers stay the same
             for opt in optimizers:
                 opt.step()
     for p, q in zip(together.parameters(), apart.parameters()):
@@ -244,7 +244,7 @@ def test_options_changed_between_steps():
 
 @every_dialect
 def test_a_twin_does_what_the_optimizer_would_do(kind, options):
-    """On copies of some parameters, from the state in which the optimizer is; the optimizer does not notice."""
+    """The twin moves copies of some parameters from the present state; the optimizer itself is not changed."""
     p, q = nn.Parameter([1.0, 2.0]), nn.Parameter([[3.0]])
     opt = kind([p, q], **options)
     for step in range(10):
@@ -264,7 +264,7 @@ def test_a_twin_does_what_the_optimizer_would_do(kind, options):
 # -- parameters that come later --------------------------------------------------------------------------------------
 
 def test_a_group_that_is_added_moves_like_the_others():
-    """Without any change of the state of those before it."""
+    """The state of the earlier groups does not change."""
     first, second = nn.Parameter([1.0]), nn.Parameter([1.0])
     opt = optim.SGD([first], lr=0.1, momentum=0.9)
     first.grad = np.ones(1)
@@ -310,7 +310,7 @@ NEWCOMERS = {
 
 @pytest.mark.parametrize("assign, words", NEWCOMERS.values(), ids=NEWCOMERS)
 def test_a_parameter_that_comes_after_the_optimizer_is_noticed(assign, words):
-    """At the next step, once, and by its own optimizer only; the step is done."""
+    """One warning at the next step, from the optimizer of the model only; the step itself is made."""
     model, other = mlp(), optim.SGD([nn.Parameter([1.0])])
     opt = optim.SGD(model.parameters(), lr=0.1)
     assign(model)
@@ -345,7 +345,7 @@ def test_what_needs_no_notice(then):
 
 
 def test_other_attributes_are_not_looked_at():
-    """A state that a module keeps from step to step must not cost a walk over its parameters."""
+    """Assigning a state that a module keeps from step to step must not search its parameters."""
     model = mlp()
     opt = optim.SGD(model.parameters())
     model.state, model.losses, model.sizes = (nn.Parameter([1.0]).data, None), [0.5, [1.0]], {"a": 3}
@@ -409,8 +409,8 @@ def test_parameters_and_gradients_are_views_of_one_buffer():
 
 
 def test_training_with_an_optimizer_gives_the_gradients_of_training_without():
-    """Written straight into the flat buffer, twice in one graph and in two walks: the bits of separate arrays, to
-    rounding where a kernel adds."""
+    """Gradients written into the flat buffer, with two uses in one graph and with two backward passes, equal those in separate
+    arrays, up to rounding where a kernel adds."""
     alone, settled = mlp(), mlp()
     optim.SGD(settled.parameters())
     for _ in range(2):
@@ -460,7 +460,7 @@ def test_mixed_types_and_reversed_order():
 
 
 def test_gradients_from_elsewhere_are_read_only_to_the_optimizer():
-    """By hand, in another type, layout or dtype: taken as they are."""
+    """Gradients that the user assigned, of another type, layout or dtype: the optimizer only reads them."""
     p = nn.Parameter(np.ones((2, 3)))
     opt = optim.SGD([p], lr=1.0, momentum=0.5)
     numbers = np.arange(6).reshape(2, 3)

@@ -69,7 +69,7 @@ def test_table(name, p, rows, dtype):
     x, y, slope = np.array(rows, dtype).T.copy()
     np.testing.assert_array_equal(value(record, x, *p), y)
     np.testing.assert_array_equal(pullback(record, 1, x, *p), slope)
-    np.testing.assert_array_equal(pullback(record, -2, x, *p), -2 * slope)      # twice is exact
+    np.testing.assert_array_equal(pullback(record, -2, x, *p), -2 * slope)      # a factor of 2 is exact
     for xi, yi, si in zip(x, y, slope):                                         # the same formulas in plain Python
         assert record.f(xi, *p) == yi and type(record.f(xi, *p)) is dtype
         assert record.f_dx(dtype(1), xi, yi, *p) == si and type(record.f_dx(dtype(1), xi, yi, *p)) is dtype
@@ -122,7 +122,7 @@ def test_nan_comes_out_as_nan(record, dtype):
     ("hardswish", (), [-INF, -4, -3], [3, 4, INF]),
 ], ids=str)
 def test_nothing_passes_a_dead_unit(name, p, dead, alive, g, dtype):
-    """Not even an infinity or a NaN: the zero is selected, not multiplied. What is alive passes it on."""
+    """Not even an infinity or a NaN passes: the zero is selected, not multiplied. A live unit passes it on."""
     np.testing.assert_array_equal(pullback(RECORD[name], g, np.array(dead, dtype), *p), 0)
     np.testing.assert_array_equal(pullback(RECORD[name], g, np.array(alive, dtype), *p), dtype(g))
 
@@ -188,7 +188,7 @@ def hardswish_slope(x):
     ("hardswish", lambda record, x: pullback(record, 1, x), hardswish_slope, 1)],
     ids=["hardsigmoid", "hardswish", "slope of hardswish"])
 def test_rounding(name, function, twin, ulps, dtype):
-    """Also right above -3, where hardsigmoid is tiny, and around -3/2, where the slope of hardswish is."""
+    """Including just above -3, where hardsigmoid is tiny, and around -3/2, where the slope of hardswish is tiny."""
     rng = np.random.default_rng(0)
     near = np.concatenate([c + rng.choice([-1, 1], 200) * np.exp2(rng.uniform(-20, 0, 200)) for c in (-3, -1.5, 0, 3)])
     x = np.concatenate([rng.uniform(-4, 4, 1000), near]).astype(dtype)

@@ -1,4 +1,4 @@
-"""Each public name is defined once, and what `help`, editors and type checkers say of it comes from there."""
+"""Each public name is defined once, and `help`, editors and type checkers take their information from this definition."""
 from __future__ import annotations
 
 import inspect
@@ -23,7 +23,7 @@ ONE_BY_ONE = {"reshape", "transpose", "permute"}        # the methods take sizes
 
 @pytest.mark.parametrize("name", CALLABLE)
 def test_every_public_name_is_explained(name):
-    """By an example, unless it is the result of a function that has one. (A docstring that a class inherits does not count.)"""
+    """Its docstring has an example, unless a function that returns it has one. (An inherited docstring does not count.)"""
     text = CALLABLE[name].__doc__ or ""
     assert ">>> " in text or (text and is_result(name))
 
@@ -64,7 +64,7 @@ OTHER_RESULTS = {"argmax", "argmin", "maxout_winners", "split"}     # integers, 
 
 
 def test_the_type_checker_sees_signatures_and_results(tmp_path):
-    """Each name is revealed, and then called with an argument that it has not: both must show. (Modules without parameters share
+    """The type of each name is revealed, and a call with an unknown argument must be an error. (Modules without parameters share
     the `__init__` of their base, which checks at run time.)"""
     lines = ["import tinygrad_relu as tg", "from tinygrad_relu import data, functional as F, inside, lab, nn, optim",
              "x = tg.Tensor(1.0)"]

@@ -1,4 +1,4 @@
-"""Random numbers by counting, and the layers that draw: the same seed gives the same bits, however the work is cut."""
+"""Random numbers by counting, and the layers that draw: the same seed gives the same bits, however the work is divided."""
 from __future__ import annotations
 
 import copy
@@ -36,7 +36,7 @@ def test_the_published_vectors(counter, key, expected):
 
 
 def test_the_rounds_are_those_of_numpy():
-    """NumPy has the sister of twice the width: the twin's rounds with that one's constants."""
+    """NumPy has Philox with words of 64 bits: the rounds of the twin, with the constants of that variant, give its numbers."""
     key, start = (2**63 + 11, 5), 2**64 - 3
     theirs = np.random.Philox(key=np.array(key, np.uint64), counter=np.array([start, 7, 0, 0], np.uint64)).random_raw(16)
     ours = [w for i in range(1, 5) for w in naive.philox([(start + i) % 2**64, 7 + (start + i) // 2**64, 0, 0], key, bits=64)]
@@ -46,7 +46,7 @@ def test_the_rounds_are_those_of_numpy():
 @pytest.mark.parametrize("key", [0, 1, 2**32 - 1, 2**32, 2**63 - 1])
 @pytest.mark.parametrize("start", [0, 64, 2**32 - 64, 2**32 - 1, 2**40])
 def test_words_are_the_twins(key, start):
-    """Over three tiles, the last of them in part, and where the counter passes 32 bits."""
+    """Over two full tiles and part of a third, and where the counter exceeds 32 bits."""
     n = 600
     out = np.empty(n)
     kernels.uniform(np.array([key, start]), 0, 0.0, 2.0**24, out)
@@ -92,7 +92,7 @@ def test_any_number_of_threads(dtype):
 @every_type
 @pytest.mark.parametrize("tiles", [1, 3, 100])
 def test_any_blocking(tiles, dtype):
-    """An array that is worked off in pieces of whole tiles, by whichever thread, gets the bits of the whole one."""
+    """An array that is processed in pieces of whole tiles, by any threads, gets the same bits as in one piece."""
     x = np.random.default_rng(0).standard_normal(10_000).astype(dtype)
     place, width = np.array([9, 128]), tiles * kernels.TILE
     whole, parts = np.empty_like(x), np.empty_like(x)
@@ -160,7 +160,7 @@ def test_a_resumed_run_has_the_bits_of_the_whole_one():
 
 
 def test_recorded_launches_replay_the_next_draws():
-    """The state is an array that a kernel reads and moves on: who runs the same launches again gets the next mask."""
+    """The state is an array that a kernel reads and advances: running the same launches again gives the next mask."""
     layer, twin, x = nn.Dropout(rng=3), nn.Dropout(rng=3), np.ones((5, 100))
     program = []
 
@@ -210,7 +210,7 @@ def test_share_and_scale(p, dtype):
 
 @pytest.mark.parametrize("value", [nan, inf, -inf, 3.0])
 def test_a_dropped_element_is_exactly_zero(value):
-    """0 * inf would be NaN. What is kept stays what it is. The same holds for the gradient."""
+    """0 * inf would be NaN. A kept element stays NaN or infinite. The same holds for the gradient."""
     x = tg.Tensor(np.full(1000, value), requires_grad=True)
     y = F.dropout(x, 0.5, rng=0)
     y.backward(x.data)
@@ -229,7 +229,7 @@ def test_everything_dropped(value):
 
 
 def test_no_mask_is_kept():
-    """The graph holds x, and two whole numbers; walking it twice gives the same mask."""
+    """The graph holds x and two whole numbers; two backward passes use the same mask."""
     x = tg.Tensor(np.ones((50, 50)), requires_grad=True)
     y = nn.Dropout(rng=0)(x)
     nn.Dropout(rng=0)(x)

@@ -1,4 +1,4 @@
-"""Recurrent layers and cells: every kind in every arrangement through the checker of the table, and what is particular."""
+"""Recurrent layers and cells: every kind in every arrangement, with the checks of the table; and special cases."""
 from __future__ import annotations
 
 import copy
@@ -45,7 +45,7 @@ def test_memory_layouts(row):
     table.check_layouts(row)
 
 
-# -- the state goes in and comes out -----------------------------------------------------------------------------------
+# -- states as inputs and outputs --------------------------------------------------------------------------------------
 
 def made(kind, dtype="float64", inputs=3, size=4, **options):
     return getattr(nn, kind)(inputs, size, rng=0, dtype=dtype, **options)
@@ -61,7 +61,7 @@ def detached(h):
 
 @every_kind
 def test_a_sequence_in_two_calls_is_the_sequence(kind):
-    """The state that comes out of the first call goes into the second: values and gradients are those of one call."""
+    """The last state of the first call is the first state of the second: values and gradients equal those of one call."""
     layer, x = made(kind, num_layers=2), rng.standard_normal((7, 2, 3))
     whole, h = layer(x)
     (whole * whole).sum().backward()
@@ -79,7 +79,7 @@ def test_a_sequence_in_two_calls_is_the_sequence(kind):
 
 @every_kind
 def test_a_detached_state_cuts_the_gradient_and_nothing_else(kind):
-    """Truncated back-propagation through time: the numbers go on, the gradient is that of the second part alone."""
+    """Truncated back-propagation through time: the values continue, and the gradient is that of the second part alone."""
     layer, x = made(kind), tg.Tensor(rng.standard_normal((7, 2, 3)), requires_grad=True)
     start, between = layer(x.data[:3])
     second = layer(x.data[3:], between)[0]
@@ -138,8 +138,8 @@ def test_no_state_is_zeros_and_one_sequence_a_batch_of_one(kind):
 
 @every_kind
 def test_dropout_stands_between_the_layers(kind):
-    """In evaluation there is none, in training every call draws anew; the same seed gives the same bits, and the weights of
-    a layer without dropout. Where everything is dropped the upper layer sees zeros, and its own output is left alone."""
+    """No dropout in evaluation, and new draws in every call in training. The same seed gives the same bits, and the same weights
+    as without dropout. If everything is dropped, the upper layer gets zeros, and its own output is not dropped."""
     x = tg.Tensor(rng.standard_normal((4, 2, 3)), requires_grad=True)
     plain, layer, same = (made(kind, num_layers=2, dropout=p) for p in (0.0, 0.5, 0.5))
     first, second = layer(x)[0].data, layer(x)[0].data
@@ -156,7 +156,7 @@ def test_dropout_stands_between_the_layers(kind):
 
 @every_kind
 def test_dropout_may_be_changed(kind):
-    """What is said of it is what is done: to 0 and back, with the masks that would have come; where there is none, no more."""
+    """A new value takes effect at once, 0 and back, and the masks continue. A layer made without dropout refuses one."""
     x = np.ones((3, 2, 3))
     layer, same, plain = (made(kind, num_layers=2, dropout=p) for p in (0.5, 0.25, 0.0))
     layer.dropout = 0
@@ -181,7 +181,7 @@ def test_dropout_with_one_layer_is_warned_of():
     np.testing.assert_array_equal(layer(np.ones((2, 3)))[0].data, made("GRU")(np.ones((2, 3)))[0].data)
 
 
-# -- numbers that are not ordinary -------------------------------------------------------------------------------------
+# -- special numbers ---------------------------------------------------------------------------------------------------
 
 @every_type
 @every_kind
@@ -208,9 +208,8 @@ def test_huge_inputs_saturate(kind, dtype):
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("shift", [-20.0, -9.0, 9.0, 20.0])
 def test_slopes_on_the_plateau_keep_their_digits(kind, shift):
-    """In float32 a sigmoid is 1 from 16.6 on, and 1 - y would say that nothing can be learnt. Every slope is right to a
-    relative error, so that what gates far out on both sides send back is what float64 says. (One step of one row: sums could
-    cancel.)"""
+    """In float32 a sigmoid is 1 from 16.6 on, and the slope from y (1 - y) would be 0. Here every slope has a small relative
+    error, so saturated gates pass back the same gradients as in float64. (One step of one row, because sums could cancel.)"""
     grads = []
     for dtype in TYPES:
         layer = made(kind, dtype, inputs=2, size=3)
@@ -227,7 +226,7 @@ def test_slopes_on_the_plateau_keep_their_digits(kind, shift):
 
 
 def test_a_dead_unit_of_a_relu_rnn_gets_exactly_zero():
-    """Also where an infinite gradient arrives: relu selects."""
+    """This holds for an infinite gradient too, because relu selects."""
     layer = made("RNN", nonlinearity="relu", inputs=1, size=2)
     layer.weight_ih_l0.data, layer.weight_hh_l0.data = [[1.0], [-1.0]], np.zeros((2, 2))
     layer.bias_ih_l0.data, layer.bias_hh_l0.data = [0.0, 0.0], [0.0, 0.0]
@@ -269,7 +268,7 @@ def test_any_number_of_threads_gives_the_same_bits(kind):
 
 @every_kind
 def test_a_second_walk_finds_what_the_first_found(kind):
-    """The kernels of the way back write into nothing that the graph remembers."""
+    """The pullback kernels write to no array that the graph holds."""
     layer, x = made(kind, num_layers=2), tg.Tensor(rng.standard_normal((4, 2, 3)), requires_grad=True)
     y, h = layer(x)
     loss = (y * y).sum() + sum(s.sum() for s in states_of(h))

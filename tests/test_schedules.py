@@ -1,6 +1,6 @@
-"""Schedules: the formulas, what happens when others change the rate, how they chain, and how a run is taken up again.
+"""Schedules: the formulas, rates changed by hand or by other schedules, chaining, and resuming.
 
-Side by side with PyTorch: parity/test_schedules.py.
+parity/test_schedules.py compares with PyTorch.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rate(opt):
 
 
 def walked(opt, *schedules, steps=12):
-    """The rates of the first steps, the one before any step included."""
+    """The rates of the first steps, including the rate before any step."""
     found = []
     for _ in range(steps):
         found.append(rate(opt))
@@ -48,33 +48,33 @@ every_formula = pytest.mark.parametrize("make, formula", FORMULAS, ids=[
 
 @every_formula
 def test_the_rate_is_the_formula(make, formula):
-    """In the group, in get_last_lr, and asked for any step ahead, without taking it."""
+    """The rate in the group, the rate from get_last_lr, and the rate that `at` gives for any step in advance."""
     opt = sgd()
     schedule = make(opt)
     ahead = [schedule.at(t) for t in range(12)]
     assert schedule.get_last_lr() == [rate(opt)] == [ahead[0]]
     found = walked(opt, schedule)
     np.testing.assert_allclose(found, [formula(t) for t in range(12)], rtol=1e-15)
-    assert found == ahead           # bit for bit: nothing adds up on the way
+    assert found == ahead           # bit for bit: rounding errors do not add up
     assert schedule.last_epoch == 12 and schedule.get_last_lr() == [rate(opt)]
 
 
 @every_formula
 def test_a_rate_changed_by_hand_is_kept(make, formula):
-    """From there on it changes as the formula does, in proportion (over the floor of the cosine)."""
+    """From there on it is scaled by the factors of the formula (above the floor of the cosine)."""
     opt = sgd()
     schedule = make(opt)
     walked(opt, schedule, steps=1)
     opt.param_groups[0]["lr"] = by_hand = rate(opt) / 2
     schedule.step()
     floor = 0.1 if isinstance(schedule, optim.CosineAnnealingLR) else 0.0
-    expected = (formula(2) if isinstance(schedule, optim.LambdaLR)        # knows no other rate than its own
+    expected = (formula(2) if isinstance(schedule, optim.LambdaLR)        # sets its own rate, whatever the present one
                 else floor + (by_hand - floor) * (formula(2) - floor) / (formula(1) - floor))
     assert rate(opt) == pytest.approx(expected, rel=1e-15)
 
 
 def test_schedules_chain():
-    """Both act on one rate: their factors multiply, and each calls what is there the last one."""
+    """Both change the same rate: their factors multiply. `get_last_lr` is the rate after the last step of that schedule."""
     opt = sgd()
     a, b = optim.ExponentialLR(opt, 0.9), optim.StepLR(opt, 3, 0.5)
     np.testing.assert_allclose(walked(opt, a, b), [0.8 * 0.9**t * 0.5 ** (t // 3) for t in range(12)], rtol=1e-14)
@@ -92,8 +92,8 @@ def test_a_warm_up_made_first_does_not_become_the_base_of_the_next():
 
 
 def test_a_cosine_comes_back_from_the_bottom():
-    """At T_max the factor is exactly 0, and nothing can be multiplied: where the rate is another, the formula's rise is added
-    (and from there on it goes in proportion again)."""
+    """At T_max the factor is exactly 0, so the next rate cannot be a multiple. If the rate was changed, the increase of the
+    formula is added (and later rates are scaled again)."""
     opt = sgd(lr=1.0)
     schedule = optim.CosineAnnealingLR(opt, 2)
     np.testing.assert_allclose(walked(opt, schedule, steps=6), [1.0, 0.5, 0.0, 0.5, 1.0, 0.5], atol=1e-15)
@@ -133,7 +133,7 @@ def test_plateau(options, metrics, rates):
 
 
 def test_a_plateau_refuses_nan():
-    """Of a run that has diverged; it would lower the rate of a dead model, again and again."""
+    """The loss of a run that has diverged is NaN; the schedule would lower the rate again and again."""
     schedule = optim.ReduceLROnPlateau(opt := sgd(lr=1.0), patience=0)
     with pytest.raises(ValueError, match="step got nan, expected a number; has the training diverged"):
         schedule.step(float("nan"))
@@ -145,7 +145,7 @@ def test_a_function_of_a_lambda_returns_a_number():
         optim.LambdaLR(sgd(), lambda step: "fast")
 
 
-# -- taking up a run ---------------------------------------------------------------------------------------------------
+# -- resuming a run ----------------------------------------------------------------------------------------------------
 
 @every_formula
 def test_a_run_taken_up_again_goes_on_bit_for_bit(make, formula):
@@ -164,7 +164,7 @@ def test_a_run_taken_up_again_goes_on_bit_for_bit(make, formula):
 
 
 def test_the_rate_in_force_is_in_the_optimizers_state():
-    """And a state that knows of no schedule may be loaded where there is one."""
+    """A state saved without a schedule may be loaded into an optimizer with one."""
     opt, other, plain = sgd(), sgd(), sgd(lr=0.3)
     schedule, again = optim.ExponentialLR(opt, 0.5), optim.ExponentialLR(other, 0.5)
     walked(opt, schedule, steps=3)
@@ -256,7 +256,7 @@ def test_text_stays_text_in_a_state():
 
 @every_formula
 def test_a_group_that_is_added_later_is_scheduled_too(make, formula):
-    """From its rate at that time on, by the same factors, as in PyTorch; a LambdaLR has no function for it, and leaves it alone."""
+    """The same factors scale its rate from then on, as in PyTorch; a LambdaLR has no function for it, and does not change it."""
     opt = sgd()
     schedule = make(opt)
     walked(opt, schedule, steps=2)
@@ -294,7 +294,7 @@ def test_a_schedule_prints_its_settings(make, formula):
     assert text.startswith(type(schedule).__name__ + "(") and "last_epoch=0" in text and "optimizer" not in text
 
 
-# -- beside the rest of the house --------------------------------------------------------------------------------------
+# -- with the rest of the package --------------------------------------------------------------------------------------
 
 def test_a_scheduled_optimizer_has_a_twin():
     """The laboratory tries out what an optimizer would do; the option that a schedule adds does not disturb it."""

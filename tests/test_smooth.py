@@ -68,7 +68,7 @@ def part(name, p, dtype, attribute):
 @every_type
 @every_case
 def test_second_derivative(name, p, dtype):
-    """To 1e-5 (1e-13) of its terms; finite wherever the exact one is."""
+    """Exact to 1e-5 (1e-13) of its terms, and finite wherever the exact value is finite."""
     x, tolerance = points(dtype, 500, seed=1)[::strength(7, thorough=2)].copy(), 1e-5 if dtype is np.float32 else 1e-13
     smallest, largest = float(np.finfo(dtype).smallest_normal), float(np.finfo(dtype).max)
     for xi, got in zip(x.tolist(), derivative(name, x, p, order=2).tolist()):
@@ -142,7 +142,7 @@ def test_nan_in_nan_out(name, p, dtype):
 @every_type
 @pytest.mark.parametrize("name", ["elu", "celu"])
 def test_the_identity_passes_any_gradient_on_unchanged(name, dtype):
-    """Selected, not multiplied: also an infinite one. And the flat second derivative stays 0."""
+    """Even an infinite one, because it is selected, not multiplied. And the second derivative there is 0."""
     x = np.array([1e-30, 1.0, 1e30, INF], dtype)
     for g in (INF, -INF, 1e-40, -0.0):
         np.testing.assert_array_equal(derivative(name, x, (1.0,), g), np.full(4, g, dtype))
@@ -167,7 +167,7 @@ def test_kinks(name, p, expected):
 
 @every_type
 def test_plateaus_keep_a_slope(dtype):
-    """Where y (1 - y) and 1 - y^2 have long been 0."""
+    """Even where y (1 - y) and 1 - y^2 are rounded to 0."""
     x = np.array([-80, -20, 20, 80], dtype)
     for name in ("sigmoid", "tanh"):
         slopes = derivative(name, x if name == "sigmoid" else x / 2, ())
@@ -178,7 +178,7 @@ def test_plateaus_keep_a_slope(dtype):
 @every_type
 @pytest.mark.parametrize("beta", [0.05, 2.5])
 def test_softplus_fades_gradually(beta, dtype):
-    """Where e^(beta x) is subnormal, or 0, and the value is not yet."""
+    """Where e^(beta x) is subnormal or 0, but the value is not."""
     end = math.log(float(np.finfo(dtype).smallest_subnormal)) / beta
     x = (end * np.linspace(0.8, 1, 60)).astype(dtype)
     p = (beta, INF)

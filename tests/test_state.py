@@ -1,4 +1,4 @@
-"""State dicts: what is in them, what fits into a model or an optimizer, and that nothing moves where anything does not fit."""
+"""State dicts: their contents, what models and optimizers accept, and that a misfit leaves everything unchanged."""
 from __future__ import annotations
 
 import re
@@ -54,7 +54,7 @@ def test_a_round_trip_keeps_bits_and_places():
 
 
 def test_a_state_that_is_the_model_itself():
-    """Views of the parameters, swapped: everything is read before anything is written."""
+    """The state holds views of the parameters, swapped: all values are read before the first is written."""
     a, b = np.arange(3.0), np.arange(3.0) + 5
     model = nn.Sequential(nn.PReLU(3, dtype="float64"), nn.PReLU(3, dtype="float64"))
     model[0].weight.data, model[1].weight.data = a, b
@@ -151,7 +151,7 @@ def make(dialect, seed=0, **more):
 
 
 def step(model, opt, i):
-    """One parameter gets no gradient at first, and not always later: the flat segment falls apart."""
+    """One parameter gets no gradient at first, and not always later, so the flat segment is split."""
     opt.zero_grad()
     F.cross_entropy(model(np.float32(X) + i), LABELS).backward()
     if i in (0, 1, 4):
@@ -178,7 +178,7 @@ def test_a_resumed_run_has_the_same_bits(dialect):
     for start, (weights, state) in enumerate(snapshots):
         other, resumed = make(dialect, seed=9, lr=0.5)
         for i in range(start % 3):
-            step(other, resumed, i)         # a past of its own, which must leave no trace
+            step(other, resumed, i)         # an earlier state, which loading must replace completely
         other.load_state_dict(weights)
         resumed.load_state_dict(state)
         assert same(resumed.state_dict(), state)
@@ -213,7 +213,7 @@ def test_neighbours_with_one_past_move_in_one_launch_again():
 
 
 def test_a_state_that_has_counted_no_step():
-    """As somebody may make it: it stays what it is, buffers and count."""
+    """Such a state can be written by hand: its buffers and its count are kept."""
     opt = make("adam")[1]
     state = opt.state_dict()
     state["state"] = {0: {"step": np.float32(0), "exp_avg": np.ones((6, 4)), "exp_avg_sq": np.ones((6, 4))}}

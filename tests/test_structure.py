@@ -1,4 +1,4 @@
-"""Random shapes, indices and subscripts against NumPy, values and gradients; and what no row of the table can say."""
+"""Values and gradients for random shapes, indices and subscripts, compared with NumPy; and cases that do not fit the table."""
 from __future__ import annotations
 
 import naive
@@ -21,7 +21,7 @@ many = settings(max_examples=strength(60, thorough=300), deadline=None, derandom
 
 
 def numbered(*shape):
-    """Whole numbers, all different: a value says where it comes from, and sums of them are exact."""
+    """Whole numbers, all different: each value shows where it comes from, and sums of them are exact."""
     return np.arange(1.0, np.prod(shape, dtype=int) + 1).reshape(shape)
 
 
@@ -45,7 +45,7 @@ def shapes(draw, most=4, least=0):
 
 @st.composite
 def indices(draw, shape):
-    """Anything between the brackets; one in some dozens is out of range or does not fit."""
+    """Any index; about one in thirty is out of range or does not fit."""
     key, axis, joint = [], 0, draw(st.sampled_from([(), (1,), (3,), (2, 3), (0,)]))
     while axis < len(shape) and draw(st.integers(0, 4)):
         n = shape[axis]
@@ -77,8 +77,8 @@ def indices(draw, shape):
 @many
 @given(st.data())
 def test_indexing(data):
-    """NumPy's numbers; the gradient is np.add.at; the derivative of the gradient takes the same numbers again. Where
-    NumPy finds that an index does not fit, so do we."""
+    """The value is NumPy's, the gradient is np.add.at, and the derivative of the gradient takes the same entries again. An index
+    that NumPy refuses is refused here too."""
     shape = data.draw(shapes())
     index = data.draw(indices(shape))
     x = numbered(*shape)
@@ -98,7 +98,7 @@ def test_indexing(data):
 
 @every_type
 def test_rows_are_added_in_their_order(dtype):
-    """To the last bit what np.add.at gives, which takes the rows as they come: the sum of floats depends on the order."""
+    """The same bits as np.add.at, which adds the rows in order: a sum of floats depends on the order."""
     rng = np.random.default_rng(0)
     rows, g = rng.integers(0, 7, (40, 5)), (rng.standard_normal((40, 5, 3)) * 10.0 ** rng.integers(-6, 6, (40, 5, 1))).astype(dtype)
     x = tg.Tensor(np.zeros((9, 3)), dtype=dtype, requires_grad=True)
@@ -144,14 +144,14 @@ def test_iteration():
     assert [number.item() for number in tg.Tensor([1.0, 2.0])] == [1, 2] and list(tg.Tensor(np.zeros((0, 2)))) == []
     with pytest.raises(TypeError, match=r"a Tensor of shape \(\) holds one number"):
         iter(tg.Tensor(1.0))
-    assert np.array(x).shape == (3, 2)              # NumPy does not walk through it
+    assert np.array(x).shape == (3, 2)              # NumPy does not iterate over it
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------
 
 @st.composite
 def chains(draw):
-    """A shape, and a chain of moves: each is a name, what to call and what NumPy does."""
+    """A shape, and a chain of moves: each has a name, our function and NumPy's."""
     shape = draw(shapes(least=1))
     now, chain = np.zeros(shape), []
     for _ in range(draw(st.integers(1, 4))):
@@ -198,7 +198,7 @@ def chains(draw):
 @many
 @given(chains())
 def test_chains_of_moves(given_chain):
-    """Every number arrives where NumPy brings it, and its gradient finds the way back: the numbers say who they are."""
+    """Every number ends up where NumPy puts it, and its gradient returns to it: all numbers are different."""
     shape, chain = given_chain
 
     def ours(x):
@@ -279,7 +279,7 @@ def test_split_undoes_concatenate(data):
 
 
 def test_many_are_joined_in_one_go():
-    """Ten thousand losses in one vector. A rule for each input, called with all inputs, would take a minute."""
+    """Ten thousand losses in one vector. Ten thousand rules, each called with all inputs, would take a minute."""
     numbers = [tg.Tensor(float(k), requires_grad=True) for k in range(10_000)]
     (tg.stack(numbers) * np.arange(10_000.0)).sum().backward()
     assert all(x.grad == k for k, x in enumerate(numbers))
@@ -321,7 +321,7 @@ def test_matmul_of_any_shapes(data):
     if a.size * b.size <= 400:
         for first, like, gradient in zip(firsts, (a, b), naive.gradients(lambda p, q: p @ q, [a, b], weights)):
             np.testing.assert_array_equal(first.data, np.round(gradient).astype(like.dtype), strict=True)
-    (back,) = tg.grad(firsts[0], g, a)                  # g -> g b^T is turned round: a -> a b
+    (back,) = tg.grad(firsts[0], g, a)                  # the derivative of g -> g b^T is a -> a b
     np.testing.assert_array_equal(back.data, expected, strict=True)
 
 
@@ -330,7 +330,7 @@ def test_matmul_of_any_shapes(data):
 @pytest.mark.parametrize("right", [False, True])
 @pytest.mark.parametrize("count, m, n, inner", [(1, 3, 4, 5), (33, 17, 9, 8), (7, 200, 150, 130), (40, 90, 90, 90), (2, 300, 300, 200)])
 def test_stacks_with_any_number_of_threads(count, m, n, inner, left, right, dtype):
-    """The same bits, and those of the products one by one, to rounding."""
+    """The same bits for any number, and, up to rounding, the numbers of separate products."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((count, m, inner)).astype(dtype), rng.standard_normal((count, inner, n)).astype(dtype)
     stored_a, stored_b = a.swapaxes(1, 2).copy() if left else a, b.swapaxes(1, 2).copy() if right else b
@@ -417,7 +417,7 @@ def test_einsum_of_any_subscripts(drawn):
 
 
 def test_einsum_multiplies_in_a_sensible_order():
-    """Three matrices and a vector: never matrix by matrix. And no copy where memory already lies as it should."""
+    """Three matrices and a vector: no product of two matrices. And no copy where the memory order already fits."""
     a, b, c, v = (np.ones(shape) for shape in ((30, 30), (30, 30), (30, 30), (30,)))
     with watch(lambda kernel, arguments: kernel(*arguments) or shapes_seen.append(arguments[-1])):
         shapes_seen = []
@@ -438,7 +438,7 @@ def test_einsum_keeps_the_type(dtype):
 
 
 def test_a_diagonal_leaves_the_rest_alone():
-    """It is taken by index, so its gradient is exactly zero beside it, also for an infinite g."""
+    """The diagonal is taken by index, so the gradient of all other entries is exactly zero, even for an infinite g."""
     x = tg.Tensor(numbered(2, 2), requires_grad=True)
     tg.einsum("ii->i", x).backward([inf, inf])
     np.testing.assert_array_equal(x.grad, [[inf, 0], [0, inf]])

@@ -32,7 +32,7 @@ def test_totals_are_the_models(activation):
 
 @pytest.mark.parametrize("kind, gates", [("RNN", 1), ("LSTM", 4), ("GRU", 3)])
 def test_recurrent_layers_and_cells(kind, gates):
-    """Of every layer, direction and step, and of both matrices; by hand."""
+    """The FLOPs of every layer, direction and step, and of both matrices, computed by hand."""
     steps, batch, inputs, size = 7, 5, 4, 6
     once = lambda width: 2 * gates * size * (width + size)      # of one row: its input, and the state
     layer = getattr(nn, kind)

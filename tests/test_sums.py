@@ -1,4 +1,4 @@
-"""Long sums: they are as exact over a million rows as over a hundred, in sums, means and gradients."""
+"""Long sums are as exact over a million rows as over a hundred: in `sum`, `mean` and gradients."""
 from __future__ import annotations
 
 from itertools import combinations
@@ -19,7 +19,7 @@ def ulps(got: np.ndarray, exact: np.ndarray) -> float:
 
 
 def bias_gradient(g: np.ndarray, before: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
-    """By the kernel of the affine layer, added to what was there before."""
+    """The gradient of the bias by the kernel of the affine layer, added to an earlier gradient."""
     weight, bias = tg.Tensor(np.ones((g.shape[1], 1), g.dtype)), tg.Tensor(np.ones(g.shape[1], g.dtype), requires_grad=True)
     with num_threads(threads):
         for part in (g,) if before is None else (before, g):
@@ -29,8 +29,8 @@ def bias_gradient(g: np.ndarray, before: np.ndarray | None = None, threads: int 
 
 @pytest.mark.parametrize("rows", ROWS)
 def test_the_gradient_of_a_bias_is_exact_for_any_number_of_rows(rows):
-    """Of numbers around 1, none of which cancel: a block of 128 rows is off by a few ulps, and their sum by no more. (One
-    long float32 sum of a million is off by hundreds.)"""
+    """For numbers around 1, which do not cancel: the sum of a block of 128 rows is off by a few ulps, and so is the whole sum.
+    (One long float32 sum of a million numbers is off by hundreds of ulps.)"""
     g = np.random.default_rng(0).uniform(0.5, 1.5, (rows, 5)).astype(np.float32)
     exact = g.sum(axis=0, dtype=np.float64)
     assert ulps(bias_gradient(g), exact) <= 4
@@ -38,7 +38,7 @@ def test_the_gradient_of_a_bias_is_exact_for_any_number_of_rows(rows):
 
 
 def test_the_sum_of_a_few_rows_is_that_of_the_rows_one_by_one():
-    """Small batches keep their bits: up to a block nothing but float32 additions in order."""
+    """Sums of at most one block of rows are plain float32 additions in order."""
     g = np.random.default_rng(0).standard_normal((BLOCK, 7)).astype(np.float32)
     expected = np.zeros(7, np.float32)
     for row in g:
@@ -96,7 +96,7 @@ def test_what_was_repeated_is_summed_exactly(shape):
 
 
 def test_sums_of_float64_are_nearly_exact():
-    """A million tenths, of which each is rounded the same way: one after the other they would be off by a million roundings."""
+    """A million tenths: added one after the other, their roundings would add up, because all have the same sign."""
     for shape, axis in (((1_000_000,), None), ((2, 1_000_000), 1), ((1_000_000, 2), 0)):
         total = tg.Tensor(np.full(shape, 0.1)).sum(axis=axis).data
         assert np.all(abs(total - 100_000.0) <= 2e-13 * 100_000)
@@ -115,7 +115,7 @@ def test_the_parameters_of_a_layer_norm_get_exact_sums():
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_what_is_not_finite_comes_through(value):
-    """Also through the sums of blocks and lanes."""
+    """NaN and infinity pass through the sums of blocks and lanes too."""
     g = np.ones((3 * BLOCK, 2), np.float32)
     g[BLOCK + 5, 0] = value
     np.testing.assert_array_equal(bias_gradient(g), [value, 3 * BLOCK])

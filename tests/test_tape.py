@@ -1,4 +1,4 @@
-"""The tape: which gradients arrive where, what a graph remembers, and that it dies with its last reference."""
+"""The backward pass: where gradients arrive, what a graph keeps, and that it is freed with its last reference."""
 from __future__ import annotations
 
 import gc
@@ -25,7 +25,7 @@ def leaf(*values, **options):
 
 @pytest.fixture
 def collector_off():
-    """Only reference counts free memory here; what a cycle would hold stays."""
+    """Switch the garbage collector off, so that objects in a reference cycle would stay alive."""
     gc.collect()
     gc.disable()
     yield
@@ -34,7 +34,7 @@ def collector_off():
 
 # -- random graphs ---------------------------------------------------------------------------------------------------
 
-STEPS = [       # (the engine's way, NumPy's way): of two earlier results, shapes that broadcast together
+STEPS = [       # (the engine's function, NumPy's function) of two earlier results whose shapes broadcast
     (lambda a, b: a + b, lambda a, b: a + b),
     (lambda a, b: a * b, lambda a, b: a * b),
     (lambda a, b: a - 0.5 * b, lambda a, b: a - 0.5 * b),
@@ -48,7 +48,7 @@ STEPS = [       # (the engine's way, NumPy's way): of two earlier results, shape
 
 
 def build(inputs, way, seed):
-    """A random graph: every step takes two of the results so far, also twice the same, also none that is ever used."""
+    """A random graph: every step combines two of the results so far. Both may be the same, and some results are never used."""
     rng = np.random.default_rng(seed)
     results = list(inputs)
     for _ in range(25):
@@ -71,7 +71,7 @@ def test_random_graph(seed):
     y.backward()
     expected = naive.gradients(lambda *arrays: build(arrays, 1, seed), arrays, 1.0)
     for x, other, right in zip(inputs, composed, expected):
-        table.close(x.grad if x.grad is not None else np.zeros(x.shape), right, ulps=500)   # some 100 roundings deep
+        table.close(x.grad if x.grad is not None else np.zeros(x.shape), right, ulps=500)   # a chain of about 100 roundings
         table.close(other.data, right, ulps=500)
 
 
@@ -109,7 +109,7 @@ def test_backward_adds_to_grad_and_none_is_not_zero():
 
 
 def test_a_gradient_from_elsewhere_is_joined_in_its_own_array():
-    """Whatever somebody put into .grad, of whatever type or layout, is added to, never reinterpreted."""
+    """An array of any type or layout that a user assigned to .grad is added to, and never reinterpreted."""
     for mine in (np.full((2, 3), 10.0), np.asfortranarray(np.full((2, 3), 10.0)), np.full((2, 3), 10, np.float32)):
         weight = tg.Tensor(np.ones((2, 3)), requires_grad=True)
         weight.grad = mine
@@ -119,7 +119,7 @@ def test_a_gradient_from_elsewhere_is_joined_in_its_own_array():
 
 
 def test_gradients_of_leaves_share_no_memory():
-    """add hands the same array to both inputs, and backward the caller's array: each leaf gets its own."""
+    """The rules of add return the same array for both inputs, and backward takes the caller's array: each leaf gets a copy."""
     a, b, g = leaf(1.0, 2.0), leaf(3.0, 4.0), np.ones(2)
     (a + b).backward(g)
     a.grad += 5
@@ -144,7 +144,7 @@ def test_what_a_rule_hands_out_is_only_read():
 
 @pytest.mark.parametrize("settled", [False, True])
 def test_kernels_add_into_what_is_under_way(settled):
-    """linear(h, h, h0) and parts of h, after a first gradient for h has come, in every order; each is counted once."""
+    """linear(h, h, h0) and parts of h, after a first gradient for h has arrived, in every order; each gradient is added once."""
     x = nn.Parameter(np.arange(4.0).reshape(2, 2))
     if settled:
         optim.SGD([x])
@@ -215,7 +215,7 @@ def test_grad_of_inner_nodes_leaves_and_strangers():
 
 
 def test_grad_of_an_inner_node_leaves_what_is_behind_it_alone():
-    """It walks as far as it must, and frees no further: the rest can still be walked."""
+    """It frees the graph only down to that node; the rest can still be differentiated."""
     x = leaf(2.0)
     y = x * x
     assert tg.grad(y * 3, y)[0].item() == 3
@@ -279,10 +279,10 @@ def test_a_second_backward_needs_retain_graph():
     with pytest.raises(RuntimeError, match="freed by an earlier backward"):
         y.backward([1.0])
     with pytest.raises(RuntimeError, match="freed by an earlier backward"):
-        (y + x).backward([1.0])         # through it, too
+        (y + x).backward([1.0])         # nor through another result that uses it
     with pytest.raises(RuntimeError, match="freed by an earlier backward"):
         tg.grad(y, x)
-    assert x.grad == 8 and y.item() == 4        # nothing half-done; the value stays
+    assert x.grad == 8 and y.item() == 4        # .grad and the value are unchanged
 
 
 def test_a_graph_dies_with_its_last_reference(collector_off):
@@ -313,7 +313,7 @@ def test_training_leaves_no_cycles(collector_off):
         opt.step(), opt.zero_grad()
         if step == 0:
             gc.collect()        # the compiler's cycles are not ours
-    with suppress(ValueError):      # an error on the way must not tie a knot either
+    with suppress(ValueError):      # nor may an error leave a reference cycle
         model(np.ones((4, 3))).backward()
     assert gc.collect() == 0
 
@@ -377,7 +377,7 @@ def test_no_grad_is_local_to_its_thread():
 
 
 def test_threads_build_and_walk_their_own_graphs():
-    """Graphs share leaves only; 4 threads get what one gets."""
+    """Graphs that share only leaves: four threads get the same gradients as one."""
     weight, results = np.random.default_rng(0).standard_normal((8, 8)), {}
 
     def work(k):
@@ -417,7 +417,7 @@ def test_assigning_into_a_tensor():
 
 
 def test_an_op_of_a_user_may_return_any_array() -> None:
-    """Kernels take C-contiguous floats only; views, integers and numbers become that, forward and in rules."""
+    """Kernels take C-contiguous floats only; views, integers and numbers are converted, in forward and in rules."""
     turned = Op("turned", lambda x: x[::-1].T, pull=(lambda g, y, x: g.T[::-1],))
     smallest = Op("smallest", lambda x: x.min(), pull=(lambda g, y, x: (x == x.min()).astype(int) * int(g),))
     start = np.random.default_rng(0).standard_normal((3, 4))

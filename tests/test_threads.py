@@ -1,4 +1,4 @@
-"""The number of threads changes nothing but speed; our OpenBLAS and NumPy's leave each other alone."""
+"""The number of threads changes only the speed; our OpenBLAS and NumPy's do not affect each other."""
 from __future__ import annotations
 
 import subprocess
@@ -153,7 +153,7 @@ def test_ours_and_numpys_alternate(dtype):
 
 
 def test_products_from_several_python_threads():
-    """Kernels let go of the interpreter lock, so these do run at once."""
+    """Kernels release the interpreter lock, so these products run at the same time."""
     cases = [operands(shape, False, False, np.float32)
              for shape in ((64, 64, 64), (300, 200, 100), (100, 784, 128), (500, 500, 500))]
     expected = [product(*case, False, False) for case in cases]

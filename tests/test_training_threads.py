@@ -1,4 +1,4 @@
-"""Python threads that train, each its own model, or ask one model at once: the bits are those of one after the other."""
+"""Python threads that each train a model, or evaluate one model at the same time, get the same bits as one after the other."""
 from __future__ import annotations
 
 import json
@@ -85,7 +85,7 @@ def test_eight_models_in_eight_threads(n):
 
 
 def test_the_same_small_model_in_eight_threads():
-    """A thousand steps each: what would be shared by mistake (a buffer, a cache) would be hit."""
+    """A thousand steps each: any array shared by mistake (a buffer, a cache) would be corrupted."""
     work = lambda: train([2, 8, 2], 16, "relu", "float32", optim.SGD, seed=0, steps=1000)
     alone = work()
     for together in at_once([work] * 8):
@@ -94,7 +94,7 @@ def test_the_same_small_model_in_eight_threads():
 
 
 def test_one_model_is_asked_by_eight_threads():
-    """Inference, recorded or not: each thread gets the answer to its own question."""
+    """Inference, recorded or not: each thread gets the result for its own input."""
     for widths, activation in (([6, 16, 16, 3], "relu"), ([6, 16, 16, 3], "gelu"), ([300, 400, 10], "relu")):
         model = nn.MLP(widths, activation=activation, rng=0)
         questions = [np.random.default_rng(k).standard_normal((32 + 100 * (k % 3), widths[0])).astype("float32") for k in range(8)]

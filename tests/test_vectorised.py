@@ -90,7 +90,7 @@ def with_libm(x):
 @policy.scalar
 def with_a_branch(x):
     total = x
-    while total > type(x)(1):       # as many steps as the number asks for
+    while total > type(x)(1):       # the number of steps depends on x
         total = total * type(x)(0.5)
     return total
 

@@ -1,4 +1,4 @@
-"""`tinygrad-relu warmup`: afterwards nobody compiles anything, and no kernel was forgotten."""
+"""`tinygrad-relu warmup`: afterwards no process compiles anything, and no kernel is missing."""
 from __future__ import annotations
 
 import os
@@ -115,7 +115,7 @@ def test_nothing_is_compiled_after_a_warmup(tmp_path: Path) -> None:
 
 
 def test_every_kernel_is_known_by_a_name_of_its_own() -> None:
-    """Those in the files of the package are found, and those that factories make of the records."""
+    """`every_kernel` finds the kernels in the files of the package, and those that factories make from the records."""
     known = every_kernel()
     modules = [import_module(info.name) for info in walk_packages(kernels.__path__, f"{kernels.__name__}.")]
     defined = {id(value): value for module in modules for value in vars(module).values() if isinstance(value, Kernel)}

@@ -1,4 +1,4 @@
-"""The table of what has a counterpart in PyTorch, and how the two are made alike."""
+"""The table of modules and functions that have a counterpart in PyTorch, and how to make the two equal."""
 from __future__ import annotations
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch.nn.functional as TF
 from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
-torch.set_num_threads(1)        # these matrices are tiny; two thread pools would only wait for each other
+torch.set_num_threads(1)        # for matrices this small, two thread pools would only slow each other down
 
 TYPES = {np.float32: torch.float32, np.float64: torch.float64}
 

@@ -90,8 +90,8 @@ def test_where_there_is_a_choice_it_is_theirs(name, dtype):
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 def test_second_derivatives_of_powers(name, base, exponent):
     """By both arguments, at base 0 too; torch has NaN in the row of the exponent, where the limits are 0. (At exponent 0 torch
-    forgets the mixed derivative, which is 1 / base: see test_power_of_zero_to_the_zero. From there to 1 it has NaN for an
-    infinity.)"""
+    omits the mixed derivative, which is 1 / base: see test_power_of_zero_to_the_zero. For exponents from 0 to 1 it has NaN
+    in place of an infinity.)"""
     ours = tg.hessian(lambda a, b: a**b, (tg.Tensor(base), tg.Tensor(exponent)))
     theirs = torch.autograd.functional.hessian(lambda a, b: a**b, tuple(torch.tensor(v, dtype=torch.float64) for v in (base, exponent)))
     for i in range(2):
@@ -108,7 +108,7 @@ def mixed(sin, tanh):
 
 
 def test_jacobian_hessian_and_hvp():
-    """Shapes and values, of several inputs; of one that the function does not depend on, too."""
+    """Shapes and values for several inputs, including one that the function does not depend on."""
     arrays = [RNG.standard_normal((2, 3)), RNG.standard_normal(3), RNG.standard_normal(2)]
     x, t = [tg.Tensor(a) for a in arrays], tuple(torch.from_numpy(a) for a in arrays)
     f, g = (lambda x, y, z, h=h: h(x, y) for h in (mixed(tg.sin, F.tanh), mixed(torch.sin, torch.tanh)))
@@ -122,7 +122,7 @@ def test_jacobian_hessian_and_hvp():
 
 
 def test_jacobian_hessian_and_hvp_with_a_history():
-    """The gradients of what they give, by the inputs and by the vectors."""
+    """The gradients of their results, by the inputs and by the vectors."""
     arrays = [RNG.standard_normal((2, 3)), RNG.standard_normal(3)]
     f, g = mixed(tg.sin, tg.cos), mixed(torch.sin, torch.cos)
     theirs = torch.autograd.functional
@@ -142,8 +142,8 @@ def test_jacobian_hessian_and_hvp_with_a_history():
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_where_the_two_differ_on_purpose(dtype):
-    """clamp passes everything on at its bounds where hardtanh, the same function, passes nothing; max along an axis gives all
-    to one index where amax and maximum share. Here each is one."""
+    """In PyTorch, clamp has slope 1 at its bounds and hardtanh, the same function, has slope 0; max along an axis gives the whole
+    gradient to one index, while amax and maximum share it. Here these agree: slope 0, and one winner."""
     x, t = tg.Tensor([-1.0, 1.0], requires_grad=True), torch.tensor([-1.0, 1.0], requires_grad=True)
     x.clip(-1, 1).sum().backward(), t.clamp(-1, 1).sum().backward()
     assert x.grad.tolist() == [0, 0] and t.grad.tolist() == [1, 1]

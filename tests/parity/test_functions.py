@@ -41,7 +41,7 @@ def ours_and_theirs(f, g, arrays, dtype, order=1):
 
 
 def agree(pairs, dtype, ulps=64):
-    """Both are right to some ulps of the largest number that goes in or comes out."""
+    """Both are exact to some ulps of the largest input or output."""
     for ours, theirs in pairs:
         assert ours.dtype == theirs.dtype == dtype and ours.shape == theirs.shape
         np.testing.assert_allclose(ours, theirs, rtol=ulps * np.finfo(dtype).eps,
@@ -62,7 +62,7 @@ def test_activation(name, dtype):
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in WITHOUT_SECOND])
 def test_second_derivative(name):
-    """(mish and gelu cancel a little near their minima: what both are off by there is the 64 ulps of `agree`.)"""
+    """(The terms of mish and gelu cancel a little near their minima: `agree` allows 64 ulps for the errors of both.)"""
     x = np.linspace(-5, 5, 41) + 0.013
     if name in ("log", "log1p"):
         x = abs(x) if name == "log" else x[x > -0.9]
@@ -117,7 +117,7 @@ def test_softmax_of_a_number(name, axis):
 
 @every_type
 def test_maxout(dtype):
-    """First order: the gradient does not depend on x any more, there as here."""
+    """First order only: the gradient does not depend on x, in PyTorch as here."""
     x = 3 * RNG.standard_normal((5, 6))
     agree(ours_and_theirs(lambda x: F.maxout(x, 3), lambda x: x.reshape(5, 2, 3).max(dim=-1).values, [x], dtype), dtype)
 

@@ -1,4 +1,4 @@
-"""Hooks see and do what PyTorch's do: the same calls, in the same order, with the same numbers."""
+"""Hooks behave as in PyTorch: the same calls, in the same order, with the same numbers."""
 from __future__ import annotations
 
 import numpy as np
@@ -16,7 +16,7 @@ def numbers(g):
 
 
 def record(model, x, *, replacing):
-    """The events of one forward and backward, and the gradients that came of them."""
+    """The events of one forward and backward pass, and the resulting gradients."""
     events = []
 
     def pre(name):

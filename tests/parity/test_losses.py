@@ -71,7 +71,7 @@ every_reduction = pytest.mark.parametrize("how", F.REDUCTIONS)
 @pytest.mark.parametrize("options", [{}, dict(weight=WEIGHT), dict(label_smoothing=0.3), dict(weight=WEIGHT, label_smoothing=0.3)],
                          ids=str)
 def test_class_probabilities(options, shape, how, dtype):
-    """Value, both gradients, and the derivatives of both. They need not sum to 1, there or here."""
+    """Value, both gradients, and the derivatives of both. The probabilities need not sum to 1, in PyTorch or here."""
     f, g = (lambda x, t: F.cross_entropy(x, t, reduction=how, **options)), theirs("cross_entropy", options, dtype)
     arrays = [2 * RNG.standard_normal(shape), RNG.uniform(-0.2, 1, shape)]
     agree(ours_and_theirs(f, lambda x, t: g(x, t, reduction=how), arrays, dtype, order=2), dtype, ulps=256)
@@ -94,7 +94,7 @@ def test_labels_at_every_place(name, smoothing, options, shape, how, dtype):
 
 @pytest.mark.parametrize("how", ["sum", "none"])
 def test_an_empty_batch(how):
-    """Where nothing is averaged, no rows are no special case."""
+    """Without averaging, an empty batch is no special case."""
     for shape, places in (((0, 3), (0,)), ((2, 3, 0), (2, 0))):
         labels, x = np.zeros(places, int), np.zeros(shape)
         for name, options in (("cross_entropy", {}), ("cross_entropy", dict(label_smoothing=0.1)), ("nll_loss", {})):
@@ -129,7 +129,7 @@ def test_slope_at_every_kink_of_the_hinges(dtype):
 
 @every_type
 def test_extreme_logits(dtype):
-    """Nothing overflows; beyond that, confident logits keep here what they lose there."""
+    """Nothing overflows; and for large logits the gradients here keep digits that PyTorch's lose."""
     x, t = np.array([1000.0, -1000.0, 1000.0, -1000.0, 1e30]), np.array([1.0, 1.0, 0.0, 0.0, 0.0])
     pairs = ours_and_theirs(lambda x: F.binary_cross_entropy_with_logits(x, t, reduction="none"),
                             lambda x: TF.binary_cross_entropy_with_logits(x, torch.tensor(t, dtype=TYPES[dtype]),

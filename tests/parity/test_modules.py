@@ -51,7 +51,7 @@ class TorchResidual(torch.nn.Sequential):
 
 
 class TorchDropout(torch.nn.Dropout):
-    """PyTorch's, but that it drops what a layer of ours drops."""
+    """PyTorch's dropout, with the mask of one of our layers."""
 
     def __init__(self, layer):
         super().__init__(layer.p)
@@ -62,7 +62,7 @@ class TorchDropout(torch.nn.Dropout):
 
 
 class TorchRReLU(torch.nn.RReLU):
-    """PyTorch's, but with the slopes that a layer of ours draws."""
+    """PyTorch's rrelu, with the slopes that one of our layers draws."""
 
     def __init__(self, layer):
         super().__init__(layer.lower, layer.upper)
@@ -195,7 +195,7 @@ def test_functions(name, dtype):
 
 
 def test_dropout_extremes():
-    """The draws are other ones; what is dropped for sure, or never, is the same."""
+    """The draws differ from PyTorch's, but with p = 0 and p = 1 the results are the same."""
     x = DATA.standard_normal((4, 3))
     for p, training in ((0.0, True), (1.0, True), (0.5, False)):
         theirs = TF.dropout(torch.from_numpy(x), p, training).numpy()

@@ -115,7 +115,7 @@ def test_one_sequence_without_a_batch_and_no_state(kind, options):
 
 
 def masks_of(layer, *shapes):
-    """What the dropout of a layer will multiply by, the next times; read off a copy of it."""
+    """The next masks of a layer's dropout, read off a copy of the layer."""
     between = copy.deepcopy(layer.between)
     return [between(np.ones(shape)).data for shape in shapes]
 

@@ -56,7 +56,7 @@ def test_from_there_to_here(shape, dtype):
 
 
 def test_weights_are_trained_here_and_used_there():
-    """An optimizer moves what both see; so do parameters that it has laid into its flat buffer."""
+    """Both libraries see the steps of an optimizer, for parameters in its flat buffer too."""
     p = tg.Parameter(np.ones((2, 3)), dtype="float32")
     opt = tg.optim.SGD([p], lr=0.5)
     t = torch.from_dlpack(p.detach())
@@ -107,7 +107,7 @@ def test_refusals(bad, kind, words):
 
 
 def test_copies_keep_what_theirs_keep():
-    """deepcopy takes the gradient of a leaf along, pickle does not, as there (where a Parameter loses its own too)."""
+    """deepcopy copies the gradient of a leaf, pickle does not, as in PyTorch (except for its Parameter, which loses it)."""
     x, t = tg.Tensor([1.0], requires_grad=True), torch.ones(1, requires_grad=True)
     for leaf in (x, t):
         (leaf * 2).sum().backward()

@@ -1,4 +1,4 @@
-"""Each spelling of PyTorch that docs/coming-from.md names runs there, and gives the numbers of the spelling here."""
+"""Each spelling of PyTorch in docs/coming-from.md runs in PyTorch, and gives the numbers of the spelling here."""
 from __future__ import annotations
 
 import pytest

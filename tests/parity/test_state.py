@@ -1,4 +1,4 @@
-"""State dicts and files move between PyTorch and here, and training goes on where it stood."""
+"""State dicts and files can be moved between PyTorch and this package, and training continues from the same state."""
 from __future__ import annotations
 
 import numpy as np

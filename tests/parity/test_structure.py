@@ -58,7 +58,7 @@ def test_structure(name, dtype):
 
 
 def test_where_the_two_differ_on_purpose():
-    """NumPy's rules, where PyTorch has others: axes of another size are not squeezed in silence, split takes a number of parts."""
+    """NumPy's rules, where PyTorch's differ: squeezing an axis of another size is an error; split takes a number of parts."""
     x, t = np.zeros((4, 2)), torch.zeros(4, 2)
     assert t.squeeze(0).shape == (4, 2) and len(torch.split(t, 1)) == 4
     with pytest.raises(ValueError, match="squeeze"):
