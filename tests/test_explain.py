@@ -257,6 +257,63 @@ def test_data_of_zeros():
     assert text == "exactly zero arrives at row 1 (parameter 0.weight), because row 0 (input) is exactly zero"
 
 
+BY_NATURE = {
+    # a function of x and a bias -> what batch normalisation gets; whether the gradient of the bias is zero by nature
+    "linear": (lambda x, w, b: F.linear(x, w, b), True),
+    "sum": (lambda x, w, b: x @ w.T + b, True),
+    "difference": (lambda x, w, b: b - x @ w.T, True),
+    "product": (lambda x, w, b: x @ w.T * b, False),
+    "both": (lambda x, w, b: (x @ w.T + b) * b, False),
+    "not at the end": (lambda x, w, b: F.tanh(x @ w.T + b), False),
+}
+
+
+@every_type
+@pytest.mark.parametrize("name", BY_NATURE)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_gradient_that_is_zero_by_nature(name, training, dtype):
+    """Batch normalisation subtracts a bias again. What is left of its gradient is rounding, and not a number to look at."""
+    make, by_nature = BY_NATURE[name]
+    by_nature &= training
+    w, b = nn.Parameter(RNG.standard_normal((3, 8)), dtype=dtype), nn.Parameter([0.5, 1.0, 2.0], kind="bias", dtype=dtype)
+    h = F.batch_norm(make(X.astype(dtype), w, b), np.zeros(3), np.ones(3), training=training)
+    loss = F.cross_entropy(h, LABELS)
+    table = tg.explain(loss)
+    row = next(row for row in table.rows if row.name == "bias")
+    assert row.by_nature == by_nature == ("zero by nature, up to rounding: row" in table.verdict) == ("~100%" in str(table))
+    loss.backward()
+    assert (abs(b.grad).max() < 1e-3 * abs(w.grad).max() * np.finfo(dtype).eps ** 0.5) == by_nature
+
+
+def test_zero_by_nature_is_said_of_a_network():
+    model = mlp(16, norm="batch")
+    lines = verdict(loss_of(model), model=model).splitlines()
+    assert lines == ["a gradient that is not exactly zero reaches everything that requires one",
+                     "zero by nature, up to rounding: row 2 (parameter 0.bias), because row 6 (batch_norm with 1.weight) "
+                     "subtracts the mean of the batch"]
+    assert "by nature" not in verdict(loss_of(mlp(16, norm="layer")))
+    model[1].bias.data = np.full(16, -100.0)                    # a dead layer: exactly zero, for another reason
+    assert "by nature" not in str(tg.explain(loss_of(model)))
+
+
+def test_a_bias_that_goes_elsewhere_too_has_a_gradient():
+    x, b = tg.Tensor(RNG.standard_normal((20, 3))), nn.Parameter(np.ones(3), kind="bias")
+
+    def is_by_nature(y):
+        return [row.by_nature for row in tg.explain((y * x).sum()).rows if row.name == "bias"]
+
+    z = x + b
+    y = F.batch_norm(z, None, None, training=True)
+    assert is_by_nature(y) == [True] and is_by_nature(y + F.tanh(z)) == [False] and is_by_nature(y + b) == [False]
+
+
+@pytest.mark.parametrize(("shape", "by_nature"), [((3,), False), ((5, 1), True), ((1, 5, 1), True), ((4, 5, 1), False), ((), True)])
+def test_channels_are_axis_1(shape, by_nature):
+    b, weights = nn.Parameter(np.ones(shape), kind="bias"), RNG.standard_normal((4, 5, 3))
+    y = F.batch_norm(tg.Tensor(RNG.standard_normal((4, 5, 3))) + b, None, None, training=True)
+    assert [row.by_nature for row in tg.explain((y * weights).sum()).rows if row.name == "bias"] == [by_nature]
+
+
 def test_a_dead_branch_beside_a_living_one():
     x = leaf(X)
     text = verdict(F.relu(x - 100) + x)

@@ -1,17 +1,20 @@
 """A graph as a table: what was computed, how much of it is flat, and where a gradient becomes exactly zero."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..autodiff.broadcast import unbroadcast
 from ..autodiff.node import Array, Node, value
 from ..autodiff.tape import history, parts
 from ..checks import as_floats
 from ..nn.module import Module
 from ..ops.activation import activation_op
+from ..ops.normalization import batch_norm
 from ..parameters import Parameter
 from ..text import aligned
 
@@ -32,6 +35,7 @@ class Row:
     zero_slopes: float | None       # of an elementwise operation, the share of its slopes that are exactly zero
     zero_gradient: float | None     # the share of exact zeros in the gradient that arrived here; None where no gradient flows
     dies: bool                      # whether a gradient that is not zero arrives here, and only exact zeros go on
+    by_nature: bool                 # of a leaf, whether its gradient is zero whatever the data are, up to rounding
     note: str                       # how many of its units are flat on every sample
 
     @property
@@ -53,7 +57,8 @@ class Explanation:
     def __str__(self) -> str:
         headings = ["row", "op", "name", "from", "shape", "dtype", "bytes", "zero slopes", "zero gradient", ""]
         cells = [[str(r.row), r.op, r.name, " ".join(map(str, r.inputs)), str(r.shape), r.dtype, f"{r.bytes:,}",
-                  _percent(r.zero_slopes), _percent(r.zero_gradient), "; ".join(filter(None, [r.note, "dies here" * r.dies]))]
+                  _percent(r.zero_slopes), "~100%" if r.by_nature else _percent(r.zero_gradient),
+                  "; ".join(filter(None, [r.note, "dies here" * r.dies, "zero by nature, up to rounding" * r.by_nature]))]
                  for r in self.rows]
         if len(cells) > SHOWN:
             left_out = ["..."] + [""] * (len(headings) - 1)
@@ -107,9 +112,12 @@ def explanation(who: str, tensor: Node, model: Module | None, gradient: Any) -> 
              for v in node.values if isinstance(v, np.ndarray) and v.dtype.kind != "f"}
     names |= {} if model is None else {id(p): name for name, p in model.named_parameters()}
     passed = {id(passage.node): passage for passage in passages}
-    rows = [_row(thing, [numbers[id(x)] for x in inputs], names, zeros, passed, row)
+    cancelled = cancelled_by_norms(nodes)
+    by_nature = [leaf for leaf in cancelled if zeros[leaf] != 1]
+    rows = [_row(thing, [numbers[id(x)] for x in inputs], names, zeros, passed, by_nature, row)
             for row, (thing, inputs) in enumerate(things)]
-    return Explanation(rows, _Verdict(rows, passages, numbers).text())
+    verdict = _Verdict(rows, passages, numbers)
+    return Explanation(rows, "\n".join([verdict.text(), *(verdict.by_nature(leaf, cancelled[leaf]) for leaf in by_nature)]))
 
 
 def _in_order(nodes: list[Node], root: Node) -> list[tuple[Any, list[Any]]]:
@@ -125,7 +133,7 @@ def _in_order(nodes: list[Node], root: Node) -> list[tuple[Any, list[Any]]]:
 
 
 def _row(thing: Any, inputs: list[int], names: dict[int, str], zeros: dict[int, float | None], passed: dict[int, Passage],
-         row: int) -> Row:
+         by_nature: Sequence[int], row: int) -> Row:
     array, met = value(thing), passed.get(id(thing))
     kind = ("parameter", thing.kind) if isinstance(thing, Parameter) else ("input", "")
     op = thing.op.name if isinstance(thing, Node) and thing.op is not None else kind[0]
@@ -135,7 +143,7 @@ def _row(thing: Any, inputs: list[int], names: dict[int, str], zeros: dict[int, 
         size = (0 if shares else size) + (0 if met.node.saved is array else _held(met.node.saved))
     note = f"{met.flat} of {met.units} units flat" if met and met.flat else ""
     return Row(row, op, names.get(id(thing), kind[1]), tuple(inputs), array.shape, str(array.dtype), size,
-               met.zero_slopes if met else None, zeros.get(id(thing)), met is not None and met.dies, note)
+               met.zero_slopes if met else None, zeros.get(id(thing)), met is not None and met.dies, id(thing) in by_nature, note)
 
 
 def _held(saved: Any) -> int:
@@ -167,6 +175,11 @@ class _Verdict:
         if some:
             said.append(f"units on the flat side on every sample: {', '.join(some)}")
         return "\n".join(said)
+
+    def by_nature(self, leaf: int, norm: Node) -> str:
+        """A gradient that is zero, up to rounding, because of a norm."""
+        return (f"zero by nature, up to rounding: {self._label(self.rows[self.numbers[leaf]])}, because "
+                f"{self._label(self._row(norm))} subtracts the mean of the batch")
 
     def _deaths(self) -> list[str]:
         """The nodes that pass back only zeros, to all inputs or to one operation, root first; then the leaves that get zeros from
@@ -265,6 +278,27 @@ def walk_back(nodes: list[Node], gradients: dict[Node, Array]) -> tuple[list[Pas
         for x, part in given.items():
             gradients[x] = np.asarray(gradients[x] + part) if x in gradients else part
     return passages, zeros | {id(leaf): _share_of_zeros(g) for leaf, g in gradients.items()}
+
+
+def cancelled_by_norms(nodes: list[Node]) -> dict[int, Node]:
+    """The leaves, by their id, that are added to all samples alike just before a batch normalisation, and the normalisation.
+
+    It subtracts the mean over the samples, and the leaf with it: whatever the data are, the gradient of the leaf is zero.
+    """
+    uses = Counter(id(x) for node in nodes for x in node.parents if x is not None)
+    found: dict[int, Node] = {}
+    for norm in nodes:
+        z = norm.parents[0] if norm.op is batch_norm else None
+        if z is None or z.op is None or not z.op.pure or uses[id(z)] > 1:
+            continue
+        g = np.random.default_rng(0).standard_normal(z.shape).astype(z.dtype)
+        for leaf, part in parts(z, g).items():
+            shape = (1,) * (len(z.shape) - len(leaf.shape)) + leaf.shape
+            if leaf.op is None and uses[id(leaf)] == 1 and all(n == 1 for axis, n in enumerate(shape) if axis != 1):
+                total, size = unbroadcast(g, leaf.array), unbroadcast(abs(g), leaf.array)
+                if (abs(part - total) <= 1e-4 * size).all():        # its gradient is a sum over the samples: it is added
+                    found[id(leaf)] = norm
+    return found
 
 
 def _passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
