@@ -12,14 +12,17 @@ delays the return: the comparison theorem. docs/reviving-units.md derives it, an
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import asdict
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import check_count
-from .closed_form import layer_revivals
+from ..checks import check_below_one, check_count, check_number, check_real
+from .closed_form import layer_revivals, revival_step
 from .recurrence import TINY, Array, Recurrence, Settings, advance, check_dead, check_like, check_numbers, settle
+from .roll_forward import orbit
 
 Between = tuple[int, int | None] | None
 
@@ -179,3 +182,109 @@ def _grid(momentum: ArrayLike, eta_lambda: ArrayLike) -> tuple[Array, Array]:
         raise ValueError(f"momentum goes from {mu.min():.6g} to {mu.max():.6g} and eta_lambda from {c.min():.6g}, expected "
                          "momenta from 0 up to, but not including, 1, and eta_lambda of 0 or more")
     return mu, c
+
+
+# -- the return, and after it ------------------------------------------------------------------------------------------------
+
+
+class Comeback(NamedTuple):
+    """How a unit comes back from rest: at `step`, its weights, incoming and outgoing, and its bias are `factor` times the old."""
+
+    step: int
+    factor: float       # q < 0
+
+    @property
+    def weight(self) -> float:
+        """q^2: the unit adds -q^2 times (old outgoing weight) abs(old z) to the layer after it."""
+        return self.factor ** 2
+
+
+def gentle_return(*, lr: float, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
+                  decoupled: bool = False) -> Comeback | None:
+    """The step of return from rest, and the factor q by which everything of the unit has been multiplied by then; None for never.
+
+    The outgoing weights of a dead unit have a gradient of exactly zero too, because its output is 0. So the same optimizer
+    multiplies them by the same q.
+
+    >>> back = gentle_return(lr=0.1, momentum=0.99, weight_decay=5e-4)
+    >>> print(f"step {back.step}: q = {back.factor:.2g}, weight {back.weight:.2g}")
+    step 472: q = -0.0005, weight 2.5e-07
+    """
+    settings = Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled)
+    step = revival_step(-1.0, **asdict(settings))
+    return None if step is None else Comeback(step, -float(next(islice(orbit(-1.0, **asdict(settings)), step - 1, None))))
+
+
+def period(*, lr: float, momentum: float, weight_decay: float, dampening: float = 0.0, nesterov: bool = False) -> float | None:
+    """The number of steps, 2 pi/phi, after which a unit that swings freely has blinked once; None outside the window.
+
+    >>> round(period(lr=0.1, momentum=0.9, weight_decay=0.05), 1)
+    125.8
+    """
+    rule = Recurrence.of(Settings(lr, momentum, dampening, weight_decay, nesterov))
+    return None if rule.roots is not None else 2 * math.pi / math.atan2(math.sqrt(-rule.disc), rule.trace)
+
+
+def wake_distance(z: ArrayLike, weight: ArrayLike, norm: float = 2.0) -> Array:
+    """The size of the least change of each sample that brings it to the edge of life: abs(z) over the dual norm of w.
+
+    Parameters
+    ----------
+    z : pre-activations <= 0, shape (samples,) with weight (features,), or (samples, units) with weight (units, features).
+    norm : p of the p-norm in which the change is measured, from 1 to inf; the dual norm is that of q = p/(p - 1).
+
+    >>> wake_distance([-5.0, -10.0], [3.0, 4.0]), wake_distance([-5.0, -10.0], [3.0, 4.0], norm=math.inf)
+    (array([1., 2.]), array([0.71428571, 1.42857143]))
+    """
+    check_real(norm, "norm", lambda p: p >= 1, "a number from 1 to inf")
+    z, w = check_numbers("z", z), check_numbers("weight", weight)
+    if z.ndim not in (1, 2) or w.ndim != z.ndim or (z.ndim == 2 and z.shape[1] != w.shape[0]):
+        raise ValueError(f"z has shape {z.shape} and weight {w.shape}, expected (samples,) and (features,), or (samples, units) "
+                         "and (units, features)")
+    check_dead(z, z.ndim)
+    dual = math.inf if norm == 1 else 1.0 if norm == math.inf else norm / (norm - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(z == 0, 0.0, -z / np.linalg.norm(w, dual, axis=-1))
+
+
+# -- Adam --------------------------------------------------------------------------------------------------------------------
+
+
+def adam_edge(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> float:
+    """The weight_decay above which Adam with coupled L2 flips the sign of a weight with decay times weight far below eps.
+
+    Adam then acts as heavy ball, dampened by beta1, at the rate lr/eps: the edge is (eps/lr) (1 - sqrt beta1)/(1 + sqrt beta1).
+
+    >>> round(adam_edge() * 1e7, 3)
+    2.633
+    """
+    if check_number(lr, "lr") == 0:
+        return math.inf
+    threshold = Settings(lr, betas[0], dampening=betas[0]).threshold
+    return check_number(eps, "eps") / lr * (1.0 if threshold is None else threshold)
+
+
+def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = None, keep: float = 1.0) -> float:
+    """How far Adam can still move a weight whose gradient is zero from now on, in units of its last step; inf without a bound.
+
+    The k-th coming step is at most r^k sqrt((1 - beta2^(T+k))/(1 - beta2^T)) (1 - beta1^T)/(1 - beta1^(T+k)) last steps, with
+    r = beta1/sqrt beta2 and T = `step`, the number of steps made (None: many, and the sum is r/(1 - r)); eps makes it smaller.
+
+    Parameters
+    ----------
+    keep : 1 - lr weight_decay for AdamW, where z shrinks too: each step then counts 1/keep^k. Not for coupled decay.
+
+    >>> round(adam_coast(), 2), round(adam_coast(step=10), 2), adam_coast((0.9, 0.8))
+    (9.05, 9.64, inf)
+    """
+    beta1, beta2 = (check_below_one(beta, "a beta of betas") for beta in betas)
+    r = beta1 / math.sqrt(beta2) / keep if beta2 > 0 and keep > 0 else math.inf
+    if beta1 == 0:
+        return 0.0
+    if r >= 1:
+        return math.inf
+    if step is None:
+        return r / (1 - r)
+    t, k = check_count(step, "step"), np.arange(1, 2 + min(math.ceil(-40 / math.log(r)), 10 ** 6))
+    sizes = r ** k * np.sqrt((1 - beta2 ** (t + k)) / (1 - beta2 ** t)) * (1 - beta1 ** t) / (1 - beta1 ** (t + k))
+    return float(sizes.sum() + r ** (k[-1] + 1.0) / (1 - r) / math.sqrt(1 - beta2 ** t))
