@@ -129,7 +129,7 @@ BAD = [
     (["revive", "--kill-lr", "nan"], "--kill-lr is nan"),
     (["revive", "--steps", "0"], "--steps is 0"),
     (["revive", "--samples", "0"], "--samples is 0, expected at least 1"),
-    (["revive", "--widths", "1000000000000"], "--widths 1000000000000, over 15150 steps, needs about 7.4e+07 GB of memory"),
+    (["revive", "--widths", "1000000000000"], "--widths 1000000000000, over 15150 steps, needs about 7.5e+07 GB of memory"),
     (["revive", "--steps", str(10**25)], "GB of memory"),
     (["revive", "--delimiter", ";"], "--delimiter is for csv; --data digits takes none"),
     (["revive", "--data", "mnist", "--path", ".", "--target", "y"], "--target is for csv; --data mnist takes none"),
@@ -239,13 +239,28 @@ def test_only_what_the_run_could_observe_is_counted(capsys, arguments, said):
     assert status == 0 and all(sentence in out for sentence in said) and out.count(" wrong") == (not arguments)
 
 
-def test_a_training_that_diverged_confirms_nothing():
+def test_predictions_hold_while_other_units_diverge():
+    """A dead unit selects 0 where its gradient is NaN. What is lost is only the time after the unit itself has diverged."""
     moons = data.moons(60, rng=0)
     sick = revive_module.make_sick(moons, hidden=(8, 8), kill_lr=20.0, kill_steps=60)
     sick.model[4].bias.data = [np.inf, 0.0]
-    (outcome,) = revive_module.revive(sick, moons, [TREATMENTS[0]], steps=5)
-    assert outcome.claims and outcome.untested == "the training diverged"
-    assert [*report.verdict([outcome])] == ["Not tested, and not counted: SGD, as the training diverged."]
+    (outcome,) = revive_module.revive(sick, moons, [TREATMENTS[4]], steps=60)
+    assert not np.isfinite(outcome.loss) and outcome.predicted_step == outcome.observed_step == 48 and not outcome.untested
+    assert any("and then the training diverged" in sentence for sentence in report.sentences(sick, [outcome]))
+    unit = outcome.predictions[0]
+    early, lost, wrong = (replace(unit, observed=step, until=until) for step, until in ((None, 30), (None, 0), (47, 60)))
+    assert not unit.fails and early.waits and not early.fails and wrong.fails
+    nothing = replace(outcome, predictions=[lost], observed_step=None)
+    assert [*report.verdict([nothing])] == ["Not tested, and not counted: momentum .9, L2 inside, as its units diverged at the "
+                                            "first step."]
+
+
+def test_a_network_that_has_finished_is_not_called_sick():
+    twice = data.Dataset("two", [[-1.0], [1.0]], [0, 1], 2)
+    sick = revive_module.make_sick(twice, kill_lr=5.0)
+    assert sick.accuracy == 1.0 and sick.finished
+    (sentence,) = report.sentences(sick, [])
+    assert sentence.startswith("The network is not sick, it has finished")
 
 
 def test_an_interrupt_keeps_the_finished_treatments(monkeypatch):

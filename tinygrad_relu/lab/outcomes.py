@@ -42,7 +42,8 @@ class Sick(Training):
 
     model: MLP
     optimizer: Optimizer                # that of its training, with its buffers
-    gradient: float                     # the largest gradient norm of a hidden unit: exactly 0 if every path is dead
+    gradient: float                     # the largest gradient of a hidden weight or bias: exactly 0 if every path is dead
+    finished: bool                      # all gradients are almost 0, those of the output layer too
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,19 @@ class Prediction:
     between: tuple[int, int] | None     # the first and the last step at which rounding lets it return
     proved: bool                        # to the step, for this computer's training
     observed: int | None
+    until: int                          # the last step of the training, or the last before the unit diverged
 
-    def fails(self, steps: int) -> bool:
-        """Whether a training of so many steps contradicts it."""
+    @property
+    def fails(self) -> bool:
+        """Whether the training contradicts it."""
         if self.observed is not None:
             return self.between is None or not self.between[0] <= self.observed <= self.between[1]
-        return self.between is not None and self.between[1] <= steps
+        return self.between is not None and self.between[1] <= self.until
+
+    @property
+    def waits(self) -> bool:
+        """Whether the unit has not returned, and need not have."""
+        return self.between is not None and self.observed is None and self.between[1] > self.until
 
     def __str__(self) -> str:
         return f"unit {self.unit} of layer {self.layer}: predicted {in_words(self.between)}, observed {self.observed or 'never'}"
@@ -87,7 +95,7 @@ class Outcome(Training):
     predictions: list[Prediction]       # one for every dead unit about which something is claimed
     opens: tuple[int | None, int | None]    # the step at which a network that is cut off has its first open path again:
                                         # (predicted, observed); None for none within the training
-    untested: str                       # why the training could not contradict the prediction; empty if it could
+    still: bool                         # the rate is 0, so that nothing moves
     followed: tuple[int, int] | None    # (unit, sample) of the pre-activation in the two orbits
     observed_orbit: list[float]
     predicted_orbit: list[float]
@@ -95,7 +103,14 @@ class Outcome(Training):
     @property
     def disagreements(self) -> list[Prediction]:
         """The predictions that the training contradicts."""
-        return [prediction for prediction in self.predictions if prediction.fails(self.steps)]
+        return [prediction for prediction in self.predictions if prediction.fails]
+
+    @property
+    def untested(self) -> str:
+        """Why the training could not contradict any prediction; empty if it could."""
+        if self.still:
+            return "nothing moves at rate 0"
+        return "its units diverged at the first step" if self.predictions and not any(p.until for p in self.predictions) else ""
 
     @property
     def learned(self) -> bool:

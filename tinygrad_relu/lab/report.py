@@ -12,7 +12,7 @@ from ..text import Table, print_parts
 from .census import finite
 from .outcomes import Outcome, Run, Sick
 from .treatments import STARTS
-from .units import State
+from .units import GONE, State
 
 LEARNED = 0.9       # the accuracy whose first step is compared
 
@@ -73,17 +73,22 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _on_the_sick(sick: Sick) -> Iterator[str]:
-    cut = sum(int((layer[-1] == State.CUT_OFF).sum()) for layer in sick.states)
+    now = [layer[-1] for layer in sick.states]
+    cut = sum(int((layer == State.CUT_OFF).sum()) for layer in now)
     if not isfinite(sick.loss):
         yield "The network did not become sick, it diverged: its loss is not finite. Use a lower --kill-lr."
-    elif sick.gradient == 0.0 and any(dead == layer.shape[1] for dead, layer in zip(sick.dead, sick.states)):
+    elif sick.gradient == 0.0 and all((GONE[layer] | (layer == State.CUT_OFF)).all() for layer in now):
         living = f" {counted(cut, 'living unit')} {'is' if cut == 1 else 'are'} cut off from it." if cut else ""
+        only = " It gets the same input for every sample, so it can learn how frequent each class is, and no more."
         yield ("In the sick network, the gradient is exactly zero in every hidden unit: no sample reaches the output through a "
-               f"path that is alive.{living} Only the output layer still learns. It gets the same input for every sample, so it "
-               "can learn how frequent each class is, and no more.")
+               f"path that is alive.{living} Only the output layer still learns.{only if GONE[now[-1]].all() else ''}")
+    elif sick.finished:
+        yield (f"The network is not sick, it has finished: its loss is {sick.loss:.2g}, and no gradient is above 1e-12, not even "
+               "in the output layer.")
     elif sick.gradient == 0.0:
         yield ("In the sick network, the gradient is exactly zero in every hidden unit, but no layer is entirely dead: on "
-               "each path some slope is zero, or the product of the slopes underflows. Only the output layer can learn.")
+               "each path, for each sample, some factor of the gradient is zero, or their product underflows. Only the output "
+               "layer can learn.")
     else:
         yield (f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
                "network can still learn by its gradient alone. A higher --kill-lr makes it sicker.")
@@ -96,9 +101,11 @@ def _inside_the_window(inside: list[Outcome]) -> Iterator[str]:
                          for o in inside)
         yield ("Where eta lambda is above the threshold, decay and momentum together swing every pre-activation of a dead unit "
                f"of layer 1 through zero: {told}.")
-    back = [o.treatment.name for o in inside if o.observed_step is not None and not o.learned]
-    if back:
-        yield f"Under {'; '.join(back)}, the units came back, but the network has not learned."
+    for o in inside:
+        if o.observed_step is not None and not isfinite(o.loss):
+            yield f"Under {o.treatment.name}, units came back, and then the training diverged: its loss is not finite."
+        elif o.observed_step is not None and not o.learned:
+            yield f"Under {o.treatment.name}, units came back, but the network has not learned."
 
 
 def _opened(early: list[Outcome]) -> Iterator[str]:
@@ -118,7 +125,7 @@ def _in_comparison(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield ("The leaky twin was never dead, because its slope on the left is 0.01 and not 0; nothing is claimed of it. "
                + (f"Its accuracy came to {leaky.accuracy:.2f}." if isfinite(leaky.loss) else
                   "Here it diverged: its loss is not finite."))
-    reached = sorted((step, o.treatment.name) for o in outcomes if (step := o.reaches(LEARNED)) is not None)
+    reached = sorted((step, o.treatment.name) for o in outcomes if (step := o.reaches(LEARNED)))
     if reached:
         yield (f"Accuracy {LEARNED} was first measured at " + "; ".join(f"step {step}, {name}" for step, name in reached) + ".")
 
@@ -134,7 +141,7 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
         due = [p for p in mine if p.between is not None and p.between[0] <= o.steps]
         steps = [p.observed for p in back if p.observed is not None]
         rows.add(o.treatment.name, f"{o.sick.dead[0]} of {o.states[0].shape[1]}", len(due), len(back),
-                 f"{sum(not p.fails(o.steps) for p in back)} of {len(back)}", f"{min(steps)} to {max(steps)}" if steps else "-",
+                 f"{sum(not p.fails for p in back)} of {len(back)}", f"{min(steps)} to {max(steps)}" if steps else "-",
                  f"{o.sick.accuracy:.2f}→{o.accuracy:.2f}", f"{o.held_out[-1][1]:.2f}" if o.held_out else "-")
     if "shocked" in run.networks:
         how, sick = STARTS["shocked"], run.networks["shocked"]
@@ -153,9 +160,9 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
 def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """How many predictions were made, how many were wrong, and what could not be tested."""
     made = [(o, p) for o in outcomes if not o.untested for p in o.predictions]
-    wrong = [f"{o.treatment.name}: {p}" for o, p in made if p.fails(o.steps)]
+    wrong = [f"{o.treatment.name}: {p}" for o, p in made if p.fails]
     if made:
-        late = sum(p.between is not None and p.between[1] > o.steps and p.observed is None for o, p in made)
+        late = sum(p.waits for _, p in made)
         yield (f"{counted(len(made), 'prediction')}, {len(wrong)} wrong, {sum(p.proved for _, p in made)} proved: one for each "
                "treatment and dead unit of which the theory claims something: the step of its first return, or that it does not "
                "return." + (f" {counted(late, 'return')} {'is' if late == 1 else 'are'} not yet due." if late else ""))
@@ -163,9 +170,13 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
         more = "; ..." if len(wrong) > 5 else ""
         yield f"THE THEORY FAILED for {counted(len(wrong), 'unit')}: {'; '.join(wrong[:5])}{more}."
     told = [o for o in outcomes if o.claims]
-    late_ones = [f"{o.treatment.name} needs {o.predicted} steps, ran {o.steps}" for o in told if o.ends_before and not o.untested]
-    if late_ones:
-        yield f"Not yet due: {'; '.join(late_ones)}."
+    for o in told:
+        lost = sum(p.until < o.steps and p.observed is None for p in o.predictions)
+        if lost and not o.untested:
+            yield f"Under {o.treatment.name}, {counted(lost, 'unit')} diverged; only the steps before count."
+    waiting = [f"{o.treatment.name} needs {o.predicted} steps, ran {o.steps}" for o in told if o.ends_before and not o.untested]
+    if waiting:
+        yield f"Not yet due: {'; '.join(waiting)}."
     untested = [f"{o.treatment.name}, as {o.untested}" for o in told if o.untested]
     if untested:
         yield f"Not tested, and not counted: {'; '.join(untested)}."
@@ -213,6 +224,6 @@ def print_report(runs: Sequence[Run], *, kill_lr: float) -> None:
     parts += ["", *(f"- {sentence}" for sentence in verdict(run.outcomes))]
     if len(runs) > 1:
         made = [(o, p) for each in runs for o in each.outcomes for p in o.predictions]
-        parts += ["", spread(runs), f"- Over all seeds: {len(made)} predictions, {sum(p.fails(o.steps) for o, p in made)} wrong, "
+        parts += ["", spread(runs), f"- Over all seeds: {len(made)} predictions, {sum(p.fails for o, p in made)} wrong, "
                   f"{sum(p.proved for _, p in made)} proved."]
     print_parts(*parts)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, replace
-from math import isfinite
 from threading import Event
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from .. import functional as F
 from ..autodiff.node import Array, no_grad
+from ..autodiff.tape import grad
 from ..checks import check_count, said
 from ..data import Dataset
 from ..kernels.machine.host import num_threads
@@ -21,7 +21,7 @@ from ..nn import MLP
 from ..nn.module import evaluating
 from ..optim import SGD, Optimizer
 from ..tensor import Tensor
-from .census import Recorder, census
+from .census import Life, Recorder
 from .interventions import kill, mirror
 from .outcomes import Outcome, Prediction, Run, Sick
 from .prognosis import UnitPrognosis, prognosis, settings_of
@@ -54,9 +54,11 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
     with num_threads(1):
         training = _train(recorder, optimizer, dataset, held_out, kill_steps, lambda n: tick("sick", n),
                           last=None if shock is None else lambda: kill(recorder.units, dataset.x, margin=shock))
-        found = census(recorder.units, dataset.x, dataset.y)
-    largest = np.max([np.max(layer.gradient) for layer in found.layers])        # NaN stays NaN
-    return Sick(*training, model, optimizer, float(largest))
+        parameters = [p for p in model.parameters() if p.kind != "slope"]
+        gradients = grad(F.cross_entropy(model(dataset.x), dataset.y), parameters)
+    *hidden_ones, weight, bias = (float(np.abs(found.data).max()) for found in gradients)
+    largest = float(np.max(hidden_ones))                            # NaN stays NaN
+    return Sick(*training, model, optimizer, largest, max(largest, weight, bias) < 1e-12)
 
 
 def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequence[Treatment], *, lr: float = 0.1,
@@ -130,9 +132,8 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     predicted_orbit = [] if followed is None or schedule else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
     recorder = Recorder(units, dataset.x, None if followed is None else (0, *followed))
     training = _train(recorder, optimizer, dataset, held_out, steps, lambda n: tick(treatment.key, n), schedule=schedule)
-    back = {(life.layer, life.unit): life.revived_at for life in recorder.lives()}
-    predictions = [Prediction(unit.layer, unit.unit, unit.step, unit.between, unit.proved, back[unit.layer, unit.unit])
-                   for unit in claims]
+    lives = {(life.layer, life.unit): life for life in recorder.lives()}
+    predictions = [_compared(unit, lives[unit.layer, unit.unit], steps) for unit in claims]
     observed = [p.observed for p in predictions if p.layer == layer.name and p.observed is not None]
     leading = first or max(mine, key=lambda unit: unit.verdict != "never", default=None)
     healthy = f"no unit of the first layer is dead under {layer.activation_name}: nothing to predict"
@@ -140,8 +141,12 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
         *training, sick, treatment, treatment.eta_lambda(lr), treatment.threshold(), leading.reason if leading else healthy,
         treatment.why_not() if leading and first is None else "", first.step if first else None, min(observed, default=None),
         predictions, (foretold.opens[1] if foretold.opens else None, _opening(training[0][-1])),
-        "nothing moves at rate 0" if lr == 0 else "" if isfinite(training[-1]) else "the training diverged",
-        followed, recorder.orbit, predicted_orbit)
+        lr == 0, followed, recorder.orbit, predicted_orbit)
+
+
+def _compared(unit: UnitPrognosis, life: Life, steps: int) -> Prediction:
+    lost = [step - 1 for step, event in life.events if event == "diverged"]
+    return Prediction(unit.layer, unit.unit, unit.step, unit.between, unit.proved, life.revived_at, min([*lost, steps]))
 
 
 def _opening(last: Array) -> int | None:
