@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns its argument in the form that the rest relies on, or raises an error of one sentence.
+"""Checks of arguments: each returns its argument in the form that the caller needs, or raises an error of one sentence.
 
 The sentence names the argument, the value found (with its row and column), and the values expected. Wrong shapes and values are a
 ValueError, wrong kinds a TypeError.

@@ -79,9 +79,9 @@ def jacobian(f: Callable[..., Any], inputs: Tensor | Sequence[Tensor], create_gr
     """The first derivatives of ``f(*inputs)``: entry [i..., j...] is that of result entry i... with respect to input entry j...
 
     It takes one backward pass per entry of the result. With `create_graph` the Jacobian can be differentiated again: with respect
-    to inputs that require a gradient, to anything else that `f` uses, and by a `jacobian` or `hessian` around this one. Without
-    `create_graph` the outer call raises a RuntimeError, as the inner result would silently be a constant. If you mean a
-    constant, ``detach()`` the inputs.
+    to inputs that require a gradient, to anything else that `f` uses, and by an enclosing `jacobian` or `hessian`. Without
+    `create_graph` an inner call raises a RuntimeError, because its result would silently be a constant to the outer call. If
+    it is meant to be a constant, ``detach()`` the inputs.
 
     >>> tg.jacobian(lambda x: x**2, Tensor([1.0, 3.0]))
     Tensor([[2., 0.],

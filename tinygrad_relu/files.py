@@ -4,7 +4,7 @@ The contents go to a temporary file in the target's folder, which then replaces 
 fails, the target is either the old file or the complete new one.
 
 The formats are .npz, NumPy's own, without pickles, and .safetensors. Their files are not trusted: sizes are compared with the
-bytes in the file before memory is allocated, nothing is executed, and every defect is a ValueError that names it.
+bytes in the file before memory is allocated, nothing is executed, and every defect raises a ValueError that names it.
 """
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def read_npz(file: IO[bytes]) -> Content:
                 raise ValueError("it is compressed, expected a file as np.savez writes it")
             contents = {member.filename: archive.read(member) for member in members}
     except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError, RuntimeError, OSError) as error:
-        raise ValueError(str(error) or "it breaks off") from error
+        raise ValueError(str(error) or "it is truncated") from error
     note = contents.pop(f"{NOTE}.json", None)
     if len(contents) + (note is not None) != len(members) or not all(name.endswith(".npy") for name in contents):
         raise ValueError("expected one .npy file inside for each array")

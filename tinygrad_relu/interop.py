@@ -56,7 +56,7 @@ class Interoperable(Node):
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
         """The values as a capsule, for ``np.from_dlpack``, ``torch.from_dlpack`` and the like, which share their memory.
 
-        A Tensor that requires a gradient is a BufferError, since another library would not record it.
+        A Tensor that requires a gradient raises a BufferError, since another library would not record operations on it.
         """
         if self.requires_grad:
             raise BufferError("__dlpack__: this Tensor requires a gradient, which another library does not record; export "
@@ -77,7 +77,7 @@ class Interoperable(Node):
         return type(self), (self.array,), (getattr(self, "__dict__", None), self._state())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A new leaf with a copy of the gradient: training goes on from the copy as from the original."""
+        """A new leaf with a copy of the gradient, so that training continues from the copy as from the original."""
         twin = copy.copy(self)      # by __reduce__
         twin.grad = None if self.grad is None else self.grad.copy()
         return twin

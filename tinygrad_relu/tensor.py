@@ -137,7 +137,7 @@ class Tensor(Interoperable):
         return elementwise.pos(self)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set ``requires_grad`` of a leaf, and return it."""
+        """Set ``requires_grad`` of a leaf, and return the leaf."""
         if self.op is not None:
             raise RuntimeError(f"requires_grad_: this Tensor is a result of {self.op.name}; expected a leaf, such as x.detach()")
         self.requires_grad = check_bool(requires_grad, "requires_grad_: requires_grad")
@@ -168,7 +168,7 @@ class Tensor(Interoperable):
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
-            raise ValueError(f"the truth of a Tensor of shape {self.shape} is ambiguous; compare, as in (x > 0).any() or .all()")
+            raise ValueError(f"the truth value of a Tensor of shape {self.shape} is ambiguous; write (x > 0).any() or .all()")
         return bool(self.array.item())
 
     __getitem__ = indexing.getitem

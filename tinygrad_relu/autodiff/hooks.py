@@ -12,7 +12,7 @@ from ..checks import as_floats
 from .node import Node
 
 Hook = Callable[..., Any]
-Arrive = Callable[[Node, Any], Any]                         # arrive(node, gradient) -> the gradient that goes on
+Arrive = Callable[[Node, Any], Any]                         # arrive(node, gradient) -> the gradient to pass on
 Begin = Callable[[list[Node]], Arrive]                      # begin(nodes, oldest first) -> arrive
 
 _observer: ContextVar[Begin | None] = ContextVar("observer", default=None)
@@ -59,7 +59,7 @@ def register_hook(node: Node, hook: Hook) -> RemovableHandle:
     """Call ``hook(gradient)`` when the gradient of this Tensor is known, in every backward.
 
     The hook gets an array that it must not write to (with ``create_graph=True`` a Tensor, which can be differentiated
-    further). It returns None, or the gradient that takes its place, of the same shape. Several hooks run one after the other.
+    further). It returns None, or another gradient of the same shape, to be used instead. Several hooks run one after the other.
     ``handle.remove()`` removes a hook. A copied or pickled Tensor has no hooks, as in PyTorch.
 
     >>> x = Tensor([1.0, -2.0], requires_grad=True)
@@ -109,8 +109,8 @@ def replaced(g: Any, new: Any, who: str) -> Any:
 def observe(begin: Begin) -> Iterator[None]:
     """Observe the backward passes of this thread: each begins with ``begin(nodes)``, which returns ``arrive(node, gradient)``.
 
-    ``arrive`` is called with every gradient that arrives, and returns the gradient that goes on. It replaces the hooks, so
-    it must call `run_hooks`. A gradient that a kernel adds straight into the ``.grad`` of a leaf is not shown.
+    ``arrive`` is called with the gradient of each node, and returns the gradient to pass on. It replaces the hooks, so it must
+    call `run_hooks`. A gradient that a kernel adds straight into the ``.grad`` of a leaf is not shown.
     """
     token = _observer.set(begin)
     try:

@@ -119,7 +119,7 @@ def _parse_idx(stream: IO[bytes] | gzip.GzipFile, file: Path) -> Array:
     if head[:2] != b"\0\0"[:len(head)]:
         raise ValueError(f"{file} is not an IDX file: it begins with {bytes(head)!r}, expected two zero bytes")
     if len(head) < 4:
-        raise ValueError(f"{file} breaks off after {len(head)} bytes, inside the IDX header of 4 bytes and more")
+        raise ValueError(f"{file} ends after {len(head)} bytes, inside the IDX header of 4 bytes and more")
     code, dimensions = head[2], head[3]
     if code not in CODES:
         known = ", ".join(f"0x{known:02x}" for known in CODES)
@@ -128,7 +128,7 @@ def _parse_idx(stream: IO[bytes] | gzip.GzipFile, file: Path) -> Array:
         raise ValueError(f"{file} claims {dimensions} dimensions in its IDX header, expected 1 to {MOST_DIMENSIONS}")
     sizes = _take(stream, 4 * dimensions)
     if len(sizes) < 4 * dimensions:
-        raise ValueError(f"{file} breaks off inside its IDX header: {len(sizes)} of the {4 * dimensions} bytes for "
+        raise ValueError(f"{file} ends inside its IDX header: {len(sizes)} of the {4 * dimensions} bytes for "
                          f"{dimensions} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     dtype = np.dtype(CODES[code])
@@ -139,9 +139,9 @@ def _parse_idx(stream: IO[bytes] | gzip.GzipFile, file: Path) -> Array:
     expected = math.prod(shape) * dtype.itemsize
     data = _take(stream, expected)
     if len(data) < expected:
-        raise ValueError(f"{file} breaks off: {promise}, {expected} bytes, but only {len(data)} follow")
+        raise ValueError(f"{file} is too short: {promise}, {expected} bytes, but only {len(data)} follow")
     if stream.read(1):    # also what makes gzip compare its checksum
-        raise ValueError(f"{file} goes on after its end: {promise}, {expected} bytes, but more follow")
+        raise ValueError(f"{file} is too long: {promise}, {expected} bytes, but more follow")
     array: Array = np.ndarray(shape, dtype, buffer=data)
     return array.astype(dtype.newbyteorder("="), copy=False)
 

@@ -217,8 +217,8 @@ _CPU_DEVICES = {1: "CPU", 3: "CUDA host", 11: "ROCm host", 13: "CUDA managed"}  
 def from_dlpack(x: Any, /, *, copy: bool | None = None) -> Tensor:
     """A Tensor over the memory of an array of another library (NumPy, PyTorch, JAX, ...): changes show on both sides.
 
-    The array holds float32 or float64, on the CPU, and requires no gradient. One that is not C-contiguous or
-    not writable is copied, because a graph needs both; ``copy=True`` always copies, ``copy=False`` raises a ValueError instead.
+    The array must hold float32 or float64, on the CPU, and require no gradient. An array that is not C-contiguous or not writable
+    is copied, because a graph needs both; ``copy=True`` always copies, and ``copy=False`` raises a ValueError instead of copying.
 
     >>> array = np.array([1.0, 2.0])
     >>> x = tg.from_dlpack(array)

@@ -171,8 +171,8 @@ def dropout(x: Input, p: float = 0.5, training: bool = True, rng: int | Generato
 def embedding(indices: Any, weight: Input, padding_idx: int | None = None) -> Tensor:
     """``weight[indices]``: a row of the table (num_embeddings, embedding_dim) for each index.
 
-    The gradient of a row is summed over its uses, in the order of the indices. The row `padding_idx` gets none; a negative one
-    counts from the end.
+    The gradient of a row is summed over its uses, in the order of the indices. The row `padding_idx` gets no gradient; a negative
+    `padding_idx` counts from the end.
 
     >>> F.embedding([[2, 0]], [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
     Tensor([[[4., 5.],

@@ -131,7 +131,7 @@ def rai(shape: tuple[int, ...], rng: Generator, dtype: Any) -> tuple[Array, Arra
     """Randomized asymmetric: units that are rarely born dead (Lu, Shin, Su & Karniadakis 2019, arXiv 1903.06733).
 
     In each row of [W b], one entry at random is drawn from Beta(2, 1), which is positive, and the others from
-    N(0, 0.6007^2 / inputs). A layer without a bias drops b.
+    N(0, 0.6007^2 / inputs). A layer without a bias discards b.
 
     >>> weight, bias = nn.init.rai((2, 3), np.random.default_rng(0), "float64")
     >>> weight.shape, bias.shape

@@ -22,8 +22,8 @@ from .module import Buffer, Module, in_dtype_of
 class Linear(Module):
     """``y = x @ weight.T + bias``, with a weight (out_features, in_features) and a bias (out_features,), or None.
 
-    `init` is a name of `nn.init`, a constant, or an initialiser. The bias starts at 0, except with "pytorch" and "rai", which
-    draw it too; without a bias, "pytorch" draws none, as PyTorch does, and "rai" drops it. `rng` is required.
+    `init` is a name from `nn.init`, a constant, or an initialiser. The bias starts at 0, except with "pytorch" and "rai", which
+    draw it too. With ``bias=False``, "pytorch" draws no bias, as in PyTorch, and "rai" discards it. `rng` is required.
 
     >>> layer = nn.Linear(3, 2, rng=0)
     >>> layer(np.ones((5, 3))).shape

@@ -228,7 +228,7 @@ class Module(Hookable):
     # -- modes and dtypes ------------------------------------------------------------------------------------------------
 
     def astype(self, dtype: Any) -> Self:
-        """Convert all parameters and floating buffers, in place, to "float32" or "float64". Layers cast inputs to it.
+        """Convert all parameters and floating buffers, in place, to "float32" or "float64". Layers cast inputs to this dtype.
 
         Convert a model before an optimizer is made, or convert a copy of it.
 

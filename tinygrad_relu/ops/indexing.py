@@ -192,7 +192,7 @@ def _entry(entry: Any) -> Any:
 
 @spelled()
 def take_along_axis(x: T, indices: Any, axis: int | None = -1) -> T:
-    """One number for each index, from its own line along `axis`: ``y[i, j] = x[i, indices[i, j]]`` for the last of two axes.
+    """The entries of `x` at `indices` along `axis`: ``y[i, j] = x[i, indices[i, j]]`` for the last of two axes.
 
     `indices` has as many axes as `x` and broadcasts with it along the others; negative indices count from the end. ``axis=None``
     flattens `x`. The gradient of a number that is taken several times is the sum.

@@ -72,7 +72,7 @@ def max(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """The largest number over `axis` (None: all axes); NaN if there is one.
 
     The gradient goes to the largest number, in a tie to the first one (that of `argmax`), and is exactly 0 for every other one.
-    NaN counts as the largest. (PyTorch's `amax` shares the gradient among equals; its `max(dim)` does as here.)
+    NaN counts as the largest. (PyTorch's `amax` shares the gradient among equals; its `max(dim)` behaves as here.)
 
     >>> x = Tensor([1.0, 3.0, 3.0], requires_grad=True)
     >>> x.max().backward()
@@ -104,7 +104,7 @@ def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool)
 def argmax(x: Array | Node, axis: int | None = None, keepdims: bool = False) -> Any:
     """The index of the largest number along `axis` (None: in x flattened): plain integers without a gradient.
 
-    In a tie it is the first; the first NaN, if there is one.
+    In a tie it is the first index. If there is a NaN, it is the index of the first NaN.
 
     >>> tg.argmax([[1.0, 2.0], [4.0, 3.0]], axis=1), tg.argmax([[1.0, 2.0], [4.0, 3.0]])
     (array([1, 0]), np.int64(2))

@@ -97,7 +97,7 @@ def swapaxes(x: T, axis1: int, axis2: int) -> T:
 def squeeze(x: T, axis: Axis = None) -> T:
     """`x` without its axes of size 1: all of them, or those in `axis`. Shares memory with `x`.
 
-    An axis in `axis` of another size is an error, as in NumPy. (PyTorch leaves it as it is.)
+    If an axis in `axis` has another size, an error is raised, as in NumPy. (PyTorch keeps such an axis.)
 
     >>> tg.squeeze(np.ones((1, 3, 1))).shape, tg.squeeze(np.ones((1, 3, 1)), 0).shape
     ((3,), (3, 1))
@@ -139,7 +139,7 @@ def flatten(x: T, start_axis: int = 0, end_axis: int = -1) -> T:
 
 
 def broadcast_to(x: T, shape: int | Sequence[int]) -> T:
-    """`x` repeated along its axes of size 1, and along new leading axes, to this shape. The gradient is summed over them.
+    """`x` repeated along its axes of size 1, and along new leading axes, to this shape. The gradient is summed over repeats.
 
     >>> tg.broadcast_to([1.0, 2.0], (2, 2))
     Tensor([[1., 2.],

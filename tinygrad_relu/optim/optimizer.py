@@ -97,7 +97,7 @@ class Optimizer:
             others = [p for p in members if not any(p is slope for slope in slopes)]
             if others or not slopes:
                 groups.append(Group(self.check, {**self.defaults, **group, "params": others}))
-            if slopes:      # decay would pull PReLU to ReLU (dead units would follow)
+            if slopes:      # decay would turn PReLU into ReLU, whose units can die
                 groups.append(Group(self.check, {**self.defaults, **group, "params": slopes, "weight_decay": 0.0}))
         everything = [p for group in [*self.param_groups, *groups] for p in group["params"]]
         if len(set(everything)) != len(everything):
@@ -109,7 +109,7 @@ class Optimizer:
     # -- for subclasses -----------------------------------------------------------------------------------------------
 
     def check(self, options: dict[str, Any]) -> None:
-        """Raise a ValueError where an option of a group is out of range. A subclass calls this one first."""
+        """Raise a ValueError if an option of a group is out of range. A subclass that overrides this method calls it first."""
         check_number(options["lr"], f"{type(self).__name__}: lr")
         check_number(options["weight_decay"], f"{type(self).__name__}: weight_decay")
 
