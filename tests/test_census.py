@@ -166,7 +166,7 @@ def test_flags_say_what_a_state_does_not():
     net = model("relu", [0.0, 0.5, 0.2, -2.5, 0.5, -100.0])
     net[0].weight.data = np.where(np.arange(6)[:, None] == 2, 0.0, net[0].weight.data)
     assert flags_of(net) == [[], ["duplicate"], ["constant"], ["dormant"], ["duplicate"], ["constant", "dormant"]]
-    assert flags_of(net, tau=0.0)[3] == [] and flags_of(net, tau=2.0)[0] == ["dormant"]
+    assert flags_of(net, tau=0.0)[3] == [] and flags_of(net, tau=0.0)[5] == ["constant", "dormant"] and flags_of(net, tau=2.0)[0] == ["dormant"]
     assert flags_of(net, batch_size=7) == flags_of(net)
     found = lab.census(net, X)
     assert found.to_dict()["layers"][0]["units"][3]["flags"] == ["dormant"] == json.loads(found.to_json())["layers"][0]["units"][3]["flags"]

@@ -58,7 +58,7 @@ class LayerCensus:
 
     @property
     def dead(self) -> int:
-        """The number of units that get no gradient at all."""
+        """The number of units whose own slopes let no gradient through: `State.gone`."""
         return int(GONE[self.state].sum())
 
     def count(self, state: State) -> int:
@@ -90,7 +90,7 @@ class Census:
 
     @property
     def dead(self) -> list[int]:
-        """The number of units without any gradient, layer by layer."""
+        """The number of units whose own slopes let no gradient through, layer by layer."""
         return [layer.dead for layer in self.layers]
 
     def units(self) -> list[dict[str, Any]]:

@@ -63,13 +63,14 @@ class State(IntEnum):
     @property
     def gone(self) -> bool:
         """Whether the unit's own slopes let no gradient through to its weights and bias. (The learned slope of a dead PReLU may
-        get one; and a unit that is cut off gets none, because of others.)"""
+        get one. Before a layer norm the weights may get one too, through the mean and variance that the units share.)"""
         return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)
 
 
 GONE = np.array([state.gone for state in State])        # indexed by an array of states
 
 # Why the theory claims nothing of the dead units of a layer: `HiddenLayer.unclaimed`.
+MODE = "its activation acts differently in training, and nothing is claimed"
 NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"
 PIECE = "a piece that never wins is moved by the optimizer alone; whether it wins again depends on the others, which learn"
 INPUTS = "its inputs pass through {}, which gives others in training than in evaluation, and nothing is claimed"
@@ -170,7 +171,7 @@ def steps_of(model: Module) -> list[Step]:
                 norm = before[0] if before else None
                 del leaves[:norms + 1]
         if activation is not None or is_maxout:
-            unclaimed = NORMALISED if norm else PIECE if activation is None else random
+            unclaimed = NORMALISED if norm else PIECE if activation is None else MODE if activation.depends_on_mode else random
             follows = HiddenLayer(name, module, activation, depth, norm, residuals, unclaimed, follows)
             steps.append(follows)
         elif is_linear or isinstance(module, Softmax) or module.is_norm:
