@@ -3,6 +3,7 @@ from . import laws as laws
 from .census import Census as Census, LayerCensus as LayerCensus, Life as Life, Recorder as Recorder, census as census
 from .closed_form import Revival as Revival, layer_revivals as layer_revivals, revival as revival, revival_step as revival_step
 from .prescription import Prescription as Prescription, prescribe as prescribe
+from .interventions import kill as kill, mirror as mirror
 from .prognosis import Prognosis as Prognosis, UnitPrognosis as UnitPrognosis, prognosis as prognosis
 from .roll_forward import orbit as orbit, revival_parts as revival_parts, roll_forward as roll_forward
 from .units import State as State, Units as Units

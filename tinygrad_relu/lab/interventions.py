@@ -29,7 +29,7 @@ def kill(model: Module | Units, x: Any, units: npt.ArrayLike | None = None, *, m
 
     >>> model, x = nn.MLP([2, 3, 2], rng=0), np.random.default_rng(0).standard_normal((50, 2))
     >>> kill(model, x, [0, 2])
-    >>> census(model, x).layers[0].max_z.round(3)[[0, 2]]
+    >>> lab.census(model, x).layers[0].max_z.round(3)[[0, 2]]
     array([-0.2, -0.2], dtype=float32)
     """
     found = Units.of(model)
@@ -65,7 +65,7 @@ def mirror(model: Module | Units, units: npt.ArrayLike, kappa: float = 1.0, *, l
     >>> kill(model, x, [0])
     >>> before = model(x).data
     >>> mirror(model, [0])
-    >>> bool((model(x).data == before).all()), census(model, x).units()[0]["state"]
+    >>> bool((model(x).data == before).all()), lab.census(model, x).units()[0]["state"]
     (True, 'always on')
     """
     found = Units.of(model)

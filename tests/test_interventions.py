@@ -1,0 +1,168 @@
+"""Units killed or mirrored by hand, treatments of your own, and momentum alone."""
+import re
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+from tinygrad_relu import cli, data, lab, nn, optim
+from tinygrad_relu import functional as F
+from tinygrad_relu.lab import revive
+from tinygrad_relu.lab.treatments import RULES, SCHEDULES, STARTS, TREATMENTS, yours
+
+MOONS = data.moons(60, rng=0)
+
+
+def trained(activation="relu", norm=None, steps=20, dtype="float64"):
+    model = nn.MLP([2, 16, 8, 2], activation, dtype=dtype, rng=1, norm=norm)
+    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.95)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(MOONS.x.astype(dtype)), MOONS.y).backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def largest(model, layer=0):
+    return lab.census(model, MOONS.x).layers[layer].max_z
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_kill_lowers_the_biases_of_the_chosen_units(layer, dtype):
+    model, _ = trained(dtype=dtype)
+    before, weight = largest(model, layer), model[2 * layer].weight.data.copy()
+    lab.kill(model, MOONS.x, [1, 3], margin=0.25, layer=layer)
+    after = largest(model, layer)
+    np.testing.assert_allclose(after[[1, 3]], np.minimum(before[[1, 3]], -0.25), atol=1e-6)
+    rest = np.setdiff1d(np.arange(len(after)), [1, 3])
+    assert np.array_equal(after[rest], before[rest]) and np.array_equal(model[2 * layer].weight.data, weight)
+    lab.kill(model, MOONS.x, layer=layer)
+    again = largest(model, layer)
+    assert lab.census(model, MOONS.x).dead[layer] == len(again) and np.all(again[[1, 3]] <= after[[1, 3]])
+
+
+def test_kill_counts_from_the_edge_where_the_activation_becomes_flat():
+    model, _ = trained("hardtanh")
+    lab.kill(model, MOONS.x, margin=0.5)
+    assert np.allclose(largest(model), -1.5) and lab.census(model, MOONS.x).dead[0] == 16
+
+
+def test_momentum_brings_killed_units_back_each_at_its_own_step_and_empty_buffers_do_not():
+    model, optimizer = trained()
+    for keep in (True, False):
+        copy, opt = deepcopy((model, optimizer))
+        lab.kill(copy, MOONS.x, margin=0.02, optimizer=opt, keep_velocity=keep)
+        assert all(bool(buffer.any()) == keep for p in copy[0].parameters() for buffer in opt.state_of(p).values())
+        assert opt.state_of(copy[2].weight)["momentum_buffer"].any()
+        told = {unit.unit: unit.step for unit in lab.prognosis(copy, MOONS.x, opt).units if unit.layer == "0"}
+        recorder = lab.Recorder(copy, MOONS.x)
+        for _ in range(60):
+            opt.zero_grad()
+            F.cross_entropy(recorder.forward(), MOONS.y).backward()
+            opt.step()
+        recorder.observe()
+        seen = {life.unit: life.revived_at for life in recorder.lives() if life.layer == "0"}
+        assert seen == told
+        assert (len(set(seen.values()) - {None}) >= 3) if keep else set(seen.values()) == {None}
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_mirrored_units_live_and_change_nothing(layer):
+    model, optimizer = trained()
+    lab.kill(model, MOONS.x, [0, 5], layer=layer)
+    z = model[0](MOONS.x).data if layer == 0 else model[2](model[1](model[0](MOONS.x))).data
+    before = model(MOONS.x).data
+    lab.mirror(model, [0, 5], 0.5, layer=layer, optimizer=optimizer)
+    assert np.array_equal(model(MOONS.x).data, before)
+    after = model[0](MOONS.x).data if layer == 0 else model[2](model[1](model[0](MOONS.x))).data
+    np.testing.assert_allclose(after[:, [0, 5]], -0.5 * z[:, [0, 5]], rtol=1e-12)
+    assert not lab.census(model, MOONS.x).layers[layer].state[[0, 5]].any() or (after[:, [0, 5]] > 0).all()
+    outgoing, incoming = model[2 * layer + 2].weight, model[2 * layer].weight
+    assert not outgoing.data[:, [0, 5]].any() and outgoing.data[:, 1].any()
+    assert not optimizer.state_of(outgoing)["momentum_buffer"][:, [0, 5]].any()
+    assert not optimizer.state_of(incoming)["momentum_buffer"][[0, 5]].any()
+    assert optimizer.state_of(incoming)["momentum_buffer"][1].any()
+
+
+def test_what_cannot_be_killed_or_mirrored_is_one_sentence():
+    model, optimizer = trained()
+    for call, error, words in (
+            (lambda: lab.kill(trained("leaky_relu")[0], MOONS.x), ValueError, "leaky_relu, which has no flat side below"),
+            (lambda: lab.kill(trained("maxout")[0], MOONS.x), ValueError, "maxout, which has no flat side"),
+            (lambda: lab.kill(trained(norm="batch")[0], MOONS.x), ValueError, "a norm before its activation"),
+            (lambda: lab.kill(model, MOONS.x, keep_velocity=False), ValueError, "needs the optimizer whose buffers to empty"),
+            (lambda: lab.kill(model, MOONS.x, layer=2), IndexError, "layer is 2, expected a hidden layer from 0 to 1"),
+            (lambda: lab.kill(model, MOONS.x, margin=-1), ValueError, "margin is -1"),
+            (lambda: lab.kill(model, MOONS.x, [16]), IndexError, "16"),
+            (lambda: lab.mirror(trained("maxout")[0], [0]), ValueError, "Maxout pieces"),
+            (lambda: lab.mirror(model, [0], -1.0), ValueError, "kappa is -1"),
+            (lambda: yours("adam", momentum=0.9), ValueError, "got momentum 0.9 for adam, expected it for sgd, nesterov or sgdw"),
+            (lambda: yours("sgdx"), ValueError, "did you mean"),
+            (lambda: yours(schedule="cosin"), ValueError, "did you mean 'cosine'"),
+            (lambda: yours(weight_decay=-1), ValueError, "weight_decay is -1")):
+        with pytest.raises(error, match=re.escape(words)):
+            call()
+
+
+def test_momentum_alone_in_the_main_job():
+    """Each unit at its own foretold step; none with empty buffers; none of those that died by their own steps."""
+    chosen = [t for t in TREATMENTS if t.start != "sick"]
+    found = revive.main_job(data.digits().head(600), chosen, steps=300)
+    coast, emptied, own = found.outcomes
+    assert [o.treatment.key for o in found.outcomes] == ["coast", "coast-emptied", "own-steps"]
+    assert not any(o.disagreements for o in found.outcomes) and all(o.proved == len(o.predictions) for o in found.outcomes)
+    shocked = found.networks["shocked"]
+    assert shocked.dead[0] == 64 and shocked.accuracies[-2][1] > 0.8 and shocked.accuracy < 0.3 and shocked.steps == 61
+    back = [p.observed for p in coast.predictions if p.layer == "0" and p.observed is not None]
+    assert len(back) > 30 and len(set(back)) > 10 and coast.accuracy > 0.99 and coast.held_out[-1][1] > 0.85
+    assert len(emptied.predictions) == 64 and not any(p.observed for p in emptied.predictions) and emptied.accuracy < 0.3
+    assert own.sick.dead[0] > 10 and not any(p.observed for p in own.predictions if p.layer == "0")
+
+
+def test_the_mirror_waits_for_nothing():
+    digits = data.digits().head(600)
+    found = revive.main_job(digits, [t for t in TREATMENTS if t.key == "mirror"], steps=300)
+    (outcome,) = found.outcomes
+    assert found.networks["sick"].dead[1] == 64 and not any(lab.State.DEAD in states[0] for states in outcome.states)
+    assert outcome.accuracy > 0.95 and outcome.predicted == outcome.observed == "-"
+
+
+@pytest.mark.parametrize("schedule", ["", *SCHEDULES])
+@pytest.mark.parametrize("rule", RULES)
+def test_your_own_settings_are_predicted_too(rule, schedule):
+    momentum = None if rule.startswith("adam") else 0.95
+    sick = revive.make_sick(MOONS, hidden=(8, 8), kill_lr=20.0, kill_steps=60)
+    (outcome,) = revive.revive(sick, MOONS, [yours(rule, momentum, 0.02, schedule)], steps=150)
+    assert outcome.predictions and outcome.proved == len(outcome.predictions) and not outcome.disagreements
+    if rule in ("sgdw", "adamw"):
+        assert outcome.observed_step is None
+    if rule == "sgd":
+        assert (outcome.observed_step is None) == (schedule == "step") or outcome.observed_step > 0
+    assert (outcome.threshold is None) == (bool(schedule) or rule not in ("sgd", "nesterov"))
+
+
+def test_seeds_repeat_the_main_job(capsys, tmp_path):
+    words = ["revive", "--data", "moons", "--widths", "8", "8", "--kill-lr", "20", "--kill-steps", "60", "--steps", "60",
+             "--momentum", "0.9", "--weight-decay", "0.1", "--treatments", "sgd", "coast", "--json", str(tmp_path / "a.json")]
+    assert cli.main([*words, "--seeds", "3"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "3 seeds, 0 to 2" in out and "Over all seeds" in out and " 0 wrong" in out
+    three = cli.json.loads((tmp_path / "a.json").read_text())
+    assert [run["seed"] for run in (three, *three["other_seeds"])] == [0, 1, 2]
+    assert [t["name"] for t in three["treatments"]] == ["sgd", "coast", "yours"]
+    assert cli.main([*words, "--seed", "2"]) == 0
+    alone = cli.json.loads((tmp_path / "a.json").read_text())
+    assert alone.pop("other_seeds") == [] and alone == three["other_seeds"][1]
+    assert three["held_out_samples"] == three["samples"] == 150
+
+
+def test_held_out_data_are_not_trained_on():
+    found = revive.main_job(MOONS, [TREATMENTS[0]], held_out=0.25, hidden=(4,), kill_steps=3, steps=12)
+    assert (len(found.dataset), len(found.held_out)) == (45, 15) and found.dataset.name == "moons"
+    assert [step for step, _ in found.outcomes[0].held_out] == [step for step, _ in found.outcomes[0].accuracies] == [0, 10, 12]
+    rows = {tuple(row) for row in found.dataset.x}
+    assert not any(tuple(row) in rows for row in found.held_out.x)
+    assert set(STARTS) >= set(found.networks) == {"sick"}
+    alone = revive.main_job(MOONS, [TREATMENTS[0]], held_out=0, hidden=(4,), kill_steps=3, steps=12)
+    assert alone.held_out is None and len(alone.dataset) == 60 and alone.outcomes[0].held_out == []
