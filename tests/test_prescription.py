@@ -97,6 +97,40 @@ def test_a_decay_of_the_biases_alone(momentum):
         assert train(model, x, y, optimizer(model, value), 50) == step
 
 
+def test_a_float32_network_is_trained_at_the_ends_in_float32():
+    rng, narrow = np.random.default_rng(11), 0
+    for _ in range(CASES):
+        seed, at = int(rng.integers(1 << 30)), int(rng.integers(20, 300))
+        settings = dict(lr=0.1, momentum=float(rng.choice([0.9, 0.99])))
+
+        def make():
+            model, x, y = dead_net(np.random.default_rng(seed))
+            return model.astype("float32"), x.astype("float32"), y
+
+        model, x, _ = make()
+        try:
+            found = lab.prescribe(model, x, optim.SGD(model.parameters(), **settings), at)
+        except ValueError as error:
+            assert "so narrow that rounding decides in float32" in str(error)
+            narrow += 1
+            continue
+        for value, step in found.ends:
+            model, x, y = make()
+            assert train(model, x, y, optim.SGD(model.parameters(), **settings, weight_decay=value), at + 5) == step, found
+    assert narrow < CASES / 2
+
+
+def test_used_buffers_that_already_bring_the_unit_back_at_once():
+    model, x, _ = dead_net(np.random.default_rng(0))
+    optimizer = optim.SGD(model.parameters(), lr=1.0, momentum=0.99)
+    for p in model.parameters():
+        p.grad = np.zeros_like(p.data)
+    optimizer.step()
+    optimizer.state_of(model[0].bias)["momentum_buffer"][:] = -100.0
+    found = lab.prescribe(model, x, optimizer, 1)
+    assert (found.low, found.high, found.below, found.above) == (0.0, math.inf, None, None)
+
+
 def test_the_interval_of_the_docs():
     model, x, _ = dead_net(np.random.default_rng(0))
     found = lab.prescribe(model, x, optim.SGD(model.parameters(), lr=0.1, momentum=0.99))
@@ -115,7 +149,7 @@ def test_the_first_steps_have_open_ends():
 @pytest.mark.parametrize(("error", "words", "make"), [
     (ValueError, "no weight_decay brings the first unit back at step 300; at 10 the step falls from never to 1",
      lambda m, x: lab.prescribe(m, x, optim.SGD(m.parameters(), lr=0.1))),
-    (ValueError, "at is 3, expected a step between those of momentum = 0 and 1, which are: never and 222",
+    (ValueError, r"at is 3, but momentum gives steps from 222 \(at 1\) to never \(at 0\); expected one of these",
      lambda m, x: lab.prescribe(m, x, optim.SGD(m.parameters(), lr=0.1, weight_decay=5e-4), 3, "momentum")),
     (TypeError, "the optimizer is Adam, expected an SGD", lambda m, x: lab.prescribe(m, x, optim.Adam(m.parameters(), lr=0.1))),
     (ValueError, "option is 'decay', expected one of: weight_decay, lr, momentum",

@@ -15,14 +15,16 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from .. import functional as F
+from ..autodiff.node import Array, no_grad
 from ..checks import check_count, check_name
-from ..nn import Module
+from ..nn import Module, Parameter
 from ..optim import Optimizer
 from .closed_form import revival_step
 from .prognosis import settings_of
 from .recurrence import Settings
-from .roll_forward import Decay, revival_parts, roll_forward
-from .units import Units, flat_edges
+from .roll_forward import Decay, revival_parts
+from .units import Look, Units, flat_edges
 
 Option = Literal["weight_decay", "lr", "momentum"]
 OPTIONS: tuple[Option, ...] = get_args(Option)
@@ -34,7 +36,8 @@ class Prescription:
 
     Attributes
     ----------
-    low, high : the ends of the interval, rounded inwards by about 1 % of its width; high is inf for step 1.
+    low, high : the ends of the interval, rounded inwards by about 1 % of its width (more if rounding in training matters); high
+        is inf for step 1.
     below, above : a value just outside, and the step that it gives (None: never), mostly `at` + 1 and `at` - 1; None if there is
         no such value.
     """
@@ -61,7 +64,7 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
               option: Option = "weight_decay") -> Prescription:
     """The interval of one option of SGD in which the first dead unit of the first layer returns exactly at step `at`.
 
-    Nothing is changed. A `roll_forward` confirms the steps at both ends and just outside.
+    Nothing is changed. A rehearsal of the optimizer, in the dtype of the model, confirms the steps at both ends and just outside.
 
     Parameters
     ----------
@@ -78,45 +81,48 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
     check_count(at, "prescribe: at")
     check_name(option, OPTIONS, "prescribe: option")
     case = _Case.of(Units.of(model), x, optimizer)
-    if (case.velocity or 0.0) > 0 and (option == "momentum" or case.settings.nesterov):
-        raise ValueError("prescribe: the buffers push every dead unit further down, and then more momentum may delay the return; "
+    settings = case.settings
+    if (case.velocity or 0.0) > 0 and (option == "momentum" or settings.nesterov or settings.decoupled):
+        raise ValueError("prescribe: the buffers push every dead unit further down, where a larger option may delay the return; "
                          "expected a fresh optimizer")
 
     def step(value: float) -> float:
         return case.step(option, value)
 
-    floor = 1e-9 if option == "momentum" and case.settings.nesterov else 0.0
-    ceiling = float(np.nextafter(1, 0)) if option == "momentum" else case.settings.lr or 1.0
-    while option != "momentum" and step(ceiling) > 1 and ceiling < 1e12:
+    floor, ceiling = 0.0, settings.lr or 1.0
+    bounded = option == "momentum" or case.decay != "both"
+    if option == "momentum":
+        floor, ceiling = 1e-9 if settings.nesterov else 0.0, float(np.nextafter(1, 0))
+    elif bounded:                       # up to lr*weight_decay = 1: beyond, the part that decays flips its sign at every step
+        ceiling = 1 / ((settings.lr if option == "weight_decay" else settings.weight_decay) or 1.0)
+    while not bounded and step(ceiling) > 1 and ceiling < 1e12:
         ceiling *= 2
     if not step(ceiling) <= at <= step(floor):
-        raise ValueError(f"prescribe: at is {at}, expected a step between those of {option} = {floor:g} and {ceiling:.6g}, which "
-                         f"are: {_said(step(floor))} and {_said(step(ceiling))}")
+        raise ValueError(f"prescribe: at is {at}, but {option} gives steps from {_said(step(ceiling))} (at {ceiling:.6g}) to "
+                         f"{_said(step(floor))} (at {floor:g}); expected one of these")
     low = floor if step(floor) == at else _fall(step, floor, ceiling, at)[1]
     if step(low) != at:
         raise ValueError(f"prescribe: no {option} brings the first unit back at step {at}; at {low:.6g} the step falls from "
-                         f"{_said(step(float(np.nextafter(low, 0))))} to {step(low):g}")
-    high = _fall(step, low, ceiling, at - 1)[0] if step(ceiling) < at else ceiling if option == "momentum" else math.inf
-    unit = Decimal(1).scaleb(math.floor(math.log10(high - low if high < math.inf else low)) - 2)
-    near = unit / 10                                    # at this distance from the ends, rounding in float64 does not matter
+                         f"{_said(step(float(np.nextafter(low, 0))))} to {_said(step(low))}")
+    high = _fall(step, low, ceiling, at - 1)[0] if step(ceiling) < at else ceiling if bounded else math.inf
+    unit = Decimal(1).scaleb(math.floor(math.log10((high - low if high < math.inf else low) or 1.0)) - 2)
 
-    def up(end: float) -> float:
-        return float((Decimal(end) + near).quantize(unit, ROUND_CEILING))
+    def outside(value: Decimal) -> tuple[float, int | None]:
+        return float(value), None if step(float(value)) == math.inf else int(step(float(value)))
 
-    def down(end: float) -> float:
-        return float((Decimal(end) - near).quantize(unit, ROUND_FLOOR))
-
-    def outside(value: float) -> tuple[float, int | None]:
-        return value, None if step(value) == math.inf else int(step(value))
-
-    found = Prescription(option, at, up(low) if low > floor else low, down(high) if step(ceiling) < at else high,
-                         outside(down(low)) if low > floor else None, outside(up(high)) if step(ceiling) < at else None)
-    for value, expected in found.ends:
-        observed = case.rolled(option, value, at + 1)
-        if observed != expected:
-            raise ValueError(f"prescribe: with {option} = {value} rounding moves the return from step {_said(expected)} to "
-                             f"{_said(observed)}, expected a smaller `at`")
-    return found
+    for margin in unit / 10, unit, 10 * unit:           # from the ends: where rounding moves the step, the next
+        least, most, below, above = low, high, None, None
+        if low > floor:
+            least = float((Decimal(low) + margin).quantize(unit, ROUND_CEILING))
+            below = outside((Decimal(low) - margin).quantize(unit, ROUND_FLOOR))
+        if step(ceiling) < at:
+            most = float((Decimal(high) - margin).quantize(unit, ROUND_FLOOR))
+            above = outside((Decimal(high) + margin).quantize(unit, ROUND_CEILING))
+        found = Prescription(option, at, least, most, below, above)
+        if least <= most and all(case.confirms(option, value, expected, at) for value, expected in found.ends):
+            return found
+    raise ValueError(f"prescribe: the interval of {option} from {low:.10g} to {high:.10g} is so narrow that rounding decides in "
+                     f"{case.look.z.dtype}, expected a smaller at or float64")
 
 
 def _fall(step: Callable[[float], float], low: float, high: float, target: int) -> tuple[float, float]:
@@ -126,14 +132,17 @@ def _fall(step: Callable[[float], float], low: float, high: float, target: int) 
     return low, high
 
 
-def _said(step: float | None) -> str:
-    return "never" if step is None or step == math.inf else f"{step:.0f}"
+def _said(step: float) -> str:
+    return "never" if step == math.inf else f"{step:.0f}"
 
 
 @dataclass(frozen=True)
 class _Case:
     """The sample that decides: z and its buffer (None: fresh), and the bias where only weights or only biases decay."""
 
+    look: Look
+    dead: Array
+    optimizer: Optimizer
     settings: Settings
     decay: Decay
     z: float
@@ -165,19 +174,19 @@ class _Case:
         if decay == "both":
             z = np.minimum(np.add.reduce(parts), 0.0).ravel()
             if not kept:
-                return cls(settings, decay, float(z.min()))
+                return cls(look, dead, optimizer, settings, decay, float(z.min()))
             v = np.add.reduce([look.inputs @ b.T if b.ndim == 2 else np.broadcast_to(b, parts[0].shape) for b in kept]).ravel()
             with np.errstate(all="ignore"):
                 w = np.where(z < 0, v / z, np.where(v < 0, np.inf, -np.inf))
             best = int(np.lexsort((-z, w))[-1])
-            return cls(settings, decay, float(z[best]), float(v[best]))
+            return cls(look, dead, optimizer, settings, decay, float(z[best]), float(v[best]))
         if any(b.any() for b in kept):
             raise ValueError("prescribe: only weights or only biases decay, and the buffers are not empty; expected a fresh "
                              "optimizer")
         still, fading = parts[::-1] if decay == "weights" else parts
         with np.errstate(all="ignore"):
             best = int(np.where(fading < 0, -still / fading, -np.inf).argmax())
-        return cls(settings, decay, float(parts[0].flat[best]), bias=float(parts[1].flat[best]))
+        return cls(look, dead, optimizer, settings, decay, float(parts[0].flat[best]), bias=float(parts[1].flat[best]))
 
     def step(self, option: Option, value: float) -> float:
         """The step of the first return by the closed form; inf for never."""
@@ -188,10 +197,25 @@ class _Case:
             found = revival_parts(self.z, self.bias, decay=self.decay, **settings).step
         return math.inf if found is None else found
 
-    def rolled(self, option: Option, value: float, steps: int) -> int | None:
-        """The same step by step, in floating point; None for not within `steps`."""
-        return roll_forward(self.z, self.velocity, steps=steps, bias=self.bias, decay=self.decay,
-                            **self._with(option, value)).step
+    def confirms(self, option: Option, value: float, step: int | None, at: int) -> bool:
+        """Whether the optimizer itself, on a copy of the layer with zero gradients, brings the first unit back at this step
+        (None: not until step `at` + 1). Only z just before and at the step is looked at."""
+        parameters = self.look.layer.parameters
+        copies = {p: Parameter(p.data, kind=p.kind) for p in parameters}
+        twin = self.optimizer.twin(copies)
+        for group, p in zip(twin.param_groups, parameters):
+            if option != "weight_decay" or self.decay in ("both", "weights" if p is parameters[0] else "biases"):
+                group[option] = value
+            copies[p].grad = np.zeros_like(p.data)
+        lives = False
+        for t in range(1, (step or at + 1) + 1):
+            twin.step()
+            if t >= (step or at + 1) - 1:
+                if lives:
+                    return False
+                with no_grad():
+                    lives = bool((F.linear(self.look.inputs, *copies.values()).data[:, self.dead] > 0).any())
+        return lives is (step is not None)
 
     def _with(self, option: Option, value: float) -> dict[str, Any]:
         return asdict(Settings(**{**asdict(self.settings), option: value}))
