@@ -52,7 +52,7 @@ def test_every_expression_has_a_record():
 
 @every_type
 @every_parameter_set
-def test_value_and_slope_are_the_twins(name, p, dtype):
+def test_value_and_slope_agree_with_the_twin(name, p, dtype):
     """From -30 to 30, kinks and zero included, to rounding. (The ulps of the tails are counted in test_smooth.py.)"""
     kinks = [kink for kink, _ in ACTIVATIONS[name].kinks(*p)]
     x = np.float32(np.concatenate([np.linspace(-30, 30, 241), kinks, [1e-20, -1e-20, 0.0, -0.0]])).astype(float)

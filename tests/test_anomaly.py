@@ -176,7 +176,7 @@ def test_a_derivative_in_a_module_of_a_model():
         assert str(error).startswith("power in 2 (Root) made the first")
 
 
-def test_steps_are_counted_by_walks():
+def test_steps_are_counted_by_backward_passes():
     x = leaf([4.0, 1.0])
 
     def train():
@@ -189,7 +189,7 @@ def test_steps_are_counted_by_walks():
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_grad_is_a_walk_too(create_graph):
+def test_grad_counts_as_a_backward_pass(create_graph):
     x = leaf([0.0])
     error = caught(lambda: tg.grad((x**0.5).sum(), x, create_graph=create_graph))
     assert error.op == "power" and error.phase == "backward"

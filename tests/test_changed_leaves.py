@@ -53,7 +53,7 @@ def test_backward_and_grad_refuse(change):
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_was_made_after_the_change_is_walked(change):
+def test_results_made_after_the_change_are_differentiated(change):
     p = leaf()
     change(p)
     (p * p).sum().backward()
@@ -61,7 +61,7 @@ def test_what_was_made_after_the_change_is_walked(change):
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_of_what_has_no_part_in_it_disturbs_nobody(change):
+def test_an_unrelated_change_is_no_error(change):
     p, stranger = leaf(), leaf()
     loss = (p * p).sum()
     change(stranger)

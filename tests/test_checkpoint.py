@@ -220,7 +220,7 @@ FOREIGN = [(".npz", *case) for case in NPZ.items()] + [(".safetensors", *case) f
 
 
 @pytest.mark.parametrize("suffix, case", [pytest.param(s, c, id=f"{s[1:]} {n}") for s, n, c in FOREIGN])
-def test_what_is_no_such_file(tmp_path, suffix, case):
+def test_invalid_files_are_refused(tmp_path, suffix, case):
     make, sentence = case
     path = tmp_path / f"a{suffix}"
     path.write_bytes(make(path))
@@ -243,7 +243,7 @@ def test_a_file_cut_anywhere(tmp_path, suffix):
 
 
 @every_format
-def test_what_the_file_system_says(tmp_path, suffix):
+def test_errors_of_the_file_system(tmp_path, suffix):
     with pytest.raises(FileNotFoundError, match=f"nowhere{suffix} does not exist; expected a {suffix} file"):
         tg.load(tmp_path / f"nowhere{suffix}")
     (tmp_path / f"folder{suffix}").mkdir()

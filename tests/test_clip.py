@@ -98,7 +98,7 @@ def test_one_launch_over_a_flat_buffer(clip, launches):
         np.testing.assert_allclose(p.grad, q.grad, rtol=1e-6)
 
 
-def test_a_gradient_in_the_middle_that_is_missing_or_foreign():
+def test_a_gradient_between_others_that_is_missing_or_elsewhere():
     """The neighbours of a gradient outside the flat buffer are clipped, and its place in the buffer is unchanged."""
     model, _ = settled_model()
     a, b, c, d = model.parameters()

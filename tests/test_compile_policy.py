@@ -87,7 +87,7 @@ def test_a_second_process_compiles_nothing(home, warm):
     assert {Path(name).parts[:2] for name in before} == {("tinygrad_relu", first["digest"])}
 
 
-def test_an_edited_formula_is_compiled_anew(home, warm, tmp_path):
+def test_an_edited_formula_is_recompiled(home, warm, tmp_path):
     """The formula is in another file than the loop; Numba's own cache would keep running the old one."""
     cache, _ = warm
     shutil.copytree(home / "tinygrad_relu", tmp_path / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))

@@ -63,7 +63,7 @@ def test_a_frozen_parameter_stays_frozen(way):
 
 
 @every_way
-def test_what_a_subclass_adds_comes_along(way):
+def test_attributes_of_a_subclass_are_copied(way):
     p = Named([1.0], kind="bias")
     p.name = "shift"
     twin = way(p)
@@ -254,7 +254,7 @@ def test_parameters_that_no_longer_move_together(way):
 
 
 @every_deep_way
-def test_a_schedule_comes_along(way):
+def test_a_schedule_is_copied_with_its_optimizer(way):
     """Model, optimizer and schedule in one structure; and a state dict of the original loads into the copy."""
     model = mlp()
     opt = OPTIMIZERS["adam"](model.parameters())

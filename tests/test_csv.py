@@ -123,7 +123,7 @@ def test_a_part_of_the_data_may_hold_one_class(tmp_path):
     assert read(tmp_path, "1,3\n2,3\n").classes == 4
 
 
-def test_what_the_file_system_says(tmp_path):
+def test_errors_of_the_file_system(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist; expected a CSV file"):
         data.csv(tmp_path / "nowhere.csv")
     with pytest.raises(IsADirectoryError, match="is a folder; expected a CSV file"):

@@ -170,7 +170,7 @@ def test_errors_name_the_function_and_the_operation(who):
         assert str(caught.value).startswith(f"{who}: {words}"), caught.value
 
 
-def test_what_is_no_number_is_called_by_what_it_is():
+def test_integers_and_booleans_are_named_by_their_role():
     """The key of dropout and the labels are inputs, but not data; floats have no name of their own."""
     model = nn.Sequential(nn.Embedding(5, 8, rng=0), nn.Dropout(0.5, rng=0), nn.Linear(8, 3, rng=0))
     h = model(np.array([0, 1, 4]))
@@ -218,7 +218,7 @@ def test_a_dead_layer(dtype):
     assert "from row 6 (linear_relu, 16 of 16 units on the flat side) back to the inputs" in table_without_names
 
 
-def test_two_dead_layers_are_told_from_the_root():
+def test_two_dead_layers_are_explained_from_the_root():
     model = mlp(16, 16, 16)
     for i in (0, 4):
         model[i].bias.data = np.full(16, -100.0)
@@ -226,7 +226,7 @@ def test_two_dead_layers_are_told_from_the_root():
     assert text.startswith("the gradient is exactly zero from row 9 (linear_relu, 16 of 16") and text.count("back to") == 1
 
 
-def test_a_layer_that_is_flat_because_of_the_one_behind_it():
+def test_a_layer_that_is_flat_because_of_the_one_before_it():
     """Inputs of zero and a bias of zero put z at 0, where the slope is 0: the cause is further back."""
     model = mlp(16, 16, 16)
     model[2].bias.data = np.full(16, -100.0)

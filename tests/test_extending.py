@@ -102,7 +102,7 @@ def test_layers_are_pickled_by_the_name_of_the_function():
     (TypeError, ("a", lambda x: None, lambda g, x, y: g), "activation a: f returns NoneType, expected a number"),
     (TypeError, ("a", lambda x: x, lambda g, x, y: None), "activation a: f_dx returns NoneType, expected a number"),
 ])
-def test_what_is_no_activation_is_refused_in_one_sentence(kind, arguments, words):
+def test_invalid_activations_are_refused_in_one_sentence(kind, arguments, words):
     with pytest.raises(kind) as caught:
         tg.activation(*arguments)
     assert str(caught.value).startswith(words) and "\n" not in str(caught.value)

@@ -61,7 +61,7 @@ def test_a_link_is_followed(tmp_path, there):
     assert os.listdir(target.parent) == ["b"] and sorted(os.listdir(tmp_path)) == ["a", "elsewhere", "second"]
 
 
-def test_what_is_no_regular_file_is_written_to(tmp_path):
+def test_devices_and_pipes_are_written_to(tmp_path):
     before = os.stat("/dev/null")
     check_writable("/dev/null", "save")
     put("/dev/null")

@@ -173,7 +173,7 @@ def test_a_model_of_an_optimizer_is_not_converted():
         model.to("cuda")
 
 
-def test_a_graph_of_the_former_dtype_is_not_walked():
+def test_a_graph_of_the_former_dtype_is_not_differentiated():
     model = linear()
     loss = model(np.ones((4, 3))).sum()
     model.double()
@@ -212,7 +212,7 @@ def test_functions_with_parameters_and_of_two_layers():
     (lambda: 3, "made int, expected a Module"),
     (nn.Dropout, "cannot be called without arguments"),
 ])
-def test_what_is_no_activation_is_refused_in_one_sentence(activation, words):
+def test_invalid_activations_are_refused_in_one_sentence(activation, words):
     with pytest.raises(TypeError) as caught:
         nn.MLP([2, 3, 1], activation=activation, rng=0)
     assert words in str(caught.value) and "\n" not in str(caught.value)

@@ -50,7 +50,7 @@ ROOMS = {"tinygrad_relu": tg, "functional": F, "nn": nn, "optim": optim, "Optimi
 
 
 @pytest.mark.parametrize(("room", "name"), [(room, name) for room in ROOMS for name in WAYS[room]])
-def test_a_name_of_another_library_names_the_way_here(room, name):
+def test_a_name_of_another_library_says_what_to_write_here(room, name):
     assert not hasattr(ROOMS[room], name)
     with pytest.raises(AttributeError) as error:
         getattr(ROOMS[room], name)
@@ -216,7 +216,7 @@ def test_what_would_lose_a_gradient_is_refused_and_names_detach(call):
     (lambda: tg.gradcheck(3, POINT[0]), TypeError, "gradcheck: got int and Tensor; expected a function"),
     (lambda: tg.gradcheck(lambda x: 3, Tensor(1.0, requires_grad=True)), TypeError, "gradcheck: f returned int"),
 ])
-def test_errors_name_what_was_given_and_the_way(call, error, words):
+def test_errors_name_the_argument_and_say_what_to_write(call, error, words):
     with pytest.raises(error) as caught:
         call()
     assert all(part in str(caught.value) for part in words.split("|")), caught.value
@@ -283,7 +283,7 @@ def carried():
 
 
 @pytest.mark.parametrize(("gradient", "words"), [("abc", "is str"), ([1.0, 2.0], "is list"), (np.ones(3), "is of shape (3,)")])
-def test_backward_refuses_to_add_to_what_is_no_gradient(gradient, words):
+def test_backward_refuses_to_add_to_other_objects_than_arrays(gradient, words):
     """`backward` checks .grad; a check at the assignment would slow each training step down by 3 %."""
     x = Tensor([1.0, 2.0], requires_grad=True)
     x.grad = gradient

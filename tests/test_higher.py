@@ -205,7 +205,7 @@ def test_a_result_with_a_history():
 
 @pytest.mark.parametrize("inner", [tg.jacobian, tg.hessian, along])
 @pytest.mark.parametrize("outer", [tg.jacobian, tg.hessian, along])
-def test_no_zero_comes_out_of_nesting_unsaid(inner, outer):
+def test_nesting_gives_no_silent_zeros(inner, outer):
     """Without a graph, the inner result would be a constant to the outer function: an error, unless inputs are detached."""
     x = tg.Tensor([1.0, 2.0])
     wrong = pytest.raises(RuntimeError, match=r"the result depends on the inputs of an enclosing .*; pass create_graph=True, or detach\(\)")

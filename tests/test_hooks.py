@@ -62,7 +62,7 @@ def test_a_hook_sees_the_whole_gradient_once(dtype):
 
 
 @every_type
-def test_what_a_hook_returns_takes_the_place(dtype):
+def test_the_result_of_a_hook_replaces_the_gradient(dtype):
     x = leaf([1.0, 2.0], dtype)
     x.register_hook(lambda g: g + 1)
     x.register_hook(lambda g: [10 * n for n in g])          # float64, from a list: comes back in the dtype of x
@@ -103,7 +103,7 @@ def test_a_hook_on_a_parameter_in_a_flat_buffer():
     opt.step()                          # the optimizer finds it there
 
 
-def test_hooks_of_roots_and_of_what_is_asked_for():
+def test_hooks_of_roots_and_of_inputs():
     x = leaf(2.0)
     x.register_hook(lambda g: g * 10)
     x.backward()
@@ -120,7 +120,7 @@ def test_hooks_of_roots_and_of_what_is_asked_for():
     np.testing.assert_array_equal(g.data, [-35, -35])
 
 
-def test_a_leaf_that_nobody_asks_for_is_not_disturbed():
+def test_hooks_of_a_leaf_that_is_not_an_input_are_not_called():
     x, other, seen = leaf([1.0]), leaf([2.0]), []
     other.register_hook(lambda g: seen.append(g))
     tg.grad((x * other).sum(), x)

@@ -204,7 +204,7 @@ def test_memory_lives_as_long_as_anybody_looks(collector_off):
 
 @pytest.mark.parametrize("view", [lambda a: a.T, lambda a: a[:, ::2], lambda a: a[::-1], np.asfortranarray, lambda a: read_only(a)],
                          ids=["transposed", "strided", "reversed", "Fortran", "read-only"])
-def test_what_cannot_be_in_a_graph_is_copied_or_refused(view):
+def test_arrays_that_cannot_be_in_a_graph_are_copied_or_refused(view):
     array = view(np.arange(6.0).reshape(2, 3).copy())
     x = tg.from_dlpack(array)
     np.testing.assert_array_equal(x.data, array)
@@ -219,7 +219,7 @@ def read_only(array):
     return array
 
 
-def test_copy_is_as_asked_for():
+def test_the_option_copy():
     array = np.ones(3)
     assert not np.shares_memory(tg.from_dlpack(array, copy=True).data, array)
     assert np.shares_memory(tg.from_dlpack(array, copy=False).data, array)

@@ -42,7 +42,7 @@ def imports(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-def test_every_file_stands_on_a_floor():
+def test_every_file_is_in_a_layer():
     assert {floor_of(path) for path in SOURCES} <= set(FLOORS)
 
 
@@ -73,7 +73,7 @@ def test_compile_options_stand_in_the_policy_alone(path):
             assert node.arg not in OPTIONS
 
 
-def test_import_loads_no_guests():
+def test_import_loads_no_optional_packages():
     """Plots, tables, data sets and what only tests use are loaded when they are asked for."""
     script = f"import sys, tinygrad_relu; print(*(name for name in {GUESTS} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True,

@@ -125,7 +125,7 @@ def test_an_ignored_row_has_no_say(f, ignore_index):
     assert everything.item() == 0
 
 
-def test_a_masked_class_is_asked_nothing():
+def test_a_masked_class_contributes_nothing():
     """A logit of -inf rules a class out; with weights and without smoothing that is finite, with smoothing it is infinite."""
     x, labels = [[0.0, -inf, 0.0]], [0]
     log2 = float(np.log(2))

@@ -126,8 +126,8 @@ def test_a_prognosis_claims_nothing_of_a_normalised_layer():
     assert (dead.verdict, dead.step, dead.proved) == ("estimate", None, False) and "nothing is claimed" in dead.reason
 
 
-def test_a_prognosis_is_as_exact_behind_dropout():
-    """Dropout behind the activation changes nothing about a unit whose gradient is zero."""
+def test_a_prognosis_is_as_exact_before_dropout():
+    """Dropout after the activation changes nothing about a unit whose gradient is zero."""
     answers = []
     for options in ({}, dict(dropout=0.5)):
         model = sick(**options)

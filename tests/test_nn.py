@@ -37,7 +37,7 @@ def naive_mlp(model, x):
 
 @every_type
 @pytest.mark.parametrize("activation", [*MODULES, "maxout"])
-def test_mlp_is_the_twins(activation, dtype):
+def test_mlp_agrees_with_the_twin(activation, dtype):
     model = nn.MLP([4, 6, 5, 3], activation=activation, dtype=dtype, rng=0).eval()
     assert all(p.dtype == dtype for p in model.parameters())
     y = model(X)
@@ -281,7 +281,7 @@ def test_randomized_asymmetric_networks_are_rarely_born_dead():
 
 
 @pytest.mark.parametrize("init", ["pytorch", "rai", "he", nn.init.pytorch])
-def test_a_bias_that_is_missing(init):
+def test_a_layer_without_a_bias(init):
     """The weight is the same as with a bias. With init="pytorch" nothing is drawn for the missing bias; the other initialisers
     leave the generator in the same state as with a bias."""
     first, second = (np.random.default_rng(0) for _ in range(2))

@@ -66,7 +66,7 @@ def test_statistics_are_followed_once_for_each_forward_in_training():
     assert layer.num_batches_tracked.data == 2
 
 
-def test_without_running_statistics_a_batch_speaks_for_itself():
+def test_without_running_statistics_each_batch_uses_its_own():
     layer = nn.BatchNorm1d(3, affine=False, track_running_stats=False)
     x = np.float32(RNG.standard_normal((5, 3)))
     np.testing.assert_array_equal(layer(x).data, layer.eval()(x).data)

@@ -43,7 +43,7 @@ def gradients(p, step):
 
 @every_type
 @every_dialect
-def test_fifty_steps_are_the_twins(kind, options, dtype):
+def test_fifty_steps_agree_with_the_twin(kind, options, dtype):
     """Both get the same gradients, so they differ by rounding only: about ten roundings per step, relative to numbers of order 1
     and to a buffer of up to 1/(1 - momentum) times these, over at most 50 steps."""
     p = nn.Parameter(np.random.default_rng(0).standard_normal((3, 5)), dtype=dtype)

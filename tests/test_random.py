@@ -45,7 +45,7 @@ def test_the_rounds_are_those_of_numpy():
 
 @pytest.mark.parametrize("key", [0, 1, 2**32 - 1, 2**32, 2**63 - 1])
 @pytest.mark.parametrize("start", [0, 64, 2**32 - 64, 2**32 - 1, 2**40])
-def test_words_are_the_twins(key, start):
+def test_words_agree_with_the_twin(key, start):
     """Over two full tiles and part of a third, and where the counter exceeds 32 bits."""
     n = 600
     out = np.empty(n)
@@ -113,7 +113,7 @@ def test_float32_and_float64_drop_the_same_elements(shape):
     np.testing.assert_allclose(*slopes, rtol=0, atol=2**-25)
 
 
-def test_every_call_of_a_module_draws_anew_and_never_twice():
+def test_every_call_of_a_module_draws_new_numbers():
     """Sizes around a tile: the counter moves on by whole tiles, so no two calls share a word."""
     layer, counts = nn.Dropout(rng=0), []
     for size in (1, 256, 257, 300, 64):
@@ -177,7 +177,7 @@ def test_recorded_launches_replay_the_next_draws():
     np.testing.assert_array_equal(y.data, twin(x).data)
 
 
-def test_a_copy_goes_on_by_itself():
+def test_a_copy_draws_independently():
     layer = nn.Dropout(rng=3)
     layer(np.ones(10))
     other = copy.deepcopy(layer)

@@ -137,7 +137,7 @@ def test_no_state_is_zeros_and_one_sequence_a_batch_of_one(kind):
 # -- dropout between layers --------------------------------------------------------------------------------------------
 
 @every_kind
-def test_dropout_stands_between_the_layers(kind):
+def test_dropout_is_between_the_layers(kind):
     """No dropout in evaluation, and new draws in every call in training. The same seed gives the same bits, and the same weights
     as without dropout. If everything is dropped, the upper layer gets zeros, and its own output is not dropped."""
     x = tg.Tensor(rng.standard_normal((4, 2, 3)), requires_grad=True)
@@ -267,7 +267,7 @@ def test_any_number_of_threads_gives_the_same_bits(kind):
 
 
 @every_kind
-def test_a_second_walk_finds_what_the_first_found(kind):
+def test_a_second_backward_gives_the_same_gradients(kind):
     """The pullback kernels write to no array that the graph holds."""
     layer, x = made(kind, num_layers=2), tg.Tensor(rng.standard_normal((4, 2, 3)), requires_grad=True)
     y, h = layer(x)

@@ -148,7 +148,7 @@ def test_a_function_of_a_lambda_returns_a_number():
 # -- resuming a run ----------------------------------------------------------------------------------------------------
 
 @every_formula
-def test_a_run_taken_up_again_goes_on_bit_for_bit(make, formula):
+def test_a_resumed_run_continues_bit_for_bit(make, formula):
     """The state is plain numbers: it passes through JSON. The rate itself is the optimizer's."""
     opt = sgd()
     schedule = make(opt)
@@ -178,7 +178,7 @@ def test_the_rate_in_force_is_in_the_optimizers_state():
     assert rate(plain) == rate(opt)
 
 
-def test_a_plateau_taken_up_again():
+def test_a_plateau_resumed():
     opt, other = sgd(), sgd()
     schedule, again = optim.ReduceLROnPlateau(opt, patience=2), optim.ReduceLROnPlateau(other)
     for metric in (3.0, 2.0, 2.5):

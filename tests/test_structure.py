@@ -246,7 +246,7 @@ COPYING = {"x[...]": lambda x: x[...], "x[:]": lambda x: x[:], "x[0]": lambda x:
 
 
 @pytest.mark.parametrize("name", [*SHARING, *COPYING])
-def test_who_shares_memory(name):
+def test_which_results_share_memory(name):
     x = tg.Tensor(numbered(1, 2, 3))
     y = (SHARING | COPYING)[name](x)
     assert np.shares_memory(x.data, y.data) == (name in SHARING)

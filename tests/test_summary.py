@@ -82,7 +82,7 @@ def test_the_order_is_that_of_the_run():
 
 
 @pytest.mark.parametrize("shape", [4, "5,4", (None, 4), (5.0, 4), (-1, 4)])
-def test_what_is_no_shape(shape):
+def test_invalid_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"summary: got the shape .*; expected a tuple of sizes of 0 or more"):
         nn.MLP([4, 6, 3], rng=0).summary(shape)
 

@@ -204,7 +204,7 @@ def test_branches_that_need_no_gradient_are_not_recorded():
 
 # -- grad ------------------------------------------------------------------------------------------------------------
 
-def test_grad_of_inner_nodes_leaves_and_strangers():
+def test_grad_of_inner_nodes_leaves_and_unrelated_tensors():
     x, stranger = leaf(2.0), leaf(5.0, 6.0)
     y = x * x
     z = y * 3
@@ -214,7 +214,7 @@ def test_grad_of_inner_nodes_leaves_and_strangers():
     assert x.grad is y.grad is None and not to_x.requires_grad
 
 
-def test_grad_of_an_inner_node_leaves_what_is_behind_it_alone():
+def test_grad_of_an_inner_node_leaves_the_rest_of_the_graph():
     """It frees the graph only down to that node; the rest can still be differentiated."""
     x = leaf(2.0)
     y = x * x
@@ -295,7 +295,7 @@ def test_a_graph_dies_with_its_last_reference(collector_off):
     assert [w() for w in watched] == [None] * 3
 
 
-def test_backward_frees_the_graph_behind_a_result_that_is_kept(collector_off):
+def test_backward_frees_the_graph_of_a_result_that_is_kept(collector_off):
     x = leaf(1.0, 2.0)
     inner = x * x
     watched = weakref.ref(inner)
@@ -376,7 +376,7 @@ def test_no_grad_is_local_to_its_thread():
     assert seen == [True, False, True]
 
 
-def test_threads_build_and_walk_their_own_graphs():
+def test_threads_build_and_differentiate_their_own_graphs():
     """Graphs that share only leaves: four threads get the same gradients as one."""
     weight, results = np.random.default_rng(0).standard_normal((8, 8)), {}
 

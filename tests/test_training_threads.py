@@ -93,7 +93,7 @@ def test_the_same_small_model_in_eight_threads():
             np.testing.assert_array_equal(a, b)
 
 
-def test_one_model_is_asked_by_eight_threads():
+def test_one_model_is_evaluated_by_eight_threads():
     """Inference, recorded or not: each thread gets the result for its own input."""
     for widths, activation in (([6, 16, 16, 3], "relu"), ([6, 16, 16, 3], "gelu"), ([300, 400, 10], "relu")):
         model = nn.MLP(widths, activation=activation, rng=0)

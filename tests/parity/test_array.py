@@ -78,7 +78,7 @@ TIES = {
 @every_type
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 @pytest.mark.parametrize("name", TIES)
-def test_where_there_is_a_choice_it_is_theirs(name, dtype):
+def test_choices_are_those_of_pytorch(name, dtype):
     f, g, arrays = TIES[name]
     for ours, theirs in ours_and_theirs(f, g, arrays, dtype):
         np.testing.assert_allclose(ours, theirs, rtol=8 * np.finfo(dtype).eps)

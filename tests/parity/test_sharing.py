@@ -106,7 +106,7 @@ def test_refusals(bad, kind, words):
         bad()
 
 
-def test_copies_keep_what_theirs_keep():
+def test_copies_keep_the_same_as_in_pytorch():
     """deepcopy copies the gradient of a leaf, pickle does not, as in PyTorch (except for its Parameter, which loses it)."""
     x, t = tg.Tensor([1.0], requires_grad=True), torch.ones(1, requires_grad=True)
     for leaf in (x, t):

@@ -49,7 +49,7 @@ def agree(model, peer):
 
 
 @every_dialect
-def test_a_run_of_pytorch_goes_on_here(dialect):
+def test_a_run_of_pytorch_continues_here(dialect):
     model, opt, *_ = make(dialect, 0)
     _, _, peer, peer_opt = make(dialect, 1)
     theirs(peer, peer_opt, 7)
@@ -60,7 +60,7 @@ def test_a_run_of_pytorch_goes_on_here(dialect):
 
 
 @every_dialect
-def test_a_run_of_ours_goes_on_in_pytorch(dialect):
+def test_a_run_of_ours_continues_in_pytorch(dialect):
     model, opt, *_ = make(dialect, 0)
     _, _, peer, peer_opt = make(dialect, 1)
     ours(model, opt, 7)

@@ -77,7 +77,7 @@ def test_regression_in_float64(dialect):
     assert train_both("relu", dialect, np.float64, loss="mse") < 1e-12
 
 
-def test_slopes_of_prelu_in_the_decay_when_asked_for():
+def test_slopes_of_prelu_decay_on_request():
     """As PyTorch does by default: one group of everything."""
     model = nn.MLP(WIDTHS, activation="prelu", dtype="float64", rng=0)
     peer = torch_twin(model)
