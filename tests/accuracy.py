@@ -30,7 +30,7 @@ from tinygrad_relu.kernels.machine.policy import Doubles, Vector, kernel
 PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
 BOUND = 4.0                     # ulps, for values and pullbacks
 EVERYTHING = range(1 << 32)     # the bit patterns of float32
-THOUSANDTH = EVERYTHING[::997]  # of both signs, all exponents, and NaN; a prime, so that the last bits are of all kinds too
+THOUSANDTH = EVERYTHING[::997]  # both signs, all exponents, and NaN; the stride is prime, so that the last bits vary too
 BLOCK = 1 << 15                 # few enough that the arrays of a block stay in the cache
 BIAS = 1023                     # of the exponents of float64
 LOWEST, HIGHEST = BIAS - 126, BIAS + 127        # the exponents of float32; below them the spacing stays
@@ -62,7 +62,7 @@ def neighbourhood(x: float) -> np.ndarray:
 
 
 def special_inputs(name: str) -> np.ndarray:
-    """NaN, infinities, zeros, ends and powers of two, seams of our formulas; neighbours of 0, 1, kinks and zero crossings."""
+    """NaN, infinities, zeros, ends and powers of two, seams of our formulas; and numbers near 0, 1, kinks and zero crossings."""
     record = ACTIVATIONS[name]
     places = [0.0, 1.0, -1.0, exact.CROSSINGS.get(name, 0.0), *(kink for kink, _ in record.kinks(*record.parameters.values()))]
     ends = np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0], np.float32)

@@ -11,7 +11,7 @@ import pytest
 def poisoned_memory():
     """Make np.empty return NaN (and invalid indices for integers), so that tests see an entry that a kernel does not write.
 
-    In our modules only, and not in the kernels: Numba, which may compile meanwhile, looks for the true one.
+    Only in our Python modules, and not in kernels: Numba, which may compile during a test, needs the real np.empty.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name, module in list(sys.modules.items()):

@@ -17,7 +17,7 @@ from scipy import special
 
 from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
-FAR = 1e60      # counts as infinite: for float32 it is, and products of it with what is nearly 0 are no NaN
+FAR = 1e60      # stands for infinity: it is infinite in float32, and its product with a number near 0 is not NaN
 
 
 class Exact:
@@ -243,7 +243,7 @@ def parameters(name: str, p: tuple[float, ...]) -> tuple[float, ...]:
 
 @lru_cache(1 << 14)
 def exact(name: str, x: float, p: tuple[float, ...] = (), dtype: type = np.float64) -> Jet | None:
-    """To 150 bits, of the parameters as `dtype` rounds them; None where it is not defined."""
+    """The exact value to 150 bits, for parameters rounded to `dtype`; None where the function is not defined."""
     if name in LOWEST and x <= LOWEST[name]:
         return None
     of = Exact(dtype)
@@ -252,13 +252,13 @@ def exact(name: str, x: float, p: tuple[float, ...] = (), dtype: type = np.float
 
 
 def on_arrays(name: str, x: np.ndarray, p: tuple[float, ...] = (), dtype: type = np.float64) -> Jet:
-    """In float64: value, slope and the larger term of the slope, of the parameters as `dtype` rounds them."""
+    """In float64: value, slope and the larger term of the slope, for parameters rounded to `dtype`."""
     of = Arrays(dtype)
     return EXPRESSIONS[name](Jet(of, np.clip(x, -FAR, FAR), np.ones(np.shape(x))), *map(of.number, parameters(name, p)))
 
 
 def value(name: str) -> Callable[..., np.ndarray]:
-    """By the expression; for a record without one by its own formula, in plain Python."""
+    """The value by the expression; for a record without an expression, by the formula of the record in plain Python."""
     if name in EXPRESSIONS:
         return lambda x, *p: on_arrays(name, x, p).value
     return np.vectorize(lambda x, *p: ACTIVATIONS[name].f(np.float64(x), *p), otypes=[float])
@@ -272,5 +272,5 @@ def slope(name: str) -> Callable[..., np.ndarray]:
 
 
 def twin(name: str) -> Callable[..., np.ndarray]:
-    """As a function that takes complex steps (see naive.py)."""
+    """The expression as a function of complex steps (see naive.py)."""
     return naive.dual(value(name), slope(name))

@@ -94,7 +94,7 @@ def axes(x: np.ndarray) -> range:
 
 
 def reduced(name: str, twin: Function, domain: Pair = AS_IT_IS) -> dict[str, Draw]:
-    """Over all axes, one, two, or none."""
+    """A reduction over all axes, one, two, or none."""
     return named(name, twin, lambda x: product([None, *axes(x), *((k, m - x.ndim) for m in range(x.ndim) for k in range(m)), ()],
                                                [False, True]), domain=domain)
 

@@ -19,7 +19,7 @@ from tinygrad_relu import nn
 
 Function = Callable[..., Any]
 Pair = tuple[Function, Function]        # of tensors, and the same of arrays
-MANY = 40               # what could grow from step to step ends here
+MANY = 40               # arrays with more entries are not enlarged any further
 
 
 class Hand:

@@ -33,8 +33,8 @@ HOW = ["recorded", "under no_grad", "hooked"]
 class Made(NamedTuple):
     """An operation on the tensors with these numbers, and the same on arrays.
 
-    Several results come as a tuple if they are parts of one operation, whose graph is freed with any of them, and as a list
-    if each stands by itself.
+    Several results are a tuple if they are parts of one operation, whose graph is freed with any of them, and a list if they are
+    independent of each other.
     """
 
     ours: Callable[..., Any]

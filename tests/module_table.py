@@ -40,7 +40,7 @@ def affine(name: str) -> Callable[..., Any]:
 
 
 def perceptron(model: nn.MLP) -> Callable[..., Any]:
-    """Its hidden layers have a norm, tanh and dropout each; the second one adds its input."""
+    """An MLP whose hidden layers have a norm, tanh and dropout each; the second one adds its input."""
     keys = [int(m.rng_state.data[0]) for _, m in model.named_modules() if isinstance(m, nn.Dropout)]
 
     def block(x, key, w, b, *p):

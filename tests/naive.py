@@ -176,7 +176,7 @@ def maxout(x, pieces):
 
 
 def prelu(x, slopes):
-    """The slopes belong to axis 1 (to axis 0 of a vector)."""
+    """There is one slope per channel: axis 1 (axis 0 of a vector)."""
     if np.size(slopes) > 1:
         slopes = np.reshape(slopes, (-1,) + (1,) * max(0, np.ndim(x) - 2))
     elif np.ndim(x) == 0:

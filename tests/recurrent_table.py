@@ -1,7 +1,7 @@
-"""Recurrent layers and cells as rows of the table: every kind in every arrangement, beside its slow twin.
+"""Recurrent layers and cells as rows of the table: every kind in every arrangement, with its slow twin.
 
-A case gives its results one by one: the output and the states of a layer, the states of a cell. A row has them in one
-vector, which the checker of the table takes.
+A case returns a tuple of results: the output and the states of a layer, or the states of a cell. A row joins them into one
+vector, because the checks of the table take one array.
 """
 from __future__ import annotations
 

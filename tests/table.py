@@ -34,7 +34,7 @@ class Row(NamedTuple):
     inputs: tuple[Any, ...]                 # the shape of each input, drawn from N(0, 1), or a function of a Generator
 
     def draw(self) -> list[np.ndarray]:
-        """The inputs: float64 that are whole numbers of float32 steps, so that both types see the same numbers."""
+        """The inputs: float64 numbers that float32 can represent exactly, so that both types get the same numbers."""
         rng = np.random.default_rng(zlib.crc32(self.name.encode()))
         made = [x(rng) if callable(x) else rng.standard_normal(x) for x in self.inputs]
         return [np.asarray(x, np.float32).astype(np.float64) for x in made]
@@ -68,7 +68,7 @@ def backward(row: Row, inputs: list[tg.Tensor]) -> tuple[np.ndarray, list[Any], 
 # -- what is claimed of every row ------------------------------------------------------------------------------------
 
 def check_twin(row: Row) -> None:
-    """Value and gradients are the twin's, in both types; the type stays, forward and backward; the inputs are untouched."""
+    """Value and gradients equal the twin's, in both types; the type is kept, forward and backward; the inputs are not changed."""
     arrays = row.draw()
     value, gradients = np.real(row.twin(*arrays)), None
     for dtype in TYPES:
@@ -102,7 +102,7 @@ def check_fused(row: Row) -> None:
 
 
 def check_subsets(row: Row) -> None:
-    """An input gets the same gradient, bit for bit, whether or not the others need one; those get none."""
+    """An input gets the same gradient, bit for bit, whether or not the others need one; inputs that need none get none."""
     arrays = row.draw()
     together = backward(row, tensors(arrays))[1]
     for i in range(len(arrays)):

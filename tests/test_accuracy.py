@@ -132,7 +132,7 @@ def test_a_wrong_formula_is_found_out(monkeypatch):
 
 @every_name
 def test_float64_suffices(name):
-    """The truth in float64 is right to a millionth of an ulp of float32, at a thousand points: subnormal numbers, tails, zeros,
+    """The float64 reference is exact to a millionth of a float32 ulp, at a thousand points: subnormal numbers, tails, zeros,
     ends."""
     x = np.concatenate([points(np.float32, strength(200, thorough=700)), neighbourhood(exact.CROSSINGS.get(name, 1.0))])
     with np.errstate(all="ignore"):

@@ -180,7 +180,7 @@ def test_third_derivative(name, p):
 
 @pytest.mark.parametrize("name", ["tanh", "relu", "mish"])
 def test_derivatives_of_derivatives(name):
-    """As far as the record has formulas; beyond them an error says so."""
+    """Derivatives exist as far as the record has formulas; beyond that an error says so."""
     x = tg.Tensor([0.5], requires_grad=True)
     g = table.activation(name)(x)
     for _ in range(2):

@@ -14,14 +14,14 @@ from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 CLASSES = {"Tensor": Tensor, "Module": nn.Module, "Optimizer": optim.Optimizer, "Dataset": data.Dataset}
-# Names of these for the package itself, for subclasses, or for those who read the graph.
+# Names that the package itself uses, or that subclasses or readers of the graph need.
 INSIDE = {"Tensor": {"array", "home", "hooks", "leaf", "op", "order", "params", "parents", "result", "saved", "values"},
           "Module": {"depends_on_mode", "is_norm", "training"}, "Dataset": {"image_shape"},
           "Optimizer": {"check", "decoupled", "move", "state_names", "term", "twin"}, "nn.init": {"initialiser", "start"}}
 
 
 def named() -> dict[str, Any]:
-    """The names on the page, each with the thing that it names."""
+    """The names on the page, each with its object."""
     found = {}
     for name in re.findall(rf"`((?:{'|'.join([*ROOMS, *CLASSES])})\.[\w.]+)`", PAGE):
         first, *rest = name.split(".")
@@ -33,7 +33,7 @@ def named() -> dict[str, Any]:
 
 
 def public() -> dict[str, Any]:
-    """The names that the page owes its readers."""
+    """The public names, all of which the page must have."""
     names = dict(CALLABLE)
     for room in (nn.init, nn.utils):
         short = room.__name__.removeprefix("tinygrad_relu.")
@@ -46,7 +46,7 @@ def public() -> dict[str, Any]:
 
 
 def missing(names: dict[str, Any], page: dict[str, Any]) -> list[str]:
-    """The names that the page lacks. One is enough for a thing that has several; a method may go by its function."""
+    """The names that the page lacks. One name of several is enough for an object; a function covers its method."""
     things = {id(thing) for thing in page.values()}
     return [name for name, thing in names.items()
             if not {name, name.replace("Tensor.", "tg."), name.replace("Tensor.", "F.")} & page.keys() and id(thing) not in things]

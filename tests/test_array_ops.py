@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 
 def slopes(f, *arrays, g=1.0, dtype=np.float64):
-    """The gradients of all inputs, computed on arrays; the recorded walk has to give the same bits."""
+    """The gradients of all inputs, computed on arrays; a recorded backward pass must give the same bits."""
     inputs = [tg.Tensor(x, requires_grad=True, dtype=dtype) for x in arrays]
     y = f(*inputs)
     seed = np.full(y.shape, g)
@@ -153,7 +153,7 @@ def test_abs_at_its_kink(g, dtype):
 def test_std_at_its_tip(dtype):
     """At equal numbers the standard deviation has a kink, as |x| has at 0; the smallest generalized gradient is 0."""
     np.testing.assert_array_equal(slopes(lambda x: x.std(axis=1), [[2, 2, 2], [0, 0, 0]], dtype=dtype)[0], np.zeros((2, 3)))
-    for size in range(1, 60):       # the mean of so many tenths is often not a tenth
+    for size in range(1, 60):       # the rounded mean of many tenths is often not a tenth
         tenths = tg.Tensor(np.full((2, size), 0.1), requires_grad=True, dtype=dtype)
         tenths.std(axis=1).sum().backward()
         assert not tenths.grad.any(), size

@@ -23,7 +23,7 @@ X, LABELS = np.random.default_rng(0).standard_normal((40, 4)).astype("f4"), np.a
 
 
 class Noise(nn.Module):
-    """A random layer whose generator stands in an optional buffer."""
+    """A random layer that keeps the state of its generator in an optional buffer."""
 
     def __init__(self, seed):
         self.position = nn.Buffer(np.array([seed, 0], "u8"), optional=True)

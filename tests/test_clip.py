@@ -23,7 +23,7 @@ def parameters(*gradients, dtype="float64"):
 
 @pytest.mark.parametrize("p, norm", [(2.0, 5.0), (1.0, 7.0), (inf, 4.0), (3.0, 91 ** (1 / 3)), (0.5, 7 + 2 * 12**0.5)])
 def test_norm(p, norm):
-    """Over all parameters as one long vector; those without a gradient are passed over."""
+    """The norm of all gradients as one long vector; parameters without a gradient are skipped."""
     ps = parameters([3.0], None, [[0.0, -4.0]])
     assert clip_grad_norm_(ps, 100.0, p) == pytest.approx(norm, rel=1e-15)
     assert ps[0].grad == 3 and ps[1].grad is None

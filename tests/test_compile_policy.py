@@ -104,7 +104,7 @@ def test_an_edited_formula_is_recompiled(home, warm, tmp_path):
 
 
 def test_an_unwritable_folder_is_one_warning(home, tmp_path):
-    """The folder would have to lie below a regular file (root could write anywhere else): no cache, right results."""
+    """The folder would have to be inside a regular file (root could write anywhere else): no cache, right results."""
     (tmp_path / "file").write_text("")
     said = run(home, tmp_path / "file" / "cache")
     (sentence,) = said["warnings"]
@@ -173,7 +173,7 @@ def only_newest(warm, to: Path) -> Path:
 
 
 def damage(folder: Path) -> list[Path]:
-    """Cut, empty, and change one file each."""
+    """Truncate one file, empty one, and change a byte of one."""
     cut, emptied, changed, *_ = files = sorted(folder.rglob("*.nbc"))
     cut.write_bytes(cut.read_bytes()[:-100])
     emptied.write_bytes(b"")

@@ -152,7 +152,7 @@ def test_what_was_shared_stays_shared(way):
     twin = way(model)
     assert twin.layer is twin.again and twin.several[0] is twin.layer.weight and twin.layer is not model.layer
     assert twin.count.data.tolist() == [1] and len(twin.parameters()) == len(model.parameters()) == 3
-    np.testing.assert_array_equal(twin(X).data, model(X).data)      # the generator is at the same place, and a copy
+    np.testing.assert_array_equal(twin(X).data, model(X).data)      # the generator is a copy in the same state
     twin(X)
     assert twin.count.data.tolist() == [3] and model.count.data.tolist() == [2]
 
@@ -221,7 +221,7 @@ def test_a_pair_of_model_and_optimizer_trains_on_alike(way, steps, kind):
 
 
 def test_between_backward_and_step():
-    """deepcopy takes the gradients along, into the flat buffer of the copy."""
+    """deepcopy copies the gradients, into the flat buffer of the copy."""
     model = mlp()
     opt = OPTIMIZERS["momentum"](model.parameters())
     train(model, opt)
@@ -234,7 +234,7 @@ def test_between_backward_and_step():
 
 @every_deep_way
 def test_parameters_that_no_longer_move_together(way):
-    """Steps and state of each are its own: one parameter was frozen for a while; groups have their own options."""
+    """Parameters with different numbers of steps: one was frozen for a while; and groups with options of their own."""
     model = mlp()
     weights, biases = model.parameters()[::2], model.parameters()[1::2]
     opt = optim.Adam([{"params": weights, "lr": 0.05}, {"params": biases, "weight_decay": 0.1}], lr=0.01)
@@ -271,7 +271,7 @@ def test_a_schedule_is_copied_with_its_optimizer(way):
 
 @every_deep_way
 def test_two_optimizers_over_the_same_parameters(way):
-    """The copies lie in one flat buffer, in the order of the optimizer that comes first, and both find them there."""
+    """The copied parameters are in one flat buffer, in the order of the first optimizer, and both optimizers use it."""
     model = mlp()
     first = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     second = optim.Adam(model.parameters()[::-1], lr=0.01)

@@ -203,7 +203,7 @@ def test_split():
 
 @pytest.mark.parametrize("fraction", [0.5, 0.7, 0.85])
 def test_a_stratified_split_keeps_the_classes_in_proportion(fraction):
-    """Up to one sample; every sample is in one part, and both are in random order."""
+    """The proportion is exact up to one sample; every sample is in one part, and both parts are in random order."""
     y = np.repeat([0, 1, 2, 3], [100, 30, 7, 1])
     whole = Dataset("rare", np.arange(138.0)[:, None], y, 4)
     train, test = whole.split(fraction, rng=0, stratify=True)
@@ -225,7 +225,7 @@ def test_rows():
 
 
 def test_targets_of_a_regression():
-    """In the dtype of x, of any width; parts and batches keep them."""
+    """Targets have the dtype of x and any width; parts and batches keep them."""
     assert repr(LINE) == "Dataset('line': 7 samples, 2 features, 1 target, float32)"
     assert LINE.y.dtype == np.float32 and LINE.y.shape == (7, 1) and LINE.classes is None
     train, test = LINE.split(0.6, rng=0)

@@ -34,7 +34,7 @@ def blocks(page: Path) -> list[tuple[int, str]]:
 
 
 def run(page: Path) -> list[str]:
-    """Run the blocks of a page, as if they were typed in: in a ``__main__`` of their own. Returns the failures, in words."""
+    """Run the blocks of a page in a ``__main__`` of their own, as if they were typed in. Returns descriptions of the failures."""
     main, before = ModuleType("__main__"), sys.modules["__main__"]
     runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     complaints: list[str] = []

@@ -72,7 +72,7 @@ def test_ulps(f, true, bound, far, crossing, dtype):
 @every_type
 @pytest.mark.parametrize("f, true, bound, far, crossing", TABLE, ids=[row[0].__name__ for row in TABLE])
 def test_python_gives_the_same(f, true, bound, far, crossing, dtype):
-    """They can be called without a compiler, and so without fused multiply-add: the same type, the same bound."""
+    """The functions run without a compiler, and so without fused multiply-add: the same type, the same bound."""
     x = np.random.default_rng(1).normal(0, 3, 60).astype(dtype)
     with np.errstate(all="ignore"):
         got = [f(xi) for xi in x]

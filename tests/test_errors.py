@@ -244,7 +244,7 @@ VALUES = [
     (lambda: nn.Softplus(beta=float("nan")), "Softplus: got beta nan and threshold inf; expected numbers"),
 ]
 
-NAMES = [       # misspelt, and what the error is to suggest
+NAMES = [       # a misspelling, and the name that the error must suggest
     (lambda: nn.MLP([3, 4, 2], activation="rleu", rng=0), "activation is 'rleu'|did you mean 'relu'?"),
     (lambda: nn.MLP([3, 4, 2], activation="leakyrelu", rng=0), "activation is 'leakyrelu'|did you mean 'leaky_relu'?"),
     (lambda: nn.MLP([3, 4, 2], activation="max_out", rng=0), "activation is 'max_out'|did you mean 'maxout'?"),

@@ -52,7 +52,7 @@ GRAPHS = {
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_gradients_are_those_of_grad(name):
-    """Without the walk of explain: one call of grad per node."""
+    """The gradients by one call of grad per node, independent of the backward pass of explain."""
     root = GRAPHS[name]()
     seed = np.ones(root.shape, root.dtype)
     nodes = history(root)

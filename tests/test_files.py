@@ -70,7 +70,7 @@ def test_devices_and_pipes_are_written_to(tmp_path):
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
     reader.start()
-    write_through(pipe, lambda file: (file.write(b"xyz"), file.seek(0), file.write(b"X")))      # a writer may go back
+    write_through(pipe, lambda file: (file.write(b"xyz"), file.seek(0), file.write(b"X")))      # a writer may seek
     reader.join()
     assert read == [b"Xyz"] and stat.S_ISFIFO(pipe.stat().st_mode)
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path):
     with pytest.raises(OSError, match="--json: the name is empty, expected the name of a file"):
         check_writable("", "--json")
     assert check_writable(tmp_path / "a", "--json") == tmp_path / "a"
-    assert check_writable(str(tmp_path / ("ä" * 120)), "--json").name == "ä" * 120      # as long as a name may be
+    assert check_writable(str(tmp_path / ("ä" * 120)), "--json").name == "ä" * 120      # the longest name that is allowed
     put(tmp_path / ("ä" * 120))
     assert sorted(os.listdir(tmp_path)) == ["loop", "to-nowhere", "ä" * 120]
 

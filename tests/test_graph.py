@@ -1,4 +1,4 @@
-"""The graph as a picture: valid, legible, the same every time, and in step with the table."""
+"""The graph as a picture: valid, legible, the same every time, and consistent with the table."""
 from __future__ import annotations
 
 import re

@@ -114,7 +114,7 @@ NOT_DRAWN = {
 
 
 def methods() -> dict[str, Any]:
-    """What a Tensor can do, by name."""
+    """The public methods of a Tensor, by name."""
     return {name: f for cls in reversed(tg.Tensor.__mro__[:-1]) for name, f in vars(cls).items()
             if isinstance(f, FunctionType | property) and (name.startswith("__") or not name.startswith("_"))}
 

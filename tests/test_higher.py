@@ -67,7 +67,7 @@ def test_several_inputs():
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_hessian_of_every_activation(name):
-    """It is diagonal, and holds the curvature of the record."""
+    """The Hessian is diagonal, and its entries are the second derivatives of the record."""
     record = ACTIVATIONS[name]
     x = np.array([0.3, 0.7, 1.3])
     found = tg.hessian(lambda x: table.activation(name)(x).sum(), tg.Tensor(x))

@@ -381,7 +381,7 @@ def test_a_copied_module_keeps_its_hooks(twin_of):
     twin = copy.deepcopy(model) if stored is None else pickle.loads(stored)
     handle.remove()
     np.testing.assert_array_equal(model(X).data, plain)
-    np.testing.assert_array_equal(twin(X).data, 2 * plain)  # its own: the handle of the original does not reach it
+    np.testing.assert_array_equal(twin(X).data, 2 * plain)  # the copy has hooks of its own
 
 
 def test_only_the_module_with_a_hook_pays_for_it():

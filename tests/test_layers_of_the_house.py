@@ -74,7 +74,7 @@ def test_compile_options_stand_in_the_policy_alone(path):
 
 
 def test_import_loads_no_optional_packages():
-    """Plots, tables, data sets and what only tests use are loaded when they are asked for."""
+    """Packages for plots, tables, data sets and tests are imported only when they are used."""
     script = f"import sys, tinygrad_relu; print(*(name for name in {GUESTS} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True,
                           cwd=HOUSE.parent)

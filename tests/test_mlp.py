@@ -1,4 +1,4 @@
-"""The multi-layer perceptron: its options, its order of layers, its seeds, and what the laboratory makes of it."""
+"""The multi-layer perceptron: its options, its order of layers, its seeds, and its units in the laboratory."""
 from __future__ import annotations
 
 import numpy as np
@@ -104,7 +104,7 @@ def test_a_census_sees_what_evaluation_computes(options):
     for name, buffer in model.named_buffers():              # looking changes nothing
         np.testing.assert_array_equal(buffer.data, before[name])
     assert model.training and found.layers[0].state[1] == lab.State.DEAD
-    if options.get("norm") != "layer":                      # there the statistics carry a gradient from unit to unit
+    if options.get("norm") != "layer":                      # a layer norm passes gradients from unit to unit
         assert found.layers[0].gradient[1] == 0
     model.eval()
     h = tg.Tensor(X)

@@ -91,7 +91,7 @@ def test_prelu_shared_and_per_channel():
 
 @every_type
 def test_rrelu_in_training_and_evaluation(dtype):
-    """Seeded slopes within [lower, upper], drawn anew for every element and every call; their mean in evaluation."""
+    """Random slopes in [lower, upper], drawn for every element in every call; their mean in evaluation."""
     x = np.full((100, 50), -1, dtype)
     layer, twin, other = (nn.RReLU(0.2, 0.6, rng=seed) for seed in (0, 0, 1))
     first, second = -layer(x).data, -layer(x).data

@@ -131,7 +131,7 @@ def test_a_constant_channel_is_the_bias(value, dtype):
 
 @every_type
 def test_gradients_of_a_long_batch(dtype):
-    """Sums over 20,000 rows are float64 too, off by the root of that at most in units of its eps: 1e-13 or so."""
+    """Sums over 20,000 rows are float64 too, with an error of at most sqrt(20,000) eps of float64, or about 1e-13."""
     x, g = (RNG.standard_normal((20_000, 2)).astype(dtype) + dtype(100) for _ in range(2))
     weight, bias = (tg.Tensor(np.ones(2), requires_grad=True, dtype=dtype) for _ in range(2))
     for y in (F.batch_norm(x, None, None, weight, bias, training=True), F.layer_norm(x, 2, weight, bias)):
@@ -144,7 +144,7 @@ def test_gradients_of_a_long_batch(dtype):
 
 @every_type
 def test_the_same_bits_again_and_anywhere(dtype):
-    """A layer norm looks at one row only; and a second run repeats every bit."""
+    """A layer norm depends on one row only, and a second run gives the same bits."""
     x, g = RNG.standard_normal((2, 9, 37)).astype(dtype)
     rows = F.layer_norm(x, 37).data
     np.testing.assert_array_equal(F.layer_norm(x[4:5], 37).data, rows[4:5])

@@ -73,7 +73,7 @@ def test_softmax_of_wide_rows(width, dtype):
     rng = np.random.default_rng(width)
     rows, g = (rng.standard_normal((width, width)).astype(dtype).astype(float) for _ in range(2))
     diagonal = np.diag_indices(width)
-    rows[diagonal] = 1e4 * rng.integers(-1, 2, width)           # beyond what exp can take
+    rows[diagonal] = 1e4 * rng.integers(-1, 2, width)           # exp would overflow
     p = naive.softmax(rows)
     slopes = p * (g - (g * p).sum(axis=1, keepdims=True)), g - p * g.sum(axis=1, keepdims=True)
     for f, twin, slope in zip((F.softmax, F.log_softmax), (naive.softmax, naive.log_softmax), slopes):
@@ -253,4 +253,4 @@ def test_numpy_sees_an_array():
         range(3)[tg.Tensor(1.0)]            # an index is an integer, and a Tensor holds none
     assert repr(x) == "Tensor([[1., 2.]], dtype=float32, requires_grad=True)"
     for y in (np.ones(2) + x, np.ones(2) * x, np.ones((3, 1)) @ x, np.float64(2) - x):
-        assert isinstance(y, tg.Tensor) and y.dtype == np.float32      # NumPy on the left gives way
+        assert isinstance(y, tg.Tensor) and y.dtype == np.float32      # the array on the left leaves the operation to the Tensor

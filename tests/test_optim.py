@@ -399,7 +399,7 @@ def test_parameters_and_gradients_are_views_of_one_buffer():
     optim.SGD(model.parameters())
     data, grad, _ = model.parameters()[0].place
     for p, value, g in zip(model.parameters(), before, grads):
-        np.testing.assert_array_equal(p.data, value)        # values and gradients have come along
+        np.testing.assert_array_equal(p.data, value)        # values and gradients were moved too
         np.testing.assert_array_equal(p.grad, g)
         assert p.data.base is data and p.grad.base is grad and p.data.flags.c_contiguous
     np.testing.assert_array_equal(data, np.concatenate([v.ravel() for v in before]))

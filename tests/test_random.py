@@ -199,7 +199,7 @@ def test_nothing_is_drawn_in_evaluation_nor_for_zero():
 @every_type
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 1e-9, 1 - 1e-12])
 def test_share_and_scale(p, dtype):
-    """The share of zeros is p within 5 standard errors; what is left is 1 / (1 - p) exactly, and so is its gradient."""
+    """The share of zeros is p within 5 standard errors; kept ones are exactly 1 / (1 - p), and so are their gradients."""
     x = tg.Tensor(np.ones(100_000), requires_grad=True, dtype=dtype)
     y = F.dropout(x, p, rng=2)
     y.backward(x.data)

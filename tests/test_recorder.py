@@ -1,4 +1,4 @@
-"""The recorder tells the life of every unit; a forward pass of the training shows the same as a pass of its own."""
+"""The recorder tells the life of every unit; it sees the same in a forward pass of the training as in its own pass."""
 import numpy as np
 import pytest
 
@@ -126,7 +126,7 @@ def test_an_infinite_pre_activation_is_seen_where_the_activation_is_zero():
 
 
 def test_a_life_ends_where_its_unit_diverges():
-    """A dead unit that becomes infinite has not revived; and what comes after is not told."""
+    """A dead unit that becomes infinite has not revived, and its later states are not recorded."""
     model = sick_model()
     recorder = lab.Recorder(model, X)
     for bias in (-50.0, -np.inf, 0.0, -50.0):

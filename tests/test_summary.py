@@ -1,4 +1,4 @@
-"""The summary of a model: its numbers are the model's, and the model stays as it is."""
+"""The summary of a model: its numbers are those of the model, which is not changed."""
 from __future__ import annotations
 
 import numpy as np

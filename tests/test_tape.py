@@ -327,7 +327,7 @@ def test_a_long_chain(collector_off):
     y.backward([1.0], retain_graph=True)
     assert x.grad == 1
     first, last = weakref.ref(y.parents[0]), weakref.ref(y)
-    del y           # the nodes go one after the other
+    del y           # the nodes are freed one after the other
     assert first() is last() is None
 
 

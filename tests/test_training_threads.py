@@ -146,7 +146,7 @@ def test_watch_is_local_to_its_thread():
 
 
 def test_a_change_in_one_thread_is_no_change_in_another():
-    """Steps of other threads do not make a graph stale, and a stale graph is seen while others step."""
+    """Steps in other threads do not outdate a graph, and an outdated graph is detected while other threads step."""
     def steps():
         p = nn.Parameter([1.0])
         opt = optim.SGD([p], lr=1e-3)
@@ -199,4 +199,4 @@ def test_eight_threads_compile_at_once(tmp_path):
     alone, = start("alone")
     assert len(together) == 8 and all(result == alone for result in together)
     assert {path.name for path in tmp_path.rglob("*.nb?")} == kept
-    assert len({path.parent.parent for path in tmp_path.rglob("*.nb?")}) == 1       # one folder: nobody read a half-set option
+    assert len({path.parent.parent for path in tmp_path.rglob("*.nb?")}) == 1       # one folder: no half-set options

@@ -36,7 +36,7 @@ CALL = {"x86": re.compile(r"callq?\s"), "arm": re.compile(r"blr?\s")}
 
 
 def machine_code(activation: Elementwise[...], dtype, direction: str) -> list[str]:
-    """The instructions and labels of one of an activation's loops, compiled anew (the disk cache keeps no assembly)."""
+    """The instructions and labels of one of an activation's loops, recompiled, because the disk cache keeps no assembly."""
     kernel = getattr(loops(activation), direction)
     signature = kernel.signature(np.dtype(dtype))
     compiled = numba.njit(**kernel.options)(kernel.function)

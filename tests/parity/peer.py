@@ -12,7 +12,7 @@ torch.set_num_threads(1)        # for matrices this small, two thread pools woul
 
 TYPES = {np.float32: torch.float32, np.float64: torch.float64}
 
-# PyTorch's functions with our defaults, by name of the record. Differences on purpose are beside them.
+# PyTorch's functions with our defaults, by name of the record. Comments give the intended differences.
 SPECIAL = {
     "prelu": lambda x: TF.prelu(x, torch.tensor([0.25], dtype=x.dtype)),
     "softplus": lambda x: TF.softplus(x, threshold=1e9),        # PyTorch's default returns x from 20 on; ours does not

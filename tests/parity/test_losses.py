@@ -86,7 +86,7 @@ def test_labels_at_every_place(name, smoothing, options, shape, how, dtype):
     f, order = getattr(F, name), 2 if name == "cross_entropy" else 1
     g = theirs(name, options | smoothing, dtype)
     labels = RNG.integers(0, 3, SHAPES[shape])
-    labels[...] = np.where(labels.size > 1, labels, 2)          # of one place alone: not the one to ignore
+    labels[...] = np.where(labels.size > 1, labels, 2)          # a single place has a label that is not ignored
     second = torch.from_numpy(np.asarray(labels))
     agree(ours_and_theirs(lambda x: f(x, labels, reduction=how, **options, **smoothing), lambda x: g(x, second, reduction=how),
                           [2 * RNG.standard_normal(shape)], dtype, order), dtype, ulps=256)

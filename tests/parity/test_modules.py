@@ -1,7 +1,7 @@
 """Fifty training steps of each module that is not an activation, side by side with PyTorch's, in float64.
 
 Weights, outputs and running statistics agree to 1e-10; parameters and buffers have PyTorch's names and shapes, and the two
-start from PyTorch's state dict. Where numbers are drawn PyTorch gets ours.
+start from PyTorch's state dict. PyTorch gets our random numbers.
 """
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ MODULES = {
 
 
 def match(ours, theirs):
-    """Pairs (array, tensor) of everything in the state, by name; PyTorch keeps no place in the random numbers."""
+    """Pairs (array, tensor) of everything in the state, by name; PyTorch's have no state of random numbers."""
     mine = {**{n: p.data for n, p in ours.named_parameters()},
             **{n: b.data for n, b in ours.named_buffers() if not b.optional}}
     state = theirs.state_dict()

@@ -123,7 +123,7 @@ def masks_of(layer, *shapes):
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_dropout_between_layers(kind, bidirectional):
-    """Single layers of PyTorch with our masks between them: outputs, states, and all gradients. (Its own masks are others.)"""
+    """Single layers of PyTorch with our masks between them: outputs, states, and all gradients. (PyTorch's own masks differ.)"""
     layers, width = 3, HIDDEN * (1 + bidirectional)
     ours = getattr(nn, kind)(INPUTS, HIDDEN, layers, dropout=0.4, bidirectional=bidirectional, rng=0, dtype="float64")
     theirs = [getattr(torch.nn, kind)(width if k else INPUTS, HIDDEN, bidirectional=bidirectional).double() for k in range(layers)]

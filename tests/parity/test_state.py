@@ -72,7 +72,7 @@ def test_a_run_of_ours_continues_in_pytorch(dialect):
 
 @pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 def test_parameters_tensors_and_types(dtype):
-    """Parameters that want gradients, bfloat16 and float16, float64 into float32: as by PyTorch's own copy_."""
+    """Parameters that require gradients, bfloat16 and float16, float64 into float32: as by PyTorch's own copy_."""
     for kind in (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64):
         peer = torch.nn.Linear(3, 2).to(TYPES[dtype])
         values = {name: torch.nn.Parameter((p * 5).to(kind), requires_grad=kind.is_floating_point) for name, p in peer.named_parameters()}

@@ -78,7 +78,7 @@ def test_regression_in_float64(dialect):
 
 
 def test_slopes_of_prelu_decay_on_request():
-    """As PyTorch does by default: one group of everything."""
+    """As PyTorch does by default: one group of all parameters."""
     model = nn.MLP(WIDTHS, activation="prelu", dtype="float64", rng=0)
     peer = torch_twin(model)
     opt = optim.SGD([{"params": model.parameters(), "weight_decay": 0.1}], lr=0.1)
