@@ -16,7 +16,8 @@ import tinygrad_relu as tg
 from tinygrad_relu import cli, data, lab
 from tinygrad_relu.lab import report
 from tinygrad_relu.lab import revive as revive_module
-from tinygrad_relu.lab.treatments import TREATMENTS
+from tinygrad_relu.lab.prescription import OPTIONS
+from tinygrad_relu.lab.treatments import RULES, SCHEDULES, TREATMENTS
 from tinygrad_relu.text import Table, print_parts, progress
 
 QUICK = ["revive", "--data", "spiral", "--widths", "12", "8", "--kill-steps", "40", "--steps", "60", "--kill-lr", "40"]
@@ -144,6 +145,14 @@ BAD = [
     (["revive", "--json", ""], "expected the name of a file"),
     (["revive", "--figure", ""], "expected the name of a file"),
     (["revive", "--json", "a.png", "--figure", "./a.png"], "both name ./a.png, expected two files"),
+    (["revive", "--at", "0"], "--at is 0, expected"),
+    (["revive", "--at", "300", "--schedule", "cosine"], "--at needs a constant rate"),
+    (["revive", "--at", "300", "--treatments", "sgd", "adam"], "--at changes one treatment"),
+    (["revive", "--data", "moons", "--kill-steps", "9", "--at", "300", "--optimizer", "adam"], "expected an SGD"),
+    (["revive", "--optimizer", "adam", "--momentum", "0.9"], "got momentum 0.9 for adam"),
+    (["revive", "--momentum", "1"], "momentum is 1.0"),
+    (["revive", "--held-out", "1"], "--held-out is 1.0, expected a share from 0 to below 1"),
+    (["revive", "--seeds", "0"], "--seeds is 0"),
     (["doctor", "--json", ""], "expected the name of a file"),
 ]
 
@@ -342,8 +351,10 @@ def test_revive_in_python_checks_its_arguments():
             call()
 
 
-def test_the_help_knows_every_treatment():
+def test_the_help_knows_every_choice():
     assert tuple(treatment.key for treatment in TREATMENTS) == cli.TREATMENTS
+    assert (tuple(RULES), tuple(SCHEDULES)) == (cli.RULES, cli.SCHEDULES)
+    assert tuple(option.replace("_", "-") for option in OPTIONS) == cli.OPTIONS
 
 
 def test_standard_output_may_be_closed_or_read_in_part():

@@ -1,6 +1,7 @@
 """Units killed or mirrored by hand, treatments of your own, and momentum alone."""
 import re
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -155,6 +156,26 @@ def test_seeds_repeat_the_main_job(capsys, tmp_path):
     alone = cli.json.loads((tmp_path / "a.json").read_text())
     assert alone.pop("other_seeds") == [] and alone == three["other_seeds"][1]
     assert three["held_out_samples"] == three["samples"] == 150
+
+
+@pytest.mark.parametrize(("words", "option", "steps"), [
+    ([], "weight_decay", [61, 60, 60, 59]), (["--option", "lr"], "lr", [61, 60, 60, 59]),
+    (["--option", "momentum", "--momentum", "0.9", "--weight-decay", "0.05"], "momentum", [61, 60, 60, 59]),
+    (["--treatments", "nesterov-l2"], "weight_decay", [61, 60, 60, 59])], ids=lambda value: " ".join(map(str, value)))
+def test_a_prescription_is_trained_at_its_ends_and_just_outside(capsys, tmp_path, words, option, steps):
+    quick = ["--data", "moons", "--widths", "8", "8", "--kill-lr", "20", "--kill-steps", "60"]
+    assert cli.main(["revive", *quick, "--at", "60", *words, "--json", str(tmp_path / "a.json")]) == 0
+    out, found = " ".join(capsys.readouterr().out.split()), cli.json.loads((tmp_path / "a.json").read_text())
+    assert f"Observed: {', '.join(map(str, steps))}, as prescribed." in out
+    assert found["prescription"]["option"] == option and found["prescription"]["at"] == 60
+    assert [t["observed_step"] for t in found["treatments"]] == [t["predicted_step"] for t in found["treatments"]] == steps
+
+
+def test_a_prescription_that_fails_is_an_exit_status_of_1(capsys, monkeypatch):
+    real = revive.prescribe
+    monkeypatch.setattr(revive, "prescribe", lambda *arguments: replace(real(*arguments), below=(0.0008, 61)))
+    words = ["--data", "moons", "--widths", "8", "--kill-lr", "20", "--kill-steps", "60", "--at", "60"]
+    assert cli.main(["revive", *words]) == 1 and "THE PRESCRIPTION FAILED" in capsys.readouterr().out
 
 
 def test_held_out_data_are_not_trained_on():

@@ -30,6 +30,7 @@ TREATMENTS = ("sgd", "sgd-l2", "momentum", "momentum-l2-below", "momentum-l2-ins
               "own-steps")      # keys of lab.treatments
 RULES = ("sgd", "nesterov", "sgdw", "adam", "adamw")
 SCHEDULES = ("cosine", "linear", "step", "warmup")
+OPTIONS = ("weight-decay", "lr", "momentum")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -150,6 +151,10 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
     option("--weight-decay", type=_number, metavar="DECAY", help="of your treatment")
     option("--schedule", type=_one_of(lambda: SCHEDULES, "schedule"), metavar="NAME",
            help=f"of your treatment's rate: one of {', '.join(SCHEDULES)}")
+    option("--at", type=_whole, metavar="STEP", help="instead of the treatments: find the values of one option for which the "
+           "first unit returns at this step, train at both ends of the interval and just outside, and compare")
+    option("--option", type=_one_of(lambda: OPTIONS, "option"), metavar="NAME", default="weight-decay",
+           help=f"for --at: one of {', '.join(OPTIONS)}" + default)
     option("--json", metavar="FILE", help="write the results to this file")
     option("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
     option("--quiet", action="store_true", help="print only errors; the exit status is 1 if a prediction fails")
@@ -191,7 +196,7 @@ def _revive(arguments: argparse.Namespace) -> int:
     from .checks import check_count, check_number
     from .files import check_writable, write_through
     from .lab import figure, report
-    from .lab.revive import main_job
+    from .lab.revive import fill, main_job
     from .text import progress
 
     check_number(arguments.kill_lr, "--kill-lr")
@@ -213,21 +218,26 @@ def _revive(arguments: argparse.Namespace) -> int:
     if len({os.path.realpath(path) for path in files.values()}) < len(files):
         raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
     treatments = _treatments(arguments)
+    at = 0 if arguments.at is None else check_count(arguments.at, "--at")
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     dataset, runs = _dataset(arguments), []
-    steps = len(seeds) * (arguments.kill_steps + sum(min(t.steps or arguments.steps, arguments.steps) for t in treatments))
+    trained = 4 * (at + 1) if at else sum(min(t.steps or arguments.steps, arguments.steps) for t in treatments)
+    steps = len(seeds) * (arguments.kill_steps + trained)
     _check_memory(dataset, arguments.widths, steps)
     with progress(steps, "compiling", quiet=arguments.quiet) as tick:
+        options = {"hidden": arguments.widths, "held_out": arguments.held_out, "activation": arguments.activation,
+                   "kill_lr": arguments.kill_lr, "kill_steps": arguments.kill_steps, "lr": arguments.lr,
+                   "standardise": _standardises(arguments), "tick": tick}
         for seed in seeds:
+            found = dataset if seed == arguments.seed else _dataset(arguments, seed)
             try:
-                runs.append(main_job(dataset if seed == arguments.seed else _dataset(arguments, seed), treatments, seed=seed,
-                                     hidden=arguments.widths, held_out=arguments.held_out, activation=arguments.activation,
-                                     kill_lr=arguments.kill_lr, kill_steps=arguments.kill_steps, lr=arguments.lr,
-                                     steps=arguments.steps, standardise=_standardises(arguments), tick=tick))
+                runs.append(fill(found, treatments[-1], at, arguments.option.replace("-", "_"), seed=seed, **options) if at else
+                            main_job(found, treatments, steps=arguments.steps, seed=seed, **options))
             except KeyboardInterrupt:
                 if not runs:
                     raise
-            if len(runs[-1].outcomes) < len(treatments) or len(runs) <= seed - arguments.seed:
+            expected = [len(treatments) if run.prescription is None else len(run.prescription.ends) for run in runs]
+            if len(runs[-1].outcomes) < expected[-1] or len(runs) <= seed - arguments.seed:
                 break                                   # interrupted
     if not arguments.quiet:
         report.print_report(runs, kill_lr=arguments.kill_lr)
@@ -238,12 +248,11 @@ def _revive(arguments: argparse.Namespace) -> int:
     if arguments.figure and first.of("sick"):
         figure.draw(first.networks["sick"], first.of("sick"), arguments.figure, kill_lr=arguments.kill_lr,
                     title="A dead network, and what brings it back: " + report.described(first))
-    done = sum(len(run.outcomes) for run in runs)
-    if done < len(seeds) * len(treatments):
-        print(f"tinygrad-relu revive: interrupted; {done} of {len(seeds) * len(treatments)} treatments had finished",
-              file=sys.stderr)
+    done, asked = sum(len(run.outcomes) for run in runs), len(seeds) * expected[0]
+    if done < asked:
+        print(f"tinygrad-relu revive: interrupted; {done} of {asked} treatments had finished", file=sys.stderr)
         return 130
-    return 1 if any(outcome.disagreements for run in runs for outcome in run.outcomes) else 0
+    return 1 if any(run.failed for run in runs) else 0
 
 
 def _treatments(arguments: argparse.Namespace) -> list[Any]:
@@ -253,7 +262,13 @@ def _treatments(arguments: argparse.Namespace) -> list[Any]:
     chosen = [t for t in TREATMENTS if (t.key in arguments.treatments if arguments.treatments else t.suits(arguments.activation))]
     own = {option: value for option in ("optimizer", "momentum", "weight_decay", "schedule")
            if (value := getattr(arguments, option)) is not None}
-    return [*chosen, *([yours(**own)] if own else [])]
+    if arguments.at is not None and arguments.schedule:
+        raise ValueError("--at needs a constant rate, expected no --schedule beside it")
+    if arguments.at is None:
+        return [*chosen, *([yours(**own)] if own else [])]
+    if arguments.treatments and (own or len(chosen) > 1):
+        raise ValueError("--at changes one treatment, expected one name after --treatments, or settings of your own")
+    return [yours(**own)] if own else chosen if arguments.treatments else [t for t in TREATMENTS if t.key == "heavy-l2"]
 
 
 def _check_memory(dataset: Any, widths: list[int], steps: int) -> None:

@@ -9,6 +9,7 @@ from ..data import Dataset
 from ..nn import MLP
 from ..optim import Optimizer
 from .census import finite
+from .prescription import Prescription
 from .treatments import Treatment
 from .units import GONE
 
@@ -168,6 +169,14 @@ class Run:
     held_out: Dataset | None
     networks: dict[str, Sick]           # by the names of `STARTS`
     outcomes: list[Outcome]
+    prescription: Prescription | None = None    # then the outcomes are those at its `ends`
+
+    @property
+    def failed(self) -> bool:
+        """Whether some prediction was wrong, or the prescription did not do what it says."""
+        ends = [] if self.prescription is None else self.prescription.ends
+        return any(o.disagreements for o in self.outcomes) or any(
+            step != outcome.observed_step for (_, step), outcome in zip(ends, self.outcomes))
 
     def of(self, *starts: str) -> list[Outcome]:
         """The outcomes of the treatments that start with these networks."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
@@ -38,7 +39,9 @@ def _run_dict(run: Run) -> dict[str, Any]:
             **{start.replace(" ", "_"): {"dead": sick.dead, "accuracy": sick.accuracy, "loss": finite(sick.loss),
                                          "largest_gradient": finite(sick.gradient)} for start, sick in run.networks.items()},
             "predictions": len(predictions), "wrong": sum(len(outcome.disagreements) for outcome in run.outcomes),
-            "proved": sum(p.proved for p in predictions), "treatments": [outcome.to_dict() for outcome in run.outcomes]}
+            "proved": sum(p.proved for p in predictions), "treatments": [outcome.to_dict() for outcome in run.outcomes],
+            "prescription": None if run.prescription is None else {
+                key: finite(value) for key, value in asdict(run.prescription).items()}}
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
@@ -215,9 +218,15 @@ def print_report(runs: Sequence[Run], *, kill_lr: float) -> None:
     held = f" {len(run.held_out):,} more are held out." if run.held_out else ""
     parts: list[str | Table] = []
     if outcomes:
+        each = "each treatment" if run.prescription is None else f"SGD with another {run.prescription.option.replace('_', ' ')}"
         parts += [f"{described(run)}.{held} {sick.steps} steps at rate {kill_lr:g} killed {killed} {units}, layer by layer; "
-                  f"accuracy {sick.accuracy:.2f}. Then {max(o.steps for o in outcomes)} steps of each treatment:",
-                  table(outcomes), *(f"- {sentence}" for sentence in sentences(sick, outcomes))]
+                  f"accuracy {sick.accuracy:.2f}. Then {max(o.steps for o in outcomes)} steps of {each}:", table(outcomes)]
+        if run.prescription is None:
+            parts += [f"- {sentence}" for sentence in sentences(sick, outcomes)]
+    if run.prescription is not None:
+        seen = ", ".join(o.observed.replace(">", "not within ") for o in outcomes)
+        parts += [f"- Prescribed: {run.prescription}. Observed: {seen}"
+                  + (". THE PRESCRIPTION FAILED." if run.failed else ", as prescribed.")]
     if run.of("shocked", "own steps"):
         rows, said = coasting(run)
         parts += ["\nMomentum alone", rows, *(f"- {sentence}" for sentence in said)]

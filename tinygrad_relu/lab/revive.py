@@ -24,6 +24,7 @@ from ..tensor import Tensor
 from .census import Life, Recorder
 from .interventions import kill, mirror
 from .outcomes import Outcome, Prediction, Run, Sick
+from .prescription import Option, prescribe
 from .prognosis import UnitPrognosis, prognosis, settings_of
 from .roll_forward import orbit
 from .treatments import SCHEDULES, STARTS, Treatment
@@ -113,6 +114,19 @@ def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: flo
                 for start in dict.fromkeys(["sick", *(t.start for t in treatments)])}
     return Run(seed, train, test, networks,
                revive(networks, train, treatments, lr=lr, steps=steps, held_out=test, tick=tick))
+
+
+def fill(dataset: Dataset, treatment: Treatment, at: int, option: Option = "weight_decay", *, lr: float = 0.1,
+         tick: Tick = lambda what, n: None, **options: Any) -> Run:
+    """Prescribe the value of an option for which the first unit returns at step `at`, and train at both ends of its interval and
+    just outside. The other options are those of `main_job`."""
+    run = main_job(dataset, [], tick=tick, **options)
+    model = _copy(run.networks["sick"].model, treatment.activation)
+    found = prescribe(model, run.dataset.x, treatment.optimizer(model, lr), at, option)
+    last = max(step for _, step in found.ends if step is not None)
+    doses = [treatment.at(option, value, lr, last) for value, _ in found.ends]
+    outcomes = revive(run.networks, run.dataset, doses, lr=lr, steps=last, held_out=run.held_out, tick=tick)
+    return replace(run, outcomes=outcomes, prescription=found)
 
 
 def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1, steps: int = 1000,

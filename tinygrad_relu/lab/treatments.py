@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ..checks import check_name, check_number
 from ..nn import MLP, Module
 from ..optim import SGD, Adam, AdamW, CosineAnnealingLR, LinearLR, LRScheduler, Optimizer, StepLR
+from .prescription import Option
 from .recurrence import Settings
 from .units import flat_edges
 
@@ -59,6 +60,13 @@ class Treatment:
         if self.rule is not SGD or self.decay_on != "all" or self.schedule:
             return None
         return Settings(1.0, **{"momentum": 0.0, **self.options}).threshold
+
+    def at(self, option: Option, value: float, lr: float, steps: int) -> Treatment:
+        """The same with another weight decay, learning rate (`lr` is that of all treatments) or momentum."""
+        possible: dict[str, dict[str, Any]] = {"weight_decay": {"weight_decay": value}, "lr": {"rate": value / lr},
+                                               "momentum": {"options": {**self.options, "momentum": value}}}
+        name = {"weight_decay": "decay", "lr": "rate", "momentum": "momentum"}[option]
+        return replace(self, key=f"{option}={value}", name=f"{name} {value}", steps=steps, **possible[option])
 
     def suits(self, activation: str) -> bool:
         """Whether units with this activation can be killed or mirrored by hand, if the treatment asks for it."""
