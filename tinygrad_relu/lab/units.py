@@ -152,7 +152,8 @@ def steps_of(model: Module) -> list[Step]:
         own = " with a forward of its own" if isinstance(model, Sequential) else ""
         raise TypeError(f"the laboratory got {type(model).__name__}{own}, expected a Sequential model (such as nn.MLP)")
     leaves, steps = list(_leaves(model, "", ())), list[Step]()
-    depth, follows, random = 0, None, ""            # the number of modules so far that compute; the last; what is random
+    depth, random = 0, ""                           # the layers so far; why the inputs of the next differ in training
+    follows: HiddenLayer | None = None
     while leaves:
         name, module, residuals = leaves.pop(0)
         if module in ("keep", "add"):
@@ -162,16 +163,11 @@ def steps_of(model: Module) -> list[Step]:
         if isinstance(module, Dropout):
             random = random or (INPUTS.format("Dropout") if module.p else "")
             continue
-        norm = activation = None
         is_linear, is_maxout = (isinstance(module, kind) and type(module).forward is kind.forward for kind in (Linear, Maxout))
-        if is_linear:
-            norms = int(bool(leaves) and getattr(leaves[0][1], "is_norm", False))
-            if len(leaves) > norms and _may_be_activation(leaves[norms][1]):
-                *before, activation = (leaf for _, leaf, _ in leaves[:norms + 1])
-                norm = before[0] if before else None
-                del leaves[:norms + 1]
+        norm, activation = _taken(leaves) if is_linear else (None, None)
         if activation is not None or is_maxout:
-            unclaimed = NORMALISED if norm else PIECE if activation is None else MODE if activation.depends_on_mode else random
+            unclaimed = (NORMALISED if norm is not None else PIECE if activation is None else MODE if activation.depends_on_mode
+                         else random)
             follows = HiddenLayer(name, module, activation, depth, norm, residuals, unclaimed, follows)
             steps.append(follows)
         elif is_linear or isinstance(module, Softmax) or module.is_norm:
@@ -180,13 +176,23 @@ def steps_of(model: Module) -> list[Step]:
         else:
             raise TypeError(f"the laboratory cannot look into {type(module).__name__} at layer {name}: {_reason(module)}")
         depth += 1
-        changes = next((m for m in (module, norm, activation) if m is not None and m.depends_on_mode), None)
-        random = random or (INPUTS.format(type(changes).__name__) if changes is not None else "")
+        changing = [type(m).__name__ for m in (module, norm, activation) if m is not None and m.depends_on_mode]
+        random = random or (INPUTS.format(changing[0]) if changing else "")
     while steps and not isinstance(steps[-1], HiddenLayer):
         steps.pop()
     if not steps:
         raise ValueError("the laboratory found no hidden layer in this model, expected at least one")
     return steps
+
+
+def _taken(leaves: list[tuple[str, Any, tuple[str, ...]]]) -> tuple[Module | None, Module | None]:
+    """The norm and the activation of a Linear, taken from the leaves after it; two Nones if no activation follows."""
+    ahead = [module for _, module, _ in leaves[:2]]
+    norm = ahead.pop(0) if ahead and getattr(ahead[0], "is_norm", False) else None
+    if not ahead or not _may_be_activation(ahead[0]):
+        return None, None
+    del leaves[:1 if norm is None else 2]
+    return norm, ahead[0]
 
 
 def _leaves(module: Module, name: str, residuals: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
