@@ -161,14 +161,24 @@ def test_the_table_says_each_thing_once():
         "the gradient is zero, and neither a drift nor decay moves the unit"}
 
 
-def test_deep_layers_are_estimates_and_float32_claims_nothing():
+def test_deep_layers_are_estimates_unless_no_gradient_passes_them():
     model = nn.MLP([4, 6, 6, 3], rng=0, dtype="float64")
-    model[2].bias.data = np.full(6, -100.0)
-    units = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1)).units
-    assert {(u.layer, u.verdict, u.proved) for u in units} == {("2", "estimate", False)}
+    model[2].bias.data = [-100.0, -100.0, 0.0, 0.0, 0.0, 0.0]
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    told = lab.prognosis(model, X, optimizer)
+    assert {(u.layer, u.verdict, u.proved) for u in told.units} == {("2", "estimate", False)} and not told.cut_off
+    model[2].bias.data = np.full(6, -100.0)                     # a gate: nothing learns before it
+    told = lab.prognosis(model, X, optimizer)
+    assert {(u.layer, u.verdict, u.proved) for u in told.units} == {("2", "never", True)}
+    assert told.cut_off and told.opens is None and told.proved == 6
+
+
+def test_float32_is_proved_too():
     single = sick_model(dtype="float32")
-    told = lab.prognosis(single, X, optim.SGD(single.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)).units
-    assert told and not any(u.proved for u in told) and {u.step for u in told if u.layer == "0"} == {24}
+    optimizer = optim.SGD(single.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    told = lab.prognosis(single, X, optimizer)
+    assert {u.step for u in told.units if u.layer == "0"} == {24}
+    agree(told, train(single, optimizer, 40), 40)
 
 
 def test_it_prints():

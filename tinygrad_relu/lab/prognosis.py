@@ -1,35 +1,38 @@
 """The prognosis: the future of every dead unit, before the training is run.
 
-A unit that is dead on the whole training set gets a gradient of exactly zero, whatever the rest of the network does. In the first
-hidden layer its inputs do not move either, so the optimizer alone decides its future, to the step. A closed form gives the answer
-(`closed_form`), or, where none is known (Adam, schedules, kinks away from 0), a rehearsal: it runs the optimizer on a copy of the
-layer with zero gradients. In deeper layers the inputs move; the answer is then an estimate that holds them fixed.
+A unit that is dead on the whole training set gets a gradient of exactly zero, so the optimizer alone decides its future. A
+rehearsal of the optimizer proves the step (`rehearsal`); a closed form gives the reason, and what lies beyond the horizon
+(`closed_form`); the laws of schedules say what no rate can change (`laws`). Where the inputs of a unit move, the answer is an
+estimate that holds them fixed.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from itertools import count
+from itertools import count, islice
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 
-from .. import functional as F
-from ..autodiff.node import Array, no_grad
-from ..checks import check_count, check_number, said
+from ..autodiff.node import Array, Node, recording
+from ..autodiff.tape import grad, history
+from ..checks import check_count, check_number, counted, said
 from ..nn import Module, Parameter
+from ..nn.module import evaluating
+from ..ops.linalg import affine
 from ..optim import SGD, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
 from .closed_form import Revival, layer_revivals
+from .laws import ratio, return_between, safe_rate
 from .recurrence import Settings
+from .rehearsal import Fate, Rehearsal, steepest
 from .roll_forward import Decay, revival_parts
-from .units import HiddenLayer, Look, State, Units, flat_edges
+from .units import PIECE, HiddenLayer, Look, State, Units, flat_edges
 
-NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"
-PIECE = "a piece that never wins is moved by the optimizer alone; whether it wins again depends on the others, which learn"
 SLOPE = "its slope is exactly 0 but can still learn, as it has a gradient on the flat side; once it has moved, the unit lives"
+FAR = 10_000        # a return that the closed form foretells beyond the horizon is rehearsed too, up to this step
 Schedule = Callable[[int], float] | LRScheduler
 Verdict = Literal["never", "revives", "not within the horizon", "estimate"]
 
@@ -40,11 +43,12 @@ class UnitPrognosis:
 
     Attributes
     ----------
-    verdict : "never", "revives", "not within the horizon" (a rehearsal proves nothing beyond its end), or "estimate".
-    step : the number of optimizer steps after which some pre-activation is on the live side for the first time.
+    verdict : "never", "revives", "not within the horizon", or "estimate", which claims nothing.
+    step : the number of optimizer steps after which some slope is not zero for the first time.
     sample : the row of x through which it returns.
-    proved : whether the whole verdict is a theorem about the computer's training, with its rounding.
-    between : the steps a to b of the first return; (step, step) where it is proved, None if no return is foretold.
+    proved : whether the verdict is a theorem about the computer's training, with all its rounding. "never" is one up to the
+        horizon, and beyond it a theorem about real numbers, unless nothing moves any more.
+    between : the steps a to b of the first return, a theorem too; a = b where `step` is proved. None if none is foretold.
     """
 
     layer: str
@@ -61,8 +65,8 @@ class UnitPrognosis:
 class Prognosis:
     """The futures of all dead units, layer by layer. Printing it gives a table.
 
-    `cut_off`: every unit of the last hidden layer is dead, so the gradient is exactly zero in all hidden layers. `opens`: the
-    steps a to b at which the first of them lives again; None if the network is not cut off, or no path opens within the horizon.
+    `cut_off`: all units of some hidden layer are dead, so no gradient reaches this layer, or any before it. `opens`: the steps a
+    to b at which the first unit of the last such layer returns; None if none does within the horizon, or nothing is claimed.
     """
 
     units: list[UnitPrognosis]
@@ -99,14 +103,18 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
               horizon: int = 10_000, loss: Callable[[], Any] | None = None) -> Prognosis:
     """The future of every unit of `model` that is dead on x, if training goes on with `optimizer`. Nothing is changed.
 
+    The claims are for training steps that begin with `zero_grad`, take any rows of x, and go back from a loss of the outputs; if
+    the flat slope is a factor 0 (`leaky_relu` with slope 0, PReLU), for gradients that stay finite.
+
     Parameters
     ----------
     x : the whole training set, (samples, features): a unit that is active on one sample is not dead.
     optimizer : in its present state, with its buffers and parameter groups.
     schedule : the learning rate of each coming step, ``schedule(0)`` for the next; or a schedule of the optimizer, whose steps
-        follow those of the optimizer. Every unit is then rehearsed.
-    horizon : the number of steps of a rehearsal.
-    loss : a function without arguments that returns the loss of the training.
+        follow those of the optimizer.
+    horizon : the number of steps of the rehearsal.
+    loss : a function without arguments that returns the loss of the training. It is called once, to see whether a dead unit gets
+        a gradient after all, as from a penalty on its weights; then nothing is claimed of it.
 
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]
@@ -131,55 +139,149 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     units = Units.of(model)
     if not any(map(optimizer.holds, units.model.parameters())):
         raise ValueError("prognosis: the optimizer holds no parameter of this model, expected the one that trains it")
+    data, layers = units.data(x), units.layers
+    looks = [(look, extremes.states()) for look, extremes in units.extremes(data)]
+    dead = [np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH)) for _, states in looks]
+    gates = [i for i, (layer, mine) in enumerate(zip(layers, dead))
+             if len(mine) == layer.units and all(map(layer.is_on_every_path_of, layers[:i]))]
+    reasons = _unclaimed(units, dead, gates, data, optimizer, loss)
+    length = _chain(layers, gates, reasons) if optimizer.elementwise else 0
+    claims, opens = list[UnitPrognosis](), None
+    if any(map(len, dead[:length])):
+        claims, rehearsal = _futures([look for look, _ in looks[:length]], dead[:length], optimizer, schedule, horizon)
+        first = rehearsal.opens
+        opens = (first.a, first.b) if gates[-1:] == [length - 1] and first.a is not None and first.b is not None else None
     found: list[UnitPrognosis] = []
-    cut_off = False
-    for look, extremes in units.extremes(units.data(x)):
-        layer, states = look.layer, extremes.states()
-        dead = np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH))
-        own = [] if layer.activation is None else layer.activation.parameters()
-        slope_learns = any(p.kind == "slope" and optimizer.holds(p) for p in own)
-        unclaimed = NORMALISED if layer.norm is not None else SLOPE if slope_learns else ""
-        if unclaimed:
-            found += [_estimate(layer, j, unclaimed) for j in dead]
-        elif len(dead):
-            found += _layer_prognosis(look, states, dead, optimizer, schedule, horizon)
-        found += [_estimate(layer, j, PIECE) for j in np.flatnonzero(states == State.NEVER_WINS)]
-        cut_off = len(dead) == layer.units
-    return Prognosis(found, None, cut_off)
+    for (look, states), mine, reason in zip(looks, dead, reasons):
+        claimed = {unit.unit: unit for unit in claims if unit.layer == look.layer.name}
+        rest = np.array([j for j in mine if j not in claimed], int)
+        if reason:
+            others = [_estimate(look.layer, j, reason) for j in rest]
+        else:
+            others = _estimates(look, rest, optimizer, schedule, horizon) if len(rest) else []
+        others += [_estimate(look.layer, j, PIECE) for j in np.flatnonzero(states == State.NEVER_WINS)]
+        found += sorted([*claimed.values(), *others], key=lambda unit: unit.unit)
+    return Prognosis(found, opens, bool(gates))
 
 
 def _estimate(layer: HiddenLayer, unit: Any, reason: str) -> UnitPrognosis:
     return UnitPrognosis(layer.name, int(unit), "estimate", None, None, reason, False, None)
 
 
-def _layer_prognosis(look: Look, states: Array, dead: Array, optimizer: Optimizer, schedule: Schedule | None,
-                     horizon: int) -> list[UnitPrognosis]:
-    layer = look.layer
-    moved = [p for p in layer.parameters if optimizer.holds(p)]
-    if not moved:
-        frozen = "never: the optimizer does not move this layer"
-        return [UnitPrognosis(layer.name, int(j), "never", None, None, frozen, layer.depth == 0, None) for j in dead]
-    relu_like = flat_edges(layer.activation)[0] == 0 and not (states[dead] == State.DEAD_HIGH).any()
-    told = ((_by_formula(look, dead, optimizer) if relu_like and schedule is None else None)
-            or _by_rehearsal(look, dead, optimizer, schedule, horizon))
-    exact = layer.depth == 0 and look.z.dtype == np.float64 and not any(
-        optimizer.options_of(p).get("dampening") == 1 and optimizer.options_of(p)["weight_decay"]
-        for p in moved)                                 # dampening 1 with decay: z may tend to exactly 0, and rounding decides
-    answers = []
-    for j, revival in zip(dead, told):
-        verdict: Verdict = "revives" if revival.step is not None else "never" if revival.decided else "not within the horizon"
-        reason = revival.reason
-        if layer.depth:
-            verdict, reason = "estimate", f"estimate with the inputs held fixed: {reason}"
-        answers.append(UnitPrognosis(layer.name, int(j), verdict, revival.step, revival.sample, reason, exact,
-                                     (revival.step, revival.step) if exact and revival.step is not None else None))
-    return answers
+# -- the premises: which gradients are exactly zero ------------------------------------------------------------------------
+
+
+def _unclaimed(units: Units, dead: Sequence[Array], gates: Sequence[int], x: Array, optimizer: Optimizer,
+               loss: Callable[[], Any] | None) -> list[str]:
+    """For each layer, why nothing is claimed of it; "" if its dead units, or all before a gate, get gradients of exactly zero."""
+    with recording():
+        if loss is None:
+            with evaluating(units.model):
+                root = units.model(x[:1])
+        else:
+            root = loss()
+            if not isinstance(root, Node) or root.array.size != 1:
+                raise TypeError(f"prognosis: loss() is {said(root)}, expected a Tensor of one number")
+    uses: dict[Any, list[Node]] = {}
+    for node in history(root, "prognosis: loss()"):
+        for parent in node.parents:
+            uses.setdefault(parent, []).append(node)
+    learning = [p for layer in units.layers for p in layer.parameters if p.requires_grad]
+    gradients = dict(zip(learning, grad(root, learning))) if loss is not None and root.requires_grad else {}
+    return [layer.unclaimed or _may_learn(layer, mine if i > max(gates, default=-1) else slice(None), uses, gradients, optimizer)
+            for i, (layer, mine) in enumerate(zip(units.layers, dead))]
+
+
+def _may_learn(layer: HiddenLayer, units: Any, uses: Mapping[Any, list[Node]], gradients: Mapping[Any, Any],
+               optimizer: Optimizer) -> str:
+    """Why these units of a layer may have a gradient although they are dead; "" if they have none."""
+    own = [] if layer.activation is None else layer.activation.parameters()
+    if any(p.kind == "slope" and p.requires_grad and optimizer.holds(p) for p in own):
+        return SLOPE
+    for p in layer.parameters:
+        nodes = uses.get(p, [])
+        if p.requires_grad and not (len(nodes) == 1 and nodes[0].op in (affine(), affine(nodes[0].op.activation, nodes[0].op.p))):
+            return (f"its {p.kind} is used {counted(len(nodes), 'time')} in the graph, expected once, by its layer: if it is "
+                    "shared, or in a penalty, a dead unit may get a gradient, and nothing is claimed")
+        if p in gradients and gradients[p].array[units].any():
+            return "its gradient is not zero although it is dead on x, so the training has other data, and nothing is claimed"
+        source = nodes[0].parents[0] if nodes else None
+        if layer.depth == 0 and source is not None and (source.op is not None or optimizer.holds(source)):
+            return "its inputs are computed from what learns, and nothing is claimed"
+    return ""
+
+
+def _chain(layers: Sequence[HiddenLayer], gates: Sequence[int], reasons: Sequence[str]) -> int:
+    """How many layers, from the first, are rehearsed together: up to the last gate that bounds on z can be followed to."""
+    length = 0
+    for i, layer in enumerate(layers):
+        if reasons[i] or (layer.follows is not layers[i - 1] if i else layer.depth):
+            break
+        length = i + 1 if i == 0 or i in gates else length
+        if steepest(layer.activation) is None:
+            break
+    return length
+
+
+# -- one chain of layers: the rehearsal, with reasons ----------------------------------------------------------------------
+
+
+def _estimates(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[UnitPrognosis]:
+    """The futures if the inputs of the layer did not move, and the optimizer were elementwise."""
+    premise = ("with the inputs held fixed" if look.layer.depth else
+               f"as {type(optimizer).__name__} is not known to move each number by itself (elementwise = True)")
+    told = _by_formula(look, dead, optimizer) if schedule is None else [None]
+    units = [UnitPrognosis(look.layer.name, int(j), "estimate", r.step, r.sample, r.reason, False, None)
+             for j, r in zip(dead, told) if r is not None]
+    if len(units) < len(dead):
+        units, _ = _futures([look], [dead], optimizer, schedule, horizon)
+    return [replace(unit, verdict="estimate", proved=False, between=None, reason=f"estimate {premise}: {unit.reason}")
+            for unit in units]
+
+
+def _futures(looks: Sequence[Look], dead: Sequence[Array], optimizer: Optimizer, schedule: Schedule | None,
+             horizon: int) -> tuple[list[UnitPrognosis], Rehearsal]:
+    """The futures of the dead units of a chain, as far as it proves them; and its rehearsal."""
+    rehearsal = Rehearsal([look.layer for look in looks], dead, looks[0].inputs, optimizer)
+    told = _by_formula(looks[0], dead[0], optimizer) if schedule is None else [None] * len(dead[0])
+    far = [revival.step for revival in told if revival is not None and revival.step is not None and revival.step <= FAR]
+    rehearsal.run(max([horizon, *far]), None if schedule is None else _rates(schedule, optimizer, rehearsal.held))
+    if schedule is not None:
+        told = _by_law(looks[0], dead[0], optimizer, list(islice(_rates(schedule, optimizer, rehearsal.held), rehearsal.t)))
+    opened, found = rehearsal.opens.a, []
+    for i, look in enumerate(looks):
+        for revival, (unit, fate) in zip(told if i == 0 else [None] * len(dead[i]), rehearsal.fates[i].items()):
+            if i == 0 or opened is None or (fate.b is not None and fate.b <= opened):
+                found.append(_future(look.layer.name, unit, fate, revival, rehearsal, type(optimizer).__name__))
+    return found, rehearsal
+
+
+def _future(layer: str, unit: int, fate: Fate, told: Revival | None, rehearsal: Rehearsal, name: str) -> UnitPrognosis:
+    """A fate in words. `told` is what a formula says of it in real numbers."""
+    ideal = f"; in real numbers {told.reason}" if told else ""
+    if fate.a is not None and fate.b is not None:
+        step, sample = fate.step, fate.sample
+        reason = f"step {step}, through sample {sample}: by a rehearsal of {name} with zero gradients"
+        if told is not None and told.step == step:
+            sample, reason = told.sample, told.reason
+        if fate.a < fate.b:
+            reason = f"steps {fate.a} to {fate.b}, within rounding; {reason}"
+        return UnitPrognosis(layer, unit, "revives", step, sample, reason, fate.a == fate.b, (fate.a, fate.b))
+    if fate.a is not None:
+        reason = f"from step {fate.a} on, some z is within rounding of the edge{ideal}"
+        return UnitPrognosis(layer, unit, "estimate", fate.step, fate.sample, reason, False, None)
+    never = told.reason if told and told.step is None and told.decided else ""
+    if rehearsal.still and not never:
+        never = f"never: without a gradient {name} does not move it"
+    late = f"a rehearsal of {name} over {rehearsal.t} steps does not bring it back{ideal}"
+    return UnitPrognosis(layer, unit, "never" if never else "not within the horizon", None, None, never or late, True, None)
 
 
 def settings_of(optimizer: Optimizer, layer: HiddenLayer) -> tuple[Settings, Decay] | None:
     """SGD's settings for this layer, and the part on which its decay acts; None if weights and biases differ in more than that,
     or the optimizer is not an SGD that moves this layer."""
-    if not isinstance(optimizer, SGD) or not all(map(optimizer.holds, layer.parameters)):
+    if not isinstance(optimizer, SGD) or not optimizer.elementwise or not all(
+            p.requires_grad and optimizer.holds(p) for p in layer.parameters):
         return None
     mine, *rest = (Settings.among(optimizer.options_of(p)) for p in layer.parameters)
     other = rest[0] if rest else mine
@@ -190,27 +292,64 @@ def settings_of(optimizer: Optimizer, layer: HiddenLayer) -> tuple[Settings, Dec
     return (mine, "weights") if mine.weight_decay else (other, "biases")
 
 
-def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> list[Revival] | None:
-    """By the closed forms; None where they do not apply."""
-    known = settings_of(optimizer, look.layer)
-    if known is None:
-        return None
-    settings, decay = known
+def _buffer(look: Look, dead: Array, optimizer: Optimizer) -> list[Array] | None:
+    """v_w.x (samples, units) and v_b (units,) of the momentum buffers; empty before the first step. None if one has none yet."""
     buffers = [optimizer.state_of(p).get("momentum_buffer") for p in look.layer.parameters]
     if len({buffer is None for buffer in buffers}) > 1:
         return None
-    drifts = [-settings.lr * (look.inputs @ buffer[dead].T if buffer.ndim == 2 else buffer[dead]).astype(np.float64)
-              for buffer in buffers if buffer is not None]
-    z = look.z[:, dead].astype(np.float64)
+    return [(look.inputs @ buffer[dead].T if buffer.ndim == 2 else buffer[dead]).astype(np.float64)
+            for buffer in buffers if buffer is not None]
+
+
+def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> Sequence[Revival | None]:
+    """What the closed forms say of each dead unit in real numbers; None where they do not apply."""
+    layer, z = look.layer, look.z[:, dead].astype(np.float64)
+    if not any(p.requires_grad and optimizer.holds(p) for p in layer.parameters):
+        return [Revival(None, None, "never: the optimizer does not move this layer")] * len(dead)
+    (low, high), known = flat_edges(layer.activation), settings_of(optimizer, layer)
+    parts = None if known is None else _buffer(look, dead, optimizer)
+    if known is None or parts is None or low != 0 or not (z <= 0).all():
+        return [None] * len(dead)
+    settings, decay = known
+    drifts = [-settings.lr * part for part in parts]
     if decay == "both":
-        return layer_revivals(z, sum(drifts) if drifts else None, **asdict(settings))
-    biases = look.layer.parameters[1].data[dead].astype(np.float64)
-    return [revival_parts(z[:, i] - b, float(b), drifts[0][:, i] if drifts else None, float(drifts[1][i]) if drifts else None,
-                          decay=decay, **asdict(settings)) for i, b in enumerate(biases)]
+        told = layer_revivals(z, sum(drifts) if drifts else None, **asdict(settings))
+    else:
+        biases = layer.parameters[1].data[dead].astype(np.float64)
+        told = [revival_parts(z[:, i] - b, float(b), drifts[0][:, i] if drifts else None, float(drifts[1][i]) if drifts else None,
+                              decay=decay, **asdict(settings)) for i, b in enumerate(biases)]
+    return [r if r.step is None or high == np.inf else None for r in told]      # it may jump over the live side
+
+
+def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Sequence[float]]) -> Sequence[Revival | None]:
+    """What the comparison theorem says of each unit under a schedule that has had these rates; None where it does not apply."""
+    z, known = look.z[:, dead].astype(np.float64), settings_of(optimizer, look.layer)
+    parts = None if known is None else _buffer(look, dead, optimizer)
+    own = {tuple(step[:len(look.layer.parameters)]) for step in rates}
+    if (not own or known is None or parts is None or known[1] != "both" or flat_edges(look.layer.activation) != (0.0, np.inf)
+            or not (z <= 0).all() or any(len(set(step)) > 1 for step in own)):
+        return [None] * len(dead)
+    lowest, highest = (pick(rate for rate, *_ in own) for pick in (min, max))
+    velocity: Any = sum(parts) if parts else None
+    options = {name: value for name, value in asdict(known[0]).items() if name != "lr"}
+    fresh = {} if parts else {"dampening": 0.0}             # the first gradient of a fresh buffer is not dampened
+    told: list[Revival | None] = []
+    for safe, back in zip(safe_rate(ratio(z, velocity), **{**options, **fresh}),
+                          return_between(z, velocity, lowest=lowest, highest=highest, **options)):
+        if highest <= safe:
+            told.append(Revival(None, None, f"never, as long as no rate exceeds {safe:.5g}: up to step {len(rates)} the highest "
+                                            f"is {highest:.5g}"))
+        elif back is not None and back[0] > 1:
+            last = "never" if back[1] is None else f"step {back[1]}"
+            told.append(Revival(None, None, f"between step {back[0]} and {last}, with rates from {lowest:.5g} to {highest:.5g} "
+                                            "for ever", decided=False))
+        else:
+            told.append(None)
+    return told
 
 
 def _rates(schedule: Schedule | None, optimizer: Optimizer, moved: Mapping[Parameter, Parameter]) -> Iterator[list[float]]:
-    """The rates of the coming steps, for each of the parameters."""
+    """The rates of the coming steps, for each of the parameters that move."""
     groups = [dict(group) for group in optimizer.param_groups]
     mine = [group for p in moved for group in groups if any(p is q for q in group["params"])]
     if isinstance(schedule, LRScheduler):
@@ -219,35 +358,3 @@ def _rates(schedule: Schedule | None, optimizer: Optimizer, moved: Mapping[Param
         yield [check_number(schedule(t), f"schedule({t})") if callable(schedule) else group["lr"] for group in mine]
         if isinstance(schedule, LRScheduler):
             schedule.step()         # type: ignore[attr-defined]        # all have it, with their own arguments
-
-
-def _by_rehearsal(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[Revival]:
-    """By running the optimizer on a copy of the layer with zero gradients: exact to the last bit, up to the horizon."""
-    originals = look.layer.parameters
-    rehearsed = [Parameter(p.data, kind=p.kind) for p in originals]
-    moved = {p: copy for p, copy in zip(originals, rehearsed) if optimizer.holds(p)}
-    copies, twin, rates = list(moved.values()), optimizer.twin(moved), _rates(schedule, optimizer, moved)
-    low, high = flat_edges(look.layer.activation)
-    first: dict[int, tuple[int, int]] = {}
-    still = False
-    for p in copies:
-        p.grad = np.zeros_like(p.data)
-    for t in range(1, horizon + 1):
-        for group, rate in zip(twin.param_groups, next(rates)):
-            group["lr"] = rate
-        before = [p.data.copy() for p in copies]
-        twin.step()
-        still = schedule is None and all(np.array_equal(p.data, b) for p, b in zip(copies, before)) and not twin.has_inertia()
-        with no_grad():
-            z = F.linear(look.inputs, *rehearsed).data[:, dead]
-        live = (z > low) & (z < high)
-        for i in np.flatnonzero(live.any(axis=0)):
-            if int(i) not in first:
-                first[int(i)] = t, int(np.where(live[:, i], z[:, i], -np.inf).argmax())
-        if still or len(first) == len(dead):
-            break
-    name = type(optimizer).__name__
-    back = f"by a rehearsal of {name} with zero gradients"
-    gone = Revival(None, None, f"never: without a gradient {name} does not move it" if still else
-                   f"a rehearsal of {name} over {horizon} steps does not bring it back", decided=still)
-    return [Revival(*first[i], f"step {first[i][0]}, {back}") if i in first else gone for i in range(len(dead))]

@@ -287,13 +287,13 @@ class Units:
 
 
 def flat_edges(activation: Module | None) -> tuple[float, float]:
-    """Where the flat pieces of an activation begin: (low, high), with -inf and inf if it has none.
+    """Where an activation is flat, its slope exactly zero: for z <= low and for z >= high, with -inf and inf if nowhere.
 
-    Beyond its outermost kinks, an activation is flat if its slope there is exactly zero. A PReLU is flat on the low side if one
-    of its slopes is 0: that unit is a ReLU.
+    Its flat pieces lie beyond its outermost kinks. A kink belongs to one if its slope is taken as 0, else `low` is just below.
+    A PReLU is flat on the low side if one of its slopes is 0: that unit is a ReLU.
 
-    >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh())
-    ((0.0, inf), (0.0, 6.0), (-inf, inf))
+    >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh()), flat_edges(nn.ReLU(at_zero=0.5))
+    ((0.0, inf), (0.0, 6.0), (-inf, inf), (-5e-324, inf))
     """
     record: Elementwise[...] | None = getattr(activation, "record", None)
     if record is None:
@@ -306,8 +306,11 @@ def flat_edges(activation: Module | None) -> tuple[float, float]:
     def is_flat(x: float) -> bool:
         return float(record.f_dx(one, np.float64(x), record.f(np.float64(x), *p), *p)) == 0.0
 
-    low = min(kinks) if kinks and is_flat(min(kinks) - 1) else -np.inf
-    high = max(kinks) if kinks and is_flat(max(kinks) + 1) else np.inf
+    def edge(kink: float, beyond: float) -> float:
+        return kink if is_flat(kink) else float(np.nextafter(kink, beyond))
+
+    low = edge(min(kinks), -np.inf) if kinks and is_flat(min(kinks) - 1) else -np.inf
+    high = edge(max(kinks), np.inf) if kinks and is_flat(max(kinks) + 1) else np.inf
     return (low, high) if low < high else (-np.inf, np.inf)     # flat on both sides (step): there is no live side
 
 

@@ -45,8 +45,9 @@ class Optimizer:
     Copy or pickle an optimizer together with its model, ``copy.deepcopy((model, opt))``; copied alone, it comes with copies of
     its parameters.
 
-    An optimizer of your own is a subclass that defines `move`, `term` and `state_names` (docs/extending.md has one). `defaults`
-    are the options of groups that do not set them; "lr" and "weight_decay" are required.
+    An optimizer of your own is a subclass that defines `move`, `term` and `state_names` (docs/extending.md has one), and
+    ``elementwise = True`` if each number moves by its own gradient and buffers alone. `defaults` are the options of groups that
+    do not set them; "lr" and "weight_decay" are required.
 
     >>> weight, bias = nn.Parameter([1.0]), nn.Parameter([1.0], kind="bias")
     >>> opt = optim.SGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], lr=0.5, weight_decay=1.0)
@@ -56,6 +57,11 @@ class Optimizer:
 
     state_names: ClassVar[tuple[str, ...]] = ()     # of the buffers in a state dict; and "step" if the rule counts steps
     decoupled: ClassVar[bool] = False               # PyTorch's "decoupled_weight_decay", which its AdamW sets
+    elementwise: ClassVar[bool] = False             # whether each number moves by itself: from its own gradient and buffers
+
+    def __init_subclass__(cls) -> None:
+        if "elementwise" not in vars(cls) and {"move", "step"} & set(vars(cls)):
+            cls.elementwise = False                 # another rule than that of the class above
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
