@@ -80,7 +80,7 @@ MUTATIONS = [
     Mutation("kernels/machine/matmul.py", "(start, min(start + width, m), 0, n)", "(start, min(start + width - 1, m), 0, n)", "test_threads"),
     # layers
     Mutation("nn/init.py", "return max(1, shape[-1]), max(1, shape[0])", "return max(1, shape[0]), max(1, shape[-1])", "test_nn"),
-    Mutation("nn/layers.py", "F.linear(in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces", "F.linear(in_dtype_of(x, self.weight), self.weight, None), self.pieces", "test_nn"),
+    Mutation("nn/layers.py", "in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces", "in_dtype_of(x, self.weight), self.weight, None), self.pieces", "test_nn"),
     Mutation("nn/layers.py", "self.training or running is None", "True", "test_normalization"),
     Mutation("nn/utils.py", "factor = max_norm / (norm + 1e-6)", "factor = max_norm / norm", "test_clip"),
     Mutation("nn/mlp.py", "if residual and n == m", "if residual", "test_nn test_mlp"),

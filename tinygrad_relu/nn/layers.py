@@ -40,7 +40,7 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Any:
         try:
-            return F.linear(x, self.weight, self.bias)
+            return affine_layer(affine(), x, self.weight, self.bias)
         except TypeError as error:      # x has another dtype; the usual case pays for no check
             return in_own_dtype(affine(), x, self, error)
 
@@ -72,7 +72,7 @@ class Maxout(Module):
         self.weight, self.bias = Parameter(weight, dtype=dtype), Parameter(bias, kind="bias", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
-        return F.maxout(F.linear(in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces)
+        return F.maxout(affine_layer(affine(), in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces)
 
 
 class Embedding(Module):

@@ -30,6 +30,7 @@ class Loss(Module):
     function: Callable[..., Tensor]
     of_classes: ClassVar[bool] = False              # whether there is a weight for each class
     __signature__: ClassVar[inspect.Signature] = inspect.Signature()        # the settings
+    _names: ClassVar[tuple[str, ...]] = ()                                  # their names
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -39,6 +40,7 @@ class Loss(Module):
             declared = inspect.get_annotations(cls)
             cls.function = staticmethod(function)
             cls.__signature__ = inspect.Signature([p for p in settings if p.name in declared or not declared])
+            cls._names = tuple(cls.__signature__.parameters)
             formula = (inspect.getdoc(function) or "").split("\n\n")[0]
             example = f">>> nn.{cls.__name__}(reduction='sum')\n{cls.__name__}(reduction='sum')"
             own = inspect.cleandoc(cls.__doc__ or (example if cls.__module__ == __name__ else ""))
@@ -51,7 +53,7 @@ class Loss(Module):
         try:
             bound = self.__signature__.bind(*args, **settings)
         except TypeError as error:
-            raise TypeError(f"{name}: {error}; expected {', '.join(self.__signature__.parameters)}") from None
+            raise TypeError(f"{name}: {error}; expected {', '.join(self._names)}") from None
         bound.apply_defaults()
         for key, setting in bound.arguments.items():
             setting = checked(name, key, setting)
@@ -62,8 +64,8 @@ class Loss(Module):
             setattr(self, key, setting)
 
     def forward(self, x: Any, target: Any) -> Any:
-        settings = {key: getattr(self, key) for key in self.__signature__.parameters}
-        return self.function(x, target, **{key: s.data if isinstance(s, Buffer) else s for key, s in settings.items()})
+        return self.function(x, target, **{name: s.data if isinstance(s := getattr(self, name), Buffer) else s
+                                           for name in self._names})
 
 
 class CrossEntropyLoss(Loss):

@@ -41,13 +41,12 @@ def affine_gradients(g, x, weight, gx, gw, gb, add):
 
 
 @kernel
-def linear(x: Matrix, weight: Matrix, bias: Vector, p: Parameters, z: Matrix, out: Matrix):
+def linear(x: Matrix, weight: Matrix, bias: Vector, out: Matrix):
     affine_part(x, weight, bias, out)
 
 
 @kernel
-def linear_pullback(g: Matrix, z: Matrix, y: Matrix, x: Matrix, weight: Matrix, p: Parameters, gx: Matrix, gw: Matrix, gb: Vector,
-                    add: int):
+def linear_pullback(g: Matrix, x: Matrix, weight: Matrix, gx: Matrix, gw: Matrix, gb: Vector, add: int):
     affine_gradients(g, x, weight, gx, gw, gb, add)
 
 
@@ -96,12 +95,11 @@ class Affine(NamedTuple):
 @cache
 def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()) -> Affine:
     """The layer with an activation, of parameters p, or without one."""
-    one_forward, one_pullback = linear_activation(activation) if activation else (linear, linear_pullback)
-    apart = loops(activation) if activation else None
+    fused, apart = (linear_activation(activation), loops(activation)) if activation else (None, None)
     from_y, overwrites = True, True
     if activation:
         from_y, overwrites = activation.slope_from_y(*p), activation.slope_from_y(*activation.defaults)
-    one_launch = from_y or not overwrites       # else `one_forward` would leave out the z that is needed
+    one_launch = from_y or not overwrites       # else the kernel would leave out the z that is needed
 
     def forward(x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
         (rows, features), dtype = x.shape, x.dtype
@@ -110,7 +108,10 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
         y = np.empty((rows, len(weight)), dtype)
         z = y if from_y and overwrites else np.empty(y.shape, dtype)
         if one_launch and x.size * len(weight) < LARGE:
-            launch(one_forward, x, weight, bias, p, z, y)
+            if fused:
+                launch(fused.forward, x, weight, bias, p, z, y)
+            else:
+                launch(linear, x, weight, bias, y)
             return y, z
         if bias.size:
             launch(copy, bias, z)
@@ -121,7 +122,10 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
 
     def pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
         if x.size * len(weight) < LARGE:
-            launch(one_pullback, g, z, y, x, weight, p, *into, add)
+            if fused:
+                launch(fused.pullback, g, z, y, x, weight, p, *into, add)
+            else:
+                launch(linear_pullback, g, x, weight, *into, add)
             return
         if apart:
             gz = np.empty(g.shape, g.dtype)
@@ -133,7 +137,7 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
         if gw.size:
             matmul(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
         if gb.size:
-            launch(linear_pullback, g, z, y, x, weight, (), gx[:0], gw[:0], gb, add)
+            launch(linear_pullback, g, x, weight, gx[:0], gw[:0], gb, add)
 
     return Affine(forward, pullback)
 

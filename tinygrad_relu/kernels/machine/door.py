@@ -26,11 +26,10 @@ def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
     if watcher is not None:
         watcher(kernel, arguments)
     elif type(kernel) is Kernel:
-        dtype = arguments[kernel.key].dtype
         try:
-            code = kernel.code[dtype]
+            code = kernel.code[arguments[kernel.key].dtype]
         except KeyError:
-            code = kernel.compile(dtype)
+            code = kernel.compile(arguments[kernel.key].dtype)
         code(*arguments)
     else:
         kernel(*arguments)
