@@ -94,17 +94,22 @@ class Outcome(Training):
     predicted_step: int | None          # may be later than the end of training
     observed_step: int | None
     predictions: list[Prediction]       # one for every dead unit about which something is claimed
-    opens: tuple[int | None, int | None]    # the step at which a network that is cut off has its first open path again:
-                                        # (predicted, observed); None for none within the training
+    opens: tuple[int | None, int | None]    # the step, (predicted, observed), at which the first path opens in a network that is
+                                        # cut off by a layer without a living unit; None for none within the training
+    opens_between: tuple[int, int] | None   # the first and the last step at which rounding lets it open
     still: bool                         # the rate is 0, so that nothing moves
     followed: tuple[int, int] | None    # (unit, sample) of the pre-activation in the two orbits
     observed_orbit: list[float]
     predicted_orbit: list[float]
 
     @property
-    def disagreements(self) -> list[Prediction]:
+    def disagreements(self) -> list[str]:
         """The predictions that the training contradicts."""
-        return [prediction for prediction in self.predictions if prediction.fails]
+        wrong = [str(prediction) for prediction in self.predictions if prediction.fails]
+        between, seen = self.opens_between, self.opens[1]
+        if between is not None and (between[1] <= self.steps if seen is None else not between[0] <= seen <= between[1]):
+            wrong.append(f"first open path: predicted {in_words(between)}, observed {seen or 'never'}")
+        return wrong
 
     @property
     def untested(self) -> str:

@@ -11,7 +11,7 @@ from ..nn import Maxout
 from ..optim import SGD
 from ..text import Table, print_parts
 from .census import finite
-from .outcomes import Outcome, Run, Sick
+from .outcomes import Outcome, Run, Sick, in_words
 from .treatments import STARTS
 from .units import GONE, State
 
@@ -72,6 +72,7 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
     said += _inside_the_window([o for o in outcomes if o.threshold is not None and o.eta_lambda > o.threshold and o.claims])
     said += _opened([o for o in outcomes if o.opens[1] is not None and o.opens[1] != o.observed_step])
     said += _in_comparison(outcomes)
+    said += [f"Yours is {o.treatment}." for o in outcomes if o.treatment.key == "yours"]
     return said
 
 
@@ -113,12 +114,16 @@ def _inside_the_window(inside: list[Outcome]) -> Iterator[str]:
 
 def _opened(early: list[Outcome]) -> Iterator[str]:
     """Paths that opened at another step than that of the first return in layer 1."""
-    if early:
-        told = "; ".join(f"{o.treatment.name}, step {o.opens[1]}" + ("" if o.opens[0] is None else f" (predicted {o.opens[0]})")
-                         + f", first return in layer 1 {'never' if o.observed_step is None else o.observed_step}"
-                         + (f", accuracy up from step {o.reaches(o.sick.accuracy + 0.05)}" if o.learned else "") for o in early)
-        yield ("The network can learn again from the step at which the first path to the output opens. A unit of the last hidden "
-               f"layer may open it before a unit of layer 1 returns, or after: {told}.")
+    told = []
+    for o in early:
+        foretold = "" if o.opens_between is None else f" (predicted: {in_words(o.opens_between)})"
+        visible = o.sick.accuracy + 0.05
+        told.append(f"{o.treatment.name}, step {o.opens[1]}{foretold}, first return in layer 1 "
+                    + ("never" if o.observed_step is None else f"at step {o.observed_step}")
+                    + (f", accuracy above {visible:.2f} from step {o.reaches(visible)}" if o.learned else ""))
+    if told:
+        yield ("The hidden layers can learn again from the step at which the first path to the output opens. A unit of the last "
+               f"hidden layer may open it before a unit of layer 1 returns, or after: {'; '.join(told)}.")
 
 
 def _in_comparison(outcomes: Sequence[Outcome]) -> Iterator[str]:
@@ -130,7 +135,8 @@ def _in_comparison(outcomes: Sequence[Outcome]) -> Iterator[str]:
                   "Here it diverged: its loss is not finite."))
     reached = sorted((step, o.treatment.name) for o in outcomes if (step := o.reaches(LEARNED)))
     if reached:
-        yield (f"Accuracy {LEARNED} was first measured at " + "; ".join(f"step {step}, {name}" for step, name in reached) + ".")
+        told = "; ".join(f"{step} under {name}" for step, name in reached)
+        yield f"Accuracy {LEARNED} was first measured at step {told}."
 
 
 def coasting(run: Run) -> tuple[Table, list[str]]:
@@ -163,7 +169,7 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
 def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """How many predictions were made, how many were wrong, and what could not be tested."""
     made = [(o, p) for o in outcomes if not o.untested for p in o.predictions]
-    wrong = [f"{o.treatment.name}: {p}" for o, p in made if p.fails]
+    wrong = [f"{o.treatment.name}: {difference}" for o in outcomes if not o.untested for difference in o.disagreements]
     if made:
         late = sum(p.waits for _, p in made)
         yield (f"{counted(len(made), 'prediction')}, {len(wrong)} wrong, {sum(p.proved for _, p in made)} proved: one for each "
@@ -171,7 +177,7 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
                "return." + (f" {counted(late, 'return')} {'is' if late == 1 else 'are'} not yet due." if late else ""))
     if wrong:
         more = "; ..." if len(wrong) > 5 else ""
-        yield f"THE THEORY FAILED for {counted(len(wrong), 'unit')}: {'; '.join(wrong[:5])}{more}."
+        yield f"THE THEORY FAILED for {counted(len(wrong), 'prediction')}: {'; '.join(wrong[:5])}{more}."
     told = [o for o in outcomes if o.claims]
     for o in told:
         lost = sum(p.until < o.steps and p.observed is None for p in o.predictions)
@@ -183,10 +189,11 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
     untested = [f"{o.treatment.name}, as {o.untested}" for o in told if o.untested]
     if untested:
         yield f"Not tested, and not counted: {'; '.join(untested)}."
-    rehearsed = [o.treatment.name for o in told if o.treatment.rule is not SGD or o.treatment.schedule]
-    if rehearsed:
-        yield (f"{'; '.join(rehearsed)}: predicted by a rehearsal, which runs the optimizer on copies of the parameters with "
-               "zero gradients. The others: by a formula.")
+    if made:
+        others = [o.treatment.name for o in told if o.treatment.rule is not SGD or o.treatment.schedule]
+        yield ("Each proof is a rehearsal: it runs the optimizer on copies of the parameters with zero gradients, and "
+               "bounds all rounding of the training that is to come. For layer 1 under SGD, a formula names the "
+               f"step and the reason, too{'; for ' + ', '.join(others) + ' there is no formula' if others else ''}.")
 
 
 def spread(runs: Sequence[Run]) -> Table:

@@ -154,7 +154,7 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     return Outcome(
         *training, sick, treatment, treatment.eta_lambda(lr), treatment.threshold(), leading.reason if leading else healthy,
         treatment.why_not() if leading and first is None else "", first.step if first else None, min(observed, default=None),
-        predictions, (foretold.opens[1] if foretold.opens else None, _opening(training[0][-1])),
+        predictions, (foretold.opens[1] if foretold.opens else None, _opening(training[0])), foretold.opens,
         lr == 0, followed, recorder.orbit, predicted_orbit)
 
 
@@ -163,11 +163,11 @@ def _compared(unit: UnitPrognosis, life: Life, steps: int) -> Prediction:
     return Prediction(unit.layer, unit.unit, unit.step, unit.between, unit.proved, life.revived_at, min([*lost, steps]))
 
 
-def _opening(last: Array) -> int | None:
-    """The first step at which a unit of the last hidden layer lives, if at first all are dead: as long as they are, the gradient
-    is exactly zero in every hidden unit."""
-    lives = np.any(~GONE[last], axis=1)
-    return int(lives.argmax()) if lives.any() and not lives[0] else None
+def _opening(states: list[Array]) -> int | None:
+    """The first step at which a unit lives in the last of the layers that are entirely dead at first: until then, no gradient
+    reaches this layer or any before it."""
+    lives = next((alive for layer in states[::-1] if not (alive := np.any(~GONE[layer], axis=1))[0]), None)
+    return None if lives is None or not lives.any() else int(lives.argmax())
 
 
 def _check_kind(thing: object, kind: type, what: str, where: str = "") -> None:

@@ -44,6 +44,14 @@ class Treatment:
     keeps: bool = False                 # goes on with that network's own optimizer and its momentum buffers
     mirror: float | None = None         # each dead unit is first replaced by its mirror image, at this scale
 
+    def __str__(self) -> str:
+        """Its settings, in words."""
+        settings = {**self.options, "weight_decay": self.weight_decay}
+        options = [name if value is True else f"{name} {value}" for key, value in settings.items()
+                   if (name := key.replace("_", " ")) and value is not False]
+        scale = "the rate" if self.rate == 1 else f"{self.rate:g} times the rate"
+        return f"{self.rule.__name__} at {scale}, {', '.join(options)}" + (f", schedule {self.schedule}" if self.schedule else "")
+
     def optimizer(self, model: Module, lr: float) -> Optimizer:
         """A fresh optimizer for `model`."""
         decayed = {"all": ("weight", "bias"), "weights": ("weight",), "biases": ("bias",)}[self.decay_on]
