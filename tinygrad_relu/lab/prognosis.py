@@ -22,10 +22,10 @@ from ..checks import check_count, check_number, counted, said
 from ..nn import Module, Parameter
 from ..nn.module import evaluating
 from ..ops.linalg import affine
-from ..optim import SGD, LRScheduler, Optimizer, ReduceLROnPlateau
+from ..optim import SGD, Adam, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
 from .closed_form import Revival, layer_revivals
-from .laws import ratio, return_between, safe_rate
+from .laws import adam_coast, ratio, return_between, safe_rate
 from .recurrence import Settings
 from .rehearsal import Fate, Rehearsal, steepest
 from .roll_forward import Decay, revival_parts
@@ -187,7 +187,7 @@ def _unclaimed(units: Units, dead: Sequence[Array], gates: Sequence[int], x: Arr
         for parent in node.parents:
             uses.setdefault(parent, []).append(node)
     learning = [p for layer in units.layers for p in layer.parameters if p.requires_grad]
-    gradients = dict(zip(learning, grad(root, learning))) if loss is not None and root.requires_grad else {}
+    gradients = dict(zip(learning, grad(root, learning, retain_graph=True))) if loss is not None and root.requires_grad else {}
     return [layer.unclaimed or _may_learn(layer, mine if i > max(gates, default=-1) else slice(None), uses, gradients, optimizer)
             for i, (layer, mine) in enumerate(zip(units.layers, dead))]
 
@@ -248,6 +248,8 @@ def _futures(looks: Sequence[Look], dead: Sequence[Array], optimizer: Optimizer,
     rehearsal.run(max([horizon, *far]), None if schedule is None else _rates(schedule, optimizer, rehearsal.held))
     if schedule is not None:
         told = _by_law(looks[0], dead[0], optimizer, list(islice(_rates(schedule, optimizer, rehearsal.held), rehearsal.t)))
+    elif rehearsal.t and not rehearsal.still and isinstance(optimizer, Adam):
+        told = _by_coasting(looks[0].layer, dead[0], rehearsal)
     opened, found = rehearsal.opens.a, []
     for i, look in enumerate(looks):
         for revival, (unit, fate) in zip(told if i == 0 else [None] * len(dead[i]), rehearsal.fates[i].items()):
@@ -346,6 +348,22 @@ def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Seque
         else:
             told.append(None)
     return told
+
+
+def _by_coasting(layer: HiddenLayer, dead: Array, rehearsal: Rehearsal) -> Sequence[Revival | None]:
+    """Which units Adam or AdamW cannot bring back with all that is left in the buffers after the rehearsal; None for others."""
+    copies = [rehearsal.held[p] for p in layer.parameters if p in rehearsal.held]
+    settings = {tuple(rehearsal.twin.options_of(copy)[name] for name in ("betas", "lr", "weight_decay")) for copy in copies}
+    decoupled = rehearsal.twin.decoupled
+    if len(copies) < len(layer.parameters) or len(settings) > 1 or (not decoupled and any(decay for _, _, decay in settings)):
+        return [None] * len(dead)
+    (betas, lr, decay), link = settings.pop(), rehearsal.links[0]
+    keep = 1 - lr * decay if decoupled else 1.0
+    rehearsal.look(fully=True)
+    coast = adam_coast(betas, rehearsal.t, keep)        # at least so many steps have been made: the bound falls with their number
+    stays = link.stays(coast * np.abs(link.values() - keep * link.values(rehearsal.before)))
+    why = f"never: after step {rehearsal.t} all coming steps sum to at most {coast:.3g} times the last, which is too little"
+    return [Revival(None, None, why) if stays.get(int(j), False) else None for j in dead]
 
 
 def _rates(schedule: Schedule | None, optimizer: Optimizer, moved: Mapping[Parameter, Parameter]) -> Iterator[list[float]]:

@@ -18,7 +18,7 @@ The inputs of the first layer are the data. Those of a deeper layer move. But no
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -112,9 +112,9 @@ class Rehearsed:
         """The watched units that are not surely alive yet."""
         return [j for j, fate in self.fates.items() if fate.b is None]
 
-    def values(self) -> Array:
-        """The weights, and in the last column the bias, of each unit, in float64: (units, inputs + 1)."""
-        weight, *bias = (copy.array[self.units].astype(np.float64) for copy in self.copies.values())
+    def values(self, before: Mapping[Parameter, Array] = {}) -> Array:
+        """The weights, and in the last column the bias, of each unit, in float64: (units, inputs + 1); or those of `before`."""
+        weight, *bias = (before.get(p, copy.array)[self.units].astype(np.float64) for p, copy in self.copies.items())
         return np.column_stack([weight, *(bias or [np.zeros(len(weight))])])
 
     def affine(self, inputs: Ball) -> Ball:
@@ -169,6 +169,12 @@ class Rehearsed:
         return c, np.where(rest > 0, rest + self.ghosts, 0.0)
 
 
+    def stays(self, path: Array) -> dict[int, bool]:
+        """Whether each unit stays dead if, after a full look, its parameters move by at most `path`, (units, inputs + 1)."""
+        ahead = SLACK * (path + self.roundoff * np.abs(self.values())) @ self.reach
+        return dict(zip(self.units.tolist(), (self.least >= ahead).tolist()))
+
+
 class Rehearsal:
     """The coming training of a chain of layers whose gradients are zero, from the data on; if there are several, the last is the
     gate. Of each layer, `watched` are the dead units, whose fates are in `fates`."""
@@ -202,17 +208,17 @@ class Rehearsal:
             if rates is not None:
                 for group, rate in zip(self.twin.param_groups, next(rates)):
                     group["lr"] = rate
-            before = [copy.array.copy() for copy in self.held.values()]
+            self.before = {p: copy.array.copy() for p, copy in self.held.items()}
             self.twin.step()
             self.t += 1
-            same = all(np.array_equal(copy.array, array) for copy, array in zip(self.held.values(), before))
+            same = all(np.array_equal(copy.array, self.before[p]) for p, copy in self.held.items())
             self.still = rates is None and same and not self.twin.has_inertia()
             self.look()
 
-    def look(self) -> None:
+    def look(self, fully: bool = False) -> None:
         """Look at the samples of which some z may have reached an edge since the last full look; if these are many, at all."""
         samples = np.arange(len(self.x.centre))
-        if self.t:
+        if self.t and not fully:
             near, shift = np.zeros(len(samples), bool), np.zeros(self.x.centre.shape[1])
             for link in self.chain:
                 c, rest = link.moved(shift)
