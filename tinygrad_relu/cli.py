@@ -245,9 +245,8 @@ def _revive(arguments: argparse.Namespace) -> int:
         text = json.dumps(report.to_dict(runs), indent=1, allow_nan=False)
         write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
     first = runs[0]
-    if arguments.figure and first.of("sick"):
-        figure.draw(first.networks["sick"], first.of("sick"), arguments.figure, kill_lr=arguments.kill_lr,
-                    title="A dead network, and what brings it back: " + report.described(first))
+    if arguments.figure and first.of("sick", "shocked", "own steps"):
+        figure.draw(runs, arguments.figure, kill_lr=arguments.kill_lr)
     done, asked = sum(len(run.outcomes) for run in runs), len(seeds) * expected[0]
     if done < asked:
         print(f"tinygrad-relu revive: interrupted; {done} of {asked} treatments had finished", file=sys.stderr)

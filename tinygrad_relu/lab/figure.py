@@ -1,6 +1,7 @@
-"""The figure of the main job: the life lines of all units, one predicted orbit, and the accuracies."""
+"""The figure of the main job: the life lines of all units, every prediction beside its observation, and the accuracies."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -9,21 +10,35 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array
-from ..checks import check_name
+from ..checks import check_name, counted
 from ..files import write_through
 from ..text import MISSING
-from .outcomes import Outcome, Sick
-from .units import State
+from .outcomes import Outcome, Run, Sick, Training
+from .report import described
+from .treatments import STARTS
+from .units import GONE, State
 
-# Distinct for colour-blind readers (after Okabe & Ito): warm colours for units that are alive, dark ones for dead units.
-COLOURS = {State.ALIVE: "#f0c05a", State.DEAD: "#23304a", State.DEAD_HIGH: "#7a1f5c", State.SATURATED: "#8fa3bf",
-           State.ALWAYS_ON: "#e8743b", State.NEVER_WINS: "#23304a", State.DIVERGED: "#c8102e",
-           State.CUT_OFF: "#9a7b33", State.AFFINE: "#f4a6b0"}
+# Told apart by lightness too, for colour-blind readers: units that pass a gradient are light and warm, the others dark.
+COLOURS = {State.ALIVE: "#ffd166", State.ALWAYS_ON: "#f3873d", State.AFFINE: "#f7b7a3", State.SATURATED: "#a9b4c8",
+           State.CUT_OFF: "#7d7461", State.DEAD: "#1f2d4a", State.DEAD_HIGH: "#5c2a5e", State.NEVER_WINS: "#1f2d4a",
+           State.DIVERGED: "#000000"}
 FORMATS = ("png", "svg", "pdf")
-COLUMNS = 5
-INK, FAINT, RED = "#1b1b1b", "#8a8a8a", "#d1495b"
-DASHES = (0, (3, 2))
-LABELS = (RED, "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#8c564b", "#555555")     # of the accuracies
+COLUMNS, DPI = 5, 120
+WIDTH, MARGIN, GAP = 15.5, 0.5, 0.22            # of the page, in inches
+INK, FAINT = "#1b1b1b", "#767676"
+RETURN, OPENS = "#ff1f6b", "#00c2d1"            # the predicted steps: pink and cyan stand out from all states
+COASTING = """Nothing decays, and the gradient of
+every dead unit is zero.
+
+A unit whose momentum buffer still
+points up coasts back over 0, each
+at a step of its own. With an empty
+buffer, nothing moves it.
+
+A unit that died by its own step
+was pushed away from the data: its
+buffer points away from them, too."""
+LABELS = ("#d1495b", "#0072b2", "#009e73", "#b8860b", "#b0529a", "#3a9bc9", "#8c564b", "#555555")      # of the accuracies
 
 
 def check_format(path: str | Path) -> None:
@@ -35,74 +50,168 @@ def check_format(path: str | Path) -> None:
         raise ImportError(f"drawing a figure: {MISSING}") from error
 
 
-def draw(sick: Sick, outcomes: Sequence[Outcome], path: str | Path, *, title: str, kill_lr: float) -> None:
-    """Draw the life lines of all units, one predicted orbit and the accuracies, in a PNG, SVG or PDF file."""
-    check_format(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+class _Page:
+    """A figure that is filled from the top, in inches, so that each unit gets its pixels."""
 
-    rows = -(-(len(outcomes) + 1) // COLUMNS)
-    figure = Figure(figsize=(15, 1.95 * rows + 4.6), facecolor="white")
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(rows + 1, COLUMNS, height_ratios=[1] * rows + [1.75], left=0.045, right=0.985, hspace=0.55,
-                               wspace=0.16, top=1 - 1.15 / (1.95 * rows + 4.6), bottom=0.06)
-    figure.suptitle(title, x=0.045, y=0.992, ha="left", fontsize=15, fontweight="bold", color=INK)
-    panels = [figure.add_subplot(grid[i // COLUMNS, i % COLUMNS]) for i in range(len(outcomes) + 1)]
-    _life_lines(panels[0], sick.states, f"becoming sick: SGD at rate {kill_lr:g}", f"accuracy ends at {sick.accuracy:.2f}", None)
-    total = sum(layer.shape[1] for layer in sick.states)
-    edges = [0, *np.cumsum([layer.shape[1] for layer in sick.states])]
-    for i, (top, bottom) in enumerate(zip(edges, edges[1:]), start=1):
-        panels[0].text(-0.03, 1 - (top + bottom) / 2 / total, f"layer {i}", rotation=90, ha="right", va="center", fontsize=8,
-                       color=FAINT, transform=panels[0].transAxes)
-    for panel, outcome in zip(panels[1:], outcomes):
-        _life_lines(panel, outcome.states, outcome.treatment.name, _told(outcome), outcome)
-    _legend(figure, sick, outcomes)
-    _orbits(figure.add_subplot(grid[rows, :2]), outcomes)
-    _accuracies(figure.add_subplot(grid[rows, 2:]), sick, outcomes)
-    write_through(path, lambda file: figure.savefig(file, format=Path(path).suffix.lstrip(".").lower(), dpi=110))
+    def __init__(self, height: float) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.figure, self.height, self.top = Figure(figsize=(WIDTH, height), facecolor="white", dpi=DPI), height, 0.3
+        FigureCanvasAgg(self.figure)
+
+    def axes(self, left: float, width: float, height: float) -> Any:
+        """Axes at the present place; both horizontal measures are shares of the width between the margins."""
+        usable = WIDTH - 2 * MARGIN
+        return self.figure.add_axes(((MARGIN + left * usable) / WIDTH, 1 - (self.top + height) / self.height,
+                                     width * usable / WIDTH, height / self.height))
+
+    def say(self, text: str, size: float, *, bold: bool = False, colour: str = INK, left: float = 0.0) -> None:
+        x = (MARGIN + left * (WIDTH - 2 * MARGIN)) / WIDTH
+        self.figure.text(x, 1 - self.top / self.height, text, fontsize=size, fontweight="bold" if bold else "normal",
+                         color=colour, va="top")
+
+    def legend(self, handles: list[Any]) -> None:
+        self.figure.legend(handles=handles, loc="upper left", ncols=len(handles), frameon=False, fontsize=9.5, handlelength=1.6,
+                           columnspacing=1.5, borderaxespad=0, borderpad=0, handletextpad=0.5,
+                           bbox_to_anchor=(MARGIN / WIDTH, 1 - self.top / self.height))
+
+
+def draw(runs: Sequence[Run], path: str | Path, *, kill_lr: float) -> None:
+    """Draw the first run, and the spread over all of them if there are several, in a PNG, SVG or PDF file."""
+    check_format(path)
+    figure = compose(runs, kill_lr=kill_lr)
+    write_through(path, lambda file: figure.savefig(file, format=Path(path).suffix.lstrip(".").lower(), dpi=DPI))
+
+
+def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
+    """The figure of `draw`, as a matplotlib Figure."""
+    run = runs[0]
+    sick, outcomes, shocked = run.networks["sick"], run.of("sick"), run.of("shocked", "own steps")
+    begun = "becoming sick", f"SGD at rate {kill_lr:g}: accuracy {sick.accuracy:.2f}"
+    scenes = [(f"The same dead network under {counted(len(outcomes), 'treatment')}: the life of every unit, from left to right",
+               [(sick, *begun), *((o, o.treatment.name, _told(o)) for o in outcomes)])]
+    if shocked:
+        before = run.networks.get("shocked", sick)
+        healthy = "healthy, then a shock", f"{STARTS['shocked']['kill_steps']} steps, then every bias of layer 1 falls"
+        scenes.append(("Momentum alone: no decay; only what the momentum buffers still hold from before the units died",
+                       [*([(before, *healthy)] if "shocked" in run.networks else []),
+                        *((o, o.treatment.name, _told(o)) for o in shocked)]))
+    tall = _picture(sick).shape[0] * 2 / DPI                    # two pixels for each unit
+    tall = min(max(tall, 1.6), 6.0)
+    rows = sum(-(-len(panels) // COLUMNS) for _, panels in scenes)
+    gap = GAP / (WIDTH - 2 * MARGIN)
+    wide = (1 - (COLUMNS - 1) * gap) / COLUMNS
+    page = _Page(1.75 + len(scenes) * 0.53 + rows * (tall + 0.95) + 4.1 + (4.1 if len(runs) > 1 else 0))
+    page.say("A dead network, and what brings it back at a predicted step", 19, bold=True)
+    page.top += 0.42
+    held = f"; accuracies are of the training data, {len(run.held_out):,} more samples are held out" if run.held_out else ""
+    page.say(f"{described(run)}{held}. Each row of a panel is one unit, each column one training step.", 11, colour=FAINT)
+    page.top += 0.36
+    page.legend(_handles([training for _, panels in scenes for training, *_ in panels]))
+    page.top += 0.45
+    for title, panels in scenes:
+        page.say(title, 13, bold=True)
+        page.top += 0.88
+        for i, (training, name, caption) in enumerate(panels):
+            column = i % COLUMNS
+            _life_lines(page.axes(column * (wide + gap), wide, tall), training, name, caption, layers=column == 0)
+            if i == len(panels) - 1 and column < COLUMNS - 1 and training in shocked:
+                page.say(COASTING, 9.5, colour=INK, left=(column + 1) * (wide + gap))
+            if column == COLUMNS - 1 or i == len(panels) - 1:
+                page.top += tall + 0.95
+        page.top -= 0.35
+    page.top += 0.25
+    _orbits(page.axes(0.02, 0.25, 3.3), outcomes)
+    _diagonal(page.axes(0.335, 0.225, 3.3), [*outcomes, *shocked])
+    _accuracies(page.axes(0.62, 0.38, 3.3), sick, outcomes)
+    if len(runs) > 1:
+        page.top += 4.3
+        _spread(page, runs)
+    return page.figure
+
+
+# -- the life lines ----------------------------------------------------------------------------------------------------------
 
 
 def _told(outcome: Outcome) -> str:
-    """The prediction and the observation in a few words."""
-    told = f"predicted {outcome.predicted} · observed {outcome.observed}" if outcome.claims else "no prediction"
-    return f"{told} · accuracy {outcome.accuracy:.2f}"
+    """What was predicted of layer 1 and what was seen, and why; and the accuracy."""
+    held = f" (held out {outcome.held_out[-1][1]:.2f})" if outcome.held_out else ""
+    if not outcome.claims:
+        told = "no unit of layer 1 is dead: no prediction"
+    elif outcome.treatment.start != "sick" and outcome.observed_step is not None:
+        back = [p for p in outcome.predictions if p.layer == "0" and p.observed is not None]
+        told = f"{len(back)} of {outcome.sick.dead[0]} return, {sum(not p.fails for p in back)} at their predicted step"
+    elif outcome.predicted == outcome.observed:
+        told = f"layer 1 returns at step {outcome.observed}, as predicted"
+    elif outcome.observed_step is None and outcome.predicted == "never":
+        told = f"never, as predicted: {outcome.why}" if outcome.why else "never, as predicted"
+    else:
+        told = f"predicted {outcome.predicted}, observed {outcome.observed}"
+    return f"{told}\naccuracy {outcome.accuracy:.2f}{held}"
 
 
-def _life_lines(axes: Any, states: list[Array], name: str, caption: str, outcome: Outcome | None) -> None:
-    """Units by steps, coloured by state; a thin white line between the layers."""
+def _picture(training: Training) -> Array:
+    """The colours of all units (rows) at all steps (columns); white rows between the layers."""
     from matplotlib.colors import to_rgb
 
     palette = np.array([to_rgb(COLOURS[state]) for state in State])
-    ordered = [layer[:, np.lexsort((layer.mean(axis=0), layer[0] != layer[0, 0]))] for layer in states]
-    picture = palette[np.concatenate([np.asarray(layer) for layer in ordered], axis=1).T]
-    axes.imshow(picture, aspect="auto", interpolation="nearest", extent=(0, len(states[0]) - 1, picture.shape[0], 0))
-    for edge in np.cumsum([layer.shape[1] for layer in states])[:-1]:
-        axes.axhline(edge, color="white", linewidth=1.2)
-    if outcome is not None and outcome.predicted_step is not None and outcome.predicted_step < len(states[0]):
-        axes.axvline(outcome.predicted_step, color=RED, linewidth=1.4, linestyle=DASHES)
-    axes.set_title(name, fontsize=9.5, loc="left", pad=15, color=INK, fontweight="bold")
-    axes.text(0, 1.035, caption, transform=axes.transAxes, fontsize=7, color=FAINT if outcome is None else INK)
+    layers = []
+    for states in training.states:
+        gone = GONE[states]
+        order = np.lexsort((gone.mean(axis=0), (~gone).argmax(axis=0), gone[0]))      # alike lives next to each other
+        layers += [palette[states[:, order]].transpose(1, 0, 2), np.ones((5, len(states), 3))]
+    return np.concatenate(layers[:-1])
+
+
+def _life_lines(axes: Any, training: Training, name: str, caption: str, layers: bool) -> None:
+    from matplotlib.patheffects import withStroke
+
+    picture, steps = _picture(training), len(training.states[0])
+    axes.imshow(picture, aspect="auto", interpolation="nearest", extent=(0, max(steps - 1, 1), picture.shape[0], 0))
+    if isinstance(training, Outcome):
+        for step, colour in ((training.opens[0], OPENS), (training.predicted_step, RETURN)):
+            if step is not None and step < steps:
+                axes.axvline(step, color=colour, linewidth=1.5, linestyle=(0, (3, 1.6)),
+                             path_effects=[withStroke(linewidth=2.6, foreground="white")])
+    if isinstance(training, Sick):
+        caption += "\n" + ", ".join(f"{dead} of {states.shape[1]}" for dead, states in zip(training.dead, training.states)
+                                    ) + " units dead, by layer"
+    axes.set_title(name, fontsize=11, loc="left", pad=27, color=INK, fontweight="bold")
+    axes.text(0, 1.02, caption, transform=axes.transAxes, fontsize=8.2, color=INK, va="bottom", linespacing=1.25)
+    top = 0
+    for i, states in enumerate(training.states if layers else (), start=1):
+        axes.text(-0.02, top + states.shape[1] / 2, f"layer {i}", rotation=90, ha="right", va="center", fontsize=8.5,
+                  color=FAINT, transform=axes.get_yaxis_transform())
+        top += states.shape[1] + 5
     axes.set_yticks([])
-    axes.tick_params(labelsize=7, colors=FAINT, length=2)
+    axes.tick_params(labelsize=7.5, colors=FAINT, length=2)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def _legend(figure: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
+def _handles(trainings: Sequence[Training]) -> list[Any]:
+    """What the colours and lines of the panels mean."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    seen = {State(s) for source in [sick.states, *(o.states for o in outcomes)] for layer in source for s in np.unique(layer)}
-    handles: list[Any] = [Patch(facecolor=COLOURS[state], label=state.label) for state in State if state in seen]
-    handles.append(Line2D([], [], color=RED, linestyle=DASHES, label="predicted first return in layer 1"))
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.04, 0.972), ncols=len(handles), frameon=False, fontsize=9,
-                  handlelength=1.6, columnspacing=1.6)
+    seen = {State(s) for training in trainings for layer in training.states for s in np.unique(layer)}
+    marks = {State.ALWAYS_ON: "always on (z > 0 on all data)", State.CUT_OFF: "cut off (alive, but no path to the output)"}
+    handles: list[Any] = [Patch(facecolor=COLOURS[state], label=marks.get(state, state.label)) for state in COLOURS
+                          if state in seen]
+    lines = {"opens": "first open path, predicted", "predicted_step": "first return in layer 1, predicted"}
+    if any(isinstance(t, Outcome) and t.opens[0] is not None for t in trainings):
+        handles.append(Line2D([], [], color=OPENS, linestyle=(0, (3, 1.6)), label=lines["opens"]))
+    return [*handles, Line2D([], [], color=RETURN, linestyle=(0, (3, 1.6)), label=lines["predicted_step"])]
+
+
+# -- the panels below --------------------------------------------------------------------------------------------------------
 
 
 def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
     """The pre-activation of one unit, as measured and as predicted by the recurrence."""
     told = [o for o in outcomes if o.predicted_orbit and o.observed_orbit]
-    _plain(axes, "one dead unit: its pre-activation, predicted and measured")
+    _plain(axes, "one dead unit: its pre-activation z")
     if not told:
         axes.text(0.5, 0.5, "no dead unit whose orbit the theory predicts", ha="center", transform=axes.transAxes, color=FAINT)
         return
@@ -110,52 +219,112 @@ def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
                                        -(o.predicted_step or 0)))
     end = len(outcome.observed_orbit)
     stop = end if outcome.predicted_step is None else min(end, outcome.predicted_step + 1)
-    show = min(end, max(20, int(1.35 * stop)))
+    show = min(end, max(20, int(1.25 * stop)))
     axes.axhline(0, color=FAINT, linewidth=0.8)
-    axes.plot(outcome.observed_orbit[:show], color=COLOURS[State.ALWAYS_ON], linewidth=3, alpha=0.75, label="measured")
-    axes.plot(outcome.predicted_orbit[:stop], color=COLOURS[State.DEAD], linewidth=1.5, linestyle=(0, (4, 3)), label="predicted")
+    axes.plot(outcome.observed_orbit[:show], color=COLOURS[State.ALWAYS_ON], linewidth=3.5, label="measured")
+    axes.plot(outcome.predicted_orbit[:stop], color=INK, linewidth=1.4, linestyle=(0, (4, 3)), label="predicted")
     span = np.abs(outcome.observed_orbit[:stop]).max() or 1.0
     axes.set_ylim(-1.15 * span, 0.75 * span)
     unit, sample = outcome.followed or (0, 0)
     if outcome.predicted_step is not None and outcome.predicted_step == outcome.observed_step:
-        axes.plot([outcome.predicted_step], [outcome.observed_orbit[outcome.predicted_step]], "o", color=RED, markersize=7)
+        axes.plot([outcome.predicted_step], [outcome.observed_orbit[outcome.predicted_step]], "o", color=RETURN, markersize=7)
         axes.annotate(f"alive at step {outcome.predicted_step},\nas predicted; from here on\nits gradient moves it too",
                       (outcome.predicted_step, 0), xytext=(-10, 18), textcoords="offset points", ha="right", va="bottom",
-                      fontsize=8.5, color=INK)
-    axes.text(0.98, 0.05, f"{outcome.treatment.name}\nunit {unit} of the first layer, sample {sample}", ha="right",
-              transform=axes.transAxes, fontsize=8.5, color=INK)
-    axes.legend(loc="upper left", frameon=False, fontsize=8.5)
+                      fontsize=9, color=INK)
+    axes.text(0.98, 0.04, f"{outcome.treatment.name}\nunit {unit} of layer 1, sample {sample}", ha="right",
+              transform=axes.transAxes, fontsize=8.5, color=FAINT)
+    axes.legend(loc="upper left", frameon=False, fontsize=8.5, borderaxespad=0)
+
+
+def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
+    """Every prediction: the step that was predicted against the step that was observed."""
+    told = [p for o in outcomes if not o.untested for p in o.predictions]
+    pairs = Counter((p.step, p.observed) for p in told if p.step is not None and p.observed is not None)
+    wrong = sum(p.fails for p in told)
+    _plain(axes, f"all {len(told):,} predictions, {wrong} wrong", "predicted step of the first return")
+    axes.set_ylabel("observed step", fontsize=9, color=FAINT, labelpad=1)
+    if pairs:
+        x, y = np.array(list(pairs)).T
+        largest = 1.6 * max(x.max(), y.max())
+        axes.plot([0.8, largest], [0.8, largest], color="#cccccc", linewidth=1, zorder=1)
+        axes.scatter(x, y, s=14 + 5 * np.sqrt(list(pairs.values())), color="#0072b2", alpha=0.55, linewidths=0, zorder=2)
+        axes.set(xscale="log", yscale="log", xlim=(0.8, largest), ylim=(0.8, largest))
+        ticks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000) if tick <= largest]
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(ticks, [f"{tick:,}" for tick in ticks])
+            axis.set_ticks([], minor=True)
+    stayed = sum(p.between is None and not p.fails for p in told)
+    late = sum(p.waits for p in told)
+    lines = [f"{counted(sum(pairs.values()), 'return')}, each of one unit", "under one treatment;",
+             f"{stayed:,} times a unit was predicted", "never to return, and did not"]
+    lines += [f"{counted(late, 'return')} not yet due"] if late else []
+    axes.text(0.03, 0.98, "\n".join(lines), transform=axes.transAxes, fontsize=8.5, color=INK, va="top", linespacing=1.3)
 
 
 def _accuracies(axes: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
     """The accuracies, each labelled at its end; those that do not rise share one label."""
-    _plain(axes, "accuracy on the training data")
+    held = any(o.held_out for o in outcomes)
+    _plain(axes, "accuracy: training data (solid)" + (", held-out data (dotted)" if held else ""))
     stuck = [o for o in outcomes if max(a for _, a in o.accuracies) < sick.accuracy + 0.02]
     moving = sorted((o for o in outcomes if o not in stuck), key=lambda o: -o.accuracy)
-    steps = max(o.steps for o in outcomes)
+    steps = max((o.steps for o in outcomes), default=1)
     for outcome in stuck:
         axes.plot(*zip(*outcome.accuracies), color=COLOURS[State.DEAD], linewidth=2)
     names = []
     for outcome, colour in zip(moving, cycle(LABELS)):
         axes.plot(*zip(*outcome.accuracies), color=colour, linewidth=1.6)
-        names.append((outcome.accuracy, outcome.treatment.name, colour))
+        if outcome.held_out:
+            axes.plot(*zip(*outcome.held_out), color=colour, linewidth=1.1, linestyle=(0, (1, 1.6)))
+        aside = f", held out {outcome.held_out[-1][1]:.2f}" if outcome.held_out else ""
+        names.append((outcome.accuracy, f"{outcome.treatment.name}  {outcome.accuracy:.2f}{aside}", colour))
     if stuck:
-        names.append((sick.accuracy, f"stuck: {len(stuck)} treatments" if len(stuck) > 1 else stuck[0].treatment.name,
-                      COLOURS[State.DEAD]))
+        name = f"stuck: {len(stuck)} treatments" if len(stuck) > 1 else stuck[0].treatment.name
+        names.append((sick.accuracy, f"{name}  {sick.accuracy:.2f}", COLOURS[State.DEAD]))
     height = 1.1
     for accuracy, name, colour in names:
-        height = min(accuracy, height - 0.075)
-        axes.annotate(f"{name}  {accuracy:.2f}", (steps, accuracy), xytext=(steps * 1.02, height), fontsize=8.5, color=colour,
-                      va="center")
-    axes.set_xlim(0, steps * 1.42)
+        height = min(accuracy, height - 0.072)
+        axes.annotate(name, (steps, accuracy), xytext=(steps * 1.02, height), fontsize=8.8, color=colour, va="center",
+                      annotation_clip=False)
+    axes.set_xlim(0, steps * 1.95)
     axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= steps])
     axes.set_ylim(min(0.0, height - 0.05), 1.06)
 
 
-def _plain(axes: Any, title: str) -> None:
-    axes.set_title(title, fontsize=10.5, loc="left", color=INK, fontweight="bold")
-    axes.set_xlabel("step", fontsize=8, color=FAINT)
-    axes.tick_params(labelsize=8, colors=FAINT)
+def _spread(page: _Page, runs: Sequence[Run]) -> None:
+    """One dot per seed: the first returns, predicted and observed, and the final accuracies."""
+    page.say(f"The same with {len(runs)} seeds, {runs[0].seed} to {runs[-1].seed}: one dot for each", 13, bold=True)
+    page.top += 0.55
+    steps, ends = page.axes(0.14, 0.36, 2.5), page.axes(0.62, 0.36, 2.5)
+    _plain(steps, "first return in layer 1: predicted (ring), observed (dot)")
+    _plain(ends, "accuracy at the end: training data (dot), held-out data (ring)", "")
+    keys = [outcome.treatment for outcome in runs[0].outcomes]
+    for run in runs:
+        found = {outcome.treatment.key: outcome for outcome in run.outcomes}
+        for row, treatment in enumerate(keys):
+            outcome = found.get(treatment.key)
+            if outcome is None:
+                continue
+            for step, ring in ((outcome.predicted_step, True), (outcome.observed_step, False)):
+                if step is not None and step <= outcome.steps:
+                    steps.plot(step, row, "o", color=RETURN if ring else INK, markersize=8 if ring else 3.5,
+                               fillstyle="none" if ring else "full", alpha=0.7)
+            ends.plot(outcome.accuracy, row, "o", color=INK, markersize=3.5, alpha=0.7)
+            if outcome.held_out:
+                ends.plot(outcome.held_out[-1][1], row, "o", color="#0072b2", fillstyle="none", markersize=7, alpha=0.7)
+    for axes in (steps, ends):
+        axes.set_ylim(len(keys) - 0.4, -0.6)
+        axes.set_yticks(range(len(keys)), [treatment.name for treatment in keys], fontsize=8)
+        axes.grid(axis="y", color="#eeeeee")
+        axes.set_axisbelow(True)
+    steps.set_xscale("symlog", linthresh=10)
+    steps.set_xlim(left=0)
+    ends.set_xlim(0, 1.03)
+
+
+def _plain(axes: Any, title: str, below: str = "step") -> None:
+    axes.set_title(title, fontsize=11, loc="left", color=INK, fontweight="bold")
+    axes.set_xlabel(below, fontsize=9, color=FAINT)
+    axes.tick_params(labelsize=8.5, colors=FAINT)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color("#cccccc")
