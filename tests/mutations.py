@@ -1,4 +1,4 @@
-"""Which mistakes do the tests catch? Sixty mistakes, made one at a time in a copy of the checkout.
+"""Which mistakes do the tests catch? About sixty mistakes, made one at a time in a copy of the checkout.
 
     python tests/mutations.py               all of them
     python tests/mutations.py 3 7 40-45     these
@@ -100,6 +100,8 @@ MUTATIONS = [
     # the laboratory
     Mutation("lab/units.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),
     Mutation("lab/recurrence.py", "return self.lr * self.weight_decay", "return self.lr * self.weight_decay * (1 + 1e-9)", "test_closed_form"),
+    Mutation("lab/laws.py", "return np.where(w <= turn, top, bound)", "return np.full(w.shape, top)", "test_laws"),
+    Mutation("lab/prescription.py", "return lives is (step is not None)", "return True", "test_prescription"),
     Mutation("lab/prognosis.py", "(states == State.DEAD) | (states == State.DEAD_HIGH)", "(states == State.DEAD)", "test_prognosis"),
     Mutation("inside/explain.py", "share = _share_of_zeros(slopes)", "share = 1 - _share_of_zeros(slopes)", "test_explain"),
 ]

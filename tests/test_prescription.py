@@ -9,7 +9,8 @@ from strength import strength
 
 import tinygrad_relu.functional as F
 from tinygrad_relu import lab, nn, optim
-from tinygrad_relu.lab.prescription import OPTIONS
+from tinygrad_relu.lab.prescription import OPTIONS, _Case
+from tinygrad_relu.lab.units import Units
 
 CASES = strength(12, thorough=300)
 
@@ -136,6 +137,13 @@ def test_the_interval_of_the_docs():
     found = lab.prescribe(model, x, optim.SGD(model.parameters(), lr=0.1, momentum=0.99))
     assert (found.low, found.high) == (0.00077357, 0.00077643)
     assert "0.00077356 gives 301; 0.00077644 gives 299" in str(found)
+
+
+def test_the_rehearsal_confirms_this_step_only():
+    model, x, _ = dead_net(np.random.default_rng(0))
+    case = _Case.of(Units.of(model), x, optim.SGD(model.parameters(), lr=0.1, momentum=0.99))
+    assert [case.confirms("weight_decay", 0.000775, step, 300) for step in (299, 300, 301, None)] == [False, True, False, False]
+    assert [case.confirms("weight_decay", 0.0002, step, 300) for step in (300, None)] == [False, True]
 
 
 def test_the_first_steps_have_open_ends():
