@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-relu revive | warmup | cache | doctor``.
+"""The command line: ``tinygrad-relu revive | map | warmup | cache | doctor``.
 
 This file imports nothing heavy. The package imports it first, so that `begin` can answer --help and --version at once, and let
 Ctrl-C end the other imports of the command with one line.
@@ -111,6 +111,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
     parser.add_argument("--version", action="version", version=f"tinygrad-relu {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_revive(commands.add_parser("revive", help="bring a dead network back to life on real data, at a predicted step"))
+    _add_map(commands.add_parser("map", help="draw at which step a dead unit returns, by momentum and rate times decay"))
     warmup = commands.add_parser("warmup", help="compile all kernels now, so that later runs start at once")
     warmup.add_argument("--dtype", choices=("float32", "float64", "both"), default="both", help="which kernels (default: both)")
     warmup.add_argument("--jobs", type=_whole, metavar="N", help="compiling processes (default: one per core, at most 4)")
@@ -160,9 +161,18 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
     option("--quiet", action="store_true", help="print only errors; the exit status is 1 if a prediction fails")
 
 
+def _add_map(parser: argparse.ArgumentParser) -> None:
+    option, default = parser.add_argument, " (default: %(default)s)"
+    option("--figure", metavar="FILE", default="map.png", help="the picture (PNG, SVG or PDF)" + default)
+    option("--steps", type=_whole, default=10_000, metavar="N", help="number of steps to simulate in each pixel" + default)
+    option("--momentum", type=_number, metavar="MOMENTUM", help="of a point of your own, beside the recipes (default: 0)")
+    option("--weight-decay", type=_number, metavar="DECAY", help="of your point (default: 0)")
+    option("--lr", type=_number, default=0.1, metavar="RATE", help="of your point" + default)
+
+
 def _run(parsed: argparse.Namespace) -> int:
-    if parsed.command == "revive":
-        return _revive(parsed)
+    if parsed.command in ("revive", "map"):
+        return _revive(parsed) if parsed.command == "revive" else _map(parsed)
     from . import doctor, warmup
 
     return {"warmup": warmup.main, "cache": warmup.cache_main, "doctor": doctor.main}[parsed.command](parsed)
@@ -252,6 +262,25 @@ def _revive(arguments: argparse.Namespace) -> int:
         print(f"tinygrad-relu revive: interrupted; {done} of {asked} treatments had finished", file=sys.stderr)
         return 130
     return 1 if any(run.failed for run in runs) else 0
+
+
+def _map(arguments: argparse.Namespace) -> int:
+    from .files import check_writable
+    from .lab import map as atlas
+    from .lab.figure import check_format
+    from .lab.recurrence import Settings
+
+    check_writable(arguments.figure, "--figure")
+    check_format(arguments.figure)
+    recipes = [*atlas.RECIPES]
+    if arguments.momentum is not None or arguments.weight_decay is not None:
+        recipes.append(atlas.Recipe("yours", Settings(arguments.lr, arguments.momentum or 0.0,
+                                                      weight_decay=arguments.weight_decay or 0.0)))
+    found = atlas.compute(arguments.steps)
+    atlas.draw(found, recipes, arguments.figure)
+    atlas.print_report(found, recipes)
+    print(f"- The picture is {arguments.figure}.")
+    return 1 if found.different.any() else 0
 
 
 def _treatments(arguments: argparse.Namespace) -> list[Any]:
