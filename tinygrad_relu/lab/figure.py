@@ -249,9 +249,8 @@ def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
         axes.plot([0.8, largest], [0.8, largest], color="#cccccc", linewidth=1, zorder=1)
         axes.scatter(x, y, s=14 + 5 * np.sqrt(list(pairs.values())), color="#0072b2", alpha=0.55, linewidths=0, zorder=2)
         axes.set(xscale="log", yscale="log", xlim=(0.8, largest), ylim=(0.8, largest))
-        ticks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000) if tick <= largest]
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_ticks(ticks, [f"{tick:,}" for tick in ticks])
+            axis.set_ticks(*_ticks(largest))
             axis.set_ticks([], minor=True)
     stayed = sum(p.between is None and not p.fails for p in told)
     late = sum(p.waits for p in told)
@@ -259,6 +258,12 @@ def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
              f"{stayed:,} times a unit was predicted", "never to return, and did not"]
     lines += [f"{counted(late, 'return')} not yet due"] if late else []
     axes.text(0.03, 0.98, "\n".join(lines), transform=axes.transAxes, fontsize=8.5, color=INK, va="top", linespacing=1.3)
+
+
+def _ticks(largest: float) -> tuple[list[int], list[str]]:
+    """Ticks of a logarithmic axis of steps, and their labels."""
+    ticks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000, 1_000_000) if tick <= largest]
+    return ticks, [f"{tick:,}" for tick in ticks]
 
 
 def _accuracies(axes: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
@@ -316,8 +321,10 @@ def _spread(page: _Page, runs: Sequence[Run]) -> None:
         axes.set_yticks(range(len(keys)), [treatment.name for treatment in keys], fontsize=8)
         axes.grid(axis="y", color="#eeeeee")
         axes.set_axisbelow(True)
-    steps.set_xscale("symlog", linthresh=10)
-    steps.set_xlim(left=0)
+    last = 1.3 * max(o.steps for run in runs for o in run.outcomes)
+    steps.set(xscale="symlog", xlim=(0, last))
+    steps.set_xticks(*_ticks(last))
+    steps.set_xticks([], minor=True)
     ends.set_xlim(0, 1.03)
 
 
