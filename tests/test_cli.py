@@ -271,7 +271,7 @@ def test_a_network_that_has_finished_is_not_called_sick():
     sick = revive_module.make_sick(twice, kill_lr=5.0)
     assert sick.accuracy == 1.0 and sick.finished
     (sentence,) = report.sentences(sick, [])
-    assert sentence.startswith("The network is not sick, it has finished")
+    assert sentence.startswith("The network is not sick: its training has finished.")
 
 
 def test_an_interrupt_keeps_the_finished_treatments(monkeypatch):

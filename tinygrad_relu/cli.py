@@ -41,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def begin() -> None:
-    """If this process runs the command: answer --help and --version, and let Ctrl-C end the imports that follow."""
+    """If this process runs the command: answer --help and --version, and let Ctrl-C stop the imports that follow."""
     script, *words = sys.argv or [""]
     module = script == "-m" and sys.orig_argv[-len(sys.argv)].endswith("tinygrad_relu")
     if module or Path(script).stem == "tinygrad-relu":
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
-    except BrokenPipeError:         # the reader of our output has gone, as `head` does; Python would complain at exit
+    except BrokenPipeError:         # the reader of the output, such as `head`, has ended; Python would print an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, TypeError, OSError, ImportError, MemoryError, OverflowError) as error:
@@ -143,15 +143,15 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
     option("--steps", type=_whole, default=1000, metavar="N", help="number of steps of each treatment" + default)
     option("--held-out", type=_number, default=0.5, metavar="SHARE",
            help="share of the samples that is not trained on, for a second accuracy; 0 for none" + default)
-    option("--seeds", type=_whole, default=1, metavar="N", help="repeat everything with so many seeds, from --seed on" + default)
+    option("--seeds", type=_whole, default=1, metavar="N", help="repeat everything with N seeds, from --seed on" + default)
     option("--treatments", type=_one_of(lambda: TREATMENTS, "treatment"), nargs="+", metavar="NAME",
            help=f"some of {', '.join(TREATMENTS)} (default: all)")
     option("--optimizer", type=_one_of(lambda: RULES, "optimizer"), metavar="NAME",
-           help=f"a treatment of your own, beside the others: one of {', '.join(RULES)} (default: sgd)")
-    option("--momentum", type=_number, metavar="MOMENTUM", help="of your treatment, from 0 to below 1")
-    option("--weight-decay", type=_number, metavar="DECAY", help="of your treatment")
+           help=f"add a treatment of your own, with one of {', '.join(RULES)} (default: sgd)")
+    option("--momentum", type=_number, metavar="MOMENTUM", help="momentum of your treatment, from 0 to below 1")
+    option("--weight-decay", type=_number, metavar="DECAY", help="weight decay of your treatment")
     option("--schedule", type=_one_of(lambda: SCHEDULES, "schedule"), metavar="NAME",
-           help=f"of your treatment's rate: one of {', '.join(SCHEDULES)}")
+           help=f"schedule of the learning rate of your treatment: one of {', '.join(SCHEDULES)}")
     option("--at", type=_whole, metavar="STEP", help="instead of the treatments: find the values of one option for which the "
            "first unit returns at this step, train at both ends of the interval and just outside, and compare")
     option("--option", type=_one_of(lambda: OPTIONS, "option"), metavar="NAME", default="weight-decay",
@@ -300,7 +300,7 @@ def _treatments(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _check_memory(dataset: Any, widths: list[int], steps: int) -> None:
-    """Refuse what would fill the memory: a system that runs out of it may end this process without a word."""
+    """Raise an error if the memory will not suffice: a system without free memory may kill this process without a message."""
     layers = [dataset.features, *widths, dataset.classes or 1]
     needed = 32 * (sum(n * m for n, m in zip(layers, layers[1:])) + len(dataset) * sum(widths))     # four float64 arrays of each
     needed += steps * (sum(widths) + 100)       # a byte for the state of each unit, and two curves

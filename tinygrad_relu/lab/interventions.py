@@ -1,4 +1,4 @@
-"""What can be done to a unit by hand: kill it, or turn it into its mirror image."""
+"""Interventions: kill a unit, or turn it into its mirror image."""
 from __future__ import annotations
 
 from typing import Any
@@ -17,15 +17,15 @@ def kill(model: Module | Units, x: Any, units: npt.ArrayLike | None = None, *, m
          optimizer: Optimizer | None = None, keep_velocity: bool = True) -> None:
     """Lower biases until the units are dead on x: until the largest z of each is at most -margin.
 
-    More exactly `margin` below the edge where the activation becomes flat, which is 0 for ReLU. Units that are that far below
-    already stay where they are.
+    (For an activation other than ReLU: `margin` below the edge of its flat side.) Units that are that far below already are not
+    changed.
 
     Parameters
     ----------
     units : which units of the layer (default: all), as indices or as a mask.
     layer : counted from 0 among the hidden layers.
-    keep_velocity : if False, the buffers that `optimizer` holds for these units are set to 0. If True, a unit whose buffer points
-        up may come back by momentum alone; `prognosis` says which, and when.
+    keep_velocity : if False, the buffers that `optimizer` holds for these units are set to 0. If True, a unit whose buffer pushes
+        z up may come back by momentum alone; `prognosis` tells which units do, and at which step.
 
     >>> model, x = nn.MLP([2, 3, 2], rng=0), np.random.default_rng(0).standard_normal((50, 2))
     >>> kill(model, x, [0, 2])
@@ -58,8 +58,8 @@ def mirror(model: Module | Units, units: npt.ArrayLike, kappa: float = 1.0, *, l
     """Replace units by their mirror images, (w, b) <- -kappa (w, b), and set their outgoing weights to 0.
 
     A unit with z < 0 on all samples then has z > 0 on all. If its output was 0, the network still computes the same function. Its
-    outgoing weights get a gradient at once, and through them the unit. It is the return that momentum and decay bring about, at
-    once and by hand. The buffers that `optimizer` holds for these weights are set to 0.
+    outgoing weights get a gradient at once; when they are not 0 any more, so does the unit. Momentum and decay bring a unit back
+    in the same form, as its mirror image. The buffers that `optimizer` holds for these weights are set to 0.
 
     >>> model, x = nn.MLP([2, 3, 2], rng=0, dtype="float64"), np.random.default_rng(0).standard_normal((50, 2))
     >>> kill(model, x, [0])

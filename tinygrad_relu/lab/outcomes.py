@@ -1,4 +1,4 @@
-"""What the main job yields: a network that has lost units, and for each treatment what was foretold and what was observed."""
+"""The results of the main job: networks that have lost units, and for each treatment the predictions and the observations."""
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
@@ -49,13 +49,13 @@ class Sick(Training):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was foretold of one dead unit, and what was observed. A step is None for no return (in this training)."""
+    """The prediction for one dead unit, and the observation. A step is None for no return (`observed`: in this training)."""
 
     layer: str
     unit: int
     step: int | None
     between: tuple[int, int] | None     # the first and the last step at which rounding lets it return
-    proved: bool                        # to the step, for this computer's training
+    proved: bool                        # whether the step is proved, for the training on this computer
     observed: int | None
     until: int                          # the last step of the training, or the last before the unit diverged
 
@@ -68,7 +68,7 @@ class Prediction:
 
     @property
     def waits(self) -> bool:
-        """Whether the unit has not returned, and need not have."""
+        """Whether the unit has not returned, but may still return after the end of the training."""
         return self.between is not None and self.observed is None and self.between[1] > self.until
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ class Outcome(Training):
     eta_lambda: float
     threshold: float | None
     verdict: str                        # the prediction in one sentence
-    why: str                            # why no unit of the first layer is to return, in three words; empty if one is
+    why: str                            # why no unit of the first layer returns, in a few words; empty if one is predicted to
     predicted_step: int | None          # may be later than the end of training
     observed_step: int | None
     predictions: list[Prediction]       # one for every dead unit about which something is claimed
@@ -156,7 +156,7 @@ class Outcome(Training):
         return self.predicted_step is not None and self.predicted_step > self.steps
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry in the JSON file. A predicted step is None for never; an observed one, for not within the training."""
+        """The entry in the JSON file. A predicted step of None means never; an observed step of None, not within the training."""
         return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,
                 "threshold": self.threshold, "verdict": self.verdict, "predicted_step": self.predicted_step,
                 "observed_step": self.observed_step, "opens_predicted": self.opens[0], "opens_observed": self.opens[1],
@@ -178,7 +178,7 @@ class Run:
 
     @property
     def failed(self) -> bool:
-        """Whether some prediction was wrong, or the prescription did not do what it says."""
+        """Whether some prediction was wrong, or a unit did not return at the prescribed step."""
         ends = [] if self.prescription is None else self.prescription.ends
         return any(o.disagreements for o in self.outcomes) or any(
             step != outcome.observed_step for (_, step), outcome in zip(ends, self.outcomes))

@@ -26,8 +26,8 @@ def described(run: Run) -> str:
 
 
 def to_dict(runs: Sequence[Run]) -> dict[str, Any]:
-    """All results as lists and numbers, those of the first seed on top. A predicted step is None for never; an observed one, for
-    not within the training."""
+    """All results as lists and numbers, those of the first seed at the top level. A predicted step of None means never; an
+    observed step of None, not within the training."""
     first, *others = map(_run_dict, runs)
     return {**first, "other_seeds": others}
 
@@ -83,19 +83,19 @@ def _on_the_sick(sick: Sick) -> Iterator[str]:
         yield "The network did not become sick, it diverged: its loss is not finite. Use a lower --kill-lr."
     elif sick.gradient == 0.0 and all((GONE[layer] | (layer == State.CUT_OFF)).all() for layer in now):
         living = f" {counted(cut, 'living unit')} {'is' if cut == 1 else 'are'} cut off from it." if cut else ""
-        only = " It gets the same input for every sample, so it can learn how frequent each class is, and no more."
+        only = " This layer gets the same input for every sample, so it can only learn how frequent each class is."
         yield ("In the sick network, the gradient is exactly zero in every hidden unit: no sample reaches the output through a "
                f"path that is alive.{living} Only the output layer still learns.{only if GONE[now[-1]].all() else ''}")
     elif sick.finished:
-        yield (f"The network is not sick, it has finished: its loss is {sick.loss:.2g}, and no gradient is above 1e-12, not even "
-               "in the output layer.")
+        yield (f"The network is not sick: its training has finished. Its loss is {sick.loss:.2g}, and no gradient is above "
+               "1e-12, not even in the output layer.")
     elif sick.gradient == 0.0:
         yield ("In the sick network, the gradient is exactly zero in every hidden unit, but no layer is entirely dead: on "
                "each path, for each sample, some factor of the gradient is zero, or their product underflows. Only the output "
                "layer can learn.")
     else:
         yield (f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
-               "network can still learn by its gradient alone. A higher --kill-lr makes it sicker.")
+               "network can still learn by its gradient alone. A higher --kill-lr kills more units.")
 
 
 def _inside_the_window(inside: list[Outcome]) -> Iterator[str]:
@@ -141,7 +141,7 @@ def _in_comparison(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def coasting(run: Run) -> tuple[Table, list[str]]:
     """Momentum alone: the table of its treatments, and what they show."""
-    rows = Table("", ["treatment", "dead\nbefore", "fore-\ntold", "re-\nturned", "at their\nown step", "first and\nlast step",
+    rows = Table("", ["treatment", "dead\nbefore", "pre-\ndicted", "re-\nturned", "as pre-\ndicted", "first and\nlast step",
                       "accuracy", "held\nout"], gap=1)
     said = []
     for o in run.of("shocked", "own steps"):
@@ -156,13 +156,13 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
         how, sick = STARTS["shocked"], run.networks["shocked"]
         said.append(f"A healthy network ({how['kill_steps']} steps of SGD with momentum {how['momentum']} at rate "
                     f"{how['kill_lr']}, accuracy {sick.accuracies[-2][1]:.2f}) gets a shock: the biases of layer 1 are lowered "
-                    f"until each of its units is {how['shock']} below all data. Nothing decays. A unit whose buffer still points "
-                    "up returns if its whole coast is longer than its way back. With empty buffers, nothing moves layer 1.")
+                    f"until z of each of its units is at most -{how['shock']} on all data. Nothing decays. A unit whose buffer "
+                    "pushes z up returns if z coasts further than its distance to 0. With empty buffers, layer 1 is still.")
     if "own steps" in run.networks:
         how = STARTS["own steps"]
         said.append(f"The last row is a network whose units died by their own steps, at momentum {how['momentum']} and rate "
-                    f"{how['kill_lr']}: the step that kills a unit leaves a buffer that points away from the data, so momentum "
-                    "seldom revives what it has killed.")
+                    f"{how['kill_lr']}: the step that kills a unit leaves a buffer that pushes z further down, so momentum "
+                    "seldom revives a unit that it has killed.")
     return rows, said
 
 
@@ -173,8 +173,8 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
     if made:
         late = sum(p.waits for _, p in made)
         yield (f"{counted(len(made), 'prediction')}, {len(wrong)} wrong, {sum(p.proved for _, p in made)} proved: one for each "
-               "treatment and dead unit of which the theory claims something: the step of its first return, or that it does not "
-               "return." + (f" {counted(late, 'return')} {'is' if late == 1 else 'are'} not yet due." if late else ""))
+               "treatment and dead unit for which the theory predicts something: the step of the first return, or that there is "
+               "none." + (f" {counted(late, 'return')} {'is' if late == 1 else 'are'} not yet due." if late else ""))
     if wrong:
         more = "; ..." if len(wrong) > 5 else ""
         yield f"THE THEORY FAILED for {counted(len(wrong), 'prediction')}: {'; '.join(wrong[:5])}{more}."

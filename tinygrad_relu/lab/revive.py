@@ -39,8 +39,8 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
               held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> Sick:
     """Train a He-initialised MLP by full-batch gradient descent at a rate that pushes its units off the data.
 
-    With `shock`, the rate may be a healthy one: after the training, the biases of the first layer are lowered until each of its
-    units is that far below all data (`interventions.kill`). The momentum buffers are kept.
+    With `shock`, the rate may be a healthy one: after the training, the biases of the first layer are lowered until z of each of
+    its units is at most -shock on all data (`interventions.kill`). The momentum buffers are kept.
     """
     _check_kind(dataset, Dataset, "the data")
     if dataset.classes is None or len(np.unique(dataset.y)) < 2:
@@ -81,7 +81,7 @@ def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequen
         tick(what, n)
 
     workers = max(1, min(len(treatments), os.cpu_count() or 1))
-    with num_threads(1), ThreadPoolExecutor(max_workers=workers) as pool:   # small matrices: one processor per treatment
+    with num_threads(1), ThreadPoolExecutor(max_workers=workers) as pool:   # one thread per treatment: the matrices are small
         options: dict[str, Any] = {"lr": lr, "steps": steps, "held_out": held_out, "tick": tick_or_stop}
         runs = [pool.submit(treat, network, dataset, t, **options) for network, t in zip(networks, treatments)]
         try:
@@ -99,7 +99,7 @@ def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequen
 def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: float = 0.5, hidden: Sequence[int] = (64, 64),
              activation: str = "relu", seed: int = 0, kill_lr: float = 3.0, kill_steps: int = 250, lr: float = 0.1,
              steps: int = 1000, standardise: bool = False, tick: Tick = lambda what, n: None) -> Run:
-    """Make the networks that the treatments start with sick, and give each its treatments.
+    """Make the sick networks with which the treatments start, and give each network its treatments.
 
     A share `held_out` of the samples is not trained on; only the accuracy is measured on it. With `standardise`, each feature
     gets mean 0 and deviation 1 over the samples that are trained on.
@@ -240,7 +240,7 @@ def _accuracy(output: Tensor, dataset: Dataset) -> float:
 
 
 def _followed(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: HiddenLayer, x: Array) -> tuple[int, int] | None:
-    """The unit to draw, and the sample: the first to return, or else the dead one that is nearest to life."""
+    """The unit to draw, and the sample: those of the first return, or else the dead unit whose z is nearest to 0."""
     if first is not None and first.sample is not None:
         return first.unit, first.sample
     if not claims:

@@ -14,12 +14,12 @@ from .prescription import Option
 from .recurrence import Settings
 from .units import flat_edges
 
-# How the networks came to be dead: the options of `make_sick`, apart from its defaults.
+# How each network is made sick: options of `make_sick` that differ from its defaults.
 STARTS: dict[str, dict[str, Any]] = {
     "sick": {},
     "shocked": {"kill_lr": 0.01, "kill_steps": 60, "momentum": 0.99, "shock": 0.2},
     "own steps": {"kill_lr": 0.2, "kill_steps": 60, "momentum": 0.99}}
-SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {       # of an optimizer, over so many steps
+SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {       # from the optimizer and the number of steps
     "cosine": lambda optimizer, steps: CosineAnnealingLR(optimizer, T_max=max(1, steps)),
     "linear": lambda optimizer, steps: LinearLR(optimizer, 1.0, 0.0, total_iters=max(1, steps)),
     "step": lambda optimizer, steps: StepLR(optimizer, step_size=max(1, steps // 3)),
@@ -28,7 +28,7 @@ SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {       # of an 
 
 @dataclass(frozen=True)
 class Treatment:
-    """One thing to try on a dead network."""
+    """What is done to a dead network: an optimizer with its settings, and perhaps a change before the first step."""
 
     key: str                            # on the command line
     name: str                           # in tables and figures
@@ -36,12 +36,12 @@ class Treatment:
     options: dict[str, Any] = field(default_factory=dict)       # of the optimizer, apart from learning rate and decay
     weight_decay: float = 0.0
     decay_on: Literal["all", "weights", "biases"] = "all"
-    rate: float = 1.0                   # a factor on the learning rate: Adam's steps have the size of the rate itself
+    rate: float = 1.0                   # a factor on the learning rate: small for Adam, whose steps are as long as the rate
     activation: str | None = None       # in place of the sick network's
     schedule: str = ""                  # of the learning rate, one of SCHEDULES
     start: str = "sick"                 # the network that it is given, one of STARTS
-    steps: int | None = None            # at most so many
-    keeps: bool = False                 # goes on with that network's own optimizer and its momentum buffers
+    steps: int | None = None            # at most this number of steps
+    keeps: bool = False                 # whether it goes on with the optimizer of that network and its momentum buffers
     mirror: float | None = None         # each dead unit is first replaced by its mirror image, at this scale
 
     def __str__(self) -> str:
@@ -70,19 +70,19 @@ class Treatment:
         return Settings(1.0, **{"momentum": 0.0, **self.options}).threshold
 
     def at(self, option: Option, value: float, lr: float, steps: int) -> Treatment:
-        """The same with another weight decay, learning rate (`lr` is that of all treatments) or momentum."""
+        """The same treatment with another weight decay, learning rate (`lr` is the common one) or momentum."""
         possible: dict[str, dict[str, Any]] = {"weight_decay": {"weight_decay": value}, "lr": {"rate": value / lr},
                                                "momentum": {"options": {**self.options, "momentum": value}}}
         name = {"weight_decay": "decay", "lr": "rate", "momentum": "momentum"}[option]
         return replace(self, key=f"{option}={value}", name=f"{name} {value}", steps=steps, **possible[option])
 
     def suits(self, activation: str) -> bool:
-        """Whether units with this activation can be killed or mirrored by hand, if the treatment asks for it."""
+        """Whether units with this activation can be killed or mirrored by hand, if the treatment does that."""
         flat = activation != "maxout" and np.isfinite(flat_edges(MLP([1, 1, 1], activation, rng=0)[1])[0])
         return bool(flat) or (self.mirror is None and STARTS[self.start].get("shock") is None)
 
     def why_not(self) -> str:
-        """Why it brings no unit of the first layer back from rest, in a few words for a caption."""
+        """Why the treatment brings no unit of the first layer back from rest, in a few words for a caption."""
         if self.keeps:
             return "momentum points away"
         if not self.weight_decay:
