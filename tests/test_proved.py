@@ -6,6 +6,7 @@ foretold, whatever the order. The figures are printed: `python -m pytest tests/t
 """
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,8 @@ from tinygrad_relu.kernels.loops import update
 from tinygrad_relu.lab.rehearsal import Ball, Rehearsal, affine
 from tinygrad_relu.lab.units import flat_edges
 
-STEPS = 60
+STEPS = 50
+FORETOLD = sys.modules["tinygrad_relu.lab.prognosis"]       # the module; the package has the function under this name
 
 
 @dataclass
@@ -138,8 +140,8 @@ def alive(layer, activation, x):
     w, b = layer.weight.data, 0 if layer.bias is None else layer.bias.data
     backwards, (low, high) = slice(None, None, -1), flat_edges(activation)
     with no_grad():
-        one_row = x[layer(x).data.max(axis=1).argmax()]
-        ways = [layer(x).data, layer(one_row[None]).data, np.einsum("ni,ji->nj", x[:, backwards], w[:, backwards]) + b]
+        z = layer(x).data
+        ways = [z, layer(x[z.max(axis=1).argmax()][None]).data, np.einsum("ni,ji->nj", x[:, backwards], w[:, backwards]) + b]
     return [((z > low) & (z < high)).any(axis=0) for z in ways]
 
 
@@ -173,6 +175,7 @@ def compared(seed):
     with np.errstate(all="ignore"):
         first = train(case, told)
     wrong, counts = [], Counter()
+    widths = {layer.name: layer.units for layer in lab.Units(case.model).layers}
     for unit in told.units:
         seen = first.get((unit.layer, unit.unit))
         counts["premise" if unit.reason.startswith("estimate") else unit.verdict, unit.proved] += 1
@@ -184,9 +187,10 @@ def compared(seed):
         if not fine:
             wrong.append(f"seed {seed}, {sorted(case.tags)}: seen at {seen}, foretold {unit}")
     if told.opens is not None:
-        gate = max(unit.layer for unit in told.units)
-        seen = min((t for (layer, _), t in first.items() if layer == gate), default=STEPS + 1)
-        if not told.opens[0] <= seen <= max(told.opens[1], STEPS + 1 if told.opens[1] > STEPS else 0):
+        dead = Counter(unit.layer for unit in told.units)
+        gate = max(name for name, width in widths.items() if dead[name] == width)
+        seen, (a, b) = min((t for (name, _), t in first.items() if name == gate), default=None), told.opens
+        if not (b > STEPS if seen is None else a <= seen <= b):
             wrong.append(f"seed {seed}, {sorted(case.tags)}: opens at {seen}, foretold {told.opens}")
     overflows = not all(np.isfinite(p.data).all() for p in case.model.parameters())
     if overflows and case.tags & {"flat leaky", "flat prelu"}:      # a factor 0 times infinity: not claimed
@@ -194,8 +198,9 @@ def compared(seed):
     return counts, wrong, case.tags
 
 
-def test_no_proved_step_is_wrong():
+def test_no_proved_step_is_wrong(monkeypatch):
     """20,000 trainings if thorough. Estimates with a premise claim nothing; of the rest, at least 95 % are proved to the step."""
+    monkeypatch.setattr(FORETOLD, "FAR", 2 * STEPS)         # rehearsals far beyond the end of the training show nothing here
     counts, wrong = Counter(), []
     for seed in range(strength(300, thorough=20_000)):
         found, differences, _ = compared(seed)
@@ -284,7 +289,7 @@ def test_every_order_of_a_sum_lies_in_the_ball(dtype):
     for scale in (1.0, 1e-20, 1e-38, 1e15):
         x, w = (rng.standard_normal((2, 5, 9)) * scale ** 0.5).astype(dtype)
         b = np.array(-(x[0].astype(float) @ w.T.astype(float)), dtype)                  # z is about 0 on the first row
-        ball = affine(Ball(x.astype(float), np.zeros(x.shape)), np.column_stack([w, b]).astype(float), dtype)
+        ball = affine(Ball(x.astype(float), np.zeros(x.shape)), np.column_stack([w, b]).astype(float), np.finfo(dtype))
         for _ in range(20):
             order = rng.permutation(9)
             z = b.copy() if rng.random() < 0.5 else np.zeros_like(b)
@@ -294,9 +299,9 @@ def test_every_order_of_a_sum_lies_in_the_ball(dtype):
                 z += x[:, k, None] * w[None, :, k]
             z = z if began else z + b
             assert (np.abs(z.astype(float) - ball.centre) <= ball.radius).all()
-    overflow = affine(Ball(np.full((1, 2), 1e20), np.zeros((1, 2))), np.array([[1e20, -1e20, 0.0]]), "float32")
+    overflow = affine(Ball(np.full((1, 2), 1e20), np.zeros((1, 2))), np.array([[1e20, -1e20, 0.0]]), np.finfo("float32"))
     assert overflow.radius == np.inf
-    exact = affine(Ball(np.array([[0.0, 3.0]]), np.zeros((1, 2))), np.array([[2.0, 0.0, 0.0]]), dtype)
+    exact = affine(Ball(np.array([[0.0, 3.0]]), np.zeros((1, 2))), np.array([[2.0, 0.0, 0.0]]), np.finfo(dtype))
     assert exact.centre == 0 and exact.radius == 0                      # all products have a factor 0
 
 
@@ -323,10 +328,10 @@ def test_nothing_is_claimed_if_the_loss_has_other_data_or_learned_inputs():
     model = sick()
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     told = lab.prognosis(model, X, optimizer, loss=lambda: F.cross_entropy(model(10 * X), Y))
-    assert {unit.verdict for unit in told.units} == {"estimate"} and "the training has other data" in told.units[0].reason
+    assert {unit.verdict for unit in told.units} == {"estimate"} and "its gradient is not zero" in told.units[0].reason
     learned = nn.Parameter(X)
     told = lab.prognosis(model, X, optim.SGD([*model.parameters(), learned], lr=0.1), loss=lambda: F.cross_entropy(model(learned), Y))
-    assert "its inputs are computed from what learns" in told.units[0].reason
+    assert "or learn themselves, and nothing is claimed" in told.units[0].reason
     for loss, words in ((3.0, "loss is 3.0, expected a function"), (lambda: 3.0, r"loss\(\) is 3.0, expected a Tensor")):
         with pytest.raises(TypeError, match=words):
             lab.prognosis(model, X, optimizer, loss=loss)
@@ -417,7 +422,7 @@ def test_only_elementwise_optimizers_are_claimed():
         model = sick()
         told = lab.prognosis(model, X, rule(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1), horizon=100)
         assert {(unit.step, unit.proved) for unit in told.units} == {(24, claimed)}
-        assert claimed or "Normalised is not known to move each number by itself" in told.units[0].reason
+        assert claimed or "Normalised does not declare that it moves each number by itself" in told.units[0].reason
 
 
 def test_schedules_by_the_comparison_theorem():
@@ -429,7 +434,7 @@ def test_schedules_by_the_comparison_theorem():
     assert low.units[0].reason.startswith("never, as long as no rate exceeds 0.050252: up to step 700 the highest is 0.05")
     high = lab.prognosis(model, X, optimizer, schedule=lambda t: 0.1 + 0.1 * (t % 2), horizon=100)
     assert {unit.verdict for unit in high.units} == {"not within the horizon"}
-    assert "between step 242 and step 472, with rates from 0.1 to 0.2 for ever" in high.units[0].reason
+    assert "between step 242 and step 472, if all rates stay between 0.1 and 0.2" in high.units[0].reason
     found = lab.prognosis(model, X, optimizer, schedule=lambda t: 0.1 + 0.1 * (t % 2), horizon=500)
     assert all(unit.proved and 242 <= unit.step <= 472 for unit in found.units)
 

@@ -2,8 +2,8 @@
 
 A unit that is dead on the whole training set gets a gradient of exactly zero, so the optimizer alone decides its future. A
 rehearsal of the optimizer proves the step (`rehearsal`); a closed form gives the reason, and what lies beyond the horizon
-(`closed_form`); the laws of schedules say what no rate can change (`laws`). Where the inputs of a unit move, the answer is an
-estimate that holds them fixed.
+(`closed_form`); the laws of schedules bound the step for all rates in a range (`laws`). Where the inputs of a unit move, the
+answer is an estimate that holds them fixed.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .roll_forward import Decay, revival_parts
 from .units import PIECE, HiddenLayer, Look, State, Units, flat_edges
 
 SLOPE = "its slope is exactly 0 but can still learn, as it has a gradient on the flat side; once it has moved, the unit lives"
-FAR = 10_000        # a return that the closed form foretells beyond the horizon is rehearsed too, up to this step
+FAR = 10_000        # a return that the closed form predicts beyond the horizon is rehearsed too, up to this step
 Schedule = Callable[[int], float] | LRScheduler
 Verdict = Literal["never", "revives", "not within the horizon", "estimate"]
 
@@ -46,9 +46,10 @@ class UnitPrognosis:
     verdict : "never", "revives", "not within the horizon", or "estimate", which claims nothing.
     step : the number of optimizer steps after which some slope is not zero for the first time.
     sample : the row of x through which it returns.
-    proved : whether the verdict is a theorem about the computer's training, with all its rounding. "never" is one up to the
-        horizon, and beyond it a theorem about real numbers, unless nothing moves any more.
-    between : the steps a to b of the first return, a theorem too; a = b where `step` is proved. None if none is foretold.
+    proved : whether the verdict is proved for the training on this computer, with all its rounding. "never" is proved so up to
+        the horizon, and beyond it in real numbers only (unless nothing moves any more).
+    between : (a, b): it is proved that the first return is at one of the steps a to b; a = b where `step` is proved. None if no
+        return is predicted.
     """
 
     layer: str
@@ -103,18 +104,18 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
               horizon: int = 10_000, loss: Callable[[], Any] | None = None) -> Prognosis:
     """The future of every unit of `model` that is dead on x, if training goes on with `optimizer`. Nothing is changed.
 
-    The claims are for training steps that begin with `zero_grad`, take any rows of x, and go back from a loss of the outputs; if
-    the flat slope is a factor 0 (`leaky_relu` with slope 0, PReLU), for gradients that stay finite.
+    The claims hold for training steps that begin with `zero_grad`, use any rows of x, and differentiate a loss of the outputs. If
+    the derivative multiplies by a slope of 0 (`leaky_relu` with slope 0, PReLU), the gradients must stay finite.
 
     Parameters
     ----------
     x : the whole training set, (samples, features): a unit that is active on one sample is not dead.
     optimizer : in its present state, with its buffers and parameter groups.
-    schedule : the learning rate of each coming step, ``schedule(0)`` for the next; or a schedule of the optimizer, whose steps
-        follow those of the optimizer.
+    schedule : the learning rate of each coming step, ``schedule(0)`` for the next; or a schedule of the optimizer, which makes a
+        step after each step of the optimizer.
     horizon : the number of steps of the rehearsal.
     loss : a function without arguments that returns the loss of the training. It is called once, to see whether a dead unit gets
-        a gradient after all, as from a penalty on its weights; then nothing is claimed of it.
+        a gradient after all, for example from a penalty on its weights. Nothing is claimed of such a unit.
 
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]
@@ -173,7 +174,7 @@ def _estimate(layer: HiddenLayer, unit: Any, reason: str) -> UnitPrognosis:
 
 def _unclaimed(units: Units, dead: Sequence[Array], gates: Sequence[int], x: Array, optimizer: Optimizer,
                loss: Callable[[], Any] | None) -> list[str]:
-    """For each layer, why nothing is claimed of it; "" if its dead units, or all before a gate, get gradients of exactly zero."""
+    """For each layer, why nothing is claimed of it; "" if its dead units (before a gate: all) get gradients of exactly zero."""
     with recording():
         if loss is None:
             with evaluating(units.model):
@@ -204,15 +205,15 @@ def _may_learn(layer: HiddenLayer, units: Any, uses: Mapping[Any, list[Node]], g
             return (f"its {p.kind} is used {counted(len(nodes), 'time')} in the graph, expected once, by its layer: if it is "
                     "shared, or in a penalty, a dead unit may get a gradient, and nothing is claimed")
         if p in gradients and gradients[p].array[units].any():
-            return "its gradient is not zero although it is dead on x, so the training has other data, and nothing is claimed"
+            return "its gradient is not zero although it is dead on x, as with other data or a penalty, and nothing is claimed"
         source = nodes[0].parents[0] if nodes else None
         if layer.depth == 0 and source is not None and (source.op is not None or optimizer.holds(source)):
-            return "its inputs are computed from what learns, and nothing is claimed"
+            return "its inputs are results of other operations, or learn themselves, and nothing is claimed"
     return ""
 
 
 def _chain(layers: Sequence[HiddenLayer], gates: Sequence[int], reasons: Sequence[str]) -> int:
-    """How many layers, from the first, are rehearsed together: up to the last gate that bounds on z can be followed to."""
+    """How many layers, from the first, are rehearsed together: up to the last gate for which z can be bounded."""
     length = 0
     for i, layer in enumerate(layers):
         if reasons[i] or (layer.follows is not layers[i - 1] if i else layer.depth):
@@ -229,7 +230,7 @@ def _chain(layers: Sequence[HiddenLayer], gates: Sequence[int], reasons: Sequenc
 def _estimates(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[UnitPrognosis]:
     """The futures if the inputs of the layer did not move, and the optimizer were elementwise."""
     premise = ("with the inputs held fixed" if look.layer.depth else
-               f"as {type(optimizer).__name__} is not known to move each number by itself (elementwise = True)")
+               f"as {type(optimizer).__name__} does not declare that it moves each number by itself (elementwise = True)")
     told = _by_formula(look, dead, optimizer) if schedule is None else [None]
     units = [UnitPrognosis(look.layer.name, int(j), "estimate", r.step, r.sample, r.reason, False, None)
              for j, r in zip(dead, told) if r is not None]
@@ -259,7 +260,7 @@ def _futures(looks: Sequence[Look], dead: Sequence[Array], optimizer: Optimizer,
 
 
 def _future(layer: str, unit: int, fate: Fate, told: Revival | None, rehearsal: Rehearsal, name: str) -> UnitPrognosis:
-    """A fate in words. `told` is what a formula says of it in real numbers."""
+    """The prognosis that follows from a fate; `told` is the answer of a formula for real numbers, if there is one."""
     ideal = f"; in real numbers {told.reason}" if told else ""
     if fate.a is not None and fate.b is not None:
         step, sample = fate.step, fate.sample
@@ -304,7 +305,7 @@ def _buffer(look: Look, dead: Array, optimizer: Optimizer) -> list[Array] | None
 
 
 def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> Sequence[Revival | None]:
-    """What the closed forms say of each dead unit in real numbers; None where they do not apply."""
+    """The answers of the closed forms for each dead unit, in real numbers; None where they do not apply."""
     layer, z = look.layer, look.z[:, dead].astype(np.float64)
     if not any(p.requires_grad and optimizer.holds(p) for p in layer.parameters):
         return [Revival(None, None, "never: the optimizer does not move this layer")] * len(dead)
@@ -324,7 +325,7 @@ def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> Sequence[Reviv
 
 
 def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Sequence[float]]) -> Sequence[Revival | None]:
-    """What the comparison theorem says of each unit under a schedule that has had these rates; None where it does not apply."""
+    """The answer of the comparison theorem for each unit, under a schedule with these rates; None where it does not apply."""
     z, known = look.z[:, dead].astype(np.float64), settings_of(optimizer, look.layer)
     parts = None if known is None else _buffer(look, dead, optimizer)
     own = {tuple(step[:len(look.layer.parameters)]) for step in rates}
@@ -342,9 +343,8 @@ def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Seque
             told.append(Revival(None, None, f"never, as long as no rate exceeds {safe:.5g}: up to step {len(rates)} the highest "
                                             f"is {highest:.5g}"))
         elif back is not None and back[0] > 1:
-            last = "never" if back[1] is None else f"step {back[1]}"
-            told.append(Revival(None, None, f"between step {back[0]} and {last}, with rates from {lowest:.5g} to {highest:.5g} "
-                                            "for ever", decided=False))
+            when = f"not before step {back[0]}" if back[1] is None else f"between step {back[0]} and step {back[1]}"
+            told.append(Revival(None, None, f"{when}, if all rates stay between {lowest:.5g} and {highest:.5g}", decided=False))
         else:
             told.append(None)
     return told

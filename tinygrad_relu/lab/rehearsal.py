@@ -1,10 +1,10 @@
-"""The rehearsal: the optimizer runs ahead of the training on copies of the dead units. What it shows is a theorem, in four steps.
+"""The rehearsal: the optimizer runs ahead of the training on copies of the dead units. Its result is proved, in four steps.
 
 1. The gradient of a unit that is dead on every sample is exactly zero, for every batch and every loss of the outputs: its
    derivative selects 0 and does not multiply by it, and a sum of zeros is 0 in any order.
-2. An elementwise optimizer computes each weight from what it has itself: the weight, its buffers, the settings. Its `twin`, with
-   gradients of zero, does the same arithmetic on the same numbers. So the copies are the parameters of the coming training, bit
-   for bit (but for the sign of a zero), in float32 as in float64, with any rate, decay, buffer or schedule.
+2. An elementwise optimizer computes each new weight only from the old one, its gradient, its buffers and the settings. A `twin`
+   of the optimizer, with gradients of zero, does the same arithmetic on the same numbers. So the copies are the parameters of the
+   coming training, bit for bit (except the sign of a zero), in float32 as in float64, with any rate, decay, buffer or schedule.
 3. Only z = w.x + b is summed by the training in an unknown order: it depends on the BLAS and on the batch. But any sum of n
    products lies within gamma_n (|w|.|x| + |b|) of the true one, gamma_n = n u / (1 - n u), u the unit roundoff (Higham 2002,
    Accuracy and stability of numerical algorithms, section 3.1). So at every step each sample is *surely dead*, *surely alive*,
@@ -14,7 +14,7 @@
    first return is at one of the steps a to b. If a = b, the step is proved.
 
 The inputs of the first layer are the data. Those of a deeper layer move. But no gradient passes a layer that is wholly dead, a
-*gate*: until it opens, 1 and 2 hold for all layers up to it, and 3 goes from layer to layer with radii that grow.
+*gate*: until the gate opens, 1 and 2 hold for all layers up to it, and the bounds of 3 are carried from layer to layer.
 """
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from ..tensor import Tensor
 from .units import HiddenLayer, flat_edges
 
 SLACK = 1.01        # covers the rounding of the bounds themselves
+BATCH = 4096        # samples at a time: bounds the memory
 
 
 class Ball(NamedTuple):
@@ -53,28 +54,33 @@ class Fate:
 
 
 def gamma(n: int, u: float) -> float:
-    """n u / (1 - n u): the largest relative error of a sum of n products."""
-    return n * u / (1 - n * u) if n * u < 0.5 else np.inf
+    """n u / (1 - n u): the largest relative error of a sum of n products; inf where `SLACK` would not cover its square."""
+    return n * u / (1 - n * u) if n * u < 0.005 else np.inf
 
 
-def affine(inputs: Ball, values: Array, dtype: Any) -> Ball:
-    """``inputs @ weight.T + bias`` as any training in `dtype` may compute it; the last column of `values` is the bias.
+def affine(inputs: Ball, values: Array, numbers: Any) -> Ball:
+    """``inputs @ weight.T + bias`` as any training may compute it, whose dtype has these `numbers` (np.finfo). The last column of
+    `values` is the bias.
 
     Of the n terms, one is the bias, and 3 cover the rounding of this function. Below the normal numbers a product may be wrong by
-    the smallest subnormal; where each product has a factor 0, the sum is exact.
+    the smallest subnormal, too. Where each product has a factor 0, the sum is exact.
     """
-    weight, bias = np.ascontiguousarray(values[:, :-1]), values[:, -1]
-    numbers, n = np.finfo(dtype), values.shape[1] + 3
+    weight, bias, n = np.ascontiguousarray(values[:, :-1]), values[:, -1], values.shape[1] + 3
     g = gamma(n, float(numbers.eps) / 2) + gamma(n, 2.0**-53)
     sizes = g * (_least(inputs.centre, 1e-15) + inputs.radius) + inputs.radius
     centre = product(inputs.centre, weight, transpose_b=True) + bias
     radius = SLACK * (product(sizes, _least(weight, 1e-290), transpose_b=True) + g * np.abs(bias))
     radius[radius > g * float(numbers.max) / 4] = np.inf            # some order of the sum may overflow
-    return Ball(centre, np.where(radius > 0, radius + 2 * n * float(numbers.smallest_subnormal), 0.0))
+    return Ball(centre, np.where(radius > 0, radius + _ghosts(n, numbers), 0.0))
+
+
+def _ghosts(n: int, numbers: Any) -> float:
+    """The underflow of n products here and in the training."""
+    return 2 * n * float(numbers.smallest_subnormal)
 
 
 def _least(array: Array, least: float) -> Array:
-    """Absolute values, those that are not 0 at least `least`, so that their products do not underflow."""
+    """Absolute values; those that are not 0 are raised to at least `least`, so that their products do not underflow."""
     size = np.abs(array)
     return np.where(size > 0, np.maximum(size, least), 0.0)
 
@@ -93,32 +99,28 @@ def steepest(activation: Module | None) -> float | None:
     return float(max(abs(record.f_dx(one, x, record.f(x, *p), *p)) for x in middles))
 
 
-class Rehearsed:
-    """One layer of a rehearsal: copies of its parameters, the fates of its watched units, and what the last full look saw."""
+class Link:
+    """One layer of the chain: copies of its parameters, the fates of its watched units, and what the last full look saw."""
 
-    def __init__(self, layer: HiddenLayer, watched: Array) -> None:
-        self.layer, self.units = layer, watched         # those that are computed
+    def __init__(self, layer: HiddenLayer, watched: Array, units: Array) -> None:
+        self.layer, self.units = layer, units           # the units that are computed
         self.copies = {p: Parameter(p.data, kind=p.kind) for p in layer.parameters}
         self.fates = {int(j): Fate() for j in watched}
         self.low, self.high = flat_edges(layer.activation)
-        self.steepest = steepest(layer.activation)
-        numbers = np.finfo(layer.affine.weight.dtype)
-        self.roundoff = float(numbers.eps) / 2
-        self.ghosts = 2 * (layer.affine.weight.shape[1] + 4) * float(numbers.smallest_subnormal)        # see `affine`
+        self.steepest = steepest(layer.activation) or 0.0
+        self.numbers = np.finfo(layer.affine.weight.dtype)
+        self.roundoff = float(self.numbers.eps) / 2
         self.blur = self.roundoff * max((abs(edge) for edge in (self.low, self.high) if np.isfinite(edge)), default=0.0)
 
     @property
-    def waiting(self) -> list[int]:
+    def waiting(self) -> Array:
         """The watched units that are not surely alive yet."""
-        return [j for j, fate in self.fates.items() if fate.b is None]
+        return np.array([j for j, fate in self.fates.items() if fate.b is None], int)
 
     def values(self, before: Mapping[Parameter, Array] = {}) -> Array:
         """The weights, and in the last column the bias, of each unit, in float64: (units, inputs + 1); or those of `before`."""
         weight, *bias = (before.get(p, copy.array)[self.units].astype(np.float64) for p, copy in self.copies.items())
         return np.column_stack([weight, *(bias or [np.zeros(len(weight))])])
-
-    def affine(self, inputs: Ball) -> Ball:
-        return affine(inputs, self.values(), self.layer.affine.weight.dtype)
 
     def room(self, z: Ball) -> Array:
         """How far z is surely inside the flat region; negative: it may be outside."""
@@ -126,7 +128,7 @@ class Rehearsed:
         return np.maximum(self.low - (z.centre + radius), (z.centre - radius) - self.high)
 
     def note(self, z: Ball, t: int, samples: Array) -> None:
-        """Enter into the fates what z, on these samples, says of step t."""
+        """Update the fates by z at step t on these samples."""
         radius, unsure = z.radius + self.blur, ~(self.room(z) >= 0).all(axis=0)
         alive = (z.centre > self.low) & (z.centre < self.high)
         surely_alive: Any = ((z.centre - radius > self.low) & (z.centre + radius < self.high)).any(axis=0)
@@ -134,40 +136,49 @@ class Rehearsed:
             fate = self.fates.get(int(self.units[i]))
             if fate is None or fate.b is not None:
                 continue
-            if fate.a is None:
-                fate.a = t
+            fate.a = t if fate.a is None else fate.a
             if fate.step is None and alive[:, i].any():
                 fate.step, fate.sample = t, int(samples[np.where(alive[:, i], z.centre[:, i], -np.inf).argmax()])
-            if surely_alive[i]:
-                fate.b = t
+            fate.b = t if surely_alive[i] else None
 
     def outputs(self, z: Ball) -> Ball:
         """The activations: exact where z is surely in a flat region."""
         with no_grad():
             h = self.layer.activation(Tensor(z.centre)).data        # type: ignore[misc]        # not a Maxout: see `steepest`
-        radius = (self.steepest or 0.0) * z.radius + 4 * self.roundoff * np.abs(h)
+        radius = self.steepest * z.radius + 4 * self.roundoff * np.abs(h)
         return Ball(h, np.where(self.room(z) >= 0, 0.0, radius))
 
-    def refer(self, inputs: Ball, z: Ball) -> None:
-        """Remember a full look: the parameters, how large inputs and z are, and the room of each z."""
-        self.then, self.rooms = self.values(), self.room(z)
-        self.least, self.span = self.rooms.min(axis=0), (np.abs(z.centre) + z.radius).max(axis=0)
-        self.reach = np.append((np.abs(inputs.centre) + inputs.radius).max(axis=0), 1.0)
+    least: Any
+    span: Any
+    reach: Any
 
-    def moved(self, before: Array) -> tuple[Array, Array]:
-        """(c, rest): since the full look each z has become c z, up to `rest`, if the inputs have moved by `before` at most.
+    def begin(self) -> None:
+        """Begin a full look, which `add` goes on with: remember the parameters."""
+        self.then, self.rooms = self.values(), np.empty((0, len(self.units)))
+        self.least, self.span, self.reach = np.inf, 0.0, 0.0
 
-        From rest, decay multiplies weight and bias by the same factor c, and leaves no rest. Where an edge is not at 0, c is 1.
+    def add(self, inputs: Ball, z: Ball) -> None:
+        """Remember the room of each z, and its minimum, and how large z and the inputs are."""
+        room = self.room(z)
+        self.rooms = np.vstack([self.rooms, room])
+        self.least = np.minimum(self.least, room.min(axis=0))
+        self.span = np.maximum(self.span, (np.abs(z.centre) + z.radius).max(axis=0))
+        self.reach = np.maximum(self.reach, np.append((np.abs(inputs.centre) + inputs.radius).max(axis=0), 1.0))
+
+    def moved(self, before: Any) -> tuple[Array, Array]:
+        """(c, rest): since the full look each z has become c z, up to an error of `rest`, if the inputs have moved by at most
+        `before`.
+
+        With empty buffers, decay multiplies weight and bias by the same factor c, and the error is 0. If an edge is not at 0, c
+        is 1.
         """
-        now, then = self.values(), self.then
-        c: Array = np.ones(len(now))
+        now, then, c = self.values(), self.then, np.ones(len(self.units))
         if (self.low, self.high) == (0, np.inf):
             size = (then * then).sum(axis=1)
             c = np.maximum((now * then).sum(axis=1) / np.where(size > 0, size, 1.0), 0.0)
         rounding = np.where(c == 1, 0.0, 2.0**-51)[:, None] * np.abs(now)
-        rest = SLACK * ((np.abs(now - c[:, None] * then) + rounding) @ self.reach + np.abs(now[:, :-1]) @ before)
-        return c, np.where(rest > 0, rest + self.ghosts, 0.0)
-
+        rest = SLACK * ((np.abs(now - c[:, None] * then) + rounding) @ self.reach + (np.abs(now[:, :-1]) * before).sum(axis=1))
+        return c, np.where(rest > 0, rest + _ghosts(now.shape[1] + 3, self.numbers), 0.0)
 
     def stays(self, path: Array) -> dict[int, bool]:
         """Whether each unit stays dead if, after a full look, its parameters move by at most `path`, (units, inputs + 1)."""
@@ -180,18 +191,17 @@ class Rehearsal:
     gate. Of each layer, `watched` are the dead units, whose fates are in `fates`."""
 
     def __init__(self, layers: Sequence[HiddenLayer], watched: Sequence[Array], x: Array, optimizer: Optimizer) -> None:
-        self.links = [Rehearsed(layer, units) for layer, units in zip(layers, watched)]
+        self.links = [Link(layer, mine, np.arange(layer.units) if len(layers) > 1 else mine)
+                      for layer, mine in zip(layers, watched)]
         self.fates, self.chain = [link.fates for link in self.links], self.links
-        for link in self.links if len(layers) > 1 else []:
-            link.units = np.arange(link.layer.units)
-        self.x, self.t = Ball(x.astype(np.float64), np.zeros(x.shape)), 0
+        self.x, self.t = x, 0
         self.held = {p: copy for link in self.links for p, copy in link.copies.items() if p.requires_grad and optimizer.holds(p)}
         self.still = not self.held
         if self.held:
             self.twin = optimizer.twin(self.held)
             for copy in self.held.values():
                 copy.grad = copy.home               # zeros
-        self.look()
+        self.look(fully=True)
 
     @property
     def opens(self) -> Fate:
@@ -204,7 +214,7 @@ class Rehearsal:
 
     def run(self, horizon: int, rates: Iterator[list[float]] | None = None) -> None:
         """Step by step, until the horizon, or until every fate is known, or nothing will ever move again."""
-        while self.t < horizon and not self.still and any(link.waiting for link in self.chain):
+        while self.t < horizon and not self.still and any(len(link.waiting) for link in self.chain):
             if rates is not None:
                 for group, rate in zip(self.twin.param_groups, next(rates)):
                     group["lr"] = rate
@@ -216,27 +226,31 @@ class Rehearsal:
             self.look()
 
     def look(self, fully: bool = False) -> None:
-        """Look at the samples of which some z may have reached an edge since the last full look; if these are many, at all."""
-        samples = np.arange(len(self.x.centre))
-        if self.t and not fully:
-            near, shift = np.zeros(len(samples), bool), np.zeros(self.x.centre.shape[1])
-            for link in self.chain:
-                c, rest = link.moved(shift)
-                dead = c * link.least >= rest               # surely, on every sample
-                unsure = np.flatnonzero(~dead & np.isin(link.units, link.waiting))
+        """Compute z on the samples on which some z may have reached an edge since the full look; on all if these are many."""
+        near = np.full(len(self.x), fully)
+        shift: Any = 0.0
+        for link in self.chain if not fully else []:
+            c, rest = link.moved(shift)
+            dead = c * link.least >= rest                   # surely, on every sample
+            unsure = np.flatnonzero(~dead & np.isin(link.units, link.waiting))
+            if len(unsure):
                 near |= ~(c[unsure] * link.rooms[:, unsure] >= rest[unsure]).all(axis=1)
-                shift = np.where(dead, 0.0, (link.steepest or 0.0) * (np.abs(c - 1) * link.span + rest))
-            samples = samples[near] if near.mean() < 0.25 else samples
-        full = len(samples) == len(self.x.centre)
-        if full and len(self.chain) == 1:
-            self.chain[0].units = np.array(self.chain[0].waiting, int)
-        inputs = Ball(self.x.centre[samples], self.x.radius[samples])
-        for link in self.chain if len(samples) else []:
-            z = link.affine(inputs)
-            link.note(z, self.t, samples)
-            if full:
-                link.refer(inputs, z)
-            if link is not self.chain[-1]:
-                inputs = link.outputs(z)
-        if self.opens.b is not None:                # the gate is open; the units of the first layer that are dead go on as before
-            self.chain = self.links[:1]
+            shift = np.where(dead, 0.0, link.steepest * (np.abs(c - 1) * link.span + rest))
+        full = near.mean() >= 0.25
+        if full:
+            if len(self.chain) == 1:
+                self.chain[0].units = self.chain[0].waiting
+            for link in self.chain:
+                link.begin()
+        samples = np.arange(len(self.x)) if full else np.flatnonzero(near)
+        for part in (samples[i:i + BATCH] for i in range(0, len(samples), BATCH)):
+            inputs = Ball(self.x[part].astype(np.float64), np.zeros((len(part), self.x.shape[1])))
+            for link in self.chain:
+                z = affine(inputs, link.values(), link.numbers)
+                link.note(z, self.t, part)
+                if full:
+                    link.add(inputs, z)
+                if link is not self.chain[-1]:
+                    inputs = link.outputs(z)
+        if len(self.chain) > 1 and self.opens.b is not None:
+            self.chain = self.links[:1]             # the gate is open: only the dead units of the first layer are still rehearsed
