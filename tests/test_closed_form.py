@@ -304,6 +304,7 @@ def test_schedules_keep_the_buffer_in_units_of_gradient():
         assert z == pytest.approx(w[0, 0], rel=1e-14)
     by_function = [float(z) for z in islice(orbit(-1.0, -3.0, lr=lambda t: rates[t], momentum=0.8, weight_decay=wd), 7)]
     assert by_function == walk
+    assert [float(z) for z in orbit(-1.0, -3.0, lr=np.array(rates), momentum=0.8, weight_decay=wd)] == walk
 
 
 # ---- bad input: one sentence, with the name, the values and what was expected ---------------------------------------

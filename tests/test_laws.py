@@ -123,6 +123,34 @@ def test_a_return_under_a_schedule_lies_between_those_at_the_extreme_rates(diale
     assert bracketed > PAIRS / 20
 
 
+@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
+def test_a_part_that_decays_faster_revives_no_unit_whose_other_part_is_not_positive(dialect):
+    """Weights and biases with decays of their own, from rest, under a schedule that is safe for the larger of them."""
+    rng = np.random.default_rng(8)
+    for _ in range(PAIRS // 3):
+        mu, decay = rng.uniform(0.05, 0.99), 10 ** rng.uniform(-3, 0)
+        less = decay * rng.choice([0.0, rng.random()])
+        dampening = {} if "dampening" in dialect else dialect           # a fresh buffer: its first gradient is not dampened
+        safe = laws.safe_rate(momentum=mu, weight_decay=decay, **dampening).item()
+        rates = draw(rng, safe * (1 - 1e-9))
+        slow, fast = -rng.random(), rng.normal()
+        fast = min(fast, -slow)                                         # dead: their sum is at most 0
+        orbits = [list(lab.orbit(z, lr=rates, momentum=mu, weight_decay=wd, **dialect)) for z, wd in ((slow, less), (fast, decay))]
+        assert (np.sum(orbits, axis=0) <= 1e-12).all()
+
+
+def test_a_prognosis_under_a_schedule_when_only_the_weights_decay():
+    rng = np.random.default_rng(9)
+    model, x = nn.MLP([3, 4, 2], dtype="float64", rng=0), rng.random((20, 3))
+    model[0].weight.data = -np.abs(model[0].weight.data)
+    model[0].bias.data = [-1.0, -0.1, 1e-9, 0.0]
+    weights, biases = ([p for p in model.parameters() if p.kind == kind] for kind in ("weight", "bias"))
+    for rate, foretold in ((0.1, True), (0.3, False)):
+        sgd = optim.SGD([{"params": weights, "weight_decay": 0.01}, {"params": biases}], lr=rate, momentum=0.9)
+        told = lab.prognosis(model, x, sgd, schedule=optim.CosineAnnealingLR(sgd, T_max=500), horizon=300).units
+        assert [unit.verdict == "never" for unit in told] == [foretold, foretold, False, foretold], told
+
+
 def test_a_buffer_that_points_away_from_life_under_nesterov_is_not_bracketed():
     """There a higher rate may delay the return: here the first of the rates, by one step."""
     told = laws.return_between([[-1.0]], [[0.6]], lowest=0.1, highest=4.5, momentum=0.45, weight_decay=0.1, nesterov=True)

@@ -329,16 +329,21 @@ def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Seque
     z, known = look.z[:, dead].astype(np.float64), settings_of(optimizer, look.layer)
     parts = None if known is None else _buffer(look, dead, optimizer)
     own = {tuple(step[:len(look.layer.parameters)]) for step in rates}
-    if (not own or known is None or parts is None or known[1] != "both" or flat_edges(look.layer.activation) != (0.0, np.inf)
-            or not (z <= 0).all() or any(len(set(step)) > 1 for step in own)):
+    if (not own or known is None or parts is None or flat_edges(look.layer.activation) != (0.0, np.inf) or not (z <= 0).all()
+            or any(len(set(step)) > 1 for step in own)):
         return [None] * len(dead)
     lowest, highest = (pick(rate for rate, *_ in own) for pick in (min, max))
     velocity: Any = sum(parts) if parts else None
     options = {name: value for name, value in asdict(known[0]).items() if name != "lr"}
     fresh = {} if parts else {"dampening": 0.0}             # the first gradient of a fresh buffer is not dampened
+    if known[1] == "both":
+        w, between = ratio(z, velocity), return_between(z, velocity, lowest=lowest, highest=highest, **options)
+    else:
+        biases = look.layer.parameters[1].data[dead].astype(np.float64)
+        stays = biases if known[1] == "weights" else (z - biases).max(axis=0)       # the part of z that does not decay
+        w, between = np.where((stays <= 0) & (not any(part.any() for part in parts)), 0.0, np.inf), [None] * len(dead)
     told: list[Revival | None] = []
-    for safe, back in zip(safe_rate(ratio(z, velocity), **{**options, **fresh}),
-                          return_between(z, velocity, lowest=lowest, highest=highest, **options)):
+    for safe, back in zip(safe_rate(w, **{**options, **fresh}), between):
         if highest <= safe:
             told.append(Revival(None, None, f"never, as long as no rate exceeds {safe:.5g}: up to step {len(rates)} the highest "
                                             f"is {highest:.5g}"))

@@ -70,7 +70,9 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
     decays = [0.0 if decay == "biases" else weight_decay, 0.0 if decay == "weights" else weight_decay][:len(parts)]
     if not callable(lr) and not isinstance(lr, (SupportsFloat, Iterable)):
         raise TypeError(f"lr is {type(lr).__name__}, expected a number, a sequence, or a function such as `at` of a schedule")
-    rates = map(lr, count()) if callable(lr) else repeat(lr) if isinstance(lr, SupportsFloat) else iter(lr)
+    given: Any = lr
+    one = isinstance(lr, SupportsFloat) and not np.ndim(given)          # an array has __float__ too
+    rates = map(given, count()) if callable(lr) else repeat(given) if one else iter(given)
     return _orbit(parts, buffers, decays, rates, settings)
 
 
