@@ -1,0 +1,295 @@
+"""Draw the small figures of reviving-units.md, beside it: python docs/figures.py [FOLDER]
+
+Lines are formulas. Dots are what an optimizer of the package does to a parameter whose gradient is zero.
+"""
+from __future__ import annotations
+
+import math
+import sys
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Polygon, Rectangle
+
+from tinygrad_relu import data, lab, nn, optim
+from tinygrad_relu.lab import laws
+from tinygrad_relu.lab.figure import COLOURS, FAINT, INK, RETURN
+from tinygrad_relu.lab.revive import main_job
+from tinygrad_relu.lab.treatments import TREATMENTS
+
+ALIVE, DEAD, LIGHT, BLUE = "#d95f02", COLOURS[lab.State.DEAD], COLOURS[lab.State.ALIVE], "#0072b2"
+DASHES = (0, (4, 2))
+MOMENTUM, DECAY = 0.99, 5e-4
+EDGE = laws.safe_rate(momentum=MOMENTUM, weight_decay=DECAY).item()        # 0.05025: at lower rates, never
+
+
+def page(title, height=3.4):
+    """A figure with a title, as wide as a page."""
+    figure = Figure(figsize=(8.4, height), layout="constrained", dpi=120)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+    return figure
+
+
+def label(axes, title="", x="step", y=""):
+    axes.set_title(title, fontsize=9.5, loc="left", color=INK)
+    axes.set_xlabel(x, fontsize=9.5, color=INK)
+    axes.set_ylabel(y, fontsize=9.5, color=INK)
+    axes.tick_params(labelsize=8.5, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def say(axes, text, at, colour=INK, **options):
+    """Text at a point of the data."""
+    axes.text(*at, text, color=colour, **{"fontsize": 9, "linespacing": 1.3, **options})
+
+
+def simulated(steps, rates=None, start=-1.0, **settings):
+    """The values of a parameter that SGD moves by itself, since its gradient is zero: [start, after step 1, ...]."""
+    theta = nn.Parameter(np.array([start]))
+    sgd = optim.SGD([theta], **settings)
+    theta.grad, values = np.zeros(1), [start]
+    for step in range(steps):
+        if rates is not None:
+            sgd.param_groups[0]["lr"] = rates[step]
+        sgd.step()
+        values.append(theta.item())
+    return np.array(values)
+
+
+# -- section 6: the return ------------------------------------------------------------------------------------------------
+
+
+def gentle_return():
+    """The factor q of all weights of a dead unit until its return, and q^2, its weight in the next layer."""
+    settings = {"lr": 0.1, "momentum": MOMENTUM, "weight_decay": DECAY}
+    back, steps = laws.gentle_return(**settings), 560
+    q = np.array([1.0, *(-float(z) for z in islice(lab.orbit(-1.0, **settings), steps))])
+    observed = -simulated(steps, **settings)
+    weaker = f"{round(1e-6 / back.weight)} million times weaker"
+    figure = page(f"The return is gentle: at step {back.step} the unit is back, but {weaker}")
+    left, right = figure.subplots(1, 2)
+    for axes, curve, dots in ((left, q, observed), (right, q ** 2, observed ** 2)):
+        axes.plot(curve, color=BLUE, linewidth=1.8, label="formula")
+        axes.plot(np.arange(0, steps, 40), dots[:steps:40], "o", color=BLUE, markersize=4.5, label="the optimizer")
+        axes.axvline(back.step, color=RETURN, linestyle=DASHES, linewidth=1.3)
+    label(left, "all its weights and its bias are multiplied by q", y="q")
+    left.axhline(0, color=FAINT, linewidth=0.8)
+    say(left, f"step {back.step}: q < 0,\nso z > 0: alive", (back.step - 14, 0.75), RETURN, ha="right")
+    left.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 0.12))
+    label(right, "so it counts q² times as much as before (logarithmic)", y="q²")
+    right.set_yscale("log")
+    right.set_ylim(1e-9, 3)
+    right.plot(back.step, back.weight, "o", color=RETURN, markersize=7, zorder=3)
+    say(right, f"q² = {back.weight:.8f}\nat the return", (back.step - 22, 6e-8), RETURN, ha="right")
+    return figure
+
+
+def mirror():
+    """A dead unit and its mirror image over a cloud of samples; and the accuracy with each."""
+    samples = np.random.default_rng(3).multivariate_normal([0.6, 0.4], [[0.5, 0.2], [0.2, 0.4]], 70)
+    weight = np.array([-0.8, -0.6])
+    bias = -(samples @ weight).max() - 0.35
+    figure = page("A dead unit that is mirrored by hand lives at once; left to swing, it takes 472 steps")
+    before, after, accuracy = figure.subplots(1, 3, width_ratios=[1, 1, 1.3])
+    for axes, sign, title in ((before, 1, "dead: z ≤ 0 on all samples"), (after, -1, "mirrored: z > 0 on all of them")):
+        _half_plane(axes, samples, sign * weight, sign * bias)
+        label(axes, title, "feature 1", "feature 2" if sign > 0 else "")
+    say(before, "z > 0", (-1.75, -1.95), va="center")
+    say(after, "z > 0", (-0.1, 2.4), va="center")
+    run = main_job(data.digits(), [t for t in TREATMENTS if t.key in ("mirror", "heavy-l2")], steps=600)
+    for outcome, colour, (step, height), name in zip(
+            run.outcomes, (BLUE, ALIVE), ((110, 0.14), (210, 0.8)), ("left to swing", "mirrored\nby hand")):
+        accuracy.plot(*zip(*outcome.accuracies), color=colour, linewidth=1.8)
+        say(accuracy, name, (step, height), colour)
+    step = run.outcomes[0].predicted_step
+    accuracy.axvline(step, color=RETURN, linestyle=DASHES, linewidth=1.3)
+    say(accuracy, f"step {step}:\nlayer 1\nreturns", (step - 12, 0.5), RETURN, ha="right")
+    accuracy.set_ylim(0, 1.03)
+    label(accuracy, "accuracy of the network of section 16")
+    return figure
+
+
+def _half_plane(axes, samples, weight, bias, half=2.6):
+    """The samples, and the half-plane in which the unit is alive."""
+    centre = samples.mean(axis=0)
+    x = np.linspace(centre[0] - half, centre[0] + half, 200)
+    y = np.linspace(centre[1] - half, centre[1] + half, 200)
+    z = weight[0] * x + weight[1] * y[:, None] + bias
+    axes.contourf(x, y, z, levels=[0, 1e9], colors=[LIGHT], alpha=0.55)
+    axes.contour(x, y, z, levels=[0], colors=[INK], linewidths=1.2)
+    axes.plot(*samples.T, "o", color=DEAD if (samples @ weight + bias).max() <= 0 else ALIVE, markersize=3.5)
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def period():
+    """A unit that nothing pushes, scaled by R^-t: a cosine, whose sign says when the unit is alive."""
+    settings, steps = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}, 400
+    turn, t = laws.period(**settings), np.arange(steps + 1)
+    scale = 0.9 ** (-t / 2)
+    z = np.array([-1.0, *map(float, islice(lab.orbit(-1.0, **settings), steps))]) * scale
+    flips = [step for step in range(1, steps) if (z[step] > 0) != (z[step - 1] > 0)]
+    height = abs(z).max()
+    figure = page(f"A unit that nothing pushes is alive and dead in turn: it blinks every {turn:.1f} steps", 3.2)
+    axes = figure.subplots()
+    for begin, end in zip([0, *flips], [*flips, steps]):
+        lives = z[begin] > 0
+        axes.axvspan(begin, end, color=LIGHT if lives else DEAD, alpha=0.45 if lives else 0.16, linewidth=0)
+        say(axes, "alive" if lives else "dead", ((begin + end) / 2, 1.28 * height), ha="center", va="center", weight="bold")
+    axes.plot(t, z, color=BLUE, linewidth=1.8, label="formula")
+    axes.plot(t[::8], (simulated(steps, **settings) * scale)[::8], "o", color=BLUE, markersize=4, label="the optimizer")
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.plot(flips, np.zeros(len(flips)), "o", color=RETURN, markersize=5, zorder=3)
+    axes.annotate("", (flips[0], -1.2 * height), (flips[2], -1.2 * height), arrowprops={"arrowstyle": "<->", "color": INK})
+    say(axes, f"{turn:.1f} steps", ((flips[0] + flips[2]) / 2, -1.27 * height), ha="center", va="top")
+    for step in flips:
+        rises = z[step] > 0
+        say(axes, f"{step}", (step + 3, (-0.08 if rises else 0.08) * height), RETURN, va="top" if rises else "bottom")
+    axes.set(xlim=(0, steps), ylim=(-1.6 * height, 1.5 * height), yticks=[0])
+    label(axes, "", "step t (momentum 0.9, rate times decay 0.005)", "z, divided by 0.9487$^t$")
+    axes.legend(frameon=False, fontsize=9, loc="lower right", ncols=2)
+    return figure
+
+
+# -- section 9: schedules --------------------------------------------------------------------------------------------------
+
+
+def schedules(steps=1500):
+    """Rates that change: below the edge the unit never returns, above it only if the rate stays there for long enough."""
+    t = np.arange(steps)
+    cosine, warm_up = (1 + np.cos(np.pi * t / steps)) / 2, np.minimum(1, (t + 1) / 500)
+    figure = page("A schedule revives a dead unit only if the rate is above the edge, for long enough", 5.4)
+    upper, lower = figure.subplots(2, 3, sharex=True, sharey="row")
+    shapes = {"cosine": cosine, "warm-up": warm_up, "step decay": np.where(t < 600, 1, 0.1)}
+    for rate, share, (name, shape) in zip(upper, lower, shapes.items()):
+        rate.axhspan(0, EDGE, color=DEAD, alpha=0.14, linewidth=0)
+        lines = [(0.1 * shape, ALIVE), (0.05 * shape, BLUE)]
+        if name == "step decay":
+            lines.append((np.where(t < 400, 0.1, 0.01), INK))
+        for rates, colour in lines:
+            when = laws.first_return(rates, MOMENTUM, DECAY)
+            z = simulated(steps, rates, lr=0.1, momentum=MOMENTUM, weight_decay=DECAY)
+            assert (int((z > 0).argmax()) or None) == when
+            stop = when or steps
+            rate.plot(t, rates, color=colour, linewidth=1.8)
+            share.plot(t[:stop], 1 - z[1:stop + 1] / z[:stop], color=colour, linewidth=1.8)
+            if when:
+                share.plot(when - 1, 1 - z[when] / z[when - 1], "o", color=RETURN, markersize=7, zorder=3)
+                say(share, f"returns at\nstep {when}", (when + 50, 0.12), ALIVE, va="center")
+        say(share, "never", (900, {"cosine": 2e-4, "warm-up": 1.6e-3}.get(name, 9e-5)), BLUE, va="center", ha="center")
+        label(rate, name, "", "learning rate" if name == "cosine" else "")
+        label(share, y="share of its way to 0\nthat one step covers" if name == "cosine" else "")
+        share.axhline(1, color=RETURN, linestyle=DASHES, linewidth=1.2)
+        share.set(yscale="log", ylim=(1e-5, 20), yticks=[1e-4, 1e-2, 1])
+        share.set_yticklabels(["0.01 %", "1 %", "100 %"])
+        share.minorticks_off()
+    say(upper[0], "momentum 0.99\ndecay 0.0005", (1500, 0.1), ha="right", va="top")
+    say(upper[1], f"at or below {math.floor(1e5 * EDGE) / 1e5}:\nnever", (1480, 0.025), ha="right", va="center")
+    say(lower[0], "from 100 % on, z passes 0", (1490, 5), RETURN, ha="right", va="center")
+    say(lower[2], "falls at step 400,\ntoo early: never", (720, 9e-3), va="center")
+    return figure
+
+
+# -- section 11: Adam ------------------------------------------------------------------------------------------------------
+
+
+def adam_edge():
+    """The step at which Adam + L2 first flips a tiny weight, over the decay as a multiple of the edge."""
+    figure = page("Adam + L2 flips the sign of a tiny weight only if the decay is above Adam's edge", 3.6)
+    axes = figure.subplots()
+    lr, eps, times = 1e-3, 1e-8, np.geomspace(1.02, 10, 25)
+    for beta, colour in ((0.5, BLUE), (0.9, ALIVE), (0.95, DEAD)):
+        edge = laws.adam_edge(lr, (beta, 0.999), eps)
+        fine = np.geomspace(1.003, 10, 400)
+        formula = [lab.revival_step(-1.0, 0.0, lr=lr / eps, momentum=beta, dampening=beta, weight_decay=m * edge) for m in fine]
+        axes.plot(fine, formula, color=colour, linewidth=1.8, label=f"β1 = {beta}: edge at {edge:.3g}")
+        axes.plot(times, [_first_flip(lr, beta, eps, m * edge) for m in times], "o", color=colour, markersize=4.5)
+        for m in (0.4, 0.6, 0.8, 0.98):
+            assert _first_flip(lr, beta, eps, m * edge) is None
+            axes.plot(m, 1500, "x", color=INK, markersize=6)
+    axes.axvspan(0.3, 1, color=DEAD, alpha=0.14, linewidth=0)
+    axes.axvline(1, color=INK, linewidth=1.2)
+    axes.set(xscale="log", yscale="log", xlim=(0.3, 10), ylim=(1, 2000))
+    axes.set_xticks([0.3, 0.5, 1, 2, 5, 10], ["0.3", "0.5", "1", "2", "5", "10"])
+    axes.set_yticks([1, 10, 100, 1000], ["1", "10", "100", "1000"])
+    axes.minorticks_off()
+    say(axes, "never:\nthe weight shrinks,\nand keeps its sign", (0.55, 40), ha="center", va="center")
+    say(axes, "no flip", (0.55, 900), ha="center", va="center")
+    label(axes, "", "weight decay, as a multiple of the edge (ε/η) (1 - √β1)/(1 + √β1)", "step of the first flip")
+    axes.legend(frameon=False, fontsize=9, title="lines: formula of heavy ball; dots: Adam", title_fontsize=9, loc="upper right")
+    return figure
+
+
+def _first_flip(lr, beta, eps, decay, steps=2000):
+    """Adam after 300 steps, so that its bias corrections are over, with a weight of -1e-6 and buffers of 0."""
+    theta = nn.Parameter([0.0])
+    adam = optim.Adam([theta], lr=lr, betas=(beta, 0.999), eps=eps, weight_decay=decay)
+    theta.grad = np.zeros(1)
+    for _ in range(300):
+        adam.step()
+    theta.data = [-1e-6]
+    for step in range(1, steps):
+        adam.step()
+        if theta.item() > 0:
+            return step
+    return None
+
+
+# -- section 13: other samples ---------------------------------------------------------------------------------------------
+
+
+def hull():
+    """The convex hull of the samples lies on the dead side; the least change that wakes the unit, in two norms."""
+    samples = np.random.default_rng(5).multivariate_normal([0, 0], [[0.5, 0.1], [0.1, 0.35]], 40)
+    weight, bias = np.array([0.8, 0.35]), 0.0
+    bias = -(samples @ weight).max() - 0.75
+    z = samples @ weight + bias
+    nearest = samples[z.argmax()]
+    figure = page("Mixing samples wakes no dead unit; a change of one sample does, if it exceeds |z|/‖w‖", 3.3)
+    mixtures, euclid, largest = figure.subplots(1, 3)
+    for axes in (mixtures, euclid, largest):
+        _half_plane(axes, samples, weight, bias)
+        axes.add_patch(Polygon(samples[_hull(samples)], fill=False, edgecolor=DEAD, linewidth=1.4))
+    shares = np.random.default_rng(0).dirichlet(np.full(40, 0.03), 250)
+    mixtures.plot(*(shares @ samples).T, ".", color=BLUE, markersize=2.5)
+    least, box = (laws.wake_distance(z, weight, norm).min() for norm in (2, math.inf))
+    euclid.add_patch(Circle(nearest, least, fill=False, edgecolor=RETURN, linewidth=1.6))
+    largest.add_patch(Rectangle(nearest - box, 2 * box, 2 * box, fill=False, edgecolor=RETURN, linewidth=1.6))
+    for axes in (euclid, largest):
+        axes.plot(*nearest, "o", color=RETURN, markersize=5)
+    say(mixtures, "z > 0", (2.5, 2.35), ha="right", va="top")
+    say(mixtures, "z ≤ 0", (-2.4, -2.3))
+    label(mixtures, "mixtures (blue) stay in the hull", "feature 1", "feature 2")
+    label(euclid, f"by length: |z|/‖w‖$_2$ = {least:.2f}", "feature 1")
+    label(largest, f"by feature: |z|/‖w‖$_1$ = {box:.2f}", "feature 1")
+    return figure
+
+
+def _hull(points):
+    """The indices of the corners of the convex hull of points in the plane, in order (gift wrapping)."""
+    corners = [int(points[:, 0].argmin())]
+    while True:
+        here = points - points[corners[-1]]
+        following = 0 if corners[-1] else 1
+        for i in range(len(points)):
+            if here[following][0] * here[i][1] - here[following][1] * here[i][0] < 0:
+                following = i
+        if following == corners[0]:
+            return corners
+        corners.append(following)
+
+
+FIGURES = {"gentle-return": gentle_return, "mirror": mirror, "period": period, "schedules": schedules, "adam-edge": adam_edge,
+           "hull": hull}
+
+
+def main(folder=Path(__file__).parent):
+    for name, draw in FIGURES.items():
+        draw().savefig(Path(folder) / f"{name}.png", metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
