@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..autodiff.node import Array
-from ..checks import check_count, check_number
-from ..nn import Linear, Maxout, Module
+from ..checks import check_count, check_number, said
+from ..nn import Linear, Maxout, Module, Residual
 from ..optim import Optimizer
 from .units import HiddenLayer, Units, flat_edges
 
@@ -40,9 +40,10 @@ def kill(model: Module | Units, x: Any, units: npt.ArrayLike | None = None, *, m
         what = "a norm before its activation" if chosen.norm is not None else "no bias" if chosen.affine.bias is None else (
             f"{chosen.activation_name}, which has no flat side below")
         raise ValueError(f"kill: hidden layer {layer} has {what}; expected a bias and an activation such as ReLU after it")
-    if not keep_velocity and optimizer is None:
-        raise ValueError("kill: keep_velocity=False needs the optimizer whose buffers to empty")
-    rows = _rows(units, chosen)
+    if not keep_velocity and not isinstance(optimizer, Optimizer):
+        raise TypeError(f"kill: with keep_velocity=False, the optimizer is {said(optimizer)}, expected the one whose buffers to "
+                        "empty")
+    rows = _rows("kill", units, chosen)
     looks = found.walk(x)
     z = next(look.z for i, look in enumerate(looks) if i == layer)
     bias = chosen.affine.bias.data.copy()
@@ -71,11 +72,7 @@ def mirror(model: Module | Units, units: npt.ArrayLike, kappa: float = 1.0, *, l
     found = Units.of(model)
     layer, kappa = _check_layer("mirror", found, layer), check_number(kappa, "mirror: kappa")
     chosen = found.layers[layer]
-    if isinstance(chosen.affine, Maxout) or chosen.norm is not None:
-        what = "Maxout pieces" if chosen.norm is None else "a norm before its activation"
-        raise ValueError(f"mirror: hidden layer {layer} has {what}; expected Linear and an activation")
-    affines = [module for module in found.model.modules() if isinstance(module, (Linear, Maxout))]
-    following, rows = affines[affines.index(chosen.affine) + 1], _rows(units, chosen)
+    following, rows = _following(found.model, chosen), _rows("mirror", units, chosen)
     for p in chosen.parameters:
         p.data = np.where(_mask(rows, chosen).reshape(-1, *[1] * (p.data.ndim - 1)), -kappa * p.data, p.data)
         _empty(optimizer, p, rows)
@@ -89,9 +86,25 @@ def _check_layer(who: str, units: Units, layer: int) -> int:
     return layer
 
 
-def _rows(units: npt.ArrayLike | None, layer: HiddenLayer) -> Array:
+def _following(model: Module, layer: HiddenLayer) -> Linear | Maxout:
+    """The one layer that takes the output of this one."""
+    what = "Maxout pieces" if isinstance(layer.affine, Maxout) else "a Residual around it" if layer.residuals else ""
+    modules = list(model.modules())
+    for module in modules[modules.index(layer.affine) + 1:]:
+        if isinstance(module, (Linear, Maxout)) and not what:
+            return module
+        what = what or ("a norm after it" if module.is_norm else "a Residual after it" if isinstance(module, Residual) else "")
+    raise ValueError(f"mirror: layer {layer.name} has {what or 'no layer after it'}; expected a Linear whose output, after the "
+                     "activation, goes to one other layer and nowhere else")
+
+
+def _rows(who: str, units: npt.ArrayLike | None, layer: HiddenLayer) -> Array:
     every = np.arange(layer.units)
-    return every if units is None else every[np.asarray(units)].reshape(-1)
+    try:
+        return every if units is None else every[np.asarray(units)].reshape(-1)
+    except IndexError:
+        raise IndexError(f"{who}: units is {units!r}, expected indices from 0 to {layer.units - 1}, or a mask of {layer.units} "
+                         "booleans") from None
 
 
 def _mask(rows: Array, layer: HiddenLayer) -> Array:
