@@ -81,8 +81,8 @@ def test_a_training_that_ends_before_the_return(capsys, tmp_path):
     assert treatment["predicted_step"] == 48 and treatment["observed_step"] is None
     (row,) = [line for line in out.splitlines() if line.startswith("momentum .9, L2 inside")]
     assert row.split()[6:8] == ["48", ">20"], row
-    assert "L2 inside, predicted for step 48, observed not within 20 steps" in " ".join(out.split())
-    assert "predicted 48 · observed >20" in unescape((tmp_path / "a.svg").read_text())
+    assert "above the threshold (momentum .9, L2 inside), decay and momentum together swing" in " ".join(out.split())
+    assert "predicted 48, observed >20" in unescape((tmp_path / "a.svg").read_text())
 
 
 @pytest.mark.parametrize(("arguments", "sentence", "absent"), [
@@ -172,7 +172,7 @@ def test_bad_input_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, arg
     (["revive", "--data", "digts"], "did you mean 'digits'?"),
     (["revive", "--activation", "RELU"], "did you mean 'relu'?"),
     (["revive", "--activation", "rleu"], "did you mean 'relu'?"),
-    (["reviv"], "the command is 'reviv', expected one of: revive, warmup, cache, doctor; did you mean 'revive'?"),
+    (["reviv"], "the command is 'reviv', expected one of: revive, map, warmup, cache, doctor; did you mean 'revive'?"),
     (["revive", "--stesp", "5"], "did you mean '--steps'?"),
     (["revive", "--kil-lr=5"], "did you mean '--kill-lr'?"),
     (["doctor", "--figure", "a.png"], "an option of doctor is '--figure', expected one of: --json"),
@@ -271,7 +271,7 @@ def test_a_network_that_has_finished_is_not_called_sick():
     sick = revive_module.make_sick(twice, kill_lr=5.0)
     assert sick.accuracy == 1.0 and sick.finished
     (sentence,) = report.sentences(sick, [])
-    assert sentence.startswith("The network is not sick: its training has finished.")
+    assert sentence.startswith("The network stands still") and sentence.endswith("It has learned all its samples.")
 
 
 def test_an_interrupt_keeps_the_finished_treatments(monkeypatch):

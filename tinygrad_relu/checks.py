@@ -258,7 +258,8 @@ def check_name(name: Any, known: Collection[str], what: str) -> str:
         return name
     near = [one for one in known if one.lower() == str(name).lower()] or difflib.get_close_matches(str(name), list(known), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{what} is {said(name)}, expected one of: {', '.join(known)}{hint}")
+    names = ", ".join(repr(one) if "," in one else one for one in known)
+    raise ValueError(f"{what} is {said(name)}, expected one of: {names}{hint}")
 
 
 def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:

@@ -93,7 +93,7 @@ def _is_number(text: str) -> bool:
     try:
         float(text.lstrip(">").rstrip("%"))
     except ValueError:
-        return text in ("-", "never", "unknown")
+        return text in ("-", "never")
     return True
 
 

@@ -142,7 +142,7 @@ def _told(outcome: Outcome) -> str:
     elif outcome.treatment.start != "sick" and outcome.observed_step is not None:
         back = [p for p in outcome.predictions if p.layer == "0" and p.observed is not None]
         told = f"{len(back)} of {outcome.sick.dead[0]} return, {sum(not p.fails for p in back)} at their predicted step"
-    elif outcome.predicted == outcome.observed:
+    elif outcome.observed_step is not None and outcome.predicted == outcome.observed:
         told = f"layer 1 returns at step {outcome.observed}, as predicted"
     elif outcome.observed_step is None and outcome.predicted == "never":
         told = f"never, as predicted: {outcome.why}" if outcome.why else "never, as predicted"

@@ -129,7 +129,7 @@ class Outcome(Training):
         steps = [p.between for p in self.predictions if p.layer == "0" and p.between is not None]
         if steps:
             return in_words((min(a for a, _ in steps), min(b for _, b in steps)))
-        return "-" if not self.claims else "never" if self.verdict.startswith("never") else "unknown"
+        return "-" if not self.claims else "never" if self.verdict.startswith("never") else f">{self.steps}"
 
     @property
     def observed(self) -> str:

@@ -87,8 +87,9 @@ def _on_the_sick(sick: Sick) -> Iterator[str]:
         yield ("In the sick network, the gradient is exactly zero in every hidden unit: no sample reaches the output through a "
                f"path that is alive.{living} Only the output layer still learns.{only if GONE[now[-1]].all() else ''}")
     elif sick.finished:
-        yield (f"The network is not sick: its training has finished. Its loss is {sick.loss:.2g}, and no gradient is above "
-               "1e-12, not even in the output layer.")
+        learned = " It has learned all its samples." if sick.accuracy == 1 else ""
+        yield (f"The network stands still: its loss is {sick.loss:.2g}, and no gradient is above 1e-12, not even in the output "
+               f"layer.{learned}")
     elif sick.gradient == 0.0:
         yield ("In the sick network, the gradient is exactly zero in every hidden unit, but no layer is entirely dead: on "
                "each path, for each sample, some factor of the gradient is zero, or their product underflows. Only the output "
@@ -100,11 +101,8 @@ def _on_the_sick(sick: Sick) -> Iterator[str]:
 
 def _inside_the_window(inside: list[Outcome]) -> Iterator[str]:
     if inside:
-        told = "; ".join(f"{o.treatment.name}, predicted for step {o.predicted}, observed "
-                         + (f"at step {o.observed}" if o.observed_step is not None else f"not within {o.steps} steps")
-                         for o in inside)
-        yield ("Where eta lambda is above the threshold, decay and momentum together swing every pre-activation of a dead unit "
-               f"of layer 1 through zero: {told}.")
+        yield (f"Where eta lambda is above the threshold ({'; '.join(o.treatment.name for o in inside)}), decay and momentum "
+               "together swing every pre-activation of a dead unit of layer 1 through zero, all at the same step.")
     for o in inside:
         if o.observed_step is not None and not isfinite(o.loss):
             yield f"Under {o.treatment.name}, units came back, and then the training diverged: its loss is not finite."
@@ -150,7 +148,7 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
         due = [p for p in mine if p.between is not None and p.between[0] <= o.steps]
         steps = [p.observed for p in back if p.observed is not None]
         rows.add(o.treatment.name, f"{o.sick.dead[0]} of {o.states[0].shape[1]}", len(due), len(back),
-                 f"{sum(not p.fails for p in back)} of {len(back)}", f"{min(steps)} to {max(steps)}" if steps else "-",
+                 f"{sum(not p.fails for p in back)} of {len(back)}", in_words((min(steps), max(steps))) if steps else "-",
                  f"{o.sick.accuracy:.2f}→{o.accuracy:.2f}", f"{o.held_out[-1][1]:.2f}" if o.held_out else "-")
     if "shocked" in run.networks:
         how, sick = STARTS["shocked"], run.networks["shocked"]
