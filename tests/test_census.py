@@ -176,6 +176,7 @@ def test_flags_say_what_a_state_does_not():
     for p in net[0].parameters():
         p.requires_grad = False
     assert flags_of(net)[0] == ["frozen"]
+    assert not lab.census(net, X, np.zeros(len(X), int)).layers[0].gradient.any()       # none arrives
     net[0].bias.requires_grad = True                            # it can still move
     assert flags_of(net)[0] == []
 

@@ -159,19 +159,18 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     if targets is not None and len(targets) != len(x):
         raise ValueError(f"census: y has {len(targets)} entries for {len(x)} samples; expected one each")
     layers = [_Sums(layer) for layer in units.layers]
-    parameters = [p for layer in units.layers for p in layer.parameters]
-    gradients = [np.zeros_like(p.data) if y is not None else np.full_like(p.data, np.nan) for p in parameters]
+    gradients = {p: np.full_like(p.data, np.nan if y is None else 0) for layer in units.layers for p in layer.parameters}
+    learning = [p for p in gradients if p.requires_grad]
     for start in range(0, len(x), batch_size):
         part = slice(start, start + batch_size)
         for sums, look in zip(layers, units.walk(x[part])):
             sums.join(look)
         note_paths(layers)
-        if targets is not None:
+        if targets is not None and learning:
             with evaluating(units.model), recording():
                 total = loss(units.model(x[part]), targets[part], reduction="sum")
-                gradients = [g + found.data for g, found in zip(gradients, grad(total, parameters))]
-    summed = dict(zip(parameters, gradients))
-    return Census(len(x), [sums.census(len(x), saturation, tau, [summed[p] for p in sums.layer.parameters]) for sums in layers])
+                gradients |= {p: gradients[p] + found.data for p, found in zip(learning, grad(total, learning))}
+    return Census(len(x), [one.census(len(x), saturation, tau, [gradients[p] for p in one.layer.parameters]) for one in layers])
 
 
 class _Sums(Extremes):
