@@ -191,10 +191,20 @@ def test_formula_and_simulation_agree_in_every_pixel(dialect):
         assert formula[i, j] == (math.inf if step is None else step)
 
 
-def test_bad_points_of_a_map():
-    for bad in ((1.0, 0.1), (-0.1, 0.1), (0.9, -0.1)):
-        with pytest.raises(ValueError, match="expected momenta from 0 up to, but not including, 1, and eta_lambda of 0 or more"):
-            laws.return_steps(*bad)
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: laws.return_steps(1.0, 0.1), "momentum holds 1, expected numbers from 0 up to, but not including, 1"),
+    (lambda: laws.return_steps(-0.1, 0.1), "momentum holds -0.1, expected numbers of 0 or more"),
+    (lambda: laws.return_steps(0.9, [0.1, -0.1]), "eta_lambda holds -0.1, expected numbers of 0 or more"),
+    (lambda: laws.first_return([0.1, -1.0]), "lr holds -1, expected numbers of 0 or more"),
+    (lambda: laws.first_return(0.1, 1.5), "momentum holds 1.5, expected numbers from 0"),
+    (lambda: laws.return_between([[-1.0]], lowest=0.3, highest=0.1), "lowest is 0.3 and highest 0.1, expected lowest to be at most"),
+    (lambda: laws.adam_coast((0.9, 1.0)), r"betas is \(0.9, 1.0\), expected two numbers from 0 up to, but not including, 1"),
+    (lambda: laws.adam_edge(betas=(0.9,)), r"betas is \(0.9,\), expected two numbers from 0"),
+    (lambda: laws.adam_coast(step=0), "step is 0, expected at least 1"),
+])
+def test_bad_settings(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
 
 
 # ---- the return, and after it ------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import check_below_one, check_count, check_number, check_real
+from ..checks import as_numbers, check_count, check_number, check_real
 from .closed_form import layer_revivals, revival_step
 from .recurrence import TINY, Array, Recurrence, Settings, advance, check_dead, check_like, check_numbers, settle
 from .roll_forward import orbit
@@ -27,19 +27,33 @@ from .roll_forward import orbit
 Between = tuple[int, int | None] | None
 
 
+def _not_negative(name: str, values: ArrayLike) -> Array:
+    """Finite numbers that are not negative."""
+    array = check_numbers(name, values)
+    if array.size and array.min() < 0:
+        raise ValueError(f"{name} holds {array.min():.6g}, expected numbers of 0 or more")
+    return array
+
+
+def _momenta(momentum: ArrayLike) -> Array:
+    mu = _not_negative("momentum", momentum)
+    if mu.size and mu.max() >= 1:
+        raise ValueError(f"momentum holds {mu.max():.6g}, expected numbers from 0 up to, but not including, 1")
+    return mu
+
+
 # -- schedules: the comparison theorem ---------------------------------------------------------------------------------------
 
 
 def first_return(lr: ArrayLike, momentum: ArrayLike = 0.0, weight_decay: ArrayLike = 0.0) -> int | None:
     """The first step at which heavy ball with coupled decay brings back a unit from rest. Each argument is one number, or one
-    number per step; None for not within these steps.
+    number per step; None if the unit does not return within these steps.
 
     >>> cosine = 0.05 * (1 + np.cos(np.pi * np.arange(1000) / 1000))         # from 0.1 to 0
     >>> first_return(np.full(1000, 0.1), 0.99, 5e-4), first_return(cosine, 0.99, 5e-4), first_return(cosine, 0.99, 1e-3)
     (472, None, 257)
     """
-    names = ("lr", "momentum", "weight_decay")
-    settings = np.broadcast_arrays(*(check_numbers(name, values) for name, values in zip(names, (lr, momentum, weight_decay))))
+    settings = np.broadcast_arrays(_not_negative("lr", lr), _momenta(momentum), _not_negative("weight_decay", weight_decay))
     w = 0.0                                                 # V/z: an empty buffer
     for t, (eta, mu, decay) in enumerate(zip(*map(np.ravel, settings)), start=1):
         u = decay + mu * w                                  # the new buffer over the old z
@@ -52,7 +66,7 @@ def first_return(lr: ArrayLike, momentum: ArrayLike = 0.0, weight_decay: ArrayLi
 def ratio(z: ArrayLike, velocity: ArrayLike | None = None) -> Array:
     """The largest w = V/z over the samples (the first axis) of dead units: that sample returns first, under every schedule.
 
-    A z of 0 counts as the limit from below: w = inf if its buffer lifts it, else -inf.
+    Where z is 0, w is its limit for z from below: inf if the buffer lifts z, else -inf.
 
     >>> ratio([-1.0, -2.0], [-0.5, 3.0]).item(), ratio([-1.0, 0.0]).item()
     (0.5, 0.0)
@@ -70,8 +84,8 @@ def safe_rate(w: ArrayLike = 0.0, *, momentum: float = 0.0, dampening: float = 0
     """The largest X such that no schedule with rates of at most X ever brings the unit back; elementwise, 0 if there is none.
 
     The decay (up to weight_decay) and the momentum (up to momentum) may change at every step too. From rest (w = 0), X is the
-    lower edge of the window over the decay, (1 - sqrt momentum)^2 / weight_decay for heavy ball. With a buffer it is the largest
-    ((1 - momentum) w - C)/(w (A + B w)) from w on. A fresh optimizer does not dampen its first gradient: use dampening 0 for it.
+    lower edge of the window over the decay, (1 - sqrt momentum)^2 / weight_decay for heavy ball. With a buffer it is the maximum
+    of ((1 - momentum) u - C)/(u (A + B u)) over u >= w. A fresh optimizer does not dampen its first gradient: pass dampening 0.
 
     >>> round(safe_rate(momentum=0.99, weight_decay=5e-4).item(), 7)         # 2.5126e-5/5e-4
     0.0502516
@@ -82,7 +96,7 @@ def safe_rate(w: ArrayLike = 0.0, *, momentum: float = 0.0, dampening: float = 0
     rule = Recurrence.of(settings)
     b, c = rule.gain, -rule.pull
     a = weight_decay if decoupled else c * (1 + momentum * nesterov)
-    w = np.asarray(w, dtype=np.float64)
+    w = as_numbers(w, "w").astype(np.float64)
     if a < 0:                                               # dampening > 1: decay enters the buffer with the wrong sign
         return np.zeros(w.shape)
     rest = np.inf if a == 0 else 1 / a
@@ -103,13 +117,16 @@ def return_between(z: ArrayLike, velocity: ArrayLike | None = None, *, lowest: f
                    decoupled: bool = False) -> list[Between]:
     """The first returns of the units of a layer under every schedule with rates from `lowest` to `highest`.
 
-    z and velocity (None: a fresh optimizer) have shape (samples, units). Per unit: (the step at the highest rate, that at the
-    lowest, or None for never); None if no such schedule brings the unit back. Where a higher rate may delay the return (Nesterov
-    with a buffer that points away; dampening, or rate times decay, above 1) nothing is claimed: (1, None).
+    z and velocity (None: a fresh optimizer) have shape (samples, units). Per unit the result is (first, last), the steps at the
+    highest and at the lowest rate (last is None for never); or None if no such schedule brings the unit back. Where a higher rate
+    may delay the return (Nesterov with a buffer that pushes z down; dampening, or rate times decay, above 1), the result is
+    (1, None), which claims nothing.
 
     >>> return_between([[-1.0], [-3.0]], lowest=0.1, highest=0.2, momentum=0.99, weight_decay=5e-4)
     [(242, 472)]
     """
+    if check_number(lowest, "lowest") > check_number(highest, "highest"):
+        raise ValueError(f"lowest is {lowest} and highest {highest}, expected lowest to be at most highest")
     z = check_dead(z, ndim=2)
     v = None if velocity is None else check_like("velocity", velocity, z)
     options: Any = dict(momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov, decoupled=decoupled)
@@ -151,7 +168,7 @@ def return_steps(momentum: ArrayLike, eta_lambda: ArrayLike, *, nesterov: bool =
 
 def simulated_steps(momentum: ArrayLike, eta_lambda: ArrayLike, steps: int, *, nesterov: bool = False,
                     decoupled: bool = False) -> Array:
-    """`return_steps` by simulation: torch.optim.SGD's lines for one weight of -1 per element; inf for not within `steps`.
+    """`return_steps` by simulation: the update of torch.optim.SGD, for weights that begin at -1; inf if not within `steps`.
 
     A weight below 1e-300 counts as 0, as its sign is then a rounding error.
 
@@ -177,10 +194,7 @@ def simulated_steps(momentum: ArrayLike, eta_lambda: ArrayLike, steps: int, *, n
 
 
 def _grid(momentum: ArrayLike, eta_lambda: ArrayLike) -> tuple[Array, Array]:
-    mu, c = np.broadcast_arrays(check_numbers("momentum", momentum), check_numbers("eta_lambda", eta_lambda))
-    if mu.size and not (mu.min() >= 0 and mu.max() < 1 and c.min() >= 0):
-        raise ValueError(f"momentum goes from {mu.min():.6g} to {mu.max():.6g} and eta_lambda from {c.min():.6g}, expected "
-                         "momenta from 0 up to, but not including, 1, and eta_lambda of 0 or more")
+    mu, c = np.broadcast_arrays(_momenta(momentum), _not_negative("eta_lambda", eta_lambda))
     return mu, c
 
 
@@ -188,20 +202,21 @@ def _grid(momentum: ArrayLike, eta_lambda: ArrayLike) -> tuple[Array, Array]:
 
 
 class Comeback(NamedTuple):
-    """How a unit comes back from rest: at `step`, its weights, incoming and outgoing, and its bias are `factor` times the old."""
+    """A return from rest: at `step`, every incoming and outgoing weight of the unit and its bias are `factor` times their old
+    values."""
 
     step: int
     factor: float       # q < 0
 
     @property
     def weight(self) -> float:
-        """q^2: the unit adds -q^2 times (old outgoing weight) abs(old z) to the layer after it."""
+        """q^2: the unit then adds -q^2 (old outgoing weight) abs(old z) to the pre-activations of the next layer."""
         return self.factor ** 2
 
 
 def gentle_return(*, lr: float, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
                   decoupled: bool = False) -> Comeback | None:
-    """The step of return from rest, and the factor q by which everything of the unit has been multiplied by then; None for never.
+    """The step of return from rest, and the factor q by which all weights and the bias have been multiplied; None for never.
 
     The outgoing weights of a dead unit have a gradient of exactly zero too, because its output is 0. So the same optimizer
     multiplies them by the same q.
@@ -216,7 +231,7 @@ def gentle_return(*, lr: float, momentum: float = 0.0, dampening: float = 0.0, w
 
 
 def period(*, lr: float, momentum: float, weight_decay: float, dampening: float = 0.0, nesterov: bool = False) -> float | None:
-    """The number of steps, 2 pi/phi, after which a unit that swings freely has blinked once; None outside the window.
+    """The number of steps, 2 pi/phi, of one full oscillation of z while the gradient is zero; None outside the window.
 
     >>> round(period(lr=0.1, momentum=0.9, weight_decay=0.05), 1)
     125.8
@@ -226,7 +241,7 @@ def period(*, lr: float, momentum: float, weight_decay: float, dampening: float 
 
 
 def wake_distance(z: ArrayLike, weight: ArrayLike, norm: float = 2.0) -> Array:
-    """The size of the least change of each sample that brings it to the edge of life: abs(z) over the dual norm of w.
+    """The size of the smallest change of each sample that makes its z zero: abs(z) over the dual norm of w.
 
     Parameters
     ----------
@@ -251,7 +266,7 @@ def wake_distance(z: ArrayLike, weight: ArrayLike, norm: float = 2.0) -> Array:
 
 
 def adam_edge(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> float:
-    """The weight_decay above which Adam with coupled L2 flips the sign of a weight with decay times weight far below eps.
+    """The weight_decay above which Adam with coupled L2 flips the sign of a tiny weight (weight_decay * weight far below eps).
 
     Adam then acts as heavy ball, dampened by beta1, at the rate lr/eps: the edge is (eps/lr) (1 - sqrt beta1)/(1 + sqrt beta1).
 
@@ -260,7 +275,8 @@ def adam_edge(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: 
     """
     if check_number(lr, "lr") == 0:
         return math.inf
-    threshold = Settings(lr, betas[0], dampening=betas[0]).threshold
+    beta1, _ = _two_betas(betas)
+    threshold = Settings(lr, beta1, dampening=beta1).threshold
     return check_number(eps, "eps") / lr * (1.0 if threshold is None else threshold)
 
 
@@ -278,7 +294,7 @@ def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = Non
     >>> round(adam_coast(), 2), round(adam_coast(step=10), 2), adam_coast((0.9, 0.8))
     (9.05, 12.48, inf)
     """
-    beta1, beta2 = (check_below_one(beta, "a beta of betas") for beta in betas)
+    beta1, beta2 = _two_betas(betas)
     r = beta1 / math.sqrt(beta2) / keep if beta2 > 0 and keep > 0 else math.inf
     if beta1 == 0:
         return 0.0
@@ -289,3 +305,9 @@ def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = Non
     t, k = check_count(step, "step"), np.arange(1, 2 + min(math.ceil(-40 / math.log(r)), 10 ** 6))
     sizes = r ** k * np.sqrt((1 - beta2 ** (t + k)) / (1 - beta2 ** t))
     return float(sizes.sum() + r ** (k[-1] + 1.0) / (1 - r) / math.sqrt(1 - beta2 ** t))
+
+
+def _two_betas(betas: Any) -> tuple[float, float]:
+    if not (isinstance(betas, (tuple, list)) and len(betas) == 2 and all(0 <= check_real(beta, "a beta") < 1 for beta in betas)):
+        raise ValueError(f"betas is {betas}, expected two numbers from 0 up to, but not including, 1")
+    return betas[0], betas[1]

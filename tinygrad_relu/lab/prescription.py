@@ -1,9 +1,9 @@
 """The inverse problem: which weight decay, rate or momentum brings the first dead unit back at a given step?
 
-By the comparison theorem (laws.py), raising one of the three never delays the return. So the step of the first return is a
-falling staircase; a bisection finds the ends of one of its steps. One sample decides: that with the largest V/z (from rest all
-samples return together), or, if only weights or only biases decay, with the largest ratio of the part of z that stays to the part
-that decays.
+By the comparison theorem (laws.py), raising one of the three never delays the return. So the step of the first return falls like
+a staircase as the option grows; a bisection finds the ends of one stair. One sample decides: the one with the largest V/z (from
+rest all samples return together), or, if only weights or only biases decay, the one with the largest ratio of the part of z that
+stays to the size of the part that decays.
 """
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Prescription:
 
     Attributes
     ----------
-    low, high : the ends of the interval, rounded inwards by about 1 % of its width (more if rounding in training matters); high
-        is inf for step 1.
-    below, above : a value just outside, and the step that it gives (None: never), mostly `at` + 1 and `at` - 1; None if there is
-        no such value.
+    low, high : the ends of the interval, rounded inwards by about 1 % of its width (by more where rounding moves the step);
+        high is inf for step 1.
+    below, above : a value just outside the interval, and the step of its return (None: never), mostly `at` + 1 and `at` - 1;
+        None if there is no such value.
     """
     option: Option
     at: int
@@ -70,7 +70,7 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
     ----------
     x : the whole training set, (samples, features).
     optimizer : an SGD in its present state; its other options are kept. Buffers that are not empty count.
-    option : "weight_decay", "lr" or "momentum", for all parameters of the layer (the decay: for those that decay).
+    option : "weight_decay", "lr" or "momentum" of all parameters of the layer (the decay only of those that decay).
 
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]
@@ -110,7 +110,7 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
     def outside(value: Decimal) -> tuple[float, int | None]:
         return float(value), None if step(float(value)) == math.inf else int(step(float(value)))
 
-    for margin in unit / 10, unit, 10 * unit:           # from the ends: where rounding moves the step, the next
+    for margin in unit / 10, unit, 10 * unit:           # the distance from the ends: larger where rounding moves the step
         least, most, below, above = low, high, None, None
         if low > floor:
             least = float((Decimal(low) + margin).quantize(unit, ROUND_CEILING))
@@ -199,7 +199,7 @@ class _Case:
 
     def confirms(self, option: Option, value: float, step: int | None, at: int) -> bool:
         """Whether the optimizer itself, on a copy of the layer with zero gradients, brings the first unit back at this step
-        (None: not until step `at` + 1). Only z just before and at the step is looked at."""
+        (None: not until step `at` + 1). Only z at that step and at the step before is computed."""
         parameters = self.look.layer.parameters
         copies = {p: Parameter(p.data, kind=p.kind) for p in parameters}
         twin = self.optimizer.twin(copies)

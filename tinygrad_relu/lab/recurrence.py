@@ -19,7 +19,7 @@ with c = lr weight_decay, mu = momentum, d = dampening, and a = c (1 - d):
     ======================  =================  ============  ===============  ======  ==============================
 
 The signs of the two roots of r^2 - trace r + det = 0 decide everything; `Recurrence` has one branch for each case.
-docs/reviving-units.md derives the table, and says where floating point ends the exactness. roll_forward.py applies the same
+docs/reviving-units.md derives the table, and says how far it is exact in floating point. roll_forward.py applies the same
 recurrence step by step; the tests compare both with a literal copy of torch.optim.SGD.
 """
 from __future__ import annotations
@@ -35,13 +35,13 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks import as_numbers, check_bool, check_number, check_real
 
 Array = NDArray[np.float64]
-TINY = 1e-300       # a float64 below it is close to losing digits (from 2.2e-308), so its sign is not trusted
+TINY = 1e-300       # the sign of a smaller float64 is not trusted, because digits are lost below 2.2e-308
 
 
 @dataclass(frozen=True)
 class Settings:
     """The settings of SGD, named as in torch.optim.SGD. `decoupled`: p *= 1 - lr weight_decay before the step, as in AdamW,
-    in place of g += weight_decay p. A momentum >= 1, which never comes to rest, is a ValueError."""
+    in place of g += weight_decay p. A momentum >= 1 raises a ValueError, because the buffer would never decay."""
 
     lr: float
     momentum: float = 0.0
@@ -174,7 +174,7 @@ class Recurrence:
         both > 0          iff C1 = (z1 - r2 z0)/(r1 - r2) > 0: t = floor(ln(1 + abs(z0)/C1) / ln(r1/r2)) + 1;
                           at an edge (r1 = r2 = r): iff B = z1/r - z0 > 0: t = floor(abs(z0)/B) + 1
         both < 0, or a 0  z keeps the sign of z1, or flips it at each step: t is 1, 2 or never
-        one of each sign  t = 1 if z1 > 0; else iff the negative root is larger, by its parity (`parity_crossing`)
+        one of each sign  t = 1 if z1 > 0; else iff the negative root is larger in size, by parity (`parity_crossing`)
         ================  ==============================================================================================
         """
         with np.errstate(all="ignore"):                              # np.where also evaluates the cases it does not take
@@ -254,7 +254,7 @@ def check_numbers(name: str, values: ArrayLike) -> Array:
 
 
 def check_dead(z: ArrayLike, ndim: int) -> Array:
-    """z <= 0 as a float64 array of that many dimensions (a scalar is one sample)."""
+    """z <= 0 as a float64 array of `ndim` dimensions (a scalar is one sample)."""
     array = check_numbers("z", z)
     array = array.reshape(1) if array.ndim == 0 and ndim == 1 else array
     if array.ndim != ndim or array.shape[0] == 0:

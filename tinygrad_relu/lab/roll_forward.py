@@ -131,14 +131,15 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
         decay on the weights only:  iff b > 0 (then w.x < 0):      t = floor(ln(b / abs(w.x)) / ln rho) + 1
 
     With momentum, z is a constant plus up to three powers, and no closed form is known. So z[t] is computed for some t only; a
-    bound on the steps shows that it does not become positive between them.
+    bound on the steps shows that z does not become positive in between.
 
     Parameters
     ----------
     zw, drift_w : w.x and -lr v_w.x over the samples, shape (n,) or scalar.
     b, drift_b : b and -lr v_b, numbers. Give both drifts, or neither (a fresh optimizer).
     decay : "both", "weights" or "biases".
-    max_leaps : after that many, `decided` is False. It may also be False if z diverges (dampening > 1, or an enormous decay).
+    max_leaps : how often z[t] is computed before `decided` is False, which it may also be if z diverges (dampening > 1, or an
+        enormous decay).
 
     >>> revival_parts([0.5, -1.0], -2.0, lr=0.1, weight_decay=0.1, decay="biases").step     # ln(1/4)/ln(0.99) = 137.9
     138
