@@ -35,8 +35,9 @@ def test_the_command_draws_the_map_with_a_point_of_your_own(capsys, tmp_path):
     file = tmp_path / "a.png"
     assert cli.main(["map", "--figure", str(file), "--steps", "300", "--momentum", "0.95", "--weight-decay", "0.01"]) == 0
     out = capsys.readouterr().out
-    assert file.read_bytes().startswith(b"\x89PNG") and "agree in every one" in out
+    assert file.read_bytes().startswith(b"\x89PNG") and "agree in every pixel" in out
     assert any(line.split()[:2] == ["yours", "0.95"] and line.split()[-1] == "130" for line in out.splitlines())
+    assert cli.main(["map", "--figure", str(file), "--steps", "5", "--lr", "0.2"]) == 0 and "yours" in capsys.readouterr().out
 
 
 def test_a_difference_is_found_out(capsys, monkeypatch, tmp_path):
@@ -47,14 +48,14 @@ def test_a_difference_is_found_out(capsys, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("momentum, weight_decay", [(0.0, 0.0), (0.99999, 1e-9), (0.5, 100.0), (0.9999, 0.9)])
-def test_a_point_outside_of_the_map_is_drawn_on_its_frame(tmp_path, momentum, weight_decay):
+def test_a_point_outside_the_map_is_drawn_at_its_frame(tmp_path, momentum, weight_decay):
     yours = atlas.Recipe("yours", Settings(0.1, momentum, weight_decay=weight_decay))
     atlas.draw(atlas.compute(20, width=8, height=8), [yours], tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("arguments, expected", [
-    (["--steps", "0"], "steps is 0, expected at least 1"), (["--momentum", "1.5"], "momentum is 1.5, expected"),
+    (["--steps", "0"], "map: --steps is 0, expected at least 1"), (["--momentum", "1.5"], "momentum is 1.5, expected"),
     (["--weight-decay", "-1"], "weight_decay is -1.0"), (["--figure", "a.gif"], "expected one of: png, svg, pdf"),
     (["--figure", "no-such-folder/a.png"], "the folder no-such-folder does not exist")])
 def test_the_command_refuses(capsys, monkeypatch, tmp_path, arguments, expected):

@@ -165,9 +165,9 @@ def _add_map(parser: argparse.ArgumentParser) -> None:
     option, default = parser.add_argument, " (default: %(default)s)"
     option("--figure", metavar="FILE", default="map.png", help="the picture (PNG, SVG or PDF)" + default)
     option("--steps", type=_whole, default=10_000, metavar="N", help="number of steps to simulate in each pixel" + default)
-    option("--momentum", type=_number, metavar="MOMENTUM", help="of a point of your own, beside the recipes (default: 0)")
-    option("--weight-decay", type=_number, metavar="DECAY", help="of your point (default: 0)")
-    option("--lr", type=_number, default=0.1, metavar="RATE", help="of your point" + default)
+    option("--momentum", type=_number, metavar="MOMENTUM", help="momentum of a point of your own on the map (default: 0)")
+    option("--weight-decay", type=_number, metavar="DECAY", help="weight decay of your point (default: 0)")
+    option("--lr", type=_number, metavar="RATE", help="learning rate of your point (default: 0.1)")
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -265,6 +265,7 @@ def _revive(arguments: argparse.Namespace) -> int:
 
 
 def _map(arguments: argparse.Namespace) -> int:
+    from .checks import check_count
     from .files import check_writable
     from .lab import map as atlas
     from .lab.figure import check_format
@@ -272,10 +273,11 @@ def _map(arguments: argparse.Namespace) -> int:
 
     check_writable(arguments.figure, "--figure")
     check_format(arguments.figure)
+    check_count(arguments.steps, "--steps")
     recipes = [*atlas.RECIPES]
-    if arguments.momentum is not None or arguments.weight_decay is not None:
-        recipes.append(atlas.Recipe("yours", Settings(arguments.lr, arguments.momentum or 0.0,
-                                                      weight_decay=arguments.weight_decay or 0.0)))
+    own = {name: value for name in ("lr", "momentum", "weight_decay") if (value := getattr(arguments, name)) is not None}
+    if own:
+        recipes.append(atlas.Recipe("yours", Settings(**{"lr": 0.1, **own})))
     found = atlas.compute(arguments.steps)
     atlas.draw(found, recipes, arguments.figure)
     atlas.print_report(found, recipes)

@@ -27,10 +27,11 @@ numbers alone decide when it returns: the data, the
 network and the loss do not matter.
 
 Circles: published recipes for SGD with momentum
-and L2, and two treatments of the main job. (nnU-Net
-uses Nesterov, whose edge is almost the same.)
+and L2, on weights and biases alike, and two
+treatments of the main job. (nnU-Net uses Nesterov,
+whose edge is almost the same.)
 Diamond: decoupled decay, as in AdamW. It has no
-edge: the unit never returns, wherever it lies.
+edge: the unit never returns.
 Dark: never, or not within {steps:,} steps."""
 
 
@@ -54,9 +55,9 @@ RECIPES = (
     Recipe("torchvision, ImageNet", Settings(0.1, 0.9, weight_decay=1e-4)),
     Recipe("ImageNet in one hour", Settings(3.2, 0.9, weight_decay=1e-4)),              # Goyal et al. 2017, at its peak
     Recipe("ResNet, CIFAR", Settings(0.1, 0.9, weight_decay=5e-4)),
-    Recipe("AlexNet", Settings(0.01, 0.9, weight_decay=5e-4)),
+    Recipe("Detectron2", Settings(0.02, 0.9, weight_decay=1e-4)),
     Recipe("nnU-Net", Settings(0.01, 0.99, weight_decay=3e-5, nesterov=True)),
-    Recipe("nanoGPT (AdamW)", Settings(6e-4, 0.9, weight_decay=0.1, decoupled=True)),
+    Recipe("nanoGPT (AdamW)", Settings(6e-4, 0.9, weight_decay=0.1, decoupled=True)),      # its layers have no biases
     Recipe("main job: .9, L2 inside", Settings(0.1, 0.9, weight_decay=0.05)),
     Recipe("main job: .99 + L2", Settings(0.1, 0.99, weight_decay=5e-4)))
 
@@ -78,7 +79,7 @@ class Map:
 
 
 def compute(steps: int = 10_000, *, width: int = 240, height: int = 200) -> Map:
-    """The map by the closed form, and by simulating the optimizer's lines in every pixel.
+    """The map by the closed form, and by simulating the optimizer in every pixel.
 
     Momenta from 0 to 0.999, evenly spaced in log(1 - momentum); rate times decay from 1e-7 to 1, evenly in its logarithm.
 
@@ -106,7 +107,7 @@ def table(recipes: Sequence[Recipe]) -> Table:
 def print_report(found: Map, recipes: Sequence[Recipe]) -> None:
     """Print the recipes, and whether the closed form and the simulation agree."""
     print_parts("A dead unit with an empty momentum buffer, under the settings of some recipes:", table(recipes),
-                "- Where it says never, no schedule with at most this rate, decay and momentum brings the unit back, either.",
+                "- Where the table says never, no schedule that stays at or below these settings brings the unit back either.",
                 "- Decoupled decay (AdamW) opens no window: it does not enter the momentum buffer.",
                 f"- The map has {found.formula.size:,} pixels, from momentum {found.momenta[0]:g} to {found.momenta[-1]:g} and "
                 f"from rate times decay {found.eta_lambdas[0]:g} to {found.eta_lambdas[-1]:g}. Over {found.steps:,} steps, "
@@ -115,7 +116,7 @@ def print_report(found: Map, recipes: Sequence[Recipe]) -> None:
 
 def _agreement(found: Map) -> str:
     wrong = int(found.different.sum())
-    return f"formula and simulation {f'DIFFER in {wrong:,}' if wrong else 'agree in every one'}"
+    return f"formula and simulation {f'DIFFER in {wrong:,}' if wrong else 'agree in every pixel'}"
 
 
 def draw(found: Map, recipes: Sequence[Recipe], path: str | Path) -> None:
@@ -127,7 +128,7 @@ def draw(found: Map, recipes: Sequence[Recipe], path: str | Path) -> None:
     figure = Figure(figsize=(13, 7.8), facecolor="white")
     FigureCanvasAgg(figure)
     figure.text(0.065, 0.98, TITLE, fontsize=17, fontweight="bold", color=INK, va="top")
-    figure.text(0.065, 0.932, "Momentum and L2 decay together swing it back through zero, but only above the white edge. "
+    figure.text(0.065, 0.932, "Momentum and L2 decay together swing it back, but only above the white edge. "
                 "The colour is the step of its return.", fontsize=11.5, color=INK, va="top")
     large, small = figure.add_axes((0.065, 0.085, 0.535, 0.79)), figure.add_axes((0.745, 0.535, 0.235, 0.34))
     image = _picture(large, found, found.formula)
@@ -173,7 +174,7 @@ def _picture(axes: Any, found: Map, steps: Array) -> Any:
 
 
 def _point(axes: Any, recipe: Recipe) -> None:
-    """One recipe with its name; a diamond for decoupled decay. Outside of the map, it is drawn on its frame."""
+    """One recipe with its name; a diamond for decoupled decay. A point outside the map is drawn at its frame."""
     s, never = recipe.settings, recipe.step is None
     low, high = axes.get_ylim()
     x, y = max(1 - s.momentum, axes.get_xlim()[1]), float(np.clip(s.eta_lambda, 1.5 * low, high / 1.5))
