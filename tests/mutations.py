@@ -103,6 +103,11 @@ MUTATIONS = [
     Mutation("lab/laws.py", "return np.where(w <= turn, top, bound)", "return np.full(w.shape, top)", "test_laws"),
     Mutation("lab/prescription.py", "return lives is (step is not None)", "return True", "test_prescription"),
     Mutation("lab/prognosis.py", "(states == State.DEAD) | (states == State.DEAD_HIGH)", "(states == State.DEAD)", "test_prognosis"),
+    Mutation("lab/prognosis.py", "if p.requires_grad and not (len(nodes) == 1 and", "if p.requires_grad and not (len(nodes) >= 1 and", "test_proved"),
+    Mutation("lab/rehearsal.py", "    radius = SLACK * (product(", "    radius = 0 * (product(", "test_proved"),
+    Mutation("lab/rehearsal.py", "fate.b = t if surely_alive[i] else None", "fate.b = fate.step", "test_proved"),
+    Mutation("lab/rehearsal.py", "if p.requires_grad and optimizer.holds(p)}", "if optimizer.holds(p)}", "test_proved"),
+    Mutation("lab/rehearsal.py", "shift = np.where(dead, 0.0, link.steepest *", "shift = np.where(dead, 0.0, 0.0 * link.steepest *", "test_proved"),
     Mutation("inside/explain.py", "share = _share_of_zeros(slopes)", "share = 1 - _share_of_zeros(slopes)", "test_explain"),
 ]
 
