@@ -1,4 +1,4 @@
-"""The figure of the main job: every unit has its pixels, and every prediction its place."""
+"""The figure of the main job: every unit has at least two rows of pixels, and every prediction is a point."""
 import numpy as np
 import pytest
 

@@ -1,4 +1,4 @@
-"""Units killed or mirrored by hand, treatments of your own, and momentum alone."""
+"""Units that are killed or mirrored, treatments of your own, and momentum alone."""
 import re
 from copy import deepcopy
 from dataclasses import replace
@@ -109,7 +109,7 @@ def test_what_cannot_be_killed_or_mirrored_is_one_sentence():
 
 
 def test_momentum_alone_in_the_main_job():
-    """Each unit at its own foretold step; none with empty buffers; none of those that died by their own steps."""
+    """Each unit returns at its own predicted step; none with empty buffers; none that died by its own steps."""
     chosen = [t for t in TREATMENTS if t.start != "sick"]
     found = revive.main_job(data.digits().head(600), chosen, steps=300)
     coast, emptied, own = found.outcomes
@@ -123,7 +123,7 @@ def test_momentum_alone_in_the_main_job():
     assert own.sick.dead[0] > 10 and not any(p.observed for p in own.predictions if p.layer == "0")
 
 
-def test_the_mirror_waits_for_nothing():
+def test_mirrored_units_learn_at_once():
     digits = data.digits().head(600)
     found = revive.main_job(digits, [t for t in TREATMENTS if t.key == "mirror"], steps=300)
     (outcome,) = found.outcomes

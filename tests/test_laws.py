@@ -19,7 +19,7 @@ DIALECTS = [{}, {"nesterov": True}, {"decoupled": True}, {"nesterov": True, "dec
 
 
 def simulate(w, rates, momenta, decays, *, dampening=0.0, nesterov=False, decoupled=False):
-    """The first step with z > 0 from z = -1 and V = w z, by torch.optim.SGD's lines; None for none."""
+    """The first step with z > 0 from z = -1 and V = w z, by the update of torch.optim.SGD; None for no such step."""
     z, v = -1.0, -w
     for t, (eta, mu, decay) in enumerate(zip(rates, momenta, decays), start=1):
         g = 0.0 if decoupled else decay * z
@@ -151,8 +151,8 @@ def test_a_prognosis_under_a_schedule_when_only_the_weights_decay():
         assert [unit.verdict == "never" for unit in told] == [foretold, foretold, False, foretold], told
 
 
-def test_a_buffer_that_points_away_from_life_under_nesterov_is_not_bracketed():
-    """There a higher rate may delay the return: here the first of the rates, by one step."""
+def test_a_buffer_that_pushes_z_down_under_nesterov_is_not_bracketed():
+    """A higher rate may delay the return: here a higher first rate delays it by one step."""
     told = laws.return_between([[-1.0]], [[0.6]], lowest=0.1, highest=4.5, momentum=0.45, weight_decay=0.1, nesterov=True)
     assert told == [(1, None)]
     settings = [0.45] * 50, [0.1] * 50
@@ -165,7 +165,7 @@ def test_a_buffer_at_a_z_of_zero():
     assert laws.return_between([[0.0]], [[-1.0]], lowest=0.1, highest=0.2, momentum=0.9) == [(1, 1)]
 
 
-def test_thresholds_know_dampening():
+def test_thresholds_with_dampening():
     for d in (0.0, 0.5, -0.5):
         settings = dict(lr=1.0, momentum=0.9, dampening=d)
         edge = Settings(**settings).threshold
@@ -211,7 +211,7 @@ def test_bad_settings(call, words):
 
 
 def test_a_unit_returns_with_weight_q_squared():
-    """In a real training: the outgoing weights shrink as the incoming ones do, and the network hardly notices the return."""
+    """In a real training: the outgoing weights shrink like the incoming ones, and the return hardly changes the outputs."""
     rng = np.random.default_rng(0)
     model = nn.MLP([3, 5, 2], dtype="float64", rng=0)
     x, y = rng.normal(size=(30, 3)), rng.integers(0, 2, 30)
@@ -237,7 +237,7 @@ def test_a_unit_returns_with_weight_q_squared():
 @pytest.mark.parametrize("settings", [dict(momentum=0.9, weight_decay=0.05), dict(momentum=0.99, weight_decay=5e-4),
                                       dict(momentum=0.9, weight_decay=0.1, nesterov=True),
                                       dict(momentum=0.9, weight_decay=0.2, dampening=0.5)])
-def test_a_free_unit_blinks_with_its_period(settings):
+def test_the_period_is_that_of_the_orbit(settings):
     length = laws.period(lr=0.1, **settings)
     z = np.array(list(islice(lab.orbit(-1.0, lr=0.1, **settings), int(6.5 * length))))
     flips = np.flatnonzero(np.diff(np.sign(z)))
@@ -246,7 +246,7 @@ def test_a_free_unit_blinks_with_its_period(settings):
 
 
 @pytest.mark.parametrize("norm", [1.0, 1.5, 2.0, 3.0, math.inf])
-def test_the_least_change_that_wakes_a_unit(norm):
+def test_the_smallest_change_that_makes_z_zero(norm):
     rng = np.random.default_rng(5)
     w, b, x = rng.normal(size=(3, 4)), -5.0, rng.normal(size=(20, 4))
     z = x @ w.T + b
@@ -304,7 +304,7 @@ def test_adams_edge(beta1, times):
 @pytest.mark.parametrize("steps", [1, 3, 10, 100, 3000])
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.8, 0.7), (0.0, 0.9)])
 @pytest.mark.parametrize("eps", [1e-200, 1e-2])
-def test_what_adam_coasts(steps, betas, eps):
+def test_how_far_adam_coasts(steps, betas, eps):
     rng = np.random.default_rng(steps)
     theta = nn.Parameter(np.zeros(6))
     adam = optim.Adam([theta], lr=0.01, betas=betas, eps=eps)

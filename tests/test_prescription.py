@@ -1,4 +1,4 @@
-"""The inverse problem: trained at both ends of a prescribed interval, and just outside, the unit returns when it should."""
+"""The inverse problem: trainings at both ends of a prescribed interval, and just outside, have the returns that it names."""
 from __future__ import annotations
 
 import math
@@ -25,7 +25,7 @@ def dead_net(rng, units=4, dead=2, depth=-3.0):
 
 
 def train(model, x, y, optimizer, steps):
-    """The step of the first return of a unit of the first layer that is dead now, in a real training; None for none."""
+    """The step at which the first dead unit of the first layer returns in a real training; None if none returns."""
     gone = (x @ model[0].weight.data.T + model[0].bias.data <= 0).all(axis=0)
     for step in range(1, steps + 1):
         optimizer.zero_grad()
@@ -59,7 +59,7 @@ def test_training_at_the_ends_and_just_outside(option, nesterov):
 
 
 def test_used_buffers_count():
-    """A unit whose buffer lifts it: the drift is part of the answer, for every option."""
+    """A buffer that pushes z up is taken into account, for every option."""
     for option in OPTIONS:
         settings = dict(lr=0.05, momentum=0.9, weight_decay=0.1)
 
@@ -75,7 +75,7 @@ def test_used_buffers_count():
         model, x, _, optimizer = make()
         found = lab.prescribe(model, x, optimizer, 25, option)
         rest = lab.prescribe(model, x, optim.SGD(model.parameters(), **settings), 25, option)
-        assert found.low < rest.low                          # the drift does part of the work
+        assert found.low < rest.low                          # with the drift, less decay is needed
         for value, step in found.ends:
             model, x, y, optimizer = make()
             for group in optimizer.param_groups:

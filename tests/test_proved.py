@@ -1,8 +1,8 @@
 """What the prognosis proves is true of every training: thousands of random ones, in all dialects, try to break it.
 
-Each draws data, a network with dead units, an optimizer and its state; the prognosis is made; then the training runs on random
-batches, and after every step each unit is looked at in several orders of summation. No unit may return outside the steps that were
-foretold, whatever the order. The figures are printed: `python -m pytest tests/test_proved.py --thorough -s`.
+Each case draws data, a network with dead units, an optimizer and its state. The prognosis is made; then the training runs on
+random batches, and after every step z of each unit is computed in several orders of summation. In no order may a unit return at a
+step that was not predicted. The counts are printed: `python -m pytest tests/test_proved.py --thorough -s`.
 """
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def compared(seed):
 
 
 def test_no_proved_step_is_wrong(monkeypatch):
-    """20,000 trainings if thorough. Estimates with a premise claim nothing; of the rest, at least 95 % are proved to the step."""
+    """20,000 trainings if thorough. Of the units that are not mere estimates, at least 95 % are proved to the step."""
     monkeypatch.setattr(FORETOLD, "FAR", 2 * STEPS)         # rehearsals far beyond the end of the training show nothing here
     counts, wrong = Counter(), []
     for seed in range(strength(300, thorough=20_000)):
@@ -365,7 +365,7 @@ def test_a_parameter_that_is_frozen_or_not_held_does_not_move():
 
 
 def test_edges_on_the_high_side_and_slopes_at_zero():
-    """A coasting unit jumps over all of relu6; z = 0 is alive where the slope there is 1."""
+    """A coasting z jumps over the whole slope of relu6; a unit with z = 0 is alive if the slope at 0 is 1."""
     for activation, moves in (("relu", True), ("relu6", False)):
         model = nn.MLP([1, 1, 2], activation=activation, rng=0, dtype="float64")
         optimizer = optim.SGD(model.parameters(), lr=1.0, momentum=0.5)
@@ -383,7 +383,7 @@ def test_edges_on_the_high_side_and_slopes_at_zero():
 
 
 def test_ties_and_ghosts_are_not_claimed():
-    """Within rounding of 0 the order of the sum decides; below the normal numbers too."""
+    """If z is within rounding of 0, also among subnormal numbers, its sign depends on the order of the sum."""
     model = sick()
     x = np.array([[0.1, 0.2, 0.3, 0.4]])
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
@@ -400,7 +400,7 @@ def test_ties_and_ghosts_are_not_claimed():
 
 @pytest.mark.parametrize("rule", [optim.Adam, optim.AdamW])
 def test_used_adam_coasts_and_then_never(rule):
-    """Beyond the horizon by the bound on all coming steps, where beta1 < sqrt beta2."""
+    """The bound on all coming steps proves "never" beyond the horizon, if beta1 < sqrt beta2."""
     model = sick()
     model[0].bias.data = np.where(np.arange(6) < 3, model[0].bias.data - [0, 0.05, 9, 0, 0, 0], 0.0)
     told = lab.prognosis(model, X, used(rule(model.parameters(), lr=0.01)), horizon=100)
@@ -426,7 +426,7 @@ def test_only_elementwise_optimizers_are_claimed():
 
 
 def test_schedules_by_the_comparison_theorem():
-    """Below the edge never, whatever the rates do; above it a bracket, if the horizon is too short."""
+    """Below the edge: never, for any rates. Above it: a bracket, if the horizon is too short."""
     model = sick()
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.99, weight_decay=5e-4)
     low = lab.prognosis(model, X, optimizer, schedule=lambda t: 0.05 * np.cos(t) ** 2, horizon=700)
@@ -439,8 +439,8 @@ def test_schedules_by_the_comparison_theorem():
     assert all(unit.proved and 242 <= unit.step <= 472 for unit in found.units)
 
 
-def test_a_gate_foretells_deep_layers_and_its_own_opening():
-    """Three hidden layers; the second is wholly dead: the first two are foretold, the third learns from its biases."""
+def test_deep_layers_are_predicted_until_the_gate_opens():
+    """Three hidden layers, the second entirely dead: the first two are predicted, the third learns through its biases."""
     model, x = nn.MLP([4, 5, 5, 5, 3], rng=0, dtype="float64"), np.abs(X) + 0.1
     model[0].weight.data = np.abs(model[0].weight.data)
     h, w = x @ model[0].weight.data.T, np.abs(model[2].weight.data)
