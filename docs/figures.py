@@ -1,6 +1,7 @@
 """Draw the small figures of reviving-units.md, beside it: python docs/figures.py [FOLDER]
 
-Lines are formulas. Dots are what an optimizer of the package does to a parameter whose gradient is zero.
+Lines are formulas. Dots are what an optimizer of the package does to a parameter whose gradient is zero; the functions check that
+they lie on the lines.
 """
 from __future__ import annotations
 
@@ -67,6 +68,7 @@ def gentle_return():
     back, steps = laws.gentle_return(**settings), 560
     q = np.array([1.0, *(-float(z) for z in islice(lab.orbit(-1.0, **settings), steps))])
     observed = -simulated(steps, **settings)
+    assert np.allclose(q, observed, rtol=1e-9, atol=1e-12) and int((observed < 0).argmax()) == back.step
     weaker = f"{round(1e-6 / back.weight)} million times weaker"
     figure = page(f"The return is gentle: at step {back.step} the unit is back, but {weaker}")
     left, right = figure.subplots(1, 2)
@@ -140,7 +142,9 @@ def period():
         axes.axvspan(begin, end, color=LIGHT if lives else DEAD, alpha=0.45 if lives else 0.16, linewidth=0)
         say(axes, "alive" if lives else "dead", ((begin + end) / 2, 1.28 * height), ha="center", va="center", weight="bold")
     axes.plot(t, z, color=BLUE, linewidth=1.8, label="formula")
-    axes.plot(t[::8], (simulated(steps, **settings) * scale)[::8], "o", color=BLUE, markersize=4, label="the optimizer")
+    observed = simulated(steps, **settings) * scale
+    assert np.allclose(z, observed, atol=1e-9 * height)
+    axes.plot(t[::8], observed[::8], "o", color=BLUE, markersize=4, label="the optimizer")
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.plot(flips, np.zeros(len(flips)), "o", color=RETURN, markersize=5, zorder=3)
     axes.annotate("", (flips[0], -1.2 * height), (flips[2], -1.2 * height), arrowprops={"arrowstyle": "<->", "color": INK})
@@ -204,9 +208,13 @@ def adam_edge():
     for beta, colour in ((0.5, BLUE), (0.9, ALIVE), (0.95, DEAD)):
         edge = laws.adam_edge(lr, (beta, 0.999), eps)
         fine = np.geomspace(1.003, 10, 400)
-        formula = [lab.revival_step(-1.0, 0.0, lr=lr / eps, momentum=beta, dampening=beta, weight_decay=m * edge) for m in fine]
+        heavy_ball = {"lr": lr / eps, "momentum": beta, "dampening": beta}
+        told = {m: lab.revival_step(-1.0, 0.0, weight_decay=m * edge, **heavy_ball) for m in (*fine, *times)}
+        observed = [_first_flip(lr, beta, eps, m * edge) for m in times]
+        assert observed == [told[m] for m in times]
+        formula = [told[m] for m in fine]
         axes.plot(fine, formula, color=colour, linewidth=1.8, label=f"β1 = {beta}: edge at {edge:.3g}")
-        axes.plot(times, [_first_flip(lr, beta, eps, m * edge) for m in times], "o", color=colour, markersize=4.5)
+        axes.plot(times, observed, "o", color=colour, markersize=4.5)
         for m in (0.4, 0.6, 0.8, 0.98):
             assert _first_flip(lr, beta, eps, m * edge) is None
             axes.plot(m, 1500, "x", color=INK, markersize=6)
