@@ -461,6 +461,17 @@ def test_deep_layers_are_predicted_until_the_gate_opens():
     assert {unit.unit for unit in deep if unit.proved} == {j for j, step in lives.items() if step is not None}
 
 
+def test_many_samples_are_taken_in_batches(monkeypatch):
+    def told():
+        cases = [drawn(seed) for seed in range(20, 40)]
+        found = [lab.prognosis(c.model, c.x, c.optimizer, schedule=c.schedule, horizon=STEPS) for c in cases]
+        return [[(unit.verdict, unit.step, unit.between) for unit in each.units] + [each.opens] for each in found]
+
+    whole = told()
+    monkeypatch.setattr(sys.modules["tinygrad_relu.lab.rehearsal"], "BATCH", 4)
+    assert told() == whole
+
+
 def test_a_skip_keeps_the_gate_open():
     block = nn.Residual(nn.Sequential(nn.Linear(4, 4, rng=1, dtype="float64"), nn.ReLU(), nn.Linear(4, 4, rng=2, dtype="float64")))
     model = nn.Sequential(nn.Linear(4, 4, rng=0, dtype="float64"), nn.ReLU(), block, nn.Linear(4, 3, rng=3, dtype="float64"))

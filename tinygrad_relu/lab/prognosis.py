@@ -113,7 +113,7 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     optimizer : in its present state, with its buffers and parameter groups.
     schedule : the learning rate of each coming step, ``schedule(0)`` for the next; or a schedule of the optimizer, which makes a
         step after each step of the optimizer.
-    horizon : the number of steps of the rehearsal.
+    horizon : the number of steps of the rehearsal, which goes on to a later return that a formula predicts, up to step 10,000.
     loss : a function without arguments that returns the loss of the training. It is called once, to see whether a dead unit gets
         a gradient after all, for example from a penalty on its weights. Nothing is claimed of such a unit.
 
@@ -250,7 +250,7 @@ def _futures(looks: Sequence[Look], dead: Sequence[Array], optimizer: Optimizer,
     if schedule is not None:
         told = _by_law(looks[0], dead[0], optimizer, list(islice(_rates(schedule, optimizer, rehearsal.held), rehearsal.t)))
     elif rehearsal.t and not rehearsal.still and isinstance(optimizer, Adam):
-        told = _by_coasting(looks[0].layer, dead[0], rehearsal)
+        told = [old or new for old, new in zip(told, _by_coasting(looks[0].layer, dead[0], rehearsal))]
     opened, found = rehearsal.opens.a, []
     for i, look in enumerate(looks):
         for revival, (unit, fate) in zip(told if i == 0 else [None] * len(dead[i]), rehearsal.fates[i].items()):

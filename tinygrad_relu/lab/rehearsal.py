@@ -232,7 +232,8 @@ class Rehearsal:
         for link in self.chain if not fully else []:
             c, rest = link.moved(shift)
             dead = c * link.least >= rest                   # surely, on every sample
-            unsure = np.flatnonzero(~dead & np.isin(link.units, link.waiting))
+            unsure = np.flatnonzero(~dead)
+            unsure = unsure[np.isin(link.units[unsure], link.waiting)]
             if len(unsure):
                 near |= ~(c[unsure] * link.rooms[:, unsure] >= rest[unsure]).all(axis=1)
             shift = np.where(dead, 0.0, link.steepest * (np.abs(c - 1) * link.span + rest))
