@@ -128,14 +128,14 @@ def _half_plane(axes, samples, weight, bias, half=2.6):
 
 
 def period():
-    """A unit that nothing pushes, scaled by R^-t: a cosine, whose sign says when the unit is alive."""
+    """A unit without a gradient, scaled by R^-t: a cosine, whose sign says when the unit is alive."""
     settings, steps = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}, 400
     turn, t = laws.period(**settings), np.arange(steps + 1)
     scale = 0.9 ** (-t / 2)
     z = np.array([-1.0, *map(float, islice(lab.orbit(-1.0, **settings), steps))]) * scale
     flips = [step for step in range(1, steps) if (z[step] > 0) != (z[step - 1] > 0)]
     height = abs(z).max()
-    figure = page(f"A unit that nothing pushes is alive and dead in turn: it blinks every {turn:.1f} steps", 3.2)
+    figure = page(f"Without a gradient, a unit is alive and dead in turn, with a period of {turn:.1f} steps", 3.2)
     axes = figure.subplots()
     for begin, end in zip([0, *flips], [*flips, steps]):
         lives = z[begin] > 0
