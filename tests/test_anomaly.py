@@ -232,7 +232,7 @@ def test_an_old_gradient_is_called_so():
     model[0].weight.grad = np.full((16, 8), np.nan, np.float32)
     error = caught(lambda: model(X).sum().backward(), model)
     assert str(error) == ("backward met the first NaN at step 1 (backward): 128 of 128 numbers in the .grad of the parameter "
-                          "0.weight; they were there before it began (zero_grad() forgets them)")
+                          "0.weight; they were there before this backward began (zero_grad() removes them)")
 
 
 # -- update ----------------------------------------------------------------------------------------------------------

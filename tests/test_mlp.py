@@ -156,8 +156,8 @@ class Centred(nn.Linear):
 @pytest.mark.parametrize("model, message", [
     (nn.Sequential(nn.Linear(4, 5, rng=0), nn.Dropout(rng=0), nn.ReLU()), "ReLU at layer 2: expected a Linear directly before it"),
     (nn.Sequential(nn.Residual(nn.Linear(4, 4, rng=0)), nn.ReLU()), "ReLU at layer 1: expected a Linear directly before it"),
-    (nn.Sequential(nn.RNN(4, 5, rng=0), nn.Linear(5, 3, rng=0)), "RNN at layer 0: its units take their own outputs again"),
-    (nn.Sequential(nn.GRUCell(4, 5, rng=0)), "GRUCell at layer 0: its units take their own outputs again"),
+    (nn.Sequential(nn.RNN(4, 5, rng=0), nn.Linear(5, 3, rng=0)), "RNN at layer 0: its units get their own outputs"),
+    (nn.Sequential(nn.GRUCell(4, 5, rng=0)), "GRUCell at layer 0: its units get their own outputs"),
     (nn.Sequential(nn.Sequential(nn.Embedding(4, 5, rng=0)), nn.ReLU()), "Embedding at layer 0.0: expected Linear, Maxout,"),
     (nn.Sequential(nn.Flatten(0), nn.Linear(5, 3, rng=0)), "Flatten at layer 0: expected Linear, Maxout, "),
     (nn.Sequential(Doubled(nn.Linear(4, 5, rng=0), nn.ReLU())), "Doubled at layer 0: it has a forward of its own"),

@@ -1,4 +1,4 @@
-"""The hunt for the first NaN or infinity: which operation made it, in which module, at which step."""
+"""The search for the first NaN or infinity: which operation made it, in which module, at which step."""
 from __future__ import annotations
 
 from collections import deque
@@ -56,10 +56,10 @@ class detect_anomaly:
     """Inside, the first NaN or infinity raises an `AnomalyError` that names the operation, the module and the step.
 
     Every result, gradient and update of this thread is checked, and every derivative computed twice, so use it only to search.
-    Outside it costs nothing. Data, parameters and gradients that were bad before are named as the cause. `model` gives modules
-    and parameters their names, and lets a bad result be found as soon as its module returns it; otherwise that happens when
-    `backward` begins, and only for results that are recorded. Layers that are otherwise fused run one by one, to the same bits.
-    An outer `door.watch` does not see these launches.
+    Outside the block nothing is slower. Data, parameters and gradients that were bad before are named as the cause. `model` gives
+    modules and parameters their names; and a bad result is then found as soon as its module returns it. Without it, bad results
+    are found when `backward` begins, if they were recorded. Layers that are otherwise fused run one by one, to the same bits. An
+    outer `door.watch` does not see these launches.
 
     >>> x = Tensor([4.0, 0.0], requires_grad=True)
     >>> with tg.detect_anomaly(), np.errstate(divide="ignore"):
@@ -73,7 +73,7 @@ class detect_anomaly:
         if model is not None and not isinstance(model, Module):
             raise TypeError(f"detect_anomaly: got {type(model).__name__}; expected a Module, or nothing")
         self.model = model
-        self.walks = 0                                      # walks back that have begun
+        self.walks = 0                                      # backward passes that have begun
         # (start, stop, module) of each call: the nodes between these two orders were made in it
         self._calls: deque[tuple[float, float, Module]] = deque(maxlen=REMEMBERED)
         self._open: list[tuple[Module, int]] = []           # modules that have been entered, and when
@@ -123,7 +123,7 @@ class detect_anomaly:
         for leaf in (x for node in nodes for x in node.parents if x is not None and x.op is None):
             if bad := _bad(leaf.grad):
                 self._fail("backward", None, "backward", bad, f" in the .grad of {self._what(leaf)}",
-                           "they were there before it began (zero_grad() forgets them)")
+                           "they were there before this backward began (zero_grad() removes them)")
         return self._arrive
 
     def _arrive(self, node: Node, g: Any) -> Any:

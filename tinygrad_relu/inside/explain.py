@@ -31,11 +31,11 @@ class Row:
     inputs: tuple[int, ...]         # the rows from which it was made
     shape: tuple[int, ...]
     dtype: str
-    bytes: int                      # of the array (0 for a view), and of what its operation saved for the way back
+    bytes: int                      # of the array (0 for a view), and of what its operation saved for the backward pass
     zero_slopes: float | None       # of an elementwise operation, the share of its slopes that are exactly zero
     zero_gradient: float | None     # the share of exact zeros in the gradient that arrived here; None where no gradient flows
     dies: bool                      # whether a gradient that is not zero arrives here, and only exact zeros go on
-    by_nature: bool                 # of a leaf, whether its gradient is zero whatever the data are, up to rounding
+    by_nature: bool                 # of a leaf, whether its gradient is zero for any data, up to rounding
     note: str                       # how many of its units are flat on every sample
 
     @property
@@ -77,7 +77,7 @@ def _percent(share: float | None) -> str:
 def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Explanation:
     """The graph of `tensor` as a table, and the place where a gradient becomes exactly zero.
 
-    It walks back once, calls no hook, changes no ``.grad``, and keeps the graph. `model` gives the parameters their names.
+    One backward pass is made. It calls no hook, changes no ``.grad``, and keeps the graph. `model` names the parameters.
     `gradient` is that of ``backward``, by default ones.
 
     >>> x = Tensor([[1.0, 2.0]], requires_grad=True)
@@ -230,7 +230,7 @@ class _Verdict:
         return True
 
 
-# -- the effect of each operation on a gradient on its way back ----------------------------------------------------------
+# -- what each operation does to the gradient that arrives --------------------------------------------------------------
 
 
 class Edge(NamedTuple):
@@ -253,7 +253,7 @@ class Passage:
     units: int                      # and of all units
     edges: list[Edge]
     why: str                        # why a gradient that is not zero does not get through, if that is known
-    underflow: str                  # if products with so small a gradient may underflow: that, in words
+    underflow: str                  # a sentence if the gradient is so small that products with it may underflow; else empty
 
     @property
     def zero(self) -> bool:
@@ -266,7 +266,7 @@ class Passage:
 
 
 def walk_back(nodes: list[Node], gradients: dict[Node, Array]) -> tuple[list[Passage], dict[int, float | None]]:
-    """Walk from the root (the last node, whose gradient is given) to the leaves, calling no hook and writing no ``.grad``.
+    """A backward pass from the root (the last node, whose gradient is given) that calls no hook and writes no ``.grad``.
 
     Returns the passages, root first; and the share of exact zeros in the gradient of each node and leaf, by its id.
     """
@@ -281,9 +281,9 @@ def walk_back(nodes: list[Node], gradients: dict[Node, Array]) -> tuple[list[Pas
 
 
 def cancelled_by_norms(nodes: list[Node]) -> dict[int, Node]:
-    """The leaves, by their id, that are added to all samples alike just before a batch normalisation, and the normalisation.
+    """The leaves (by id) that are added to every sample just before a batch normalisation, each with that normalisation.
 
-    It subtracts the mean over the samples, and the leaf with it: whatever the data are, the gradient of the leaf is zero.
+    The normalisation subtracts the mean over the samples, and the leaf with it. So the gradient of the leaf is zero for any data.
     """
     uses = Counter(id(x) for node in nodes for x in node.parents if x is not None)
     found: dict[int, Node] = {}

@@ -45,7 +45,7 @@ class Graph:
         return _written("\n".join([*lines, "}", ""]), path)
 
     def to_svg(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The graph as an SVG picture; also written to `path`, if given. More than 300 rows are a ValueError: unreadable."""
+        """The graph as an SVG picture; also written to `path`, if given. More than 300 rows raise a ValueError."""
         rows = self.explanation.rows
         if len(rows) > MOST:
             raise ValueError(f"to_svg: a graph of {len(rows)} rows cannot be read as a picture; expected at most {MOST} "
@@ -118,7 +118,7 @@ def _box(centre: Point, width: float, lines: list[str], role: str, zero: bool) -
 
 
 def _curve(source: int, points: list[Point], bends: list[Point], row: Row, origin: Row) -> str:
-    """The edge from one box down to another, as a smooth line; dashed if no gradient comes back along it."""
+    """The edge from one box down to another, as a smooth line; dashed if only zeros come back along it."""
     (x, y), *rest = points[source], *bends, points[row.row]
     path = f"M{x:.1f},{y:.1f}"
     for next_x, next_y in rest:
@@ -167,7 +167,7 @@ def layout(inputs: Sequence[Sequence[int]], leaf: Sequence[bool], widths: Sequen
             layer.sort(key=lambda node: fmean([place[n] for n in neighbours[node]] or [place[node]]))
             place.update((node, i) for i, node in enumerate(layer))
     wide = [*widths, *[0.0] * (len(above) - len(widths))]
-    heavy = [0.01 if node < len(leaf) and leaf[node] else 1.0 for node in range(len(above))]    # leaves give way
+    heavy = [0.01 if node < len(leaf) and leaf[node] else 1.0 for node in range(len(above))]    # leaves are moved, not others
     x = _places(layers, [[*a, *b] for a, b in zip(above, below)], wide, heavy, gap)
     y = {node: d * height for d, layer in enumerate(layers) for node in layer}
     return ([(x[node], y[node]) for node in range(len(inputs))],

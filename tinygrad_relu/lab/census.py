@@ -40,7 +40,7 @@ class LayerCensus:
     mean_h : mean absolute activation.
     dormancy : ``mean_h`` over its mean in the layer (Sokar et al. 2023, arXiv 2302.12902), 0 in a layer that is silent.
     gradient : norm of the raw gradient of the unit's incoming weights and bias; NaN if no labels were given.
-    flags : what is true of a unit beside its state; for each of `FLAGS`, whether it is.
+    flags : other properties of a unit: for each of `FLAGS`, an array of bools.
     """
 
     name: str
@@ -116,8 +116,8 @@ class Census:
              f"{layer.on_rate.mean():.3f}", *(int(layer.flags[flag].sum()) or "-" for flag in flags)) for layer in self.layers])
 
     def table(self, rows: int | None = 24) -> Table:
-        """One row per unit, at most `rows` (None: all); units that are not alive come first. (A dead unit is constant and dormant
-        anyway; that is not said.)"""
+        """One row per unit, at most `rows` (None: all); units that are not alive come first. (The flags "constant" and "dormant"
+        are not printed for dead units, for which they always hold.)"""
         units = sorted(self.units(), key=lambda unit: (unit["state"] == State.ALIVE.label))
         headings = ["layer", "unit", "state", *(name.replace("_", " ") for name in NUMBERS), "flags"]
         silent = State.DEAD.label, State.NEVER_WINS.label
@@ -201,8 +201,8 @@ class _Sums(Extremes):
 
 
 def duplicates(layer: HiddenLayer) -> Array:
-    """Which units have the same parameters as another: weights, bias, and their own entries in a norm or a slope. From the same
-    place they learn the same, if their outgoing weights are the same too."""
+    """Which units have the same parameters as another: weights, bias, and their own entries in a norm or a slope. If their
+    outgoing weights are the same too, their gradients are the same, and they stay equal."""
     held = [*layer.parameters, *(p for m in (layer.norm, layer.activation) if m is not None for p in m.parameters())]
     rows = [p.data.reshape(layer.units // layer.pieces, -1) for p in held if p.shape[:1] == (layer.units,)]
     alike = Counter(keys := [row.tobytes() for row in np.concatenate(rows, axis=1) + 0.0])         # -0.0 becomes 0.0

@@ -18,7 +18,7 @@ from .report import described
 from .treatments import STARTS
 from .units import GONE, State
 
-# Told apart by lightness too, for colour-blind readers: units that pass a gradient are light and warm, the others dark.
+# The colours differ in lightness too, for colour-blind readers: units that pass a gradient are light and warm, the others dark.
 COLOURS = {State.ALIVE: "#ffd166", State.ALWAYS_ON: "#f3873d", State.AFFINE: "#f7b7a3", State.SATURATED: "#a9b4c8",
            State.CUT_OFF: "#7d7461", State.DEAD: "#1f2d4a", State.DEAD_HIGH: "#5c2a5e", State.NEVER_WINS: "#1f2d4a",
            State.DIVERGED: "#000000"}
@@ -31,18 +31,17 @@ COASTING = """Nothing decays, and the gradient of
 every dead unit is zero.
 
 A unit whose momentum buffer still
-points up coasts back over 0, each
-at a step of its own. With an empty
-buffer, nothing moves it.
+pushes z up coasts back over 0, each
+unit at its own step. A unit with an
+empty buffer does not move.
 
-A unit that died by its own step
-was pushed away from the data: its
-buffer points away from them, too."""
+If a unit died by its own step, its
+buffer pushes z further down."""
 LABELS = ("#d1495b", "#0072b2", "#009e73", "#b8860b", "#b0529a", "#3a9bc9", "#8c564b", "#555555")      # of the accuracies
 
 
 def check_format(path: str | Path) -> None:
-    """Whether `draw` can write such a file: a ValueError for an unknown ending, an ImportError without matplotlib."""
+    """Raise a ValueError if `draw` cannot write a file with this ending, and an ImportError without matplotlib."""
     check_name(Path(path).suffix.lstrip(".").lower(), FORMATS, "the ending of the figure file")
     try:
         import matplotlib.figure  # noqa: F401
@@ -51,7 +50,7 @@ def check_format(path: str | Path) -> None:
 
 
 class _Page:
-    """A figure that is filled from the top, in inches, so that each unit gets its pixels."""
+    """A figure that is filled from the top. All sizes are in inches, so that each unit gets a known number of pixels."""
 
     def __init__(self, height: float) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -61,7 +60,7 @@ class _Page:
         FigureCanvasAgg(self.figure)
 
     def axes(self, left: float, width: float, height: float) -> Any:
-        """Axes at the present place; both horizontal measures are shares of the width between the margins."""
+        """Axes below what has been drawn; `left` and `width` are shares of the width between the margins."""
         usable = WIDTH - 2 * MARGIN
         return self.figure.add_axes(((MARGIN + left * usable) / WIDTH, 1 - (self.top + height) / self.height,
                                      width * usable / WIDTH, height / self.height))
@@ -135,7 +134,7 @@ def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
 
 
 def _told(outcome: Outcome) -> str:
-    """What was predicted of layer 1 and what was seen, and why; and the accuracy."""
+    """The prediction and the observation for layer 1, with a reason; and the accuracy."""
     held = f" (held out {outcome.held_out[-1][1]:.2f})" if outcome.held_out else ""
     if not outcome.claims:
         told = "no unit of layer 1 is dead: no prediction"
@@ -159,7 +158,7 @@ def _picture(training: Training) -> Array:
     layers = []
     for states in training.states:
         gone = GONE[states]
-        order = np.lexsort((gone.mean(axis=0), (~gone).argmax(axis=0), gone[0]))      # alike lives next to each other
+        order = np.lexsort((gone.mean(axis=0), (~gone).argmax(axis=0), gone[0]))      # units with similar lives are neighbours
         layers += [palette[states[:, order]].transpose(1, 0, 2), np.ones((5, len(states), 3))]
     return np.concatenate(layers[:-1])
 

@@ -63,7 +63,7 @@ class State(IntEnum):
     @property
     def gone(self) -> bool:
         """Whether the unit's own slopes let no gradient through to its weights and bias. (The learned slope of a dead PReLU may
-        get one. Before a layer norm the weights may get one too, through the mean and variance that the units share.)"""
+        get a gradient. So may the weights before a layer norm, through the mean and variance that the units share.)"""
         return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)
 
 
@@ -73,7 +73,7 @@ GONE = np.array([state.gone for state in State])        # indexed by an array of
 MODE = "its activation acts differently in training, and nothing is claimed"
 NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"
 PIECE = "a piece that never wins is moved by the optimizer alone; whether it wins again depends on the others, which learn"
-INPUTS = "its inputs pass through {}, which gives others in training than in evaluation, and nothing is claimed"
+INPUTS = "its inputs pass through {}, whose outputs in training differ from those in evaluation, and nothing is claimed"
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class HiddenLayer:
     depth: int                      # the number of layers before it: 0 if its input is the data itself
     norm: Module | None = None
     residuals: tuple[str, ...] = ()     # the Residual blocks that hold it, outermost first
-    unclaimed: str = ""             # why the theory claims nothing of its dead units; empty if it does
-    follows: HiddenLayer | None = None      # the hidden layer whose output is its input, if nothing stands between
+    unclaimed: str = ""             # why the theory claims nothing of its dead units; empty if it claims something
+    follows: HiddenLayer | None = None      # the hidden layer whose output is its input, if nothing is in between
 
     def is_on_every_path_of(self, earlier: HiddenLayer) -> bool:
         """Whether every path from an earlier layer to the output leads through this one: no Residual skips it."""
@@ -139,7 +139,7 @@ class HiddenLayer:
         return out.detach(), h, slope.data
 
 
-Step = HiddenLayer | Module | Literal["keep", "add"]       # the last two: at the ends of a Residual, its skip
+Step = HiddenLayer | Module | Literal["keep", "add"]       # a Residual keeps its input at its beginning, and adds it at its end
 
 
 def steps_of(model: Module) -> list[Step]:
@@ -214,7 +214,7 @@ def _leaves(module: Module, name: str, residuals: tuple[str, ...]) -> Iterator[t
 def _reason(module: Module) -> str:
     """Why the laboratory cannot look into a layer."""
     if isinstance(module, Recurrent):
-        return "its units take their own outputs again at every time step"
+        return "its units get their own outputs as inputs of the next time step"
     if isinstance(module, (Linear, Maxout, Sequential)):
         return "it has a forward of its own"
     if _may_be_activation(module):
@@ -289,7 +289,7 @@ class Units:
 def flat_edges(activation: Module | None) -> tuple[float, float]:
     """Where an activation is flat, its slope exactly zero: for z <= low and for z >= high, with -inf and inf if nowhere.
 
-    Its flat pieces lie beyond its outermost kinks. A kink belongs to one if its slope is taken as 0, else `low` is just below.
+    Its flat pieces lie beyond its outermost kinks. A kink belongs to a flat piece if the slope there is taken as 0.
     A PReLU is flat on the low side if one of its slopes is 0: that unit is a ReLU.
 
     >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh()), flat_edges(nn.ReLU(at_zero=0.5))
@@ -323,8 +323,8 @@ class Extremes:
         self.zmax, self.slope_max = np.full(n, -np.inf, dtype), np.zeros(n, dtype)
         self.zmin, self.slope_min = np.full(n, np.inf, dtype), np.full(n, np.inf, dtype)
         self.bad = np.zeros(n)
-        self.reached: Array | None = None       # the units with an open path to the output on some sample; None: not asked
-        self.slopes: Callable[[], Array]        # those of the batch that was added last
+        self.reached: Array | None = None       # the units with an open path to the output on some sample; None: not computed
+        self.slopes: Callable[[], Array]        # the slopes of the batch that was added last
 
     def add(self, z: Array, slope: Array) -> Self:
         self.slopes = lambda: slope
@@ -363,7 +363,7 @@ class Extremes:
         return found.astype(np.uint8)
 
     def _same_sign(self, candidates: Array) -> Array:
-        """Whether the slopes at the smallest and the largest z are the same: of abs(x) they are 1 in size, and differ."""
+        """Whether the slopes at the smallest and the largest z are equal: those of abs(x) are the same in size only."""
         if not candidates.any():
             return candidates
         slopes = self.layer.responses(Tensor(np.stack([self.zmin, self.zmax])))[2]
@@ -373,7 +373,7 @@ class Extremes:
 def note_paths(layers: Sequence[Extremes]) -> None:
     """Note which units of all layers, first to last, have an open path to the output on some sample of the batch added last.
 
-    A layer is closed on a sample if all its slopes there are exactly zero. (Weights of zero are not looked at.)
+    A layer is closed on a sample if all its slopes there are exactly zero. (Weights of zero do not close a path.)
     """
     closed: list[tuple[HiddenLayer, Array]] = []        # later layers that are closed on some samples, and where they are open
     for extremes in reversed(layers):
@@ -385,7 +385,7 @@ def note_paths(layers: Sequence[Extremes]) -> None:
         before = extremes.reached
         if not is_open.any():
             reached: Array = np.zeros(layer.units, bool)
-        elif is_open.all():         # the extremes of a first batch answer
+        elif is_open.all():         # the extremes of the first batch suffice
             reached = extremes.slope_max > 0 if before is None else np.asarray(extremes.slopes().any(axis=0))
         else:
             reached = np.asarray(extremes.slopes()[is_open].any(axis=0))
