@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_relu import cli, data, lab, nn, optim
 from tinygrad_relu import functional as F
-from tinygrad_relu.lab import revive
+from tinygrad_relu.lab import report, revive
 from tinygrad_relu.lab.treatments import RULES, SCHEDULES, STARTS, TREATMENTS, yours
 
 MOONS = data.moons(60, rng=0)
@@ -108,6 +108,22 @@ def test_what_cannot_be_killed_or_mirrored_is_one_sentence():
             call()
 
 
+@pytest.mark.parametrize("activation", ["maxout", "leaky_relu", "gelu", "hardtanh"])
+def test_treatments_that_do_not_suit_the_activation_are_left_out(capsys, activation):
+    words = ["revive", "--data", "moons", "--activation", activation, "--widths", "6", "--kill-steps", "5", "--steps", "8"]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert ("momentum alone" in out) == (activation == "hardtanh") and "killed by own steps" in out
+    assert ("leaky twin" in out) == (activation != "maxout") and ("mirrored" in out) == (activation == "hardtanh")
+    assert cli.main([*words, "--treatments", "leaky", "coast"]) == (0 if activation == "hardtanh" else 2)
+
+
+def test_a_split_that_leaves_one_class_is_one_sentence():
+    twice = data.Dataset("two", [[1.0], [2.0]], [0, 1], 2)
+    with pytest.raises(ValueError, match=r"held_out 0\.5 leaves samples of one class to train on"):
+        revive.main_job(twice, TREATMENTS[:1])
+
+
 def test_momentum_alone_in_the_main_job():
     """Each unit returns at its own predicted step; none with empty buffers; none that died by its own steps."""
     chosen = [t for t in TREATMENTS if t.start != "sick"]
@@ -142,6 +158,8 @@ def test_your_own_settings_are_predicted_too(rule, schedule):
         assert outcome.observed_step is None
     if rule == "sgd":
         assert (outcome.observed_step is None) == (schedule == "step") or outcome.observed_step > 0
+    said = [sentence for sentence in report.sentences(sick, [outcome]) if sentence.startswith("Your treatment is")]
+    assert len(said) == 1 and f"rate {0.001 if momentum is None else 0.1:g}, " in said[0] and "weight decay 0.02" in said[0]
     assert (outcome.threshold is None) == (bool(schedule) or rule not in ("sgd", "nesterov"))
 
 

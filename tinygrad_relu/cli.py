@@ -153,7 +153,8 @@ def _add_revive(parser: argparse.ArgumentParser) -> None:
     option("--schedule", type=_one_of(lambda: SCHEDULES, "schedule"), metavar="NAME",
            help=f"schedule of the learning rate of your treatment: one of {', '.join(SCHEDULES)}")
     option("--at", type=_whole, metavar="STEP", help="instead of the treatments: find the values of one option for which the "
-           "first unit returns at this step, train at both ends of the interval and just outside, and compare")
+           "first unit returns at this step, train at both ends of the interval and just outside, and compare (the other options "
+           "are those of momentum .99 + L2, of the one treatment that is named, or yours)")
     option("--option", type=_one_of(lambda: OPTIONS, "option"), metavar="NAME", default="weight-decay",
            help=f"for --at: one of {', '.join(OPTIONS)}" + default)
     option("--json", metavar="FILE", help="write the results to this file")

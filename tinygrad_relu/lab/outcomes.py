@@ -54,7 +54,7 @@ class Prediction:
     layer: str
     unit: int
     step: int | None
-    between: tuple[int, int] | None     # the first and the last step at which rounding lets it return
+    between: tuple[int, int] | None     # the first and the last step at which it may return, given the rounding
     proved: bool                        # whether the step is proved, for the training on this computer
     observed: int | None
     until: int                          # the last step of the training, or the last before the unit diverged
@@ -87,7 +87,7 @@ class Outcome(Training):
 
     sick: Sick                          # the network it began with
     treatment: Treatment
-    eta_lambda: float
+    lr: float                           # before the treatment's own factor
     threshold: float | None
     verdict: str                        # the prediction in one sentence
     why: str                            # why no unit of the first layer returns, in a few words; empty if one is predicted to
@@ -96,11 +96,15 @@ class Outcome(Training):
     predictions: list[Prediction]       # one for every dead unit about which something is claimed
     opens: tuple[int | None, int | None]    # the step, (predicted, observed), at which the first path opens in a network that is
                                         # cut off by a layer without a living unit; None for none within the training
-    opens_between: tuple[int, int] | None   # the first and the last step at which rounding lets it open
-    still: bool                         # the rate is 0, so that nothing moves
+    opens_between: tuple[int, int] | None   # the first and the last step at which it may open, given the rounding
     followed: tuple[int, int] | None    # (unit, sample) of the pre-activation in the two orbits
     observed_orbit: list[float]
     predicted_orbit: list[float]
+
+    @property
+    def eta_lambda(self) -> float:
+        """Learning rate times weight decay."""
+        return self.treatment.eta_lambda(self.lr)
 
     @property
     def disagreements(self) -> list[str]:
@@ -114,7 +118,7 @@ class Outcome(Training):
     @property
     def untested(self) -> str:
         """Why the training could not contradict any prediction; empty if it could."""
-        if self.still:
+        if self.lr == 0:
             return "nothing moves at rate 0"
         return "its units diverged at the first step" if self.predictions and not any(p.until for p in self.predictions) else ""
 

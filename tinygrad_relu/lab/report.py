@@ -72,12 +72,13 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
     said += _inside_the_window([o for o in outcomes if o.threshold is not None and o.eta_lambda > o.threshold and o.claims])
     said += _opened([o for o in outcomes if o.opens[1] is not None and o.opens[1] != o.observed_step])
     said += _in_comparison(outcomes)
-    said += [f"Yours is {o.treatment}." for o in outcomes if o.treatment.key == "yours"]
+    said += [f"Your treatment is {o.treatment.described(o.lr)}." for o in outcomes if o.treatment.key == "yours"]
     return said
 
 
 def _on_the_sick(sick: Sick) -> Iterator[str]:
     now = [layer[-1] for layer in sick.states]
+    learned = " It has learned all its samples." if sick.accuracy == 1 else ""
     cut = sum(int((layer == State.CUT_OFF).sum()) for layer in now)
     if not isfinite(sick.loss):
         yield "The network did not become sick, it diverged: its loss is not finite. Use a lower --kill-lr."
@@ -87,13 +88,12 @@ def _on_the_sick(sick: Sick) -> Iterator[str]:
         yield ("In the sick network, the gradient is exactly zero in every hidden unit: no sample reaches the output through a "
                f"path that is alive.{living} Only the output layer still learns.{only if GONE[now[-1]].all() else ''}")
     elif sick.finished:
-        learned = " It has learned all its samples." if sick.accuracy == 1 else ""
         yield (f"The network stands still: its loss is {sick.loss:.2g}, and no gradient is above 1e-12, not even in the output "
                f"layer.{learned}")
     elif sick.gradient == 0.0:
         yield ("In the sick network, the gradient is exactly zero in every hidden unit, but no layer is entirely dead: on "
                "each path, for each sample, some factor of the gradient is zero, or their product underflows. Only the output "
-               "layer can learn.")
+               f"layer can learn.{learned}")
     else:
         yield (f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
                "network can still learn by its gradient alone. A higher --kill-lr kills more units.")
@@ -156,7 +156,7 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
                     f"{how['kill_lr']}, accuracy {sick.accuracies[-2][1]:.2f}) gets a shock: the biases of layer 1 are lowered "
                     f"until z of each of its units is at most -{how['shock']} on all data. Nothing decays. A unit whose buffer "
                     "pushes z up returns if z coasts further than its distance to 0. With empty buffers, layer 1 is still.")
-    if "own steps" in run.networks:
+    if "own steps" in run.networks and run.networks["own steps"].dead[0]:
         how = STARTS["own steps"]
         said.append(f"The last row is a network whose units died by their own steps, at momentum {how['momentum']} and rate "
                     f"{how['kill_lr']}: the step that kills a unit leaves a buffer that pushes z further down, so momentum "
@@ -190,8 +190,8 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
     if made:
         others = [o.treatment.name for o in told if o.treatment.rule is not SGD or o.treatment.schedule]
         yield ("Each proof is a rehearsal: it runs the optimizer on copies of the parameters with zero gradients, and "
-               "bounds all rounding of the training that is to come. For layer 1 under SGD, a formula names the "
-               f"step and the reason, too{'; for ' + ', '.join(others) + ' there is no formula' if others else ''}.")
+               "bounds all rounding of the coming training. For layer 1 under SGD, a formula also gives the "
+               f"step and the reason{'; for ' + ', '.join(others) + ' there is no formula' if others else ''}.")
 
 
 def spread(runs: Sequence[Run]) -> Table:

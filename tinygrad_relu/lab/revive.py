@@ -17,7 +17,7 @@ from ..autodiff.tape import grad
 from ..checks import check_count, said
 from ..data import Dataset
 from ..kernels.machine.host import num_threads
-from ..nn import MLP
+from ..nn import MLP, Maxout
 from ..nn.module import evaluating
 from ..optim import SGD, Optimizer
 from ..tensor import Tensor
@@ -107,6 +107,8 @@ def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: flo
     train, test = dataset, None
     if held_out:
         train, test = (replace(part, name=dataset.name) for part in dataset.split(1 - held_out, rng=seed, stratify=True))
+        if len(np.unique(train.y)) < min(2, len(np.unique(dataset.y))):
+            raise ValueError(f"held_out {held_out} leaves samples of one class to train on, expected 0, or more samples")
     if standardise:
         train, test = train.standardise(), None if test is None else test.standardise(like=train)
     options: dict[str, Any] = {"hidden": hidden, "activation": activation, "seed": seed, "held_out": test, "tick": tick}
@@ -152,10 +154,10 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     leading = first or max(mine, key=lambda unit: unit.verdict != "never", default=None)
     healthy = f"no unit of the first layer is dead under {layer.activation_name}: nothing to predict"
     return Outcome(
-        *training, sick, treatment, treatment.eta_lambda(lr), treatment.threshold(), leading.reason if leading else healthy,
+        *training, sick, treatment, lr, treatment.threshold(), leading.reason if leading else healthy,
         treatment.why_not() if leading and first is None else "", first.step if first else None, min(observed, default=None),
         predictions, (foretold.opens[1] if foretold.opens else None, _opening(training[0])), foretold.opens,
-        lr == 0, followed, recorder.orbit, predicted_orbit)
+        followed, recorder.orbit, predicted_orbit)
 
 
 def _compared(unit: UnitPrognosis, life: Life, steps: int) -> Prediction:
@@ -192,6 +194,8 @@ def _begin(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps:
 
 
 def _copy(model: MLP, activation: str | None) -> MLP:
+    if activation and isinstance(model[0], Maxout):
+        raise ValueError(f"the treatment takes {activation} units, expected a network without Maxout")
     name = activation or str(getattr(model[1], "name", "maxout"))
     pieces = getattr(model[0], "pieces", 2)
     twin = MLP(model.widths, activation=name, dtype=model.parameters()[0].dtype, rng=0, pieces=pieces)

@@ -44,13 +44,12 @@ class Treatment:
     keeps: bool = False                 # whether it goes on with the optimizer of that network and its momentum buffers
     mirror: float | None = None         # each dead unit is first replaced by its mirror image, at this scale
 
-    def __str__(self) -> str:
-        """Its settings, in words."""
-        settings = {**self.options, "weight_decay": self.weight_decay}
-        options = [name if value is True else f"{name} {value}" for key, value in settings.items()
-                   if (name := key.replace("_", " ")) and value is not False]
-        scale = "the rate" if self.rate == 1 else f"{self.rate:g} times the rate"
-        return f"{self.rule.__name__} at {scale}, {', '.join(options)}" + (f", schedule {self.schedule}" if self.schedule else "")
+    def described(self, lr: float) -> str:
+        """The optimizer and its settings, in words."""
+        settings = {key.replace("_", " "): value for key, value in {**self.options, "weight_decay": self.weight_decay}.items()}
+        options = [name if value is True else f"{name} {value}" for name, value in settings.items() if value]
+        schedule = [f"schedule {self.schedule}"] * bool(self.schedule)
+        return f"{self.rule.__name__} with {', '.join([f'rate {lr * self.rate:g}', *options, *schedule])}"
 
     def optimizer(self, model: Module, lr: float) -> Optimizer:
         """A fresh optimizer for `model`."""
@@ -78,6 +77,8 @@ class Treatment:
 
     def suits(self, activation: str) -> bool:
         """Whether units with this activation can be killed or mirrored by hand, if the treatment does that."""
+        if activation == "maxout" and self.activation:
+            return False                                    # its weights fit no other activation
         flat = activation != "maxout" and np.isfinite(flat_edges(MLP([1, 1, 1], activation, rng=0)[1])[0])
         return bool(flat) or (self.mirror is None and STARTS[self.start].get("shock") is None)
 
