@@ -165,7 +165,7 @@ def test_the_first_steps_have_open_ends():
     (ValueError, "prescribe: at is 0, expected at least 1",
      lambda m, x: lab.prescribe(m, x, optim.SGD(m.parameters(), lr=0.1), 0)),
     (ValueError, "no unit of layer 0 is dead on x, expected at least one",
-     lambda m, x: lab.prescribe(nn.MLP([3, 4, 2], rng=0), x, optim.SGD(m.parameters(), lr=0.1))),
+     lambda m, x: lab.prescribe(alive := nn.MLP([3, 4, 2], rng=0), x, optim.SGD(alive.parameters(), lr=0.1))),
     (ValueError, "the activation of layer 0 is hardtanh, expected one that is flat below 0 and nowhere else",
      lambda m, x: lab.prescribe(nn.MLP([3, 4, 2], activation="hardtanh", rng=0), x, optim.SGD(m.parameters(), lr=0.1))),
 ])
@@ -174,6 +174,24 @@ def test_bad_input_is_one_clear_sentence(error, words, make):
     with pytest.raises(error, match=words) as raised:
         make(model, x)
     assert "\n" not in str(raised.value)
+
+
+def test_what_is_not_claimed_is_not_prescribed():
+    model, x, _ = dead_net(np.random.default_rng(0))
+    model[0].weight.requires_grad = False
+    with pytest.raises(TypeError, match="expected an SGD that moves the weights and biases of the first layer"):
+        lab.prescribe(model, x, optim.SGD(model.parameters(), lr=0.1, momentum=0.9), 20)
+    tied = nn.Sequential(nn.Linear(3, 3, rng=0, dtype="float64"), nn.ReLU(), nn.Linear(3, 3, rng=1, dtype="float64"), nn.ReLU(),
+                         nn.Linear(3, 2, rng=2, dtype="float64"))
+    tied[2].weight = tied[0].weight
+    tied[0].bias.data = [-100.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="nothing is claimed of layer 0, expected one without this: "):
+        lab.prescribe(tied, x, optim.SGD(tied.parameters(), lr=0.1, momentum=0.9), 20)
+    normed = nn.Sequential(nn.Linear(3, 3, rng=0, dtype="float64"), nn.BatchNorm1d(3, dtype="float64"), nn.ReLU(),
+                           nn.Linear(3, 2, rng=2, dtype="float64"))
+    normed[1].bias.data = [-100.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="expected one without this: a norm comes before the activation"):
+        lab.prescribe(normed, x, optim.SGD(normed.parameters(), lr=0.1, momentum=0.9), 20)
 
 
 def test_buffers_for_which_the_step_need_not_fall():

@@ -21,7 +21,8 @@ from ..checks import check_count, check_name
 from ..nn import Module, Parameter
 from ..optim import Optimizer
 from .closed_form import revival_step
-from .prognosis import settings_of
+from .laws import ratio
+from .prognosis import prognosis, settings_of
 from .recurrence import Settings
 from .roll_forward import Decay, revival_parts
 from .units import Look, Units, flat_edges
@@ -153,16 +154,15 @@ class _Case:
     def of(cls, units: Units, x: Any, optimizer: Optimizer) -> _Case:
         look = next(units.walk(units.data(x)))
         layer = look.layer
-        if layer.depth or layer.unclaimed:
-            why = layer.unclaimed or "its inputs are the outputs of other layers"
-            raise ValueError(f"prescribe: nothing is claimed of layer {layer.name}, expected one without this: {why}")
         if flat_edges(layer.activation) != (0.0, np.inf):
             raise ValueError(f"prescribe: the activation of layer {layer.name} is {layer.activation_name}, expected one that is "
                              "flat below 0 and nowhere else, such as ReLU")
-        dead = np.flatnonzero(~look.slope.any(axis=0))
-        if not len(dead):
+        told = [unit for unit in prognosis(units, x, optimizer, horizon=1).units if unit.layer == layer.name]
+        if not told:
             raise ValueError(f"prescribe: no unit of layer {layer.name} is dead on x, expected at least one")
-        known = settings_of(optimizer, layer)
+        if unclaimed := [unit.reason for unit in told if unit.verdict == "estimate"]:
+            raise ValueError(f"prescribe: nothing is claimed of layer {layer.name}, expected one without this: {unclaimed[0]}")
+        dead, known = np.array([unit.unit for unit in told]), settings_of(optimizer, layer)
         if known is None:
             raise TypeError(f"prescribe: the optimizer is {type(optimizer).__name__}, expected an SGD that moves the weights and "
                             "biases of the first layer with the same options, apart from the decay")
@@ -176,9 +176,7 @@ class _Case:
             if not kept:
                 return cls(look, dead, optimizer, settings, decay, float(z.min()))
             v = np.add.reduce([look.inputs @ b.T if b.ndim == 2 else np.broadcast_to(b, parts[0].shape) for b in kept]).ravel()
-            with np.errstate(all="ignore"):
-                w = np.where(z < 0, v / z, np.where(v < 0, np.inf, -np.inf))
-            best = int(np.lexsort((-z, w))[-1])
+            best = int(np.lexsort((-z, ratio(z[None], v[None])))[-1])
             return cls(look, dead, optimizer, settings, decay, float(z[best]), float(v[best]))
         if any(b.any() for b in kept):
             raise ValueError("prescribe: only weights or only biases decay, and the buffers are not empty; expected a fresh "
