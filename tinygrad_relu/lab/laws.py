@@ -281,10 +281,10 @@ def adam_edge(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: 
 
 
 def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = None, keep: float = 1.0) -> float:
-    """How far Adam can still move a weight whose gradient is zero from now on, in units of its last step; inf without a bound.
+    """How far Adam can still move a weight whose gradient is zero from now on, in units of its last step; inf if unbounded.
 
-    The k-th coming step is at most r^k sqrt((1 - beta2^(T+k))/(1 - beta2^T)) last steps, with r = beta1/sqrt beta2. The sum falls
-    with T, to r/(1 - r). A positive eps, and the correction of beta1 early in training, make the steps smaller still.
+    The k-th coming step is at most r^k sqrt((1 - beta2^(T+k))/(1 - beta2^T)) times the last, with r = beta1/sqrt beta2. The sum
+    falls with T, to r/(1 - r). A positive eps, and the correction of beta1 early in training, make the steps smaller still.
 
     Parameters
     ----------

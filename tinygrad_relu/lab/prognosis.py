@@ -356,7 +356,7 @@ def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Seque
 
 
 def _by_coasting(layer: HiddenLayer, dead: Array, rehearsal: Rehearsal) -> Sequence[Revival | None]:
-    """Which units Adam or AdamW cannot bring back with all that is left in the buffers after the rehearsal; None for others."""
+    """Never, for each unit that Adam or AdamW cannot bring back with the buffers left after the rehearsal; None for others."""
     copies = [rehearsal.held[p] for p in layer.parameters if p in rehearsal.held]
     settings = {tuple(rehearsal.twin.options_of(copy)[name] for name in ("betas", "lr", "weight_decay")) for copy in copies}
     decoupled = rehearsal.twin.decoupled
@@ -365,7 +365,7 @@ def _by_coasting(layer: HiddenLayer, dead: Array, rehearsal: Rehearsal) -> Seque
     (betas, lr, decay), link = settings.pop(), rehearsal.links[0]
     keep = 1 - lr * decay if decoupled else 1.0
     rehearsal.look(fully=True)
-    coast = adam_coast(betas, rehearsal.t, keep)        # at least so many steps have been made: the bound falls with their number
+    coast = adam_coast(betas, rehearsal.t, keep)        # at least t steps have been made, and the bound falls with them
     stays = link.stays(coast * np.abs(link.values() - keep * link.values(rehearsal.before)))
     why = f"never: after step {rehearsal.t} all coming steps sum to at most {coast:.3g} times the last, which is too little"
     return [Revival(None, None, why) if stays.get(int(j), False) else None for j in dead]

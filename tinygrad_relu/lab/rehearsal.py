@@ -75,7 +75,7 @@ def affine(inputs: Ball, values: Array, numbers: Any) -> Ball:
 
 
 def _ghosts(n: int, numbers: Any) -> float:
-    """The underflow of n products here and in the training."""
+    """A bound on the underflow of n products, here and in the training."""
     return 2 * n * float(numbers.smallest_subnormal)
 
 
@@ -153,7 +153,7 @@ class Link:
     reach: Any
 
     def begin(self) -> None:
-        """Begin a full look, which `add` goes on with: remember the parameters."""
+        """Begin a full look, which `add` continues: remember the parameters."""
         self.then, self.rooms = self.values(), np.empty((0, len(self.units)))
         self.least, self.span, self.reach = np.inf, 0.0, 0.0
 
