@@ -30,7 +30,7 @@ STATES = [
     ("relu6", 0.1, 3.0, "always on"),
     ("hardtanh", 1.0, 100.0, "dead on the high side"),
     ("hardtanh", 1.0, 0.0, "alive"),
-    ("hardtanh", 1e6, 0.0, "saturated"),
+    ("hardtanh", 1e6, 0.0, "dead"),             # on the low side of some samples and the high side of others: no gradient at all
     ("hardsigmoid", 1.0, 50.0, "dead on the high side"),
     ("hardswish", 1.0, -50.0, "dead"),
     ("sigmoid", 1.0, 30.0, "saturated"),

@@ -382,6 +382,23 @@ def test_edges_on_the_high_side_and_slopes_at_zero():
         assert [(unit.verdict, unit.step, unit.proved) for unit in told.units] == [(verdict, 1 if at_zero else None, True)]
 
 
+def test_a_unit_may_be_dead_on_both_sides_at_once():
+    """relu6 with z = -1 and 9: no gradient; then decay brings the 9 down to 6."""
+    model = nn.MLP([1, 1, 2], activation="relu6", rng=0, dtype="float64")
+    model[0].weight.data, model[0].bias.data = [[10.0]], [-1.0]
+    x, optimizer = np.array([[0.0], [1.0]]), optim.SGD(model.parameters(), lr=0.1, weight_decay=1.0)
+    recorder = lab.Recorder(model, x)
+    recorder.observe()
+    (unit,) = lab.prognosis(model, x, optimizer).units
+    assert recorder.states[0].item() == lab.State.DEAD and (unit.step, unit.proved) == (4, True)       # 9 * 0.9^4 = 5.9
+    for _ in range(5):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), [0, 1]).backward()
+        optimizer.step()
+        recorder.observe()
+    assert recorder.lives()[0].revived_at == 4
+
+
 def test_ties_and_ghosts_are_not_claimed():
     """If z is within rounding of 0, also among subnormal numbers, its sign depends on the order of the sum."""
     model = sick()

@@ -47,9 +47,9 @@ class State(IntEnum):
     """The state of a unit on a whole data set."""
 
     ALIVE = 0
-    DEAD = 1            # slope exactly zero on every sample, on the low side
+    DEAD = 1            # slope exactly zero on every sample, on the low side (or on the low side of some, on the high of others)
     DEAD_HIGH = 2       # slope exactly zero on every sample, on the high side (hardtanh, relu6, hardsigmoid)
-    SATURATED = 3       # all slopes below a threshold, but not all zero; or all zero, on both sides
+    SATURATED = 3       # all slopes below a threshold, but not all zero; or all zero, by underflow or by a step
     ALWAYS_ON = 4       # z > 0 and the same slope on every sample: an affine function of the data
     NEVER_WINS = 5      # a Maxout piece that is not the largest on any sample
     DIVERGED = 6        # a pre-activation is NaN or infinite
@@ -358,7 +358,7 @@ class Extremes:
             found[~self.reached & ~all_flat] = State.CUT_OFF
         if self.layer.activation is not None:
             found[all_flat & (self.zmin >= high)] = State.DEAD_HIGH
-            found[all_flat & (self.zmax <= low)] = State.DEAD
+            found[all_flat & ((self.zmax <= low) | ((self.zmin <= low) & (self.zmax >= high)))] = State.DEAD
         found[self.bad > 0] = State.DIVERGED
         return found.astype(np.uint8)
 
