@@ -1,6 +1,8 @@
 """The map of returns: formula and simulation in every pixel, the recipes, and the command."""
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -10,14 +12,19 @@ from tinygrad_relu.lab import revival_step
 from tinygrad_relu.lab.recurrence import Settings
 
 
-def test_formula_and_simulation_agree_in_every_pixel():
-    found = atlas.compute(2000)
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_formula_and_simulation_agree_in_every_pixel(nesterov):
+    found = atlas.compute(2000, nesterov=nesterov)
     assert found.formula.shape == found.simulated.shape == (200, 240) and not found.different.any()
-    assert found.momenta[0] == 0 and found.momenta[-1] == pytest.approx(0.999)
-    edge = (1 - np.sqrt(found.momenta)) ** 2                    # below it: never; well above it: within the steps
+    assert found.momenta[0] == 0 and found.momenta[-1] == pytest.approx(0.9999)
     eta_lambda = np.broadcast_to(found.eta_lambdas[:, None], found.formula.shape)
-    assert np.isinf(found.formula[eta_lambda <= edge]).all() and np.isfinite(found.formula[eta_lambda > 1.2 * edge + 1e-5]).all()
-    assert (np.diff(found.formula[:, 120][np.isfinite(found.formula[:, 120])]) <= 0).all()         # more decay, earlier
+    assert np.isinf(found.formula[eta_lambda < found.edge * (1 - 1e-12)]).all()         # below the edge: never
+    assert np.isfinite(found.formula[eta_lambda > 1.1 * found.edge]).all()
+    assert (found.formula[np.isinf(found.simulated)] > 2000).all()
+    column = found.formula[:, 120]
+    assert (np.diff(column[np.isfinite(column)]) <= 0).all()                            # more decay, earlier
+    edges = [Settings(1.0, momentum, nesterov=nesterov).threshold for momentum in found.momenta[1:]]
+    assert found.edge[1:] == pytest.approx(edges)
 
 
 @pytest.mark.parametrize("recipe", atlas.RECIPES, ids=lambda recipe: recipe.name)
@@ -42,9 +49,25 @@ def test_the_command_draws_the_map_with_a_point_of_your_own(capsys, tmp_path):
 
 def test_a_difference_is_found_out(capsys, monkeypatch, tmp_path):
     right = atlas.simulated_steps
-    monkeypatch.setattr(atlas, "simulated_steps", lambda *args: np.where(right(*args) == 48, 49, right(*args)))
+    monkeypatch.setattr(atlas, "simulated_steps", lambda *args, **options: np.where(right(*args, **options) == 48, 49, right(*args, **options)))
     assert cli.main(["map", "--figure", str(tmp_path / "a.svg"), "--steps", "60"]) == 1
     assert "DIFFER in" in capsys.readouterr().out
+
+
+def test_the_numbers_of_the_map(capsys, tmp_path):
+    figure, numbers = tmp_path / "a.png", tmp_path / "a.json"
+    assert cli.main(["map", "--quiet", "--steps", "300", "--nesterov", "--momentum", "0.99", "--weight-decay", "5e-4",
+                     "--figure", str(figure), "--json", str(numbers)]) == 0
+    assert capsys.readouterr() == ("", "")
+    found = json.loads(numbers.read_text())
+    assert found["nesterov"] and found["steps"] == 300 and found["different"] == 0 and figure.exists()
+    rows, columns = len(found["eta_lambdas"]), len(found["momenta"])
+    assert [len(found["formula"]), len(found["simulated"][0])] == [rows, columns]
+    assert max(step for row in found["simulated"] for step in row if step) <= 300 < max(
+        step for row in found["formula"] for step in row if step)
+    assert found["formula"][0][0] is None and found["simulated"][0][0] is None
+    assert found["recipes"][-1] == {"name": "yours", "lr": 0.1, "momentum": 0.99, "dampening": 0.0, "weight_decay": 5e-4,
+                                    "nesterov": True, "decoupled": False, "step": 474}
 
 
 @pytest.mark.parametrize("momentum, weight_decay", [(0.0, 0.0), (0.99999, 1e-9), (0.5, 100.0), (0.9999, 0.9)])
@@ -57,6 +80,7 @@ def test_a_point_outside_the_map_is_drawn_at_its_frame(tmp_path, momentum, weigh
 @pytest.mark.parametrize("arguments, expected", [
     (["--steps", "0"], "map: --steps is 0, expected at least 1"), (["--momentum", "1.5"], "momentum is 1.5, expected"),
     (["--weight-decay", "-1"], "weight_decay is -1.0"), (["--figure", "a.gif"], "expected one of: png, svg, pdf"),
+    (["--nesterov", "--lr", "1"], "nesterov needs momentum > 0"), (["--json", "./map.png"], "both name map.png, expected two files"),
     (["--figure", "no-such-folder/a.png"], "the folder no-such-folder does not exist")])
 def test_the_command_refuses(capsys, monkeypatch, tmp_path, arguments, expected):
     monkeypatch.chdir(tmp_path)

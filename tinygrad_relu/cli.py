@@ -166,9 +166,12 @@ def _add_map(parser: argparse.ArgumentParser) -> None:
     option, default = parser.add_argument, " (default: %(default)s)"
     option("--figure", metavar="FILE", default="map.png", help="the picture (PNG, SVG or PDF)" + default)
     option("--steps", type=_whole, default=10_000, metavar="N", help="number of steps to simulate in each pixel" + default)
+    option("--nesterov", action="store_true", help="the map of Nesterov momentum")
     option("--momentum", type=_number, metavar="MOMENTUM", help="momentum of a point of your own on the map (default: 0)")
     option("--weight-decay", type=_number, metavar="DECAY", help="weight decay of your point (default: 0)")
     option("--lr", type=_number, metavar="RATE", help="learning rate of your point (default: 0.1)")
+    option("--json", metavar="FILE", help="write the numbers to this file")
+    option("--quiet", action="store_true", help="print only errors; the exit status is 1 if formula and simulation differ")
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -205,7 +208,7 @@ def _one_of(names: Callable[[], Collection[str]], what: str) -> Callable[[str], 
 
 def _revive(arguments: argparse.Namespace) -> int:
     from .checks import check_count, check_number
-    from .files import check_writable, write_through
+    from .files import write_through
     from .lab import figure, report
     from .lab.revive import fill, main_job
     from .text import progress
@@ -221,13 +224,9 @@ def _revive(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--held-out is {arguments.held_out}, expected a share from 0 to below 1")
     for width in arguments.widths:
         check_count(width, "--widths")
-    files = {option: path for option in ("json", "figure") if (path := getattr(arguments, option)) is not None}
-    for option, path in files.items():
-        check_writable(path, f"--{option}")
+    _check_files(arguments)
     if arguments.figure:
         figure.check_format(arguments.figure)
-    if len({os.path.realpath(path) for path in files.values()}) < len(files):
-        raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
     treatments = _treatments(arguments)
     at = 0 if arguments.at is None else check_count(arguments.at, "--at")
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
@@ -265,24 +264,39 @@ def _revive(arguments: argparse.Namespace) -> int:
     return 1 if any(run.failed for run in runs) else 0
 
 
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Whether --json and --figure can be written."""
+    from .files import check_writable
+
+    files = {option: path for option in ("json", "figure") if (path := getattr(arguments, option)) is not None}
+    for option, path in files.items():
+        check_writable(path, f"--{option}")
+    if len({os.path.realpath(path) for path in files.values()}) < len(files):
+        raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
+
+
 def _map(arguments: argparse.Namespace) -> int:
     from .checks import check_count
-    from .files import check_writable
+    from .files import write_through
     from .lab import map as atlas
     from .lab.figure import check_format
     from .lab.recurrence import Settings
 
-    check_writable(arguments.figure, "--figure")
+    _check_files(arguments)
     check_format(arguments.figure)
     check_count(arguments.steps, "--steps")
     recipes = [*atlas.RECIPES]
     own = {name: value for name in ("lr", "momentum", "weight_decay") if (value := getattr(arguments, name)) is not None}
     if own:
-        recipes.append(atlas.Recipe("yours", Settings(**{"lr": 0.1, **own})))
-    found = atlas.compute(arguments.steps)
+        recipes.append(atlas.Recipe(atlas.YOURS, Settings(**{"lr": 0.1, **own}, nesterov=arguments.nesterov)))
+    found = atlas.compute(arguments.steps, nesterov=arguments.nesterov)
     atlas.draw(found, recipes, arguments.figure)
-    atlas.print_report(found, recipes)
-    print(f"- The picture is {arguments.figure}.")
+    if arguments.json:
+        numbers = {**found.to_dict(), "recipes": [recipe.to_dict() for recipe in recipes]}
+        write_through(arguments.json, lambda file: file.write(json.dumps(numbers).encode() + b"\n"))
+    if not arguments.quiet:
+        atlas.print_report(found, recipes)
+        print(f"- The picture is {arguments.figure}.")
     return 1 if found.different.any() else 0
 
 
