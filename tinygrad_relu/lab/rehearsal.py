@@ -148,14 +148,12 @@ class Link:
         radius = self.steepest * z.radius + 4 * self.roundoff * np.abs(h)
         return Ball(h, np.where(self.room(z) >= 0, 0.0, radius))
 
-    least: Any
-    span: Any
-    reach: Any
-
     def begin(self) -> None:
         """Begin a full look, which `add` continues: remember the parameters."""
         self.then, self.rooms = self.values(), np.empty((0, len(self.units)))
-        self.least, self.span, self.reach = np.inf, 0.0, 0.0
+        self.least: Any = np.inf
+        self.span: Any = 0.0
+        self.reach: Any = 0.0
 
     def add(self, inputs: Ball, z: Ball) -> None:
         """Remember the room of each z, and its minimum, and how large z and the inputs are."""
@@ -210,7 +208,7 @@ class Rehearsal:
             return min((step for step in steps if step is not None), default=None)
 
         fates = self.fates[-1].values()
-        return Fate(first(fate.a for fate in fates), first(fate.step for fate in fates), first(fate.b for fate in fates))
+        return Fate(a=first(fate.a for fate in fates), b=first(fate.b for fate in fates))
 
     def run(self, horizon: int, rates: Iterator[list[float]] | None = None) -> None:
         """Step by step, until the horizon, or until every fate is known, or nothing will ever move again."""
