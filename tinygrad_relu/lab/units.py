@@ -47,7 +47,7 @@ class State(IntEnum):
     """The state of a unit on a whole data set."""
 
     ALIVE = 0
-    DEAD = 1            # slope exactly zero on every sample, on the low side (or on the low side of some, on the high of others)
+    DEAD = 1            # slope exactly zero on every sample, on the low side (or low on some samples and high on the others)
     DEAD_HIGH = 2       # slope exactly zero on every sample, on the high side (hardtanh, relu6, hardsigmoid)
     SATURATED = 3       # all slopes below a threshold, but not all zero; or all zero, by underflow or by a step
     ALWAYS_ON = 4       # z > 0 and the same slope on every sample: an affine function of the data
