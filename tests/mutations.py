@@ -100,6 +100,8 @@ MUTATIONS = [
     # the laboratory
     Mutation("lab/units.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),
     Mutation("lab/recurrence.py", "return self.lr * self.weight_decay", "return self.lr * self.weight_decay * (1 + 1e-9)", "test_closed_form"),
+    Mutation("lab/outcomes.py", "and self.between[1] <= self.until", "and self.between[1] < 0", "test_cli"),
+    Mutation("lab/revive.py", "if treatment.keeps:", "if False:", "test_interventions"),
     Mutation("lab/laws.py", "return np.where(w <= turn, top, bound)", "return np.full(w.shape, top)", "test_laws"),
     Mutation("lab/prescription.py", "return lives is (step is not None)", "return True", "test_prescription"),
     Mutation("lab/prognosis.py", "(states == State.DEAD) | (states == State.DEAD_HIGH)", "(states == State.DEAD)", "test_prognosis"),

@@ -156,11 +156,12 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
                     f"{how['kill_lr']}, accuracy {sick.accuracies[-2][1]:.2f}) gets a shock: the biases of layer 1 are lowered "
                     f"until z of each of its units is at most -{how['shock']} on all data. Nothing decays. A unit whose buffer "
                     "pushes z up returns if z coasts further than its distance to 0. With empty buffers, layer 1 is still.")
-    if "own steps" in run.networks and run.networks["own steps"].dead[0]:
-        how = STARTS["own steps"]
-        said.append(f"The last row is a network whose units died by their own steps, at momentum {how['momentum']} and rate "
-                    f"{how['kill_lr']}: the step that kills a unit leaves a buffer that pushes z further down, so momentum "
-                    "seldom revives a unit that it has killed.")
+    if "own steps" in run.networks and (own := run.networks["own steps"]).dead[0]:
+        how, (first, *_, last) = STARTS["own steps"], GONE[own.states[0]]
+        born = f" ({int((first & last).sum())} were dead before the first step)" if (first & last).any() else ""
+        said.append(f"The last row is a network in which {counted(int((last & ~first).sum()), 'unit')} died by their own steps, "
+                    f"at momentum {how['momentum']} and rate {how['kill_lr']}{born}. The step that kills a unit leaves a buffer "
+                    "that pushes z further down, so momentum seldom revives a unit that it has killed.")
     return rows, said
 
 
