@@ -76,7 +76,7 @@ class Treatment:
         return replace(self, key=f"{option}={value}", name=f"{name} {value}", steps=steps, **possible[option])
 
     def suits(self, activation: str) -> bool:
-        """Whether units with this activation can be killed or mirrored by hand, if the treatment does that."""
+        """Whether units with this activation can be killed or mirrored, if the treatment does that."""
         if activation == "maxout" and self.activation:
             return False                                    # its weights fit no other activation
         flat = activation != "maxout" and np.isfinite(flat_edges(MLP([1, 1, 1], activation, rng=0)[1])[0])
