@@ -166,7 +166,7 @@ def _add_map(parser: argparse.ArgumentParser) -> None:
     option, default = parser.add_argument, " (default: %(default)s)"
     option("--figure", metavar="FILE", default="map.png", help="the picture (PNG, SVG or PDF)" + default)
     option("--steps", type=_whole, default=10_000, metavar="N", help="number of steps to simulate in each pixel" + default)
-    option("--nesterov", action="store_true", help="the map of Nesterov momentum")
+    option("--nesterov", action="store_true", help="draw the map for Nesterov momentum")
     option("--momentum", type=_number, metavar="MOMENTUM", help="momentum of a point of your own on the map (default: 0)")
     option("--weight-decay", type=_number, metavar="DECAY", help="weight decay of your point (default: 0)")
     option("--lr", type=_number, metavar="RATE", help="learning rate of your point (default: 0.1)")
@@ -265,7 +265,7 @@ def _revive(arguments: argparse.Namespace) -> int:
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
-    """Whether --json and --figure can be written."""
+    """Raise an error if a file of --json or --figure cannot be written."""
     from .files import check_writable
 
     files = {option: path for option in ("json", "figure") if (path := getattr(arguments, option)) is not None}
