@@ -112,7 +112,7 @@ def test_a_float32_network_is_trained_at_the_ends_in_float32():
         try:
             found = lab.prescribe(model, x, optim.SGD(model.parameters(), **settings), at)
         except ValueError as error:
-            assert "so narrow that rounding decides in float32" in str(error)
+            assert "so narrow that rounding in float32 decides the step" in str(error)
             narrow += 1
             continue
         for value, step in found.ends:

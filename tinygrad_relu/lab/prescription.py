@@ -84,7 +84,7 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
     case = _Case.of(Units.of(model), x, optimizer)
     settings = case.settings
     if (case.velocity or 0.0) > 0 and (option == "momentum" or settings.nesterov or settings.decoupled):
-        raise ValueError("prescribe: the buffers push every dead unit further down, where a larger option may delay the return; "
+        raise ValueError(f"prescribe: the buffers push every dead unit further down, so a larger {option} may delay the return; "
                          "expected a fresh optimizer")
 
     def step(value: float) -> float:
@@ -122,8 +122,8 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
         found = Prescription(option, at, least, most, below, above)
         if least <= most and all(case.confirms(option, value, expected, at) for value, expected in found.ends):
             return found
-    raise ValueError(f"prescribe: the interval of {option} from {low:.10g} to {high:.10g} is so narrow that rounding decides in "
-                     f"{case.look.z.dtype}, expected a smaller at or float64")
+    raise ValueError(f"prescribe: the interval of {option} from {low:.10g} to {high:.10g} is so narrow that rounding in "
+                     f"{case.look.z.dtype} decides the step; expected a smaller at, or a float64 model")
 
 
 def _fall(step: Callable[[float], float], low: float, high: float, target: int) -> tuple[float, float]:
