@@ -1,4 +1,4 @@
-"""Compiled loops, arrays in, arrays out: ``formulas`` (scalar math), ``loops`` (the kernels), ``machine`` (what runs them)."""
+"""Compiled loops, arrays in, arrays out: ``formulas`` (scalar math), ``loops`` (the kernels), ``machine`` (compiles and runs)."""
 from __future__ import annotations
 
 from importlib import import_module

@@ -69,7 +69,7 @@ def two_parts(decimal):
 ROOT_2, ROOT_2_LOW = two_parts("1.41421356237309504880168872420969807856967187537694")
 TWO_OVER_ROOT_PI = 1.1283791670955126
 
-# Beyond these exp(-x^2) and x exp(-x^2/2) are 0 in the type. abs(x) is cut there, to keep the exponents in range.
+# Beyond these, exp(-x^2) and x exp(-x^2/2) are 0 in the type. abs(x) is clipped to them, to keep the exponents in range.
 ERFC_FAR = np.float32(11), 28.0
 PHI_FAR = np.float32(15), 40.0
 
@@ -78,7 +78,7 @@ PHI_FAR = np.float32(15), 40.0
 def exp_in_two(hi, lo):
     """e, n with exp(hi + lo) = (1 + e) 2^n: n whole, e from -0.3 to 0.42 and right to 2^-25.5 (2^-54.5).
 
-    As `exp_sum`, before the multiplication by 2^n; lo may be larger than there, because hi + lo is rounded again first.
+    As `exp_sum`, before the multiplication by 2^n. Here lo may be larger, because hi and lo are first renormalised.
     """
     total = hi + lo
     n, r, r_low = reduce_by_ln2(total, lo - (total - hi))

@@ -19,7 +19,7 @@ from .bits import SMALLEST_NORMAL, cut, nearest_integer, pick, polynomial, power
 
 LOG2_E = np.float32(1.4426950408889634), 1.4426950408889634
 
-# ln 2 in two parts (Cody and Waite 1980). The first has 16 (32) bits: n, of 8 (11) bits, times it is exact.
+# ln 2 in two parts (Cody and Waite 1980). The first part has 16 (32) bits, so its product with n, of 8 (11) bits, is exact.
 LN2_HIGH = np.float32(45426 / 2**16), 2977044471 / 2**32
 LN2_LOW = np.float32(1.4286068e-06), 1.9082149292705877e-10
 

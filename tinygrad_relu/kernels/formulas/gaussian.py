@@ -66,9 +66,9 @@ def gelu_dxxx(c, x, y):
 def tanh_form_parts(x):
     """a, p, p_low, e, n: a = abs(x), cut; p + p_low = a dv/da; exp(-v(a)) = (1 + e) 2^n.
 
-    v reaches 745, and its absolute error is the relative error of the tail: so it is carried in two parts, like the square in
+    v reaches 745, and its absolute error is the relative error of the tail. So v is carried in two parts, like the square in
     `error_function.gaussian`. v = a w with w = A + B a^2; a^2, w and v are each a leading half (or a product of two) plus a rest.
-    So is p = a (3 w - 2 A), because 1 + exp(-v) - p vanishes at the minimum of the function.
+    p = a (3 w - 2 A) is carried in two parts too, because 1 + exp(-v) - p vanishes at the minimum of the function.
     """
     a = cut(abs(x), pick(x, *TANH_FAR))
     c, c_low = pick(x, *A), pick(x, *A_LOW)

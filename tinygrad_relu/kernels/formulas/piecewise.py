@@ -2,8 +2,8 @@
 
 - Formulas *select* a piece and never multiply by a mask: with a mask, a dead unit's gradient 0 * inf would be NaN; selected, it
   is exactly zero whatever arrives.
-- NaN falls through to the last piece, which returns x: so NaN comes out as NaN, in the value and in the pullback, and never
-  looks like a dead unit. (PyTorch's pullbacks return g or 0 there.)
+- NaN falls through to the last piece, which returns x. So NaN gives NaN, in the value and in the pullback, and never looks like
+  a dead unit. (PyTorch's pullbacks return g or 0 at NaN.)
 - At a kink the pullback takes the slope that PyTorch 2.13 takes; ``kinks`` lists them.
 - LLVM turns each select into a packed compare and blend: a chain of three costs no more than the memory traffic.
 """

@@ -1,4 +1,4 @@
-"""An elementwise function is one record: from it follow kernels, operation, function, module, tests, benchmarks and docs."""
+"""One record defines an elementwise function: kernels, operation, function, module, tests, benchmarks and docs derive from it."""
 from __future__ import annotations
 
 import inspect
@@ -41,7 +41,7 @@ class Elementwise(Generic[P]):
     kinks: Callable[..., tuple[tuple[float, float], ...]] = lambda *p: ()
     # slope_from_y(*p): whether f_dx(g, y, y, *p) is f_dx(g, x, y, *p), so that a layer need not keep x
     slope_from_y: Callable[..., bool] = lambda *p: False
-    # expected(*p): for parameters that make no sense, a text that says which do; else None
+    # expected(*p): for invalid parameters, a text that names the valid ones; else None
     expected: Callable[..., str | None] = lambda *p: None
     f_dxxx: Callable[..., float] | None = None      # c times the third derivative (see `derivative`)
 

@@ -1,4 +1,4 @@
-"""Kernels of losses of the error e = x - target (squared, absolute, and the two between them), and losses of labels.
+"""Kernels of losses of the error e = x - target (squared, absolute, Huber, smooth L1), and of losses of labels.
 
 A loss of the error is an elementwise function of e, so it has a record, like an activation. The kernels follow from the
 record: difference, function and mean in one launch each way.
@@ -80,7 +80,7 @@ FACTORIES.append((loops, ERRORS.values()))      # for second derivatives
 @factory(ERRORS.values())
 def error_loss(record: Elementwise[...]) -> Pair:
     """``forward(x, target, p, scale, out)``: out = f(x - target), or scale times the sum where out has one entry;
-    ``pullback(g, x, target, p, scale, gx)``: gx = scale g f'(x - target); a g of one entry serves all. Sums are float64.
+    ``pullback(g, x, target, p, scale, gx)``: gx = scale g f'(x - target); a g of one entry is used for all. Sums are float64.
     """
     f, f_dx = record.f, record.f_dx
 
@@ -147,7 +147,7 @@ def nll(x: Matrix, labels: Integers, of_class: Vector, ignore: int, how: int, we
 
 @kernel
 def nll_pullback(g: Vector, labels: Integers, weights: Doubles, gx: Matrix):
-    """``gx[r, labels[r]] = -weights[r] g[r]``, times the factor of the sum; 0 elsewhere. A g of one entry serves all rows."""
+    """``gx[r, labels[r]] = -weights[r] g[r]``, times the factor of the sum; 0 elsewhere. One g may serve all rows."""
     T, rows = gx.dtype.type, labels.size
     for r in range(rows):
         for c in range(gx.shape[1]):

@@ -133,7 +133,7 @@ def gradient_of_x(g, x, c, numbers):
 @kernel
 def batch_norm_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: float, weight: Vector, fixed: bool, gx: Array3,
                         gw: Vector, gb: Vector):
-    """The three gradients, with the mean and variance of the batch or with `fixed` ones; an empty array for one not needed."""
+    """The three gradients, with the mean and variance of the batch or with `fixed` ones. A gradient not needed is empty."""
     outer, channels, inner = x.shape
     scale = 1.0 / np.sqrt(var + np.float64(eps))
     shift = -mean * scale
@@ -203,7 +203,7 @@ def row_pullback(h, unit, scale, mean_h, mean_hu, gx):
 
 @kernel
 def layer_norm_pullback(g: Matrix, x: Matrix, mean: Doubles, scale: Doubles, weight: Vector, gx: Matrix, gw: Vector, gb: Vector):
-    """The three gradients; an empty array for one that is not needed. Sums over rows are blocked, as in `column_sums`."""
+    """The three gradients. Gradients not needed are empty arrays. Sums over rows are blocked, as in `column_sums`."""
     T = x.dtype.type
     rows, features = x.shape
     total_w, total_b = np.zeros(features), np.zeros(features)

@@ -17,7 +17,7 @@ from ..machine.door import launch
 from ..machine.host import share
 from ..machine.policy import Integers, Vector, kernel, scalar
 
-COUNTS = 64             # counters of a tile of 256 elements: all their first words, then all second words, ...
+COUNTS = 64             # counters per tile of 256 elements, which has the first words of all counters, then the second words, ...
 TILE = 4 * COUNTS
 PIECE = 1024 * TILE     # elements from which draws are worth sharing: about 0.1 ms of one core
 

@@ -1,4 +1,4 @@
-"""Recurrent layers: the loop over time in one launch each way. A step is a matrix product, and the gates.
+"""Recurrent layers: the loop over time in one launch each way. A step computes a matrix product, and then the gates.
 
 - z (steps, rows, gates * size): the contribution of the input to each gate, computed beforehand by one product for all steps.
 - w (gates * size, size): the weights of the previous state.

@@ -1,4 +1,4 @@
-"""The one door through which every kernel is called. A call that passes here can be watched: recorded, timed, checked for NaN."""
+"""`launch`, the one function that calls kernels. Its calls can be watched: recorded, timed, checked for NaN."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
