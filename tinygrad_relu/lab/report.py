@@ -70,7 +70,7 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
         if any(o.why == which for o in still):
             said.append(f"{why}.")
     said += _inside_the_window([o for o in outcomes if o.threshold is not None and o.eta_lambda > o.threshold and o.claims])
-    said += _opened([o for o in outcomes if o.opens[1] is not None and o.opens[1] != o.observed_step])
+    said += _opened([o for o in outcomes if o.opens[1] is not None])
     said += _in_comparison(outcomes)
     said += [f"Your treatment is {o.treatment.described(o.lr)}." for o in outcomes if o.treatment.key == "yours"]
     return said
@@ -110,10 +110,12 @@ def _inside_the_window(inside: list[Outcome]) -> Iterator[str]:
             yield f"Under {o.treatment.name}, units came back, but the network has not learned."
 
 
-def _opened(early: list[Outcome]) -> Iterator[str]:
-    """Paths that opened at another step than that of the first return in layer 1."""
-    told = []
-    for o in early:
+def _opened(opened: list[Outcome]) -> Iterator[str]:
+    """The steps of the first open path, where it is not that of the first return in layer 1."""
+    told, together = [], [o.treatment.name for o in opened if o.opens[1] == o.observed_step]
+    for o in opened:
+        if o.opens[1] == o.observed_step:
+            continue
         foretold = "" if o.opens_between is None else f" (predicted: {in_words(o.opens_between)})"
         visible = o.sick.accuracy + 0.05
         told.append(f"{o.treatment.name}, step {o.opens[1]}{foretold}, first return in layer 1 "
@@ -121,7 +123,8 @@ def _opened(early: list[Outcome]) -> Iterator[str]:
                     + (f", accuracy above {visible:.2f} from step {o.reaches(visible)}" if o.learned else ""))
     if told:
         yield ("The hidden layers can learn again from the step at which the first path to the output opens. A unit of the last "
-               f"hidden layer may open it before a unit of layer 1 returns, or after: {'; '.join(told)}.")
+               f"hidden layer may open it before a unit of layer 1 returns, or after: {'; '.join(told)}."
+               + (f" Both steps are the same under {'; '.join(together)}." if together else ""))
 
 
 def _in_comparison(outcomes: Sequence[Outcome]) -> Iterator[str]:
