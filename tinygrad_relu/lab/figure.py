@@ -184,6 +184,9 @@ def _life_lines(axes: Any, training: Training, name: str, caption: str, layers: 
                   color=FAINT, transform=axes.get_yaxis_transform())
         top += states.shape[1] + 5
     axes.set_yticks([])
+    axes.set_xticks([0, (steps - 1) // 2, max(steps - 1, 1)])
+    for i, side in ((0, "left"), (-1, "right")):        # the outer numbers stay within the panel
+        axes.get_xticklabels()[i].set_ha(side)
     axes.tick_params(labelsize=7.5, colors=FAINT, length=2)
     for spine in axes.spines.values():
         spine.set_visible(False)
