@@ -102,7 +102,7 @@ def _on_the_sick(sick: Sick) -> Iterator[str]:
 def _inside_the_window(inside: list[Outcome]) -> Iterator[str]:
     if inside:
         yield (f"Where eta lambda is above the threshold ({'; '.join(o.treatment.name for o in inside)}), decay and momentum "
-               "together swing every pre-activation of a dead unit of layer 1 through zero, all at the same step.")
+               "together swing every pre-activation of a dead unit of layer 1 through zero, all of a treatment at one step.")
     for o in inside:
         if o.observed_step is not None and not isfinite(o.loss):
             yield f"Under {o.treatment.name}, units came back, and then the training diverged: its loss is not finite."
