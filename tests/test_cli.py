@@ -87,6 +87,7 @@ def test_a_training_that_ends_before_the_return(capsys, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "sentence", "absent"), [
     (["--kill-lr", "40"], "no sample reaches the output through a path that is alive", "but no layer is"),
+    (["--activation", "hardtanh", "--kill-lr", "100"], "through a path that is alive", "gets the same input"),   # -1 or 1
     (["--activation", "step"], "but no layer is entirely dead", "through a path that is alive"),
     (["--kill-lr", "3"], "Some path is still alive", "exactly zero in every hidden unit"),
     (["--activation", "maxout", "--kill-lr", "40"], "of 24 and", "units, layer by layer"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from ..checks import counted
@@ -13,7 +13,7 @@ from ..text import Table, print_parts
 from .census import finite
 from .outcomes import Outcome, Run, Sick, in_words
 from .treatments import STARTS
-from .units import GONE, State
+from .units import GONE, State, flat_edges
 
 LEARNED = 0.9       # the accuracy whose first step is compared
 
@@ -86,7 +86,8 @@ def _on_the_sick(sick: Sick) -> Iterator[str]:
         living = f" {counted(cut, 'living unit')} {'is' if cut == 1 else 'are'} cut off from it." if cut else ""
         only = " This layer gets the same input for every sample, so it can only learn how frequent each class is."
         yield ("In the sick network, the gradient is exactly zero in every hidden unit: no sample reaches the output through a "
-               f"path that is alive.{living} Only the output layer still learns.{only if GONE[now[-1]].all() else ''}")
+               f"path that is alive.{living} Only the output layer still learns."
+               + only * bool(GONE[now[-1]].all() and flat_edges(sick.model[1])[1] == inf))     # all outputs are 0
     elif sick.finished:
         yield (f"The network stands still: its loss is {sick.loss:.2g}, and no gradient is above 1e-12, not even in the output "
                f"layer.{learned}")
