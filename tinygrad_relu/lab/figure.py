@@ -287,9 +287,9 @@ def _accuracies(axes: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
     if stuck:
         name = f"stuck: {len(stuck)} treatments" if len(stuck) > 1 else stuck[0].treatment.name
         names.append((sick.accuracy, f"{name}  {sick.accuracy:.2f}", COLOURS[State.DEAD]))
-    height = 1.1
-    for accuracy, name, colour in names:
-        height = min(accuracy, height - 0.072)
+    height, gap = 1.1, min(0.072, 1.1 / max(len(names), 1))        # of the labels, which must not overlap
+    for left, (accuracy, name, colour) in zip(range(len(names) - 1, -1, -1), names):
+        height = max(min(accuracy, height - gap), left * gap)       # room for those that are left
         axes.annotate(name, (steps, accuracy), xytext=(steps * 1.02, height), fontsize=8.8, color=colour, va="center",
                       annotation_clip=False)
     axes.set_xlim(0, steps * 1.95)
