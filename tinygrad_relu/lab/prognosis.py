@@ -240,6 +240,7 @@ def _estimates(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule
             for unit in units]
 
 
+@np.errstate(all="ignore")      # numbers that overflow are within rounding
 def _futures(looks: Sequence[Look], dead: Sequence[Array], optimizer: Optimizer, schedule: Schedule | None,
              horizon: int) -> tuple[list[UnitPrognosis], Rehearsal]:
     """The futures of the dead units of a chain, as far as it proves them; and its rehearsal."""
