@@ -121,7 +121,7 @@ def _gemm(name: str, here: dict[str, Any], free: dict[str, Any], environment: di
 
 
 def _copy(here: dict[str, Any], free: dict[str, Any]) -> dict[str, Any]:
-    """Compare relu with NumPy's maximum, which moves the same bytes. (A copy moves fewer: it need not read its target.)"""
+    """Compare relu with NumPy's maximum, which moves the same bytes. (A copy moves fewer: it writes past the caches.)"""
     found = "as fast as" if here["relu"] >= FAIR * here["maximum"] else "slower than"
     verdict = (f"relu of {COPIED >> 20} million numbers on one thread is {found} NumPy's maximum ({here['maximum']:.1f} GB/s; "
                f"a copy on one thread: {here['copy']:.1f}, on all {cores()}: {here['copy_all_threads']:.1f})")

@@ -152,12 +152,12 @@ class Missing:
         self.owner, self.name, self.__doc__ = owner, name, f"Not here: {WAYS[owner][name]}."
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
-        # without `obj`, Python would suggest a similar name, which is missing too
+        # `obj` is None, so that Python adds no suggestion of its own
         raise AttributeError(f"{self.owner} has no {self.name}; {WAYS[self.owner][self.name]}", name=self.name, obj=None)
 
 
 class Unsettable(Missing):
-    """A missing name that cannot be assigned either. (A module of a user may have a `device`.)"""
+    """A missing name that cannot be assigned either. (Those of `Module` can: a user's may have a `device`.)"""
 
     def __set__(self, instance: object, value: object) -> NoReturn:
         self.__get__(instance, type(instance))

@@ -113,7 +113,7 @@ def maxout_winners(x: Input, pieces: int) -> Array:
 def _by_pieces(x: Tensor, pieces: int) -> Tensor:
     pieces = check_count(pieces, "maxout: pieces")
     if x.ndim == 0 or x.shape[-1] % pieces:
-        raise ValueError(f"maxout: got x of shape {x.shape} and {pieces} pieces; expected a last axis that is a multiple of it")
+        raise ValueError(f"maxout: got x of shape {x.shape} and {pieces} pieces; expected a last axis divisible by {pieces}")
     return shape.reshape(x, shape=(*x.shape[:-1], x.shape[-1] // pieces, pieces))
 
 

@@ -31,8 +31,8 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     positive or to sum to 1. A probability of 0 contributes 0, even at a logit of -inf (PyTorch: NaN).
 
     x holds logits, so apply no softmax first. Places with the label `ignore_index` have loss and gradient 0 and do not count in
-    the mean. With `weight`, the mean over labels divides by the sum of their weights; over probabilities, by their number (as in
-    PyTorch). For "none", the result has the shape of the labels.
+    the mean. With `weight`, the mean over labels divides by the sum of their weights, that over probabilities by the number of
+    places (as in PyTorch). For "none", the result has the shape of the labels.
 
     >>> round(F.cross_entropy([[0.0, 0.0]], [1]).item(), 6)
     0.693147

@@ -68,7 +68,7 @@ class Hookable:
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_input, grad_output)`` once the gradients of the module's inputs are known.
 
-        Both are tuples with one gradient per input (output), or None. The hook returns None, or a tuple that replaces
+        Both are tuples with a gradient or None for each input (output). The hook returns None, or a tuple that replaces
         `grad_input`, in which None leaves a gradient as it is. If no input requires a gradient, the hook is called when those of
         the outputs are known. The gradients are arrays or Tensors, as in `Tensor.register_hook`.
 

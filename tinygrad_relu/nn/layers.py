@@ -167,7 +167,7 @@ class LayerNorm(Module):
 
 
 class Softmax(Module):
-    """`F.softmax` along the axis `dim`. Cross-entropy takes logits, so a model that is trained with it ends without one.
+    """`F.softmax` along the axis `dim`. Cross-entropy takes logits, so before it leave the softmax out.
 
     >>> nn.Softmax(dim=1)([[0.0, 0.0]])
     Tensor([[0.5, 0.5]])

@@ -24,7 +24,7 @@ from .hooks import Hookable, Summary, call_with_hooks, summarise
 class Buffer:
     """An array that belongs to the state of a module and is not trained: running statistics, the position of a generator.
 
-    It has any dtype, and is changed in place, never replaced. An `optional` one may be missing from a state that is loaded.
+    It has any dtype, and `forward` changes it in place. An `optional` one may be missing from a state that is loaded.
 
     >>> nn.Buffer(np.zeros(2)).data
     array([0., 0.])
@@ -54,8 +54,8 @@ class Module(Hookable):
     """The base of everything with parameters: a subclass sets them as attributes and defines `forward`.
 
     Parameters, buffers and modules are found in attributes, and in lists, tuples and dicts there, in the order in which they were
-    set. Such an attribute can be replaced only by one of its kind. `training` is for layers that behave differently in training
-    (Dropout, BatchNorm1d, RReLU).
+    set. Such an attribute can be replaced only by one of its kind (a module also by None). `training` is for layers that behave
+    differently in training (Dropout, BatchNorm1d, RReLU).
 
     >>> class Scale(nn.Module):
     ...     def __init__(self):

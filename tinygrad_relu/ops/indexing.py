@@ -67,7 +67,7 @@ def _add_at(g: Array, *, shape: tuple[int, ...], **where: Any) -> Array:
     return out
 
 
-# key: from `_checked`, without arrays. rows: numbers of entries, from 0 up, over `count` axes from `axis` on; of any shape.
+# key: from `_checked`, without arrays. rows: positions, from 0 up, in `count` merged axes from `axis` on; of any shape.
 cut: Op = Op("cut", _cut, fused=cut_fused, adds=True, pull=(lambda g, y, x, key: paste(g, key=key, shape=x.shape),))
 paste: Op = Op("paste", lambda part, key, shape, fill=0.0: filled(np.empty(shape, part.dtype), _put, part, key, fill),
                pull=(lambda g, y, part, key, shape, fill=0.0: cut(g, key=key),))

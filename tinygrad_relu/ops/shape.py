@@ -1,7 +1,7 @@
 """The operations that only move numbers: other shapes and orders of axes, joining and splitting.
 
 The results of `reshape`, `squeeze`, `expand_dims` and `flatten` share memory with their input: writing into the ``.data`` of one
-changes the other. (NumPy's `flatten` copies.) The result of any other operation has memory of its own.
+changes the other. (NumPy's `flatten` copies.) The result of any other operation here has memory of its own.
 """
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Optimizer:
 
     def __init_subclass__(cls) -> None:
         if "elementwise" not in vars(cls) and {"move", "step"} & set(vars(cls)):
-            cls.elementwise = False                 # another rule than that of the class above
+            cls.elementwise = False                 # another rule than its base class has
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -124,7 +124,7 @@ class Optimizer:
         raise NotImplementedError
 
     def term(self, segment: Segment, parameter: Parameter, grad: Array, options: dict[str, Any]) -> Terms:
-        """The same step of one parameter in named parts, for `explain` and the laboratory; changes nothing.
+        """The same step of one parameter in named parts, for `terms` and the laboratory; changes nothing.
 
         ``segment.state_of(parameter)`` has its buffers, in its shape.
         """

@@ -126,8 +126,8 @@ def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
 class Formula(LRScheduler):
     """A schedule that is a formula of the step: ``floor + (base - floor) * factor(step)``.
 
-    A subclass is a dataclass of its settings with a method `factor`. Integers are checked to be at least 1, and floats to be
-    finite and not negative.
+    A subclass is a dataclass of its settings with a method `factor`, or defines `at` and `after`. Integers are checked to be at
+    least 1, and floats to be finite and not negative.
     """
 
     keeps_rate: ClassVar[bool] = True       # whether a schedule made with `last_epoch` leaves the present rate as it is

@@ -23,7 +23,7 @@ from ..states import as_array, fit, fitted, refuse, shown
 
 Options = dict[str, Any]        # of a parameter group, or the state of one parameter
 
-# Options that only PyTorch's groups have: SWITCHES select other algorithms or other implementations, and must be off.
+# SWITCHES, which only PyTorch has, select other algorithms or implementations, and must be off. NOTES may be missing or ignored.
 SWITCHES = ("amsgrad", "capturable", "differentiable", "foreach", "fused", "maximize")
 NOTES = ("initial_lr", "param_names")
 IMPLIED = {"decoupled": False}      # options that only our groups have, with the value that PyTorch implies

@@ -114,7 +114,7 @@ class Kernel:
 
     @property
     def compiled(self) -> int:
-        """How often this process has compiled it (for one dtype)."""
+        """How often this process has compiled it; each dtype counts."""
         return sum(self.dispatcher.stats.cache_misses.values())
 
     @property
