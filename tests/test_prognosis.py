@@ -151,6 +151,37 @@ def test_formula_and_rehearsal_agree():
     assert [(u.step, u.sample) for u in by_formula.units] == [(u.step, u.sample) for u in by_rehearsal.units]
 
 
+@pytest.mark.parametrize(("decayed", "weight", "bias"), [("bias", 1e-10, -1.0), ("weight", -1.0, 1e-10), ("weight", -1.0, 0.5)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_part_that_is_small_beside_the_other_still_brings_the_unit_back(decayed, weight, bias, dtype):
+    """z - b has lost a w.x that is small beside b; and without momentum, no rate is safe for a part that stays positive."""
+    model, x = nn.MLP([1, 1, 2], dtype=dtype, rng=0), np.ones((1, 1))
+    model[0].weight.data, model[0].bias.data = [[weight]], [bias]
+    decay, other = ([p for p in model.parameters() if (p.kind == decayed) == yes] for yes in (True, False))
+    optimizer = optim.SGD([{"params": decay, "weight_decay": 0.5}, {"params": other}], lr=0.1)
+    told = lab.prognosis(model, x, optimizer, horizon=5).units[0]
+    expected = 14 if bias == 0.5 else 449                       # ln(1/2) and ln(1e-10), over ln(0.95)
+    assert (told.verdict, told.step, told.proved) == ("revives", expected, True)
+    scheduled = lab.prognosis(model, x, optimizer, schedule=lambda t: 0.1, horizon=5).units[0]
+    assert (scheduled.verdict, scheduled.proved) == ("not within the horizon", True)
+    for _ in range(expected):
+        assert model[0].weight.data[0, 0] + model[0].bias.data[0] <= 0
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), [0]).backward()
+        optimizer.step()
+    assert model[0].weight.data[0, 0] + model[0].bias.data[0] > 0
+
+
+def test_a_sum_that_may_have_either_sign_is_not_claimed_for_ever():
+    """w.x is 1e-17 in real numbers and 0 in float64: the unit returns in the end, and the formula does not know."""
+    model, x = nn.MLP([3, 1, 2], dtype="float64", rng=0), np.array([[1.0, 1e-17, -1.0]])
+    model[0].weight.data, model[0].bias.data = [[1.0, 1.0, 1.0]], [-1.0]
+    weights, biases = ([p for p in model.parameters() if p.kind == kind] for kind in ("weight", "bias"))
+    optimizer = optim.SGD([{"params": weights}, {"params": biases, "weight_decay": 0.1}], lr=0.1)
+    for schedule in (None, lambda t: 0.1):
+        assert lab.prognosis(model, x, optimizer, schedule=schedule, horizon=5).units[0].verdict == "not within the horizon"
+
+
 def test_the_table_says_each_thing_once():
     model = sick_model()
     told = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1))

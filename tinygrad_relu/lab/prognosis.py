@@ -316,13 +316,22 @@ def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> Sequence[Reviv
         return [None] * len(dead)
     settings, decay = known
     drifts = [-settings.lr * part for part in parts]
+    told: list[Revival | None] = []
     if decay == "both":
-        told = layer_revivals(z, sum(drifts) if drifts else None, **asdict(settings))
+        told += layer_revivals(z, sum(drifts) if drifts else None, **asdict(settings))
     else:
-        biases = layer.parameters[1].data[dead].astype(np.float64)
-        told = [revival_parts(z[:, i] - b, float(b), drifts[0][:, i] if drifts else None, float(drifts[1][i]) if drifts else None,
-                              decay=decay, **asdict(settings)) for i, b in enumerate(biases)]
-    return [r if r.step is None or high == np.inf else None for r in told]      # it may jump over the live side
+        part, error = _weights_alone(look, dead)
+        for i, b in enumerate(layer.parameters[1].data[dead].astype(np.float64).tolist()):
+            known_sign = decay == "weights" or bool((np.abs(part[:, i]) >= error[:, i]).all())
+            told.append(revival_parts(part[:, i], b, drifts[0][:, i] if drifts else None, float(drifts[1][i]) if drifts else None,
+                                      decay=decay, **asdict(settings)) if known_sign and (part[:, i] + b <= 0).all() else None)
+    return [r if r and (r.step is None or high == np.inf) else None for r in told]      # it may jump over the live side
+
+
+def _weights_alone(look: Look, dead: Array) -> tuple[Array, Array]:
+    """w.x, without the bias, and a bound on its rounding, (samples, units). (z - b would lose a w.x that is small beside b.)"""
+    x, w = look.inputs.astype(np.float64), look.layer.parameters[0].data[dead].astype(np.float64).T
+    return x @ w, (x.shape[1] + 2) * 2.0**-52 * (np.abs(x) @ np.abs(w))
 
 
 def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Sequence[float]]) -> Sequence[Revival | None]:
@@ -340,12 +349,13 @@ def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Seque
     if known[1] == "both":
         w, between = ratio(z, velocity), return_between(z, velocity, lowest=lowest, highest=highest, **options)
     else:
-        biases = look.layer.parameters[1].data[dead].astype(np.float64)
-        stays = biases if known[1] == "weights" else (z - biases).max(axis=0)       # the part of z that does not decay
+        stays = look.layer.parameters[1].data[dead].astype(np.float64)       # the part of z that does not decay
+        if known[1] == "biases":
+            stays = np.add(*_weights_alone(look, dead)).max(axis=0)
         w, between = np.where((stays <= 0) & (not any(part.any() for part in parts)), 0.0, np.inf), [None] * len(dead)
     told: list[Revival | None] = []
-    for safe, back in zip(safe_rate(w, **{**options, **fresh}), between):
-        if highest <= safe:
+    for limit, safe, back in zip(w, safe_rate(w, **{**options, **fresh}), between):
+        if highest <= safe and limit < np.inf:
             told.append(Revival(None, None, f"never, as long as no rate exceeds {safe:.5g}: up to step {len(rates)} the highest "
                                             f"is {highest:.5g}"))
         elif back is not None and back[0] > 1:
