@@ -232,7 +232,7 @@ def adam_edge():
 
 
 def _first_flip(lr, beta, eps, decay, steps=2000):
-    """Adam after 300 steps, so that its bias corrections are over, with a weight of -1e-6 and buffers of 0."""
+    """Adam after 300 steps, so that its bias correction of m is over, with a weight of -1e-6 and buffers of 0."""
     theta = nn.Parameter([0.0])
     adam = optim.Adam([theta], lr=lr, betas=(beta, 0.999), eps=eps, weight_decay=decay)
     theta.grad = np.zeros(1)

@@ -92,7 +92,7 @@ def test_what_cannot_be_killed_or_mirrored_is_one_sentence():
             (lambda: lab.kill(trained("leaky_relu")[0], MOONS.x), ValueError, "leaky_relu, which has no flat side below"),
             (lambda: lab.kill(trained("maxout")[0], MOONS.x), ValueError, "maxout, which has no flat side"),
             (lambda: lab.kill(trained(norm="batch")[0], MOONS.x), ValueError, "a norm before its activation"),
-            (lambda: lab.kill(model, MOONS.x, keep_velocity=False), TypeError, "expected the one whose buffers to empty"),
+            (lambda: lab.kill(model, MOONS.x, keep_velocity=False), TypeError, "expected the one whose buffers are to be"),
             (lambda: lab.kill(model, MOONS.x, layer=2), IndexError, "layer is 2, expected a hidden layer from 0 to 1"),
             (lambda: lab.kill(model, MOONS.x, margin=-1), ValueError, "margin is -1"),
             (lambda: lab.kill(model, MOONS.x, [16]), IndexError, "units is [16], expected indices from 0 to 15, or a mask"),

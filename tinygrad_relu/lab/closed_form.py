@@ -43,7 +43,7 @@ def revival(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum
     Parameters
     ----------
     z : pre-activations w.x + b over the samples, shape (n,) or scalar, all <= 0.
-    drift : s(x) = -lr (v_w.x + v_b), the next move stored in the momentum buffer v, shape of z. None: a fresh optimizer, without
+    drift : s(x) = -lr (v_w.x + v_b), the move stored in the momentum buffer v, shape of z. None: a fresh optimizer, without
         a buffer. That differs from zeros only with dampening and coupled decay: PyTorch does not dampen the first gradient.
     weight_decay : acts on weights and bias alike; for decay on only one of them see `revival_parts`.
     decoupled : p *= 1 - lr weight_decay before the step, as in AdamW, in place of the coupled g += weight_decay p.

@@ -41,8 +41,8 @@ def kill(model: Module | Units, x: Any, units: npt.ArrayLike | None = None, *, m
             f"{chosen.activation_name}, which has no flat side below")
         raise ValueError(f"kill: hidden layer {layer} has {what}; expected a bias and an activation such as ReLU after it")
     if not keep_velocity and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"kill: with keep_velocity=False, the optimizer is {said(optimizer)}, expected the one whose buffers to "
-                        "empty")
+        raise TypeError(f"kill: with keep_velocity=False, the optimizer is {said(optimizer)}, expected the one whose buffers "
+                        "are to be emptied")
     rows = _rows("kill", units, chosen)
     looks = found.walk(x)
     z = next(look.z for i, look in enumerate(looks) if i == layer)
@@ -58,9 +58,9 @@ def mirror(model: Module | Units, units: npt.ArrayLike, kappa: float = 1.0, *, l
            optimizer: Optimizer | None = None) -> None:
     """Replace units by their mirror images, (w, b) <- -kappa (w, b), and set their outgoing weights to 0.
 
-    A unit with z < 0 on all samples then has z > 0 on all. If its output was 0, the network still computes the same function. Its
-    outgoing weights get a gradient at once; when they are not 0 any more, so does the unit. Momentum and decay bring a unit back
-    in the same form, as its mirror image. The buffers that `optimizer` holds for these weights are set to 0.
+    A unit with z < 0 on all samples then has z > 0 on all. If its output was 0 on all, the network still gives the same outputs
+    there. Its outgoing weights get a gradient at once; when they are not 0 any more, so does the unit. Momentum and decay bring
+    a unit back in the same form, as its mirror image. The buffers that `optimizer` holds for these weights are set to 0.
 
     >>> model, x = nn.MLP([2, 3, 2], rng=0, dtype="float64"), np.random.default_rng(0).standard_normal((50, 2))
     >>> kill(model, x, [0])

@@ -1,7 +1,7 @@
 """Laws of the dead unit: what holds under every schedule, and at every point of a map.
 
-While a unit is dead, its pre-activation z and its buffer V = v_w.x + v_b obey the optimizer alone. With the rate eta, and with
-A, B and C from the table in recurrence.py (keep = 1 - eta A, gain = B, pull = -eta C), their ratio w = V/z decides everything:
+While a unit is dead, its pre-activation z and its buffer V = v_w.x + v_b obey the optimizer alone. With the rate eta,
+and A, B and C from section 9 of docs/reviving-units.md (keep = 1 - eta A, gain = B, pull = -eta C), w = V/z decides everything:
 
     z <- z (1 - eta (A + B w)),        w <- (C + momentum w)/(1 - eta (A + B w))
 

@@ -205,7 +205,7 @@ def _may_learn(layer: HiddenLayer, units: Any, uses: Mapping[Any, list[Node]], g
             return (f"its {p.kind} is used {counted(len(nodes), 'time')} in the graph, expected once, by its layer: if it is "
                     "shared, or in a penalty, a dead unit may get a gradient, and nothing is claimed")
         if p in gradients and gradients[p].array[units].any():
-            return "its gradient is not zero although it is dead on x, as with other data or a penalty, and nothing is claimed"
+            return "its gradient is not zero although it is dead on x, perhaps by other data or a penalty: nothing is claimed"
         source = nodes[0].parents[0] if nodes else None
         if layer.depth == 0 and source is not None and (source.op is not None or optimizer.holds(source)):
             return "its inputs are results of other operations, or learn themselves, and nothing is claimed"
@@ -359,7 +359,8 @@ def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Seque
             told.append(Revival(None, None, f"never, as long as no rate exceeds {safe:.5g}: up to step {len(rates)} the highest "
                                             f"is {highest:.5g}"))
         elif back is not None and back[0] > 1:
-            when = f"not before step {back[0]}" if back[1] is None else f"between step {back[0]} and step {back[1]}"
+            when = (f"it does not return before step {back[0]}" if back[1] is None else
+                    f"it returns between step {back[0]} and step {back[1]}")
             told.append(Revival(None, None, f"{when}, if all rates stay between {lowest:.5g} and {highest:.5g}", decided=False))
         else:
             told.append(None)

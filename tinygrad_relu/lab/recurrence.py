@@ -173,7 +173,7 @@ class Recurrence:
         complex           always, unless z0 = z1 = 0: t = floor((pi/2 + arctan beta)/phi) + 1
         both > 0          iff C1 = (z1 - r2 z0)/(r1 - r2) > 0: t = floor(ln(1 + abs(z0)/C1) / ln(r1/r2)) + 1;
                           at an edge (r1 = r2 = r): iff B = z1/r - z0 > 0: t = floor(abs(z0)/B) + 1
-        both < 0, or a 0  z keeps the sign of z1, or flips it at each step: t is 1, 2 or never
+        both < 0, or a 0  t = 1 if z1 > 0; else 2 if z2 = trace z1 - det z0 > 0; else never
         one of each sign  t = 1 if z1 > 0; else iff the negative root is larger in size, by parity (`parity_crossing`)
         ================  ==============================================================================================
         """

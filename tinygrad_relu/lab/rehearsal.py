@@ -1,4 +1,4 @@
-"""The rehearsal: the optimizer runs ahead of the training on copies of the dead units. Its result is proved, in four steps.
+"""The rehearsal: the optimizer runs ahead of the training on copies of the dead units. Its result is proved, in four parts.
 
 1. The gradient of a unit that is dead on every sample is exactly zero, for every batch and every loss of the outputs: its
    derivative selects 0 and does not multiply by it, and a sum of zeros is 0 in any order.
@@ -10,7 +10,7 @@
    Accuracy and stability of numerical algorithms, section 3.1). So at every step each sample is *surely dead*, *surely alive*,
    or within rounding of the edge.
 4. Let a be the first step at which some sample is not surely dead, and b the first at which some sample is surely alive. Before
-   a the unit is dead, so 1 and 2 hold up to a. If it is still dead from a to b, they hold up to b, where it is alive. So the
+   a the unit is dead, so 1 and 2 hold up to a. If it has not returned before b, they hold up to b, where it is alive. So the
    first return is at one of the steps a to b. If a = b, the step is proved.
 
 The inputs of the first layer are the data. Those of a deeper layer move. But no gradient passes a layer that is wholly dead, a
@@ -54,7 +54,7 @@ class Fate:
 
 
 def gamma(n: int, u: float) -> float:
-    """n u / (1 - n u): the largest relative error of a sum of n products; inf where `SLACK` would not cover its square."""
+    """n u / (1 - n u): bounds the error of a sum of n products, relative to their sizes; inf if too large for `SLACK`."""
     return n * u / (1 - n * u) if n * u < 0.005 else np.inf
 
 
@@ -167,8 +167,7 @@ class Link:
         """(c, rest): since the full look each z has become c z, up to an error of `rest`, if the inputs have moved by at most
         `before`.
 
-        With empty buffers, decay multiplies weight and bias by the same factor c, and the error is 0. If an edge is not at 0, c
-        is 1.
+        With empty buffers, decay multiplies weight and bias by one factor c, up to rounding. If an edge is not at 0, c is 1.
         """
         now, then, c = self.values(), self.then, np.ones(len(self.units))
         if (self.low, self.high) == (0, np.inf):

@@ -103,7 +103,7 @@ def _on_the_sick(sick: Sick) -> Iterator[str]:
 def _inside_the_window(inside: list[Outcome]) -> Iterator[str]:
     if inside:
         yield (f"Where eta lambda is above the threshold ({'; '.join(o.treatment.name for o in inside)}), decay and momentum "
-               "together swing every pre-activation of a dead unit of layer 1 through zero, all of a treatment at one step.")
+               "together swing z of every dead unit of layer 1 through zero: under each treatment, all units at one step.")
     for o in inside:
         if o.observed_step is not None and not isfinite(o.loss):
             yield f"Under {o.treatment.name}, units came back, and then the training diverged: its loss is not finite."
@@ -159,7 +159,7 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
         said.append(f"A healthy network ({how['kill_steps']} steps of SGD with momentum {how['momentum']} at rate "
                     f"{how['kill_lr']}, accuracy {sick.accuracies[-2][1]:.2f}) gets a shock: the biases of layer 1 are lowered "
                     f"until z of each of its units is at most -{how['shock']} on all data. Nothing decays. A unit whose buffer "
-                    "pushes z up returns if z coasts further than its distance to 0. With empty buffers, layer 1 is still.")
+                    "pushes z up returns if z coasts further than its distance to 0. With empty buffers, layer 1 does not move.")
     if "own steps" in run.networks and (own := run.networks["own steps"]).dead[0]:
         how, (first, *_, last) = STARTS["own steps"], GONE[own.states[0]]
         born = f" ({int((first & last).sum())} were dead before the first step)" if (first & last).any() else ""
