@@ -442,6 +442,47 @@ def test_only_elementwise_optimizers_are_claimed():
         assert claimed or "Normalised does not declare that it moves each number by itself" in told.units[0].reason
 
 
+def test_an_optimizer_of_your_own_is_rehearsed_as_it_is():
+    """Its constructor may need other arguments, and set attributes; and no formula for SGD is said of another rule."""
+    class Fading(optim.SGD):
+        elementwise = True
+
+        def __init__(self, params, lr, *, strength):
+            super().__init__(params, lr=lr)
+            self.strength = strength
+
+        def move(self, segment, grad, options):
+            segment.data -= options["lr"] * (grad + self.strength * (segment.data - 0.01))
+
+    model = sick()
+    optimizer = Fading(model.parameters(), 0.1, strength=0.2)
+    told = {unit.unit: unit for unit in lab.prognosis(model, X, optimizer, horizon=400).units}
+    assert len(told) == 3 and all(unit.proved and unit.step for unit in told.values())
+    soon = lab.prognosis(model, X, optimizer, horizon=2)
+    assert {(unit.verdict, "real numbers" in unit.reason) for unit in soon.units} == {("not within the horizon", False)}
+    first = {}
+    for t in range(401):
+        for j in np.flatnonzero((model[0](X).data > 0).any(axis=0)):
+            first.setdefault(int(j), t)
+        optimizer.zero_grad()
+        F.cross_entropy(model(X), Y).backward()
+        optimizer.step()
+    assert {j: first[j] for j in told} == {j: unit.step for j, unit in told.items()}
+
+
+def test_nothing_is_claimed_where_a_hook_may_change_a_gradient():
+    for register in (lambda model: model[0].bias.register_hook(lambda g: g - 1.0),
+                     lambda model: model[0].register_forward_hook(lambda module, inputs, output: output + 5.0),
+                     lambda model: model.register_full_backward_hook(lambda module, into, out: None)):
+        model = sick()
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        handle = register(model)
+        told = lab.prognosis(model, X, optimizer)
+        assert {unit.verdict for unit in told.units} == {"estimate"} and told.units[0].reason.startswith("a hook on ")
+        handle.remove()
+        assert {unit.verdict for unit in lab.prognosis(model, X, optimizer).units} == {"never"}
+
+
 def test_schedules_by_the_comparison_theorem():
     """Below the edge: never, for any rates. Above it: a bracket, if the horizon is too short."""
     model = sick()

@@ -189,6 +189,9 @@ def _unclaimed(units: Units, dead: Sequence[Array], gates: Sequence[int], x: Arr
             uses.setdefault(parent, []).append(node)
     learning = [p for layer in units.layers for p in layer.parameters if p.requires_grad]
     gradients = dict(zip(learning, grad(root, learning, retain_graph=True))) if loss is not None and root.requires_grad else {}
+    hooked = next((m for m in units.model.modules() if m._hooks), None)
+    if hooked is not None:
+        return [f"a hook on {type(hooked).__name__} may change outputs or gradients, and nothing is claimed"] * len(units.layers)
     return [layer.unclaimed or _may_learn(layer, mine if i > max(gates, default=-1) else slice(None), uses, gradients, optimizer)
             for i, (layer, mine) in enumerate(zip(units.layers, dead))]
 
@@ -199,6 +202,8 @@ def _may_learn(layer: HiddenLayer, units: Any, uses: Mapping[Any, list[Node]], g
     own = [] if layer.activation is None else layer.activation.parameters()
     if any(p.kind == "slope" and p.requires_grad and optimizer.holds(p) for p in own):
         return SLOPE
+    if any(p.hooks for p in layer.parameters):
+        return "a hook on its parameters may change their gradients, and nothing is claimed"
     for p in layer.parameters:
         nodes = uses.get(p, [])
         if p.requires_grad and not (len(nodes) == 1 and nodes[0].op in (affine(), affine(nodes[0].op.activation, nodes[0].op.p))):
@@ -250,7 +255,7 @@ def _futures(looks: Sequence[Look], dead: Sequence[Array], optimizer: Optimizer,
     rehearsal.run(max([horizon, *far]), None if schedule is None else _rates(schedule, optimizer, rehearsal.held))
     if schedule is not None:
         told = _by_law(looks[0], dead[0], optimizer, list(islice(_rates(schedule, optimizer, rehearsal.held), rehearsal.t)))
-    elif rehearsal.t and not rehearsal.still and isinstance(optimizer, Adam):
+    elif rehearsal.t and not rehearsal.still and isinstance(optimizer, Adam) and _moves_as(Adam, optimizer):
         told = [old or new for old, new in zip(told, _by_coasting(looks[0].layer, dead[0], rehearsal))]
     opened, found = rehearsal.opens.a, []
     for i, look in enumerate(looks):
@@ -281,10 +286,16 @@ def _future(layer: str, unit: int, fate: Fate, told: Revival | None, rehearsal: 
     return UnitPrognosis(layer, unit, "never" if never else "not within the horizon", None, None, never or late, True, None)
 
 
+def _moves_as(rule: type[Optimizer], optimizer: Optimizer) -> bool:
+    """Whether an optimizer makes its steps by this rule, and not by one of its own."""
+    mine = type(optimizer)
+    return optimizer.elementwise and mine.move is rule.move and mine.step is rule.step
+
+
 def settings_of(optimizer: Optimizer, layer: HiddenLayer) -> tuple[Settings, Decay] | None:
     """SGD's settings for this layer, and the part on which its decay acts; None if weights and biases differ in more than that,
     or the optimizer is not an SGD that moves this layer."""
-    if not isinstance(optimizer, SGD) or not optimizer.elementwise or not all(
+    if not isinstance(optimizer, SGD) or not _moves_as(SGD, optimizer) or not all(
             p.requires_grad and optimizer.holds(p) for p in layer.parameters):
         return None
     mine, *rest = (Settings.among(optimizer.options_of(p)) for p in layer.parameters)

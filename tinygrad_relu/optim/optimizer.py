@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any, ClassVar, NamedTuple, Self
 from warnings import warn
 
@@ -13,6 +14,8 @@ from ..checks import check_name, check_number, counted, said
 from ..parameters import WATCHERS, Parameter, settle
 from ..tensor import Tensor
 from .state import Group, Segment, fitting, plain, segments, share
+
+OWN = {"param_groups", "_segments", "altered"}         # what each optimizer makes for its own parameters
 
 
 class Terms(NamedTuple):
@@ -244,8 +247,12 @@ class Optimizer:
     def twin(self, copies: Mapping[Parameter, Parameter]) -> Self:
         """An optimizer in the same state for copies of some of the parameters, to try out what this one would do."""
         found = [self._find(parameter) for parameter in copies]
-        make: Any = type(self)
-        other: Self = make([{**options, "params": [copy]} for (options, _), copy in zip(found, copies.values())])
+        other = object.__new__(type(self))          # its constructor may take other arguments, and set other attributes
+        memo: dict[int, Any] = {id(parameter): copy for parameter, copy in copies.items()}
+        vars(other).update(deepcopy({name: value for name, value in vars(self).items() if name not in OWN}, memo))
+        other.param_groups, other._segments = (), []
+        other._add([{**options, "params": [copy]} for (options, _), copy in zip(found, copies.values())])
+        other._watch()
         for parameter, (_, segment), (piece,) in zip(copies, found, other._segments):
             piece.steps = segment.steps
             piece.state = {name: buffer.ravel().copy() for name, buffer in segment.state_of(parameter).items()}
