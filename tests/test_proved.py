@@ -202,7 +202,7 @@ def test_no_proved_step_is_wrong(monkeypatch):
     """20,000 trainings if thorough. Of the units that are not mere estimates, at least 95 % are proved to the step."""
     monkeypatch.setattr(FORETOLD, "FAR", 2 * STEPS)         # rehearsals far beyond the end of the training show nothing here
     counts, wrong = Counter(), []
-    for seed in range(strength(400, thorough=20_000)):
+    for seed in range(strength(200, thorough=20_000)):
         found, differences, _ = compared(seed)
         counts += found
         wrong += differences

@@ -133,5 +133,7 @@ def yours(optimizer: str = "sgd", momentum: float | None = None, weight_decay: f
         options = {**options, "momentum": momentum}
     if schedule:
         check_name(schedule, SCHEDULES, "the schedule")
-    return Treatment("yours", "yours", rule=rule, options=options, weight_decay=check_number(weight_decay, "weight_decay"),
-                     rate=1.0 if rule is SGD else 0.01, schedule=schedule)
+    found = Treatment("yours", "yours", rule=rule, options=options, weight_decay=check_number(weight_decay, "weight_decay"),
+                      rate=1.0 if rule is SGD else 0.01, schedule=schedule)
+    found.optimizer(MLP([1, 1], rng=0), lr=0.1)         # a setting out of range is an error now, and not after the first training
+    return found
