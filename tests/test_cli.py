@@ -151,6 +151,8 @@ BAD = [
     (["revive", "--at", "0"], "--at is 0, expected"),
     (["revive", "--at", "300", "--schedule", "cosine"], "--at needs a constant rate"),
     (["revive", "--at", "300", "--treatments", "sgd", "adam"], "--at changes one treatment"),
+    (["revive", "--at", "5", "--treatments", "coast"], "'coast' starts with another network, expected one in which"),
+    (["revive", "--at", "5", "--treatments", "mirror"], "'mirror' brings the units back by itself, expected one in which"),
     (["revive", "--data", "moons", "--kill-steps", "9", "--at", "300", "--optimizer", "adam"], "expected an SGD"),
     (["revive", "--optimizer", "adam", "--momentum", "0.9"], "got momentum 0.9 for adam"),
     (["revive", "--momentum", "1"], "momentum is 1.0"),

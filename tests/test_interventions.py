@@ -198,6 +198,26 @@ def test_a_prescription_that_fails_is_an_exit_status_of_1(capsys, monkeypatch):
     assert cli.main(["revive", *words]) == 1 and "THE PRESCRIPTION FAILED" in capsys.readouterr().out
 
 
+def test_only_a_relu_network_is_said_to_return_at_one_step():
+    """Units of hardtanh and relu6 are dead beside edges that are not at 0: each comes back over its edge at a step of its own."""
+    inside = next(t for t in TREATMENTS if t.key == "momentum-l2-inside")
+    for activation, at_once in (("relu", True), ("hardtanh", False)):
+        dataset = data.moons(100, rng=0)
+        sick = revive.make_sick(dataset, hidden=(12, 6), activation=activation, kill_lr=8.0, kill_steps=60)
+        outcome = revive.treat(sick, dataset, inside, steps=50)
+        steps = {p.observed for p in outcome.predictions if p.layer == "0"}
+        assert (len(steps) == 1) is at_once and not outcome.disagreements
+        (said,) = [sentence for sentence in report.sentences(sick, [outcome]) if "above the threshold" in sentence]
+        assert ("all units at one step" in said) is at_once and ("over an edge of hardtanh" in said) is not at_once
+
+
+def test_a_higher_rate_is_not_said_to_kill_units_that_cannot_die():
+    for activation, advised in (("relu", True), ("tanh", False)):
+        sick = revive.make_sick(MOONS, hidden=(4,), activation=activation, kill_lr=0.1, kill_steps=3)
+        (said,) = report.sentences(sick, [])
+        assert ("higher --kill-lr" in said) is advised and "Some path is still alive" in said
+
+
 def test_held_out_data_are_not_trained_on():
     found = revive.main_job(MOONS, [TREATMENTS[0]], held_out=0.25, hidden=(4,), kill_steps=3, steps=12)
     assert (len(found.dataset), len(found.held_out)) == (45, 15) and found.dataset.name == "moons"

@@ -69,7 +69,7 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
                         "decoupled: no swing")):
         if any(o.why == which for o in still):
             said.append(f"{why}.")
-    said += _inside_the_window([o for o in outcomes if o.threshold is not None and o.eta_lambda > o.threshold and o.claims])
+    said += _inside_the_window(sick, [o for o in outcomes if o.threshold is not None and o.eta_lambda > o.threshold and o.claims])
     said += _opened([o for o in outcomes if o.opens[1] is not None])
     said += _in_comparison(outcomes)
     said += [f"Your treatment is {o.treatment.described(o.lr)}." for o in outcomes if o.treatment.key == "yours"]
@@ -97,13 +97,16 @@ def _on_the_sick(sick: Sick) -> Iterator[str]:
                f"layer can learn.{learned}")
     else:
         yield (f"Some path is still alive (the largest gradient of a hidden unit is {sick.gradient:.2g}), so part of the "
-               "network can still learn by its gradient alone. A higher --kill-lr kills more units.")
+               "network can still learn by its gradient alone."
+               + " A higher --kill-lr kills more units." * bool(flat_edges(sick.model[1]) != (-inf, inf)))
 
 
-def _inside_the_window(inside: list[Outcome]) -> Iterator[str]:
+def _inside_the_window(sick: Sick, inside: list[Outcome]) -> Iterator[str]:
     if inside:
+        where = ("through zero: under each treatment, all units at one step" if flat_edges(sick.model[1]) == (0, inf) else
+                 f"towards zero, over an edge of {sick.model[1].name}")
         yield (f"Where eta lambda is above the threshold ({'; '.join(o.treatment.name for o in inside)}), decay and momentum "
-               "together swing z of every dead unit of layer 1 through zero: under each treatment, all units at one step.")
+               f"together swing z of every dead unit of layer 1 {where}.")
     for o in inside:
         if o.observed_step is not None and not isfinite(o.loss):
             yield f"Under {o.treatment.name}, units came back, and then the training diverged: its loss is not finite."
@@ -160,12 +163,14 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
                     f"{how['kill_lr']}, accuracy {sick.accuracies[-2][1]:.2f}) gets a shock: the biases of layer 1 are lowered "
                     f"until z of each of its units is at most -{how['shock']} on all data. Nothing decays. A unit whose buffer "
                     "pushes z up returns if z coasts further than its distance to 0. With empty buffers, layer 1 does not move.")
-    if "own steps" in run.networks and (own := run.networks["own steps"]).dead[0]:
-        how, (first, *_, last) = STARTS["own steps"], GONE[own.states[0]]
+    if any(o.claims for o in run.of("own steps")):
+        how, (first, *_, last) = STARTS["own steps"], GONE[run.networks["own steps"].states[0]]
+        number = int((last & ~first).sum())
         born = f" ({int((first & last).sum())} were dead before the first step)" if (first & last).any() else ""
-        said.append(f"The last row is a network in which {counted(int((last & ~first).sum()), 'unit')} died by their own steps, "
-                    f"at momentum {how['momentum']} and rate {how['kill_lr']}{born}. The step that kills a unit leaves a buffer "
-                    "that pushes z further down, so momentum seldom revives a unit that it has killed.")
+        whose = "its" if number == 1 else "their"
+        said.append(f"The last row is a network in which {counted(number, 'unit')} died by {whose} own steps, at momentum "
+                    f"{how['momentum']} and rate {how['kill_lr']}{born}. The step that kills a unit leaves a buffer that "
+                    "pushes z further down, so momentum seldom revives a unit that it has killed.")
     return rows, said
 
 

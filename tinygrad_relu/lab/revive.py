@@ -122,6 +122,9 @@ def fill(dataset: Dataset, treatment: Treatment, at: int, option: Option = "weig
          tick: Tick = lambda what, n: None, **options: Any) -> Run:
     """Prescribe the value of an option for which the first unit returns at step `at`, and train at both ends of its interval and
     just outside. The other options are those of `main_job`."""
+    if treatment.start != "sick" or treatment.mirror is not None:
+        what = "starts with another network" if treatment.mirror is None else "brings the units back by itself"
+        raise ValueError(f"the treatment {treatment.key!r} {what}, expected one in which dead units wait for decay and momentum")
     run = main_job(dataset, [], tick=tick, **options)
     model = _copy(run.networks["sick"].model, treatment.activation)
     found = prescribe(model, run.dataset.x, treatment.optimizer(model, lr), at, option)
