@@ -519,6 +519,18 @@ def test_deep_layers_are_predicted_until_the_gate_opens():
     assert {unit.unit for unit in deep if unit.proved} == {j for j, step in lives.items() if step is not None}
 
 
+def test_dropout_may_open_a_layer_that_is_dead_in_evaluation():
+    """In training the second layer gets other inputs: h = 2 or 0, where evaluation has 1. So it is alive, and gets a gradient."""
+    model = nn.Sequential(nn.Linear(1, 1, dtype="float64", rng=0), nn.ReLU(), nn.Dropout(0.5, rng=0),
+                          nn.Linear(1, 1, dtype="float64", rng=0), nn.ReLU(), nn.Linear(1, 2, dtype="float64", rng=0))
+    for i, (weight, bias) in ((0, (1.0, 0.0)), (3, (1.0, -1.5))):
+        model[i].weight.data, model[i].bias.data = [[weight]], [bias]
+    told = lab.prognosis(model, np.ones((9, 1)), optim.SGD(model.parameters(), lr=0.1))
+    assert [unit.verdict for unit in told.units] == ["estimate"] and not told.cut_off
+    F.cross_entropy(model(np.ones((9, 1))), Y[:9] % 2).backward()
+    assert model[0].weight.grad.any()
+
+
 def test_many_samples_are_taken_in_batches(monkeypatch):
     def told():
         cases = [drawn(seed) for seed in range(20, 40)]

@@ -66,8 +66,9 @@ class UnitPrognosis:
 class Prognosis:
     """The futures of all dead units, layer by layer. Printing it gives a table.
 
-    `cut_off`: all units of some hidden layer are dead, so no gradient reaches this layer, or any before it. `opens`: the steps a
-    to b at which the first unit of the last such layer returns; None if none does within the horizon, or nothing is claimed.
+    `cut_off`: all units of some hidden layer are dead, in training too, so no gradient reaches this layer, or any before it.
+    `opens`: the steps a to b at which the first unit of the last such layer returns; None if none does within the horizon, or
+    nothing is claimed.
     """
 
     units: list[UnitPrognosis]
@@ -162,7 +163,7 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
             others = _estimates(look, rest, optimizer, schedule, horizon) if len(rest) else []
         others += [_estimate(look.layer, j, PIECE) for j in np.flatnonzero(states == State.NEVER_WINS)]
         found += sorted([*claimed.values(), *others], key=lambda unit: unit.unit)
-    return Prognosis(found, opens, bool(gates))
+    return Prognosis(found, opens, any(not reasons[i] for i in gates))
 
 
 def _estimate(layer: HiddenLayer, unit: Any, reason: str) -> UnitPrognosis:
