@@ -1,7 +1,7 @@
 """Derivatives of whole functions: gradient, Jacobian, Hessian, their products with vectors, and their check by differences.
 
-`inputs` is the point, one Tensor or several; none needs to require a gradient. Each function differentiates `f` at leaves
-of its own, so no graph and no ``.grad`` of the caller is touched. Where `f` does not depend on an input, derivatives are zeros.
+`inputs` is the point, one Tensor or several; only `gradcheck` needs some that require a gradient. No function frees a graph or
+changes a ``.grad`` of the caller. Where `f` does not depend on an input, derivatives are zeros.
 """
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ _kernels = cache(every_kernel)
 
 
 def _compile(name: str, dtypes: Sequence[str]) -> Tally:
-    """Compile one kernel for the given dtypes. (One without float arrays has a dtype of its own, and is compiled for any.)"""
+    """Compile one kernel for the given dtypes. (One without float arrays has one dtype, and is always compiled.)"""
     kernel = _kernels()[name]
     before = kernel.compiled, kernel.loaded
     for dtype in kernel.dtypes:

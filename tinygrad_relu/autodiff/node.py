@@ -105,8 +105,8 @@ class Op:
     saves : bool
         Whether `forward` returns a pair (y, saved).
     adds : bool
-        Whether `fused` can add, input by input, as two inputs may share one array. If so, it writes straight to the flat
-        buffer of an optimizer, or adds to a gradient that has already arrived along another path.
+        Whether `fused` can add, one input after the other, because two of `into` may be the same array. If so, it writes straight
+        to the flat buffer of an optimizer, or adds to a gradient that has already arrived along another path.
     elementwise, multiplies, activation, p, index, pure
         For tables and pictures of a graph (`tg.explain`); the backward pass never reads them. `elementwise`: each entry of the
         result depends on one entry of each input. `multiplies`: each of the first two inputs is a factor in the gradient of the

@@ -29,7 +29,7 @@ class AnomalyError(FloatingPointError):
     ----------
     op : the operation that made or met it; the kernel of an update; the module, if no graph was recorded.
     module : the name of the innermost module in which that happened; empty for the model itself, or if none is known.
-    step : from 1. A step ends with the update that follows a backward.
+    step : the number of the backward pass, from 1; a forward pass counts to the next one.
     phase : "forward", "backward" or "update".
 
     >>> try:
@@ -58,8 +58,8 @@ class detect_anomaly:
     Every result, gradient and update of this thread is checked, and every derivative computed twice, so use it only to search.
     Outside the block nothing is slower. Data, parameters and gradients that were bad before are named as the cause. `model` gives
     modules and parameters their names; and a bad result is then found as soon as its module returns it. Without it, bad results
-    are found when `backward` begins, if they were recorded. Layers that are otherwise fused run one by one, to the same bits. An
-    outer `door.watch` does not see these launches.
+    are found when `backward` begins, if they were recorded. With `model`, fused layers run one by one, to the same bits. An outer
+    `door.watch` sees no launch in the block.
 
     >>> x = Tensor([4.0, 0.0], requires_grad=True)
     >>> with tg.detect_anomaly(), np.errstate(divide="ignore"):

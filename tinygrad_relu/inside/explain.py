@@ -329,8 +329,8 @@ def _passage(node: Node, g: Array) -> tuple[Passage, dict[Node, Array]]:
 
 
 def slopes_of(node: Node) -> Array | None:
-    """The slopes (pullback of ones) of an elementwise operation that passes a gradient to one input only, or of the activation of
-    an affine layer; None for other operations."""
+    """The slopes (pullback of ones) of an activation, also inside an affine layer, or of an elementwise operation that passes a
+    gradient to one input only; None for other operations."""
     op, ones = node.op, np.ones(node.shape, node.dtype)
     if op.activation is not None and not op.elementwise:
         return np.asarray(activation_op(op.activation).pull_of(0)(ones, node.array, node.saved, p=op.p))

@@ -202,7 +202,7 @@ class MLP(Sequential):
 
     - `widths`: inputs, hidden widths, outputs: ``[64, 32, 10]`` has one hidden layer of 32 units.
     - `activation`: a name ("relu", "leaky_relu", "prelu", "maxout", ...), a function such as `F.relu` or one that `tg.activation`
-      made, a class such as `nn.ReLU` or another callable without arguments that makes a module, or a module without parameters.
+      made, a class such as `nn.ReLU` or another callable without arguments that makes a module, or a module without state.
     - `init`, `rng`: as in `Linear`. The weights that a seed draws do not depend on `norm`, `dropout` and `residual`.
     - `pieces`: the number of pieces of each Maxout unit, with ``activation="maxout"``.
     - `norm`: "batch" or "layer" for a `BatchNorm1d` or `LayerNorm` before each activation (after a Maxout).

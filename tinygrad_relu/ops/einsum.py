@@ -1,6 +1,6 @@
 """Einstein's summation, composed of diagonals, sums, transpositions and products, so that it needs no derivative rule.
 
-Each product is one of (stacks of) matrices. Letters that only one operand has are rows or columns. Of those that
+Products are elementwise, or of stacks of matrices. Letters that only one operand has are rows or columns. Of those that
 both have, the ones in the result index the stack, and the others are the inner axis.
 """
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Arithmetic with broadcasting, choices and dropout: each operation and its derivative rules, side by side.
 
-The loops are NumPy's own ufuncs, launched like the compiled kernels. In a tie the first operand gets the gradient.
+The arithmetic is NumPy's own ufuncs, launched like the compiled kernels. In a tie the first operand gets the gradient.
 """
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The inputs are z (steps, rows, gates * size), which is x after the affine map to the gates; the first state h (rows, size), and
 for the LSTM the first cell state c; and the weight w (gates * size, size) of the state. The result is
-(steps + 1, rows, size): all states in order of time, beginning with h. Outputs and last state are slices of it without a copy
-(`narrow`). The LSTM appends the last cell state.
+(steps + 1, rows, size): all states in order of time, h first (last, if reversed). Outputs and last state are slices of it
+without a copy (`narrow`). The LSTM appends the last cell state.
 
 Second derivatives come from the definitions, written step by step with ordinary operations (see `derivative`).
 """

@@ -241,7 +241,7 @@ class Optimizer:
         self._segments = [pieces for _, pieces in plan]
 
     def has_inertia(self) -> bool:
-        """Whether some buffer is not zero, so that parameters may move without a gradient."""
+        """Whether some buffer is not zero, so that parameters may move at a gradient of zero."""
         return any(buffer.any() for pieces in self._segments for segment in pieces for buffer in segment.state.values())
 
     def twin(self, copies: Mapping[Parameter, Parameter]) -> Self:

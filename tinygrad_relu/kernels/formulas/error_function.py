@@ -4,7 +4,7 @@ All are computed from one smooth function. With erfcx(x) = exp(x^2) erfc(x), whi
 
     S(s) = (x + 7/8) erfcx(x),     s = (x - 7/2)/(x + 7/2),     x >= 0,
 
-stays between 0.57 and 0.88 on the whole half line while s goes from -1 to 1. One polynomial gives it to the last bit with full
+stays between 0.56 and 0.88 on the whole half line while s goes from -1 to 1. One polynomial gives it to the last bit with full
 relative accuracy, so the far tails need no branch. (7/8 makes S flat at x = 0, where s has the largest error; 7/2 needs the
 fewest coefficients.) Then
 

@@ -1,8 +1,9 @@
-"""Activations with a plateau, made of exponentials: elu, selu, celu, sigmoid, logsigmoid, tanh, softsign.
+"""Activations with a plateau: elu, selu, celu, sigmoid, logsigmoid, tanh, softsign.
 
 On a plateau the slope is tiny but not 0, so a unit there still learns. Therefore no slope is taken from the output: in float32
 y (1 - y) of a sigmoid is 0 from x = 16.6 on, 1 - y^2 of tanh from 9.01 on, and y + alpha of an elu has no digits left near
--alpha. The formulas use e = exp(-abs x), between 0 and 1: nothing overflows, and every sum has positive terms only.
+-alpha. The formulas with exponentials use e = exp(-abs x), between 0 and 1, which cannot overflow; no first derivative is a
+difference.
 
 x is the input, y the output, g the incoming gradient, c the incoming curvature. docs/accuracy.md has the error of each.
 """

@@ -1,8 +1,8 @@
 """Smooth relatives of ReLU (softplus, silu, mish), and the functions exp, expm1, log, log1p.
 
-The activations use e = exp(-abs x), between 0 and 1: nothing overflows, and every sum has positive terms only, except where the
-slope itself crosses zero. In the tails e is subnormal and has lost digits; products with it are formed from its parts,
-e = p s1 s2 (`exp_parts`): factors are multiplied into p, and the result is rounded once.
+The activations use e = exp(-abs x), between 0 and 1, which cannot overflow; sums have positive terms only, except in mish and
+where the slope itself crosses zero. In the tails e is subnormal and has lost digits; products with it are formed from its
+parts, e = p s1 s2 (`exp_parts`): factors are multiplied into p, and the result is rounded once.
 
 x is the input, y the output, g the incoming gradient, c the incoming curvature. docs/accuracy.md has the error of each.
 """

@@ -1,8 +1,8 @@
 """Sums, products and extremes along axes, and the statistics of units.
 
 A sum of a million float32 numbers, one after the other, loses five digits. And each addition waits for the one before, because
-LLVM must not reorder them. So sums are float64, in `LANES` partial sums side by side (five times as fast as one), or over `BLOCK`
-rows at a time.
+LLVM must not reorder them. So most sums are float64, in `LANES` partial sums side by side (five times as fast as one); rows are
+summed in their own dtype, `BLOCK` at a time.
 
 x (outer, n, inner) is an array whose axes before the reduced one are merged into `outer`, and those after it into `inner`. If
 inner is 1, each line is contiguous and is reduced by itself; otherwise `inner` lines are reduced side by side.
