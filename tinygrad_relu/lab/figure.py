@@ -245,15 +245,14 @@ def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
     wrong = sum(p.fails for p in told)
     _plain(axes, f"all {len(told):,} predictions, {wrong} wrong", "predicted step of the first return")
     axes.set_ylabel("observed step", fontsize=9, color=FAINT, labelpad=1)
-    if pairs:
-        x, y = np.array(list(pairs)).T
-        largest = 1.6 * max(x.max(), y.max())
-        axes.plot([0.8, largest], [0.8, largest], color="#cccccc", linewidth=1, zorder=1)
-        axes.scatter(x, y, s=14 + 5 * np.sqrt(list(pairs.values())), color="#0072b2", alpha=0.55, linewidths=0, zorder=2)
-        axes.set(xscale="log", yscale="log", xlim=(0.8, largest), ylim=(0.8, largest))
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_ticks(*_ticks(largest))
-            axis.set_ticks([], minor=True)
+    x, y = np.array(list(pairs)).reshape(-1, 2).T
+    largest = 1.6 * max([10, *x, *y])
+    axes.plot([0.8, largest], [0.8, largest], color="#cccccc", linewidth=1, zorder=1)
+    axes.scatter(x, y, s=14 + 5 * np.sqrt(list(pairs.values())), color="#0072b2", alpha=0.55, linewidths=0, zorder=2)
+    axes.set(xscale="log", yscale="log", xlim=(0.8, largest), ylim=(0.8, largest))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(*_ticks(largest))
+        axis.set_ticks([], minor=True)
     stayed = sum(p.between is None and not p.fails for p in told)
     late = sum(p.waits for p in told)
     lines = [f"{counted(sum(pairs.values()), 'return')}, each of one unit", "under one treatment;",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from itertools import count, islice
+from itertools import count, islice, tee
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -253,9 +253,10 @@ def _futures(looks: Sequence[Look], dead: Sequence[Array], optimizer: Optimizer,
     rehearsal = Rehearsal([look.layer for look in looks], dead, looks[0].inputs, optimizer)
     told = _by_formula(looks[0], dead[0], optimizer) if schedule is None else [None] * len(dead[0])
     far = [revival.step for revival in told if revival is not None and revival.step is not None and revival.step <= FAR]
-    rehearsal.run(max([horizon, *far]), None if schedule is None else _rates(schedule, optimizer, rehearsal.held))
+    rates, again = tee(_rates(schedule, optimizer, rehearsal.held))
+    rehearsal.run(max([horizon, *far]), None if schedule is None else rates)
     if schedule is not None:
-        told = _by_law(looks[0], dead[0], optimizer, list(islice(_rates(schedule, optimizer, rehearsal.held), rehearsal.t)))
+        told = _by_law(looks[0], dead[0], optimizer, list(islice(again, rehearsal.t)))
     elif rehearsal.t and not rehearsal.still and isinstance(optimizer, Adam) and _moves_as(Adam, optimizer):
         told = [old or new for old, new in zip(told, _by_coasting(looks[0].layer, dead[0], rehearsal))]
     opened, found = rehearsal.opens.a, []

@@ -199,9 +199,11 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield f"Not tested, and not counted: {'; '.join(untested)}."
     if made:
         others = [o.treatment.name for o in told if o.treatment.rule is not SGD or o.treatment.schedule]
+        formula = ("For layer 1 under SGD, a formula also gives the step and the reason"
+                   + (f"; for {', '.join(others)} there is no formula." if others else "."))
+        edges = {flat_edges(o.sick.model[1]) for o in told}
         yield ("Each proof is a rehearsal: it runs the optimizer on copies of the parameters with zero gradients, and "
-               "bounds all rounding of the coming training. For layer 1 under SGD, a formula also gives the "
-               f"step and the reason{'; for ' + ', '.join(others) + ' there is no formula' if others else ''}.")
+               "bounds all rounding of the coming training." + (f" {formula}" if edges == {(0.0, inf)} else ""))
 
 
 def spread(runs: Sequence[Run]) -> Table:
@@ -210,7 +212,8 @@ def spread(runs: Sequence[Run]) -> Table:
         "treatment", "predicted", "observed", "accuracy", "held out"])
 
     def span(values: list[Any]) -> str:
-        return values[0] if len(set(values)) == 1 else f"{values[0]} to {values[-1]}"
+        known = [value for value in values if value != "-"] or ["-"]       # "-": a seed without a dead unit
+        return known[0] if len(set(known)) == 1 else f"{known[0]} to {known[-1]}"
 
     def order(step: str) -> tuple[bool, int]:
         digits = step.split()[0].lstrip(">")

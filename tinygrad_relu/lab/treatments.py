@@ -88,7 +88,7 @@ class Treatment:
             return "momentum points away"
         if not self.weight_decay:
             return "no gradient, no buffer" if self.rule is SGD and not self.options.get("momentum") else "buffer empty"
-        if self.options.get("decoupled") or self.rule is not SGD:
+        if self.options.get("decoupled") or self.rule is AdamW:
             return "decoupled: no swing"
         return {"all": "same sign for ever", "weights": "no positive bias", "biases": "no positive w·x"}[self.decay_on]
 
