@@ -1,4 +1,4 @@
-"""Which mistakes do the tests catch? About sixty mistakes, made one at a time in a copy of the checkout.
+"""Which mistakes do the tests catch? Some seventy mistakes, made one at a time in a copy of the checkout.
 
     python tests/mutations.py               all of them
     python tests/mutations.py 3 7 40-45     these
@@ -142,7 +142,7 @@ def tested(house: Path, environment: dict[str, str], files: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make sixty mistakes, one at a time, and see which the tests catch.")
+    parser = argparse.ArgumentParser(description="Make some seventy mistakes, one at a time, and see which the tests catch.")
     parser.add_argument("numbers", nargs="*", help="which: numbers or ranges, from 1 (default: all)")
     parser.add_argument("--check", action="store_true", help="only look whether the old texts are there")
     parser.add_argument("--likely", action="store_true", help="run only the test files that are likely to catch it")

@@ -117,7 +117,7 @@ class Census:
 
     def table(self, rows: int | None = 24) -> Table:
         """One row per unit, at most `rows` (None: all); units that are not alive come first. (The flags "constant" and "dormant"
-        are not printed for dead units, for which they always hold.)"""
+        are not printed for dead units: a dead ReLU has both.)"""
         units = sorted(self.units(), key=lambda unit: (unit["state"] == State.ALIVE.label))
         headings = ["layer", "unit", "state", *(name.replace("_", " ") for name in NUMBERS), "flags"]
         silent = State.DEAD.label, State.NEVER_WINS.label

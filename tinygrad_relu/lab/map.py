@@ -24,9 +24,9 @@ CAPTION = """{agreement}
 them differ. Grey: not within {steps:,} steps.
 
 A ReLU unit is dead on all data. Its gradient is zero,
-and its momentum buffer is empty. Then these two
-numbers alone decide when it returns: the data, the
-network and the loss do not matter.
+and its momentum buffer is empty. Then the two axes
+alone decide when it returns: the data, the network
+and the loss do not matter.
 
 Circles: published recipes for SGD with momentum
 and L2, on weights and biases alike, and two
@@ -203,7 +203,7 @@ def _point(axes: Any, recipe: Recipe) -> None:
     side = -9 if left else 9
     axes.plot(x, y, "D" if s.decoupled else "o", color="white", markeredgecolor=POINT, markeredgewidth=2, markersize=8,
               clip_on=False)
-    name = recipe.name.partition(" (")[0] + ("" if never else f": step {recipe.step}")
+    name = recipe.name.partition(" (")[0] + (": never" if recipe.settings.decoupled else "" if never else f": step {recipe.step}")
     axes.annotate(name, (x, y), xytext=(side, 13 if recipe.name == YOURS else 0), textcoords="offset points", fontsize=10,
                   ha="right" if left else "left", va="center_baseline", color="white" if never else INK,
                   fontweight="bold" if recipe.name == YOURS else "normal", annotation_clip=False)

@@ -2,8 +2,8 @@
 
 A unit that is dead on the whole training set gets a gradient of exactly zero, so the optimizer alone decides its future. A
 rehearsal of the optimizer proves the step (`rehearsal`); a closed form gives the reason, and what lies beyond the horizon
-(`closed_form`); the laws of schedules bound the step for all rates in a range (`laws`). Where the inputs of a unit move, the
-answer is an estimate that holds them fixed.
+(`closed_form`); the laws of schedules bound the step for all rates in a range (`laws`). Where the inputs of a unit learn,
+the answer is an estimate that holds them fixed.
 """
 from __future__ import annotations
 

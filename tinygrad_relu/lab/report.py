@@ -63,8 +63,8 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
         said.append("'Predicted' and 'observed' are the steps at which the first dead unit of layer 1 returns: on some sample, "
                     "its slope is not zero any more.")
     still = [o for o in outcomes if o.claims and o.eta_lambda and o.observed_step is None and o.predicted == "never"]
-    for why, which in (("L2 alone shrinks weights and bias by the same factor: every pre-activation keeps its sign, and the unit "
-                        "stays dead", "same sign for ever"),
+    for why, which in (("L2 alone shrinks weights and bias by the same factor: in layer 1 every pre-activation keeps its sign, "
+                        "and the unit stays dead", "same sign for ever"),
                        ("Decoupled decay does not enter the momentum buffer: nothing swings, and the unit stays dead",
                         "decoupled: no swing")):
         if any(o.why == which for o in still):
