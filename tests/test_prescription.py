@@ -121,13 +121,19 @@ def test_a_float32_network_is_trained_at_the_ends_in_float32():
     assert narrow < CASES / 2
 
 
-def test_used_buffers_that_already_bring_the_unit_back_at_once():
-    model, x, _ = dead_net(np.random.default_rng(0))
-    optimizer = optim.SGD(model.parameters(), lr=1.0, momentum=0.99)
+def with_buffer_of_biases(model, value, **settings):
+    """A used optimizer whose buffers are empty, apart from that of the first bias."""
+    optimizer = optim.SGD(model.parameters(), **settings)
     for p in model.parameters():
         p.grad = np.zeros_like(p.data)
     optimizer.step()
-    optimizer.state_of(model[0].bias)["momentum_buffer"][:] = -100.0
+    optimizer.state_of(model[0].bias)["momentum_buffer"][:] = value
+    return optimizer
+
+
+def test_used_buffers_that_already_bring_the_unit_back_at_once():
+    model, x, _ = dead_net(np.random.default_rng(0))
+    optimizer = with_buffer_of_biases(model, -100.0, lr=1.0, momentum=0.99)
     found = lab.prescribe(model, x, optimizer, 1)
     assert (found.low, found.high, found.below, found.above) == (0.0, math.inf, None, None)
 
@@ -196,11 +202,7 @@ def test_what_is_not_claimed_is_not_prescribed():
 
 def test_buffers_for_which_the_step_need_not_fall():
     model, x, y = dead_net(np.random.default_rng(0))
-    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    for p in model.parameters():
-        p.grad = np.zeros_like(p.data)
-    optimizer.step()
-    optimizer.state_of(model[0].bias)["momentum_buffer"][:] = 1.0
+    optimizer = with_buffer_of_biases(model, 1.0, lr=0.1, momentum=0.9)
     with pytest.raises(ValueError, match="the buffers push every dead unit further down"):
         lab.prescribe(model, x, optimizer, 20, "momentum")
     assert lab.prescribe(model, x, optimizer, 20).at == 20

@@ -25,7 +25,7 @@ COLOURS = {State.ALIVE: "#ffd166", State.ALWAYS_ON: "#f3873d", State.AFFINE: "#f
 FORMATS = ("png", "svg", "pdf")
 COLUMNS, DPI = 5, 120
 WIDTH, MARGIN, GAP = 15.5, 0.5, 0.22            # of the page, in inches
-INK, FAINT = "#1b1b1b", "#767676"
+INK, FAINT, BLUE = "#1b1b1b", "#767676", "#0072b2"
 RETURN, OPENS = "#ff1f6b", "#00c2d1"            # the predicted steps: pink and cyan stand out from all states
 COASTING = """Nothing decays, and the gradient of
 every dead unit is zero.
@@ -37,7 +37,7 @@ empty buffer does not move.
 
 If a unit died by its own step, its
 buffer pushes z further down."""
-LABELS = ("#d1495b", "#0072b2", "#009e73", "#b8860b", "#b0529a", "#3a9bc9", "#8c564b", "#555555")      # of the accuracies
+LABELS = ("#d1495b", BLUE, "#009e73", "#b8860b", "#b0529a", "#3a9bc9", "#8c564b", "#555555")      # of the accuracies
 
 
 def check_format(path: str | Path) -> None:
@@ -53,11 +53,9 @@ class _Page:
     """A figure that is filled from the top. All sizes are in inches, so that each unit gets a known number of pixels."""
 
     def __init__(self, height: float) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self.figure, self.height, self.top = Figure(figsize=(WIDTH, height), facecolor="white", dpi=DPI), height, 0.3
-        FigureCanvasAgg(self.figure)
 
     def axes(self, left: float, width: float, height: float) -> Any:
         """Axes below what has been drawn; `left` and `width` are shares of the width between the margins."""
@@ -79,8 +77,12 @@ class _Page:
 def draw(runs: Sequence[Run], path: str | Path, *, kill_lr: float) -> None:
     """Draw the first run, and the spread over all of them if there are several, in a PNG, SVG or PDF file."""
     check_format(path)
-    figure = compose(runs, kill_lr=kill_lr)
-    write_through(path, lambda file: figure.savefig(file, format=Path(path).suffix.lstrip(".").lower(), dpi=DPI))
+    save(compose(runs, kill_lr=kill_lr), path, dpi=DPI)
+
+
+def save(figure: Any, path: str | Path, dpi: int) -> None:
+    """Write a matplotlib Figure in the format that the ending of the file names."""
+    write_through(path, lambda file: figure.savefig(file, format=Path(path).suffix.lstrip(".").lower(), dpi=dpi))
 
 
 def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
@@ -248,7 +250,7 @@ def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
     x, y = np.array(list(pairs)).reshape(-1, 2).T
     largest = 1.6 * max([10, *x, *y])
     axes.plot([0.8, largest], [0.8, largest], color="#cccccc", linewidth=1, zorder=1)
-    axes.scatter(x, y, s=14 + 5 * np.sqrt(list(pairs.values())), color="#0072b2", alpha=0.55, linewidths=0, zorder=2)
+    axes.scatter(x, y, s=14 + 5 * np.sqrt(list(pairs.values())), color=BLUE, alpha=0.55, linewidths=0, zorder=2)
     axes.set(xscale="log", yscale="log", xlim=(0.8, largest), ylim=(0.8, largest))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(*_ticks(largest))
@@ -316,7 +318,7 @@ def _spread(page: _Page, runs: Sequence[Run]) -> None:
                                fillstyle="none" if ring else "full", alpha=0.7)
             ends.plot(outcome.accuracy, row, "o", color=INK, markersize=3.5, alpha=0.7)
             if outcome.held_out:
-                ends.plot(outcome.held_out[-1][1], row, "o", color="#0072b2", fillstyle="none", markersize=7, alpha=0.7)
+                ends.plot(outcome.held_out[-1][1], row, "o", color=BLUE, fillstyle="none", markersize=7, alpha=0.7)
     for axes in (steps, ends):
         axes.set_ylim(len(keys) - 0.4, -0.6)
         axes.set_yticks(range(len(keys)), [treatment.name for treatment in keys], fontsize=8)

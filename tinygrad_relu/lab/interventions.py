@@ -74,9 +74,13 @@ def mirror(model: Module | Units, units: npt.ArrayLike, kappa: float = 1.0, *, l
     chosen = found.layers[layer]
     following, rows = _following(found.model, chosen), _rows("mirror", units, chosen)
     for p in chosen.parameters:
-        p.data = np.where(_mask(rows, chosen).reshape(-1, *[1] * (p.data.ndim - 1)), -kappa * p.data, p.data)
+        values = p.data.copy()
+        values[rows] *= -kappa
+        p.data = values
         _empty(optimizer, p, rows)
-    following.weight.data = np.where(_mask(rows, chosen), 0, following.weight.data)
+    outgoing = following.weight.data.copy()
+    outgoing[:, rows] = 0
+    following.weight.data = outgoing
     _empty(optimizer, following.weight, (slice(None), rows))
 
 
@@ -105,10 +109,6 @@ def _rows(who: str, units: npt.ArrayLike | None, layer: HiddenLayer) -> Array:
     except IndexError:
         raise IndexError(f"{who}: units is {units!r}, expected indices from 0 to {layer.units - 1}, or a mask of {layer.units} "
                          "booleans") from None
-
-
-def _mask(rows: Array, layer: HiddenLayer) -> Array:
-    return np.isin(np.arange(layer.units), rows)
 
 
 def _empty(optimizer: Optimizer | None, parameter: Any, where: Any) -> None:

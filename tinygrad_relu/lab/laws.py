@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from ..checks import as_numbers, check_count, check_number, check_real
 from .closed_form import layer_revivals, revival_step
-from .recurrence import TINY, Array, Recurrence, Settings, advance, check_dead, check_like, check_numbers, settle
+from .recurrence import TINY, Array, Recurrence, Settings, advance, check_dead, check_like, check_numbers, settle, window
 from .roll_forward import orbit
 
 Between = tuple[int, int | None] | None
@@ -152,12 +152,8 @@ def return_steps(momentum: ArrayLike, eta_lambda: ArrayLike, *, nesterov: bool =
     keep, gain = 1 - c * (1 + mu) if nesterov and not decoupled else 1 - c, mu ** 2 if nesterov else mu
     pull = np.zeros_like(c) if decoupled else -c
     with np.errstate(all="ignore"):
-        if nesterov:
-            edge, top = ((1 - mu) / (1 + mu)) ** 2, np.ones_like(mu)
-            trace, scale = (1 + mu) * (1 - c), (1 + mu) ** 2
-        else:
-            edge, top = ((1 - mu) / (1 + np.sqrt(mu))) ** 2, (1 + np.sqrt(mu)) ** 2
-            trace, scale = 1 + mu - c, np.ones_like(mu)
+        edge, top = window(mu, nesterov)
+        trace, scale = ((1 + mu) * (1 - c), (1 + mu) ** 2) if nesterov else (1 + mu - c, np.ones_like(mu))
         half = np.sqrt(scale * (c - edge) * (top - c)) / 2
         angle = math.pi / 2 + np.arctan2(keep - trace / 2, half)        # z[1]/z[0] = keep
         steps = np.floor(angle / np.arctan2(half, trace / 2)) + 1

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_count
-from ..files import write_through
 from ..text import Table, print_parts
-from .figure import INK, check_format
+from .figure import BLUE, COLOURS, INK, check_format, save
 from .laws import return_steps, simulated_steps
-from .recurrence import Array, Settings
+from .recurrence import Array, Settings, window
+from .units import State
 
-NEVER, LATER, POINT = "#1f2d4a", "#a39e94", "#0072b2"
+NEVER, LATER = COLOURS[State.DEAD], "#a39e94"
 TICKS = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)        # momenta
 YOURS = "yours"
 TITLE = "A dead unit with a gradient of zero can come back, but not under common recipes"
@@ -85,7 +85,7 @@ class Map:
     @property
     def edge(self) -> Array:
         """For each momentum, the rate times decay above which a unit returns."""
-        return (1 - self.momenta) ** 2 / (1 + (self.momenta if self.nesterov else np.sqrt(self.momenta))) ** 2
+        return window(self.momenta, self.nesterov)[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Lists and numbers; a step is None for never, or not within `steps`."""
@@ -141,11 +141,9 @@ def _agreement(found: Map) -> str:
 def draw(found: Map, recipes: Sequence[Recipe], path: str | Path) -> None:
     """Draw the map with the recipes as points, and the simulation beside it, in a PNG, SVG or PDF file."""
     check_format(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 7.8), facecolor="white")
-    FigureCanvasAgg(figure)
     figure.text(0.065, 0.98, TITLE, fontsize=17, fontweight="bold", color=INK, va="top")
     figure.text(0.065, 0.932, "Momentum and L2 decay together swing it back, but only above the white edge. "
                 "The colour is the step of its return.", fontsize=11.5, color=INK, va="top")
@@ -170,7 +168,7 @@ def draw(found: Map, recipes: Sequence[Recipe], path: str | Path) -> None:
     small.plot(1 - found.momenta[columns], found.eta_lambdas[rows], "s", color="#d1495b", markersize=3)
     caption = CAPTION.format(pixels=found.formula.size, steps=found.steps, agreement=_agreement(found).capitalize())
     figure.text(0.69, 0.47, caption, fontsize=10.5, color=INK, va="top", linespacing=1.45)
-    write_through(path, lambda file: figure.savefig(file, format=Path(path).suffix.lstrip(".").lower(), dpi=110))
+    save(figure, path, dpi=110)
 
 
 def _picture(axes: Any, found: Map, steps: Array, never: str) -> Any:
@@ -201,7 +199,7 @@ def _point(axes: Any, recipe: Recipe) -> None:
     x, y = max(1 - s.momentum, axes.get_xlim()[1]), float(np.clip(s.eta_lambda, 1.5 * low, high / 1.5))
     left = s.momentum > 0.99 or (never and not s.decoupled and s.momentum > 0.5)
     side = -9 if left else 9
-    axes.plot(x, y, "D" if s.decoupled else "o", color="white", markeredgecolor=POINT, markeredgewidth=2, markersize=8,
+    axes.plot(x, y, "D" if s.decoupled else "o", color="white", markeredgecolor=BLUE, markeredgewidth=2, markersize=8,
               clip_on=False)
     name = recipe.name.partition(" (")[0] + (": never" if recipe.settings.decoupled else "" if never else f": step {recipe.step}")
     axes.annotate(name, (x, y), xytext=(side, 13 if recipe.name == YOURS else 0), textcoords="offset points", fontsize=10,

@@ -38,6 +38,14 @@ Array = NDArray[np.float64]
 TINY = 1e-300       # the sign of a smaller float64 is not trusted, because digits are lost below 2.2e-308
 
 
+def window(momentum: ArrayLike, nesterov: bool) -> tuple[Array, Array]:
+    """The edges between which momentum and coupled decay swing z through 0 (the table above), elementwise."""
+    mu = np.asarray(momentum, dtype=np.float64)
+    if nesterov:
+        return ((1 - mu) / (1 + mu)) ** 2, np.ones_like(mu)
+    return ((1 - mu) / (1 + np.sqrt(mu))) ** 2, (1 + np.sqrt(mu)) ** 2
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of SGD, named as in torch.optim.SGD. `decoupled`: p *= 1 - lr weight_decay before the step, as in AdamW,
@@ -75,10 +83,10 @@ class Settings:
     @property
     def edges(self) -> tuple[float, float] | None:
         """The window of eta_lambda (1 - dampening) in which momentum and coupled decay swing z through 0; None without one."""
-        mu, root = self.momentum, math.sqrt(self.momentum)
-        if mu == 0 or self.decoupled:
+        if self.momentum == 0 or self.decoupled:
             return None
-        return (((1 - mu) / (1 + mu)) ** 2, 1.0) if self.nesterov else (((1 - mu) / (1 + root)) ** 2, (1 + root) ** 2)
+        low, high = window(self.momentum, self.nesterov)
+        return float(low), float(high)
 
     @property
     def threshold(self) -> float | None:
