@@ -9,6 +9,7 @@ import difflib
 import math
 import operator
 from collections.abc import Callable, Collection, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
         more = f" (and {len(bad) - 1} more such labels)" if len(bad) > 1 else ""
         span = "0 on" if classes is None else f"0 to {highest}"
         raise ValueError(f"{name} holds {array[bad[0]]} at row {bad[0]}{more}; expected labels from {span}")
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return copied(array, np.ascontiguousarray(array, dtype=np.int64))
 
 
 def check_rng(rng: int | np.random.Generator | None, who: str) -> np.random.Generator:
@@ -262,6 +263,16 @@ def check_name(name: Any, known: Collection[str], what: str) -> str:
     raise ValueError(f"{what} is {said(name)}, expected one of: {names}{hint}")
 
 
+on_copy: ContextVar[Callable[[Array, Array], None] | None] = ContextVar("on_copy", default=None)
+
+
+def copied(source: Array, copy: Array) -> Array:
+    """`copy`, the numbers of `source` in another dtype or layout, unless it is `source` itself. `tg.capture` notes copies."""
+    if source.size and copy is not source and (note := on_copy.get()) is not None:
+        note(source, copy)
+    return copy
+
+
 def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:
     """The values as a writable C-contiguous array of float32 or float64, which kernels need. Shares memory where it can.
 
@@ -276,8 +287,9 @@ def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:
         dtype = np.float32 if size <= 4 else np.float64
     else:
         dtype = check_dtype(dtype)
-    array = np.asarray(array, dtype=dtype, order="C")
-    return array if array.flags.behaved else array.copy()   # not read-only, not unaligned
+    found = np.asarray(array, dtype=dtype, order="C")
+    found = found if found.flags.behaved else found.copy()      # not read-only, not unaligned
+    return found if found is array else copied(array, found)
 
 
 def as_finite_floats(values: Any, dtype: Any, name: str) -> Array:

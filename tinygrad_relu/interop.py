@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .autodiff.guard import guarded, refuse_while_recording
 from .autodiff.node import Array, Node, is_grad_enabled
 
 # For an operator between an array and a Tensor: the method if the Tensor is on the left, and if it is on the right.
@@ -33,6 +34,7 @@ class Interoperable(Node):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """The values, for ``np.asarray``: shared memory unless a copy is asked for or needed; no gradient flows through."""
+        refuse_while_recording("reads the numbers of a Tensor (np.asarray), which a replay would not read again")
         return np.array(self.array, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -62,7 +64,7 @@ class Interoperable(Node):
             raise BufferError("__dlpack__: this Tensor requires a gradient, which another library does not record; export "
                               "x.detach(), which shares its memory")
         asked = dict(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)     # NumPy 2.0 takes only `stream`
-        return self.array.__dlpack__(**{key: value for key, value in asked.items() if value is not None})
+        return guarded(self.array).__dlpack__(**{key: value for key, value in asked.items() if value is not None})
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """The device of the values: (1, 0), the CPU."""
@@ -94,7 +96,7 @@ def _numbers(x: Any, function: Any, name: str) -> Any:
             instead = f"x.{method}(...)" if hasattr(x, method) else "the operators, methods and functions of tinygrad_relu"
             raise TypeError(f"{name}: got a Tensor that requires a gradient, which NumPy does not record; use {instead}, or hand "
                             "over the numbers alone, x.data")
-        return x.array
+        return guarded(x.array)
     if isinstance(x, dict):
         return {key: _numbers(entry, function, name) for key, entry in x.items()}
     if type(x) in (list, tuple):

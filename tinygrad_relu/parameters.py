@@ -17,8 +17,10 @@ from weakref import WeakSet, ref
 
 import numpy as np
 
+from .autodiff.guard import structure_changed
 from .autodiff.node import Array, value
 from .checks import as_floats, check_name
+from .kernels.machine.door import copy, launch
 from .tensor import Tensor
 
 WATCHERS: WeakSet[Any] = WeakSet()      # all optimizers: see `announce`
@@ -68,6 +70,11 @@ class Parameter(Tensor):
             raise ValueError(f"a parameter of shape {self.shape} has a gradient of shape {grad.shape}; expected the same")
         return grad
 
+    def set_grad_to_zeros(self) -> None:
+        """In its home, if it has one: where an optimizer reads it."""
+        self.grad = np.zeros_like(self.array) if self.home is None else self.home
+        launch(copy, 0.0, self.grad)
+
     def __repr__(self) -> str:
         text = super().__repr__()
         return f"Parameter{text[len('Tensor'):].replace(', requires_grad=True', '')[:-1]}, kind={self.kind!r})"
@@ -79,6 +86,8 @@ def settle(parameters: Iterable[Parameter]) -> None:
     A parameter keeps the place it has, so a second optimizer over the same parameters shares the buffers of the first.
     """
     homeless = sorted((p for p in parameters if p.place is None), key=lambda p: str(p.dtype))
+    if homeless:
+        structure_changed()
     for dtype, group in groupby(homeless, key=lambda p: p.dtype):
         members = list(group)
         values = np.zeros(sum(p.size for p in members), dtype)

@@ -7,10 +7,12 @@ from typing import Any, Self
 import numpy as np
 
 from .autodiff import hooks, tape
+from .autodiff.guard import current_recorder, guarded, read, refuse_while_recording, structure_changed
 from .autodiff.node import Array, Node, is_grad_enabled, value
-from .checks import as_finite_floats, as_floats, check_bool, check_dtype, said
+from .checks import as_finite_floats, as_floats, check_bool, check_dtype, copied, said
 from .interop import Interoperable
 from .kernels.formulas import piecewise, saturating, smooth
+from .kernels.machine.door import copy, launch
 from .missing import without
 from .ops import elementary, elementwise, indexing, linalg, normalization, reductions, shape, sums
 from .ops.activation import elementwise_function
@@ -48,7 +50,7 @@ def _comparison(ufunc: np.ufunc) -> Callable[[Tensor, Any], Any]:
 
     def compared(self: Tensor, other: Any) -> Any:
         try:
-            return elementwise.compare(ufunc, self, operand(other, self))
+            return guarded(elementwise.compare(ufunc, self, operand(other, self)))
         except TypeError:           # not a number: == is False, and < raises Python's TypeError
             return NotImplemented
 
@@ -78,13 +80,13 @@ class Tensor(Interoperable):
         if _loses_gradient(array):
             raise TypeError("Tensor: a copy would lose the gradient of this Tensor; use it as it is, or copy x.detach()")
         floats = as_floats(value(array)) if dtype is None else as_finite_floats(value(array), dtype, "Tensor")
-        self._become_leaf(np.array(floats, order="C"), bool(requires_grad))
+        self._become_leaf(copied(floats, np.array(floats, order="C")), bool(requires_grad))
 
     # -- the values ---------------------------------------------------------------------------------------------------
 
     @property
     def data(self) -> Array:
-        return self.array
+        return self.array if current_recorder() is None else guarded(self.array)
 
     @data.setter
     def data(self, values: Any) -> None:
@@ -94,7 +96,9 @@ class Tensor(Interoperable):
         array = as_finite_floats(value(values), self.array.dtype, "data")
         if array.shape != self.array.shape:
             raise ValueError(f"data: got values of shape {array.shape}; expected {self.array.shape}")
-        np.copyto(self.array, array)
+        if self.requires_grad and self.home is None:
+            refuse_while_recording("assigns to a Tensor that requires a gradient and that no optimizer moves; use an optimizer")
+        launch(copy, array, self.array)
         tape.changed([self])
 
     @property
@@ -111,13 +115,13 @@ class Tensor(Interoperable):
 
     def numpy(self) -> Array:
         """The values as a NumPy array that shares memory with the Tensor."""
-        return self.array
+        return guarded(self.array)
 
     def item(self) -> float:
         """The one number of a Tensor of size 1."""
         if self.array.size != 1:
             raise ValueError(f"a Tensor of shape {self.shape} is not one number (x.data.tolist() is a list of all)")
-        return self.array.item()
+        return read(self.array.item)
 
     def detach(self) -> Tensor:
         """The same values, sharing memory, without the history."""
@@ -141,6 +145,7 @@ class Tensor(Interoperable):
         if self.op is not None:
             raise RuntimeError(f"requires_grad_: this Tensor is a result of {self.op.name}; expected a leaf, such as x.detach()")
         self.requires_grad = check_bool(requires_grad, "requires_grad_: requires_grad")
+        structure_changed()
         return self
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -169,7 +174,7 @@ class Tensor(Interoperable):
     def __bool__(self) -> bool:
         if self.array.size != 1:
             raise ValueError(f"the truth value of a Tensor of shape {self.shape} is ambiguous; write (x > 0).any() or .all()")
-        return bool(self.array.item())
+        return bool(self.item())
 
     __getitem__ = indexing.getitem
 
@@ -182,7 +187,7 @@ class Tensor(Interoperable):
                                "tg.concatenate or tg.where, or assign x.detach()")
         array = as_floats(value(values), self.dtype, "x[index] = values")
         try:
-            self.array[index] = array
+            launch(_put, array, index, self.array)
         except (IndexError, ValueError) as error:
             raise type(error)(f"x[index] = values: {error}, in shape {self.shape}") from None
 
@@ -274,6 +279,10 @@ class Tensor(Interoperable):
     def permute(self, *axes: Any) -> Tensor:
         """`tg.permute`; the axes may also be separate arguments."""
         return shape.permute(self, _several(axes))
+
+
+def _put(values: Array, index: Any, out: Array) -> None:
+    out[index] = values
 
 
 Node.result = Tensor

@@ -49,7 +49,7 @@ def _sum_to(g: Array, *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         extra = g.ndim - len(shape)
         repeated = tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
         g = sum_over(g, tuple(range(extra)) + repeated, np.empty(shape, g.dtype))
-    return g if g.dtype == dtype else g.astype(dtype)
+    return g if g.dtype == dtype else filled(np.empty(g.shape, dtype), copy, g)
 
 
 sum_to: Op = Op("sum_to", _sum_to, pull=(lambda g, y, x, shape, dtype: unbroadcast(broadcast_to(g, shape=x.shape), x),))

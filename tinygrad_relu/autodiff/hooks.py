@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from ..checks import as_floats
+from .guard import refuse_while_recording, structure_changed
 from .node import Node
 
 Hook = Callable[..., Any]
@@ -34,12 +35,14 @@ class RemovableHandle:
     def __init__(self, hooks: OrderedDict[int, Any], hook: Any, prepend: bool = False) -> None:
         self._hooks, self.id = hooks, _next_number()
         hooks[self.id] = hook
+        structure_changed()
         if prepend:
             hooks.move_to_end(self.id, last=False)
 
     def remove(self) -> None:
         """Remove the hook; a second call does nothing."""
         self._hooks.pop(self.id, None)
+        structure_changed()
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -80,6 +83,7 @@ def register_hook(node: Node, hook: Hook) -> RemovableHandle:
 def run_hooks(node: Node, g: Any) -> Any:
     """The gradient `g` of `node`, after its hooks have run."""
     for hook in list((node.hooks or {}).values()):
+        refuse_while_recording("calls a hook, which a replay would not")
         g = replaced(g, hook(shown(g)), "register_hook")
     return g
 

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..checks import as_floats, said
-from .broadcast import plus, unbroadcast
+from ..kernels.machine.door import copy, launch
+from .broadcast import filled, plus, unbroadcast
+from .guard import current_recorder, refuse
 from .hooks import current_observer, run_hooks
 from .node import Array, Node, Op, Pull, absent, next_order, recording, value
 
@@ -90,7 +92,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     for node in wanted:
         g = np.zeros_like(node.array) if found[node] is None else found[node]
         if not isinstance(g, Node):
-            g = output.result.leaf(np.array(g) if node in lent else g)
+            g = output.result.leaf(_copied(g) if node in lent else g)
             lent.add(node)              # an input that is given twice gets two arrays
         gradients.append(g)
     return tuple(gradients)
@@ -262,14 +264,18 @@ def _pull_by_rules(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], 
 def _join(table: dict[Node, Any], lent: set[Node], x: Node, part: Array) -> None:
     """Add a further gradient of x to the one in the table: in place, or in a new array if that one is lent."""
     if x in lent:
-        table[x] = np.add(table[x], part, out=np.empty(x.shape, x.dtype))
+        table[x] = filled(np.empty(x.shape, x.dtype), np.add, table[x], part)
         lent.discard(x)
     else:
-        np.add(table[x], part, out=table[x])
+        launch(np.add, table[x], part, table[x])
 
 
 def _deliver(leaf: Node, part: Array, lent: bool) -> None:
     """Add a gradient to the ``.grad`` of a leaf."""
+    recorder = current_recorder()
+    if recorder is not None and leaf.order < recorder.begun and (leaf.home is None or (
+            leaf.grad is not None and leaf.grad is not leaf.home)):
+        refuse("gives a gradient to a Tensor that no optimizer moves, or whose .grad was set by hand; use tg.grad")
     if leaf.grad is not None:
         found = getattr(leaf.grad, "shape", None)
         if found != part.shape:
@@ -277,15 +283,19 @@ def _deliver(leaf: Node, part: Array, lent: bool) -> None:
             raise ValueError(f"backward: the .grad of a leaf of shape {part.shape} is {got}; expected None, or an array of that "
                              "shape")
         try:
-            np.add(leaf.grad, part, out=leaf.grad)
+            launch(np.add, leaf.grad, part, leaf.grad)
         except TypeError:
             raise TypeError(f"backward: the .grad of a leaf of shape {part.shape} is {said(leaf.grad)}; expected None, or an "
                             f"array of {part.dtype}") from None
     elif leaf.home is not None:
-        np.copyto(leaf.home, part)
+        launch(copy, part, leaf.home)
         leaf.grad = leaf.home
     else:
-        leaf.grad = np.array(part) if lent else part
+        leaf.grad = _copied(part) if lent else part
+
+
+def _copied(x: Array) -> Array:
+    return filled(np.empty(x.shape, x.dtype), copy, x)
 
 
 # The identity, as an op. `derivative` runs a definition on copies of its inputs, so that it can be differentiated with respect

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array, Node, value
-from ..checks import LABELS, as_numbers, check_labels
+from ..checks import LABELS, as_numbers, check_labels, copied
+from ..kernels.machine.door import launch
 from ..ops import loss as ops
 from ..ops.elementwise import add, mul
 from ..ops.shape import reshape, transpose
@@ -57,24 +59,32 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
         except ValueError:                      # a label that is not a class: an error, unless it is the one to ignore
             if not (as_numbers(value(target), "cross_entropy: labels", LABELS) == ignore_index).any():
                 raise
+            refuse_while_recording("has labels to ignore, whose loss takes another way than other labels; with a weight for each "
+                                   "class (ones, say) all labels take one way")
     smoothing = checked("cross_entropy", "label_smoothing", label_smoothing)
     labels = _labels("cross_entropy", x, target, checked("cross_entropy", "ignore_index", ignore_index), reduction)
+    of_class = np.ones(x.shape[1]) if weight is None else _of_class("cross_entropy", weight, x)
+    asked, scale = np.empty(x.shape, x.dtype), np.ones(())
+    launch(_ask, labels, of_class, ignore_index, smoothing, asked, scale if reduction == "mean" else None)
+    return ops.soft_cross_entropy(x, asked, scale=scale, reduction=reduction)
+
+
+def _ask(labels: Array, of_class: Array, ignore_index: int, smoothing: float, asked: Array, scale: Array | None) -> None:
+    """What each row asks of each class, and for a mean 1 / (the weight of all rows)."""
     kept = labels != ignore_index
-    labels, of_class = np.where(kept, labels, 0), np.ones(x.shape[1]) if weight is None else _of_class("cross_entropy", weight, x)
+    labels = np.where(kept, labels, 0)
     if labels.size:
-        check_labels(labels, classes=x.shape[1], name="cross_entropy: labels")
-    asked = np.full(x.shape, smoothing / x.shape[1], x.dtype)
+        check_labels(labels, classes=asked.shape[1], name="cross_entropy: labels")
+    asked.fill(smoothing / asked.shape[1])
     asked[np.arange(len(asked)), labels] += 1 - smoothing
     asked *= of_class
     asked[~kept] = 0
-    scale = 1.0
-    if reduction == "mean":
+    if scale is not None:
         total = float(np.sum(of_class[labels], where=kept, dtype=np.float64))
         if total == 0:
             raise ValueError("cross_entropy: the labels that are not ignored have a total weight of 0; the mean over nothing is "
                              "not defined")
-        scale = 1 / total
-    return ops.soft_cross_entropy(x, asked, scale=scale, reduction=reduction)
+        scale[...] = 1 / total
 
 
 def _of_probabilities(x: Tensor, target: Any, weight: Input | None, ignore_index: int, reduction: str,
@@ -148,14 +158,15 @@ def _labels(name: str, x: Any, labels: Any, ignore: int | None, reduction: str) 
     if len(shape) != 2 or shape[1] == 0:
         raise ValueError(f"{name}: x has shape {shape}, expected (rows, classes), with at least one class")
     n, classes = shape
-    found = (labels if type(labels) is np.ndarray and labels.dtype == _INT64
-             else as_numbers(value(labels), f"{name}: labels", LABELS))
+    found = given = (labels if type(labels) is np.ndarray and labels.dtype == _INT64
+                     else as_numbers(value(labels), f"{name}: labels", LABELS))
     if found.shape != (n,) or found.dtype != _INT64 or (n == 0 and reduction == "mean"):
         if found.shape == (n,) == (0,) and reduction != "mean":
-            return found.astype(np.int64)
+            return copied(given, found.astype(np.int64))
         kept = found != ignore if ignore is not None else np.full(found.shape, True)
         found = np.where(kept, check_labels(np.where(kept, found, 0), n, classes, f"{name}: labels"), ignore or 0)
-    return found if found.flags.carray else found.copy()        # kernels take contiguous arrays
+    found = found if found.flags.carray else found.copy()       # kernels take contiguous arrays
+    return found if found is given else copied(given, found)
 
 
 def _of_class(name: str, weight: Input | None, x: Tensor) -> Array:

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from ..autodiff.broadcast import filled
+from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Node, Op, absent, value
-from ..checks import LABELS, as_floats, as_numbers, check_count, check_labels, check_number, check_probability
+from ..checks import LABELS, as_floats, as_numbers, check_count, check_labels, check_number, check_probability, copied
+from ..kernels.machine.door import launch
 from ..ops import elementwise, indexing
 from ..ops import normalization as norm_ops
 from ..ops.elementwise import operand_array
@@ -186,12 +189,16 @@ def embedding(indices: Any, weight: Input, padding_idx: int | None = None) -> Te
     given = as_numbers(indices, "embedding: indices")
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"embedding: the indices are {given.dtype} numbers, expected integers")
-    index = np.array(given, np.int64, order="C")
+    index = copied(given, np.array(given, np.int64, order="C"))
+    launch(_check_index, given, index, rows)
+    return indexing.embedding(weight, index, spared=spared)
+
+
+def _check_index(given: Any, index: Any, rows: int) -> None:
     if index.size and index.view(np.uint64).max() >= rows:      # unsigned, negative numbers are the largest of all
         bad = np.argwhere((given < 0) | (given >= rows))
         at, more = tuple(map(int, bad[0])), f" (and {len(bad) - 1} more such indices)" if len(bad) > 1 else ""
         raise ValueError(f"embedding: got the index {given[at]} at {at}{more}; expected 0 to {rows - 1}, the rows of the weight")
-    return indexing.embedding(weight, index, spared=spared)
 
 
 def one_hot(labels: Any, num_classes: int = -1) -> Tensor:
@@ -203,8 +210,15 @@ def one_hot(labels: Any, num_classes: int = -1) -> Tensor:
     """
     given = as_numbers(value(labels), "one_hot: labels", LABELS)
     classes = None if num_classes == -1 else check_count(num_classes, "one_hot: num_classes")
-    index = check_labels(given.ravel(), classes=classes, name="one_hot: labels").reshape(given.shape)
-    return Tensor.leaf((index[..., None] == np.arange(classes or index.max() + 1)).astype(np.float32))
+    if classes is None:
+        refuse_while_recording("counts the classes in one_hot; pass num_classes")
+        classes = int(check_labels(given.ravel(), name="one_hot: labels").max()) + 1
+    return Tensor.leaf(filled(np.empty((*given.shape, classes), np.float32), _one_hot, given, classes))
+
+
+def _one_hot(given: Any, classes: int, out: Any) -> None:
+    index = check_labels(given.ravel(), classes=classes, name="one_hot: labels")
+    out[...] = (index[:, None] == np.arange(classes)).reshape(out.shape)
 
 
 def padding_row(padding_idx: int, rows: int, who: str) -> int:

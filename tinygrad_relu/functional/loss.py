@@ -16,8 +16,9 @@ from ..checks import as_floats, check_count, check_name, check_number, check_rea
 from ..kernels.formulas.record import Elementwise
 from ..kernels.formulas.smooth import SOFTPLUS
 from ..kernels.loops.loss import ABSOLUTE, HUBER, SMOOTH_L1, SQUARED
+from ..kernels.machine.door import launch
 from ..ops.activation import activation_op
-from ..ops.elementwise import add, mul, neg, sub, where
+from ..ops.elementwise import add, compare, mul, neg, sub, where
 from ..ops.loss import error_loss_op
 from ..ops.sums import SUM
 from ..tensor import Tensor
@@ -85,7 +86,18 @@ def _error_loss(name: str, record: Elementwise[...], p: tuple[float, ...], x: In
     if weights.shape != x.shape:
         raise ValueError(f"{name}: got x of shape {x.shape} and a weight of shape {weights.shape}; expected one shape")
     losses = mul(op(x, target, p=p, reduction="none"), weights)
-    return reduced(name, losses, reduction, np.sum(weights, dtype=np.float64) if per_weight else x.size)
+    if per_weight and reduction == "mean":
+        share = np.empty((), x.dtype)
+        launch(_share, name, weights, share)
+        return mul(SUM(losses), share)
+    return reduced(name, losses, reduction, x.size)
+
+
+def _share(name: str, weights: Array, out: Array) -> None:
+    total = float(np.sum(weights, dtype=np.float64))
+    if total == 0:
+        raise ValueError(f"{name}: the weights sum to 0; the mean over nothing is not defined")
+    out[...] = 1.0 / total
 
 
 def hinge_embedding_loss(x: Input, target: Input, margin: float = 1.0, reduction: str = "mean") -> Tensor:
@@ -99,11 +111,15 @@ def hinge_embedding_loss(x: Input, target: Input, margin: float = 1.0, reduction
     """
     x, margin = as_tensor(x), checked("hinge_embedding_loss", "margin", margin)
     signs = value(check_target("hinge_embedding_loss", x, value(target), reduction))
+    launch(_check_signs, signs)
+    losses = where(compare(np.greater, signs, 0.0), x, relu(sub(margin, x), at_zero=1.0))
+    return reduced("hinge_embedding_loss", losses, reduction, x.size)
+
+
+def _check_signs(signs: Array) -> None:
     wrong = signs[abs(signs) != 1]
     if wrong.size:
         raise ValueError(f"hinge_embedding_loss: the target holds {wrong[0]:g}, expected 1 and -1")
-    losses = where(signs > 0, x, relu(sub(margin, x), at_zero=1.0))
-    return reduced("hinge_embedding_loss", losses, reduction, x.size)
 
 
 def binary_cross_entropy_with_logits(x: Input, target: Input, weight: Input | None = None, reduction: str = "mean",
@@ -160,8 +176,6 @@ def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
     """The losses as they are, their sum, or their sum divided by `total`."""
     if reduction == "none":
         return losses
-    if reduction == "mean" and total == 0:
-        raise ValueError(f"{name}: the weights sum to 0; the mean over nothing is not defined")
     summed = SUM(losses)
     return summed if reduction == "sum" else mul(summed, 1.0 / float(total))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.guard import refuse_while_recording
 from ..autodiff.hooks import Hook, RemovableHandle, check_hook, replaced, shown
 from ..autodiff.node import Node, Op, is_grad_enabled, value
 from ..checks import counted
@@ -88,6 +89,7 @@ class Hookable:
 
 def call_with_hooks(module: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """``module.forward(*inputs, **options)`` with the hooks of the module, which see the inputs."""
+    refuse_while_recording("calls a hook, which a replay would not")
     hooks: Hooks = module._hooks
     for hook in hooks.at(PRE):
         new = hook(module, inputs)

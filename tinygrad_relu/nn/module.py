@@ -11,6 +11,7 @@ from warnings import warn
 
 import numpy as np
 
+from ..autodiff.guard import note_attribute, structure_changed
 from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
 from ..checks import check_bool, check_dtype, said
@@ -94,6 +95,7 @@ class Module(Hookable):
                      "leaves it out; write nn.Parameter(values)", stacklevel=2)
         if any(isinstance(entry, (Parameter, Module)) for entry in found):
             announce(self)      # `value` may bring parameters that no optimizer moves yet
+        note_attribute(self, name, value, bool(found))
         super().__setattr__(name, value)
 
     # -- contents -----------------------------------------------------------------------------------------------------
@@ -223,6 +225,7 @@ class Module(Hookable):
         for name in fitting.values():
             entries[name].data[...] = found[name]       # in place: a parameter stays in its flat buffer
         changed(self.parameters())
+        structure_changed()
         return IncompatibleKeys(missing, unexpected)
 
     # -- modes and dtypes ------------------------------------------------------------------------------------------------
@@ -244,6 +247,7 @@ class Module(Hookable):
             p.array = p.array.astype(dtype)
             p.grad = None if p.grad is None else p.checked_grad()
         changed(others)
+        structure_changed()
         for buffer in self.buffers():
             if buffer.data.dtype.kind == "f":
                 buffer.data = buffer.data.astype(dtype)
@@ -280,12 +284,16 @@ class Module(Hookable):
         requires_grad = check_bool(requires_grad, "requires_grad_: requires_grad")
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
+        structure_changed()
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every ``.grad`` to None; with ``set_to_none=False``, those that are not None to zeros."""
         for p in self.parameters():
-            p.grad = None if set_to_none or p.grad is None else np.zeros_like(p.array)
+            if set_to_none:
+                p.grad = None
+            elif p.grad is not None:
+                p.set_grad_to_zeros()
 
     # -- printing -----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.guard import read
 from ..autodiff.node import Array, value
 from ..checks import as_floats, check_name, check_real
 from ..kernels.loops.reduce import power_sum
@@ -40,15 +41,20 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     max_norm = check_real(max_norm, f"{name}: max_norm", lambda bound: bound >= 0, "a number, 0 or more")
     norm_type = check_real(norm_type, f"{name}: norm_type", lambda p: p > 0, "a number above 0")
     pieces = _gradients(name, parameters)
-    norm = _norm(pieces, norm_type)
+    norm = np.empty(())
+    launch(_clip, pieces, max_norm, norm_type, error_if_nonfinite, norm)
+    return read(norm.item)
+
+
+def _clip(pieces: list[Array], max_norm: float, norm_type: float, error_if_nonfinite: bool, out: Array) -> None:
+    out[...] = norm = _norm(pieces, norm_type)
     if error_if_nonfinite and not isfinite(norm):
-        raise RuntimeError(f"{name}: the norm of the gradients is {norm}; nothing has been changed")
+        raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {norm}; nothing has been changed")
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:             # true for NaN too
         with np.errstate(invalid="ignore"):
             for piece in pieces:
                 launch(np.multiply, piece, factor, piece)
-    return norm
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:

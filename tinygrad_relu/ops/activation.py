@@ -23,7 +23,7 @@ from ..kernels.formulas.piecewise import PRELU
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
-from ..kernels.machine.door import launch
+from ..kernels.machine.door import copy, launch
 from .axes import T, lines
 from .elementwise import compare, mul, where
 from .shape import reshape
@@ -93,7 +93,7 @@ def _blocks(x: Array, slopes: Array) -> tuple[tuple[int, int, int], Array]:
     if len(long_axes) == 1 and x.shape[long_axes[0]] == slopes.size:
         axis = long_axes[0]
         return (prod(x.shape[:axis]), slopes.size, prod(x.shape[axis + 1:])), slopes.ravel()
-    return (1, x.size, 1), np.broadcast_to(slopes, x.shape).ravel()
+    return (1, x.size, 1), filled(np.empty(x.shape, slopes.dtype), copy, slopes).ravel()
 
 
 def _prelu(x: Array, slopes: Array) -> Array:
@@ -112,8 +112,8 @@ def _prelu_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x:
     if to_slopes.size:
         total = np.empty(channels.shape, channels.dtype)
         launch(pointwise.channel_slope_pullback, g, x, total)
-        np.copyto(to_slopes, total.reshape(slopes.shape) if total.size == slopes.size else
-                  unbroadcast(total.reshape(shape_of_x), slopes))
+        launch(copy, total.reshape(slopes.shape) if total.size == slopes.size else
+               unbroadcast(total.reshape(shape_of_x), slopes), to_slopes)
 
 
 # Slopes that broadcast over x: learned ones (prelu), or drawn ones (rrelu). At x = NaN both gradients are NaN.

@@ -16,7 +16,7 @@ from ..autodiff.node import Array, Node, Op, value
 from ..checks import as_floats, check_rng
 from ..kernels.loops import pointwise as kernels
 from ..kernels.loops import random
-from ..kernels.machine.door import launch
+from ..kernels.machine.door import copy, launch
 from .axes import T
 
 
@@ -57,7 +57,7 @@ def _line(x: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """x (an array or a number) broadcast to a shape, as a contiguous array of one axis."""
     if isinstance(x, np.ndarray) and x.shape == shape and x.dtype == dtype and x.flags.carray:
         return x.ravel()
-    return np.array(np.broadcast_to(x, shape), dtype, order="C").ravel()
+    return filled(np.empty(shape, dtype), copy, x).ravel()
 
 
 def compare(ufunc: Callable[..., Any], a: Any, b: Any) -> Array:
@@ -69,8 +69,14 @@ def compare(ufunc: Callable[..., Any], a: Any, b: Any) -> Array:
 def equal_or_nan(x: Any, y: Any) -> Array:
     """Where x equals y, or both are NaN, as `compare`: it finds all numbers that tie for the maximum y."""
     x, y = value(x), value(y)
-    equal, undefined = compare(np.equal, x, y), np.isnan(y)
-    return equal | (undefined & np.isnan(x)) if undefined.any() else equal
+    return filled(np.empty(joint_shape("equal", x, y), bool), _equal_or_nan, x, y)
+
+
+def _equal_or_nan(x: Any, y: Any, out: Array) -> None:
+    np.equal(x, y, out)
+    undefined = np.isnan(y)
+    if undefined.any():
+        out |= undefined & np.isnan(x)
 
 
 def _where(condition: Any, a: Any, b: Any) -> Array:
@@ -115,7 +121,7 @@ def _won_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: A
             part = out if out.shape == g.shape and out.dtype == g.dtype else np.empty(g.shape, g.dtype)
             launch(kernels.rival_pullback, g.ravel(), _line(rival, like, y.dtype), y.ravel(), wins, part.ravel())
             if part is not out:
-                np.copyto(out, unbroadcast(part, out))
+                launch(copy, unbroadcast(part, out), out)
 
 
 def _mul_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: Any, b: Any) -> None:
@@ -123,7 +129,7 @@ def _mul_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, a: A
         if out.shape == g.shape and out.dtype == g.dtype:
             launch(np.multiply, g, factor, out)
         elif out.size:
-            np.copyto(out, unbroadcast(mul(g, factor), out))
+            launch(copy, unbroadcast(mul(g, factor), out), out)
 
 
 entrywise = partial(Op, elementwise=True)
@@ -138,7 +144,8 @@ neg: Op = entrywise("neg", unary(np.negative), pull=(lambda g, y, a: neg(g),))
 maximum: Op = entrywise("maximum", binary(_larger, "maximum"), fused=_won_fused, pull=(
     lambda g, y, a, b: _won(g, y, a, b, first=True), lambda g, y, a, b: _won(g, y, b, a, first=False)))
 minimum: Op = entrywise("minimum", binary(_smaller, "minimum"), fused=maximum.fused, pull=maximum.pull)
-cast: Op = entrywise("astype", lambda x, dtype: x.astype(dtype), pull=(lambda g, y, x, dtype: g,))     # backward casts g back
+cast: Op = entrywise("astype", lambda x, dtype: filled(np.empty(x.shape, dtype), copy, x),
+                     pull=(lambda g, y, x, dtype: g,))      # backward casts g back
 where: Op = entrywise("where", _where, index="condition", pull=(
     None, lambda g, y, condition, a, b: where(condition, g, 0.0), lambda g, y, condition, a, b: where(condition, 0.0, g)))
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import filled
+from ..autodiff.guard import current_recorder
 from ..autodiff.node import Array, Op
-from ..checks import as_numbers, check_real
+from ..checks import as_numbers, check_real, copied
 from ..kernels.loops.reduce import add_rows
 from ..kernels.machine.door import copy, launch
 from .axes import Axis, T, normalised_axes, single_axis, spelled
@@ -79,10 +80,10 @@ add_at: Op = Op("add_at", _add_at, pull=(lambda g, y, part, shape, **where: take
 def _embedding_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, table: Array, index: Array, *,
                      spared: int = -1) -> None:
     out = into[0]
-    before = out[spared].copy() if spared >= 0 and add else 0.0
+    before = filled(np.empty(out.shape[1:], out.dtype), copy, out[spared] if add else 0.0) if spared >= 0 else None
     _take_fused(g, y, saved, into, add, table, rows=index, axis=0)
     if spared >= 0:
-        out[spared] = before
+        launch(copy, before, out[spared])
 
 
 def _embedding_pull(g: Any, y: Any, table: Any, index: Array, spared: int = -1) -> Any:
@@ -124,6 +125,20 @@ def _rows(key: tuple[Any, ...], lead: int, front: tuple[int, ...], shape: tuple[
 
     NumPy itself finds them: it indexes arrays of coordinates, axis by axis. One array alone, the usual case, is simpler.
     """
+    rows = _found(key, lead, front, shape)
+    if current_recorder() is not None:      # a replay finds them again
+        launch(_find, key, lead, front, shape, rows)
+    return rows
+
+
+def _find(key: tuple[Any, ...], lead: int, front: tuple[int, ...], shape: tuple[int, ...], out: Array) -> None:
+    found = _found(key, lead, front, shape)
+    if found.shape != out.shape:
+        raise ValueError(f"index: an array of booleans chose {found.size} numbers, and {out.size} when it was recorded")
+    np.copyto(out, found)
+
+
+def _found(key: tuple[Any, ...], lead: int, front: tuple[int, ...], shape: tuple[int, ...]) -> Array:
     alone = key[0] if len(key) == 1 else None
     if alone is not None and alone.dtype != bool:
         _look(np.broadcast_to(False, (1,) * lead + front), (EVERYTHING,) * lead + key, shape)       # are all in range?
@@ -187,7 +202,7 @@ def _entry(entry: Any) -> Any:
         raise TypeError(f"index: got {array.dtype} numbers; expected {INDICES}")
     if array.dtype == bool:
         return array
-    return array.astype(np.intp) if array.ndim else int(array)
+    return copied(array, array.astype(np.intp)) if array.ndim else int(array)
 
 
 @spelled()

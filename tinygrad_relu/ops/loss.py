@@ -17,7 +17,7 @@ from ..kernels.loops import loss as kernels
 from ..kernels.loops.loss import error_loss
 from ..kernels.machine.door import launch
 from .activation import activation_op
-from .elementwise import add, mul, neg, sub, where
+from .elementwise import add, cast, mul, neg, sub, where
 from .indexing import getitem
 from .normalization import LOG_SOFTMAX, SOFTMAX
 from .shape import reshape
@@ -75,10 +75,15 @@ def _nll(x: Array, labels: Array, of_class: Array, *, ignore: int, reduction: st
     except IndexError:
         check_labels(np.where(labels == ignore, 0, labels), len(x), x.shape[1], "nll_loss: labels")      # says which, and where
         raise
-    if weights[-1] == np.inf:
-        raise ValueError("nll_loss: the labels that are not ignored have a total weight of 0; the mean over nothing is not "
-                         "defined")
+    launch(_check_weight, "nll_loss", weights)
     return out, weights
+
+
+def _check_weight(name: str, weights: Array) -> None:
+    """Raise if a mean would divide by a weight of 0: the last entry is infinite."""
+    if weights[-1] == np.inf:
+        raise ValueError(f"{name}: the labels that are not ignored have a total weight of 0; the mean over nothing is not "
+                         "defined")
 
 
 def _nll_steps(x: Any, labels: Array, of_class: Array, ignore: int, reduction: str) -> Any:
@@ -143,24 +148,39 @@ def cross_entropy(reduction: str) -> Op:
     return Op("cross_entropy", forward, fused=fused, saves=True, pull=(pull, None), index="labels")
 
 
-def _soft_cross_entropy(x: Array, targets: Array, *, scale: float, reduction: str) -> tuple[Array, Array]:
+# A scale is a number, or an array () if it depends on data: of labels with weights, say.
+
+
+def _launch_scaled(kernel: Any, *arguments: Any) -> None:
+    launch(*((_with_numbers, kernel) if any(type(x) is np.ndarray and not x.ndim for x in arguments) else (kernel,)), *arguments)
+
+
+def _with_numbers(kernel: Any, *arguments: Any) -> None:
+    kernel(*[x.item() if type(x) is np.ndarray and not x.ndim else x for x in arguments])
+
+
+def _scaled(g: Any, scale: Any) -> Any:
+    return mul(g, cast(scale, dtype=g.dtype) if isinstance(scale, np.ndarray) else scale)
+
+
+def _soft_cross_entropy(x: Array, targets: Array, *, scale: Any, reduction: str) -> tuple[Array, Array]:
     probabilities = np.empty(x.shape, x.dtype)
     losses = np.empty(x.shape[:1] if reduction == "none" else (), x.dtype)
-    launch(kernels.soft_cross_entropy, x, targets, scale, probabilities, losses.ravel())
+    _launch_scaled(kernels.soft_cross_entropy, x, targets, scale, probabilities, losses.ravel())
     return losses, probabilities
 
 
 def _soft_cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array,
-                              targets: Array, *, scale: float, reduction: str) -> None:
+                              targets: Array, *, scale: Any, reduction: str) -> None:
     to_x, to_targets = into
     if to_x.size:
-        launch(kernels.soft_cross_entropy_pullback, g.ravel(), probabilities, targets, scale, to_x)
+        _launch_scaled(kernels.soft_cross_entropy_pullback, g.ravel(), probabilities, targets, scale, to_x)
     if to_targets.size:
-        launch(kernels.soft_cross_entropy_to_targets, g.ravel(), x, scale, to_targets)
+        _launch_scaled(kernels.soft_cross_entropy_to_targets, g.ravel(), x, scale, to_targets)
 
 
-def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: float, reduction: str) -> Any:
-    weights = reshape(mul(g, scale), shape=(prod(g.shape), 1))
+def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: Any, reduction: str) -> Any:
+    weights = reshape(_scaled(g, scale), shape=(prod(g.shape), 1))
     slopes = mul(sub(mul(SOFTMAX(x), SUM(targets, axis=-1, keepdims=True)), targets), weights)
     return where((value(targets) != 0).any(axis=1, keepdims=True), slopes, 0.0)
 
@@ -169,4 +189,4 @@ def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: float,
 # or labels are smoothed or ignored.
 soft_cross_entropy: Op = Op("soft_cross_entropy", _soft_cross_entropy, fused=_soft_cross_entropy_fused, saves=True, pull=(
     _soft_cross_entropy_pull,
-    lambda g, y, x, targets, scale, reduction: mul(LOG_SOFTMAX(x), neg(reshape(mul(g, scale), shape=(prod(g.shape), 1))))))
+    lambda g, y, x, targets, scale, reduction: mul(LOG_SOFTMAX(x), neg(reshape(_scaled(g, scale), shape=(prod(g.shape), 1))))))

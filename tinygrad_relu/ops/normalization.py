@@ -88,9 +88,13 @@ def _logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     axes = normalised_axes("logsumexp", axis, x.shape)
     top = np.empty(reduced_shape(x.shape, axes, True), x.dtype)
     launch(np.maximum.reduce, x, axes, None, top, True, -np.inf)
-    top[~np.isfinite(top)] = 0                  # infinity - infinity would be NaN
+    launch(_finite_or_0, top)                   # infinity - infinity would be NaN
     y = add(LOG(SUM(EXP(sub(x, top)), axis=axes, keepdims=True)), top)
     return y if keepdims else y.reshape(reduced_shape(x.shape, axes))
+
+
+def _finite_or_0(x: Array) -> None:
+    x[~np.isfinite(x)] = 0
 
 
 def _logsumexp_pull(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:

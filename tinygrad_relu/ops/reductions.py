@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.broadcast import filled
+from ..autodiff.guard import guarded
 from ..autodiff.node import Array, Node, Op, value
 from ..checks import check_real
 from ..kernels.loops import reduce as kernels
-from ..kernels.machine.door import launch
+from ..kernels.machine.door import copy, launch
 from . import sums
 from .axes import Axis, T, axis_or_flat, block, lines, normalised_axes, reduced_shape, spelled
 from .elementwise import compare, div, equal_or_nan, mul, sub, where
@@ -60,7 +61,7 @@ def _extreme_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, 
         launch(kernels.extreme_pullback, g.reshape(outer, inner), x.reshape(outer, n, inner), y.reshape(outer, inner),
                into[0].reshape(outer, n, inner))
     else:
-        np.copyto(into[0], _to_the_winner(g, y, x, axis, keepdims))
+        launch(copy, _to_the_winner(g, y, x, axis, keepdims), into[0])
 
 
 MAX: Op = Op("max", _extreme("max", np.maximum), fused=_extreme_fused, pull=(_to_the_winner,))
@@ -97,7 +98,7 @@ def _index(name: str, function: Any, x: Array, axis: int | None, keepdims: bool)
     axes = normalised_axes(name, along, x.shape)
     _check_not_empty(name, x, axes, along)
     index = filled(np.empty(reduced_shape(x.shape, axes), np.intp), function, x, along)
-    return index.reshape(reduced_shape(x.shape, axes, True)) if keepdims else index[()]
+    return guarded(index.reshape(reduced_shape(x.shape, axes, True)) if keepdims else index)[() if index.ndim == 0 else ...]
 
 
 @spelled()

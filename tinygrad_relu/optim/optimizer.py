@@ -6,8 +6,7 @@ from copy import deepcopy
 from typing import Any, ClassVar, NamedTuple, Self
 from warnings import warn
 
-import numpy as np
-
+from ..autodiff.guard import structure_changed
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import check_name, check_number, counted, said
@@ -112,6 +111,7 @@ class Optimizer:
         if len(set(everything)) != len(everything):
             raise ValueError(f"{name}: a parameter is in two groups, or twice in one; expected each once")
         settle(everything)
+        structure_changed()
         self.param_groups += tuple(groups)
         self._segments += [segments(group["params"]) for group in groups]
 
@@ -165,6 +165,7 @@ class Optimizer:
                 elif len(segment.parameters) > 1:
                     if any(p.grad is not None for p in segment.parameters):
                         pieces[i:i + 1] = segment.split()
+                        structure_changed()
                         continue
                 elif segment.parameters[0].grad is not None:
                     moves.append((segment, segment.parameters[0].checked_grad().ravel(), options))
@@ -179,7 +180,10 @@ class Optimizer:
         """Set every ``.grad`` to None; with ``set_to_none=False``, those that are not None to zeros."""
         for group in self.param_groups:
             for p in group["params"]:
-                p.grad = None if set_to_none or p.grad is None else np.zeros_like(p.array)
+                if set_to_none or p.grad is None:
+                    p.grad = None
+                else:
+                    p.set_grad_to_zeros()
 
     def terms(self, parameter: Parameter) -> Terms:
         """The next `step` of a parameter in named parts; nothing is changed.
@@ -239,6 +243,7 @@ class Optimizer:
         for group, (options, _) in zip(self.param_groups, plan):
             dict.update(group, {name: plain(value) for name, value in options.items()})     # checked together
         self._segments = [pieces for _, pieces in plan]
+        structure_changed()
 
     def has_inertia(self) -> bool:
         """Whether some buffer is not zero, so that parameters may move at a gradient of zero."""

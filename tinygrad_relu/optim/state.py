@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array
 from ..checks import check_name
 from ..parameters import Parameter, runs
@@ -38,6 +39,7 @@ class Group(dict[str, Any]):
         self._check = check
 
     def __setitem__(self, key: str, value: Any) -> None:
+        refuse_while_recording(f"sets the option {key} of an optimizer, which a replay would not; do it outside of the step")
         if key == "params":
             raise ValueError("the params of a group were moved into flat buffers when the optimizer was made, and cannot be "
                              "changed; add more with add_param_group, or make a new optimizer for other parameters")
