@@ -31,6 +31,7 @@ __version__ = _VERSION
 _begin_command()        # if this process is the command, --help and --version print and exit here
 
 from . import functional as functional, nn as nn, optim as optim
+from .autodiff.guard import CaptureError as CaptureError
 from .autodiff.node import Op as Op, no_grad as no_grad
 from .autodiff.tape import grad as grad
 from .checkpoint import load as load, save as save
@@ -49,6 +50,7 @@ from .inside import AnomalyError as AnomalyError, detect_anomaly as detect_anoma
 from .kernels.machine.host import keep_freed_memory as _keep_freed_memory
 from .kernels.machine.host import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .missing import elsewhere as _elsewhere
+from .capture import capture as capture
 from .nn.activations import activation as activation
 from .nn.utils import functional_call as functional_call
 from .parameters import Parameter as Parameter
