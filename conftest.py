@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 import strength
 
 import tinygrad_relu as tg
-from tinygrad_relu import data, functional, lab, nn, optim, warmup
+from tinygrad_relu import data, functional, kernels, lab, nn, optim, warmup
 from tinygrad_relu.kernels.machine import policy
 from tinygrad_relu.kernels.machine.cache import cache_folder
 from tinygrad_relu.kernels.machine.host import cores
@@ -47,11 +49,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def compile_kernels() -> None:
-    """Compile all kernels in parallel, unless that was done for these sources. The file `warm` lists the compiled kernels."""
-    folder = cache_folder()
-    if folder is not None and not (folder / "warm").exists():
+    """Compile all kernels in parallel, unless that was done for these sources: their digest is the first line of `warm`.
+
+    The other lines list the compiled kernels.
+    """
+    folder, package = cache_folder(), Path(kernels.__file__).parent
+    sources = sha256(b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))).hexdigest()
+    if folder is not None and not ((warm := folder / "warm").exists() and warm.read_text().startswith(sources)):
         done = warmup.warmup()
-        (folder / "warm").write_text("\n".join(sorted(path.relative_to(folder).as_posix() for path in folder.glob("*.nbc"))))
+        warm.write_text("\n".join([sources, *sorted(path.name for path in folder.glob("*.nbc"))]))
         print(f"{done.compiled} kernels compiled")
 
 

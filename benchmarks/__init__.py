@@ -25,7 +25,7 @@ os.environ.update(dict.fromkeys(THREADS, "1"))
 for forced in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(forced, None)
 
-# Compiled kernels. The folder may be shared, because the name of the cache contains a digest of the kernel sources.
+# Compiled kernels. The folder may be shared, because the name of each file contains a digest of all that its code depends on.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".asv" / "kernels"))
 
 # asv gives ASV_PYTHONPATH to this process only; processes that benchmarks start must find the same package.

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,7 @@ with warnings.catch_warnings(record=True) as seen:
     (y @ y.T).backward()
 used = [*loops(ACTIVATIONS["leaky_relu"])[:2], matmul.product_block, swap]
 print(json.dumps({
-    "value": y.data.tolist(), "slope": x.grad.tolist(), "digest": cache.source_digest(),
+    "value": y.data.tolist(), "slope": x.grad.tolist(), "digest": cache.versions(),
     "hits": sum(kernel.loaded for kernel in used),
     "misses": sum(kernel.compiled for kernel in used),
     "warnings": [str(w.message) for w in seen]}))
@@ -73,7 +74,8 @@ def home(tmp_path_factory):
 def warm(home, tmp_path_factory):
     """The cache folder after a first process, and the output of that process."""
     cache = tmp_path_factory.mktemp("cache")
-    return cache, run(home, cache)
+    said = run(home, cache)
+    return cache, said | {"files": [path.relative_to(cache.parent) for path in cache.rglob("*.nbc")]}
 
 
 def test_a_second_process_compiles_nothing(home, warm):
@@ -100,7 +102,34 @@ def test_an_edited_formula_is_recompiled(home, warm, tmp_path):
     formulas.write_text(text.replace(old, new))
     edited, again = run(tmp_path, cache), run(tmp_path, cache)
     assert unedited["value"] == [[-1.0, 3.0]] and edited["value"] == again["value"] == [[-4.0, 3.0]]
-    assert edited["digest"] != unedited["digest"] and (edited["misses"], again["misses"]) == (4, 0)
+    assert (unedited["misses"], edited["misses"], again["misses"]) == (0, 1, 0)     # `swap` and the others do not use it
+    formulas.write_text(text)
+    back = run(tmp_path, cache)
+    assert back["value"] == unedited["value"] and back["misses"] == 0
+
+
+def test_edited_comments_and_docstrings_recompile_nothing(home, warm, tmp_path):
+    cache, _ = warm
+    shutil.copytree(home / "tinygrad_relu", tmp_path / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("formulas/piecewise.py", "formulas/record.py", "loops/pointwise.py", "machine/matmul.py", "machine/cache.py"):
+        file = tmp_path / "tinygrad_relu/kernels" / name
+        explained = re.sub(r'"""(?=[\w`])', '"""Further explained. ', file.read_text())
+        file.write_text(re.sub(r"(?m)^(?=def |class |@)", "# A comment.\n\n", explained))
+    before = kept(cache)
+    said = run(tmp_path, cache)
+    assert (said["hits"], said["misses"]) == (4, 0) and kept(cache) == before
+
+
+def test_an_edited_extension_of_the_compiler_is_recompiled(home, warm, tmp_path):
+    """The body that replaces `gemm_block` in kernels cannot be found from the kernel, so the text of its file counts."""
+    cache, _ = warm
+    shutil.copytree(home / "tinygrad_relu", tmp_path / "tinygrad_relu", ignore=shutil.ignore_patterns("__pycache__"))
+    file = tmp_path / "tinygrad_relu/kernels/machine/blas.py"
+    text = file.read_text()
+    assert text.count("inner, T(1), a.ctypes") == 1
+    file.write_text(text.replace("inner, T(1), a.ctypes", "inner, T(2), a.ctypes"))
+    edited = run(tmp_path, cache)
+    assert edited["misses"] == 4 and edited["slope"] == [[-2.0, 12.0]]
 
 
 def test_an_unwritable_folder_is_one_warning(home, tmp_path):
@@ -153,22 +182,24 @@ def test_other_peoples_kernels_stay_where_they_were(home, tmp_path, given):
 
 
 def test_few_old_folders_are_kept(tmp_path, monkeypatch):
-    """The newest folders of older sources are kept, for switching between versions."""
+    """The newest folders of other versions of Python, Numba, LLVM and NumPy."""
     monkeypatch.setattr(kept_kernels.config, "CACHE_DIR", str(tmp_path))
     for age in range(7):
         folder = tmp_path / "tinygrad_relu" / f"old{age}"
         folder.mkdir(parents=True)
         os.utime(folder, (1000 - age, 1000 - age))
     fresh = kept_kernels.cache_folder.__wrapped__()
-    assert fresh.name == kept_kernels.source_digest()
-    newest = {f"old{age}" for age in range(kept_kernels.KEPT_DIGESTS)}
+    assert fresh.name == kept_kernels.versions()
+    newest = {f"old{age}" for age in range(kept_kernels.KEPT_FOLDERS)}
     assert {path.name for path in fresh.parent.iterdir()} == {fresh.name} | newest
 
 
 def only_newest(warm, to: Path) -> Path:
-    """A copy of the cache with the kernels of these sources alone."""
-    cache, said = warm
-    shutil.copytree(cache / "tinygrad_relu" / said["digest"], to / "cache" / "tinygrad_relu" / said["digest"])
+    """A copy of the cache with the kernels of the first process alone."""
+    folder = Path("cache") / "tinygrad_relu" / warm[1]["digest"]
+    (to / folder).mkdir(parents=True)
+    for file in warm[1]["files"]:
+        shutil.copy(warm[0].parent / file, to / folder)
     return to / "cache"
 
 
@@ -209,12 +240,12 @@ def test_the_cache_command_shows_checks_and_clears(home, warm, tmp_path):
     (older / "file").write_bytes(b"12345678" * 100_000)
     (folder / "other").write_text("of somebody else")
     code, out, errors = command(home, folder, "cache")
-    assert (code, errors) == (0, "") and "4 compiled kernels and 1 folder of older sources" in out and "Every checksum" in out
+    assert (code, errors) == (0, "") and "4 compiled kernels and 1 folder of other versions" in out and "Every checksum" in out
     harmed = damage(folder)
     code, out, errors = command(home, folder, "cache")
     assert (code, errors) == (1, "") and "3 damaged files" in out and all(file.name in out for file in harmed)
     code, out, errors = command(home, folder, "cache", "--clear")
-    assert (code, errors) == (0, "") and out.startswith("Removed 4 compiled kernels and 1 folder of older sources")
+    assert (code, errors) == (0, "") and out.startswith("Removed 4 compiled kernels and 1 folder of other versions")
     assert (folder / "other").exists() and not list((folder / "tinygrad_relu").iterdir())
     assert "keeps 0 compiled kernels, 0.0 MB" in command(home, folder, "cache")[1]
 

@@ -91,7 +91,7 @@ def test_nothing_is_compiled_after_the_warmup_of_these_tests(tmp_path: Path) -> 
     """Training runs on a copy of the cache as it was before the first test (see conftest.py), and adds nothing to it."""
     folder = cache_folder()
     if folder is not None and (folder / "warm").exists():
-        for name in (folder / "warm").read_text().splitlines():
+        for name in (folder / "warm").read_text().splitlines()[1:]:
             copy = tmp_path / "tinygrad_relu" / folder.name / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((folder / name).read_bytes())

@@ -116,7 +116,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
     warmup.add_argument("--dtype", choices=("float32", "float64", "both"), default="both", help="which kernels (default: both)")
     warmup.add_argument("--jobs", type=_whole, metavar="N", help="compiling processes (default: one per core, at most 4)")
     cache = commands.add_parser("cache", help="show and check the compiled kernels, or clear them")
-    cache.add_argument("--clear", action="store_true", help="remove all compiled kernels, those of older sources too")
+    cache.add_argument("--clear", action="store_true", help="remove all compiled kernels, those of other versions too")
     doctor = commands.add_parser("doctor", help="show which kernels, threads and caches are in use, and how fast")
     doctor.add_argument("--json", metavar="FILE", help="write the report to this file too")
     return parser, commands.choices

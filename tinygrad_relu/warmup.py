@@ -119,7 +119,8 @@ def cache_main(arguments: argparse.Namespace) -> int:
     found = contents(folder)
     older = [other for other in folder.parent.iterdir() if other != folder]
     size = sum(file.stat().st_size for file in folder.parent.rglob("*") if file.is_file()) / 1e6
-    kept = counted(found.kernels, "compiled kernel") + (f" and {counted(len(older), 'folder')} of older sources" if older else "")
+    others = f" and {counted(len(older), 'folder')} of other versions" if older else ""
+    kept = counted(found.kernels, "compiled kernel") + others
     if arguments.clear:
         for path in (folder, *older):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

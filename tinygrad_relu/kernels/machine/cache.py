@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: their folder, their files, and how an edited formula is noticed."""
+"""Compiled kernels on disk: their folder and their files."""
 from __future__ import annotations
 
 import hashlib
@@ -10,8 +10,8 @@ import sys
 import tempfile
 import warnings
 from functools import cache
+from glob import escape
 from pathlib import Path
-from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import llvmlite
@@ -22,20 +22,22 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-KEPT_DIGESTS = 4    # cache folders of older sources to keep, for switching between two versions
+KEPT_FOLDERS = 4    # of other versions of Python, Numba, LLVM or NumPy
+KEPT_FILES = 32     # of one kernel: both dtypes, several processors, and older formulas, for switching between two versions
+OPTIONS = "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "USING_SVML"    # of Numba, process-wide
 SUFFIX = ".nbc"
 CHECKSUM = 32       # bytes of SHA-256 before the code in each file
 
 
 class KernelCache(NullCache):
-    """The compiled code of one kernel on disk, one file for each dtype and kind of processor.
+    """The compiled code of one kernel on disk, one file for each dtype, kind of processor and `fingerprint`.
 
     In Numba's own cache one damaged file makes every later run fail, and two processes that compile at once can lose an entry of
     their common index. Here a damaged file is recompiled and overwritten.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str, fingerprint: str, folder: Path) -> None:
+        self.name, self.fingerprint, self.folder = name, fingerprint, folder
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         target_context.refresh()
@@ -57,13 +59,17 @@ class KernelCache(NullCache):
             self.folder.mkdir(parents=True, exist_ok=True)      # it may have been cleared meanwhile
             part.write_bytes(hashlib.sha256(code).digest() + code)
             os.replace(part, file)
+            files = self.folder.glob(f"{escape(self.name)}.*{SUFFIX}")
+            for old in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)[KEPT_FILES:]:
+                old.unlink(missing_ok=True)
         except OSError as error:
             part.unlink(missing_ok=True)
             warn_once(f"compiled kernels cannot be kept in {self.folder}: {error.strerror or error}")
 
     def _file(self, signature: Any, codegen: Any) -> Path:
-        key = hashlib.sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()[:12]
-        return self.folder / f"{self.name}.{key}{SUFFIX}"
+        options = [getattr(config, option, None) for option in OPTIONS]
+        key = repr((self.fingerprint, signature, codegen.magic_tuple(), options))
+        return self.folder / f"{self.name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}{SUFFIX}"
 
 
 def read(file: Path) -> bytes:
@@ -103,12 +109,12 @@ def contents(folder: Path) -> Contents:
 def cache_folder() -> Path | None:
     """The folder of compiled kernels; None, after one warning, if it cannot be written.
 
-    It is a subfolder of ``NUMBA_CACHE_DIR`` or of the user's cache folder, named by the digest of the kernel sources.
+    It is a subfolder of ``NUMBA_CACHE_DIR`` or of the user's cache folder, named by the digest of the versions.
     """
     folder: Path | str = "of the user"
     try:
         base = Path(config.CACHE_DIR or _user_cache_folder()) / "tinygrad_relu"
-        folder = base / source_digest()
+        folder = base / versions()
         fresh = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -119,7 +125,7 @@ def cache_folder() -> Path | None:
         return None
     if fresh:
         siblings = sorted((p for p in base.iterdir() if p != folder), key=lambda p: p.stat().st_mtime, reverse=True)
-        for old in siblings[KEPT_DIGESTS:]:
+        for old in siblings[KEPT_FOLDERS:]:
             shutil.rmtree(old, ignore_errors=True)
     return folder
 
@@ -134,45 +140,7 @@ def _user_cache_folder() -> Path:
 
 
 @cache
-def source_digest() -> str:
-    """Sixteen hexadecimal digits that change whenever a kernel source, Python, Numba, LLVM or NumPy does."""
-    versions = str(sys.implementation.cache_tag), numba.__version__, llvmlite.__version__, np.__version__
-    digest = hashlib.sha256("|".join(versions).encode())
-    kernels = Path(__file__).parents[1]
-    for source in sorted(kernels.rglob("*.py")):
-        digest.update(source.relative_to(kernels).as_posix().encode())
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def fingerprint(function: Any) -> str:
-    """A text that changes whenever a user's formula does, or any function, constant or closure variable that it uses."""
-    return repr(_described(function, []))
-
-
-def _described(thing: Any, above: list[Any]) -> Any:
-    if isinstance(thing, FunctionType) and not is_ours(thing) and thing not in above:
-        parts = {name: _described(value, [*above, thing]) for name, value in sorted(used(thing).items())}
-        return _code(thing.__code__), thing.__defaults__, parts
-    if isinstance(thing, np.ndarray):       # the repr of a long array leaves out its middle
-        return thing.dtype.str, thing.shape, thing.tobytes()
-    return getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) or repr(thing)
-
-
-def _code(code: CodeType) -> Any:
-    constants = [_code(c) if isinstance(c, CodeType) else c for c in code.co_consts]
-    return code.co_code.hex(), code.co_names, constants
-
-
-def used(function: Any) -> dict[str, Any]:
-    """The globals and closure variables that a function uses, by name."""
-    if not isinstance(function, FunctionType):
-        return {}
-    around = zip(function.__code__.co_freevars, function.__closure__ or ())
-    found = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
-    return found | {name: cell.cell_contents for name, cell in around}
-
-
-def is_ours(function: Any) -> bool:
-    """Whether the digest of our sources covers this function."""
-    return str(function.__module__).startswith(f"{__package__.split('.')[0]}.kernels")
+def versions() -> str:
+    """Sixteen hexadecimal digits that change whenever Python, Numba, LLVM or NumPy does."""
+    found = str(sys.implementation.cache_tag), numba.__version__, llvmlite.__version__, np.__version__
+    return hashlib.sha256("|".join(found).encode()).hexdigest()[:16]

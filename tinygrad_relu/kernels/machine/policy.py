@@ -8,7 +8,6 @@ network takes 1.
 """
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 import weakref
@@ -23,7 +22,8 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from .cache import KernelCache, cache_folder, fingerprint, is_ours, used
+from .cache import KernelCache, cache_folder
+from .fingerprint import fingerprint, used
 
 F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound="Kernel | tuple[Any, ...]")
@@ -55,21 +55,27 @@ def scalar(function: F) -> F:
 
     Inlining is forced: LLVM would leave the longer formulas as calls, and could not vectorise the loop around them.
     """
-    if function not in _scalars:
-        _scalars.add(function)
-        register_jitable(forceinline=True)(function)
+    if function not in _options:
+        _inlined(function)
         for found in used(function).values():
-            if isinstance(found, FunctionType) and not is_ours(found):
+            if isinstance(found, FunctionType) and not found.__module__.startswith(_HERE):
                 scalar(found)
     return function
 
 
-_scalars: weakref.WeakSet[Any] = weakref.WeakSet()
+_HERE = __name__.removesuffix("machine.policy")
+_options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()      # of the functions that are inlined
+
+
+def _inlined(function: F, **options: Any) -> F:
+    _options[function] = options
+    register_jitable(forceinline=True, **options)(function)
+    return function
 
 
 def reordered(function: F) -> F:
     """A `scalar` that sums along a row in the fastest order. It must not write to arrays (docs/kernels.md says why)."""
-    return register_jitable(forceinline=True, fastmath=_ANY_ORDER)(function)
+    return _inlined(function, fastmath=_ANY_ORDER)
 
 
 class Kernel:
@@ -107,10 +113,12 @@ class Kernel:
     @cached_property
     def dispatcher(self) -> Any:
         """Numba's object of this kernel. It is made on first use, as that takes longer than defining the function."""
-        made, folder = numba.njit(**self.options)(self.function), cache_folder()
-        if folder is not None:
-            made._cache = KernelCache(self.function.__qualname__, folder)
-        return made
+        self.function.__qualname__ = f"{self.__name__}_{self.content()}"        # symbols of the machine code contain it
+        return numba.njit(**self.options)(self.function)
+
+    def content(self) -> str | None:
+        """The `fingerprint` of the loop, as the formulas and constants that it uses are now."""
+        return fingerprint(self.function, lambda used: self.options if used is self.function else _options.get(used))
 
     @property
     def compiled(self) -> int:
@@ -133,7 +141,9 @@ class Kernel:
         dtype = np.dtype(dtype)
         if dtype not in self.dtypes:
             raise TypeError(f"kernel {self.__name__}: got an array of {dtype}; expected {' or '.join(map(str, self.dtypes))}")
-        found = self.signature(dtype)
+        found, folder, content = self.signature(dtype), cache_folder(), self.content()
+        if folder is not None and content is not None:
+            self.dispatcher._cache = KernelCache(self.__name__, content, folder)
         self.dispatcher.compile(found)
         code = self.dispatcher.get_overload(found)
         self.code[dtype] = code = self._checked(found, code) if CHECKED else code
@@ -168,14 +178,8 @@ def kernel(function: Callable[..., None], *, name: str | None = None, record: An
     - `name` is the name in a trace and on disk; a factory, which makes many kernels of one loop, gives each its own.
     - `record` has the parameters that an argument declared as `Parameters` stands for.
     - `reordered` allows sums in any order, as the decorator of this name does for one formula.
-
-    The name on disk ends with the `fingerprint` of what the loop closes over, and of the loop itself if it is a user's, because
-    the digest of our sources does not cover a user's file.
     """
-    function.__name__ = name or function.__name__
-    foreign = [cell.cell_contents for cell in function.__closure__ or ()] + ([] if is_ours(function) else [function])
-    code = "|".join(map(fingerprint, foreign))
-    function.__qualname__ = function.__name__ + (f"_{hashlib.sha256(code.encode()).hexdigest()[:8]}" if code else "")
+    function.__name__ = function.__qualname__ = name or function.__name__
     return Kernel(function, reordered, len(record.parameters) if record else 0)
 
 
