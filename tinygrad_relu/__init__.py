@@ -55,6 +55,7 @@ from .nn.activations import activation as activation
 from .nn.utils import functional_call as functional_call
 from .parameters import Parameter as Parameter
 from .tensor import Tensor as Tensor
+from .training import evaluate as evaluate, fit as fit
 
 _keep_freed_memory()
 vars().pop("tensor")                                # the submodule; without it, `tg.tensor` raises with a hint

@@ -48,7 +48,7 @@ def save(path: AnyPath, whole: Any = None, /, **parts: Any) -> None:
     if isinstance(whole, Mapping) and not isinstance(whole, Module):
         whole, parts = None, dict(whole)
     write, _ = FORMATS[_suffix(path, "save")]
-    tree = {name: _state(part) for name, part in parts.items()} if whole is None else _state(whole)
+    tree = {name: state_of(part) for name, part in parts.items()} if whole is None else state_of(whole)
     if not isinstance(tree, Mapping):
         raise TypeError(f"save: got {type(whole).__name__}, expected a module or a dict; give other things a name: step=17")
     modes = {name: [inner for inner, module in part.named_modules() if not module.training]
@@ -87,7 +87,7 @@ def load(path: AnyPath, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
         held = ", ".join(map(shown, tree)) or "nothing"
         raise ValueError(f"{path} has no part {', '.join(absent)}; it holds {held}" + (
             "" if len(parts) > 1 else "; to load all of it into one module, pass the module without a name"))
-    complaints = _restore(targets, found)
+    complaints = restore(targets, found)
     if complaints:
         hint = "" if whole is None else _hint(whole, tree)
         raise ValueError(f"{path}: {'; '.join(complaints)}{hint}")
@@ -99,7 +99,7 @@ def load(path: AnyPath, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
 
 def _hint(whole: Any, tree: Mapping[str, Any]) -> str:
     """A hint for an error: the parts of the file that contain names of `whole`. (The file may hold a whole training run.)"""
-    known = set(_state(whole))
+    known = set(state_of(whole))
     parts = [name for name, part in tree.items() if isinstance(part, Mapping) and known & set(part)]
     if not parts:
         return ""
@@ -136,8 +136,8 @@ def _read(path: AnyPath) -> tuple[dict[str, Any], dict[str, list[str]]]:
 # -- states ----------------------------------------------------------------------------------------------------------
 
 
-def _state(part: Any) -> Any:
-    """The state of an object that has one; anything else as it is."""
+def state_of(part: Any) -> Any:
+    """A copy of the state of an object that has one; anything else as it is."""
     if isinstance(part, np.random.Generator):
         return part.bit_generator.state
     if isinstance(part, type):
@@ -145,9 +145,9 @@ def _state(part: Any) -> Any:
     return part.state_dict() if hasattr(part, "state_dict") else part
 
 
-def _restore(targets: Mapping[str, Any], states: Mapping[str, Any]) -> list[str]:
+def restore(targets: Mapping[str, Any], states: Mapping[str, Any]) -> list[str]:
     """Load every state, or none; returns the complaints about those that do not fit."""
-    before = {name: _state(target) for name, target in targets.items()}
+    before = {name: state_of(target) for name, target in targets.items()}
     complaints: list[str] = []
     whole = False
     try:

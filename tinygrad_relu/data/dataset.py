@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NoReturn, SupportsIndex, overload
 
 import numpy as np
@@ -59,10 +60,20 @@ class Batches:
     def __len__(self) -> int:
         return math.ceil(self._stop / self._size)
 
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+    def _parts(self) -> Iterator[Array]:
+        """The rows of each batch of the next epoch."""
         order, self._first = self._order() if self._first is None else self._first, None
-        parts = (order[start:min(start + self._size, self._stop)] for start in range(0, self._stop, self._size))
-        return ((self._x[rows], self._y[rows]) for rows in parts)
+        return (order[start:min(start + self._size, self._stop)] for start in range(0, self._stop, self._size))
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        return ((self._x[rows], self._y[rows]) for rows in self._parts())
+
+    def refilled(self, skip: int = 0) -> Iterator[tuple[Array, Array]]:
+        """The batches of an epoch after the first `skip`, all in the same memory: the next one overwrites the last."""
+        x, y = (np.empty((min(self._size, len(source)), *source.shape[1:]), source.dtype) for source in (self._x, self._y))
+        for rows in islice(self._parts(), skip, None):
+            n = len(rows)           # "clip" avoids a copy that NumPy makes to check the rows
+            yield np.take(self._x, rows, 0, x[:n], "clip"), np.take(self._y, rows, 0, y[:n], "clip")
 
 
 batches = Batches

@@ -1,0 +1,375 @@
+"""`fit`, a whole training run in one call: batches, validation, early stopping, a file to resume from; and `evaluate`.
+
+Everything that decides how a run continues is in one dict, `Run.parts`: model, optimizer, schedule, generator, and the run itself
+with its position, its history and the best weights. A checkpoint holds their states, so a resumed run has the bits of one that
+was never interrupted. To the same states a run returns if a step is broken off, or if the loss is no longer finite.
+"""
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from math import inf, isfinite
+from pathlib import Path
+from threading import current_thread, main_thread
+from time import perf_counter
+from typing import Any
+from warnings import warn
+
+import numpy as np
+
+from .autodiff.node import no_grad
+from .checkpoint import load, restore, save, state_of
+from .checks import Array, check_bool, check_count, check_name, check_rng, counted, said
+from .files import AnyPath
+from .nn import Module
+from .nn.module import evaluating
+from .nn.utils import clip_grad_norm_
+from .optim import LRScheduler, Optimizer, ReduceLROnPlateau
+from .tensor import Tensor
+from .text import aligned, progress
+
+KEPT = 10.0         # seconds from one copy of the whole state to the next, or so many that copies take a fiftieth of the time
+SHARE = 50
+SHOWN = 0.1         # seconds between two updates of the progress bar
+ROWS = 1024         # samples that are evaluated at a time
+
+Loss = Callable[[Any, Any], Tensor]                         # of predictions and targets
+Metrics = Mapping[str, Callable[[Array, Array], float]]     # of predictions and targets, by name
+
+
+class History:
+    """What `fit` returns: numbers by epoch. ``history["loss"]`` is a list; printed, it is a table.
+
+    The columns are "loss" (the mean over the training samples, each loss taken before the step on its batch), "lr" (of the first
+    group), "seconds", and, with a validation set, "valid_loss" and one of each metric ("valid_accuracy"). `steps` counts the
+    optimizer steps, `batch_loss` is the loss of the last one, `best` is the epoch of the lowest validation loss (from 1), and
+    `stopped` says why the run ended before its last epoch.
+    """
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[float]] = {}
+        self.steps, self.batch_loss, self.stopped = 0, inf, ""
+
+    def __getitem__(self, name: str) -> list[float]:
+        return self.columns[check_name(name, self.columns, "history")]
+
+    def __len__(self) -> int:
+        return len(self.columns.get("loss", ()))
+
+    @property
+    def best(self) -> int | None:
+        losses = self.columns.get("valid_loss")
+        return 1 + int(np.argmin(losses)) if losses else None
+
+    def add(self, **numbers: float) -> None:
+        """Append the numbers of an epoch."""
+        for name, number in numbers.items():
+            self.columns.setdefault(name, []).append(float(number))
+
+    def __str__(self) -> str:
+        headings = ["epoch", *self.columns]
+        rows = [[str(i), *(f"{x:.4g}" for x in row)] for i, row in enumerate(zip(*self.columns.values()), 1)]
+        return aligned(headings, rows, right=headings) + (f"\n{self.stopped}" if self.stopped else "")
+
+    def __repr__(self) -> str:
+        last = f", loss {self['loss'][-1]:.4g}" if len(self) else ""
+        return f"History({counted(len(self), 'epoch')}, {counted(self.steps, 'step')}{last})"
+
+
+# -- evaluation ------------------------------------------------------------------------------------------------------------------
+
+
+def accuracy(scores: Array, labels: Array) -> float:
+    """The share of samples whose largest score is that of their class."""
+    return float(np.mean(scores.argmax(axis=1) == labels))
+
+
+def evaluate(model: Module, loss: Loss, dataset: Any, *, metrics: Metrics | None = None) -> dict[str, float]:
+    """The loss of a model on a whole data set, and its metrics; in evaluation mode, without a graph.
+
+    `dataset` is a `data.Dataset` or a pair of arrays (x, y). `metrics` are functions of predictions and targets (arrays) by name;
+    by default, "accuracy" if the targets are labels and the predictions scores of classes.
+
+    >>> train, test = data.digits(dtype="float32").split(0.8, rng=0)
+    >>> tg.evaluate(nn.MLP([64, 10], rng=0), F.cross_entropy, test)["accuracy"] < 0.5
+    True
+    """
+    x, y = _pair(dataset, "evaluate")
+    with evaluating(model), no_grad():
+        predicted = np.concatenate([model(x[start:start + ROWS]).data for start in range(0, len(x), ROWS)])
+        value = loss(predicted, y).item()
+    if metrics is None:
+        metrics = {"accuracy": accuracy} if y.dtype.kind in "iu" and (predicted.ndim, y.ndim) == (2, 1) else {}
+    return {"loss": value, **{name: float(metric(predicted, y)) for name, metric in metrics.items()}}
+
+
+def _pair(dataset: Any, who: str) -> tuple[Array, Array]:
+    """Samples and targets of a Dataset or a pair, of the same length and not empty."""
+    if isinstance(dataset, Sequence) and len(dataset) == 2:
+        x, y = (np.asarray(part) for part in dataset)
+    elif hasattr(dataset, "x") and hasattr(dataset, "y"):
+        x, y = dataset.x, dataset.y
+    else:
+        raise TypeError(f"{who}: got {said(dataset)}, expected a data.Dataset, or a pair of arrays (x, y)")
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
+        raise ValueError(f"{who}: got x of shape {x.shape} and y of shape {y.shape}, expected one target for each sample")
+    return x, y
+
+
+# -- training --------------------------------------------------------------------------------------------------------------------
+
+
+def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs: int,
+        batch_size: int = 64, rng: int | np.random.Generator | None = None, validation: Any = None, patience: int | None = None,
+        schedule: LRScheduler | None = None, schedule_each: str = "epoch", max_norm: float | None = None,
+        metrics: Metrics | None = None, callbacks: Sequence[Callable[[History], Any]] = (), every: int | None = None,
+        checkpoint: AnyPath | None = None, resume: bool = False, shuffle: bool = True, drop_last: bool = False,
+        quiet: bool = False) -> History:
+    """Train a model: `epochs` passes over a data set in shuffled batches. Returns a `History`; printed, it is a table.
+
+    `loss` is a function of predictions and targets, such as ``F.cross_entropy``; `dataset` and `validation` are a `data.Dataset`
+    or a pair of arrays. The bits are those of a loop over ``dataset.batches(batch_size, rng)``. Afterwards the model is in
+    evaluation mode.
+
+    - `patience`: training ends when the validation loss has not improved for so many epochs. The best weights are restored,
+      however it ends.
+    - `schedule` takes a step after each "epoch" or, with `schedule_each`, after each "step". ReduceLROnPlateau gets the
+      validation loss, or else the training loss.
+    - `max_norm` clips the norm of all gradients; `metrics` are those of `evaluate`.
+    - `callbacks` are called with the history after each epoch and, with `every`, after every so many steps. One that returns
+      True ends the training.
+    - `checkpoint`: a file (.npz or .safetensors) for the whole state, written every ten seconds and at the end. With `resume`,
+      a run continues from this file, if it exists, to the bits of a run without the interruption.
+
+    Ctrl-C ends the training after the current step; `fit` returns, with a warning. A second Ctrl-C breaks off the step. Then, and
+    if the loss is no longer finite, everything goes back to the last good state, at most about ten seconds old. On a terminal, a
+    progress bar is drawn (by rich, if it is installed), unless `quiet`.
+
+    >>> digits = data.digits(dtype="float32")
+    >>> train, valid = digits.split(0.8, rng=0)
+    >>> model = nn.MLP([64, 32, 10], rng=0)
+    >>> opt = optim.Adam(model.parameters(), lr=0.01)
+    >>> history = tg.fit(model, opt, F.cross_entropy, train, epochs=5, rng=0, validation=valid)
+    >>> history["valid_accuracy"][-1] > 0.9
+    True
+    """
+    if not isinstance(model, Module) or not isinstance(optimizer, Optimizer) or not callable(loss):
+        raise TypeError(f"fit: got {type(model).__name__}, {type(optimizer).__name__} and {said(loss)}; expected a module, an "
+                        "optimizer and a loss function, such as F.cross_entropy")
+    if not any(optimizer.holds(p) for p in model.parameters()):
+        raise ValueError("fit: the optimizer moves no parameter of this model; expected one of model.parameters()")
+    check_name(schedule_each, ("epoch", "step"), "fit: schedule_each")
+    if isinstance(schedule, ReduceLROnPlateau) and schedule_each == "step":
+        raise ValueError("fit: ReduceLROnPlateau judges epochs; expected schedule_each='epoch'")
+    if patience is not None and validation is None:
+        raise ValueError("fit: patience judges the validation loss; expected validation=...")
+    if check_bool(resume, "fit: resume") and checkpoint is None:
+        raise ValueError("fit: resume continues from a file; expected checkpoint='run.npz'")
+    rng = check_rng(rng if check_bool(shuffle, "fit: shuffle") else 0, "fit")
+    run = Run(model, optimizer, partial(train_step, model, optimizer, loss, max_norm), *_pair(dataset, "fit"),
+               check_count(epochs, "fit: epochs"), check_count(batch_size, "fit: batch_size"), rng, shuffle, drop_last,
+               None if validation is None else partial(evaluate, model, loss, _pair(validation, "fit"), metrics=metrics),
+               None if patience is None else check_count(patience, "fit: patience"), schedule, schedule_each, list(callbacks),
+               None if every is None else check_count(every, "fit: every"), checkpoint)
+    if resume and checkpoint is not None and Path(checkpoint).exists():
+        load(checkpoint, **run.parts)
+        run.rewind()
+    run.go(check_bool(quiet, "fit: quiet"))
+    return run.history
+
+
+def train_step(model: Module, optimizer: Optimizer, loss: Loss, max_norm: float | None, x: Array, y: Array) -> Tensor:
+    """A step on one batch; returns the loss before it."""
+    optimizer.zero_grad()
+    value = loss(model(x), y)
+    value.backward()
+    if max_norm is not None:
+        clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    return value
+
+
+class Diverged(Exception):
+    """The loss or a parameter is not finite."""
+
+
+@dataclass
+class Run:
+    """A training run: its settings, and its position."""
+
+    model: Module
+    optimizer: Optimizer
+    step: Callable[[Array, Array], Tensor]
+    x: Array
+    y: Array
+    epochs: int
+    batch_size: int
+    rng: np.random.Generator
+    shuffle: bool
+    drop_last: bool
+    judge: Callable[[], dict[str, float]] | None
+    patience: int | None
+    schedule: Any
+    schedule_each: str
+    callbacks: list[Callable[[History], Any]]
+    every: int | None
+    path: AnyPath | None
+
+    def __post_init__(self) -> None:
+        self.history = History()
+        self.epoch = self.batch = 0         # how many epochs are complete, and how many batches of the next one
+        self.total = 0.0                    # of the losses of the samples of these batches
+        self.best: dict[str, Any] = {"epoch": 0, "loss": inf, "weights": {}}
+        self.before = deepcopy(self.rng)    # as it was when the order of the present epoch was drawn
+        self.parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "rng": self.before, "fit": self}
+        if self.schedule is not None:
+            self.parts["schedule"] = self.schedule
+        self.kept: dict[str, Any] = {}      # the last good state
+        self.due = 0.0                      # when the next copy is made
+
+    # -- the state, in memory and in a file ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, and what must be as it was for a resumed run to have the same bits."""
+        plan = {"samples": len(self.x), "batch_size": self.batch_size, "shuffle": self.shuffle, "drop_last": self.drop_last,
+                "schedule": type(self.schedule).__name__, "schedule_each": self.schedule_each}
+        return {"plan": plan, "epoch": self.epoch, "batch": self.batch, "total": self.total, "steps": self.history.steps,
+                "columns": deepcopy(self.history.columns), "best": dict(self.best)}
+
+    def load_state_dict(self, state: Any) -> None:
+        own = self.state_dict()
+        if not isinstance(state, Mapping) or state.keys() != own.keys():
+            raise ValueError("this is not the state of a run of fit")
+        if state["plan"] != own["plan"]:
+            other = [f"{name} {state['plan'][name]!r}" for name, value in own["plan"].items() if state["plan"][name] != value]
+            raise ValueError(f"the run was begun with {', '.join(other)}; expected the same settings")
+        self.epoch, self.batch, self.total = state["epoch"], state["batch"], state["total"]
+        self.history.steps, self.history.columns = state["steps"], deepcopy(state["columns"])
+        self.best = dict(state["best"])
+
+    def keep(self) -> None:
+        """Copy the state, if it is good, and write it to the file."""
+        start = perf_counter()
+        if self.kept and not all(np.isfinite(p.array).all() for p in self.model.parameters()):
+            raise Diverged(f"a parameter was not finite after step {self.history.steps}")
+        self.kept = {name: state_of(part) for name, part in self.parts.items()}
+        if self.path is not None:
+            save(self.path, self.kept)
+        now = perf_counter()
+        self.due = now + max(KEPT, SHARE * (now - start))
+
+    def rewind(self) -> None:
+        """After a state has been loaded: draw the order of its epoch again."""
+        self.rng.bit_generator.state = self.before.bit_generator.state
+
+    # -- the loop -----------------------------------------------------------------------------------------------------------
+
+    def go(self, quiet: bool) -> None:
+        """All epochs that are left."""
+        history, step, alarm = self.history, self.step, ""
+        total = self.epochs * math.ceil(len(self.x) / self.batch_size)
+        with interruptions() as pressed, progress(total, "epoch 1", quiet=quiet) as tick:
+            try:
+                self.keep()
+                while self.epoch < self.epochs and not self.lost_patience():
+                    self.model.train()
+                    self.pass_over(step, tick, pressed)
+                    if history.stopped:
+                        break
+                self.keep()
+            except (KeyboardInterrupt, Diverged) as error:
+                restore(self.parts, self.kept)
+                self.rewind()
+                self.optimizer.zero_grad()
+                alarm = str(error) or "interrupted in the middle of a step"
+                history.stopped = f"{alarm}; back at the state after step {history.steps}"
+        if pressed or alarm:
+            warn(f"fit: {history.stopped}", stacklevel=3)
+        if self.best["weights"]:
+            self.model.load_state_dict(self.best["weights"])
+        self.model.eval()
+
+    def lost_patience(self) -> bool:
+        waited = self.epoch - self.best["epoch"]
+        if self.patience is not None and waited >= self.patience:
+            self.history.stopped = f"no lower validation loss in {counted(waited, 'epoch')}"
+        return bool(self.history.stopped)
+
+    def pass_over(self, step: Callable[[Array, Array], Tensor], tick: Callable[[str, int], None], pressed: list[int]) -> None:
+        """The rest of the present epoch."""
+        from .data.dataset import Batches  # here, because `import tinygrad_relu` does not need it
+
+        history, start, shown, ticks = self.history, perf_counter(), 0.0, 0
+        self.before.bit_generator.state = self.rng.bit_generator.state
+        batches = Batches(self.x, self.y, self.batch_size, self.rng if self.shuffle else None, self.drop_last, self.shuffle)
+        for x, y in batches.refilled(self.batch):
+            value = step(x, y).item()
+            history.steps += 1
+            if not isfinite(value):
+                raise Diverged(f"the loss of step {history.steps} was {value}")
+            history.batch_loss = value
+            self.batch, self.total = self.batch + 1, self.total + value * len(x)
+            if self.schedule is not None and self.schedule_each == "step":
+                self.schedule.step()
+            if self.every is not None and history.steps % self.every == 0:
+                self.call()
+            if pressed:
+                history.stopped = f"interrupted after step {self.batch} of epoch {self.epoch + 1}"
+            if history.stopped:
+                return
+            now, ticks = perf_counter(), ticks + 1
+            if now >= self.due:
+                self.keep()
+            if now >= shown:
+                tick(f"epoch {self.epoch + 1}, loss {value:.3g}", ticks)
+                shown, ticks = now + SHOWN, 0
+        tick(f"epoch {self.epoch + 1}", ticks)
+        self.end_epoch(perf_counter() - start)
+        if pressed and not history.stopped:
+            history.stopped = f"interrupted after epoch {self.epoch}"
+
+    def end_epoch(self, seconds: float) -> None:
+        """The numbers of an epoch, the best weights, the schedule and the callbacks."""
+        loss = self.total / min(self.batch * self.batch_size, len(self.x))
+        judged = {f"valid_{name}": number for name, number in (self.judge() if self.judge else {}).items()}
+        self.history.add(loss=loss, **judged, lr=self.optimizer.param_groups[0]["lr"], seconds=seconds)
+        self.epoch, self.batch, self.total = self.epoch + 1, 0, 0.0
+        if self.patience is not None and judged["valid_loss"] < self.best["loss"]:
+            self.best = {"epoch": self.epoch, "loss": judged["valid_loss"], "weights": self.model.state_dict()}
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step(judged.get("valid_loss", loss))
+        elif self.schedule is not None and self.schedule_each == "epoch":
+            self.schedule.step()
+        self.call()
+        self.before.bit_generator.state = self.rng.bit_generator.state
+
+    def call(self) -> None:
+        for callback in self.callbacks:
+            if callback(self.history) is True:
+                self.history.stopped = f"a callback ended the training after step {self.history.steps}"
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """Inside, Ctrl-C is noted in the list, so that a step is not cut in two. Pressed again, it raises a KeyboardInterrupt."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is not signal.default_int_handler or current_thread() is not main_thread():    # somebody else takes care of it
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, usual)
