@@ -380,7 +380,8 @@ def names_of(step: Any) -> list[tuple[Callable[[], Any], Any]]:
 
     for thing in queue:
         if isinstance(thing, partial):
-            queue += [thing.func, *thing.args, *thing.keywords.values()]
+            add(partial(getattr, thing, "func"), *[partial(thing.args.__getitem__, i) for i in range(len(thing.args))],
+                *[partial(thing.keywords.__getitem__, name) for name in thing.keywords])
         elif isinstance(thing, MethodType):
             queue += [thing.__self__, thing.__func__]
         elif isinstance(thing, FunctionType) and not _is_library(thing):

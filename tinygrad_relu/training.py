@@ -22,7 +22,9 @@ from warnings import warn
 
 import numpy as np
 
+from .autodiff.guard import CaptureError
 from .autodiff.node import no_grad
+from .capture import capture
 from .checkpoint import load, restore, save, state_of
 from .checks import Array, check_bool, check_count, check_name, check_rng, counted, said
 from .files import AnyPath
@@ -56,7 +58,9 @@ class History:
         self.steps, self.batch_loss, self.stopped = 0, inf, ""
 
     def __getitem__(self, name: str) -> list[float]:
-        return self.columns[check_name(name, self.columns, "history")]
+        if name not in self.columns:
+            raise KeyError(f"the history has no {name!r}; it has {', '.join(self.columns) or 'no epoch'}")
+        return self.columns[name]
 
     def __len__(self) -> int:
         return len(self.columns.get("loss", ()))
@@ -267,30 +271,37 @@ class Run:
         """After a state has been loaded: draw the order of its epoch again."""
         self.rng.bit_generator.state = self.before.bit_generator.state
 
+    def go_back(self) -> None:
+        """Restore the last good state."""
+        restore(self.parts, self.kept)
+        self.rewind()
+        self.optimizer.zero_grad()
+
     # -- the loop -----------------------------------------------------------------------------------------------------------
 
     def go(self, quiet: bool) -> None:
         """All epochs that are left."""
-        history, step, alarm = self.history, self.step, ""
+        history, alarm = self.history, ""
+        step: Callable[[Array, Array], Tensor] = capture(self.step)
         total = self.epochs * math.ceil(len(self.x) / self.batch_size)
         with interruptions() as pressed, progress(total, "epoch 1", quiet=quiet) as tick:
             try:
                 self.keep()
-                while self.epoch < self.epochs and not self.lost_patience():
-                    self.model.train()
-                    self.pass_over(step, tick, pressed)
-                    if history.stopped:
-                        break
+                while not history.stopped and self.epoch < self.epochs and not self.lost_patience():
+                    try:
+                        self.pass_over(step, tick, pressed)
+                    except CaptureError as error:
+                        warn(f"{error}; fit runs every step eagerly", stacklevel=3)
+                        self.go_back()
+                        step = self.step
                 self.keep()
             except (KeyboardInterrupt, Diverged) as error:
-                restore(self.parts, self.kept)
-                self.rewind()
-                self.optimizer.zero_grad()
+                self.go_back()
                 alarm = str(error) or "interrupted in the middle of a step"
                 history.stopped = f"{alarm}; back at the state after step {history.steps}"
         if pressed or alarm:
             warn(f"fit: {history.stopped}", stacklevel=3)
-        if self.best["weights"]:
+        if self.patience is not None and self.best["weights"]:
             self.model.load_state_dict(self.best["weights"])
         self.model.eval()
 
@@ -305,6 +316,7 @@ class Run:
         from .data.dataset import Batches  # here, because `import tinygrad_relu` does not need it
 
         history, start, shown, ticks = self.history, perf_counter(), 0.0, 0
+        self.model.train()
         self.before.bit_generator.state = self.rng.bit_generator.state
         batches = Batches(self.x, self.y, self.batch_size, self.rng if self.shuffle else None, self.drop_last, self.shuffle)
         for x, y in batches.refilled(self.batch):
