@@ -13,7 +13,7 @@ from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.loops import random as kernels
 from tinygrad_relu.kernels.machine.door import watch
-from tinygrad_relu.kernels.machine.host import num_threads
+from tinygrad_relu.kernels.machine.pool import num_threads
 from tinygrad_relu.ops import elementwise
 
 nan, inf = float("nan"), float("inf")

@@ -9,7 +9,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu.kernels.loops.reduce import BLOCK, LANES
-from tinygrad_relu.kernels.machine.host import num_threads
+from tinygrad_relu.kernels.machine.pool import num_threads
 
 ROWS = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 1_000_003]
 

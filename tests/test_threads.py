@@ -14,7 +14,7 @@ from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.machine import matmul
 from tinygrad_relu.kernels.machine.door import watch
-from tinygrad_relu.kernels.machine.host import share
+from tinygrad_relu.kernels.machine.pool import share
 
 TYPES = [np.float32, np.float64]
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])

@@ -48,7 +48,7 @@ from .derivatives import (
 from .functional.array import *  # noqa: F403        # the functions that are NumPy's too
 from .inside import AnomalyError as AnomalyError, detect_anomaly as detect_anomaly, explain as explain, graph as graph
 from .kernels.machine.host import keep_freed_memory as _keep_freed_memory
-from .kernels.machine.host import get_num_threads as get_num_threads, set_num_threads as set_num_threads
+from .kernels.machine.pool import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .missing import elsewhere as _elsewhere
 from .capture import capture as capture
 from .nn.activations import activation as activation

@@ -35,8 +35,8 @@ from .autodiff.hooks import current_observer
 from .autodiff.node import Array, is_grad_enabled, next_order
 from .autodiff.tape import changed
 from .kernels.machine.door import is_watched
-from .kernels.machine.host import share
 from .kernels.machine.policy import Kernel
+from .kernels.machine.pool import share
 from .nn.module import Module
 from .optim.optimizer import Optimizer
 from .parameters import WATCHERS, Parameter

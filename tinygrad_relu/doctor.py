@@ -27,8 +27,9 @@ from .kernels.loops.pointwise import loops
 from .kernels.machine import blas, host
 from .kernels.machine.cache import Contents, cache_folder, contents
 from .kernels.machine.door import launch
-from .kernels.machine.host import cores, get_num_threads
+from .kernels.machine.host import cores
 from .kernels.machine.matmul import matmul
+from .kernels.machine.pool import get_num_threads
 from .text import Table, check_rich, print_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")

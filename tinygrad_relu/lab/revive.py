@@ -16,7 +16,7 @@ from ..autodiff.node import Array, no_grad
 from ..autodiff.tape import grad
 from ..checks import check_count, said
 from ..data import Dataset
-from ..kernels.machine.host import num_threads
+from ..kernels.machine.pool import num_threads
 from ..nn import MLP, Maxout
 from ..nn.module import evaluating
 from ..optim import SGD, Optimizer

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..machine.door import launch
-from ..machine.host import share
 from ..machine.policy import Integers, Vector, kernel, scalar
+from ..machine.pool import share
 
 COUNTS = 64             # counters per tile of 256 elements, which has the first words of all counters, then the second words, ...
 TILE = 4 * COUNTS

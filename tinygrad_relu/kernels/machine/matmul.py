@@ -10,8 +10,8 @@ from typing import Any
 
 from .blas import gemm, gemm_block
 from .door import launch
-from .host import share
 from .policy import Array3, Integers, Matrix, kernel
+from .pool import share
 
 LARGE = 1 << 24         # multiplications from which a product is worth sharing: 0.3 ms of one core in float32
 PANEL, PANELS = 128, 8  # minimum rows (or columns) per panel, to keep packing cheap; maximum panels

@@ -1,0 +1,407 @@
+"""The threads that share the work inside a kernel (see `parallel`), and their number.
+
+The thread that calls the kernel and its helpers take slices from a common counter until none is left. So on a busy machine a
+helper that gets no core delays nobody: it takes no slice.
+
+One group of slices is shared at a time. Another thread's kernel, and a kernel's loop inside a slice, run alone meanwhile.
+
+A helper looks for work for 50 us after its last slice, and then sleeps. Waking it takes 5 to 50 us. (Threads of OpenMP and
+OpenBLAS look far longer, and hinder those of other libraries in the same process.) The helpers are Python threads that never hold
+the interpreter's lock while they wait or work: they run the native code below, which needs no Python either. So does the caller.
+"""
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import platform
+import sys
+from _thread import start_new_thread
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from time import perf_counter
+from typing import Any
+
+from llvmlite import binding as llvm
+
+from ...checks import check_count
+from .door import is_watched
+from .host import cores
+
+MOST_THREADS = 1024
+RUN = "tinygrad_relu_run"       # the symbol that kernels call
+SPIN = 50e-6            # seconds for which a helper looks for work before it sleeps
+VARIABLES = "TINYGRAD_RELU_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"
+_PAUSE = {"x86_64": "pause", "AMD64": "pause", "aarch64": "isb", "arm64": "isb"}        # what a waiting core executes
+
+# `state` holds three numbers: how many groups have been opened (times 2^32), whether the last one may still be joined (2^31), and
+# how many helpers are inside. A helper joins by adding 1, and has joined if the group was open at that moment; the caller closes
+# the group and waits until nobody is inside, before it overwrites what describes the group. A thread that falls asleep first says
+# so in `asleep`, then looks once more; who sets its entry back to 0 releases its lock. Entry 0 is the caller's.
+_NATIVE = """
+@state = global [8 x i64] zeroinitializer, align 64
+@taken = global [8 x i64] zeroinitializer, align 64
+@busy = global [8 x i64] zeroinitializer, align 64
+@asleep = global [1024 x i64] zeroinitializer, align 64
+@locks = global [1024 x ptr] zeroinitializer
+@limit = global i64 1
+@started = global i64 0
+@spins = global i64 0
+@start = global ptr null
+@function = global ptr null
+@context = global ptr null
+@count = global i64 0
+@grain = global i64 0
+@wanted = global i64 0
+@code = global i32 0
+@error = global ptr null
+
+declare i32 @tinygrad_relu_acquire(ptr, i32)
+declare void @tinygrad_relu_release(ptr)
+declare i64 @llvm.smin.i64(i64, i64)
+
+define void @pauses(i64 %n) {
+  br label %next
+next:
+  %i = phi i64 [0, %0], [%after, %next]
+  call void asm sideeffect "PAUSE", ""()
+  %after = add i64 %i, 1
+  %more = icmp slt i64 %after, %n
+  br i1 %more, label %next, label %end
+end:
+  ret void
+}
+
+define void @wake(i64 %who) {
+  %flag = getelementptr i64, ptr @asleep, i64 %who
+  %sleeps = load atomic i64, ptr %flag seq_cst, align 8
+  %try = icmp eq i64 %sleeps, 1
+  br i1 %try, label %claim, label %end
+claim:
+  %pair = cmpxchg ptr %flag, i64 1, i64 0 seq_cst seq_cst
+  %mine = extractvalue {i64, i1} %pair, 1
+  br i1 %mine, label %release, label %end
+release:
+  %place = getelementptr ptr, ptr @locks, i64 %who
+  %lock = load ptr, ptr %place
+  call void @tinygrad_relu_release(ptr %lock)
+  br label %end
+end:
+  ret void
+}
+
+; Sleep until somebody wakes `who`, unless the state is no longer `known`.
+define internal void @sleep(i64 %who, i64 %known) {
+  %flag = getelementptr i64, ptr @asleep, i64 %who
+  %old = atomicrmw xchg ptr %flag, i64 1 seq_cst
+  %state = load atomic i64, ptr @state seq_cst, align 8
+  %same = icmp eq i64 %state, %known
+  br i1 %same, label %block, label %stay
+stay:
+  %pair = cmpxchg ptr %flag, i64 1, i64 0 seq_cst seq_cst
+  %mine = extractvalue {i64, i1} %pair, 1
+  br i1 %mine, label %end, label %block
+block:
+  %place = getelementptr ptr, ptr @locks, i64 %who
+  %lock = load ptr, ptr %place
+  %taken = call i32 @tinygrad_relu_acquire(ptr %lock, i32 1)
+  br label %end
+end:
+  ret void
+}
+
+; Take slices of the open group until none is left.
+define internal void @take() {
+  %excuse = alloca ptr
+  %f = load ptr, ptr @function
+  %context = load ptr, ptr @context
+  %count = load i64, ptr @count
+  %grain = load i64, ptr @grain
+  br label %next
+next:
+  %begin = atomicrmw add ptr @taken, i64 %grain seq_cst
+  %more = icmp slt i64 %begin, %count
+  br i1 %more, label %work, label %end
+work:
+  %after = add i64 %begin, %grain
+  %stop = call i64 @llvm.smin.i64(i64 %after, i64 %count)
+  %code = call i32 %f(ptr %context, ptr %excuse, i64 %begin, i64 %stop)
+  %good = icmp eq i32 %code, 0
+  br i1 %good, label %next, label %fail
+fail:
+  %error = load ptr, ptr %excuse
+  store ptr %error, ptr @error
+  store i32 %code, ptr @code
+  br label %next
+end:
+  ret void
+}
+
+; A helper's life; it ends when the limit is 0.
+define void @help(i64 %me) {
+  br label %look
+look:
+  %seen = phi i64 [0, %0], [%seen, %wait], [%seen, %rest], [%group, %skip], [%joined, %leave], [%joined, %last]
+  %waited = phi i64 [0, %0], [%more, %wait], [0, %rest], [%waited, %skip], [0, %leave], [0, %last]
+  %state = load atomic i64, ptr @state seq_cst, align 8
+  %group = lshr i64 %state, 32
+  %new = icmp ne i64 %group, %seen
+  br i1 %new, label %ask, label %idle
+idle:
+  %limit = load atomic i64, ptr @limit seq_cst, align 8
+  %over = icmp eq i64 %limit, 0
+  br i1 %over, label %end, label %patience
+patience:
+  %spins = load i64, ptr @spins
+  %awake = icmp slt i64 %waited, %spins
+  br i1 %awake, label %wait, label %rest
+wait:
+  call void @pauses(i64 1)
+  %more = add i64 %waited, 1
+  br label %look
+rest:
+  call void @sleep(i64 %me, i64 %state)
+  br label %look
+ask:
+  %wanted = load atomic i64, ptr @wanted seq_cst, align 8
+  %enough = icmp sge i64 %me, %wanted
+  br i1 %enough, label %skip, label %join
+skip:
+  br label %look
+join:
+  %before = atomicrmw add ptr @state, i64 1 seq_cst
+  %joined = lshr i64 %before, 32
+  %bit = and i64 %before, 2147483648
+  %open = icmp ne i64 %bit, 0
+  br i1 %open, label %work, label %leave
+work:
+  call void @take()
+  br label %leave
+leave:
+  %then = atomicrmw sub ptr @state, i64 1 seq_cst
+  %inside = and i64 %then, 2147483647
+  %alone = icmp eq i64 %inside, 1
+  br i1 %alone, label %last, label %look
+last:
+  call void @wake(i64 0)
+  br label %look
+end:
+  ret void
+}
+
+define i32 @run(ptr %f, ptr %context, ptr %excuse, i64 %count, i64 %grain) {
+  %limit = load atomic i64, ptr @limit seq_cst, align 8
+  %allowed = icmp sgt i64 %limit, 1
+  %many = icmp sgt i64 %count, %grain
+  %worth = and i1 %allowed, %many
+  br i1 %worth, label %claim, label %alone
+claim:
+  %pair = cmpxchg ptr @busy, i64 0, i64 1 seq_cst seq_cst
+  %mine = extractvalue {i64, i1} %pair, 1
+  br i1 %mine, label %staff, label %alone
+alone:
+  %result = call i32 %f(ptr %context, ptr %excuse, i64 0, i64 %count)
+  ret i32 %result
+staff:
+  %started = load i64, ptr @started
+  %few = icmp slt i64 %started, %limit
+  br i1 %few, label %hire, label %open
+hire:
+  %start = load ptr, ptr @start
+  call void %start()
+  br label %open
+open:
+  %rounded = add i64 %count, %grain
+  %less = sub i64 %rounded, 1
+  %slices = sdiv i64 %less, %grain
+  %wanted = call i64 @llvm.smin.i64(i64 %slices, i64 %limit)
+  store ptr %f, ptr @function
+  store ptr %context, ptr @context
+  store i64 %count, ptr @count
+  store i64 %grain, ptr @grain
+  store i32 0, ptr @code
+  store atomic i64 %wanted, ptr @wanted seq_cst, align 8
+  store atomic i64 0, ptr @taken seq_cst, align 8
+  %opened = atomicrmw add ptr @state, i64 6442450944 seq_cst
+  br label %call
+call:
+  %who = phi i64 [1, %open], [%next, %call]
+  call void @wake(i64 %who)
+  %next = add i64 %who, 1
+  %others = icmp slt i64 %next, %wanted
+  br i1 %others, label %call, label %work
+work:
+  call void @take()
+  %closed = atomicrmw sub ptr @state, i64 2147483648 seq_cst
+  br label %look
+look:
+  %waited = phi i64 [0, %work], [%more, %wait], [%waited, %rest]
+  %state = load atomic i64, ptr @state seq_cst, align 8
+  %inside = and i64 %state, 2147483647
+  %empty = icmp eq i64 %inside, 0
+  br i1 %empty, label %end, label %patience
+patience:
+  %spins = load i64, ptr @spins
+  %awake = icmp slt i64 %waited, %spins
+  br i1 %awake, label %wait, label %rest
+wait:
+  call void @pauses(i64 1)
+  %more = add i64 %waited, 1
+  br label %look
+rest:
+  call void @sleep(i64 0, i64 %state)
+  br label %look
+end:
+  %error = load ptr, ptr @error
+  store ptr %error, ptr %excuse
+  %code = load i32, ptr @code
+  store atomic i64 0, ptr @busy seq_cst, align 8
+  ret i32 %code
+}
+"""
+
+
+def _compiled() -> Any:
+    """The native code; it is kept for the life of the process, as helpers run in it."""
+    for name, function in ("acquire", "PyThread_acquire_lock"), ("release", "PyThread_release_lock"):
+        llvm.add_symbol(f"tinygrad_relu_{name}", ctypes.cast(getattr(ctypes.pythonapi, function), ctypes.c_void_p).value)
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+    text = _NATIVE.replace("PAUSE", _PAUSE.get(platform.machine(), ""))
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), llvm.Target.from_default_triple().create_target_machine(opt=2))
+    engine.finalize_object()
+    llvm.add_symbol(RUN, engine.get_function_address("run"))
+    return engine
+
+
+_engine = _compiled()
+_pauses, _wake, _help = (ctypes.CFUNCTYPE(None, ctypes.c_int64)(_engine.get_function_address(name))
+                         for name in ("pauses", "wake", "help"))
+
+
+def _number(name: str, kind: Any = ctypes.c_int64) -> Any:
+    return kind.from_address(_engine.get_global_value_address(name))
+
+
+_state, _busy, _limit, _started, _spins, _start = map(_number, ("state", "busy", "limit", "started", "spins", "start"))
+_asleep, _locks = _number("asleep", ctypes.c_int64 * MOST_THREADS), _number("locks", ctypes.c_void_p * MOST_THREADS)
+_new_lock = ctypes.pythonapi.PyThread_allocate_lock
+_new_lock.restype, _new_lock.argtypes = ctypes.c_void_p, ()
+_acquire = ctypes.pythonapi.PyThread_acquire_lock
+_acquire.argtypes = ctypes.c_void_p, ctypes.c_int
+
+
+@ctypes.CFUNCTYPE(None)
+def _hire() -> None:
+    """Start the helpers that are missing: on the first use, and after a fork or a higher limit. The native code calls this."""
+    if not _spins.value:
+        begin = perf_counter()
+        _pauses(1000)
+        _spins.value = max(1, int(1000 * SPIN / (perf_counter() - begin)))
+    for who in range(_started.value, _limit.value):
+        _locks[who] = _new_lock()
+        _acquire(_locks[who], 1)
+        if who:
+            with suppress(RuntimeError):    # the system allows no more threads: those that there are do the work
+                start_new_thread(_help, (who,))
+        _started.value = who + 1
+
+
+_start.value = ctypes.cast(_hire, ctypes.c_void_p).value
+
+
+def _dismiss() -> None:
+    """At exit: the helpers leave the native code, which is about to go."""
+    _limit.value = 0
+    for who in range(_started.value):
+        _wake(who)
+
+
+def _forget() -> None:
+    """A forked child has a copy of the pool, but none of its threads. It is usually one of several, and starts with one."""
+    _limit.value = 1
+    _started.value = _busy.value = 0
+    _state.value &= -1 << 32
+    ctypes.memset(_asleep, 0, ctypes.sizeof(_asleep))
+
+
+atexit.register(_dismiss)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+# -- the number of threads -----------------------------------------------------------------------------------------------
+
+
+def set_num_threads(n: int) -> None:
+    """Let large operations use up to `n` threads. The results are the same to the bit for every n.
+
+    The default is the value of ``TINYGRAD_RELU_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` or ``OMP_NUM_THREADS``, or else the number
+    of cores; and 1 in a worker process of ``multiprocessing``, and after a fork, so that workers do not compete for the cores.
+
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    n = check_count(n, "set_num_threads: n")
+    if n > MOST_THREADS:
+        raise ValueError(f"set_num_threads: n is {n}, expected at most {MOST_THREADS}")
+    _limit.value = n
+
+
+def get_num_threads() -> int:
+    """How many threads large operations may use (see `set_num_threads`).
+
+    >>> get_num_threads() >= 1
+    True
+    """
+    return int(_limit.value)
+
+
+@contextmanager
+def num_threads(n: int) -> Iterator[None]:
+    """`set_num_threads(n)` inside a with block; the previous number is restored at its end."""
+    before = get_num_threads()
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
+
+
+def _default() -> int:
+    given = (os.environ.get(name, "") for name in VARIABLES)
+    found = next((min(int(value), MOST_THREADS) for value in given if value.isdigit() and int(value) > 0), cores())
+    started_by = sys.modules.get("multiprocessing.process")     # a worker has imported it
+    return 1 if started_by and started_by.parent_process() else found
+
+
+_limit.value = _default()
+
+
+def share(tasks: Sequence[Callable[[], None]]) -> None:
+    """Run each task once; this thread and helpers take them one by one from a common queue.
+
+    Helpers that have not started when the queue is empty are cancelled. So on a busy machine this is no slower than one thread.
+    """
+    helpers = min(_limit.value, len(tasks)) - 1
+    if helpers < 1 or is_watched():     # a watcher sees only the launches of its own thread
+        for task in tasks:
+            task()
+        return
+    queue = iter(tasks)                 # taking the next one is atomic under the interpreter's lock
+
+    def work() -> None:
+        for task in queue:
+            task()
+
+    with ThreadPoolExecutor(helpers) as pool:
+        called = [pool.submit(work) for _ in range(helpers)]
+        work()
+        for helper in called:
+            if not helper.cancel():
+                helper.result()
