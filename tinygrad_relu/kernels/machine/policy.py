@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numba
 import numpy as np
+from llvmlite import binding as llvm
 from numba import types
 from numba.extending import register_jitable
 
@@ -78,6 +79,32 @@ def reordered(function: F) -> F:
     return _inlined(function, fastmath=_ANY_ORDER)
 
 
+def assembled(code: str, name: str) -> int:
+    """The address of the function `name` of a text in LLVM's language, which is compiled and kept as long as the process."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = llvm.parse_assembly(code)
+    module.verify()
+    engine = llvm.create_mcjit_compiler(module, llvm.Target.from_default_triple().create_target_machine(opt=1))
+    engine.finalize_object()
+    _engines.append(engine)
+    return int(engine.get_function_address(name))
+
+
+_engines: list[Any] = []
+
+
+class Entry(NamedTuple):
+    """How other native code calls a kernel: its address, and the types of its arguments, for Numba and for LLVM.
+
+    LLVM sees an array as its owner (two addresses), size, size of a number, address, shape and strides. Addresses count as i64.
+    """
+
+    address: int
+    types: tuple[Any, ...]
+    words: tuple[str, ...]
+
+
 class Kernel:
     """A loop over arrays that writes its results into arrays among its arguments.
 
@@ -101,6 +128,7 @@ class Kernel:
         self.key = generic[0] if generic else next(i for i, word in enumerate(words) if word in _VECTORS)
         self.dtypes = DTYPES if generic else (np.dtype(_VECTORS[words[self.key]].dtype.name),)
         self.code: dict[np.dtype[Any], Code] = {}
+        self.entries: dict[np.dtype[Any], Entry] = {}
 
     def __call__(self, *arguments: Any) -> None:
         """As `door.launch`, but unseen by watchers."""
@@ -149,15 +177,30 @@ class Kernel:
         self.code[dtype] = code = self._checked(found, code) if CHECKED else code
         return code
 
+    def entry(self, dtype: np.dtype[Any]) -> Entry:
+        """The machine code for one dtype as other native code calls it."""
+        if dtype not in self.entries:
+            if dtype not in self.code:
+                self.compile(dtype)
+            found = self.dispatcher.overloads[self.signature(dtype)]
+            taken = self.dispatcher.targetctx.call_conv.get_function_type(found.signature.return_type, found.signature.args).args
+            self.entries[dtype] = Entry(found.library.get_pointer_to_function(found.fndesc.llvm_func_name), found.signature.args,
+                                        tuple("i64" if word.is_pointer else str(word) for word in taken[2:]))
+        return self.entries[dtype]
+
+    def check(self, arguments: tuple[Any, ...], signature: tuple[Any, ...]) -> None:
+        """Raise if the arguments are not exactly of these types."""
+        if len(arguments) != len(self.words):
+            raise TypeError(f"kernel {self.__name__}: got {len(arguments)} arguments, expected {len(self.words)}")
+        for (name, word), argument, expected in zip(self.words.items(), arguments, signature):
+            if not _fits(argument, expected):
+                shape = f" of shape {argument.shape} and {argument.dtype}" if isinstance(argument, np.ndarray) else ""
+                raise TypeError(f"kernel {self.__name__}: {name} is a {type(argument).__name__}{shape}; expected {word}, "
+                                f"as {expected}")
+
     def _checked(self, signature: tuple[Any, ...], code: Code) -> Code:
         def run(*arguments: Any) -> None:
-            if len(arguments) != len(self.words):
-                raise TypeError(f"kernel {self.__name__}: got {len(arguments)} arguments, expected {len(self.words)}")
-            for (name, word), argument, expected in zip(self.words.items(), arguments, signature):
-                if not _fits(argument, expected):
-                    shape = f" of shape {argument.shape} and {argument.dtype}" if isinstance(argument, np.ndarray) else ""
-                    raise TypeError(f"kernel {self.__name__}: {name} is a {type(argument).__name__}{shape}; expected {word}, "
-                                    f"as {expected}")
+            self.check(arguments, signature)
             code(*arguments)
 
         return run
