@@ -111,6 +111,16 @@ def test_refilled_batches_are_the_batches():
         assert [y.tolist() for _, y in refilled.refilled(skip=2)] == whole[2:]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "uint8", "bool"])
+@pytest.mark.parametrize("shape", [(), (1,), (3, 2), (0,), (9000,)])
+def test_batches_of_any_numbers_are_gathered_bit_by_bit(dtype, shape):
+    x = np.random.default_rng(0).integers(0, 255, (11, *shape)).astype(dtype)
+    x = np.where(x == 0, np.nan, -x).astype(dtype) if x.dtype.kind == "f" else x
+    usual, refilled = (data.batches(x, x[:, ...], 4, 1) for _ in range(2))
+    for pair, other in zip(usual, refilled.refilled(), strict=True):
+        assert all(a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in zip(pair, other))
+
+
 # -- interrupted and resumed -----------------------------------------------------------------------------------------------------
 
 

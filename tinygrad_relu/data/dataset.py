@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NoReturn, SupportsIndex, overload
@@ -22,6 +22,8 @@ from ..checks import (
     check_samples,
     counted,
 )
+from ..kernels.loops.reduce import take_rows
+from ..kernels.machine.door import launch
 
 
 class Batches:
@@ -71,9 +73,19 @@ class Batches:
     def refilled(self, skip: int = 0) -> Iterator[tuple[Array, Array]]:
         """The batches of an epoch after the first `skip`, all in the same memory: the next one overwrites the last."""
         x, y = (np.empty((min(self._size, len(source)), *source.shape[1:]), source.dtype) for source in (self._x, self._y))
+        gather_x, gather_y = _gather(self._x, x), _gather(self._y, y)
         for rows in islice(self._parts(), skip, None):
-            n = len(rows)           # "clip" avoids a copy that NumPy makes to check the rows
-            yield np.take(self._x, rows, 0, x[:n], "clip"), np.take(self._y, rows, 0, y[:n], "clip")
+            gather_x(rows), gather_y(rows)
+            yield x[:len(rows)], y[:len(rows)]
+
+
+def _gather(source: Array, out: Array) -> Callable[[Array], object]:
+    """A function of rows that copies them from `source` to the beginning of `out`."""
+    if source.itemsize not in (4, 8):
+        return lambda rows: np.take(source, rows, 0, out[:len(rows)], "clip")       # "clip" avoids a copy to check the rows
+    bits = f"f{source.itemsize}"        # integers are copied like floating numbers, bit by bit
+    x, home = (a.reshape(1, len(a), a[0].size).view(bits) for a in (source, out))
+    return lambda rows: launch(take_rows, x, rows, home[:, :len(rows)])
 
 
 batches = Batches

@@ -21,7 +21,7 @@ from ..autodiff.broadcast import filled
 from ..autodiff.guard import current_recorder
 from ..autodiff.node import Array, Op
 from ..checks import as_numbers, check_real, copied
-from ..kernels.loops.reduce import add_rows
+from ..kernels.loops.reduce import add_rows, take_rows
 from ..kernels.machine.door import copy, launch
 from .axes import Axis, T, normalised_axes, single_axis, spelled
 from .elementwise import where
@@ -50,15 +50,20 @@ def _add_part(part: Array, key: tuple[Any, ...], fill: float, out: Array) -> Non
 
 
 def _take(x: Array, *, rows: Array, axis: int, count: int = 1) -> Array:
-    merged = x.reshape(*x.shape[:axis], prod(x.shape[axis:axis + count]), *x.shape[axis + count:])
+    lead, length, width = _merged(x.shape, axis, count)
     out = np.empty((*x.shape[:axis], *rows.shape, *x.shape[axis + count:]), x.dtype)
-    launch(np.take, merged, rows, axis, out, "clip")    # rows are in range; "clip" avoids a copy that NumPy makes to check it
+    launch(take_rows, x.reshape(lead, length, width), rows.ravel(), out.reshape(lead, rows.size, width))
     return out
+
+
+def _merged(shape: tuple[int, ...], axis: int, count: int) -> tuple[int, int, int]:
+    """The shape with the axes before `axis`, the `count` axes from there on, and those after them each merged into one."""
+    return prod(shape[:axis]), prod(shape[axis:axis + count]), prod(shape[axis + count:])
 
 
 def _take_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, rows: Array, axis: int,
                 count: int = 1) -> None:
-    lead, length, width = (prod(part) for part in (x.shape[:axis], x.shape[axis:axis + count], x.shape[axis + count:]))
+    lead, length, width = _merged(x.shape, axis, count)
     launch(add_rows, g.reshape(lead, rows.size, width), rows.ravel(), add, into[0].reshape(lead, length, width))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..formulas import ACTIVATIONS
 from ..formulas.record import Elementwise
+from ..machine.parallel import parallel
 from ..machine.policy import Array3, Doubles, Integers, Kernel, Matrix, Parameters, Vector, factory, kernel, reordered, scalar
 
 LANES = 64
@@ -101,6 +102,21 @@ def add_rows(g: Array3, rows: Integers, add: bool, out: Array3):
             row = rows[i]       # read once: LLVM cannot know that `out` does not overlap `rows` (3.5 times faster)
             for c in range(out.shape[2]):
                 out[b, row, c] += g[b, i, c]
+
+
+@scalar
+def _copied_rows(start, stop, x, rows, out):
+    for i in range(start, stop):
+        source, line = x[rows[i]], out[i]
+        for c in range(line.size):
+            line[c] = source[c]
+
+
+@kernel
+def take_rows(x: Array3, rows: Integers, out: Array3):
+    """``out[:, i] = x[:, rows[i]]``: rows in any order, with repeats. They must be in range."""
+    for b in range(x.shape[0]):
+        parallel(_copied_rows, rows.size, 1 + 8192 // (1 + x.shape[2]), (x[b], rows, out[b]))
 
 
 # -- running sums, products, extremes ------------------------------------------------------------------------------------
