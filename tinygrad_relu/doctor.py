@@ -30,6 +30,7 @@ from .kernels.machine.door import launch
 from .kernels.machine.host import cores
 from .kernels.machine.matmul import matmul
 from .kernels.machine.pool import get_num_threads
+from .kernels.machine.processor import processor
 from .text import Table, check_rich, print_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
@@ -55,7 +56,7 @@ def diagnose() -> dict[str, Any]:
     available, threads, possible = cores(), get_num_threads(), FAMILIES.get(free["core"], free["core"])
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "processor": host.processor(), "simd_bits": host.simd_bits(),
+        "processor": processor(), "simd_bits": host.simd_bits(),
         "blas_kernels": here["core"], "blas_kernels_possible": free["core"],
         "blas_verdict": "the kernels that OpenBLAS chooses for this processor" if here["core"] == free["core"] else
         f"OPENBLAS_CORETYPE is set; without it, OpenBLAS would choose {possible}; for the cost see below",

@@ -17,6 +17,7 @@ from numba.extending import intrinsic, overload
 from numba.np.numpy_support import as_dtype
 
 from ..machine.policy import scalar
+from ..machine.processor import has_fma
 
 SAME_WIDTH = {np.float32: np.int32, np.float64: np.int64, np.int32: np.float32, np.int64: np.float64}
 WIDTH = np.int32(23), np.int64(52)                  # bits of the significand; the exponent begins after them
@@ -31,6 +32,9 @@ SMALLEST_NORMAL = np.float32(2.0**-126), 2.0**-1022
 WHOLE = np.float32(2**23), 2.0**52
 ROUNDER = np.float32(1.5 * 2**23), 1.5 * 2.0**52
 ROUNDER_BIASED = np.float32(1.5 * 2**23 + 127), 1.5 * 2.0**52 + 1023
+ROUNDER_TWICE_BIASED = np.float32(1.5 * 2**23 + 254), 1.5 * 2.0**52 + 2046
+ROUNDER_LIFTED = np.float32(1.5 * 2**23 + 127 + 96), 1.5 * 2.0**52 + 1023 + 512      # of `scale`
+DROP = np.float32(2.0**-96), 2.0**-512
 ONE_BITS = np.int32(0x3F800000), np.int64(0x3FF0000000000000)
 ONE_BEYOND_ROOT_HALF = np.int32(0x3F800000 - 0x3F3504F3), np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
 
@@ -133,6 +137,25 @@ def power_of_two(n):
 
 
 @scalar
+def two_powers(n):
+    """Two powers of two, both normal, with the product 2^n; n as in `power_of_two`, but up to twice as large.
+
+    n + 2 BIAS is split into two halves, the exponent fields; the shift by the width removes all other bits.
+    """
+    bits, width = bits_of(n + pick(n, *ROUNDER_TWICE_BIASED)), pick(n, *WIDTH)
+    I = type(bits)  # noqa: E741
+    half = I(bits >> 1)
+    return float_of(I(half << width)), float_of(I(I(bits - half) << width))
+
+
+@scalar
+def two_powers_down(n):
+    """As `two_powers`, for n from -222 to 31 (-1534 to 511): the second one is a constant, which saves half of the work."""
+    bits = bits_of(n + pick(n, *ROUNDER_LIFTED))
+    return float_of(type(bits)(bits << pick(n, *WIDTH))), pick(n, *DROP)
+
+
+@scalar
 def split_exponent(x):
     """k, m with x = 2^k m, and m from sqrt(1/2) to sqrt(2); x is positive and normal, k is a float.
 
@@ -161,8 +184,8 @@ def settled(x):
 
 
 @scalar
-def product(a, b):
-    """hi, lo with hi + lo = a b to twice the precision, hi = a b rounded (Dekker 1971); lo is 0 where a b is huge."""
+def split_product(a, b):
+    """`product` by splitting a and b into halves (Dekker 1971); lo is 0 where a b is huge."""
     T = type(a)
     rough = settled(a * b)                  # else a fused multiply-add might subtract the exact product from itself below
     a_top, b_top = leading_half(a), leading_half(b)
@@ -171,6 +194,30 @@ def product(a, b):
     hi = rough + error
     huge = abs(rough) > pick(a, *HUGE)
     return rough if huge else hi, T(0) if huge else (rough - hi) + error
+
+
+def product(a, b):
+    """hi, lo with hi + lo = a b to twice the precision, hi = a b rounded. Where a b is infinite, lo may be anything.
+
+    Kernels compute lo = fma(a, b, -hi) where a fused multiply-add is an instruction, in a tenth of the operations.
+    """
+    return split_product(a, b)
+
+
+@intrinsic
+def _product(typing_context, a, b):
+    def codegen(context, builder, signature, arguments):
+        a, b = arguments
+        hi = builder.fmul(a, b, flags=("nsz",))     # a flag of its own: else Numba would let LLVM fuse it with a later sum
+        return context.make_tuple(builder, signature.return_type, (hi, builder.fma(a, b, builder.fneg(hi))))
+
+    return types.UniTuple(a, 2)(a, b), codegen
+
+
+@overload(product)
+def _product_of(a, b):
+    if isinstance(a, types.Float) and a == b:
+        return (lambda a, b: _product(a, b)) if has_fma() else (lambda a, b: split_product(a, b))
 
 
 @scalar

@@ -31,7 +31,7 @@ from math import frexp
 import numpy as np
 
 from ..machine.policy import scalar
-from .bits import cut, leading_half, nearest_integer, pick, polynomial, power_of_two, singles
+from .bits import cut, leading_half, pick, polynomial, product, singles, two_powers_down
 from .exponential import expm1_tail, reduce_by_ln2
 
 # S(s) - 23/32. Remez exchange in 50 digits, error relative to S:
@@ -81,26 +81,25 @@ def exp_in_two(hi, lo):
     As `exp_sum`, before the multiplication by 2^n. Here lo may be larger, because hi and lo are first renormalised.
     """
     total = hi + lo
-    n, r, r_low = reduce_by_ln2(total, lo - (total - hi))
-    return r + (r_low + expm1_tail(r)), n
+    n, r, low = reduce_by_ln2(total, lo - (total - hi))
+    return r + expm1_tail(r, low), n
 
 
 @scalar
 def gaussian(a, factor):
     """e, n with exp(-a^2 factor) = (1 + e) 2^n; the factor is 1 or 1/2.
 
-    a^2 = top^2 + (a - top)(a + top): the square and the first bracket are exact, and the rounding of the rest is 2^-35
-    (2^-78) of the whole.
+    a^2 is carried in two parts.
     """
-    top = leading_half(a)
-    return exp_in_two(-(top * top) * factor, -((a - top) * (a + top)) * factor)
+    square, rest = product(a, a)
+    return exp_in_two(-square * factor, -rest * factor)
 
 
 @scalar
 def scale(v, n):
-    """v 2^n, in two steps, because 2^n may be too small for the type; only the second step can round."""
-    half = nearest_integer(n * type(v)(0.5))
-    return v * power_of_two(half) * power_of_two(n - half)
+    """v 2^n, n <= 0, in two steps, because 2^n may be too small for the type; only the second step can round."""
+    s1, s2 = two_powers_down(n)
+    return v * s1 * s2
 
 
 @scalar

@@ -15,7 +15,18 @@ from __future__ import annotations
 import numpy as np
 
 from ..machine.policy import scalar
-from .bits import SMALLEST_NORMAL, cut, nearest_integer, pick, polynomial, power_of_two, singles, split_exponent
+from .bits import (
+    SMALLEST_NORMAL,
+    cut,
+    nearest_integer,
+    pick,
+    polynomial,
+    power_of_two,
+    singles,
+    split_exponent,
+    two_powers,
+    two_powers_down,
+)
 
 LOG2_E = np.float32(1.4426950408889634), 1.4426950408889634
 
@@ -56,18 +67,19 @@ def clamp(x, least, most):
 
 @scalar
 def reduce_by_ln2(x, lo):
-    """n, r, r_low with x + lo = n ln 2 + (r + r_low): n whole, abs(r) <= ln(2)/2, r_low tiny."""
+    """n, r, low with x + lo = n ln 2 + (r - low): n whole, abs(r - low) <= ln(2)/2, low tiny, r exact."""
     n = nearest_integer(x * pick(x, *LOG2_E))
-    high = x - n * pick(x, *LN2_HIGH)       # exact
-    low = n * pick(x, *LN2_LOW) - lo
-    r = high - low
-    return n, r, (high - r) - low
+    return n, x - n * pick(x, *LN2_HIGH), n * pick(x, *LN2_LOW) - lo
 
 
 @scalar
-def expm1_tail(r):
-    """e^r - 1 - r for abs(r) <= ln(2)/2."""
-    return r * r * polynomial(r, pick(r, *EXPM1_TAIL))
+def expm1_tail(r, low):
+    """e^(r - low) - 1 - r for abs(r - low) <= ln(2)/2.
+
+    The rounding of r - low matters only here, in the small part: r itself, which is exact, is added by the caller.
+    """
+    reduced = r - low
+    return reduced * reduced * polynomial(reduced, pick(r, *EXPM1_TAIL)) - low
 
 
 @scalar
@@ -79,10 +91,24 @@ def exp_parts(hi, lo):
     """
     T = type(hi)
     x = clamp(hi, pick(hi, *EXP_LEAST), pick(hi, *EXP_MOST))
-    n, r, r_low = reduce_by_ln2(x, lo if x == hi else T(0))
-    p = T(1) + (r + (r_low + expm1_tail(r)))
-    half = nearest_integer(n * T(0.5))
-    return p, power_of_two(half), power_of_two(n - half)
+    n, r, low = reduce_by_ln2(x, lo if x == hi else T(0))
+    return T(1) + (r + expm1_tail(r, low)), *two_powers(n)
+
+
+@scalar
+def decay_parts(hi, lo):
+    """As `exp_parts`, for hi <= 0, in three quarters of the time. Above 0 it returns other numbers."""
+    T, least = type(hi), pick(hi, *EXP_LEAST)
+    x = least if hi < least else hi
+    n, r, low = reduce_by_ln2(x, lo if x == hi else T(0))
+    return T(1) + (r + expm1_tail(r, low)), *two_powers_down(n)
+
+
+@scalar
+def decay(x):
+    """e^x for x <= 0, as `exp`."""
+    p, s1, s2 = decay_parts(x, type(x)(0))
+    return p * s1 * s2
 
 
 @scalar
@@ -98,8 +124,9 @@ def exp_sum(hi, lo):
 
 @scalar
 def scaled_exp(x, factor):
-    """factor e^x, for 2^-20 < abs(factor) < 128: accurate even where e^x alone would be subnormal and have lost digits."""
-    p, s1, s2 = exp_parts(x, type(x)(0))
+    """factor e^x, for x <= 0 and 2^-20 < abs(factor) < 128: accurate even where e^x alone would be subnormal and have lost
+    digits."""
+    p, s1, s2 = decay_parts(x, type(x)(0))
     return p * factor * s1 * s2
 
 
@@ -116,14 +143,14 @@ def expm1(x: float) -> float:
     2^n - 1 and 2^n r are added in two parts; the rest is small. Error: 1.15 ulp (1.24).
     """
     T = type(x)
-    n, r, r_low = reduce_by_ln2(clamp(x, pick(x, *EXPM1_LEAST), pick(x, *EXP_MOST)), T(0))
+    n, r, low = reduce_by_ln2(clamp(x, pick(x, *EXPM1_LEAST), pick(x, *EXP_MOST)), T(0))
     top = pick(x, *LARGEST_EXPONENT)
     above = n > top                         # 2^128 overflows in float32, e^88.7 does not: so one doubling is left to the end
     s = power_of_two(top if above else n)
     head = s - T(1)
     total = head + s * r                    # Fast2Sum (Dekker 1971): abs(head) > abs(s r), or head is 0
     rest = (head - total) + s * r
-    y = total + (rest + s * (r_low + expm1_tail(r)))
+    y = total + (rest + s * expm1_tail(r, low))
     y = y + y if above else y
     return x if abs(x) < pick(x, *TINY) else y
 
@@ -144,8 +171,8 @@ def tanh(x: float) -> float:
     T = type(x)
     a = abs(x)
     near, most = tanh_near(a), cut(a, pick(x, *TANH_MOST))
-    n, r, r_low = reduce_by_ln2(most + most, T(0))
-    e = (T(1) + (r + (r_low + expm1_tail(r)))) * power_of_two(n)
+    n, r, low = reduce_by_ln2(most + most, T(0))
+    e = (T(1) + (r + expm1_tail(r, low))) * power_of_two(n)
     far = T(1) - T(2) / (e + T(1))
     return np.copysign(near if a < T(0.55) else far, x)
 

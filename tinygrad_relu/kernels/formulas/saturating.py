@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .bits import HUGE, cut, pick, quotient
-from .exponential import exp, exp_parts, exp_sum, expm1, log1p_of_unit, scaled_exp, tanh
+from .exponential import decay, decay_parts, exp, exp_sum, expm1, log1p_of_unit, scaled_exp, tanh
 from .record import Elementwise
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -89,19 +89,19 @@ CELU = Elementwise("celu", celu, celu_dx, celu_dxx, "x if x > 0 else alpha (e^(x
 
 def sigmoid(x: float) -> float:
     T = type(x)
-    e = exp(-abs(x))
+    e = decay(-abs(x))
     return (e if x < T(0) else T(1)) / (T(1) + e)
 
 
 def sigmoid_dx(g, x, y):
     T = type(x)
-    e = exp(-abs(x))
+    e = decay(-abs(x))
     return g * (e / (T(1) + e * (T(2) + e)))    # (1 + e)^2, rounded once
 
 
 def sigmoid_dxx(c, x, y):
     T = type(x)
-    e = exp(-abs(x))
+    e = decay(-abs(x))
     d = T(1) + e
     bend = e * (T(1) - e) / (d * d * d)
     return c * (bend if x < T(0) else -bend)
@@ -121,12 +121,12 @@ SIGMOID = Elementwise("sigmoid", sigmoid, sigmoid_dx, sigmoid_dxx, "1 / (1 + e^-
 def logsigmoid(x: float) -> float:
     """min(x, 0) - ln(1 + e)."""
     T = type(x)
-    return (x if x < T(0) else T(0)) - log1p_of_unit(exp(-abs(x)))
+    return (x if x < T(0) else T(0)) - log1p_of_unit(decay(-abs(x)))
 
 
 def logsigmoid_dx(g, x, y):
     T = type(x)
-    e = exp(-abs(x))
+    e = decay(-abs(x))
     return g * ((T(1) if x < T(0) else e) / (T(1) + e))
 
 
@@ -140,7 +140,7 @@ def tanh_dx(g, x, y):
     """4q / (1 + q)^2, q = exp(-2 abs x). In the tail, 4p is formed before the powers of two make it underflow."""
     T = type(x)
     a = abs(x)
-    p, s1, s2 = exp_parts(-(a + a), T(0))
+    p, s1, s2 = decay_parts(-(a + a), T(0))
     q = p * s1 * s2
     return g * (T(4) * p / (T(1) + q * (T(2) + q)) * s1 * s2)
 

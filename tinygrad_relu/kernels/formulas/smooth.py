@@ -2,7 +2,7 @@
 
 The activations use e = exp(-abs x), between 0 and 1, which cannot overflow; sums have positive terms only, except in mish and
 where the slope itself crosses zero. In the tails e is subnormal and has lost digits; products with it are formed from its
-parts, e = p s1 s2 (`exp_parts`): factors are multiplied into p, and the result is rounded once.
+parts, e = p s1 s2 (`decay_parts`): factors are multiplied into p, and the result is rounded once.
 
 x is the input, y the output, g the incoming gradient, c the incoming curvature. docs/accuracy.md has the error of each.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..machine.policy import scalar
 from .bits import cut, leading_half, pick, product
-from .exponential import TINY, exp, exp_parts, expm1, log, log1p, log1p_of_unit
+from .exponential import TINY, decay, decay_parts, exp, expm1, log, log1p, log1p_of_unit
 from .record import Elementwise
 from .saturating import sigmoid_dxx, sigmoid_dxxx
 
@@ -25,7 +25,7 @@ FAR = np.float32(120), 770.0                    # beyond it x exp(-abs x) is 0 i
 def softplus_parts(x, beta):
     """u = beta x, and p, s1, s2 with exp(-abs u) = p s1 s2, corrected for the rounding error of u."""
     u, u_low = product(x, beta)
-    p, s1, s2 = exp_parts(-abs(u), u_low if u < type(x)(0) else -u_low)
+    p, s1, s2 = decay_parts(-abs(u), u_low if u < type(x)(0) else -u_low)
     return u, p, s1, s2
 
 
@@ -74,7 +74,7 @@ SOFTPLUS = Elementwise("softplus", softplus, softplus_dx, softplus_dxx,
 
 def silu(x: float) -> float:
     T = type(x)
-    p, s1, s2 = exp_parts(-abs(x), T(0))
+    p, s1, s2 = decay_parts(-abs(x), T(0))
     y = (-cut(abs(x), pick(x, *FAR)) * p if x < T(0) else x) / (T(1) + p * s1 * s2)
     return y * s1 * s2 if x < T(0) else y
 
@@ -86,7 +86,7 @@ def silu_dx(g, x, y):
     """
     T = type(x)
     a = cut(abs(x), pick(x, *FAR))
-    p, s1, s2 = exp_parts(-a, T(0))
+    p, s1, s2 = decay_parts(-a, T(0))
     e = p * s1 * s2
     square = T(1) + e * (T(2) + e)
     top = (T(1) - a) + e
@@ -100,7 +100,7 @@ def silu_dxx(c, x, y):
     """(e/d^2) (2 - a (1 - e)/d): an even function."""
     T = type(x)
     a = cut(abs(x), pick(x, *FAR))
-    e = exp(-a)
+    e = decay(-a)
     d = T(1) + e
     return c * (e * (T(2) * d - a * (T(1) - e)) / (d * d * d))
 
@@ -120,7 +120,7 @@ def mish(x: float) -> float:
     """x tanh(softplus x) = x w (1 + w/2) / (1 + w (1 + w/2)) with w = e^x; for x > 0 both are divided by w^2."""
     T = type(x)
     a = cut(abs(x), pick(x, *FAR))
-    p, s1, s2 = exp_parts(-a, T(0))
+    p, s1, s2 = decay_parts(-a, T(0))
     e = p * s1 * s2
     half = T(0.5) * e
     left, right = -(a + a * half) * p, x * (T(1) + (e + e))
@@ -138,7 +138,7 @@ def mish_dx(g, x, y):
     """
     T = type(x)
     a = cut(abs(x), pick(x, *FAR))
-    p, s1, s2 = exp_parts(-a, T(0))
+    p, s1, s2 = decay_parts(-a, T(0))
     e = p * s1 * s2
     e_top = leading_half(e)
     e_rest = e - e_top
@@ -165,7 +165,7 @@ def mish_dxx(c, x, y):
     """h (2 + x (1 - s - 2 t s)), with s = sigmoid x, t = tanh(softplus x), h = (1 - t^2) s = 4w (1 + w)/D^2."""
     T = type(x)
     a = cut(abs(x), pick(x, *FAR))
-    e = exp(-a)
+    e = decay(-a)
     d = T(1) + e
     low, top = e * (e + T(2)) + T(2), T(1) + (e + e)
     high = top + T(2) * e * e

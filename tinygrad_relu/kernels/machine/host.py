@@ -6,13 +6,13 @@ import os
 import sys
 
 from llvmlite import binding as llvm
-from numba.core import config
-from numba.core.codegen import get_host_cpu_features
 
-# A sum of more numbers than a register holds: LLVM splits it into the widest registers that it uses by default. (Without the
-# attribute it would take 512 bits even on processors where it avoids them, because they lower the clock.)
+from .processor import WIDE, features, is_wide, processor
+
+# A sum of more numbers than a register holds: LLVM splits it into the widest registers that it uses in kernels. (Without the
+# first attribute it would take 512 bits even on processors where it avoids them.)
 _SUM = """
-define void @sum(ptr %a) "min-legal-vector-width"="0" {
+define void @sum(ptr %a) "min-legal-vector-width"="0" WIDE {
   %x = load <32 x float>, ptr %a
   %y = fadd <32 x float> %x, %x
   store <32 x float> %y, ptr %a
@@ -27,18 +27,13 @@ MAPPED = 64 << 20                               # larger blocks are still return
 SWITCH = "TINYGRAD_RELU_KEEP_MEMORY"
 
 
-def processor() -> str:
-    """LLVM's name of the processor, such as ``znver5`` or ``skylake-avx512`` (or the value of NUMBA_CPU_NAME)."""
-    return str(config.CPU_NAME or llvm.get_host_cpu_name())
-
-
 def simd_bits() -> int:
     """The width of the vector registers that compiled kernels use: 512 (AVX-512), 256 (AVX2), or 128 (SSE, NEON)."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
-    target = llvm.Target.from_default_triple().create_target_machine(cpu=processor(), features=features, opt=3)
-    assembly = target.emit_assembly(llvm.parse_assembly(_SUM))
+    chosen = ",".join(features())
+    target = llvm.Target.from_default_triple().create_target_machine(cpu=processor(), features=chosen, opt=3)
+    assembly = target.emit_assembly(llvm.parse_assembly(_SUM.replace("WIDE", WIDE if is_wide() else "")))
     return next((bits for register, bits in _REGISTERS.items() if register in assembly), 128)
 
 

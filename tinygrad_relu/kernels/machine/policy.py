@@ -25,6 +25,7 @@ from numba.extending import register_jitable
 
 from .cache import KernelCache, cache_folder
 from .fingerprint import fingerprint, used
+from .processor import Compiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound="Kernel | tuple[Any, ...]")
@@ -142,7 +143,7 @@ class Kernel:
     def dispatcher(self) -> Any:
         """Numba's object of this kernel. It is made on first use, as that takes longer than defining the function."""
         self.function.__qualname__ = f"{self.__name__}_{self.content()}"        # symbols of the machine code contain it
-        return numba.njit(**self.options)(self.function)
+        return numba.njit(pipeline_class=Compiler, **self.options)(self.function)
 
     def content(self) -> str | None:
         """The `fingerprint` of the loop, as the formulas and constants that it uses are now."""
