@@ -1,7 +1,8 @@
 """The threads that share the work inside a kernel (see `parallel`), and their number.
 
-The thread that calls the kernel and its helpers take slices from a common counter until none is left. So on a busy machine a
-helper that gets no core delays nobody: it takes no slice.
+The slices are dealt out in equal parts to the thread that calls the kernel and its helpers. Each takes the slices of its own part
+one by one, and then those that are left in the parts of the others. So the same thread sees the same piece of an array again and
+again, and finds it in the cache of its core; and on a busy machine a helper that gets no core delays nobody.
 
 One group of slices is shared at a time. Another thread's kernel, and a kernel's loop inside a slice, run alone meanwhile.
 
@@ -28,9 +29,9 @@ from llvmlite import binding as llvm
 from ...checks import check_count
 from .door import is_watched
 from .host import cores
+from .parallel import RUN
 
 MOST_THREADS = 1024
-RUN = "tinygrad_relu_run"       # the symbol that kernels call
 SPIN = 50e-6            # seconds for which a helper looks for work before it sleeps
 VARIABLES = "TINYGRAD_RELU_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"
 _PAUSE = {"x86_64": "pause", "AMD64": "pause", "aarch64": "isb", "arm64": "isb"}        # what a waiting core executes
@@ -41,7 +42,7 @@ _PAUSE = {"x86_64": "pause", "AMD64": "pause", "aarch64": "isb", "arm64": "isb"}
 # so in `asleep`, then looks once more; who sets its entry back to 0 releases its lock. Entry 0 is the caller's.
 _NATIVE = """
 @state = global [8 x i64] zeroinitializer, align 64
-@taken = global [8 x i64] zeroinitializer, align 64
+@taken = global [1024 x [8 x i64]] zeroinitializer, align 64
 @busy = global [8 x i64] zeroinitializer, align 64
 @asleep = global [1024 x i64] zeroinitializer, align 64
 @locks = global [1024 x ptr] zeroinitializer
@@ -53,6 +54,7 @@ _NATIVE = """
 @context = global ptr null
 @count = global i64 0
 @grain = global i64 0
+@slices = global i64 0
 @wanted = global i64 0
 @code = global i32 0
 @error = global ptr null
@@ -111,21 +113,36 @@ end:
   ret void
 }
 
-; Take slices of the open group until none is left.
-define internal void @take() {
+; Take slices of the open group until none is left, from the part of `me` on.
+define internal void @take(i64 %me) {
   %excuse = alloca ptr
   %f = load ptr, ptr @function
   %context = load ptr, ptr @context
   %count = load i64, ptr @count
   %grain = load i64, ptr @grain
+  %slices = load i64, ptr @slices
+  %parts = load i64, ptr @wanted
+  br label %part
+part:
+  %turn = phi i64 [0, %0], [%following, %another]
+  %sum = add i64 %me, %turn
+  %whose = urem i64 %sum, %parts
+  %after = add i64 %whose, 1
+  %low = mul i64 %slices, %whose
+  %high = mul i64 %slices, %after
+  %first = sdiv i64 %low, %parts
+  %end = sdiv i64 %high, %parts
+  %counter = getelementptr [8 x i64], ptr @taken, i64 %whose
   br label %next
 next:
-  %begin = atomicrmw add ptr @taken, i64 %grain seq_cst
-  %more = icmp slt i64 %begin, %count
-  br i1 %more, label %work, label %end
+  %so_far = atomicrmw add ptr %counter, i64 1 seq_cst
+  %slice = add i64 %first, %so_far
+  %more = icmp slt i64 %slice, %end
+  br i1 %more, label %work, label %another
 work:
-  %after = add i64 %begin, %grain
-  %stop = call i64 @llvm.smin.i64(i64 %after, i64 %count)
+  %begin = mul i64 %slice, %grain
+  %limit = add i64 %begin, %grain
+  %stop = call i64 @llvm.smin.i64(i64 %limit, i64 %count)
   %code = call i32 %f(ptr %context, ptr %excuse, i64 %begin, i64 %stop)
   %good = icmp eq i32 %code, 0
   br i1 %good, label %next, label %fail
@@ -134,7 +151,11 @@ fail:
   store ptr %error, ptr @error
   store i32 %code, ptr @code
   br label %next
-end:
+another:
+  %following = add i64 %turn, 1
+  %others = icmp slt i64 %following, %parts
+  br i1 %others, label %part, label %done
+done:
   ret void
 }
 
@@ -176,7 +197,7 @@ join:
   %open = icmp ne i64 %bit, 0
   br i1 %open, label %work, label %leave
 work:
-  call void @take()
+  call void @take(i64 %me)
   br label %leave
 leave:
   %then = atomicrmw sub ptr @state, i64 1 seq_cst
@@ -220,19 +241,28 @@ open:
   store ptr %context, ptr @context
   store i64 %count, ptr @count
   store i64 %grain, ptr @grain
+  store i64 %slices, ptr @slices
   store i32 0, ptr @code
   store atomic i64 %wanted, ptr @wanted seq_cst, align 8
-  store atomic i64 0, ptr @taken seq_cst, align 8
+  br label %clear
+clear:
+  %part = phi i64 [0, %open], [%another, %clear]
+  %counter = getelementptr [8 x i64], ptr @taken, i64 %part
+  store i64 0, ptr %counter
+  %another = add i64 %part, 1
+  %parts = icmp slt i64 %another, %wanted
+  br i1 %parts, label %clear, label %publish
+publish:
   %opened = atomicrmw add ptr @state, i64 6442450944 seq_cst
   br label %call
 call:
-  %who = phi i64 [1, %open], [%next, %call]
+  %who = phi i64 [1, %publish], [%next, %call]
   call void @wake(i64 %who)
   %next = add i64 %who, 1
   %others = icmp slt i64 %next, %wanted
   br i1 %others, label %call, label %work
 work:
-  call void @take()
+  call void @take(i64 0)
   %closed = atomicrmw sub ptr @state, i64 2147483648 seq_cst
   br label %look
 look:
