@@ -8,8 +8,10 @@ network takes 1.
 """
 from __future__ import annotations
 
+import ctypes
 import inspect
 import os
+import re
 import weakref
 from collections.abc import Callable, Iterable
 from functools import cache, cached_property
@@ -81,7 +83,12 @@ def reordered(function: F) -> F:
 
 
 def assembled(code: str, name: str) -> int:
-    """The address of the function `name` of a text in LLVM's language, which is compiled and kept as long as the process."""
+    """The address of the function `name` of a text in LLVM's language, which is compiled and kept as long as the process.
+
+    It may call functions of Python's C interface.
+    """
+    for used in re.findall(r"declare .*@(Py\w+)", code):
+        llvm.add_symbol(used, ctypes.cast(getattr(ctypes.pythonapi, used), ctypes.c_void_p).value)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     module = llvm.parse_assembly(code)
@@ -93,17 +100,6 @@ def assembled(code: str, name: str) -> int:
 
 
 _engines: list[Any] = []
-
-
-class Entry(NamedTuple):
-    """How other native code calls a kernel: its address, and the types of its arguments, for Numba and for LLVM.
-
-    LLVM sees an array as its owner (two addresses), size, size of a number, address, shape and strides. Addresses count as i64.
-    """
-
-    address: int
-    types: tuple[Any, ...]
-    words: tuple[str, ...]
 
 
 class Kernel:
@@ -129,7 +125,6 @@ class Kernel:
         self.key = generic[0] if generic else next(i for i, word in enumerate(words) if word in _VECTORS)
         self.dtypes = DTYPES if generic else (np.dtype(_VECTORS[words[self.key]].dtype.name),)
         self.code: dict[np.dtype[Any], Code] = {}
-        self.entries: dict[np.dtype[Any], Entry] = {}
 
     def __call__(self, *arguments: Any) -> None:
         """As `door.launch`, but unseen by watchers."""
@@ -175,33 +170,34 @@ class Kernel:
             self.dispatcher._cache = KernelCache(self.__name__, content, folder)
         self.dispatcher.compile(found)
         code = self.dispatcher.get_overload(found)
-        self.code[dtype] = code = self._checked(found, code) if CHECKED else code
+        self.code[dtype] = code = self._checked(dtype, code) if CHECKED else code
         return code
 
-    def entry(self, dtype: np.dtype[Any]) -> Entry:
-        """The machine code for one dtype as other native code calls it."""
-        if dtype not in self.entries:
-            if dtype not in self.code:
-                self.compile(dtype)
-            found = self.dispatcher.overloads[self.signature(dtype)]
-            taken = self.dispatcher.targetctx.call_conv.get_function_type(found.signature.return_type, found.signature.args).args
-            self.entries[dtype] = Entry(found.library.get_pointer_to_function(found.fndesc.llvm_func_name), found.signature.args,
-                                        tuple("i64" if word.is_pointer else str(word) for word in taken[2:]))
-        return self.entries[dtype]
+    def address(self, dtype: np.dtype[Any]) -> int:
+        """Where the machine code for one dtype begins, for other native code to call.
 
-    def check(self, arguments: tuple[Any, ...], signature: tuple[Any, ...]) -> None:
-        """Raise if the arguments are not exactly of these types."""
+        It takes two addresses, of its result (None) and of an error, and then the arguments; and returns a status, 0 if nothing
+        was raised. An array is two addresses (its owner, which no kernel asks for), its size, the size of a number, its address,
+        shape and strides.
+        """
+        if dtype not in self.code:
+            self.compile(dtype)
+        found = self.dispatcher.overloads[self.signature(dtype)]
+        return int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+
+    def check(self, arguments: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
+        """Raise if the arguments are not exactly of the types for this dtype."""
         if len(arguments) != len(self.words):
             raise TypeError(f"kernel {self.__name__}: got {len(arguments)} arguments, expected {len(self.words)}")
-        for (name, word), argument, expected in zip(self.words.items(), arguments, signature):
+        for (name, word), argument, expected in zip(self.words.items(), arguments, self.signature(dtype)):
             if not _fits(argument, expected):
                 shape = f" of shape {argument.shape} and {argument.dtype}" if isinstance(argument, np.ndarray) else ""
                 raise TypeError(f"kernel {self.__name__}: {name} is a {type(argument).__name__}{shape}; expected {word}, "
                                 f"as {expected}")
 
-    def _checked(self, signature: tuple[Any, ...], code: Code) -> Code:
+    def _checked(self, dtype: np.dtype[Any], code: Code) -> Code:
         def run(*arguments: Any) -> None:
-            self.check(arguments, signature)
+            self.check(arguments, dtype)
             code(*arguments)
 
         return run

@@ -1,4 +1,4 @@
-"""A list of launches as one native function: a table, which one compiled loop walks without Python.
+"""A list of launches as one native function: a table, which one loop walks without Python.
 
 Each row of the table is two addresses: of a function, and of the *words* that it gets. The words of a launch are the address of
 its kernel and the kernel's arguments, 64 bits each: a number is one word; an array is its size, address, shape and strides. An
@@ -9,17 +9,15 @@ A launch costs 8 ns in a table, where Python takes 0.2 us.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from .policy import Integers, Kernel, assembled, kernel
+from .policy import Kernel, assembled
 
 _WORD = np.dtype(np.int64)
 
@@ -43,78 +41,53 @@ class Native:
     """
 
     def __init__(self, launches: Sequence[tuple[Kernel, tuple[Any, ...]]]) -> None:
-        self.launches = list(launches)
+        self.launches, self.at = list(launches), -1
         words: list[int] = []
-        starts, unpackers, self._slots = [], [], []
-        for each, arguments in self.launches:
-            entry = each.entry(arguments[each.key].dtype)
-            each.check(arguments, entry.types)
-            packed = [[entry.address], *map(_packed, arguments, entry.types)]
-            starts.append(len(words))
-            unpackers.append(_unpacker(entry.words))
-            self._slots.append(np.cumsum([len(words), *map(len, packed)])[1:])      # where each argument starts
-            words += chain.from_iterable(packed)
+        rows = []
+        self._slots = []
+        for kernel, arguments in self.launches:
+            dtype = arguments[kernel.key].dtype
+            kernel.check(arguments, dtype)
+            types, packed = zip(*[_packed(x, word) for x, word in zip(arguments, kernel.words.values())])
+            rows.append((_unpacker(tuple(chain.from_iterable(types))), len(words)))
+            self._slots.append(np.cumsum([len(words) + 1, *map(len, packed)]))      # where each argument starts
+            words += [kernel.address(dtype), *chain.from_iterable(packed)]
         self.words = np.array(words, _WORD)
         self.numbers = self.words.view(np.float64)          # the same memory, for arguments that are floats
-        self.rows = np.column_stack([unpackers, self.words.ctypes.data + 8 * np.array(starts, _WORD)]).astype(_WORD).ravel()
-        self.at = np.zeros(1, _WORD)
-        self._walk = walk.compile(_WORD)
+        first = self.words.ctypes.data
+        self._table = np.array([len(rows), *chain.from_iterable((code, first + 8 * at) for code, at in rows)], _WORD)
+        self._run = _walker(self._table)
 
     def slot(self, launch: int, argument: int) -> int:
         """The index of a number among `words` (int, bool) or `numbers` (float)."""
         return int(self._slots[launch][argument])
 
     def __call__(self) -> None:
-        try:
-            self._walk(self.rows, self.at)
-        except RuntimeError:
-            kernel, arguments = self.launches[self.at[0]]
+        at = self._run()
+        if at != len(self.launches):
+            self.at = at
+            kernel, arguments = self.launches[at]
             kernel(*arguments)          # raises again, now with its message
-            raise
+            raise RuntimeError(f"launch {at} of a program, {kernel.__name__}, has raised an error")
 
 
-def _packed(x: Any, kind: Any) -> list[int]:
-    """The words of an argument; `kind` is Numba's type. The first two of an array are its owner, which no kernel asks for."""
-    if isinstance(kind, types.Array):
-        return [0, 0, x.size, x.itemsize, x.ctypes.data, *x.shape, *x.strides]
-    if isinstance(kind, types.BaseTuple):
-        return [_packed(number, types.float64)[0] for number in x]
-    return [int(np.float64(x).view(_WORD)) if kind == types.float64 else int(x)]
-
-
-# -- the loop ------------------------------------------------------------------------------------------------------------
-
-
-@intrinsic
-def _call(typingcontext, function, argument):
-    """``function(argument)``, given two addresses: a function of LLVM code that returns a status, 0 if nothing was raised."""
-    def generate(context, builder, signature, values):
-        word = ir.IntType(64)
-        function = builder.inttoptr(values[0], ir.FunctionType(ir.IntType(32), [word]).as_pointer())
-        return builder.call(function, [values[1]])
-
-    return types.int32(types.int64, types.int64), generate
-
-
-@kernel
-def walk(rows: Integers, at: Integers):
-    """Call the function of each row of two numbers; `at` is the number of the row that runs."""
-    for i in range(rows.size // 2):
-        at[0] = i
-        if _call(rows[2 * i], rows[2 * i + 1]) != 0:
-            raise RuntimeError("a launch has raised an error")
+def _packed(x: Any, word: str) -> tuple[list[str], list[int]]:
+    """The words of an argument, and LLVM's types of them."""
+    if isinstance(x, np.ndarray):
+        return ["i64"] * (5 + 2 * x.ndim), [0, 0, x.size, x.itemsize, x.ctypes.data, *x.shape, *x.strides]
+    if word in ("int", "bool"):
+        return ["i64" if word == "int" else "i8"], [int(x)]
+    numbers = np.array(x if word == "Parameters" else [x], np.float64)
+    return ["double"] * len(numbers), numbers.view(_WORD).tolist()
 
 
 @cache
-def _unpacker(words: tuple[str, ...]) -> int:
-    """The address of ``status = unpack(words)`` for words of these types, compiled in 2 ms.
-
-    Numba's functions return a status. Their first two arguments are the addresses of a result, here None, and of an error.
-    """
+def _unpacker(types: tuple[str, ...]) -> int:
+    """The address of ``status = unpack(words)`` for kernels with arguments of these types (see `Kernel.address`); made in 2 ms."""
     loads = "".join(f"""
         %at{i} = getelementptr i64, ptr %words, i64 {i + 1}
-        %word{i} = load {word}, ptr %at{i}""" for i, word in enumerate(words))
-    arguments = "".join(f", {word} %word{i}" for i, word in enumerate(words))
+        %word{i} = load {kind}, ptr %at{i}""" for i, kind in enumerate(types))
+    arguments = "".join(f", {kind} %word{i}" for i, kind in enumerate(types))
     return assembled(f"""
     define i32 @unpack(ptr %words) {{
         %none = alloca ptr
@@ -123,3 +96,62 @@ def _unpacker(words: tuple[str, ...]) -> int:
         %status = call i32 %kernel(ptr %none, ptr %error {arguments})
         ret i32 %status
     }}""", "unpack")
+
+
+# -- the loop ------------------------------------------------------------------------------------------------------------
+
+# A function of Python as C writes it: `self` is the address of a table, as an int; the result is how many rows have run without
+# an error. (Such a call takes 60 ns, and one by ctypes 270.)
+_WALK = """
+    declare ptr @PyLong_AsVoidPtr(ptr)
+    declare ptr @PyLong_FromSsize_t(i64)
+    declare ptr @PyEval_SaveThread()
+    declare void @PyEval_RestoreThread(ptr)
+
+    define ptr @walk(ptr %self, ptr %nothing) {
+        %table = call ptr @PyLong_AsVoidPtr(ptr %self)
+        %count = load i64, ptr %table
+        %rows = getelementptr i64, ptr %table, i64 1
+        %thread = call ptr @PyEval_SaveThread()
+        br label %next
+    next:
+        %i = phi i64 [0, %0], [%after, %row]
+        %left = icmp ult i64 %i, %count
+        br i1 %left, label %row, label %end
+    row:
+        %after = add i64 %i, 1
+        %place = getelementptr {ptr, ptr}, ptr %rows, i64 %i
+        %pair = load {ptr, ptr}, ptr %place
+        %unpack = extractvalue {ptr, ptr} %pair, 0
+        %words = extractvalue {ptr, ptr} %pair, 1
+        %status = call i32 %unpack(ptr %words)
+        %raised = icmp ne i32 %status, 0
+        br i1 %raised, label %end, label %next
+    end:
+        call void @PyEval_RestoreThread(ptr %thread)
+        %result = call ptr @PyLong_FromSsize_t(i64 %i)
+        ret ptr %result
+    }
+"""
+
+
+class _Definition(ctypes.Structure):
+    """PyMethodDef of Python's C interface."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
+
+
+_NO_ARGUMENTS = 4       # METH_NOARGS
+
+
+@cache
+def _definition() -> _Definition:
+    return _Definition(b"walk", assembled(_WALK, "walk"), _NO_ARGUMENTS, None)
+
+
+def _walker(table: Any) -> Callable[[], int]:
+    """`walk` for a table: the number of rows, and the rows."""
+    new = ctypes.pythonapi.PyCFunction_NewEx
+    new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
+    made: Callable[[], int] = new(ctypes.addressof(_definition()), table.ctypes.data, None)
+    return made
