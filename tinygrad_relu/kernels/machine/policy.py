@@ -87,8 +87,8 @@ def assembled(code: str, name: str) -> int:
 
     It may call functions of Python's C interface.
     """
-    for used in re.findall(r"declare .*@(Py\w+)", code):
-        llvm.add_symbol(used, ctypes.cast(getattr(ctypes.pythonapi, used), ctypes.c_void_p).value)
+    for known in re.findall(r"declare .*@(Py\w+)", code):
+        llvm.add_symbol(known, ctypes.cast(getattr(ctypes.pythonapi, known), ctypes.c_void_p).value)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     module = llvm.parse_assembly(code)

@@ -83,7 +83,7 @@ def _packed(x: Any, word: str) -> tuple[list[str], list[int]]:
 
 @cache
 def _unpacker(types: tuple[str, ...]) -> int:
-    """The address of ``status = unpack(words)`` for kernels with arguments of these types (see `Kernel.address`); made in 2 ms."""
+    """The address of ``status = unpack(words)`` for kernels with such arguments (see `Kernel.address`), made in 2 ms."""
     loads = "".join(f"""
         %at{i} = getelementptr i64, ptr %words, i64 {i + 1}
         %word{i} = load {kind}, ptr %at{i}""" for i, kind in enumerate(types))
