@@ -60,6 +60,9 @@ class Questions:
 class ClosedForm:
     """The step of one revival, by the formula, and by rolling the recurrence forward."""
 
+    def setup(self):
+        self.time_revival_step(), self.time_roll_forward()
+
     def time_revival_step(self):
         lab.revival_step(-1.0, lr=0.1, momentum=0.99, weight_decay=5e-4)
 
