@@ -50,7 +50,7 @@ from .inside import AnomalyError as AnomalyError, detect_anomaly as detect_anoma
 from .kernels.machine.host import keep_freed_memory as _keep_freed_memory
 from .kernels.machine.pool import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .missing import elsewhere as _elsewhere
-from .capture import capture as capture
+from .capture.program import capture as capture
 from .nn.activations import activation as activation
 from .nn.utils import functional_call as functional_call
 from .parameters import Parameter as Parameter

@@ -121,7 +121,7 @@ class Tensor(Interoperable):
         """The one number of a Tensor of size 1."""
         if self.array.size != 1:
             raise ValueError(f"a Tensor of shape {self.shape} is not one number (x.data.tolist() is a list of all)")
-        return read(self.array.item)
+        return read(self.array)
 
     def detach(self) -> Tensor:
         """The same values, sharing memory, without the history."""

@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 
 from ..checks import on_copy
-from ..kernels.machine.door import copy, watch
+from ..kernels.machine.door import copy, launch, watch
 from .node import Array
 
 _recorder: ContextVar[Any] = ContextVar("recorder", default=None)
@@ -137,10 +137,10 @@ def unguarded(x: Any) -> Any:
 
 
 class Later:
-    """A number that each replay computes. The step may return it, and nothing else."""
+    """A number that each replay computes, in an array. The step may return it, and nothing else."""
 
-    def __init__(self, read: Callable[[], Any]) -> None:
-        self.read = read
+    def __init__(self, array: Array) -> None:
+        self.array = array
 
     def _refuse(self, *_: Any) -> NoReturn:
         refuse(_READ.format("a result (item, float, bool, or the norm of clip_grad_norm_)"))
@@ -150,6 +150,10 @@ class Later:
         vars()[f"__{_name}__"] = _refuse
 
 
-def read(number: Callable[[], Any]) -> Any:
-    """The number that a function reads out of an array; a `Later` while this thread records."""
-    return number() if current_recorder() is None else Later(number)
+def read(array: Array) -> Any:
+    """The one number of an array; a `Later` while this thread records."""
+    if current_recorder() is None:
+        return array.item()
+    number = np.empty((), array.dtype)
+    launch(copy, array.reshape(()), number)     # as it is now: a later launch may change the array
+    return Later(number)

@@ -291,7 +291,7 @@ def _future(layer: str, unit: int, fate: Fate, told: Revival | None, rehearsal: 
 def _moves_as(rule: type[Optimizer], optimizer: Optimizer) -> bool:
     """Whether an optimizer makes its steps by this rule, and not by one of its own."""
     mine = type(optimizer)
-    return optimizer.elementwise and mine.move is rule.move and mine.step is rule.step
+    return optimizer.elementwise and mine.move is rule.move and mine.launch_of is rule.launch_of and mine.step is rule.step
 
 
 def settings_of(optimizer: Optimizer, layer: HiddenLayer) -> tuple[Settings, Decay] | None:

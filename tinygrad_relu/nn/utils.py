@@ -43,7 +43,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     pieces = _gradients(name, parameters)
     norm = np.empty(())
     launch(_clip, pieces, max_norm, norm_type, error_if_nonfinite, norm)
-    return read(norm.item)
+    return read(norm)
 
 
 def _clip(pieces: list[Array], max_norm: float, norm_type: float, error_if_nonfinite: bool, out: Array) -> None:

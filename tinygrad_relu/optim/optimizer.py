@@ -10,6 +10,8 @@ from ..autodiff.guard import structure_changed
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import check_name, check_number, counted, said
+from ..kernels.machine.door import launch
+from ..kernels.machine.policy import Kernel
 from ..parameters import WATCHERS, Parameter, settle
 from ..tensor import Tensor
 from .state import Group, Segment, fitting, plain, segments, share
@@ -62,7 +64,7 @@ class Optimizer:
     elementwise: ClassVar[bool] = False             # whether each number moves by itself: from its own gradient and buffers
 
     def __init_subclass__(cls) -> None:
-        if "elementwise" not in vars(cls) and {"move", "step"} & set(vars(cls)):
+        if "elementwise" not in vars(cls) and {"move", "launch_of", "step"} & set(vars(cls)):
             cls.elementwise = False                 # another rule than its base class has
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
@@ -124,6 +126,11 @@ class Optimizer:
 
     def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
         """Change ``segment.data``, a flat array, in place. Its buffers are in ``segment.state``, empty before the first step."""
+        kernel, arguments = self.launch_of(segment, grad, options)
+        launch(kernel, *arguments)
+
+    def launch_of(self, segment: Segment, grad: Array, options: dict[str, Any]) -> tuple[Kernel, tuple[Any, ...]]:
+        """`move` as one launch: the kernel and its arguments. `tg.capture` replays it with the numbers of each step."""
         raise NotImplementedError
 
     def term(self, segment: Segment, parameter: Parameter, grad: Array, options: dict[str, Any]) -> Terms:

@@ -9,7 +9,7 @@ import numpy as np
 from ..autodiff.node import Array, absent
 from ..checks import check_below_one, check_bool, check_number, check_real
 from ..kernels.loops import update
-from ..kernels.machine.door import launch
+from ..kernels.machine.policy import Kernel
 from ..missing import Unsettable, without
 from ..parameters import Parameter
 from .optimizer import Optimizer, Terms
@@ -60,14 +60,14 @@ class SGD(Optimizer):
             raise ValueError(f"SGD: nesterov got momentum {momentum} and dampening {options['dampening']}; expected a momentum "
                              "above 0 and no dampening")
 
-    def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
+    def launch_of(self, segment: Segment, grad: Array, options: dict[str, Any]) -> tuple[Kernel, tuple[Any, ...]]:
         momentum = options["momentum"]
         buffer = segment.state.get("momentum_buffer")
         first = buffer is None
         if first and momentum:
             segment.state["momentum_buffer"] = buffer = np.empty_like(segment.data)
-        launch(update.sgd, segment.data, grad, buffer if momentum else absent(grad), options["lr"], momentum, first,
-               1.0 - options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
+        return update.sgd, (segment.data, grad, buffer if momentum else absent(grad), options["lr"], momentum, first,
+                            1.0 - options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
 
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         lr, mu, weight_decay = options["lr"], options["momentum"], options["weight_decay"]
@@ -114,13 +114,13 @@ class Adam(Optimizer):
         if not (pair and all(0 <= check_real(beta, f"{name}: a beta") < 1 for beta in betas)):
             raise ValueError(f"{name}: betas is {betas}, expected two numbers from 0 up to, but not including, 1")
 
-    def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
+    def launch_of(self, segment: Segment, grad: Array, options: dict[str, Any]) -> tuple[Kernel, tuple[Any, ...]]:
         beta1, beta2 = options["betas"]
         t, state = segment.steps + 1, segment.state
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = np.zeros_like(segment.data), np.zeros_like(segment.data)
-        launch(update.adam, segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2,
-               options["eps"], 1.0 - beta1**t, (1.0 - beta2**t) ** 0.5, options["weight_decay"], self.decoupled)
+        return update.adam, (segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2, options["eps"],
+                             1.0 - beta1**t, (1.0 - beta2**t) ** 0.5, options["weight_decay"], self.decoupled)
 
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         (beta1, beta2), lr, weight_decay = options["betas"], options["lr"], options["weight_decay"]

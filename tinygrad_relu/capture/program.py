@@ -1,0 +1,177 @@
+"""The function that users call: `capture`, and the `Program` that it makes of a step."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..autodiff.guard import Guarded, refuse, unguarded
+from ..autodiff.hooks import current_observer
+from ..autodiff.node import Array, is_grad_enabled
+from ..kernels.machine.door import is_watched
+from ..parameters import WATCHERS, Parameter
+from ..tensor import Tensor
+from ..text import aligned
+from .arrays import arrays_in, copies, differ, fresh, mapped
+from .recording import Proof, Recording, recorded
+from .replay import Replay, Stale
+from .surroundings import Surroundings
+
+MOST = 32       # recordings of one program
+
+
+def _key(x: Any) -> Any:
+    """What distinguishes arguments: shapes and dtypes of arrays, the values of anything else."""
+    if isinstance(x, (ndarray, Tensor)):
+        return type(x), x.shape, x.dtype, getattr(x, "requires_grad", None)
+    if type(x) in (tuple, list):
+        return type(x), *map(_key, x)
+    return (dict, *((name, _key(entry)) for name, entry in x.items())) if type(x) is dict else (type(x), x)
+
+
+class Program:
+    """A captured step, called like the step. Printed, it is a table of the launches of each recording."""
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        if not callable(step):
+            raise TypeError(f"capture: got {type(step).__name__}, expected a function")
+        self.step = step
+        self.replays = 0                # how many calls were replays
+        self.recordings: dict[Any, list[Recording]] = {}
+        self._lock = Lock()
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if is_watched() or current_observer() is not None:      # anomaly detection and the like follow an eager step
+            return self.step(*inputs, **options)
+        key = (is_grad_enabled(), _key(options) if options else None,
+               *[(ndarray, x.shape, x.dtype) if type(x) is ndarray else _key(x) for x in inputs])
+        arrays: Any = inputs if not options and all([type(x) is ndarray for x in inputs]) else [*arrays_in([inputs, options])]
+        with self._lock:
+            try:
+                for recording in self.recordings.get(key, ()):
+                    if not recording.surroundings.are_same():
+                        raise Stale
+                    if recording.starts_here():
+                        return self._again(key, inputs, options, arrays, recording)
+            except Stale:
+                self.recordings.clear()
+            return self._record(key, inputs, options, Recording(self.step, [np.array(x, order="C") for x in arrays]))
+
+    def _again(self, key: Any, inputs: Any, options: Any, arrays: Iterable[Array], recording: Recording) -> Any:
+        """A further call of a kind that has been recorded. While an input has always been the same, nothing is known of others."""
+        known, replay = True, recording.replay
+        for i, (varied, home, x) in enumerate(zip(recording.varied, recording.homes, arrays)):
+            if varied or differ(home, x):
+                known, recording.varied[i] = known and varied, True
+                home[...] = x
+        if replay is None or (replay.is_exact and not known):
+            return self._record(key, inputs, options, Proof(recording))
+        return (self._replay if known else self._compare)(recording, replay, partial(self.step, *inputs, **options))
+
+    def _replay(self, recording: Recording, replay: Replay, eagerly: Callable[[], Any]) -> Any:
+        """If a kernel raises before state has been written, the step takes its own way, or explains the error."""
+        try:
+            result = replay()
+        except Stale:
+            raise
+        except Exception as error:
+            at = replay.at
+            self.replays += 1
+            if at <= replay.writes:
+                return eagerly()
+            raise RuntimeError(f"capture: launch {at} of a replay ({replay.launches[at]}) raised {type(error).__name__}: {error}; "
+                               "the launches before it have changed the model") from error
+        self.replays += 1
+        for p, g in recording.changes:
+            p.grad = g
+        return result
+
+    def _compare(self, recording: Recording, replay: Replay, eagerly: Callable[[], Any]) -> Any:
+        """Run the step, and a replay from the same state: an input differs for the first time, and so is proved only now."""
+        before = copies(recording.state)
+        result = mapped(fresh, eagerly())
+        if not replay.does_the_same(recording.state, before, result):
+            self.recordings.clear()
+            refuse("had another result than its replay when an input was another for the first time: it computes something outside "
+                   "of launches; use operations of the package (this call was computed eagerly, and is complete)")
+        return result
+
+    def _record(self, key: Any, inputs: Any, options: Any, recording: Recording) -> Any:
+        """Run the step eagerly, on our copies of the inputs, and record it."""
+        homes, arrays = iter(recording.homes), [home.copy() for home in recording.homes]
+
+        def own(x: Any) -> Any:
+            if isinstance(x, Tensor):
+                return Tensor.leaf(next(homes), x.requires_grad)
+            return next(homes).view(Guarded) if isinstance(x, ndarray) else x
+
+        inputs, options = mapped(own, inputs), mapped(own, options)
+        surroundings = Surroundings(self.step)
+        before = {p: p.grad for optimizer in list(WATCHERS) for p in optimizer._parameters()}
+        with recorded(recording, surroundings.found):
+            result = self.step(*inputs, **options)
+            recording.finish(mapped(unguarded, result))
+        if any(map(differ, recording.homes, arrays)):
+            refuse("changes an input, which a replay would not; work on a copy")
+        if any(isinstance(x, Tensor) and x.grad is not None for x in inputs):
+            refuse("gives a gradient to an input; return it instead: tg.grad(loss, x)")
+        if (name := surroundings.changed()) is not None:
+            refuse(f"changes a variable outside ({name}), which a replay would not; do it after the call")
+        if not recording.failed:
+            self._keep(key, recording, before)
+        return mapped(fresh, recording.result)
+
+    def _keep(self, key: Any, recording: Recording, before: dict[Parameter, Any]) -> None:
+        if isinstance(recording, Proof):
+            if recording.problem:
+                del self.recordings[key]
+                refuse(f"{recording.problem} (this call was computed eagerly, and is complete)")
+            recording.confirm()
+        else:
+            if sum(map(len, self.recordings.values())) >= MOST:
+                refuse(f"was called with {MOST} kinds of arguments; pass numbers that vary as arrays")
+            recording.remember(before)
+            self.recordings.setdefault(key, []).append(recording)
+
+    def __repr__(self) -> str:
+        return "\n\n".join(map(_table, [one for several in self.recordings.values() for one in several])) or "no recording yet"
+
+
+def _table(recording: Recording) -> str:
+    rows = []
+    for i, launch in enumerate(recording.replay.launches if recording.replay else recording.launches):
+        arrays = [x for x in arrays_in(launch.arguments) if x.size]
+        rows.append([str(i), str(launch), " ".join(str(x.shape).replace(" ", "") for x in arrays),
+                     " ".join(dict.fromkeys(str(x.dtype) for x in arrays)), f"{sum(x.nbytes for x in arrays):,}"])
+    return aligned(["", "kernel", "shapes", "dtypes", "bytes"], rows, right=["", "bytes"])
+
+def capture(step: Callable[..., Any]) -> Program:
+    """A function that does what `step` does, faster: it replays the launches of kernels of an earlier call.
+
+    `step` is a training step, or any function of arrays and Tensors. The first two calls with each kind of arguments (shapes,
+    dtypes, other values) run it as it is: one is recorded, the next proves the recording. After that, the bits are those of the
+    eager step, without its Python. Results have memory of their own, and no graph.
+
+    Options of optimizers, values of parameters and buffers, and the state of random layers are those of each call. Where modules,
+    their mode, hooks, optimizers, or variables of the step have changed, the step is recorded anew. A step that reads numbers
+    (``if loss > 3``), computes with NumPy on inputs or results, or changes Python variables is refused: a `CaptureError`.
+    docs/training.md says more.
+
+    >>> model = nn.Linear(2, 1, rng=0)
+    >>> opt = optim.SGD(model.parameters(), lr=0.1)
+    >>> @tg.capture
+    ... def step(x, y):
+    ...     opt.zero_grad()
+    ...     loss = F.mse_loss(model(x), y)
+    ...     loss.backward()
+    ...     opt.step()
+    ...     return loss
+    >>> losses = [step(np.ones((4, 2)), np.full((4, 1), y)).item() for y in (1.0, 2.0, 1.0, 2.0, 1.0)]
+    >>> step.replays
+    2
+    """
+    return Program(step)

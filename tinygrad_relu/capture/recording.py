@@ -1,0 +1,245 @@
+"""Recordings: the launches of one call of a step, and the proof that every call does the same.
+
+An array in a launch is one of these:
+
+    input       an argument of the step, of which the recording has a copy
+    state       memory that all calls share: parameters, gradients, buffers, arrays that the step finds outside
+    private     all other memory: activations, gradients on their way, and constants
+
+A recording is not trusted before it has been proved. In the next call of the same kind, a `Proof` runs each launch twice, first
+eagerly and then from the recording, both from the same state, and compares all arrays bit by bit. So a constant that depends on
+an input, a number that Python has computed, or state that is written between launches is refused with a sentence, and never
+replayed. A proof of two calls cannot see what happens later, or never in a launch. That `autodiff/guard.py` refuses: numbers that
+Python reads, hooks, attributes set by the step.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.guard import Guarded, current_recorder, recorded_by, refuse, unguarded
+from ..autodiff.node import Array, next_order
+from ..kernels.machine.policy import Kernel
+from ..optim.optimizer import Optimizer
+from ..parameters import WATCHERS, Parameter
+from .arrays import Launch, agree, arrays_in, bytes_of, copies, described, differ, is_same, mapped, owner_of, restore
+from .replay import Replay, is_launch, move
+from .surroundings import Surroundings
+
+POISON = 0xA5       # each byte of memory whose numbers a launch must not use
+
+
+class Recording:
+    """The launches of one call, its inputs and its result; and the circumstances in which a replay does the same."""
+
+    def __init__(self, step: Callable[..., Any], homes: Sequence[Array]) -> None:
+        self.step, self.homes = step, homes                         # homes: our copies of the inputs
+        self.launches: list[Launch] = []
+        self.owners = {id(home): home for home in homes}            # of all memory that launches have used
+        self.result: Any = None
+        self.failed = False             # whether a launch raised an error, after which the step went another way
+        self.replay: Replay | None = None       # once it is proved
+        self.state: list[Array] = []            # the owners of state, once it is proved
+        self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
+        self.made: list[Any] = []       # modules made by the step
+        self.begun = next_order()       # Tensors made by the step have a larger order
+        self._inside = False
+
+    def __call__(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
+        """Gets each launch (see `door.watch`). A launched function of Python is one launch, whatever it launches itself."""
+        arguments = mapped(unguarded, arguments)
+        if self._inside:
+            kernel(*arguments)
+            return
+        self._inside = type(kernel) is not Kernel
+        try:
+            self.run(Launch(kernel, arguments))
+        except Exception:
+            self.failed = True
+            raise
+        finally:
+            self._inside = False
+
+    def run(self, launch: Launch) -> None:
+        """Run a launch eagerly and note it."""
+        for x in arrays_in(launch.arguments):
+            self.owners.setdefault(id(owner_of(x)), owner_of(x))
+        launch.kernel(*launch.arguments)
+        self.launches.append(launch)
+
+    def move_of(self, optimizer: Optimizer) -> Callable[..., None]:
+        """`optimizer.move`, recorded as `move` if it is called by the step."""
+        usual = partial(type(optimizer).move, optimizer)
+
+        def recorded(segment: Any, grad: Array, options: Any) -> None:
+            if current_recorder() is not self:
+                usual(segment, grad, options)
+                return
+            self(lambda *_: usual(segment, grad, options), (optimizer, segment, options, segment.data, grad))
+            self.launches[-1] = Launch(move, self.launches[-1].arguments)
+
+        return recorded
+
+    def finish(self, result: Any) -> None:
+        self.result = result
+
+    # -- circumstances ----------------------------------------------------------------------------------------------------
+
+    def remember(self, before: dict[Parameter, Any]) -> None:
+        """Note the gradients before and after the call, and the surroundings."""
+        mine = self.owners.keys()
+        self.parameters = [p for p in before if id(owner_of(p.array)) in mine or id(owner_of(p.place.gradients)) in mine]
+        self.start, end = [before[p] for p in self.parameters], [p.grad for p in self.parameters]
+        self.changes = [(p, g) for p, g in zip(self.parameters, end) if before[p] is not g]
+        if any(g is not None and g is not p.home for p, g in self.changes):
+            refuse("sets the .grad of a parameter to an array of its own; scale the loss, or clip: nn.utils.clip_grad_norm_")
+        self.trained = [p.requires_grad for p in self.parameters]
+        self.surroundings = Surroundings(self.step)
+
+    def starts_here(self) -> bool:
+        """Whether modes, and gradients that are None, are as before the call: `backward` adds to other gradients."""
+        if not self.surroundings.have_same_modes():
+            return False
+        for p, g, trained in zip(self.parameters, self.start, self.trained):        # a plain loop is the fastest
+            if p.grad is not g or p.requires_grad is not trained:
+                return False
+        return True
+
+
+class Proof(Recording):
+    """A second recording, in lock step with `other`: `problem` is the first difference."""
+
+    def __init__(self, other: Recording) -> None:
+        super().__init__(other.step, other.homes)
+        self.other, self.problem, self.writes = other, "", len(other.launches)
+        self.known = {key: _digest(owner) for key, owner in other.owners.items()}       # of state after the last launch
+        self.before: dict[int, tuple[Array, Array]] = {}        # state, and a copy of it from before the call
+        self.seen = {id(home) for home in other.homes}          # memory that the launches so far have used
+        self.overwritten: set[int] = set()                      # memory whose first launch overwrites all of it
+        self.on_trial = True                                    # whether a replay can be run on trial
+
+    def check(self, fits: bool, problem: str) -> bool:
+        self.problem = self.problem or ("" if fits else problem)
+        return fits
+
+    def run(self, launch: Launch) -> None:
+        i = len(self.launches)
+        self.launches.append(launch)
+        other = self.other.launches[i] if i < len(self.other.launches) else None
+        moves = other is not None and other.kernel is move
+        self.check(other is not None and (moves or bool(other.kernel == launch.kernel)),
+                   f"launched {launch} where the call before launched {other or 'nothing more'}; a step must do the same "
+                   "in every call")
+        if self.problem or other is None or not self.check(agree(launch.arguments, other.arguments), (
+                f"gave {launch} other shapes or numbers than in the call before; numbers that Python computes are not replayed, "
+                "except the options of optimizers")):
+            launch.kernel(*launch.arguments)
+            return
+        pairs = list(zip(arrays_in(launch.arguments), arrays_in(other.arguments)))
+        private = [(x, y) for x, y in pairs if not is_same(x, y)]
+        state = {id(owner_of(x)): owner_of(x) for x, y in pairs if is_same(x, y)}
+        buffers: dict[str, Array] = launch.arguments[1].state if moves else {}
+        for owner in map(owner_of, buffers.values()):       # are not among the arguments
+            state[id(owner)] = owner
+            self.known.setdefault(id(owner), _digest(owner))
+        for key, owner in state.items():
+            self.check(self.known.get(key) == _digest(owner), f"changed {described(owner)} between launches (before {launch})")
+            self.before.setdefault(key, (owner, owner.copy()))
+        if moves or any(owner_of(x) is owner_of(y) for x, y in private):
+            self.check(not private, f"gave {launch} other arrays than in the call before")
+            private = []
+        before, starts, names = copies(state.values()), copies(x for pair in private for x in pair), [*buffers]
+        launch.kernel(*launch.arguments)
+        self.on_trial &= names == [*buffers]        # not if a buffer is new: it has no state from before
+        after = copies(state.values())
+        if moves or any(map(differ, state.values(), before)):
+            self.writes = min(self.writes, i)
+        if private:
+            self._repeat(launch, other, private, list(state.values()), before, starts, after)
+        self.known |= {key: _digest(owner) for key, owner in state.items()}
+
+    def _repeat(self, launch: Launch, other: Launch, private: list[tuple[Array, Array]], state: list[Array], before: list[Array],
+                starts: list[Array], after: list[Array]) -> None:
+        """Run the recorded launch from the same state, and compare."""
+        x_starts, y_starts, ends = starts[::2], starts[1::2], copies(x for x, _ in private)
+        ys = [y for _, y in private]
+        restore(state, before)
+        other.kernel(*other.arguments)
+        for y, end, x_start, y_start in zip(ys, ends, x_starts, y_starts):
+            written = (bytes_of(end) != bytes_of(x_start)) | (bytes_of(y) != bytes_of(y_start))
+            wrong = (bytes_of(end) != bytes_of(y)) & (written if written.any() else True)     # other launches write the rest
+            self.check(not wrong.any(), f"gave {launch} {described(y)} that was computed outside of launches, from inputs or "
+                       "state; use operations of the package, or compute it before and pass it as an input")
+        self.check(not any(map(differ, state, after)), f"had another result of {launch} than in the call before")
+        if self.problem:
+            restore(ys, y_starts)              # which may be of the user
+        else:
+            found = copies(ys)
+            for y in ys:                        # does the launch overwrite memory that is new here?
+                owner = owner_of(y)
+                if id(owner) not in self.seen and y.dtype.kind == "f" and y.nbytes == owner.nbytes and owner.flags.carray:
+                    restore([*state, *ys], [*before, *y_starts])
+                    owner.reshape(-1).view(np.uint8).fill(POISON)
+                    with np.errstate(all="ignore"):
+                        other.kernel(*other.arguments)
+                    if not any(map(differ, ys, found)):
+                        self.overwritten.add(id(owner))
+            restore(ys, found)
+            self.seen.update(id(owner_of(y)) for y in ys)
+        restore(state, after)
+
+    def finish(self, result: Any) -> None:
+        super().finish(result)
+        others = self.other.launches[len(self.launches):]
+        self.check(not others, f"launched nothing more where the call before launched {others[:1]}")
+        self.check(agree(result, self.other.result),
+                   "returned other numbers or shapes than in the call before; return Tensors, or numbers by item()")
+        for key, (owner, _) in self.before.items():
+            self.check(self.known[key] == _digest(owner), f"changed {described(owner)} after the last launch that used it")
+        if not self.problem:
+            self.check(not any(map(differ, arrays_in(result), arrays_in(self.other.result))),
+                       "returned an array that was computed outside of launches")
+
+    def confirm(self) -> None:
+        """Give the recording that has been proved its replay."""
+        other, state = self.other, list(self.before.values())
+        other.state, before = [owner for owner, _ in state], [copy for _, copy in state]
+        other.surroundings = Surroundings(other.step)
+        on_trial = self.on_trial and not any(launch.kernel is move and not is_launch(launch.arguments[0]) for launch in other.launches)
+        if on_trial:
+            other.replay = Replay(other.launches, other.result, self.writes, self.overwritten)
+            on_trial = other.replay.does_the_same(other.state, before, other.result)
+        if not on_trial:
+            other.replay = Replay(other.launches, other.result, self.writes)
+        else:
+            other.launches, other.owners, other.result = [], {}, None      # their memory is no longer needed
+
+
+def _digest(x: Array) -> bytes:
+    return blake2b(np.ascontiguousarray(x).data).digest()
+
+
+@contextmanager
+def recorded(recording: Recording, reached: list[Any]) -> Iterator[None]:
+    """Inside, launches of this thread and moves of optimizers are recorded. Gradients of the optimizers in reach are guarded."""
+    homes: list[tuple[Parameter, Any]] = [(p, p.home) for thing in reached if isinstance(thing, Optimizer)
+                                          for p in thing._parameters()]
+    for p, home in homes:
+        p.home = home.view(Guarded)
+        p.grad = p.home if p.grad is home else p.grad
+    optimizers = list(WATCHERS)
+    for optimizer in optimizers:
+        vars(optimizer)["move"] = recording.move_of(optimizer)
+    try:
+        with recorded_by(recording):
+            yield
+    finally:
+        for optimizer in optimizers:
+            del vars(optimizer)["move"]
+        for p, home in homes:
+            p.home, p.grad = home, home if p.grad is p.home else p.grad

@@ -1,0 +1,110 @@
+"""What a step finds outside: variables, modes of modules, gradients. A replay is right only where they are what they were."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from operator import call, is_
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from ..autodiff import guard
+from ..nn.module import Module
+from ..optim.optimizer import Optimizer
+
+
+class Surroundings:
+    """The variables that a step finds outside, the modes of its modules, and the count of changes of the structure."""
+
+    def __init__(self, step: Any) -> None:
+        names = names_of(step)
+        self.finds, self.found = [find for find, _ in names], [value for _, value in names]
+        self.modes = [(module, module.training) for top in [step, *self.found] if isinstance(top, Module)
+                      for module in top.modules()]
+        guard.watched.update(module for module, _ in self.modes)
+        self.version, self.checked = guard.version, guard.modes
+
+    def are_same(self) -> bool:
+        """Whether variables, modules (but for their modes) and optimizers are what they were."""
+        try:
+            return self.version == guard.version and all(map(is_, map(call, self.finds), self.found))
+        except (LookupError, ValueError):       # a name that no longer exists
+            return False
+
+    def have_same_modes(self) -> bool:
+        if self.checked != guard.modes:
+            if not all([module.training is mode for module, mode in self.modes]):
+                return False
+            self.checked = guard.modes
+        return True
+
+    def changed(self) -> str | None:
+        """The name of a variable that is no longer what it was."""
+        for find, value in zip(self.finds, self.found):
+            if find() is not value:
+                return str(find.args[-1]) if isinstance(find, partial) else "the length of a list or dict"
+        return None
+
+
+def names_of(step: Any) -> list[tuple[Callable[[], Any], Any]]:
+    """How to find each variable that a step finds outside, and its value: names of closures and globals, attributes of the user's
+    objects, entries of lists and dicts. The values of our modules and optimizers are watched by `guard.version`."""
+    found: list[tuple[Callable[[], Any], Any]] = []
+    used: set[str] = set()              # all names in the code so far
+    queue: list[Any] = [step]
+    seen = {id(step)}
+
+    def add(*finds: Callable[[], Any]) -> None:
+        for find in finds:
+            try:
+                value = find()
+            except (LookupError, ValueError):       # not yet defined
+                continue
+            found.append((find, value))
+            if id(value) not in seen:
+                seen.add(id(value))
+                queue.append(value)
+
+    for thing in queue:
+        if isinstance(thing, partial):
+            add(partial(getattr, thing, "func"), *[partial(thing.args.__getitem__, i) for i in range(len(thing.args))],
+                *[partial(thing.keywords.__getitem__, name) for name in thing.keywords])
+        elif isinstance(thing, MethodType):
+            queue += [thing.__self__, thing.__func__]
+        elif isinstance(thing, FunctionType) and not _is_library(thing.__module__):
+            names = _names(thing.__code__)
+            used |= names
+            queue += [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
+            add(*[partial(getattr, cell, "cell_contents") for cell in thing.__closure__ or ()],
+                *[partial(thing.__globals__.__getitem__, name) for name in names & thing.__globals__.keys()])
+        elif isinstance(thing, ModuleType) and not _is_library(thing.__name__):
+            add(*[partial(vars(thing).__getitem__, name) for name in used & vars(thing).keys()])
+        elif isinstance(thing, Module):
+            for module in thing.modules():
+                if not _is_library(type(module).__module__):       # ours replace their attributes, which `guard.version` counts
+                    queue += [type(module), *(held for held in vars(module).values() if type(held) in (list, dict))]
+        elif type(thing) is tuple:
+            queue += thing
+        elif type(thing) in (list, dict):
+            add(thing.__len__, *[partial(thing.__getitem__, key) for key in thing if type(thing) is dict],
+                *[partial(thing.__getitem__, i) for i in range(len(thing)) if type(thing) is list])
+        elif isinstance(thing, Optimizer) and type(thing).step is Optimizer.step:
+            continue                        # a replay calls its `move`
+        elif isinstance(thing, type):
+            queue += [f for cls in thing.__mro__ if not _is_library(cls.__module__) for f in vars(cls).values()
+                      if isinstance(f, FunctionType)]
+        elif type(getattr(thing, "__dict__", None)) is dict and not _is_library(type(thing).__module__):
+            queue.append(type(thing))
+            add(*[partial(vars(thing).__getitem__, name) for name in vars(thing)])
+    return found
+
+
+def _is_library(module: Any) -> bool:
+    """Whether a module is ours, Python's, or that of an installed package: not code that uses these names."""
+    package = str(module).partition(".")[0]
+    return (package == __package__.partition(".")[0] or package in sys.stdlib_module_names
+            or "-packages" in str(getattr(sys.modules.get(package), "__file__", "")))
+
+
+def _names(code: CodeType) -> set[str]:
+    return {*code.co_names}.union(*(_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
