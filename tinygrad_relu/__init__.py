@@ -34,6 +34,7 @@ from . import functional as functional, nn as nn, optim as optim
 from .autodiff.guard import CaptureError as CaptureError
 from .autodiff.node import Op as Op, no_grad as no_grad
 from .autodiff.tape import grad as grad
+from .capture import capture as capture
 from .checkpoint import load as load, save as save
 from .derivatives import (
     GradcheckError as GradcheckError,
@@ -50,7 +51,6 @@ from .inside import AnomalyError as AnomalyError, detect_anomaly as detect_anoma
 from .kernels.machine.host import keep_freed_memory as _keep_freed_memory
 from .kernels.machine.pool import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .missing import elsewhere as _elsewhere
-from .capture.program import capture as capture
 from .nn.activations import activation as activation
 from .nn.utils import functional_call as functional_call
 from .parameters import Parameter as Parameter

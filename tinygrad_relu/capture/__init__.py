@@ -5,3 +5,4 @@
 - replay.py: the launches as they are replayed, in memory of their own and as native code
 - program.py: the function that users call
 """
+from .program import Program as Program, capture as capture
