@@ -11,7 +11,6 @@ from ..autodiff.guard import Later
 from ..autodiff.node import Array
 from ..tensor import Tensor
 
-
 LARGE = 1 << 16         # bytes from which copies take longer than comparisons
 
 

@@ -62,7 +62,7 @@ class Program:
             return self._record(key, inputs, options, Recording(self.step, [np.array(x, order="C") for x in arrays]))
 
     def _again(self, key: Any, inputs: Any, options: Any, arrays: Iterable[Array], recording: Recording) -> Any:
-        """A further call of a kind that has been recorded. While an input has always been the same, nothing is known of others."""
+        """A call of a kind that has been recorded. Of an input that has always been the same, no other value is proved."""
         known, replay = True, recording.replay
         for i, (varied, home, x) in enumerate(zip(recording.varied, recording.homes, arrays)):
             if varied or differ(home, x):
@@ -83,8 +83,8 @@ class Program:
             self.replays += 1
             if at <= replay.writes:
                 return eagerly()
-            raise RuntimeError(f"capture: launch {at} of a replay ({replay.launches[at]}) raised {type(error).__name__}: {error}; "
-                               "the launches before it have changed the model") from error
+            raise RuntimeError(f"capture: launch {at} of a replay ({replay.launches[at]}) raised {type(error).__name__}: "
+                               f"{error}; the launches before it have changed the model") from error
         self.replays += 1
         for p, g in recording.changes:
             p.grad = g
@@ -96,8 +96,8 @@ class Program:
         result = mapped(fresh, eagerly())
         if not replay.does_the_same(recording.state, before, result):
             self.recordings.clear()
-            refuse("had another result than its replay when an input was another for the first time: it computes something outside "
-                   "of launches; use operations of the package (this call was computed eagerly, and is complete)")
+            refuse("had another result than its replay when an input was another for the first time: it computes something "
+                   "outside of launches; use operations of the package (this call was computed eagerly, and is complete)")
         return result
 
     def _record(self, key: Any, inputs: Any, options: Any, recording: Recording) -> Any:

@@ -210,7 +210,7 @@ class Proof(Recording):
         other, state = self.other, list(self.before.values())
         other.state, before = [owner for owner, _ in state], [copy for _, copy in state]
         other.surroundings = Surroundings(other.step)
-        on_trial = self.on_trial and not any(launch.kernel is move and not is_launch(launch.arguments[0]) for launch in other.launches)
+        on_trial = self.on_trial and all(is_launch(x[0]) for kernel, x in other.launches if kernel is move)
         if on_trial:
             other.replay = Replay(other.launches, other.result, self.writes, self.overwritten)
             on_trial = other.replay.does_the_same(other.state, before, other.result)

@@ -1,7 +1,7 @@
 """Replays: the launches of a proved recording, run without the step."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Stale(Exception):
 class Replay:
     """The launches of a recording as they are run: with steps of optimizers as launches.
 
-    With `overwritten`, memory that one launch overwrites wholly before others use it, the arrays are moved to memory of their own.
+    With `overwritten`, memory that one launch overwrites wholly before others use it, arrays get memory of their own.
     """
 
     def __init__(self, launches: list[Launch], result: Any, writes: int, overwritten: set[int] | None = None) -> None:
@@ -122,7 +122,8 @@ def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[
                 last[key] = i
     starts: dict[int, int] = {}
     for key in sorted(owners, key=lambda key: -owners[key].nbytes):         # large ones first
-        taken = sorted((starts[k], starts[k] + owners[k].nbytes) for k in starts if first[k] <= last[key] and first[key] <= last[k])
+        at_once = [k for k in starts if first[k] <= last[key] and first[key] <= last[k]]
+        taken = sorted((starts[k], starts[k] + owners[k].nbytes) for k in at_once)
         starts[key] = 0
         for begin, end in taken:
             if starts[key] + owners[key].nbytes <= begin:

@@ -119,8 +119,8 @@ class Adam(Optimizer):
         t, state = segment.steps + 1, segment.state
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = np.zeros_like(segment.data), np.zeros_like(segment.data)
-        return update.adam, (segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2, options["eps"],
-                             1.0 - beta1**t, (1.0 - beta2**t) ** 0.5, options["weight_decay"], self.decoupled)
+        return update.adam, (segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2,
+                             options["eps"], 1.0 - beta1**t, (1.0 - beta2**t) ** 0.5, options["weight_decay"], self.decoupled)
 
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         (beta1, beta2), lr, weight_decay = options["betas"], options["lr"], options["weight_decay"]
