@@ -48,7 +48,8 @@ class Move:
         if not self.varies and self.options == self.known:
             return
         self.known = dict(self.options)
-        for i, (old, new) in enumerate(zip(self.launch.arguments, self.optimizer.launch_of(self.segment, self.grad, self.options)[1])):
+        _, now = self.optimizer.launch_of(self.segment, self.grad, self.options)
+        for i, (old, new) in enumerate(zip(self.launch.arguments, now)):
             if not isinstance(old, np.ndarray):
                 self.write(i, new)
             elif old is not new and (old.size or new.size):
@@ -87,8 +88,9 @@ class Replay:
         """Run all launches; returns the result."""
         for each in self.moves.values():
             each.renew()
-        for self.running in self.calls:
-            self.running[0]()
+        for run in self.calls:
+            self.running = run
+            run[0]()
         for each in self.moves.values():
             each.segment.steps += 1
             changed(each.segment.parameters)
