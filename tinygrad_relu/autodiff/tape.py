@@ -217,8 +217,9 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
     already arrived along another path, or written to a new array. Bit i of `add` is set if that of input i must be added."""
     op, parents, values = node.op, node.parents, node.values
     straight, first = to_homes and op.adds, parents[0]
-    if straight and first is not None and first.op is None and any(first is x for x in parents[1:]):
-        _pull_by_rules(node, g, table, lent)            # one leaf is both x and the weight
+    if straight and ((first is not None and first.op is None and any(first is x for x in parents[1:]))
+                     or (len(parents) == 3 and parents[1] is parents[2] is not None)):
+        _pull_by_rules(node, g, table, lent)            # one leaf is both x and the weight, or the weight and the bias
         return
     into, add = [], 0
     for x, v in zip(parents, values):
@@ -228,6 +229,9 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
             if x.grad is not None:
                 add |= 1 << len(into)
             into.append(x.home)
+        elif straight and x.op is None and _takes_more(x):
+            add |= 1 << len(into)
+            into.append(x.grad)
         elif op.adds and x in table and x not in lent:
             add |= 1 << len(into)
             into.append(table[x])
@@ -237,12 +241,19 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
     for x, part in zip(parents, into):
         if x is None:
             continue
-        if part is x.home:
+        if part is x.home or part is x.grad:
             x.grad = part                               # set after the kernel has run, which may raise
         elif x not in table:
             table[x] = part
         elif part is not table[x]:
             _join(table, lent, x, part)
+
+
+def _takes_more(leaf: Node) -> bool:
+    """Whether a kernel may add straight to the ``.grad`` of a leaf that has no home."""
+    g = leaf.grad
+    return (type(g) is np.ndarray and leaf.home is None and not leaf.hooks and g.flags.carray and g.shape == leaf.shape
+            and g.dtype == leaf.dtype and current_recorder() is None)
 
 
 def _pull_by_rules(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], recorded: bool = False) -> None:

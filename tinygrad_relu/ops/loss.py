@@ -139,13 +139,14 @@ def cross_entropy(reduction: str) -> Op:
         return losses, probabilities
 
     def fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array, labels: Array) -> None:
-        launch(kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels.size, reduction), into[0])
+        launch(kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels.size, reduction), bool(add),
+               into[0])
 
     def pull(g: Any, y: Any, x: Any, labels: Array) -> Any:
         one_hot = (labels[:, None] == np.arange(x.shape[1])).astype(x.dtype)
         return mul(mul(sub(SOFTMAX(x), one_hot), reshape(g, shape=(prod(g.shape), 1))), _scale(labels.size, reduction))
 
-    return Op("cross_entropy", forward, fused=fused, saves=True, pull=(pull, None), index="labels")
+    return Op("cross_entropy", forward, fused=fused, saves=True, adds=True, pull=(pull, None), index="labels")
 
 
 # A scale is a number, or an array () if it depends on data: of labels with weights, say.

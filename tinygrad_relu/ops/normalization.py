@@ -32,8 +32,8 @@ def _rowwise(kernel: Any, pullback: Any, pull: Pull) -> Op:
             raise ValueError(f"{kernel.__name__}: got shape {x.shape}; expected at least one entry along the axis")
         return filled(lines(np.empty(x.shape, x.dtype)), kernel, lines(x)).reshape(x.shape)
 
-    return Op(kernel.__name__, forward, pull=(pull,),
-              fused=lambda g, y, saved, into, add, x: launch(pullback, lines(g), lines(y), lines(into[0])))
+    return Op(kernel.__name__, forward, pull=(pull,), adds=True,
+              fused=lambda g, y, saved, into, add, x: launch(pullback, lines(g), lines(y), bool(add), lines(into[0])))
 
 
 def _last_sum(x: Any) -> Any:
@@ -198,8 +198,8 @@ def _layer_norm_fused(g: Array, y: Array, moments: Any, into: list[Array], add: 
                       bias: Array, *, eps: float) -> None:
     n = weight.size
     launch(kernels.layer_norm_pullback, _rows(g, n), _rows(x, n), *moments, weight.ravel(), _rows(into[0], n),
-           into[1].ravel(), into[2].ravel())
+           into[1].ravel(), into[2].ravel(), add)
 
 
-layer_norm: Op = Op("layer_norm", _layer_norm, fused=_layer_norm_fused, saves=True, pull=derivative(
+layer_norm: Op = Op("layer_norm", _layer_norm, fused=_layer_norm_fused, saves=True, adds=True, pull=derivative(
     lambda x, weight, bias, eps: _normalised(x, weight, bias, tuple(range(-len(weight.shape), 0)), eps)))

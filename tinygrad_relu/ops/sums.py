@@ -8,8 +8,9 @@ import numpy as np
 
 from ..autodiff.broadcast import broadcast_to, sum_over
 from ..autodiff.node import Array, Op
+from ..kernels.loops.reduce import sum_pullback
 from ..kernels.machine.door import copy, launch
-from .axes import Axis, T, normalised_axes, reduced_shape, spelled
+from .axes import Axis, T, block, normalised_axes, reduced_shape, spelled
 from .elementwise import div
 from .shape import reshape
 
@@ -25,10 +26,21 @@ def _sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return sum_over(x, sorted(axes), np.empty(shape, x.dtype))
 
 
-SUM: Op = Op(
-    "sum", _sum, pull=(lambda g, y, x, axis=None, keepdims=False: broadcast_to(kept(g, x, axis), shape=x.shape),),
-    fused=lambda g, y, saved, into, add, x, axis=None, keepdims=False: launch(
-        copy, g if axis is None else kept(g, x, axis), into[0]))
+def _sum_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, axis: Axis = None,
+               keepdims: bool = False) -> None:
+    out = into[0]
+    axes = sorted(normalised_axes("sum", axis, x.shape))
+    if axes and axes[-1] - axes[0] == len(axes) - 1:
+        outer, n, inner = block(x.shape, axes)
+        launch(sum_pullback, g.reshape(outer, inner), bool(add), out.reshape(outer, n, inner))
+    elif add:
+        launch(np.add, out, kept(g, x, axis), out)
+    else:
+        launch(copy, kept(g, x, axis), out)
+
+
+SUM: Op = Op("sum", _sum, fused=_sum_fused, adds=True, pull=(
+    lambda g, y, x, axis=None, keepdims=False: broadcast_to(kept(g, x, axis), shape=x.shape),))
 
 
 @spelled()

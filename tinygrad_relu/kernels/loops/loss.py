@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formulas.exponential import exp, log
+from ..formulas.exponential import log
 from ..formulas.record import Elementwise, flat
+from ..machine.parallel import parallel
 from ..machine.policy import FACTORIES, Doubles, Integers, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
+from .norm import as_line, exponentials, line_sum, rows_together
 from .pointwise import loops
-from .reduce import LANES
+from .reduce import LANES, put_scaled, rows_of
 
 
 def squared(x: float) -> float:
@@ -196,52 +198,78 @@ def multi_margin_pullback(g: Vector, x: Matrix, labels: Integers, margin: float,
 
 
 # -- cross-entropy ---------------------------------------------------------------------------------------------------------
+# The loss of each row is written to an array even if only the sum is wanted, so that threads can share the rows.
 
 
 @scalar
-def row_softmax(x, r, out):
-    """Write the softmax of row r into `out`; return the maximum of the row, and the logarithm of sum_k exp(x[r, k] - maximum)."""
-    top, total = x[r, 0], x.dtype.type(0)
-    for c in range(1, x.shape[1]):
-        top = top if top > x[r, c] else x[r, c]     # skips NaN, which reaches the result through the sum
-    for c in range(x.shape[1]):
-        out[r, c] = exp(x[r, c] - top)
-    for c in range(x.shape[1]):
-        total += out[r, c]
-    for c in range(x.shape[1]):
-        out[r, c] /= total
-    return top, log(total)
+def add_losses(each, scale, losses):
+    """The sum of the losses of the rows times `scale`, if `losses` has one entry for all."""
+    summed = 0.0        # in float64: there may be very many rows
+    if losses.size == 1:
+        for r in range(each.size):
+            summed += each[r]
+        losses[0] = losses.dtype.type(scale * summed)
+
+
+@scalar
+def cross_entropy_rows(start, stop, x, labels, probabilities, each):
+    some = rows_together(x)
+    for first in range(start, stop, some):
+        last = min(first + some, stop)
+        exponentials(x, first, last, each, probabilities)
+        for r in range(first, last):
+            y, top = probabilities[r], each[r]
+            total = line_sum(y)
+            put_scaled(y, x.dtype.type(1) / total, False, y)
+            each[r] = log(total) - (x[r, labels[r]] - top)
 
 
 @kernel
 def cross_entropy(x: Matrix, labels: Integers, scale: float, probabilities: Matrix, losses: Vector):
     """``losses[r] = log sum_k exp(x[r, k]) - x[r, labels[r]]``, and the softmax of every row.
 
-    If `losses` has one entry for several rows, it is their sum times `scale` (1 / rows for the mean).
+    If `losses` has one entry, it is their sum times `scale` (1 / rows for the mean).
     """
-    T = x.dtype.type
-    summed = 0.0        # in float64: there may be very many rows
-    for r in range(x.shape[0]):
+    for r in range(labels.size):
         if labels[r] < 0 or labels[r] >= x.shape[1]:
             raise IndexError("a label is not a class")
-        top, log_total = row_softmax(x, r, probabilities)
-        loss = log_total - (x[r, labels[r]] - top)
-        summed += loss
-        if losses.size == x.shape[0]:
-            losses[r] = loss
-    if losses.size != x.shape[0] or losses.size == 1:
-        losses[0] = T(scale * summed)
+    each = losses if losses.size == x.shape[0] else np.empty(x.shape[0], x.dtype)
+    parallel(cross_entropy_rows, x.shape[0], rows_of(x), (x, labels, probabilities, each))
+    add_losses(each, scale, losses)
+
+
+@scalar
+def cross_entropy_pullback_rows(start, stop, g, probabilities, labels, scale, add, gx):
+    T = gx.dtype.type
+    if g.size == 1:
+        put_scaled(as_line(probabilities, start, stop), T(scale) * g[0], add, as_line(gx, start, stop))
+    for r in range(start, stop):
+        weight = T(scale) * g[0 if g.size == 1 else r]
+        if g.size > 1:
+            put_scaled(probabilities[r], weight, add, gx[r])
+        gx[r, labels[r]] -= weight
 
 
 @kernel
-def cross_entropy_pullback(g: Vector, probabilities: Matrix, labels: Integers, scale: float, gx: Matrix):
-    """``gx[r] = scale * g[r] * (probabilities[r] - onehot(labels[r]))``; a g of one entry is used for every row."""
-    T = gx.dtype.type
-    for r in range(gx.shape[0]):
-        weight = T(scale) * (g[0] if g.size == 1 else g[r])
-        for c in range(gx.shape[1]):
-            gx[r, c] = weight * probabilities[r, c]
-        gx[r, labels[r]] -= weight
+def cross_entropy_pullback(g: Vector, probabilities: Matrix, labels: Integers, scale: float, add: bool, gx: Matrix):
+    """``gx[r] = scale * g[r] * (probabilities[r] - onehot(labels[r]))``, or added to it; a g of one entry is used for all."""
+    parallel(cross_entropy_pullback_rows, gx.shape[0], rows_of(gx), (g, probabilities, labels, scale, add, gx))
+
+
+@scalar
+def soft_cross_entropy_rows(start, stop, x, targets, probabilities, each):
+    T, some = x.dtype.type, rows_together(x)
+    for first in range(start, stop, some):
+        last = min(first + some, stop)
+        exponentials(x, first, last, each, probabilities)
+        for r in range(first, last):
+            y, top, loss = probabilities[r], each[r], T(0)
+            total = line_sum(y)
+            put_scaled(y, T(1) / total, False, y)
+            log_total = log(total)
+            for c in range(x.shape[1]):
+                loss += T(0) if targets[r, c] == T(0) else targets[r, c] * (log_total - (x[r, c] - top))
+            each[r] = loss
 
 
 @kernel
@@ -250,26 +278,16 @@ def soft_cross_entropy(x: Matrix, targets: Matrix, scale: float, probabilities: 
 
     A target of 0 contributes 0, even if x is infinite. For `scale` see `cross_entropy`.
     """
-    T = x.dtype.type
-    summed = 0.0
-    for r in range(x.shape[0]):
-        top, log_total = row_softmax(x, r, probabilities)
-        loss = T(0)
-        for c in range(x.shape[1]):
-            loss += T(0) if targets[r, c] == T(0) else targets[r, c] * (log_total - (x[r, c] - top))
-        summed += loss
-        if losses.size == x.shape[0]:
-            losses[r] = loss
-    if losses.size != x.shape[0] or losses.size == 1:
-        losses[0] = T(scale * summed)
+    each = losses if losses.size == x.shape[0] else np.empty(x.shape[0], x.dtype)
+    parallel(soft_cross_entropy_rows, x.shape[0], rows_of(x), (x, targets, probabilities, each))
+    add_losses(each, scale, losses)
 
 
-@kernel
-def soft_cross_entropy_pullback(g: Vector, probabilities: Matrix, targets: Matrix, scale: float, gx: Matrix):
-    """``gx[r] = scale * g[r] * (sum_k targets[r, k] * probabilities[r] - targets[r])``; exactly 0 for a row of zeros."""
+@scalar
+def soft_cross_entropy_pullback_rows(start, stop, g, probabilities, targets, scale, gx):
     T = gx.dtype.type
-    for r in range(gx.shape[0]):
-        weight = T(scale) * (g[0] if g.size == 1 else g[r])
+    for r in range(start, stop):
+        weight = T(scale) * g[0 if g.size == 1 else r]
         mass, zeros = T(0), True
         for c in range(gx.shape[1]):
             mass += targets[r, c]
@@ -279,11 +297,18 @@ def soft_cross_entropy_pullback(g: Vector, probabilities: Matrix, targets: Matri
 
 
 @kernel
+def soft_cross_entropy_pullback(g: Vector, probabilities: Matrix, targets: Matrix, scale: float, gx: Matrix):
+    """``gx[r] = scale * g[r] * (sum_k targets[r, k] * probabilities[r] - targets[r])``; exactly 0 for a row of zeros."""
+    parallel(soft_cross_entropy_pullback_rows, gx.shape[0], rows_of(gx), (g, probabilities, targets, scale, gx))
+
+
+@kernel
 def soft_cross_entropy_to_targets(g: Vector, x: Matrix, scale: float, gt: Matrix):
     """``gt[r, c] = scale * g[r] * (log sum_k exp(x[r, k]) - x[r, c])``: the gradient of the targets."""
-    T = gt.dtype.type
+    T, tops = gt.dtype.type, np.empty(x.shape[0], x.dtype)
     for r in range(gt.shape[0]):
         weight = T(scale) * (g[0] if g.size == 1 else g[r])
-        top, log_total = row_softmax(x, r, gt)
+        exponentials(x, r, r + 1, tops, gt)
+        log_total = log(line_sum(gt[r]))
         for c in range(gt.shape[1]):
-            gt[r, c] = weight * (log_total - (x[r, c] - top))
+            gt[r, c] = weight * (log_total - (x[r, c] - tops[r]))

@@ -14,13 +14,17 @@ import math
 
 import numpy as np
 
-from ..formulas.exponential import exp, log
+from ..formulas.bits import bits_of, float_of, pick
+from ..formulas.exponential import decay, log
+from ..machine.parallel import parallel
 from ..machine.policy import Array3, Doubles, Integers, Matrix, Vector, kernel, reordered, scalar
 from .pointwise import by_channel
-from .reduce import BLOCK
+from .reduce import SMALL_BLOCK, add_blocks, put_scaled, rows_of
 
-MAXIMA = 16         # running maxima side by side
 OUTLIER = 25.0      # a first value more than five standard deviations off costs more than one digit
+WIDE = 512          # numbers that a softmax treats together if its rows are shorter
+LAST_BIT = np.int32(31), np.int64(63)
+MAGNITUDE = np.int32(2**31 - 1), np.int64(2**63 - 1)
 
 
 @scalar
@@ -160,26 +164,35 @@ def batch_norm_pullback(g: Array3, x: Array3, mean: Doubles, var: Doubles, eps: 
 # -- per row: x (rows, features) ---------------------------------------------------------------------------------------
 
 
-@kernel
-def layer_norm(x: Matrix, eps: float, weight: Vector, bias: Vector, mean: Doubles, scale: Doubles, out: Matrix):
-    """``out = (x - mean) * scale * weight + bias``, with the mean and ``1 / sqrt(var + eps)`` of each row."""
-    rows, features = x.shape
-    for r in range(rows):
-        origin, var = np.float64(x[r, 0]), 0.0
+@scalar
+def layer_norm_rows(start, stop, x, eps, weight, bias, mean, scale, out):
+    features = x.shape[1]
+    for r in range(start, stop):
+        row, origin, var = x[r], np.float64(x[r, 0]), 0.0
         for _ in range(2):
-            total, squares = moments_from(x[r], origin)
+            total, squares = moments_from(row, origin)
             step = total / features
             origin += step
             var = squares / features - step * step
             if not step * step > OUTLIER * var:
                 break
         mean[r], scale[r] = origin, 1.0 / math.sqrt(var + eps)
-        shift = -mean[r] * scale[r]
-        for c in range(features):
-            out[r, c] = unit_of(x[r, c], scale[r], shift) * weight[c] + bias[c]
+        affine_row(row, scale[r], -mean[r] * scale[r], weight, bias, out[r])
+
+
+@kernel
+def layer_norm(x: Matrix, eps: float, weight: Vector, bias: Vector, mean: Doubles, scale: Doubles, out: Matrix):
+    """``out = (x - mean) * scale * weight + bias``, with the mean and ``1 / sqrt(var + eps)`` of each row."""
+    parallel(layer_norm_rows, x.shape[0], rows_of(x), (x, eps, weight, bias, mean, scale, out))
 
 
 # The parts work on one row, as arrays of one axis: loops that index matrices take a third longer.
+
+
+@scalar
+def affine_row(x, scale, shift, weight, bias, out):
+    for c in range(out.size):
+        out[c] = unit_of(x[c], scale, shift) * weight[c] + bias[c]
 
 
 @scalar
@@ -196,55 +209,115 @@ def add_row(g, unit, part_w, part_b):
 
 
 @scalar
-def row_pullback(h, unit, scale, mean_h, mean_hu, gx):
+def row_pullback(h, unit, scale, mean_h, mean_hu, add, gx):
     for c in range(gx.size):
-        gx[c] = scale * (h[c] - mean_h - unit[c] * mean_hu)
+        part = scale * (h[c] - mean_h - unit[c] * mean_hu)
+        gx[c] = gx[c] + part if add else part
+
+
+@scalar
+def layer_norm_pullback_blocks(start, stop, g, x, mean, scale, weight, add, gx, parts_w, parts_b):
+    T, (rows, features) = x.dtype.type, x.shape
+    unit, h = np.empty(features, x.dtype), np.empty(features, x.dtype)
+    for block in range(start, stop):
+        if parts_w.size:
+            parts_w[block], parts_b[block] = 0, 0
+        for r in range(block * SMALL_BLOCK, min((block + 1) * SMALL_BLOCK, rows)):
+            units_of(g[r], x[r], weight, scale[r], -mean[r] * scale[r], unit, h)
+            if parts_w.size:
+                add_row(g[r], unit, parts_w[block], parts_b[block])
+            if gx.size:
+                total, dot = sums_with_unit(h, unit, 1.0, 0.0)
+                row_pullback(h, unit, T(scale[r]), T(total / features), T(dot / features), add, gx[r])
 
 
 @kernel
-def layer_norm_pullback(g: Matrix, x: Matrix, mean: Doubles, scale: Doubles, weight: Vector, gx: Matrix, gw: Vector, gb: Vector):
-    """The three gradients. Gradients not needed are empty arrays. Sums over rows are blocked, as in `column_sums`."""
-    T = x.dtype.type
+def layer_norm_pullback(g: Matrix, x: Matrix, mean: Doubles, scale: Doubles, weight: Vector, gx: Matrix, gw: Vector, gb: Vector,
+                        add: int):
+    """The three gradients, or added to them where a bit of `add` is set. Gradients not needed are empty arrays. Sums over rows
+    are blocked, as in `column_sums`."""
     rows, features = x.shape
-    total_w, total_b = np.zeros(features), np.zeros(features)
-    unit, h = np.empty(features, x.dtype), np.empty(features, x.dtype)
-    part_w, part_b = np.empty(features, x.dtype), np.empty(features, x.dtype)
-    for start in range(0, rows, BLOCK):
-        part_w[:], part_b[:] = 0, 0
-        for r in range(start, min(start + BLOCK, rows)):
-            units_of(g[r], x[r], weight, scale[r], -mean[r] * scale[r], unit, h)
-            if gw.size or gb.size:
-                add_row(g[r], unit, part_w, part_b)
-            if gx.size:
-                total, dot = sums_with_unit(h, unit, 1.0, 0.0)
-                row_pullback(h, unit, T(scale[r]), T(total / features), T(dot / features), gx[r])
-        total_w += part_w
-        total_b += part_b
-    write(total_w, gw)
-    write(total_b, gb)
+    blocks = (rows + SMALL_BLOCK - 1) // SMALL_BLOCK
+    parts_w = np.empty((blocks if gw.size or gb.size else 0, features), x.dtype)
+    parts_b = np.empty_like(parts_w)
+    parallel(layer_norm_pullback_blocks, blocks, 1 + rows_of(x) // SMALL_BLOCK,
+             (g, x, mean, scale, weight, add & 1 != 0, gx, parts_w, parts_b))
+    add_blocks(parts_w, add & 2 != 0, gw)
+    add_blocks(parts_b, add & 4 != 0, gb)
 
 
 # -- softmax of each row: the maximum is subtracted first, so that nothing overflows and the largest term is exactly 1 ----------
 
 
 @scalar
-def exponentials(x, lanes, out):
-    """``out = exp(x - maximum)``; return the maximum. NaN keeps LLVM from vectorising one running maximum."""
-    largest, whole = x[0], x.size // MAXIMA * MAXIMA
-    if whole > MAXIMA:
-        for k in range(MAXIMA):
-            lanes[k] = x[k]
-        for start in range(MAXIMA, whole, MAXIMA):
-            for k in range(MAXIMA):
-                entry = x[start + k]
-                lanes[k] = lanes[k] if lanes[k] > entry else entry
-        for k in range(MAXIMA):
-            largest = largest if largest > lanes[k] else lanes[k]
-    for c in range(whole if whole > MAXIMA else 1, x.size):
-        largest = largest if largest > x[c] else x[c]
+def ordered(x):
+    """The bits of x as an integer: larger numbers have larger ones. The largest float is found as an integer, because NaN keeps
+    LLVM from vectorising a maximum of floats."""
+    bits = bits_of(x)
+    return turned(bits, pick(x, *LAST_BIT), pick(x, *MAGNITUDE))
+
+
+@scalar
+def turned(bits, last, magnitude):
+    """Its own reverse: negative numbers have larger bits if they are smaller."""
+    I = type(bits)      # Numba computes int32 with int32 in int64: cast back  # noqa: E741
+    return I(bits ^ I(I(bits >> last) & magnitude))
+
+
+@scalar
+def largest(x):
+    """The largest number of a row. A NaN may be skipped: it reaches the results of the row through the sum."""
+    most = ordered(x[0])
+    for c in range(1, x.size):
+        order = ordered(x[c])
+        most = order if order > most else most
+    return float_of(turned(most, pick(x[0], *LAST_BIT), pick(x[0], *MAGNITUDE)))
+
+
+@scalar
+def exp_below(x, top, out):
     for c in range(out.size):
-        out[c] = exp(x[c] - largest)
-    return largest
+        out[c] = decay(x[c] - top)
+
+
+@scalar
+def subtract(x, top, out):
+    for c in range(out.size):
+        out[c] = x[c] - top
+
+
+@scalar
+def exp_each(x):
+    for c in range(x.size):
+        x[c] = decay(x[c])
+
+
+@scalar
+def as_line(x, first, last):
+    """Rows of a matrix as a vector."""
+    return x[first:last].reshape((last - first) * x.shape[1])
+
+
+@scalar
+def rows_together(x):
+    """How many rows are treated together: one if they are long. The exp of short rows is computed as of one long row, in a third
+    of the time."""
+    return max(1, WIDE // max(1, x.shape[1]))
+
+
+@scalar
+def exponentials(x, first, last, tops, out):
+    """``out = exp(x - maximum)`` for each row from `first` up to `last`; writes the maxima, unless `tops` is empty."""
+    for r in range(first, last):
+        top = largest(x[r])
+        if tops.size:
+            tops[r] = top
+        if last - first == 1:
+            exp_below(x[r], top, out[r])
+        else:
+            subtract(x[r], top, out[r])
+    if last - first > 1:
+        exp_each(as_line(out, first, last))
 
 
 @reordered
@@ -263,44 +336,69 @@ def line_dot(x, y):
     return total
 
 
+@scalar
+def softmax_rows(start, stop, x, out):
+    some = rows_together(x)
+    for first in range(start, stop, some):
+        last = min(first + some, stop)
+        exponentials(x, first, last, x[0, :0], out)
+        for r in range(first, last):
+            y = out[r]
+            put_scaled(y, x.dtype.type(1) / line_sum(y), False, y)
+
+
 @kernel
 def softmax(x: Matrix, out: Matrix):
     """``out[r, c] = exp(x[r, c]) / sum_k exp(x[r, k])``."""
-    lanes = np.empty(MAXIMA, x.dtype)
-    for r in range(x.shape[0]):
-        y = out[r]
-        exponentials(x[r], lanes, y)
-        scale = x.dtype.type(1) / line_sum(y)
-        for c in range(y.size):
-            y[c] *= scale
+    parallel(softmax_rows, x.shape[0], rows_of(x), (x, out))
 
 
-@kernel
-def softmax_pullback(g: Matrix, y: Matrix, gx: Matrix):
-    """``gx = y * (g - sum_k g_k y_k)`` row by row."""
-    for r in range(y.shape[0]):
+@scalar
+def softmax_pullback_rows(start, stop, g, y, add, gx):
+    for r in range(start, stop):
         gr, yr, to = g[r], y[r], gx[r]
         dot = line_dot(gr, yr)
         for c in range(to.size):
-            to[c] = yr[c] * (gr[c] - dot)
+            part = yr[c] * (gr[c] - dot)
+            to[c] = to[c] + part if add else part
+
+
+@kernel
+def softmax_pullback(g: Matrix, y: Matrix, add: bool, gx: Matrix):
+    """``gx = y * (g - sum_k g_k y_k)`` row by row, or added to it."""
+    parallel(softmax_pullback_rows, y.shape[0], rows_of(y), (g, y, add, gx))
+
+
+@scalar
+def log_softmax_rows(start, stop, x, tops, out):
+    some = rows_together(x)
+    for first in range(start, stop, some):
+        last = min(first + some, stop)
+        exponentials(x, first, last, tops, out)
+        for r in range(first, last):
+            line, y, top = x[r], out[r], tops[r]
+            shift = log(line_sum(y))
+            for c in range(y.size):
+                y[c] = (line[c] - top) - shift
 
 
 @kernel
 def log_softmax(x: Matrix, out: Matrix):
     """``out[r, c] = x[r, c] - log sum_k exp(x[r, k])``."""
-    lanes = np.empty(MAXIMA, x.dtype)
-    for r in range(x.shape[0]):
-        line, y = x[r], out[r]
-        top, shift = exponentials(line, lanes, y), log(line_sum(y))
-        for c in range(y.size):
-            y[c] = (line[c] - top) - shift
+    parallel(log_softmax_rows, x.shape[0], rows_of(x), (x, np.empty(x.shape[0], x.dtype), out))
 
 
-@kernel
-def log_softmax_pullback(g: Matrix, y: Matrix, gx: Matrix):
-    """``gx = g - exp(y) * sum_k g_k`` row by row."""
-    for r in range(y.shape[0]):
+@scalar
+def log_softmax_pullback_rows(start, stop, g, y, add, gx):
+    for r in range(start, stop):
         gr, yr, to = g[r], y[r], gx[r]
         total = line_sum(gr)
         for c in range(to.size):
-            to[c] = gr[c] - exp(yr[c]) * total
+            part = gr[c] - decay(yr[c]) * total
+            to[c] = to[c] + part if add else part
+
+
+@kernel
+def log_softmax_pullback(g: Matrix, y: Matrix, add: bool, gx: Matrix):
+    """``gx = g - exp(y) * sum_k g_k`` row by row, or added to it."""
+    parallel(log_softmax_pullback_rows, y.shape[0], rows_of(y), (g, y, add, gx))

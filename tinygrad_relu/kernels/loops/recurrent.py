@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..formulas import ACTIVATIONS
-from ..formulas.exponential import exp, tanh, tanh_near
+from ..formulas.exponential import decay, tanh, tanh_near
 from ..formulas.record import Elementwise
 from ..formulas.saturating import sigmoid
 from ..machine.blas import gemm
@@ -55,7 +55,7 @@ def copy_matrix(source, out):
 def both_sigmoids(x):
     """sigmoid(x) and 1 - sigmoid(x), both to full precision, from one exponential; the slope is their product."""
     T = type(x)
-    e = exp(-abs(x))
+    e = decay(-abs(x))
     most = T(1) / (T(1) + e)
     least = e * most
     return (least, most) if x < T(0) else (most, least)

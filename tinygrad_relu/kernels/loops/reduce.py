@@ -21,7 +21,16 @@ from ..machine.policy import Array3, Doubles, Integers, Kernel, Matrix, Paramete
 
 LANES = 64
 LINE = 1024     # numbers of a line that are summed before they are added to the total
+GRAIN = 1 << 14     # numbers that are worth a slice of a parallel loop: about 10 us
+PIECE = 1 << 16     # numbers of a long line, or of many rows, in a slice: fixed, so that any number of threads adds alike
+SMALL_BLOCK = 32    # as BLOCK, where slices are shared
 BLOCK = 128     # rows that are summed in their own dtype, which is exact enough for so few, and saves time for small batches
+
+
+@scalar
+def rows_of(x):
+    """How many rows of a matrix are worth a thread's attention."""
+    return 1 + GRAIN // (x.shape[1] + 1)
 
 
 @scalar
@@ -47,11 +56,36 @@ def add_each_row(g, out):
             out[c] += g[r, c]
 
 
+@scalar
+def add_blocks(parts, add, out):
+    """The sum of the rows of `parts` in float64, or added to `out`; nothing if `out` is empty (a gradient that is not needed)."""
+    if out.size:
+        total = out.astype(np.float64) if add else np.zeros(out.size)
+        for part in range(parts.shape[0]):
+            total += parts[part]
+        out[:] = total
+
+
+@scalar
+def sum_of_pieces(start, stop, x, size, parts):
+    for i in range(start, stop):
+        o, piece = divmod(i, parts.shape[1])
+        column_sums(x[o, piece * size:(piece + 1) * size], parts[o, piece], 0)
+
+
 @kernel
 def sum_rows(x: Array3, out: Matrix):
     """``out[o] = x[o, 0] + x[o, 1] + ...``: the sum over an axis that is not the last."""
-    for o in range(x.shape[0]):
-        column_sums(x[o], out[o], 0)
+    outer, n, inner = x.shape
+    size = (1 + PIECE // max(1, inner * BLOCK)) * BLOCK
+    pieces = (n + size - 1) // size
+    if pieces < 2:
+        parallel(sum_of_pieces, outer, 1 + GRAIN // max(1, n * inner), (x, size, out.reshape(outer, 1, inner)))
+    else:
+        parts = np.empty((outer, pieces, inner), x.dtype)
+        parallel(sum_of_pieces, outer * pieces, 1, (x, size, parts))
+        for o in range(outer):
+            add_blocks(parts[o], False, out[o])
 
 
 @reordered
@@ -62,14 +96,81 @@ def double_sum(x):
     return total
 
 
+@scalar
+def sum_of_line(x):
+    total = 0.0
+    for start in range(0, x.size, LINE):
+        total += double_sum(x[start:start + LINE])
+    return total
+
+
+@scalar
+def sums_of_lines(start, stop, x, sums):
+    pieces = sums.size // x.shape[0]
+    for i in range(start, stop):
+        r, piece = divmod(i, pieces)
+        sums[i] = sum_of_line(x[r] if pieces == 1 else x[r, piece * PIECE:(piece + 1) * PIECE])
+
+
 @kernel
 def sum_lines(x: Matrix, out: Vector):
     """The sum of each row: the sum over the last axis, in half of NumPy's time."""
-    for r in range(x.shape[0]):
-        line, total = x[r], 0.0
-        for start in range(0, line.size, LINE):
-            total += double_sum(line[start:start + LINE])
-        out[r] = total
+    rows, n = x.shape
+    pieces = (n + PIECE - 1) // PIECE
+    if pieces < 2:
+        parallel(sums_of_lines, rows, rows_of(x), (x, out))
+    else:
+        sums = np.empty(rows * pieces)
+        parallel(sums_of_lines, sums.size, 1, (x, sums))
+        for r in range(rows):
+            out[r] = sum_of_line(sums[r * pieces:(r + 1) * pieces])
+
+
+@scalar
+def put(number, add, out):
+    if add:
+        for i in range(out.size):
+            out[i] += number
+    else:
+        for i in range(out.size):
+            out[i] = number
+
+
+@scalar
+def put_scaled(x, factor, add, out):
+    """``out = x * factor``, or added to it."""
+    if add:
+        for i in range(out.size):
+            out[i] += x[i] * factor
+    else:
+        for i in range(out.size):
+            out[i] = x[i] * factor
+
+
+@scalar
+def lines_of_one_number(start, stop, g, add, flat, n):
+    while start < stop:
+        o = start // n
+        end = min(stop, (o + 1) * n)
+        put(g[o, 0], add, flat[start:end])
+        start = end
+
+
+@scalar
+def rows_of_one_row(start, stop, g, add, gx):
+    for i in range(start, stop):
+        o, k = divmod(i, gx.shape[1])
+        put_scaled(g[o], gx.dtype.type(1), add, gx[o, k])
+
+
+@kernel
+def sum_pullback(g: Matrix, add: bool, gx: Array3):
+    """``gx[o, k, i] = g[o, i]`` for every k, or added to it."""
+    outer, n, inner = gx.shape
+    if inner == 1:
+        parallel(lines_of_one_number, outer * n, GRAIN, (g, add, gx.reshape(gx.size), n))
+    else:
+        parallel(rows_of_one_row, outer * n, 1 + GRAIN // max(1, inner), (g, add, gx))
 
 
 @kernel
