@@ -1,7 +1,8 @@
 """Replays: the launches of a proved recording, run without the step."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from ..autodiff.guard import Later
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
+from ..kernels.loops.strided import as_kernel
 from ..kernels.machine.policy import Kernel
+from ..kernels.machine.program import Native
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 from .arrays import Launch, arrays_in, copies, differ, fresh, mapped, owner_of, restore
@@ -34,19 +37,25 @@ class Move:
 
     def __init__(self, optimizer: Optimizer, segment: Any, options: Any, data: Array, grad: Array) -> None:
         self.optimizer, self.segment, self.options, self.grad = optimizer, segment, options, grad
-        self.counts = "step" in optimizer.state_names           # whether the numbers depend on the count of steps
         self.known, self.launch = dict(options), Launch(*optimizer.launch_of(segment, grad, options))
+        self.same = {id(x) for x in (segment.data, grad, *segment.state.values())}      # arrays that each launch uses
+        self.varies = "step" in optimizer.state_names or any(
+            isinstance(x, np.ndarray) and id(x) not in self.same for x in self.launch.arguments)
+        self.write: Callable[[int, Any], None] = lambda position, number: None
 
-    def numbers(self) -> tuple[Any, ...] | None:
-        """All arguments, if they may have changed since the last call."""
-        if not self.counts and self.options == self.known:
-            return None
+    def renew(self) -> None:
+        """Give the launch the numbers of now."""
+        if not self.varies and self.options == self.known:
+            return
         self.known = dict(self.options)
-        arguments: tuple[Any, ...] = self.optimizer.launch_of(self.segment, self.grad, self.options)[1]
-        for x, y in zip(arguments, self.launch.arguments):
-            if isinstance(x, np.ndarray) and x is not y and (x.size or y.size):
-                raise Stale
-        return arguments
+        _, now = self.optimizer.launch_of(self.segment, self.grad, self.options)
+        for i, (old, new) in enumerate(zip(self.launch.arguments, now)):
+            if not isinstance(old, np.ndarray):
+                self.write(i, new)
+            elif old is not new and (old.size or new.size):
+                if id(old) in self.same or old.shape != new.shape:
+                    raise Stale
+                old[...] = new
 
 
 class Stale(Exception):
@@ -69,39 +78,59 @@ class Replay:
                 self.moves[i] = Move(*arguments)
                 launches[i] = self.moves[i].launch
         self.launches, self.result = (launches, result) if overwritten is None else packed(launches, result, overwritten)
-        self.calls = [_call(*launch) for launch in self.launches]
+        self.calls = list(_calls(self.launches))
+        for native, first, count in self.calls:
+            for i, each in self.moves.items():
+                if first <= i < first + count:
+                    each.write = partial(native.write, i - first)
 
     def __call__(self) -> Any:
         """Run all launches; returns the result."""
-        for i, move in self.moves.items():
-            if arguments := move.numbers():
-                self.calls[i] = (self.calls[i][0], arguments)
-        calls: Any = iter(self.calls)
-        try:
-            for code, arguments in calls:
-                code(*arguments)
-        finally:
-            self.at = len(self.calls) - calls.__length_hint__() - 1
-        for move in self.moves.values():
-            move.segment.steps += 1
-            changed(move.segment.parameters)
+        for each in self.moves.values():
+            each.renew()
+        for run in self.calls:
+            self.running = run
+            run[0]()
+        for each in self.moves.values():
+            each.segment.steps += 1
+            changed(each.segment.parameters)
         return mapped(fresh, self.result)
 
+    @property
+    def at(self) -> int:
+        """The number of the launch that has raised an error."""
+        run, first, _ = self.running
+        return first + (run.at if isinstance(run, Native) else 0)
 
     def does_the_same(self, state: list[Array], before: list[Array], result: Any) -> bool:
         """Whether a replay from an earlier state leads to the state of now, with the same result. Otherwise nothing changes."""
         after = copies(state)
         restore(state, before)
-        for move in self.moves.values():
-            move.segment.steps -= 1
+        for each in self.moves.values():
+            each.segment.steps -= 1
         found = self()
         same = not any(map(differ, [*state, *arrays_in(found)], [*after, *arrays_in(result)]))
         restore(state, () if same else after)
         return same
 
 
-def _call(kernel: Any, arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    return (kernel.code[arguments[kernel.key].dtype] if type(kernel) is Kernel else kernel), arguments
+def _calls(launches: list[Launch]) -> Iterator[tuple[Any, int, int]]:
+    """What runs the launches: for all neighbours that are kernels one native function, and for any other function a call.
+
+    With each, the number of its first launch, and how many they are.
+    """
+    kernels: list[Any] = []
+    for i, launch in enumerate(launches):
+        found = launch if type(launch.kernel) is Kernel else as_kernel(*launch)
+        if found is not None:
+            kernels.append(found)
+            continue
+        if kernels:
+            yield Native(kernels), i - len(kernels), len(kernels)
+        kernels = []
+        yield partial(launch.kernel, *launch.arguments), i, 1
+    if kernels:
+        yield Native(kernels), len(launches) - len(kernels), len(kernels)
 
 
 def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[list[Launch], Any]:

@@ -62,6 +62,11 @@ class Native:
         """The index of a number among `words` (int, bool) or `numbers` (float)."""
         return int(self._slots[launch][argument])
 
+    def write(self, launch: int, argument: int, number: Any) -> None:
+        """Change a number for the next runs."""
+        kind = [*self.launches[launch][0].words.values()][argument]
+        (self.numbers if kind == "float" else self.words)[self._slots[launch][argument]] = number
+
     def __call__(self) -> None:
         at = self._run()
         if at != len(self.launches):
