@@ -1,8 +1,7 @@
 """The function that users call: `capture`, and the `Program` that it makes of a step."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
@@ -42,47 +41,42 @@ class Program:
         self.step = step
         self.replays = 0                # how many calls were replays
         self.recordings: dict[Any, list[Recording]] = {}
+        self._last: Recording | None = None     # that of the last call, if its inputs were arrays: the next one needs no key
         self._lock = Lock()
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if is_watched() or current_observer() is not None:      # anomaly detection and the like follow an eager step
             return self.step(*inputs, **options)
-        key = (is_grad_enabled(), _key(options) if options else None,
-               *[(ndarray, x.shape, x.dtype) if type(x) is ndarray else _key(x) for x in inputs])
-        arrays: Any = inputs if not options and all([type(x) is ndarray for x in inputs]) else [*arrays_in([inputs, options])]
         with self._lock:
             try:
-                for recording in self.recordings.get(key, ()):
-                    if not recording.surroundings.are_same():
-                        raise Stale
-                    if recording.starts_here():
-                        return self._again(key, inputs, options, arrays, recording)
+                last = self._last
+                if last is not None and not options and last.takes(inputs) and last.fits():
+                    return self._again(last, inputs, inputs, options)
+                for recording in self.recordings.get(_key((is_grad_enabled(), inputs, options)), ()):
+                    if recording.fits():
+                        self._last = recording if not options and all([type(x) is ndarray for x in inputs]) else None
+                        return self._again(recording, [*arrays_in([inputs, options])], inputs, options)
             except Stale:
                 self.recordings.clear()
-            return self._record(key, inputs, options, Recording(self.step, [np.array(x, order="C") for x in arrays]))
+                self._last = None
+            homes = [np.array(x, order="C") for x in arrays_in([inputs, options])]
+            return self._record(Recording(self.step, _key((is_grad_enabled(), inputs, options)), homes), inputs, options)
 
-    def _again(self, key: Any, inputs: Any, options: Any, arrays: Iterable[Array], recording: Recording) -> Any:
-        """A call of a kind that has been recorded. Of an input that has always been the same, no other value is proved."""
-        known, replay = True, recording.replay
-        for i, (varied, home, x) in enumerate(zip(recording.varied, recording.homes, arrays)):
-            if varied or differ(home, x):
-                known, recording.varied[i] = known and varied, True
-                home[...] = x
+    def _again(self, recording: Recording, arrays: Sequence[Array], inputs: Any, options: Any) -> Any:
+        """A call of a kind that has been recorded: it is replayed, or it proves the recording."""
+        known, replay = recording.refill(arrays), recording.replay
         if replay is None or (replay.is_exact and not known):
-            return self._record(key, inputs, options, Proof(recording))
-        return (self._replay if known else self._compare)(recording, replay, partial(self.step, *inputs, **options))
-
-    def _replay(self, recording: Recording, replay: Replay, eagerly: Callable[[], Any]) -> Any:
-        """If a kernel raises before state has been written, the step takes its own way, or explains the error."""
+            return self._record(Proof(recording), inputs, options)
+        if not known:
+            return self._compare(recording, replay, inputs, options)
         try:
             result = replay()
         except Stale:
             raise
         except Exception as error:
             at = replay.at
-            self.replays += 1
-            if at <= replay.writes:
-                return eagerly()
+            if at <= replay.writes:         # nothing has changed: the step takes another way, or explains the error
+                return self.step(*inputs, **options)
             raise RuntimeError(f"capture: launch {at} of a replay ({replay.launches[at]}) raised {type(error).__name__}: "
                                f"{error}; the launches before it have changed the model") from error
         self.replays += 1
@@ -90,17 +84,17 @@ class Program:
             p.grad = g
         return result
 
-    def _compare(self, recording: Recording, replay: Replay, eagerly: Callable[[], Any]) -> Any:
+    def _compare(self, recording: Recording, replay: Replay, inputs: Any, options: Any) -> Any:
         """Run the step, and a replay from the same state: an input differs for the first time, and so is proved only now."""
         before = copies(recording.state)
-        result = mapped(fresh, eagerly())
+        result = mapped(fresh, self.step(*inputs, **options))
         if not replay.does_the_same(recording.state, before, result):
             self.recordings.clear()
             refuse("had another result than its replay when an input was another for the first time: it computes something "
                    "outside of launches; use operations of the package (this call was computed eagerly, and is complete)")
         return result
 
-    def _record(self, key: Any, inputs: Any, options: Any, recording: Recording) -> Any:
+    def _record(self, recording: Recording, inputs: Any, options: Any) -> Any:
         """Run the step eagerly, on our copies of the inputs, and record it."""
         homes, arrays = iter(recording.homes), [home.copy() for home in recording.homes]
 
@@ -122,20 +116,20 @@ class Program:
         if (name := surroundings.changed()) is not None:
             refuse(f"changes a variable outside ({name}), which a replay would not; do it after the call")
         if not recording.failed:
-            self._keep(key, recording, before)
+            self._keep(recording, before)
         return mapped(fresh, recording.result)
 
-    def _keep(self, key: Any, recording: Recording, before: dict[Parameter, Any]) -> None:
+    def _keep(self, recording: Recording, before: dict[Parameter, Any]) -> None:
         if isinstance(recording, Proof):
             if recording.problem:
-                del self.recordings[key]
+                del self.recordings[recording.key]
                 refuse(f"{recording.problem} (this call was computed eagerly, and is complete)")
             recording.confirm()
         else:
             if sum(map(len, self.recordings.values())) >= MOST:
                 refuse(f"was called with {MOST} kinds of arguments; pass numbers that vary as arrays")
             recording.remember(before)
-            self.recordings.setdefault(key, []).append(recording)
+            self.recordings.setdefault(recording.key, []).append(recording)
 
     def __repr__(self) -> str:
         return "\n\n".join(map(_table, [one for several in self.recordings.values() for one in several])) or "no recording yet"

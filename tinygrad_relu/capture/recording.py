@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.guard import Guarded, current_recorder, recorded_by, refuse, unguarded
-from ..autodiff.node import Array, next_order
+from ..autodiff.node import Array, is_grad_enabled, next_order
 from ..kernels.machine.policy import Kernel
 from ..optim.optimizer import Optimizer
 from ..parameters import WATCHERS, Parameter
 from .arrays import Launch, agree, arrays_in, bytes_of, copies, described, differ, is_same, mapped, owner_of, restore
-from .replay import Replay, is_launch, move
+from .replay import Replay, Stale, is_launch, move
 from .surroundings import Surroundings
 
 POISON = 0xA5       # each byte of memory whose numbers a launch must not use
@@ -37,8 +37,9 @@ POISON = 0xA5       # each byte of memory whose numbers a launch must not use
 class Recording:
     """The launches of one call, its inputs and its result; and the circumstances in which a replay does the same."""
 
-    def __init__(self, step: Callable[..., Any], homes: Sequence[Array]) -> None:
-        self.step, self.homes = step, homes                         # homes: our copies of the inputs
+    def __init__(self, step: Callable[..., Any], key: Any, homes: Sequence[Array]) -> None:
+        self.step, self.key, self.homes = step, key, homes          # homes: our copies of the inputs
+        self.grad_mode, self.kinds = is_grad_enabled(), [(home.shape, home.dtype) for home in homes]
         self.launches: list[Launch] = []
         self.owners = {id(home): home for home in homes}            # of all memory that launches have used
         self.result: Any = None
@@ -46,6 +47,7 @@ class Recording:
         self.replay: Replay | None = None       # once it is proved
         self.state: list[Array] = []            # the owners of state, once it is proved
         self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
+        self.settled = not homes                # whether all have
         self.made: list[Any] = []       # modules made by the step
         self.begun = next_order()       # Tensors made by the step have a larger order
         self._inside = False
@@ -101,8 +103,31 @@ class Recording:
         self.trained = [p.requires_grad for p in self.parameters]
         self.surroundings = Surroundings(self.step)
 
-    def starts_here(self) -> bool:
-        """Whether modes, and gradients that are None, are as before the call: `backward` adds to other gradients."""
+    def takes(self, inputs: Sequence[Any]) -> bool:
+        """Whether inputs are arrays of the shapes and dtypes of the homes."""
+        return is_grad_enabled() is self.grad_mode and len(inputs) == len(self.kinds) and all(
+            [type(x) is np.ndarray and x.shape == shape and x.dtype is dtype for x, (shape, dtype) in zip(inputs, self.kinds)])
+
+    def refill(self, arrays: Sequence[Array]) -> bool:
+        """Copy the inputs; False if one differs for the first time, of which no other value is proved."""
+        known = True
+        if not self.settled:
+            for i, (home, x) in enumerate(zip(self.homes, arrays)):
+                if not self.varied[i] and differ(home, x):
+                    known, self.varied[i] = False, True
+            self.settled = all(self.varied)
+        for home, x, varied in zip(self.homes, arrays, self.varied):
+            if varied:
+                home[...] = x
+        return known
+
+    def fits(self) -> bool:
+        """Whether modes, and gradients that are None, are as before the call: `backward` adds to other gradients.
+
+        If variables or modules are others, it raises `Stale`.
+        """
+        if not self.surroundings.are_same():
+            raise Stale
         if not self.surroundings.have_same_modes():
             return False
         for p, g, trained in zip(self.parameters, self.start, self.trained):        # a plain loop is the fastest
@@ -115,7 +140,7 @@ class Proof(Recording):
     """A second recording, in lock step with `other`: `problem` is the first difference."""
 
     def __init__(self, other: Recording) -> None:
-        super().__init__(other.step, other.homes)
+        super().__init__(other.step, other.key, other.homes)
         self.other, self.problem, self.writes = other, "", len(other.launches)
         self.known = {key: _digest(owner) for key, owner in other.owners.items()}       # of state after the last launch
         self.before: dict[int, tuple[Array, Array]] = {}        # state, and a copy of it from before the call
