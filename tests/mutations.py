@@ -70,7 +70,7 @@ MUTATIONS = [
     Mutation("kernels/formulas/smooth.py", "left, right = p * top + p * top_low, T(1) + e * (T(1) + a)", "left, right = p * top, T(1) + e * (T(1) + a)", "test_smooth test_accuracy"),
     Mutation("kernels/loops/norm.py", "part = yr[c] * (gr[c] - dot)", "part = yr[c] * gr[c] - dot", "test_ops"),
     Mutation("kernels/loops/loss.py", "log(total) - (x[r, labels[r]] - top)", "log(total) - x[r, labels[r]]", "test_ops test_losses"),
-    Mutation("kernels/loops/update.py", "inertia = step if first else mu * v[i] + gain * step", "inertia = mu * v[i] + gain * step", "test_optim"),
+    Mutation("kernels/loops/update.py", "flushed(step if first else mu * v[i] + times(gain, step))", "flushed(mu * v[i] + times(gain, step))", "test_optim"),
     Mutation("kernels/loops/update.py", "lr * (step + mu * inertia if nesterov else inertia)", "lr * (step + inertia if nesterov else inertia)", "test_optim"),
     Mutation("kernels/loops/update.py", "(math.sqrt(v[i]) / root + eps)", "(math.sqrt(v[i] + eps) / root)", "test_optim"),
     Mutation("kernels/loops/reduce.py", "for c in range(x.size - 1, -1, -1):", "for c in range(x.size - 1, 0, -1):", "test_ops test_array_ops"),

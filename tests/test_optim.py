@@ -9,6 +9,7 @@ import naive
 import numpy as np
 import pytest
 
+import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 
@@ -222,6 +223,48 @@ def test_one_flat_launch_is_parameter_by_parameter(kind, options):
                 opt.step()
     for p, q in zip(together.parameters(), apart.parameters()):
         np.testing.assert_array_equal(p.data, q.data)
+
+
+some_dialects = pytest.mark.parametrize("kind, options", [
+    (optim.SGD, dict(momentum=0.9)), (optim.SGD, dict(lr=0.1, momentum=0.9, nesterov=True)), (optim.Adam, {}), (optim.AdamW, {})])
+
+
+@some_dialects
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_buffers_fade_to_zero_and_not_to_subnormal_numbers(kind, options, dtype):
+    """A gradient that is exactly 0 from the second step on. NaN and infinity are not flushed."""
+    tiny = np.finfo(dtype).tiny
+    p = nn.Parameter(np.zeros(40), dtype=dtype)
+    opt = kind([p], **options)
+    p.grad = np.full(40, tiny * 2.0, dtype)
+    p.grad[3], p.grad[5] = np.nan, np.inf
+    for _ in range(60):
+        opt.step()
+        p.grad = np.zeros_like(p.data)
+        for buffer in opt.state_of(p).values():
+            sizes = abs(buffer)
+            assert not ((sizes > 0) & (sizes < tiny)).any()
+    for name, buffer in opt.state_of(p).items():
+        assert np.isnan(buffer[3]) and np.isinf(buffer[5]) and not buffer[6:].any(), name
+
+
+@some_dialects
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_bits_of_a_large_update_do_not_depend_on_the_number_of_threads(kind, options, dtype):
+    rng, found, before = np.random.default_rng(0), [], tg.get_num_threads()
+    start, gradients = rng.standard_normal(100_003), rng.standard_normal((3, 100_003)).astype(dtype)
+    try:
+        for threads in (1, 2, 3, 4):
+            tg.set_num_threads(threads)
+            p = nn.Parameter(start, dtype=dtype)
+            opt = kind([p], **options)
+            for g in gradients:
+                p.grad = g
+                opt.step()
+            found.append(p.data.tobytes())
+    finally:
+        tg.set_num_threads(before)
+    assert len(set(found)) == 1
 
 
 def test_options_changed_between_steps():

@@ -1,9 +1,48 @@
-"""The optimizers' updates: one launch updates a whole flat buffer of parameters."""
+"""The optimizers' updates: one launch updates a whole flat buffer of parameters.
+
+A buffer of running means fades while the gradient is exactly 0. It would end among the subnormal numbers, below 1.2e-38 in
+float32, and stay there for ever: 0.9 times the smallest one rounds to itself. Arithmetic on subnormal numbers takes a hundred
+times as long, so `flushed` makes them 0, as JAX and TensorFlow do. (On Fashion-MNIST, 5 % of the buffers of SGD with momentum 0.9
+became subnormal in the second epoch, and the update took 390 us instead of 145.)
+"""
 from __future__ import annotations
 
 import math
 
-from ..machine.policy import Vector, kernel
+from ..formulas.bits import SMALLEST_NORMAL, pick
+from ..machine.parallel import parallel
+from ..machine.policy import Vector, kernel, rounded, scalar
+
+GRAIN = 1 << 15         # parameters from which updates are shared among threads: about 20 us of one core
+
+
+@rounded
+def times(a, b):
+    return a * b
+
+
+@scalar
+def flushed(x):
+    """x, or 0 if it is subnormal."""
+    return type(x)(0) if abs(x) < pick(x, *SMALLEST_NORMAL) else x
+
+
+@scalar
+def _plain(start, stop, p, g, lr, coupled, shrink, decoupled):
+    p, g = p[start:stop], g[start:stop]
+    for i in range(p.size):
+        step = g[i] + coupled * p[i] if coupled else g[i]
+        p[i] = (times(p[i], shrink) if decoupled else p[i]) - lr * step
+
+
+@scalar
+def _momentum(start, stop, p, g, v, lr, mu, first, gain, coupled, shrink, decoupled, nesterov):
+    p, g, v = p[start:stop], g[start:stop], v[start:stop]
+    for i in range(p.size):
+        step = g[i] + coupled * p[i] if coupled else g[i]
+        inertia = flushed(step if first else mu * v[i] + times(gain, step))
+        v[i] = inertia
+        p[i] = (times(p[i], shrink) if decoupled else p[i]) - lr * (step + mu * inertia if nesterov else inertia)
 
 
 @kernel
@@ -14,19 +53,25 @@ def sgd(p: Vector, g: Vector, v: Vector, lr: float, momentum: float, first: bool
     At the first step the buffer starts as g itself, undampened (as in PyTorch). Without momentum `v` is empty.
     """
     T = p.dtype.type
-    lr, mu, gain, decay = T(lr), T(momentum), T(one_minus_dampening), T(weight_decay)
-    shrink = T(1) - lr * decay if decoupled else T(1)
+    rate, mu, gain, decay = T(lr), T(momentum), T(one_minus_dampening), T(weight_decay)
+    shrink = T(1) - rate * decay if decoupled else T(1)
     coupled = T(0) if decoupled else decay
     if v.size == 0:
-        for i in range(p.size):
-            step = g[i] + coupled * p[i] if coupled else g[i]
-            p[i] = (p[i] * shrink if decoupled else p[i]) - lr * step
-        return
+        parallel(_plain, p.size, GRAIN, (p, g, rate, coupled, shrink, decoupled))
+    else:
+        parallel(_momentum, p.size, GRAIN, (p, g, v, rate, mu, first, gain, coupled, shrink, decoupled, nesterov))
+
+
+@scalar
+def _adam(start, stop, p, g, m, v, beta1, beta2, eps, step_size, root, coupled, shrink, decoupled):
+    p, g, m, v = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
+    T = p.dtype.type
+    new1, new2 = T(1) - beta1, T(1) - beta2
     for i in range(p.size):
         step = g[i] + coupled * p[i] if coupled else g[i]
-        inertia = step if first else mu * v[i] + gain * step
-        v[i] = inertia
-        p[i] = (p[i] * shrink if decoupled else p[i]) - lr * (step + mu * inertia if nesterov else inertia)
+        m[i] = flushed(beta1 * m[i] + times(new1, step))
+        v[i] = flushed(beta2 * v[i] + times(times(new2, step), step))
+        p[i] = (p[i] * shrink if decoupled else p[i]) - step_size * m[i] / (math.sqrt(v[i]) / root + eps)
 
 
 @kernel
@@ -34,12 +79,8 @@ def adam(p: Vector, g: Vector, m: Vector, v: Vector, lr: float, beta1: float, be
          correction2_root: float, weight_decay: float, decoupled: bool):
     """Adam (Kingma & Ba 2015), with the decay added to g, or decoupled as in AdamW (Loshchilov & Hutter 2019)."""
     T = p.dtype.type
-    lr, beta1, beta2, eps, decay = T(lr), T(beta1), T(beta2), T(eps), T(weight_decay)
-    new1, new2, step_size, root = T(1) - beta1, T(1) - beta2, T(lr) / T(correction1), T(correction2_root)
-    shrink = T(1) - lr * decay if decoupled else T(1)
+    rate, decay = T(lr), T(weight_decay)
+    shrink = T(1) - rate * decay if decoupled else T(1)
     coupled = T(0) if decoupled else decay
-    for i in range(p.size):
-        step = g[i] + coupled * p[i] if coupled else g[i]
-        m[i] = beta1 * m[i] + new1 * step
-        v[i] = beta2 * v[i] + new2 * step * step
-        p[i] = (p[i] * shrink if decoupled else p[i]) - step_size * m[i] / (math.sqrt(v[i]) / root + eps)
+    parallel(_adam, p.size, GRAIN, (p, g, m, v, T(beta1), T(beta2), T(eps), rate / T(correction1), T(correction2_root), coupled,
+                                    shrink, decoupled))

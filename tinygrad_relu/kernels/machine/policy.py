@@ -82,6 +82,14 @@ def reordered(function: F) -> F:
     return _inlined(function, fastmath=_ANY_ORDER)
 
 
+def rounded(function: F) -> F:
+    """A `scalar` whose products are rounded before they are used: LLVM does not fuse them into a sum.
+
+    Of the two products in ``a * b + c * d`` it may fuse either one, in each kernel another. `rounded` settles which.
+    """
+    return _inlined(function, fastmath={"nsz"})
+
+
 def assembled(code: str, name: str) -> int:
     """The address of the function `name` of a text in LLVM's language, which is compiled and kept as long as the process.
 
