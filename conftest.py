@@ -12,7 +12,6 @@ import strength
 
 import tinygrad_relu as tg
 from tinygrad_relu import data, functional, kernels, lab, nn, optim, warmup
-from tinygrad_relu.kernels.machine import policy
 from tinygrad_relu.kernels.machine.cache import cache_folder
 from tinygrad_relu.kernels.machine.host import cores
 
@@ -39,7 +38,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sample(every): an ordinary run takes one in `every` cases of this test")
     config.addinivalue_line("markers", "thorough: only in a thorough run")
     strength.THOROUGH = config.getoption("thorough")
-    policy.CHECKED = True
     controller = not hasattr(config, "workerinput")
     if controller and whole_suite(config) and not config.option.collectonly:
         if config.option.numprocesses:      # one thread in each of several processes: pools that spin would fight for the cores

@@ -18,6 +18,7 @@ from tinygrad_relu import nn
 from tinygrad_relu.kernels.formulas import ACTIVATIONS, piecewise
 from tinygrad_relu.kernels.formulas.record import flat, records
 from tinygrad_relu.kernels.loops.pointwise import loops
+from tinygrad_relu.kernels.machine.policy import tell_numba
 from tinygrad_relu.nn.activations import MODULES
 
 nan, inf = float("nan"), float("inf")
@@ -296,6 +297,7 @@ def test_no_formula_lifts_float32(name):
     derivatives = [f for f in (record.f_dx, record.f_dxx, record.f_dxxx) if f not in (None, flat)]
     for formula, inputs in ((record.f, 1), *((f, 3) for f in derivatives[:strength(1, thorough=3)])):
         signature = (float32,) * inputs + (float64,) * len(record.parameters)
+        tell_numba()
         compiled = njit(formula, no_cpython_wrapper=True)
         compiled.compile(signature)
         assert compiled.overloads[signature].signature.return_type == float32, formula.__name__

@@ -183,7 +183,7 @@ def test_other_peoples_kernels_stay_where_they_were(home, tmp_path, given):
 
 def test_few_old_folders_are_kept(tmp_path, monkeypatch):
     """The newest folders of other versions of Python, Numba, LLVM and NumPy."""
-    monkeypatch.setattr(kept_kernels.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     for age in range(7):
         folder = tmp_path / "tinygrad_relu" / f"old{age}"
         folder.mkdir(parents=True)

@@ -1,7 +1,6 @@
 """A first evening: the files that ``y = F.relu(x @ w); y.sum().backward()`` runs, and how much there is to read."""
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -40,8 +39,7 @@ print(*found, sep="\\n")
 
 @pytest.fixture(scope="module")
 def entered():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, cwd=HOUSE.parent,
-                          env={**os.environ, "TINYGRAD_RELU_CHECK": "0"})
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, cwd=HOUSE.parent)
     return [path.relative_to(HOUSE).as_posix() for path in map(Path, done.stdout.splitlines()) if path.is_relative_to(HOUSE)]
 
 

@@ -39,7 +39,8 @@ def machine_code(activation: Elementwise[...], dtype, direction: str) -> list[st
     """The instructions and labels of one of an activation's loops, recompiled, because the disk cache keeps no assembly."""
     kernel = getattr(loops(activation), direction)
     signature = kernel.signature(np.dtype(dtype))
-    compiled = numba.njit(pipeline_class=processor.Compiler, **kernel.options)(kernel.function)
+    policy.tell_numba()
+    compiled = numba.njit(pipeline_class=processor.compiler(), **kernel.options)(kernel.function)
     compiled.compile(signature)
     name = compiled.overloads[signature].fndesc.mangled_name
     assembly = compiled.inspect_asm(signature)

@@ -11,12 +11,8 @@ from functools import reduce
 from operator import add, mul
 
 import numpy as np
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
-from numba.np.numpy_support import as_dtype
 
-from ..machine.policy import scalar
+from ..machine.policy import intrinsic, overload, scalar
 from ..machine.processor import has_fma
 
 SAME_WIDTH = {np.float32: np.int32, np.float64: np.int64, np.int32: np.float32, np.int64: np.float64}
@@ -47,6 +43,8 @@ def bits_of(x):
 
 @overload(bits_of)
 def _bits_of(x):
+    from numba.np.numpy_support import as_dtype
+
     own = as_dtype(x).type
     other = SAME_WIDTH[own]
     return lambda x: own(x).view(other)
@@ -65,9 +63,9 @@ def pick(x, single, double):
 
 @overload(pick)
 def _pick(x, single, double):
-    if x == types.float32:
+    if x.bitwidth == 32:
         return lambda x, single, double: single
-    if x == types.float64:
+    if x.bitwidth == 64:
         return lambda x, single, double: double
 
 
@@ -95,6 +93,8 @@ def polynomial(x, coefficients):
 
 @intrinsic
 def _polynomial(typing_context, x, coefficients):
+    from numba.core import cgutils
+
     def codegen(context, builder, signature, arguments):
         x, coefficients = arguments
         return _even_odd(x, cgutils.unpack_tuple(builder, coefficients), builder.fmul, builder.fadd)
@@ -104,7 +104,7 @@ def _polynomial(typing_context, x, coefficients):
 
 @overload(polynomial)
 def _polynomial_of(x, coefficients):
-    if isinstance(x, types.Float) and isinstance(coefficients, types.UniTuple) and coefficients.dtype == x:
+    if coefficients.dtype == x:
         return lambda x, coefficients: _polynomial(x, coefficients)
 
 
@@ -206,6 +206,8 @@ def product(a, b):
 
 @intrinsic
 def _product(typing_context, a, b):
+    from numba import types
+
     def codegen(context, builder, signature, arguments):
         a, b = arguments
         hi = builder.fmul(a, b, flags=("nsz",))     # a flag of its own: else Numba would let LLVM fuse it with a later sum
@@ -216,7 +218,7 @@ def _product(typing_context, a, b):
 
 @overload(product)
 def _product_of(a, b):
-    if isinstance(a, types.Float) and a == b:
+    if a == b:
         return (lambda a, b: _product(a, b)) if has_fma() else (lambda a, b: split_product(a, b))
 
 

@@ -12,12 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from llvmlite import binding as llvm
-from numba import types
-from numba.core.errors import TypingError
-from numba.extending import overload
-
-from .policy import scalar
+from .native import SYMBOLS
+from .policy import overload, scalar
 
 
 def _load() -> ctypes.CDLL:
@@ -45,15 +41,9 @@ library.scipy_openblas_get_corename.restype = ctypes.c_char_p
 ROW_MAJOR, AS_IS, TRANSPOSED = 101, 111, 112      # the constants of cblas.h
 
 
-def _external(name: str, number: types.Float) -> types.ExternalFunction:
-    address = ctypes.cast(getattr(library, f"scipy_cblas_{name}"), ctypes.c_void_p).value
-    symbol = f"tinygrad_relu_{name}"
-    llvm.add_symbol(symbol, address)
-    i, p = types.int32, types.voidptr
-    return types.ExternalFunction(symbol, types.void(i, i, i, i, i, i, number, p, i, p, i, number, p, i))
-
-
-_gemms = {types.float32: _external("sgemm", types.float32), types.float64: _external("dgemm", types.float64)}
+GEMMS = {32: "sgemm", 64: "dgemm"}      # by the bits of a number
+SYMBOLS.append(lambda: {f"tinygrad_relu_{name}": ctypes.cast(getattr(library, f"scipy_cblas_{name}"), ctypes.c_void_p).value or 0
+                        for name in GEMMS.values()})
 
 
 def gemm_block(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float, c: Any, top: int, bottom: int, left: int,
@@ -69,9 +59,14 @@ def gemm_block(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float
 
 @overload(gemm_block)
 def _compiled_gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):
+    from numba import types
+    from numba.core.errors import TypingError
+
     if any(matrix.layout != "C" or matrix.dtype != c.dtype for matrix in (a, b, c)):
         raise TypingError(f"gemm got {a}, {b} and {c}; expected C-contiguous matrices of one dtype")    # else reads out of bounds
-    product = _gemms[c.dtype]
+    i, p, number = types.int32, types.voidptr, c.dtype
+    signature = types.void(i, i, i, i, i, i, number, p, i, p, i, number, p, i)
+    product = types.ExternalFunction(f"tinygrad_relu_{GEMMS[number.bitwidth]}", signature)
 
     def body(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):
         T, size = c.dtype.type, c.itemsize

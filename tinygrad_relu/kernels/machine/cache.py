@@ -11,65 +11,60 @@ import tempfile
 import warnings
 from functools import cache
 from glob import escape
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import llvmlite
-import numba
 import numpy as np
-from numba.core import config
-from numba.core.caching import NullCache
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
+
+from . import native
+from .native import Code, target
 
 KEPT_FOLDERS = 4    # of other versions of Python, Numba, LLVM or NumPy
 KEPT_FILES = 32     # of one kernel: both dtypes, several processors, and older formulas, for switching between two versions
-OPTIONS = "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "USING_SVML"    # of Numba, process-wide
+OTHER_VARIABLES = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS", "NUMBA_DISABLE_PERFORMANCE_WARNINGS"      # do not change the code
 SUFFIX = ".nbc"
 CHECKSUM = 32       # bytes of SHA-256 before the code in each file
 
 
-class KernelCache(NullCache):
-    """The compiled code of one kernel on disk, one file for each dtype, kind of processor and `fingerprint`.
+def kept(name: str, arguments: Any) -> Code | None:
+    """The compiled code of the kernel of this name, which ends with its `fingerprint`; None if it is not there, or damaged."""
+    file = _file(name, arguments)
+    try:
+        return Code(*pickle.loads(read(file))) if file else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        warn_once(f"compiled kernels in {cache_folder()} are damaged; those in use are recompiled")
+        return None
 
-    In Numba's own cache one damaged file makes every later run fail, and two processes that compile at once can lose an entry of
-    their common index. Here a damaged file is recompiled and overwritten.
-    """
 
-    def __init__(self, name: str, fingerprint: str, folder: Path) -> None:
-        self.name, self.fingerprint, self.folder = name, fingerprint, folder
+def keep(name: str, arguments: Any, code: Code) -> None:
+    """Write the compiled code of a kernel. Of one kernel, the newest `KEPT_FILES` stay."""
+    file = _file(name, arguments)
+    if file is None:
+        return
+    content = pickle.dumps(tuple(code))
+    part = file.with_suffix(f".{secrets.token_hex(4)}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)      # it may have been cleared meanwhile
+        part.write_bytes(hashlib.sha256(content).digest() + content)
+        os.replace(part, file)
+        files = file.parent.glob(f"{escape(name.rpartition('_')[0])}.*{SUFFIX}")
+        for old in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)[KEPT_FILES:]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        warn_once(f"compiled kernels cannot be kept in {file.parent}: {error.strerror or error}")
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        target_context.refresh()
-        try:
-            code = pickle.loads(read(self._file(sig, target_context.codegen())))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
-            warn_once(f"compiled kernels in {self.folder} are damaged; those in use are recompiled")
-            return None
-        return CompileResult._rebuild(target_context, *code)
 
-    def save_overload(self, sig: Any, data: Any) -> None:
-        if data.library.has_dynamic_globals:        # such as a pointer, which means nothing to another process
-            return
-        file, code = self._file(sig, data.codegen), dumps(data._reduce())
-        part = file.with_suffix(f".{secrets.token_hex(4)}.part")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)      # it may have been cleared meanwhile
-            part.write_bytes(hashlib.sha256(code).digest() + code)
-            os.replace(part, file)
-            files = self.folder.glob(f"{escape(self.name)}.*{SUFFIX}")
-            for old in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)[KEPT_FILES:]:
-                old.unlink(missing_ok=True)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            warn_once(f"compiled kernels cannot be kept in {self.folder}: {error.strerror or error}")
-
-    def _file(self, signature: Any, codegen: Any) -> Path:
-        options = [getattr(config, option, None) for option in OPTIONS]
-        key = repr((self.fingerprint, signature, codegen.magic_tuple(), options))
-        return self.folder / f"{self.name}.{hashlib.sha256(key.encode()).hexdigest()[:16]}{SUFFIX}"
+def _file(name: str, arguments: Any) -> Path | None:
+    """The file for one dtype, kind of processor, fingerprint, and setting of Numba."""
+    folder = cache_folder()
+    settings = sorted((variable, value) for variable, value in os.environ.items()
+                      if variable.startswith("NUMBA_") and variable not in OTHER_VARIABLES)
+    key = hashlib.sha256(repr((name, [tuple(map(str, argument)) for argument in arguments], target(), settings)).encode())
+    return folder and folder / f"{name.rpartition('_')[0]}.{key.hexdigest()[:16]}{SUFFIX}"
 
 
 def read(file: Path) -> bytes:
@@ -113,7 +108,7 @@ def cache_folder() -> Path | None:
     """
     folder: Path | str = "of the user"
     try:
-        base = Path(config.CACHE_DIR or _user_cache_folder()) / "tinygrad_relu"
+        base = Path(os.environ.get("NUMBA_CACHE_DIR") or _user_cache_folder()) / "tinygrad_relu"
         folder = base / versions()
         fresh = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,6 +136,6 @@ def _user_cache_folder() -> Path:
 
 @cache
 def versions() -> str:
-    """Sixteen hexadecimal digits that change whenever Python, Numba, LLVM or NumPy does."""
-    found = str(sys.implementation.cache_tag), numba.__version__, llvmlite.__version__, np.__version__
-    return hashlib.sha256("|".join(found).encode()).hexdigest()[:16]
+    """Sixteen hexadecimal digits that change whenever Python, Numba, LLVM or NumPy does, or the form of the files."""
+    found = str(sys.implementation.cache_tag), version("numba"), version("llvmlite"), np.__version__
+    return hashlib.sha256("|".join(found).encode() + Path(native.__file__).read_bytes()).hexdigest()[:16]

@@ -4,9 +4,10 @@ The loop is followed into every function that it uses, at any depth: their bytec
 constants, arrays and closure variables that they read. Comments, docstrings and annotations of formulas do not count. (Those of a
 kernel are the types of its arguments, which are in the name of its file, with the processor.)
 
-What a file tells the compiler with ``numba.extending`` (the body that replaces a function in kernels, an instruction of LLVM)
-cannot be found from the functions. So the text of such a file counts as a whole: for every kernel if it is in this package, and
-otherwise for the kernels that use a function of it. A kernel that uses something whose content is not known has no fingerprint.
+What a file tells the compiler with ``overload`` and ``intrinsic`` (a body that replaces a function in kernels, an instruction of
+LLVM) cannot be found from the functions. So the text of such a file counts as a whole: for every kernel if it is in this package,
+and otherwise for the kernels that use a function of it. A kernel that uses something whose content is not known has no
+fingerprint.
 """
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 PACKAGE = Path(__file__).parents[1]
-EXTENDS = re.compile(rb"extending|imputils|templates")      # files that match add to what the compiler knows
+EXTENDS = re.compile(rb"overload|intrinsic|extending|imputils|templates")      # files that match add to what the compiler knows
 
 # A digest of the versions of these is in the name of the cache folder, so their functions count by name.
 VERSIONED = {"builtins", "llvmlite", "numba", "numpy"}
@@ -119,8 +120,8 @@ def _root(thing: Any) -> str:
 def _of_numba(thing: Any, described: Callable[[Any], Any]) -> Any:
     if hasattr(thing, "py_func"):                                   # compiled by numba.jit
         return described(thing.targetoptions), described(thing.py_func)
-    if hasattr(thing, "_defn") and (text := _extension(thing._defn.__code__.co_filename)):      # an intrinsic
-        return thing._defn.__qualname__, text
+    if hasattr(thing, "_defn"):                                     # an intrinsic
+        return described(thing._defn)
     if hasattr(thing, "symbol") and hasattr(thing, "sig"):          # an external function, whose body is not in the machine code
         return thing.symbol, str(thing.sig)
     raise Unknown(f"{type(thing).__name__} {thing!r}")

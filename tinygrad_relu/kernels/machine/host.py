@@ -5,8 +5,6 @@ import ctypes
 import os
 import sys
 
-from llvmlite import binding as llvm
-
 from .processor import WIDE, features, is_wide, processor
 
 # A sum of more numbers than a register holds: LLVM splits it into the widest registers that it uses in kernels. (Without the
@@ -29,6 +27,8 @@ SWITCH = "TINYGRAD_RELU_KEEP_MEMORY"
 
 def simd_bits() -> int:
     """The width of the vector registers that compiled kernels use: 512 (AVX-512), 256 (AVX2), or 128 (SSE, NEON)."""
+    from llvmlite import binding as llvm
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     chosen = ",".join(features())

@@ -17,10 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from .policy import intrinsic, overload
 
 RUN = "tinygrad_relu_run"       # the symbol of the function in pool.py that shares a loop
 
@@ -45,10 +42,14 @@ def _overloaded(body, count, grain, arguments):
 @intrinsic
 def _parallel(typing_context: Any, body: Any, count: Any, grain: Any, arguments: Any) -> Any:
     """The body is compiled once, as a function of a record of the arguments, whose address `run` gets."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+
     inner = typing_context.resolve_function_type(body, (types.int64, types.int64, *arguments.types), {})
     signature = types.void(body, types.int64, types.int64, arguments)
 
-    def generate(context: Any, builder: ir.IRBuilder, _: Any, values: Any) -> Any:
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
         pointer, word, status = cgutils.voidptr_t, ir.IntType(64), ir.IntType(32)
         excuse = builder.function.args[1]       # Numba's place for an error
         packed = cgutils.alloca_once_value(builder, values[3])

@@ -2,36 +2,29 @@
 
 `scalar` marks a plain function of numbers (a formula), which kernels inline. `kernel` makes a `Kernel` of a loop over arrays; it
 is compiled on its first call with each dtype, and kept on disk. Its annotations declare the types of the arguments, once for
-float32 and float64: ``def add_rows(g: Array3, rows: Integers, add: bool, out: Array3)``. Launches check these types only with
-TINYGRAD_RELU_CHECK=1 in the environment: Numba's own dispatch examines the arguments in 0.15 to 0.3 us, and a layer of a small
-network takes 1.
+float32 and float64: ``def add_rows(g: Array3, rows: Integers, add: bool, out: Array3)``. `native` calls it without Numba, which
+is imported only to compile.
 """
 from __future__ import annotations
 
-import ctypes
 import inspect
-import os
-import re
 import weakref
 from collections.abc import Callable, Iterable
-from functools import cache, cached_property
-from numbers import Real
+from functools import cache, partial
+from secrets import token_hex
+from threading import RLock
 from types import FunctionType
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
-import numba
 import numpy as np
-from llvmlite import binding as llvm
-from numba import types
-from numba.extending import register_jitable
 
-from .cache import KernelCache, cache_folder
+from .cache import keep, kept
 from .fingerprint import fingerprint, used
-from .processor import Compiler
+from .native import ARGUMENT, COUNT, RAISED, Argument, Code, Loaded, compiled, load, reason
+from .processor import compiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound="Kernel | tuple[Any, ...]")
-Code = Callable[..., None]      # the machine code of a kernel for one dtype
 
 # The types of a kernel's arguments, by the words in its annotations; and float, int, bool. All arrays are C-contiguous.
 Vector: TypeAlias = Any         # arrays of 1 to 4 axes, of the dtype that the kernel is compiled for
@@ -44,11 +37,9 @@ Booleans: TypeAlias = Any
 Parameters: TypeAlias = Any     # a tuple of floats: the parameters of an activation
 
 _AXES = {"Vector": 1, "Matrix": 2, "Array3": 3, "Array4": 4}
-_VECTORS = {"Doubles": types.float64[::1], "Integers": types.int64[::1], "Booleans": types.boolean[::1]}
-_NUMBERS = {"float": types.float64, "int": types.int64, "bool": types.boolean}
+_VECTORS = {"Doubles": np.dtype("float64"), "Integers": np.dtype("int64"), "Booleans": np.dtype("bool")}
+_NUMBERS = {"float": np.dtype("float64"), "int": np.dtype("int64"), "bool": np.dtype("bool")}
 DTYPES = tuple(np.dtype(name) for name in ("float32", "float64"))
-
-CHECKED = os.environ.get("TINYGRAD_RELU_CHECK", "0") not in ("", "0")      # the tests run with it
 
 _ANY_ORDER = {"contract", "reassoc", "nsz"}
 FACTORIES: list[tuple[Callable[[Any], Kernel | tuple[Any, ...]], Iterable[Any]]] = []
@@ -69,11 +60,51 @@ def scalar(function: F) -> F:
 
 _HERE = __name__.removesuffix("machine.policy")
 _options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()      # of the functions that are inlined
+_waiting: list[Callable[[], None]] = []     # what Numba has not been told yet
+_compiling = RLock()
 
 
 def _inlined(function: F, **options: Any) -> F:
     _options[function] = options
-    register_jitable(forceinline=True, **options)(function)
+
+    def register() -> None:
+        from numba.extending import register_jitable
+
+        register_jitable(forceinline=True, **options)(function)
+
+    _waiting.append(register)
+    return function
+
+
+def tell_numba() -> None:
+    """Import Numba and tell it all that kernels need."""
+    with _compiling:
+        while _waiting:
+            _waiting.pop()()
+
+
+def overload(function: Callable[..., Any]) -> Callable[[F], F]:
+    """``numba.extending.overload``, applied when Numba is needed: what is marked gives the body of `function` in kernels."""
+    def mark(body: F) -> F:
+        def register() -> None:
+            from numba import extending
+
+            extending.overload(function)(body)
+
+        _waiting.append(register)
+        return body
+
+    return mark
+
+
+def intrinsic(function: F) -> F:
+    """``numba.extending.intrinsic``, applied when Numba is needed: until then the name stands for the bare function."""
+    def register() -> None:
+        from numba import extending
+
+        function.__globals__[function.__name__] = extending.intrinsic(function)
+
+    _waiting.append(register)
     return function
 
 
@@ -88,26 +119,6 @@ def rounded(function: F) -> F:
     Of the two products in ``a * b + c * d`` it may fuse either one, in each kernel another. `rounded` settles which.
     """
     return _inlined(function, fastmath={"nsz"})
-
-
-def assembled(code: str, name: str) -> int:
-    """The address of the function `name` of a text in LLVM's language, which is compiled and kept as long as the process.
-
-    It may call functions of Python's C interface.
-    """
-    for known in re.findall(r"declare .*@(Py\w+)", code):
-        llvm.add_symbol(known, ctypes.cast(getattr(ctypes.pythonapi, known), ctypes.c_void_p).value)
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(code)
-    module.verify()
-    engine = llvm.create_mcjit_compiler(module, llvm.Target.from_default_triple().create_target_machine(opt=1))
-    engine.finalize_object()
-    _engines.append(engine)
-    return int(engine.get_function_address(name))
-
-
-_engines: list[Any] = []
 
 
 class Kernel:
@@ -131,8 +142,10 @@ class Kernel:
         words = list(self.words.values())
         generic = [i for i, word in enumerate(words) if word in _AXES]
         self.key = generic[0] if generic else next(i for i, word in enumerate(words) if word in _VECTORS)
-        self.dtypes = DTYPES if generic else (np.dtype(_VECTORS[words[self.key]].dtype.name),)
-        self.code: dict[np.dtype[Any], Code] = {}
+        self.dtypes = DTYPES if generic else (_VECTORS[words[self.key]],)
+        self.code: dict[np.dtype[Any], Callable[..., None]] = {}
+        self._addresses: dict[np.dtype[Any], int] = {}
+        self.compiled = self.loaded = 0                     # how often this process has done so; each dtype counts
 
     def __call__(self, *arguments: Any) -> None:
         """As `door.launch`, but unseen by watchers."""
@@ -142,82 +155,91 @@ class Kernel:
     def __repr__(self) -> str:
         return f"<kernel {self.__name__}>"
 
-    @cached_property
-    def dispatcher(self) -> Any:
-        """Numba's object of this kernel. It is made on first use, as that takes longer than defining the function."""
-        self.function.__qualname__ = f"{self.__name__}_{self.content()}"        # symbols of the machine code contain it
-        return numba.njit(pipeline_class=Compiler, **self.options)(self.function)
-
     def content(self) -> str | None:
         """The `fingerprint` of the loop, as the formulas and constants that it uses are now."""
         return fingerprint(self.function, lambda used: self.options if used is self.function else _options.get(used))
 
-    @property
-    def compiled(self) -> int:
-        """How often this process has compiled it; each dtype counts."""
-        return sum(self.dispatcher.stats.cache_misses.values())
-
-    @property
-    def loaded(self) -> int:
-        """How often this process has loaded it from the cache."""
-        return sum(self.dispatcher.stats.cache_hits.values())
+    def arguments(self, dtype: np.dtype[Any]) -> tuple[Argument, ...]:
+        """The types of the arguments."""
+        known = ({word: Argument(word, dtype, axes) for word, axes in _AXES.items()}
+                 | {word: Argument(word, own, 1) for word, own in _VECTORS.items()}
+                 | {word: Argument(word, own, 0) for word, own in _NUMBERS.items()}
+                 | {"Parameters": Argument("Parameters", np.dtype("float64"), 0, self.parameters)})
+        return tuple(known[word] for word in self.words.values())
 
     def signature(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         """Numba's types of the arguments."""
-        number = numba.from_dtype(dtype)
-        known = {word: types.Array(number, axes, "C") for word, axes in _AXES.items()} | _VECTORS | _NUMBERS
-        return tuple(known.get(word) or numba.typeof((1.0,) * self.parameters) for word in self.words.values())
+        import numba
 
-    def compile(self, dtype: Any) -> Code:
-        """The machine code for one dtype, from the cache if it is there."""
+        def of(argument: Argument) -> Any:
+            number = numba.from_dtype(argument.dtype)
+            if argument.word == "Parameters":
+                return numba.types.UniTuple(number, argument.numbers) if argument.numbers else numba.types.Tuple(())
+            return numba.types.Array(number, argument.axes, "C") if argument.axes else number
+
+        return tuple(map(of, self.arguments(dtype)))
+
+    def compile(self, dtype: Any) -> Callable[..., None]:
+        """The machine code for one dtype, from the cache if it is there, as Python calls it."""
         dtype = np.dtype(dtype)
         if dtype not in self.dtypes:
             raise TypeError(f"kernel {self.__name__}: got an array of {dtype}; expected {' or '.join(map(str, self.dtypes))}")
-        found, folder, content = self.signature(dtype), cache_folder(), self.content()
-        if folder is not None and content is not None:
-            self.dispatcher._cache = KernelCache(self.__name__, content, folder)
-        self.dispatcher.compile(found)
-        code = self.dispatcher.get_overload(found)
-        self.code[dtype] = code = self._checked(dtype, code) if CHECKED else code
-        return code
+        with _compiling:
+            if dtype not in self.code:
+                loaded = self._find(dtype)
+                self._addresses[dtype], self.code[dtype] = loaded.address, loaded.call
+        return self.code[dtype]
 
     def address(self, dtype: np.dtype[Any]) -> int:
-        """Where the machine code for one dtype begins, for other native code to call.
+        """Where the machine code for one dtype begins, for other machine code to call (see `native.Loaded`)."""
+        self.compile(dtype)
+        return self._addresses[dtype]
 
-        It takes two addresses, of its result (None) and of an error, and then the arguments; and returns a status, 0 if nothing
-        was raised. An array is two addresses (its owner, which no kernel asks for), its size, the size of a number, its address,
-        shape and strides.
-        """
-        if dtype not in self.code:
-            self.compile(dtype)
-        found = self.dispatcher.overloads[self.signature(dtype)]
-        return int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+    def _find(self, dtype: np.dtype[Any]) -> Loaded:
+        """Load the machine code from the cache, or compile and keep it."""
+        arguments, content = self.arguments(dtype), self.content()
+        name = f"{self.__name__}_{content or token_hex(8)}"
+        fail = partial(self._fail, arguments)
+        found = kept(name, arguments) if content else None
+        loaded = load(found, fail) if found else None
+        if loaded is not None:
+            self.loaded += 1
+            return loaded
+        code = self._compile(name, dtype)
+        if content:
+            keep(name, arguments, code)
+        loaded = load(code, fail)
+        assert loaded is not None, f"kernel {self.__name__} calls unknown functions: {code.needs}"
+        self.compiled += 1
+        return loaded
+
+    def _compile(self, name: str, dtype: np.dtype[Any]) -> Code:
+        tell_numba()
+        import numba
+
+        self.function.__qualname__ = name           # the names in the object code contain it
+        options = self.options | dict(pipeline_class=compiler(), no_cpython_wrapper=True, no_cfunc_wrapper=True)
+        found = numba.njit(**options)(self.function)._compiler.compile(self.signature(dtype), None)
+        return compiled(found, self.arguments(dtype))
 
     def check(self, arguments: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
-        """Raise if the arguments are not exactly of the types for this dtype."""
-        if len(arguments) != len(self.words):
-            raise TypeError(f"kernel {self.__name__}: got {len(arguments)} arguments, expected {len(self.words)}")
-        for (name, word), argument, expected in zip(self.words.items(), arguments, self.signature(dtype)):
-            if not _fits(argument, expected):
-                shape = f" of shape {argument.shape} and {argument.dtype}" if isinstance(argument, np.ndarray) else ""
-                raise TypeError(f"kernel {self.__name__}: {name} is a {type(argument).__name__}{shape}; expected {word}, "
-                                f"as {expected}")
+        """Raise if the arguments are not exactly of the types for this dtype. (Each call checks them, too.)"""
+        expected = self.arguments(dtype)
+        if len(arguments) != len(expected):
+            self._fail(expected, COUNT, len(arguments), None)
+        for i, (each, argument) in enumerate(zip(expected, arguments)):
+            if not each.fits(argument):
+                self._fail(expected, ARGUMENT, i, argument)
 
-    def _checked(self, dtype: np.dtype[Any], code: Code) -> Code:
-        def run(*arguments: Any) -> None:
-            self.check(arguments, dtype)
-            code(*arguments)
-
-        return run
-
-
-def _fits(argument: Any, expected: Any) -> bool:
-    if isinstance(expected, types.Array):
-        return (isinstance(argument, np.ndarray) and argument.ndim == expected.ndim and argument.flags.c_contiguous
-                and argument.flags.aligned and numba.from_dtype(argument.dtype) == expected.dtype)
-    if isinstance(expected, types.BaseTuple):
-        return isinstance(argument, tuple) and len(argument) == len(expected) and all(isinstance(n, Real) for n in argument)
-    return isinstance(argument, (int, np.integer, bool, np.bool_) if expected == types.int64 else (Real, np.bool_))
+    def _fail(self, expected: tuple[Argument, ...], what: int, number: int, given: Any) -> NoReturn:
+        """Raise the error of a failed call (see `native.caller`)."""
+        if what == RAISED:
+            raise reason(number, self.__name__)
+        if what == COUNT:
+            raise TypeError(f"kernel {self.__name__}: got {number} arguments, expected {len(expected)}")
+        shape = f" of shape {given.shape} and {given.dtype}" if isinstance(given, np.ndarray) else ""
+        raise TypeError(f"kernel {self.__name__}: {list(self.words)[number]} is a {type(given).__name__}{shape}; expected "
+                        f"{expected[number].word}, {expected[number]}")
 
 
 def kernel(function: Callable[..., None], *, name: str | None = None, record: Any = None, reordered: bool = False) -> Kernel:

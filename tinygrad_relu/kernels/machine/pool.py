@@ -21,14 +21,14 @@ from _thread import start_new_thread
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from time import perf_counter
 from typing import Any
-
-from llvmlite import binding as llvm
 
 from ...checks import check_count
 from .door import is_watched
 from .host import cores
+from .native import SYMBOLS
 from .parallel import RUN
 
 MOST_THREADS = 1024
@@ -46,7 +46,7 @@ _NATIVE = """
 @busy = global [8 x i64] zeroinitializer, align 64
 @asleep = global [1024 x i64] zeroinitializer, align 64
 @locks = global [1024 x ptr] zeroinitializer
-@limit = global i64 1
+@tinygrad_relu_limit = external global i64
 @started = global i64 0
 @spins = global i64 0
 @start = global ptr null
@@ -170,7 +170,7 @@ look:
   %new = icmp ne i64 %group, %seen
   br i1 %new, label %ask, label %idle
 idle:
-  %limit = load atomic i64, ptr @limit seq_cst, align 8
+  %limit = load atomic i64, ptr @tinygrad_relu_limit seq_cst, align 8
   %over = icmp eq i64 %limit, 0
   br i1 %over, label %end, label %patience
 patience:
@@ -212,7 +212,7 @@ end:
 }
 
 define i32 @run(ptr %f, ptr %context, ptr %excuse, i64 %count, i64 %grain) {
-  %limit = load atomic i64, ptr @limit seq_cst, align 8
+  %limit = load atomic i64, ptr @tinygrad_relu_limit seq_cst, align 8
   %allowed = icmp sgt i64 %limit, 1
   %many = icmp sgt i64 %count, %grain
   %worth = and i1 %allowed, %many
@@ -292,74 +292,88 @@ end:
 """
 
 
-def _compiled() -> Any:
-    """The native code; it is kept for the life of the process, as helpers run in it."""
-    for name, function in ("acquire", "PyThread_acquire_lock"), ("release", "PyThread_release_lock"):
-        llvm.add_symbol(f"tinygrad_relu_{name}", ctypes.cast(getattr(ctypes.pythonapi, function), ctypes.c_void_p).value)
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    llvm.initialize_native_asmparser()
-    text = _NATIVE.replace("PAUSE", _PAUSE.get(platform.machine(), ""))
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), llvm.Target.from_default_triple().create_target_machine(opt=2))
-    engine.finalize_object()
-    llvm.add_symbol(RUN, engine.get_function_address("run"))
-    return engine
+_limit = ctypes.c_int64(1)      # how many threads may work; the native code reads it
 
 
-_engine = _compiled()
-_pauses, _wake, _help = (ctypes.CFUNCTYPE(None, ctypes.c_int64)(_engine.get_function_address(name))
-                         for name in ("pauses", "wake", "help"))
+class _Native:
+    """The native code, compiled when the first kernel is loaded, and its variables. Helpers run in it as long as the process."""
+
+    def __init__(self) -> None:
+        from llvmlite import binding as llvm
+
+        python = ctypes.pythonapi
+        for name, place in (("limit", ctypes.addressof(_limit)), ("acquire", _address(python.PyThread_acquire_lock)),
+                            ("release", _address(python.PyThread_release_lock))):
+            llvm.add_symbol(f"tinygrad_relu_{name}", place)
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()
+        text = _NATIVE.replace("PAUSE", _PAUSE.get(platform.machine(), ""))
+        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text),
+                                                 llvm.Target.from_default_triple().create_target_machine(opt=2))
+        self.engine.finalize_object()
+        self.run = self.engine.get_function_address("run")
+        self.pauses, self.wake, self.help = (ctypes.CFUNCTYPE(None, ctypes.c_int64)(self.engine.get_function_address(name))
+                                             for name in ("pauses", "wake", "help"))
+        self.state, self.busy, self.started, self.spins = map(self._number, ("state", "busy", "started", "spins"))
+        self.asleep = self._number("asleep", ctypes.c_int64 * MOST_THREADS)
+        self.locks = self._number("locks", ctypes.c_void_p * MOST_THREADS)
+        self.start = ctypes.CFUNCTYPE(None)(self.hire)
+        self._number("start").value = _address(self.start)
+
+    def _number(self, name: str, kind: Any = ctypes.c_int64) -> Any:
+        return kind.from_address(self.engine.get_global_value_address(name))
+
+    def hire(self) -> None:
+        """Start the helpers that are missing: on the first use, after a fork or a higher limit. The native code calls this."""
+        new_lock, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
+        new_lock.restype, new_lock.argtypes, acquire.argtypes = ctypes.c_void_p, (), (ctypes.c_void_p, ctypes.c_int)
+        if not self.spins.value:
+            begin = perf_counter()
+            self.pauses(1000)
+            self.spins.value = max(1, int(1000 * SPIN / (perf_counter() - begin)))
+        for who in range(self.started.value, _limit.value):
+            self.locks[who] = new_lock()
+            acquire(self.locks[who], 1)
+            if who:
+                with suppress(RuntimeError):    # the system allows no more threads: those that there are do the work
+                    start_new_thread(self.help, (who,))
+            self.started.value = who + 1
+
+    def dismiss(self) -> None:
+        """At exit: the helpers leave the native code, which is about to go."""
+        _limit.value = 0
+        for who in range(self.started.value):
+            self.wake(who)
+
+    def forget(self) -> None:
+        """A forked child has a copy of the pool, but none of its threads."""
+        self.started.value = self.busy.value = 0
+        self.state.value &= -1 << 32
+        ctypes.memset(self.asleep, 0, ctypes.sizeof(self.asleep))
 
 
-def _number(name: str, kind: Any = ctypes.c_int64) -> Any:
-    return kind.from_address(_engine.get_global_value_address(name))
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-_state, _busy, _limit, _started, _spins, _start = map(_number, ("state", "busy", "limit", "started", "spins", "start"))
-_asleep, _locks = _number("asleep", ctypes.c_int64 * MOST_THREADS), _number("locks", ctypes.c_void_p * MOST_THREADS)
-_new_lock = ctypes.pythonapi.PyThread_allocate_lock
-_new_lock.restype, _new_lock.argtypes = ctypes.c_void_p, ()
-_acquire = ctypes.pythonapi.PyThread_acquire_lock
-_acquire.argtypes = ctypes.c_void_p, ctypes.c_int
+@cache
+def _native() -> _Native:
+    native = _Native()
+    atexit.register(native.dismiss)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=native.forget)
+    return native
 
 
-@ctypes.CFUNCTYPE(None)
-def _hire() -> None:
-    """Start the helpers that are missing: on the first use, and after a fork or a higher limit. The native code calls this."""
-    if not _spins.value:
-        begin = perf_counter()
-        _pauses(1000)
-        _spins.value = max(1, int(1000 * SPIN / (perf_counter() - begin)))
-    for who in range(_started.value, _limit.value):
-        _locks[who] = _new_lock()
-        _acquire(_locks[who], 1)
-        if who:
-            with suppress(RuntimeError):    # the system allows no more threads: those that there are do the work
-                start_new_thread(_help, (who,))
-        _started.value = who + 1
-
-
-_start.value = ctypes.cast(_hire, ctypes.c_void_p).value
-
-
-def _dismiss() -> None:
-    """At exit: the helpers leave the native code, which is about to go."""
-    _limit.value = 0
-    for who in range(_started.value):
-        _wake(who)
-
-
-def _forget() -> None:
-    """A forked child has a copy of the pool, but none of its threads. It is usually one of several, and starts with one."""
+def _start_with_one() -> None:
+    """A forked child is usually one of several."""
     _limit.value = 1
-    _started.value = _busy.value = 0
-    _state.value &= -1 << 32
-    ctypes.memset(_asleep, 0, ctypes.sizeof(_asleep))
 
 
-atexit.register(_dismiss)
+SYMBOLS.append(lambda: {RUN: _native().run})
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_start_with_one)
 
 
 # -- the number of threads -----------------------------------------------------------------------------------------------

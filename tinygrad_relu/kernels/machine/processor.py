@@ -10,17 +10,10 @@ follows from the name and features of the processor, which are in the name of a 
 """
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from typing import Any
-
-from llvmlite import binding as llvm
-from numba.core import config
-from numba.core.codegen import get_host_cpu_features
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_machinery import register_pass
-from numba.core.lowering import Lower
-from numba.core.typed_passes import NativeLowering
 
 LOWER_THE_CLOCK = {"skylake-avx512", "cascadelake", "cooperlake", "cannonlake"}
 WIDE = '"prefer-vector-width"="512"'        # LLVM's attribute of a function
@@ -28,13 +21,17 @@ WIDE = '"prefer-vector-width"="512"'        # LLVM's attribute of a function
 
 def processor() -> str:
     """LLVM's name of the processor, such as ``znver5`` or ``skylake-avx512`` (or the value of NUMBA_CPU_NAME)."""
-    return str(config.CPU_NAME or llvm.get_host_cpu_name())
+    from llvmlite import binding as llvm
+
+    return os.environ.get("NUMBA_CPU_NAME") or str(llvm.get_host_cpu_name())
 
 
 @cache
 def features() -> tuple[str, ...]:
     """LLVM's names of its instruction sets, such as ``+fma`` (or those of NUMBA_CPU_FEATURES)."""
-    return tuple((get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES).split(","))
+    from numba.core.codegen import get_host_cpu_features
+
+    return tuple(os.environ.get("NUMBA_CPU_FEATURES", get_host_cpu_features()).split(","))
 
 
 def has_fma() -> bool:
@@ -44,28 +41,34 @@ def has_fma() -> bool:
 
 def is_wide() -> bool:
     """Whether kernels ask for 512 bits. A choice of the user (NUMBA_CPU_FEATURES) stands."""
-    return config.CPU_FEATURES is None and "+avx512f" in features() and processor() not in LOWER_THE_CLOCK
+    return "NUMBA_CPU_FEATURES" not in os.environ and "+avx512f" in features() and processor() not in LOWER_THE_CLOCK
 
 
-class _Lower(Lower):
-    def lower_normal_function(self, fndesc: Any) -> None:
-        super().lower_normal_function(fndesc)
-        for function in self.module.functions:
-            if is_wide() and not function.is_declaration:
-                set.add(function.attributes, WIDE)      # its own `add` knows no attributes with a value
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class _Lowering(NativeLowering):
-    _name = "native_lowering_of_kernels"
-    lowering_class = _Lower
-
-
-class Compiler(CompilerBase):
+@cache
+def compiler() -> Any:
     """Numba's compiler, with that attribute."""
+    from numba.core.compiler import CompilerBase, DefaultPassBuilder
+    from numba.core.compiler_machinery import register_pass
+    from numba.core.lowering import Lower
+    from numba.core.typed_passes import NativeLowering
 
-    def define_pipelines(self) -> list[Any]:
-        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.passes = [(_Lowering if each is NativeLowering else each, why) for each, why in passes.passes]
-        passes.finalize()
-        return [passes]
+    class Wide(Lower):
+        def lower_normal_function(self, fndesc: Any) -> None:
+            super().lower_normal_function(fndesc)
+            for function in self.module.functions:
+                if is_wide() and not function.is_declaration:
+                    set.add(function.attributes, WIDE)      # its own `add` knows no attributes with a value
+
+    @register_pass(mutates_CFG=True, analysis_only=False)
+    class Lowering(NativeLowering):
+        _name = "native_lowering_of_kernels"
+        lowering_class = Wide
+
+    class Compiler(CompilerBase):
+        def define_pipelines(self) -> list[Any]:
+            passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+            passes.passes = [(Lowering if each is NativeLowering else each, why) for each, why in passes.passes]
+            passes.finalize()
+            return [passes]
+
+    return Compiler

@@ -9,7 +9,6 @@ A launch costs 8 ns in a table, where Python takes 0.2 us.
 """
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
@@ -17,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .policy import Kernel, assembled
+from .native import Definition, assembled, python_function
+from .policy import Kernel
 
 _WORD = np.dtype(np.int64)
 
@@ -140,23 +140,14 @@ _WALK = """
 """
 
 
-class _Definition(ctypes.Structure):
-    """PyMethodDef of Python's C interface."""
-
-    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
-
-
 _NO_ARGUMENTS = 4       # METH_NOARGS
 
 
 @cache
-def _definition() -> _Definition:
-    return _Definition(b"walk", assembled(_WALK, "walk"), _NO_ARGUMENTS, None)
+def _definition() -> Definition:
+    return Definition(b"walk", assembled(_WALK, "walk"), _NO_ARGUMENTS, None)
 
 
 def _walker(table: Any) -> Callable[[], int]:
     """`walk` for a table: the number of rows, and the rows."""
-    new = ctypes.pythonapi.PyCFunction_NewEx
-    new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    made: Callable[[], int] = new(ctypes.addressof(_definition()), table.ctypes.data, None)
-    return made
+    return python_function(_definition(), table.ctypes.data)
