@@ -1,5 +1,5 @@
-"""A whole eager training step, at the sizes of compare.py."""
-from tinygrad_relu import nn, optim
+"""A whole training step, eager and captured, at the sizes of compare.py; and the step of an optimizer alone."""
+from tinygrad_relu import capture, nn, optim
 
 from .compare import SIZES, our_step, problem
 
@@ -18,6 +18,16 @@ class Step:
     def time_step(self, size):
         """zero_grad, forward, cross_entropy, backward, SGD with momentum and L2."""
         self.step()
+
+
+class Captured(Step):
+    """The same step, replayed."""
+
+    def setup(self, size):
+        super().setup(size)
+        self.step = capture(self.step)
+        for _ in range(4):              # recorded and proved, with and without gradients from before
+            self.step()
 
 
 class Update:

@@ -193,7 +193,7 @@ def test_ctrl_c_twice_breaks_off_the_step_and_goes_back(monkeypatch):
         history = fit(model, opt, callbacks=[press], every=1)
     assert bits(model, opt) == initial and history.steps == 0 and not len(history)
     monkeypatch.setattr("tinygrad_relu.training.KEPT", 0.0)
-    monkeypatch.setattr("tinygrad_relu.training.SHARE", 0.0)       # the state is kept after every step
+    monkeypatch.setattr("tinygrad_relu.training.SPACED", 0.0)       # the state is kept after every step
     whole, its = start()
     fit(whole, its, epochs=1)
     model, opt = start()
@@ -284,6 +284,7 @@ def test_evaluate_is_in_evaluation_mode_and_needs_no_batches():
     assert found["accuracy"] == np.mean(scores.data.argmax(1) == large[1])
     assert found["loss"] == pytest.approx(F.cross_entropy(scores, large[1]).item(), rel=1e-6)
     assert found == tg.evaluate(model, F.cross_entropy, large)
+    assert tg.evaluate(model, lambda scores, y: scores.square().mean(), large)["loss"] > 0      # a loss gets a Tensor
     assert tg.evaluate(model, F.cross_entropy, POINTS, metrics={})  == {"loss": pytest.approx(found["loss"], rel=1e-5)}
 
 

@@ -35,8 +35,8 @@ from .optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from .tensor import Tensor
 from .text import aligned, progress
 
-KEPT = 10.0         # seconds from one copy of the whole state to the next, or so many that copies take a fiftieth of the time
-SHARE = 50
+KEPT = 10.0         # seconds from one copy of the whole state to the next; more if a copy takes more than a fiftieth of them
+SPACED = 50
 SHOWN = 0.1         # seconds between two updates of the progress bar
 ROWS = 1024         # samples that are evaluated at a time
 
@@ -71,7 +71,7 @@ class History:
         return 1 + int(np.argmin(losses)) if losses else None
 
     def add(self, **numbers: float) -> None:
-        """Append the numbers of an epoch."""
+        """Append the numbers of one epoch."""
         for name, number in numbers.items():
             self.columns.setdefault(name, []).append(float(number))
 
@@ -106,7 +106,7 @@ def evaluate(model: Module, loss: Loss, dataset: Any, *, metrics: Metrics | None
     x, y = _pair(dataset, "evaluate")
     with evaluating(model), no_grad():
         predicted = np.concatenate([model(x[start:start + ROWS]).data for start in range(0, len(x), ROWS)])
-        value = loss(predicted, y).item()
+        value = loss(Tensor(predicted), y).item()
     if metrics is None:
         metrics = {"accuracy": accuracy} if y.dtype.kind in "iu" and (predicted.ndim, y.ndim) == (2, 1) else {}
     return {"loss": value, **{name: float(metric(predicted, y)) for name, metric in metrics.items()}}
@@ -148,7 +148,7 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
     - `callbacks` are called with the history after each epoch and, with `every`, after every so many steps. One that returns
       True ends the training.
     - `checkpoint`: a file (.npz or .safetensors) for the whole state, written every ten seconds and at the end. With `resume`,
-      a run continues from this file, if it exists, to the bits of a run without the interruption.
+      a run continues from this file, if it exists, and has the bits of a run without an interruption.
 
     Ctrl-C ends the training after the current step; `fit` returns, with a warning. A second Ctrl-C breaks off the step. Then, and
     if the loss is no longer finite, everything goes back to the last good state, at most about ten seconds old. On a terminal, a
@@ -265,7 +265,7 @@ class Run:
         if self.path is not None:
             save(self.path, self.kept)
         now = perf_counter()
-        self.due = now + max(KEPT, SHARE * (now - start))
+        self.due = now + max(KEPT, SPACED * (now - start))
 
     def rewind(self) -> None:
         """After a state has been loaded: draw the order of its epoch again."""
@@ -287,7 +287,7 @@ class Run:
         with interruptions() as pressed, progress(total, "epoch 1", quiet=quiet) as tick:
             try:
                 self.keep()
-                while not history.stopped and self.epoch < self.epochs and not self.lost_patience():
+                while not self.is_over():
                     try:
                         self.pass_over(step, tick, pressed)
                     except CaptureError as error:
@@ -305,11 +305,11 @@ class Run:
             self.model.load_state_dict(self.best["weights"])
         self.model.eval()
 
-    def lost_patience(self) -> bool:
+    def is_over(self) -> bool:
         waited = self.epoch - self.best["epoch"]
-        if self.patience is not None and waited >= self.patience:
+        if self.patience is not None and waited >= self.patience and not self.history.stopped:
             self.history.stopped = f"no lower validation loss in {counted(waited, 'epoch')}"
-        return bool(self.history.stopped)
+        return bool(self.history.stopped) or self.epoch >= self.epochs
 
     def pass_over(self, step: Callable[[Array, Array], Tensor], tick: Callable[[str, int], None], pressed: list[int]) -> None:
         """The rest of the present epoch."""
@@ -342,7 +342,7 @@ class Run:
                 shown, ticks = now + SHOWN, 0
         tick(f"epoch {self.epoch + 1}", ticks)
         self.end_epoch(perf_counter() - start)
-        if pressed and not history.stopped:
+        if pressed:
             history.stopped = f"interrupted after epoch {self.epoch}"
 
     def end_epoch(self, seconds: float) -> None:
