@@ -116,6 +116,20 @@ def test_maxout_winner(pieces, winner):
 
 
 @every_type
+@pytest.mark.parametrize("pieces", [1, 2, 5, 9])
+def test_maxout_of_any_number_of_pieces(pieces, dtype):
+    """Small numbers have a loop of their own. 10,000 units are shared among threads."""
+    rng = np.random.default_rng(pieces)
+    x = tg.Tensor(rng.integers(-3, 4, (10_000, pieces)), requires_grad=True, dtype=dtype)       # with ties
+    g = rng.standard_normal((10_000, 1)).astype(dtype)
+    y, winner = F.maxout(x, pieces), x.data.argmax(axis=1)[:, None]
+    np.testing.assert_array_equal(y.data, np.take_along_axis(x.data, winner, 1))
+    np.testing.assert_array_equal(F.maxout_winners(x, pieces), winner)
+    y.backward(g)
+    np.testing.assert_array_equal(x.grad, np.where(np.arange(pieces) == winner, g, 0))
+
+
+@every_type
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")      # 0 * inf, in the branch that the rule does not select
 def test_prelu_at_special_numbers(dtype):
     """The fused pullback and the rules agree, for the slopes too: NaN gives NaN, and a unit at x >= 0 adds exactly 0."""

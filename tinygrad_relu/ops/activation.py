@@ -24,7 +24,7 @@ from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import copy, launch
-from .axes import T, lines
+from .axes import T
 from .elementwise import compare, mul, where
 from .shape import reshape
 
@@ -129,7 +129,7 @@ def maxout_with_winners(x: Array) -> tuple[Array, Array]:
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"maxout: got shape {x.shape}; expected (..., pieces) with at least one piece")
     out, winner = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], np.int64)
-    launch(pointwise.maxout, lines(x), out.ravel(), winner.ravel())
+    launch(pointwise.maxout(x.shape[-1]).forward, x.ravel(), out.ravel(), winner.ravel())
     return out, winner
 
 
@@ -139,4 +139,4 @@ def _maxout_pull(g: Any, y: Any, x: Any) -> Any:
 
 
 maxout: Op = Op("maxout", maxout_with_winners, saves=True, pull=(_maxout_pull,), fused=lambda g, y, winner, into, add, x: launch(
-    pointwise.maxout_pullback, g.ravel(), winner.ravel(), lines(into[0])))
+    pointwise.maxout(x.shape[-1]).pullback, g.ravel(), winner.ravel(), into[0].ravel()))

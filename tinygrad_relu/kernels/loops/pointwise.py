@@ -1,7 +1,9 @@
 """Loops over single numbers: the formulas of a record, transposes, choices, leaky ReLU with learned slopes, maxout."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +11,25 @@ import numpy as np
 from ..formulas import ACTIVATIONS
 from ..formulas.piecewise import leaky_relu, leaky_relu_da, leaky_relu_dx
 from ..formulas.record import Elementwise
-from ..machine.policy import Array3, Booleans, Integers, Kernel, Matrix, Parameters, Vector, factory, kernel, scalar
+from ..machine.fingerprint import used
+from ..machine.parallel import parallel
+from ..machine.policy import Array3, Booleans, Integers, Kernel, Pair, Parameters, Vector, factory, kernel, pair, scalar
 from .reduce import LANES, same
 
 TILE = 8        # of `swap`: 8 doubles are one line of the cache
+
+# The numbers in a slice that one thread computes: some 5 us of work, as handing out a slice costs 1. So 16,384 gelus take 9.4 us
+# on two cores instead of 17, 65,536 relus 5.5 instead of 8.
+GRAIN = 1 << 15             # of a formula that costs no more than its memory traffic
+COSTLY_GRAIN = 1 << 13      # of one with an exponential, say: more than 1,000 bytes of Python's bytecode, where relu has 90
+
+
+def grain(formula: Callable[..., Any]) -> int:
+    """The numbers in a slice, by the length of the formula with all functions that it calls."""
+    found: list[Any] = [formula]
+    for each in found:
+        found += [f for f in used(each).values() if isinstance(f, FunctionType) and f not in found]
+    return COSTLY_GRAIN if sum(len(each.__code__.co_code) for each in found) > 1000 else GRAIN
 
 
 class Loops(NamedTuple):
@@ -26,11 +43,16 @@ class Loops(NamedTuple):
 @factory(ACTIVATIONS.values())
 def loops(record: Elementwise[...]) -> Loops:
     """The kernels of a record, made when they are first used (so that an import costs nothing)."""
-    f = record.f
+    f, slice_length = record.f, grain(record.f)
 
-    def forward(x: Vector, p: Parameters, out: Vector):
+    @scalar
+    def values(start, stop, x, p, out):
+        x, out = x[start:stop], out[start:stop]
         for i in range(out.size):
             out[i] = f(x[i], *p)
+
+    def forward(x: Vector, p: Parameters, out: Vector):
+        parallel(values, out.size, slice_length, (x, p, out))
 
     return Loops(kernel(forward, name=f"{record.name}_forward", record=record), derivative(record, 1), derivative(record, 2))
 
@@ -42,9 +64,16 @@ def derivative(record: Elementwise[...], order: int) -> Any:
     if formula is None:
         return None
 
-    def loop(c: Vector, x: Vector, y: Vector, p: Parameters, out: Vector):
+    slice_length = grain(formula)
+
+    @scalar
+    def values(start, stop, c, x, y, p, out):
+        c, x, y, out = c[start:stop], x[start:stop], y[start:stop], out[start:stop]
         for i in range(out.size):
             out[i] = formula(c[i], x[i], y[i], *p)
+
+    def loop(c: Vector, x: Vector, y: Vector, p: Parameters, out: Vector):
+        parallel(values, out.size, slice_length, (c, x, y, p, out))
 
     name = ("pullback", "curvature")[order - 1] if order < 3 else f"derivative{order}"
     return kernel(loop, name=f"{record.name}_{name}", record=record)
@@ -173,23 +202,41 @@ def channel_slope_pullback(g: Array3, x: Array3, out: Vector):
 # -- maxout: the largest of k pieces, and which piece it is (Goodfellow et al. 2013, arXiv 1302.4389) --------------------------
 
 
-@kernel
-def maxout(x: Matrix, out: Vector, winner: Integers):
-    """``out[i] = max_k x[i, k]``, ``winner[i]`` the index of the piece; a tie goes to the lowest, NaN to the first NaN."""
-    for i in range(x.shape[0]):
-        best = x[i, 0]
-        index = 0
-        for k in range(1, x.shape[1]):
-            better = (x[i, k] > best) | ((x[i, k] != x[i, k]) & (best == best))
-            best = x[i, k] if better else best
-            index = k if better else index
-        out[i] = best
-        winner[i] = index
+@factory((2, 3, 4, 5))
+def maxout(pieces: int) -> Pair:
+    """The two kernels for units of so many pieces; x has the pieces of the first unit, then those of the second, ...
 
+    ``forward(x, out, winner)``: out is the largest piece, winner its index; a tie goes to the lowest, NaN to the first NaN.
+    ``pullback(g, winner, gx)``: g goes to the winner, and exactly 0 to every other piece.
 
-@kernel
-def maxout_pullback(g: Vector, winner: Integers, gx: Matrix):
-    """The gradient goes to the winner, and exactly zero to every other piece."""
-    for i in range(gx.shape[0]):
-        for k in range(gx.shape[1]):
-            gx[i, k] = g[i] if winner[i] == k else gx.dtype.type(0)
+    The number of pieces is a constant of the code, so that LLVM unrolls the loop over the pieces, and vectorises the one over the
+    units: 1.1 ns for a unit of four instead of 7, and 0.9 instead of 12 for the pullback. (Indices are unsigned, so that
+    Numba does not test whether they are negative.)
+    """
+    k = np.uint64(pieces)
+
+    @scalar
+    def largest(start, stop, x, out, winner):
+        x, out, winner = x[start * pieces:stop * pieces], out[start:stop], winner[start:stop]
+        for i in range(np.uint64(out.size)):
+            best, index = x[k * i], 0
+            for j in range(1, pieces):
+                piece = x[k * i + np.uint64(j)]
+                better = (piece > best) | ((piece != piece) & (best == best))
+                best, index = piece if better else best, j if better else index
+            out[i], winner[i] = best, index
+
+    @scalar
+    def gradients(start, stop, g, winner, gx):
+        g, winner, gx = g[start:stop], winner[start:stop], gx[start * pieces:stop * pieces]
+        for i in range(np.uint64(g.size)):
+            for j in range(pieces):
+                gx[k * i + np.uint64(j)] = g[i] if winner[i] == j else gx.dtype.type(0)
+
+    def forward(x: Vector, out: Vector, winner: Integers):
+        parallel(largest, out.size, COSTLY_GRAIN, (x, out, winner))
+
+    def pullback(g: Vector, winner: Integers, gx: Vector):
+        parallel(gradients, g.size, COSTLY_GRAIN, (g, winner, gx))
+
+    return pair(f"maxout{pieces}", None, forward, pullback)

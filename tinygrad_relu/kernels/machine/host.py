@@ -21,7 +21,7 @@ _REGISTERS = {"%zmm": 512, "%ymm": 256}
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3     # of glibc's malloc.h
 KEPT = 256 << 20                                # limit on the bytes that the process keeps when all have been freed
-MAPPED = 64 << 20                               # larger blocks are still returned at once
+MAPPED = 128 << 20                              # larger blocks are still returned at once
 SWITCH = "TINYGRAD_RELU_KEEP_MEMORY"
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from .policy import intrinsic, overload
+from .processor import widen
 
 RUN = "tinygrad_relu_run"       # the symbol of the function in pool.py that shares a loop
 
@@ -57,6 +58,7 @@ def _parallel(typing_context: Any, body: Any, count: Any, grain: Any, arguments:
                              builder.module.get_unique_name(f"{builder.function.name}_slice"))
         sliced.linkage = "internal"
         sliced.attributes.add("noinline")
+        widen(sliced)
         inside = ir.IRBuilder(sliced.append_basic_block())
         record = inside.load(inside.bitcast(sliced.args[0], packed.type))
         given = [context.cast(inside, inside.extract_value(record, i), kind, wanted)

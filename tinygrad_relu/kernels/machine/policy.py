@@ -70,7 +70,7 @@ def _inlined(function: F, **options: Any) -> F:
     def register() -> None:
         from numba.extending import register_jitable
 
-        register_jitable(forceinline=True, **options)(function)
+        register_jitable(forceinline=True, pipeline_class=compiler(), **options)(function)
 
     _waiting.append(register)
     return function

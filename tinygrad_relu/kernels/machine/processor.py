@@ -44,9 +44,15 @@ def is_wide() -> bool:
     return "NUMBA_CPU_FEATURES" not in os.environ and "+avx512f" in features() and processor() not in LOWER_THE_CLOCK
 
 
+def widen(function: Any) -> None:
+    """Ask for 512 bits in a function of llvmlite, if kernels do."""
+    if is_wide():
+        set.add(function.attributes, WIDE)      # its own `add` knows no attributes with a value
+
+
 @cache
 def compiler() -> Any:
-    """Numba's compiler, with that attribute."""
+    """Numba's compiler, with that attribute: for kernels, and for functions with loops that kernels inline."""
     from numba.core.compiler import CompilerBase, DefaultPassBuilder
     from numba.core.compiler_machinery import register_pass
     from numba.core.lowering import Lower
@@ -55,9 +61,7 @@ def compiler() -> Any:
     class Wide(Lower):
         def lower_normal_function(self, fndesc: Any) -> None:
             super().lower_normal_function(fndesc)
-            for function in self.module.functions:
-                if is_wide() and not function.is_declaration:
-                    set.add(function.attributes, WIDE)      # its own `add` knows no attributes with a value
+            widen(self.function)
 
     @register_pass(mutates_CFG=True, analysis_only=False)
     class Lowering(NativeLowering):
