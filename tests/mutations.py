@@ -110,6 +110,12 @@ MUTATIONS = [
     Mutation("lab/rehearsal.py", "fate.b = t if surely_alive[i] else None", "fate.b = fate.step", "test_proved"),
     Mutation("lab/rehearsal.py", "if p.requires_grad and optimizer.holds(p)}", "if optimizer.holds(p)}", "test_proved"),
     Mutation("lab/rehearsal.py", "shift = np.where(dead, 0.0, link.steepest *", "shift = np.where(dead, 0.0, 0.0 * link.steepest *", "test_proved"),
+    Mutation("training.py", "batches.refilled(self.batch)", "batches.refilled()", "test_fit"),
+    Mutation("training.py", "self.total / min(self.batch * self.batch_size, len(self.x))", "self.total / len(self.x)", "test_fit"),
+    Mutation("training.py", "self.total + value * len(x)", "self.total + value", "test_fit"),
+    Mutation("training.py", "        if self.patience is not None and self.best[\"weights\"]:", "        if False:", "test_fit"),
+    Mutation("training.py", "        self.rng.bit_generator.state = self.before.bit_generator.state", "        pass", "test_fit"),
+    Mutation("kernels/loops/update.py", "if abs(x) < pick(x, *SMALLEST_NORMAL)", "if abs(x) < 0", "test_optim"),
     Mutation("inside/explain.py", "share = _share_of_zeros(slopes)", "share = 1 - _share_of_zeros(slopes)", "test_explain"),
 ]
 
