@@ -19,7 +19,7 @@ import numpy as np
 
 from .autodiff.guard import structure_changed
 from .autodiff.node import Array, value
-from .checks import as_floats, check_name
+from .checks import as_floats, check_count, check_name
 from .kernels.machine.door import copy, launch
 from .tensor import Tensor
 
@@ -37,21 +37,43 @@ class Place(NamedTuple):
 class Parameter(Tensor):
     """A Tensor that training changes, of the `kind` "weight", "bias", or "slope" (of PReLU, without decay by default).
 
+    In a population (see `nn.population`), `members` is the number of networks, and axis 0 has an entry for each.
+
     >>> nn.Parameter([0.25], kind="slope")
     Parameter([0.25], kind='slope')
     """
 
-    __slots__ = ("kind", "place")
+    __slots__ = ("kind", "members", "place", "views")
     KINDS = ("weight", "bias", "slope")
 
     def __init__(self, array: Any, kind: str = "weight", dtype: Any = None) -> None:
         check_name(kind, self.KINDS, "Parameter: kind")
         super().__init__(array, requires_grad=True, dtype=dtype)
         self.kind = kind
+        self.members: int | None = None
         self.place: Any = None      # a Place, once an optimizer has moved it into flat buffers
+        self.views: dict[int, Parameter] = {}
 
     def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "kind": self.kind}
+        return {**super()._state(), "kind": self.kind, "members": self.members}
+
+    def member(self, k: int) -> Parameter:
+        """The part of one member of a population: a Parameter over the same memory, always the same object."""
+        view = self.views.get(k)
+        if view is None:
+            if self.members is None or not 0 <= check_count(k, "member: k", least=0) < self.members:
+                what = "an ordinary parameter" if self.members is None else f"{k}"
+                raise IndexError(f"member: got {what}, expected " + (
+                    "one of a population" if self.members is None else f"a member from 0 to {self.members - 1}"))
+            settle([self])              # so that it does not move any more
+            self.views[k] = view = Parameter.leaf(self.array[k, ...], self.requires_grad)
+            values, gradients, start = self.place
+            view.kind, view.members, view.views = self.kind, None, {}
+            view.place = Place(values, gradients, start + k * view.size)
+            view.home = None if self.home is None else self.home[k, ...]
+        view.requires_grad = self.requires_grad
+        view.grad = None if self.grad is None else view.home if self.grad is self.home else self.checked_grad()[k, ...]
+        return view
 
     def move_to(self, place: Place) -> None:
         """Move value and gradient into their part of two flat buffers."""

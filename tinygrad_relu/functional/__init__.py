@@ -22,3 +22,4 @@ from .loss import (
     mse_loss as mse_loss,
     smooth_l1_loss as smooth_l1_loss,
 )
+from .members import per_member as per_member

@@ -46,7 +46,7 @@ def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
     if bias is None:
         bias = absent(weight.array.ravel())
     array = value(x)
-    if array.ndim == 2:
+    if array.ndim == 2 or weight.ndim == 3:         # the last: of a population
         return op(x, weight, bias)
     shape = array.shape
     if weight.ndim != 2 or not shape or shape[-1] != weight.shape[1]:

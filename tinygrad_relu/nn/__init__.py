@@ -14,6 +14,7 @@ from .layers import (
     Softmax as Softmax,
 )
 from .loss import *  # noqa: F403
+from .members import population as population
 from .mlp import MLP as MLP, ModuleDict as ModuleDict, ModuleList as ModuleList, Residual as Residual, Sequential as Sequential
 from .module import Buffer as Buffer, Module as Module
 from .recurrent import GRU as GRU, LSTM as LSTM, RNN as RNN, GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell

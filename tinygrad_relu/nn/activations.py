@@ -42,6 +42,7 @@ class Activation(Module):
     name: str
     p: tuple[float, ...]            # the parameters, in the order of the record
     __signature__: ClassVar[inspect.Signature]
+    takes_members = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -1,7 +1,7 @@
 """Linear, Maxout, Embedding, normalisation, Dropout; and functions as modules: Softmax, Flatten, Identity."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..checks import check_count, check_dtype, check_number, check_probability, 
 from ..functional.layers import affine_layer, as_input, batch_norm_of, padding_row, shape_of_layer
 from ..ops.elementwise import advance, dropout, new_place
 from ..ops.linalg import affine
+from ..ops.members import affine_of_members
 from ..ops.normalization import Running
 from ..parameters import Parameter
 from .init import Initialiser, normal, start
@@ -30,6 +31,8 @@ class Linear(Module):
     (5, 2)
     """
 
+    takes_members = True
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *,
                  init: str | float | Initialiser = "pytorch", dtype: Any = "float32", rng: int | Generator | None = None) -> None:
         self.in_features = check_count(in_features, "Linear: in_features")
@@ -39,10 +42,16 @@ class Linear(Module):
         self.bias = Parameter(start_of_bias, kind="bias", dtype=dtype) if bias else None
 
     def forward(self, x: Any) -> Any:
+        op = op_of(self)()
         try:
-            return affine_layer(affine(), x, self.weight, self.bias)
+            return affine_layer(op, x, self.weight, self.bias)
         except TypeError as error:      # x has another dtype; the usual case pays for no check
-            return in_own_dtype(affine(), x, self, error)
+            return in_own_dtype(op, x, self, error)
+
+
+def op_of(layer: Linear | Maxout) -> Callable[..., Op]:
+    """`ops.linalg.affine`, or its equal for populations."""
+    return affine if layer.weight.members is None else affine_of_members
 
 
 def in_own_dtype(op: Op, x: Any, layer: Linear, error: TypeError) -> Any:
@@ -63,6 +72,8 @@ class Maxout(Module):
     (5, 2)
     """
 
+    takes_members = True
+
     def __init__(self, in_features: int, out_features: int, pieces: int = 2, *, init: str | float | Initialiser = "he",
                  dtype: Any = "float32", rng: int | Generator | None = None) -> None:
         for size, name in ((in_features, "in_features"), (out_features, "out_features"), (pieces, "pieces")):
@@ -72,7 +83,7 @@ class Maxout(Module):
         self.weight, self.bias = Parameter(weight, dtype=dtype), Parameter(bias, kind="bias", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
-        return F.maxout(affine_layer(affine(), in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces)
+        return F.maxout(affine_layer(op_of(self)(), in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces)
 
 
 class Embedding(Module):
@@ -200,6 +211,8 @@ class Identity(Module):
     >>> nn.Identity()(Tensor([1.0, 2.0]))
     Tensor([1., 2.])
     """
+
+    takes_members = True
 
     def forward(self, x: Any) -> Any:
         return x

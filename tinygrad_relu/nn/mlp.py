@@ -11,11 +11,11 @@ from numpy.random import Generator
 from .. import functional as F
 from ..checks import check_count, check_name, check_probability, check_rng, counted, said
 from ..functional.layers import affine_layer
-from ..ops.linalg import affine
 from ..tensor import Tensor
 from .activations import Activation, activation_module
 from .init import Initialiser
-from .layers import BatchNorm1d, Dropout, Identity, LayerNorm, Linear, Maxout, in_own_dtype
+from .layers import BatchNorm1d, Dropout, Identity, LayerNorm, Linear, Maxout, in_own_dtype, op_of
+from .members import population
 from .module import Module, in_dtype_of
 
 NORMS: dict[str, type[BatchNorm1d] | type[LayerNorm]] = {"batch": BatchNorm1d, "layer": LayerNorm}
@@ -143,6 +143,8 @@ class Sequential(ModuleList):
     ))
     """
 
+    takes_members = True
+
     def __init__(self, *layers: Module) -> None:
         super().__init__(layers)
 
@@ -151,12 +153,13 @@ class Sequential(ModuleList):
         """(Linear, the activation after it or `_NONE`, both as one operation), or (layer, None, None)."""
         steps: list[tuple[Any, Any, Any]] = []
         layer: Any
+        before: Any
         for layer in self.layers:
             before, after, _ = steps[-1] if steps else (None, None, None)
             if after is _NONE and _is(layer, Activation):
-                steps[-1] = (before, layer, affine(layer.record, layer.p))
+                steps[-1] = (before, layer, op_of(before)(layer.record, layer.p))
             else:
-                steps.append((layer, _NONE, affine()) if _is(layer, Linear) else (layer, None, None))
+                steps.append((layer, _NONE, op_of(layer)()) if _is(layer, Linear) else (layer, None, None))
         return steps
 
     def __getstate__(self) -> dict[str, Any]:
@@ -192,6 +195,8 @@ class Residual(Sequential):
     Tensor([[ 1., -2.]], requires_grad=True)
     """
 
+    takes_members = True
+
     def forward(self, x: Any) -> Any:
         y = super().forward(x)
         return y + in_dtype_of(x, y)           # in this order: an array takes the dtype of the layers
@@ -208,6 +213,9 @@ class MLP(Sequential):
     - `norm`: "batch" or "layer" for a `BatchNorm1d` or `LayerNorm` before each activation (after a Maxout).
     - `dropout`: the p of a `Dropout` after each activation; 0 for none.
     - `residual`: whether each hidden layer with equal numbers of inputs and outputs adds its input, as a `Residual`.
+    - `members`: the number of independent networks that the MLP is to hold, as a `population`. `rng` may then be a list with a
+      seed for each; member k has the weights that its seed gives a network alone. (One seed is spawned: member k gets
+      ``np.random.default_rng(seed).spawn(members)[k]``.)
 
     >>> nn.MLP([2, 3, 3, 1], activation="tanh", init="glorot", norm="batch", residual=True, rng=0)
     MLP(
@@ -224,8 +232,8 @@ class MLP(Sequential):
     """
 
     def __init__(self, widths: Sequence[int], activation: Any = "relu", init: str | float | Initialiser = "he",
-                 dtype: Any = "float32", rng: int | Generator | None = None, pieces: int = 2, norm: str | None = None,
-                 dropout: float = 0.0, residual: bool = False) -> None:
+                 dtype: Any = "float32", rng: int | Generator | Sequence[int | Generator] | None = None, pieces: int = 2,
+                 norm: str | None = None, dropout: float = 0.0, residual: bool = False, members: int | None = None) -> None:
         if not isinstance(widths, Iterable):
             raise TypeError(f"MLP: widths is {said(widths)}, expected several: inputs, hidden widths, outputs")
         widths = [check_count(width, "MLP: a width") for width in widths]
@@ -233,7 +241,12 @@ class MLP(Sequential):
             raise ValueError(f"MLP: got widths {widths}; expected at least two, inputs and outputs")
         if norm is not None:
             check_name(norm, NORMS, "MLP: norm")
-        rng, p = check_rng(rng, "MLP"), check_probability(dropout, "MLP: dropout")
+        if members is not None:
+            options = activation, init, dtype
+            vars(self).update(vars(population([MLP(widths, *options, seed, pieces, norm, dropout, residual)
+                                               for seed in _spawned(rng, members)])))
+            return
+        rng, p = check_rng(rng, "MLP"), check_probability(dropout, "MLP: dropout")      # type: ignore[arg-type]
         if activation is F.maxout or activation is Maxout:
             activation = "maxout"
         hidden: list[list[Module]] = [
@@ -251,3 +264,13 @@ class MLP(Sequential):
             layers += [Residual(*block)] if residual and n == m else block
         super().__init__(*layers, last)
         self.widths = widths
+
+
+def _spawned(rng: Any, members: int) -> Sequence[Any]:
+    """A seed or generator for each member."""
+    members = check_count(members, "MLP: members")
+    if not isinstance(rng, Sequence):
+        return check_rng(rng, "MLP").spawn(members)
+    if len(rng) != members:
+        raise ValueError(f"MLP: rng has {counted(len(rng), 'seed')} for {counted(members, 'member')}, expected one for each")
+    return rng

@@ -1,7 +1,7 @@
 """Module: a function with parameters, which are found in its attributes; nothing is registered."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import Signature, signature
@@ -14,9 +14,9 @@ import numpy as np
 from ..autodiff.guard import note_attribute, structure_changed
 from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
-from ..checks import check_bool, check_dtype, said
+from ..checks import check_bool, check_count, check_dtype, said
 from ..missing import without
-from ..parameters import Parameter, announce
+from ..parameters import Parameter, announce, settle
 from ..states import fit, fitted, refuse, shown
 from ..tensor import Tensor
 from .hooks import Hookable, Summary, call_with_hooks, summarise
@@ -35,6 +35,12 @@ class Buffer:
 
     def __init__(self, data: Array, optional: bool = False) -> None:
         self.data, self.optional = np.array(data), optional
+
+    def member(self, k: int) -> Buffer:
+        """The part of one member of a population, over the same memory."""
+        view = Buffer(self.data[:0], self.optional)
+        view.data = self.data[k, ...]
+        return view
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.data, self.optional)
@@ -70,6 +76,7 @@ class Module(Hookable):
     training: bool = True
     is_norm: ClassVar[bool] = False             # normalises its input
     depends_on_mode: ClassVar[bool] = False     # behaves differently in training
+    takes_members: ClassVar[bool] = False       # whether the `forward` of this class takes the axis of members of a population
     _members: ClassVar[str] = ""                # of a container: the attribute whose entries have no prefix in their names
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
@@ -178,6 +185,33 @@ class Module(Hookable):
                 yield before + name, vars(self), name
             elif isinstance(held, CONTAINERS) and name not in ("_hooks", "_steps"):
                 yield from _inside(held, kind, before if name == self._members else f"{before}{name}.")
+
+    # -- populations (see members.py) ---------------------------------------------------------------------------------
+
+    @property
+    def members(self) -> int | None:
+        """The number of members of a population; None for an ordinary module."""
+        return next((p.members for p in self.parameters()), getattr(vars(self).get("forward"), "members", None))
+
+    def member(self, k: int) -> Self:
+        """One member of a population (see `nn.population`), as an ordinary module over the same memory.
+
+        What changes the member changes the population: a step of an optimizer, an assignment to ``.data``, `lab.kill`. Copies
+        (`copy.deepcopy`) are independent.
+
+        >>> model = nn.MLP([2, 3, 1], members=5, rng=0)
+        >>> model[0].weight.shape, model.member(4)[0].weight.shape
+        ((5, 3, 2), (3, 2))
+        """
+        if self.members is None:
+            raise ValueError(f"member: this {type(self).__name__} is one network, expected a population")
+        if not 0 <= check_count(k, "member: k", least=0) < self.members:
+            raise IndexError(f"member: k is {k}, expected a member from 0 to {self.members - 1}")
+        settle(self.parameters())
+        return self._member(k)
+
+    def _member(self, k: int) -> Any:
+        return assembled([self], lambda parts: parts[0]._member(k) if isinstance(parts[0], Module) else parts[0].member(k))
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -346,6 +380,23 @@ def _inside(held: Any, kind: Any, before: str) -> Iterator[tuple[str, Any, Any]]
             yield f"{before}{key}", held, key
         elif isinstance(entry, CONTAINERS):
             yield from _inside(entry, kind, f"{before}{key}.")
+
+
+def assembled(parts: Sequence[Any], join: Callable[[Sequence[Any]], Any]) -> Any:
+    """A module like each of `parts`, without hooks, in which `join` makes each parameter, buffer and module from those of all."""
+    new = object.__new__(type(parts[0]))
+    vars(new).update({name: _joined([vars(part)[name] for part in parts], join) for name in vars(parts[0])
+                      if name not in ("_hooks", "_steps", "forward")})
+    return new
+
+
+def _joined(values: Sequence[Any], join: Callable[[Sequence[Any]], Any]) -> Any:
+    first = values[0]
+    if isinstance(first, (Parameter, Buffer, Module)):
+        return join(values)
+    if isinstance(first, dict):
+        return {key: _joined([value[key] for value in values], join) for key in first}
+    return type(first)([_joined(several, join) for several in zip(*values)]) if type(first) in (list, tuple) else first
 
 
 @contextmanager

@@ -222,6 +222,8 @@ class ReduceLROnPlateau(LRScheduler):
                  min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8) -> None:
         name = "ReduceLROnPlateau"
         super().__init__(optimizer)
+        if any(group.members for group in optimizer.param_groups):
+            raise TypeError(f"{name}: got the optimizer of a population, expected that of one network, which has one metric")
         self.factor = check_below_one(factor, f"{name}: factor")
         self.mode = check_name(mode, ("min", "max"), f"{name}: mode")
         self.patience = check_count(patience, f"{name}: patience", least=0)

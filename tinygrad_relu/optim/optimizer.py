@@ -6,6 +6,8 @@ from copy import deepcopy
 from typing import Any, ClassVar, NamedTuple, Self
 from warnings import warn
 
+import numpy as np
+
 from ..autodiff.guard import structure_changed
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
@@ -14,7 +16,7 @@ from ..kernels.machine.door import launch
 from ..kernels.machine.policy import Kernel
 from ..parameters import WATCHERS, Parameter, settle
 from ..tensor import Tensor
-from .state import Group, Segment, fitting, plain, segments, share
+from .state import Group, Segment, fitting, joined, of_member, segments, share
 
 OWN = {"param_groups", "_segments", "altered"}         # what each optimizer makes for its own parameters
 
@@ -62,10 +64,12 @@ class Optimizer:
     state_names: ClassVar[tuple[str, ...]] = ()     # of the buffers in a state dict; and "step" if the rule counts steps
     decoupled: ClassVar[bool] = False               # PyTorch's "decoupled_weight_decay", which its AdamW sets
     elementwise: ClassVar[bool] = False             # whether each number moves by itself: from its own gradient and buffers
+    takes_members: ClassVar[bool] = False           # whether `move` takes options with an entry for each member of a population
 
     def __init_subclass__(cls) -> None:
-        if "elementwise" not in vars(cls) and {"move", "launch_of", "step"} & set(vars(cls)):
-            cls.elementwise = False                 # another rule than its base class has
+        if {"move", "launch_of", "step"} & set(vars(cls)):              # another rule than its base class has
+            cls.elementwise = vars(cls).get("elementwise", False)
+            cls.takes_members = vars(cls).get("takes_members", False)
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -78,7 +82,7 @@ class Optimizer:
         if missing := {"lr", "weight_decay"} - {*defaults}:
             raise ValueError(f"{name}: the defaults have no {' and no '.join(sorted(missing))}; expected "
                              "dict(lr=..., weight_decay=..., ...)")
-        self.param_groups: tuple[dict[str, Any], ...] = ()      # a tuple: `add_param_group` adds groups
+        self.param_groups: tuple[Group, ...] = ()               # a tuple: `add_param_group` adds groups
         self._segments: list[list[Segment]] = []
         self._add(given if isinstance(given[0], Mapping) else [{"params": given}])
         self._watch()
@@ -89,7 +93,7 @@ class Optimizer:
 
     def _add(self, given: Iterable[Any]) -> None:
         name = type(self).__name__
-        groups: list[dict[str, Any]] = []
+        groups: list[Group] = []
         for group in given:
             if not isinstance(group, Mapping) or "params" not in group:
                 raise TypeError(f"{name}: got {type(group).__name__} among the groups; expected dicts with 'params'")
@@ -109,6 +113,9 @@ class Optimizer:
                 groups.append(Group(self.check, {**self.defaults, **group, "params": others}))
             if slopes:      # decay would turn PReLU into ReLU, whose units can die
                 groups.append(Group(self.check, {**self.defaults, **group, "params": slopes, "weight_decay": 0.0}))
+        if not self.takes_members and any(group.members for group in groups):
+            raise TypeError(f"{name}: got the parameters of a population, expected those of one network: this rule does not "
+                            "declare that it takes options with an entry for each member (takes_members = True)")
         everything = [p for group in [*self.param_groups, *groups] for p in group["params"]]
         if len(set(everything)) != len(everything):
             raise ValueError(f"{name}: a parameter is in two groups, or twice in one; expected each once")
@@ -205,7 +212,11 @@ class Optimizer:
         if parameter.grad is None:
             raise ValueError(f"terms: no gradient has arrived at this parameter of shape {parameter.shape}; the next step would "
                              "not move it")
-        return self.term(segment, parameter, parameter.grad, options)
+        if parameter.members is None:
+            return self.term(segment, parameter, parameter.grad, options)
+        each = [self.term(segment.member(parameter, k), own := parameter.member(k), np.asarray(own.grad), of_member(options, k))
+                for k in range(parameter.members)]
+        return Terms(*map(np.stack, zip(*each)))
 
     def holds(self, parameter: Parameter) -> bool:
         """Whether this optimizer moves the parameter."""
@@ -246,9 +257,9 @@ class Optimizer:
         differentiable) must be off there. The values of the parameters are in the state of the module; with both loaded, training
         continues bit for bit.
         """
-        plan = fitting(type(self).__name__, state, self.param_groups, self.state_names, self.decoupled, self.check)
+        plan = fitting(type(self).__name__, state, self.param_groups, self.state_names, self.decoupled)
         for group, (options, _) in zip(self.param_groups, plan):
-            dict.update(group, {name: plain(value) for name, value in options.items()})     # checked together
+            group.put(options)
         self._segments = [pieces for _, pieces in plan]
         structure_changed()
 
@@ -259,15 +270,35 @@ class Optimizer:
     def twin(self, copies: Mapping[Parameter, Parameter]) -> Self:
         """An optimizer in the same state for copies of some of the parameters, to try out what this one would do."""
         found = [self._find(parameter) for parameter in copies]
+        other = self._like(copies, [{**options, "params": [copy]} for (options, _), copy in zip(found, copies.values())])
+        for parameter, (_, segment), (piece,) in zip(copies, found, other._segments):
+            piece.steps = segment.steps
+            piece.state = {name: buffer.ravel().copy() for name, buffer in segment.state_of(parameter).items()}
+        return other
+
+    def member(self, k: int) -> Self:
+        """An ordinary optimizer for one member of a population, ``model.member(k)``, with copies of its options and buffers.
+
+        >>> model = nn.MLP([2, 3, 1], members=2, rng=0)
+        >>> opt = optim.SGD(model.parameters(), lr=[0.1, 0.2])
+        >>> opt.member(1).holds(model.member(1)[0].weight), opt.member(1).param_groups[0]["lr"]
+        (True, 0.2)
+        """
+        own = {p: p.member(k) for p in self._parameters()}
+        other = self._like(own, [{**of_member(group, k), "params": [own[p] for p in group["params"]]}
+                                 for group in self.param_groups])
+        known = {own[p]: self._find(p)[1].member(p, k) for p in own}
+        other._segments = [joined([known[p] for p in group["params"]]) for group in other.param_groups]
+        return other
+
+    def _like(self, copies: Mapping[Parameter, Parameter], groups: Iterable[Any]) -> Self:
+        """An optimizer with the same attributes for copies of the parameters, in these groups, and no buffers yet."""
         other = object.__new__(type(self))          # its constructor may take other arguments, and set other attributes
         memo: dict[int, Any] = {id(parameter): copy for parameter, copy in copies.items()}
         vars(other).update(deepcopy({name: value for name, value in vars(self).items() if name not in OWN}, memo))
         other.param_groups, other._segments = (), []
-        other._add([{**options, "params": [copy]} for (options, _), copy in zip(found, copies.values())])
+        other._add(groups)
         other._watch()
-        for parameter, (_, segment), (piece,) in zip(copies, found, other._segments):
-            piece.steps = segment.steps
-            piece.state = {name: buffer.ravel().copy() for name, buffer in segment.state_of(parameter).items()}
         return other
 
     def __getstate__(self) -> dict[str, Any]:

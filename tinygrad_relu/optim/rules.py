@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from ..autodiff.node import Array, absent
 from ..checks import check_below_one, check_bool, check_number, check_real
-from ..kernels.loops import update
+from ..kernels.loops import members, update
 from ..kernels.machine.policy import Kernel
 from ..missing import Unsettable, without
 from ..parameters import Parameter
@@ -42,7 +43,7 @@ class SGD(Optimizer):
     """
 
     state_names = ("momentum_buffer",)
-    elementwise = True
+    elementwise = takes_members = True
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
                  weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> None:
@@ -63,6 +64,12 @@ class SGD(Optimizer):
     def launch_of(self, segment: Segment, grad: Array, options: dict[str, Any]) -> tuple[Kernel, tuple[Any, ...]]:
         momentum = options["momentum"]
         buffer = segment.state.get("momentum_buffer")
+        if isinstance(momentum, np.ndarray):
+            if buffer is None and momentum.any():
+                segment.state["momentum_buffer"] = buffer = np.full_like(segment.data, np.nan)      # not used yet
+            return members.sgd_of_members, (
+                segment.data, grad, absent(grad) if buffer is None else buffer, segment.sizes, options["lr"], momentum,
+                options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
         first = buffer is None
         if first and momentum:
             segment.state["momentum_buffer"] = buffer = np.empty_like(segment.data)
@@ -100,7 +107,7 @@ class Adam(Optimizer):
     """
 
     state_names = ("step", "exp_avg", "exp_avg_sq")
-    elementwise = True
+    elementwise = takes_members = True
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0.0) -> None:
@@ -119,8 +126,12 @@ class Adam(Optimizer):
         t, state = segment.steps + 1, segment.state
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = np.zeros_like(segment.data), np.zeros_like(segment.data)
+        if isinstance(beta1, np.ndarray):
+            return members.adam_of_members, (
+                segment.data, grad, state["exp_avg"], state["exp_avg_sq"], segment.sizes, options["lr"], beta1, beta2,
+                options["eps"], float(t), options["weight_decay"], self.decoupled)
         return update.adam, (segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2,
-                             options["eps"], 1.0 - beta1**t, (1.0 - beta2**t) ** 0.5, options["weight_decay"], self.decoupled)
+                             options["eps"], 1.0 - beta1**t, sqrt(1.0 - beta2**t), options["weight_decay"], self.decoupled)
 
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         (beta1, beta2), lr, weight_decay = options["betas"], options["lr"], options["weight_decay"]

@@ -11,6 +11,8 @@ from dataclasses import fields
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..checks import check_count, check_number, check_real
 from ..states import fit, refuse
 from .optimizer import Optimizer
@@ -36,11 +38,11 @@ class LRScheduler:
         self.optimizer, self.last_epoch = optimizer, check_count(last_epoch, f"{name}: last_epoch", least=-1) + 1
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
-                group.setdefault("initial_lr", group["lr"])
+                group.setdefault("initial_lr", kept(group["lr"]))
             elif "initial_lr" not in group:
                 raise KeyError(f"{name}: last_epoch is {last_epoch}, but group {i} has no 'initial_lr'; load the state of the "
                                "optimizer first")
-        self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
+        self.base_lrs: list[Any] = [kept(group["initial_lr"]) for group in optimizer.param_groups]      # arrays in a population
         self._last_lr = list(self.base_lrs)
 
     def get_last_lr(self) -> list[float]:
@@ -53,13 +55,13 @@ class LRScheduler:
         for schedule in getattr(self, "schedulers", ()):
             schedule._groups()
         for group in groups[len(self.base_lrs):]:
-            self.base_lrs.append(float(group.setdefault("initial_lr", group["lr"])))
+            self.base_lrs.append(kept(group.setdefault("initial_lr", kept(group["lr"]))))
         return groups
 
     def _set(self, rates: Iterable[float]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates):
             group["lr"] = rate
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        self._last_lr = [kept(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """Settings and position, as plain numbers and lists, without functions. The rates are in the optimizer's state."""
@@ -93,6 +95,11 @@ class LRScheduler:
     def __repr__(self) -> str:
         settings = {name: value for name, value in self._kept().items() if name not in ("base_lrs", "_last_lr")}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+
+
+def kept(rate: Any) -> Any:
+    """A rate as a float, or those of the members of a population as a new array."""
+    return rate.copy() if isinstance(rate, np.ndarray) else float(rate)
 
 
 def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
@@ -164,7 +171,7 @@ class Formula(LRScheduler):
     def after(self, lr: float, step: int, group: int) -> float:
         """The rate of a step, given `lr`, that of the step before."""
         before = self.at(step - 1, group) if step else self.base_lrs[group]
-        if lr == before:
+        if np.array_equal(lr, before):
             return self.at(step, group)
         old, new = self.factor(step - 1) if step else 1.0, self.factor(step)
         if old == 0:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array
-from ..checks import check_name
+from ..checks import check_name, said
 from ..parameters import Parameter, runs
 from ..states import as_array, fit, fitted, refuse, shown
 
@@ -31,12 +31,36 @@ IMPLIED = {"decoupled": False}      # options that only our groups have, with th
 
 
 class Group(dict[str, Any]):
-    """The options of a group of parameters; an assignment to one of them is checked at once."""
+    """The options of a group of parameters; an assignment to one of them is checked at once.
+
+    In a population each number is an array with an entry for each of the `members`. An assignment writes into the array.
+    """
 
     def __init__(self, check: Callable[[dict[str, Any]], None], options: dict[str, Any]) -> None:
-        check(options)
-        super().__init__({key: tuple(value) if key == "params" else plain(value) for key, value in options.items()})
-        self._check = check
+        self._check, self.members = check, members_of(options["params"])
+        super().__init__({"params": tuple(options["params"])})
+        super().update(self.checked({key: value for key, value in options.items() if key != "params"}))
+
+    def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Some options in the form in which they are kept, if they are in range together with the others."""
+        found = {key: plain(value) if self.members is None else per_member(value, self.members, f"the option {key}")
+                 for key, value in options.items()}
+        together = {**self, **found}
+        for one in [together] if self.members is None else [of_member(together, k) for k in range(self.members)]:
+            self._check(one)
+        return found
+
+    def put(self, options: Mapping[str, Any]) -> None:
+        """Replace some options by `checked` ones."""
+        for key, value in options.items():
+            old = self.get(key)
+            if isinstance(old, np.ndarray):
+                old[...] = value
+            elif isinstance(old, tuple) and self.members is not None:
+                for mine, new in zip(old, value):
+                    mine[...] = new
+            else:
+                super().__setitem__(key, value)
 
     def __setitem__(self, key: str, value: Any) -> None:
         refuse_while_recording(f"sets the option {key} of an optimizer, which a replay would not; do it outside of the step")
@@ -44,8 +68,7 @@ class Group(dict[str, Any]):
             raise ValueError("the params of a group were moved into flat buffers when the optimizer was made, and cannot be "
                              "changed; add more with add_param_group, or make a new optimizer for other parameters")
         check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
-        self._check({**self, key: value})
-        super().__setitem__(key, plain(value))
+        self.put(self.checked({key: value}))
 
     def update(self, *others: Any, **options: Any) -> None:
         for key, value in dict(*others, **options).items():
@@ -59,6 +82,36 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, (int, np.number)) and not isinstance(value, bool) else value
 
 
+# -- populations: an option is an array with an entry for each member, or a tuple of such arrays -------------------------------
+
+
+def members_of(parameters: Iterable[Parameter]) -> int | None:
+    """The number of members that these parameters have in common; None for ordinary parameters."""
+    found = {p.members for p in parameters}
+    if len(found) > 1:
+        raise ValueError("a group has parameters of a population and of other networks, expected those of one population, or of "
+                         "ordinary networks")
+    return found.pop() if found else None
+
+
+def per_member(value: Any, members: int, what: str) -> Any:
+    """A number, or a list or array with one for each member, as an array; a tuple (`betas`) as a tuple of arrays."""
+    if isinstance(value, tuple):
+        return tuple(per_member(entry, members, what) for entry in value)
+    found = np.asarray(value)
+    if found.dtype.kind not in "fiub" or found.shape not in ((), (members,)):
+        raise ValueError(f"{what} is {said(value)}, expected a number, or {members} of them, one for each member")
+    return np.array(np.broadcast_to(found, members), bool if found.dtype.kind == "b" else np.float64)
+
+
+def of_member(options: Mapping[str, Any], k: int) -> Options:
+    """The options of one member, as plain numbers."""
+    def own(value: Any) -> Any:
+        return tuple(map(own, value)) if isinstance(value, tuple) else value[k].item()
+
+    return {key: value if key == "params" else own(value) for key, value in options.items()}
+
+
 @dataclass
 class Segment:
     """Parameters that are neighbours in a flat buffer and have always moved together."""
@@ -69,6 +122,11 @@ class Segment:
     state: dict[str, Array] = field(default_factory=dict)   # the optimizer's buffers for them, flat arrays of the same size
     steps: int = 0                                          # how often they have been moved
 
+    @cached_property
+    def sizes(self) -> Array:
+        """Of a population: how many numbers each parameter has for each member."""
+        return np.array([p.size // (p.members or 1) for p in self.parameters])
+
     def split(self) -> list[Segment]:
         """One segment for each parameter, with its part of the state."""
         return share(self.state, self.steps, [piece for p in self.parameters for piece in segments([p])])
@@ -77,6 +135,15 @@ class Segment:
         """The buffers of one of the parameters, as views in its shape."""
         (part,) = (part for part in self.split() if part.parameters[0] is parameter)
         return {name: buffer.reshape(parameter.shape) for name, buffer in part.state.items()}
+
+    def member(self, parameter: Parameter, k: int) -> Segment:
+        """That of one parameter of one member, with its part of the state. A buffer of NaN has not been used yet."""
+        own = parameter.member(k)
+        (segment,) = segments([own])
+        parts = {name: buffer[k].ravel() for name, buffer in self.state_of(parameter).items()}
+        segment.state = {name: part for name, part in parts.items() if not np.isnan(part).all()}
+        segment.steps = self.steps
+        return segment
 
 
 def segments(parameters: Iterable[Parameter]) -> list[Segment]:
@@ -94,8 +161,8 @@ def share(state: dict[str, Array], steps: int, pieces: list[Segment]) -> list[Se
     return pieces
 
 
-def fitting(who: str, state: Any, groups: Sequence[Options], names: Sequence[str], decoupled: bool,
-            check: Callable[[Options], None]) -> list[tuple[Options, list[Segment]]]:
+def fitting(who: str, state: Any, groups: Sequence[Group], names: Sequence[str],
+            decoupled: bool) -> list[tuple[Options, list[Segment]]]:
     """From a state dict, the options of each group and its segments with their buffers; one ValueError for all misfits."""
     if not isinstance(state, Mapping) or not {"state", "param_groups"} <= set(state):
         found = f"a dict of {', '.join(map(shown, state)) or 'nothing'}" if isinstance(state, Mapping) else type(state).__name__
@@ -109,12 +176,12 @@ def fitting(who: str, state: Any, groups: Sequence[Options], names: Sequence[str
     if sizes != expected or len(set(keys)) != len(keys):
         raise ValueError(f"{who}: the state has groups of {sizes} parameters, expected {expected}, each parameter once")
     complaints = [f"unexpected state {shown(key)}" for key in entries if key not in keys]
-    options = [_options(group, ours, decoupled, check, complaints, f"group {i}: ")
+    options = [_options(group, ours, decoupled, complaints, f"group {i}: ")
                for i, (group, ours) in enumerate(zip(given, groups))]
     parameters = [p for ours in groups for p in ours["params"]]
     known = {p: _entry(entries.get(key, {}), p, names, complaints, f"state {key}: ") for p, key in zip(parameters, keys)}
     refuse(who, complaints)
-    return [(found, _filled(ours["params"], known)) for found, ours in zip(options, groups)]
+    return [(found, joined([_filled(p, known[p]) for p in ours["params"]])) for found, ours in zip(options, groups)]
 
 
 def _is_group(group: Any) -> bool:
@@ -122,8 +189,7 @@ def _is_group(group: Any) -> bool:
             and all(isinstance(key, int) for key in group["params"]))
 
 
-def _options(group: Mapping[str, Any], ours: Options, decoupled: bool, check: Callable[[Options], None], complaints: list[str],
-             where: str) -> Options:
+def _options(group: Mapping[str, Any], ours: Group, decoupled: bool, complaints: list[str], where: str) -> Options:
     must = {**dict.fromkeys(SWITCHES, False), "decoupled_weight_decay": decoupled}
     complaints += [f"{where}{name} is {shown(group[name])}, expected {value}" for name, value in must.items()
                    if name not in ours and group.get(name) not in (None, value)]
@@ -133,7 +199,7 @@ def _options(group: Mapping[str, Any], ours: Options, decoupled: bool, check: Ca
     own |= {name: value for name, value in IMPLIED.items() if name in ours and name not in group}
     given = fit(rules, own, complaints, where, optional=NOTES)
     try:
-        check({**ours, **given})
+        given = ours.checked(given)
     except (TypeError, ValueError, OverflowError) as error:
         complaints.append(where + " ".join(str(error).split()))
     return given
@@ -161,15 +227,23 @@ def _steps(value: Any, name: str) -> int:
     return int(number)
 
 
-def _filled(parameters: Sequence[Parameter], known: Mapping[Parameter, Options]) -> list[Segment]:
-    """Segments of neighbours that have the same buffers and the same count of steps, and so have moved together."""
+def _filled(parameter: Parameter, known: Options) -> Segment:
+    (segment,) = segments([parameter])
+    segment.steps = known.get("step", 0)
+    segment.state = {name: buffer.ravel() for name, buffer in known.items() if name != "step"}
+    return segment
+
+
+def joined(singles: Sequence[Segment]) -> list[Segment]:
+    """Segments of one parameter each, as few segments with copies of the buffers: those of neighbours that have the same buffers
+    and the same count of steps, and so have moved together."""
+    own = {single.parameters[0]: single for single in singles}
     found = []
-    for segment in segments(parameters):
-        histories = {(*known[p], known[p].get("step", 0)) for p in segment.parameters}
+    for segment in segments(own):
+        histories = {(*own[p].state, own[p].steps) for p in segment.parameters}
         for part in [segment] if len(histories) == 1 else segment.split():
-            first = known[part.parameters[0]]
-            part.steps = first.get("step", 0)
-            part.state = {name: np.concatenate([known[p][name].ravel() for p in part.parameters])
-                          for name in first if name != "step"}
+            first = own[part.parameters[0]]
+            part.steps = first.steps
+            part.state = {name: np.concatenate([own[p].state[name] for p in part.parameters]) for name in first.state}
             found.append(part)
     return found
