@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NoReturn, SupportsIndex, overload
 
 import numpy as np
@@ -71,21 +71,22 @@ class Batches:
         return ((self._x[rows], self._y[rows]) for rows in self._parts())
 
     def refilled(self, skip: int = 0) -> Iterator[tuple[Array, Array]]:
-        """The batches of an epoch after the first `skip`, all in the same memory: the next one overwrites the last."""
-        x, y = (np.empty((min(self._size, len(source)), *source.shape[1:]), source.dtype) for source in (self._x, self._y))
-        gather_x, gather_y = _gather(self._x, x), _gather(self._y, y)
-        for rows in islice(self._parts(), skip, None):
-            gather_x(rows), gather_y(rows)
-            yield x[:len(rows)], y[:len(rows)]
+        """The batches of an epoch after the first `skip`, those of one size in the same two arrays: each overwrites the last."""
+        for size, parts in groupby(islice(self._parts(), skip, None), len):
+            x, y = (np.empty((size, *source.shape[1:]), source.dtype) for source in (self._x, self._y))
+            gather_x, gather_y = _gather(self._x, x), _gather(self._y, y)
+            for rows in parts:
+                gather_x(rows), gather_y(rows)
+                yield x, y
 
 
 def _gather(source: Array, out: Array) -> Callable[[Array], object]:
-    """A function of rows that copies them from `source` to the beginning of `out`."""
+    """A function of rows that copies them from `source` to `out`."""
     if source.itemsize not in (4, 8):
-        return lambda rows: np.take(source, rows, 0, out[:len(rows)], "clip")       # "clip" avoids a copy to check the rows
+        return lambda rows: np.take(source, rows, 0, out, "clip")       # "clip" avoids a copy that NumPy makes to check the rows
     bits = f"f{source.itemsize}"        # integers are copied like floating numbers, bit by bit
     x, home = (a.reshape(1, len(a), a[0].size).view(bits) for a in (source, out))
-    return lambda rows: launch(take_rows, x, rows, home[:, :len(rows)])
+    return lambda rows: launch(take_rows, x, rows, home)
 
 
 batches = Batches
