@@ -86,6 +86,21 @@ def test_targets_that_are_numbers_and_arrays_of_several_axes():
     assert "valid_accuracy" not in history.columns
 
 
+def test_a_population_is_trained_by_the_sum_of_its_losses():
+    """Each member as it is alone: its bits, and its loss."""
+    rates = [0.02, 0.1, 0.3]
+    many = nn.MLP([4, 8, 3], members=3, rng=[0, 0, 0])
+    its = optim.SGD(many.parameters(), lr=rates, momentum=0.9)
+    history = fit(many, its, loss=lambda scores, y: F.per_member(F.cross_entropy, scores, y).sum(), validation=VALID)
+    losses = []
+    for k, rate in enumerate(rates):
+        alone, opt = start(kind=lambda parameters, lr, rate=rate: optim.SGD(parameters, lr=rate, momentum=0.9), norm=None, dropout=0.0)
+        losses.append(fit(alone, opt, validation=VALID)["valid_loss"][-1])
+        assert all((p.data == q.data).all() for p, q in zip(alone.parameters(), many.member(k).parameters()))
+        assert tg.evaluate(many.member(k), F.cross_entropy, VALID)["loss"] == losses[-1]
+    assert history["valid_loss"][-1] == pytest.approx(sum(losses), rel=1e-6) and "valid_accuracy" not in history.columns
+
+
 def test_a_step_that_cannot_be_captured_runs_eagerly_from_the_start():
     def loss(scores, y):
         value = F.cross_entropy(scores, y)

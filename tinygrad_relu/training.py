@@ -48,9 +48,9 @@ class History:
     """What `fit` returns: numbers by epoch. ``history["loss"]`` is a list; printed, it is a table.
 
     The columns are "loss" (the mean over the training samples, each loss taken before the step on its batch), "lr" (of the first
-    group), "seconds", and, with a validation set, "valid_loss" and one of each metric ("valid_accuracy"). `steps` counts the
-    optimizer steps, `batch_loss` is the loss of the last one, `best` is the epoch of the lowest validation loss (from 1), and
-    `stopped` says why the run ended before its last epoch.
+    group and member), "seconds", and, with a validation set, "valid_loss" and one of each metric ("valid_accuracy"). `steps`
+    counts the optimizer steps, `batch_loss` is the loss of the last one, `best` is the epoch of the lowest validation loss (from
+    1), and `stopped` says why the run ended before its last epoch.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,8 @@ def evaluate(model: Module, loss: Loss, dataset: Any, *, metrics: Metrics | None
     """
     x, y = _pair(dataset, "evaluate")
     with evaluating(model), no_grad():
-        predicted = np.concatenate([model(x[start:start + ROWS]).data for start in range(0, len(x), ROWS)])
+        parts = [model(x[start:start + ROWS]).data for start in range(0, len(x), ROWS)]
+        predicted = np.concatenate(parts, axis=0 if model.members is None else 1)       # a population: (members, samples, ...)
         value = loss(Tensor(predicted), y).item()
     if metrics is None:
         metrics = {"accuracy": accuracy} if y.dtype.kind in "iu" and (predicted.ndim, y.ndim) == (2, 1) else {}
@@ -349,7 +350,7 @@ class Run:
         """The numbers of an epoch, the best weights, the schedule and the callbacks."""
         loss = self.total / min(self.batch * self.batch_size, len(self.x))
         judged = {f"valid_{name}": number for name, number in (self.judge() if self.judge else {}).items()}
-        self.history.add(loss=loss, **judged, lr=self.optimizer.param_groups[0]["lr"], seconds=seconds)
+        self.history.add(loss=loss, **judged, lr=np.ravel(self.optimizer.param_groups[0]["lr"])[0], seconds=seconds)
         self.epoch, self.batch, self.total = self.epoch + 1, 0, 0.0
         if self.patience is not None and judged["valid_loss"] < self.best["loss"]:
             self.best = {"epoch": self.epoch, "loss": judged["valid_loss"], "weights": self.model.state_dict()}
