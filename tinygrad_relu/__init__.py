@@ -54,6 +54,7 @@ from .missing import elsewhere as _elsewhere
 from .nn.activations import activation as activation
 from .nn.utils import functional_call as functional_call
 from .parameters import Parameter as Parameter
+from .profile import profile as profile
 from .tensor import Tensor as Tensor
 from .training import evaluate as evaluate, fit as fit
 

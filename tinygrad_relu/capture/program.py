@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy import ndarray
 from ..autodiff.guard import Guarded, refuse, unguarded
 from ..autodiff.hooks import current_observer
 from ..autodiff.node import Array, is_grad_enabled
+from ..checks import check_count
 from ..kernels.machine.door import is_watched
 from ..parameters import WATCHERS, Parameter
+from ..profile import Profile, of_launches
 from ..tensor import Tensor
-from ..text import aligned
 from .arrays import arrays_in, copies, differ, fresh, mapped
 from .recording import Proof, Recording, recorded
 from .replay import Replay, Stale
@@ -131,17 +133,46 @@ class Program:
             recording.remember(before)
             self.recordings.setdefault(recording.key, []).append(recording)
 
+    # -- where the time goes --------------------------------------------------------------------------------------------------
+
+    def profile(self, *inputs: Any, repeat: int = 100, **options: Any) -> Profile:
+        """The launches of a replay with these arguments, and their times: the least of `repeat` runs. Printed, it is a table.
+
+        Parameters and everything else that the step changes are as before afterwards.
+        """
+        check_count(repeat, "profile: repeat")
+        with self._lock:
+            found = self.recordings.get(_key((is_grad_enabled(), inputs, options)), ())
+            known = [(one, one.replay) for one in found if one.replay]
+            try:
+                recording, replay = next((pair for pair in known if pair[0].fits()), *known[:1])
+            except (Stale, StopIteration):
+                raise ValueError("profile: the program has no replay with such arguments yet; call it with them a few "
+                                 "times") from None
+            for home, x in zip(recording.homes, arrays_in([inputs, options])):
+                home[...] = x
+            with recording.unchanged():
+                recording.profile = of_launches(replay.launches, repeat)
+        replays = self.replays
+        with recording.unchanged():
+            for _ in range(repeat):
+                for p, g in zip(recording.parameters, recording.start):
+                    p.grad = g
+                start = perf_counter()
+                self(*inputs, **options)
+                seconds = perf_counter() - start
+                recording.profile.whole = min(seconds, recording.profile.whole or seconds)
+        self.replays = replays
+        return recording.profile
+
+    def plot(self, *inputs: Any, **options: Any) -> Any:
+        """The roofline picture of `profile`, a matplotlib Figure (see `Profile.plot`)."""
+        return self.profile(*inputs, **options).plot()
+
     def __repr__(self) -> str:
-        return "\n\n".join(map(_table, [one for several in self.recordings.values() for one in several])) or "no recording yet"
+        return "\n\n".join([str(one.profile or of_launches(one.replay.launches if one.replay else one.launches, 0))
+                            for several in self.recordings.values() for one in several]) or "no recording yet"
 
-
-def _table(recording: Recording) -> str:
-    rows = []
-    for i, launch in enumerate(recording.replay.launches if recording.replay else recording.launches):
-        arrays = [x for x in arrays_in(launch.arguments) if x.size]
-        rows.append([str(i), str(launch), " ".join(str(x.shape).replace(" ", "") for x in arrays),
-                     " ".join(dict.fromkeys(str(x.dtype) for x in arrays)), f"{sum(x.nbytes for x in arrays):,}"])
-    return aligned(["", "kernel", "shapes", "dtypes", "bytes"], rows, right=["", "bytes"])
 
 def capture(step: Callable[..., Any]) -> Program:
     """A function that does what `step` does, faster: it replays the launches of kernels of an earlier call.

@@ -27,6 +27,7 @@ from ..autodiff.node import Array, is_grad_enabled, next_order
 from ..kernels.machine.policy import Kernel
 from ..optim.optimizer import Optimizer
 from ..parameters import WATCHERS, Parameter
+from ..profile import Profile
 from .arrays import Launch, agree, arrays_in, bytes_of, copies, described, differ, is_same, mapped, owner_of, restore
 from .replay import Replay, Stale, is_launch, move
 from .surroundings import Surroundings
@@ -45,6 +46,7 @@ class Recording:
         self.result: Any = None
         self.failed = False             # whether a launch raised an error, after which the step went another way
         self.replay: Replay | None = None       # once it is proved
+        self.profile: Profile | None = None     # the last one
         self.state: list[Array] = []            # the owners of state, once it is proved
         self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
         self.settled = not homes                # whether all have
@@ -134,6 +136,23 @@ class Recording:
             if p.grad is not g or p.requires_grad is not trained:
                 return False
         return True
+
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Put back everything that replays change inside: state, gradients, and the steps that optimizers have counted."""
+        moves = self.replay.moves.values() if self.replay else ()
+        segments = [*(each.segment for each in moves), *(x[1] for kernel, x in self.launches if kernel is move)]
+        arrays = [*self.state, *(x for segment in segments for x in segment.state.values() if isinstance(x, np.ndarray))]
+        before, steps, grads = copies(arrays), [segment.steps for segment in segments], [p.grad for p in self.parameters]
+        try:
+            yield
+        finally:
+            restore(arrays, before)
+            for segment, n in zip(segments, steps):
+                segment.steps = n
+            for p, g in zip(self.parameters, grads):
+                p.grad = g
 
 
 class Proof(Recording):

@@ -12,7 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .native import SYMBOLS
+import numpy as np
+
+from .native import SYMBOLS, assembled
 from .policy import overload, scalar
 
 
@@ -41,9 +43,43 @@ library.scipy_openblas_get_corename.restype = ctypes.c_char_p
 ROW_MAJOR, AS_IS, TRANSPOSED = 101, 111, 112      # the constants of cblas.h
 
 
+# Kernels reach OpenBLAS through this gate. While `counts[0]` is not 0, it adds the operations of each product to `counts[1]`.
+counts = np.zeros(2, np.int64)
+_GATE = """
+define void @gate(i32 %order, i32 %of_a, i32 %of_b, i32 %m, i32 %n, i32 %k, NUMBER %alpha, ptr %a, i32 %width_a, ptr %b,
+                  i32 %width_b, NUMBER %beta, ptr %c, i32 %width_c) {
+    %asked = load i64, ptr inttoptr (i64 COUNTS to ptr)
+    %counts = icmp ne i64 %asked, 0
+    br i1 %counts, label %count, label %call
+count:
+    %rows = sext i32 %m to i64
+    %columns = sext i32 %n to i64
+    %inner = sext i32 %k to i64
+    %entries = mul i64 %rows, %columns
+    %products = mul i64 %entries, %inner
+    %operations = shl i64 %products, 1
+    %sum = getelementptr i64, ptr inttoptr (i64 COUNTS to ptr), i64 1
+    %before = atomicrmw add ptr %sum, i64 %operations monotonic
+    br label %call
+call:
+    musttail call void inttoptr (i64 GEMM to ptr)(i32 %order, i32 %of_a, i32 %of_b, i32 %m, i32 %n, i32 %k, NUMBER %alpha, ptr %a,
+        i32 %width_a, ptr %b, i32 %width_b, NUMBER %beta, ptr %c, i32 %width_c)
+    ret void
+}
+"""
+
+
+def _gates() -> dict[str, int]:
+    made = {}
+    for bits, name in GEMMS.items():
+        gemm = ctypes.cast(getattr(library, f"scipy_cblas_{name}"), ctypes.c_void_p).value
+        code = _GATE.replace("GEMM", str(gemm)).replace("COUNTS", str(counts.ctypes.data))
+        made[f"tinygrad_relu_{name}"] = assembled(code.replace("NUMBER", "float" if bits == 32 else "double"), "gate")
+    return made
+
+
 GEMMS = {32: "sgemm", 64: "dgemm"}      # by the bits of a number
-SYMBOLS.append(lambda: {f"tinygrad_relu_{name}": ctypes.cast(getattr(library, f"scipy_cblas_{name}"), ctypes.c_void_p).value or 0
-                        for name in GEMMS.values()})
+SYMBOLS.append(_gates)
 
 
 def gemm_block(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float, c: Any, top: int, bottom: int, left: int,

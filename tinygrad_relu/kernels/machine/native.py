@@ -250,7 +250,7 @@ def compiled(result: Any, arguments: Sequence[Argument]) -> Code:
 
 
 def _object_code(text: str) -> bytes:
-    llvm, machine, _ = _engine()
+    llvm, machine, _ = _compiler()
     module = llvm.parse_assembly(text)
     module.verify()
     return bytes(machine.emit_object(module))
@@ -258,7 +258,7 @@ def _object_code(text: str) -> bytes:
 
 def assembled(text: str, name: str) -> int:
     """The address of the function `name` of a text in LLVM's language, which is compiled and kept as long as the process."""
-    llvm, _, _ = _engine()
+    llvm, _, _ = _compiler()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), llvm.Target.from_default_triple().create_target_machine(opt=1))
     engine.add_object_file(llvm.ObjectFileRef.from_data(_object_code(text)))
     engine.finalize_object()
@@ -289,18 +289,25 @@ def load(code: Code, fail: Callable[[int, int, Any], NoReturn]) -> Loaded | None
 
 
 @cache
-def _engine() -> tuple[Any, Any, Any]:
-    """LLVM, what it compiles for, and the engine that holds all kernels, which live as long as the process."""
+def _compiler() -> tuple[Any, Any, Any]:
+    """LLVM, what it compiles for, and an engine, which lives as long as the process."""
     from llvmlite import binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    for symbols in (_of_python, _of_numba, *SYMBOLS):
-        for name, address in symbols().items():
-            llvm.add_symbol(name, address)
     options = dict(opt=2, reloc="static") if (triple := llvm.Target.from_default_triple()).name.startswith("x86") else dict(opt=2)
     return llvm, triple.create_target_machine(**options), llvm.create_mcjit_compiler(
         llvm.parse_assembly(""), triple.create_target_machine(**options))
+
+
+@cache
+def _engine() -> tuple[Any, Any, Any]:
+    """As `_compiler`, when all that kernels may call is known: the engine can hold kernels."""
+    found = _compiler()
+    for symbols in (_of_python, _of_numba, *SYMBOLS):
+        for name, address in symbols().items():
+            found[0].add_symbol(name, address)
+    return found
 
 
 def target() -> tuple[str, ...]:
