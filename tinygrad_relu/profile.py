@@ -99,7 +99,7 @@ class Profile:
                     f"{line.seconds / max(self.seconds, self.whole):.0%}", f"{line.share:.0%} of {line.limit}"]
         said = f"{self._calls()} in {1e6 * self.seconds:,.2f} us"
         if self.whole:
-            said += f" and the rest, in Python, in {1e6 * (self.whole - self.seconds):,.2f} us"
+            said += f", and {1e6 * (self.whole - self.seconds):,.2f} us for everything else"
         limits = ", ".join(f"{gemm_limit(dtype) / 1e9:,.0f} GFLOP/s in {dtype}" for dtype in self._dtypes())
         return "\n".join([
             aligned(headings, rows, right=["", *headings[4:]]), f"{said}.",
@@ -132,29 +132,27 @@ class Profile:
         y = {i: self.lines[i].calls * self.lines[i].operations / self.lines[i].seconds / 1e9 for i in drawn}
         low, high = min(*x.values(), 0.1) / 2, max(*x.values(), 100) * 2
         axis = np.geomspace(low, high, 200)
-        near: dict[str, Any] = dict(textcoords="offset points", color=ROOFS, fontsize=8)
-        for dtype in self._dtypes():
+        for i, dtype in enumerate(self._dtypes()):
             top = gemm_limit(dtype) / 1e9
             for size, name, style in (SMALL, "64 kB", "--"), (LARGE, "64 MB", "-"):
                 speed = memory_limit(size) / 1e9
-                axes.plot(axis, np.minimum(axis * speed, top), style, color=ROOFS, linewidth=1)
-                above = 2 if size < LARGE else -12
-                axes.annotate(f"copies of {name}: {speed:,.0f} GB/s", (low, low * speed), (16, above), **near)
-            axes.annotate(f"matrix products in {dtype}: {top:,.0f} GFLOP/s", (high, top), (-4, 4), ha="right", **near)
-        for products, colour, name in (True, PRODUCTS, "matrix products"), (False, LOOPS, "other loops"):
-            mine = [i for i in drawn if self.lines[i].products == products]
-            areas = [20 + 1500 * self.lines[i].seconds / self.seconds for i in mine]
-            axes.scatter([x[i] for i in mine], [y[i] for i in mine], areas, colour, alpha=0.6, linewidths=0, label=name)
+                axes.plot(axis, np.minimum(axis * speed, top), style, color=ROOFS, linewidth=1,
+                          label=f"copies of {name}, {speed:,.0f} GB/s" if i == 0 else None)
+            axes.annotate(f"matrix products in {dtype}, {top:,.0f} GFLOP/s", (high, top), (-4, 4), textcoords="offset points",
+                          color=ROOFS, fontsize=8, ha="right")
+        for i in drawn:
+            axes.scatter(x[i], y[i], 20 + 1500 * self.lines[i].seconds / self.seconds, alpha=0.6, linewidths=0,
+                         color=PRODUCTS if self.lines[i].products else LOOPS)
+        for colour, name in (PRODUCTS, "matrix products"), (LOOPS, "other loops"):
+            axes.scatter([], [], 40, colour, label=name)
         named = sorted(drawn, key=lambda i: -self.lines[i].seconds)[:LABELS]
         for i in named:
             axes.annotate(str(i), (x[i], y[i]), ha="center", va="center", fontsize=8)
         axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="operations for each byte of the arrays",
                  ylabel="operations a second, in billions", title=f"{self._calls()} in {1e6 * self.seconds:,.1f} us")
         key = "\n".join(f"{i}  {self.lines[i].kernel}  {self.lines[i].seconds / self.seconds:.0%}" for i in named)
-        legend = axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title=key, title_fontsize=8, fontsize=8,
-                             alignment="left")
-        for handle in legend.legend_handles:
-            handle.set_sizes([40])
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title=key, title_fontsize=8, fontsize=8,
+                    alignment="left")
         return figure
 
 
@@ -195,8 +193,8 @@ def profile() -> Iterator[Profile]:
     >>> x = tg.Tensor(np.ones((64, 64), "float32"))
     >>> with tg.profile() as found:
     ...     y = F.relu(x @ x)
-    >>> [(line.kernel, line.shapes, line.operations) for line in found.lines]
-    [('product_block', '64x64 64x64 64x64', 524288), ('relu_forward', '4096 4096', 0)]
+    >>> [(line.shapes, line.bytes, line.operations) for line in found.lines]
+    [('64x64 64x64 64x64', 49152, 524288), ('4096 4096', 32768, 0)]
     """
     found, inside, noting = Profile(), [0.0], 0.0
     with counting() as since:

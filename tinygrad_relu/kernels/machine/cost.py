@@ -11,7 +11,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 from types import FunctionType
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 
 from .blas import counts, gemm_block
 from .fingerprint import used
-from .matmul import product_block
+from .matmul import matmul
 from .parallel import parallel
 from .policy import Kernel, Vector, kernel, scalar
 from .pool import get_num_threads
@@ -123,7 +123,7 @@ def gemm_limit(dtype: Any) -> float:
 def _gemm_limit(dtype: Any, threads: int) -> float:
     n = 1024
     a, c = np.ones((n, n), dtype), np.empty((n, n), dtype)
-    return 2 * n**3 / _fastest(Native([(product_block, (False, False, a, a, 0.0, c, 0, n, 0, n))]), 5)
+    return 2 * n**3 / _fastest(partial(matmul, False, False, a, a, 0.0, c), 5)
 
 
 def memory_limit(size: float) -> float:
