@@ -138,3 +138,33 @@ def test_one_leaf_as_weight_and_bias():
         w.grad = None
         layer(x).sum().backward()
         np.testing.assert_allclose(w.grad, layer(x).data.sum(axis=0) - 6 + 6, rtol=1e-12)
+
+
+@both_types
+@pytest.mark.parametrize("steps, rows, size", [(2, 9, 5), (5, 20, 200)])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_recurrent_layers_on_threads(kind, steps, rows, size, dtype):
+    """More rows than go together, weights that are cut, and few steps, for which they are not copied: the same bits for any number
+    of threads, and the numbers of the layer row by row."""
+    layer = getattr(nn, kind)(3, size, rng=0, dtype=dtype)
+    x = np.random.default_rng(0).standard_normal((steps, rows, 3)).astype(dtype)
+
+    def gradients(x):
+        leaf = Tensor(x, requires_grad=True)
+        y, _ = layer(leaf)
+        layer.zero_grad()
+        (y * y).sum().backward()
+        return [y.data, leaf.grad, *(p.grad.copy() for p in layer.parameters())]
+
+    with num_threads(1):
+        alone = gradients(x)
+    for n in (2, 3):
+        with num_threads(n):
+            for one, other in zip(alone, gradients(x)):
+                assert one.tobytes() == other.tobytes()
+    each = [gradients(x[:, r:r + 1]) for r in range(rows)]
+    close = dict(rtol=1e-3, atol=1e-4) if dtype == "float32" else dict(rtol=1e-9, atol=1e-11)
+    for found, parts in zip(alone[:2], zip(*each)):
+        np.testing.assert_allclose(found, np.concatenate(parts, axis=1), **close)
+    for found, *parts in zip(alone[2:], *(gs[2:] for gs in each)):
+        np.testing.assert_allclose(found, sum(parts), **close)

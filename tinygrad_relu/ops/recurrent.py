@@ -98,14 +98,14 @@ def rnn_op(record: Elementwise[...]) -> Op:
     f, p = activation_op(record), tuple(record.parameters.values())
 
     def forward(z: Array, h: Array, w: Array, *, reverse: bool = False) -> tuple[Array, Array]:
-        states, rec = np.empty((len(z) + 1, *h.shape), z.dtype), np.empty(z.shape, z.dtype)
-        launch(kernels.rnn(record).forward, z, h, *kernels.turned_weights(w, len(z)), p, reverse, rec, states)
-        return states, rec
+        states, sums = np.empty((len(z) + 1, *h.shape), z.dtype), np.empty(z.shape, z.dtype)
+        launch(kernels.rnn(record).forward, z, h, w, p, reverse, sums, states)
+        return states, sums
 
-    def fused(g: Array, y: Array, rec: Array, into: list[Array], add: int, z: Array, h: Array, w: Array, *,
+    def fused(g: Array, y: Array, sums: Array, into: list[Array], add: int, z: Array, h: Array, w: Array, *,
               reverse: bool = False) -> None:
         to_z, to_h = _needed(into, z, h)
-        launch(kernels.rnn(record).pullback, g, z, rec, y, w, p, reverse, to_z, to_h)
+        launch(kernels.rnn(record).pullback, g, sums, y, w, p, reverse, to_z, to_h)
         _weight_gradient(to_z, y, reverse, into[2])
 
     def steps(z: Any, h: Any, w: Any, reverse: bool = False) -> Any:
@@ -116,28 +116,28 @@ def rnn_op(record: Elementwise[...]) -> Op:
 
 def _lstm(z: Array, h: Array, c: Array, w: Array, *, reverse: bool = False) -> tuple[Array, tuple[Array, Array]]:
     steps, dtype = len(z), z.dtype
-    states, cells, rec = np.empty((steps + 2, *h.shape), dtype), np.empty((steps + 1, *h.shape), dtype), np.empty(z.shape, dtype)
-    launch(kernels.lstm, _apart(z, 4), h, c, *kernels.turned_weights(w, steps), reverse, _apart(rec, 4), states, cells)
-    return states, (rec, cells)
+    states, cells, sums = np.empty((steps + 2, *h.shape), dtype), np.empty((steps + 1, *h.shape), dtype), np.empty(z.shape, dtype)
+    launch(kernels.lstm, z, h, c, w, reverse, sums, states, cells)
+    return states, (sums, cells)
 
 
 def _lstm_fused(g: Array, y: Array, saved: tuple[Array, Array], into: list[Array], add: int, z: Array, h: Array,
                 c: Array, w: Array, *, reverse: bool = False) -> None:
-    (rec, cells), (to_z, to_h, to_c) = saved, _needed(into, z, h, c)
-    launch(kernels.lstm_pullback, g, _apart(z, 4), _apart(rec, 4), cells, w, reverse, _apart(to_z, 4), to_h, to_c)
+    (sums, cells), (to_z, to_h, to_c) = saved, _needed(into, z, h, c)
+    launch(kernels.lstm_pullback, g, _apart(sums, 4), cells, w, reverse, _apart(to_z, 4), to_h, to_c)
     _weight_gradient(to_z, y, reverse, into[3])
 
 
 def _gru(z: Array, h: Array, w: Array, bias: Array, *, reverse: bool = False) -> tuple[Array, Array]:
-    states, rec = np.empty((len(z) + 1, *h.shape), z.dtype), np.empty(z.shape, z.dtype)
-    launch(kernels.gru, _apart(z, 3), h, *kernels.turned_weights(w, len(z)), bias, reverse, _apart(rec, 3), states)
-    return states, rec
+    states, sums = np.empty((len(z) + 1, *h.shape), z.dtype), np.empty(z.shape, z.dtype)
+    launch(kernels.gru, _apart(z, 3), h, w, bias, reverse, _apart(sums, 3), states)
+    return states, sums
 
 
-def _gru_fused(g: Array, y: Array, rec: Array, into: list[Array], add: int, z: Array, h: Array, w: Array,
+def _gru_fused(g: Array, y: Array, sums: Array, into: list[Array], add: int, z: Array, h: Array, w: Array,
                bias: Array, *, reverse: bool = False) -> None:
     (to_z, to_h), to_rec = _needed(into, z, h), np.empty(z.shape, z.dtype)
-    launch(kernels.gru_pullback, g, _apart(z, 3), _apart(rec, 3), y, w, reverse, _apart(to_z, 3), _apart(to_rec, 3), to_h)
+    launch(kernels.gru_pullback, g, _apart(z, 3), _apart(sums, 3), y, w, reverse, _apart(to_z, 3), _apart(to_rec, 3), to_h)
     _weight_gradient(to_rec, y, reverse, into[2])
     if into[3].size:
         sum_over(to_rec, (0, 1), into[3])
