@@ -308,7 +308,7 @@ import os, signal, sys
 
 class Interrupt:
     def find_spec(name, *rest):
-        if name == "numba":
+        if name == "numpy.random":
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupt)

@@ -5,7 +5,6 @@ ValueError, wrong kinds a TypeError.
 """
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from collections.abc import Callable, Collection, Sequence
@@ -257,6 +256,8 @@ def check_name(name: Any, known: Collection[str], what: str) -> str:
     """
     if isinstance(name, str) and name in known:
         return name
+    import difflib
+
     near = [one for one in known if one.lower() == str(name).lower()] or difflib.get_close_matches(str(name), list(known), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     names = ", ".join(repr(one) if "," in one else one for one in known)

@@ -5,14 +5,16 @@ Ctrl-C end the other imports of the command with one line.
 """
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+if TYPE_CHECKING:       # imported where it is used: an import of the package does not need it
+    import argparse
 
 T = TypeVar("T")
 VERSION = "0.1.0"
@@ -31,13 +33,6 @@ TREATMENTS = ("sgd", "sgd-l2", "momentum", "momentum-l2-below", "momentum-l2-ins
 RULES = ("sgd", "nesterov", "sgdw", "adam", "adamw")
 SCHEDULES = ("cosine", "linear", "step", "warmup")
 OPTIONS = ("weight-decay", "lr", "momentum")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Prints an error as one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def begin() -> None:
@@ -106,7 +101,15 @@ def _check_name(name: str, known: Collection[str], what: str) -> str:
 
 def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
     """The parser of the whole command line, and the names of the commands."""
-    parser = _Parser(prog="tinygrad-relu", description="An autodiff engine on Numba kernels, and a laboratory where dead ReLU "
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        """Prints an error as one sentence, without the usage."""
+
+        def error(self, message: str) -> NoReturn:
+            self.exit(2, f"{self.prog}: {message}\n")
+
+    parser = Parser(prog="tinygrad-relu", description="An autodiff engine on Numba kernels, and a laboratory where dead ReLU "
                      "units come back to life at a predicted step.")
     parser.add_argument("--version", action="version", version=f"tinygrad-relu {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -123,6 +126,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, Collection[str]]:
 
 
 def _add_revive(parser: argparse.ArgumentParser) -> None:
+    import argparse
+
     option, default = parser.add_argument, " (default: %(default)s)"
     option("--data", type=_one_of(lambda: DATA, "data"), default="digits", metavar="NAME",
            help=f"one of {', '.join(DATA)}" + default)
@@ -191,6 +196,8 @@ def _activations() -> Collection[str]:
 def _reader(read: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
     """`read` as the type of an argument: its ValueError becomes one sentence."""
     def parse(text: str) -> T:
+        import argparse
+
         try:
             return read(text)
         except ValueError as error:
@@ -345,7 +352,7 @@ def _dataset(arguments: argparse.Namespace, seed: int | None = None) -> Any:
         what = "the CSV file" if name == "csv" else "the folder with its IDX files (nothing is downloaded)"
         raise ValueError(f"--data {name} needs --path, {what}")
     if seed is not None:
-        arguments = argparse.Namespace(**{**vars(arguments), "seed": seed})
+        arguments = type(arguments)(**{**vars(arguments), "seed": seed})
     found = DATA[name](data, arguments)
     samples = arguments.samples or (SAMPLES if name.endswith("mnist") else None)
     return found if samples is None else found.head(samples)

@@ -19,7 +19,6 @@ import platform
 import sys
 from _thread import start_new_thread
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from time import perf_counter
@@ -442,6 +441,8 @@ def share(tasks: Sequence[Callable[[], None]]) -> None:
     def work() -> None:
         for task in queue:
             task()
+
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(helpers) as pool:
         called = [pool.submit(work) for _ in range(helpers)]
