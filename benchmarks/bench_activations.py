@@ -1,7 +1,7 @@
-"""Every activation forward and backward, float32. A new record of an activation is a new benchmark."""
+"""Every activation forward and backward, float32; and maxout. A new record of an activation is a new benchmark."""
 import numpy as np
 
-from tinygrad_relu import Tensor, grad
+from tinygrad_relu import Tensor, functional, grad
 from tinygrad_relu.kernels.formulas import ACTIVATIONS
 from tinygrad_relu.ops.activation import activation_op
 
@@ -35,3 +35,30 @@ class Large(Activations):
     """A million numbers, which do not fit: one activation limited by the memory, and one limited by arithmetic."""
 
     params = (("relu", "gelu"), (1 << 20,))
+
+
+class Small(Activations):
+    """256 numbers: the overhead of an operation."""
+
+    params = (("relu", "tanh"), (256,))
+
+
+class Maxout:
+    """16,384 numbers, the pieces of fewer units, forward with the index of the winner."""
+
+    params = (2, 4, 5)
+    param_names = ("pieces",)
+    timeout = 300
+
+    def setup(self, pieces):
+        rng, units = np.random.default_rng(0), 16384 // pieces
+        self.x = Tensor(rng.standard_normal((units, pieces), dtype=np.float32), requires_grad=True)
+        self.g = rng.standard_normal((units, 1), dtype=np.float32)
+        self.y = functional.maxout(self.x, pieces)
+        self.time_forward(pieces), self.time_backward()
+
+    def time_forward(self, pieces):
+        functional.maxout(self.x, pieces)
+
+    def time_backward(self, *_):
+        grad(self.y, self.x, self.g, retain_graph=True)

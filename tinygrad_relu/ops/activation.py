@@ -37,9 +37,10 @@ def activation_op(record: Elementwise[...]) -> Op:
     usual = record.defaults
 
     def forward(x: Array, *, p: tuple[float, ...] = usual) -> Array:
-        out = np.empty(x.shape, x.dtype)
-        launch(loops(record).forward, x.ravel(), p, out.ravel())
-        return out
+        flat = x.ravel()
+        out = np.empty(flat.size, flat.dtype)
+        launch(loops(record).forward, flat, p, out)
+        return out if x.ndim == 1 else out.reshape(x.shape)
 
     return Op(record.name, forward, elementwise=True, activation=record,
               pull=(lambda g, y, x, p=usual: _derivative_op(record, 1)(g, x, value(y), p=p),),
@@ -73,11 +74,11 @@ _functions: dict[Elementwise[...], Any] = {}
 
 def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], T]:
     """The function of a record, with its name, parameters and docs, of anything array_like. `Tensor` has some as methods."""
-    op, usual = activation_op(record), record.defaults
+    op = activation_op(record)
 
     def function(x: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-        p = record.bind(record.name, args, kwargs) if args or kwargs else usual
-        return op(x if isinstance(x, Node) else Node.result.leaf(as_floats(x, name="x")), p=p)
+        node = x if isinstance(x, Node) else Node.result.leaf(as_floats(x, name="x"))
+        return op(node, p=record.bind(record.name, args, kwargs)) if args or kwargs else op(node)
 
     function.__name__ = function.__qualname__ = record.name
     function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
