@@ -255,13 +255,12 @@ class Proof(Recording):
         other.state, before = [owner for owner, _ in state], [copy for _, copy in state]
         other.surroundings = Surroundings(other.step)
         on_trial = self.on_trial and all(is_launch(x[0]) for kernel, x in other.launches if kernel is move)
-        if on_trial:
-            other.replay = Replay(other.launches, other.result, self.writes, self.overwritten)
-            on_trial = other.replay.does_the_same(other.state, before, other.result)
-        if not on_trial:
-            other.replay = Replay(other.launches, other.result, self.writes)
-        else:
-            other.launches, other.owners, other.result = [], {}, None      # their memory is no longer needed
+        for fuse in (True, False) if on_trial else ():
+            other.replay = Replay(other.launches, other.result, self.writes, self.overwritten, fuse)
+            if other.replay.does_the_same(other.state, before, other.result):
+                other.launches, other.owners, other.result = [], {}, None      # their memory is no longer needed
+                return
+        other.replay = Replay(other.launches, other.result, self.writes)
 
 
 def _digest(x: Array) -> bytes:

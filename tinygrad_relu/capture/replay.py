@@ -16,6 +16,7 @@ from ..kernels.machine.program import Native
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 from .arrays import Launch, arrays_in, copies, differ, fresh, mapped, owner_of, restore
+from .fusion import fused
 
 LINE = 64       # bytes: arrays in packed memory begin at a line of the processor's cache
 
@@ -65,18 +66,21 @@ class Stale(Exception):
 class Replay:
     """The launches of a recording as they are run: with steps of optimizers as launches.
 
-    With `overwritten`, memory that one launch overwrites wholly before others use it, arrays get memory of their own.
+    With `overwritten`, memory that one launch overwrites wholly before others use it, arrays get memory of their own, and
+    with `fuse` neighbours become one launch where they can.
     """
 
-    def __init__(self, launches: list[Launch], result: Any, writes: int, overwritten: set[int] | None = None) -> None:
-        self.writes = writes                        # how many launches run before the first that writes state
+    def __init__(self, launches: list[Launch], result: Any, writes: int, overwritten: set[int] | None = None,
+                 fuse: bool = False) -> None:
         self.is_exact = overwritten is None         # whether it uses the very arrays of the recording
-        self.moves: dict[int, Move] = {}
-        launches = list(launches)
-        for i, (kernel, arguments) in enumerate(launches):
-            if kernel is move and is_launch(arguments[0]):
-                self.moves[i] = Move(*arguments)
-                launches[i] = self.moves[i].launch
+        moves = {i: Move(*x) for i, (kernel, x) in enumerate(launches) if kernel is move and is_launch(x[0])}
+        launches = [moves[i].launch if i in moves else launch for i, launch in enumerate(launches)]
+        numbered = list(zip(launches, range(len(launches))))
+        if fuse and overwritten is not None:
+            numbered = fused(launches, result, overwritten)
+        launches, numbers = map(list, zip(*numbered)) if numbered else ([], [])
+        self.moves = {numbers.index(i): each for i, each in moves.items()}
+        self.writes = sum(i < writes for i in numbers)      # how many launches run before the first that writes state
         self.launches, self.result = (launches, result) if overwritten is None else packed(launches, result, overwritten)
         self.calls = list(_calls(self.launches))
         for native, first, count in self.calls:

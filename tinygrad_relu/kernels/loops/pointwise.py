@@ -54,7 +54,8 @@ def loops(record: Elementwise[...]) -> Loops:
     def forward(x: Vector, p: Parameters, out: Vector):
         parallel(values, out.size, slice_length, (x, p, out))
 
-    return Loops(kernel(forward, name=f"{record.name}_forward", record=record), derivative(record, 1), derivative(record, 2))
+    return Loops(kernel(forward, name=f"{record.name}_forward", record=record, formula=f), derivative(record, 1),
+                 derivative(record, 2))
 
 
 @cache
@@ -76,7 +77,7 @@ def derivative(record: Elementwise[...], order: int) -> Any:
         parallel(values, out.size, slice_length, (c, x, y, p, out))
 
     name = ("pullback", "curvature")[order - 1] if order < 3 else f"derivative{order}"
-    return kernel(loop, name=f"{record.name}_{name}", record=record)
+    return kernel(loop, name=f"{record.name}_{name}", record=record, formula=formula)
 
 
 @scalar

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..machine.door import copy
-from ..machine.policy import Kernel, factory, kernel, scalar
+from ..machine.policy import Kernel, exact, factory, kernel
 
 AXES = 4
 
@@ -44,7 +44,7 @@ KNOWN = [*[(function, "Vector", "Vector") for function in ARITHMETIC],
 def strided(known: tuple[Any, str, str]) -> Kernel:
     """``kernel(a, b, layout, out)``: ``out = f(a, b)``; `layout` (4, 4) has the lengths, then the steps of a, b and out."""
     function, given, made = known
-    formula = scalar(FORMULAS[function])
+    formula = exact(FORMULAS[function])
 
     def loop(a, b, layout, out):
         n, step_a, step_b, step = layout[3], layout[7], layout[11], layout[15]

@@ -131,11 +131,16 @@ class Kernel:
 
     __slots__ = ("__dict__", "__weakref__", "code", "key")      # every launch reads the last two, which slots make faster
 
-    def __init__(self, function: Callable[..., None], reordered: bool, parameters: int) -> None:
-        self.function, self.parameters = function, parameters
+    def __init__(self, function: Callable[..., None], reordered: bool, parameters: int, vectors: int) -> None:
+        self.function, self.parameters, self.vectors = function, parameters, vectors
+        self.record = self.formula = None       # see `kernel`
         self.__name__, self.__doc__ = function.__name__, function.__doc__
         self.options: dict[str, Any] = dict(error_model="numpy", nogil=True, fastmath=_ANY_ORDER if reordered else {"contract"})
-        self.words = {name: function.__annotations__.get(name, "nothing") for name in inspect.signature(function).parameters}
+        self.words: dict[str, str] = {}
+        for name, parameter in inspect.signature(function).parameters.items():
+            word = function.__annotations__.get(name, "nothing")
+            several = parameter.kind is inspect.Parameter.VAR_POSITIONAL        # ``*arrays: Vector``
+            self.words |= {f"{name}{k}": word for k in range(vectors)} if several else {name: word}
         for name, word in self.words.items():
             if word not in {*_AXES, *_VECTORS, *_NUMBERS, "Parameters"}:
                 raise TypeError(f"kernel {self.__name__}: {name} is declared as {word}; expected one of the types of the policy")
@@ -177,7 +182,8 @@ class Kernel:
                 return numba.types.UniTuple(number, argument.numbers) if argument.numbers else numba.types.Tuple(())
             return numba.types.Array(number, argument.axes, "C") if argument.axes else number
 
-        return tuple(map(of, self.arguments(dtype)))
+        found = tuple(map(of, self.arguments(dtype)))
+        return (*found[:-self.vectors], numba.types.StarArgUniTuple(found[-1], self.vectors)) if self.vectors else found
 
     def compile(self, dtype: Any) -> Callable[..., None]:
         """The machine code for one dtype, from the cache if it is there, as Python calls it."""
@@ -242,15 +248,25 @@ class Kernel:
                         f"{expected[number].word}, {expected[number]}")
 
 
-def kernel(function: Callable[..., None], *, name: str | None = None, record: Any = None, reordered: bool = False) -> Kernel:
+def exact(function: F) -> F:
+    """A `scalar` whose operations are rounded one by one. (Elsewhere a product and a sum may be rounded once: `contract`.)"""
+    return function if function in _options else _inlined(function, fastmath=False)
+
+
+def kernel(function: Callable[..., None], *, name: str | None = None, record: Any = None, formula: Any = None,
+           reordered: bool = False, parameters: int = 0, vectors: int = 0) -> Kernel:
     """A `Kernel` of a loop over arrays: inputs, then the arrays that the results are written into. It returns nothing.
 
     - `name` is the name in a trace and on disk; a factory, which makes many kernels of one loop, gives each its own.
-    - `record` has the parameters that an argument declared as `Parameters` stands for.
+    - `record` has the parameters that an argument declared as `Parameters` stands for; without one, `parameters` is their number.
+    - `formula` is what the kernel computes for each number of its vectors, if that is all it does: `chain` takes it.
+    - `vectors` is the number of arrays that a last argument ``*arrays: Vector`` stands for.
     - `reordered` allows sums in any order, as the decorator of this name does for one formula.
     """
     function.__name__ = function.__qualname__ = name or function.__name__
-    return Kernel(function, reordered, len(record.parameters) if record else 0)
+    made = Kernel(function, reordered, len(record.parameters) if record else parameters, vectors)
+    made.record, made.formula = record, formula
+    return made
 
 
 class Pair(NamedTuple):

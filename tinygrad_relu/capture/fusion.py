@@ -1,0 +1,102 @@
+"""Fusion: neighbouring launches that one kernel can do. A replay on trial proves that the bits are the same."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..kernels.loops.chain import Step, chain
+from ..kernels.loops.strided import ARITHMETIC
+from ..kernels.machine.policy import DTYPES, Kernel, exact
+from .arrays import Launch, arrays_in, owner_of
+
+WORTH = 1 << 11             # numbers from which a chain is worth a kernel of its own, which takes a second to compile
+MOST_COMPARISONS = 8        # of addresses, which LLVM makes before it uses vectors: of arrays that are written with all others
+
+
+class Elementwise(NamedTuple):
+    """A launch that computes each number of an array from one number of each input."""
+
+    formula: Any
+    is_exact: bool
+    inputs: tuple[Any, ...]     # arrays, and numbers
+    numbers: str                # what numbers are to the formula: "number" or "constant" (see `chain.Step`)
+    out: Array
+
+
+def elementwise(launch: Launch) -> Elementwise | None:
+    """What an elementwise launch does; None for others."""
+    kernel, (*inputs, out) = launch
+    if type(kernel) is Kernel and kernel.formula is not None:
+        *arrays, parameters = inputs
+        found = Elementwise(kernel.formula, False, (*arrays, *parameters), "number", out)
+    elif kernel in ARITHMETIC and len(inputs) in (1, 2) and any(isinstance(x, np.ndarray) for x in inputs):
+        found = Elementwise(exact(ARITHMETIC[kernel]), True, (*inputs, *inputs)[:2], "constant", out)
+    else:
+        return None
+    fits = all(x.shape == out.shape and x.dtype == out.dtype and x.flags.carray if isinstance(x, np.ndarray) else
+               type(x) in (int, float) for x in found.inputs)
+    return found if fits and out.flags.carray and out.dtype in DTYPES and out.size >= WORTH else None
+
+
+def fused(launches: list[Launch], result: Any, private: set[int]) -> list[tuple[Launch, int]]:
+    """The launches with chains of elementwise ones joined; with each, the number of the last one that is in it.
+
+    `private` is the memory that need not be written if no later launch and no result uses it.
+    """
+    last = {id(owner_of(x)): i for i, tree in enumerate([*(launch.arguments for launch in launches), result])
+            for x in arrays_in(tree)}
+    found: list[tuple[Launch, int]] = []
+    neighbours: list[Elementwise] = []          # those that the last launch in `found` joins
+    for i, launch in enumerate(launches):
+        step = elementwise(launch)
+        joined = None
+        if step and neighbours:
+            joined = _joined([*neighbours, step], lambda x, i=i: id(owner_of(x)) not in private or last[id(owner_of(x))] > i)
+        if joined:
+            found[-1] = joined, i
+        else:
+            found.append((launch, i))
+        neighbours = [*(neighbours if joined else []), step] if step else []
+    return found
+
+
+def _joined(several: list[Elementwise], is_needed: Callable[[Array], bool]) -> Launch | None:
+    """One launch that does several, or None; ``is_needed(array)`` is whether others read it later."""
+    arrays: dict[Any, Array] = {}       # that are read before they are written, or must be written; by address and size
+    results: dict[Any, int] = {}        # for memory that is written, the step that writes it last
+    written: dict[Any, Array] = {}
+    steps: list[Step] = []
+    numbers: list[float] = []
+    for each in several:
+        arguments: list[tuple[str, Any]] = []
+        for x in each.inputs:
+            if not isinstance(x, np.ndarray):
+                arguments.append((each.numbers, len(numbers)))
+                numbers.append(float(x))
+            elif (key := _memory(x)) in results:
+                arguments.append(("result", results[key]))
+                if not (each.is_exact or several[results[key]].is_exact):
+                    return None
+            else:
+                arrays.setdefault(key, x.reshape(-1))
+                arguments.append(("array", key))
+        results[_memory(each.out)], written[_memory(each.out)] = len(steps), each.out.reshape(-1)
+        steps.append(Step(each.formula, tuple(arguments)))
+    stored = {key: x for key, x in written.items() if is_needed(x)}
+    overlap = any(a != b and a[0] < sum(b) and b[0] < sum(a) for a in arrays | written for b in written)
+    comparisons = len(stored) * (len(arrays | stored) - len(stored)) + len(stored) * (len(stored) - 1) // 2
+    if overlap or not stored or comparisons > MOST_COMPARISONS or len({x.size for x in (arrays | written).values()}) > 1:
+        return None
+    arrays |= stored
+    place = {key: i for i, key in enumerate(arrays)}
+    kernel = chain(tuple(Step(formula, tuple((kind, place[k] if kind == "array" else k) for kind, k in arguments))
+                         for formula, arguments in steps),
+                   tuple((results[key], place[key]) for key in stored), len(arrays), len(numbers))
+    return Launch(kernel, (tuple(numbers), *arrays.values()))
+
+
+def _memory(x: Array) -> tuple[int, int]:
+    return x.ctypes.data, x.nbytes
