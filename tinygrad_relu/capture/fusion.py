@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autodiff.node import Array
-from ..kernels.loops.chain import Step, chain
+from ..kernels.loops.chain import MOST_ARRAYS, Step, chain
 from ..kernels.loops.strided import ARITHMETIC
 from ..kernels.machine.policy import DTYPES, Kernel, exact
 from .arrays import Launch, arrays_in, owner_of
@@ -21,8 +21,8 @@ class Elementwise(NamedTuple):
 
     formula: Any
     is_exact: bool
-    inputs: tuple[Any, ...]     # arrays, and numbers
-    numbers: str                # what numbers are to the formula: "number" or "constant" (see `chain.Step`)
+    inputs: tuple[Any, ...]                 # arrays and numbers
+    parameters: tuple[float, ...]           # of the formula
     out: Array
 
 
@@ -31,14 +31,15 @@ def elementwise(launch: Launch) -> Elementwise | None:
     kernel, (*inputs, out) = launch
     if type(kernel) is Kernel and kernel.formula is not None:
         *arrays, parameters = inputs
-        found = Elementwise(kernel.formula, False, (*arrays, *parameters), "number", out)
+        found = Elementwise(kernel.formula, False, tuple(arrays), parameters, out)
     elif kernel in ARITHMETIC and len(inputs) in (1, 2) and any(isinstance(x, np.ndarray) for x in inputs):
-        found = Elementwise(exact(ARITHMETIC[kernel]), True, (*inputs, *inputs)[:2], "constant", out)
+        found = Elementwise(exact(ARITHMETIC[kernel]), True, (*inputs, *inputs)[:2], (), out)
     else:
         return None
     fits = all(x.shape == out.shape and x.dtype == out.dtype and x.flags.carray if isinstance(x, np.ndarray) else
                type(x) in (int, float) for x in found.inputs)
-    return found if fits and out.flags.carray and out.dtype in DTYPES and out.size >= WORTH else None
+    fits = fits and len(found.parameters) < 2 and out.flags.carray and out.dtype in DTYPES and out.size >= WORTH
+    return found if fits else None
 
 
 def fused(launches: list[Launch], result: Any, private: set[int]) -> list[tuple[Launch, int]]:
@@ -68,34 +69,38 @@ def _joined(several: list[Elementwise], is_needed: Callable[[Array], bool]) -> L
     arrays: dict[Any, Array] = {}       # that are read before they are written, or must be written; by address and size
     results: dict[Any, int] = {}        # for memory that is written, the step that writes it last
     written: dict[Any, Array] = {}
-    steps: list[Step] = []
-    numbers: list[float] = []
+    constants: list[float] = []
+    sources: list[list[tuple[str, Any]]] = []       # of the arguments of each step
     for each in several:
-        arguments: list[tuple[str, Any]] = []
+        sources.append([])
         for x in each.inputs:
             if not isinstance(x, np.ndarray):
-                arguments.append((each.numbers, len(numbers)))
-                numbers.append(float(x))
+                sources[-1].append(("constant", len(constants)))
+                constants.append(float(x))
             elif (key := _memory(x)) in results:
-                arguments.append(("result", results[key]))
+                sources[-1].append(("result", results[key]))
                 if not (each.is_exact or several[results[key]].is_exact):
                     return None
             else:
                 arrays.setdefault(key, x.reshape(-1))
-                arguments.append(("array", key))
-        results[_memory(each.out)], written[_memory(each.out)] = len(steps), each.out.reshape(-1)
-        steps.append(Step(each.formula, tuple(arguments)))
+                sources[-1].append(("array", key))
+        results[_memory(each.out)], written[_memory(each.out)] = len(sources) - 1, each.out.reshape(-1)
     stored = {key: x for key, x in written.items() if is_needed(x)}
     overlap = any(a != b and a[0] < sum(b) and b[0] < sum(a) for a in arrays | written for b in written)
-    comparisons = len(stored) * (len(arrays | stored) - len(stored)) + len(stored) * (len(stored) - 1) // 2
-    if overlap or not stored or comparisons > MOST_COMPARISONS or len({x.size for x in (arrays | written).values()}) > 1:
-        return None
     arrays |= stored
-    place = {key: i for i, key in enumerate(arrays)}
-    kernel = chain(tuple(Step(formula, tuple((kind, place[k] if kind == "array" else k) for kind, k in arguments))
-                         for formula, arguments in steps),
-                   tuple((results[key], place[key]) for key in stored), len(arrays), len(numbers))
-    return Launch(kernel, (tuple(numbers), *arrays.values()))
+    comparisons = len(stored) * (len(arrays) - len(stored)) + len(stored) * (len(stored) - 1) // 2
+    if (overlap or not stored or comparisons > MOST_COMPARISONS or len(arrays) > MOST_ARRAYS
+            or len({x.size for x in (arrays | written).values()}) > 1):
+        return None
+    first = {"array": 0, "constant": len(arrays), "result": len(arrays) + len(constants)}      # places of what steps know
+    at = {key: i for i, key in enumerate(arrays)}
+    steps, numbers = [], list(constants)
+    for each, places in zip(several, sources):
+        arguments = tuple(first[kind] + (at[k] if kind == "array" else k) for kind, k in places)
+        steps.append(Step(each.formula, arguments, tuple(range(len(numbers), len(numbers) + len(each.parameters)))))
+        numbers += each.parameters
+    ends = tuple((first["result"] + results[key], at[key]) for key in stored)
+    return Launch(chain(tuple(steps), ends, len(arrays), len(constants), len(numbers)), (tuple(numbers), *arrays.values()))
 
 
 def _memory(x: Array) -> tuple[int, int]:

@@ -48,8 +48,11 @@ class Move:
         """Give the launch the numbers of now."""
         if not self.varies and self.options == self.known:
             return
-        self.known = dict(self.options)
+        self.known, buffers = dict(self.options), dict(self.segment.state)
         _, now = self.optimizer.launch_of(self.segment, self.grad, self.options)
+        if buffers.keys() != self.segment.state.keys():     # it needs another buffer, which the step will make
+            self.segment.state = buffers
+            raise Stale
         for i, (old, new) in enumerate(zip(self.launch.arguments, now)):
             if not isinstance(old, np.ndarray):
                 self.write(i, new)

@@ -8,48 +8,53 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..machine.parallel import parallel
-from ..machine.policy import Kernel, Parameters, Vector, exact, kernel, scalar
+from ..machine.policy import Kernel, Parameters, Vector, kernel, scalar
 
 GRAIN = 1 << 13         # numbers in a slice, which one thread computes
+MOST_ARRAYS = 6
 
 
 class Step(NamedTuple):
-    """One operation of a chain: a formula of numbers, and where each of its arguments is.
+    """One operation of a chain: ``formula(*arguments, *parameters)``.
 
-    ("array", k): a number of array k; ("result", k): the result of step k; ("number", k): number k, as a float, and
-    ("constant", k): the same number in the dtype of the arrays.
+    An argument is a place among the numbers that are known: one of each array, then the constants, then the results of the steps
+    before. A parameter (at most one) is a place among the numbers of a launch, which formulas get as float64.
     """
 
     formula: Callable[..., Any]
-    arguments: tuple[tuple[str, int], ...]
+    arguments: tuple[int, ...]
+    parameters: tuple[int, ...] = ()
 
 
 @cache
-def chain(steps: tuple[Step, ...], stored: tuple[tuple[int, int], ...], arrays: int, numbers: int) -> Kernel:
-    """``kernel(numbers, *arrays)``: the steps for each number of the arrays; `stored` are pairs (step, array that gets its results).
+def chain(steps: tuple[Step, ...], stored: tuple[tuple[int, int], ...], arrays: int, constants: int, numbers: int) -> Kernel:
+    """``kernel(numbers, *arrays)`` runs the steps for each number of the arrays.
 
-    The bits are those of the steps one by one if of two formulas of which one takes the
-    result of the other, at least one is `exact`.
+    The first `constants` of the numbers are known to all steps, in the dtype of the arrays. `stored` are pairs: a place among
+    what is known, and the array that it is written into. The bits are those of the steps one by one if of two formulas of which
+    one takes the result of the other, at least one is `exact`.
 
+    >>> from tinygrad_relu.kernels.machine.policy import exact
     >>> product, total = (exact(f) for f in (lambda a, b: a * b, lambda a, b: a + b))
-    >>> steps = Step(product, (("array", 0), ("array", 0))), Step(total, (("result", 0), ("constant", 0)))
-    >>> each = chain(steps, ((1, 1),), 2, 1)
+    >>> each = chain((Step(product, (0, 0)), Step(total, (3, 2))), ((4, 1),), arrays=2, constants=1, numbers=1)
     >>> x, out = np.array([1.0, 2.0, 3.0]), np.empty(3)
     >>> each((0.5,), x, out)
     >>> out
     array([1.5, 4.5, 9.5])
     """
-    results = _results_after(None, steps[0])
-    for step in steps[1:]:
-        results = _results_after(results, step)
-    store = _store_after(None, *stored[0])
-    for pair in stored[1:]:
+    known = scalar(LOADS[arrays])
+    for k in range(constants):
+        known = _known_after(known, scalar(lambda known, p, arrays, k=k: arrays[0].dtype.type(p[k])))
+    for step in steps:
+        known = _known_after(known, _result(*step))
+    store = scalar(lambda known, i, arrays: None)
+    for pair in stored:
         store = _store_after(store, *pair)
 
     @scalar
     def part(start, stop, arrays, p):
         for i in range(np.uint64(start), np.uint64(stop)):      # unsigned: Numba tests other indices for being negative
-            store(results(i, arrays, p), i, arrays)
+            store(known(i, arrays, p), i, arrays)
 
     def loop(p: Parameters, *arrays: Vector):
         parallel(part, arrays[0].size, GRAIN, (arrays, p))
@@ -57,41 +62,36 @@ def chain(steps: tuple[Step, ...], stored: tuple[tuple[int, int], ...], arrays: 
     return kernel(loop, name=f"chain{len(steps)}", vectors=arrays, parameters=numbers)
 
 
-# Functions of a fixed number of arguments and results, made of functions of fewer: LLVM inlines them all.
+# Functions of a fixed number of arguments and results, made of functions of fewer. LLVM inlines them all.
+
+LOADS = {1: lambda i, x, p: (x[0][i],), 2: lambda i, x, p: (x[0][i], x[1][i]), 3: lambda i, x, p: (x[0][i], x[1][i], x[2][i]),
+         4: lambda i, x, p: (x[0][i], x[1][i], x[2][i], x[3][i]),
+         5: lambda i, x, p: (x[0][i], x[1][i], x[2][i], x[3][i], x[4][i]),
+         6: lambda i, x, p: (x[0][i], x[1][i], x[2][i], x[3][i], x[4][i], x[5][i])}
 
 
-def _results_after(before: Any, step: Step) -> Any:
-    """``f(i, arrays, p)``: the tuple of the results of the steps so far, and of this one."""
-    formula, arguments = step.formula, _arguments(step.arguments)
-    if before is None:
-        return scalar(lambda i, arrays, p: (formula(*arguments((), i, arrays, p)),))
+def _known_after(before: Any, result: Any) -> Any:
+    """``f(i, arrays, p)``: all that `before` knows, and a further result."""
+    def known(i, arrays, p):
+        numbers = before(i, arrays, p)
+        return (*numbers, result(numbers, p, arrays))
 
-    def results(i, arrays, p):
-        known = before(i, arrays, p)
-        return (*known, formula(*arguments(known, i, arrays, p)))
-
-    return scalar(results)
+    return scalar(known)
 
 
-def _arguments(places: tuple[tuple[str, int], ...]) -> Any:
-    """``f(results, i, arrays, p)``: the tuple of the arguments in these places."""
-    kind, k = places[-1]
-    last = scalar({"array": lambda results, i, arrays, p: (arrays[k][i],), "result": lambda results, i, arrays, p: (results[k],),
-                   "number": lambda results, i, arrays, p: (p[k],),
-                   "constant": lambda results, i, arrays, p: (arrays[0].dtype.type(p[k]),)}[kind])
-    if len(places) == 1:
-        return last
-    before = _arguments(places[:-1])
-    return scalar(lambda results, i, arrays, p: before(results, i, arrays, p) + last(results, i, arrays, p))
+def _result(formula: Any, arguments: tuple[int, ...], parameters: tuple[int, ...]) -> Any:
+    a, b, c, k = *(*arguments, 0, 0)[:3], (*parameters, 0)[0]
+    return scalar({(1, 0): lambda known, p, arrays: formula(known[a]),
+                   (2, 0): lambda known, p, arrays: formula(known[a], known[b]),
+                   (3, 0): lambda known, p, arrays: formula(known[a], known[b], known[c]),
+                   (1, 1): lambda known, p, arrays: formula(known[a], p[k]),
+                   (3, 1): lambda known, p, arrays: formula(known[a], known[b], known[c], p[k])}[len(arguments), len(parameters)])
 
 
-def _store_after(before: Any, step: int, array: int) -> Any:
-    """``f(results, i, arrays)`` writes the results so far, and this one."""
-    def store(results, i, arrays):
-        arrays[array][i] = results[step]
+def _store_after(before: Any, place: int, array: int) -> Any:
+    """``f(known, i, arrays)`` writes what `before` does, and one number more."""
+    def store(known, i, arrays):
+        before(known, i, arrays)
+        arrays[array][i] = known[place]
 
-    def both(results, i, arrays):
-        before(results, i, arrays)
-        arrays[array][i] = results[step]
-
-    return scalar(store if before is None else both)
+    return scalar(store)
