@@ -1,7 +1,6 @@
 """Fusion: neighbouring launches that one kernel can do. A replay on trial proves that the bits are the same."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,9 +52,8 @@ def fused(launches: list[Launch], result: Any, private: set[int]) -> list[tuple[
     neighbours: list[Elementwise] = []          # those that the last launch in `found` joins
     for i, launch in enumerate(launches):
         step = elementwise(launch)
-        joined = None
-        if step and neighbours:
-            joined = _joined([*neighbours, step], lambda x, i=i: id(owner_of(x)) not in private or last[id(owner_of(x))] > i)
+        later = {key for key in last if key not in private or last[key] > i}      # memory that others read later, or may
+        joined = _joined([*neighbours, step], later) if step and neighbours else None
         if joined:
             found[-1] = joined, i
         else:
@@ -64,8 +62,8 @@ def fused(launches: list[Launch], result: Any, private: set[int]) -> list[tuple[
     return found
 
 
-def _joined(several: list[Elementwise], is_needed: Callable[[Array], bool]) -> Launch | None:
-    """One launch that does several, or None; ``is_needed(array)`` is whether others read it later."""
+def _joined(several: list[Elementwise], later: set[int]) -> Launch | None:
+    """One launch that does several, or None; `later` is the memory that others read later."""
     arrays: dict[Any, Array] = {}       # that are read before they are written, or must be written; by address and size
     results: dict[Any, int] = {}        # for memory that is written, the step that writes it last
     written: dict[Any, Array] = {}
@@ -85,7 +83,7 @@ def _joined(several: list[Elementwise], is_needed: Callable[[Array], bool]) -> L
                 arrays.setdefault(key, x.reshape(-1))
                 sources[-1].append(("array", key))
         results[_memory(each.out)], written[_memory(each.out)] = len(sources) - 1, each.out.reshape(-1)
-    stored = {key: x for key, x in written.items() if is_needed(x)}
+    stored = {key: x for key, x in written.items() if id(owner_of(x)) in later}
     overlap = any(a != b and a[0] < sum(b) and b[0] < sum(a) for a in arrays | written for b in written)
     arrays |= stored
     comparisons = len(stored) * (len(arrays) - len(stored)) + len(stored) * (len(stored) - 1) // 2
