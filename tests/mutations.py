@@ -117,6 +117,13 @@ MUTATIONS = [
     Mutation("training.py", "        self.rng.bit_generator.state = self.before.bit_generator.state", "        pass", "test_fit"),
     Mutation("kernels/loops/update.py", "if abs(x) < pick(x, *SMALLEST_NORMAL)", "if abs(x) < 0", "test_optim"),
     Mutation("inside/explain.py", "share = _share_of_zeros(slopes)", "share = 1 - _share_of_zeros(slopes)", "test_explain"),
+    # native programs and profiles
+    Mutation("kernels/machine/program.py", "x.ctypes.data, *x.shape, *x.strides]", "x.ctypes.data, *x.shape[::-1], *x.strides]",
+             "test_program"),
+    Mutation("kernels/loops/strided.py", "np.may_share_memory(x, out) and not same", "False", "test_program"),
+    Mutation("kernels/machine/cost.py", "return several(node.body, not inner)", "return several(node.body, True)", "test_profile"),
+    Mutation("profile.py", "seconds - inside.pop()", "seconds - 0 * inside.pop()", "test_profile"),
+    Mutation("capture/recording.py", "restore(arrays, before)\n            for segment", "for segment", "test_profile"),
 ]
 
 
