@@ -76,6 +76,33 @@ def test_a_chain_that_has_other_bits_is_not_used(monkeypatch):
     assert not any(kernel.startswith("chain") for kernel in kernels(chained(CHAINS["numbers"])))
 
 
+class Apart(nn.Module):
+    """Layers and activations that a user has written apart."""
+
+    def __init__(self, activation):
+        self.one, self.two, self.activation = nn.Linear(3, 4, rng=0), nn.Linear(4, 2, rng=1), activation
+
+    def forward(self, x):
+        return self.two(self.activation(self.one(x)))
+
+
+@pytest.mark.parametrize("activation", [F.relu, F.tanh, F.softplus, F.leaky_relu, lambda x: F.leaky_relu(x, -0.5)])
+def test_layers_and_activations_written_apart_are_one_launch_each_way(activation):
+    found = kernels(check(training(Apart(activation)), normal(5, 3)))
+    for direction in ("forward", "pullback"):
+        assert [name[:7] for name in found if name.endswith(f"_{direction}") and name != "linear_pullback"
+                and not name.startswith("sum")] == ["linear_"], found
+
+
+def test_a_layer_whose_sums_are_needed_elsewhere_keeps_them():
+    class Two(Apart):
+        def forward(self, x):
+            z = self.one(x)
+            return self.two(F.relu(z)) + z.sum()
+
+    check(training(Two(None)), normal(5, 3))
+
+
 # -- memory ---------------------------------------------------------------------------------------------------------------
 
 

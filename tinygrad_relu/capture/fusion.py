@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autodiff.node import Array
+from ..kernels.loops.affine import affine, linear, linear_pullback
 from ..kernels.loops.chain import MOST_ARRAYS, Step, chain
+from ..kernels.loops.pointwise import loops
 from ..kernels.loops.strided import ARITHMETIC
+from ..kernels.machine.door import watch
 from ..kernels.machine.policy import DTYPES, Kernel, exact
-from .arrays import Launch, arrays_in, owner_of
+from .arrays import Launch, arrays_in, mapped, owner_of
 
 WORTH = 1 << 11             # numbers from which a chain is worth a kernel of its own, which takes a second to compile
 MOST_COMPARISONS = 8        # of addresses, which LLVM makes before it uses vectors: of arrays that are written with all others
@@ -41,16 +44,86 @@ def elementwise(launch: Launch) -> Elementwise | None:
     return found if fits else None
 
 
-def fused(launches: list[Launch], result: Any, private: set[int]) -> list[tuple[Launch, int]]:
-    """The launches with chains of elementwise ones joined; with each, the number of the last one that is in it.
+Numbered = list[tuple[Launch, int]]     # with each launch, the number of the last one that is in it
 
-    `private` is the memory that need not be written if no later launch and no result uses it.
+
+def fused(launches: list[Launch], result: Any, private: set[int]) -> Numbered:
+    """The launches with layers and their activations joined, and chains of elementwise ones.
+
+    `private` is the memory that need not be written if no later launch and no result uses it. Memory that is new is added to it.
     """
     last = {id(owner_of(x)): i for i, tree in enumerate([*(launch.arguments for launch in launches), result])
             for x in arrays_in(tree)}
-    found: list[tuple[Launch, int]] = []
-    neighbours: list[Elementwise] = []          # those that the last launch in `found` joins
+    return _chains(_layers(launches, last, private), last, private)
+
+
+def _layers(launches: list[Launch], last: dict[int, int], private: set[int]) -> Numbered:
+    """An affine layer and the elementwise function after it as `affine` does both in one launch, forward and backward."""
+    found: Numbered = []
+    renamed: dict[tuple[int, int], Array] = {}      # for z that is no longer written: y, from which the slope follows
     for i, launch in enumerate(launches):
+        before = launches[i - 1] if i and found[-1][1] == i - 1 else None
+        joined = None
+        if before and before.kernel is linear and _is(launch, "forward"):
+            x, weight, bias, z = before.arguments
+            _, p, y = launch.arguments
+            if _memory(launch.arguments[0]) == _memory(z):
+                given, (new_y, new_z) = _launches(affine(launch.kernel.record, p).forward, x, weight, bias)
+                y = y.reshape(z.shape)
+                if new_z is not new_y or _only_for_slopes(z, launches[i + 1:], launch.kernel.record, private):
+                    renamed |= {_memory(z): y} if new_z is new_y else {}
+                    joined = _renamed(given, {id(new_y): y, id(new_z): y if new_z is new_y else z})
+        elif before and launch.kernel is linear_pullback and _is(before, "pullback"):
+            g, z, y, p, gz = before.arguments
+            _, x, weight, *into, add = launch.arguments
+            if _memory(gz) == _memory(launch.arguments[0]) and last[id(owner_of(gz))] == i and id(owner_of(gz)) in private:
+                shape = len(g) // len(weight), len(weight)
+                g, y, z = (each.reshape(shape) for each in (g, y, renamed.get(_memory(z), z)))
+                given, _ = _launches(affine(before.kernel.record, p).pullback, g, y, z, into, add, x, weight, weight[:0, 0])
+                joined = given[0] if len(given) == 1 else None
+                private.update(id(owner_of(each)) for each in arrays_in(list(given)) if id(owner_of(each)) not in last)
+        elif _is(launch, "pullback") and _memory(launch.arguments[1]) in renamed:
+            launch = _renamed([launch], {id(launch.arguments[1]): renamed[_memory(launch.arguments[1])].reshape(-1)}) or launch
+        if joined:
+            found[-1] = joined, i
+        else:
+            found.append((launch, i))
+    return found
+
+
+def _is(launch: Launch, which: str) -> bool:
+    """Whether it is the forward or the pullback of an elementwise function."""
+    return type(launch.kernel) is Kernel and launch.kernel.formula is not None and launch.kernel is getattr(
+        loops(launch.kernel.record), which)
+
+
+def _launches(function: Any, *arguments: Any) -> tuple[list[Launch], Any]:
+    """What a function would launch, and its result."""
+    found: list[Launch] = []
+    with watch(lambda kernel, arguments: found.append(Launch(kernel, arguments))):
+        return found, function(*arguments)
+
+
+def _renamed(launches: list[Launch], arrays: dict[int, Array]) -> Launch | None:
+    """A single launch with some arrays, by identity, replaced by others."""
+    if len(launches) != 1:
+        return None
+    ((kernel, arguments),) = launches
+    return Launch(kernel, mapped(lambda x: arrays.get(id(x), x), arguments))
+
+
+def _only_for_slopes(z: Array, later: list[Launch], record: Any, private: set[int]) -> bool:
+    """Whether z is used only in pullbacks of an elementwise function, as its argument."""
+    uses = [(launch, k) for launch in later for k, x in enumerate(arrays_in(launch.arguments)) if owner_of(x) is owner_of(z)]
+    return id(owner_of(z)) in private and all(
+        k == 1 and launch.kernel is loops(record).pullback and _memory(launch.arguments[1]) == _memory(z) for launch, k in uses)
+
+
+def _chains(launches: Numbered, last: dict[int, int], private: set[int]) -> Numbered:
+    """Neighbouring elementwise launches as one."""
+    found: Numbered = []
+    neighbours: list[Elementwise] = []          # those that the last launch in `found` joins
+    for launch, i in launches:
         step = elementwise(launch)
         later = {key for key in last if key not in private or last[key] > i}      # memory that others read later, or may
         joined = _joined([*neighbours, step], later) if step and neighbours else None
