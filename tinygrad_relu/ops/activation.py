@@ -77,8 +77,8 @@ def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], 
     op = activation_op(record)
 
     def function(x: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-        node = x if isinstance(x, Node) else Node.result.leaf(as_floats(x, name="x"))
-        return op(node, p=record.bind(record.name, args, kwargs)) if args or kwargs else op(node)
+        given = {"p": record.bind(record.name, args, kwargs)} if args or kwargs else {}
+        return op(x, **given) if isinstance(x, Node) else Node.result.leaf(op(as_floats(x, name="x"), **given))
 
     function.__name__ = function.__qualname__ = record.name
     function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
