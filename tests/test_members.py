@@ -256,6 +256,40 @@ def test_the_laboratory_takes_members():
     assert lab.census(model.member(1), X).dead[0] < 7
 
 
+@pytest.mark.parametrize("name", ["relu", "prelu", "maxout", "batch norm", "residual", "tanh"])
+def test_recorders_see_what_a_recorder_of_each_member_sees(name):
+    model = mlp(**MODELS[name], members=K, rng=SEEDS, dtype="float64")
+    follow = [(0, k, 3) for k in range(K)]
+    together, apart = lab.Recorders(model, X, follow), [lab.Recorder(model.member(k), X, follow[k]) for k in range(K)]
+    opt = optim.SGD(model.parameters(), lr=[0.1, 3.0, 30.0])
+    for _ in range(70):                     # more than are kept before their states are found
+        for one in apart:
+            one.observe()
+        opt.zero_grad()
+        F.per_member(F.cross_entropy, together.forward(), Y).sum().backward()
+        opt.step()
+    for one, other in zip(together.each, apart):
+        assert one.steps == other.steps and np.array_equal(one.orbit, other.orbit, equal_nan=True)
+        assert all(same(a, b) for a, b in zip(one.states, other.states)) and one.lives() == other.lives()
+    assert name != "relu" or any(life.events for one in together.each for life in one.lives())
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_optimizers_of_the_members_become_one(name):
+    rule, options = RULES[name]
+    singles = [mlp(rng=seed) for seed in SEEDS]
+    opts = [alone(rule, options, single, k) for k, single in enumerate(singles)]
+    begun = singles if rule is not optim.SGD else singles[1:]           # member 0 has no buffer yet
+    for single, opt in zip(singles, opts):
+        if single in begun:
+            losses_of(single, opt, F.cross_entropy, X, Y)
+    model = nn.population(singles)
+    opt = opts[0].population(opts[1:], [single.parameters() for single in singles], model.parameters())
+    found = losses_of(model, opt, per_member(F.cross_entropy), X, Y)
+    for k, (single, its) in enumerate(zip(singles, opts)):
+        assert same(found[:, k], losses_of(single, its, F.cross_entropy, X, Y)) and agree(model, k, single)
+
+
 def test_seeds():
     spawned = mlp(members=2, rng=5)
     single = mlp(rng=np.random.default_rng(5).spawn(2)[1])

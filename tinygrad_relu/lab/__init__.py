@@ -1,6 +1,7 @@
 """The laboratory: the fate of a unit whose gradient is exactly zero. Can it come back, and at which step?"""
 from . import laws as laws
-from .census import Census as Census, LayerCensus as LayerCensus, Life as Life, Recorder as Recorder, census as census
+from .census import Census as Census, LayerCensus as LayerCensus, Life as Life, Recorder as Recorder, Recorders as Recorders
+from .census import census as census
 from .closed_form import Revival as Revival, layer_revivals as layer_revivals, revival as revival, revival_step as revival_step
 from .prescription import Prescription as Prescription, prescribe as prescribe
 from .interventions import kill as kill, mirror as mirror

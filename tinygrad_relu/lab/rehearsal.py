@@ -106,6 +106,7 @@ class Link:
         self.layer, self.units = layer, units           # the units that are computed
         self.copies = {p: Parameter(p.data, kind=p.kind) for p in layer.parameters}
         self.fates = {int(j): Fate() for j in watched}
+        self.waits = np.isin(np.arange(layer.units), watched)   # which units of the layer are watched and not surely alive yet
         self.low, self.high = flat_edges(layer.activation)
         self.steepest = steepest(layer.activation) or 0.0
         self.numbers = np.finfo(layer.affine.weight.dtype)
@@ -115,12 +116,16 @@ class Link:
     @property
     def waiting(self) -> Array:
         """The watched units that are not surely alive yet."""
-        return np.array([j for j, fate in self.fates.items() if fate.b is None], int)
+        return np.flatnonzero(self.waits)
 
     def values(self, before: Mapping[Parameter, Array] = {}) -> Array:
         """The weights, and in the last column the bias, of each unit, in float64: (units, inputs + 1); or those of `before`."""
-        weight, *bias = (before.get(p, copy.array)[self.units].astype(np.float64) for p, copy in self.copies.items())
-        return np.column_stack([weight, *(bias or [np.zeros(len(weight))])])
+        weight, *bias = (before.get(p, copy.array) for p, copy in self.copies.items())
+        found = np.zeros((len(self.units), weight.shape[1] + 1))
+        found[:, :-1] = weight[self.units]
+        if bias:
+            found[:, -1] = bias[0][self.units]
+        return found
 
     def room(self, z: Ball) -> Array:
         """How far z is surely inside the flat region; negative: it may be outside."""
@@ -140,6 +145,7 @@ class Link:
             if fate.step is None and alive[:, i].any():
                 fate.step, fate.sample = t, int(samples[np.where(alive[:, i], z.centre[:, i], -np.inf).argmax()])
             fate.b = t if surely_alive[i] else None
+            self.waits[self.units[i]] = fate.b is None
 
     def outputs(self, z: Ball) -> Ball:
         """The activations: exact where z is surely in a flat region."""
@@ -211,7 +217,7 @@ class Rehearsal:
 
     def run(self, horizon: int, rates: Iterator[list[float]] | None = None) -> None:
         """Step by step, until the horizon, or until every fate is known, or nothing will ever move again."""
-        while self.t < horizon and not self.still and any(len(link.waiting) for link in self.chain):
+        while self.t < horizon and not self.still and any(link.waits.any() for link in self.chain):
             if rates is not None:
                 for group, rate in zip(self.twin.param_groups, next(rates)):
                     group["lr"] = rate
@@ -230,7 +236,7 @@ class Rehearsal:
             c, rest = link.moved(shift)
             dead = c * link.least >= rest                   # surely, on every sample
             unsure = np.flatnonzero(~dead)
-            unsure = unsure[np.isin(link.units[unsure], link.waiting)]
+            unsure = unsure[link.waits[link.units[unsure]]]
             if len(unsure):
                 near |= ~(c[unsure] * link.rooms[:, unsure] >= rest[unsure]).all(axis=1)
             shift = np.where(dead, 0.0, link.steepest * (np.abs(c - 1) * link.span + rest))

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from threading import Event
 from typing import Any
 
@@ -17,21 +17,23 @@ from ..autodiff.tape import grad
 from ..checks import check_count, said
 from ..data import Dataset
 from ..kernels.machine.pool import num_threads
-from ..nn import MLP, Maxout
+from ..nn import MLP, Maxout, population
 from ..nn.module import evaluating
 from ..optim import SGD, Optimizer
 from ..tensor import Tensor
-from .census import Life, Recorder
+from .census import Life, Recorder, Recorders
 from .interventions import kill, mirror
 from .outcomes import Outcome, Prediction, Run, Sick
 from .prescription import Option, prescribe
-from .prognosis import UnitPrognosis, prognosis, settings_of
+from .prognosis import Prognosis, UnitPrognosis, prognosis, settings_of
 from .roll_forward import orbit
 from .treatments import SCHEDULES, STARTS, Treatment
 from .units import GONE, HiddenLayer, Units
 
+Record = tuple[list[Array], list[tuple[int, float]], list[tuple[int, float]], float]       # the fields of a `Training`
 Tick = Callable[[str, int], None]       # (name, steps done): for a progress bar
 EVERY = 10                              # steps between two accuracies
+FEW = 4                                 # treatments that are not worth two populations
 
 
 def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation: str = "relu", seed: int = 0,
@@ -53,8 +55,8 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
     optimizer = SGD(model.parameters(), lr=kill_lr, momentum=momentum)
     recorder = Recorder(model, dataset.x)
     with num_threads(1):
-        training = _train(recorder, optimizer, dataset, held_out, kill_steps, lambda n: tick("sick", n),
-                          last=None if shock is None else lambda: kill(recorder.units, dataset.x, margin=shock))
+        (training,) = _train(recorder, optimizer, dataset, held_out, kill_steps, lambda n: tick("sick", n),
+                             last=None if shock is None else lambda: kill(recorder.units, dataset.x, margin=shock))
         parameters = [p for p in model.parameters() if p.kind != "slope"]
         gradients = grad(F.cross_entropy(model(dataset.x), dataset.y), parameters)
     *hidden_ones, weight, bias = (float(np.abs(found.data).max()) for found in gradients)
@@ -64,7 +66,7 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
 
 def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequence[Treatment], *, lr: float = 0.1,
            steps: int = 1000, held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> list[Outcome]:
-    """Give the same sick network each treatment, as many in parallel as there are processors (with the same results).
+    """Give the same sick network each treatment: several at once as a population, and a population on each processor.
 
     `sick` may hold several networks, by the names of `STARTS`: each treatment gets the one that it starts with. `dataset` is that
     of their training; on `held_out` only the accuracy is measured. Ctrl-C stops the treatments that are running, and returns
@@ -73,6 +75,8 @@ def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequen
     if isinstance(treatments, Treatment):
         raise TypeError("treatments is one Treatment, expected a list of them")
     networks = [sick[t.start] if isinstance(sick, Mapping) and isinstance(t, Treatment) else sick for t in treatments]
+    for network, treatment in zip(networks, treatments):
+        _check(network, dataset, treatment)
     stop = Event()
 
     def tick_or_stop(what: str, n: int) -> None:
@@ -83,17 +87,20 @@ def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequen
     workers = max(1, min(len(treatments), os.cpu_count() or 1))
     with num_threads(1), ThreadPoolExecutor(max_workers=workers) as pool:   # one thread per treatment: the matrices are small
         options: dict[str, Any] = {"lr": lr, "steps": steps, "held_out": held_out, "tick": tick_or_stop}
-        runs = [pool.submit(treat, network, dataset, t, **options) for network, t in zip(networks, treatments)]
+        groups = _groups(treatments, steps, workers)
+        runs = [pool.submit(_treat, [networks[i] for i in group], dataset, [treatments[i] for i in group], **options)
+                for group in groups]
         try:
-            return [run.result() for run in runs]
+            found = [run.result() for run in runs]
         except KeyboardInterrupt:
-            finished = [run.result() for run in runs if run.done() and run.exception() is None]
-            if not finished:
+            found = [run.result() if run.done() and run.exception() is None else [] for run in runs]
+            if not any(found):
                 raise
-            return finished
         finally:                        # after an error too, the others stop
             stop.set()
             pool.shutdown(cancel_futures=True)
+    outcomes = {i: outcome for group, several in zip(groups, found) for i, outcome in zip(group, several)}
+    return [outcomes[i] for i in sorted(outcomes)]
 
 
 def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: float = 0.5, hidden: Sequence[int] = (64, 64),
@@ -137,10 +144,48 @@ def fill(dataset: Dataset, treatment: Treatment, at: int, option: Option = "weig
 def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1, steps: int = 1000,
           held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> Outcome:
     """One treatment of a copy of the sick network: first the prognosis, then the training, with every step recorded."""
+    _check(sick, dataset, treatment)
+    return _treat([sick], dataset, [treatment], lr=lr, steps=steps, held_out=held_out, tick=tick)[0]
+
+
+def _check(sick: Sick, dataset: Dataset, treatment: Treatment) -> None:
     _check_kind(sick, Sick, "the network", ", the result of make_sick")
     _check_kind(dataset, Dataset, "the data")
     _check_kind(treatment, Treatment, "a treatment", ", such as TREATMENTS[0]")
-    steps = min(check_count(steps, "steps", least=0), treatment.steps or steps)
+
+
+def _groups(treatments: Sequence[Treatment], steps: int, workers: int) -> list[list[int]]:
+    """The treatments that can be members of one population, the longest first, in groups small enough to share out evenly."""
+    alike: dict[Any, list[int]] = {}
+    for i, t in enumerate(treatments):
+        alike.setdefault(i if t.schedule else (t.rule, t.activation, t.steps), []).append(i)
+    parts = []
+    for found in alike.values():
+        size = max(FEW, -(-len(found) // workers))
+        parts += [found[start:start + size] for start in range(0, len(found), size)]
+    return sorted(parts, key=lambda part: -len(part) * (treatments[part[0]].steps or steps))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A copy of the sick network before its treatment, and what is foretold of it."""
+
+    units: Units
+    optimizer: Optimizer
+    schedule: Any
+    foretold: Prognosis
+    claims: list[UnitPrognosis]
+    first: UnitPrognosis | None             # the first return in the first layer
+    followed: tuple[int, int] | None
+    predicted_orbit: list[float]
+
+    @property
+    def mine(self) -> list[UnitPrognosis]:
+        """The claims about the first layer."""
+        return [unit for unit in self.claims if unit.layer == self.units.layers[0].name]
+
+
+def _plan(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps: int) -> _Plan:
     units, optimizer, schedule = _begin(sick, dataset, treatment, lr, steps)
     foretold = prognosis(units, dataset.x, optimizer, schedule=schedule, horizon=max(steps, 1))
     claims = [unit for unit in foretold.units if unit.verdict != "estimate"]
@@ -148,19 +193,48 @@ def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1
     mine = [unit for unit in claims if unit.layer == layer.name]
     first = min((unit for unit in mine if unit.step is not None), key=lambda unit: unit.step or 0, default=None)
     followed = _followed(mine, first, layer, dataset.x)
-    predicted_orbit = [] if followed is None or schedule else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
-    recorder = Recorder(units, dataset.x, None if followed is None else (0, *followed))
-    training = _train(recorder, optimizer, dataset, held_out, steps, lambda n: tick(treatment.key, n), schedule=schedule)
+    predicted = [] if followed is None or schedule else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
+    return _Plan(units, optimizer, schedule, foretold, claims, first, followed, predicted)
+
+
+def _treat(networks: Sequence[Sick], dataset: Dataset, treatments: Sequence[Treatment], *, lr: float, steps: int,
+           held_out: Dataset | None, tick: Tick) -> list[Outcome]:
+    """The treatments as members of one population; a single one as it is."""
+    steps = min(check_count(steps, "steps", least=0), treatments[0].steps or steps)
+    plans = [_plan(sick, dataset, treatment, lr, steps) for sick, treatment in zip(networks, treatments)]
+    follow = [None if plan.followed is None else (0, *plan.followed) for plan in plans]
+    recorder: Any = Recorder(plans[0].units, dataset.x, follow[0])
+    optimizer, recorders = plans[0].optimizer, [recorder]
+    if len(plans) > 1:
+        models = [plan.units.model for plan in plans]
+        together = population(models)
+        optimizer = optimizer.population([plan.optimizer for plan in plans[1:]], [model.parameters() for model in models],
+                                         together.parameters())
+        recorder = Recorders(together, dataset.x, follow)
+        recorders = recorder.each
+
+    def ticks(n: int) -> None:
+        for treatment in treatments:
+            tick(treatment.key, n)
+
+    trainings = _train(recorder, optimizer, dataset, held_out, steps, ticks, schedule=plans[0].schedule)
+    return [_outcome(*each, lr, steps) for each in zip(networks, treatments, plans, recorders, trainings)]
+
+
+def _outcome(sick: Sick, treatment: Treatment, plan: _Plan, recorder: Recorder, training: Record, lr: float,
+             steps: int) -> Outcome:
+    """The predictions, compared with what was recorded."""
+    layer, first, opens = plan.units.layers[0], plan.first, plan.foretold.opens
     lives = {(life.layer, life.unit): life for life in recorder.lives()}
-    predictions = [_compared(unit, lives[unit.layer, unit.unit], steps) for unit in claims]
+    predictions = [_compared(unit, lives[unit.layer, unit.unit], steps) for unit in plan.claims]
     observed = [p.observed for p in predictions if p.layer == layer.name and p.observed is not None]
-    leading = first or max(mine, key=lambda unit: unit.verdict != "never", default=None)
+    leading = first or max(plan.mine, key=lambda unit: unit.verdict != "never", default=None)
     healthy = f"no unit of the first layer is dead under {layer.activation_name}: nothing to predict"
     return Outcome(
         *training, sick, treatment, lr, treatment.threshold(), leading.reason if leading else healthy,
         treatment.why_not() if leading and first is None else "", first.step if first else None, min(observed, default=None),
-        predictions, (foretold.opens[1] if foretold.opens else None, _opening(training[0])), foretold.opens,
-        followed, recorder.orbit, predicted_orbit)
+        predictions, (opens[1] if opens else None, _opening(training[0])), opens, plan.followed, recorder.orbit,
+        plan.predicted_orbit)
 
 
 def _compared(unit: UnitPrognosis, life: Life, steps: int) -> Prediction:
@@ -207,25 +281,29 @@ def _copy(model: MLP, activation: str | None) -> MLP:
     return twin
 
 
-def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, held_out: Dataset | None, steps: int,
+def _train(recorder: Recorder | Recorders, optimizer: Optimizer, dataset: Dataset, held_out: Dataset | None, steps: int,
            tick: Callable[[int], None], *, schedule: Any = None, last: Callable[[], None] | None = None
-           ) -> tuple[list[Array], list[tuple[int, float]], list[tuple[int, float]], float]:
-    """Full-batch steps, each recorded, and perhaps `last`, which counts as one more: the fields of `Training`."""
-    accuracies: list[tuple[int, float]] = []
-    elsewhere: list[tuple[int, float]] = []
+           ) -> list[Record]:
+    """Full-batch steps, each recorded, and perhaps `last`, which counts as one more. Each network has a `Training`."""
+    recorders = recorder.each if isinstance(recorder, Recorders) else [recorder]
+    accuracies: list[list[tuple[int, float]]] = [[] for _ in recorders]
+    elsewhere: list[list[tuple[int, float]]] = [[] for _ in recorders]
 
     def note(step: int, output: Tensor) -> None:
-        accuracies.append((step, _accuracy(output, dataset)))
+        _note_accuracies(accuracies, step, output, dataset)
         if held_out is not None:
             with no_grad(), evaluating(recorder.model):
-                elsewhere.append((step, _accuracy(recorder.model(held_out.x), held_out)))
+                _note_accuracies(elsewhere, step, recorder.model(held_out.x), held_out)
+
+    def losses(output: Tensor) -> Tensor:
+        return F.cross_entropy(output, dataset.y) if output.ndim == 2 else F.per_member(F.cross_entropy, output, dataset.y)
 
     for step in range(steps):
         optimizer.zero_grad()
         output = recorder.forward()         # model(dataset.x), and the state of every unit
         if step % EVERY == 0:
             note(step, output)
-        F.cross_entropy(output, dataset.y).backward()
+        losses(output).sum().backward()
         optimizer.step()
         if schedule is not None:
             schedule.step()
@@ -239,11 +317,15 @@ def _train(recorder: Recorder, optimizer: Optimizer, dataset: Dataset, held_out:
             last()
             output = recorder.forward()
             note(steps + 1, output)
-        return recorder.states, accuracies, elsewhere, float(F.cross_entropy(output, dataset.y).item())
+        final = losses(output).data.reshape(-1).tolist()
+        return list(zip([one.states for one in recorders], accuracies, elsewhere, final))
 
 
-def _accuracy(output: Tensor, dataset: Dataset) -> float:
-    return float((output.data.argmax(axis=1) == dataset.y).mean())
+def _note_accuracies(curves: list[list[tuple[int, float]]], step: int, output: Tensor, dataset: Dataset) -> None:
+    """Add a point to the curve of each network."""
+    right = output.data.argmax(axis=-1) == dataset.y
+    for curve, accuracy in zip(curves, right.mean(axis=-1).reshape(-1).tolist()):
+        curve.append((step, accuracy))
 
 
 def _followed(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: HiddenLayer, x: Array) -> tuple[int, int] | None:

@@ -326,6 +326,14 @@ class Extremes:
         self.reached: Array | None = None       # the units with an open path to the output on some sample; None: not computed
         self.slopes: Callable[[], Array]        # the slopes of the batch that was added last
 
+    @classmethod
+    def stacked(cls, several: Sequence[Extremes]) -> Extremes:
+        """Those of several looks at one layer, (looks, units), so that all states are found at once."""
+        found = cls(several[0].layer)
+        for name in ("zmax", "zmin", "slope_max", "slope_min", "bad", "reached"):
+            setattr(found, name, np.stack([getattr(one, name) for one in several]))
+        return found
+
     def add(self, z: Array, slope: Array) -> Self:
         self.slopes = lambda: slope
         return self._launch(extremes_given_slopes, z, slope, ())
@@ -366,7 +374,8 @@ class Extremes:
         """Whether the slopes at the smallest and the largest z are equal: those of abs(x) are the same in size only."""
         if not candidates.any():
             return candidates
-        slopes = self.layer.responses(Tensor(np.stack([self.zmin, self.zmax])))[2]
+        both = np.stack([self.zmin, self.zmax])
+        slopes = self.layer.responses(Tensor(both.reshape(-1, both.shape[-1])))[2].reshape(both.shape)
         return np.asarray(slopes[0] == slopes[1])
 
 

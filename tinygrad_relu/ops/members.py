@@ -34,15 +34,16 @@ def _biases(bias: Array, members: int) -> Array:
 
 
 @cache
-def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()) -> Op:
-    """The operation ``f(x @ weight[k].T + bias[k])`` for each member k; see `linalg.affine`."""
-    fused, apart, from_y, overwrites = None, None, True, True
+def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float, ...] = (), keeps: bool = False) -> Op:
+    """The operation ``f(x @ weight[k].T + bias[k])`` for each member k; see `linalg.affine`.
+
+    With `keeps`, its nodes have in `saved` what f was applied to, although the derivative may not need it.
+    """
+    fused, apart = (kernels.linear_activation_of_members(activation), loops(activation)) if activation else (None, None)
+    from_y, overwrites = True, True
     if activation:
         from_y, overwrites = activation.slope_from_y(*p), activation.slope_from_y(*activation.defaults)
-        if from_y or not overwrites:        # else the kernel would leave out the z that is needed
-            fused = kernels.linear_activation_of_members(activation)
-        else:
-            apart = loops(activation)
+    one_launch = (from_y or not overwrites) and not keeps       # else the kernel would leave out the z that is needed
 
     def forward(x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
         members, outputs, inputs = weight.shape
@@ -53,8 +54,8 @@ def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float
         if not x.dtype == weight.dtype == bias.dtype:
             single.check(x, weight, bias)
         y = np.empty((members, x.shape[-2], outputs), x.dtype)
-        z = y if from_y and overwrites else np.empty(y.shape, y.dtype)
-        if fused:
+        z = y if from_y and overwrites and not keeps else np.empty(y.shape, y.dtype)
+        if fused and one_launch:
             launch(fused.forward, _stacked(x), weight, _biases(bias, members), p, z, y)
         else:
             launch(kernels.linear_of_members, _stacked(x), weight, _biases(bias, members), z)
@@ -66,13 +67,9 @@ def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float
         gx, gw, gb = into
         gx, gb = _stacked(gx) if gx.size else gw[:0], _biases(gb, len(gb))
         if fused:
-            launch(fused.pullback, g, z, y, _stacked(x), weight, p, np.empty(g.shape, g.dtype), gx, gw, gb, add)
-            return
-        if apart:
-            gz = np.empty(g.shape, g.dtype)
-            launch(apart.pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
-            g = gz
-        launch(kernels.linear_pullback_of_members, g, _stacked(x), weight, gx, gw, gb, add)
+            launch(fused.pullback, g, z, y, _stacked(x), weight, p, gx, gw, gb, add)
+        else:
+            launch(kernels.linear_pullback_of_members, g, _stacked(x), weight, gx, gw, gb, add)
 
     def pull(i: int) -> Any:
         def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:

@@ -1,7 +1,7 @@
 """The base of all optimizers: parameter groups, segments of flat buffers, and the named terms of a step."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar, NamedTuple, Self
 from warnings import warn
@@ -288,6 +288,34 @@ class Optimizer:
         other = self._like(own, [{**of_member(group, k), "params": [own[p] for p in group["params"]]}
                                  for group in self.param_groups])
         known = {own[p]: self._find(p)[1].member(p, k) for p in own}
+        other._segments = [joined([known[p] for p in group["params"]]) for group in other.param_groups]
+        return other
+
+    def population(self, others: Sequence[Optimizer], parameters: Sequence[Sequence[Parameter]],
+                   together: Sequence[Parameter]) -> Self:
+        """One optimizer for a population, in the state of the optimizers of its members, this one first.
+
+        For each member there are its `parameters`, in the order of those of the population, `together`.
+        """
+        each: list[Any] = [self, *others]
+        found = [[one._find(p) for one, p in zip(each, column)] for column in zip(*parameters)]
+        groups: dict[tuple[int, ...], dict[str, Any]] = {}
+        for p, column in zip(together, found):
+            options: Any = {name: [own[name] for own, _ in column] for name in column[0][0] if name != "params"}
+            options = {name: tuple(map(list, zip(*values))) if isinstance(values[0], tuple) else values
+                       for name, values in options.items()}
+            groups.setdefault(tuple([id(own) for own, _ in column]), {**options, "params": []})["params"].append(p)
+        other = self._like({}, groups.values())
+        known: dict[Parameter, Segment] = {}
+        for p, members, column in zip(together, zip(*parameters), found):
+            (known[p],) = segments([p])
+            known[p].steps = column[0][1].steps
+            states = [segment.state_of(own) for own, (_, segment) in zip(members, column)]
+            if "step" in self.state_names and len({segment.steps for _, segment in column}) > 1:
+                raise ValueError(f"{type(self).__name__}: the members have made different numbers of steps, expected the same")
+            known[p].state = {name: np.concatenate([state.get(name, np.full(own.shape, np.nan, p.dtype)).ravel()
+                                                    for own, state in zip(members, states)])
+                              for name in dict.fromkeys(name for state in states for name in state)}
         other._segments = [joined([known[p] for p in group["params"]]) for group in other.param_groups]
         return other
 
