@@ -40,6 +40,34 @@ def test_a_peer_learns_the_same_and_a_mistake_shows(compare, monkeypatch, size):
             assert abs(np.abs(learned(compare, "numpy", size)).sum() - total) > 1000 * compare.BOUND * total, setting
 
 
+def test_the_page_is_written_from_the_figures(compare, monkeypatch, tmp_path):
+    page, figure = tmp_path / "performance.md", compare.Figure
+    page.write_text(f"before\n{compare.BEGIN}\nold\n{compare.END}\nafter\n")
+    monkeypatch.setattr(compare, "PAGE", page)
+    found = {"tiny": {"captured": figure(5.0, 0.01), "tinygrad_relu": figure(35.0, 0.1), "jax": figure(20.0, 0.0)},
+             "64 x deep": {"captured": figure(50.0, 0.0), "jax": figure(100.0, 0.0)}}
+    compare.write(found, ["captured", "tinygrad_relu", "jax"], sys.executable)
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith(f"{compare.END}\nafter\n") and "old" not in text
+    assert "| tiny: 2-16-16-2, batch 32 | **5** | 35 (+10%) | 20 |" in text
+    assert "| 64 x deep: 30 layers of 32, batch 64, 64 networks | **50** | - | 100 |" in text
+    assert "- Captured, times as fast as the fastest other library: faster on tiny 4.00 (JAX, compiled), 64 x deep 2.00" in text
+    assert "- Eager, times as fast as the fastest other library: **slower** on tiny 0.57 (JAX, compiled)." in text
+    assert (tmp_path / "peers.png").read_bytes()[:4] == b"\x89PNG" and "numpy 2" in text
+
+
+def test_our_steps_are_equal_and_a_population_learns_the_same_as_its_members(compare):
+    x, y, weights = compare.problem("tiny", "float64")
+    many = [np.stack([w, 0.5 * w]) for w in weights]
+    alone = [compare.our_step(x, y, [scale * w for w in weights]) for scale in (1.0, 0.5)]
+    (together, theirs), (captured, same) = (make(x, y, many) for make in (compare.our_step, compare.our_captured_step))
+    for _ in range(5):
+        for step in (together, captured, *(step for step, _ in alone)):
+            step()
+    np.testing.assert_array_equal(np.stack([weight() for _, weight in alone]), theirs())
+    np.testing.assert_array_equal(theirs(), same())
+
+
 def test_every_benchmark_can_be_imported():
     """In a process of its own, because the folder sets the environment of its benchmarks."""
     done = subprocess.run([sys.executable, "-m", "benchmarks", "bench_init"], cwd=PLACE.parents[1], capture_output=True, text=True)
