@@ -76,8 +76,8 @@ MUTATIONS = [
     Mutation("kernels/loops/reduce.py", "for c in range(x.size - 1, -1, -1):", "for c in range(x.size - 1, 0, -1):", "test_ops test_array_ops"),
     Mutation("kernels/loops/norm.py", "unbiased = size / (size - 1.0)", "unbiased = 1.0", "test_normalization"),
     Mutation("kernels/loops/recurrent.py", "gc[k] = down * f\n", "gc[k] = down * i\n", "test_recurrent"),
-    Mutation("kernels/loops/affine.py", "gemm(True, False, g, x, 1.0 if add & 2 else 0.0, gw)", "gemm(True, False, g, x, 0.0, gw)", "test_ops test_tape"),
-    Mutation("kernels/machine/matmul.py", "(start, min(start + width, m), 0, n)", "(start, min(start + width - 1, m), 0, n)", "test_threads"),
+    Mutation("kernels/loops/affine.py", "True, False, g, x, 1.0 if add & 2 else 0.0, gw", "True, False, g, x, 0.0, gw", "test_ops test_tape"),
+    Mutation("kernels/machine/matmul.py", "return top, min(top + rows, m), left", "return top, min(top + rows - 1, m), left", "test_threads"),
     # layers
     Mutation("nn/init.py", "return max(1, shape[-1]), max(1, shape[0])", "return max(1, shape[0]), max(1, shape[-1])", "test_nn"),
     Mutation("nn/layers.py", "in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces", "in_dtype_of(x, self.weight), self.weight, None), self.pieces", "test_nn"),
@@ -117,6 +117,13 @@ MUTATIONS = [
     Mutation("training.py", "        self.rng.bit_generator.state = self.before.bit_generator.state", "        pass", "test_fit"),
     Mutation("kernels/loops/update.py", "if abs(x) < pick(x, *SMALLEST_NORMAL)", "if abs(x) < 0", "test_optim"),
     Mutation("inside/explain.py", "share = _share_of_zeros(slopes)", "share = 1 - _share_of_zeros(slopes)", "test_explain"),
+    # native programs and profiles
+    Mutation("kernels/machine/program.py", "x.ctypes.data, *x.shape, *x.strides]", "x.ctypes.data, *x.shape[::-1], *x.strides]",
+             "test_program"),
+    Mutation("kernels/loops/strided.py", "np.may_share_memory(x, out) and not same", "False", "test_program"),
+    Mutation("kernels/machine/cost.py", "return several(node.body, not inner)", "return several(node.body, True)", "test_profile"),
+    Mutation("profile.py", "seconds - inside.pop()", "seconds - 0 * inside.pop()", "test_profile"),
+    Mutation("capture/recording.py", "restore(arrays, before)\n            for segment", "for segment", "test_profile"),
 ]
 
 

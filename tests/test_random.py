@@ -71,7 +71,7 @@ def test_bits_are_fair():
 
 @every_type
 def test_any_number_of_threads(dtype):
-    x = np.ones(3 * kernels.PIECE + 1234, dtype)
+    x = np.ones(30 * kernels.TILES * kernels.TILE + 1234, dtype)
     runs = []
     for threads in (1, 2, 8):
         with num_threads(threads):

@@ -14,7 +14,6 @@ from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.machine import matmul
 from tinygrad_relu.kernels.machine.door import watch
-from tinygrad_relu.kernels.machine.pool import share
 
 TYPES = [np.float32, np.float64]
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
@@ -57,7 +56,7 @@ def test_gemm_with_any_number_of_threads(shape, left, right, dtype):
     theirs = (a.T if left else a) @ (b.T if right else b)
     rounding = (shape[2] + 1) * np.finfo(dtype).eps * (abs(a.T if left else a) @ abs(b.T if right else b))
     assert (abs(alone - theirs) <= rounding).all()
-    for n in (2, 3):
+    for n in (2, 3, 4):
         tg.set_num_threads(n)
         np.testing.assert_array_equal(product(a, b, left, right), alone)
 
@@ -87,33 +86,24 @@ def test_training_with_any_number_of_threads(widths, rows, dtype):
         np.testing.assert_array_equal(together, alone)
 
 
-def test_a_watcher_sees_every_panel():
+def test_a_product_is_one_launch():
     a, b = operands((512, 512, 784), False, False, np.float32)
-    tg.set_num_threads(2)
     seen = []
-
-    def note(kernel, arguments):
-        seen.append(kernel.__name__)
-        kernel(*arguments)
-
-    expected = product(a, b, False, False)
-    with watch(note):
-        np.testing.assert_array_equal(product(a, b, False, False), expected)
-    assert len(seen) > 1 and set(seen) == {"product_block"}
+    with watch(lambda kernel, arguments: seen.append(kernel.__name__) or kernel(*arguments)):
+        product(a, b, False, False)
+    assert seen == ["product"]
 
 
-def test_every_task_is_done_once_and_an_error_comes_out():
-    tg.set_num_threads(3)
-    done = []
-    share([lambda i=i: done.append(i) for i in range(100)])
-    assert sorted(done) == list(range(100))
-
-    def fail():
-        raise ZeroDivisionError("on purpose")
-
-    for where in range(5):
-        with pytest.raises(ZeroDivisionError):
-            share([*[lambda: None] * where, fail, *[lambda: None] * (4 - where)])
+@pytest.mark.parametrize("shape", [*SHAPES, (0, 5, 3), (5, 0, 3), (5, 3, 0), (64, 256, 784), (4096, 512, 784), (513, 5, 100_000)], ids=str)
+@pytest.mark.parametrize("dots", [False, True])
+def test_panels_cover_the_result_once(shape, dots):
+    m, n, inner = shape
+    rows, columns = matmul.panel_shape(m, n, inner, dots)
+    covered = np.zeros((m, n), int)
+    for i in range(matmul.panel_count(covered, rows, columns)):
+        top, bottom, left, right = matmul.panel(i, covered, rows, columns)
+        covered[top:bottom, left:right] += 1
+    assert (covered == 1).all()
 
 
 FORK = """

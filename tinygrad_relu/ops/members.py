@@ -67,7 +67,7 @@ def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float
         gx, gw, gb = into
         gx, gb = _stacked(gx) if gx.size else gw[:0], _biases(gb, len(gb))
         if fused:
-            launch(fused.pullback, g, z, y, _stacked(x), weight, p, gx, gw, gb, add)
+            launch(fused.pullback, g, z, y, _stacked(x), weight, p, np.empty(g.shape, g.dtype), gx, gw, gb, add)
         else:
             launch(kernels.linear_pullback_of_members, g, _stacked(x), weight, gx, gw, gb, add)
 

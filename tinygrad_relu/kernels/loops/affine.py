@@ -9,40 +9,63 @@ import numpy as np
 
 from ..formulas import ACTIVATIONS
 from ..formulas.record import Elementwise
-from ..machine.blas import gemm
-from ..machine.door import copy, launch
-from ..machine.matmul import LARGE, matmul
+from ..machine.blas import gemm_block
+from ..machine.door import launch
+from ..machine.matmul import SHARED, multiply, panel, panel_count, panel_shape
+from ..machine.parallel import parallel
 from ..machine.policy import Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
 from .pointwise import loops
 from .reduce import column_sums
+
+SLICE = 1 << 14         # numbers of a slice of an elementwise loop: 3 to 10 us
 
 # -- the kernels ---------------------------------------------------------------------------------------------------------
 
 
 @scalar
-def affine_part(x, weight, bias, out):
+def affine_panel(x, weight, bias, out, top, bottom, left, right):
     if bias.size:
-        for r in range(out.shape[0]):
-            for c in range(out.shape[1]):
-                out[r, c] = bias[c]
-        gemm(False, True, x, weight, 1.0, out)
-    else:
-        gemm(False, True, x, weight, 0.0, out)
+        for r in range(top, bottom):
+            out[r, left:right] = bias[left:right]
+    gemm_block(False, True, x, weight, 1.0 if bias.size else 0.0, out, top, bottom, left, right)
+
+
+@scalar
+def affine_panels(start, stop, x, weight, bias, out, rows, columns):
+    for i in range(start, stop):
+        top, bottom, left, right = panel(i, out, rows, columns)
+        affine_panel(x, weight, bias, out, top, bottom, left, right)
+
+
+@scalar
+def gradient_panels(start, stop, g, x, weight, gx, gw, gb, add, rows_x, columns_x, rows_w, columns_w):
+    """Work item 0 is the gradient of the bias, and then come the panels of gx and of gw."""
+    of_x = panel_count(gx, rows_x, columns_x) if gx.size else 0
+    for i in range(start, stop):
+        if i == 0:
+            if gb.size:
+                column_sums(g, gb, add & 4)
+        elif i <= of_x:
+            multiply(i - 1, i, False, False, g, weight, 1.0 if add & 1 else 0.0, gx, rows_x, columns_x)
+        else:
+            multiply(i - of_x - 1, i - of_x, True, False, g, x, 1.0 if add & 2 else 0.0, gw, rows_w, columns_w)
 
 
 @scalar
 def affine_gradients(g, x, weight, gx, gw, gb, add):
-    if gx.size:
-        gemm(False, False, g, weight, 1.0 if add & 1 else 0.0, gx)
-    if gw.size:
-        gemm(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
-    if gb.size:
-        column_sums(g, gb, add & 4)
+    rows, outputs, inputs = g.shape[0], g.shape[1], x.shape[1]
+    rows_x, columns_x = panel_shape(rows, inputs, outputs, False)
+    rows_w, columns_w = panel_shape(outputs, inputs, rows, False)
+    of_x, of_w = panel_count(gx, rows_x, columns_x) if gx.size else 0, panel_count(gw, rows_w, columns_w) if gw.size else 0
+    few = rows * outputs * inputs < SHARED
+    parallel(gradient_panels, 1 + of_x + of_w, 1 + of_x + of_w if few else 1,
+             (g, x, weight, gx, gw, gb, add, rows_x, columns_x, rows_w, columns_w))
 
 
 @kernel
 def linear(x: Matrix, weight: Matrix, bias: Vector, out: Matrix):
-    affine_part(x, weight, bias, out)
+    rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], True)
+    parallel(affine_panels, panel_count(out, rows, columns), 1, (x, weight, bias, out, rows, columns))
 
 
 @kernel
@@ -52,26 +75,42 @@ def linear_pullback(g: Matrix, x: Matrix, weight: Matrix, gx: Matrix, gw: Matrix
 
 @factory(ACTIVATIONS.values())
 def linear_activation(activation: Elementwise[...]) -> Pair:
-    """The two kernels: ``forward(x, weight, bias, p, z, out)`` computes z = x @ weight.T + bias and out = f(z).
+    """The two kernels: ``forward(x, weight, bias, p, z, out)`` computes z = x @ weight.T + bias and out = f(z), and `pullback`
+    computes gz, the gradient of z, first.
 
-    This saves one launch and one node per layer: a training step of a small MLP is a third faster. If, with default parameters,
-    the slope can be read off the result (relu), `forward` does not write z.
+    This saves one launch and one node per layer: a training step of a small MLP is a third faster. In a large layer the
+    activation is applied to each panel while it is in the cache. If, with default parameters, the slope can be read off the
+    result (relu), `forward` does not write z.
     """
     f, f_dx, overwrites = activation.f, activation.f_dx, activation.slope_from_y(*activation.defaults)
 
-    def forward(x: Matrix, weight: Matrix, bias: Vector, p: Parameters, z: Matrix, out: Matrix):
+    @scalar
+    def panels(start, stop, x, weight, bias, p, z, out, rows, columns):
         before = out if overwrites else z
-        affine_part(x, weight, bias, before)
-        for r in range(out.shape[0]):
-            for c in range(out.shape[1]):
-                out[r, c] = f(before[r, c], *p)
+        for i in range(start, stop):
+            top, bottom, left, right = panel(i, out, rows, columns)
+            affine_panel(x, weight, bias, before, top, bottom, left, right)
+            whole = right - left == out.shape[1]        # then the rows follow each other without a gap
+            length = (bottom - top) * (right - left) if whole else right - left
+            for r in range(top, top + 1 if whole else bottom):
+                first = r * out.shape[1] + left
+                z_line, line = before.ravel()[first:first + length], out.ravel()[first:first + length]
+                for c in range(line.size):
+                    line[c] = f(z_line[c], *p)
 
-    def pullback(g: Matrix, z: Matrix, y: Matrix, x: Matrix, weight: Matrix, p: Parameters, gx: Matrix, gw: Matrix, gb: Vector,
-                 add: int):
-        gz = np.empty_like(g)
-        for r in range(g.shape[0]):
-            for c in range(g.shape[1]):
-                gz[r, c] = f_dx(g[r, c], z[r, c], y[r, c], *p)
+    @scalar
+    def slopes(start, stop, g, z, y, p, gz):
+        g, z, y, gz = g.ravel()[start:stop], z.ravel()[start:stop], y.ravel()[start:stop], gz.ravel()[start:stop]
+        for i in range(gz.size):
+            gz[i] = f_dx(g[i], z[i], y[i], *p)
+
+    def forward(x: Matrix, weight: Matrix, bias: Vector, p: Parameters, z: Matrix, out: Matrix):
+        rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], True)
+        parallel(panels, panel_count(out, rows, columns), 1, (x, weight, bias, p, z, out, rows, columns))
+
+    def pullback(g: Matrix, z: Matrix, y: Matrix, x: Matrix, weight: Matrix, p: Parameters, gz: Matrix, gx: Matrix, gw: Matrix,
+                 gb: Vector, add: int):
+        parallel(slopes, g.size, SLICE, (g, z, y, p, gz))
         affine_gradients(gz, x, weight, gx, gw, gb, add)
 
     return pair(f"linear_{activation.name}", activation, forward, pullback)
@@ -81,10 +120,7 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
 
 
 class Affine(NamedTuple):
-    """An affine layer and its pullback: one launch each for small layers, and matrix products in panels for large ones.
-
-    x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty.
-    """
+    """An affine layer and its pullback, one launch each. x (rows, inputs), weight (outputs, inputs), bias (outputs,) or empty."""
 
     forward: Callable[..., Any]
     """``forward(x, weight, bias) -> y, z``: y = f(x @ weight.T + bias), and z is what the pullback needs."""
@@ -107,37 +143,19 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
             check(x, weight, bias)
         y = np.empty((rows, len(weight)), dtype)
         z = y if from_y and overwrites else np.empty(y.shape, dtype)
-        if one_launch and x.size * len(weight) < LARGE:
-            if fused:
-                launch(fused.forward, x, weight, bias, p, z, y)
-            else:
-                launch(linear, x, weight, bias, y)
-            return y, z
-        if bias.size:
-            launch(copy, bias, z)
-        matmul(False, True, x, weight, 1.0 if bias.size else 0.0, z)
-        if apart:
-            launch(apart.forward, z.ravel(), p, y.ravel())
+        if fused and one_launch:
+            launch(fused.forward, x, weight, bias, p, z, y)
+        else:
+            launch(linear, x, weight, bias, z)
+            if apart:
+                launch(apart.forward, z.ravel(), p, y.ravel())
         return y, z
 
     def pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
-        if x.size * len(weight) < LARGE:
-            if fused:
-                launch(fused.pullback, g, z, y, x, weight, p, *into, add)
-            else:
-                launch(linear_pullback, g, x, weight, *into, add)
-            return
-        if apart:
-            gz = np.empty(g.shape, g.dtype)
-            launch(apart.pullback, g.ravel(), z.ravel(), y.ravel(), p, gz.ravel())
-            g = gz
-        gx, gw, gb = into
-        if gx.size:
-            matmul(False, False, g, weight, 1.0 if add & 1 else 0.0, gx)
-        if gw.size:
-            matmul(True, False, g, x, 1.0 if add & 2 else 0.0, gw)
-        if gb.size:
-            launch(linear_pullback, g, x, weight, gx[:0], gw[:0], gb, add)
+        if fused:
+            launch(fused.pullback, g, z, y, x, weight, p, np.empty(g.shape, g.dtype), *into, add)
+        else:
+            launch(linear_pullback, g, x, weight, *into, add)
 
     return Affine(forward, pullback)
 

@@ -93,21 +93,21 @@ def linear_activation_of_members(activation: Elementwise[...]) -> Pair:
         for k in range(start, stop):
             one_forward(x[k % x.shape[0]], weight[k], bias[k], p, z[k], out[k])
 
-    def pullbacks(start, stop, g, z, y, x, weight, p, gx, gw, gb, add):
+    def pullbacks(start, stop, g, z, y, x, weight, p, gz, gx, gw, gb, add):
         no_matrix, no_vector = g[0][:0], g[0][0][:0]
         for k in range(start, stop):
-            one_pullback(g[k], z[k], y[k], x[k % x.shape[0]], weight[k], p, *gradients(k, gx, gw, gb, no_matrix, no_vector),
-                         add | again(k, gx))
+            one_pullback(g[k], z[k], y[k], x[k % x.shape[0]], weight[k], p, gz[k],
+                         *gradients(k, gx, gw, gb, no_matrix, no_vector), add | again(k, gx))
 
     forwards, pullbacks = scalar(forwards), scalar(pullbacks)
 
     def forward(x: Array3, weight: Array3, bias: Matrix, p: Parameters, z: Array3, out: Array3):
         parallel(forwards, out.shape[0], grain_of(x, weight), (x, weight, bias, p, z, out))
 
-    def pullback(g: Array3, z: Array3, y: Array3, x: Array3, weight: Array3, p: Parameters, gx: Array3, gw: Array3, gb: Matrix,
-                 add: int):
+    def pullback(g: Array3, z: Array3, y: Array3, x: Array3, weight: Array3, p: Parameters, gz: Array3, gx: Array3, gw: Array3,
+                 gb: Matrix, add: int):
         parallel(pullbacks, g.shape[0], g.shape[0] if gx.shape[0] == 1 else grain_of(x, weight),
-                 (g, z, y, x, weight, p, gx, gw, gb, add))
+                 (g, z, y, x, weight, p, gz, gx, gw, gb, add))
 
     return pair(f"linear_{activation.name}_of_members", activation, forward, pullback)
 

@@ -8,18 +8,17 @@ Draws start from a *place*: an array of two int64, the key and the counter.
 """
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..machine.door import launch
+from ..machine.parallel import parallel
 from ..machine.policy import Integers, Vector, kernel, scalar
-from ..machine.pool import share
 
 COUNTS = 64             # counters per tile of 256 elements, which has the first words of all counters, then the second words, ...
 TILE = 4 * COUNTS
-PIECE = 1024 * TILE     # elements from which draws are worth sharing: about 0.1 ms of one core
+TILES = 64              # tiles of a slice: about 6 us of one core
 
 _M0, _M1, _W0, _W1 = (np.uint64(n) for n in (0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85))
 _LOW, _HALF, _NONE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(0)
@@ -52,15 +51,10 @@ def take(state: Integers, size: int, place: Integers):
     state[1] += (size + TILE - 1) // TILE * COUNTS
 
 
-@kernel
-def dropout(x: Vector, place: Integers, first: int, threshold: int, scale: float, out: Vector):
-    """``out = scale * x`` where the word of the element is at least `threshold`, else exactly 0, even for NaN and infinity.
-
-    `first` is the number of the tile at which x begins.
-    """
-    T = x.dtype.type
-    words, factor, limit = np.empty(TILE, np.uint32), T(scale), np.uint64(threshold)
-    for tile in range((x.size + TILE - 1) // TILE):
+@scalar
+def dropout_tiles(start, stop, x, place, first, limit, factor, out):
+    T, words = x.dtype.type, np.empty(TILE, np.uint32)
+    for tile in range(start, stop):
         draw(place, first + tile, words)
         part, out_part = x[tile * TILE:(tile + 1) * TILE], out[tile * TILE:(tile + 1) * TILE]
         for i in range(part.size):
@@ -68,27 +62,38 @@ def dropout(x: Vector, place: Integers, first: int, threshold: int, scale: float
 
 
 @kernel
-def uniform(place: Integers, first: int, low: float, high: float, out: Vector):
-    """``out ~ U(low, high)``, from the upper 24 bits of the words, so that float32 and float64 get the same draws."""
-    T = out.dtype.type
-    words, least, step = np.empty(TILE, np.uint32), T(low), T((high - low) / 2.0**24)
-    for tile in range((out.size + TILE - 1) // TILE):
+def dropout(x: Vector, place: Integers, first: int, threshold: int, scale: float, out: Vector):
+    """``out = scale * x`` where the word of the element is at least `threshold`, else exactly 0, even for NaN and infinity.
+
+    `first` is the number of the tile at which x begins.
+    """
+    parallel(dropout_tiles, (x.size + TILE - 1) // TILE, TILES,
+             (x, place, first, np.uint64(threshold), x.dtype.type(scale), out))
+
+
+@scalar
+def uniform_tiles(start, stop, place, first, least, step, out):
+    T, words = out.dtype.type, np.empty(TILE, np.uint32)
+    for tile in range(start, stop):
         draw(place, first + tile, words)
         part = out[tile * TILE:(tile + 1) * TILE]
         for i in range(part.size):
             part[i] = least + step * T(words[i] >> np.uint32(8))
 
 
+@kernel
+def uniform(place: Integers, first: int, low: float, high: float, out: Vector):
+    """``out ~ U(low, high)``, from the upper 24 bits of the words, so that float32 and float64 get the same draws."""
+    T = out.dtype.type
+    parallel(uniform_tiles, (out.size + TILE - 1) // TILE, TILES, (place, first, T(low), T((high - low) / 2.0**24), out))
+
+
 def fill_uniform(place: Any, low: float, high: float, out: Any) -> None:
-    """`uniform` for an array of any size and shape, shared among threads."""
-    flat = out.ravel()
-    share([partial(launch, uniform, place, start // TILE, low, high, flat[start:start + PIECE])
-           for start in range(0, flat.size, PIECE)])
+    """`uniform` for an array of any shape."""
+    launch(uniform, place, 0, low, high, out.ravel())
 
 
 def drop_out(x: Any, place: Any, p: float, out: Any) -> None:
-    """`dropout` with the probability p, for arrays of any size and shape, shared among threads."""
-    flat, flat_out = x.ravel(), out.ravel()
+    """`dropout` with the probability p, for arrays of any shape."""
     threshold, scale = round(p * 2**32), 1.0 / (1.0 - p) if p < 1 else 0.0
-    share([partial(launch, dropout, flat[start:start + PIECE], place, start // TILE, threshold, scale,
-                   flat_out[start:start + PIECE]) for start in range(0, flat.size, PIECE)])
+    launch(dropout, x.ravel(), place, 0, threshold, scale, out.ravel())

@@ -2,8 +2,8 @@
 
 NumPy's copy can be called only through NumPy's dispatch (1 us a call). This copy comes from the package ``scipy-openblas32``.
 Kernels call its ``sgemm`` and ``dgemm`` directly, as symbols known to LLVM, so that compiled kernels can be kept on disk and a
-product can be fused with the operations around it. It runs on one thread; `matmul` shares large products among threads of its
-own (docs/kernels.md says why).
+product can be fused with the operations around it. It runs on one thread; `matmul` shares larger products among the threads of
+`pool` (docs/kernels.md says why).
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .native import SYMBOLS, assembled
-from .policy import overload, scalar
+from .policy import overload
 
 
 @cache
@@ -118,12 +118,6 @@ def _compiled_gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, l
                 c.ctypes.data + size * (top * width_c + left), width_c)
 
     return body
-
-
-@scalar
-def gemm(transpose_a, transpose_b, a, b, beta, c):
-    """``c = op(a) @ op(b) + beta * c`` (see `gemm_block`)."""
-    gemm_block(transpose_a, transpose_b, a, b, beta, c, 0, c.shape[0], 0, c.shape[1])
 
 
 def core_name() -> str:

@@ -1,61 +1,120 @@
-"""Matrix products of any size. Large ones are cut into panels that threads share, and stacks are multiplied one by one.
+"""Matrix products of any size, cut into panels that threads share; inside kernels `gemm`, and from Python `matmul`.
 
-A product is cut along the longer side of its result, into panels whose size depends on the shapes alone, so the bits of the
-result do not depend on the number of threads.
+How a product is cut depends on its shape alone, so the bits of the result do not depend on the number of threads. Each panel is a
+product of our OpenBLAS, on one thread.
 """
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from .blas import gemm, gemm_block
+from .blas import gemm_block
 from .door import launch
-from .policy import Array3, Integers, Matrix, kernel
-from .pool import share
+from .parallel import parallel
+from .policy import Array3, Integers, Matrix, kernel, scalar
 
-LARGE = 1 << 24         # multiplications from which a product is worth sharing: 0.3 ms of one core in float32
-PANEL, PANELS = 128, 8  # minimum rows (or columns) per panel, to keep packing cheap; maximum panels
+SHARED = 1 << 20        # multiplications from which a product is cut: 8 us of one core in float32
+LARGE = 1 << 25         # from here on OpenBLAS copies the operands of each panel, and panels are few
+
+# Where it has AVX-512, OpenBLAS multiplies matrices without copying them up to a million multiplications; and a @ b.T only if
+# the result has at most 1200 numbers. Such panels run at 130 to 170 GFLOP/s; a product of 64 x 784 x 256 as a whole at 110.
+UNPACKED = 1_000_000
+SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and longer ones from the second on
+
+
+@scalar
+def panel_shape(m, n, inner, dots):
+    """The rows and columns of the panels into which a product of this shape is cut; `dots` if it is ``a @ b.T``."""
+    work = m * n * inner
+    if work < SHARED:
+        return m, n
+    if work < LARGE and dots and inner >= SHORT:
+        return (8, 128) if inner >= LONG else (16, 64)
+    if work < LARGE and not dots:
+        columns = even(n, 128, 16)
+        rows = even(m, min(UNPACKED, work // 4) // (inner * columns), 8)
+        if rows:
+            return rows, columns
+    rows, columns, cuts = m, n, 1 if work < LARGE else 2 if work < LARGE << 4 else 3 if work < LARGE << 6 else 4
+    for _ in range(cuts):
+        if columns > rows:
+            columns = (columns + 1) // 2
+        else:
+            rows = (rows + 1) // 2
+    return rows, columns
+
+
+@scalar
+def even(length, most, unit):
+    """The length of equal pieces of at most `most`, a multiple of `unit`; 0 if `most` is less than a unit and than the length."""
+    if length <= most:
+        return length
+    most -= most % unit
+    if most == 0:
+        return 0
+    pieces = (length + most - 1) // most
+    return (length + pieces * unit - 1) // (pieces * unit) * unit
+
+
+@scalar
+def panel_count(c, rows, columns):
+    if rows >= c.shape[0] and columns >= c.shape[1]:
+        return 1
+    return ((c.shape[0] + rows - 1) // rows) * ((c.shape[1] + columns - 1) // columns)
+
+
+@scalar
+def panel(i, c, rows, columns):
+    """The first and the last row, the first and the last column of panel i of c, in the manner of slices."""
+    m, n = c.shape
+    if rows >= m and columns >= n:
+        return 0, m, 0, n
+    across = (n + columns - 1) // columns
+    top, left = i // across * rows, i % across * columns
+    return top, min(top + rows, m), left, min(left + columns, n)
+
+
+@scalar
+def multiply(start, stop, transpose_a, transpose_b, a, b, beta, c, rows, columns):
+    """The panels from `start` up to `stop`."""
+    for i in range(start, stop):
+        top, bottom, left, right = panel(i, c, rows, columns)
+        gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
+
+
+@scalar
+def gemm(transpose_a, transpose_b, a, b, beta, c):
+    """``c = op(a) @ op(b) + beta * c``, on as many threads as are worth it; `op` transposes if its flag is set."""
+    inner = a.shape[0] if transpose_a else a.shape[1]
+    rows, columns = panel_shape(c.shape[0], c.shape[1], inner, transpose_b and not transpose_a)
+    parallel(multiply, panel_count(c, rows, columns), 1, (transpose_a, transpose_b, a, b, beta, c, rows, columns))
 
 
 @kernel
-def product_block(transpose_a: bool, transpose_b: bool, a: Matrix, b: Matrix, beta: float, c: Matrix, top: int, bottom: int,
-                  left: int, right: int):
-    """See `blas.gemm_block`."""
-    gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
+def product(transpose_a: bool, transpose_b: bool, a: Matrix, b: Matrix, beta: float, c: Matrix):
+    """See `gemm`."""
+    gemm(transpose_a, transpose_b, a, b, beta, c)
 
 
 def matmul(transpose_a: bool, transpose_b: bool, a: Any, b: Any, beta: float, c: Any) -> None:
-    """``c = op(a) @ op(b) + beta * c``, on as many threads as are worth it; `op` transposes if its flag is set."""
-    m, n = c.shape
-    inner = a.shape[0] if transpose_a else a.shape[1]
-    if c.size * inner < LARGE:
-        launch(product_block, transpose_a, transpose_b, a, b, beta, c, 0, m, 0, n)
-        return
-    length = max(m, n)
-    width = max(PANEL, -(-length // PANELS))
-    share([partial(launch, product_block, transpose_a, transpose_b, a, b, beta, c,
-                   *((start, min(start + width, m), 0, n) if m >= n else (0, m, start, min(start + width, n))))
-           for start in range(0, length, width)])
+    """See `gemm`."""
+    launch(product, transpose_a, transpose_b, a, b, beta, c)
 
 
-@kernel
-def stack_product(transpose_a: bool, transpose_b: bool, a: Array3, b: Array3, of_a: Integers, of_b: Integers, out: Array3,
-                  first: int, last: int):
-    """The products from `first` up to `last`."""
-    for i in range(first, last):
+@scalar
+def multiply_each(start, stop, transpose_a, transpose_b, a, b, of_a, of_b, out):
+    for i in range(start, stop):
         gemm(transpose_a, transpose_b, a[of_a[i]], b[of_b[i]], 0.0, out[i])
 
 
+@kernel
+def stack_product(transpose_a: bool, transpose_b: bool, a: Array3, b: Array3, of_a: Integers, of_b: Integers, out: Array3):
+    """``out[i] = op(a[of_a[i]]) @ op(b[of_b[i]])`` for every i. Products too small to be shared are dealt out as a whole."""
+    count, m, n = out.shape
+    work = m * n * (a.shape[1] if transpose_a else a.shape[2])
+    each = count if work >= SHARED else 1 + SHARED // (4 * max(1, work))
+    parallel(multiply_each, count, each, (transpose_a, transpose_b, a, b, of_a, of_b, out))
+
+
 def matmul_stacks(transpose_a: bool, transpose_b: bool, a: Any, b: Any, of_a: Any, of_b: Any, out: Any) -> None:
-    """``out[i] = op(a[of_a[i]]) @ op(b[of_b[i]])`` for every i, on as many threads as are worth it."""
-    count = len(out)
-    inner = a.shape[1] if transpose_a else a.shape[2]
-    if count and out[0].size * inner >= LARGE:
-        for i in range(count):
-            matmul(transpose_a, transpose_b, a[of_a[i]], b[of_b[i]], 0.0, out[i])
-    elif out.size * inner >= LARGE:
-        width = -(-count // PANELS)
-        share([partial(launch, stack_product, transpose_a, transpose_b, a, b, of_a, of_b, out, first,
-                       min(first + width, count)) for first in range(0, count, width)])
-    else:
-        launch(stack_product, transpose_a, transpose_b, a, b, of_a, of_b, out, 0, count)
+    """See `stack_product`."""
+    launch(stack_product, transpose_a, transpose_b, a, b, of_a, of_b, out)

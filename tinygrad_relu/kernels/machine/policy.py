@@ -20,7 +20,7 @@ import numpy as np
 
 from .cache import keep, kept
 from .fingerprint import fingerprint, used
-from .native import ARGUMENT, COUNT, RAISED, Argument, Code, Loaded, compiled, load, reason
+from .native import ARGUMENT, COUNT, RAISED, Argument, Code, Loaded, compiled, load, reason, target
 from .processor import compiler
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -221,6 +221,7 @@ class Kernel:
 
     def _compile(self, name: str, dtype: np.dtype[Any]) -> Code:
         tell_numba()
+        target()                                    # it adds the symbols that kernels call, without which LLVM aborts
         import numba
 
         self.function.__qualname__ = name           # the names in the object code contain it

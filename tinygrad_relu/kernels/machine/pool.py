@@ -18,14 +18,13 @@ import os
 import platform
 import sys
 from _thread import start_new_thread
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from time import perf_counter
 from typing import Any
 
 from ...checks import check_count
-from .door import is_watched
 from .host import cores
 from .native import SYMBOLS
 from .parallel import RUN
@@ -424,29 +423,3 @@ def _default() -> int:
 
 
 _limit.value = _default()
-
-
-def share(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run each task once; this thread and helpers take them one by one from a common queue.
-
-    Helpers that have not started when the queue is empty are cancelled. So on a busy machine this is no slower than one thread.
-    """
-    helpers = min(_limit.value, len(tasks)) - 1
-    if helpers < 1 or is_watched():     # a watcher sees only the launches of its own thread
-        for task in tasks:
-            task()
-        return
-    queue = iter(tasks)                 # taking the next one is atomic under the interpreter's lock
-
-    def work() -> None:
-        for task in queue:
-            task()
-
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(helpers) as pool:
-        called = [pool.submit(work) for _ in range(helpers)]
-        work()
-        for helper in called:
-            if not helper.cancel():
-                helper.result()
