@@ -1,7 +1,8 @@
-"""Matrix products: our copy of OpenBLAS and NumPy's, the cost of one launch, and whether the two copies slow each other down."""
+"""Matrix products: our copy of OpenBLAS and NumPy's, the cost of one launch, and whether threads of libraries slow each other."""
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -9,10 +10,10 @@ from tinygrad_relu.kernels.machine.matmul import matmul
 
 from . import THREADS
 
-# The two copies of OpenBLAS take turns. If the threads of one keep spinning while the other works, a pair of products takes
+# Products of ours and work of another library take turns. If the threads of one keep spinning while the other works, a pair takes
 # up to 70 times as long.
 TURNS = """
-import time
+import sys, time
 import numpy as np
 from statistics import median
 from tinygrad_relu.kernels.machine.matmul import matmul
@@ -20,7 +21,17 @@ a = np.ones((512, 512), np.float32)
 out = np.empty_like(a)
 
 def ours(): matmul(False, False, a, a, 0.0, out)
-def numpys(): np.matmul(a, a, out=out)
+
+if sys.argv[1] == "pytorch":
+    import torch
+    b, result = torch.ones(512, 512), torch.empty(512, 512)
+    def theirs(): torch.mm(b, b, out=result)
+elif sys.argv[1] == "scikit-learn":
+    from sklearn.metrics import pairwise_distances_argmin
+    points = np.random.default_rng(0).random((4000, 64))
+    def theirs(): pairwise_distances_argmin(points, points[:64])
+else:
+    def theirs(): np.matmul(a, a, out=out)
 
 def seconds(*products):
     "The best of five medians: spinning threads disturb all of them, a busy moment of the machine does not."
@@ -35,7 +46,7 @@ def seconds(*products):
         medians.append(median(runs))
     return min(medians)
 
-print(seconds(ours), seconds(numpys), seconds(ours, numpys))
+print(seconds(ours), seconds(theirs), seconds(ours, theirs))
 """
 
 
@@ -64,14 +75,20 @@ class Matmul:
 
 
 class Peace:
-    """All threads: products of ours and of NumPy's in turns, relative to each alone (1: neither slows the other down)."""
+    """All threads: products of ours and another library's work in turns, relative to each alone (1: neither slows the other)."""
 
+    params = ("numpy", "pytorch", "scikit-learn")
+    param_names = ("with",)
     timeout = 300
 
-    def track_taking_turns(self):
+    def setup(self, library):
+        if find_spec({"pytorch": "torch", "scikit-learn": "sklearn"}.get(library, library)) is None:
+            raise NotImplementedError(f"{library} is not installed")
+
+    def track_taking_turns(self, library):
         environment = {name: value for name, value in os.environ.items() if name not in THREADS}
-        printed = subprocess.check_output([sys.executable, "-c", TURNS], env=environment, text=True)
-        ours, numpys, both = map(float, printed.split())
-        return both / (ours + numpys)
+        printed = subprocess.check_output([sys.executable, "-c", TURNS, library], env=environment, text=True)
+        ours, theirs, both = map(float, printed.split())
+        return both / (ours + theirs)
 
     track_taking_turns.unit = "times"
