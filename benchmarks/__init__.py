@@ -9,7 +9,8 @@
     asv compare main my-branch                              # the same from stored results
     asv publish && asv preview                              # the history, as pages
 
-If the figures of bench_control.py differ, the machine was slower, and the other differences mean nothing.
+The pages of `asv publish` load jQuery and Flot from the network. If the figures of bench_control.py differ, the machine was
+slower, and the other differences mean nothing.
 
 With ``ASV_PYTHONPATH=$PWD`` in front, ``-E existing`` measures the checkout, installed or not. All files go to ``.asv/``.
 To compare with other libraries: ``python benchmarks/compare.py``.
