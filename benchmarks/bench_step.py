@@ -1,7 +1,7 @@
 """A whole training step, eager and captured, at the sizes of compare.py; and the step of an optimizer alone."""
 from tinygrad_relu import capture, nn, optim
 
-from .compare import SIZES, our_step, problem
+from .compare import POPULATIONS, SIZES, our_step, problem
 
 RULES = {"SGD": optim.SGD, "SGD, momentum": lambda p: optim.SGD(p, momentum=0.9), "Adam": optim.Adam, "AdamW": optim.AdamW}
 
@@ -28,6 +28,12 @@ class Captured(Step):
         self.step = capture(self.step)
         for _ in range(4):              # recorded and proved, with and without gradients from before
             self.step()
+
+
+class Population(Captured):
+    """A captured step of a population: of all its networks together."""
+
+    params = tuple(POPULATIONS)
 
 
 class Update:
