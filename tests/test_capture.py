@@ -328,7 +328,7 @@ def test_the_text_of_a_program():
     program = tg.capture(lambda x: F.relu(x))
     assert str(program) == "no recording yet"
     program(np.ones((2, 3)))
-    assert "relu_forward" in str(program) and "(6,)" in str(program) and "float64" in str(program)
+    assert "relu_forward" in str(program) and "float64" in str(program)
 
 
 # -- what is noticed ----------------------------------------------------------------------------------------------------------
