@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -210,18 +212,35 @@ class Compiled(event.Listener):
 
 
 @pytest.mark.parametrize("name", ["dropout", "huber_pullback", "channel_prelu"])
-def test_all_that_numba_compiles_is_followed(name, monkeypatch):
+def test_all_that_numba_compiles_is_followed(name):
     """Compile a kernel afresh, and compare the functions that the compiler met with those that the fingerprint has followed."""
-    monkeypatch.setattr(policy, "kept", lambda *_: None)
-    monkeypatch.setattr(policy, "keep", lambda *_: None)
-    policy.tell_numba()
-    found = every_kernel()[name]
-    kernel = policy.Kernel(found.function, False, found.parameters)
+    kernel = every_kernel()[name]
     followed: list[FunctionType] = []
     fingerprint(kernel.function, followed.append)
     compiled = Compiled()
     with event.install_listener("numba:compile", compiled):
-        kernel.compile(kernel.dtypes[-1])
+        kernel._compile(f"{name}_again", kernel.dtypes[-1])
     whole = {file for file in machine.PACKAGE.rglob("*.py") if machine.EXTENDS.search(file.read_bytes())}
     ours = {code for code in compiled.codes if machine.PACKAGE in Path(code.co_filename).parents}
     assert ours and {code for code in ours if Path(code.co_filename) not in whole} <= {f.__code__ for f in followed}
+
+
+ALONE = """
+import numpy as np
+import tinygrad_relu
+from tinygrad_relu.kernels.formulas import ACTIVATIONS
+from tinygrad_relu.kernels.loops.pointwise import loops
+from tinygrad_relu.kernels.machine.policy import Kernel
+Kernel.content = lambda self: None
+kernel, out = loops(ACTIVATIONS["relu"]).forward, np.empty(3)
+kernel(np.array([-1.0, 0.0, 2.0]), (0.0,), out)
+print(out.tolist(), kernel.compiled)
+"""
+
+
+def test_a_kernel_of_unknown_content_is_compiled_and_not_kept(tmp_path):
+    """As the first kernel of a process: what it calls must be known by then."""
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True,
+                          env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)})
+    assert done.returncode == 0 and done.stdout == "[0.0, 0.0, 2.0] 1\n", done.stderr
+    assert not list(tmp_path.rglob("*.nbc"))

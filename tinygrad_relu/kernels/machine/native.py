@@ -243,6 +243,7 @@ _kept: list[Any] = []               # what the machine code in memory refers to
 
 def compiled(result: Any, arguments: Sequence[Argument]) -> Code:
     """What to keep of a result of Numba's compiler."""
+    _engine()                                       # makes known what the code may call
     library, symbol = result.library, result.fndesc.llvm_func_name
     library.get_pointer_to_function(symbol)         # makes the object code
     needs = tuple(f.name for f in library._final_module.functions if f.is_declaration and not f.name.startswith("llvm."))
