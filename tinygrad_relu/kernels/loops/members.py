@@ -27,7 +27,8 @@ from ..machine.policy import (
 from . import affine, loss, update
 
 # Least work of a slice, 10 to 20 us: multiplications of a matrix product, numbers of a loss, numbers of an update.
-PRODUCTS, LOSSES, UPDATES = 1 << 19, 1 << 11, 1 << 14
+PRODUCTS, LOSSES, UPDATES = 1 << 18, 1 << 11, 1 << 14
+CALL = 1 << 14          # what a call of a small matrix product takes, in multiplications
 
 one_linear, one_linear_pullback = scalar(affine.linear.function), scalar(affine.linear_pullback.function)
 one_loss, one_loss_pullback = scalar(loss.cross_entropy.function), scalar(loss.cross_entropy_pullback.function)
@@ -40,7 +41,7 @@ one_sgd, one_adam = scalar(update.sgd.function), scalar(update.adam.function)
 @scalar
 def grain_of(x, weight):
     """How many members make a slice."""
-    return max(1, PRODUCTS // max(1, x.shape[1] * weight.shape[1] * weight.shape[2]))
+    return max(1, PRODUCTS // (CALL + x.shape[1] * weight.shape[1] * weight.shape[2]))
 
 
 @scalar
