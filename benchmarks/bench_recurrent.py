@@ -5,7 +5,7 @@ from tinygrad_relu import Tensor, grad, nn
 
 
 class Recurrent:
-    params = (("RNN", "LSTM", "GRU"), ((20, 8, 16, 16), (50, 32, 32, 64)))
+    params = (("RNN", "LSTM", "GRU"), ((20, 8, 16, 16), (100, 32, 128, 128)))
     param_names = ("kind", "steps, batch, inputs, hidden")
     timeout = 300
 

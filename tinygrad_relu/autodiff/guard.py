@@ -16,7 +16,7 @@ import numpy as np
 
 from ..checks import on_copy
 from ..kernels.machine.door import copy, launch, watch
-from .node import Array
+from .node import Array, Node
 
 _recorder: ContextVar[Any] = ContextVar("recorder", default=None)
 current_recorder = _recorder.get        # the Recorder of this thread, or None
@@ -134,6 +134,13 @@ def guarded(x: Array) -> Array:
 def unguarded(x: Any) -> Any:
     """An array as kernels and NumPy take it; anything else as it is."""
     return x.view(np.ndarray) if type(x) is Guarded else x
+
+
+def takes_more(leaf: Node) -> bool:
+    """Whether a kernel may add straight to the ``.grad`` of a leaf that has no home."""
+    g = leaf.grad
+    return (type(g) is np.ndarray and leaf.home is None and g.flags.carray and g.shape == leaf.shape and g.dtype == leaf.dtype
+            and current_recorder() is None)
 
 
 class Later:

@@ -1,12 +1,10 @@
 """The backward pass: from a result back to the leaves that it was computed from.
 
 Nodes are visited in the reverse of the order in which they were made, which is a topological order. The gradients of inner nodes
-are kept in a table local to the pass, and dropped as soon as they have been used. Nothing is recursive, so a graph of any depth
-works.
+are kept in a table local to the pass, and dropped once they have been used. Nothing is recursive, so a graph of any depth works.
 
 An array that a fused kernel has filled is owned by the pass: further gradients are added into it, and a leaf may keep it. A
-derivative rule may return the very gradient that it was given, or any other array: such a gradient is *lent*. It is only
-read, and a leaf gets a copy.
+derivative rule may return the very gradient that it was given, or any other array: it is *lent*, only read, and copied by a leaf.
 """
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ import numpy as np
 from ..checks import as_floats, said
 from ..kernels.machine.door import copy, launch
 from .broadcast import filled, plus, unbroadcast
-from .guard import current_recorder, refuse
+from .guard import current_recorder, refuse, takes_more
 from .hooks import current_observer, run_hooks
 from .node import Array, Node, Op, Pull, absent, next_order, recording, value
 
@@ -92,7 +90,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     for node in wanted:
         g = np.zeros_like(node.array) if found[node] is None else found[node]
         if not isinstance(g, Node):
-            g = output.result.leaf(_copied(g) if node in lent else g)
+            g = output.result.leaf(filled(np.empty(g.shape, g.dtype), copy, g) if node in lent else g)
             lent.add(node)              # an input that is given twice gets two arrays
         gradients.append(g)
     return tuple(gradients)
@@ -225,13 +223,10 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
     for x, v in zip(parents, values):
         if x is None:
             into.append(absent(v))
-        elif straight and x.op is None and x.home is not None and not x.hooks and (x.grad is None or x.grad is x.home):
-            if x.grad is not None:
-                add |= 1 << len(into)
-            into.append(x.home)
-        elif straight and x.op is None and _takes_more(x):
-            add |= 1 << len(into)
-            into.append(x.grad)
+        elif straight and x.op is None and not x.hooks and (place := x.home if x.grad is None else x.grad) is not None and (
+                place is x.home or takes_more(x)):
+            add |= (x.grad is not None) << len(into)
+            into.append(place)
         elif op.adds and x in table and x not in lent:
             add |= 1 << len(into)
             into.append(table[x])
@@ -247,13 +242,6 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
             table[x] = part
         elif part is not table[x]:
             _join(table, lent, x, part)
-
-
-def _takes_more(leaf: Node) -> bool:
-    """Whether a kernel may add straight to the ``.grad`` of a leaf that has no home."""
-    g = leaf.grad
-    return (type(g) is np.ndarray and leaf.home is None and not leaf.hooks and g.flags.carray and g.shape == leaf.shape
-            and g.dtype == leaf.dtype and current_recorder() is None)
 
 
 def _pull_by_rules(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], recorded: bool = False) -> None:
@@ -302,11 +290,7 @@ def _deliver(leaf: Node, part: Array, lent: bool) -> None:
         launch(copy, part, leaf.home)
         leaf.grad = leaf.home
     else:
-        leaf.grad = _copied(part) if lent else part
-
-
-def _copied(x: Array) -> Array:
-    return filled(np.empty(x.shape, x.dtype), copy, x)
+        leaf.grad = filled(np.empty(part.shape, part.dtype), copy, part) if lent else part
 
 
 # The identity, as an op. `derivative` runs a definition on copies of its inputs, so that it can be differentiated with respect

@@ -21,18 +21,20 @@ from ..autodiff.tape import derivative
 from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import recurrent as kernels
+from ..kernels.loops.reduce import put_part
 from ..kernels.machine.door import launch
 from ..kernels.machine.matmul import matmul as matrix_product
 from .activation import activation_op
 from .elementwise import add, mul, neg
-from .indexing import cut, cut_fused, paste
+from .indexing import cut, paste
 from .linalg import product
 from .shape import split, stack
 
 # x[start:stop] without a copy.
 narrow: Op = Op(
     "narrow", lambda x, start, stop: x[start:stop], adds=True,
-    fused=lambda g, y, saved, into, add, x, start, stop: cut_fused(g, y, saved, into, add, x, key=(slice(start, stop), ...)),
+    fused=lambda g, y, saved, into, add, x, start, stop: launch(
+        put_part, g.ravel(), start * (x.size // len(x)), bool(add), into[0].ravel()),
     pull=(lambda g, y, x, start, stop: paste(g, key=(slice(start, stop), ...), shape=x.shape),))
 
 

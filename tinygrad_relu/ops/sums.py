@@ -9,7 +9,7 @@ import numpy as np
 from ..autodiff.broadcast import broadcast_to, sum_over
 from ..autodiff.node import Array, Op
 from ..kernels.loops.reduce import sum_pullback
-from ..kernels.machine.door import copy, launch
+from ..kernels.machine.door import launch
 from .axes import Axis, T, block, normalised_axes, reduced_shape, spelled
 from .elementwise import div
 from .shape import reshape
@@ -26,17 +26,13 @@ def _sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return sum_over(x, sorted(axes), np.empty(shape, x.dtype))
 
 
-def _sum_fused(g: Array, y: Array, saved: Any, into: list[Array], add: int, x: Array, *, axis: Axis = None,
-               keepdims: bool = False) -> None:
-    out = into[0]
-    axes = sorted(normalised_axes("sum", axis, x.shape))
-    if axes and axes[-1] - axes[0] == len(axes) - 1:
+def _sum_fused(g: Array, y: Any, saved: Any, into: Any, add: int, x: Array, *, axis: Axis = None, keepdims: bool = False) -> None:
+    axes = normalised_axes("sum", axis, x.shape)
+    if axes and max(axes) - min(axes) < len(axes):      # neighbours
         outer, n, inner = block(x.shape, axes)
-        launch(sum_pullback, g.reshape(outer, inner), bool(add), out.reshape(outer, n, inner))
-    elif add:
-        launch(np.add, out, kept(g, x, axis), out)
+        launch(sum_pullback, g.reshape(outer, inner), bool(add), into[0].reshape(outer, n, inner))
     else:
-        launch(copy, kept(g, x, axis), out)
+        launch(np.add, into[0] if add else 0.0, kept(g, x, axis), into[0])
 
 
 SUM: Op = Op("sum", _sum, fused=_sum_fused, adds=True, pull=(
@@ -46,7 +42,6 @@ SUM: Op = Op("sum", _sum, fused=_sum_fused, adds=True, pull=(
 @spelled()
 def sum(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """``sum_k x_k`` over `axis`: a number, several, or None for all axes. With `keepdims` the summed axes stay, with length 1.
-
     The sum of no numbers is 0.
 
     >>> tg.sum([[1.0, 2.0], [3.0, 4.0]], axis=0)

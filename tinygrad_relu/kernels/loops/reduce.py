@@ -173,6 +173,23 @@ def sum_pullback(g: Matrix, add: bool, gx: Array3):
         parallel(rows_of_one_row, outer * n, 1 + GRAIN // max(1, inner), (g, add, gx))
 
 
+@scalar
+def piece_with_part(start, stop, part, first, add, out):
+    T = out.dtype.type
+    low, high = min(max(start, first), stop), max(start, min(stop, first + part.size))
+    if not add:
+        put(T(0), False, out[start:low])
+        put(T(0), False, out[high:stop])
+    if low < high:
+        put_scaled(part[low - first:high - first], T(1), add, out[low:high])
+
+
+@kernel
+def put_part(part: Vector, first: int, add: bool, out: Vector):
+    """``out[first:first + part.size] = part``, and 0 elsewhere; or the part is added there."""
+    parallel(piece_with_part, out.size, GRAIN, (part, first, add, out))
+
+
 @kernel
 def power_sum(x: Vector, p: float, out: Doubles):
     """``out[0] = sum abs(x)^p`` in float64: a norm before its root is taken."""
