@@ -342,3 +342,10 @@ def test_rules_of_users_must_declare_that_they_take_members():
     before = model[0].weight.data.copy()
     losses_of(model, opt, per_member(F.cross_entropy), X, Y, 1)
     assert same(model[0].weight.data[0], before[0]) and not same(model[0].weight.data[1], before[1])
+
+
+def test_one_norm_over_several_networks_is_refused():
+    model = mlp(members=K, rng=0)
+    F.per_member(F.cross_entropy, model(X), Y).sum().backward()
+    with pytest.raises(ValueError, match=r"clip_grad_norm_: got parameters of a population of 3; expected those of one network"):
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -26,6 +26,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     before clipping, ``(sum |g|^p)^(1/p)`` with p = `norm_type` (infinity: the largest entry), summed in float64 without overflow
     or underflow; 0 without gradients.
 
+    The networks of a population (see `nn.population`) have a norm each: theirs are refused, as one norm would couple them.
     A `max_norm` of infinity only measures. If the norm is NaN, all gradients become NaN; if it is infinite, infinite ones become
     NaN and finite ones 0 (all NaN, if `max_norm` is infinite too). With `error_if_nonfinite`, such a norm raises a RuntimeError,
     before anything is changed.
@@ -40,7 +41,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     name = "clip_grad_norm_"
     max_norm = check_real(max_norm, f"{name}: max_norm", lambda bound: bound >= 0, "a number, 0 or more")
     norm_type = check_real(norm_type, f"{name}: norm_type", lambda p: p > 0, "a number above 0")
-    pieces = _gradients(name, parameters)
+    pieces = _gradients(name, parameters, of_members=False)
     norm = np.empty(())
     launch(_clip, pieces, max_norm, norm_type, error_if_nonfinite, norm)
     return read(norm)
@@ -111,8 +112,8 @@ def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any
             holder[key] = old
 
 
-def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
-    """The gradients, in as few arrays as flat buffers allow."""
+def _gradients(name: str, parameters: Tensor | Iterable[Tensor], of_members: bool = True) -> list[Array]:
+    """The gradients, in as few arrays as flat buffers allow; with `of_members`, also those of a population."""
     if not isinstance(parameters, Iterable):
         raise TypeError(f"{name}: got {type(parameters).__name__}; expected Tensors, such as model.parameters()")
     given: list[Any] = [parameters] if isinstance(parameters, Tensor) else list(parameters)
@@ -120,6 +121,9 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Array]:
         if not isinstance(parameter, Tensor):
             raise TypeError(f"{name}: got {type(parameter).__name__} among the parameters; expected Tensors, such as "
                             "model.parameters()")
+        if not of_members and getattr(parameter, "members", None) is not None:
+            raise ValueError(f"{name}: got parameters of a population of {parameter.members}; expected those of one network: one "
+                             "norm over all of them would couple them (clip_grad_value_ clips each entry)")
     with_gradient = [p for p in given if p.grad is not None]
     settled: list[Any] = [p for p in with_gradient if p.grad is p.home]
     pieces = [gradients for _, _, gradients in runs(settled)]

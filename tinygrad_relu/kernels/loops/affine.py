@@ -23,6 +23,16 @@ SLICE = 1 << 14         # numbers of a slice of an elementwise loop: 3 to 10 us
 
 
 @scalar
+def whole(x, weight, bias, out):
+    """A layer below `SHARED`. It does without panels and `parallel`, which take 0.3 us: as long as the smallest product."""
+    if bias.size:
+        for r in range(out.shape[0]):
+            for c in range(out.shape[1]):
+                out[r, c] = bias[c]
+    gemm_block(False, True, x, weight, 1.0 if bias.size else 0.0, out, 0, out.shape[0], 0, out.shape[1])
+
+
+@scalar
 def affine_panel(x, weight, bias, out, top, bottom, left, right):
     if bias.size:
         first = bias[left:right]
@@ -57,16 +67,25 @@ def gradient_panels(start, stop, g, x, weight, gx, gw, gb, add, rows_x, columns_
 @scalar
 def affine_gradients(g, x, weight, gx, gw, gb, add):
     rows, outputs, inputs = g.shape[0], g.shape[1], x.shape[1]
+    if rows * outputs * inputs < SHARED:
+        if gx.size:
+            gemm_block(False, False, g, weight, 1.0 if add & 1 else 0.0, gx, 0, rows, 0, inputs)
+        if gw.size:
+            gemm_block(True, False, g, x, 1.0 if add & 2 else 0.0, gw, 0, outputs, 0, inputs)
+        if gb.size:
+            column_sums(g, gb, add & 4)
+        return
     rows_x, columns_x = panel_shape(rows, inputs, outputs, False)
     rows_w, columns_w = panel_shape(outputs, inputs, rows, False)
     of_x, of_w = panel_count(gx, rows_x, columns_x) if gx.size else 0, panel_count(gw, rows_w, columns_w) if gw.size else 0
-    few = rows * outputs * inputs < SHARED
-    parallel(gradient_panels, 1 + of_x + of_w, 1 + of_x + of_w if few else 1,
-             (g, x, weight, gx, gw, gb, add, rows_x, columns_x, rows_w, columns_w))
+    parallel(gradient_panels, 1 + of_x + of_w, 1, (g, x, weight, gx, gw, gb, add, rows_x, columns_x, rows_w, columns_w))
 
 
 @kernel
 def linear(x: Matrix, weight: Matrix, bias: Vector, out: Matrix):
+    if out.size * x.shape[1] < SHARED:
+        whole(x, weight, bias, out)
+        return
     rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], True)
     parallel(affine_panels, panel_count(out, rows, columns), 1, (x, weight, bias, out, rows, columns))
 
@@ -93,9 +112,9 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
         for i in range(start, stop):
             top, bottom, left, right = panel(i, out, rows, columns)
             affine_panel(x, weight, bias, before, top, bottom, left, right)
-            whole = right - left == out.shape[1]        # then the rows follow each other without a gap
-            length = (bottom - top) * (right - left) if whole else right - left
-            for r in range(top, top + 1 if whole else bottom):
+            full = right - left == out.shape[1]         # then the rows follow each other without a gap
+            length = (bottom - top) * (right - left) if full else right - left
+            for r in range(top, top + 1 if full else bottom):
                 first = r * out.shape[1] + left
                 z_line, line = before.ravel()[first:first + length], out.ravel()[first:first + length]
                 for c in range(line.size):
@@ -108,12 +127,22 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
             gz[i] = f_dx(g[i], z[i], y[i], *p)
 
     def forward(x: Matrix, weight: Matrix, bias: Vector, p: Parameters, z: Matrix, out: Matrix):
+        if out.size * x.shape[1] < SHARED:
+            before = out if overwrites else z
+            whole(x, weight, bias, before)
+            for r in range(out.shape[0]):
+                for c in range(out.shape[1]):
+                    out[r, c] = f(before[r, c], *p)
+            return
         rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], True)
         parallel(panels, panel_count(out, rows, columns), 1, (x, weight, bias, p, z, out, rows, columns))
 
     def pullback(g: Matrix, z: Matrix, y: Matrix, x: Matrix, weight: Matrix, p: Parameters, gz: Matrix, gx: Matrix, gw: Matrix,
                  gb: Vector, add: int):
-        parallel(slopes, g.size, SLICE, (g, z, y, p, gz))
+        if g.size <= SLICE:
+            slopes(0, g.size, g, z, y, p, gz)
+        else:
+            parallel(slopes, g.size, SLICE, (g, z, y, p, gz))
         affine_gradients(gz, x, weight, gx, gw, gb, add)
 
     return pair(f"linear_{activation.name}", activation, forward, pullback)
