@@ -121,8 +121,9 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor], of_members: boo
         if not isinstance(parameter, Tensor):
             raise TypeError(f"{name}: got {type(parameter).__name__} among the parameters; expected Tensors, such as "
                             "model.parameters()")
-        if not of_members and getattr(parameter, "members", None) is not None:
-            raise ValueError(f"{name}: got parameters of a population of {parameter.members}; expected those of one network: one "
+        members = getattr(parameter, "members", None)
+        if members is not None and not of_members:
+            raise ValueError(f"{name}: got parameters of a population of {members}; expected those of one network: one "
                              "norm over all of them would couple them (clip_grad_value_ clips each entry)")
     with_gradient = [p for p in given if p.grad is not None]
     settled: list[Any] = [p for p in with_gradient if p.grad is p.home]
