@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html import unescape
+from threading import Semaphore
 
 import numpy as np
 import pytest
@@ -280,18 +281,25 @@ def test_a_network_that_has_finished_is_not_called_sick():
 def test_an_interrupt_keeps_the_finished_treatments(monkeypatch):
     moons = data.moons(60, rng=0)
     sick = revive_module.make_sick(moons, hidden=(4,), kill_steps=5)
-    treatments, real = TREATMENTS[:6], revive_module.treat
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    treatments, real, others = TREATMENTS[:6], revive_module._treat, Semaphore(0)
+    *first, last = revive_module._groups(treatments, 5, 2)
 
-    def treat(sick, dataset, treatment, **options):
-        if treatment.key == "momentum":         # as Ctrl-C in the main thread, while the others are running or done
+    def treat(networks, dataset, group, **options):
+        if group == [treatments[i] for i in last]:      # as Ctrl-C in the main thread, when the other groups are done
+            for _ in first:
+                others.acquire()
             raise KeyboardInterrupt
-        return real(sick, dataset, treatment, **options)
+        outcomes = real(networks, dataset, group, **options)
+        others.release()
+        return outcomes
 
-    monkeypatch.setattr(revive_module, "treat", treat)
+    monkeypatch.setattr(revive_module, "_treat", treat)
     found = revive_module.revive(sick, moons, treatments, steps=5)
-    assert [outcome.treatment.key for outcome in found][:2] == ["sgd", "sgd-l2"] and len(found) < 6
+    assert [outcome.treatment for outcome in found] == [t for i, t in enumerate(treatments) if i not in last] and first
     with pytest.raises(KeyboardInterrupt):
-        revive_module.revive(sick, moons, treatments[2:3], steps=5)
+        first = []
+        revive_module.revive(sick, moons, [treatments[i] for i in last], steps=5)
 
 
 def test_an_interrupted_command_reports_what_has_finished(capsys, monkeypatch, tmp_path):

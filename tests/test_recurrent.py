@@ -13,7 +13,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import nn
 from tinygrad_relu.autodiff.node import Op
 from tinygrad_relu.autodiff.tape import derivative
-from tinygrad_relu.kernels.machine import matmul
+from tinygrad_relu.kernels.machine import panels
 from tinygrad_relu.ops.elementwise import mul
 
 nan, inf = float("nan"), float("inf")
@@ -251,7 +251,7 @@ def test_an_empty_batch(kind):
 def test_any_number_of_threads_gives_the_same_bits(kind):
     before, found = tg.get_num_threads(), []
     x = rng.standard_normal((16, 64, 96)).astype(np.float32)
-    assert 16 * 64 * GATES[kind] * 256 * 96 >= matmul.LARGE
+    assert 16 * 64 * GATES[kind] * 256 * 96 >= panels.SHARED
     try:
         for threads in (1, 2, 3):
             tg.set_num_threads(threads)

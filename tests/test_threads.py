@@ -12,7 +12,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
-from tinygrad_relu.kernels.machine import matmul
+from tinygrad_relu.kernels.machine import matmul, panels
 from tinygrad_relu.kernels.machine.door import watch
 
 TYPES = [np.float32, np.float64]
@@ -98,10 +98,10 @@ def test_a_product_is_one_launch():
 @pytest.mark.parametrize("dots", [False, True])
 def test_panels_cover_the_result_once(shape, dots):
     m, n, inner = shape
-    rows, columns = matmul.panel_shape(m, n, inner, dots)
+    rows, columns = panels.panel_shape(m, n, inner, dots)
     covered = np.zeros((m, n), int)
-    for i in range(matmul.panel_count(covered, rows, columns)):
-        top, bottom, left, right = matmul.panel(i, covered, rows, columns)
+    for i in range(panels.panel_count(covered, rows, columns)):
+        top, bottom, left, right = panels.panel(i, covered, rows, columns)
         covered[top:bottom, left:right] += 1
     assert (covered == 1).all()
 

@@ -51,7 +51,8 @@ class Linear(Module):
 
 def op_of(layer: Linear | Maxout) -> Callable[..., Op]:
     """`ops.linalg.affine`, or its equal for populations."""
-    return affine if layer.weight.members is None else affine_of_members
+    members = getattr(layer.weight, "members", None)        # `functional_call` may have put an ordinary Tensor in its place
+    return affine if members is None else affine_of_members
 
 
 def in_own_dtype(op: Op, x: Any, layer: Linear, error: TypeError) -> Any:

@@ -45,9 +45,10 @@ class Group(dict[str, Any]):
         """Some options in the form in which they are kept, if they are in range together with the others."""
         found = {key: plain(value) if self.members is None else per_member(value, self.members, f"the option {key}")
                  for key, value in options.items()}
-        together = {**self, **found}
-        for one in [together] if self.members is None else [of_member(together, k) for k in range(self.members)]:
-            self._check(one)
+        if self.members is None:
+            self._check({**self, **options})        # as they were given: an error shows them so
+        for k in range(self.members or 0):
+            self._check(of_member({**self, **found}, k))
         return found
 
     def put(self, options: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from ..formulas import ACTIVATIONS
 from ..formulas.record import Elementwise
 from ..machine.blas import gemm_block
 from ..machine.door import launch
-from ..machine.matmul import SHARED, multiply, panel, panel_count, panel_shape
+from ..machine.panels import SHARED, multiply, panel, panel_count, panel_shape
 from ..machine.parallel import parallel
 from ..machine.policy import Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
 from .pointwise import loops

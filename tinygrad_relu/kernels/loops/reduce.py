@@ -35,12 +35,12 @@ def rows_of(x):
 
 @scalar
 def column_sums(g, out, add):
-    """The sum of the rows of g, added to `out` if `add` is not 0."""
+    """The sum of the rows of g, added to `out` if `add` is not 0: with the bits of a sum that is added later, as hooks need."""
     if not add:
         out[:] = 0
-    if g.shape[0] <= BLOCK:
-        add_each_row(g, out)
-        return
+        if g.shape[0] <= BLOCK:
+            add_each_row(g, out)
+            return
     total = out.astype(np.float64)
     for start in range(0, g.shape[0], BLOCK):
         out[:] = 0

@@ -1,0 +1,86 @@
+"""How matrix products are cut into panels that threads share: for kernels.
+
+How a product is cut depends on its shape alone, so the bits of the result do not depend on the number of threads. Each panel is a
+product of our OpenBLAS, on one thread.
+"""
+from __future__ import annotations
+
+from .blas import gemm_block
+from .parallel import parallel
+from .policy import scalar
+
+SHARED = 1 << 20        # multiplications from which a product is cut: 8 us of one core in float32
+LARGE = 1 << 25         # from here on OpenBLAS copies the operands of each panel, and panels are few
+
+# Where it has AVX-512, OpenBLAS multiplies matrices without copying them up to a million multiplications; and a @ b.T only if
+# the result has at most 1200 numbers. Such panels run at 130 to 170 GFLOP/s; a product of 64 x 784 x 256 as a whole at 110.
+UNPACKED = 1_000_000
+SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and longer ones from the second on
+
+
+@scalar
+def panel_shape(m, n, inner, dots):
+    """The rows and columns of the panels into which a product of this shape is cut; `dots` if it is ``a @ b.T``."""
+    work = m * n * inner
+    if work < SHARED:
+        return m, n
+    if work < LARGE and dots and inner >= SHORT:
+        return (8, 128) if inner >= LONG else (16, 64)
+    if work < LARGE and not dots:
+        columns = even(n, 128, 16)
+        rows = even(m, min(UNPACKED, work // 4) // (inner * columns), 8)
+        if rows:
+            return rows, columns
+    rows, columns, cuts = m, n, 1 if work < LARGE else 2 if work < LARGE << 4 else 3 if work < LARGE << 6 else 4
+    for _ in range(cuts):
+        if columns > rows:
+            columns = (columns + 1) // 2
+        else:
+            rows = (rows + 1) // 2
+    return rows, columns
+
+
+@scalar
+def even(length, most, unit):
+    """The length of equal pieces of at most `most`, a multiple of `unit`; 0 if `most` is less than a unit and than the length."""
+    if length <= most:
+        return length
+    most -= most % unit
+    if most == 0:
+        return 0
+    pieces = (length + most - 1) // most
+    return (length + pieces * unit - 1) // (pieces * unit) * unit
+
+
+@scalar
+def panel_count(c, rows, columns):
+    if rows >= c.shape[0] and columns >= c.shape[1]:
+        return 1
+    return ((c.shape[0] + rows - 1) // rows) * ((c.shape[1] + columns - 1) // columns)
+
+
+@scalar
+def panel(i, c, rows, columns):
+    """The first and the last row, the first and the last column of panel i of c, in the manner of slices."""
+    m, n = c.shape
+    if rows >= m and columns >= n:
+        return 0, m, 0, n
+    across = (n + columns - 1) // columns
+    top, left = i // across * rows, i % across * columns
+    return top, min(top + rows, m), left, min(left + columns, n)
+
+
+@scalar
+def multiply(start, stop, transpose_a, transpose_b, a, b, beta, c, rows, columns):
+    """The panels from `start` up to `stop`."""
+    for i in range(start, stop):
+        top, bottom, left, right = panel(i, c, rows, columns)
+        gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
+
+
+@scalar
+def gemm(transpose_a, transpose_b, a, b, beta, c):
+    """``c = op(a) @ op(b) + beta * c``, on as many threads as are worth it; `op` transposes if its flag is set."""
+    inner = a.shape[0] if transpose_a else a.shape[1]
+    rows, columns = panel_shape(c.shape[0], c.shape[1], inner, transpose_b and not transpose_a)
+    parallel(multiply, panel_count(c, rows, columns), 1, (transpose_a, transpose_b, a, b, beta, c, rows, columns))
