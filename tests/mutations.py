@@ -76,7 +76,7 @@ MUTATIONS = [
     Mutation("kernels/loops/reduce.py", "for c in range(x.size - 1, -1, -1):", "for c in range(x.size - 1, 0, -1):", "test_ops test_array_ops"),
     Mutation("kernels/loops/norm.py", "unbiased = size / (size - 1.0)", "unbiased = 1.0", "test_normalization"),
     Mutation("kernels/loops/recurrent.py", "gc[k] = down * f\n", "gc[k] = down * i\n", "test_recurrent"),
-    Mutation("kernels/loops/affine.py", "True, False, g, x, 1.0 if add & 2 else 0.0, gw", "True, False, g, x, 0.0, gw", "test_ops test_tape"),
+    Mutation("kernels/loops/affine.py", "gemm_block(True, False, g, x, 1.0 if add & 2 else 0.0, gw", "gemm_block(True, False, g, x, 0.0, gw", "test_ops test_tape"),
     Mutation("kernels/machine/panels.py", "return top, min(top + rows, m), left", "return top, min(top + rows - 1, m), left", "test_threads"),
     # layers
     Mutation("nn/init.py", "return max(1, shape[-1]), max(1, shape[0])", "return max(1, shape[0]), max(1, shape[-1])", "test_nn"),

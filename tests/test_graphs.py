@@ -110,6 +110,7 @@ NOT_DRAWN = {
     "it is the base of others": {"nn.Module", "nn.Activation", "nn.Loss"},
     "it holds others, or returns its input": {"nn.ModuleList", "nn.ModuleDict", "nn.Identity"},
     "it is no function": {"REDUCTIONS"},
+    "it calls another for each network of a population (test_members)": {"per_member"},
 }
 
 
