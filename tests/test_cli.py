@@ -15,6 +15,8 @@ import pytest
 
 import tinygrad_relu as tg
 from tinygrad_relu import cli, data, lab
+from tinygrad_relu.commands import COMMANDS
+from tinygrad_relu.commands import revive as command
 from tinygrad_relu.lab import report
 from tinygrad_relu.lab import revive as revive_module
 from tinygrad_relu.lab.prescription import OPTIONS
@@ -335,7 +337,7 @@ def test_an_interrupt_during_the_imports_is_one_line():
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "tinygrad-relu: interrupted\n")
 
 
-@pytest.mark.parametrize("words", ["--version", "--help", "revive --help", "warmup --help", "cache --help", "doctor --help"])
+@pytest.mark.parametrize("words", ["--version", "--help", *(f"{command.name} --help" for command in COMMANDS)])
 def test_help_imports_nothing_heavy(words):
     ended = python("-X", "importtime", "-m", "tinygrad_relu", *words.split())
     assert ended.returncode == 0 and ended.stdout.startswith(("usage: tinygrad-relu", f"tinygrad-relu {tg.__version__}"))
@@ -343,11 +345,11 @@ def test_help_imports_nothing_heavy(words):
 
 
 def test_an_interrupted_warmup_is_one_line():
-    command = subprocess.Popen([sys.executable, "-m", "tinygrad_relu", "warmup", "--jobs", "2"], stdout=subprocess.PIPE,
+    warming = subprocess.Popen([sys.executable, "-m", "tinygrad_relu", "warmup", "--jobs", "2"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert "cached" in command.stdout.readline()
-    os.killpg(command.pid, signal.SIGINT)           # as a terminal does: the compiling processes get it too
-    assert command.communicate(timeout=60)[1] == "tinygrad-relu warmup: interrupted\n" and command.returncode == 130
+    assert "cached" in warming.stdout.readline()
+    os.killpg(warming.pid, signal.SIGINT)           # as a terminal does: the compiling processes get it too
+    assert warming.communicate(timeout=60)[1] == "tinygrad-relu warmup: interrupted\n" and warming.returncode == 130
 
 
 def test_revive_in_python_checks_its_arguments():
@@ -365,9 +367,9 @@ def test_revive_in_python_checks_its_arguments():
 
 
 def test_the_help_knows_every_choice():
-    assert tuple(treatment.key for treatment in TREATMENTS) == cli.TREATMENTS
-    assert (tuple(RULES), tuple(SCHEDULES)) == (cli.RULES, cli.SCHEDULES)
-    assert tuple(option.replace("_", "-") for option in OPTIONS) == cli.OPTIONS
+    assert tuple(treatment.key for treatment in TREATMENTS) == command.TREATMENTS
+    assert (tuple(RULES), tuple(SCHEDULES)) == (command.RULES, command.SCHEDULES)
+    assert tuple(option.replace("_", "-") for option in OPTIONS) == command.OPTIONS
 
 
 def test_standard_output_may_be_closed_or_read_in_part():

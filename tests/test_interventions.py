@@ -1,4 +1,5 @@
 """Units that are killed or mirrored, treatments of your own, and momentum alone."""
+import json
 import re
 from copy import deepcopy
 from dataclasses import replace
@@ -169,11 +170,11 @@ def test_seeds_repeat_the_main_job(capsys, tmp_path):
     assert cli.main([*words, "--seeds", "3"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "3 seeds, 0 to 2" in out and "Over all seeds" in out and " 0 wrong" in out
-    three = cli.json.loads((tmp_path / "a.json").read_text())
+    three = json.loads((tmp_path / "a.json").read_text())
     assert [run["seed"] for run in (three, *three["other_seeds"])] == [0, 1, 2]
     assert [t["name"] for t in three["treatments"]] == ["sgd", "coast", "yours"]
     assert cli.main([*words, "--seed", "2"]) == 0
-    alone = cli.json.loads((tmp_path / "a.json").read_text())
+    alone = json.loads((tmp_path / "a.json").read_text())
     assert alone.pop("other_seeds") == [] and alone == three["other_seeds"][1]
     assert three["held_out_samples"] == three["samples"] == 150
 
@@ -185,7 +186,7 @@ def test_seeds_repeat_the_main_job(capsys, tmp_path):
 def test_a_prescription_is_trained_at_its_ends_and_just_outside(capsys, tmp_path, words, option, steps):
     quick = ["--data", "moons", "--widths", "8", "8", "--kill-lr", "20", "--kill-steps", "60"]
     assert cli.main(["revive", *quick, "--at", "60", *words, "--json", str(tmp_path / "a.json")]) == 0
-    out, found = " ".join(capsys.readouterr().out.split()), cli.json.loads((tmp_path / "a.json").read_text())
+    out, found = " ".join(capsys.readouterr().out.split()), json.loads((tmp_path / "a.json").read_text())
     assert f"Observed: {', '.join(map(str, steps))}, as prescribed." in out
     assert found["prescription"]["option"] == option and found["prescription"]["at"] == 60
     assert [t["observed_step"] for t in found["treatments"]] == [t["predicted_step"] for t in found["treatments"]] == steps

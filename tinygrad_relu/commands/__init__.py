@@ -1,0 +1,10 @@
+"""The commands of ``tinygrad-relu``: a small file for each, or for a few of one kind. `cli.py` runs them.
+
+No file here imports anything heavy at its top: ``--help`` reads all of them.
+"""
+from __future__ import annotations
+
+from . import machine, map, revive
+from .options import Command as Command
+
+COMMANDS: tuple[Command, ...] = (*revive.COMMANDS, *map.COMMANDS, *machine.COMMANDS)        # in the order of ``--help``

@@ -1,0 +1,116 @@
+"""What commands share: the record of a command, types of arguments, the options for data sets and for the files of results."""
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+DEFAULT = " (default: %(default)s)"
+DATA: dict[str, Callable[[Any, argparse.Namespace], Any]] = {       # from the module `data` and the arguments, in float64
+    "digits": lambda data, given: data.digits(),
+    "spiral": lambda data, given: data.spirals(rng=given.seed),
+    "moons": lambda data, given: data.moons(rng=given.seed),
+    "fashion-mnist": lambda data, given: data.fashion_mnist(given.path, dtype="float64"),
+    "mnist": lambda data, given: data.mnist(given.path, dtype="float64"),
+    "csv": lambda data, given: data.csv(given.path, -1 if given.target is None else given.target,
+                                        delimiter=(given.delimiter or ",").replace(r"\t", "\t"))}
+SAMPLES = 2000      # default for data sets of images: full-batch training on all samples would take an hour
+
+
+class Command(NamedTuple):
+    """A command: its name, a line of help, what adds its options to a parser, and what runs it and returns the exit status."""
+
+    name: str
+    help: str
+    options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+# -- types of arguments ----------------------------------------------------------------------------------------------------------
+
+
+def check_name(name: str, known: Collection[str], what: str) -> str:
+    """The same as `checks.check_name`, which is imported only to tell an error."""
+    if name not in known:
+        from ..checks import check_name
+
+        check_name(name, known, what)
+    return name
+
+
+def reader(read: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
+    """`read` as the type of an argument: its ValueError becomes one sentence."""
+    def parse(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {expected}" if expected else str(error)) from None
+
+    return parse
+
+
+number, whole = reader(float, "a number"), reader(int, "a whole number")
+
+
+def one_of(names: Callable[[], Collection[str]], what: str) -> Callable[[str], str]:
+    return reader(lambda text: check_name(text, names(), what))
+
+
+def activations() -> Collection[str]:
+    from ..nn.activations import MODULES
+
+    return [*MODULES, "maxout"]
+
+
+# -- data and files --------------------------------------------------------------------------------------------------------------
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The options that choose a data set; the command adds --seed."""
+    option = parser.add_argument
+    option("--data", type=one_of(lambda: DATA, "data"), default="digits", metavar="NAME",
+           help=f"one of {', '.join(DATA)}" + DEFAULT)
+    option("--path", metavar="PATH", help="the folder with the IDX files (fashion-mnist, mnist), or the CSV file (csv)")
+    option("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
+    option("--delimiter", metavar="CHARACTER", help=r"separator of the columns of a CSV file, \t for tabs (default: a comma)")
+    option("--standardise", action=argparse.BooleanOptionalAction,
+           help="shift and scale each feature to mean 0 and deviation 1 (default: only for csv)")
+    option("--samples", type=whole, metavar="N",
+           help=f"number of samples to use (default: {SAMPLES} of fashion-mnist or mnist, all of csv)")
+
+
+def load_data(arguments: argparse.Namespace, seed: int | None = None) -> Any:
+    """The chosen data set, in float64."""
+    from .. import data
+
+    name, options = arguments.data, ("path", "samples", "target", "delimiter")
+    takes = {"fashion-mnist": options[:2], "mnist": options[:2], "csv": options}
+    for option in options:
+        if getattr(arguments, option) is not None and option not in takes.get(name, ()):
+            users = [user for user, taken in takes.items() if option in taken]
+            raise ValueError(f"--{option} is for {', '.join(users)}; --data {name} takes none")
+    if name in takes and not arguments.path:
+        what = "the CSV file" if name == "csv" else "the folder with its IDX files (nothing is downloaded)"
+        raise ValueError(f"--data {name} needs --path, {what}")
+    if seed is not None:
+        arguments = type(arguments)(**{**vars(arguments), "seed": seed})
+    found = DATA[name](data, arguments)
+    samples = arguments.samples or (SAMPLES if name.endswith("mnist") else None)
+    return found if samples is None else found.head(samples)
+
+
+def standardises(arguments: argparse.Namespace) -> bool:
+    return arguments.standardise or (arguments.data == "csv" and arguments.standardise is None)
+
+
+def check_files(arguments: argparse.Namespace) -> None:
+    """Raise an error if a file of --json or --figure cannot be written."""
+    from ..files import check_writable
+
+    files = {option: path for option in ("json", "figure") if (path := getattr(arguments, option)) is not None}
+    for option, path in files.items():
+        check_writable(path, f"--{option}")
+    if len({os.path.realpath(path) for path in files.values()}) < len(files):
+        raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
