@@ -1,6 +1,8 @@
 """Profiles: operations, bytes, times, limits; and a profiled program goes on as if nothing had happened."""
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -13,21 +15,14 @@ from tinygrad_relu.kernels.loops.update import sgd
 from tinygrad_relu.kernels.machine.cost import SIZES, counting, gemm_limit, memory_limit, operations
 from tinygrad_relu.kernels.machine.door import launch
 from tinygrad_relu.profile import of_launches
+from tinygrad_relu.training import train_step
 
 
 def trained(dtype="float32", kind=optim.SGD, **options):
     model = nn.MLP([4, 8, 8, 3], rng=0, dtype=dtype, **options)
     opt = kind(model.parameters(), lr=0.1)
-
-    def step(x, y):
-        opt.zero_grad()
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
-        opt.step()
-        return loss
-
     rng = np.random.default_rng(0)
-    return step, model, opt, lambda: (rng.standard_normal((6, 4)).astype(dtype), rng.integers(0, 3, 6))
+    return partial(train_step, model, opt, F.cross_entropy, None), model, opt, lambda: (rng.standard_normal((6, 4)).astype(dtype), rng.integers(0, 3, 6))
 
 
 def state(model, opt):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import resource
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.autodiff.tape import history
 from tinygrad_relu.capture import fusion
-from tinygrad_relu.capture.arrays import arrays_in, owner_of
+from tinygrad_relu.capture.arrays import arrays_in
+from tinygrad_relu.checks import owner_of
+from tinygrad_relu.training import train_step
 
 SIZE = 64, 40       # enough numbers for a chain
 
@@ -107,13 +110,7 @@ def test_a_layer_whose_sums_are_needed_elsewhere_keeps_them():
 
 
 def classified(net, opt):
-    def step(x, y):
-        opt.zero_grad()
-        loss = F.cross_entropy(net(x), y)
-        loss.backward()
-        opt.step()
-        return loss
-    return step
+    return partial(train_step, net, opt, F.cross_entropy, None)
 
 
 def batch(rng, rows, widths):

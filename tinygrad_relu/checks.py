@@ -34,6 +34,13 @@ def said(value: Any) -> str:
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
+def owner_of(x: Array) -> Array:
+    """The array that owns the memory of x."""
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
+
+
 def check_samples(x: npt.ArrayLike, name: str = "x") -> Array:
     """Samples to learn from: a matrix (samples, features) of finite numbers, C-contiguous.
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .checks import counted
+from .checks import counted, owner_of
 from .kernels.loops.strided import as_kernel
-from .kernels.machine.cost import counting, gemm_limit, memory_limit, operations
+from .kernels.machine.cost import counting, fastest, gemm_limit, memory_limit, operations
 from .kernels.machine.door import watch
-from .kernels.machine.policy import Kernel
 from .kernels.machine.pool import get_num_threads
 from .kernels.machine.program import Native
 from .text import MISSING, aligned
@@ -230,10 +229,10 @@ def of_launches(launches: Iterable[tuple[Any, tuple[Any, ...]]], repeat: int) ->
     if repeat == 0:
         return found
     runs = [_run(*launch) for launch in launches]
-    held = list({id(x): x for _, arguments in launches for x in map(_owner, _arrays(arguments))}.values())
+    held = list({id(x): x for _, arguments in launches for x in map(owner_of, _arrays(arguments))}.values())
     before = [x.copy() for x in held]
     best = [float("inf")] * len(launches)
-    nothing = min(_timed(Native([])) for _ in range(100))       # what calling a program costs
+    nothing = fastest(Native([]), 100)       # what calling a program costs
     try:
         with counting() as since:
             for run, line in zip(runs, found.lines):
@@ -241,7 +240,7 @@ def of_launches(launches: Iterable[tuple[Any, tuple[Any, ...]]], repeat: int) ->
                 run()
                 line.add(0.0, since())
         for _ in range(repeat):
-            best = [min(least, _timed(run)) for least, run in zip(best, runs)]
+            best = [min(least, fastest(run, 1)) for least, run in zip(best, runs)]
     finally:
         for x, numbers in zip(held, before):
             if x.flags.writeable:
@@ -252,18 +251,5 @@ def of_launches(launches: Iterable[tuple[Any, tuple[Any, ...]]], repeat: int) ->
 
 
 def _run(kernel: Any, arguments: tuple[Any, ...]) -> Callable[[], Any]:
-    known = (kernel, arguments) if isinstance(kernel, Kernel) else as_kernel(kernel, arguments)
+    known = as_kernel(kernel, arguments)
     return Native([known]) if known else partial(kernel, *arguments)
-
-
-def _timed(run: Callable[[], Any]) -> float:
-    start = perf_counter()
-    run()
-    return perf_counter() - start
-
-
-def _owner(x: Any) -> Any:
-    """The array that owns the memory."""
-    while isinstance(x.base, np.ndarray):
-        x = x.base
-    return x

@@ -9,6 +9,7 @@ from numpy import ndarray
 
 from ..autodiff.guard import Later
 from ..autodiff.node import Array
+from ..checks import owner_of
 from ..tensor import Tensor
 
 LARGE = 1 << 16         # bytes from which copies take longer than comparisons
@@ -51,13 +52,6 @@ def agree(a: Any, b: Any) -> bool:
     if type(a) is dict:
         return a.keys() == b.keys() and all(agree(a[key], b[key]) for key in a)
     return a is b or type(a) is Later or bool(a == b) or (a != a and b != b)
-
-
-def owner_of(x: Array) -> Array:
-    """The array that owns the memory of x."""
-    while isinstance(x.base, ndarray):
-        x = x.base
-    return x
 
 
 def is_same(a: Array, b: Array) -> bool:

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autodiff.node import Array
+from ..checks import owner_of
 from ..kernels.loops.affine import affine, linear, linear_pullback
 from ..kernels.loops.chain import MOST_ARRAYS, Step, chain
 from ..kernels.loops.pointwise import loops
 from ..kernels.loops.strided import ARITHMETIC
 from ..kernels.machine.door import watch
 from ..kernels.machine.policy import DTYPES, Kernel, exact
-from .arrays import Launch, arrays_in, mapped, owner_of
+from .arrays import Launch, arrays_in, mapped
 
 WORTH = 1 << 11             # numbers from which a chain is worth a kernel of its own, which takes a second to compile
 MOST_COMPARISONS = 8        # of addresses, which LLVM makes before it uses vectors: of arrays that are written with all others

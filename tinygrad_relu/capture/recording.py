@@ -24,11 +24,12 @@ import numpy as np
 
 from ..autodiff.guard import Guarded, current_recorder, recorded_by, refuse, unguarded
 from ..autodiff.node import Array, is_grad_enabled, next_order
+from ..checks import owner_of
 from ..kernels.machine.policy import Kernel
 from ..optim.optimizer import Optimizer
 from ..parameters import WATCHERS, Parameter
 from ..profile import Profile
-from .arrays import Launch, agree, arrays_in, bytes_of, copies, described, differ, is_same, mapped, owner_of, restore
+from .arrays import Launch, agree, arrays_in, bytes_of, copies, described, differ, is_same, mapped, restore
 from .replay import Replay, Stale, is_launch, move
 from .surroundings import Surroundings
 

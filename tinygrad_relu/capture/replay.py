@@ -10,12 +10,12 @@ import numpy as np
 from ..autodiff.guard import Later
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
+from ..checks import owner_of
 from ..kernels.loops.strided import as_kernel
-from ..kernels.machine.policy import Kernel
 from ..kernels.machine.program import Native
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
-from .arrays import Launch, arrays_in, copies, differ, fresh, mapped, owner_of, restore
+from .arrays import Launch, arrays_in, copies, differ, fresh, mapped, restore
 from .fusion import fused
 
 LINE = 64       # bytes: arrays in packed memory begin at a line of the processor's cache
@@ -128,7 +128,7 @@ def _calls(launches: list[Launch]) -> Iterator[tuple[Any, int, int]]:
     """
     kernels: list[Any] = []
     for i, launch in enumerate(launches):
-        found = launch if type(launch.kernel) is Kernel else as_kernel(*launch)
+        found = as_kernel(*launch)
         if found is not None:
             kernels.append(found)
             continue

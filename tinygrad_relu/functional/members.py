@@ -20,8 +20,8 @@ from .class_loss import cross_entropy
 def each(calls: Sequence[Callable[[Tensor], Tensor]], x: Tensor, parameters: Sequence[Any] = ()) -> Tensor:
     """``calls[k](x[k])`` for each member k, side by side in one result; `parameters` are all those that the calls use.
 
-    The derivatives are those of the calls, so each member has the bits that it has alone. It takes Python for each member: about
-    20 us in a training step. Second derivatives are refused.
+    The derivatives are those of the calls, so each member has the bits that it has alone. It takes Python for each member.
+    Second derivatives are refused.
     """
     def forward(x: Array, *_: Array) -> tuple[Array, Any]:
         inputs = [Tensor.leaf(part, requires_grad=True) for part in x]

@@ -17,12 +17,10 @@ from ..kernels.loops import affine as single
 from ..kernels.loops import members as kernels
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
-from .activation import activation_op
 from .elementwise import mul, sub
-from .linalg import product
+from .linalg import affine_rules
 from .normalization import SOFTMAX
 from .shape import reshape
-from .sums import SUM
 
 
 def _stacked(x: Array) -> Array:
@@ -40,9 +38,7 @@ def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float
     With `keeps`, its nodes have in `saved` what f was applied to, although the derivative may not need it.
     """
     fused, apart = (kernels.linear_activation_of_members(activation), loops(activation)) if activation else (None, None)
-    from_y, overwrites = True, True
-    if activation:
-        from_y, overwrites = activation.slope_from_y(*p), activation.slope_from_y(*activation.defaults)
+    from_y, overwrites = single.slope_from_y(activation, p)
     one_launch = (from_y or not overwrites) and not keeps       # else the kernel would leave out the z that is needed
 
     def forward(x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
@@ -71,17 +67,9 @@ def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float
         else:
             launch(kernels.linear_pullback_of_members, g, _stacked(x), weight, gx, gw, gb, add)
 
-    def pull(i: int) -> Any:
-        def rule(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
-            if activation is not None:
-                g = activation_op(activation).pull_of(0)(g, y, affine_of_members()(x, weight, bias), p=p)
-            return product(g, weight) if i == 0 else product(g, x, transpose_a=True) if i == 1 else SUM(g, axis=1)
-
-        return rule
-
     name = "linear" if activation is None else f"linear_{activation.name}"
-    return Op(f"{name}_of_members", forward, fused=pullback, saves=True, adds=True, pull=pull, multiplies=True,
-              activation=activation, p=p)
+    return Op(f"{name}_of_members", forward, fused=pullback, saves=True, adds=True,
+              pull=affine_rules(affine_of_members, activation, p), multiplies=True, activation=activation, p=p)
 
 
 def _cross_entropy(x: Array, labels: Array) -> tuple[Array, Array]:

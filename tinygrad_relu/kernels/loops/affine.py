@@ -160,13 +160,16 @@ class Affine(NamedTuple):
     """``pullback(g, y, z, into, add, x, weight, bias)``: the gradients, as the `fused` of an operation."""
 
 
+def slope_from_y(activation: Elementwise[...] | None, p: tuple[float, ...]) -> tuple[bool, bool]:
+    """Whether the slope follows from the result with the parameters p; and with the default ones, where kernels write no z."""
+    return (activation.slope_from_y(*p), activation.slope_from_y(*activation.defaults)) if activation else (True, True)
+
+
 @cache
 def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()) -> Affine:
     """The layer with an activation, of parameters p, or without one."""
     fused, apart = (linear_activation(activation), loops(activation)) if activation else (None, None)
-    from_y, overwrites = True, True
-    if activation:
-        from_y, overwrites = activation.slope_from_y(*p), activation.slope_from_y(*activation.defaults)
+    from_y, overwrites = slope_from_y(activation, p)
     one_launch = from_y or not overwrites       # else the kernel would leave out the z that is needed
 
     def forward(x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:

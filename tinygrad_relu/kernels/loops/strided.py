@@ -74,7 +74,7 @@ def strided(known: tuple[Any, str, str]) -> Kernel:
 
 
 def as_kernel(function: Any, arguments: tuple[Any, ...]) -> tuple[Kernel, tuple[Any, ...]] | None:
-    """The launch of a kernel that does the same; None if there is none.
+    """The launch of a kernel that does the same; None if there is none. A launch of a kernel stays as it is.
 
     >>> a, out = np.arange(6.0).reshape(2, 3), np.empty((3, 2))
     >>> each, given = as_kernel(np.add, (a.T, 10.0, out))
@@ -82,6 +82,8 @@ def as_kernel(function: Any, arguments: tuple[Any, ...]) -> tuple[Kernel, tuple[
     >>> out.tolist()
     [[10.0, 13.0], [11.0, 14.0], [12.0, 15.0]]
     """
+    if isinstance(function, Kernel):
+        return function, arguments
     *inputs, out = arguments
     if function not in FORMULAS or not isinstance(out, np.ndarray) or out.size == 0 or len(inputs) > 2:
         return None

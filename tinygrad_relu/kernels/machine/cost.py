@@ -123,7 +123,7 @@ def gemm_limit(dtype: Any) -> float:
 def _gemm_limit(dtype: Any, threads: int) -> float:
     n = 1024
     a, c = np.ones((n, n), dtype), np.empty((n, n), dtype)
-    return 2 * n**3 / _fastest(partial(matmul, False, False, a, a, 0.0, c), 15)
+    return 2 * n**3 / fastest(partial(matmul, False, False, a, a, 0.0, c), 15)
 
 
 def memory_limit(size: float) -> float:
@@ -139,13 +139,14 @@ SIZES = tuple(1 << k for k in range(10, 28, 2))     # 1 kB to 64 MB
 def _memory_limits(threads: int) -> tuple[Any, Any]:
     x = np.ones(SIZES[-1] // 8, np.float32)
     out = x.copy()
-    empty = _fastest(Native([]), 100)
-    times = [_fastest(Native([(copy_vector, (x[:size // 8], out[:size // 8]))]), max(5, min(1000, (1 << 24) // size)))
+    empty = fastest(Native([]), 100)
+    times = [fastest(Native([(copy_vector, (x[:size // 8], out[:size // 8]))]), max(5, min(1000, (1 << 24) // size)))
              for size in SIZES]
     return SIZES, [size / max(seconds - empty, 1e-9) for size, seconds in zip(SIZES, times)]
 
 
-def _fastest(run: Callable[[], None], times: int) -> float:
+def fastest(run: Callable[[], Any], times: int) -> float:
+    """The least time of several runs, in seconds."""
     best = float("inf")
     for _ in range(times):
         start = perf_counter()
