@@ -11,39 +11,17 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon, Rectangle
 
 from tinygrad_relu import data, lab, nn, optim
 from tinygrad_relu.lab import laws
-from tinygrad_relu.lab.figure import COLOURS, FAINT, INK, RETURN
+from tinygrad_relu.lab.experiments.drawing import ALIVE, BLUE, DASHES, DEAD, FAINT, LIGHT, label, page, say
+from tinygrad_relu.lab.figure import INK, RETURN
 from tinygrad_relu.lab.revive import main_job
 from tinygrad_relu.lab.treatments import TREATMENTS
 
-ALIVE, DEAD, LIGHT, BLUE = "#d95f02", COLOURS[lab.State.DEAD], COLOURS[lab.State.ALIVE], "#0072b2"
-DASHES = (0, (4, 2))
 MOMENTUM, DECAY = 0.99, 5e-4
 EDGE = laws.safe_rate(momentum=MOMENTUM, weight_decay=DECAY).item()        # 0.05025: at lower rates, never
-
-
-def page(title, height=3.4):
-    """A figure with a title, as wide as a page."""
-    figure = Figure(figsize=(8.4, height), layout="constrained", dpi=120)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
-    return figure
-
-
-def label(axes, title="", x="step", y=""):
-    axes.set_title(title, fontsize=9.5, loc="left", color=INK)
-    axes.set_xlabel(x, fontsize=9.5, color=INK)
-    axes.set_ylabel(y, fontsize=9.5, color=INK)
-    axes.tick_params(labelsize=8.5, colors=INK)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def say(axes, text, at, colour=INK, **options):
-    """Text at a point of the data."""
-    axes.text(*at, text, color=colour, **{"fontsize": 9, "linespacing": 1.3, **options})
 
 
 def simulated(steps, rates=None, start=-1.0, **settings):

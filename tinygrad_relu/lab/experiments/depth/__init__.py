@@ -1,0 +1,1 @@
+"""Gradients as products over the layers."""

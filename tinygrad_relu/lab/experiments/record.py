@@ -1,0 +1,169 @@
+"""The record that all experiments share: claims, expected numbers, the same numbers measured, a verdict, and a figure."""
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from inspect import cleandoc
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+
+from ...checks import check_count
+from ...text import Table
+from ..census import finite
+from ..figure import check_format, save
+from .drawing import DPI, page
+
+Series = dict[str, Any]                                             # arrays and numbers that the figure shows, by name
+Verdict = Literal["holds", "holds as corrected", "does not hold"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the literature; and the correction that it needs, if it needs one."""
+
+    key: str                    # by which other experiments and the documentation name it: A1 to D18
+    says: str
+    source: str
+    correction: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number, expected by a formula or a paper, and measured.
+
+    It holds if the two differ by at most `tolerance`; with the relation ">=" or "<=", if the measured number is at least or at
+    most the expected one, give or take the tolerance. Infinity stands for "never".
+
+    >>> Finding("step of return", 472, 472, claimed=np.inf).holds, Finding("share", 0.5, 0.4, relation=">=").holds
+    (True, False)
+    """
+
+    what: str
+    expected: float
+    measured: float
+    tolerance: float = 0.0
+    relation: Literal["=", ">=", "<="] = "="
+    claimed: float | None = None        # what would be expected by a claim that needs a correction
+
+    @property
+    def holds(self) -> bool:
+        more = 0.0 if self.measured == self.expected else float(self.measured - self.expected)      # infinities may be equal
+        return bool({"=": abs(more), ">=": -more, "<=": more}[self.relation] <= self.tolerance)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers; NaN and infinities become None."""
+        return {**{name: _plain(value) for name, value in asdict(self).items()}, "holds": self.holds}
+
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """What, claimed, expected, measured, and whether it holds, for a table."""
+        relation = {"=": "", ">=": "≥ ", "<=": "≤ "}[self.relation]
+        tolerance = f" ± {self.tolerance:.2g}" if self.tolerance else ""
+        return (self.what, "" if self.claimed is None else _shown(self.claimed), f"{relation}{_shown(self.expected)}{tolerance}",
+                _shown(self.measured), "yes" if self.holds else "NO")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A file of a chapter: its docstring explains it, and its `EXPERIMENT` is called with a seed.
+
+    Attributes
+    ----------
+    claims : those that are stated here; each claim is stated in one experiment.
+    run : from the seed, and whether it shall be `fast` (smaller, for tests), to the findings and the series of the figure.
+    draw : fills a matplotlib Figure with the series.
+    also : keys of claims, stated elsewhere, to which the findings speak.
+    """
+
+    title: str
+    claims: Sequence[Claim]
+    run: Callable[[int, bool], tuple[list[Finding], Series]]
+    draw: Callable[[Any, Series], None]
+    also: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        return self.run.__module__.rpartition(".")[2].replace("_", "-")
+
+    @property
+    def chapter(self) -> str:
+        return self.run.__module__.split(".")[-2]
+
+    @property
+    def explanation(self) -> str:
+        return cleandoc(sys.modules[self.run.__module__].__doc__ or "")
+
+    def __call__(self, seed: int = 0, fast: bool = False) -> Result:
+        start = perf_counter()
+        findings, series = self.run(check_count(seed, "seed", least=0), fast)
+        return Result(self, seed, fast, findings, series, perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of an experiment found. Printed, it is a table."""
+
+    experiment: Experiment
+    seed: int
+    fast: bool
+    findings: list[Finding]
+    series: Series
+    seconds: float
+
+    @property
+    def verdict(self) -> Verdict:
+        if not all(finding.holds for finding in self.findings):
+            return "does not hold"
+        return "holds as corrected" if any(claim.correction for claim in self.experiment.claims) else "holds"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers; NaN and infinities become None."""
+        experiment = self.experiment
+        return {"name": experiment.name, "chapter": experiment.chapter, "title": experiment.title, "seed": self.seed,
+                "fast": self.fast, "verdict": self.verdict, "seconds": round(self.seconds, 3),
+                "claims": [asdict(claim) for claim in experiment.claims], "also": list(experiment.also),
+                "findings": [finding.to_dict() for finding in self.findings],
+                "series": {name: _plain(values) for name, values in self.series.items()}}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def table(self) -> Table:
+        """One row per finding."""
+        headings = ["", "claimed", "expected", "measured", "holds"]
+        rows = [finding.cells() for finding in self.findings]
+        shown = [i for i, heading in enumerate(headings) if heading != "claimed" or any(row[i] for row in rows)]
+        return Table("", [headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
+
+    def __str__(self) -> str:
+        lines = [self.experiment.title]
+        for claim in self.experiment.claims:
+            lines.append(f"{claim.key}  {claim.says} ({claim.source})")
+            lines += [f"    Corrected: {claim.correction}"] * bool(claim.correction)
+        return "\n".join([*lines, "", str(self.table()), "", f"Verdict: {self.verdict}."])
+
+    def figure(self) -> Any:
+        """The figure that tells it, as a matplotlib Figure."""
+        figure = page(self.experiment.title)
+        self.experiment.draw(figure, self.series)
+        return figure
+
+    def plot(self, path: str | Path) -> None:
+        """Write the figure to a PNG, SVG or PDF file."""
+        check_format(path)
+        save(self.figure(), path, dpi=DPI)
+
+
+def _plain(value: Any) -> Any:
+    """Python's numbers and lists, without NaN and infinities."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else finite(value)
+
+
+def _shown(value: float) -> str:
+    return "never" if value == np.inf else f"{value:.6g}"

@@ -1,0 +1,1 @@
+"""The slope at the kink, and what the loss has to do with it."""

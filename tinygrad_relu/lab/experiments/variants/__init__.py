@@ -1,0 +1,1 @@
+"""Leaky, PReLU, RReLU, ELU, Maxout and their kin."""

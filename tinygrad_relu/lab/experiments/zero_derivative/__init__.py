@@ -1,0 +1,1 @@
+"""What moves, and what does not, where the gradient is exactly zero."""
