@@ -178,7 +178,7 @@ def test_bad_input_is_one_sentence_and_exit_2(capsys, tmp_path, monkeypatch, arg
     (["revive", "--data", "digts"], "did you mean 'digits'?"),
     (["revive", "--activation", "RELU"], "did you mean 'relu'?"),
     (["revive", "--activation", "rleu"], "did you mean 'relu'?"),
-    (["reviv"], "the command is 'reviv', expected one of: revive, map, warmup, cache, doctor; did you mean 'revive'?"),
+    (["reviv"], f"the command is 'reviv', expected one of: {', '.join(one.name for one in COMMANDS)}; did you mean 'revive'?"),
     (["revive", "--stesp", "5"], "did you mean '--steps'?"),
     (["revive", "--kil-lr=5"], "did you mean '--kill-lr'?"),
     (["doctor", "--figure", "a.png"], "an option of doctor is '--figure', expected one of: --json"),

@@ -50,12 +50,12 @@ class History:
     The columns are "loss" (the mean over the training samples, each loss taken before the step on its batch), "lr" (of the first
     group and member), "seconds", and, with a validation set, "valid_loss" and one of each metric ("valid_accuracy"). `steps`
     counts the optimizer steps, `batch_loss` is the loss of the last one, `best` is the epoch of the lowest validation loss (from
-    1), and `stopped` says why the run ended before its last epoch.
+    1), and `stopped` says why the run ended before its last epoch; `diverged`, whether because a number was not finite.
     """
 
     def __init__(self) -> None:
         self.columns: dict[str, list[float]] = {}
-        self.steps, self.batch_loss, self.stopped = 0, inf, ""
+        self.steps, self.batch_loss, self.stopped, self.diverged = 0, inf, "", False
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.columns:
@@ -134,7 +134,7 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
         schedule: LRScheduler | None = None, schedule_each: str = "epoch", max_norm: float | None = None,
         metrics: Metrics | None = None, callbacks: Sequence[Callable[[History], Any]] = (), every: int | None = None,
         checkpoint: AnyPath | None = None, resume: bool = False, shuffle: bool = True, drop_last: bool = False,
-        quiet: bool = False) -> History:
+        quiet: bool = False, notes: Mapping[str, Any] | None = None) -> History:
     """Train a model: `epochs` passes over a data set in shuffled batches. Returns a `History`; printed, it is a table.
 
     `loss` is a function of predictions and targets, such as ``F.cross_entropy``; `dataset` and `validation` are a `data.Dataset`
@@ -149,7 +149,8 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
     - `callbacks` are called with the history after each epoch and, with `every`, after every so many steps. One that returns
       True ends the training.
     - `checkpoint`: a file (.npz or .safetensors) for the whole state, written every ten seconds and at the end. With `resume`,
-      a run continues from this file, if it exists, and has the bits of a run without an interruption.
+      a run continues from this file, if it exists, and has the bits of a run without an interruption. `notes` are plain values
+      that the file holds too, such as the settings of the model: ``tg.load(path)["notes"]``.
 
     Ctrl-C ends the training after the current step; `fit` returns, with a warning. A second Ctrl-C breaks off the step. Then, and
     if the loss is no longer finite, everything goes back to the last good state, at most about ten seconds old. On a terminal, a
@@ -180,7 +181,7 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
                check_count(epochs, "fit: epochs"), check_count(batch_size, "fit: batch_size"), rng, shuffle, drop_last,
                None if validation is None else partial(evaluate, model, loss, _pair(validation, "fit"), metrics=metrics),
                None if patience is None else check_count(patience, "fit: patience"), schedule, schedule_each, list(callbacks),
-               None if every is None else check_count(every, "fit: every"), checkpoint)
+               None if every is None else check_count(every, "fit: every"), checkpoint, notes)
     if resume and checkpoint is not None and Path(checkpoint).exists():
         load(checkpoint, **run.parts)
         run.rewind()
@@ -224,6 +225,7 @@ class Run:
     callbacks: list[Callable[[History], Any]]
     every: int | None
     path: AnyPath | None
+    notes: Mapping[str, Any] | None
 
     def __post_init__(self) -> None:
         self.history = History()
@@ -264,7 +266,7 @@ class Run:
             raise Diverged(f"a parameter was not finite after step {self.history.steps}")
         self.kept = {name: state_of(part) for name, part in self.parts.items()}
         if self.path is not None:
-            save(self.path, self.kept)
+            save(self.path, self.kept if self.notes is None else {**self.kept, "notes": dict(self.notes)})
         now = perf_counter()
         self.due = now + max(KEPT, SPACED * (now - start))
 
@@ -298,7 +300,7 @@ class Run:
                 self.keep()
             except (KeyboardInterrupt, Diverged) as error:
                 self.go_back()
-                alarm = str(error) or "interrupted in the middle of a step"
+                alarm, history.diverged = str(error) or "interrupted in the middle of a step", isinstance(error, Diverged)
                 history.stopped = f"{alarm}; back at the state after step {history.steps}"
         if pressed or alarm:
             warn(f"fit: {history.stopped}", stacklevel=3)

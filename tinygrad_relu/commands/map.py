@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..lab.figure import check_format
     from ..lab.recurrence import Settings
 
-    check_files(arguments)
+    check_files(arguments, "json", "figure")
     check_format(arguments.figure)
     check_count(arguments.steps, "--steps")
     recipes = [*atlas.RECIPES]

@@ -16,7 +16,6 @@ DATA: dict[str, Callable[[Any, argparse.Namespace], Any]] = {       # from the m
     "mnist": lambda data, given: data.mnist(given.path, dtype="float64"),
     "csv": lambda data, given: data.csv(given.path, -1 if given.target is None else given.target,
                                         delimiter=(given.delimiter or ",").replace(r"\t", "\t"))}
-SAMPLES = 2000      # default for data sets of images: full-batch training on all samples would take an hour
 
 
 class Command(NamedTuple):
@@ -67,24 +66,25 @@ def activations() -> Collection[str]:
 # -- data and files --------------------------------------------------------------------------------------------------------------
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """The options that choose a data set; the command adds --seed."""
+def add_data(parser: argparse.ArgumentParser, samples: str = "all", default: str | None = "digits") -> None:
+    """The options that choose a data set; the command adds --seed. `samples` says in words how many are used by default."""
     option = parser.add_argument
-    option("--data", type=one_of(lambda: DATA, "data"), default="digits", metavar="NAME",
-           help=f"one of {', '.join(DATA)}" + DEFAULT)
+    option("--data", type=one_of(lambda: DATA, "data"), default=default, metavar="NAME",
+           help=f"one of {', '.join(DATA)}" + (DEFAULT if default else " (default: those of the training)"))
     option("--path", metavar="PATH", help="the folder with the IDX files (fashion-mnist, mnist), or the CSV file (csv)")
     option("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
     option("--delimiter", metavar="CHARACTER", help=r"separator of the columns of a CSV file, \t for tabs (default: a comma)")
     option("--standardise", action=argparse.BooleanOptionalAction,
            help="shift and scale each feature to mean 0 and deviation 1 (default: only for csv)")
-    option("--samples", type=whole, metavar="N",
-           help=f"number of samples to use (default: {SAMPLES} of fashion-mnist or mnist, all of csv)")
+    option("--samples", type=whole, metavar="N", help=f"number of samples to use (default: {samples})")
 
 
-def load_data(arguments: argparse.Namespace, seed: int | None = None) -> Any:
-    """The chosen data set, in float64."""
+def load_data(arguments: argparse.Namespace, seed: int | None = None, images: int | None = None) -> Any:
+    """The chosen data set, in float64; by default at most so many `images`."""
     from .. import data
+    from ..checks import check_count
 
+    check_count(1 if arguments.samples is None else arguments.samples, "--samples")
     name, options = arguments.data, ("path", "samples", "target", "delimiter")
     takes = {"fashion-mnist": options[:2], "mnist": options[:2], "csv": options}
     for option in options:
@@ -97,7 +97,7 @@ def load_data(arguments: argparse.Namespace, seed: int | None = None) -> Any:
     if seed is not None:
         arguments = type(arguments)(**{**vars(arguments), "seed": seed})
     found = DATA[name](data, arguments)
-    samples = arguments.samples or (SAMPLES if name.endswith("mnist") else None)
+    samples = arguments.samples or (images if name.endswith("mnist") else None)
     return found if samples is None else found.head(samples)
 
 
@@ -105,12 +105,12 @@ def standardises(arguments: argparse.Namespace) -> bool:
     return arguments.standardise or (arguments.data == "csv" and arguments.standardise is None)
 
 
-def check_files(arguments: argparse.Namespace) -> None:
-    """Raise an error if a file of --json or --figure cannot be written."""
+def check_files(arguments: argparse.Namespace, *options: str) -> None:
+    """Raise an error if a file of one of these options, such as "json", cannot be written, or if two are the same file."""
     from ..files import check_writable
 
-    files = {option: path for option in ("json", "figure") if (path := getattr(arguments, option)) is not None}
+    files = {option: path for option in options if (path := getattr(arguments, option)) is not None}
     for option, path in files.items():
         check_writable(path, f"--{option}")
     if len({os.path.realpath(path) for path in files.values()}) < len(files):
-        raise ValueError(f"--json and --figure both name {arguments.figure}, expected two files")
+        raise ValueError(f"--{' and --'.join(files)} both name {path}, expected two files")

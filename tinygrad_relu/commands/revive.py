@@ -26,11 +26,12 @@ TREATMENTS = ("sgd", "sgd-l2", "momentum", "momentum-l2-below", "momentum-l2-ins
 RULES = ("sgd", "nesterov", "sgdw", "adam", "adamw")
 SCHEDULES = ("cosine", "linear", "step", "warmup")
 OPTIONS = ("weight-decay", "lr", "momentum")
+SAMPLES = 2000      # of images: full-batch training on all of them would take an hour
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    add_data(parser)
+    add_data(parser, samples=f"{SAMPLES} of fashion-mnist or mnist, otherwise all")
     option("--seed", type=whole, default=0, metavar="N", help="random seed of the weights and of synthetic data" + DEFAULT)
     option("--widths", type=whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
     option("--activation", type=one_of(activations, "activation"), default="relu", metavar="NAME",
@@ -73,18 +74,17 @@ def run(arguments: argparse.Namespace) -> int:
     check_count(arguments.steps, "--steps")
     check_count(arguments.seed, "--seed", least=0)
     check_count(arguments.seeds, "--seeds")
-    check_count(1 if arguments.samples is None else arguments.samples, "--samples")
     if not 0 <= arguments.held_out < 1:
         raise ValueError(f"--held-out is {arguments.held_out}, expected a share from 0 to below 1")
     for width in arguments.widths:
         check_count(width, "--widths")
-    check_files(arguments)
+    check_files(arguments, "json", "figure")
     if arguments.figure:
         figure.check_format(arguments.figure)
     treatments = _treatments(arguments)
     at = 0 if arguments.at is None else check_count(arguments.at, "--at")
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
-    dataset, runs = load_data(arguments), []
+    dataset, runs = load_data(arguments, images=SAMPLES), []
     trained = 4 * (at + 1) if at else sum(min(t.steps or arguments.steps, arguments.steps) for t in treatments)
     steps = len(seeds) * (arguments.kill_steps + trained)
     _check_memory(dataset, arguments.widths, steps)
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
                    "kill_lr": arguments.kill_lr, "kill_steps": arguments.kill_steps, "lr": arguments.lr,
                    "standardise": standardises(arguments), "tick": tick}
         for seed in seeds:
-            found = dataset if seed == arguments.seed else load_data(arguments, seed)
+            found = dataset if seed == arguments.seed else load_data(arguments, seed, SAMPLES)
             try:
                 runs.append(fill(found, treatments[-1], at, arguments.option.replace("-", "_"), seed=seed, **options) if at else
                             main_job(found, treatments, steps=arguments.steps, seed=seed, **options))

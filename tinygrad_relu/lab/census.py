@@ -37,6 +37,7 @@ class LayerCensus:
     pieces : pieces per Maxout unit, otherwise 1.
     state : integers of `State`.
     on_rate : share of the samples with z > 0 (for a Maxout piece: on which it wins).
+    flat : share of the samples on which the slope is exactly zero.
     margin : ``max_z / |w|``, the distance from the unit's hyperplane to the farthest sample on its active side; if negative, to
         the nearest sample. NaN after a norm, because z is then not affine in the input.
     mean_h : mean absolute activation.
@@ -50,6 +51,7 @@ class LayerCensus:
     pieces: int
     state: Array
     on_rate: Array
+    flat: Array
     max_z: Array
     mean_z: Array
     margin: Array
@@ -198,8 +200,8 @@ class _Sums(Extremes):
         flags = {"frozen": np.full(layer.units, not any(p.requires_grad for p in layer.parameters)),
                  "constant": self.hmin == self.hmax, "duplicate": duplicates(layer), "dormant": dormancy <= tau,
                  "idle bias": np.full(layer.units, layer.has_idle_bias)}
-        return LayerCensus(layer.name, layer.activation_name, layer.pieces, self.states(saturation), on, self.zmax,
-                           self.zsum / samples, margin, mean_h, dormancy, np.sqrt(sum(squares)), flags)
+        return LayerCensus(layer.name, layer.activation_name, layer.pieces, self.states(saturation), on, self.flat / samples,
+                           self.zmax, self.zsum / samples, margin, mean_h, dormancy, np.sqrt(sum(squares)), flags)
 
 
 def duplicates(layer: HiddenLayer) -> Array:

@@ -1,0 +1,114 @@
+"""A model with its data and its optimizer: from the options of ``train``, or read back from the file that ``train`` has written.
+
+The file is a checkpoint of `tg.fit`, whose notes hold the options. Of a file that `tg.save` has written, the widths of a
+multi-layer perceptron are found in the shapes of its weights; the other options must be given.
+"""
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .options import DEFAULT, activations, add_data, load_data, number, one_of, standardises, whole
+from .revive import RULES, SCHEDULES
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..nn import MLP
+    from ..optim import LRScheduler, Optimizer
+
+NORMS = ("batch", "layer")
+EPOCHS = 20
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a training needs."""
+
+    given: argparse.Namespace       # the options of ``train``
+    train: Dataset
+    held_out: Dataset | None
+    model: MLP
+    optimizer: Optimizer
+    schedule: LRScheduler | None    # a step after each epoch
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The options of `begin`."""
+    option = parser.add_argument
+    add_data(parser)
+    option("--held-out", type=number, default=0.2, metavar="SHARE",
+           help="share of the samples that is not trained on, but measured; 0 for none" + DEFAULT)
+    option("--seed", type=whole, default=0, metavar="N", help="random seed of weights, batches and synthetic data" + DEFAULT)
+    option("--widths", type=whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
+    option("--activation", type=one_of(activations, "activation"), default="relu", metavar="NAME",
+           help="activation of the hidden layers" + DEFAULT)
+    option("--norm", choices=NORMS, help="a norm before each activation (default: none)")
+    option("--dropout", type=number, default=0.0, metavar="P", help="share of the hidden activations that is dropped" + DEFAULT)
+    option("--dtype", choices=("float32", "float64"), default="float32", help="type of all numbers" + DEFAULT)
+    option("--optimizer", type=one_of(lambda: RULES, "optimizer"), default="sgd", metavar="NAME",
+           help=f"one of {', '.join(RULES)}" + DEFAULT)
+    option("--lr", type=number, default=0.1, metavar="RATE", help="learning rate" + DEFAULT)
+    option("--momentum", type=number, metavar="MOMENTUM", help="momentum, from 0 to below 1 (default: 0; nesterov: 0.9)")
+    option("--weight-decay", type=number, default=0.0, metavar="DECAY", help="weight decay" + DEFAULT)
+    option("--schedule", type=one_of(lambda: SCHEDULES, "schedule"), metavar="NAME",
+           help=f"schedule of the learning rate, over the epochs: one of {', '.join(SCHEDULES)}")
+    option("--batch-size", type=whole, default=64, metavar="N", help="samples in a batch" + DEFAULT)
+    option("--epochs", type=whole, metavar="N", help=f"passes over the data (default: {EPOCHS})")
+
+
+def begin(given: argparse.Namespace) -> Setup:
+    """Data, a fresh model and a fresh optimizer."""
+    from ..checks import check_number
+    from ..lab.treatments import SCHEDULES, yours
+    from ..nn import MLP
+
+    train, held_out = _split(given)
+    model = MLP([train.features, *given.widths, train.classes or 1], given.activation, dtype=given.dtype, rng=given.seed,
+                norm=given.norm, dropout=given.dropout)
+    rule = replace(yours(given.optimizer, given.momentum, given.weight_decay, given.schedule or ""), rate=1.0)
+    optimizer = rule.optimizer(model, check_number(given.lr, "--lr"))
+    schedule = SCHEDULES[given.schedule](optimizer, given.epochs or EPOCHS) if given.schedule else None
+    return Setup(given, train, held_out, model, optimizer, schedule)
+
+
+def _split(given: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
+    """The samples to train on, and those held out, in the chosen dtype."""
+    from ..data import Dataset
+
+    if not 0 <= given.held_out < 1:
+        raise ValueError(f"--held-out is {given.held_out}, expected a share from 0 to below 1")
+    whole_set = load_data(given)
+    parts = whole_set.split(1 - given.held_out, rng=given.seed, stratify=True) if given.held_out else (whole_set,)
+    if standardises(given):
+        parts = [part.standardise(like=parts[0]) for part in parts]
+    train, *rest = (Dataset(whole_set.name, part.x.astype(given.dtype), part.y, part.classes) for part in parts)
+    return train, rest[0] if rest else None
+
+
+def read_options(path: str) -> argparse.Namespace:
+    """The options of the training whose state is in a file; of a file of `tg.save` the defaults, with its widths and dtype."""
+    from ..checkpoint import load
+
+    parts = load(path)
+    if "notes" in parts:
+        return argparse.Namespace(**parts["notes"]["train"])
+    parser = argparse.ArgumentParser()
+    add_model(parser)
+    state = parts.get("model", parts)
+    weights = [array for name, array in state.items() if name.endswith("weight") and array.ndim == 2]
+    if not weights:
+        raise ValueError(f"{path} holds no weights of linear layers, expected a file of `tinygrad-relu train` or `tg.save`")
+    found = {"widths": [len(weight) for weight in weights[:-1]], "dtype": weights[0].dtype.name}
+    return parser.parse_args([], argparse.Namespace(**found))
+
+
+def read(path: str, changes: dict[str, Any]) -> Setup:
+    """The training whose state is in a file, with model and optimizer as they were saved; `changes` replace its options."""
+    from ..checkpoint import load
+
+    setup = begin(argparse.Namespace(**{**vars(read_options(path)), **changes}))
+    held = load(path)
+    parts = {name: part for name, part in (("model", setup.model), ("optimizer", setup.optimizer)) if name in held}
+    load(path, **parts) if parts else load(path, setup.model)
+    return setup
