@@ -1,10 +1,23 @@
 """The laboratory: the fate of a unit whose gradient is exactly zero. Can it come back, and at which step?"""
 from . import laws as laws
-from .census import Census as Census, LayerCensus as LayerCensus, Life as Life, Recorder as Recorder, Recorders as Recorders
-from .census import census as census
+from .census import Census as Census, LayerCensus as LayerCensus, census as census
 from .closed_form import Revival as Revival, layer_revivals as layer_revivals, revival as revival, revival_step as revival_step
 from .prescription import Prescription as Prescription, prescribe as prescribe
-from .interventions import kill as kill, mirror as mirror
+from .interventions import (
+    BumpBias as BumpBias,
+    ContinualBackprop as ContinualBackprop,
+    DataInit as DataInit,
+    DecayToStart as DecayToStart,
+    InsertBatchNorm as InsertBatchNorm,
+    Intervention as Intervention,
+    Kill as Kill,
+    Mirror as Mirror,
+    ReDo as ReDo,
+    SwapToLeaky as SwapToLeaky,
+    kill as kill,
+    mirror as mirror,
+)
 from .prognosis import Prognosis as Prognosis, UnitPrognosis as UnitPrognosis, prognosis as prognosis
+from .recorder import Life as Life, Recorder as Recorder, Recorders as Recorders
 from .roll_forward import orbit as orbit, revival_parts as revival_parts, roll_forward as roll_forward
 from .units import State as State, Units as Units

@@ -1,31 +1,25 @@
-"""The census: the state of every unit of every hidden layer on a data set; and the recorder, which notes it at every step."""
+"""The census: the state of every unit of every hidden layer on a data set."""
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from .. import functional as F
-from ..autodiff.node import Array, is_grad_enabled, recording
+from ..autodiff.node import Array, recording
 from ..autodiff.tape import grad
-from ..checks import check_count, check_labels, check_number, counted, said
+from ..checks import check_count, check_labels, check_name, check_number, said
 from ..kernels.loops.reduce import unit_sums
 from ..kernels.machine.door import launch
-from ..nn import Module, Sequential
+from ..nn import Module
 from ..nn.module import evaluating
-from ..ops.members import affine_of_members
 from ..tensor import Tensor
 from ..text import Table
-from .units import GONE, Extremes, HiddenLayer, Look, State, Units, note_paths
-
-Event = Literal["dead at the first look", "died", "revived", "died again", "diverged"]
-LOOKS = 64          # observations whose states are found at once, which takes a tenth of the time
-BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
+from .units import BATCH, GONE, Extremes, HiddenLayer, Look, State, Units, note_paths
 
 
 @dataclass(frozen=True)
@@ -99,6 +93,21 @@ class Census:
 
     def units(self) -> list[dict[str, Any]]:
         return [layer.unit(j) for layer in self.layers for j in range(len(layer.state))]
+
+    def select(self, *names: str) -> dict[int, Array]:
+        """The units in any of these states, or with any of these flags, as an intervention takes them: {hidden layer: indices}.
+
+        >>> model = nn.MLP([2, 4, 3], rng=0)
+        >>> model[0].bias.data = [-100.0, 0.0, 0.0, 100.0]
+        >>> lab.census(model, np.random.default_rng(0).standard_normal((50, 2))).select("dead", "always on")
+        {0: array([0, 3])}
+        """
+        states = {state.label: state for state in State}
+        for name in names:
+            check_name(name, [*states, *FLAGS], "select: a state or flag")
+        found = {i: np.any([layer.state == states[name] if name in states else layer.flags[name] for name in names], axis=0)
+                 for i, layer in enumerate(self.layers)}
+        return {i: np.flatnonzero(units) for i, units in found.items() if units.any()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers; NaN and infinities become None."""
@@ -216,195 +225,3 @@ def duplicates(layer: HiddenLayer) -> Array:
 def finite(value: Any) -> Any:
     """None for NaN and infinity, which JSON cannot hold; anything else as it is."""
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-@dataclass(frozen=True)
-class Life:
-    """The events of one unit, oldest first, with their steps."""
-
-    layer: str
-    unit: int
-    events: list[tuple[int, Event]]
-
-    @property
-    def revived_at(self) -> int | None:
-        """The step of the first revival."""
-        return next((step for step, event in self.events if event == "revived"), None)
-
-
-class Recorder:
-    """Watches the units of a Sequential model on `x`, the whole training set.
-
-    `steps` holds the steps at which it looked; `states`, per layer, integers of `State`, (observations, units); `orbit`, the
-    pre-activation of `follow`, a tuple (layer index, unit, sample).
-
-    >>> model = nn.MLP([2, 3, 2], rng=0)
-    >>> x = np.random.default_rng(0).standard_normal((50, 2))
-    >>> recorder = Recorder(model, x)
-    >>> recorder.observe()
-    >>> model[0].bias.data = [-100.0, 0.0, 0.0]     # pushes unit 0 off the data
-    >>> recorder.observe()
-    >>> recorder.lives()[0].events
-    [(1, 'died')]
-    """
-
-    def __init__(self, model: Module | Units, x: Any, follow: tuple[int, int, int] | None = None) -> None:
-        self.units, self.follow = Units.of(model), follow
-        self.model, self.layers, self.x = self.units.model, self.units.layers, self.units.data(x)
-        if follow is not None and len(np.atleast_1d(follow)) != 3:
-            raise TypeError(f"Recorder: follow is {said(follow)}, expected (layer, unit, sample)")
-        layer, unit, sample = (check_count(i, "Recorder: an entry of follow", least=0) for i in follow or (0, 0, 0))
-        for what, i, n in (("layer", layer, len(self.layers)), ("unit", unit, self.layers[layer % len(self.layers)].units),
-                           ("sample", sample, len(self.x))):
-            if i >= n:
-                raise IndexError(f"Recorder: follow is (layer, unit, sample) = {follow}, expected a {what} from 0 to {n - 1}")
-        self.steps: list[int] = []
-        self.orbit: list[float] = []
-        self._states: list[list[Array]] = [[] for _ in self.layers]         # blocks (observations, units)
-        self._looks: list[list[Extremes]] = [[] for _ in self.layers]       # those whose states have not been found yet
-        activations = {id(layer.activation) for layer in self.layers if layer.activation is not None}
-        self._learns = any(layer.activation.parameters() for layer in self.layers if layer.activation is not None)     # slopes
-        self._one_pass = len(activations) == len(self.layers) and not any(
-            module.depends_on_mode for module in self.model.modules())
-
-    def __repr__(self) -> str:
-        when = f", steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
-        return f"Recorder({counted(sum(layer.units for layer in self.layers), 'unit')} on {counted(len(self.x), 'sample')}{when})"
-
-    @property
-    def states(self) -> list[Array]:
-        self._find_states()
-        return [np.concatenate(blocks) if blocks else np.empty((0, layer.units), np.uint8)
-                for blocks, layer in zip(self._states, self.layers)]
-
-    def _find_states(self) -> None:
-        for blocks, looks in zip(self._states, self._looks):
-            if looks:
-                blocks.append(Extremes.stacked(looks).states())
-                looks.clear()
-
-    def observe(self, step: int | None = None) -> None:
-        """Note the state of every unit, before the first step and after every step. `step` is the number of optimizer steps made;
-        by default one more than at the last call, from 0."""
-        self._note(step, [(look.z, extremes) for look, extremes in self.units.extremes(self.x)])
-
-    def forward(self, step: int | None = None) -> Tensor:
-        """``model(x)`` and `observe` in one pass, for training steps that use all samples; call `observe` after the last step.
-
-        Where a training pass does not show the units as in evaluation (Maxout, batch norm, dropout, RReLU, an activation module
-        that serves two layers), it makes two passes.
-
-        >>> model = nn.MLP([2, 3, 2], rng=0)
-        >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
-        >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
-        >>> F.cross_entropy(recorder.forward(), np.arange(50) % 2).backward()
-        >>> optimizer.step()
-        >>> recorder.observe()
-        >>> recorder.steps
-        [0, 1]
-        """
-        if not self._one_pass:
-            self.observe(step)
-            return self.model(self.x)
-        output, seen = _seen(self.model, [layer.activation for layer in self.layers], self.x)
-        self._see(step, seen)
-        return output
-
-    def _see(self, step: int | None, seen: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Note the states that follow from inputs and outputs of the activations."""
-        found = [Extremes(layer).add_outputs(z, out) for layer, (z, out) in zip(self.layers, seen)]
-        note_paths(found)
-        self._note(step, [(z.data, extremes) for extremes, (z, _) in zip(found, seen)])
-
-    def _note(self, step: int | None, looks: list[tuple[Array, Extremes]]) -> None:
-        following = self.steps[-1] + 1 if self.steps else 0
-        self.steps.append(following if step is None else check_count(step, "Recorder: step", least=0))
-        for i, (z, extremes) in enumerate(looks):
-            del extremes.slopes             # which keeps the batch
-            self._looks[i].append(extremes)
-            if self.follow is not None and self.follow[0] == i:
-                self.orbit.append(float(z[self.follow[2], self.follow[1]]))
-        if len(self._looks[0]) == LOOKS or self._learns:
-            self._find_states()
-
-    def lives(self) -> list[Life]:
-        """The life of every unit, layer by layer."""
-        if not self.steps:
-            raise RuntimeError("lives: no step has been recorded yet; call observe() or forward() first")
-        return [Life(layer.name, j, _events(self.steps, states[:, j]))
-                for layer, states in zip(self.layers, self.states) for j in range(layer.units)]
-
-    def table(self) -> Table:
-        """One row per unit that died, came back or diverged."""
-        rows = [(life.layer, life.unit, ", ".join(f"{event} at {step}" for step, event in life.events))
-                for life in self.lives() if life.events]
-        return Table(f"lives over steps {self.steps[0]} to {self.steps[-1]}", ["layer", "unit", "life"], rows)
-
-
-class Recorders:
-    """A `Recorder` for each member of a population, in the list `each`; `forward` makes one pass for all.
-
-    >>> model, x = nn.MLP([2, 3, 2], members=4, rng=0), np.random.default_rng(0).standard_normal((50, 2))
-    >>> recorders = Recorders(model, x)
-    >>> recorders.forward().shape, recorders.each[3].states[0].shape
-    ((4, 50, 2), (1, 3))
-    """
-
-    def __init__(self, model: Module, x: Any, follow: Sequence[tuple[int, int, int] | None] | None = None) -> None:
-        if model.members is None:
-            raise TypeError(f"Recorders: got one {type(model).__name__}, expected a population; for one there is Recorder")
-        self.model = model
-        self.each = [Recorder(model.member(k), x, None if follow is None else follow[k]) for k in range(model.members)]
-        first = self.each[0]
-        own = dict(zip(first.model.modules(), model.modules()))
-        self._activations = [None if layer.activation is None else own[layer.activation] for layer in first.layers]
-
-    def forward(self, step: int | None = None) -> Tensor:
-        """``model(x)``, and the `forward` of each recorder."""
-        if not self.each[0]._one_pass:
-            for recorder in self.each:
-                recorder.observe(step)
-            output: Tensor = self.model(self.each[0].x)
-            return output
-        fused = self._fused()
-        output, seen = _seen(self.model, self._activations, self.each[0].x) if fused is None else fused
-        for k, recorder in enumerate(self.each):
-            recorder._see(step, [(Tensor.leaf(z.array[k]), Tensor.leaf(out.array[k])) for z, out in seen])
-        return output
-
-
-    def _fused(self) -> tuple[Tensor, list[tuple[Any, Any]]] | None:
-        """As `_seen`, in fewer passes over memory, for a sequence of Linear layers with elementwise activations."""
-        model: Any = self.model
-        steps: list[Any] = model._steps if type(model).forward is Sequential.forward else [(None, None, None)]
-        if not is_grad_enabled() or any(op is None or layer._hooks or activation._hooks or layer.bias is None
-                                        for layer, activation, op in steps):
-            return None
-        x, seen = Tensor.leaf(self.each[0].x), []
-        for layer, _, op in steps:
-            if op.activation is None:
-                x = op(x, layer.weight, layer.bias)
-            else:
-                x = affine_of_members(op.activation, op.p, keeps=True)(x, layer.weight, layer.bias)
-                seen.append((Tensor.leaf(x.saved), x))
-        return x, seen
-
-
-def _seen(model: Module, activations: Sequence[Module | None], x: Array) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """``model(x)``, and on the way inputs and outputs of the activations."""
-    seen: list[tuple[Tensor, Tensor]] = []
-    with ExitStack() as hooks:
-        for activation in activations:
-            if activation is not None:
-                hooks.enter_context(activation.register_forward_hook(lambda _, inputs, out: seen.append((inputs[0], out))))
-        return model(x), seen
-
-
-def _events(steps: list[int], states: Array) -> list[tuple[int, Event]]:
-    lost = np.flatnonzero(states == State.DIVERGED)[:1]
-    gone = np.concatenate([[False], GONE[states[:lost[0]] if len(lost) else states]])
-    events: list[tuple[int, Event]] = []
-    for i in np.flatnonzero(gone[1:] != gone[:-1]):
-        event: Event = "revived" if gone[i] else "died again" if events else "died" if i else "dead at the first look"
-        events.append((steps[i], event))
-    return [*events, *((steps[i], "diverged") for i in lost)]

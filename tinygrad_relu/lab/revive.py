@@ -21,11 +21,11 @@ from ..nn import MLP, Maxout, population
 from ..nn.module import evaluating
 from ..optim import SGD, Optimizer
 from ..tensor import Tensor
-from .census import Life, Recorder, Recorders
 from .interventions import kill, mirror
 from .outcomes import Outcome, Prediction, Run, Sick
 from .prescription import Option, prescribe
 from .prognosis import Prognosis, UnitPrognosis, prognosis, settings_of
+from .recorder import Life, Recorder, Recorders
 from .roll_forward import orbit
 from .treatments import SCHEDULES, STARTS, Treatment
 from .units import GONE, HiddenLayer, Units

@@ -40,6 +40,7 @@ from ..nn.recurrent import Recurrent
 from ..ops.activation import activation_op
 from ..tensor import Tensor
 
+BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
 NO_ACTIVATIONS = (Linear, Maxout, Embedding, Recurrent, ModuleList, ModuleDict, Dropout, Flatten, Softmax)
 
 
@@ -278,6 +279,10 @@ class Units:
             else:
                 with no_grad(), evaluating(step):
                     x = step(x).data
+
+    def looks(self, x: Array, batch_size: int = BATCH) -> Iterator[list[Look]]:
+        """`walk` over data of any size, batch by batch: for each a look at every hidden layer."""
+        return (list(self.walk(x[start:start + batch_size])) for start in range(0, len(x), batch_size))
 
     def extremes(self, x: Array) -> list[tuple[Look, Extremes]]:
         """`walk`, with the extremes on this batch, which is all of the data."""

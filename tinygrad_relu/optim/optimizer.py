@@ -65,11 +65,12 @@ class Optimizer:
     decoupled: ClassVar[bool] = False               # PyTorch's "decoupled_weight_decay", which its AdamW sets
     elementwise: ClassVar[bool] = False             # whether each number moves by itself: from its own gradient and buffers
     takes_members: ClassVar[bool] = False           # whether `move` takes options with an entry for each member of a population
+    counts_entries: ClassVar[bool] = False          # whether `move` takes a count of steps for each entry: the buffer "step"
 
     def __init_subclass__(cls) -> None:
         if {"move", "launch_of", "step"} & set(vars(cls)):              # another rule than its base class has
-            cls.elementwise = vars(cls).get("elementwise", False)
-            cls.takes_members = vars(cls).get("takes_members", False)
+            for name in ("elementwise", "takes_members", "counts_entries"):
+                setattr(cls, name, vars(cls).get(name, False))
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -219,16 +220,43 @@ class Optimizer:
         return Terms(*map(np.stack, zip(*each)))
 
     def holds(self, parameter: Parameter) -> bool:
-        """Whether this optimizer moves the parameter."""
-        return any(p is parameter for p in self._parameters())
+        """Whether this optimizer moves the parameter (or that of a population of which it is a part)."""
+        return any(p is parameter for p in self._parameters()) or self._population_of(parameter) is not None
 
     def options_of(self, parameter: Parameter) -> dict[str, Any]:
-        """The options of the group of a parameter."""
-        return self._find(parameter)[0]
+        """The options of the group of a parameter; those of a member, for a parameter of ``population.member(k)``."""
+        whole = self._population_of(parameter)
+        return self._find(parameter)[0] if whole is None else of_member(self._find(whole[0])[0], whole[1])
 
     def state_of(self, parameter: Parameter) -> dict[str, Array]:
         """The buffers of one parameter, by name (views); empty before the first step."""
-        return self._find(parameter)[1].state_of(parameter)
+        whole = self._population_of(parameter)
+        if whole is None:
+            return self._find(parameter)[1].state_of(parameter)
+        return {name: buffer[whole[1], ...] for name, buffer in self.state_of(whole[0]).items()}
+
+    def reset(self, parameter: Parameter, where: Any = ...) -> None:
+        """Forget the past of some entries of a parameter, such as ``[3, 5]`` (two rows): they go on as in a new optimizer.
+
+        Their buffers become 0. Adam and AdamW then count the steps of each entry, in the buffer "step": with the old count the
+        first steps would be up to 6.6 times as long as the rate (betas 0.9 and 0.999), as a mean over few gradients would be
+        taken for one over many. (In SGD with dampening, the next gradient is dampened.)
+
+        >>> p = nn.Parameter([1.0, 1.0])
+        >>> opt = optim.Adam([p], lr=0.1)
+        >>> for _ in range(50):
+        ...     p.grad = np.ones(2)
+        ...     opt.step()
+        >>> opt.reset(p, 1)
+        >>> opt.state_of(p)["exp_avg"].round(3), opt.state_of(p)["step"], opt.terms(p).step.round(3)
+        (array([0.995, 0.   ]), array([50.,  0.]), array([-0.1, -0.1]))
+        """
+        segment = self._find((self._population_of(parameter) or (parameter,))[0])[1]
+        if self.counts_entries and segment.state and "step" not in segment.state:
+            segment.state["step"] = np.full_like(segment.data, segment.steps)
+            structure_changed()
+        for buffer in self.state_of(parameter).values():
+            buffer[where] = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of all buffers, counts of steps and options, in PyTorch's form, which numbers the parameters.
@@ -265,7 +293,8 @@ class Optimizer:
 
     def has_inertia(self) -> bool:
         """Whether some buffer is not zero, so that parameters may move at a gradient of zero."""
-        return any(buffer.any() for pieces in self._segments for segment in pieces for buffer in segment.state.values())
+        return any(buffer.any() for pieces in self._segments for segment in pieces for name, buffer in segment.state.items()
+                   if name != "step")
 
     def twin(self, copies: Mapping[Parameter, Parameter]) -> Self:
         """An optimizer in the same state for copies of some of the parameters, to try out what this one would do."""
@@ -313,8 +342,9 @@ class Optimizer:
             states = [segment.state_of(own) for own, (_, segment) in zip(members, column)]
             if "step" in self.state_names and len({segment.steps for _, segment in column}) > 1:
                 raise ValueError(f"{type(self).__name__}: the members have made different numbers of steps, expected the same")
-            known[p].state = {name: np.concatenate([state.get(name, np.full(own.shape, np.nan, p.dtype)).ravel()
-                                                    for own, state in zip(members, states)])
+            known[p].state = {name: np.concatenate([
+                state.get(name, np.full(own.shape, known[p].steps if name == "step" else np.nan, p.dtype)).ravel()
+                for own, state in zip(members, states)])
                               for name in dict.fromkeys(name for state in states for name in state)}
         other._segments = [joined([known[p] for p in group["params"]]) for group in other.param_groups]
         return other
@@ -362,6 +392,10 @@ class Optimizer:
 
     def _parameters(self) -> Iterator[Parameter]:
         return (p for group in self.param_groups for p in group["params"])
+
+    def _population_of(self, parameter: Parameter) -> tuple[Parameter, int] | None:
+        """The parameter of a population that holds this one of a member, and the number of the member."""
+        return next(((p, k) for p in self._parameters() for k, view in p.views.items() if view is parameter), None)
 
     def _find(self, parameter: Parameter) -> tuple[dict[str, Any], Segment]:
         for options, pieces in zip(self.param_groups, self._segments):

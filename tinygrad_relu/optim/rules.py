@@ -107,7 +107,7 @@ class Adam(Optimizer):
     """
 
     state_names = ("step", "exp_avg", "exp_avg_sq")
-    elementwise = takes_members = True
+    elementwise = takes_members = counts_entries = True
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0.0) -> None:
@@ -126,6 +126,11 @@ class Adam(Optimizer):
         t, state = segment.steps + 1, segment.state
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = np.zeros_like(segment.data), np.zeros_like(segment.data)
+        if "step" in state:
+            settings = options["lr"], beta1, beta2, options["eps"], options["weight_decay"]
+            return members.adam_restarted, (
+                segment.data, grad, state["exp_avg"], state["exp_avg_sq"], state["step"], segment.sizes,
+                *map(np.atleast_1d, settings), self.decoupled)
         if isinstance(beta1, np.ndarray):
             return members.adam_of_members, (
                 segment.data, grad, state["exp_avg"], state["exp_avg_sq"], segment.sizes, options["lr"], beta1, beta2,
@@ -135,7 +140,8 @@ class Adam(Optimizer):
 
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         (beta1, beta2), lr, weight_decay = options["betas"], options["lr"], options["weight_decay"]
-        t, p, state = segment.steps + 1, parameter.data, segment.state_of(parameter)
+        p, state = parameter.data, segment.state_of(parameter)
+        t = state.get("step", segment.steps) + 1
         coupled = 0.0 if self.decoupled else weight_decay
         m, v = state.get("exp_avg", 0.0 * p), state.get("exp_avg_sq", 0.0 * p)
         v = beta2 * v + (1 - beta2) * (g + coupled * p) ** 2

@@ -215,13 +215,15 @@ def _entry(given: Any, parameter: Parameter, names: Sequence[str], complaints: l
     """The state of one parameter, which has all names, or none."""
     if isinstance(given, Mapping):
         given = {name: value for name, value in given.items() if value is not None}     # None in PyTorch: no buffer yet
-    rules = {name: _steps if name == "step" else partial(fitted, like=parameter.data) for name in names}
+    rules = {name: partial(_steps if name == "step" else fitted, like=parameter.data) for name in names}
     return fit(rules, given, complaints, where, optional=() if given else names)
 
 
-def _steps(value: Any, name: str) -> int:
-    """A number of steps, which PyTorch keeps in a float32 tensor."""
+def _steps(value: Any, name: str, like: Array) -> int | Array:
+    """A number of steps, which PyTorch keeps in a float32 tensor; or one for each entry, after `Optimizer.reset`."""
     array = as_array(value, name)
+    if array.shape == like.shape != ():
+        return fitted(value, name, like)
     number = array.item() if array.shape == () and array.dtype.kind != "b" else -1
     if not (0 <= number < 2**63 and float(number).is_integer()):
         raise ValueError(f"{name} is {shown(value)}, expected a whole number")
@@ -230,8 +232,8 @@ def _steps(value: Any, name: str) -> int:
 
 def _filled(parameter: Parameter, known: Options) -> Segment:
     (segment,) = segments([parameter])
-    segment.steps = known.get("step", 0)
-    segment.state = {name: buffer.ravel() for name, buffer in known.items() if name != "step"}
+    segment.steps = int(np.max(known.get("step", 0)))
+    segment.state = {name: buffer.ravel() for name, buffer in known.items() if isinstance(buffer, np.ndarray)}
     return segment
 
 

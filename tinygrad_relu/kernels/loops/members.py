@@ -192,3 +192,30 @@ def adam_of_members(p: Vector, g: Vector, m: Vector, v: Vector, sizes: Integers,
     """Step t of Adam (see `update.adam`); every setting has an entry for each member."""
     grain = max(1, UPDATES * lr.size // max(1, p.size))
     parallel(adams, lr.size, grain, (p, g, m, v, sizes, lr, beta1, beta2, eps, t, weight_decay, decoupled))
+
+
+@scalar
+def restarted(start, stop, p, g, m, v, steps, sizes, lr, beta1, beta2, eps, weight_decay, decoupled):
+    place = 0
+    for size in sizes:
+        for k in range(start, stop):
+            first, end = place + k * size, place + (k + 1) * size
+            while first < end:                      # a run of entries with one count
+                last = first + 1
+                while last < end and steps[last] == steps[first]:
+                    last += 1
+                t = float(steps[first]) + 1.0
+                one_adam(p[first:last], g[first:last], m[first:last], v[first:last], lr[k], beta1[k], beta2[k], eps[k],
+                         1.0 - beta1[k] ** t, math.sqrt(1.0 - beta2[k] ** t), weight_decay[k], decoupled)
+                for i in range(first, last):
+                    steps[i] += 1
+                first = last
+        place += size * lr.size
+
+
+@kernel
+def adam_restarted(p: Vector, g: Vector, m: Vector, v: Vector, steps: Vector, sizes: Integers, lr: Doubles, beta1: Doubles,
+                   beta2: Doubles, eps: Doubles, weight_decay: Doubles, decoupled: bool):
+    """As `adam_of_members`, with a count of steps for each entry, since some have begun again (`Optimizer.reset`)."""
+    grain = max(1, UPDATES * lr.size // max(1, p.size))
+    parallel(restarted, lr.size, grain, (p, g, m, v, steps, sizes, lr, beta1, beta2, eps, weight_decay, decoupled))

@@ -1,0 +1,288 @@
+"""The recorder: the life of every unit over a training run, as lists of events."""
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..autodiff.node import Array, is_grad_enabled
+from ..checks import check_count, counted, said
+from ..nn import Module, Sequential
+from ..ops.members import affine_of_members
+from ..tensor import Tensor
+from ..text import Table
+from .units import GONE, Extremes, State, Units, note_paths
+
+Event = Literal["dead at the first look", "died", "revived", "died again", "diverged"]
+LOOKS = 64          # observations whose states are found at once, which takes a tenth of the time
+
+
+@dataclass(frozen=True)
+class Life:
+    """The events of one unit, oldest first, with their steps."""
+
+    layer: str
+    unit: int
+    events: list[tuple[int, Event]]
+
+    @property
+    def revived_at(self) -> int | None:
+        """The step of the first revival."""
+        return next((step for step, event in self.events if event == "revived"), None)
+
+
+class Changes:
+    """The states of the units of one layer over the observations: those of the first, and each change."""
+
+    def __init__(self, units: int) -> None:
+        self.first, self.last = np.empty((2, 0), np.uint8)
+        self.units, self.observations = units, 0
+        self._blocks: list[tuple[Array, Array, Array]] = []
+
+    def add(self, states: Array) -> None:
+        """The next observations, (observations, units)."""
+        if not self.observations:
+            self.first = self.last = states[0].copy()
+        before = np.concatenate([self.last[None], states[:-1]])
+        i, j = np.nonzero(states != before)
+        if len(i):
+            self._blocks.append((self.observations + i, j.astype(np.int32), states[i, j]))
+        self.last = states[-1].copy()
+        self.observations += len(states)
+
+    def _joined(self) -> tuple[Array, Array, Array]:
+        """For each change the number of the observation, the unit, and its new state; in the order of time."""
+        if len(self._blocks) > 1:
+            when, unit, state = (np.concatenate(parts) for parts in zip(*self._blocks))
+            self._blocks = [(when, unit, state)]
+        return self._blocks[0] if self._blocks else (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint8))
+
+    def matrix(self, at: Array | None = None) -> Array:
+        """The states at some observations, in ascending order (default: all): (observations, units)."""
+        at = np.arange(self.observations) if at is None else at
+        found = np.empty((len(at), self.units), np.uint8)
+        for j, (when, states) in enumerate(self.each()):
+            found[:, j] = states[np.searchsorted(when, at, side="right") - 1]
+        return found
+
+    def each(self) -> list[tuple[Array, Array]]:
+        """For each unit the observations at which its state was first seen or has changed, and these states."""
+        when, unit, state = self._joined()
+        order = np.argsort(unit, kind="stable")
+        places = np.searchsorted(unit[order], np.arange(1, self.units))
+        return [(np.concatenate([[0], i]), np.concatenate([[first], s])) for first, i, s in zip(
+            self.first, np.split(when[order], places), np.split(state[order], places))]
+
+
+class Recorder:
+    """Watches the units of a Sequential model on `x`, the whole training set.
+
+    It keeps the changes of states only, 13 bytes each, so that it can watch a million steps. `steps` are the steps at which it
+    looked. `states` are made from the changes, per layer, integers of `State`, (observations, units): large after a long run.
+    `orbit` has the pre-activations of `follow`, a tuple (layer index, unit, sample).
+
+    >>> model = nn.MLP([2, 3, 2], rng=0)
+    >>> x = np.random.default_rng(0).standard_normal((50, 2))
+    >>> recorder = Recorder(model, x)
+    >>> recorder.observe()
+    >>> model[0].bias.data = [-100.0, 0.0, 0.0]     # pushes unit 0 off the data
+    >>> recorder.observe()
+    >>> recorder.lives()[0].events
+    [(1, 'died')]
+    """
+
+    def __init__(self, model: Module | Units, x: Any, follow: tuple[int, int, int] | None = None) -> None:
+        self.units, self.follow = Units.of(model), follow
+        self.model, self.layers, self.x = self.units.model, self.units.layers, self.units.data(x)
+        if follow is not None and len(np.atleast_1d(follow)) != 3:
+            raise TypeError(f"Recorder: follow is {said(follow)}, expected (layer, unit, sample)")
+        layer, unit, sample = (check_count(i, "Recorder: an entry of follow", least=0) for i in follow or (0, 0, 0))
+        for what, i, n in (("layer", layer, len(self.layers)), ("unit", unit, self.layers[layer % len(self.layers)].units),
+                           ("sample", sample, len(self.x))):
+            if i >= n:
+                raise IndexError(f"Recorder: follow is (layer, unit, sample) = {follow}, expected a {what} from 0 to {n - 1}")
+        self.orbit: list[float] = []
+        self._steps = array("q")
+        self._layers = [Changes(layer.units) for layer in self.layers]
+        self._looks: list[list[Extremes]] = [[] for _ in self.layers]       # those whose states have not been found yet
+        activations = {id(layer.activation) for layer in self.layers if layer.activation is not None}
+        self._learns = any(layer.activation.parameters() for layer in self.layers if layer.activation is not None)     # slopes
+        self._one_pass = len(activations) == len(self.layers) and not any(
+            module.depends_on_mode for module in self.model.modules())
+
+    def __repr__(self) -> str:
+        when = f", steps {self._steps[0]} to {self._steps[-1]}" if self._steps else ""
+        return f"Recorder({counted(sum(layer.units for layer in self.layers), 'unit')} on {counted(len(self.x), 'sample')}{when})"
+
+    @property
+    def steps(self) -> list[int]:
+        return list(self._steps)
+
+    @property
+    def states(self) -> list[Array]:
+        return [changes.matrix() for changes in self.changes()]
+
+    def changes(self) -> list[Changes]:
+        """The changes of state up to now, layer by layer."""
+        for changes, looks in zip(self._layers, self._looks):
+            if looks:
+                changes.add(Extremes.stacked(looks).states())
+                looks.clear()
+        return self._layers
+
+    def observe(self, step: int | None = None) -> None:
+        """Note the state of every unit, before the first step and after every step. `step` is the number of optimizer steps made;
+        by default one more than at the last call, from 0."""
+        found, z, start = [Extremes(layer) for layer in self.layers], 0.0, 0
+        for looks in self.units.looks(self.x):
+            for extremes, look in zip(found, looks):
+                extremes.add(look.z, look.slope)
+            note_paths(found)
+            layer, unit, sample = self.follow or (0, 0, -1)
+            if start <= sample < start + len(looks[0].z):
+                z = float(looks[layer].z[sample - start, unit])
+            start += len(looks[0].z)
+        self._note(step, found, z)
+
+    def forward(self, step: int | None = None) -> Tensor:
+        """``model(x)`` and `observe` in one pass, for training steps that use all samples; call `observe` after the last step.
+
+        Where a training pass does not show the units as in evaluation (Maxout, batch norm, dropout, RReLU, an activation module
+        that serves two layers), it makes two passes.
+
+        >>> model = nn.MLP([2, 3, 2], rng=0)
+        >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
+        >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+        >>> F.cross_entropy(recorder.forward(), np.arange(50) % 2).backward()
+        >>> optimizer.step()
+        >>> recorder.observe()
+        >>> recorder.steps
+        [0, 1]
+        """
+        if not self._one_pass:
+            self.observe(step)
+            return self.model(self.x)
+        output, through = seen(self.model, [layer.activation for layer in self.layers if layer.activation is not None], self.x)
+        self._see(step, through)
+        return output
+
+    def _see(self, step: int | None, through: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Note the states that follow from inputs and outputs of the activations."""
+        found = [Extremes(layer).add_outputs(z, out) for layer, (z, out) in zip(self.layers, through)]
+        note_paths(found)
+        layer, unit, sample = self.follow or (0, 0, 0)
+        self._note(step, found, float(through[layer][0].array[sample, unit]))
+
+    def _note(self, step: int | None, found: Sequence[Extremes], z: float) -> None:
+        following = self._steps[-1] + 1 if self._steps else 0
+        self._steps.append(following if step is None else check_count(step, "Recorder: step", least=0))
+        for looks, extremes in zip(self._looks, found):
+            del extremes.slopes             # which keeps the batch
+            looks.append(extremes)
+        if self.follow is not None:
+            self.orbit.append(z)
+        if len(self._looks[0]) == LOOKS or self._learns:
+            self.changes()
+
+    def lives(self) -> list[Life]:
+        """The life of every unit, layer by layer."""
+        if not self._steps:
+            raise RuntimeError("lives: no step has been recorded yet; call observe() or forward() first")
+        return [Life(layer.name, j, _events([self._steps[i] for i in when], states))
+                for layer, changes in zip(self.layers, self.changes()) for j, (when, states) in enumerate(changes.each())]
+
+    def table(self) -> Table:
+        """One row per unit that died, came back or diverged."""
+        rows = [(life.layer, life.unit, ", ".join(f"{event} at {step}" for step, event in life.events))
+                for life in self.lives() if life.events]
+        return Table(f"lives over steps {self._steps[0]} to {self._steps[-1]}", ["layer", "unit", "life"], rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The first and last step, how often it looked, and the lives."""
+        lives = [asdict(life) for life in self.lives()]
+        return {"first": self._steps[0], "last": self._steps[-1], "observations": len(self._steps), "lives": lives}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def plot(self) -> Any:
+        """The life of every unit as a row of colours, as a matplotlib Figure (``figure.savefig("lives.png")``)."""
+        from .plots import lives
+
+        self.lives()                # raises if there are none
+        return lives(self)
+
+
+class Recorders:
+    """A `Recorder` for each member of a population, in the list `each`; `forward` makes one pass for all.
+
+    >>> model, x = nn.MLP([2, 3, 2], members=4, rng=0), np.random.default_rng(0).standard_normal((50, 2))
+    >>> recorders = Recorders(model, x)
+    >>> recorders.forward().shape, recorders.each[3].states[0].shape
+    ((4, 50, 2), (1, 3))
+    """
+
+    def __init__(self, model: Module, x: Any, follow: Sequence[tuple[int, int, int] | None] | None = None) -> None:
+        if model.members is None:
+            raise TypeError(f"Recorders: got one {type(model).__name__}, expected a population; for one there is Recorder")
+        self.model = model
+        self.each = [Recorder(model.member(k), x, None if follow is None else follow[k]) for k in range(model.members)]
+        first = self.each[0]
+        own = dict(zip(first.model.modules(), model.modules()))
+        self._activations = [own[layer.activation] for layer in first.layers if layer.activation is not None]
+
+    def forward(self, step: int | None = None) -> Tensor:
+        """``model(x)``, and the `forward` of each recorder."""
+        if not self.each[0]._one_pass:
+            for recorder in self.each:
+                recorder.observe(step)
+            output: Tensor = self.model(self.each[0].x)
+            return output
+        fused = self._fused()
+        output, through = seen(self.model, self._activations, self.each[0].x) if fused is None else fused
+        for k, recorder in enumerate(self.each):
+            recorder._see(step, [(Tensor.leaf(z.array[k]), Tensor.leaf(out.array[k])) for z, out in through])
+        return output
+
+    def _fused(self) -> tuple[Tensor, list[tuple[Any, Any]]] | None:
+        """As `seen`, in fewer passes over memory, for a sequence of Linear layers with elementwise activations."""
+        model: Any = self.model
+        steps: list[Any] = model._steps if type(model).forward is Sequential.forward else [(None, None, None)]
+        if not is_grad_enabled() or any(op is None or layer._hooks or activation._hooks or layer.bias is None
+                                        for layer, activation, op in steps):
+            return None
+        x, through = Tensor.leaf(self.each[0].x), []
+        for layer, _, op in steps:
+            if op.activation is None:
+                x = op(x, layer.weight, layer.bias)
+            else:
+                x = affine_of_members(op.activation, op.p, keeps=True)(x, layer.weight, layer.bias)
+                through.append((Tensor.leaf(x.saved), x))
+        return x, through
+
+
+def seen(model: Module, activations: Sequence[Module], x: Array) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """``model(x)``, and on the way inputs and outputs of the activations."""
+    through: list[tuple[Tensor, Tensor]] = []
+    with ExitStack() as hooks:
+        for activation in activations:
+            hooks.enter_context(activation.register_forward_hook(lambda _, inputs, out: through.append((inputs[0], out))))
+        return model(x), through
+
+
+def _events(steps: list[int], states: Array) -> list[tuple[int, Event]]:
+    lost = np.flatnonzero(states == State.DIVERGED)[:1]
+    gone = np.concatenate([[False], GONE[states[:lost[0]] if len(lost) else states]])
+    events: list[tuple[int, Event]] = []
+    for i in np.flatnonzero(gone[1:] != gone[:-1]):
+        event: Event = "revived" if gone[i] else "died again" if events else "died" if i else "dead at the first look"
+        events.append((steps[i], event))
+    return [*events, *((steps[i], "diverged") for i in lost)]
