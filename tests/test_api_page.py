@@ -17,7 +17,7 @@ CLASSES = {"Tensor": Tensor, "Module": nn.Module, "Optimizer": optim.Optimizer, 
 # Names that the package itself uses, or that subclasses or readers of the graph need.
 INSIDE = {"Tensor": {"array", "home", "hooks", "leaf", "op", "order", "params", "parents", "result", "saved", "values"},
           "Module": {"depends_on_mode", "is_norm", "takes_members", "training"}, "Dataset": {"image_shape"},
-          "Optimizer": {"check", "decoupled", "elementwise", "launch_of", "move", "population", "state_names", "takes_members", "term",
+          "Optimizer": {"check", "counts_entries", "decoupled", "elementwise", "launch_of", "move", "population", "state_names", "takes_members", "term",
                         "twin"}, "nn.init": {"initialiser", "start"}}
 
 
