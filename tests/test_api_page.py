@@ -8,7 +8,7 @@ from typing import Any
 
 from public import CALLABLE, ROOMS
 
-from tinygrad_relu import Tensor, data, nn, optim
+from tinygrad_relu import Tensor, data, nn, onnx, optim
 from tinygrad_relu import functional as F
 from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
@@ -36,7 +36,7 @@ def named() -> dict[str, Any]:
 def public() -> dict[str, Any]:
     """The public names, all of which the page must have."""
     names = dict(CALLABLE)
-    for room in (nn.init, nn.utils):
+    for room in (nn.init, nn.utils, onnx):
         short = room.__name__.removeprefix("tinygrad_relu.")
         names |= {f"{short}.{name}": f for name, f in vars(room).items()
                   if isinstance(f, FunctionType) and f.__module__ == room.__name__ and name not in INSIDE.get(short, ())}

@@ -15,13 +15,13 @@ from tinygrad_relu.nn.activations import MODULES
 
 HOUSE = Path(tinygrad_relu.__file__).parent
 FLOORS = ["checks", "missing", "states", "files", "text", "kernels", "autodiff", "ops", "interop", "tensor", "functional",
-          "derivatives", "parameters", "nn", "optim", "profile", "capture", "checkpoint", "data", "training", "inside", "lab", "warmup", "doctor",
+          "derivatives", "parameters", "nn", "optim", "profile", "capture", "checkpoint", "onnx", "data", "training", "inside", "lab", "warmup", "doctor",
           "commands", "cli", "__main__"]     # each may import those listed before it
 SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
 COMPILERS = {"numba", "llvmlite"}
 DECORATORS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "register_jitable"}
 OPTIONS = {"fastmath", "nogil", "cache", "error_model", "boundscheck", "jit_options", "inline", "forceobj"}
-GUESTS = ["matplotlib", "sklearn", "rich", "dask", "safetensors", "mpmath", "hypothesis", "psutil", "pytest", "pandas", "torch", "jax"]
+GUESTS = ["matplotlib", "sklearn", "rich", "dask", "safetensors", "onnx", "onnxruntime", "mpmath", "hypothesis", "psutil", "pytest", "pandas", "torch", "jax"]
 
 
 def floor_of(path: Path) -> str:

@@ -30,7 +30,7 @@ from .cli import VERSION as _VERSION, begin as _begin_command
 __version__ = _VERSION
 _begin_command()        # if this process is the command, --help and --version print and exit here
 
-from . import functional as functional, nn as nn, optim as optim
+from . import functional as functional, nn as nn, onnx as onnx, optim as optim
 from .autodiff.guard import CaptureError as CaptureError
 from .autodiff.node import Op as Op, no_grad as no_grad
 from .autodiff.tape import grad as grad
