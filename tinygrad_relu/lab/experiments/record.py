@@ -60,11 +60,11 @@ class Finding:
         return {**{name: _plain(value) for name, value in asdict(self).items()}, "holds": self.holds}
 
     def cells(self) -> tuple[str, str, str, str, str]:
-        """What, claimed, expected, measured, and whether it holds, for a table."""
+        """Claimed, expected, measured, whether it holds, and what it is, for a table."""
         relation = {"=": "", ">=": "≥ ", "<=": "≤ "}[self.relation]
         tolerance = f" ± {self.tolerance:.2g}" if self.tolerance else ""
-        return (self.what, "" if self.claimed is None else _shown(self.claimed), f"{relation}{_shown(self.expected)}{tolerance}",
-                _shown(self.measured), "yes" if self.holds else "NO")
+        return ("" if self.claimed is None else _shown(self.claimed), f"{relation}{_shown(self.expected)}{tolerance}",
+                _shown(self.measured), "yes" if self.holds else "NO", self.what)
 
 
 @dataclass(frozen=True)
@@ -134,17 +134,21 @@ class Result:
 
     def table(self) -> Table:
         """One row per finding."""
-        headings = ["", "claimed", "expected", "measured", "holds"]
+        headings = ["claimed", "expected", "measured", "holds", "what"]
         rows = [finding.cells() for finding in self.findings]
         shown = [i for i, heading in enumerate(headings) if heading != "claimed" or any(row[i] for row in rows)]
         return Table("", [headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
 
-    def __str__(self) -> str:
-        lines = [self.experiment.title]
+    def parts(self) -> list[str | Table]:
+        """Claims, findings and verdict: sentences and tables, for `text.print_parts`."""
+        said = []
         for claim in self.experiment.claims:
-            lines.append(f"{claim.key}  {claim.says} ({claim.source})")
-            lines += [f"    Corrected: {claim.correction}"] * bool(claim.correction)
-        return "\n".join([*lines, "", str(self.table()), "", f"Verdict: {self.verdict}."])
+            said.append(f"{claim.key}  {claim.says} ({claim.source})")
+            said += [f"    Corrected: {claim.correction}"] * bool(claim.correction)
+        return [*said, "", self.table(), "", f"Verdict: {self.verdict}."]
+
+    def __str__(self) -> str:
+        return "\n".join([self.experiment.title, *map(str, self.parts())])
 
     def figure(self) -> Any:
         """The figure that tells it, as a matplotlib Figure."""

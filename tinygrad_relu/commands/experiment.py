@@ -1,0 +1,142 @@
+"""``tinygrad-relu experiment`` and ``report``: the claims of the literature, checked on networks that are trained on the spot."""
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .options import DEFAULT, Command, check_files, whole
+
+if TYPE_CHECKING:
+    from ..lab.experiments import Result
+    from ..text import Table
+
+
+def _shared(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--seed", type=whole, default=0, metavar="N", help="random seed" + DEFAULT)
+    option("--fast", action="store_true", help="smaller networks and fewer draws: all experiments in 90 seconds")
+    option("--jobs", type=whole, metavar="N", help="processes (default: one per core)")
+    option("--json", metavar="FILE", help="write claims, findings and the numbers of the figures to this file")
+    option("--quiet", action="store_true", help="print only errors; the exit status is 1 if a claim does not hold")
+
+
+def _experiment_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("NAMES", nargs="+", metavar="NAME", help="names of experiments or chapters, or: list, all")
+    parser.add_argument("--figure", metavar="FILE", help="draw the figure (PNG, SVG or PDF); of several experiments: a folder")
+    _shared(parser)
+
+
+def _report_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--out", metavar="FILE", default="report.html", help="the page, one file that needs no network" + DEFAULT)
+    option("--only", nargs="+", metavar="NAME", default=["all"], help="names of experiments or chapters (default: all)")
+    option("--claims", metavar="FILE", help="run nothing: write the table of all claims, as in docs/claims.md")
+    _shared(parser)
+
+
+def _experiment(arguments: argparse.Namespace) -> int:
+    from ..lab.figure import check_format
+    from ..text import print_parts
+
+    if "list" in arguments.NAMES:
+        print_parts(_listed())
+        return 0
+    chosen = _chosen(arguments.NAMES)
+    check_files(arguments, "json")
+    if arguments.figure and len(chosen) == 1:
+        check_files(arguments, "json", "figure")
+        check_format(arguments.figure)
+    elif arguments.figure:
+        Path(arguments.figure).mkdir(parents=True, exist_ok=True)
+    results = _run(arguments, chosen, Path(arguments.figure) if arguments.figure and len(chosen) > 1 else None)
+    if arguments.figure and len(chosen) == 1:
+        results[0].plot(arguments.figure)
+    if not arguments.quiet:
+        told = results if len(results) == 1 else [result for result in results if result.verdict == "does not hold"]
+        for result in told:
+            paragraphs = [" ".join(paragraph.split()) + "\n" for paragraph in result.experiment.explanation.split("\n\n")]
+            print_parts(result.experiment.title, "", *paragraphs, *result.parts())
+        if len(results) > 1:
+            print_parts(summary(results))
+    return int(any(result.verdict == "does not hold" for result in results))
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from ..files import check_writable, write_through
+    from ..lab.experiments.page import html
+    from ..lab.experiments.running import claims_page
+    from ..text import print_parts
+
+    if arguments.claims:
+        write_through(arguments.claims, lambda file: file.write(claims_page().encode()))
+        return 0
+    check_writable(arguments.out, "--out")
+    check_files(arguments, "json", "out")
+    with TemporaryDirectory() as folder:
+        results = _run(arguments, _chosen(arguments.only), Path(folder))
+        page = html(results, Path(folder))
+    write_through(arguments.out, lambda file: file.write(page.encode()))
+    if not arguments.quiet:
+        print_parts(summary(results), "", f"The report is {arguments.out}.")
+    return int(any(result.verdict == "does not hold" for result in results))
+
+
+def _chosen(given: list[str]) -> list[str]:
+    """Names of experiments, from names of experiments and chapters and "all"; each once, in the order of the report."""
+    from ..checks import check_name
+    from ..lab.experiments import CHAPTERS, find, names
+
+    known = names()
+    chapters = {chapter.replace("_", "-"): chapter for chapter in CHAPTERS}
+    for name in given:
+        check_name(name, [*known, *chapters, "all", "list"], "the experiment")
+    return [name for name in known if "all" in given or name in given or any(
+        find(name).chapter == chapters[one] for one in given if one in chapters)]
+
+
+def _run(arguments: argparse.Namespace, chosen: list[str], figures: Path | None) -> list[Result]:
+    """Run them, with a progress bar, and write the JSON."""
+    from ..checks import check_count
+    from ..files import write_through
+    from ..lab.experiments.running import run_all
+    from ..text import progress
+
+    check_count(arguments.seed, "--seed", least=0)
+    jobs = None if arguments.jobs is None else check_count(arguments.jobs, "--jobs")
+    with progress(len(chosen), "begins", quiet=arguments.quiet) as tick:
+        results = run_all(chosen, seed=arguments.seed, fast=arguments.fast, figures=figures, jobs=jobs, tick=tick)
+    if arguments.json:
+        found = [result.to_dict() for result in results]
+        text = json.dumps(found[0] if len(found) == 1 else {"experiments": found}, indent=1, allow_nan=False)
+        write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
+    return results
+
+
+def summary(results: list[Result]) -> Table:
+    """One row per experiment."""
+    from ..text import Table
+
+    held = sum(result.verdict != "does not hold" for result in results)
+    return Table(f"{held} of {len(results)} experiments hold", ["experiment", "claims", "findings", "seconds", "verdict"], [
+        (result.experiment.name, " ".join(claim.key for claim in result.experiment.claims) or "-",
+         f"{sum(finding.holds for finding in result.findings)}/{len(result.findings)}", f"{result.seconds:.1f}", result.verdict)
+        for result in results])
+
+
+def _listed() -> Table:
+    from ..lab.experiments import CHAPTERS, find, names
+    from ..text import Table
+
+    found = [find(name) for name in names()]
+    return Table(f"{len(found)} experiments", ["chapter", "experiment", "claims", "title"], [
+        (CHAPTERS[one.chapter], one.name, " ".join(claim.key for claim in one.claims) or "-", one.title) for one in found])
+
+
+COMMANDS = [Command("experiment", "check claims of the literature on networks that are trained on the spot", _experiment_options,
+                    _experiment),
+            Command("report", "run all experiments, and write one page with every claim, figure, number and verdict",
+                    _report_options, _report)]

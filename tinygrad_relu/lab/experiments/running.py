@@ -1,0 +1,98 @@
+"""Many experiments at once, each in a process of one thread; and the page of claims, made from the records."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from signal import SIG_DFL, SIGINT, signal
+from typing import Any
+
+from ...kernels.machine.pool import num_threads, set_num_threads
+from . import CHAPTERS, find, names
+from .record import Claim, Experiment, Result
+
+KINDS = {"A": "Dying ReLU", "B": "Variants", "C": "Depth", "D": "Learning with a zero derivative"}      # of claims, by letter
+
+
+def run_all(chosen: Sequence[str], *, seed: int = 0, fast: bool = False, figures: Path | None = None, jobs: int | None = None,
+            tick: Callable[[str, int], None] = lambda name, n: None) -> list[Result]:
+    """Run experiments in `jobs` processes (by default one per core), and return their results in the given order.
+
+    With `figures`, each process writes the figure of its experiment into this folder, as NAME.svg. ``tick(name, 1)`` is called
+    after each experiment.
+    """
+    jobs = min(jobs or os.cpu_count() or 1, len(chosen))
+    if jobs <= 1:
+        with num_threads(1):
+            found = {name: _done(name, tick, *_run(name, seed, fast, figures)) for name in chosen}
+        return [found[name] for name in chosen]
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
+        running = {pool.submit(_run, name, seed, fast, figures): name for name in chosen}
+        try:
+            found = {running[one]: _done(running[one], tick, *one.result()) for one in as_completed(running)}
+        finally:                                                # after an error or Ctrl-C, the others are not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [found[name] for name in chosen]
+
+
+def _begin() -> None:
+    signal(SIGINT, SIG_DFL)         # Ctrl-C, which a terminal sends to all processes, ends this one without a traceback
+    set_num_threads(1)
+
+
+def _run(name: str, seed: int, fast: bool, figures: Path | None) -> tuple[Any, ...]:
+    """The fields of a Result, apart from the experiment, whose functions another process may be unable to unpickle."""
+    result = find(name)(seed, fast)
+    if figures is not None:
+        result.plot(figures / f"{name}.svg")
+    return result.seed, result.fast, result.findings, result.series, result.seconds
+
+
+def _done(name: str, tick: Callable[[str, int], None], *fields: Any) -> Result:
+    tick(name, 1)
+    return Result(find(name), *fields)
+
+
+def claims() -> list[tuple[Claim, Experiment]]:
+    """All claims with the experiments that state them, from A1 to D18."""
+    found = [(claim, experiment) for experiment in map(find, names()) for claim in experiment.claims]
+    return sorted(found, key=lambda one: (one[0].key[0], int(one[0].key[1:])))
+
+
+def claims_page() -> str:
+    """The text of docs/claims.md."""
+    stated = claims()
+    corrected = sum(bool(claim.correction) for claim, _ in stated)
+    lines = [INTRODUCTION.format(claims=len(stated), experiments=len(names()), corrected=corrected)]
+    for letter, title in KINDS.items():
+        lines += [f"## {title}", "", "| | claim | source | correction | experiment |", "|---|---|---|---|---|"]
+        for claim, one in stated:
+            if claim.key[0] == letter:
+                file = f"../tinygrad_relu/lab/experiments/{one.chapter}/{one.name.replace('-', '_')}.py"
+                cells = (claim.key, claim.says, claim.source, claim.correction, f"[{one.name}]({file})")
+                lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+        lines.append("")
+    lines += ["## The experiments", "", "| | experiment | speaks to |", "|---|---|---|"]
+    for name in names():
+        one = find(name)
+        keys = [*(claim.key for claim in one.claims), *one.also]
+        lines.append(f"| {CHAPTERS[one.chapter]} | `{name}`: {one.title} | {' '.join(keys)} |")
+    return "\n".join([*lines, ""])
+
+
+INTRODUCTION = """# The claims of the literature, and the experiments that check them
+
+{claims} claims about dead ReLU units and vanishing gradients, and {experiments} experiments. Each experiment trains networks
+on the spot and compares measured numbers with expected ones. {corrected} claims hold only with a correction. The tests run every
+experiment in its fast form, and each number must agree.
+
+```sh
+tinygrad-relu experiment list           # all names
+tinygrad-relu experiment batch-size     # run one, and print what it claims, expects and finds
+tinygrad-relu report                    # run all of them, and write report.html: every experiment with its figure
+```
+
+This page is made from the records of the experiments: `tinygrad-relu report --claims docs/claims.md` writes it.
+"""
