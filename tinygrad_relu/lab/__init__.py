@@ -1,5 +1,6 @@
 """The laboratory: the fate of a unit whose gradient is exactly zero. Can it come back, and at which step?"""
 from . import laws as laws
+from .autopsy import Autopsy as Autopsy, Death as Death, Share as Share
 from .census import Census as Census, LayerCensus as LayerCensus, census as census
 from .closed_form import Revival as Revival, layer_revivals as layer_revivals, revival as revival, revival_step as revival_step
 from .prescription import Prescription as Prescription, prescribe as prescribe
@@ -17,6 +18,7 @@ from .interventions import (
     kill as kill,
     mirror as mirror,
 )
+from .lethal import LayerRates as LayerRates, LethalRates as LethalRates, lethal_lr as lethal_lr
 from .prognosis import Prognosis as Prognosis, UnitPrognosis as UnitPrognosis, prognosis as prognosis
 from .recorder import Life as Life, Recorder as Recorder, Recorders as Recorders
 from .roll_forward import orbit as orbit, revival_parts as revival_parts, roll_forward as roll_forward

@@ -1,7 +1,6 @@
 """The census: the state of every unit of every hidden layer on a data set."""
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..autodiff.node import Array, recording
-from ..autodiff.tape import grad
-from ..checks import check_count, check_labels, check_name, check_number, said
+from ..autodiff.node import Array
+from ..checks import check_count, check_name, check_number
 from ..kernels.loops.reduce import unit_sums
 from ..kernels.machine.door import launch
 from ..nn import Module
-from ..nn.module import evaluating
 from ..tensor import Tensor
 from ..text import Table
+from .readings import Reading, plain
 from .units import BATCH, GONE, Extremes, HiddenLayer, Look, State, Units, note_paths
 
 
@@ -80,7 +78,7 @@ FLAGS = {
 
 
 @dataclass(frozen=True)
-class Census:
+class Census(Reading):
     """All hidden layers of a model on one data set. Printing it gives tables; `to_dict` and `to_json` give data."""
 
     samples: int
@@ -113,11 +111,8 @@ class Census:
         """Plain lists and numbers; NaN and infinities become None."""
         return {"samples": self.samples, "layers": [
             {"name": layer.name, "activation": layer.activation, "pieces": layer.pieces, "dead": layer.dead,
-             "units": [{k: finite(v) for k, v in layer.unit(j).items()} for j in range(len(layer.state))]}
+             "units": [plain(layer.unit(j)) for j in range(len(layer.state))]}
             for layer in self.layers]}
-
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def summary(self) -> Table:
         """One row per layer, with the states and flags that occur."""
@@ -166,23 +161,14 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     check_count(batch_size, "census: batch_size")
     check_number(saturation, "census: saturation")
     check_number(tau, "census: tau")
-    if not callable(loss):
-        raise TypeError(f"census: loss is {said(loss)}, expected a function such as F.cross_entropy")
-    targets = None if y is None else check_labels(y, n=len(x)) if loss is F.cross_entropy else np.asarray(y)
-    if targets is not None and len(targets) != len(x):
-        raise ValueError(f"census: y has {len(targets)} entries for {len(x)} samples; expected one each")
     layers = [_Sums(layer) for layer in units.layers]
-    gradients = {p: np.full_like(p.data, np.nan if y is None else 0) for layer in units.layers for p in layer.parameters}
-    learning = [p for p in gradients if p.requires_grad]
     for start in range(0, len(x), batch_size):
-        part = slice(start, start + batch_size)
-        for sums, look in zip(layers, units.walk(x[part])):
+        for sums, look in zip(layers, units.walk(x[start:start + batch_size])):
             sums.join(look)
         note_paths(layers)
-        if targets is not None and learning:
-            with evaluating(units.model), recording():
-                total = loss(units.model(x[part]), targets[part], reduction="sum")
-                gradients |= {p: gradients[p] + found.data for p, found in zip(learning, grad(total, learning))}
+    learning = [p for layer in units.layers for p in layer.parameters]
+    gradients = {p: np.full_like(p.array, np.nan) for p in learning} if y is None else units.gradients(
+        x, y, learning, "census", loss, batch_size)
     return Census(len(x), [one.census(len(x), saturation, tau, [gradients[p] for p in one.layer.parameters]) for one in layers])
 
 
@@ -204,7 +190,7 @@ class _Sums(Extremes):
         with np.errstate(all="ignore"):         # the network may have diverged
             margin = self.zmax / (np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else np.nan)
             dormancy = mean_h / mean_h.mean() if mean_h.any() else np.zeros_like(mean_h)
-            squares = [np.square(g / samples).reshape(layer.units, -1).sum(axis=1) for g in gradients]
+            squares = [np.square(g).reshape(layer.units, -1).sum(axis=1) for g in gradients]
         on = 1 - self.flat / samples if layer.activation is None else self.on / samples
         flags = {"frozen": np.full(layer.units, not any(p.requires_grad for p in layer.parameters)),
                  "constant": self.hmin == self.hmax, "duplicate": duplicates(layer), "dormant": dormancy <= tau,
@@ -220,8 +206,3 @@ def duplicates(layer: HiddenLayer) -> Array:
     rows = [p.data.reshape(layer.units // layer.pieces, -1) for p in held if p.shape[:1] == (layer.units,)]
     alike = Counter(keys := [row.tobytes() for row in np.concatenate(rows, axis=1) + 0.0])         # -0.0 becomes 0.0
     return np.repeat([alike[key] > 1 for key in keys], layer.pieces)
-
-
-def finite(value: Any) -> Any:
-    """None for NaN and infinity, which JSON cannot hold; anything else as it is."""
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -8,8 +8,8 @@ from ..autodiff.node import Array
 from ..data import Dataset
 from ..nn import MLP
 from ..optim import Optimizer
-from .census import finite
 from .prescription import Prescription
+from .readings import plain
 from .treatments import Treatment
 from .units import GONE
 
@@ -165,7 +165,7 @@ class Outcome(Training):
                 "threshold": self.threshold, "verdict": self.verdict, "predicted_step": self.predicted_step,
                 "observed_step": self.observed_step, "opens_predicted": self.opens[0], "opens_observed": self.opens[1],
                 "dead": self.dead, "accuracy": self.accuracy, "held_out": dict(self.held_out).get(self.steps),
-                "loss": finite(self.loss), "wrong": len(self.disagreements), "proved": self.proved,
+                "loss": plain(self.loss), "wrong": len(self.disagreements), "proved": self.proved,
                 "predictions": [asdict(prediction) for prediction in self.predictions]}
 
 

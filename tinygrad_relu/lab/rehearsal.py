@@ -30,10 +30,9 @@ from ..nn import Module, Parameter
 from ..ops.linalg import product
 from ..optim import Optimizer
 from ..tensor import Tensor
-from .units import HiddenLayer, flat_edges
+from .units import BATCH, HiddenLayer, flat_edges
 
 SLACK = 1.01        # covers the rounding of the bounds themselves
-BATCH = 4096        # samples at a time: bounds the memory
 
 
 class Ball(NamedTuple):

@@ -10,8 +10,8 @@ from ..checks import counted
 from ..nn import Maxout
 from ..optim import SGD
 from ..text import Table, print_parts
-from .census import finite
 from .outcomes import Outcome, Run, Sick, in_words
+from .readings import plain
 from .treatments import STARTS
 from .units import GONE, State, flat_edges
 
@@ -36,12 +36,12 @@ def _run_dict(run: Run) -> dict[str, Any]:
     predictions = [p for outcome in run.outcomes for p in outcome.predictions]
     return {"data": run.dataset.name, "samples": len(run.dataset), "held_out_samples": len(run.held_out or ()), "seed": run.seed,
             "widths": run.networks["sick"].model.widths,
-            **{start.replace(" ", "_"): {"dead": sick.dead, "accuracy": sick.accuracy, "loss": finite(sick.loss),
-                                         "largest_gradient": finite(sick.gradient)} for start, sick in run.networks.items()},
+            **{start.replace(" ", "_"): {"dead": sick.dead, "accuracy": sick.accuracy, "loss": plain(sick.loss),
+                                         "largest_gradient": plain(sick.gradient)} for start, sick in run.networks.items()},
             "predictions": len(predictions), "wrong": sum(len(outcome.disagreements) for outcome in run.outcomes),
             "proved": sum(p.proved for p in predictions), "treatments": [outcome.to_dict() for outcome in run.outcomes],
             "prescription": None if run.prescription is None else {
-                key: finite(value) for key, value in asdict(run.prescription).items()}}
+                key: plain(value) for key, value in asdict(run.prescription).items()}}
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:

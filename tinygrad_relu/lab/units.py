@@ -15,7 +15,7 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, no_grad, recording
 from ..autodiff.tape import grad
-from ..checks import check_samples, counted
+from ..checks import check_labels, check_samples, counted, said
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.reduce import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
@@ -289,6 +289,26 @@ class Units:
         found = [(look, Extremes(look.layer).add(look.z, look.slope)) for look in self.walk(x)]
         note_paths([extremes for _, extremes in found])
         return found
+
+    def gradients(self, x: Array, y: Any, parameters: Sequence[Parameter], who: str,
+                  loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> dict[Parameter, Array]:
+        """The gradients of the mean loss over all samples, batch by batch, as in evaluation; zeros where none is required.
+
+        ``loss(output, y, reduction="sum")``; errors begin with `who`.
+        """
+        if not callable(loss):
+            raise TypeError(f"{who}: loss is {said(loss)}, expected a function such as F.cross_entropy")
+        targets = check_labels(y, n=len(x)) if loss is F.cross_entropy else np.asarray(y)
+        if len(targets) != len(x):
+            raise ValueError(f"{who}: y has {len(targets)} entries for {len(x)} samples; expected one each")
+        learning = [p for p in parameters if p.requires_grad]
+        sums = {p: np.zeros_like(p.array) for p in parameters}
+        with evaluating(self.model), recording():
+            for start in range(0, len(x) if learning else 0, batch_size):
+                part = slice(start, start + batch_size)
+                total = loss(self.model(x[part]), targets[part], reduction="sum")
+                sums |= {p: sums[p] + found.data for p, found in zip(learning, grad(total, learning))}
+        return {p: g / len(x) for p, g in sums.items()}
 
 
 def flat_edges(activation: Module | None) -> tuple[float, float]:

@@ -1,7 +1,6 @@
 """The record that all experiments share: claims, expected numbers, the same numbers measured, a verdict, and a figure."""
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,8 +13,8 @@ import numpy as np
 
 from ...checks import check_count
 from ...text import Table
-from ..census import finite
 from ..figure import check_format, save
+from ..readings import Reading, plain
 from .drawing import DPI, page
 
 Series = dict[str, Any]                                             # arrays and numbers that the figure shows, by name
@@ -57,7 +56,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers; NaN and infinities become None."""
-        return {**{name: _plain(value) for name, value in asdict(self).items()}, "holds": self.holds}
+        return {**plain(asdict(self)), "holds": self.holds}
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """Claimed, expected, measured, whether it holds, and what it is, for a table."""
@@ -104,7 +103,7 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Reading):
     """What one run of an experiment found. Printed, it is a table."""
 
     experiment: Experiment
@@ -127,10 +126,7 @@ class Result:
                 "fast": self.fast, "verdict": self.verdict, "seconds": round(self.seconds, 3),
                 "claims": [asdict(claim) for claim in experiment.claims], "also": list(experiment.also),
                 "findings": [finding.to_dict() for finding in self.findings],
-                "series": {name: _plain(values) for name, values in self.series.items()}}
-
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+                "series": plain(self.series)}
 
     def table(self) -> Table:
         """One row per finding."""
@@ -160,13 +156,6 @@ class Result:
         """Write the figure to a PNG, SVG or PDF file."""
         check_format(path)
         save(self.figure(), path, dpi=DPI)
-
-
-def _plain(value: Any) -> Any:
-    """Python's numbers and lists, without NaN and infinities."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else finite(value)
 
 
 def _shown(value: float) -> str:

@@ -1,0 +1,300 @@
+"""The autopsy: which step killed a unit, and what in that step.
+
+Between the ends of two steps, the pre-activation z of a unit on one sample changes for five reasons, each through the unit's
+weights or its bias::
+
+    data        what changed outside of the step: the samples, running statistics, values that were assigned
+    gradient    }
+    inertia     }  the named terms of the optimizer's step, `Optimizer.terms`, of the unit's own layer
+    decay       }
+    upstream    the inputs of the layer moved, because earlier layers did: by their weights, or by their biases
+
+The changes are made one after the other, in this order, on a copy of the model in float64, and z is computed after each. So the
+shares sum to the whole change. In a plain layer the share of the gradient, for example, is ``term_w . h`` and ``term_b``, with
+the inputs h before the step, and upstream is ``w' . (h' - h)``, with the weights after it.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..checks import check_count, counted, said
+from ..nn import Module, Parameter
+from ..nn.module import Buffer
+from ..optim import Optimizer, Terms
+from ..text import Table
+from .lethal import gone_of, rooms, windows
+from .readings import Reading, plain
+from .units import BATCH, HiddenLayer, Units
+
+CAUSES = ("gradient", "inertia", "decay", "upstream", "data")
+COLOURS = ("#d1495b", "#b8860b", "#0072b2", "#009e73", "#767676")
+DRAWN = 40          # deaths in a picture
+Values = dict[Parameter | Buffer, Array]
+
+
+class Share(NamedTuple):
+    """A part of the change of z, through the weights and through the bias of a unit (or, upstream, of earlier layers)."""
+
+    weight: float
+    bias: float
+
+    @property
+    def total(self) -> float:
+        return self.weight + self.bias
+
+
+@dataclass(frozen=True)
+class Death:
+    """One death of one unit: it was alive on some sample at the end of step ``step - 1``, and on none at the end of `step`.
+
+    Attributes
+    ----------
+    step : the number of optimizer steps made, with the one that killed it; the first is 1.
+    unit : in a Maxout layer: the piece. There z is its lead over the piece that wins on this sample after the step.
+    sample : the row of x on which it was farthest inside its living side.
+    before, after : z on this sample at the end of the step before, and at the end of this step.
+    gradient, inertia, decay, upstream, data : the shares, which sum to ``after - before``, but for `rest`.
+    rest : the rounding of the step, and what moved the unit's layer beside this optimizer.
+    lr : the learning rate of the step.
+    window : (lo, hi): the step kills the unit at any rate from lo to hi, if its inputs do not move: so it is exact in the first
+        layer, and an estimate in deeper ones. If only the movement of the inputs killed it, the next window above `lr`, or
+        (inf, inf) if there is none. NaN after a norm.
+    """
+
+    step: int
+    layer: str
+    unit: int
+    sample: int
+    before: float
+    after: float
+    gradient: Share
+    inertia: Share
+    decay: Share
+    upstream: Share
+    data: Share
+    rest: float
+    lr: float
+    window: tuple[float, float]
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        return {cause: getattr(self, cause) for cause in CAUSES}
+
+    @property
+    def cause(self) -> str:
+        """The largest share of those that point in the direction of the change."""
+        sign = 1.0 if self.after > self.before else -1.0
+        return max(CAUSES, key=lambda cause: sign * self.shares[cause].total)
+
+
+class Autopsy(Reading):
+    """Watches a training run, and examines every unit that dies: call `step` in place of ``optimizer.step()``.
+
+    `deaths` has a record for each death, in the order of the steps. Nothing else grows with the length of the run. Each step
+    costs one more forward pass over `x`.
+
+    Parameters
+    ----------
+    x : the samples on which a unit counts as dead or alive: the whole training set.
+    optimizer : the one that trains the model.
+
+    >>> model = nn.MLP([2, 8, 3], rng=0, dtype="float64")
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.standard_normal((50, 2)), rng.integers(0, 3, 50)
+    >>> optimizer = optim.SGD(model.parameters(), lr=30.0, momentum=0.9)
+    >>> autopsy = lab.Autopsy(model, x, optimizer)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     F.cross_entropy(model(x), y).backward()
+    ...     autopsy.step()
+    >>> [(death.unit, death.step, death.cause) for death in autopsy.deaths]
+    [(3, 2, 'gradient'), (5, 2, 'gradient')]
+    """
+
+    def __init__(self, model: Module | Units, x: Any, optimizer: Optimizer, *, batch_size: int = BATCH) -> None:
+        self.units, self.optimizer = Units.of(model), optimizer
+        self.x, self.batch_size = self.units.data(x), check_count(batch_size, "Autopsy: batch_size")
+        if not isinstance(optimizer, Optimizer) or not any(map(optimizer.holds, self.units.model.parameters())):
+            raise TypeError(f"Autopsy: the optimizer is {said(optimizer)}, expected the one that trains this model")
+        self.deaths: list[Death] = []
+        self.steps = 0
+        self._twin = Units(deepcopy(self.units.model).astype("float64"))
+        self._copies: dict[Any, Any] = dict(zip(self._held(self.units.model), self._held(self._twin.model)))
+        self._gone, self._end = gone_of(self.units, self.x, self.batch_size), self._values()
+
+    def step(self, x: Any = None, closure: Callable[[], Any] | None = None) -> Any:
+        """``optimizer.step(closure)``, with a look at all units after it. `x`: samples that from now on take the place of the
+        former ones, row by row."""
+        now = self.x if x is None else self.units.data(x)
+        if now.shape != self.x.shape:
+            raise ValueError(f"Autopsy: the new x has shape {now.shape}, expected {self.x.shape}: row i takes the place of row i")
+        loss = None if closure is None else closure()
+        begin, terms, rates = self._values(), dict[Parameter, Terms](), dict[Parameter, float]()
+        for p in self.units.model.parameters():
+            if p.grad is not None and self.optimizer.holds(p):
+                terms[p], rates[p] = self.optimizer.terms(p), self.optimizer.options_of(p)["lr"]
+        self.optimizer.step()
+        self.steps += 1
+        gone, end = gone_of(self.units, now, self.batch_size), self._values()
+        dead = [np.flatnonzero(mine & ~before) for mine, before in zip(gone, self._gone)]
+        if any(map(len, dead)):
+            self.deaths += _Examination(self._twin, self._copies, self._end, begin, end, terms, rates, self.x, now,
+                                        self.batch_size).deaths(self.steps, dead)
+        self._gone, self._end, self.x = gone, end, now
+        return loss
+
+    @staticmethod
+    def _held(model: Module) -> list[Any]:
+        return [*model.parameters(), *model.buffers()]
+
+    def _values(self) -> Values:
+        return {held: held.data.copy() for held in self._copies}
+
+    def of(self, unit: int, layer: int = 0) -> list[Death]:
+        """The deaths of one unit; `layer` is counted from 0 among the hidden layers."""
+        return [death for death in self.deaths if (death.layer, death.unit) == (self.units.layers[layer].name, unit)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers; None for an infinite or unknown rate."""
+        deaths = [{**asdict(death), "cause": death.cause,
+                   **{cause: share._asdict() for cause, share in death.shares.items()}} for death in self.deaths]
+        found: dict[str, Any] = plain({"steps": self.steps, "samples": len(self.x), "deaths": deaths})
+        return found
+
+    def summary(self) -> Table:
+        """One row per layer: how many of its deaths have which cause."""
+        table = Table(f"deaths in {counted(self.steps, 'step')}, by their largest cause", ["layer", "units", "deaths", *CAUSES])
+        for layer in self.units.layers:
+            causes = [death.cause for death in self.deaths if death.layer == layer.name]
+            table.add(layer.name, layer.units, len(causes), *(causes.count(cause) or "-" for cause in CAUSES))
+        return table
+
+    def table(self, rows: int | None = 24) -> Table:
+        """One row per death: z before and after, and the shares of the change (weights + bias); at most `rows` (None: all)."""
+        headings = ["step", "layer", "unit", "sample", "z before", "z after", *CAUSES, "rate", "kills from", "to"]
+        return Table("autopsies: the change of z, by weights + bias", headings, [
+            (death.step, death.layer, death.unit, death.sample, f"{death.before:.4g}", f"{death.after:.4g}",
+             *(f"{share.weight:.3g} {share.bias:+.3g}" if any(share) else "-" for share in death.shares.values()),
+             f"{death.lr:.4g}", *(f"{rate:.4g}" for rate in death.window)) for death in self.deaths], most=rows)
+
+    def __str__(self) -> str:
+        return f"{self.summary()}\n{self.table()}" if self.deaths else f"no unit died in {counted(self.steps, 'step')}"
+
+    def plot(self) -> Any:
+        """A bar for each of the first deaths: the shares in % of the change of z; those against it are on the other side of 0."""
+        from .plots import axes_of
+
+        shown = self.deaths[:DRAWN]
+        happened = f"{counted(len(self.deaths), 'death')} in {counted(self.steps, 'step')}"
+        figure, axes = axes_of(9, 4.2, happened if shown == self.deaths else f"The first {DRAWN} of {happened}",
+                               "layer:unit, and the step that killed it", "share of the change of z, %")
+        places, ends = np.arange(len(shown)), np.zeros((2, len(shown)))
+        for cause, colour in zip(CAUSES, COLOURS):
+            parts = np.array([100 * death.shares[cause].total / abs(death.after - death.before) for death in shown])
+            for end, size in zip(ends, (np.maximum(parts, 0), np.minimum(parts, 0))):
+                axes.bar(places, size, bottom=end, color=colour, width=0.8)
+                end += size
+            axes.bar([0], [0], color=colour, label=cause)
+        axes.axhline(0, color="black", linewidth=0.6)
+        axes.set_xticks(places, [f"{death.layer}:{death.unit}, step {death.step}" for death in shown], fontsize=7, rotation=90)
+        axes.set(ylim=np.clip([ends.min(initial=-100) * 1.05, ends.max(initial=0) + 10], -400, 300), xlim=(-1, len(shown)))
+        figure.legend(loc="outside upper right", frameon=False, ncols=len(CAUSES), fontsize=8)
+        return figure
+
+
+@dataclass
+class _Examination:
+    """One step that killed units: the values at the end of the step before, at its beginning and its end, and its terms. `twin`
+    is the model in float64, whose parameters and buffers are `copies`."""
+
+    twin: Units
+    copies: Mapping[Any, Any]
+    last: Values
+    begin: Values
+    end: Values
+    terms: Mapping[Parameter, Terms]
+    rates: Mapping[Parameter, float]
+    former: Array
+    x: Array
+    batch_size: int
+
+    def deaths(self, step: int, dead: list[Array]) -> list[Death]:
+        self._set(self.last)
+        samples = [np.zeros(len(units), int) for units in dead]
+        deepest = [np.full(len(units), -np.inf) for units in dead]
+        for start in range(0, len(self.former), self.batch_size):
+            for look, units, row, best in zip(self.twin.walk(self.former[start:start + self.batch_size].astype(np.float64)), dead,
+                                              samples, deepest):
+                if len(units):
+                    room = np.minimum.reduce(rooms(look.layer, look.z))[:, units]
+                    row[:] = np.where(room.max(axis=0) > best, start + room.argmax(axis=0), row)
+                    best[:] = np.maximum(room.max(axis=0), best)
+        self._set(self.begin)
+        steps = {self.copies[p]: terms.step.astype(np.float64) for p, terms in self.terms.items()}
+        found = []
+        for layer, units, rows, (lo, hi) in zip(self.twin.layers, dead, samples,
+                                                windows(self.twin, steps, self.x.astype(np.float64), self.batch_size, 1.0)):
+            if len(units):
+                own = set(layer.parameters)
+                lr = max((rate for p, rate in self.rates.items() if self.copies[p] in own), default=np.nan)
+                before, after, shares, rest = self._shares(layer, units, rows)
+                found += [Death(step, layer.name, int(unit), int(rows[i]), float(before[i]), float(after[i]),
+                                **{cause: Share(*(float(part[i]) for part in shares[cause])) for cause in CAUSES},
+                                rest=float(rest[i]), lr=lr, window=(float(lr * lo[unit]), float(lr * hi[unit])))
+                          for i, unit in enumerate(units)]
+        return found
+
+    def _shares(self, layer: HiddenLayer, units: Array, rows: Array) -> tuple[Array, Array, dict[str, list[Array]], Array]:
+        """z before and after, the shares as [weight, bias], and the rest, each with an entry per unit."""
+        own = {p for module in (layer.affine, layer.norm) if module is not None for p in module.parameters()}
+        mine, others = ([[held for held, copy in self.copies.items() if (copy in own) == is_own and
+                          (getattr(held, "kind", "") == "bias") == is_bias] for is_bias in (False, True)]
+                        for is_own in (True, False))
+        former, now = self.former[rows].astype(np.float64), self.x[rows].astype(np.float64)
+        self._set(self.end)
+        z = self._z(layer, now)
+        rivals = None
+        if layer.activation is None:
+            first = units - units % layer.pieces
+            rivals = first + np.stack([z[np.arange(len(units)), first + k] for k in range(layer.pieces)]).argmax(axis=0)
+
+        def pick(z: Array) -> Array:
+            each = np.arange(len(units))
+            return np.asarray(z[each, units] - (0.0 if rivals is None else z[each, rivals]))
+
+        self._set(self.last)
+        course = [pick(self._z(layer, former))]         # z after each change
+
+        def change(x: Array) -> None:
+            course.append(pick(self._z(layer, x)))
+
+        self._set({p: self.begin[p] for p in mine[1]})
+        change(former)
+        self._set(self.begin)
+        change(now)
+        for name in ("gradient", "inertia", "decay"):
+            for several in mine:
+                for p in several:
+                    if p in self.terms:
+                        self.copies[p].array[...] += getattr(self.terms[p], name)
+                change(now)
+        for several in ([*mine[0], *mine[1]], *others):
+            self._set({held: self.end[held] for held in several})
+            change(now)
+        data_bias, data_weight, *terms, rest, upstream_weight, upstream_bias = np.diff(course, axis=0)
+        shares = {"data": [data_weight, data_bias], "upstream": [upstream_weight, upstream_bias],
+                  "gradient": terms[0:2], "inertia": terms[2:4], "decay": terms[4:6]}
+        return course[0], course[-1], shares, rest
+
+    def _set(self, values: Mapping[Any, Array]) -> None:
+        for held, value in values.items():
+            self.copies[held].data[...] = value
+
+    def _z(self, layer: HiddenLayer, x: Array) -> Array:
+        return next(look.z for look in self.twin.walk(x) if look.layer is layer)

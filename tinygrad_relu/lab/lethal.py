@@ -1,0 +1,242 @@
+"""The lethal window: the learning rates at which the next step of an optimizer kills a unit.
+
+A step moves the weights and the bias of a unit by rate * (s_w, s_b). While its inputs x_i stay the same, its pre-activation on
+sample i falls in proportion to the rate::
+
+    z_i(rate) = z_i - rate * r_i,        r_i = -(s_w . x_i + s_b)
+
+So a ReLU that is alive on sample i stays alive there up to the rate z_i / r_i (for ever, if r_i <= 0), and one that is dead there
+comes alive above abs(z_i) / abs(r_i) (never, if r_i >= 0). The unit is dead where it is alive on no sample: from
+
+    lo = max over the living samples of z_i / r_i        up to        hi = min over the rising dead samples of abs(z_i) / abs(r_i)
+
+and at no rate if some living sample does not fall, or hi < lo. An activation with two flat sides, and a Maxout piece, which lives
+where it beats every other piece, are alive on a bounded interval of rates for each sample; lo is where their union first ends.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..autodiff.node import Array
+from ..checks import check_count
+from ..nn import Module, Parameter
+from ..optim import Optimizer
+from ..tensor import Tensor
+from ..text import Table
+from .readings import Reading, plain
+from .units import BATCH, GONE, Extremes, HiddenLayer, Units, flat_edges
+
+SHARES = (0.0, 0.01, 0.1, 0.25, 0.5)        # the quantiles in the table
+LARGE = 1e9                                 # a rate that kills no unit is taken for infinite from here on
+
+
+def rooms(layer: HiddenLayer, z: Array, *, edges: bool = True) -> list[Array]:
+    """A unit is alive on a sample where each of these, (samples, units), is positive: its distances from the edges of the flat
+    sides, or a Maxout piece's leads over the others. They are affine in z; without `edges`, their linear parts."""
+    if layer.activation is None:
+        pieces = z.reshape(len(z), -1, layer.pieces)
+        return [(pieces - np.roll(pieces, k, axis=2)).reshape(z.shape) for k in range(1, layer.pieces)]
+    low, high = flat_edges(layer.activation)
+    return [side + (edge if edges else 0.0) for side, edge in ((z, -low), (-z, high)) if np.isfinite(edge)]
+
+
+def _lives(layer: HiddenLayer, z: Array, rate: Array) -> tuple[Array, Array]:
+    """The open interval of learning rates in which each unit is alive on each sample; empty where it ends before it begins."""
+    begin, end = np.zeros(z.shape), np.full(z.shape, np.inf)
+    for room, speed in zip(rooms(layer, z), rooms(layer, rate, edges=False)):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            meets = np.maximum(room / speed, 0.0)           # where the room is 0, if it ever is
+        end = np.where(speed > 0, np.minimum(end, np.where(room > 0, meets, 0.0)), end)
+        begin = np.where(room > 0, begin, np.where(speed < 0, np.maximum(begin, meets), np.inf))
+    return begin, end
+
+
+def windows(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int = BATCH,
+            start: float = 0.0) -> list[tuple[Array, Array]]:
+    """(lo, hi) of the units of each layer, in multiples of the `steps` of its parameters: the window that contains `start`, or
+    the next above it. lo is inf if there is none. NaN where a norm comes before the activation."""
+    blank = [np.where(layer.norm is None, np.zeros(layer.units), np.nan) for layer in units.layers]
+    found = [lo + start for lo in blank]
+    while True:             # twice; more often only if bounded intervals form a chain
+        ends, begins, below = [lo.copy() for lo in found], [lo + np.inf for lo in blank], [lo.copy() for lo in blank]
+        for first in range(0, len(x), batch_size):
+            for i, look in enumerate(units.walk(x[first:first + batch_size])):
+                if look.layer.norm is not None:
+                    continue
+                weight, *bias = (steps.get(p, np.zeros_like(p.array)) for p in look.layer.parameters)
+                rate = -(look.inputs @ weight.T) - (bias[0] if bias else 0.0)
+                begin, end = _lives(look.layer, look.z.astype(np.float64), rate.astype(np.float64))
+                lives = end > begin
+                ends[i] = np.maximum(ends[i], np.where(lives & (begin <= found[i]), end, 0.0).max(axis=0))
+                begins[i] = np.minimum(begins[i], np.where(lives & (begin > found[i]), begin, np.inf).min(axis=0))
+                below[i] = np.maximum(below[i], np.where(lives & (end <= start), end, 0.0).max(axis=0))
+        if not any((end > lo).any() for end, lo in zip(ends, found)):
+            return [(np.where(lo == start, low, lo), hi) for lo, low, hi in zip(found, below, begins)]
+        found = ends
+
+
+@dataclass(frozen=True)
+class LayerRates:
+    """The lethal windows of the units of one layer: arrays with an entry per unit (in a Maxout layer: per piece).
+
+    Attributes
+    ----------
+    lo, hi : the unit is dead after the step if lo <= rate <= hi. lo is infinite if no rate kills it, and 0 if it is dead now.
+    estimate : why the window is not exact; empty if it is.
+    """
+
+    name: str
+    lo: Array
+    hi: Array
+    estimate: str
+
+    @property
+    def alive(self) -> Array:
+        return self.lo > 0
+
+    def quantile(self, share: float) -> float:
+        """The rate at which this share of the living units dies (at higher rates some of them may live again)."""
+        return float(np.quantile(self.lo[self.alive], share, method="inverted_cdf")) if self.alive.any() else np.nan
+
+
+@dataclass(frozen=True)
+class LethalRates(Reading):
+    """The lethal windows of all units, layer by layer. Printing it gives the quantiles of lo for each layer.
+
+    `safe_rate`: the step at this rate kills no unit of any layer. It was found by trial, with all layers moving: from the
+    smallest lo down to a rate that kills none, and back up to within 1 % of one that does. Infinite if no rate kills.
+    """
+
+    samples: int
+    layers: list[LayerRates]
+    safe_rate: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers; None for a rate that is infinite or unknown."""
+        found: dict[str, Any] = plain({"samples": self.samples, "safe_rate": self.safe_rate, "layers": [
+            {"name": layer.name, "estimate": layer.estimate, "lo": layer.lo, "hi": layer.hi,
+             "quantiles": {str(share): layer.quantile(share) for share in SHARES}} for layer in self.layers]})
+        return found
+
+    def table(self) -> Table:
+        """One row per layer: at which rates the first unit, 1 %, ... of its living units die."""
+        headings = ["layer", "units", "dead now", "never", *(f"{100 * share:g}%" if share else "first" for share in SHARES), ""]
+        return Table(f"rates at which the next step kills units, from {self.samples} samples", headings, [
+            (layer.name, len(layer.lo), int((layer.lo == 0).sum()), int(np.isinf(layer.lo).sum()),
+             *(_rate(layer.quantile(share)) for share in SHARES), layer.estimate) for layer in self.layers])
+
+    def __str__(self) -> str:
+        return (f"{self.table()}\nsafe rate: {_rate(self.safe_rate, 'any')} (the step kills no unit: found by trial, with all "
+                "layers moving)")
+
+    def plot(self) -> Any:
+        """The share of the living units that are dead after the next step, for each layer, over the learning rate."""
+        from .plots import axes_of
+
+        figure, axes = axes_of(9, 3.4, "Units killed by one step", "learning rate", "living units killed, %")
+        known = np.concatenate([rates for layer in self.layers for rates in (layer.lo, layer.hi)])
+        known = known[np.isfinite(known) & (known > 0)]
+        grid = np.geomspace(known.min() / 2, known.max() * 2, 400) if known.size else np.geomspace(1e-3, 1e3, 2)
+        for layer in self.layers:
+            lo, hi = layer.lo[layer.alive], layer.hi[layer.alive]
+            if len(lo):
+                dead = ((lo <= grid[:, None]) & (grid[:, None] <= hi)).mean(axis=1)
+                axes.plot(grid, 100 * dead, label=f"layer {layer.name}{' (estimate)' if layer.estimate else ''}")
+        if np.isfinite(self.safe_rate):
+            axes.axvline(self.safe_rate, color="#767676", linestyle="--", linewidth=1)
+            axes.annotate(f"safe: {self.safe_rate:.3g}", (self.safe_rate, 0.97), (4, 0), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", va="top", fontsize=9, color="#555555")
+        axes.set_xscale("log")
+        axes.legend(frameon=False)
+        return figure
+
+
+def _rate(rate: float, infinite: str = "never") -> str:
+    return "-" if np.isnan(rate) else infinite if np.isinf(rate) else f"{rate:.4g}"
+
+
+def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | None = None,
+              loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> LethalRates:
+    """The learning rates at which the next step kills each unit: before any training, and without a step. Nothing is changed.
+
+    Exact for the first layer. In deeper layers the inputs move too: their windows hold them fixed, and are estimates.
+
+    Parameters
+    ----------
+    y : labels (or targets of `loss`). The step is that of the mean gradient over all samples, as one batch.
+    optimizer : its rule, buffers and decay make the step (by default plain SGD). Its step has to be proportional to its rate, as
+        in SGD, Adam and AdamW; all groups get the same rate.
+    loss : ``loss(output, y, reduction="sum")``
+
+    >>> model = nn.MLP([2, 8, 3], rng=0, dtype="float64")
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.standard_normal((50, 2)), rng.integers(0, 3, 50)
+    >>> found = lethal_lr(model, x, y)
+    >>> lr = found.layers[0].quantile(0.1)      # kills one unit of eight
+    >>> F.cross_entropy(model(x), y).backward()
+    >>> optim.SGD(model.parameters(), lr=lr * 1.001).step()
+    >>> lab.census(model, x).dead
+    [1]
+    """
+    units = Units.of(model)
+    x = units.data(x)
+    check_count(batch_size, "lethal_lr: batch_size")
+    gradients = units.gradients(x, y, units.model.parameters(), "lethal_lr", loss, batch_size)
+    steps = {p: -g for p, g in gradients.items()} if optimizer is None else steps_of_rate_one(optimizer, gradients)
+    layers = [LayerRates(layer.name, lo, hi, "unknown: a norm comes before the activation" if layer.norm is not None else
+                         "estimate: its inputs move too" if layer.depth else "")
+              for layer, (lo, hi) in zip(units.layers, windows(units, steps, x, batch_size))]
+    known = np.concatenate([layer.lo[np.isfinite(layer.lo) & (layer.lo > 0)] for layer in layers])
+    return LethalRates(len(x), layers, _safe_rate(units, steps, x, batch_size, float(known.min()) if known.size else LARGE))
+
+
+def _safe_rate(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int, rate: float) -> float:
+    """The largest rate found by trial, from `rate` down, at which the step kills no unit."""
+    trial = Units(deepcopy(units.model))
+    moved = [(copy, p.array, steps[p]) for p, copy in zip(units.model.parameters(), trial.model.parameters()) if p in steps]
+    before = gone_of(units, x, batch_size)
+
+    def kills(rate: float) -> bool:
+        for copy, values, step in moved:
+            copy.array[...] = values + rate * step
+        return any((now & ~then).any() for now, then in zip(gone_of(trial, x, batch_size), before))
+
+    if not kills(rate):
+        return np.inf if rate == LARGE else rate
+    bad = rate
+    while kills(rate := rate / 2):
+        bad = rate
+        if rate < 1 / LARGE:
+            return 0.0
+    while bad > 1.01 * rate:
+        middle = (rate + bad) / 2
+        rate, bad = (rate, middle) if kills(middle) else (middle, bad)
+    return rate
+
+
+def gone_of(units: Units, x: Array, batch_size: int = BATCH) -> list[Array]:
+    """Which units of each layer are dead on x: `State.gone`."""
+    found = [Extremes(layer) for layer in units.layers]
+    for start in range(0, len(x), batch_size):
+        for extremes, look in zip(found, units.walk(x[start:start + batch_size])):
+            extremes.add(look.z, look.slope)
+    return [GONE[extremes.states()] for extremes in found]
+
+
+def steps_of_rate_one(optimizer: Optimizer, gradients: Mapping[Parameter, Array]) -> dict[Parameter, Array]:
+    """The next step of each parameter that the optimizer holds, at a rate of 1, if these were the gradients."""
+    copies = {p: deepcopy(p) for p in gradients if optimizer.holds(p)}
+    if not copies:
+        raise ValueError("the optimizer holds no weight of a hidden layer of this model, expected the one that trains it")
+    twin = optimizer.twin(copies)
+    for group in twin.param_groups:
+        group["lr"] = 1.0
+    for p, copy in copies.items():
+        copy.grad = gradients[p]
+    return {p: twin.terms(copy).step for p, copy in copies.items()}
