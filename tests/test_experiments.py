@@ -7,9 +7,9 @@ import pytest
 
 from tinygrad_relu.lab import experiments
 
-# The claims of the literature: dying units (A), variants of ReLU (B), depth (C), learning with a zero derivative (D).
+# The claims of the literature: dying units (A), variants of ReLU (B), depth (C), learning with a zero derivative (D); newer ones (N).
 KEYS = {f"{chapter}{number}" for chapter, numbers in (
-    ("A", {*range(1, 19), 20, 21, 23, 24}), ("B", range(1, 16)), ("C", {*range(1, 14)} - {5}), ("D", {*range(1, 19)} - {7, 17}))
+    ("A", {*range(1, 19), 20, 21, 23, 24}), ("B", range(1, 16)), ("C", {*range(1, 14)} - {5}), ("D", {*range(1, 19)} - {7, 17}), ("N", range(1, 10)))
     for number in numbers}
 
 

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ... import functional as F
 from ...autodiff.node import Array
 from ...capture import capture
-from ...nn import Module
+from ...nn import Linear, Module
 from ...optim import Optimizer
 from ...tensor import Tensor
 
@@ -33,3 +34,23 @@ def descend(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor], x:
         losses.append(step(x, y).data.copy())
     look(steps)
     return np.array(losses)
+
+
+def descend_and_watch(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor], x: Array, y: Array, steps: int) -> Array:
+    """`descend`; the largest z over x of each unit of the first layer, before each step and after the last.
+
+    Shape (steps + 1, units); of a population, (steps + 1, members, units).
+    """
+    first: Any = next(module for module in model.modules() if isinstance(module, Linear))
+    found = np.empty((steps + 1, *first.bias.data.shape))
+
+    def look(step: int) -> None:
+        found[step] = (x @ first.weight.data.swapaxes(-1, -2) + first.bias.data[..., None, :]).max(axis=-2)
+
+    descend(model, optimizer, loss, x, y, steps, look)
+    return found
+
+
+def first_positive(z: Array) -> Array:
+    """Along the first axis, the first step at which z is positive; inf for never."""
+    return np.where((z > 0).any(axis=0), (z > 0).argmax(axis=0), np.inf)

@@ -25,7 +25,7 @@ Verdict = Literal["holds", "holds as corrected", "does not hold"]
 class Claim:
     """A sentence of the literature; and the correction that it needs, if it needs one."""
 
-    key: str                    # by which other experiments and the documentation name it: A1 to D18
+    key: str                    # by which other experiments and the documentation name it: A1 to D18; N1, N2, ...: newer results
     says: str
     source: str
     correction: str = ""
