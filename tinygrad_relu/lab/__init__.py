@@ -1,6 +1,8 @@
 """The laboratory: the fate of a unit whose gradient is exactly zero. Can it come back, and at which step?"""
 from . import laws as laws
 from .autopsy import Autopsy as Autopsy, Death as Death, Share as Share
+from .birth import Birth as Birth, BirthLayer as BirthLayer, birth_probability as birth_probability
+from .birth import unit_birth_probability as unit_birth_probability
 from .census import Census as Census, LayerCensus as LayerCensus, census as census
 from .closed_form import Revival as Revival, layer_revivals as layer_revivals, revival as revival, revival_step as revival_step
 from .prescription import Prescription as Prescription, prescribe as prescribe
@@ -22,4 +24,5 @@ from .lethal import LayerRates as LayerRates, LethalRates as LethalRates, lethal
 from .prognosis import Prognosis as Prognosis, UnitPrognosis as UnitPrognosis, prognosis as prognosis
 from .recorder import Life as Life, Recorder as Recorder, Recorders as Recorders
 from .roll_forward import orbit as orbit, revival_parts as revival_parts, roll_forward as roll_forward
+from .survival import Spell as Spell, Survival as Survival, survival as survival
 from .units import State as State, Units as Units

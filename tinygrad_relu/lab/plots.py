@@ -1,13 +1,16 @@
-"""Plots of the laboratory's instruments, as matplotlib Figures."""
+"""Plots of the laboratory's instruments, as matplotlib Figures (``figure.savefig("lives.png")``)."""
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
+from ..checks import counted
 from ..text import MISSING
-from .figure import COLOURS, FAINT, INK
+from .birth import Birth
+from .figure import BLUE, COLOURS, FAINT, INK
 from .recorder import Recorder
+from .survival import SPANS, Survival
 from .units import State
 
 COLUMNS = 2000          # at most: a longer run is thinned
@@ -31,7 +34,9 @@ def axes_of(width: float, height: float, title: str, x: str, y: str) -> tuple[An
 
 
 def lives(recorder: Recorder) -> Any:
-    """Each row is one unit, in the order of the layers; each column is one observation, coloured by state."""
+    """Each row is one unit, layer by layer; each column is one observation, coloured by the state of the unit."""
+    height = min(10.0, 1.6 + sum(layer.units for layer in recorder.layers) * 0.03)
+    figure, axes = axes_of(9, height, "The life of every unit", "step", "")
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
@@ -39,11 +44,46 @@ def lives(recorder: Recorder) -> Any:
     shown = np.unique(np.linspace(0, len(steps) - 1, min(COLUMNS, len(steps))).round().astype(int))
     layers = [changes.matrix(shown) for changes in recorder.changes()]
     picture = np.concatenate([palette[states.T] for states in layers])
-    figure, axes = axes_of(9, min(10.0, 1.4 + len(picture) * 0.03), "The life of every unit", "step", "unit")
     axes.imshow(picture, aspect="auto", interpolation="nearest", extent=(steps[0], max(steps[-1], steps[0] + 1), len(picture), 0))
-    for edge in np.cumsum([states.shape[1] for states in layers])[:-1]:
+    edges = np.cumsum([0, *(states.shape[1] for states in layers)])
+    for edge in edges[1:-1]:
         axes.axhline(edge, color="white", linewidth=3)
+    axes.set_yticks((edges[1:] + edges[:-1]) / 2, [f"layer {layer.name}" for layer in recorder.layers], rotation=90, va="center")
     found = [state for state in State if any((states == state).any() for states in layers)]
-    figure.legend(handles=[Patch(color=COLOURS[state], label=state.label) for state in found], loc="outside lower center",
+    figure.legend(handles=[Patch(color=COLOURS[state], label=state.label) for state in found], loc="outside lower left",
                   ncols=len(found), frameon=False, fontsize=9)
+    return figure
+
+
+def survival_curve(found: Survival) -> Any:
+    """Steps down where spells end, with ticks where they are censored."""
+    what, end = SPANS[found.of]
+    figure, axes = axes_of(9, 3.6, what[0].upper() + what[1:], "steps", f"share that has not {end}")
+    steps, share, low, high = (np.concatenate([[start], values]) for start, values in (
+        (0, found.steps), (1, found.share), (1, found.low), (1, found.high)))
+    axes.fill_between(steps, low, high, step="post", color=BLUE, alpha=0.18, linewidth=0, label="95 % interval")
+    axes.step(steps, share, where="post", color=BLUE, linewidth=1.8,
+              label=f"{counted(len(found.spells), 'spell')}, {int(found.ended.sum())} {end}")
+    censored = np.unique([spell.stop - spell.start for spell in found.spells if not spell.ended])
+    if censored.size:
+        axes.plot(censored, [found.at(t) for t in censored], "|", color="black", markersize=8, label="not ended when last seen")
+    axes.set_ylim(0, 1.04)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def birth_curve(found: Birth) -> Any:
+    """The share of networks that is dead by each hidden layer, with error bars of two standard errors, and the bounds."""
+    figure, axes = axes_of(9, 3.6, f"Born dead: networks {'-'.join(map(str, found.widths))}", "hidden layers",
+                           "share born dead")
+    depth = np.arange(1, len(found.layers) + 1)
+    axes.errorbar(depth, [layer.born_dead for layer in found.layers], [2 * layer.error for layer in found.layers], fmt="o",
+                  color="#d95f02", capsize=3, label=f"{found.trials:,} networks drawn")
+    for name, text, dash in (("high", "upper bound", "--"), ("low", "lower bound", ":"), ("exact", "exact", "-")):
+        values = [np.nan if getattr(layer, name) is None else getattr(layer, name) for layer in found.layers]
+        if np.isfinite(values).any():
+            axes.plot(depth, values, linestyle=dash, marker="." if name == "exact" else "", color=BLUE, label=text)
+    axes.set_ylim(0, 1.02)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, fontsize=9)
     return figure

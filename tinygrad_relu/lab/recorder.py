@@ -1,7 +1,6 @@
 """The recorder: the life of every unit over a training run, as lists of events."""
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from ..nn import Module, Sequential
 from ..ops.members import affine_of_members
 from ..tensor import Tensor
 from ..text import Table
+from .readings import Reading
 from .units import GONE, Extremes, State, Units, note_paths
 
 Event = Literal["dead at the first look", "died", "revived", "died again", "diverged"]
@@ -79,7 +79,7 @@ class Changes:
             self.first, np.split(when[order], places), np.split(state[order], places))]
 
 
-class Recorder:
+class Recorder(Reading):
     """Watches the units of a Sequential model on `x`, the whole training set.
 
     It keeps the changes of states only, 13 bytes each, so that it can watch a million steps. `steps` are the steps at which it
@@ -206,9 +206,6 @@ class Recorder:
         """The first and last step, how often it looked, and the lives."""
         lives = [asdict(life) for life in self.lives()]
         return {"first": self._steps[0], "last": self._steps[-1], "observations": len(self._steps), "lives": lives}
-
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=1)
 
     def __str__(self) -> str:
         return str(self.table())
