@@ -1,0 +1,98 @@
+"""ReLU's outputs are never negative, so their mean is above 0; the next layer has to live with it like with a moving bias.
+
+For z ~ N(0, 1) the mean of ReLU is 1/sqrt(2 pi) = 0.3989, of ELU 1/sqrt(2 pi) + sqrt(e) Phi(-1) - 1/2 = 0.1605. SELU's two
+constants are chosen such that the mean is 0 and the variance 1, which a deep network then keeps from layer to layer. The slope of
+ELU is e^z > 0 on the left, so no unit dies; the price is an exponential, and below z = -103.97 in float32 it rounds to 0.
+"""
+from __future__ import annotations
+
+from math import erfc, exp, pi, sqrt
+from typing import Any
+
+import numpy as np
+
+from .... import data, nn, optim
+from .... import functional as F
+from ....autodiff.node import Array
+from ....autodiff.tape import grad
+from ...census import census
+from ..common import descend
+from ..drawing import COLUMN, DASHES, label, say
+from ..record import Claim, Experiment, Finding, Series
+
+MEANS = {"relu": 1 / sqrt(2 * pi), "elu": 1 / sqrt(2 * pi) + exp(0.5) * erfc(sqrt(0.5)) / 2 - 0.5, "selu": 0.0}
+LABELS = {"relu": "ReLU", "elu": "ELU", "selu": "SELU"}
+DEPTH, WIDTH, STEPS = 20, 400, 200
+
+
+def means(model: nn.Module, x: Array) -> list[Array]:
+    """The mean of each hidden unit of an MLP over the samples, layer by layer."""
+    found = []
+    for layer in list(model.children())[:-1]:
+        x = layer(x).data
+        found.append(x.mean(axis=0))
+    return found[1::2]          # after the activations
+
+
+def trained(name: str, digits: data.Dataset, seed: int) -> tuple[list[float], int]:
+    """The mean over the units of |mean over the samples|, every 10 steps of a training; and the dead units at its end."""
+    model = nn.MLP([64, 64, 64, 64, 10], name, "he", "float64", seed)
+    path: list[float] = []
+
+    def look(step: int) -> None:
+        if step % 10 == 0:
+            path.append(float(np.abs(np.concatenate(means(model, digits.x))).mean()))
+
+    descend(model, optim.SGD(model.parameters(), lr=0.1), F.cross_entropy, digits.x, digits.y, STEPS, look)
+    return path, sum(census(model, digits.x).dead)
+
+
+def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
+    """Means for random z, by layer in a network at its start, and in networks that learn digits."""
+    rng = np.random.default_rng(seed)
+    z, noise = rng.standard_normal(100_000 if fast else 1_000_000), rng.standard_normal((200, WIDTH))
+    digits = data.digits().head(400 if fast else 1200).standardise()
+    findings, starts, training, dead = [], {}, {}, {}
+    for name, mean in MEANS.items():
+        h = getattr(F, name)(z).data
+        findings.append(Finding(f"{LABELS[name]}: mean for z ~ N(0, 1)", mean, h.mean(), 4 * h.std() / sqrt(z.size)))
+        deep, size = nn.MLP([WIDTH] * (DEPTH + 1) + [1], name, "lecun", "float64", seed), np.sqrt(np.square(h).mean())
+        for weight in deep.parameters()[::2]:
+            weight.data = weight.data / size            # so that z ~ N(0, 1) in every layer
+        starts[name] = [units.mean() for units in means(deep, noise * size)]
+        training[name], dead[name] = trained(name, digits, seed)
+    return [
+        *findings,
+        Finding("SELU: mean over 20 layers at the start", 0, np.mean(starts["selu"]), 4 / sqrt(DEPTH * WIDTH)),    # units of sd 1
+        Finding("ELU, trained: |mean| of a unit, on average; below ReLU's", training["relu"][-1], training["elu"][-1],
+                relation="<="),
+        Finding("ELU, trained: dead units", 0, dead["elu"]),
+        Finding("ELU: slope at z = -104 in float32", 0, _slope(np.float32(-104))),
+    ], {"starts": starts, "training": training}
+
+
+def _slope(z: np.float32) -> float:
+    leaf = nn.Parameter(np.array([z]))
+    (found,) = grad(F.elu(leaf).sum(), leaf)
+    return float(found.item())
+
+
+def draw(figure: Any, series: Series) -> None:
+    for axes, curves, step, title in zip(figure.subplots(1, 2), (series["starts"], series["training"]), (1, 10), (
+            "networks at their start (dashed: for z ~ N(0, 1))", "networks that learn digits")):
+        for (name, values), colour in zip(curves.items(), COLUMN):
+            axes.plot(step * np.arange(len(values)) + (step == 1), values, color=colour, lw=1.8)
+            say(axes, LABELS[name], (step * len(values) * 0.8, values[-1] + 0.02), colour)
+        label(axes, title, "layer" if step == 1 else "step", "mean activation" if step == 1 else "|mean| of a unit, on average")
+        axes.axhline(0, color="black", lw=0.8)
+        if step == 1:
+            axes.set_xticks(range(0, DEPTH + 1, 5))
+            for mean, colour in zip(MEANS.values(), COLUMN):
+                axes.axhline(mean, color=colour, linestyle=DASHES, lw=1)
+
+
+EXPERIMENT = Experiment(
+    "The mean of an activation: ReLU, ELU, SELU",
+    [Claim("B10", "ELU: mean outputs nearer to zero, no dead units, at the price of an exponential.",
+           "Clevert, Unterthiner & Hochreiter 2015, arXiv 1511.07289")],
+    run, draw)
