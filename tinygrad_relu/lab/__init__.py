@@ -1,5 +1,6 @@
 """The laboratory: the fate of a unit whose gradient is exactly zero. Can it come back, and at which step?"""
 from . import laws as laws
+from .advise import Advice as Advice, Hint as Hint, advise as advise
 from .autopsy import Autopsy as Autopsy, Death as Death, Share as Share
 from .birth import Birth as Birth, BirthLayer as BirthLayer, birth_probability as birth_probability
 from .birth import unit_birth_probability as unit_birth_probability

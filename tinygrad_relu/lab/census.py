@@ -114,6 +114,12 @@ class Census(Reading):
              "units": [plain(layer.unit(j)) for j in range(len(layer.state))]}
             for layer in self.layers]}
 
+    def plot(self) -> Any:
+        """The shares of the states in each layer, as a matplotlib Figure."""
+        from .plots import states_by_layer
+
+        return states_by_layer(self, {})
+
     def summary(self) -> Table:
         """One row per layer, with the states and flags that occur."""
         states = [s for s in State if s in (State.ALIVE, State.DEAD) or any(layer.count(s) for layer in self.layers)]

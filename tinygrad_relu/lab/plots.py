@@ -8,6 +8,7 @@ import numpy as np
 from ..checks import counted
 from ..text import MISSING
 from .birth import Birth
+from .census import Census
 from .figure import BLUE, COLOURS, FAINT, INK
 from .recorder import Recorder
 from .survival import SPANS, Survival
@@ -38,7 +39,6 @@ def lives(recorder: Recorder) -> Any:
     height = min(10.0, 1.6 + sum(layer.units for layer in recorder.layers) * 0.03)
     figure, axes = axes_of(9, height, "The life of every unit", "step", "")
     from matplotlib.colors import to_rgb
-    from matplotlib.patches import Patch
 
     steps, palette = recorder.steps, np.array([to_rgb(COLOURS[state]) for state in State])
     shown = np.unique(np.linspace(0, len(steps) - 1, min(COLUMNS, len(steps))).round().astype(int))
@@ -49,9 +49,7 @@ def lives(recorder: Recorder) -> Any:
     for edge in edges[1:-1]:
         axes.axhline(edge, color="white", linewidth=3)
     axes.set_yticks((edges[1:] + edges[:-1]) / 2, [f"layer {layer.name}" for layer in recorder.layers], rotation=90, va="center")
-    found = [state for state in State if any((states == state).any() for states in layers)]
-    figure.legend(handles=[Patch(color=COLOURS[state], label=state.label) for state in found], loc="outside lower left",
-                  ncols=len(found), frameon=False, fontsize=9)
+    _legend(figure, [state for state in State if any((states == state).any() for states in layers)])
     return figure
 
 
@@ -87,3 +85,28 @@ def birth_curve(found: Birth) -> Any:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, fontsize=9)
     return figure
+
+
+def states_by_layer(found: Census, notes: dict[str, str]) -> Any:
+    """The shares of the states in each layer as a bar, with a note beside it."""
+    figure, axes = axes_of(9, 1.3 + 0.45 * len(found.layers), f"The units on {counted(found.samples, 'sample')}",
+                           "share of the units", "")
+    for i, layer in enumerate(found.layers):
+        left = 0.0
+        for state in State:
+            share = layer.count(state) / len(layer.state)
+            axes.barh(i, share, left=left, color=COLOURS[state], height=0.7)
+            left += share
+        axes.text(1.02, i, notes.get(layer.name, ""), va="center", fontsize=9, color=INK)
+    axes.set_yticks(range(len(found.layers)), [f"layer {layer.name}" for layer in found.layers])
+    axes.set_xlim(0, 1)
+    axes.invert_yaxis()
+    _legend(figure, [state for state in State if any(layer.count(state) for layer in found.layers)])
+    return figure
+
+
+def _legend(figure: Any, states: list[State]) -> None:
+    from matplotlib.patches import Patch
+
+    figure.legend(handles=[Patch(color=COLOURS[state], label=state.label) for state in states], loc="outside lower left",
+                  ncols=len(states), frameon=False, fontsize=9)
