@@ -25,5 +25,7 @@ from .lethal import LayerRates as LayerRates, LethalRates as LethalRates, lethal
 from .prognosis import Prognosis as Prognosis, UnitPrognosis as UnitPrognosis, prognosis as prognosis
 from .recorder import Life as Life, Recorder as Recorder, Recorders as Recorders
 from .roll_forward import orbit as orbit, revival_parts as revival_parts, roll_forward as roll_forward
+from ..inside.reasons import Reason as Reason
+from .why_zero import WhyZero as WhyZero, why_zero as why_zero
 from .survival import Spell as Spell, Survival as Survival, survival as survival
 from .units import State as State, Units as Units

@@ -37,7 +37,7 @@ from ..nn import (
 )
 from ..nn.module import evaluating
 from ..nn.recurrent import Recurrent
-from ..ops.activation import activation_op
+from ..ops.activation import activation_op, flat_sides
 from ..tensor import Tensor
 
 BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
@@ -314,7 +314,6 @@ class Units:
 def flat_edges(activation: Module | None) -> tuple[float, float]:
     """Where an activation is flat, its slope exactly zero: for z <= low and for z >= high, with -inf and inf if nowhere.
 
-    Its flat pieces lie beyond its outermost kinks. A kink belongs to a flat piece if the slope there is taken as 0.
     A PReLU is flat on the low side if one of its slopes is 0: that unit is a ReLU.
 
     >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh()), flat_edges(nn.ReLU(at_zero=0.5))
@@ -324,19 +323,7 @@ def flat_edges(activation: Module | None) -> tuple[float, float]:
     if record is None:
         slopes = [p.data for p in activation.parameters() if p.kind == "slope"] if activation is not None else []
         return -np.inf if all(slope.all() for slope in slopes) else 0.0, np.inf
-    p = getattr(activation, "p", ())
-    kinks = [x for x, _ in record.kinks(*p)]
-    one = np.float64(1)
-
-    def is_flat(x: float) -> bool:
-        return float(record.f_dx(one, np.float64(x), record.f(np.float64(x), *p), *p)) == 0.0
-
-    def edge(kink: float, beyond: float) -> float:
-        return kink if is_flat(kink) else float(np.nextafter(kink, beyond))
-
-    low = edge(min(kinks), -np.inf) if kinks and is_flat(min(kinks) - 1) else -np.inf
-    high = edge(max(kinks), np.inf) if kinks and is_flat(max(kinks) + 1) else np.inf
-    return (low, high) if low < high else (-np.inf, np.inf)     # flat on both sides (step): there is no live side
+    return flat_sides(record, getattr(activation, "p", ()))
 
 
 class Extremes:

@@ -69,6 +69,22 @@ def _derivative_op(record: Elementwise[...], order: int) -> Op:
         None))
 
 
+def flat_sides(record: Elementwise[...], p: tuple[float, ...]) -> tuple[float, float]:
+    """Where a function with the parameters p is flat, its slope exactly zero: for x <= low and for x >= high; -inf and inf if
+    nowhere. Its flat pieces lie beyond its outermost kinks. A kink belongs to a flat piece if the slope there is taken as 0."""
+    kinks, one = [x for x, _ in record.kinks(*p)], np.float64(1)
+
+    def is_flat(x: float) -> bool:
+        return float(record.f_dx(one, np.float64(x), record.f(np.float64(x), *p), *p)) == 0.0
+
+    def edge(kink: float, beyond: float) -> float:
+        return kink if is_flat(kink) else float(np.nextafter(kink, beyond))
+
+    low = edge(min(kinks), -np.inf) if kinks and is_flat(min(kinks) - 1) else -np.inf
+    high = edge(max(kinks), np.inf) if kinks and is_flat(max(kinks) + 1) else np.inf
+    return (low, high) if low < high else (-np.inf, np.inf)     # flat on both sides (step): there is no live side
+
+
 _functions: dict[Elementwise[...], Any] = {}
 
 
