@@ -1,0 +1,58 @@
+"""The return of dead units: whether and when depends on the optimizer, and is known before the training goes on.
+
+A network is made sick by a rate of 3. Its dead units have a gradient of exactly zero; but the steps of an optimizer have two
+more terms, decay and inertia. Heavy-ball momentum with coupled decay swings every dead unit of the first layer back, at t =
+floor((pi/2 + arctan beta)/phi) + 1; decay of the biases alone brings back a unit with w.x > 0 on some sample; without decay,
+with decay alone, or with decoupled decay, none returns. (docs/reviving-units.md derives this.)
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .... import data
+from ...figure import INK, RETURN
+from ...revive import main_job
+from ...treatments import TREATMENTS
+from ..drawing import BLUE, DASHES, FAINT, label, say
+from ..record import Claim, Experiment, Finding, Series
+
+KEYS = "sgd", "sgd-l2", "momentum", "momentum-l2-inside", "heavy-l2", "heavy-decoupled", "adam"
+STEPS = {"momentum-l2-inside": 48, "heavy-l2": 472}        # by the formula, for rate 0.1; the others never
+
+
+def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
+    digits = data.digits()
+    found = main_job(digits[:100 if fast else 600], [t for t in TREATMENTS if t.key in KEYS], seed=seed, held_out=0, steps=600)
+    findings = [Finding(f"{outcome.treatment.name}: first return in layer 1, at step", STEPS.get(outcome.treatment.key, np.inf),
+                        np.inf if outcome.observed_step is None else outcome.observed_step, claimed=np.inf)
+                for outcome in found.outcomes]
+    findings.append(Finding("predictions, unit by unit, that the training contradicts", 0,
+                            sum(len(outcome.disagreements) for outcome in found.outcomes)))
+    orbits = [np.array(outcome.observed_orbit) / -outcome.observed_orbit[0] for outcome in found.outcomes]
+    return findings, {"names": [outcome.treatment.name for outcome in found.outcomes], "orbits": orbits,
+                      "steps": [STEPS.get(outcome.treatment.key) for outcome in found.outcomes]}
+
+
+def draw(figure: Any, series: Series) -> None:
+    axes, never = figure.subplots(), []
+    for name, orbit, step in zip(series["names"], series["orbits"], series["steps"]):
+        axes.plot(orbit[:step or None], color=FAINT if step is None else BLUE, lw=1.6)
+        if step is None:
+            never.append(name)
+        else:
+            axes.axvline(step, color=RETURN, ls=DASHES, lw=1.2)
+            say(axes, f"{name}:\nstep {step}", (step + 6, -0.35), RETURN)
+    axes.axhline(0, color=INK, lw=0.8)
+    say(axes, "never: " + ", ".join(never), (465, -0.95), FAINT, ha="right")
+    label(axes, "", "step after the death", "z of a dead unit, over its first |z|")
+
+
+EXPERIMENT = Experiment(
+    "A dead unit returns, or not, as its optimizer decides",
+    [Claim("A11", "A unit that has died is dead for ever: its gradient is zero, so nothing changes its weights.",
+           "course notes of Stanford's CS231n",
+           "So it is with plain gradient descent. Momentum with coupled decay brings every dead unit of the first layer back, at "
+           "a step that is known in advance.")],
+    run, draw)

@@ -1,0 +1,70 @@
+"""The share of dead units after a training, over its learning rate, with momentum and without.
+
+At rates that train well, few units die beyond those that were born dead. A few times higher, most do: the first steps throw
+them off the data. A constant gradient g moves a weight by up to eta g/(1 - mu) per step with momentum mu, so momentum 0.9
+kills at lower rates. Neither 40 % nor any other share is a limit.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .... import data, nn
+from .... import functional as F
+from ....optim import SGD
+from ...census import census
+from ..common import descend
+from ..drawing import COLUMN, DASHES, FAINT, label, say
+from ..record import Claim, Experiment, Finding, Series
+
+RATES, MOMENTA = np.array([0.01, 0.03, 0.1, 0.3, 1.0, 3.0]), (0.0, 0.9)
+PROPER, HIGH = 2, 5             # of the rates: the loss falls below 0.5 at the first; the second is 30 times higher
+
+
+def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
+    """A network of 64-32-32-10 for each rate, momentum and seed, all trained at once on images of digits."""
+    seeds, samples = (2, 300) if fast else (5, 600)
+    digits = data.digits()[:samples]
+    shape = len(MOMENTA), len(RATES), seeds
+    model = nn.MLP([64, 32, 32, 10], members=np.prod(shape), dtype="float64", rng=[*range(seed, seed + seeds)] * 2 * len(RATES))
+
+    def dead() -> Any:
+        shares = [sum(census(model.member(k), digits.x).dead) / 64 for k in range(model.members)]
+        return np.reshape(shares, shape).mean(axis=2)
+
+    born = dead()[0, 0]
+    optimizer = SGD(model.parameters(), lr=np.broadcast_to(RATES[:, None], shape).ravel(),
+                    momentum=np.repeat(MOMENTA, len(RATES) * seeds))
+    losses = descend(model, optimizer, F.cross_entropy, digits.x, digits.y, 150)[-1].reshape(shape).mean(axis=2)
+    share = dead()
+    proper, high = RATES[PROPER], RATES[HIGH]
+    return [Finding(f"loss at rate {proper:g}", 0.5, losses[0, PROPER], relation="<="),
+            Finding(f"share that died at rate {proper:g}, beyond those born dead", 0.1, share[0, PROPER] - born, relation="<="),
+            Finding(f"share of dead units at rate {high:g}", 0.4, share[0, HIGH], relation=">=", claimed=0.4),
+            Finding(f"share at rate {proper:g} with momentum 0.9", share[0, PROPER], share[1, PROPER], relation=">="),
+            Finding(f"share at rate {high:g} with momentum 0.9", 0.4, share[1, HIGH], relation=">=", claimed=0.4),
+            ], {"rates": RATES, "share": share, "born": born, "losses": losses}
+
+
+def draw(figure: Any, series: Series) -> None:
+    left, right = figure.subplots(1, 2)
+    for mu, share, losses, colour in zip(MOMENTA, series["share"], series["losses"], COLUMN):
+        left.plot(series["rates"], 100 * share, "o-", color=colour, ms=4.5)
+        right.plot(series["rates"], losses, "o-", color=colour, ms=4.5, label=f"momentum {mu:g}")
+    for height, text, rate in ((40, '"up to 40 %"', 0.05), (100 * series["born"], "born dead", 3)):
+        left.axhline(height, color=FAINT, ls=DASHES, lw=1)
+        say(left, text, (rate, height + 1), FAINT, va="bottom", ha="right")
+    left.set(xscale="log", ylim=(0, 103))
+    right.set(xscale="log", ylim=(0, None))
+    right.legend(frameon=False, fontsize=9)
+    label(left, "after 150 steps", "learning rate", "dead units in %")
+    label(right, "", "learning rate", "loss")
+
+
+EXPERIMENT = Experiment(
+    "How many units die at which learning rate",
+    [Claim("A9", "Up to 40 % of a network can be dead if the learning rate is too high.", "course notes of Stanford's CS231n",
+           "40 % is no limit: at a high rate nearly all units die."),
+     Claim("A10", "With a proper learning rate this happens less often.", "course notes of Stanford's CS231n")],
+    run, draw)
