@@ -16,6 +16,8 @@ from ..parameters import Parameter
 from .optimizer import Optimizer, Terms
 from .state import Segment
 
+Setting = float | Array             # an array has an entry for each member of a population
+
 
 @without("Optimizer", Unsettable)        # not the base: an optimizer of a user may have such attributes
 class SGD(Optimizer):
@@ -45,8 +47,8 @@ class SGD(Optimizer):
     state_names = ("momentum_buffer",)
     elementwise = takes_members = True
 
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
-                 weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> None:
+    def __init__(self, params: Iterable[Any], lr: Setting = 1e-3, momentum: Setting = 0.0, dampening: Setting = 0.0,
+                 weight_decay: Setting = 0.0, nesterov: bool = False, decoupled: bool = False) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
                                       nesterov=nesterov, decoupled=decoupled))
 
@@ -109,8 +111,8 @@ class Adam(Optimizer):
     state_names = ("step", "exp_avg", "exp_avg_sq")
     elementwise = takes_members = counts_entries = True
 
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0.0) -> None:
+    def __init__(self, params: Iterable[Any], lr: Setting = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: Setting = 0.0) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
 
     def check(self, options: dict[str, Any]) -> None:
@@ -159,6 +161,6 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 1e-2) -> None:
+    def __init__(self, params: Iterable[Any], lr: Setting = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: Setting = 1e-2) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
