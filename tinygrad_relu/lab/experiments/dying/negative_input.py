@@ -29,8 +29,8 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         if name == "x ≤ 0":
             model[0].weight.data = -model[0].weight.data
         layers = [census(model.member(k), x).layers[0] for k in range(members)]
-        dead[name] = np.mean([layer.dead / 64 for layer in layers])
-        somewhere[name] = np.mean([layer.on_rate < 1 for layer in layers])
+        dead[name] = float(np.mean([layer.dead / 64 for layer in layers]))
+        somewhere[name] = float(np.mean([layer.on_rate < 1 for layer in layers]))
         losses[name] = descend(model, SGD(model.parameters(), lr=0.3), F.cross_entropy, x, digits.y, 80)
     mean = {name: rows.mean(axis=1) for name, rows in losses.items()}
     return [Finding("positive and negative inputs: largest difference of the losses", 0,

@@ -27,10 +27,11 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     seeds, samples = (2, 300) if fast else (5, 600)
     digits = data.digits()[:samples]
     shape = len(MOMENTA), len(RATES), seeds
-    model = nn.MLP([64, 32, 32, 10], members=np.prod(shape), dtype="float64", rng=[*range(seed, seed + seeds)] * 2 * len(RATES))
+    members = len(MOMENTA) * len(RATES) * seeds
+    model = nn.MLP([64, 32, 32, 10], members=members, dtype="float64", rng=[*range(seed, seed + seeds)] * 2 * len(RATES))
 
     def dead() -> Any:
-        shares = [sum(census(model.member(k), digits.x).dead) / 64 for k in range(model.members)]
+        shares = [sum(census(model.member(k), digits.x).dead) / 64 for k in range(members)]
         return np.reshape(shares, shape).mean(axis=2)
 
     born = dead()[0, 0]

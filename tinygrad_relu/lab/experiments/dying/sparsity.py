@@ -38,12 +38,12 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     gradients = []
     for bias in (-(second + largest) / 2, -largest - 0.1):      # unit 0 is active on one sample, then on none
         one[0].bias.data[0] = bias
-        gradients.append(np.linalg.norm(grad(F.cross_entropy(one(digits.x), digits.y), one[0].weight)[0].data[0]))
+        gradients.append(float(np.linalg.norm(grad(F.cross_entropy(one(digits.x), digits.y), one[0].weight)[0].data[0])))
     # A unit's on-rate has a deviation of at most 1/2 over the draws of its weights.
-    return [Finding("start: share of activations that are 0", 0.5, 1 - start.mean(), 4 * 0.5 / np.sqrt(units)),
+    return [Finding("start: share of activations that are 0", 0.5, float(1 - start.mean()), 4 * 0.5 / np.sqrt(units)),
             Finding(f"start: dead units of {units}", 0, dead),
             Finding("trained: accuracy", 0.99, accuracy, relation=">="),
-            Finding("trained: share of activations that are 0", 0.4, 1 - end.mean(), relation=">="),
+            Finding("trained: share of activations that are 0", 0.4, float(1 - end.mean()), relation=">="),
             Finding(f"trained: dead units of {units}", 0, dead_later),
             Finding(f"gradient of a unit that is active on 1 of {samples} samples", 1e-12, gradients[0], relation=">="),
             Finding("gradient of the same unit, active on none", 0, gradients[1])], {"start": start, "end": end}
