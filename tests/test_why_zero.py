@@ -182,5 +182,5 @@ def test_one_parameter_one_unit_tables_and_data():
                                ("2.biass", ValueError, "2.bias"), (nn.Parameter([1.0]), ValueError, "a parameter of this model")):
         with pytest.raises(error, match=text):
             lab.why_zero(model, X, Y, wrong)
-    with pytest.raises(ValueError, match="y has 3 entries for 60 samples"):
+    with pytest.raises(ValueError, match="y holds 3 labels for 60 samples"):
         lab.why_zero(model, X, Y[:3])

@@ -21,6 +21,8 @@ from .interventions import (
     kill as kill,
     mirror as mirror,
 )
+from .gradient_profile import GradientProfile as GradientProfile, LayerProfile as LayerProfile
+from .gradient_profile import gradient_profile as gradient_profile
 from .lethal import LayerRates as LayerRates, LethalRates as LethalRates, lethal_lr as lethal_lr
 from .prognosis import Prognosis as Prognosis, UnitPrognosis as UnitPrognosis, prognosis as prognosis
 from .recorder import Life as Life, Recorder as Recorder, Recorders as Recorders

@@ -17,7 +17,7 @@ from ..nn import Module
 from ..tensor import Tensor
 from ..text import Table
 from .readings import Reading, plain
-from .units import BATCH, GONE, Extremes, HiddenLayer, Look, State, Units, note_paths
+from .units import BATCH, GONE, Extremes, HiddenLayer, Look, State, Units, check_loss, note_paths
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     """
     units = Units.of(model)
     x = units.data(x)
+    check_loss(loss, "census")
     check_count(batch_size, "census: batch_size")
     check_number(saturation, "census: saturation")
     check_number(tau, "census: tau")

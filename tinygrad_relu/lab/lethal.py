@@ -188,7 +188,7 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     x = units.data(x)
     check_count(batch_size, "lethal_lr: batch_size")
     gradients = units.gradients(x, y, units.model.parameters(), "lethal_lr", loss, batch_size)
-    steps = {p: -g for p, g in gradients.items()} if optimizer is None else steps_of_rate_one(optimizer, gradients)
+    steps = {p: -g for p, g in gradients.items()} if optimizer is None else next_steps(optimizer, gradients, rate=1.0)
     layers = [LayerRates(layer.name, lo, hi, "unknown: a norm comes before the activation" if layer.norm is not None else
                          "estimate: its inputs move too" if layer.depth else "")
               for layer, (lo, hi) in zip(units.layers, windows(units, steps, x, batch_size))]
@@ -229,14 +229,14 @@ def gone_of(units: Units, x: Array, batch_size: int = BATCH) -> list[Array]:
     return [GONE[extremes.states()] for extremes in found]
 
 
-def steps_of_rate_one(optimizer: Optimizer, gradients: Mapping[Parameter, Array]) -> dict[Parameter, Array]:
-    """The next step of each parameter that the optimizer holds, at a rate of 1, if these were the gradients."""
+def next_steps(optimizer: Optimizer, gradients: Mapping[Parameter, Array], rate: float | None = None) -> dict[Parameter, Array]:
+    """The next step of each parameter that the optimizer holds, if these were the gradients, at its rate or at this one."""
     copies = {p: deepcopy(p) for p in gradients if optimizer.holds(p)}
     if not copies:
         raise ValueError("the optimizer holds no weight of a hidden layer of this model, expected the one that trains it")
     twin = optimizer.twin(copies)
-    for group in twin.param_groups:
-        group["lr"] = 1.0
+    for group in twin.param_groups if rate is not None else ():
+        group["lr"] = rate
     for p, copy in copies.items():
         copy.grad = gradients[p]
     return {p: twin.terms(copy).step for p, copy in copies.items()}

@@ -296,11 +296,7 @@ class Units:
 
         ``loss(output, y, reduction="sum")``; errors begin with `who`.
         """
-        if not callable(loss):
-            raise TypeError(f"{who}: loss is {said(loss)}, expected a function such as F.cross_entropy")
-        targets = check_labels(y, n=len(x)) if loss is F.cross_entropy else np.asarray(y)
-        if len(targets) != len(x):
-            raise ValueError(f"{who}: y has {len(targets)} entries for {len(x)} samples; expected one each")
+        targets = check_targets(y, len(x), loss, who)
         learning = [p for p in parameters if p.requires_grad]
         sums = {p: np.zeros_like(p.array) for p in parameters}
         with evaluating(self.model), recording():
@@ -309,6 +305,20 @@ class Units:
                 total = loss(self.model(x[part]), targets[part], reduction="sum")
                 sums |= {p: sums[p] + found.data for p, found in zip(learning, grad(total, learning))}
         return {p: g / len(x) for p, g in sums.items()}
+
+
+def check_loss(loss: Any, who: str) -> None:
+    if not callable(loss):
+        raise TypeError(f"{who}: loss is {said(loss)}, expected a function such as F.cross_entropy")
+
+
+def check_targets(y: Any, n: int, loss: Any, who: str) -> Array:
+    """The labels or targets of n samples, for a loss."""
+    check_loss(loss, who)
+    targets = check_labels(y, n=n) if loss is F.cross_entropy else np.asarray(y)
+    if len(targets) != n:
+        raise ValueError(f"{who}: y has {len(targets)} entries for {n} samples; expected one each")
+    return targets
 
 
 def flat_edges(activation: Module | None) -> tuple[float, float]:

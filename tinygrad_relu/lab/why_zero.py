@@ -17,7 +17,7 @@ from ..nn import Module, Parameter
 from ..tensor import Tensor
 from ..text import Table
 from .readings import Reading
-from .units import BATCH, Units
+from .units import BATCH, Units, check_targets
 
 BECAUSE = {
     Reason.UNDERFLOW: "its terms are too small for the type",
@@ -123,14 +123,10 @@ def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[i
     """
     if not isinstance(model, Module):
         raise TypeError(f"why_zero: got {type(model).__name__}, expected a Module")
-    if not callable(loss):
-        raise TypeError(f"why_zero: loss is {said(loss)}, expected a function such as F.cross_entropy")
     check_count(batch_size, "why_zero: batch_size")
     names = dict(model.named_parameters())
     chosen = _chosen(model, names, parameter)
-    targets = np.asarray(y)
-    if len(targets) != len(x):
-        raise ValueError(f"why_zero: y has {len(targets)} entries for {len(x)} samples; expected one each")
+    targets = check_targets(y, len(x), loss, "why_zero")
     twin = deepcopy(model)
     copies = dict(twin.named_parameters())
     gradients: dict[str, Found] = {}
