@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import tinygrad_relu as tg
-from tinygrad_relu import cli, data, lab, nn
+from tinygrad_relu import cli, data, lab, nn, optim
+from tinygrad_relu.commands import models
 
 QUICK = ["train", "--data", "moons", "--widths", "12", "8", "--epochs", "4"]
 
@@ -83,6 +84,10 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
     (["census", "no.npz"], "no.npz does not exist"),
     (["census", "begun.npz", "--path", "x.csv"], "the options of a data set need --data"),
     (["census", "begun.npz", "--data", "digits"], "0.weight has shape (12, 2), expected (12, 64)"),
+    (["census", "begun.npz", "--figure", "a.gif"], "expected one of: png, svg, pdf"),
+    (["autopsy", "begun.npz", "--steps", "0"], "--steps is 0"),
+    (["why-zero", "begun.npz", "--unit", "0", "3", "--parameter", "0.bias"], "got --parameter and --unit"),
+    (["why-zero", "begun.npz", "--parameter", "0.bais"], "did you mean '0.bias'"),
     (["census", "numbers.npz"], "numbers.npz holds no weights of linear layers"),
 ])
 def test_bad_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, sentence):
@@ -103,3 +108,49 @@ def test_a_model_that_tg_save_has_written_is_read_too(capsys, tmp_path, norm):
         status, _, err = run(capsys, *words, "--json", tmp_path / "a.json")
         assert status == 0, err
         assert (tmp_path / "a.json").read_text() == lab.census(model, moons.x, moons.y).to_json() + "\n"
+
+
+LOOKS = {                   # command and options: the same from a setup in Python
+    "census": lambda s: lab.census(s.model, s.train.x, s.train.y),
+    "why-zero": lambda s: lab.why_zero(s.model, s.train.x, s.train.y),
+    "why-zero --parameter 2.bias": lambda s: lab.why_zero(s.model, s.train.x, s.train.y, "2.bias"),
+    "why-zero --unit 0 3": lambda s: lab.why_zero(s.model, s.train.x, s.train.y, (0, 3)),
+    "lethal-lr": lambda s: lab.lethal_lr(s.model, s.train.x, s.train.y),
+    "lethal-lr --with-optimizer": lambda s: lab.lethal_lr(s.model, s.train.x, s.train.y, optimizer=s.optimizer),
+    "advise": lambda s: lab.advise(s.model, s.train.x, s.train.y, s.optimizer, batch_size=64)}
+
+
+@pytest.mark.parametrize("words", LOOKS)
+def test_an_instrument_on_a_saved_run(capsys, tmp_path, monkeypatch, words):
+    monkeypatch.setenv("COLUMNS", "300")
+    run(capsys, *QUICK, "--lr", 3, "--momentum", 0.9, "--out", tmp_path / "a.npz", "--quiet")
+    command, *options = words.split()
+    status, out, err = run(capsys, command, tmp_path / "a.npz", *options, "--json", tmp_path / "a.json", "--figure", tmp_path / "a.png")
+    found = LOOKS[words](models.read(str(tmp_path / "a.npz"), {}))
+    assert (status, err) == (0, "") and (tmp_path / "a.json").read_text() == found.to_json() + "\n"
+    assert set(str(found).split()) - set(out.split()) <= {"─" * n for n in range(200)}
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("more", [[], ["--schedule", "step", "--dropout", "0.2", "--dtype", "float64"]], ids=" ".join)
+def test_an_autopsy_replays_the_run_to_its_last_bit(capsys, tmp_path, monkeypatch, more):
+    """From its beginning; and on from its end, with the steps that a resumed run makes."""
+    seen, step = [], lab.Autopsy.step
+    monkeypatch.setattr(lab.Autopsy, "step", lambda self: (seen[-1:] != [self] and seen.append(self), step(self)))
+    run(capsys, *QUICK, "--lr", 2, "--out", tmp_path / "a.npz", *more)
+    status, out, err = run(capsys, "autopsy", tmp_path / "a.npz", "--json", tmp_path / "a.json")
+    assert (status, err) == (0, "") and json.loads((tmp_path / "a.json").read_text())["steps"] == seen[0].steps == 16
+    assert "deaths in 16 steps" in out and len(seen[0].deaths) > 0
+    assert run(capsys, "autopsy", tmp_path / "a.npz", "--on")[0] == 0 and seen[1].steps == 4
+    for autopsy in seen:
+        assert all((weights(tmp_path / "a.npz")[name] == array).all() for name, array in autopsy.units.model.state_dict().items())
+        run(capsys, "train", "--resume", tmp_path / "a.npz", "--epochs", 5)
+
+
+def test_an_autopsy_of_a_file_without_its_training(capsys, tmp_path):
+    model = nn.MLP([2, 9, 2], rng=3)
+    tg.save(tmp_path / "a.npz", model=model, optimizer=optim.SGD(model.parameters(), lr=5.0))
+    status, _, err = run(capsys, "autopsy", tmp_path / "a.npz", "--data", "moons")
+    assert status == 2 and "does not tell how it was trained; expected --on" in err
+    status, out, _ = run(capsys, "autopsy", tmp_path / "a.npz", "--data", "moons", "--on", "--steps", 3)
+    assert status == 0 and "in 3 steps" in out

@@ -72,7 +72,7 @@ class Table:
         if last < min(FOLDED, longest):
             headings = [heading.replace("-\n", "").replace("\n", " ") for heading in self.headings]
             for row in self.rows:
-                first, *rest = (f"{heading}: {cell}" for heading, cell in zip(headings, row) if cell)
+                first, *rest = (f"{heading}: {cell}" if heading else cell for heading, cell in zip(headings, row) if cell)
                 yield Text(f"\n{first}")
                 yield Padding(Text("; ".join(rest)), (0, 0, 0, 2), expand=False)
             return

@@ -1,55 +1,161 @@
-"""``tinygrad-relu census``: the laboratory's instruments on a saved model and data."""
+"""``tinygrad-relu census | autopsy | why-zero | lethal-lr | advise``: the laboratory's instruments on a saved model and data."""
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from .models import NORMS, Setup, read
-from .options import Command, activations, add_data, check_files, one_of
+from .models import NORMS, Setup, begin, read, read_options
+from .options import Command, activations, add_data, check_files, one_of, whole
 
 FROM_DATA = "data", "path", "target", "delimiter", "standardise", "samples"
+Look = Callable[[argparse.Namespace, dict[str, Any]], Any]      # from the arguments and the changed options to a reading
 
 
-def _options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("FILE", help="a file of `tinygrad-relu train --out`, or of `tg.save`")
     add_data(parser, default=None)
     option("--activation", type=one_of(activations, "activation"), metavar="NAME", help="activation, if the file does not tell")
     option("--norm", choices=NORMS, help="norm before each activation, if the file does not tell")
     option("--json", metavar="FILE", help="write the results to this file")
+    option("--figure", metavar="FILE", help="draw the results (PNG, SVG or PDF)")
     option("--quiet", action="store_true", help="print only errors")
 
 
-def _read(arguments: argparse.Namespace) -> Setup:
-    """The saved model, its optimizer, and the samples of its training, or all samples of another data set."""
-    check_files(arguments, "json")
+def _run(look: Look, arguments: argparse.Namespace) -> int:
+    """Look at the saved model; print, write and draw what was found."""
+    from ..files import write_through
+    from ..lab.figure import DPI, check_format, save
+    from ..text import print_parts
+
+    check_files(arguments, "json", "figure")
+    if arguments.figure:
+        check_format(arguments.figure)
     given = vars(arguments)
     changes = {name: given[name] for name in ("activation", "norm") if given[name] is not None}
     if arguments.data is None and any(given[name] is not None for name in FROM_DATA):
         raise ValueError("the options of a data set need --data, expected it beside them")
     if arguments.data is not None:
         changes |= {"held_out": 0.0, **{name: given[name] for name in FROM_DATA}}
-    return read(arguments.FILE, changes)
-
-
-def _show(arguments: argparse.Namespace, found: Any, *parts: Any) -> int:
-    """Print the parts of what was found (by default, all of it in one), and write its JSON."""
-    from ..files import write_through
-    from ..text import print_parts
-
+    found = look(arguments, changes)
     if not arguments.quiet:
-        print_parts(*parts or [str(found)])
+        print_parts(*_parts(found))
     if arguments.json:
         write_through(arguments.json, lambda file: file.write(found.to_json().encode() + b"\n"))
+    if arguments.figure:
+        save(found.plot(), arguments.figure, DPI)
     return 0
 
 
-def _census(arguments: argparse.Namespace) -> int:
+def _parts(found: Any) -> list[Any]:
+    """What ``str(found)`` shows, with tables that fit themselves to the terminal."""
+    text, parts = str(found), list[Any]()
+    for table in (getattr(found, name)() for name in ("summary", "table") if hasattr(found, name)):
+        if str(table) in text:
+            text = text.replace(str(table), "")
+            parts += [table, ""]
+    return [*parts, text.strip("\n")] if text.strip() else parts[:-1]
+
+
+def _on_saved(look: Callable[[Setup, argparse.Namespace], Any]) -> Look:
+    return lambda arguments, changes: look(read(arguments.FILE, changes), arguments)
+
+
+def _census(setup: Setup, arguments: argparse.Namespace) -> Any:
     from ..lab import census
 
-    setup = _read(arguments)
-    found = census(setup.model, setup.train.x, setup.train.y)
-    return _show(arguments, found, found.summary(), "", found.table())
+    return census(setup.model, setup.train.x, setup.train.y)
 
 
-COMMANDS = [Command("census", "the state of every unit of a saved model on its data", _options, _census)]
+def _lethal(setup: Setup, arguments: argparse.Namespace) -> Any:
+    from ..lab import lethal_lr
+
+    return lethal_lr(setup.model, setup.train.x, setup.train.y, optimizer=setup.optimizer if arguments.with_optimizer else None)
+
+
+def _why_zero(setup: Setup, arguments: argparse.Namespace) -> Any:
+    from ..lab import why_zero
+
+    if arguments.parameter and arguments.unit:
+        raise ValueError("got --parameter and --unit, expected one of them, or none for all parameters")
+    which = tuple(arguments.unit) if arguments.unit else arguments.parameter
+    return why_zero(setup.model, setup.train.x, setup.train.y, which)
+
+
+def _advise(setup: Setup, arguments: argparse.Namespace) -> Any:
+    from ..lab import advise
+
+    return advise(setup.model, setup.train.x, setup.train.y, setup.optimizer, batch_size=setup.given.batch_size)
+
+
+def _autopsy(arguments: argparse.Namespace, changes: dict[str, Any]) -> Any:
+    """Train the run in the file once more, from its beginning or from its end, and examine every unit that dies."""
+    import numpy as np
+
+    from ..checkpoint import load
+    from ..checks import check_count
+    from ..data.dataset import Batches
+    from ..functional import cross_entropy
+    from ..lab import Autopsy
+
+    held = load(arguments.FILE)
+    if not arguments.on and "fit" not in held:
+        raise ValueError(f"{arguments.FILE} does not tell how it was trained; expected --on, which trains on from it")
+    setup = read(arguments.FILE, changes) if arguments.on else begin(
+        argparse.Namespace(**{**vars(read_options(arguments.FILE)), **changes}))
+    x, y, size = setup.train.x, setup.train.y, setup.given.batch_size
+    rng, skipped = np.random.default_rng(setup.given.seed), 0
+    if arguments.on and "fit" in held:
+        rng.bit_generator.state, skipped = held["rng"], held["fit"]["batch"]
+    steps = arguments.steps if arguments.steps is not None else -(-len(x) // size) if arguments.on else held["fit"]["steps"]
+    left, autopsy = check_count(steps, "--steps"), Autopsy(setup.model, x, setup.optimizer)
+    while left:
+        setup.model.train()
+        for batch, labels in Batches(x, y, size, rng).refilled(skipped):
+            setup.optimizer.zero_grad()
+            cross_entropy(setup.model(batch), labels).backward()
+            autopsy.step()
+            left -= 1
+            if not left:
+                break
+        else:
+            skipped = 0
+            if setup.schedule is not None:
+                setup.schedule.step()
+    return autopsy
+
+
+def _autopsy_options(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option("--on", action="store_true", help="train on from the end of the run (default: once more from its beginning)")
+    option("--steps", type=whole, metavar="N", help="number of steps (default: all of the run; with --on: one epoch)")
+
+
+def _lethal_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--with-optimizer", action="store_true",
+                        help="the step of the saved optimizer, with its buffers and decay (default: of plain SGD)")
+
+
+def _why_zero_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parameter", metavar="NAME", help="one parameter, such as 0.weight (default: all)")
+    parser.add_argument("--unit", type=whole, nargs=2, metavar=("LAYER", "UNIT"), help="one unit; hidden layers count from 0")
+
+
+def _command(name: str, help: str, look: Look, own: Callable[[argparse.ArgumentParser], None] | None = None) -> Command:
+    def options(parser: argparse.ArgumentParser) -> None:
+        _add_options(parser)
+        if own is not None:
+            own(parser)
+
+    return Command(name, help, options, partial(_run, look))
+
+
+COMMANDS = [
+    _command("census", "the state of every unit of a saved model on its data", _on_saved(_census)),
+    _command("autopsy", "which step killed each unit of a saved run, and what in that step", _autopsy, _autopsy_options),
+    _command("why-zero", "why gradients of a saved model are exactly zero", _on_saved(_why_zero), _why_zero_options),
+    _command("lethal-lr", "at which learning rates the next step kills units of a saved model", _on_saved(_lethal),
+             _lethal_options),
+    _command("advise", "what the literature recommends for a saved model, with reasons", _on_saved(_advise))]

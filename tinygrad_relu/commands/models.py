@@ -15,7 +15,7 @@ from .revive import RULES, SCHEDULES
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..nn import MLP
-    from ..optim import LRScheduler, Optimizer
+    from ..optim import Optimizer
 
 NORMS = ("batch", "layer")
 EPOCHS = 20
@@ -30,7 +30,7 @@ class Setup:
     held_out: Dataset | None
     model: MLP
     optimizer: Optimizer
-    schedule: LRScheduler | None    # a step after each epoch
+    schedule: Any                   # of the learning rate, with a step after each epoch; None for none
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -104,11 +104,11 @@ def read_options(path: str) -> argparse.Namespace:
 
 
 def read(path: str, changes: dict[str, Any]) -> Setup:
-    """The training whose state is in a file, with model and optimizer as they were saved; `changes` replace its options."""
+    """The training whose state is in a file, as it was saved; `changes` replace its options."""
     from ..checkpoint import load
 
     setup = begin(argparse.Namespace(**{**vars(read_options(path)), **changes}))
     held = load(path)
-    parts = {name: part for name, part in (("model", setup.model), ("optimizer", setup.optimizer)) if name in held}
+    parts = {name: part for name in ("model", "optimizer", "schedule") if name in held and (part := getattr(setup, name))}
     load(path, **parts) if parts else load(path, setup.model)
     return setup
