@@ -228,3 +228,228 @@ def test_held_out_data_are_not_trained_on():
     assert set(STARTS) >= set(found.networks) == {"sick"}
     alone = revive.main_job(MOONS, [TREATMENTS[0]], held_out=0, hidden=(4,), kill_steps=3, steps=12)
     assert alone.held_out is None and len(alone.dataset) == 60 and alone.outcomes[0].held_out == []
+
+
+# -- one signature ---------------------------------------------------------------------------------------------------------------
+
+X, Y = MOONS.x, MOONS.y
+ALL = {"kill": lambda model: lab.Kill(X, keep_velocity=False), "bump": lambda model: lab.BumpBias(X, share=0.3),
+       "mirror": lambda model: lab.Mirror(0.5), "redo": lambda model: lab.ReDo(), "data": lambda model: lab.DataInit(X),
+       "start": lambda model: lab.DecayToStart(model, 0.5), "leaky": lambda model: lab.SwapToLeaky(),
+       "norm": lambda model: lab.InsertBatchNorm(X), "continual": lambda model: lab.ContinualBackprop(0.2, maturity=3)}
+OVERWRITE = ["kill", "bump", "mirror", "redo", "data"]
+
+
+def train(model, optimizer, steps):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        output = model(X)
+        loss = F.cross_entropy(output, Y) if output.ndim == 2 else F.per_member(F.cross_entropy, output, Y).sum()
+        loss.backward()
+        optimizer.step()
+
+
+def begun(seed, rule=optim.Adam, **options):
+    model = nn.MLP([2, 12, 8, 2], dtype="float64", rng=seed, **options)
+    optimizer = rule(model.parameters(), lr=0.02)
+    train(model, optimizer, 5)
+    lab.kill(model, X, [1, 4])
+    return model, optimizer
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_population_is_treated_as_its_members_alone(name):
+    """The same bits, before and after further training with Adam, whose steps are then counted for each entry."""
+    alone = [begun(seed) for seed in (1, 2)]
+    together = nn.population([model for model, _ in alone])
+    optimizer = alone[0][1].population([alone[1][1]], [model.parameters() for model, _ in alone], together.parameters())
+    chosen = [{0: [1, 4], 1: [0]}, {0: [1], 1: [2, 3]}]
+    each = [ALL[name](model) for model, _ in alone]
+    common = ALL[name](together)
+    for _ in range(6 if name == "continual" else 1):
+        if name == "continual":
+            common.observe(together, X)
+            chosen = [None, None]
+        for own, (model, opt), units, rng in zip(each, alone, chosen, np.random.default_rng(3).spawn(2)):
+            if name == "continual":
+                own.observe(model, X)
+            own.apply(model, opt, units, rng)
+        common.apply(together, optimizer, chosen, np.random.default_rng(3))
+        for model, opt in [*alone, (together, optimizer)]:
+            train(model, opt, 3)
+    for k, (model, _) in enumerate(alone):
+        for mine, its in zip(model.parameters(), together.member(k).parameters()):
+            np.testing.assert_array_equal(mine.data, its.data)
+    assert name != "continual" or common.replaced == sum(own.replaced for own in each) > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OVERWRITE)
+def test_other_units_keep_their_weights_and_their_past(name, dtype):
+    model = nn.MLP([2, 12, 8, 2], dtype=dtype, rng=1)
+    optimizer = optim.Adam(model.parameters(), lr=0.02)
+    train(model, optimizer, 5)
+    lab.kill(model, X, [1, 4])
+    before = deepcopy((model, optimizer))
+    ALL[name](model).apply(model, optimizer, {0: [1, 4]}, rng=0)
+    rest = np.setdiff1d(np.arange(12), [1, 4])
+    for p, old, part in ((model[0].weight, before[0][0].weight, (rest,)), (model[0].bias, before[0][0].bias, (rest,)),
+                         (model[2].weight, before[0][2].weight, (slice(None), rest)), (model[2].bias, before[0][2].bias, ...),
+                         (model[4].weight, before[0][4].weight, ...)):
+        np.testing.assert_array_equal(p.data[part], old.data[part])
+        for buffer in ("exp_avg", "exp_avg_sq"):
+            np.testing.assert_array_equal(optimizer.state_of(p)[buffer][part], before[1].state_of(old)[buffer][part])
+    for p in model[0].parameters():
+        assert not any(buffer[[1, 4]].any() for buffer in optimizer.state_of(p).values())
+    outgoing = optimizer.state_of(model[2].weight)
+    assert (name in ("kill", "bump")) == outgoing["exp_avg_sq"][:, [1, 4]].any()
+
+
+@pytest.mark.parametrize(("name", "dead", "keeps_outputs"), [
+    ("kill", 2, True), ("bump", 0, False), ("mirror", 0, True), ("redo", None, True), ("data", 0, True), ("leaky", 0, False),
+    ("norm", 0, False)])
+def test_what_becomes_of_dead_units(name, dead, keeps_outputs):
+    model, optimizer = begun(1)
+    outputs = model(X).data
+    ALL[name](model).apply(model, optimizer, lab.census(model, X).select("dead"), rng=0)
+    after = lab.census(model, X)
+    assert dead is None or after.dead[0] == dead
+    assert np.allclose(model.eval()(X).data, outputs, rtol=0, atol=1e-12) is keeps_outputs
+    train(model.train(), optimizer, 3)
+
+
+def test_bumped_units_are_active_on_the_share():
+    model, _ = begun(1)
+    lab.BumpBias(X, share=0.4, margin=1e-9).apply(model, None, {0: [1, 4]})
+    assert np.array_equal(lab.census(model, X).layers[0].on_rate[[1, 4]], [0.4, 0.4])
+    weights = model[0].bias.data.copy()
+    lab.BumpBias(X, share=0.3, margin=1e-9).apply(model, None, {0: [1, 4]})      # they are there already
+    assert np.array_equal(model[0].bias.data, weights)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_data_init_standardises_z(activation):
+    model = nn.MLP([2, 12, 8, 2], activation, dtype="float64", rng=1)
+    lab.DataInit(X).apply(model, None, {1: None}, rng=0)
+    z = model[2](model[1](model[0](X))).data
+    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(z.std(axis=0), 1, rtol=1e-12)
+    assert not model[4].weight.data.any()
+
+
+def test_an_inserted_norm_keeps_the_other_units_and_is_trained():
+    model, optimizer = begun(1)
+    inner = model[1](model[0](X)).data
+    lab.InsertBatchNorm(X).apply(model, optimizer, {0: [1, 4], 1: None})
+    assert [type(m).__name__ for m in model] == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d", "ReLU", "Linear"]
+    model.eval()
+    after = model[:3](X).data
+    rest = np.setdiff1d(np.arange(12), [1, 4])
+    np.testing.assert_allclose(after[:, rest], inner[:, rest], atol=1e-12)
+    assert after[:, [1, 4]].any(axis=0).all()
+    second = lab.Units(model).layers[1]                     # its statistics are those behind the first norm
+    np.testing.assert_allclose(second.pre_activations(after).data.mean(axis=0), 0, atol=1e-12)
+    assert all(optimizer.holds(p) for p in model.parameters()) and optimizer.param_groups[-1]["lr"] == 0.02
+    with pytest.raises(ValueError, match="hidden layer 0 has a BatchNorm1d already"):
+        lab.InsertBatchNorm(X).apply(model)
+
+
+def test_recycling_starts_a_batch_norm_again():
+    model = nn.MLP([2, 12, 8, 2], dtype="float64", rng=1, norm="batch")
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    train(model, optimizer, 5)
+    lab.ReDo().apply(model, optimizer, {0: [3]}, rng=0)
+    norm = model[1]
+    assert (norm.weight.data[3], norm.bias.data[3], norm.running_mean.data[3], norm.running_var.data[3]) == (1, 0, 0, 1)
+    assert norm.weight.data[2] != 1 and norm.running_mean.data[2] != 0
+    assert not model[3].weight.data[:, 3].any()
+
+
+def test_swapped_units_are_leaky_and_the_others_are_not():
+    model, optimizer = begun(1)
+    lab.SwapToLeaky(0.1).apply(model, optimizer, {0: [1]})
+    lab.SwapToLeaky(0.2).apply(model, optimizer, {0: [4]})
+    z = model[0](X).data
+    slope = np.where(np.arange(12) == 1, 0.1, np.where(np.arange(12) == 4, 0.2, 0.0))
+    np.testing.assert_allclose(model[1](z).data, np.where(z > 0, z, slope * z))
+    train(model, optimizer, 2)
+    assert np.array_equal(model[1].weight.data, slope)
+    lab.SwapToLeaky().apply(model, optimizer, {0: None})
+    assert isinstance(model[1], nn.LeakyReLU) and isinstance(model[3], nn.ReLU)
+
+
+def test_decay_to_the_start_is_a_penalty_in_plain_sgd():
+    (model, _), (twin, _) = begun(1), begun(1)
+    starts = [p.data.copy() for p in model.parameters()]
+    home = lab.DecayToStart(model, 0.3)
+    one, two = (optim.SGD(m.parameters(), lr=0.1) for m in (model, twin))
+    for _ in range(10):
+        for m, opt in ((model, one), (twin, two)):
+            opt.zero_grad()
+            loss = F.cross_entropy(m(X), Y)
+            if m is twin:
+                loss = loss + 0.15 * sum(((p - start) ** 2).sum() for p, start in zip(m.parameters(), starts))
+            loss.backward()
+            if m is model:
+                home.apply(m, opt)
+            opt.step()
+    for p, q in zip(model.parameters(), twin.parameters()):
+        np.testing.assert_allclose(p.data, q.data, rtol=1e-11, atol=1e-13)
+    with pytest.raises(TypeError, match="expected the one that trains the model, for its rate"):
+        home.apply(model)
+
+
+def test_continual_backprop_follows_its_definition():
+    """Against a plain loop over the units of one layer, written from the algorithm of Dohare et al."""
+    model, optimizer = begun(1, optim.SGD)
+    cbp, rng = lab.ContinualBackprop(rate=0.05, maturity=4, decay=0.9), np.random.default_rng(0)
+    age, utility, mean, credit, replaced = np.zeros(12), np.zeros(12), np.zeros(12), 0.0, []
+    for step in range(40):
+        train(model, optimizer, 1)
+        h, outgoing = model[1](model[0](X)).data, np.abs(model[2].weight.data).sum(axis=0)
+        for j in range(12):
+            age[j] += 1
+            utility[j] = 0.9 * utility[j] + 0.1 * np.abs(h[:, j]).mean() * outgoing[j]
+            mean[j] = 0.9 * mean[j] + 0.1 * h[:, j].mean()
+        mature = [j for j in range(12) if age[j] > 4]
+        credit += 0.05 * len(mature)
+        expected = []
+        if credit >= 1:
+            credit -= 1
+            expected = [min(mature, key=lambda j: utility[j] / (1 - 0.9 ** age[j]))]
+        bias = model[2].bias.data.copy()
+        for j in expected:
+            bias += model[2].weight.data[:, j] * mean[j] / (1 - 0.9 ** age[j])
+        before = model[0].weight.data.copy()
+        cbp.observe(model, X)
+        cbp.apply(model, optimizer, {0: None}, rng)
+        assert np.flatnonzero((model[0].weight.data != before).any(axis=1)).tolist() == expected
+        np.testing.assert_allclose(model[2].bias.data, bias, rtol=1e-12)
+        for j in expected:
+            assert not model[2].weight.data[:, j].any() and model[0].bias.data[j] == 0
+            age[j] = utility[j] = mean[j] = 0
+            replaced.append((step, j))
+    assert len(replaced) == cbp.replaced > 10 and len({j for _, j in replaced}) > 2
+
+
+def test_wrong_interventions_are_one_sentence():
+    model, optimizer = begun(1)
+    pair = nn.population([model, model])
+    for call, error, words in (
+            (lambda: lab.ReDo().apply(model, optimizer, {0: [1]}), TypeError, "ReDo needs rng"),
+            (lambda: lab.ReDo().apply(model, optimizer, [1]), TypeError, "units is [1], expected {hidden layer: indices or a mask}"),
+            (lambda: lab.ReDo().apply(model, optimizer, {2: [1]}), IndexError, "layer is 2, expected a hidden layer from 0 to 1"),
+            (lambda: lab.ReDo().apply(model, optimizer, {0: [0.5]}), IndexError, "expected indices from 0 to 11"),
+            (lambda: lab.ReDo().apply(model, "adam"), TypeError, "the optimizer is 'adam'"),
+            (lambda: lab.Mirror().apply(pair, None, [None]), ValueError, "units has 1 entries for 2 members"),
+            (lambda: lab.SwapToLeaky().apply(pair, None, [{0: [1]}, {}]), ValueError, "some members have no chosen unit"),
+            (lambda: lab.SwapToLeaky().apply(nn.MLP([2, 3, 1], "tanh", rng=0)), ValueError, "has tanh; expected ReLU"),
+            (lambda: lab.DataInit(X).apply(nn.MLP([2, 3, 1], norm="batch", rng=0), rng=0), ValueError, "a norm before its act"),
+            (lambda: lab.InsertBatchNorm(X).apply(nn.MLP([2, 3, 1], "maxout", rng=0)), ValueError, "Maxout pieces"),
+            (lambda: lab.BumpBias(X, share=0), ValueError, "share is 0"),
+            (lambda: lab.ContinualBackprop(maturity=-1), ValueError, "maturity is -1"),
+            (lambda: lab.census(model, X).select("ded"), ValueError, "did you mean 'dead'")):
+        with pytest.raises(error, match=re.escape(words)):
+            call()
+    lab.Mirror().apply(model, optimizer, {0: [], 1: np.zeros(8, bool)})         # no unit is chosen
+    assert lab.census(model, X).dead == [2, 0]

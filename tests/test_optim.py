@@ -541,3 +541,100 @@ def test_a_parameter_without_a_gradient_stays_between_two_that_move():
         opt.step()
     np.testing.assert_array_equal(b.data, 2.0)
     assert (a.data < 2).all() and (c.data < 2).all()
+
+
+# -- entries that begin again ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("rule", "options"), [
+    (optim.Adam, {"weight_decay": 0.01}), (optim.AdamW, {"betas": (0.8, 0.99)}), (optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
+    (optim.SGD, {"momentum": 0.9, "nesterov": True})], ids=["Adam", "AdamW", "momentum", "Nesterov"])
+def test_entries_that_are_reset_move_as_in_a_new_optimizer(rule, options, dtype):
+    """The other entries move on as before, to the bit; a state dict and a copy go on too."""
+    rng = np.random.default_rng(0)
+    gradients = rng.standard_normal((60, 4, 3)).astype(dtype)
+    p = nn.Parameter(rng.standard_normal((4, 3)), dtype=dtype)
+    other = nn.Parameter(p.data, dtype=dtype)
+    opt, untouched = rule([p], lr=0.1, **options), rule([other], lr=0.1, **options)
+
+    def step(parameter, optimizer, gradient):
+        parameter.grad = gradient.copy()
+        told, before = optimizer.terms(parameter).step, parameter.data.copy()
+        optimizer.step()
+        np.testing.assert_allclose(parameter.data - before, told, atol=1e-6)
+
+    for g in gradients[:30]:
+        step(p, opt, g)
+        step(other, untouched, g)
+    opt.reset(p, (slice(None), [1]))
+    fresh = nn.Parameter(p.data[:, 1], dtype=dtype)
+    new = rule([fresh], lr=0.1, **options)
+    for g in gradients[30:]:
+        step(p, opt, g)
+        step(other, untouched, g)
+        step(fresh, new, g[:, 1])
+    np.testing.assert_array_equal(p.data[:, 1], fresh.data)
+    np.testing.assert_array_equal(p.data[:, [0, 2]], other.data[:, [0, 2]])
+    loaded = nn.Parameter(p.data, dtype=dtype)
+    again = rule([loaded], lr=0.1, **options)
+    again.load_state_dict(opt.state_dict())
+    copied, twin = copy.deepcopy((p, opt))
+    for parameter, optimizer in ((p, opt), (loaded, again), (copied, twin)):
+        step(parameter, optimizer, gradients[0])
+    np.testing.assert_array_equal(loaded.data, p.data)
+    np.testing.assert_array_equal(copied.data, p.data)
+
+
+def test_a_reset_with_the_old_count_would_be_too_long():
+    """Why Adam counts the steps of each entry."""
+    p = nn.Parameter(np.zeros(2))
+    opt = optim.Adam([p], lr=0.1)
+    longest = np.zeros(2)
+    for i in range(1000):
+        if i == 900:
+            opt.reset(p, 0)
+            for name in ("exp_avg", "exp_avg_sq"):
+                opt.state_of(p)[name][1] = 0                # the other entry keeps its count
+        p.grad, before = np.ones(2), p.data.copy()
+        opt.step()
+        longest = np.maximum(longest, np.abs(p.data - before) if i >= 900 else 0)
+    n = np.arange(1, 101)
+    old = (1 - 0.9**n) / (1 - 0.9 ** (900 + n)) * np.sqrt((1 - 0.999 ** (900 + n)) / (1 - 0.999**n))
+    np.testing.assert_allclose(longest, [0.1, 0.1 * old.max()], rtol=1e-6)
+    assert old.max() > 5
+
+
+def test_an_emptied_optimizer_has_no_inertia_and_an_optimizer_of_a_user_is_reset_too():
+    p = nn.Parameter(np.zeros(2))
+    opt = optim.Adam([p], lr=0.1)
+    opt.reset(p)                                            # before the first step there is nothing to forget
+    assert opt.state_of(p) == {}
+    p.grad = np.ones(2)
+    opt.step()
+    assert opt.has_inertia()
+    opt.reset(p)
+    assert not opt.has_inertia() and opt.state_of(p)["step"].tolist() == [0, 0]
+
+    class Lion(optim.Adam):
+        def move(self, segment, grad, options):
+            segment.state.setdefault("exp_avg", np.zeros_like(segment.data))[...] += grad
+
+    opt = Lion([p], lr=0.1)
+    p.grad = np.ones(2)
+    opt.step()
+    opt.reset(p, 1)
+    assert {name: buffer.tolist() for name, buffer in opt.state_of(p).items()} == {"exp_avg": [1, 0]}
+
+
+def test_members_are_reset_in_the_optimizer_of_their_population():
+    model = nn.MLP([2, 3, 2], members=3, rng=0)
+    opt = optim.Adam(model.parameters(), lr=[0.1, 0.2, 0.3])
+    x = np.random.default_rng(0).standard_normal((10, 2))
+    F.per_member(F.cross_entropy, model(x), np.arange(10) % 2).sum().backward()
+    opt.step()
+    weight = model.member(1)[0].weight
+    assert opt.holds(weight) and opt.options_of(weight)["lr"] == 0.2
+    opt.reset(weight, [2])
+    assert opt.state_of(model[0].weight)["step"][:, :, 0].tolist() == [[1, 1, 1], [1, 1, 0], [1, 1, 1]]
+    assert not opt.holds(nn.MLP([2, 3, 2], rng=0)[0].weight)

@@ -23,6 +23,7 @@ from .units import GONE, HiddenLayer, State, Units
 Urgency = Literal["act", "watch", "fine"]
 MANY = 0.4          # the share of dead units of which the claim A9 speaks
 VANISHED = 1e-3     # mean gradient of the first hidden layer over that of the last
+LARGE = 10.0        # gradient over weight: at a rate of 0.1 a step is as long as the weight
 
 
 @dataclass(frozen=True)
@@ -276,20 +277,21 @@ def norms(case: Case) -> Iterator[Hint]:
 
 def gradients(case: Case) -> Iterator[Hint]:
     mean = [float(layer.gradient.mean()) for layer in case.census.layers]
-    if len(mean) < 2 or not np.isfinite(mean).all():
+    sizes = [float(np.linalg.norm(hidden.affine.weight.data, axis=1).mean()) for hidden, _ in case.layers()]
+    if not np.isfinite(mean).all():
         return
     first, last, name = mean[0], mean[-1], case.census.layers[0].name
-    if first < VANISHED * last:
+    if max(mean) < 1e-12:
+        yield Hint("watch", "D9", "", [], "all gradients are 0, or as good as 0", "ask lab.why_zero: stuck, or finished?",
+                   "a loss that is satisfied gives the same zeros as a network that is cut off")
+    elif first < VANISHED * last:
         yield Hint("act", "C7", name, [], f"its mean gradient is {first / last:.1g} of that of the last hidden layer", "use relu "
                    "or maxout with the start \"he\", batch normalisation, or residual=True", "a product over the later layers: "
                    "it vanishes with depth, and early layers are frozen (C12)")
-    elif last < VANISHED * first:
-        yield Hint("act", "C11", name, [], f"its mean gradient is {first / last if last else np.inf:.1g} times that of the last "
-                   "hidden layer", "start with smaller weights, and clip the gradient", "a product over the later layers: it "
-                   "explodes")
-    elif max(mean) < 1e-12:
-        yield Hint("watch", "D9", "", [], "all gradients are 0, or as good as 0", "ask lab.why_zero: stuck, or finished?",
-                   "a loss that is satisfied gives the same zeros as a network that is cut off")
+    elif any(g > LARGE * size for g, size in zip(mean, sizes)):
+        yield Hint("act", "C11", "", [], f"gradients of up to {max(mean):.1g}, where the weights are {max(sizes):.1g}",
+                   "start with smaller weights (\"he\"), or clip the gradient", "values and gradients grow by a factor in each "
+                   "layer: they explode")
 
 
 def copies(case: Case) -> Iterator[Hint]:

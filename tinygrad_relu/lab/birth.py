@@ -18,6 +18,7 @@ from ..text import MISSING, Table
 from .readings import Reading
 
 SYMMETRIC = tuple(set(INITIALISERS) - {"pytorch", "rai"})         # about 0, with biases of 0
+BY_ROWS = ("he", "lecun", "normal", "kaiming_normal", "kaiming_uniform", "pytorch", "rai")     # a row knows nothing of the others
 NUMBERS = 1 << 22           # drawn at a time
 
 
@@ -145,9 +146,10 @@ def _draw(x: Array, hidden: list[int], init: Any, trials: int, rng: Generator) -
     """Over some networks, for each hidden layer: how many are dead by then, and how many of its units are."""
     h, dead, found = x[None], np.zeros(trials, bool), []
     for width in hidden:
-        drawn = [start(init, width, h.shape[2], rng, "float64") for _ in range(trials)]
-        weight, bias = (np.stack(parts) for parts in zip(*drawn))
-        h = np.maximum(h @ weight.swapaxes(1, 2) + bias[:, None], 0)
+        times, rows = (1, trials * width) if init in BY_ROWS else (trials, width)
+        drawn = [start(init, rows, h.shape[2], rng, "float64") for _ in range(times)]
+        weight, bias = (np.concatenate(parts).reshape(trials, width, -1) for parts in zip(*drawn))
+        h = np.maximum(h @ weight.swapaxes(1, 2) + bias.swapaxes(1, 2), 0)
         active = h.any(axis=1)
         dead |= ~active.any(axis=1)
         found.append((dead.sum(), (~active).sum()))

@@ -25,6 +25,7 @@ from ..optim import Optimizer
 from .recorder import seen
 from .units import HiddenLayer, Units, flat_edges
 
+STEP = "overwrites weights of units, which a replay would not; do it outside of the step"
 Chosen = Mapping[int, Any] | None
 Each = Chosen | Sequence[Chosen]            # for a population
 
@@ -46,7 +47,7 @@ class Site:
 
     def put(self, parameter: Any, where: Any, values: Any) -> None:
         """Overwrite some entries of a parameter."""
-        refuse_while_recording("overwrites weights of units, which a replay would not; do it outside of the step")
+        refuse_while_recording(STEP)
         parameter.array[where] = values
         changed([parameter])
 
@@ -314,7 +315,10 @@ class DataInit(ReDo):
     x: Any
 
     def act(self, site: Site) -> None:
-        bias = _bias(site)
+        bias = site.layer.affine.bias
+        if bias is None or site.layer.norm is not None:
+            what = "no bias" if bias is None else "a norm before its activation"
+            raise ValueError(f"DataInit: hidden layer {site.index} has {what}; expected a bias, and the activation after it")
         super().act(site)
         z = site.z(self.x).astype(np.float64)
         mean, deviation = z.mean(axis=0), z.std(axis=0)
@@ -361,7 +365,7 @@ class ContinualBackprop(Intervention):
         own: dict[Any, Any] = dict(zip(first.model.modules(), model.modules()))
         following = [own[site.following()] for site in _sites(type(self).__name__, first, None, None, None)]
         with no_grad(), evaluating(model):
-            outputs = seen(model, [own[layer.activation] for layer in first.layers], first.data(x))[1]
+            outputs = seen(model, [*dict.fromkeys(own[layer.activation] for layer in first.layers)], first.data(x))[1]
         for worth, (_, out), after in zip(self._layers, outputs, following):
             worth.note(out.data.reshape(len(worth.age), -1, worth.age.shape[1]), np.abs(after.weight.data).sum(axis=-2))
 
@@ -449,6 +453,7 @@ class DecayToStart(Intervention):
 
     def _pull(self, p: Parameter, where: Any, begun: Array, optimizer: Optimizer) -> None:
         if optimizer.holds(p) and p.requires_grad:
+            refuse_while_recording(STEP)
             rate = np.asarray(optimizer.options_of(p)["lr"], p.dtype)
             rate = rate.reshape(-1, *[1] * (p.ndim - 1)) if rate.ndim else rate         # one for each member
             p.array[where] -= rate * np.asarray(self.weight_decay, p.dtype) * (p.array[where] - begun[where])
@@ -466,24 +471,24 @@ class Structural(Intervention):
     def apply(self, model: Module | Units, optimizer: Optimizer | None = None, units: Each = None,
               rng: int | Generator | None = None) -> None:
         model = model.model if isinstance(model, Units) else model
-        every = list(self._sites(model, optimizer, units, rng))
-        made: dict[int, list[Any]] = {}
-        for k, sites in enumerate(every):
-            for site in sites:
-                made.setdefault(site.index, [None] * len(every))[k] = (site, self.module(site))
-        for index in sorted(made, reverse=True):                # from behind: an insertion moves what comes after it
-            if None in made[index]:
+        every = [{site.index: site.rows for site in sites} for sites in self._sites(model, optimizer, units, rng)]
+        for index in sorted({index for chosen in every for index in chosen}):       # each changes the inputs of the next
+            if not all(index in chosen for chosen in every):
                 raise ValueError(f"{type(self).__name__}: some members have no chosen unit in hidden layer {index}; expected "
                                  "some in all, as the members of a population have the same modules")
-            sites_of, modules = zip(*made[index])
+            one = [{index: chosen[index]} for chosen in every]
+            sites = [site for (site,) in self._sites(model, optimizer, one[0] if model.members is None else one, None)]
+            modules = [self.module(site) for site in sites]
             new = modules[0] if model.members is None else population(modules)
-            holder, place = sites_of[0].activation_place()
-            inside: Any = dict(model.named_modules())[holder]
-            inside.insert(place, new) if self.inserts else inside.__setitem__(place, new)
+            named: Any = dict(model.named_modules())
+            holder, place = sites[0].activation_place()
+            if self.inserts:
+                named[holder].insert(place, new)
+            else:
+                named[holder][place] = new
             learned = [p for p in new.parameters() if p.requires_grad]
             if optimizer is not None and learned:
-                whole: Any = dict(model.named_modules())[sites_of[0].layer.name]
-                optimizer.add_param_group({**optimizer.options_of(whole.weight), "params": learned})
+                optimizer.add_param_group({**optimizer.options_of(named[sites[0].layer.name].weight), "params": learned})
 
     def module(self, site: Site) -> Module:
         """The new module for one network."""

@@ -8,7 +8,7 @@ from warnings import warn
 
 import numpy as np
 
-from ..autodiff.guard import structure_changed
+from ..autodiff.guard import refuse_while_recording, structure_changed
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import check_name, check_number, counted, said
@@ -251,6 +251,7 @@ class Optimizer:
         >>> opt.state_of(p)["exp_avg"].round(3), opt.state_of(p)["step"], opt.terms(p).step.round(3)
         (array([0.995, 0.   ]), array([50.,  0.]), array([-0.1, -0.1]))
         """
+        refuse_while_recording("resets an optimizer, which a replay would not; do it outside of the step")
         segment = self._find((self._population_of(parameter) or (parameter,))[0])[1]
         if self.counts_entries and segment.state and "step" not in segment.state:
             segment.state["step"] = np.full_like(segment.data, segment.steps)

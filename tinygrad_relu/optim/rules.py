@@ -143,11 +143,12 @@ class Adam(Optimizer):
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         (beta1, beta2), lr, weight_decay = options["betas"], options["lr"], options["weight_decay"]
         p, state = parameter.data, segment.state_of(parameter)
-        t = state.get("step", segment.steps) + 1
+        steps = np.asarray(state.get("step", segment.steps), np.float64)
+        one, two = ((1 - beta ** (steps + 1)).astype(p.dtype)[()] for beta in (beta1, beta2))       # the bias corrections
         coupled = 0.0 if self.decoupled else weight_decay
         m, v = state.get("exp_avg", 0.0 * p), state.get("exp_avg_sq", 0.0 * p)
         v = beta2 * v + (1 - beta2) * (g + coupled * p) ** 2
-        rate = -lr / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + options["eps"])
+        rate = -lr / one / (np.sqrt(v / two) + options["eps"])
         decay = -lr * weight_decay * p if self.decoupled else rate * (1 - beta1) * coupled * p
         return Terms(rate * (1 - beta1) * g, decay, rate * beta1 * m)
 
