@@ -82,7 +82,7 @@ def draw(figure: Any, series: Series) -> None:
             "networks at their start (dashed: for z ~ N(0, 1))", "networks that learn digits")):
         for (name, values), colour in zip(curves.items(), COLUMN):
             axes.plot(step * np.arange(len(values)) + (step == 1), values, color=colour, lw=1.8)
-            say(axes, LABELS[name], (step * len(values) * 0.8, values[-1] + 0.02), colour)
+            say(axes, LABELS[name], (step * len(values) * 0.8, max(values[-6:]) + 0.02), colour)
         label(axes, title, "layer" if step == 1 else "step", "mean activation" if step == 1 else "|mean| of a unit, on average")
         axes.axhline(0, color="black", lw=0.8)
         if step == 1:
