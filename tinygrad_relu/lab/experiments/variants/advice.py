@@ -1,7 +1,7 @@
 """The advice of courses, tried: six hidden layers on digits with each activation, at several rates.
 
-ReLU, Leaky ReLU, Maxout and tanh learn; a sigmoid network of this depth does not. A rate that is too high kills ReLUs, so watch it
-and count the dead; no leaky unit dies, though at such a rate it does not learn either. But a network that mixes three activations
+ReLU, Leaky ReLU, Maxout and tanh learn; a sigmoid network of this depth does not. A rate that is too high kills ReLUs, so watch
+it and count the dead; no leaky unit dies, though at such a rate it does not learn either. But a network that mixes three activations
 learns as well as the others, and tanh, with the start that was made for it, is no worse than ReLU here and bears higher rates.
 """
 from __future__ import annotations
@@ -39,7 +39,8 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     errors, dead = {}, {}
     for name, activations in NETWORKS.items():
         model = nn.population([network(activations, seed + k) for _ in rates for k in range(seeds)])
-        sgd = optim.SGD(model.parameters(), lr=np.repeat(rates, seeds), momentum=0.9)
+        each: Any = np.repeat(rates, seeds)
+        sgd = optim.SGD(model.parameters(), lr=each, momentum=0.9)
         descend(model, sgd, F.cross_entropy, train.x, train.y, 200 if fast else 300)
         wrong = 100 * (model(test.x).data.argmax(axis=-1) != test.y).mean(axis=1)
         errors[name] = wrong.reshape(len(rates), seeds).mean(axis=1)
@@ -71,8 +72,8 @@ def draw(figure: Any, series: Series) -> None:
 
 EXPERIMENT = Experiment(
     "The advice of courses on activations",
-    [Claim("B15", "Use ReLU, and watch the rate and the dead units; else try Leaky ReLU, PReLU or Maxout; then tanh; never sigmoid; "
-           "and do not mix them.", "Stanford course CS231n",
-           "Only that a sigmoid fails in deep networks and that the rate matters is seen here: a mixture is as good as ReLU, and so "
-           "is tanh.")],
+    [Claim("B15", "Use ReLU, and watch the rate and the dead units; else try Leaky ReLU, PReLU or Maxout; then tanh; never "
+           "sigmoid; and do not mix them.", "Stanford course CS231n",
+           "Only that a sigmoid fails in deep networks and that the rate matters is seen here: a mixture is as good as ReLU, and "
+           "so is tanh.")],
     run, draw)

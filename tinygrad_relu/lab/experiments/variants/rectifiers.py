@@ -22,7 +22,7 @@ ACTIVATIONS: dict[str, Any] = {"ReLU": "relu", "Leaky 0.01": "leaky_relu", "Leak
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
-    """A population of networks 64-64-64-10 for each activation, from the same starts: 300 images for training, 1497 for the test."""
+    """A population of networks 64-64-64-10 for each activation, from the same starts; 300 images to train on, 1497 for the test."""
     seeds, steps = (12, 200) if fast else (24, 300)
     train, test = data.digits("float32").split(300 / 1797, rng=seed, stratify=True)
     errors, losses = {}, {}
@@ -65,7 +65,7 @@ EXPERIMENT = Experiment(
     "Leaky ReLU, PReLU, RReLU, ELU beside ReLU on digits",
     [Claim("B5", "PReLU lowers the top-1 error on ImageNet from 24.02 to 22.97 %.", "He, Zhang, Ren & Sun 2015, arXiv 1502.01852",
            "A gain on a large data set; on a small one PReLU overfits (Xu et al. 2015), as here."),
-     Claim("B8", "Leaky ReLU, PReLU and RReLU are one function, whose slope is fixed, learned, or drawn; a single command compares "
+     Claim("B8", "Leaky ReLU, PReLU and RReLU are one function, whose slope is fixed, learned, or drawn; one command compares "
            "them.", "textbook"),
      Claim("B9", "With a slope on the left, networks generalise better than with ReLU, and PReLU overfits on small data sets.",
            "Xu, Wang, Chen & Li 2015, arXiv 1505.00853",
