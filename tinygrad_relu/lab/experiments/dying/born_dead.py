@@ -1,0 +1,69 @@
+"""The more layers a narrow network has, the surer it is dead before the first step: some layer outputs 0 for every input.
+
+With a symmetric start, biases of 0 and N units a layer, each layer ends a network with at least 2^-N chance. Lu, Shin, Su &
+Karniadakis (2019, arXiv 1903.06733) bound the probability from both sides; for two layers of two units and one input of both
+signs it is exactly 5/32. Their randomized asymmetric start, which draws one entry of each row of weights and bias from
+Beta(2, 1), makes it rare. So does width: N >= log2((hidden layers)/delta) units keep it below delta. One unit with N(0, 1)
+weights and bias is dead on the unit ball with probability F_d(-sqrt d), Student's t distribution.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...birth import birth_probability, unit_birth_probability
+from ..drawing import BLUE, COLUMN, FAINT, label, say
+from ..record import Experiment, Finding, Series
+
+DEPTH = 9               # hidden layers
+
+
+def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
+    """Networks 1-2-...-2-1 are drawn, and looked at on x = -1 and 1, or on an interval; single units, on the unit ball."""
+    trials, rng = 1000 if fast else 10_000, np.random.default_rng(seed)
+    widths = [1, *[2] * DEPTH, 1]
+    he = birth_probability(widths, trials=trials, rng=rng)
+    interval = np.linspace(-np.sqrt(3), np.sqrt(3), 21)[:, None]            # with biases, the length of x matters
+    rai = birth_probability(widths, interval, init="rai", trials=trials, rng=rng)
+    wide = birth_probability([1, *[10] * DEPTH, 1], trials=trials // 4, rng=rng)
+
+    def share(p: float, n: int = trials) -> float:
+        return 4 * float(np.sqrt(p * (1 - p) / n))                          # four standard errors of a share
+
+    two, last, (low, high) = he.layers[1], he.layers[-1], he.bounds or (0.0, 1.0)
+    findings = [
+        Finding("two hidden layers of 2 units", 5 / 32, two.born_dead, share(5 / 32)),
+        Finding(f"{DEPTH} hidden layers of 2 units, against the lower bound", low, last.born_dead,
+                share(low), ">="),
+        Finding(f"{DEPTH} hidden layers of 2 units, against the upper bound", high, last.born_dead,
+                share(high), "<="),
+        Finding("the same, by the simulation of the paper", 0.88, last.born_dead, share(0.88)),
+        Finding("the same, randomized asymmetric start", 0.23, rai.born_dead, share(0.23)),
+        Finding("ten units a layer: at most hidden layers / 2^10", DEPTH / 2**10, wide.born_dead,
+                share(DEPTH / 2**10, trials // 4), "<="),
+    ]
+    for d in (1, 2, 3):
+        p, weights, bias = unit_birth_probability(d), rng.standard_normal((4 * trials, d)), rng.standard_normal(4 * trials)
+        dead = np.linalg.norm(weights, axis=1) + bias <= 0                  # z at its largest, on the unit sphere
+        findings.append(Finding(f"one unit, {d} input{'s' * (d > 1)}", p, float(dead.mean()), share(p, 4 * trials)))
+    return findings, {"he": [layer.born_dead for layer in he.layers], "rai": [layer.born_dead for layer in rai.layers],
+                      "wide": [layer.born_dead for layer in wide.layers],
+                      "low": [layer.low for layer in he.layers], "high": [layer.high for layer in he.layers]}
+
+
+def draw(figure: Any, series: Series) -> None:
+    axes, depth = figure.subplots(), np.arange(1, DEPTH + 1)
+    axes.fill_between(depth, series["low"], series["high"], color=BLUE, alpha=0.15, lw=0)
+    say(axes, "between the bounds", (5.1, 0.83), BLUE, ha="right")
+    for name, text, colour in (("he", "2 units, He", COLUMN[0]), ("rai", "2 units, randomized asymmetric", COLUMN[1]),
+                               ("wide", "10 units, He", COLUMN[2])):
+        axes.plot(depth, series[name], "o-", color=colour, ms=4.5, label=text)
+    axes.plot(2, 5 / 32, "s", mfc="none", mec=FAINT, ms=11)
+    say(axes, "exactly 5/32", (2.15, 0.1), FAINT)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.set_ylim(-0.02, 1.02)
+    label(axes, "", "hidden layers", "share of networks born dead")
+
+
+EXPERIMENT = Experiment("Born dead: deep and narrow networks", [], run, draw, also=["A6"])
