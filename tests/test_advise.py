@@ -69,7 +69,7 @@ CASES = {
     "saturated": (pushed(net("sigmoid"), 0, 50.0), None, ("act", "D8", "0", list(range(12)), "lab.InsertBatchNorm(x)")),
     "step": (net("step"), None, ("act", "D11", "0", list(range(12)), "straight_through")),
     "sigmoids": (net("sigmoid", (4, 5, 5, 5, 3)), None, ("watch", "C1", "", [], "use relu")),
-    "vanishing": (net("sigmoid", (4, 8, 8, 8, 8, 8, 8, 3), init=0.5), plain, ("act", "C7", "0", [], "batch normalisation")),
+    "vanishing": (net("sigmoid", (4, 8, 8, 8, 8, 8, 8, 3)), plain, ("act", "C7", "0", [], "batch normalisation")),
     "exploding": (net("relu", (4, 30, 30, 30, 30, 3), init="normal"), plain, ("act", "C11", "", [], "smaller weights")),
     "leaky": (pushed(net("leaky_relu"), 0, -50.0), None, ("watch", "B2", "0", list(range(12)), "lab.Mirror()")),
     "linear": (pushed(net(), 0, 50.0), None, ("act", "A1", "0", [], "standardise x")),

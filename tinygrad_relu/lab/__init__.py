@@ -7,20 +7,9 @@ from .birth import unit_birth_probability as unit_birth_probability
 from .census import Census as Census, LayerCensus as LayerCensus, census as census
 from .closed_form import Revival as Revival, layer_revivals as layer_revivals, revival as revival, revival_step as revival_step
 from .prescription import Prescription as Prescription, prescribe as prescribe
-from .interventions import (
-    BumpBias as BumpBias,
-    ContinualBackprop as ContinualBackprop,
-    DataInit as DataInit,
-    DecayToStart as DecayToStart,
-    InsertBatchNorm as InsertBatchNorm,
-    Intervention as Intervention,
-    Kill as Kill,
-    Mirror as Mirror,
-    ReDo as ReDo,
-    SwapToLeaky as SwapToLeaky,
-    kill as kill,
-    mirror as mirror,
-)
+from .continual import ContinualBackprop as ContinualBackprop, DecayToStart as DecayToStart
+from .interventions import BumpBias as BumpBias, DataInit as DataInit, Kill as Kill, Mirror as Mirror, ReDo as ReDo
+from .interventions import kill as kill, mirror as mirror
 from .gradient_profile import GradientProfile as GradientProfile, LayerProfile as LayerProfile
 from .gradient_profile import gradient_profile as gradient_profile
 from .lethal import LayerRates as LayerRates, LethalRates as LethalRates, lethal_lr as lethal_lr
@@ -29,5 +18,7 @@ from .recorder import Life as Life, Recorder as Recorder, Recorders as Recorders
 from .roll_forward import orbit as orbit, revival_parts as revival_parts, roll_forward as roll_forward
 from ..inside.reasons import Reason as Reason
 from .why_zero import WhyZero as WhyZero, why_zero as why_zero
+from .sites import Intervention as Intervention
+from .structural import InsertBatchNorm as InsertBatchNorm, SwapToLeaky as SwapToLeaky
 from .survival import Spell as Spell, Survival as Survival, survival as survival
 from .units import State as State, Units as Units

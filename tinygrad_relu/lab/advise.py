@@ -14,10 +14,10 @@ from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
 from .census import Census, LayerCensus, census
-from .interventions import Site
 from .lethal import LethalRates, lethal_lr
 from .prognosis import Prognosis, prognosis, settings_of
 from .readings import Reading
+from .sites import Site
 from .units import GONE, HiddenLayer, State, Units
 
 Urgency = Literal["act", "watch", "fine"]

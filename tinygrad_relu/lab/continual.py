@@ -1,0 +1,154 @@
+"""Interventions that go with a training, step by step: continual backpropagation, and decay towards the start."""
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from ..autodiff.guard import refuse_while_recording
+from ..autodiff.node import Array, no_grad
+from ..autodiff.tape import changed
+from ..checks import check_below_one, check_count, check_number, said
+from ..nn import Module, Parameter
+from ..nn.init import Initialiser
+from ..nn.module import evaluating
+from ..optim import Optimizer
+from .interventions import ReDo
+from .recorder import seen
+from .sites import STEP, Each, Intervention, sites_of
+from .units import Units
+
+
+class ContinualBackprop(Intervention):
+    """Continual backpropagation: replace the least useful units, a few at a time (Dohare et al. 2024, Nature 632, 768-774).
+
+    After every step call `observe`, with the batch, and `apply`. The utility of a unit is a running mean, with the factor
+    `decay`, of its mean absolute output times the sum of the sizes of its outgoing weights. In each layer the share `rate` of the
+    mature units is replaced per step: 1e-4 of 100 units is one unit in 100 steps. A unit is mature after `maturity` steps. A
+    replaced unit is drawn anew as in `ReDo`, and its mean output goes into the biases of the next layer. `units` of `apply` are
+    those that may be replaced; `replaced` counts all that were.
+
+    >>> model, opt = (model := nn.MLP([2, 8, 1], rng=0)), optim.Adam(model.parameters())
+    >>> cbp, rng = lab.ContinualBackprop(rate=0.01, maturity=20), np.random.default_rng(0)
+    >>> for _ in range(100):
+    ...     x = rng.standard_normal((4, 2))
+    ...     opt.zero_grad()
+    ...     F.mse_loss(model(x), x[:, :1] ** 2).backward()
+    ...     opt.step()
+    ...     cbp.observe(model, x)
+    ...     cbp.apply(model, opt, rng=rng)
+    >>> cbp.replaced
+    5
+    """
+
+    def __init__(self, rate: float = 1e-4, maturity: int = 100, decay: float = 0.99,
+                 init: str | float | Initialiser = "he") -> None:
+        self.rate, self.decay = check_number(rate, "ContinualBackprop: rate"), decay
+        check_below_one(check_number(decay, "ContinualBackprop: decay"), "ContinualBackprop: decay")
+        self.maturity, self.recycle = check_count(maturity, "ContinualBackprop: maturity", least=0), ReDo(init)
+        self.replaced = 0
+        self._layers: list[_Worth] = []
+
+    def observe(self, model: Module, x: Any) -> None:
+        """Note the outputs of all units on one batch (which all members of a population share)."""
+        first = Units.of(model if model.members is None else model.member(0))
+        if not self._layers:
+            self._layers = [_Worth(model.members or 1, layer.units, self.decay) for layer in first.layers]
+        own: dict[Any, Any] = dict(zip(first.model.modules(), model.modules()))
+        following = [own[site.following()] for site in sites_of(type(self).__name__, first, None, None, None)]
+        with no_grad(), evaluating(model):
+            outputs = seen(model, [*dict.fromkeys(own[layer.activation] for layer in first.layers)], first.data(x))[1]
+        for worth, (_, out), after in zip(self._layers, outputs, following):
+            worth.note(out.data.reshape(len(worth.age), -1, worth.age.shape[1]), np.abs(after.weight.data).sum(axis=-2))
+
+    def apply(self, model: Module | Units, optimizer: Optimizer | None = None, units: Each = None,
+              rng: int | Generator | None = None) -> None:
+        for k, sites in enumerate(self.sites(model, optimizer, units, rng)):
+            for site in sites if self._layers else ():
+                worth, following = self._layers[site.index], site.following()
+                rows = worth.due(k, site.rows, self.rate, self.maturity)
+                if not rows.size:
+                    continue
+                if following.bias is not None:
+                    mean = worth.output[k, rows] / worth.weight(k, rows)
+                    site.put(following.bias, ..., following.bias.data + following.weight.data[:, rows] @ mean)
+                self.recycle.act(replace(site, rows=rows))
+                worth.begin_again(k, rows)
+                self.replaced += len(rows)
+
+
+class _Worth:
+    """For each member and unit of a layer: its age, its running utility, and its running mean output."""
+
+    def __init__(self, members: int, units: int, decay: float) -> None:
+        self.decay, (self.age, self.utility, self.output) = decay, np.zeros((3, members, units))
+        self.credit = np.zeros(members)         # of units that may be replaced: whole ones are
+
+    def note(self, h: Array, outgoing: Array) -> None:
+        """Outputs (members, samples, units), and the summed sizes of the outgoing weights (members, units)."""
+        self.age += 1
+        self.utility += (1 - self.decay) * (np.abs(h).mean(axis=1) * outgoing - self.utility)
+        self.output += (1 - self.decay) * (h.mean(axis=1) - self.output)
+
+    def weight(self, k: int, rows: Array) -> Array:
+        """The sum of the weights in the running means, which began at 0."""
+        return np.asarray(1 - self.decay ** self.age[k, rows])
+
+    def due(self, k: int, among: Array, rate: float, maturity: int) -> Array:
+        """The units of member k that are to be replaced now: the mature ones of least utility."""
+        mature = among[self.age[k, among] > maturity]
+        self.credit[k] += rate * len(mature)
+        number = min(int(self.credit[k]), len(mature))
+        self.credit[k] -= number
+        return np.asarray(mature[np.argsort(self.utility[k, mature] / self.weight(k, mature), kind="stable")[:number]])
+
+    def begin_again(self, k: int, rows: Array) -> None:
+        for numbers in (self.age, self.utility, self.output):
+            numbers[k, rows] = 0
+
+
+class DecayToStart(Intervention):
+    """Decay towards the start: p <- p - lr * weight_decay * (p - p_0), with p_0 of now (Kumar et al. 2023, arXiv 2308.11958).
+
+    Call `apply` after `backward` and before every step. In plain SGD it is then the penalty ``weight_decay / 2 |p - p_0|^2`` in
+    the loss. Weights of 0 are nothing special to it: a unit is pulled back to where it was alive. The chosen units' incoming
+    weights and biases decay; with None all parameters of the model.
+
+    >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
+    >>> opt, home = optim.SGD(model.parameters(), lr=0.1), lab.DecayToStart(model, weight_decay=1.0)
+    >>> model[0].bias.data = [-8.0, 0.0, 8.0]
+    >>> home.apply(model, opt)
+    >>> model[0].bias.data
+    array([-7.2,  0. ,  7.2])
+    """
+
+    def __init__(self, model: Module, weight_decay: float) -> None:
+        self.weight_decay = check_number(weight_decay, "DecayToStart: weight_decay")
+        self.start = {name: p.data.copy() for name, p in model.named_parameters()}
+
+    def apply(self, model: Module | Units, optimizer: Optimizer | None = None, units: Each = None,
+              rng: int | Generator | None = None) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"DecayToStart: the optimizer is {said(optimizer)}, expected the one that trains the "
+                            "model, for its rate")
+        model = model.model if isinstance(model, Units) else model
+        if units is None:
+            for name, p in model.named_parameters():
+                self._pull(p, ..., self.start[name], optimizer)
+            return
+        for k, sites in enumerate(self.sites(model, optimizer, units, rng)):
+            names = {id(p): name for name, p in sites[0].units.model.named_parameters()} if sites else {}
+            for site in sites:
+                for p in site.layer.parameters:
+                    begun = self.start[names[id(p)]]
+                    self._pull(p, site.rows, begun if model.members is None else begun[k], optimizer)
+
+    def _pull(self, p: Parameter, where: Any, begun: Array, optimizer: Optimizer) -> None:
+        if optimizer.holds(p) and p.requires_grad:
+            refuse_while_recording(STEP)
+            rate = np.asarray(optimizer.options_of(p)["lr"], p.dtype)
+            rate = rate.reshape(-1, *[1] * (p.ndim - 1)) if rate.ndim else rate         # one for each member
+            p.array[where] -= rate * np.asarray(self.weight_decay, p.dtype) * (p.array[where] - begun[where])
+            changed([p])
