@@ -33,6 +33,7 @@ def html(results: Sequence[Result], figures: Path) -> str:
     return template.render(
         results=results, chapters={title: found for title, found in chapters.items() if found}, marks=MARKS,
         kinds={title: found for letter, title in KINDS.items() if (found := [one for one in claims if one[0].key[0] == letter])},
+        homes={claim.key: result.experiment.name for claim, result in claims},
         pictures={result.experiment.name: _picture(result, figures) for result in results},
         corrected=sum(bool(claim.correction) for claim, _ in claims), claims=len(claims),
         findings=sum(len(result.findings) for result in results), seconds=sum(result.seconds for result in results),

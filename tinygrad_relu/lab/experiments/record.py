@@ -60,10 +60,11 @@ class Finding:
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """Claimed, expected, measured, whether it holds, and what it is, for a table."""
+        claimed, expected, measured = ("" if number is None else _shown(number, self.tolerance)
+                                       for number in (self.claimed, self.expected, self.measured))
         relation = {"=": "", ">=": "≥ ", "<=": "≤ "}[self.relation]
         tolerance = f" ± {self.tolerance:.2g}" if self.tolerance else ""
-        return ("" if self.claimed is None else _shown(self.claimed), f"{relation}{_shown(self.expected)}{tolerance}",
-                _shown(self.measured), "yes" if self.holds else "NO", self.what)
+        return claimed, f"{relation}{expected}{tolerance}", measured, "yes" if self.holds else "NO", self.what
 
 
 @dataclass(frozen=True)
@@ -158,5 +159,10 @@ class Result(Reading):
         save(self.figure(), path, dpi=DPI)
 
 
-def _shown(value: float) -> str:
-    return "never" if value == np.inf else f"{value:.6g}"
+def _shown(value: float, tolerance: float) -> str:
+    """With the digits that the tolerance leaves, and one more."""
+    if value == np.inf:
+        return "never"
+    uncertain = tolerance and value and np.isfinite(value)
+    digits = np.floor(np.log10(abs(value))) - np.floor(np.log10(tolerance)) + 2 if uncertain else 6
+    return f"{value:.{int(np.clip(digits, 1, 12))}g}"
