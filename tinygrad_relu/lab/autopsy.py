@@ -229,24 +229,24 @@ class _Examination:
         samples = [np.zeros(len(units), int) for units in dead]
         deepest = [np.full(len(units), -np.inf) for units in dead]
         for start in range(0, len(self.former), self.batch_size):
-            for look, units, row, best in zip(self.twin.walk(self.former[start:start + self.batch_size].astype(np.float64)), dead,
-                                              samples, deepest):
+            for (layer, _, z, _), units, row, best in zip(self.twin.through(self.former[start:start + self.batch_size].astype(
+                    np.float64)), dead, samples, deepest):
                 if len(units):
-                    room = np.minimum.reduce(rooms(look.layer, look.z))[:, units]
+                    room = np.minimum.reduce(rooms(layer, z.data, units))
                     row[:] = np.where(room.max(axis=0) > best, start + room.argmax(axis=0), row)
                     best[:] = np.maximum(room.max(axis=0), best)
         self._set(self.begin)
         steps = {self.copies[p]: terms.step.astype(np.float64) for p, terms in self.terms.items()}
         found = []
         for layer, units, rows, (lo, hi) in zip(self.twin.layers, dead, samples,
-                                                windows(self.twin, steps, self.x.astype(np.float64), self.batch_size, 1.0)):
+                                                windows(self.twin, steps, self.x.astype(np.float64), self.batch_size, 1.0, dead)):
             if len(units):
                 own = set(layer.parameters)
                 lr = max((rate for p, rate in self.rates.items() if self.copies[p] in own), default=np.nan)
                 before, after, shares, rest = self._shares(layer, units, rows)
                 found += [Death(step, layer.name, int(unit), int(rows[i]), float(before[i]), float(after[i]),
                                 **{cause: Share(*(float(part[i]) for part in shares[cause])) for cause in CAUSES},
-                                rest=float(rest[i]), lr=lr, window=(float(lr * lo[unit]), float(lr * hi[unit])))
+                                rest=float(rest[i]), lr=lr, window=(float(lr * lo[i]), float(lr * hi[i])))
                           for i, unit in enumerate(units)]
         return found
 
@@ -297,4 +297,4 @@ class _Examination:
             self.copies[held].data[...] = value
 
     def _z(self, layer: HiddenLayer, x: Array) -> Array:
-        return next(look.z for look in self.twin.walk(x) if look.layer is layer)
+        return next(z.data for one, _, z, _ in self.twin.through(x) if one is layer)

@@ -141,9 +141,8 @@ def gradient_profile(model: Module | Units, x: Any, y: Any, optimizer: Optimizer
             gradients |= {p: gradients[p] + g for p, g in zip(learning, found)}
             for name, g in zip(passed, found[len(learning):]):
                 signals[name] += float(np.square(g, dtype=np.float64).sum()) / g.shape[-1]
-            for look in units.walk(x[part]):
-                layer, h = look.layer, look.h.astype(np.float64)
-                h = h.reshape(len(h), -1, layer.pieces).sum(axis=2)         # of a Maxout, the winner
+            for layer, _, _, out in units.through(x[part]):
+                h = out.data.astype(np.float64)
                 products[layer.affine] = products.get(layer.affine, 0.0) + h.T @ h
     gradients = {p: g / len(x) for p, g in gradients.items()}
     steps = {} if optimizer is None else next_steps(optimizer, gradients)

@@ -15,7 +15,7 @@ where it beats every other piece, are alive on a bounded interval of rates for e
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -36,20 +36,20 @@ SHARES = (0.0, 0.01, 0.1, 0.25, 0.5)        # the quantiles in the table
 LARGE = 1e9                                 # a rate that kills no unit is taken for infinite from here on
 
 
-def rooms(layer: HiddenLayer, z: Array, *, edges: bool = True) -> list[Array]:
+def rooms(layer: HiddenLayer, z: Array, units: Array, *, edges: bool = True) -> list[Array]:
     """A unit is alive on a sample where each of these, (samples, units), is positive: its distances from the edges of the flat
     sides, or a Maxout piece's leads over the others. They are affine in z; without `edges`, their linear parts."""
     if layer.activation is None:
         pieces = z.reshape(len(z), -1, layer.pieces)
-        return [(pieces - np.roll(pieces, k, axis=2)).reshape(z.shape) for k in range(1, layer.pieces)]
-    low, high = flat_edges(layer.activation)
+        return [(pieces - np.roll(pieces, k, axis=2)).reshape(z.shape)[:, units] for k in range(1, layer.pieces)]
+    z, (low, high) = z[:, units], flat_edges(layer.activation)
     return [side + (edge if edges else 0.0) for side, edge in ((z, -low), (-z, high)) if np.isfinite(edge)]
 
 
-def _lives(layer: HiddenLayer, z: Array, rate: Array) -> tuple[Array, Array]:
+def _lives(layer: HiddenLayer, z: Array, rate: Array, units: Array) -> tuple[Array, Array]:
     """The open interval of learning rates in which each unit is alive on each sample; empty where it ends before it begins."""
-    begin, end = np.zeros(z.shape), np.full(z.shape, np.inf)
-    for room, speed in zip(rooms(layer, z), rooms(layer, rate, edges=False)):
+    begin, end = np.zeros((len(z), len(units))), np.full((len(z), len(units)), np.inf)
+    for room, speed in zip(rooms(layer, z, units), rooms(layer, rate, units, edges=False)):
         with np.errstate(divide="ignore", invalid="ignore"):
             meets = np.maximum(room / speed, 0.0)           # where the room is 0, if it ever is
         end = np.where(speed > 0, np.minimum(end, np.where(room > 0, meets, 0.0)), end)
@@ -57,21 +57,22 @@ def _lives(layer: HiddenLayer, z: Array, rate: Array) -> tuple[Array, Array]:
     return begin, end
 
 
-def windows(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int = BATCH,
-            start: float = 0.0) -> list[tuple[Array, Array]]:
-    """(lo, hi) of the units of each layer, in multiples of the `steps` of its parameters: the window that contains `start`, or
-    the next above it. lo is inf if there is none. NaN where a norm comes before the activation."""
-    blank = [np.where(layer.norm is None, np.zeros(layer.units), np.nan) for layer in units.layers]
+def windows(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int = BATCH, start: float = 0.0,
+            chosen: Sequence[Array] | None = None) -> list[tuple[Array, Array]]:
+    """(lo, hi) of the `chosen` units of each layer (default: of all), in multiples of the `steps` of its parameters: the window
+    that contains `start`, or the next above it. lo is inf if there is none. NaN where a norm comes before the activation."""
+    mine = [np.arange(layer.units) for layer in units.layers] if chosen is None else chosen
+    blank = [np.full(len(own), 0.0 if layer.norm is None else np.nan) for layer, own in zip(units.layers, mine)]
     found = [lo + start for lo in blank]
     while True:             # twice; more often only if bounded intervals form a chain
         ends, begins, below = [lo.copy() for lo in found], [lo + np.inf for lo in blank], [lo.copy() for lo in blank]
         for first in range(0, len(x), batch_size):
-            for i, look in enumerate(units.walk(x[first:first + batch_size])):
-                if look.layer.norm is not None:
+            for i, (layer, inputs, z, _) in enumerate(units.through(x[first:first + batch_size])):
+                if layer.norm is not None or not len(mine[i]):
                     continue
-                weight, *bias = (steps.get(p, np.zeros_like(p.array)) for p in look.layer.parameters)
-                rate = -(look.inputs @ weight.T) - (bias[0] if bias else 0.0)
-                begin, end = _lives(look.layer, look.z.astype(np.float64), rate.astype(np.float64))
+                weight, *bias = (steps.get(p, np.zeros_like(p.array)) for p in layer.parameters)
+                rate = -(inputs @ weight.T) - (bias[0] if bias else 0.0)
+                begin, end = _lives(layer, z.data.astype(np.float64), rate.astype(np.float64), mine[i])
                 lives = end > begin
                 ends[i] = np.maximum(ends[i], np.where(lives & (begin <= found[i]), end, 0.0).max(axis=0))
                 begins[i] = np.minimum(begins[i], np.where(lives & (begin > found[i]), begin, np.inf).min(axis=0))
@@ -224,8 +225,8 @@ def gone_of(units: Units, x: Array, batch_size: int = BATCH) -> list[Array]:
     """Which units of each layer are dead on x: `State.gone`."""
     found = [Extremes(layer) for layer in units.layers]
     for start in range(0, len(x), batch_size):
-        for extremes, look in zip(found, units.walk(x[start:start + batch_size])):
-            extremes.add(look.z, look.slope)
+        for extremes, (_, _, z, out) in zip(found, units.through(x[start:start + batch_size])):
+            extremes.add_outputs(z, out)
     return [GONE[extremes.states()] for extremes in found]
 
 

@@ -126,18 +126,25 @@ class HiddenLayer:
             with evaluating(self.norm):
                 return self.norm(z)
 
-    def responses(self, z: Tensor) -> tuple[Tensor, Array, Array]:
-        """The output of the layer; and, per sample and unit, the activation h and the slope dh/dz."""
-        z = Tensor.leaf(z.data, requires_grad=True)
-        with recording():                               # under no_grad too
+    def outputs(self, z: Tensor) -> Tensor:
+        """The outputs of the layer, as in evaluation; nothing is recorded."""
+        with no_grad():
             if self.activation is None:
-                out = F.maxout(z, self.pieces)
-            else:
-                with evaluating(self.activation):       # RReLU: the mean slope, no draws
-                    out = self.activation(z)
-            (slope,) = grad(out, z, np.ones(out.shape, out.dtype))
-        h = out.data if self.activation is not None else np.where(slope.data > 0, z.data, 0)    # a piece: where it wins
-        return out.detach(), h, slope.data
+                return F.maxout(z, self.pieces)
+            with evaluating(self.activation):               # RReLU: the mean slope, no draws
+                found: Tensor = self.activation(z)
+            return found
+
+    def slopes(self, z: Tensor, out: Tensor) -> Array:
+        """The slopes dh/dz, per sample and unit, where ``out = outputs(z)``."""
+        record: Elementwise[...] | None = getattr(self.activation, "record", None)
+        if record is not None:
+            p, pull = getattr(self.activation, "p", ()), activation_op(record).pull_of(0)
+            return np.asarray(pull(np.ones(z.shape, z.dtype), out.data, z.data, p=p))
+        z = Tensor.leaf(z.data, requires_grad=True)
+        with recording(), evaluating(self.affine if self.activation is None else self.activation):
+            again = F.maxout(z, self.pieces) if self.activation is None else self.activation(z)
+            return np.asarray(grad(again, z, np.ones(again.shape, again.dtype))[0].data)
 
 
 Step = HiddenLayer | Module | Literal["keep", "add"]       # a Residual keeps its input at its beginning, and adds it at its end
@@ -246,6 +253,8 @@ class Units:
     """
 
     def __init__(self, model: Module) -> None:
+        if getattr(model, "members", None) is not None:
+            raise TypeError(f"the laboratory got a population of {model.members} networks, expected one: model.member(k)")
         self.model, self.steps = model, steps_of(model)
         self.layers = [step for step in self.steps if isinstance(step, HiddenLayer)]
 
@@ -265,12 +274,19 @@ class Units:
 
     def walk(self, x: Array) -> Iterator[Look]:
         """Send one batch through the model as in evaluation, and yield a look at each hidden layer, first to last."""
+        for layer, inputs, z, out in self.through(x):
+            slope = layer.slopes(z, out)
+            h = out.data if layer.activation is not None else np.where(slope > 0, z.data, 0)        # a piece: where it wins
+            yield Look(layer, inputs, z.data, h, slope)
+
+    def through(self, x: Array) -> Iterator[tuple[HiddenLayer, Array, Tensor, Tensor]]:
+        """`walk` without slopes: each hidden layer with its inputs, z and its outputs."""
         kept: list[Array] = []
         for step in self.steps:
             if isinstance(step, HiddenLayer):
                 z = step.pre_activations(x)
-                out, h, slope = step.responses(z)
-                yield Look(step, x, z.data, h, slope)
+                out = step.outputs(z)
+                yield step, x, z, out
                 x = out.data
             elif step == "keep":
                 kept.append(x)
@@ -364,10 +380,9 @@ class Extremes:
         """`add` where ``out = activation(z)`` is known: a record gives the slopes from z and out."""
         record: Elementwise[...] | None = getattr(self.layer.activation, "record", None)
         if record is None:
-            return self.add(z.data, self.layer.responses(z)[2])
-        p, pull = getattr(self.layer.activation, "p", ()), activation_op(record).pull_of(0)
-        self.slopes = lambda: np.asarray(pull(np.ones(z.shape, z.dtype), out.data, z.data, p=p))
-        return self._launch(unit_extremes(record), z.data, out.data, p)
+            return self.add(z.data, self.layer.slopes(z, out))
+        self.slopes = lambda: self.layer.slopes(z, out)
+        return self._launch(unit_extremes(record), z.data, out.data, getattr(self.layer.activation, "p", ()))
 
     def _launch(self, kernel: Kernel, *arguments: Any) -> Self:
         launch(kernel, *arguments, self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad)
@@ -382,8 +397,9 @@ class Extremes:
         else:
             same = (self.slope_min == self.slope_max) & (self.slope_max >= saturation)
             found = np.where(self.slope_max < saturation, State.SATURATED, State.ALIVE)
-            found[same & self._same_sign(same)] = State.AFFINE
-            found[same & (self.zmin > max(low, 0.0))] = State.ALWAYS_ON
+            always_on = same & (self.zmin > max(low, 0.0))
+            found[self._same_sign(same & ~always_on)] = State.AFFINE
+            found[always_on] = State.ALWAYS_ON
         if self.reached is not None:
             found[~self.reached & ~all_flat] = State.CUT_OFF
         if self.layer.activation is not None:
@@ -393,12 +409,13 @@ class Extremes:
         return found.astype(np.uint8)
 
     def _same_sign(self, candidates: Array) -> Array:
-        """Whether the slopes at the smallest and the largest z are equal: those of abs(x) are the same in size only."""
+        """The candidates whose slopes at the smallest and the largest z are equal: those of abs(x) are the same in size only."""
         if not candidates.any():
             return candidates
         both = np.stack([self.zmin, self.zmax])
-        slopes = self.layer.responses(Tensor(both.reshape(-1, both.shape[-1])))[2].reshape(both.shape)
-        return np.asarray(slopes[0] == slopes[1])
+        z = Tensor(both.reshape(-1, both.shape[-1]))
+        slopes = self.layer.slopes(z, self.layer.outputs(z)).reshape(both.shape)
+        return np.asarray(candidates & (slopes[0] == slopes[1]))
 
 
 def note_paths(layers: Sequence[Extremes]) -> None:
