@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import functional as F
 from ...autodiff.node import Array
+from ...autodiff.tape import grad
 from ...capture import capture
 from ...nn import Linear, Module
 from ...optim import Optimizer
@@ -54,3 +55,10 @@ def descend_and_watch(model: Module, optimizer: Optimizer, loss: Callable[..., T
 def first_positive(z: Array) -> Array:
     """Along the first axis, the first step at which z is positive; inf for never."""
     return np.where((z > 0).any(axis=0), (z > 0).argmax(axis=0), np.inf)
+
+
+def slope(f: Callable[[Tensor], Tensor], x: Array) -> Array:
+    """The derivative of an elementwise function at x, by autodiff."""
+    leaf = Tensor(x, requires_grad=True)
+    found: Array = grad(f(leaf), leaf, np.ones_like(x))[0].data
+    return found

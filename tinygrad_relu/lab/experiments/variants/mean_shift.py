@@ -14,9 +14,8 @@ import numpy as np
 from .... import data, nn, optim
 from .... import functional as F
 from ....autodiff.node import Array
-from ....autodiff.tape import grad
 from ...census import census
-from ..common import descend
+from ..common import descend, slope
 from ..drawing import COLUMN, DASHES, label, say
 from ..record import Claim, Experiment, Finding, Series
 
@@ -67,14 +66,8 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         Finding("ELU, trained: |mean| of a unit, on average; below ReLU's", training["relu"][-1], training["elu"][-1],
                 relation="<="),
         Finding("ELU, trained: dead units", 0, dead["elu"]),
-        Finding("ELU: slope at z = -104 in float32", 0, _slope(np.float32(-104))),
+        Finding("ELU: slope at z = -104 in float32", 0, slope(F.elu, np.array([-104], "float32"))[0]),
     ], {"starts": starts, "training": training}
-
-
-def _slope(z: np.float32) -> float:
-    leaf = nn.Parameter(np.array([z]))
-    (found,) = grad(F.elu(leaf).sum(), leaf)
-    return float(found.item())
 
 
 def draw(figure: Any, series: Series) -> None:
