@@ -1,0 +1,53 @@
+"""The loss does not show how many units are dead: of two networks with perfect accuracy, one can have lost half of its units.
+
+Higher rates end with a lower loss here, until the rate kills everything. Just before that, the network with the lowest loss of
+all has lost many of its units, and learns new labels more slowly. So watch the units, by `lab.census` or `lab.Recorder`.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .... import data, lab, nn, optim
+from .... import functional as F
+from ..common import descend
+from ..drawing import ALIVE, BLUE, DEAD, label
+from ..record import Claim, Experiment, Finding, Series
+
+RATES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.5, 1.6)
+UNITS = 64
+
+
+def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
+    """One network trained at ten rates on digits; its dead units; then new random labels at one common rate."""
+    digits, steps, n = data.digits()[:200 if fast else 600], 200 if fast else 500, len(RATES)
+    models = nn.MLP([64, UNITS, 10], rng=[seed] * n, members=n, dtype="float64")
+    loss = descend(models, optim.SGD(models.parameters(), lr=np.array(RATES)), F.cross_entropy, digits.x, digits.y, steps)[-1]
+    accuracy = (models(digits.x).data.argmax(axis=2) == digits.y).mean(axis=1)
+    dead = np.array([lab.census(models.member(k), digits.x).dead[0] for k in range(n)])
+    labels = np.random.default_rng(seed).integers(0, 10, len(digits))
+    later = descend(models, optim.SGD(models.parameters(), lr=0.1), F.cross_entropy, digits.x, labels, steps)[-1]
+    perfect = accuracy >= 0.99
+    worst = int(np.where(perfect, dead, -1).argmax())           # the perfect network with the most dead units
+    best = int(np.where(perfect, dead, UNITS).argmin())
+    return [
+        Finding("networks of perfect accuracy: most dead units less fewest", 10, dead[worst] - dead[best], relation=">="),
+        Finding("loss of the one with most over the loss of the one with fewest", 1.0, loss[worst] / loss[best], relation="<="),
+        Finding("loss on new labels, the same ratio", 1.0, later[worst] / later[best], relation=">=")], {
+            "accuracy": accuracy, "dead": dead, "later": later, "loss": loss}
+
+
+def draw(figure: Any, series: Series) -> None:
+    outside, inside, later = figure.subplots(1, 3)
+    for axes, values, colour, title in ((outside, series["accuracy"], BLUE, "accuracy: what one sees"),
+                                        (inside, series["dead"], DEAD, f"dead units of {UNITS}"),
+                                        (later, series["later"], ALIVE, "then: loss on new labels")):
+        axes.plot(RATES, values, "o-", color=colour, ms=5)
+        axes.set_ylim(0, 1.08 * max(values))
+        label(axes, title, "rate of the first training")
+
+
+EXPERIMENT = Experiment(
+    "The loss does not show the dead units",
+    [Claim("D18", "Hidden signals can be watched during the training, and should be.", "folklore")], run, draw, also=["A21"])
