@@ -43,6 +43,7 @@ def test_watch_shows_dead_dying_and_revived_units(capsys, tmp_path):
     status, out, _ = run(capsys, *QUICK, "--lr", "8", "--watch", "--json", numbers, "--out", tmp_path / "a.npz")
     looks = json.loads(numbers.read_text())["looks"]
     headings, first, *_ = out.splitlines()[1:]
+    assert ("The training overshot" in out) == (looks[-1]["loss"] > looks[0]["loss"])
     assert status == 0 and headings.split() == ["epoch", "step", "loss", "accuracy", "dead", "dying", "revived"]
     assert first.split() == ["0", "0", f"{looks[0]['loss']:.4g}", f"{looks[0]['accuracy']:.4f}",
                              *(str(n) for name in ("dead", "dying", "revived") for n in looks[0][name])]
@@ -117,6 +118,7 @@ LOOKS = {                   # command and options: the same from a setup in Pyth
     "why-zero --unit 0 3": lambda s: lab.why_zero(s.model, s.train.x, s.train.y, (0, 3)),
     "lethal-lr": lambda s: lab.lethal_lr(s.model, s.train.x, s.train.y),
     "lethal-lr --with-optimizer": lambda s: lab.lethal_lr(s.model, s.train.x, s.train.y, optimizer=s.optimizer),
+    "gradient-profile": lambda s: lab.gradient_profile(s.model, s.train.x, s.train.y, s.optimizer),
     "advise": lambda s: lab.advise(s.model, s.train.x, s.train.y, s.optimizer, batch_size=64)}
 
 

@@ -66,16 +66,18 @@ def _experiment(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
-    from ..files import check_writable, write_through
-    from ..lab.experiments.page import html
+    from ..files import write_through
+    from ..lab.experiments.page import html, template
     from ..lab.experiments.running import claims_page
+    from ..lab.figure import check_format
     from ..text import print_parts
 
     if arguments.claims:
         write_through(arguments.claims, lambda file: file.write(claims_page().encode()))
         return 0
-    check_writable(arguments.out, "--out")
     check_files(arguments, "json", "out")
+    check_format("report.svg")
+    template()                      # these two raise an error before the work starts if their packages are missing
     with TemporaryDirectory() as folder:
         results = _run(arguments, _chosen(arguments.only), Path(folder))
         page = html(results, Path(folder))

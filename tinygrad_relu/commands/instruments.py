@@ -1,4 +1,4 @@
-"""``tinygrad-relu census | autopsy | why-zero | lethal-lr | advise``: the laboratory's instruments on a saved model and data."""
+"""The laboratory's instruments on a saved model and data: ``tinygrad-relu census FILE``, ``autopsy FILE`` and others."""
 from __future__ import annotations
 
 import argparse
@@ -84,6 +84,12 @@ def _why_zero(setup: Setup, arguments: argparse.Namespace) -> Any:
     return why_zero(setup.model, setup.train.x, setup.train.y, which)
 
 
+def _profile(setup: Setup, arguments: argparse.Namespace) -> Any:
+    from ..lab import gradient_profile
+
+    return gradient_profile(setup.model, setup.train.x, setup.train.y, setup.optimizer)
+
+
 def _advise(setup: Setup, arguments: argparse.Namespace) -> Any:
     from ..lab import advise
 
@@ -158,4 +164,6 @@ COMMANDS = [
     _command("why-zero", "why gradients of a saved model are exactly zero", _on_saved(_why_zero), _why_zero_options),
     _command("lethal-lr", "at which learning rates the next step kills units of a saved model", _on_saved(_lethal),
              _lethal_options),
+    _command("gradient-profile", "how well each layer of a saved model learns: norms, and the rank of its activations",
+             _on_saved(_profile)),
     _command("advise", "what the literature recommends for a saved model, with reasons", _on_saved(_advise))]

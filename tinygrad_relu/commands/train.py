@@ -33,9 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit status 1 if the training diverged, 130 if it was interrupted."""
     from ..checks import check_count
     from ..files import write_through
+    from ..functional import cross_entropy
     from ..lab import census
+    from ..lab.readings import plain
     from ..text import print_parts
-    from ..training import History
+    from ..training import History, evaluate
 
     check_files(arguments, "json", "out")
     if arguments.every is not None and check_count(arguments.every, "--every") and not arguments.watch:
@@ -47,21 +49,33 @@ def run(arguments: argparse.Namespace) -> int:
         path = arguments.resume or arguments.out or str(Path(folder) / "run.npz")
         epochs = check_count(arguments.epochs or given.epochs or EPOCHS, "--epochs")
         plan = {"epochs": epochs, "checkpoint": path, "callbacks": [watch] if watch else [], "every": arguments.every}
+        start = evaluate(setup.model, cross_entropy, setup.train)["loss"]
         if watch and not arguments.resume:
             watch(History())
         history = _fit(setup, plan, resume=bool(arguments.resume), quiet=arguments.quiet or arguments.watch)
         why = _went_first(setup, plan, history) if history.diverged else ""
     if arguments.json:
-        found = {"options": _kept(given), "epochs": history.columns, "looks": watch.rows if watch else [],
-                 "stopped": history.stopped, "went_first": why}
-        write_through(arguments.json, lambda file: file.write(json.dumps(found, indent=1).encode() + b"\n"))
+        found = plain({"options": _kept(given), "epochs": history.columns, "looks": watch.rows if watch else [],
+                       "stopped": history.stopped, "went_first": why})
+        write_through(arguments.json, lambda file: file.write(json.dumps(found, indent=1, allow_nan=False).encode() + b"\n"))
     if not arguments.quiet:
         saved = arguments.resume or arguments.out
         print_parts(*([] if watch else [str(history)]), "", census(setup.model, setup.train.x, setup.train.y).summary(), "",
-                    *([f"The run is saved in {saved}: `tinygrad-relu census {saved}` looks at its units."] if saved else []))
+                    *_told(setup, start, evaluate(setup.model, cross_entropy, setup.train)["loss"], saved))
     if history.stopped:
         print(f"tinygrad-relu train: {history.stopped}" + f". {why}" * bool(why), file=sys.stderr)
     return 1 if history.diverged else 130 if history.stopped else 0
+
+
+def _told(setup: Setup, start: float, end: float, saved: str | None) -> list[str]:
+    """What a student should know at the end."""
+    told = []
+    if end > start:
+        told = [f"The training overshot: the loss is {end:.4g}, and was {start:.4g} at the start. A lower --lr than "
+                f"{setup.given.lr:g} may help."]
+    if saved:
+        told.append(f"The run is saved in {saved}: `tinygrad-relu advise {saved}` says what to do about its units.")
+    return told
 
 
 def _kept(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -17,20 +17,24 @@ HEAVY = 400_000         # bytes: a larger SVG is drawn as a PNG
 MARKS = {"holds": "yes", "holds as corrected": "corrected", "does not hold": "no"}       # verdict: class in the style sheet
 
 
-def html(results: Sequence[Result], figures: Path) -> str:
-    """The page. `figures` is a folder with a NAME.svg for each result."""
+def template() -> Any:
+    """report.html as a template. An ImportError without jinja2."""
     try:
         from jinja2 import Environment
     except ImportError as error:
         raise ImportError(f"writing a report: {MISSING}") from error
     shelf = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     shelf.filters["paragraphs"] = paragraphs
+    return shelf.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+
+
+def html(results: Sequence[Result], figures: Path) -> str:
+    """The page. `figures` is a folder with a NAME.svg for each result."""
     claims = sorted(((claim, result) for result in results for claim in result.experiment.claims),
                     key=lambda one: (one[0].key[0], int(one[0].key[1:])))
     chapters = {title: [result for result in results if result.experiment.chapter == chapter]
                 for chapter, title in CHAPTERS.items()}
-    template = shelf.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
-    return template.render(
+    page: str = template().render(
         results=results, chapters={title: found for title, found in chapters.items() if found}, marks=MARKS,
         kinds={title: found for letter, title in KINDS.items() if (found := [one for one in claims if one[0].key[0] == letter])},
         homes={claim.key: result.experiment.name for claim, result in claims},
@@ -38,6 +42,7 @@ def html(results: Sequence[Result], figures: Path) -> str:
         corrected=sum(bool(claim.correction) for claim, _ in claims), claims=len(claims),
         findings=sum(len(result.findings) for result in results), seconds=sum(result.seconds for result in results),
         machine=f"Python {platform.python_version()}, {platform.machine()}")
+    return page
 
 
 def _picture(result: Result, figures: Path) -> str:
