@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -125,6 +126,25 @@ def test_what_happens_between_two_steps_is_data():
     assert shifted.data.weight == pytest.approx(model[0].weight.data[5] @ shift, rel=1e-6)
     with pytest.raises(ValueError, match=r"the new x has shape \(7, 6\), expected \(300, 6\)"):
         autopsy.step(X[:7])
+
+
+def test_a_population_has_the_deaths_of_its_members():
+    seeds, rates = [0, 1, 2], [3.0, 1.0, 5.0]
+    many = nn.MLP([6, 16, 16, 3], members=3, rng=seeds, dtype="float64")
+    alone = [copy.deepcopy(many.member(k)) for k in range(3)]
+    optimizer = optim.SGD(many.parameters(), lr=rates, momentum=0.9, weight_decay=0.01)
+    autopsy = lab.Autopsy(many, X, optimizer)
+    for _ in range(6):
+        optimizer.zero_grad()
+        F.per_member(F.cross_entropy, many(X), Y).sum().backward()
+        autopsy.step()
+    for k, model in enumerate(alone):
+        single = watched(model, optim.SGD(model.parameters(), lr=rates[k], momentum=0.9, weight_decay=0.01), steps=6)
+        mine = [death for death in autopsy.deaths if death.member == k]
+        assert [repr(dataclasses.replace(death, member=None)) for death in mine] == list(map(repr, single.deaths))
+    assert len({death.member for death in autopsy.deaths}) > 1 and "member" in str(autopsy.table())
+    first = autopsy.deaths[0]
+    assert first in autopsy.of(first.unit, ("0", "2").index(first.layer), first.member)
 
 
 def test_minibatches_json_and_pictures():

@@ -65,6 +65,7 @@ class Death:
     window : (lo, hi): the step kills the unit at any rate from lo to hi, if its inputs do not move: so it is exact in the first
         layer, and an estimate in deeper ones. If only the movement of the inputs killed it, the next window above `lr`, or
         (inf, inf) if there is none. NaN after a norm.
+    member : of a population, whose unit it is.
     """
 
     step: int
@@ -81,6 +82,7 @@ class Death:
     rest: float
     lr: float
     window: tuple[float, float]
+    member: int | None = None
 
     @property
     def shares(self) -> dict[str, Share]:
@@ -101,6 +103,7 @@ class Autopsy(Reading):
 
     Parameters
     ----------
+    model : also a population (see `nn.population`), with its optimizer; then `units` are those of its first member.
     x : the samples on which a unit counts as dead or alive: the whole training set.
     optimizer : the one that trains the model.
 
@@ -118,47 +121,42 @@ class Autopsy(Reading):
     """
 
     def __init__(self, model: Module | Units, x: Any, optimizer: Optimizer, *, batch_size: int = BATCH) -> None:
-        self.units, self.optimizer = Units.of(model), optimizer
-        self.x, self.batch_size = self.units.data(x), check_count(batch_size, "Autopsy: batch_size")
-        if not isinstance(optimizer, Optimizer) or not any(map(optimizer.holds, self.units.model.parameters())):
+        self.model, self.optimizer = model.model if isinstance(model, Units) else model, optimizer
+        self.members = getattr(self.model, "members", None)
+        found = [Units.of(model)] if self.members is None else [Units(self.model.member(k)) for k in range(self.members)]
+        self.units, self.x = found[0], found[0].data(x)
+        if not isinstance(optimizer, Optimizer) or not any(map(optimizer.holds, self.model.parameters())):
             raise TypeError(f"Autopsy: the optimizer is {said(optimizer)}, expected the one that trains this model")
         self.deaths: list[Death] = []
-        self.steps = 0
-        self._twin = Units(deepcopy(self.units.model).astype("float64"))
-        self._copies: dict[Any, Any] = dict(zip(self._held(self.units.model), self._held(self._twin.model)))
-        self._gone, self._end = gone_of(self.units, self.x, self.batch_size), self._values()
+        self.steps, self.batch_size = 0, check_count(batch_size, "Autopsy: batch_size")
+        self._networks = [_Network(units, self.x, self.batch_size, None if self.members is None else k)
+                          for k, units in enumerate(found)]
 
     def step(self, x: Any = None, closure: Callable[[], Any] | None = None) -> Any:
         """``optimizer.step(closure)``, with a look at all units after it. `x`: samples that from now on take the place of the
         former ones, row by row."""
-        now = self.x if x is None else self.units.data(x)
-        if now.shape != self.x.shape:
-            raise ValueError(f"Autopsy: the new x has shape {now.shape}, expected {self.x.shape}: row i takes the place of row i")
+        former, now = self.x, self.x if x is None else self.units.data(x)
+        if now.shape != former.shape:
+            raise ValueError(f"Autopsy: the new x has shape {now.shape}, expected {former.shape}: row i takes the place of row i")
         loss = None if closure is None else closure()
-        begin, terms, rates = self._values(), dict[Parameter, Terms](), dict[Parameter, float]()
-        for p in self.units.model.parameters():
+        for network in self._networks:
+            network.begin()
+        for i, p in enumerate(self.model.parameters()):
             if p.grad is not None and self.optimizer.holds(p):
-                terms[p], rates[p] = self.optimizer.terms(p), self.optimizer.options_of(p)["lr"]
+                terms, lr = self.optimizer.terms(p), self.optimizer.options_of(p)["lr"]
+                for k, network in enumerate(self._networks):
+                    own = (terms, lr) if self.members is None else (Terms(*(part[k] for part in terms)), float(lr[k]))
+                    network.terms[network.parameters[i]] = own
         self.optimizer.step()
-        self.steps += 1
-        gone, end = gone_of(self.units, now, self.batch_size), self._values()
-        dead = [np.flatnonzero(mine & ~before) for mine, before in zip(gone, self._gone)]
-        if any(map(len, dead)):
-            self.deaths += _Examination(self._twin, self._copies, self._end, begin, end, terms, rates, self.x, now,
-                                        self.batch_size).deaths(self.steps, dead)
-        self._gone, self._end, self.x = gone, end, now
+        self.steps, self.x = self.steps + 1, now
+        for network in self._networks:
+            self.deaths += network.end(self.steps, former, now, self.batch_size)
         return loss
 
-    @staticmethod
-    def _held(model: Module) -> list[Any]:
-        return [*model.parameters(), *model.buffers()]
-
-    def _values(self) -> Values:
-        return {held: held.data.copy() for held in self._copies}
-
-    def of(self, unit: int, layer: int = 0) -> list[Death]:
+    def of(self, unit: int, layer: int = 0, member: int | None = None) -> list[Death]:
         """The deaths of one unit; `layer` is counted from 0 among the hidden layers."""
-        return [death for death in self.deaths if (death.layer, death.unit) == (self.units.layers[layer].name, unit)]
+        wanted = self.units.layers[layer].name, unit, member
+        return [death for death in self.deaths if (death.layer, death.unit, death.member) == wanted]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers; None for an infinite or unknown rate."""
@@ -172,14 +170,17 @@ class Autopsy(Reading):
         table = Table(f"deaths in {counted(self.steps, 'step')}, by their largest cause", ["layer", "units", "deaths", *CAUSES])
         for layer in self.units.layers:
             causes = [death.cause for death in self.deaths if death.layer == layer.name]
-            table.add(layer.name, layer.units, len(causes), *(causes.count(cause) or "-" for cause in CAUSES))
+            counts = (causes.count(cause) or "-" for cause in CAUSES)
+            table.add(layer.name, layer.units * len(self._networks), len(causes), *counts)
         return table
 
     def table(self, rows: int | None = 24) -> Table:
         """One row per death: z before and after, and the shares of the change (weights + bias); at most `rows` (None: all)."""
-        headings = ["step", "layer", "unit", "sample", "z before", "z after", *CAUSES, "rate", "kills from", "to"]
+        member = [] if self.members is None else ["member"]
+        headings = [*member, "step", "layer", "unit", "sample", "z before", "z after", *CAUSES, "rate", "kills from", "to"]
         return Table("autopsies: the change of z, by weights + bias", headings, [
-            (death.step, death.layer, death.unit, death.sample, f"{death.before:.4g}", f"{death.after:.4g}",
+            (*(death.member for _ in member), death.step, death.layer, death.unit, death.sample,
+             f"{death.before:.4g}", f"{death.after:.4g}",
              *(f"{share.weight:.3g} {share.bias:+.3g}" if any(share) else "-" for share in death.shares.values()),
              f"{death.lr:.4g}", *(f"{rate:.4g}" for rate in death.window)) for death in self.deaths], most=rows)
 
@@ -208,88 +209,91 @@ class Autopsy(Reading):
         return figure
 
 
-@dataclass
-class _Examination:
-    """One step that killed units: the values at the end of the step before, at its beginning and its end, and its terms. `twin`
-    is the model in float64, whose parameters and buffers are `copies`."""
+class _Network:
+    """One network, and a twin in float64 to examine its steps: `copies` has the twin's parameters and buffers. Of a step it keeps
+    the values at the end of the step before (`last`), those at its beginning (`first`), and its terms and learning rates."""
 
-    twin: Units
-    copies: Mapping[Any, Any]
-    last: Values
-    begin: Values
-    end: Values
-    terms: Mapping[Parameter, Terms]
-    rates: Mapping[Parameter, float]
-    former: Array
-    x: Array
-    batch_size: int
+    def __init__(self, units: Units, x: Array, batch_size: int, member: int | None) -> None:
+        self.units, self.member, self.parameters = units, member, units.model.parameters()
+        self.twin = Units(deepcopy(units.model).astype("float64"))
+        held, copies = ([*model.parameters(), *model.buffers()] for model in (units.model, self.twin.model))
+        self.copies: dict[Any, Any] = dict(zip(held, copies))
+        self.terms: dict[Parameter, tuple[Terms, float]] = {}
+        self.gone, self.last = gone_of(units, x, batch_size), self.values()
 
-    def deaths(self, step: int, dead: list[Array]) -> list[Death]:
+    def values(self) -> Values:
+        return {held: held.data.copy() for held in self.copies}
+
+    def begin(self) -> None:
+        self.first = self.values()
+        self.terms.clear()
+
+    def end(self, step: int, former: Array, now: Array, batch_size: int) -> list[Death]:
+        """The deaths of this step; the samples were `former` at the end of the step before."""
+        gone, last, deaths = gone_of(self.units, now, batch_size), self.values(), list[Death]()
+        dead = [np.flatnonzero(mine & ~before) for mine, before in zip(gone, self.gone)]
+        if any(map(len, dead)):
+            samples = self._samples(former, dead, batch_size)
+            self._set(self.first)
+            steps = {self.copies[p]: terms.step.astype(np.float64) for p, (terms, _) in self.terms.items()}
+            lethal = windows(self.twin, steps, now.astype(np.float64), batch_size, 1.0, dead)
+            for layer, its_twin, units, rows, window in zip(self.units.layers, self.twin.layers, dead, samples, lethal):
+                if len(units):
+                    lr = max((self.terms[p][1] for p in layer.parameters if p in self.terms), default=np.nan)
+                    before, after, shares, rest = self._shares(its_twin, units, former[rows], now[rows], last)
+                    lo, hi = (np.where(np.isinf(scale), scale, lr * np.where(np.isinf(scale), 0, scale)) for scale in window)
+                    deaths += [Death(step, layer.name, int(unit), int(rows[i]), float(before[i]), float(after[i]),
+                                     **{cause: Share(*(float(part[i]) for part in shares[cause])) for cause in CAUSES},
+                                     rest=float(rest[i]), lr=lr, window=(float(lo[i]), float(hi[i])), member=self.member)
+                               for i, unit in enumerate(units)]
+        self.gone, self.last = gone, last
+        return deaths
+
+    def _samples(self, x: Array, dead: list[Array], batch_size: int) -> list[Array]:
+        """For each of these units the sample on which it was farthest inside its living side before the step."""
         self._set(self.last)
-        samples = [np.zeros(len(units), int) for units in dead]
-        deepest = [np.full(len(units), -np.inf) for units in dead]
-        for start in range(0, len(self.former), self.batch_size):
-            for (layer, _, z, _), units, row, best in zip(self.twin.through(self.former[start:start + self.batch_size].astype(
-                    np.float64)), dead, samples, deepest):
+        samples, deepest = [np.zeros(len(units), int) for units in dead], [np.full(len(units), -np.inf) for units in dead]
+        for start in range(0, len(x), batch_size):
+            part = x[start:start + batch_size].astype(np.float64)
+            for (layer, _, z, _), units, row, best in zip(self.twin.through(part), dead, samples, deepest):
                 if len(units):
                     room = np.minimum.reduce(rooms(layer, z.data, units))
                     row[:] = np.where(room.max(axis=0) > best, start + room.argmax(axis=0), row)
                     best[:] = np.maximum(room.max(axis=0), best)
-        self._set(self.begin)
-        steps = {self.copies[p]: terms.step.astype(np.float64) for p, terms in self.terms.items()}
-        found = []
-        for layer, units, rows, (lo, hi) in zip(self.twin.layers, dead, samples,
-                                                windows(self.twin, steps, self.x.astype(np.float64), self.batch_size, 1.0, dead)):
-            if len(units):
-                own = set(layer.parameters)
-                lr = max((rate for p, rate in self.rates.items() if self.copies[p] in own), default=np.nan)
-                before, after, shares, rest = self._shares(layer, units, rows)
-                found += [Death(step, layer.name, int(unit), int(rows[i]), float(before[i]), float(after[i]),
-                                **{cause: Share(*(float(part[i]) for part in shares[cause])) for cause in CAUSES},
-                                rest=float(rest[i]), lr=lr, window=(float(lr * lo[i]), float(lr * hi[i])))
-                          for i, unit in enumerate(units)]
-        return found
+        return samples
 
-    def _shares(self, layer: HiddenLayer, units: Array, rows: Array) -> tuple[Array, Array, dict[str, list[Array]], Array]:
-        """z before and after, the shares as [weight, bias], and the rest, each with an entry per unit."""
+    def _shares(self, layer: HiddenLayer, units: Array, former: Array, now: Array,
+                end: Values) -> tuple[Array, Array, dict[str, list[Array]], Array]:
+        """z before and after, the shares as [weight, bias], and the rest, each with an entry per unit; a row of the samples for
+        each unit."""
         own = {p for module in (layer.affine, layer.norm) if module is not None for p in module.parameters()}
         mine, others = ([[held for held, copy in self.copies.items() if (copy in own) == is_own and
                           (getattr(held, "kind", "") == "bias") == is_bias] for is_bias in (False, True)]
                         for is_own in (True, False))
-        former, now = self.former[rows].astype(np.float64), self.x[rows].astype(np.float64)
-        self._set(self.end)
-        z = self._z(layer, now)
-        rivals = None
+        former, now, each = former.astype(np.float64), now.astype(np.float64), np.arange(len(units))
+        self._set(end)
+        rivals = None                                   # of Maxout pieces: those that win after the step
         if layer.activation is None:
-            first = units - units % layer.pieces
-            rivals = first + np.stack([z[np.arange(len(units)), first + k] for k in range(layer.pieces)]).argmax(axis=0)
+            pieces = (units - units % layer.pieces)[:, None] + np.arange(layer.pieces)
+            rivals = pieces[each, self._z(layer, now)[each[:, None], pieces].argmax(axis=1)]
+        course: list[Array] = []                        # z after each change
 
-        def pick(z: Array) -> Array:
-            each = np.arange(len(units))
-            return np.asarray(z[each, units] - (0.0 if rivals is None else z[each, rivals]))
+        def change(values: Mapping[Any, Array], x: Array) -> None:
+            self._set(values)
+            z = self._z(layer, x)
+            course.append(z[each, units] - (0.0 if rivals is None else z[each, rivals]))
 
-        self._set(self.last)
-        course = [pick(self._z(layer, former))]         # z after each change
-
-        def change(x: Array) -> None:
-            course.append(pick(self._z(layer, x)))
-
-        self._set({p: self.begin[p] for p in mine[1]})
-        change(former)
-        self._set(self.begin)
-        change(now)
+        change(self.last, former)
+        change({p: self.first[p] for p in mine[1]}, former)
+        change(self.first, now)
         for name in ("gradient", "inertia", "decay"):
             for several in mine:
-                for p in several:
-                    if p in self.terms:
-                        self.copies[p].array[...] += getattr(self.terms[p], name)
-                change(now)
+                change({p: self.copies[p].data + getattr(self.terms[p][0], name) for p in several if p in self.terms}, now)
         for several in ([*mine[0], *mine[1]], *others):
-            self._set({held: self.end[held] for held in several})
-            change(now)
-        data_bias, data_weight, *terms, rest, upstream_weight, upstream_bias = np.diff(course, axis=0)
+            change({held: end[held] for held in several}, now)
+        data_bias, data_weight, *parts, rest, upstream_weight, upstream_bias = np.diff(course, axis=0)
         shares = {"data": [data_weight, data_bias], "upstream": [upstream_weight, upstream_bias],
-                  "gradient": terms[0:2], "inertia": terms[2:4], "decay": terms[4:6]}
+                  "gradient": parts[0:2], "inertia": parts[2:4], "decay": parts[4:6]}
         return course[0], course[-1], shares, rest
 
     def _set(self, values: Mapping[Any, Array]) -> None:
