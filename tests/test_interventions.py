@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import tinygrad_relu as tg
 from tinygrad_relu import cli, data, lab, nn, optim
 from tinygrad_relu import functional as F
 from tinygrad_relu.lab import report, revive
@@ -352,6 +353,29 @@ def test_an_inserted_norm_keeps_the_other_units_and_is_trained():
     assert all(optimizer.holds(p) for p in model.parameters()) and optimizer.param_groups[-1]["lr"] == 0.02
     with pytest.raises(ValueError, match="hidden layer 0 has a BatchNorm1d already"):
         lab.InsertBatchNorm(X).apply(model)
+
+
+def test_a_seed_draws_other_weights_for_each_layer():
+    model = nn.MLP([8, 8, 8, 2], dtype="float64", rng=1)
+    lab.ReDo().apply(model, rng=0)
+    assert not np.isin(model[2].weight.data, model[0].weight.data).any()
+
+
+def test_continual_backprop_leaves_a_captured_step_as_it_is():
+    model, optimizer = begun(1)
+    cbp, rng = lab.ContinualBackprop(rate=0.02, maturity=3), np.random.default_rng(0)
+
+    @tg.capture
+    def step(x):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), Y).backward()
+        optimizer.step()
+
+    for _ in range(40):
+        step(X)
+        cbp.observe(model, X)
+        cbp.apply(model, optimizer, None, rng)
+    assert cbp.replaced >= 3 and step.replays >= 33         # recorded and proved at the start, and when Adam begins to count
 
 
 def test_recycling_starts_a_batch_norm_again():

@@ -5,6 +5,8 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, no_grad, optim
+from tinygrad_relu.lab.recorder import Changes
+from tinygrad_relu.lab.units import BATCH
 from tinygrad_relu.nn.activations import MODULES
 from tinygrad_relu.nn.mlp import NORMS
 
@@ -186,3 +188,49 @@ def test_wrong_calls_are_one_sentence(call, error, words):
 def test_units_are_found_once():
     units = lab.Units(nn.MLP([4, 3, 2], rng=0))
     assert len(units.layers) == 1 and lab.Units.of(units) is units
+
+
+@pytest.mark.parametrize("blocks", [[1, 1, 1], [64, 64, 7], [5, 64, 1, 30]])
+@pytest.mark.parametrize("change", [0.0, 0.02, 1.0])
+def test_changes_hold_all_states(blocks, change):
+    """Random states in blocks of some sizes, of which a share differs from those before."""
+    rng = np.random.default_rng(3)
+    kept, dense = Changes(6), np.empty((sum(blocks), 6), np.uint8)
+    for i in range(len(dense)):
+        dense[i] = np.where(rng.random(6) < change, rng.integers(0, 9, 6), dense[i - 1] if i else rng.integers(0, 9, 6))
+    for start, size in zip(np.cumsum([0, *blocks]), blocks):
+        kept.add(dense[start:start + size])
+    np.testing.assert_array_equal(kept.matrix(), dense)
+    some = np.arange(0, len(dense), 3)
+    np.testing.assert_array_equal(kept.matrix(some), dense[some])
+    for j, (when, states) in enumerate(kept.each()):
+        assert when[0] == 0 and (np.diff(when) > 0).all()
+        np.testing.assert_array_equal(states, dense[when, j])
+
+
+def test_what_does_not_change_costs_nothing():
+    """13 bytes for each change, and 8 for each observation: a million observations take 8 MB, whatever the number of units."""
+    model = sick_model()
+    recorder = lab.Recorder(model, X)
+    for step in range(500):
+        if step == 200:
+            model[0].bias.data = np.zeros(12)
+        recorder.observe()
+    changed = sum((a[1:] != a[:-1]).sum() for a in recorder.states)
+    blocks = [block for changes in recorder.changes() for block in changes._blocks]
+    assert sum(part.nbytes for block in blocks for part in block) == 13 * changed and 8 < changed < 30
+    assert recorder._steps.itemsize == 8 and len(recorder._steps) == 500
+
+
+def test_data_of_any_size_are_seen_in_batches():
+    """More samples than go through at once: the states are those of a census, and the followed sample is in the last batch."""
+    x = np.random.default_rng(0).standard_normal((2 * BATCH + 300, 4))
+    model = sick_model()
+    recorder = lab.Recorder(model, x, follow=(1, 3, 2 * BATCH + 17))
+    recorder.observe()
+    for states, layer in zip(recorder.states, lab.census(model, x).layers):
+        np.testing.assert_array_equal(states[0], layer.state)
+    h = model[1](model[0](x[2 * BATCH + 17:2 * BATCH + 18]))
+    assert recorder.orbit == [pytest.approx(float(model[2](h).data[0, 3]), rel=1e-12)]
+    alone = max(len(look.z) for looks in recorder.units.looks(x) for look in looks)
+    assert alone == BATCH

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from test_recorder import sick_model
 
-from tinygrad_relu import lab
+from tinygrad_relu import lab, nn
 from tinygrad_relu.lab.survival import Spell, kaplan_meier, spells
 
 X = np.random.default_rng(5).standard_normal((60, 4))
@@ -68,3 +68,14 @@ def test_recorders_are_pooled_and_layers_chosen():
                         (lambda: lab.survival([]), "expected a Recorder")):
         with pytest.raises((ValueError, TypeError), match=words):
             call()
+
+
+def test_the_members_of_a_population_are_pooled():
+    many = nn.MLP([4, 6, 3], members=3, rng=0)
+    recorders = lab.Recorders(many, X)
+    for bias in (0.0, -50.0, 50.0):
+        many.member(1)[0].bias.data = np.full(6, bias)
+        recorders.forward()
+    found = lab.survival(recorders, "dead")
+    assert len(found.spells) == 6 and found.median == 1 and found.ended.tolist() == [6]
+    assert len(lab.survival(recorders, "alive").spells) == 18

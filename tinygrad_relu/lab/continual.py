@@ -1,12 +1,13 @@
 """Interventions that go with a training, step by step: continual backpropagation, and decay towards the start."""
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
+from ..autodiff import guard
 from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array, no_grad
 from ..autodiff.tape import changed
@@ -15,10 +16,10 @@ from ..nn import Module, Parameter
 from ..nn.init import Initialiser
 from ..nn.module import evaluating
 from ..optim import Optimizer
+from ..tensor import Tensor
 from .interventions import ReDo
-from .recorder import seen
 from .sites import STEP, Each, Intervention, sites_of
-from .units import Units
+from .units import HiddenLayer, Units
 
 
 class ContinualBackprop(Intervention):
@@ -50,33 +51,58 @@ class ContinualBackprop(Intervention):
         self.maturity, self.recycle = check_count(maturity, "ContinualBackprop: maturity", least=0), ReDo(init)
         self.replaced = 0
         self._layers: list[_Worth] = []
+        self._known: tuple[Any, ...] | None = None          # the parts of the model that was observed last
 
     def observe(self, model: Module, x: Any) -> None:
         """Note the outputs of all units on one batch (which all members of a population share)."""
-        first = Units.of(model if model.members is None else model.member(0))
+        if self._known is None or self._known[-2:] != (model, guard.version):
+            first = Units.of(model if model.members is None else model.member(0))
+            own = {id(mine): its for mine, its in zip(first.model.modules(), model.modules())}
+            following: list[Any] = [own[id(site.following())] for site in sites_of(type(self).__name__, first, None, None, None)]
+        else:
+            first, own, following, *_ = self._known
         if not self._layers:
             self._layers = [_Worth(model.members or 1, layer.units, self.decay) for layer in first.layers]
-        own: dict[Any, Any] = dict(zip(first.model.modules(), model.modules()))
-        following = [own[site.following()] for site in sites_of(type(self).__name__, first, None, None, None)]
         with no_grad(), evaluating(model):
-            outputs = seen(model, [*dict.fromkeys(own[layer.activation] for layer in first.layers)], first.data(x))[1]
-        for worth, (_, out), after in zip(self._layers, outputs, following):
-            worth.note(out.data.reshape(len(worth.age), -1, worth.age.shape[1]), np.abs(after.weight.data).sum(axis=-2))
+            for worth, h, after in zip(self._layers, _outputs(first, own, Tensor(first.data(x))), following):
+                worth.note(h.reshape(len(worth.age), -1, worth.age.shape[1]), np.abs(after.weight.data).sum(axis=-2))
+        self._known = first, own, following, model, guard.version       # the mode of the model has been set and set back
 
     def apply(self, model: Module | Units, optimizer: Optimizer | None = None, units: Each = None,
               rng: int | Generator | None = None) -> None:
-        for k, sites in enumerate(self.sites(model, optimizer, units, rng)):
-            for site in sites if self._layers else ():
-                worth, following = self._layers[site.index], site.following()
-                rows = worth.due(k, site.rows, self.rate, self.maturity)
-                if not rows.size:
-                    continue
+        if not self._layers:
+            return
+        among = None if units is None else [
+            {site.index: site.rows for site in sites} for sites in self.sites(model, optimizer, units, None)]
+        due: list[dict[int, Array]] = [{} for _ in self._layers[0].credit]
+        for index, worth in enumerate(self._layers):
+            mask = worth.age >= 0
+            for k, chosen in enumerate(among or ()):
+                mask[k] = np.isin(np.arange(len(mask[k])), chosen.get(index, []))
+            for k, rows in worth.due(mask, self.rate, self.maturity):
+                due[k][index] = rows
+        if not any(due):
+            return
+        one = isinstance(model, Units) or model.members is None
+        for k, sites in enumerate(self.sites(model, optimizer, due[0] if one else due, rng)):
+            for site in sites:
+                worth, following, rows = self._layers[site.index], site.following(), site.rows
                 if following.bias is not None:
                     mean = worth.output[k, rows] / worth.weight(k, rows)
                     site.put(following.bias, ..., following.bias.data + following.weight.data[:, rows] @ mean)
-                self.recycle.act(replace(site, rows=rows))
+                self.recycle.act(site)
                 worth.begin_again(k, rows)
                 self.replaced += len(rows)
+
+
+def _outputs(units: Units, own: dict[int, Any], x: Any) -> Iterator[Array]:
+    """The outputs of each hidden layer of a model, as in evaluation; `own` has its modules by the ids of those of `units`."""
+    for step in units.steps:            # no Residuals: a unit in one has no outgoing weights of its own
+        modules = (step.affine, step.norm, step.activation) if isinstance(step, HiddenLayer) else (step,)
+        for module in modules:
+            x = x if module is None else own[id(module)](x)
+        if isinstance(step, HiddenLayer):
+            yield x.data
 
 
 class _Worth:
@@ -96,13 +122,16 @@ class _Worth:
         """The sum of the weights in the running means, which began at 0."""
         return np.asarray(1 - self.decay ** self.age[k, rows])
 
-    def due(self, k: int, among: Array, rate: float, maturity: int) -> Array:
-        """The units of member k that are to be replaced now: the mature ones of least utility."""
-        mature = among[self.age[k, among] > maturity]
-        self.credit[k] += rate * len(mature)
-        number = min(int(self.credit[k]), len(mature))
-        self.credit[k] -= number
-        return np.asarray(mature[np.argsort(self.utility[k, mature] / self.weight(k, mature), kind="stable")[:number]])
+    def due(self, among: Array, rate: float, maturity: int) -> Iterator[tuple[int, Array]]:
+        """The members with units to be replaced now, and these units: the mature ones of least utility."""
+        mature = among & (self.age > maturity)
+        count = mature.sum(axis=1)
+        self.credit += rate * count
+        for k in map(int, np.flatnonzero((self.credit >= 1) & (count > 0))):
+            number = min(int(self.credit[k]), count[k])
+            self.credit[k] -= number
+            rows = np.flatnonzero(mature[k])
+            yield k, rows[np.argsort(self.utility[k, rows] / self.weight(k, rows), kind="stable")[:number]]
 
     def begin_again(self, k: int, rows: Array) -> None:
         for numbers in (self.age, self.utility, self.output):

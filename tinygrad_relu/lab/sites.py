@@ -30,7 +30,7 @@ class Site:
     index: int
     rows: Array
     optimizer: Optimizer | None
-    rng: int | Generator | None
+    rng: Generator | None
 
     @property
     def layer(self) -> HiddenLayer:
@@ -121,20 +121,21 @@ class Intervention:
         raise NotImplementedError
 
     def sites(self, model: Module | Units, optimizer: Optimizer | None, units: Each,
-               rng: int | Generator | None) -> Iterator[list[Site]]:
+              rng: int | Generator | None) -> Iterator[list[Site]]:
         """For each network, a site for each layer with chosen units."""
         who, members = type(self).__name__, None if isinstance(model, Units) else model.members
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(f"{who}: the optimizer is {said(optimizer)}, expected an Optimizer or None")
         if members is None:
-            yield sites_of(who, Units.of(model), optimizer, units, rng)
+            yield sites_of(who, Units.of(model), optimizer, units, None if rng is None else check_rng(rng, who))
             return
         each = [units] * members if units is None or isinstance(units, Mapping) else list(units)
         if len(each) != members:
             raise ValueError(f"{who}: units has {len(each)} entries for {members} members; expected one for each, or one dict")
         draws = [None] * members if rng is None else check_rng(rng, who).spawn(members)
         for k, (chosen, own) in enumerate(zip(each, draws)):
-            yield sites_of(who, Units.of(model.member(k)), optimizer, chosen, own)      # type: ignore[union-attr]
+            untouched = isinstance(chosen, Mapping) and not chosen
+            yield [] if untouched else sites_of(who, Units.of(model.member(k)), optimizer, chosen, own)  # type: ignore[union-attr]
 
 
 def sites_of(who: str, found: Units, optimizer: Optimizer | None, units: Any, rng: Any) -> list[Site]:
