@@ -57,13 +57,10 @@ class Site:
         for p in self.layer.parameters:
             self.forget(p, self.rows)
 
-    def inputs(self, x: Any) -> Array:
-        """What the layer gets as its inputs on the data x."""
-        return np.concatenate([looks[self.index].inputs for looks in self.units.looks(self.units.data(x))])
-
-    def z(self, x: Any) -> Array:
-        """The pre-activations of the chosen units on the data x, (samples, units)."""
-        return self.layer.pre_activations(self.inputs(x)).data[:, self.rows]
+    def z(self, x: Any, rows: Any = None) -> Array:
+        """The pre-activations of the chosen units (or of other rows) on the data x, (samples, units)."""
+        rows = self.rows if rows is None else rows
+        return np.concatenate([looks[self.index].z[:, rows] for looks in self.units.looks(self.units.data(x))])
 
     def low_edge(self) -> float:
         """Up to where the activation is flat on the low side, if the bias moves z freely."""

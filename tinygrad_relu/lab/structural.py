@@ -104,7 +104,7 @@ class InsertBatchNorm(Structural):
         if layer.norm is not None or isinstance(layer.affine, Maxout):
             what = "Maxout pieces" if layer.norm is None else f"a {type(layer.norm).__name__} already"
             raise ValueError(f"{site.who}: hidden layer {site.index} has {what}; expected a Linear and an activation")
-        z = layer.pre_activations(site.inputs(self.x)).data
+        z = site.z(self.x, slice(None))
         new: Any = BatchNorm1d(layer.units, dtype=z.dtype)
         mean, variance = z.mean(axis=0, dtype=np.float64), z.var(axis=0, dtype=np.float64)
         new.running_mean.data[:], new.running_var.data[:] = mean, variance * (len(z) / max(1, len(z) - 1))
