@@ -1,4 +1,5 @@
 """The commands on trainings and saved models: resumed bits, the live line, the layer that diverged first, and the instruments."""
+import argparse
 import json
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import cli, data, lab, nn, optim
 from tinygrad_relu.commands import models
+from tinygrad_relu.commands.train import Watch
+from tinygrad_relu.training import History
 
 QUICK = ["train", "--data", "moons", "--widths", "12", "8", "--epochs", "4"]
 
@@ -54,12 +57,18 @@ def test_watch_shows_dead_dying_and_revived_units(capsys, tmp_path):
 
 
 def test_dying_is_a_slope_of_zero_on_most_batches():
-    """A unit that is flat on a share f of the samples gets no gradient from a batch of m with probability f^m."""
-    model = nn.MLP([1, 3, 1], rng=0, dtype="float64")
-    model[0].weight.data, model[0].bias.data = [[1.0], [1.0], [1.0]], [-98.5, -97.5, 0.0]      # alive on 1, 2, 99 of 100 samples
-    (layer,) = lab.census(model, np.arange(100.0)[:, None]).layers
-    assert layer.flat.tolist() == [0.99, 0.98, 0.01]
-    assert (layer.flat ** 64 > 0.5).tolist() == [True, False, False]
+    """A unit that is flat on a share f of the samples gets no gradient from a batch of 64 with probability f^64. Here f is 0.99,
+    0.98 and 0.01; then the first unit dies, and comes back."""
+    model = nn.MLP([1, 3, 2], rng=0, dtype="float64")
+    train = data.Dataset("line", np.arange(100.0)[:, None], np.arange(100) % 2, 2)
+    setup = models.Setup(argparse.Namespace(batch_size=64), train, None, model, optim.SGD(model.parameters(), lr=0.1), None)
+    watch, history, model[0].weight.data = Watch(setup, quiet=True), History(), [[1.0], [1.0], [1.0]]
+    for bias in (-98.5, -100.0, -98.5, -98.5, -100.0):
+        model[0].bias.data, history.steps = [bias, -97.5, 0.0], history.steps + 1
+        watch(history)
+    assert [(row["dead"], row["dying"], row["revived"]) for row in watch.rows] == [
+        ([0], [1], [0]), ([1], [0], [0]), ([0], [1], [1]), ([0], [1], [1]), ([1], [0], [1])]
+    assert [row["epoch"] for row in watch.rows] == [0.5, 1.0, 1.5, 2.0, 2.5]
 
 
 def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
