@@ -1,4 +1,4 @@
-"""Which mistakes do the tests catch? Some seventy mistakes, made one at a time in a copy of the checkout.
+"""Which mistakes do the tests catch? Some eighty mistakes, made one at a time in a copy of the checkout.
 
     python tests/mutations.py               all of them
     python tests/mutations.py 3 7 40-45     these
@@ -120,6 +120,13 @@ MUTATIONS = [
     Mutation("lab/rehearsal.py", "fate.b = t if surely_alive[i] else None", "fate.b = fate.step", "test_proved"),
     Mutation("lab/rehearsal.py", "if p.requires_grad and optimizer.holds(p)}", "if optimizer.holds(p)}", "test_proved"),
     Mutation("lab/rehearsal.py", "shift = np.where(dead, 0.0, link.steepest *", "shift = np.where(dead, 0.0, 0.0 * link.steepest *", "test_proved"),
+    # the command line
+    Mutation("commands/train.py", "layer.flat ** size > 0.5", "layer.flat > 0.5", "test_commands"),
+    Mutation("commands/train.py", "done + error.step", "error.step", "test_commands"),
+    Mutation("commands/instruments.py", 'held["rng"], held["fit"]["batch"]', 'held["rng"], 0', "test_commands"),
+    Mutation("commands/models.py", '("model", "optimizer", "schedule") if', '("model", "schedule") if', "test_commands"),
+    Mutation("training.py", '{**self.kept, "notes": dict(self.notes)}', "self.kept", "test_commands"),
+    Mutation("lab/experiments/page.py", "autoescape=True", "autoescape=False", "test_report"),
     Mutation("training.py", "batches.refilled(self.batch)", "batches.refilled()", "test_fit"),
     Mutation("training.py", "self.total / min(self.batch * self.batch_size, len(self.x))", "self.total / len(self.x)", "test_fit"),
     Mutation("training.py", "self.total + value * len(x)", "self.total + value", "test_fit"),
@@ -165,7 +172,7 @@ def tested(house: Path, environment: dict[str, str], files: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make some seventy mistakes, one at a time, and see which the tests catch.")
+    parser = argparse.ArgumentParser(description="Make some eighty mistakes, one at a time, and see which the tests catch.")
     parser.add_argument("numbers", nargs="*", help="which: numbers or ranges, from 1 (default: all)")
     parser.add_argument("--check", action="store_true", help="only look whether the old texts are there")
     parser.add_argument("--likely", action="store_true", help="run only the test files that are likely to catch it")

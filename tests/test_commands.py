@@ -8,7 +8,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import cli, data, lab, nn, optim
 from tinygrad_relu.commands import models
-from tinygrad_relu.commands.train import Watch
+from tinygrad_relu.commands.train import Watch, _fit
 from tinygrad_relu.training import History
 
 QUICK = ["train", "--data", "moons", "--widths", "12", "8", "--epochs", "4"]
@@ -156,6 +156,29 @@ def test_an_autopsy_replays_the_run_to_its_last_bit(capsys, tmp_path, monkeypatc
     for autopsy in seen:
         assert all((weights(tmp_path / "a.npz")[name] == array).all() for name, array in autopsy.units.model.state_dict().items())
         run(capsys, "train", "--resume", tmp_path / "a.npz", "--epochs", 5)
+
+
+def test_an_autopsy_goes_on_in_the_middle_of_an_epoch(capsys, tmp_path, monkeypatch):
+    """With momentum, whose buffers are in the file. The run has stopped after step 6 of 16, its second epoch after step 8."""
+    path, seen = str(tmp_path / "a.npz"), []
+    run(capsys, *QUICK, "--momentum", 0.9, "--epochs", 1, "--out", path)
+    setup = models.begin(models.read_options(path))
+    _fit(setup, {"epochs": 4, "checkpoint": path, "callbacks": [lambda history: history.steps == 6], "every": 1}, resume=True, quiet=True)
+    step = lab.Autopsy.step
+    monkeypatch.setattr(lab.Autopsy, "step", lambda self: (seen.append(self), step(self)))
+    assert run(capsys, "autopsy", path, "--on", "--steps", 10)[0] == 0
+    run(capsys, "train", "--resume", path, "--epochs", 4)
+    assert tg.load(path)["fit"]["steps"] == 16
+    assert all((weights(path)[name] == array).all() for name, array in seen[-1].units.model.state_dict().items())
+
+
+def test_a_divergence_counts_from_the_first_step_of_the_run(capsys, tmp_path):
+    path = tmp_path / "a.npz"
+    run(capsys, *QUICK, "--epochs", 2, "--out", path)
+    saved = tg.load(path)
+    saved["model"]["2.weight"][0] = 3e38
+    tg.save(path, saved)
+    assert "at step 9 (forward)" in run(capsys, "train", "--resume", path, "--epochs", 4)[2]
 
 
 def test_an_autopsy_of_a_file_without_its_training(capsys, tmp_path):

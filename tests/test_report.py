@@ -64,7 +64,7 @@ def test_several_experiments_run_side_by_side_with_the_same_numbers():
 
 def test_the_report_is_one_page_with_everything(tmp_path):
     result = experiments.find(NAME)(fast=True)
-    wrong = Claim("D18", "a < b & c", "nobody, 1999", "a > b")
+    wrong = Claim("D18", "a <b> & c", "nobody, 1999", "a > b")
     other = replace(result, findings=[Finding("step of return", 472, 471, claimed=float("inf"))],
                     experiment=replace(result.experiment, title="Another one", claims=[wrong]))
     result.plot(tmp_path / f"{NAME}.svg")
