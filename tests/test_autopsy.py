@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tinygrad_relu as tg
+from tinygrad_relu import data, lab, nn, optim
 from tinygrad_relu import functional as F
-from tinygrad_relu import lab, nn, optim
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((300, 6)), RNG.integers(0, 3, 300)
@@ -74,6 +74,7 @@ def test_shares_sum_to_the_change_and_deaths_are_those_of_the_recorder(name, dty
             size = max(1, *map(abs, (death.before, death.after, *sum(death.shares.values(), ()))))
             assert abs(sum(share.total for share in death.shares.values()) + death.rest - death.after + death.before) <= 1e-12 * size
             assert abs(death.rest) <= EPS[dtype] * size
+            assert name not in ("relu", "maxout") or death.before > 0 >= death.after - EPS[dtype] * size
             lo, hi = death.window
             if death.layer == "0" and name != "batch norm":
                 assert lo * (1 - EPS[dtype]) <= death.lr <= hi * (1 + EPS[dtype])
@@ -180,6 +181,20 @@ def test_lethal_rates_are_confirmed_by_the_step(activation, dtype):
         assert np.isinf(found.safe_rate) == (activation == "leaky_relu")
 
 
+def test_a_unit_lives_again_above_its_window():
+    model, x = nn.MLP([2, 8, 3], rng=0, dtype="float64"), X[:50, :2]
+    (layer,) = lab.lethal_lr(model, x, Y[:50]).layers
+    gradients = tg.grad(F.cross_entropy(model(x), Y[:50]), model.parameters())
+    checked = 0
+    for unit in np.flatnonzero(np.isfinite(layer.hi) & layer.alive):
+        for lr, dead in ((layer.lo[unit] * 0.999, False), (layer.lo[unit] * 1.001, True), (layer.hi[unit] * 0.999, True),
+                         (layer.hi[unit] * 1.001, False)):
+            weight, bias = (p.data - lr * g.data for p, g in zip(model.parameters()[:2], gradients))
+            assert ((x @ weight[unit] + bias[unit]).max() <= 0) == dead
+            checked += 1
+    assert checked
+
+
 def test_the_safe_rate_kills_no_unit_and_one_a_little_higher_does():
     model = mlp("float64")
     found = lab.lethal_lr(model, X, Y)
@@ -192,11 +207,23 @@ def test_the_safe_rate_kills_no_unit_and_one_a_little_higher_does():
             p.data = p.data - lr * g.data
         return lab.census(trial, X).dead
 
-    assert dead_at(found.safe_rate * (1 - 1e-9)) == before
+    assert dead_at(found.safe_rate) == before
     assert dead_at(found.safe_rate * 1.0101) != before
     assert found.layers[1].estimate and not found.layers[0].estimate
     assert json.loads(found.to_json())["safe_rate"] == found.safe_rate
     assert "never" in str(found) and found.plot().axes[0].lines
+
+
+def test_the_safe_rate_is_below_the_first_window():
+    """At the edge itself rounding decides, and differently in each batch."""
+    moons = data.moons(1000, rng=0)
+    model = nn.MLP([2, 64, 2], dtype="float64", rng=0)
+    found = lab.lethal_lr(model, moons.x, moons.y)
+    assert found.safe_rate < found.layers[0].lo[found.layers[0].alive].min()
+    F.cross_entropy(model(moons.x), moons.y).backward()
+    before = lab.census(model, moons.x).dead
+    optim.SGD(model.parameters(), lr=found.safe_rate).step()
+    assert lab.census(model, moons.x).dead == before
 
 
 def test_a_norm_before_the_activation_has_no_window_but_a_safe_rate():

@@ -153,6 +153,16 @@ def test_the_unit_that_is_cut_off_is_told_from_the_dead_one(dtype):
     assert found["2.weight"].tolist() == [[Reason.ZERO_INPUT, Reason.MASK]]
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_samples_that_cancel_each_other(batch_size, dtype):
+    """In one batch, and in two."""
+    model = nn.MLP([1, 1, 1], rng=0, dtype=dtype)
+    model[0].weight.data, model[0].bias.data, model[2].weight.data = [[1.0]], [5.0], [[1.0]]
+    found = lab.why_zero(model, [[-1.0], [1.0]], [0, 0], loss=lambda out, y, reduction: out.sum(), batch_size=batch_size)
+    assert found.counts["0.weight"] == {"cancelled": 1} and found.counts["0.bias"] == {"not zero": 1}
+
+
 def test_recurrent_nets_embeddings_and_populations():
     class Reader(nn.Module):
         def __init__(self):

@@ -194,7 +194,8 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
                          "estimate: its inputs move too" if layer.depth else "")
               for layer, (lo, hi) in zip(units.layers, windows(units, steps, x, batch_size))]
     known = np.concatenate([layer.lo[np.isfinite(layer.lo) & (layer.lo > 0)] for layer in layers])
-    return LethalRates(len(x), layers, _safe_rate(units, steps, x, batch_size, float(known.min()) if known.size else LARGE))
+    below = 0.999 * float(known.min()) if known.size else LARGE         # at the edge itself rounding would decide
+    return LethalRates(len(x), layers, _safe_rate(units, steps, x, batch_size, below))
 
 
 def _safe_rate(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int, rate: float) -> float:
