@@ -1,0 +1,76 @@
+"""The slope of ReLU at 0 is a convention: 0 in PyTorch, TensorFlow and JAX, and 1/2 or 1 would do as well.
+
+The kink matters only where z is 0 exactly, and in a training this hardly ever happens: with all three slopes, the losses are
+the same to the bit. An image that is blank makes it happen: at the start, with biases of 0, z is 0 in all units. Then the three
+trainings differ, and end with the same accuracy. (Where numbers are coarse, zeros are common: Bertoin, Bolte, Gerchinovitz &
+Pauwels 2021, arXiv 2106.12915, found differences at 16 and 32 bits, and 0 the best choice.)
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .... import data, nn
+from .... import functional as F
+from ....autodiff.tape import grad
+from ....optim import SGD
+from ....tensor import Tensor
+from ...units import Units
+from ..common import descend
+from ..drawing import COLUMN, label
+from ..record import Claim, Experiment, Finding, Series
+
+SLOPES, STEPS = (0.0, 0.5, 1.0), 100
+
+
+def train(slope: float, x: Any, y: Any, members: int, seed: int) -> tuple[Any, int, float]:
+    """The losses of networks with this slope at 0; how many z were exactly 0 (looked at in every 20th step); the accuracy."""
+    model = nn.MLP([64, 32, 32, 10], nn.ReLU(at_zero=slope), dtype=x.dtype, members=members, rng=seed)
+    zeros = 0
+
+    def look(step: int) -> None:
+        nonlocal zeros
+        if step % 20 == 0:
+            zeros += sum(int((look.z == 0).sum()) for k in range(members) for look in Units(model.member(k)).walk(x))
+
+    losses = descend(model, SGD(model.parameters(), lr=0.3), F.cross_entropy, x, y, STEPS, look)
+    return losses.mean(axis=1), zeros, float((model(x).data.argmax(axis=-1) == y).mean())
+
+
+def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
+    digits, members = data.digits()[:300 if fast else 600], 2 if fast else 4
+    blank = digits.x.copy()
+    blank[0] = 0
+    point = Tensor([-1.0, 0.0, 1.0], requires_grad=True)
+    findings = [Finding(f"slope at z = {z}", expected, float(found)) for z, expected, found in zip(
+        (-1, 0, 1), (0, 0, 1), grad(F.relu(point).sum(), point)[0].data)]
+    series = {}
+    for name, x in (("float64", digits.x), ("float32", digits.x.astype("float32")), ("a blank image", blank)):
+        losses, zeros, right = zip(*(train(slope, x, digits.y, members, seed) for slope in SLOPES))
+        series[name], apart = losses, np.ptp(losses, axis=0)
+        if name == "a blank image":
+            findings += [Finding(f"{name}: z that are exactly 0, all at the start", 3 * 64 * members, sum(zeros), relation=">="),
+                         Finding(f"{name}: difference of the last losses", 0, float(apart[-1]), 0.05),
+                         Finding(f"{name}: difference of the last accuracies", 0, max(right) - min(right), 0.01)]
+        else:
+            findings += [Finding(f"{name}: z that are exactly 0", 0 if name == "float64" else 100, sum(zeros), relation="<="),
+                         Finding(f"{name}: difference of the losses", 0, float(apart.max()), 0 if name == "float64" else 0.01)]
+    return findings, series
+
+
+def draw(figure: Any, series: Series) -> None:
+    for axes, (name, losses) in zip(figure.subplots(1, 3, sharey=True), series.items()):
+        for slope, row, colour, width, dashes in zip(SLOPES, losses, COLUMN, (5, 2.5, 1.2), ("-", "-", "--")):
+            axes.plot(row, color=colour, lw=width, ls=dashes, label=f"slope {slope:g} at 0")
+        label(axes, name, "step", "loss" if name == "float64" else "")
+    axes.legend(frameon=False, fontsize=9)
+
+
+EXPERIMENT = Experiment(
+    "The slope at 0 does not matter",
+    [Claim("A2", "The slope of ReLU is 1 for x > 0 and 0 for x ≤ 0.", "textbook"),
+     Claim("A3", "ReLU has no derivative at 0; libraries take 0 there, and 1/2 or 1 would be subgradients too.",
+           "PyTorch, TensorFlow, JAX"),
+     Claim("A5", "The kink is harmless in practice.", "folklore")],
+    run, draw)
