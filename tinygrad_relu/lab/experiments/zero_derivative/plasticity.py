@@ -1,0 +1,98 @@
+"""A network that goes on learning new things loses its units one by one, and with them the ability to learn. Recycling keeps it.
+
+The slowly changing regression of Dohare et al. 2024: of 20 bits, 5 are random in every sample, and 15 stay the same, except that
+one of them flips now and then. The target is a fixed random function of the bits, which a network of 5 hidden relu units follows
+by SGD, one sample at a time. Here a bit flips every 500 samples (10,000 in the paper), and the rate is higher.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .... import lab, nn, optim
+from ....autodiff.node import Array
+from ....capture import capture
+from ....tensor import Tensor
+from ..drawing import COLUMN, label
+from ..record import Claim, Experiment, Finding, Series
+
+BITS, SLOW, EVERY, UNITS, RATE, OBSERVED = 20, 15, 500, 5, 0.05, 100
+METHODS = ("SGD", "SGD + L2", "ReDo", "continual backprop")
+
+
+def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
+    """Several target functions, each followed by a network, under each method: the errors, and the dead units at each flip."""
+    functions, flips = (6, 16) if fast else (8, 60)
+    rng = np.random.default_rng(seed)
+    x = _bits(rng, flips)
+    y = np.array([_target(rng, x) for _ in range(functions)]).T[..., None, None]        # (samples, functions, 1, 1)
+    error, dead = np.swapaxes([_follow(method, x, y, seed) for method in METHODS], 0, 1)
+    late, gone = error[:, flips // 2:].mean(axis=1), dead[:, -1]
+    return [Finding("dead units of 5 at the end: SGD", 2, gone[0], relation=">="),
+            *[Finding(f"the same: {METHODS[i]}", gone[0] - 1, gone[i], relation="<=") for i in (2, 3)],
+            *[Finding(f"error in the second half, over that of SGD: {METHODS[i]}", most, late[i] / late[0], 0.05, "<=")
+              for i, most in ((1, 1.0), (2, 0.9), (3, 0.95))]], {"error": error, "dead": dead}
+
+
+def _follow(method: str, x: Array, y: Array, seed: int) -> tuple[Array, Array]:
+    """For each flip, the mean error of the networks, and their mean number of dead units."""
+    models = nn.MLP([BITS + 1, UNITS, 1], rng=list(range(y.shape[1])), members=y.shape[1])
+    optimizer = optim.SGD(models.parameters(), lr=RATE, weight_decay=1e-3 if "L2" in method else 0.0)
+    backprop, rng = lab.ContinualBackprop(rate=0.025, maturity=5, decay=0.7), np.random.default_rng(seed)
+
+    @capture
+    def step(x: Array, y: Array) -> Tensor:
+        optimizer.zero_grad()
+        losses = ((models(x) - y) ** 2).mean(axis=(1, 2))
+        losses.sum().backward()
+        optimizer.step()
+        return losses.mean()
+
+    errors, dead = np.empty(len(x)), []
+    for t in range(len(x)):
+        errors[t] = step(x[t:t + 1], y[t]).item()
+        if method == "continual backprop" and t % OBSERVED == OBSERVED - 1:
+            backprop.observe(models, x[t - OBSERVED + 1:t + 1])
+            backprop.apply(models, optimizer, rng=rng)
+        if t % EVERY == EVERY - 1:
+            found = [lab.census(models.member(k), x[t - EVERY + 1:t + 1]) for k in range(y.shape[1])]
+            dead.append(np.mean([one.dead for one in found]))
+            if method == "ReDo":
+                lab.ReDo().apply(models, optimizer, [one.select("dormant") for one in found], rng)
+    return errors.reshape(-1, EVERY).mean(axis=1), np.array(dead)
+
+
+def _bits(rng: np.random.Generator, flips: int) -> Array:
+    """The samples, float32: BITS bits, and a 1."""
+    slow = np.cumsum(np.eye(SLOW, dtype=int)[rng.integers(SLOW, size=flips)], axis=0) % 2
+    quick = rng.integers(2, size=(flips * EVERY, BITS - SLOW))
+    return np.concatenate([np.repeat(slow, EVERY, axis=0), quick, np.ones((len(quick), 1))], axis=1).astype(np.float32)
+
+
+def _target(rng: np.random.Generator, x: Array) -> Array:
+    """A random network of 100 threshold units, each of which fires if enough of its bits agree, with variance 1 on x."""
+    weights = rng.choice([-1.0, 1.0], (BITS + 1, 100))
+    fires = x @ weights > 0.7 * (BITS + 1) - (weights < 0).sum(axis=0)
+    y = fires @ rng.choice([-1.0, 1.0], 100)
+    return ((y - y.mean()) / y.std()).astype(np.float32)
+
+
+def draw(figure: Any, series: Series) -> None:
+    errors, units = figure.subplots(1, 2)
+    width = max(1, series["error"].shape[1] // 8)
+    for method, error, dead, colour in zip(METHODS, series["error"], series["dead"], COLUMN):
+        flips = np.arange(1, len(error) + 1)
+        errors.plot(flips[width - 1:], np.convolve(error, np.full(width, 1 / width), "valid"), color=colour, lw=1.6, label=method)
+        units.plot(flips, dead, color=colour, lw=1.6)
+    errors.legend(frameon=False, fontsize=8.5)
+    errors.set_ylim(0)
+    units.set_ylim(0, UNITS)
+    label(errors, f"mean error over {width} flips", "flips of a bit", "squared error (variance 1)")
+    label(units, f"dead units of {UNITS}", "flips of a bit")
+
+
+EXPERIMENT = Experiment(
+    "Learning for ever: units die, and recycling replaces them",
+    [Claim("N2", "In continual learning, networks lose their plasticity; L2 helps, and replacing little-used units keeps it.",
+           "Dohare et al. 2024 (Nature 632); ReDo: Sokar et al. 2023 (arXiv 2302.12902)")], run, draw, also=["A24"])

@@ -1,0 +1,57 @@
+"""Small targets and much momentum kill relu units, so targets are scaled to variance 1.
+
+A fresh network puts out numbers of size 1. If the targets are near 0, the first thing that it learns is to put out less, and this
+carries units off the data. Momentum carries them further than that needs (Arnekvist et al. 2020).
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .... import lab, nn, optim
+from ..drawing import COLUMN, label
+from ..record import Claim, Experiment, Finding, Series
+
+SCALES, BETAS, WIDTH = (0.001, 0.01, 0.1, 1.0), (0.5, 0.9, 0.99), 16
+
+
+def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
+    """Regression with two hidden layers under Adam, at each scale of the targets and beta_1: the share of dead units."""
+    seeds, steps = (5, 400) if fast else (24, 1500)
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((150, 8))
+    y = np.sin(2 * x[:, :1]) + x[:, 1:2] * x[:, 2:3]
+    y = (y - y.mean()) / y.std()
+    grid = [(scale, beta, 1000 * seed + k) for scale in SCALES for beta in BETAS for k in range(seeds)]
+    scales, momenta, draws = zip(*grid)
+    models = nn.MLP([8, WIDTH, WIDTH, 1], rng=draws, members=len(grid), dtype="float64")
+    betas: Any = list(momenta), [0.999] * len(grid)
+    optimizer = optim.Adam(models.parameters(), lr=0.01, betas=betas)
+    targets = np.array(scales)[:, None, None] * y
+    for _ in range(steps):
+        optimizer.zero_grad()
+        ((models(x) - targets) ** 2).mean(axis=(1, 2)).sum().backward()
+        optimizer.step()
+    dead = np.array([sum(lab.census(models.member(i), x).dead) for i in range(len(grid))]) / (2 * WIDTH)
+    share = dead.reshape(len(SCALES), len(BETAS), seeds).mean(axis=2)
+    return [Finding("share of dead units: targets of size 0.001, beta_1 = 0.99", 0.1, share[0, 2], relation=">="),
+            Finding("the same at beta_1 = 0.5", 0.03, share[0, 0], relation="<="),
+            Finding("targets of size 0.001 against 1, at beta_1 = 0.99: ratio", 1.5, share[0, 2] / max(share[3, 2], 1e-9),
+                    relation=">=")], {"share": share}
+
+
+def draw(figure: Any, series: Series) -> None:
+    axes = figure.subplots()
+    for beta, share, colour in zip(BETAS, series["share"].T, COLUMN):
+        axes.plot(SCALES, 100 * share, "o-", color=colour, ms=5, label=f"beta_1 = {beta}")
+    axes.set_xscale("log")
+    axes.set_ylim(0)
+    axes.legend(frameon=False, fontsize=9)
+    label(axes, "", "standard deviation of the targets", "dead units, %")
+
+
+EXPERIMENT = Experiment(
+    "Small targets and much momentum kill units",
+    [Claim("N1", "Relu units die more easily when the variance of the targets approaches zero, and with more momentum.",
+           "Arnekvist, Carvalho, Kragic, Stork 2020 (arXiv 2005.06195)")], run, draw, also=["A24", "D3"])
