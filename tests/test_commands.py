@@ -86,6 +86,8 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["train", "--resume", "no.npz"], "no.npz does not exist"),
     (["train", "--resume", "begun.npz", "--lr", "3"], "--lr is 3.0, but the run in begun.npz was begun with 0.1"),
+    (["train", "--epochs", "0"], "--epochs is 0"),
+    (["train", "--resume", "begun.npz", "--epochs", "0"], "--epochs is 0"),
     (["train", "--held-out", "1"], "--held-out is 1.0, expected a share"),
     (["train", "--optimizer", "adam", "--momentum", "0.9"], "got momentum 0.9 for adam"),
     (["train", "--every", "5"], "--every is an option of --watch"),
@@ -112,7 +114,7 @@ def test_bad_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, sen
 def test_a_model_that_tg_save_has_written_is_read_too(capsys, tmp_path, norm):
     moons = data.moons(rng=0)
     model = nn.MLP([2, 9, 5, 2], activation="tanh", norm=norm, rng=3, dtype="float64")
-    for name, parts in (("model.npz", (model,)), ("run.npz", ({"model": model, "step": 3},))):
+    for name, parts in (("model.npz", (model,)), ("run.npz", ({"model": model, "notes": {"step": 3}},))):
         tg.save(tmp_path / name, *parts)
         words = ["census", tmp_path / name, "--data", "moons", "--activation", "tanh", *(["--norm", norm] if norm else [])]
         status, _, err = run(capsys, *words, "--json", tmp_path / "a.json")

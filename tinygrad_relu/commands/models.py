@@ -54,7 +54,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     option("--schedule", type=one_of(lambda: SCHEDULES, "schedule"), metavar="NAME",
            help=f"schedule of the learning rate, over the epochs: one of {', '.join(SCHEDULES)}")
     option("--batch-size", type=whole, default=64, metavar="N", help="samples in a batch" + DEFAULT)
-    option("--epochs", type=whole, metavar="N", help=f"passes over the data (default: {EPOCHS})")
+    option("--epochs", type=whole, metavar="N", help=f"passes over the data (default: {EPOCHS}, or those of a resumed run)")
 
 
 def begin(given: argparse.Namespace) -> Setup:
@@ -68,7 +68,7 @@ def begin(given: argparse.Namespace) -> Setup:
                 norm=given.norm, dropout=given.dropout)
     rule = replace(yours(given.optimizer, given.momentum, given.weight_decay, given.schedule or ""), rate=1.0)
     optimizer = rule.optimizer(model, check_number(given.lr, "--lr"))
-    schedule = SCHEDULES[given.schedule](optimizer, given.epochs or EPOCHS) if given.schedule else None
+    schedule = SCHEDULES[given.schedule](optimizer, given.epochs) if given.schedule else None
     return Setup(given, train, held_out, model, optimizer, schedule)
 
 
@@ -91,15 +91,16 @@ def read_options(path: str) -> argparse.Namespace:
     from ..checkpoint import load
 
     parts = load(path)
-    if "notes" in parts:
-        return argparse.Namespace(**parts["notes"]["train"])
+    notes, state = (part if isinstance(part := parts.get(name), dict) else {} for name in ("notes", "model"))
+    found = notes.get("train")
+    if found is None:
+        weights = [array for name, array in (state or parts).items()
+                   if name.endswith("weight") and getattr(array, "ndim", 0) == 2]
+        if not weights:
+            raise ValueError(f"{path} holds no weights of linear layers, expected a file of `tinygrad-relu train` or `tg.save`")
+        found = {"widths": [len(weight) for weight in weights[:-1]], "dtype": weights[0].dtype.name}
     parser = argparse.ArgumentParser()
     add_model(parser)
-    state = parts.get("model", parts)
-    weights = [array for name, array in state.items() if name.endswith("weight") and array.ndim == 2]
-    if not weights:
-        raise ValueError(f"{path} holds no weights of linear layers, expected a file of `tinygrad-relu train` or `tg.save`")
-    found = {"widths": [len(weight) for weight in weights[:-1]], "dtype": weights[0].dtype.name}
     return parser.parse_args([], argparse.Namespace(**found))
 
 

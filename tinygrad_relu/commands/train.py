@@ -43,11 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.every is not None and check_count(arguments.every, "--every") and not arguments.watch:
         raise ValueError("--every is an option of --watch, expected both")
     given = _resumed(arguments) if arguments.resume else arguments
+    if given.epochs is None:
+        given.epochs = EPOCHS
+    epochs = check_count(given.epochs if arguments.epochs is None else arguments.epochs, "--epochs")
     setup = begin(given)
     watch = Watch(setup, quiet=arguments.quiet) if arguments.watch else None
     with TemporaryDirectory() as folder:
         path = arguments.resume or arguments.out or str(Path(folder) / "run.npz")
-        epochs = check_count(arguments.epochs or given.epochs or EPOCHS, "--epochs")
         plan = {"epochs": epochs, "checkpoint": path, "callbacks": [watch] if watch else [], "every": arguments.every}
         start = evaluate(setup.model, cross_entropy, setup.train)["loss"]
         if watch and not arguments.resume:
