@@ -21,6 +21,7 @@ from .autodiff.guard import structure_changed
 from .autodiff.node import Array, value
 from .checks import as_floats, check_count, check_name
 from .kernels.machine.door import copy, launch
+from .kernels.machine.host import zeros
 from .tensor import Tensor
 
 WATCHERS: WeakSet[Any] = WeakSet()      # all optimizers: see `announce`
@@ -112,8 +113,8 @@ def settle(parameters: Iterable[Parameter]) -> None:
         structure_changed()
     for dtype, group in groupby(homeless, key=lambda p: p.dtype):
         members = list(group)
-        values = np.zeros(sum(p.size for p in members), dtype)
-        gradients, start = np.zeros_like(values), 0
+        size = sum(p.size for p in members)
+        values, gradients, start = zeros(size, dtype), zeros(size, dtype), 0
         for parameter in members:
             parameter.move_to(Place(values, gradients, start))
             start += parameter.size

@@ -6,7 +6,6 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from numpy import ndarray
 
 from ..autodiff.guard import Guarded, refuse, unguarded
@@ -14,6 +13,7 @@ from ..autodiff.hooks import current_observer
 from ..autodiff.node import Array, is_grad_enabled
 from ..checks import check_count
 from ..kernels.machine.door import is_watched
+from ..kernels.machine.host import aligned
 from ..parameters import WATCHERS, Parameter
 from ..profile import Profile, of_launches
 from ..tensor import Tensor
@@ -61,7 +61,7 @@ class Program:
             except Stale:
                 self.recordings.clear()
                 self._last = None
-            homes = [np.array(x, order="C") for x in arrays_in([inputs, options])]
+            homes = [aligned(x) for x in arrays_in([inputs, options])]
             return self._record(Recording(self.step, _key((is_grad_enabled(), inputs, options)), homes), inputs, options)
 
     def _again(self, recording: Recording, arrays: Sequence[Array], inputs: Any, options: Any) -> Any:

@@ -50,7 +50,6 @@ class Recording:
         self.profile: Profile | None = None     # the last one
         self.state: list[Array] = []            # the owners of state, once it is proved
         self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
-        self.settled = not homes                # whether all have
         self.made: list[Any] = []       # modules made by the step
         self.begun = next_order()       # Tensors made by the step have a larger order
         self._inside = False
@@ -108,20 +107,22 @@ class Recording:
 
     def takes(self, inputs: Sequence[Any]) -> bool:
         """Whether inputs are arrays of the shapes and dtypes of the homes."""
-        return is_grad_enabled() is self.grad_mode and len(inputs) == len(self.kinds) and all(
-            [type(x) is np.ndarray and x.shape == shape and x.dtype is dtype for x, (shape, dtype) in zip(inputs, self.kinds)])
+        if is_grad_enabled() is not self.grad_mode or len(inputs) != len(self.kinds):
+            return False
+        for x, (shape, dtype) in zip(inputs, self.kinds):
+            if type(x) is not np.ndarray or x.shape != shape or x.dtype is not dtype:
+                return False
+        return True
 
     def refill(self, arrays: Sequence[Array]) -> bool:
         """Copy the inputs; False if one differs for the first time, of which no other value is proved."""
         known = True
-        if not self.settled:
-            for i, (home, x) in enumerate(zip(self.homes, arrays)):
-                if not self.varied[i] and differ(home, x):
-                    known, self.varied[i] = False, True
-            self.settled = all(self.varied)
-        for home, x, varied in zip(self.homes, arrays, self.varied):
-            if varied:
-                home[...] = x
+        for i, (home, x) in enumerate(zip(self.homes, arrays)):
+            if not self.varied[i]:
+                if not differ(home, x):
+                    continue
+                known, self.varied[i] = False, True
+            home[...] = x
         return known
 
     def fits(self) -> bool:

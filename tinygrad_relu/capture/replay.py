@@ -12,13 +12,12 @@ from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import owner_of
 from ..kernels.loops.strided import as_kernel
+from ..kernels.machine.host import LINE, zeros
 from ..kernels.machine.program import Native
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 from .arrays import Launch, arrays_in, copies, differ, fresh, mapped, restore
 from .fusion import fused
-
-LINE = 64       # bytes: arrays in packed memory begin at a line of the processor's cache
 
 
 def move(optimizer: Optimizer, segment: Any, options: Any, data: Array, grad: Array) -> None:
@@ -165,8 +164,7 @@ def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[
             if starts[key] + owners[key].nbytes <= begin:
                 break
             starts[key] = max(starts[key], -(-end // LINE) * LINE)
-    memory = np.zeros(max((starts[key] + owners[key].nbytes for key in starts), default=0) + LINE, np.uint8)
-    memory = memory[-memory.ctypes.data % LINE:]
+    memory = zeros(max((starts[key] + owners[key].nbytes for key in starts), default=0))
 
     def moved(x: Any) -> Any:
         if isinstance(x, (Tensor, Later)):

@@ -10,6 +10,7 @@ import numpy as np
 from ..autodiff.node import Array, absent
 from ..checks import check_below_one, check_bool, check_number, check_real
 from ..kernels.loops import members, update
+from ..kernels.machine.host import zeros
 from ..kernels.machine.policy import Kernel
 from ..missing import Unsettable, without
 from ..parameters import Parameter
@@ -74,7 +75,7 @@ class SGD(Optimizer):
                 options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
         first = buffer is None
         if first and momentum:
-            segment.state["momentum_buffer"] = buffer = np.empty_like(segment.data)
+            segment.state["momentum_buffer"] = buffer = zeros(segment.data.size, segment.data.dtype)
         return update.sgd, (segment.data, grad, buffer if momentum else absent(grad), options["lr"], momentum, first,
                             1.0 - options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
 
@@ -127,7 +128,7 @@ class Adam(Optimizer):
         beta1, beta2 = options["betas"]
         t, state = segment.steps + 1, segment.state
         if not state:
-            state["exp_avg"], state["exp_avg_sq"] = np.zeros_like(segment.data), np.zeros_like(segment.data)
+            state["exp_avg"], state["exp_avg_sq"] = (zeros(segment.data.size, segment.data.dtype) for _ in range(2))
         if "step" in state:
             settings = options["lr"], beta1, beta2, options["eps"], options["weight_decay"]
             return members.adam_restarted, (

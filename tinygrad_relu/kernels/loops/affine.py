@@ -46,7 +46,7 @@ def affine_panel(x, weight, bias, out, top, bottom, left, right):
 @scalar
 def affine_panels(start, stop, x, weight, bias, out, rows, columns):
     for i in range(start, stop):
-        top, bottom, left, right = panel(i, out, rows, columns)
+        top, bottom, left, right = panel(i, out, rows, columns, False)
         affine_panel(x, weight, bias, out, top, bottom, left, right)
 
 
@@ -110,7 +110,7 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
     def panels(start, stop, x, weight, bias, p, z, out, rows, columns):
         before = out if overwrites else z
         for i in range(start, stop):
-            top, bottom, left, right = panel(i, out, rows, columns)
+            top, bottom, left, right = panel(i, out, rows, columns, False)
             affine_panel(x, weight, bias, before, top, bottom, left, right)
             full = right - left == out.shape[1]         # then the rows follow each other without a gap
             length = (bottom - top) * (right - left) if full else right - left

@@ -60,13 +60,17 @@ def panel_count(c, rows, columns):
 
 
 @scalar
-def panel(i, c, rows, columns):
-    """The first and the last row, the first and the last column of panel i of c, in the manner of slices."""
+def panel(i, c, rows, columns, across):
+    """The first and the last row, the first and the last column of panel i of c, in the manner of slices.
+
+    They are numbered down the columns, or across the rows. The weights of a layer are the columns of the product forward,
+    and the rows of the product that is their gradient: so a thread always has the same part of them in the cache of its core.
+    """
     m, n = c.shape
     if rows >= m and columns >= n:
         return 0, m, 0, n
-    across = (n + columns - 1) // columns
-    top, left = i // across * rows, i % across * columns
+    high, wide = (m + rows - 1) // rows, (n + columns - 1) // columns
+    top, left = (i // wide * rows, i % wide * columns) if across else (i % high * rows, i // high * columns)
     return top, min(top + rows, m), left, min(left + columns, n)
 
 
@@ -74,7 +78,7 @@ def panel(i, c, rows, columns):
 def multiply(start, stop, transpose_a, transpose_b, a, b, beta, c, rows, columns):
     """The panels from `start` up to `stop`."""
     for i in range(start, stop):
-        top, bottom, left, right = panel(i, c, rows, columns)
+        top, bottom, left, right = panel(i, c, rows, columns, transpose_a)
         gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
 
 
