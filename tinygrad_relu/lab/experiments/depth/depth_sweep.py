@@ -34,15 +34,15 @@ def predicted(name: str, s: float) -> float:
     return float(np.exp(np.mean(logs)))
 
 
-def measured(model: nn.MLP, x: Array, labels: Array) -> float:
-    """The same in a network, by autodiff: the gradients of the pre-activations of the first and the last hidden layer."""
+def measured(model: Any, x: Array, labels: Array) -> float:
+    """The same in an MLP, by autodiff: the gradients of the outputs of the first and the last affine map of a hidden layer."""
     h, z = x, []
     for layer in model:
         h = layer(h)
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, (nn.Linear, nn.Maxout)):
             z.append(h)
     first, last = grad(F.cross_entropy(h, labels), [z[0], z[-2]])
-    return float((np.linalg.norm(first.data) / np.linalg.norm(last.data)) ** (1 / (DEPTH - 1)))
+    return float((np.linalg.norm(first.data) / np.linalg.norm(last.data)) ** (1 / (len(z) - 2)))
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:

@@ -1,0 +1,68 @@
+"""In a deep sigmoid network the layers near the input are frozen: they hardly move, and the network learns nothing.
+
+At its start, such a network passes on 0.236 of a gradient a layer (Glorot's weights). After eight layers the first has a gradient
+some ten thousand times weaker than the last, so its weights stay at random values, and what it makes of the images is lost. ReLU
+with He's start, Maxout with LeCun's, and batch normalisation before the sigmoids each cure it: all layers move alike.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .... import data, nn, optim
+from .... import functional as F
+from ..common import descend
+from ..drawing import COLUMN, label
+from ..record import Claim, Experiment, Finding, Series
+from .depth_sweep import measured, predicted
+
+LAYERS, WIDTH = 8, 64
+NETWORKS: dict[str, Any] = {
+    "sigmoid": {"activation": "sigmoid", "init": "glorot"}, "ReLU": {"activation": "relu", "init": "he"},
+    "Maxout": {"activation": "maxout", "init": "lecun"},
+    "sigmoid + batch norm": {"activation": "sigmoid", "init": "glorot", "norm": "batch"}}
+
+
+def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
+    """Each network learns digits: the relative change of the weights of each layer, and the accuracy."""
+    digits = data.digits("float32").standardise().head(500 if fast else 1797)
+    noise = 4 / np.sqrt((LAYERS - 1) * WIDTH)           # relative, of the factor a layer, as in `depth_sweep`
+    findings, moved, losses, accuracy = [], {}, {}, {}
+    for name, options in NETWORKS.items():
+        model = nn.MLP([64] + [WIDTH] * LAYERS + [10], rng=seed, **options)
+        if "norm" not in options:
+            factor = 1.0 if name == "Maxout" else predicted(options["activation"], 1.0 if name == "sigmoid" else 2.0)
+            findings.append(Finding(f"{name}: factor of the gradient a layer, at the start", factor,
+                                    measured(model, digits.x, digits.y), noise * factor))
+        weights = [p for p in model.parameters() if p.ndim == 2]
+        before = [p.data.copy() for p in weights]
+        sgd = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        losses[name] = descend(model, sgd, F.cross_entropy, digits.x, digits.y, 100)
+        moved[name] = [float(np.linalg.norm(p.data - old) / np.linalg.norm(old)) for p, old in zip(weights, before)]
+        accuracy[name] = float((model(digits.x).data.argmax(axis=1) == digits.y).mean())
+    for name, (first, *_, last) in moved.items():
+        frozen = name == "sigmoid"
+        findings.append(Finding(f"{name}: change of the first layer over that of the last", 0.01 if frozen else 0.1, first / last,
+                                relation="<=" if frozen else ">="))
+    findings += [Finding("sigmoid: accuracy after 100 steps", 0.2, accuracy.pop("sigmoid"), relation="<="),
+                 Finding("the others: least accuracy", 0.9, min(accuracy.values()), relation=">=")]
+    return findings, {"moved": moved, "losses": losses}
+
+
+def draw(figure: Any, series: Series) -> None:
+    layers, losses = figure.subplots(1, 2)
+    for name, colour in zip(NETWORKS, COLUMN):
+        layers.plot(range(1, LAYERS + 2), series["moved"][name], "o-", color=colour, lw=1.6, ms=4)
+        losses.plot(series["losses"][name], color=colour, lw=1.8, label=name)
+    layers.set_yscale("log")
+    label(layers, "change of the weights in 100 steps, relative to them", "layer, from the input on", "")
+    losses.legend(frameon=False, fontsize=9, loc="center right")
+    label(losses, "training loss on digits", "step")
+
+
+EXPERIMENT = Experiment(
+    "Frozen early layers, and three remedies",
+    [Claim("C12", "With vanishing gradients, the layers near the input learn slowest, though all the others build on them.",
+           "Nielsen, Neural Networks and Deep Learning")],
+    run, draw, also=["C7", "C13", "A16"])
