@@ -11,6 +11,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import data, lab, nn, optim
 from tinygrad_relu import functional as F
+from tinygrad_relu.lab.units import GONE
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((300, 6)), RNG.integers(0, 3, 300)
@@ -209,7 +210,7 @@ def test_the_safe_rate_kills_no_unit_and_one_a_little_higher_does():
 
     assert dead_at(found.safe_rate) == before
     assert dead_at(found.safe_rate * 1.0101) != before
-    assert found.layers[1].estimate and not found.layers[0].estimate
+    assert found.layers[0].exact and not found.layers[1].exact
     assert json.loads(found.to_json())["safe_rate"] == found.safe_rate
     assert "never" in str(found) and found.plot().axes[0].lines
 
@@ -226,6 +227,22 @@ def test_the_safe_rate_is_below_the_first_window():
     assert lab.census(model, moons.x).dead == before
 
 
-def test_a_norm_before_the_activation_has_no_window_but_a_safe_rate():
-    found = lab.lethal_lr(mlp("float64", norm="batch"), X, Y)
-    assert np.isnan(found.layers[0].lo).all() and "a norm comes before" in str(found) and found.safe_rate > 0
+@pytest.mark.parametrize("options", [{}, {"norm": "batch"}, {"activation": "maxout"}, {"activation": "relu6"}], ids=str)
+def test_windows_by_trial_are_confirmed_by_the_step(options):
+    """In deeper layers and after a norm: dead at lo and hi, alive at the rates tried just before and just after."""
+    model = mlp("float64", **options)
+    found = lab.lethal_lr(model, X, Y)
+    model.eval()
+    gradients = tg.grad(F.cross_entropy(model(X), Y), model.parameters())
+    checked = 0
+    for i, layer in enumerate(found.layers):
+        for unit in np.flatnonzero(layer.alive & np.isfinite(layer.lo) & (not layer.exact))[:6]:
+            lo, hi = layer.lo[unit], layer.hi[unit]
+            before = lo / 10**0.1
+            for lr, dead in ((before, False), (lo, True), *([(hi, True), (hi * 10**0.1, False)] if np.isfinite(hi) else [])):
+                trial = copy.deepcopy(model)
+                for p, g in zip(trial.parameters(), gradients):
+                    p.data = p.data + lr * -g.data
+                assert GONE[lab.census(trial, X).layers[i].state[unit]] == dead
+                checked += 1
+    assert checked and found.safe_rate > 0

@@ -33,7 +33,7 @@ from .readings import Reading, plain
 from .units import BATCH, GONE, Extremes, HiddenLayer, Units, flat_edges
 
 SHARES = (0.0, 0.01, 0.1, 0.25, 0.5)        # the quantiles in the table
-LARGE = 1e9                                 # a rate that kills no unit is taken for infinite from here on
+TRIED = 10 ** (np.arange(-30, 11) / 10)     # rates by trial; at 1 the step is as long as the weights
 
 
 def rooms(layer: HiddenLayer, z: Array, units: Array, *, edges: bool = True) -> list[Array]:
@@ -89,13 +89,15 @@ class LayerRates:
     Attributes
     ----------
     lo, hi : the unit is dead after the step if lo <= rate <= hi. lo is infinite if no rate kills it, and 0 if it is dead now.
-    estimate : why the window is not exact; empty if it is.
+    exact : whether these are the edges of the window, as in the first layer. In deeper layers, whose inputs move too, and where a
+        norm comes before the activation, 41 rates were tried, each a quarter larger than the one before, up to one at which the
+        step is ten times as long as the weights: `lo` is the first that kills the unit, `hi` the last before it lives again.
     """
 
     name: str
     lo: Array
     hi: Array
-    estimate: str
+    exact: bool
 
     @property
     def alive(self) -> Array:
@@ -110,8 +112,8 @@ class LayerRates:
 class LethalRates(Reading):
     """The lethal windows of all units, layer by layer. Printing it gives the quantiles of lo for each layer.
 
-    `safe_rate`: the step at this rate kills no unit of any layer. It was found by trial, with all layers moving: from the
-    smallest lo down to a rate that kills none, and back up to within 1 % of one that does. Infinite if no rate kills.
+    `safe_rate`: the step at this rate kills no unit of any layer, nor did one at a smaller rate that was tried. It is within 1 %
+    of one that kills. Infinite if no rate kills.
     """
 
     samples: int
@@ -121,7 +123,7 @@ class LethalRates(Reading):
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers; None for a rate that is infinite or unknown."""
         found: dict[str, Any] = plain({"samples": self.samples, "safe_rate": self.safe_rate, "layers": [
-            {"name": layer.name, "estimate": layer.estimate, "lo": layer.lo, "hi": layer.hi,
+            {"name": layer.name, "exact": layer.exact, "lo": layer.lo, "hi": layer.hi,
              "quantiles": {str(share): layer.quantile(share) for share in SHARES}} for layer in self.layers]})
         return found
 
@@ -130,11 +132,10 @@ class LethalRates(Reading):
         headings = ["layer", "units", "dead now", "never", *(f"{100 * share:g}%" if share else "first" for share in SHARES), ""]
         return Table(f"rates at which the next step kills units, from {self.samples} samples", headings, [
             (layer.name, len(layer.lo), int((layer.lo == 0).sum()), int(np.isinf(layer.lo).sum()),
-             *(_rate(layer.quantile(share)) for share in SHARES), layer.estimate) for layer in self.layers])
+             *(_rate(layer.quantile(share)) for share in SHARES), "" if layer.exact else "by trial") for layer in self.layers])
 
     def __str__(self) -> str:
-        return (f"{self.table()}\nsafe rate: {_rate(self.safe_rate, 'any')} (the step kills no unit: found by trial, with all "
-                "layers moving)")
+        return f"{self.table()}\nsafe rate: {_rate(self.safe_rate, 'any')} (the step kills no unit)"
 
     def plot(self) -> Any:
         """The share of the living units that are dead after the next step, for each layer, over the learning rate."""
@@ -148,7 +149,7 @@ class LethalRates(Reading):
             lo, hi = layer.lo[layer.alive], layer.hi[layer.alive]
             if len(lo):
                 dead = ((lo <= grid[:, None]) & (grid[:, None] <= hi)).mean(axis=1)
-                axes.plot(grid, 100 * dead, label=f"layer {layer.name}{' (estimate)' if layer.estimate else ''}")
+                axes.plot(grid, 100 * dead, label=f"layer {layer.name}{'' if layer.exact else ' (by trial)'}")
         if np.isfinite(self.safe_rate):
             axes.axvline(self.safe_rate, color="#767676", linestyle="--", linewidth=1)
             axes.annotate(f"safe: {self.safe_rate:.3g}", (self.safe_rate, 0.97), (4, 0), xycoords=("data", "axes fraction"),
@@ -166,7 +167,7 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
               loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> LethalRates:
     """The learning rates at which the next step kills each unit: before any training, and without a step. Nothing is changed.
 
-    Exact for the first layer. In deeper layers the inputs move too: their windows hold them fixed, and are estimates.
+    Exact for the first layer. In deeper layers, whose inputs move too, and after a norm, the steps are tried on a copy.
 
     Parameters
     ----------
@@ -190,36 +191,47 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     check_count(batch_size, "lethal_lr: batch_size")
     gradients = units.gradients(x, y, units.model.parameters(), "lethal_lr", loss, batch_size)
     steps = {p: -g for p, g in gradients.items()} if optimizer is None else next_steps(optimizer, gradients, rate=1.0)
-    layers = [LayerRates(layer.name, lo, hi, "unknown: a norm comes before the activation" if layer.norm is not None else
-                         "estimate: its inputs move too" if layer.depth else "")
-              for layer, (lo, hi) in zip(units.layers, windows(units, steps, x, batch_size))]
-    known = np.concatenate([layer.lo[np.isfinite(layer.lo) & (layer.lo > 0)] for layer in layers])
-    below = 0.999 * float(known.min()) if known.size else LARGE         # at the edge itself rounding would decide
-    return LethalRates(len(x), layers, _safe_rate(units, steps, x, batch_size, below))
+    exact = [layer.norm is None and not layer.depth for layer in units.layers]
+    found = windows(units, steps, x, batch_size, chosen=[np.arange(layer.units if known else 0)
+                                                         for layer, known in zip(units.layers, exact)])
+    lowest = min((float(lo[lo > 0].min(initial=np.inf)) for lo, _ in found), default=np.inf)
+    safe = 0.999 * lowest                   # at the edge itself rounding would decide
+    if not all(exact):
+        tried = _tried(units, steps, x, batch_size)
+        found, safe = [of if known else by for of, by, known in zip(found, tried[0], exact)], min(safe, tried[1])
+    return LethalRates(len(x), [LayerRates(layer.name, *window, known)
+                                for layer, window, known in zip(units.layers, found, exact)], safe)
 
 
-def _safe_rate(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int, rate: float) -> float:
-    """The largest rate found by trial, from `rate` down, at which the step kills no unit."""
+def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array,
+           batch_size: int) -> tuple[list[tuple[Array, Array]], float]:
+    """(lo, hi) of the units of each layer, and the safe rate, from steps at several rates that a copy of the model makes."""
     trial = Units(deepcopy(units.model))
     moved = [(copy, p.array, steps[p]) for p, copy in zip(units.model.parameters(), trial.model.parameters()) if p in steps]
-    before = gone_of(units, x, batch_size)
 
-    def kills(rate: float) -> bool:
+    def gone(rate: float) -> list[Array]:
         for copy, values, step in moved:
             copy.array[...] = values + rate * step
-        return any((now & ~then).any() for now, then in zip(gone_of(trial, x, batch_size), before))
+        return gone_of(trial, x, batch_size)
 
-    if not kills(rate):
-        return np.inf if rate == LARGE else rate
-    bad = rate
-    while kills(rate := rate / 2):
-        bad = rate
-        if rate < 1 / LARGE:
-            return 0.0
-    while bad > 1.01 * rate:
-        middle = (rate + bad) / 2
-        rate, bad = (rate, middle) if kills(middle) else (middle, bad)
-    return rate
+    weights, step = (sum(float(np.square(part[i], dtype=np.float64).sum()) for part in moved) ** 0.5 for i in (1, 2))
+    rates = np.array([0.0, *(TRIED * weights / step)]) if step else np.zeros(1)
+    dead = [np.stack(several) for several in zip(*map(gone, rates))]                    # for each layer (rates, units)
+    index, windows = np.arange(len(rates))[:, None], []
+    for mine in dead:
+        first = mine.argmax(axis=0)
+        lives = ~mine & (index > first)                                                 # again
+        windows.append((np.where(mine.any(axis=0), rates[first], np.inf),
+                        np.where(mine.any(axis=0) & lives.any(axis=0), rates[lives.argmax(axis=0) - 1], np.inf)))
+    kills = np.logical_or.reduce([(mine & ~mine[0]).any(axis=1) for mine in dead])
+    if not kills.any():
+        return windows, np.inf
+    safe, bad = rates[kills.argmax() - 1], rates[kills.argmax()]
+    while bad > 1.01 * safe and bad > 1e-9 * rates[-1]:
+        middle = (safe + bad) / 2
+        killed = any((now & ~mine[0]).any() for now, mine in zip(gone(middle), dead))
+        safe, bad = (safe, middle) if killed else (middle, bad)
+    return windows, float(safe)
 
 
 def gone_of(units: Units, x: Array, batch_size: int = BATCH) -> list[Array]:
