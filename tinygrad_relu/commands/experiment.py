@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def _experiment(arguments: argparse.Namespace) -> int:
     from ..text import print_parts
 
     if "list" in arguments.NAMES:
-        print_parts(_listed())
+        print_parts(*_listed())
         return 0
     chosen = _chosen(arguments.NAMES)
     check_files(arguments, "json")
@@ -129,13 +130,16 @@ def summary(results: list[Result]) -> Table:
         for result in results])
 
 
-def _listed() -> Table:
+def _listed() -> Iterator[Table | str]:
+    """A table for each chapter."""
     from ..lab.experiments import CHAPTERS, find, names
     from ..text import Table
 
     found = [find(name) for name in names()]
-    return Table(f"{len(found)} experiments", ["chapter", "experiment", "claims", "title"], [
-        (CHAPTERS[one.chapter], one.name, " ".join(claim.key for claim in one.claims) or "-", one.title) for one in found])
+    for chapter, title in CHAPTERS.items():
+        yield Table(f"{title} (`tinygrad-relu experiment {chapter.replace('_', '-')}` runs all of these)", ["experiment", "claims", "title"], [
+            (one.name, " ".join(claim.key for claim in one.claims) or "-", one.title) for one in found if one.chapter == chapter])
+        yield ""
 
 
 COMMANDS = [Command("experiment", "check claims of the literature on networks that are trained on the spot", _experiment_options,

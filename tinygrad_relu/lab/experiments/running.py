@@ -13,7 +13,8 @@ from ...kernels.machine.pool import num_threads, set_num_threads
 from . import CHAPTERS, find, names
 from .record import Claim, Experiment, Result
 
-KINDS = {"A": "Dying ReLU", "B": "Variants", "C": "Depth", "D": "Learning with a zero derivative"}      # of claims, by letter
+KINDS = {"A": "Dying ReLU", "B": "Variants", "C": "Depth", "D": "Learning with a zero derivative",
+         "N": "Newer results"}         # of claims, by letter
 
 
 def run_all(chosen: Sequence[str], *, seed: int = 0, fast: bool = False, figures: Path | None = None, jobs: int | None = None,
