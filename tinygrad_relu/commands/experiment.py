@@ -137,8 +137,10 @@ def _listed() -> Iterator[Table | str]:
 
     found = [find(name) for name in names()]
     for chapter, title in CHAPTERS.items():
-        yield Table(f"{title} (`tinygrad-relu experiment {chapter.replace('_', '-')}` runs all of these)", ["experiment", "claims", "title"], [
-            (one.name, " ".join(claim.key for claim in one.claims) or "-", one.title) for one in found if one.chapter == chapter])
+        rows = [(one.name, " ".join(claim.key for claim in one.claims) or "-", one.title)
+                for one in found if one.chapter == chapter]
+        yield Table(f"{title} (`tinygrad-relu experiment {chapter.replace('_', '-')}` runs all of these)",
+                    ["experiment", "claims", "title"], rows)
         yield ""
 
 
