@@ -48,10 +48,11 @@ class Reason(IntEnum):
         return "not zero" if self is Reason.NONE else self.name.lower().replace("_", " ")
 
 
+# Those that a backward pass meets; and what a reason becomes for the units before, to which these later units are flat.
 FOUND = [reason for reason in Reason if reason not in (Reason.NONE, Reason.FROZEN)]
-DOWNSTREAM = np.array([Reason.DEAD_DOWNSTREAM if reason in (Reason.MASK, Reason.SATURATION) else reason for reason in Reason],
-                      np.uint8)       # what a reason becomes for the units before: those later units are flat
-Found = tuple[Array, Array]           # a gradient, and the reason for each of its entries
+FLAT = (Reason.MASK, Reason.SATURATION)
+DOWNSTREAM = np.array([Reason.DEAD_DOWNSTREAM if reason in FLAT else reason for reason in Reason], np.uint8)
+Found = tuple[Array, Array]         # a gradient, and the reason for each of its entries
 
 
 def reasons(loss: Node, outputs: Collection[Node]) -> dict[Node, Found]:
