@@ -378,6 +378,18 @@ def test_continual_backprop_leaves_a_captured_step_as_it_is():
     assert cbp.replaced >= 3 and step.replays >= 33         # recorded and proved at the start, and when Adam begins to count
 
 
+def test_continual_backprop_goes_through_a_residual():
+    block = nn.Residual(nn.Linear(2, 2, dtype="float64", rng=3))
+    model = nn.Sequential(block, nn.Linear(2, 6, dtype="float64", rng=4), nn.ReLU(), nn.Linear(6, 2, dtype="float64", rng=5))
+    cbp = lab.ContinualBackprop(rate=1.0, maturity=0)
+    cbp.observe(model, X)
+    h = model[2](model[1](block(X))).data
+    least = int(np.argmin(np.abs(h).mean(axis=0) * np.abs(model[3].weight.data).sum(axis=0)))
+    cbp.rate = 1 / 6
+    cbp.apply(model, None, None, 0)
+    assert cbp.replaced == 1 and not model[3].weight.data[:, least].any()
+
+
 def test_recycling_starts_a_batch_norm_again():
     model = nn.MLP([2, 12, 8, 2], dtype="float64", rng=1, norm="batch")
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

@@ -97,12 +97,17 @@ class ContinualBackprop(Intervention):
 
 def _outputs(units: Units, own: dict[int, Any], x: Any) -> Iterator[Array]:
     """The outputs of each hidden layer of a model, as in evaluation; `own` has its modules by the ids of those of `units`."""
-    for step in units.steps:            # no Residuals: a unit in one has no outgoing weights of its own
-        modules = (step.affine, step.norm, step.activation) if isinstance(step, HiddenLayer) else (step,)
-        for module in modules:
-            x = x if module is None else own[id(module)](x)
-        if isinstance(step, HiddenLayer):
-            yield x.data
+    kept = []
+    for step in units.steps:
+        if step == "keep":
+            kept.append(x)
+        elif step == "add":
+            x = x + kept.pop()
+        else:
+            for module in (step.affine, step.norm, step.activation) if isinstance(step, HiddenLayer) else (step,):
+                x = x if module is None else own[id(module)](x)
+            if isinstance(step, HiddenLayer):
+                yield x.data
 
 
 class _Worth:
@@ -110,7 +115,7 @@ class _Worth:
 
     def __init__(self, members: int, units: int, decay: float) -> None:
         self.decay, (self.age, self.utility, self.output) = decay, np.zeros((3, members, units))
-        self.credit = np.zeros(members)         # of units that may be replaced: whole ones are
+        self.credit = np.zeros(members)         # the number of units due, with a fraction that waits
 
     def note(self, h: Array, outgoing: Array) -> None:
         """Outputs (members, samples, units), and the summed sizes of the outgoing weights (members, units)."""
@@ -142,8 +147,8 @@ class DecayToStart(Intervention):
     """Decay towards the start: p <- p - lr * weight_decay * (p - p_0), with p_0 of now (Kumar et al. 2023, arXiv 2308.11958).
 
     Call `apply` after `backward` and before every step. In plain SGD it is then the penalty ``weight_decay / 2 |p - p_0|^2`` in
-    the loss. Weights of 0 are nothing special to it: a unit is pulled back to where it was alive. The chosen units' incoming
-    weights and biases decay; with None all parameters of the model.
+    the loss. It pulls a unit back to where it was alive, and not to 0. The incoming weights and biases of the chosen units decay;
+    with None, all parameters of the model.
 
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> opt, home = optim.SGD(model.parameters(), lr=0.1), lab.DecayToStart(model, weight_decay=1.0)
