@@ -236,7 +236,7 @@ class _Network:
             samples = self._samples(former, dead, batch_size)
             self._set(self.first)
             steps = {self.copies[p]: terms.step.astype(np.float64) for p, (terms, _) in self.terms.items()}
-            lethal = windows(self.twin, steps, now.astype(np.float64), batch_size, 1.0, dead)
+            lethal = windows(self.twin, steps, now, batch_size, 1.0, dead)
             for layer, its_twin, units, rows, window in zip(self.units.layers, self.twin.layers, dead, samples, lethal):
                 if len(units):
                     lr = max((self.terms[p][1] for p in layer.parameters if p in self.terms), default=np.nan)

@@ -67,7 +67,8 @@ def windows(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size
     while True:             # twice; more often only if bounded intervals form a chain
         ends, begins, below = [lo.copy() for lo in found], [lo + np.inf for lo in blank], [lo.copy() for lo in blank]
         for first in range(0, len(x), batch_size):
-            for i, (layer, inputs, z, _) in enumerate(units.through(x[first:first + batch_size])):
+            part = x[first:first + batch_size].astype(units.layers[0].affine.weight.dtype, copy=False)
+            for i, (layer, inputs, z, _) in enumerate(units.through(part)):
                 if layer.norm is not None or not len(mine[i]):
                     continue
                 weight, *bias = (steps.get(p, np.zeros_like(p.array)) for p in layer.parameters)
