@@ -14,7 +14,7 @@ import numpy as np
 from .... import data, nn
 from .... import functional as F
 from ....optim import SGD
-from ...census import census
+from ...gradient_profile import effective_rank
 from ...interventions import kill
 from ..common import descend
 from ..drawing import COLUMN, FAINT, label
@@ -28,27 +28,24 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     digits = data.digits()[:300 if fast else 1000].standardise()
     start = nn.MLP([64, UNITS, 10], dtype="float64", rng=seed)
     descend(start, SGD(start.parameters(), lr=0.3), F.cross_entropy, digits.x, digits.y, 100)
-    order, ranks, effective, living = np.random.default_rng(seed).permutation(UNITS), [], [], []
+    order, ranks, effective = np.random.default_rng(seed).permutation(UNITS), [], []
     models = []
     for n in DEAD:
         model = nn.MLP([64, UNITS, 10], dtype="float64", rng=seed)
         model.load_state_dict(start.state_dict())
         kill(model, digits.x, order[:n])
-        singular = np.linalg.svd(np.maximum(model[0](digits.x).data, 0), compute_uv=False)
-        shares = singular[singular > 0] / max(singular.sum(), 1e-300)
-        ranks.append(int((singular > 1e-10 * max(singular[0], 1e-300)).sum()))
-        effective.append(float(np.exp(-(shares * np.log(shares)).sum())) if n < UNITS else 0.0)
-        living.append(UNITS - census(model, digits.x).dead[0])
+        h = np.maximum(model[0](digits.x).data, 0)
+        ranks.append(int(np.linalg.matrix_rank(h)))
+        effective.append(effective_rank(h.T @ h))
         models.append(model)
     population = nn.population(models)
     descend(population, SGD(population.parameters(), lr=0.3), F.cross_entropy, digits.x, digits.y, 200)
     accuracy = np.mean(population(digits.x).data.argmax(axis=-1) == digits.y, axis=1)
     commonest = np.bincount(digits.y).max() / len(digits.y)
-    return [*(Finding(f"rank with {n} dead units of {UNITS}", alive, rank)
-              for n, alive, rank in zip(DEAD, living, ranks)),
+    return [*(Finding(f"rank with {n} dead units of {UNITS}", UNITS - n, rank) for n, rank in zip(DEAD, ranks)),
             Finding("smallest fall of the effective rank from count to count", 0, -np.diff(effective).max(), relation=">="),
             Finding("accuracy when all are dead: the commonest class", commonest, accuracy[-1]),
-            ], {"living": living, "ranks": ranks, "effective": effective, "accuracy": accuracy}
+            ], {"ranks": ranks, "effective": effective, "accuracy": accuracy}
 
 
 def draw(figure: Any, series: Series) -> None:
