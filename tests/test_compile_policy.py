@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tinygrad_relu
 from tinygrad_relu.kernels.machine import cache as kept_kernels
+from tinygrad_relu.kernels.machine.policy import Vector, kernel, scalar
 
 HOUSE = Path(tinygrad_relu.__file__).parent
 
@@ -271,3 +273,23 @@ def test_a_relative_cache_home_is_ignored(monkeypatch, tmp_path):
         assert kept_kernels._user_cache_folder() == tmp_path / ".cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
     assert kept_kernels._user_cache_folder() == tmp_path / "own"
+
+
+def test_a_kernel_is_optimised_once(monkeypatch):
+    """With all that it inlines, at any depth and through several ways."""
+    from numba.core.codegen import CPUCodeLibrary
+
+    bottom = scalar(lambda x: x + x)
+    way, other = (scalar(lambda x, k=k: bottom(x) + bottom(bottom(x * k))) for k in (1, 2))
+
+    def loop(x: Vector, out: Vector):
+        for i in range(out.size):
+            out[i] = way(x[i]) + other(x[i])
+
+    names, optimise = [], CPUCodeLibrary._optimize_final_module
+    monkeypatch.setattr(CPUCodeLibrary, "_optimize_final_module", lambda library: names.append(library.name) or optimise(library))
+    made, out = kernel(loop, name="two_ways"), np.empty(2)
+    made.content = lambda: None                 # it is not kept
+    made(np.array([1.0, 3.0]), out)
+    assert out.tolist() == [16.0, 48.0]         # 2 x + 4 x, and 2 x + 8 x
+    assert [name for name in names if "lambda" in name or "two_ways" in name] == [made.function.__qualname__]

@@ -19,6 +19,7 @@ from tinygrad_relu.kernels.formulas.record import Elementwise
 from tinygrad_relu.kernels.loops.loss import ERRORS
 from tinygrad_relu.kernels.loops.pointwise import loops
 from tinygrad_relu.kernels.machine import host, native, policy, processor
+from tinygrad_relu.kernels.machine.compiler import compilers
 
 FAMILY = {"x86_64": "x86", "AMD64": "x86", "arm64": "arm", "aarch64": "arm"}.get(platform.machine(), "other")
 pytestmark = pytest.mark.skipif(FAMILY == "other", reason=f"no patterns for the machine code of {platform.machine()}")
@@ -40,7 +41,7 @@ def machine_code(activation: Elementwise[...], dtype, direction: str) -> list[st
     kernel = getattr(loops(activation), direction)
     signature = kernel.signature(np.dtype(dtype))
     policy.tell_numba(), native.target()        # makes the functions known that kernels call
-    compiled = numba.njit(pipeline_class=processor.compiler(), **kernel.options)(kernel.function)
+    compiled = numba.njit(pipeline_class=compilers().of_kernels, **kernel.options)(kernel.function)
     compiled.compile(signature)
     assembly = compiled.inspect_asm(signature)
     body = re.search(r'^_?"?\S+_slice"?:.*?\n(.*?)(?=^(?!\.?L)\S+:|\Z)', assembly, re.MULTILINE | re.DOTALL)

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 import numpy as np
 
 from .cache import keep, kept
+from .compiler import compilers
 from .fingerprint import fingerprint, used
 from .native import ARGUMENT, COUNT, RAISED, Argument, Code, Loaded, compiled, load, reason, target
-from .processor import compiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound="Kernel | tuple[Any, ...]")
@@ -70,10 +70,15 @@ def _inlined(function: F, **options: Any) -> F:
     def register() -> None:
         from numba.extending import register_jitable
 
-        register_jitable(forceinline=True, pipeline_class=compiler(), **options)(function)
+        register_jitable(forceinline=True, **_of_parts(), **options)(function)
 
     _waiting.append(register)
     return function
+
+
+def _of_parts() -> dict[str, Any]:
+    """Numba's options for what kernels inline."""
+    return dict(pipeline_class=compilers().of_parts, no_cfunc_wrapper=True)
 
 
 def tell_numba() -> None:
@@ -89,7 +94,7 @@ def overload(function: Callable[..., Any]) -> Callable[[F], F]:
         def register() -> None:
             from numba import extending
 
-            extending.overload(function)(body)
+            extending.overload(function, jit_options=_of_parts())(body)
 
         _waiting.append(register)
         return body
@@ -225,7 +230,7 @@ class Kernel:
         import numba
 
         self.function.__qualname__ = name           # the names in the object code contain it
-        options = self.options | dict(pipeline_class=compiler(), no_cpython_wrapper=True, no_cfunc_wrapper=True)
+        options = self.options | dict(pipeline_class=compilers().of_kernels, no_cpython_wrapper=True, no_cfunc_wrapper=True)
         found = numba.njit(**options)(self.function)._compiler.compile(self.signature(dtype), None)
         return compiled(found, self.arguments(dtype))
 

@@ -48,31 +48,3 @@ def widen(function: Any) -> None:
     """Ask for 512 bits in a function of llvmlite, if kernels do."""
     if is_wide():
         set.add(function.attributes, WIDE)      # its own `add` knows no attributes with a value
-
-
-@cache
-def compiler() -> Any:
-    """Numba's compiler, with that attribute: for kernels, and for functions with loops that kernels inline."""
-    from numba.core.compiler import CompilerBase, DefaultPassBuilder
-    from numba.core.compiler_machinery import register_pass
-    from numba.core.lowering import Lower
-    from numba.core.typed_passes import NativeLowering
-
-    class Wide(Lower):
-        def lower_normal_function(self, fndesc: Any) -> None:
-            super().lower_normal_function(fndesc)
-            widen(self.function)
-
-    @register_pass(mutates_CFG=True, analysis_only=False)
-    class Lowering(NativeLowering):
-        _name = "native_lowering_of_kernels"
-        lowering_class = Wide
-
-    class Compiler(CompilerBase):
-        def define_pipelines(self) -> list[Any]:
-            passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-            passes.passes = [(Lowering if each is NativeLowering else each, why) for each, why in passes.passes]
-            passes.finalize()
-            return [passes]
-
-    return Compiler
