@@ -10,6 +10,7 @@ import numpy as np
 from ..formulas import ACTIVATIONS
 from ..formulas.record import Elementwise
 from ..machine.blas import gemm_block
+from ..machine.calling import called
 from ..machine.door import launch
 from ..machine.panels import SHARED, multiply, panel, panel_count, panel_shape
 from ..machine.parallel import parallel
@@ -64,8 +65,17 @@ def gradient_panels(start, stop, g, x, weight, gx, gw, gb, add, rows_x, columns_
             multiply(i - of_x - 1, i - of_x, True, False, g, x, 1.0 if add & 2 else 0.0, gw, rows_w, columns_w)
 
 
-@scalar
-def affine_gradients(g, x, weight, gx, gw, gb, add):
+@kernel
+def linear(x: Matrix, weight: Matrix, bias: Vector, out: Matrix):
+    if out.size * x.shape[1] < SHARED:
+        whole(x, weight, bias, out)
+        return
+    rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], True)
+    parallel(affine_panels, panel_count(out, rows, columns), 1, (x, weight, bias, out, rows, columns))
+
+
+@kernel
+def linear_pullback(g: Matrix, x: Matrix, weight: Matrix, gx: Matrix, gw: Matrix, gb: Vector, add: int):
     rows, outputs, inputs = g.shape[0], g.shape[1], x.shape[1]
     if rows * outputs * inputs < SHARED:
         if gx.size:
@@ -81,18 +91,7 @@ def affine_gradients(g, x, weight, gx, gw, gb, add):
     parallel(gradient_panels, 1 + of_x + of_w, 1, (g, x, weight, gx, gw, gb, add, rows_x, columns_x, rows_w, columns_w))
 
 
-@kernel
-def linear(x: Matrix, weight: Matrix, bias: Vector, out: Matrix):
-    if out.size * x.shape[1] < SHARED:
-        whole(x, weight, bias, out)
-        return
-    rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], True)
-    parallel(affine_panels, panel_count(out, rows, columns), 1, (x, weight, bias, out, rows, columns))
-
-
-@kernel
-def linear_pullback(g: Matrix, x: Matrix, weight: Matrix, gx: Matrix, gw: Matrix, gb: Vector, add: int):
-    affine_gradients(g, x, weight, gx, gw, gb, add)
+gradients = called(linear_pullback)
 
 
 @factory(ACTIVATIONS.values())
@@ -143,7 +142,7 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
             slopes(0, g.size, g, z, y, p, gz)
         else:
             parallel(slopes, g.size, SLICE, (g, z, y, p, gz))
-        affine_gradients(gz, x, weight, gx, gw, gb, add)
+        gradients(gz, x, weight, gx, gw, gb, add)
 
     return pair(f"linear_{activation.name}", activation, forward, pullback)
 

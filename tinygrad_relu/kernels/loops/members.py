@@ -1,7 +1,7 @@
 """Kernels of populations: the kernels of one network, run for each of its members, which threads share.
 
-Axis 0 of an array has an entry for each member. An input with one entry there is shared by all members. A member gets the very
-code that a network alone gets, so its bits are the same.
+Axis 0 of an array has an entry for each member. An input with one entry there is shared by all members. A member is computed by
+the kernel of a network alone (`called`), so its bits are the same.
 """
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import math
 
 from ..formulas import ACTIVATIONS
 from ..formulas.record import Elementwise
+from ..machine.calling import called
 from ..machine.parallel import parallel
 from ..machine.policy import (
     Array3,
@@ -30,9 +31,9 @@ from . import affine, loss, update
 PRODUCTS, LOSSES, UPDATES = 1 << 18, 1 << 11, 1 << 14
 CALL = 1 << 14          # what a call of a small matrix product takes, in multiplications
 
-one_linear, one_linear_pullback = scalar(affine.linear.function), scalar(affine.linear_pullback.function)
-one_loss, one_loss_pullback = scalar(loss.cross_entropy.function), scalar(loss.cross_entropy_pullback.function)
-one_sgd, one_adam = scalar(update.sgd.function), scalar(update.adam.function)
+one_linear, one_linear_pullback = called(affine.linear), called(affine.linear_pullback)
+one_loss, one_loss_pullback = called(loss.cross_entropy), called(loss.cross_entropy_pullback)
+one_sgd, one_adam = called(update.sgd), called(update.adam)
 
 
 # -- the affine layer ----------------------------------------------------------------------------------------------------
@@ -88,7 +89,7 @@ def linear_pullback_of_members(g: Array3, x: Array3, weight: Array3, gx: Array3,
 def linear_activation_of_members(activation: Elementwise[...]) -> Pair:
     """See `affine.linear_activation`."""
     one = affine.linear_activation(activation)
-    one_forward, one_pullback = scalar(one.forward.function), scalar(one.pullback.function)
+    one_forward, one_pullback = called(one.forward), called(one.pullback)
 
     def forwards(start, stop, x, weight, bias, p, z, out):
         for k in range(start, stop):

@@ -60,6 +60,7 @@ def operations(function: Any) -> int:
 
 @cache
 def _operations(function: Any) -> int:
+    function = inspect.unwrap(function)         # of a kernel that another one calls
     if not isinstance(function, FunctionType) or function is gemm_block:        # which is counted while it runs
         return 0
     known = {name: value for name, value in used(function).items() if isinstance(value, FunctionType) and value is not function}

@@ -30,6 +30,14 @@ VERSIONED = {"builtins", "llvmlite", "numba", "numpy"}
 PLAIN = (type(None), type(Ellipsis), bool, int, float, complex, str, bytes, np.dtype, np.generic)
 
 
+class Apart:
+    """A thing with machine code of its own, such as a kernel: its name and the types of its arguments count, and not its code."""
+
+    __slots__ = ()
+    __name__: str
+    words: dict[str, str]       # the type of each argument
+
+
 class Unknown(TypeError):
     """A kernel uses a thing whose content is not known, such as an object of a class of the user."""
 
@@ -60,6 +68,8 @@ def fingerprint(function: Any, options: Callable[[Any], Any] = lambda function: 
         if isinstance(thing, (tuple, list, set, frozenset)):
             parts = [described(part, names) for part in thing]
             return type(thing).__qualname__, parts if isinstance(thing, (tuple, list)) else sorted(parts, key=repr)
+        if isinstance(thing, Apart):
+            return thing.__name__, list(thing.words.items())
         if _root(type(thing)) == "numba":
             return _of_numba(thing, described)
         if isinstance(thing, CodeType):

@@ -311,6 +311,11 @@ def _engine() -> tuple[Any, Any, Any]:
     return found
 
 
+def know(symbol: str, address: int) -> None:
+    """Let the code of kernels call what is at an address by this name."""
+    _engine()[0].add_symbol(symbol, address)
+
+
 def target() -> tuple[str, ...]:
     """What code is compiled for: it must not run on another kind of processor."""
     llvm = _engine()[0]

@@ -20,8 +20,8 @@ import numpy as np
 
 from .cache import keep, kept
 from .compiler import compilers
-from .fingerprint import fingerprint, used
-from .native import ARGUMENT, COUNT, RAISED, Argument, Code, Loaded, compiled, load, reason, target
+from .fingerprint import Apart, fingerprint, used
+from .native import ARGUMENT, COUNT, RAISED, Argument, Code, Loaded, compiled, know, load, reason, target
 
 F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound="Kernel | tuple[Any, ...]")
@@ -126,7 +126,7 @@ def rounded(function: F) -> F:
     return _inlined(function, fastmath={"nsz"})
 
 
-class Kernel:
+class Kernel(Apart):
     """A loop over arrays that writes its results into arrays among its arguments.
 
     `function` is the loop in Python, and `words` has the declared type of each argument. `key` is the position of the array whose
@@ -206,8 +206,21 @@ class Kernel:
         self.compile(dtype)
         return self._addresses[dtype]
 
+    def symbol(self, dtype: np.dtype[Any]) -> str:
+        """The name under which other kernels call its machine code for one dtype (see `calling`)."""
+        return f"tinygrad_relu_{self.__name__}_{dtype}"
+
+    def calls(self) -> list[Kernel]:
+        """The kernels that this one calls."""
+        found: list[Any] = [self.function]          # grows while it is read
+        for each in found:
+            found += [one for one in used(each).values() if isinstance(one, FunctionType | Kernel) and one not in found]
+        return [one for one in found if isinstance(one, Kernel)]
+
     def _find(self, dtype: np.dtype[Any]) -> Loaded:
         """Load the machine code from the cache, or compile and keep it."""
+        for other in self.calls():
+            know(other.symbol(dtype), other.address(dtype))
         arguments, content = self.arguments(dtype), self.content()
         name = f"{self.__name__}_{content or token_hex(8)}"
         fail = partial(self._fail, arguments)
