@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
@@ -47,13 +48,14 @@ def warmup(dtypes: Iterable[str] = NAMES, names: Iterable[str] | None = None, jo
     known = _kernels()
     chosen = list(known if names is None else dict.fromkeys(check_name(name, known, "warmup: name") for name in names))
     compiled = cached = 0
+    groups = _alike(chosen) if jobs > 1 else [[name] for name in chosen]
     with ExitStack() as stack:
         each: Any = map
         if jobs > 1:    # spawned, not forked: a fork would copy the locks of thread pools, but not their threads
             each = stack.enter_context(ProcessPoolExecutor(jobs, get_context("spawn"))).map
         with _uninterrupted():      # for the processes that start here
-            tallies = each(partial(_compile, dtypes=dtypes), chosen)
-        for name, tally in zip(chosen, tallies):
+            tallies = each(partial(_compile, dtypes=dtypes), groups)
+        for name, tally in zip(chain(*groups), chain.from_iterable(tallies)):
             compiled, cached = compiled + tally.compiled, cached + tally.cached
             progress(name, tally)
     return Tally(compiled, cached)
@@ -75,14 +77,25 @@ def _uninterrupted() -> Iterator[None]:
 _kernels = cache(every_kernel)
 
 
-def _compile(name: str, dtypes: Sequence[str]) -> Tally:
-    """Compile one kernel for the given dtypes. (One without float arrays has one dtype, and is always compiled.)"""
-    kernel = _kernels()[name]
-    before = kernel.compiled, kernel.loaded
-    for dtype in kernel.dtypes:
-        if dtype.name in dtypes or dtype not in DTYPES:
-            kernel.compile(dtype)
-    return Tally(kernel.compiled - before[0], kernel.loaded - before[1])
+def _alike(names: Sequence[str]) -> list[list[str]]:
+    """Kernels of one activation, or of one file, are a group for one process: what they share is examined there once."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        kernel = _kernels()[name]
+        groups.setdefault(kernel.record.name if kernel.record else kernel.function.__module__, []).append(name)
+    return list(groups.values())
+
+
+def _compile(names: Sequence[str], dtypes: Sequence[str]) -> list[Tally]:
+    """Compile kernels for the given dtypes. (One without float arrays has one dtype, and is always compiled.)"""
+    tallies = []
+    for kernel in map(_kernels().__getitem__, names):
+        before = kernel.compiled, kernel.loaded
+        for dtype in kernel.dtypes:
+            if dtype.name in dtypes or dtype not in DTYPES:
+                kernel.compile(dtype)
+        tallies.append(Tally(kernel.compiled - before[0], kernel.loaded - before[1]))
+    return tallies
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------
