@@ -178,7 +178,7 @@ def tested(house: Path, environment: dict[str, str], files: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make some eighty mistakes, one at a time, and see which the tests catch.")
+    parser = argparse.ArgumentParser(description="Make some hundred mistakes, one at a time, and see which the tests catch.")
     parser.add_argument("numbers", nargs="*", help="which: numbers or ranges, from 1 (default: all)")
     parser.add_argument("--check", action="store_true", help="only look whether the old texts are there")
     parser.add_argument("--likely", action="store_true", help="run only the test files that are likely to catch it")
