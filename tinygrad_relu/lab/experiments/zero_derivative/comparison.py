@@ -23,7 +23,7 @@ RATE, MU, AT = 0.1, 0.99, 300
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     """Pairs of random schedules, for weights without a gradient; and a dead network with decays around the prescribed ones."""
-    pairs, steps = (100, 100) if fast else (1000, 300)
+    pairs, steps = (100, 100) if fast else (400, 150)
     rng = np.random.default_rng(seed)
     most = np.array([0.2, 0.4, 0.97])[:, None, None]                # of the rate, the decay and the momentum
     low = most * rng.uniform(rng.uniform(0.3, 0.9, (3, 1, pairs)), 1, (3, steps, pairs))
