@@ -165,4 +165,4 @@ def _shown(value: float, tolerance: float) -> str:
         return "never"
     uncertain = tolerance and value and np.isfinite(value)
     digits = np.floor(np.log10(abs(value))) - np.floor(np.log10(tolerance)) + 2 if uncertain else 6
-    return f"{value:.{int(np.clip(digits, 1, 12))}g}"
+    return f"{value:.{int(np.clip(digits, 1, 8))}g}"
