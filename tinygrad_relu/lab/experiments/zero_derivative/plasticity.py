@@ -28,9 +28,9 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     x = _bits(rng, flips)
     y = np.array([_target(rng, x) for _ in range(functions)]).T[..., None, None]        # (samples, functions, 1, 1)
     error, dead = np.swapaxes([_follow(method, x, y, seed) for method in METHODS], 0, 1)
-    late, gone = error[:, flips // 2:].mean(axis=1), dead[:, -1]
-    return [Finding("dead units of 5 at the end: SGD", 2, gone[0], relation=">="),
-            *[Finding(f"the same: {METHODS[i]}", gone[0] - 1, gone[i], relation="<=") for i in (2, 3)],
+    late, gone = (of[:, flips // 2:].mean(axis=1) for of in (error, dead))
+    return [Finding("dead units of 5, mean over the second half: SGD", 2, gone[0], relation=">="),
+            *[Finding(f"the same: {METHODS[i]}", gone[0] - 0.5, gone[i], relation="<=") for i in (2, 3)],
             *[Finding(f"error in the second half, over that of SGD: {METHODS[i]}", most, late[i] / late[0], 0.05, "<=")
               for i, most in ((1, 1.0), (2, 0.9), (3, 0.95))]], {"error": error, "dead": dead}
 

@@ -71,7 +71,7 @@ def draw(figure: Any, series: Series) -> None:
         depth.plot(np.arange(len(sizes)) + 1, np.log10(sizes), color=colour, lw=1.6)
         depth.plot(len(sizes) + 1, -bits * np.log10(2), "o", color=colour, ms=5)
         depth.axhline(-bits * np.log10(2), color=colour, lw=0.8, ls=DASHES)
-        say(depth, f"{dtype}: 0 from depth {len(sizes) + 1} on", (500, -bits * np.log10(2) + 6), colour, ha="right")
+        say(depth, f"{dtype}: 0 from depth {len(sizes) + 1} on", (420, -bits * np.log10(2) + 6), colour, ha="right")
         frozen.plot(series["rates"], shares, color=colour, lw=1.6, label=dtype)
     label(depth, "gradient through a chain of sigmoids", "depth", "log$_{10}$ of the gradient")
     frozen.set_xscale("log")
