@@ -1,8 +1,8 @@
 """In a deep sigmoid network the layers near the input are frozen: they hardly move, and the network learns nothing.
 
 At its start, such a network passes on 0.236 of a gradient a layer (Glorot's weights). After eight layers the first has a gradient
-some ten thousand times weaker than the last, so its weights stay at random values, and what it makes of the images is lost. ReLU
-with He's start, Maxout with LeCun's, and batch normalisation before the sigmoids each cure it: all layers move alike.
+some twenty thousand times weaker than the last, so its weights stay at random values, and what it makes of the images is lost.
+ReLU with He's start, Maxout with LeCun's, and batch normalisation before the sigmoids each cure it: all layers move alike.
 """
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
                                     measured(model, digits.x, digits.y), noise * factor))
         weights = [p for p in model.parameters() if p.ndim == 2]
         before = [p.data.copy() for p in weights]
-        sgd = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        sgd = optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
         losses[name] = descend(model, sgd, F.cross_entropy, digits.x, digits.y, 100)
         moved[name] = [float(np.linalg.norm(p.data - old) / np.linalg.norm(old)) for p, old in zip(weights, before)]
         accuracy[name] = float((model(digits.x).data.argmax(axis=1) == digits.y).mean())
