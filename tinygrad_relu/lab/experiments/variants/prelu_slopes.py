@@ -42,25 +42,27 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         found.data - (np.minimum(0, z) * g).sum(axis=0)).max(), 1e-12)]         # sums of 100 terms of order 1
     digits, steps, paths = data.digits().head(500 if fast else 1797).standardise(), 200 if fast else 1500, []
     for decayed in (False, True):
-        path = slopes_in_training(nn.PReLU(dtype="float64"), decayed, F.mse_loss, np.abs(z), g, 100)
-        findings.append(Finding(f"a that no sample pushes, after 100 steps{', decayed' * decayed}",
-                                0.25 * (1 - RATE * DECAY) ** 100 if decayed else 0.25, path[-1, 0], 1e-14))
+        alone = slopes_in_training(nn.PReLU(dtype="float64"), decayed, F.mse_loss, np.abs(z), g, steps)
+        findings.append(Finding(f"a that no sample pushes, after {steps} steps{', decayed' * decayed}",
+                                0.25 * (1 - RATE * DECAY) ** steps if decayed else 0.25, alone[-1, 0], 1e-13))
         model = nn.MLP([64] + [32] * LAYERS + [10], "prelu", rng=seed, dtype="float64")
-        paths.append(slopes_in_training(model, decayed, F.cross_entropy, digits.x, digits.y, steps))
+        paths.append(np.hstack([slopes_in_training(model, decayed, F.cross_entropy, digits.x, digits.y, steps), alone]))
     findings += [Finding(f"digits, layer {k + 1}: a if decayed, below the free one", free, pulled, relation="<=")
-                 for k, (free, pulled) in enumerate(zip(paths[0][-1], paths[1][-1]))]
+                 for k, (free, pulled) in enumerate(zip(paths[0][-1, :-1], paths[1][-1, :-1]))]
     return findings, {"free": paths[0], "decayed": paths[1]}
 
 
 def draw(figure: Any, series: Series) -> None:
     for axes, key, title in zip(figure.subplots(1, 2, sharey=True), ("free", "decayed"), (
             "slopes are not decayed (the default)", f"L2 of {DECAY} on the slopes, too")):
-        for k, (values, colour) in enumerate(zip(np.transpose(series[key]), COLUMN)):
+        *layers, alone = np.transpose(series[key])
+        for k, (values, colour) in enumerate(zip(layers, COLUMN)):
             axes.plot(values, color=colour, lw=1.8, label=f"layer {k + 1}")
+        axes.plot(alone, color="black", lw=1.8, label="a that no sample pushes")
         axes.axhline(0, color="black", lw=0.8)
-        say(axes, "0: a ReLU", (0.6 * len(values), 0.03))
+        say(axes, "0: a ReLU", (0.6 * len(alone), 0), va="bottom")
         label(axes, title, "step", "slope a" if key == "free" else "")
-    axes.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
 
 
 EXPERIMENT = Experiment(

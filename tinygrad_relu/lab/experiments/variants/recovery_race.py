@@ -19,8 +19,8 @@ from ..record import Claim, Experiment, Finding, Series
 START, PUSH, E = -5.0, 0.1, np.exp(5.0)
 # activation, the integral of 1 / f', f'(z_0), f'(0), and the place of its name in the figure
 RACERS: dict[str, tuple[Any, float, float, float, tuple[float, float]]] = {
-    "leaky ReLU 0.01": (F.leaky_relu, 5 / 0.01, 0.01, 0.01, (3100, -2.4)),
-    "leaky ReLU 0.1": (lambda z: F.leaky_relu(z, 0.1), 5 / 0.1, 0.1, 0.1, (560, -0.9)),
+    "leaky 0.01": (F.leaky_relu, 5 / 0.01, 0.01, 0.01, (3100, -2.4)),
+    "leaky 0.1": (lambda z: F.leaky_relu(z, 0.1), 5 / 0.1, 0.1, 0.1, (560, -0.9)),
     "ELU": (F.elu, E - 1, 1 / E, 1, (1700, -0.7)),
     "softplus": (F.softplus, E - 1 + 5, 1 / (1 + E), 1 / 2, (1700, -1.1)),
     "sigmoid": (F.sigmoid, E - 1 / E + 10, E / (1 + E) ** 2, 1 / 4, (1700, -1.5)),
