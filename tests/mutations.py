@@ -130,7 +130,7 @@ MUTATIONS = [
     Mutation("commands/train.py", "layer.flat ** size > 0.5", "layer.flat > 0.5", "test_commands"),
     Mutation("commands/train.py", "done + error.step", "error.step", "test_commands"),
     Mutation("commands/instruments.py", 'held["rng"], held["fit"]["batch"]', 'held["rng"], 0', "test_commands"),
-    Mutation("commands/models.py", '("model", "optimizer", "schedule") if', '("model", "schedule") if', "test_commands"),
+    Mutation("commands/models.py", 'for name in ("model", "optimizer", "schedule")', 'for name in ("model", "schedule")', "test_commands"),
     Mutation("training.py", '{**self.kept, "notes": dict(self.notes)}', "self.kept", "test_commands"),
     Mutation("lab/experiments/page.py", "autoescape=True", "autoescape=False", "test_report"),
     Mutation("training.py", "batches.refilled(self.batch)", "batches.refilled()", "test_fit"),

@@ -90,6 +90,7 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
     (["train", "--resume", "begun.npz", "--epochs", "0"], "--epochs is 0"),
     (["train", "--held-out", "1"], "--held-out is 1.0, expected a share"),
     (["train", "--optimizer", "adam", "--momentum", "0.9"], "got momentum 0.9 for adam"),
+    (["train", "--resume", "begun.npz", "--out", "a.npz"], "got --resume and --out, expected one of them"),
     (["train", "--every", "5"], "--every is an option of --watch"),
     (["train", "--out", "a.txt"], "a.txt ends in '.txt', expected .npz"),
     (["train", "--out", "a.npz", "--json", "a.npz"], "both name a.npz"),

@@ -110,6 +110,7 @@ def read(path: str, changes: dict[str, Any]) -> Setup:
 
     setup = begin(argparse.Namespace(**{**vars(read_options(path)), **changes}))
     held = load(path)
-    parts = {name: part for name in ("model", "optimizer", "schedule") if name in held and (part := getattr(setup, name))}
+    parts = {name: part for name in ("model", "optimizer", "schedule")
+             if name in held and (part := getattr(setup, name)) is not None}
     load(path, **parts) if parts else load(path, setup.model)
     return setup

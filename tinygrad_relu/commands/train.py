@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_files(arguments, "json", "out")
     if arguments.every is not None and check_count(arguments.every, "--every") and not arguments.watch:
         raise ValueError("--every is an option of --watch, expected both")
+    if arguments.resume and arguments.out:
+        raise ValueError("got --resume and --out, expected one of them: a resumed run is saved in its own file")
     given = _resumed(arguments) if arguments.resume else arguments
     if given.epochs is None:
         given.epochs = EPOCHS
