@@ -132,8 +132,8 @@ class Adam(Optimizer):
         if "step" in state:
             settings = options["lr"], beta1, beta2, options["eps"], options["weight_decay"]
             return members.adam_restarted, (
-                segment.data, grad, state["exp_avg"], state["exp_avg_sq"], state["step"],
-                np.zeros(3 * members.MEMO * np.size(beta1)), segment.sizes, *map(np.atleast_1d, settings), self.decoupled)
+                segment.data, grad, state["exp_avg"], state["exp_avg_sq"], state["step"], segment.sizes,
+                *map(np.atleast_1d, settings), self.decoupled)
         if isinstance(beta1, np.ndarray):
             return members.adam_of_members, (
                 segment.data, grad, state["exp_avg"], state["exp_avg_sq"], segment.sizes, options["lr"], beta1, beta2,

@@ -29,12 +29,11 @@ from . import affine, loss, update
 
 # Least work of a slice, 10 to 20 us: multiplications of a matrix product, numbers of a loss, numbers of an update.
 PRODUCTS, LOSSES, UPDATES = 1 << 18, 1 << 11, 1 << 14
-MEMO = 1 << 10          # counts of steps whose bias corrections are kept
 CALL = 1 << 14          # what a call of a small matrix product takes, in multiplications
 
 one_linear, one_linear_pullback = called(affine.linear), called(affine.linear_pullback)
 one_loss, one_loss_pullback = called(loss.cross_entropy), called(loss.cross_entropy_pullback)
-one_sgd, one_adam, adam_entries = called(update.sgd), called(update.adam), update._adam
+one_sgd, one_adam = called(update.sgd), called(update.adam)
 
 
 # -- the affine layer ----------------------------------------------------------------------------------------------------
@@ -197,24 +196,18 @@ def adam_of_members(p: Vector, g: Vector, m: Vector, v: Vector, sizes: Integers,
 
 
 @scalar
-def restarted(start, stop, p, g, m, v, steps, memo, sizes, lr, beta1, beta2, eps, weight_decay, decoupled):
-    T, place = p.dtype.type, 0
+def restarted(start, stop, p, g, m, v, steps, sizes, lr, beta1, beta2, eps, weight_decay, decoupled):
+    place = 0
     for size in sizes:
         for k in range(start, stop):
-            rate, decay = T(lr[k]), T(weight_decay[k])
-            shrink = T(1) - rate * decay if decoupled else T(1)
-            coupled = T(0) if decoupled else decay
             first, end = place + k * size, place + (k + 1) * size
             while first < end:                      # a run of entries with one count
                 last = first + 1
                 while last < end and steps[last] == steps[first]:
                     last += 1
                 t = float(steps[first]) + 1.0
-                slot = (k * MEMO + int(t) % MEMO) * 3
-                if memo[slot] != t:
-                    memo[slot], memo[slot + 1], memo[slot + 2] = t, 1.0 - beta1[k] ** t, math.sqrt(1.0 - beta2[k] ** t)
-                adam_entries(first, last, p, g, m, v, T(beta1[k]), T(beta2[k]), T(eps[k]), rate / T(memo[slot + 1]),
-                             T(memo[slot + 2]), coupled, shrink, decoupled)
+                one_adam(p[first:last], g[first:last], m[first:last], v[first:last], lr[k], beta1[k], beta2[k], eps[k],
+                         1.0 - beta1[k] ** t, math.sqrt(1.0 - beta2[k] ** t), weight_decay[k], decoupled)
                 for i in range(first, last):
                     steps[i] += 1
                 first = last
@@ -222,11 +215,8 @@ def restarted(start, stop, p, g, m, v, steps, memo, sizes, lr, beta1, beta2, eps
 
 
 @kernel
-def adam_restarted(p: Vector, g: Vector, m: Vector, v: Vector, steps: Vector, memo: Doubles, sizes: Integers, lr: Doubles,
-                   beta1: Doubles, beta2: Doubles, eps: Doubles, weight_decay: Doubles, decoupled: bool):
-    """As `adam_of_members`, with a count of steps for each entry, since some have begun again (`Optimizer.reset`).
-
-    `memo`, zeros (3 MEMO for each member), keeps counts with their two bias corrections, as powers take long.
-    """
+def adam_restarted(p: Vector, g: Vector, m: Vector, v: Vector, steps: Vector, sizes: Integers, lr: Doubles, beta1: Doubles,
+                   beta2: Doubles, eps: Doubles, weight_decay: Doubles, decoupled: bool):
+    """As `adam_of_members`, with a count of steps for each entry, since some have begun again (`Optimizer.reset`)."""
     grain = max(1, UPDATES * lr.size // max(1, p.size))
-    parallel(restarted, lr.size, grain, (p, g, m, v, steps, memo, sizes, lr, beta1, beta2, eps, weight_decay, decoupled))
+    parallel(restarted, lr.size, grain, (p, g, m, v, steps, sizes, lr, beta1, beta2, eps, weight_decay, decoupled))
