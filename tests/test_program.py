@@ -15,7 +15,7 @@ from tinygrad_relu.kernels.loops.strided import COMPARISONS, FORMULAS, as_kernel
 from tinygrad_relu.kernels.loops.update import sgd
 from tinygrad_relu.kernels.machine.door import copy, watch
 from tinygrad_relu.kernels.machine.policy import Kernel
-from tinygrad_relu.kernels.machine.program import Native
+from tinygrad_relu.kernels.machine.program import Inputs, Native
 
 MODELS = {
     "relu": lambda **o: nn.MLP([3, 8, 8, 2], rng=0, **o), "tanh, dropout": lambda **o: nn.MLP([3, 8, 2], "tanh", dropout=0.5, rng=0, **o),
@@ -212,3 +212,19 @@ def test_what_stays_with_numpy():
             (np.add, (x[:0], x[:0], x[:0])), (np.add, (x, x.astype("float32"), x)), (np.add, (1, 2, x)), (np.less, (x, x, x)),
             (copy, (np.ones((2,) * 10).T, np.empty((2,) * 10))), (np.add.reduce, (x, None, None, np.empty(())))]:
         assert as_kernel(function, arguments) is None
+
+
+def test_inputs_are_copied_only_if_they_fit():
+    homes = [np.zeros((3, 2), "float32"), np.zeros(4, np.int64), np.array(0.0)]
+    good = [np.ones((3, 2), "float32"), np.arange(4), np.array(2.0)]
+    inputs = Inputs(homes, [True, True, False])
+    assert inputs.take(*homes) and not inputs.take(*good)
+    inputs.may_vary(2)
+    assert inputs.take(*good)
+    assert all((home == x).all() for home, x in zip(homes, good))
+    for wrong in [[], good[:2], [*good, good[0]], [good[0].astype("float64"), *good[1:]], [good[0].T, *good[1:]],
+                  [np.ones((2, 3), "float32").T, *good[1:]], [good[0].view(np.memmap), *good[1:]], [good[0], [0, 1, 2, 3], good[2]],
+                  [good[0], np.arange(8)[::2], good[2]], [good[0], np.arange(4, dtype=">i8"), good[2]],
+                  [good[0], good[1].view("datetime64[s]"), good[2]], [*good[:2], 2.0], [*good[:2], np.ones(1)]]:
+        assert not inputs.take(*wrong)
+    assert not Inputs([np.array([None])], [True]).take(np.array([None]))

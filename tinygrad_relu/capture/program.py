@@ -52,8 +52,9 @@ class Program:
         with self._lock:
             try:
                 last = self._last
-                if last is not None and not options and last.takes(inputs) and last.fits():
-                    return self._again(last, inputs, inputs, options)
+                if (last is not None and not options and last.grad_mode is is_grad_enabled() and last.inputs is not None
+                        and last.inputs.take(*inputs) and last.fits()):
+                    return self._replay(last, inputs, options)
                 for recording in self.recordings.get(_key((is_grad_enabled(), inputs, options)), ()):
                     if recording.fits():
                         self._last = recording if not options and all([type(x) is ndarray for x in inputs]) else None
@@ -71,6 +72,11 @@ class Program:
             return self._record(Proof(recording), inputs, options)
         if not known:
             return self._compare(recording, replay, inputs, options)
+        return self._replay(recording, inputs, options)
+
+    def _replay(self, recording: Recording, inputs: Any, options: Any) -> Any:
+        """Run the replay; the inputs have been copied."""
+        replay: Any = recording.replay
         try:
             result = replay()
         except Stale:

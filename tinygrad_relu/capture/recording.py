@@ -26,6 +26,7 @@ from ..autodiff.guard import Guarded, current_recorder, recorded_by, refuse, ung
 from ..autodiff.node import Array, is_grad_enabled, next_order
 from ..checks import owner_of
 from ..kernels.machine.policy import Kernel
+from ..kernels.machine.program import Inputs
 from ..optim.optimizer import Optimizer
 from ..parameters import WATCHERS, Parameter
 from ..profile import Profile
@@ -41,7 +42,7 @@ class Recording:
 
     def __init__(self, step: Callable[..., Any], key: Any, homes: Sequence[Array]) -> None:
         self.step, self.key, self.homes = step, key, homes          # homes: our copies of the inputs
-        self.grad_mode, self.kinds = is_grad_enabled(), [(home.shape, home.dtype) for home in homes]
+        self.grad_mode = is_grad_enabled()
         self.launches: list[Launch] = []
         self.owners = {id(home): home for home in homes}            # of all memory that launches have used
         self.result: Any = None
@@ -50,6 +51,7 @@ class Recording:
         self.profile: Profile | None = None     # the last one
         self.state: list[Array] = []            # the owners of state, once it is proved
         self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
+        self.inputs: Inputs | None = None       # how a replay gets them, if all are ordinary arrays
         self.made: list[Any] = []       # modules made by the step
         self.begun = next_order()       # Tensors made by the step have a larger order
         self._inside = False
@@ -105,15 +107,6 @@ class Recording:
         self.trained = [p.requires_grad for p in self.parameters]
         self.surroundings = Surroundings(self.step)
 
-    def takes(self, inputs: Sequence[Any]) -> bool:
-        """Whether inputs are arrays of the shapes and dtypes of the homes."""
-        if is_grad_enabled() is not self.grad_mode or len(inputs) != len(self.kinds):
-            return False
-        for x, (shape, dtype) in zip(inputs, self.kinds):
-            if type(x) is not np.ndarray or x.shape != shape or x.dtype is not dtype:
-                return False
-        return True
-
     def refill(self, arrays: Sequence[Array]) -> bool:
         """Copy the inputs; False if one differs for the first time, of which no other value is proved."""
         known = True
@@ -122,6 +115,8 @@ class Recording:
                 if not differ(home, x):
                     continue
                 known, self.varied[i] = False, True
+                if self.inputs:
+                    self.inputs.may_vary(i)
             home[...] = x
         return known
 
@@ -256,6 +251,7 @@ class Proof(Recording):
         other, state = self.other, list(self.before.values())
         other.state, before = [owner for owner, _ in state], [copy for _, copy in state]
         other.surroundings = Surroundings(other.step)
+        other.inputs = Inputs(other.homes, other.varied)
         on_trial = self.on_trial and all(is_launch(x[0]) for kernel, x in other.launches if kernel is move)
         for fuse in (True, False) if on_trial else ():
             other.replay = Replay(other.launches, other.result, self.writes, self.overwritten, fuse)

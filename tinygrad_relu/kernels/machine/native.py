@@ -77,7 +77,7 @@ CONTIGUOUS_AND_ALIGNED = 0x1 | 0x100
 _NUMBERS = {"f": ("double", "PyFloat_AsDouble"), "i": ("i64", "PyLong_AsLongLong"), "b": ("i8", "truth")}
 RAISED, ARGUMENT, COUNT = range(3)          # what is wrong with a call
 
-_COMMON = f"""
+COMMON = f"""
 @tinygrad_relu_ndarray = external global i8
 @tinygrad_relu_tuple = external global i8
 @_Py_NoneStruct = external global i8
@@ -148,9 +148,9 @@ def caller(symbol: str, arguments: Sequence[Argument]) -> str:
     """
     text, words = [], []
     for i, argument in enumerate(arguments):
-        text.append(_load(f"x{i}", "ptr", "%arguments", 8 * i))
+        text.append(load_word(f"x{i}", "ptr", "%arguments", 8 * i))
         if argument.axes or argument.word == "Parameters":
-            test = (f"@fits(ptr %x{i}, i32 {argument.axes}, i64 {_dtype_bytes(argument.dtype)})" if argument.axes
+            test = (f"@fits(ptr %x{i}, i32 {argument.axes}, i64 {dtype_bytes(argument.dtype)})" if argument.axes
                     else f"@holds(ptr %x{i}, i64 {argument.numbers})")
             text.append(f"""
   %fits{i} = call i1 {test}
@@ -160,13 +160,13 @@ wrong{i}:
   ret ptr %failed{i}
 good{i}:""")
         if argument.axes:
-            text += [_load(f"data{i}", "i64", f"%x{i}", DATA), _load(f"shape{i}", "ptr", f"%x{i}", SHAPE),
-                     _load(f"strides{i}", "ptr", f"%x{i}", STRIDES)]
+            text += [load_word(f"data{i}", "i64", f"%x{i}", DATA), load_word(f"shape{i}", "ptr", f"%x{i}", SHAPE),
+                     load_word(f"strides{i}", "ptr", f"%x{i}", STRIDES)]
             lengths = [f"%length{i}.{axis}" for axis in range(argument.axes)]
             steps = [f"%step{i}.{axis}" for axis in range(argument.axes)]
             for axis in range(argument.axes):
-                text.append(_load(lengths[axis][1:], "i64", f"%shape{i}", 8 * axis))
-                text.append(_load(steps[axis][1:], "i64", f"%strides{i}", 8 * axis))
+                text.append(load_word(lengths[axis][1:], "i64", f"%shape{i}", 8 * axis))
+                text.append(load_word(steps[axis][1:], "i64", f"%strides{i}", 8 * axis))
             size = lengths[0]
             for axis in range(1, argument.axes):
                 text.append(f"\n  %size{i}.{axis} = mul i64 {size}, {lengths[axis]}")
@@ -178,12 +178,12 @@ good{i}:""")
             number = f"x{i}"
             if argument.word == "Parameters":
                 number = f"x{i}.{k}"
-                text.append(_load(number, "ptr", f"%x{i}", ITEMS + 8 * k))
+                text.append(load_word(number, "ptr", f"%x{i}", ITEMS + 8 * k))
             text.append(f"\n  %word{i}.{k} = call {kind} @{read}(ptr %{number})")
             words.append(f"%word{i}.{k}")
     kinds = [kind for argument in arguments for kind in argument.words]
     asked = any(not argument.axes for argument in arguments)
-    return f"""{_COMMON}
+    return f"""{COMMON}
 declare i32 @"{symbol}"(ptr, ptr, {", ".join(kinds)})
 
 define ptr @"{symbol}.call"(ptr %self, ptr %arguments, i64 %count) {{
@@ -218,11 +218,11 @@ end:
 """
 
 
-def _load(name: str, kind: str, pointer: str, offset: int) -> str:
+def load_word(name: str, kind: str, pointer: str, offset: int) -> str:
     return f"\n  %{name}.at = getelementptr i8, ptr {pointer}, i64 {offset}\n  %{name} = load {kind}, ptr %{name}.at"
 
 
-def _dtype_bytes(dtype: np.dtype[Any]) -> int:
+def dtype_bytes(dtype: np.dtype[Any]) -> int:
     """The eight bytes of a description of this dtype (see DTYPE), as a number."""
     order = b"|" if dtype.itemsize == 1 else b"="
     return int.from_bytes(dtype.kind.encode() + dtype.char.encode() + order + b"\0" + dtype.num.to_bytes(4, "little"), "little")
@@ -243,7 +243,7 @@ _kept: list[Any] = []               # what the machine code in memory refers to
 
 def compiled(result: Any, arguments: Sequence[Argument]) -> Code:
     """What to keep of a result of Numba's compiler."""
-    _engine()                                       # makes known what the code may call
+    kernel_engine()                                # makes known what the code may call
     library, symbol = result.library, result.fndesc.llvm_func_name
     library.get_pointer_to_function(symbol)         # makes the object code
     needs = tuple(f.name for f in library._final_module.functions if f.is_declaration and not f.name.startswith("llvm."))
@@ -277,7 +277,7 @@ def python_function(definition: Definition, itself: Any) -> Callable[..., Any]:
 
 def load(code: Code, fail: Callable[[int, int, Any], NoReturn]) -> Loaded | None:
     """Load a kernel; None if a function that it calls is not in this process. `fail` is the `self` of its `caller`."""
-    llvm, _, engine = _engine()
+    llvm, _, engine = kernel_engine()
     if not all(map(llvm.address_of_symbol, code.needs)):
         return None
     if not engine.get_function_address(code.symbol):        # two kernels may have the same content
@@ -302,7 +302,7 @@ def _compiler() -> tuple[Any, Any, Any]:
 
 
 @cache
-def _engine() -> tuple[Any, Any, Any]:
+def kernel_engine() -> tuple[Any, Any, Any]:
     """As `_compiler`, when all that kernels may call is known: the engine can hold kernels."""
     found = _compiler()
     for symbols in (_of_python, _of_numba, *SYMBOLS):
@@ -313,12 +313,12 @@ def _engine() -> tuple[Any, Any, Any]:
 
 def know(symbol: str, address: int) -> None:
     """Let the code of kernels call what is at an address by this name."""
-    _engine()[0].add_symbol(symbol, address)
+    kernel_engine()[0].add_symbol(symbol, address)
 
 
 def target() -> tuple[str, ...]:
     """What code is compiled for: it must not run on another kind of processor."""
-    llvm = _engine()[0]
+    llvm = kernel_engine()[0]
     return llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 

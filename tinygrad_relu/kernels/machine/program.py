@@ -16,7 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from .native import Definition, assembled, python_function
+from .native import (
+    COMMON,
+    DATA,
+    METH_FASTCALL,
+    SHAPE,
+    TYPE,
+    Definition,
+    assembled,
+    dtype_bytes,
+    kernel_engine,
+    load_word,
+    python_function,
+)
 from .policy import Kernel
 
 _WORD = np.dtype(np.int64)
@@ -151,3 +163,104 @@ def _definition() -> Definition:
 def _walker(table: Any) -> Callable[[], int]:
     """`walk` for a table: the number of rows, and the rows."""
     return python_function(_definition(), table.ctypes.data)
+
+
+# -- inputs --------------------------------------------------------------------------------------------------------------
+
+# `self` is the address of the words: how many inputs there are, and for each whether it varies, address and bytes of its home,
+# its dtype (see `native.DTYPE`), axes and shape.
+_TAKE = f"""{COMMON}
+declare ptr @PyLong_AsVoidPtr(ptr)
+declare ptr @PyBool_FromLong(i64)
+declare i32 @memcmp(ptr, ptr, i64)
+declare ptr @memcpy(ptr, ptr, i64)
+
+define ptr @take(ptr %self, ptr %arguments, i64 %given) {{
+  %words = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %count = load i64, ptr %words
+  %first = getelementptr i64, ptr %words, i64 1
+  %right = icmp eq i64 %given, %count
+  br i1 %right, label %next, label %no
+next:
+  %i = phi i64 [0, %0], [%after, %taken]
+  %row = phi ptr [%first, %0], [%end, %taken]
+  %after = add i64 %i, 1
+  %left = icmp ult i64 %i, %count
+  br i1 %left, label %input, label %return
+input:
+  %place = getelementptr ptr, ptr %arguments, i64 %i
+  %x = load ptr, ptr %place
+{load_word("type", "ptr", "%x", TYPE)}
+  %is_array = icmp eq ptr %type, @tinygrad_relu_ndarray
+  br i1 %is_array, label %array, label %no
+array:
+{load_word("varies", "i64", "%row", 0)}
+{load_word("home", "ptr", "%row", 8)}
+{load_word("bytes", "i64", "%row", 16)}
+{load_word("dtype", "i64", "%row", 24)}
+{load_word("axes", "i32", "%row", 32)}
+  %fits = call i1 @fits(ptr %x, i32 %axes, i64 %dtype)
+  br i1 %fits, label %kind, label %no
+kind:
+{load_word("shape", "ptr", "%x", SHAPE)}
+{load_word("data", "ptr", "%x", DATA)}
+  %known = getelementptr i64, ptr %row, i64 5
+  %many = zext i32 %axes to i64
+  %end = getelementptr i64, ptr %known, i64 %many
+  %size = mul i64 %many, 8
+  %other = call i32 @memcmp(ptr %shape, ptr %known, i64 %size)
+  %same = icmp eq i32 %other, 0
+  br i1 %same, label %numbers, label %no
+numbers:
+  %free = icmp ne i64 %varies, 0
+  br i1 %free, label %copy, label %compare
+compare:
+  %differs = call i32 @memcmp(ptr %data, ptr %home, i64 %bytes)
+  %equal = icmp eq i32 %differs, 0
+  br i1 %equal, label %taken, label %no
+copy:
+  %done = call ptr @memcpy(ptr %home, ptr %data, i64 %bytes)
+  br label %taken
+taken:
+  br label %next
+no:
+  br label %return
+return:
+  %result = phi i64 [1, %next], [0, %no]
+  %truth = call ptr @PyBool_FromLong(i64 %result)
+  ret ptr %truth
+}}
+"""
+
+
+class Inputs:
+    """``take(*inputs)`` copies arrays into their `homes`, in 0.2 us, where Python takes 1.5.
+
+    It returns False if one is no C-contiguous array of the dtype and shape of its home, or differs from its home although it does
+    not vary; then some may have been copied.
+
+    >>> home = np.zeros(2)
+    >>> inputs = Inputs([home], [False])
+    >>> inputs.take(np.ones(2)), inputs.take(np.zeros(2)), inputs.take(np.zeros(3))
+    (False, True, False)
+    >>> inputs.may_vary(0)
+    >>> inputs.take(np.ones(2)), home
+    (True, array([1., 1.]))
+    """
+
+    def __init__(self, homes: Sequence[Any], varies: Sequence[bool]) -> None:
+        rows = [[int(varied), home.ctypes.data, home.nbytes, dtype_bytes(home.dtype),
+                 home.ndim if home.dtype.kind in "biufc" else -1, *home.shape] for home, varied in zip(homes, varies)]
+        self._places = np.cumsum([1, *map(len, rows)])
+        self._words, self.homes = np.array([len(homes), *chain.from_iterable(rows)], _WORD), homes
+        self.take: Callable[..., bool] = python_function(_taking(), self._words.ctypes.data)
+
+    def may_vary(self, i: int) -> None:
+        """Input i may have other numbers from now on."""
+        self._words[self._places[i]] = 1
+
+
+@cache
+def _taking() -> Definition:
+    kernel_engine()             # makes known what the code uses
+    return Definition(b"take", assembled(_TAKE, "take"), METH_FASTCALL, None)
