@@ -82,11 +82,12 @@ def draw(figure: Any, series: Series) -> None:
     for (name, forget), colour in zip(FORGET.items(), COLUMN):
         factor = RECURRENT if forget is None else 1 / (1 + np.exp(-forget))
         products.plot(steps, factor ** steps, color=colour, lw=1.8)
-        say(products, name.replace("LSTM, ", ""), (62, factor ** 62 * (30 if forget is not None else 1e-4)), colour)
+        say(products, name.replace("LSTM, ", ""), (STEPS + 2, factor ** STEPS), colour, va="center")
         for k, path in enumerate(series["losses"][name]):
             losses.plot(path, color=colour, lw=1.2, label=name if k == 0 else "")
     products.set_yscale("log")
-    products.set_ylim(1e-31, 1e4)
+    products.set_xlim(0, 145)
+    products.set_xticks(range(0, STEPS + 1, 25))
     label(products, "gradient that is left after t steps", "t")
     losses.set_ylim(0, 1.6)
     losses.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)

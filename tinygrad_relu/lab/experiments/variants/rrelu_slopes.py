@@ -43,7 +43,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
 def draw(figure: Any, series: Series) -> None:
     axes = figure.subplots()
     for key, name, colour, at in (("torch", "PyTorch: a ~ U(1/8, 1/3)", COLUMN[0], (0.27, 5.1)),
-                                  ("paper", "paper: 1/a ~ U(3, 8)", COLUMN[1], (0.2, 8.5))):
+                                  ("paper", "paper: 1/a ~ U(3, 8)", COLUMN[1], (0.235, 7.5))):
         axes.stairs(series[key], BINS, color=colour, lw=1.8)
         say(axes, name, at, colour)
     for slope, name, colour in ((2 / 11, "0.1818\npaper's\nevaluation", COLUMN[1]),
