@@ -37,16 +37,32 @@ def rows_of(x):
 def column_sums(g, out, add):
     """The sum of the rows of g, added to `out` if `add` is not 0: with the bits of a sum that is added later, as hooks need."""
     if not add:
-        out[:] = 0
+        put(0, False, out)
         if g.shape[0] <= BLOCK:
             add_each_row(g, out)
             return
-    total = out.astype(np.float64)
+    total = np.empty(out.size)
+    copy_to(total, out)
     for start in range(0, g.shape[0], BLOCK):
-        out[:] = 0
+        put(0, False, out)
         add_each_row(g[start:start + BLOCK], out)
-        total += out
-    out[:] = total
+        add_to(total, out)
+    copy_to(out, total)
+
+
+# Loops, because Numba takes two seconds to compile what NumPy's operators on whole arrays stand for.
+
+
+@scalar
+def copy_to(out, x):
+    for c in range(out.size):
+        out[c] = x[c]
+
+
+@scalar
+def add_to(out, x):
+    for c in range(out.size):
+        out[c] += x[c]
 
 
 @scalar
@@ -60,10 +76,12 @@ def add_each_row(g, out):
 def add_blocks(parts, add, out):
     """The sum of the rows of `parts` in float64, or added to `out`; nothing if `out` is empty (a gradient that is not needed)."""
     if out.size:
-        total = out.astype(np.float64) if add else np.zeros(out.size)
+        total = np.zeros(out.size)
+        if add:
+            copy_to(total, out)
         for part in range(parts.shape[0]):
-            total += parts[part]
-        out[:] = total
+            add_to(total, parts[part])
+        copy_to(out, total)
 
 
 @scalar
