@@ -17,7 +17,7 @@ KEYS = {f"{chapter}{number}" for chapter, numbers in (
 @pytest.mark.parametrize("name", experiments.names())
 def test_every_finding_holds(name):
     result = experiments.find(name)(seed=0, fast=True)
-    assert result.findings and result.verdict != "does not hold", str(result)
+    assert result.findings and all(finding.holds or finding.timed for finding in result.findings), str(result)
     assert json.loads(result.to_json())["name"] == name
     assert result.figure().axes
 

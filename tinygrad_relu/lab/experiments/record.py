@@ -48,6 +48,7 @@ class Finding:
     tolerance: float = 0.0
     relation: Literal["=", ">=", "<="] = "="
     claimed: float | None = None        # what would be expected by a claim that needs a correction
+    timed: bool = False                 # a ratio of times: another number in each run, and not asserted by tests
 
     @property
     def holds(self) -> bool:

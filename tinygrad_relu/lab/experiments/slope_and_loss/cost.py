@@ -48,10 +48,10 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         backward = least(rounds, {name: lambda y=y: y.backward(one, retain_graph=True) for name, y in outputs.items()})
     shares = {n: inside["tanh", n] / inside["relu", n] for n in WIDTHS}
     ratios = {name: (forward[name] / forward["relu"], backward[name] / backward["relu"]) for name in NAMES}
-    return [*(Finding(f"{name}: time forward, over that of ReLU", 1, ratios[name][0], relation=">=")
-              for name in ("sigmoid", "tanh", "elu", "softplus")),
-            Finding("network of width 256: time with tanh, over that with ReLU", 2, shares[256], relation="<="),
-            ], {"ratios": ratios, "shares": shares}
+    findings = [Finding(f"{name}: time forward, over that of ReLU", 1, ratios[name][0], relation=">=", timed=True)
+                for name in ("sigmoid", "tanh", "elu", "softplus")]
+    findings.append(Finding("network of width 256: time with tanh, over ReLU", 2, shares[256], relation="<=", timed=True))
+    return findings, {"ratios": ratios, "shares": shares}
 
 
 def draw(figure: Any, series: Series) -> None:
