@@ -96,12 +96,13 @@ def test_a_product_is_one_launch():
 
 @pytest.mark.parametrize("shape", [*SHAPES, (0, 5, 3), (5, 0, 3), (5, 3, 0), (64, 256, 784), (4096, 512, 784), (513, 5, 100_000)], ids=str)
 @pytest.mark.parametrize("dots", [False, True])
-def test_panels_cover_the_result_once(shape, dots):
+@pytest.mark.parametrize("across", [False, True])
+def test_panels_cover_the_result_once(shape, dots, across):
     m, n, inner = shape
     rows, columns = panels.panel_shape(m, n, inner, dots)
     covered = np.zeros((m, n), int)
     for i in range(panels.panel_count(covered, rows, columns)):
-        top, bottom, left, right = panels.panel(i, covered, rows, columns)
+        top, bottom, left, right = panels.panel(i, covered, rows, columns, across)
         covered[top:bottom, left:right] += 1
     assert (covered == 1).all()
 
