@@ -85,6 +85,7 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["train", "--resume", "no.npz"], "no.npz does not exist"),
+    (["train", "--resume", "numbers.npz"], "numbers.npz does not tell how it was trained"),
     (["train", "--resume", "begun.npz", "--lr", "3"], "--lr is 3.0, but the run in begun.npz was begun with 0.1"),
     (["train", "--epochs", "0"], "--epochs is 0"),
     (["train", "--resume", "begun.npz", "--epochs", "0"], "--epochs is 0"),
@@ -101,12 +102,18 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
     (["autopsy", "begun.npz", "--steps", "0"], "--steps is 0"),
     (["why-zero", "begun.npz", "--unit", "0", "3", "--parameter", "0.bias"], "got --parameter and --unit"),
     (["why-zero", "begun.npz", "--parameter", "0.bais"], "did you mean '0.bias'"),
+    (["why-zero", "begun.npz", "--unit", "0", "99"], "got (layer, unit) = (0, 99), expected one of 2 hidden layers"),
+    (["autopsy", "fresh.npz"], "the run in fresh.npz went back to its beginning, expected one with steps"),
+    (["lethal-lr", "diverged.npz", "--data", "moons"], "gradients are NaN or infinite, expected a network that has not diverged"),
     (["census", "numbers.npz"], "numbers.npz holds no weights of linear layers"),
 ])
 def test_bad_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, sentence):
     monkeypatch.chdir(tmp_path)
     run(capsys, *QUICK, "--epochs", 1, "--out", "begun.npz")
     tg.save("numbers.npz", rates=[0.1])
+    begun = tg.load("begun.npz")
+    tg.save("fresh.npz", {**begun, "fit": {**begun["fit"], "steps": 0}})
+    tg.save("diverged.npz", {name: array * np.nan for name, array in begun["model"].items()})
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (2, "") and sentence in err and err.count("\n") == 1
 
@@ -121,6 +128,12 @@ def test_a_model_that_tg_save_has_written_is_read_too(capsys, tmp_path, norm):
         status, _, err = run(capsys, *words, "--json", tmp_path / "a.json")
         assert status == 0, err
         assert (tmp_path / "a.json").read_text() == lab.census(model, moons.x, moons.y).to_json() + "\n"
+
+
+def test_the_widths_of_a_maxout_are_found(capsys, tmp_path):
+    tg.save(tmp_path / "a.npz", nn.MLP([2, 9, 2], "maxout", rng=0))
+    status, out, err = run(capsys, "census", tmp_path / "a.npz", "--data", "moons", "--activation", "maxout")
+    assert (status, err) == (0, "") and out.splitlines()[3].split()[:3] == ["0", "maxout", "18"]
 
 
 LOOKS = {                   # command and options: the same from a setup in Python

@@ -87,3 +87,9 @@ def test_frozen_and_silent_layers_tables_and_data():
     assert data["layers"][2]["rank"] is None and data["layers"][0]["name"] == "0"
     assert "per layer, the signal is multiplied by 0 on its way back" in str(found)
     assert len(found.plot().axes[0].lines) == 2             # the signal and the activations; the rest is zero everywhere
+
+
+def test_a_network_that_has_diverged_has_no_rank():
+    model = nn.MLP([2, 4, 2], rng=0)
+    model[0].bias.data = np.full(4, np.nan)
+    assert np.isnan(lab.gradient_profile(model, np.ones((5, 2)), np.zeros(5, int)).layers[0].rank)

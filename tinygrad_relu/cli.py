@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:         # the reader of the output, such as `head`, has ended; Python would print an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (ValueError, TypeError, OSError, ImportError, MemoryError, OverflowError) as error:
+    except (ValueError, TypeError, IndexError, OSError, ImportError, MemoryError, OverflowError) as error:
         print(f"tinygrad-relu {command.name}: {error or type(error).__name__}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -116,6 +116,8 @@ def _autopsy(arguments: argparse.Namespace, changes: dict[str, Any]) -> Any:
     if arguments.on and "fit" in held:
         rng.bit_generator.state, skipped = held["rng"], held["fit"]["batch"]
     steps = arguments.steps if arguments.steps is not None else -(-len(x) // size) if arguments.on else held["fit"]["steps"]
+    if not held.get("fit", {}).get("steps", 1) and not arguments.on:
+        raise ValueError(f"the run in {arguments.FILE} went back to its beginning, expected one with steps; or --on, to train on")
     left, autopsy = check_count(steps, "--steps"), Autopsy(setup.model, x, setup.optimizer)
     while left:
         setup.model.train()
@@ -160,7 +162,7 @@ def _command(name: str, help: str, look: Look, own: Callable[[argparse.ArgumentP
 
 COMMANDS = [
     _command("census", "the state of every unit of a saved model on its data", _on_saved(_census)),
-    _command("autopsy", "which step killed each unit of a saved run, and what in that step", _autopsy, _autopsy_options),
+    _command("autopsy", "which step killed each unit of a saved run, and which part of that step", _autopsy, _autopsy_options),
     _command("why-zero", "why gradients of a saved model are exactly zero", _on_saved(_why_zero), _why_zero_options),
     _command("lethal-lr", "at which learning rates the next step kills units of a saved model", _on_saved(_lethal),
              _lethal_options),

@@ -9,7 +9,7 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .options import DEFAULT, activations, add_data, load_data, number, one_of, standardises, whole
+from .options import DEFAULT, activations, add_data, check_held_out, load_data, number, one_of, standardises, whole
 from .revive import RULES, SCHEDULES
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def _split(given: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
     """The samples to train on, and those held out, in the chosen dtype."""
     from ..data import Dataset
 
-    if not 0 <= given.held_out < 1:
-        raise ValueError(f"--held-out is {given.held_out}, expected a share from 0 to below 1")
+    check_held_out(given)
     whole_set = load_data(given)
     parts = whole_set.split(1 - given.held_out, rng=given.seed, stratify=True) if given.held_out else (whole_set,)
     if standardises(given):
@@ -98,7 +97,7 @@ def read_options(path: str) -> argparse.Namespace:
                    if name.endswith("weight") and getattr(array, "ndim", 0) == 2]
         if not weights:
             raise ValueError(f"{path} holds no weights of linear layers, expected a file of `tinygrad-relu train` or `tg.save`")
-        found = {"widths": [len(weight) for weight in weights[:-1]], "dtype": weights[0].dtype.name}
+        found = {"widths": [weight.shape[1] for weight in weights[1:]], "dtype": weights[0].dtype.name}
     parser = argparse.ArgumentParser()
     add_model(parser)
     return parser.parse_args([], argparse.Namespace(**found))

@@ -105,6 +105,11 @@ def standardises(arguments: argparse.Namespace) -> bool:
     return arguments.standardise or (arguments.data == "csv" and arguments.standardise is None)
 
 
+def check_held_out(arguments: argparse.Namespace) -> None:
+    if not 0 <= arguments.held_out < 1:
+        raise ValueError(f"--held-out is {arguments.held_out}, expected a share from 0 to below 1")
+
+
 def check_files(arguments: argparse.Namespace, *options: str) -> None:
     """Raise an error if a file of one of these options, such as "json", cannot be written, or if two are the same file."""
     from ..files import check_writable

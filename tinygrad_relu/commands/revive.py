@@ -13,6 +13,7 @@ from .options import (
     activations,
     add_data,
     check_files,
+    check_held_out,
     load_data,
     number,
     one_of,
@@ -74,8 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_count(arguments.steps, "--steps")
     check_count(arguments.seed, "--seed", least=0)
     check_count(arguments.seeds, "--seeds")
-    if not 0 <= arguments.held_out < 1:
-        raise ValueError(f"--held-out is {arguments.held_out}, expected a share from 0 to below 1")
+    check_held_out(arguments)
     for width in arguments.widths:
         check_count(width, "--widths")
     check_files(arguments, "json", "figure")

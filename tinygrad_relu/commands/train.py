@@ -89,6 +89,10 @@ def _kept(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _resumed(arguments: argparse.Namespace) -> argparse.Namespace:
     """The options in the file; a ValueError if others are given."""
+    from ..checkpoint import load
+
+    if "train" not in (load(arguments.resume).get("notes") or {}):
+        raise ValueError(f"{arguments.resume} does not tell how it was trained, expected a file of `tinygrad-relu train --out`")
     parser, begun = argparse.ArgumentParser(), read_options(arguments.resume)
     options(parser)
     usual = vars(parser.parse_args([]))
@@ -171,7 +175,7 @@ class Watch:
         widths = [len(str(layer.units)) for layer in self.units.layers]
         columns = {name: max(len(name), sum(widths) + len(widths) - 1) for name in ("dead", "dying", "revived")}
         named = ", ".join(f"{layer.name} ({layer.units} units)" for layer in self.units.layers)
-        return [f"Units of layers {named}, on {len(self.setup.train)} samples. Dying: most batches give it no gradient.",
+        return [f"Units of layers {named}, on {len(self.setup.train)} samples. Dying: alive, but most batches give no gradient.",
                 "epoch    step      loss  accuracy  " + "  ".join(map(str.ljust, columns, columns.values())), *(
                     f"{row['epoch']:5.4g}  {row['step']:6}  {row['loss']:8.4g}  {row['accuracy']:8.4f}  " + "  ".join(
                         " ".join(str(n).rjust(w) for n, w in zip(row[name], widths)).ljust(width)

@@ -168,6 +168,8 @@ def effective_rank(product: Array) -> float:
     >>> round(effective_rank(np.diag([4.0, 4.0, 4.0, 0.0])), 12)
     3.0
     """
+    if not np.isfinite(product).all():          # the network has diverged
+        return np.nan
     squares = np.linalg.eigvalsh(product)
     values = np.sqrt(squares[squares > len(squares) * np.finfo(np.float64).eps * squares[-1]])
     if not values.size:

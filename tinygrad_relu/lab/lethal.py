@@ -191,6 +191,8 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     x = units.data(x)
     check_count(batch_size, "lethal_lr: batch_size")
     gradients = units.gradients(x, y, units.model.parameters(), "lethal_lr", loss, batch_size)
+    if not all(np.isfinite(g).all() for g in gradients.values()):
+        raise ValueError("lethal_lr: gradients are NaN or infinite, expected a network that has not diverged")
     steps = {p: -g for p, g in gradients.items()} if optimizer is None else next_steps(optimizer, gradients, rate=1.0)
     exact = [layer.norm is None and not layer.depth for layer in units.layers]
     found = windows(units, steps, x, batch_size, chosen=[np.arange(layer.units if known else 0)

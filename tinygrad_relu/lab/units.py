@@ -334,6 +334,8 @@ def check_targets(y: Any, n: int, loss: Any, who: str) -> Array:
     targets = check_labels(y, n=n) if loss is F.cross_entropy else np.asarray(y)
     if len(targets) != n:
         raise ValueError(f"{who}: y has {len(targets)} entries for {n} samples; expected one each")
+    if not n:
+        raise ValueError(f"{who}: x is empty, expected at least one sample")
     return targets
 
 
