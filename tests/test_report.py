@@ -100,6 +100,12 @@ def test_the_page_of_claims_is_that_of_the_records(capsys, tmp_path):
     assert (tmp_path / "a.md").read_text() == (DOCS / "claims.md").read_text() == running.claims_page()
 
 
+def test_figures_of_several_experiments_need_a_folder(capsys, tmp_path):
+    (tmp_path / "a.png").touch()
+    status, out, err = run(capsys, "experiment", NAME, "upstream", "--figure", tmp_path / "a.png")
+    assert (status, out) == (2, "") and "a.png is a file, expected a folder for 2 figures" in err
+
+
 def test_a_claim_that_does_not_hold_exits_with_1(capsys, monkeypatch):
     experiment = experiments.find(NAME)
     failing = replace(experiment, run=lambda seed, fast: ([Finding("one", 1, 2)], {}))
@@ -122,6 +128,8 @@ def test_a_list_of_all_experiments(capsys):
     (["experiment", NAME, "--figure", "a.jpeg"], "expected one of: png, svg, pdf"),
     (["report", "--out", "no-such-folder/a.html"], "the folder no-such-folder does not exist"),
     (["report", "--only", "no"], "the experiment is 'no'"),
+    (["report", "--only", "list"], "the experiment is 'list'"),
+    (["report", "--claims", "no-such-folder/a.md"], "the folder no-such-folder does not exist"),
 ])
 def test_bad_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, sentence):
     monkeypatch.chdir(tmp_path)

@@ -44,12 +44,14 @@ def _experiment(arguments: argparse.Namespace) -> int:
     if "list" in arguments.NAMES:
         print_parts(*_listed())
         return 0
-    chosen = _chosen(arguments.NAMES)
+    chosen = _chosen(arguments.NAMES, "list")
     check_files(arguments, "json")
     if arguments.figure and len(chosen) == 1:
         check_files(arguments, "json", "figure")
         check_format(arguments.figure)
     elif arguments.figure:
+        if Path(arguments.figure).is_file():
+            raise ValueError(f"--figure: {arguments.figure} is a file, expected a folder for {len(chosen)} figures")
         Path(arguments.figure).mkdir(parents=True, exist_ok=True)
     results = _run(arguments, chosen, Path(arguments.figure) if arguments.figure and len(chosen) > 1 else None)
     if arguments.figure and len(chosen) == 1:
@@ -74,6 +76,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from ..text import print_parts
 
     if arguments.claims:
+        check_files(arguments, "claims")
         write_through(arguments.claims, lambda file: file.write(claims_page().encode()))
         return 0
     check_files(arguments, "json", "out")
@@ -88,15 +91,16 @@ def _report(arguments: argparse.Namespace) -> int:
     return int(any(result.verdict == "does not hold" for result in results))
 
 
-def _chosen(given: list[str]) -> list[str]:
-    """Names of experiments, from names of experiments and chapters and "all"; each once, in the order of the report."""
+def _chosen(given: list[str], *more: str) -> list[str]:
+    """Names of experiments, from names of experiments and chapters and "all"; each once, in the order of the report. An error
+    names `more` words that are known."""
     from ..checks import check_name
     from ..lab.experiments import CHAPTERS, find, names
 
     known = names()
     chapters = {chapter.replace("_", "-"): chapter for chapter in CHAPTERS}
     for name in given:
-        check_name(name, [*known, *chapters, "all", "list"], "the experiment")
+        check_name(name, [*known, *chapters, "all", *more], "the experiment")
     return [name for name in known if "all" in given or name in given or any(
         find(name).chapter == chapters[one] for one in given if one in chapters)]
 

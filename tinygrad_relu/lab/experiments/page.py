@@ -30,8 +30,7 @@ def template() -> Any:
 
 def html(results: Sequence[Result], figures: Path) -> str:
     """The page. `figures` is a folder with a NAME.svg for each result."""
-    claims = sorted(((claim, result) for result in results for claim in result.experiment.claims),
-                    key=lambda one: (one[0].key[0], int(one[0].key[1:])))
+    claims = sorted(((claim, result) for result in results for claim in result.experiment.claims), key=lambda one: one[0].place)
     chapters = {title: [result for result in results if result.experiment.chapter == chapter]
                 for chapter, title in CHAPTERS.items()}
     page: str = template().render(

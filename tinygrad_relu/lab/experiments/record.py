@@ -30,6 +30,11 @@ class Claim:
     source: str
     correction: str = ""
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """For sorting: A2 before A10."""
+        return self.key[0], int(self.key[1:])
+
 
 @dataclass(frozen=True)
 class Finding:

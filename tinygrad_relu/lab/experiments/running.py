@@ -59,7 +59,7 @@ def _done(name: str, tick: Callable[[str, int], None], *fields: Any) -> Result:
 def claims() -> list[tuple[Claim, Experiment]]:
     """All claims with the experiments that state them, from A1 to D18."""
     found = [(claim, experiment) for experiment in map(find, names()) for claim in experiment.claims]
-    return sorted(found, key=lambda one: (one[0].key[0], int(one[0].key[1:])))
+    return sorted(found, key=lambda one: one[0].place)
 
 
 def claims_page() -> str:
