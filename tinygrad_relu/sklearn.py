@@ -187,7 +187,7 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the training data, and so without a `prognosis_` that nobody has asked for yet."""
+        """Without the training data: a copy from a pickle has a `prognosis_` only if it was computed before."""
         return {**super().__getstate__(), "_trained_on": None}
 
     @property

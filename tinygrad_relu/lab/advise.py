@@ -157,14 +157,14 @@ def dead(case: Case) -> Iterator[Hint]:
         back = [j for j in gone if j in futures and futures[j].step is not None and futures[j].verdict != "estimate"]
         if back:
             steps = [futures[j].step or 0 for j in back]
-            yield Hint("watch", "A11", layer.name, back, f"{counted(len(back), 'dead unit')} will return, at steps {min(steps)} "
-                       f"to {max(steps)}", "go on training", "death is not for ever: momentum and decay move a unit that has no "
-                       "gradient")
+            when = f"at step {steps[0]}" if min(steps) == max(steps) else f"at steps {min(steps)} to {max(steps)}"
+            yield Hint("watch", "A11", layer.name, back, f"{counted(len(back), 'dead unit')} will return, {when}",
+                       "go on training", "death is not for ever: momentum and decay move a unit that has no gradient")
         stuck = sorted({*gone} - {*back})
         if not stuck:
             continue
         if hidden.activation is None:
-            yield Hint("watch", "B13", layer.name, stuck, f"{counted(len(stuck), 'Maxout piece')} never win",
+            yield Hint("watch", "B13", layer.name, stuck, f"{counted(len(stuck), 'Maxout piece')} without a win on any sample",
                        "take fewer pieces, or another seed", "a piece that never wins gets no gradient: it is dead, and the unit "
                        "has one piece fewer")
             continue
@@ -234,7 +234,7 @@ def saturated(case: Case) -> Iterator[Hint]:
         elif units:
             yield Hint("act", "D8", layer.name, units, f"{counted(len(units), 'unit')} saturated", "start with smaller weights "
                        "(glorot, lecun), standardise x, or use lab.InsertBatchNorm(x)", "slopes below 0.001 on all data: not "
-                       "zero, and as good as stuck")
+                       "zero, but the unit hardly learns")
 
 
 def activations(case: Case) -> Iterator[Hint]:
@@ -271,8 +271,8 @@ def norms(case: Case) -> Iterator[Hint]:
     for _, layer in case.layers():
         if layer.flags["idle bias"].all():
             yield Hint("fine", "D10", layer.name, [], "the bias before batch normalisation does nothing", "leave it out: "
-                       "nn.Linear(..., bias=False)", "batch normalisation subtracts it again; it keeps units alive in training "
-                       "while its own bias is above -|weight| / sqrt(m - 1) on batches of m")
+                       "nn.Linear(..., bias=False)", "batch normalisation subtracts it again; the norm keeps units alive in "
+                       "training while its own bias is above -|weight| / sqrt(m - 1), on batches of m")
 
 
 def gradients(case: Case) -> Iterator[Hint]:

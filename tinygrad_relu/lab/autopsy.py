@@ -1,4 +1,4 @@
-"""The autopsy: which step killed a unit, and what in that step.
+"""The autopsy: which step killed a unit, and which part of that step.
 
 Between the ends of two steps, the pre-activation z of a unit on one sample changes for five reasons, each through the unit's
 weights or its bias::
