@@ -246,3 +246,9 @@ def test_windows_by_trial_are_confirmed_by_the_step(options):
                 assert GONE[lab.census(trial, X).layers[i].state[unit]] == dead
                 checked += 1
     assert checked and found.safe_rate > 0
+
+
+def test_what_is_no_optimizer_is_refused():
+    for instrument in (lab.lethal_lr, lab.gradient_profile):
+        with pytest.raises(TypeError, match="the optimizer is 'sgd', expected an Optimizer or None"):
+            instrument(mlp("float64"), X, Y, optimizer="sgd")

@@ -65,7 +65,9 @@ def test_recorders_are_pooled_and_layers_chosen():
     for call, words in ((lambda: lab.survival(recorder, "alive", "0"), "no unit was alive in this record"),
                         (lambda: lab.survival(recorder, "ded"), "did you mean 'dead'"),
                         (lambda: lab.survival(recorder, layer="1"), "survival: layer"),
-                        (lambda: lab.survival([]), "expected a Recorder")):
+                        (lambda: lab.survival([]), "expected a Recorder"), (lambda: lab.survival(3), "got 3, expected a Recorder"),
+                        (lambda: lab.Recorders(3, X), "got one int, expected a population"),
+                        (lambda: lab.ContinualBackprop().observe(3, X), "got 3, expected a model")):
         with pytest.raises((ValueError, TypeError), match=words):
             call()
 

@@ -189,7 +189,7 @@ def test_one_parameter_one_unit_tables_and_data():
     assert data["counts"]["2.bias"] == {"not zero": 7, "mask": 1} and data["reasons"]["2.bias"][3] == data["codes"]["mask"]
     assert "mask: its unit is on the flat side on every sample" in str(found) and len(found.plot().axes[0].patches) > 6
     for wrong, error, text in (((0, 9), IndexError, r"expected one of 2 hidden layers and one of its units, 8, 8"),
-                               ("2.biass", ValueError, "2.bias"), (nn.Parameter([1.0]), ValueError, "a parameter of this model")):
+                               ("2.biass", ValueError, "2.bias"), ((1, 2, 3), ValueError, r"got \(1, 2, 3\), expected"), (nn.Parameter([1.0]), ValueError, "a parameter of this model")):
         with pytest.raises(error, match=text):
             lab.why_zero(model, X, Y, wrong)
     with pytest.raises(ValueError, match="y holds 3 labels for 60 samples"):

@@ -55,6 +55,8 @@ class ContinualBackprop(Intervention):
 
     def observe(self, model: Module, x: Any) -> None:
         """Note the outputs of all units on one batch (which all members of a population share)."""
+        if not isinstance(model, Module):
+            raise TypeError(f"ContinualBackprop: got {said(model)}, expected a model such as nn.MLP")
         if self._known is None or self._known[-2:] != (model, guard.version):
             first = Units.of(model if model.members is None else model.member(0))
             own = {id(mine): its for mine, its in zip(first.model.modules(), model.modules())}

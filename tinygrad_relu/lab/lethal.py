@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import functional as F
 from ..autodiff.node import Array
-from ..checks import check_count
+from ..checks import check_count, said
 from ..nn import Module, Parameter
 from ..optim import Optimizer
 from ..tensor import Tensor
@@ -248,6 +248,8 @@ def gone_of(units: Units, x: Array, batch_size: int = BATCH) -> list[Array]:
 
 def next_steps(optimizer: Optimizer, gradients: Mapping[Parameter, Array], rate: float | None = None) -> dict[Parameter, Array]:
     """The next step of each parameter that the optimizer holds, if these were the gradients, at its rate or at this one."""
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"the optimizer is {said(optimizer)}, expected an Optimizer or None")
     copies = {p: deepcopy(p) for p in gradients if optimizer.holds(p)}
     if not copies:
         raise ValueError("the optimizer holds no weight of a hidden layer of this model, expected the one that trains it")

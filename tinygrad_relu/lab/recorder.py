@@ -228,7 +228,7 @@ class Recorders:
     """
 
     def __init__(self, model: Module, x: Any, follow: Sequence[tuple[int, int, int] | None] | None = None) -> None:
-        if model.members is None:
+        if not isinstance(model, Module) or model.members is None:
             raise TypeError(f"Recorders: got one {type(model).__name__}, expected a population; for one there is Recorder")
         self.model = model
         self.each = [Recorder(model.member(k), x, None if follow is None else follow[k]) for k in range(model.members)]

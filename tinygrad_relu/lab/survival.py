@@ -129,8 +129,8 @@ def survival(recorder: Recorder | Recorders | Sequence[Recorder], of: Span = "re
         2        2           2       0.000  -
     """
     check_name(of, SPANS, "survival: of")
-    each = recorder.each if isinstance(recorder, Recorders) else [recorder] if isinstance(recorder, Recorder) else list(recorder)
-    if not each or not all(isinstance(one, Recorder) for one in each):
+    each = recorder.each if isinstance(recorder, Recorders) else [recorder] if isinstance(recorder, Recorder) else recorder
+    if not isinstance(each, Sequence) or not each or not all(isinstance(one, Recorder) for one in each):
         raise TypeError(f"survival: got {said(recorder)}, expected a Recorder, Recorders, or a list of them")
     if layer is not None:
         check_name(layer, [hidden.name for hidden in each[0].layers], "survival: layer")

@@ -157,7 +157,7 @@ def _chosen(model: Module, names: dict[str, Parameter], parameter: Any) -> dict[
     """What is asked for: a label for each parameter, with its name and the rows."""
     if parameter is None:
         return {name: (name, ...) for name in names}
-    if isinstance(parameter, tuple):
+    if isinstance(parameter, tuple) and len(parameter) == 2:
         layers = Units(model).layers
         layer, unit = (check_count(i, "why_zero: an entry of (layer, unit)", least=0) for i in parameter)
         if layer >= len(layers) or unit >= layers[layer].units:
