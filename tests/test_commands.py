@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_relu as tg
 from tinygrad_relu import cli, data, lab, nn, optim
+from tinygrad_relu import functional as F
 from tinygrad_relu.commands import models
 from tinygrad_relu.commands.train import Watch, _fit
 from tinygrad_relu.training import History
@@ -201,6 +202,9 @@ def test_an_autopsy_of_a_file_without_its_training(capsys, tmp_path):
     model = nn.MLP([2, 9, 2], rng=3)
     tg.save(tmp_path / "a.npz", model=model, optimizer=optim.SGD(model.parameters(), lr=5.0))
     status, _, err = run(capsys, "autopsy", tmp_path / "a.npz", "--data", "moons")
-    assert status == 2 and "does not tell how it was trained; expected --on" in err
+    assert status == 2 and "does not tell how it was trained, expected a file of `tinygrad-relu train --out`" in err
     status, out, _ = run(capsys, "autopsy", tmp_path / "a.npz", "--data", "moons", "--on", "--steps", 3)
     assert status == 0 and "in 3 steps" in out
+    tg.fit(model, optim.SGD(model.parameters(), lr=5.0), F.cross_entropy, data.moons(rng=0), epochs=1, batch_size=50, rng=0,
+           checkpoint=tmp_path / "a.npz", quiet=True)          # which has a batch size and a rate that are not in the file
+    assert "does not tell how it was trained" in run(capsys, "autopsy", tmp_path / "a.npz", "--data", "moons")[2]

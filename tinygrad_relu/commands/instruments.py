@@ -107,10 +107,8 @@ def _autopsy(arguments: argparse.Namespace, changes: dict[str, Any]) -> Any:
     from ..lab import Autopsy
 
     held = load(arguments.FILE)
-    if not arguments.on and "fit" not in held:
-        raise ValueError(f"{arguments.FILE} does not tell how it was trained; expected --on, which trains on from it")
     setup = read(arguments.FILE, changes) if arguments.on else begin(
-        argparse.Namespace(**{**vars(read_options(arguments.FILE)), **changes}))
+        argparse.Namespace(**{**vars(read_options(arguments.FILE, of_train=True)), **changes}))
     x, y, size = setup.train.x, setup.train.y, setup.given.batch_size
     rng, skipped = np.random.default_rng(setup.given.seed), 0
     if arguments.on and "fit" in held:

@@ -85,13 +85,16 @@ def _split(given: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
     return train, rest[0] if rest else None
 
 
-def read_options(path: str) -> argparse.Namespace:
-    """The options of the training whose state is in a file; of a file of `tg.save` the defaults, with its widths and dtype."""
+def read_options(path: str, *, of_train: bool = False) -> argparse.Namespace:
+    """The options of the training whose state is in a file; of a file of `tg.save` the defaults, with its widths and dtype.
+    An error, if it has to be one `of_train`."""
     from ..checkpoint import load
 
     parts = load(path)
     notes, state = (part if isinstance(part := parts.get(name), dict) else {} for name in ("notes", "model"))
     found = notes.get("train")
+    if found is None and of_train:
+        raise ValueError(f"{path} does not tell how it was trained, expected a file of `tinygrad-relu train --out`")
     if found is None:
         weights = [array for name, array in (state or parts).items()
                    if name.endswith("weight") and getattr(array, "ndim", 0) == 2]

@@ -89,11 +89,7 @@ def _kept(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _resumed(arguments: argparse.Namespace) -> argparse.Namespace:
     """The options in the file; a ValueError if others are given."""
-    from ..checkpoint import load
-
-    if "train" not in (load(arguments.resume).get("notes") or {}):
-        raise ValueError(f"{arguments.resume} does not tell how it was trained, expected a file of `tinygrad-relu train --out`")
-    parser, begun = argparse.ArgumentParser(), read_options(arguments.resume)
+    parser, begun = argparse.ArgumentParser(), read_options(arguments.resume, of_train=True)
     options(parser)
     usual = vars(parser.parse_args([]))
     for name, value in vars(arguments).items():
