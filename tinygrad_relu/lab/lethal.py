@@ -156,6 +156,7 @@ class LethalRates(Reading):
             axes.annotate(f"safe: {self.safe_rate:.3g}", (self.safe_rate, 0.97), (4, 0), xycoords=("data", "axes fraction"),
                           textcoords="offset points", va="top", fontsize=9, color="#555555")
         axes.set_xscale("log")
+        axes.set_ylim(0, 105)
         axes.legend(frameon=False)
         return figure
 
