@@ -1,7 +1,7 @@
 """In a deep sigmoid network the layers near the input are frozen: they hardly move, and the network learns nothing.
 
 At its start, such a network passes on 0.236 of a gradient a layer (Glorot's weights). After eight layers the first has a gradient
-some twenty thousand times weaker than the last, so its weights stay at random values, and what it makes of the images is lost.
+some twenty thousand times weaker than the last, so its weights stay near their random start.
 ReLU with He's start, Maxout with LeCun's, and batch normalisation before the sigmoids each cure it: all layers move alike.
 """
 from __future__ import annotations

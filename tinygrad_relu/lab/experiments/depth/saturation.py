@@ -71,5 +71,5 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "Large starts saturate tanh units",
     [Claim("C2", "A saturated unit kills its gradient, and a start with large weights saturates units.",
-           "Stanford course CS231n")],
+           "course notes of Stanford's CS231n")],
     run, draw, also=["D8"])

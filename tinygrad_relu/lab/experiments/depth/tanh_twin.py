@@ -63,5 +63,5 @@ def draw(figure: Any, series: Series) -> None:
 
 EXPERIMENT = Experiment(
     "A tanh network and its sigmoid twin",
-    [Claim("C6", "tanh(z) = 2 sigmoid(2 z) - 1: tanh is a scaled sigmoid.", "textbook")],
+    [Claim("C6", "tanh(z) = 2 sigmoid(2 z) - 1: tanh is a scaled sigmoid.", "course notes of Stanford's CS231n")],
     run, draw, also=["C3"])

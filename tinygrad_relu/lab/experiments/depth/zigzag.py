@@ -98,6 +98,6 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "Positive inputs make gradient descent zig-zag",
     [Claim("C3", "Sigmoids are never negative, so the gradients of a unit's weights share a sign, and its weights zig-zag.",
-           "Stanford course CS231n"),
-     Claim("C4", "Averaging over a batch softens it.", "Stanford course CS231n")],
+           "course notes of Stanford's CS231n"),
+     Claim("C4", "Averaging over a batch softens it.", "course notes of Stanford's CS231n")],
     run, draw)

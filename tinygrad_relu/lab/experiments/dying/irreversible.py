@@ -1,9 +1,9 @@
-"""The return of dead units: whether and when depends on the optimizer, and is known before the training goes on.
+"""The optimizer decides whether and when a dead unit returns, and its step of return is known before the training goes on.
 
 A network is made sick by a rate of 3. Its dead units have a gradient of exactly zero; but the steps of an optimizer have two
-more terms, decay and inertia. Heavy-ball momentum with coupled decay swings every dead unit of the first layer back, at t =
-floor((pi/2 + arctan beta)/phi) + 1; decay of the biases alone brings back a unit with w.x > 0 on some sample; without decay,
-with decay alone, or with decoupled decay, none returns. (docs/reviving-units.md derives this.)
+more terms, decay and inertia. Heavy-ball momentum with enough coupled decay swings every dead unit of the first layer back, at
+t = floor((pi/2 + arctan beta)/phi) + 1. Each training here begins with empty buffers; then no unit returns without decay, with
+the same decay on weights and biases but without momentum, or with decoupled decay. (docs/reviving-units.md derives this.)
 """
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ EXPERIMENT = Experiment(
     "A dead unit returns, or not, as its optimizer decides",
     [Claim("A11", "A unit that has died is dead for ever: its gradient is zero, so nothing changes its weights.",
            "course notes of Stanford's CS231n",
-           "So it is with plain gradient descent. Momentum with coupled decay brings every dead unit of the first layer back, at "
-           "a step that is known in advance.")],
+           "So it is with plain gradient descent. Momentum with enough coupled decay brings every dead unit of the first layer "
+           "back, at a step that is known in advance.")],
     run, draw)

@@ -75,7 +75,7 @@ def draw(figure: Any, series: Series) -> None:
 
 
 EXPERIMENT = Experiment(
-    "Many hinges approximate any function",
-    [Claim("A1", "ReLU is two linear pieces, together non-linear; many of them approximate any function, with an error that "
-           "falls as 1/h² with the number h of pieces.", "textbook")],
+    "Many hinges approximate any continuous function",
+    [Claim("A1", "ReLU is two linear pieces, together non-linear; many of them approximate any continuous function, and a "
+           "smooth one with an error that falls as 1/h² with the number h of pieces.", "textbook")],
     run, draw, also=["B13"])

@@ -75,5 +75,5 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "Squared or absolute loss: mean or median",
     [Claim("A23", "Squared loss leads to the mean of the targets, absolute loss to their median; |e| has no derivative at 0.",
-           "textbook")],
+           "textbook; of dead networks: Lu, Su & Karniadakis 2018, Collapse of deep and narrow neural nets")],
     run, draw, also=["D9"])

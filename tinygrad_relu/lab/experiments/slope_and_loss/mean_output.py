@@ -71,4 +71,4 @@ def draw(figure: Any, series: Series) -> None:
 
 EXPERIMENT = Experiment(
     "The outputs of ReLU are not zero-centred",
-    [Claim("A18", "The outputs of ReLU are not zero-centred.", "course notes of Stanford's CS231n")], run, draw, also=["C3"])
+    [Claim("A18", "The outputs of ReLU are not zero-centred.", "lectures of Stanford's CS231n")], run, draw, also=["C3"])

@@ -1,7 +1,7 @@
 """The slope of ReLU at 0 is a convention: 0 in PyTorch, TensorFlow and JAX, and 1/2 or 1 would do as well.
 
-The kink matters only where z is 0 exactly, and in a training this hardly ever happens: with all three slopes, the losses are
-the same to the bit. An image that is blank makes it happen: at the start, with biases of 0, z is 0 in all units. Then the three
+The kink matters only where z is 0 exactly, and in a training this hardly ever happens: in float64, the losses are the same to
+the bit with all three slopes. A blank image makes it happen: at the start, with biases of 0, z is 0 in all units. Then the three
 trainings differ, and end with the same accuracy. (Where numbers are coarse, zeros are common: Bertoin, Bolte, Gerchinovitz &
 Pauwels 2021, arXiv 2106.12915, found differences at 16 and 32 bits, and 0 the best choice.)
 """

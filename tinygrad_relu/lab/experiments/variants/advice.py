@@ -74,7 +74,8 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "The advice of courses on activations",
     [Claim("B15", "Use ReLU, and watch the rate and the dead units; else try Leaky ReLU, PReLU or Maxout; then tanh; never "
-           "sigmoid; and do not mix them.", "Stanford course CS231n",
+           "sigmoid; and do not mix them.",
+           "after the course notes of Stanford's CS231n, which call mixtures rare, and not a problem",
            "Only that a sigmoid fails in deep networks and that the rate matters is seen here: a mixture is as good as ReLU, and "
            "so is tanh.")],
     run, draw)

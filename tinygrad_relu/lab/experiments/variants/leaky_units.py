@@ -70,5 +70,5 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "Leaky ReLU: no unit dies, but some are useless",
     [Claim("B1", "Leaky ReLU has a small slope for z < 0, 0.01, chosen by hand, so that no unit dies.",
-           "Maas, Hannun & Ng 2013")],
+           "Maas, Hannun & Ng 2013, Rectifier nonlinearities improve neural network acoustic models")],
     run, draw)

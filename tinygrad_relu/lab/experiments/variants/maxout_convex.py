@@ -97,5 +97,6 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "Maxout fits convex functions, and two of them the others",
     [Claim("B13", "One Maxout unit with enough pieces fits any function.", "folklore",
-           "Any convex function; the difference of two units fits any continuous one. A piece that never wins is dead.")],
+           "Any convex function; the difference of two units fits any continuous one (Goodfellow et al. 2013, arXiv 1302.4389). "
+           "A piece that never wins is dead.")],
     run, draw, also=["A1"])

@@ -50,5 +50,5 @@ EXPERIMENT = Experiment(
     "Maxout with two pieces is ReLU, leaky ReLU, and |z|",
     [Claim("B11", "Maxout, the largest of k affine maps, contains ReLU, leaky ReLU and |z| with k = 2.",
            "Goodfellow et al. 2013, arXiv 1302.4389"),
-     Claim("B12", "Its price is k times the number of parameters.", "textbook")],
+     Claim("B12", "Its price is k times the number of parameters.", "course notes of Stanford's CS231n")],
     run, draw)

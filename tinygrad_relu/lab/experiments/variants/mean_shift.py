@@ -1,8 +1,9 @@
-"""ReLU's outputs are never negative, so their mean is above 0; the next layer has to live with it like with a moving bias.
+"""ReLU's outputs are never negative, so their mean is above 0, which shifts the inputs of the next layer.
 
 For z ~ N(0, 1) the mean of ReLU is 1/sqrt(2 pi) = 0.3989, of ELU 1/sqrt(2 pi) + sqrt(e) Phi(-1) - 1/2 = 0.1605. SELU's two
-constants are chosen such that the mean is 0 and the variance 1, which a deep network then keeps from layer to layer. The slope of
-ELU is e^z > 0 on the left, so no unit dies; the price is an exponential, and below z = -103.97 in float32 it rounds to 0.
+constants are chosen such that the mean is 0 and the variance 1, which a deep network then keeps from layer to layer (Klambauer et
+al. 2017, arXiv 1706.02515). The slope of ELU is e^z > 0 on the left, so no unit dies; the price is an exponential, and below
+z = -103.97 in float32 it rounds to 0.
 """
 from __future__ import annotations
 
@@ -87,5 +88,5 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "The mean of an activation: ReLU, ELU, SELU",
     [Claim("B10", "ELU: mean outputs nearer to zero, no dead units, at the price of an exponential.",
-           "Clevert, Unterthiner & Hochreiter 2015, arXiv 1511.07289")],
+           "the mean: Clevert, Unterthiner & Hochreiter 2015, arXiv 1511.07289; the rest: folklore")],
     run, draw)

@@ -1,8 +1,8 @@
-"""Adam with L2 decay brings dead units back at once: it flips the signs of small weights, one by one. SGD with L2 never does.
+"""Adam with L2 decay brings dead units back within few steps, as it flips the signs of small weights. SGD with L2 never does.
 
 Adam divides a gradient by its size. If the decay is all of the gradient, a step has about the length of the rate, whatever the
 decay: a weight of size |w| passes 0 after 1 to 2 times |w|/lr steps here. SGD + L2 and AdamW multiply all weights by one factor,
-and z keeps its sign. Only below a decay of (eps/lr) (1 - sqrt beta_1)/(1 + sqrt beta_1) Adam flips no tiny weight either.
+and z keeps its sign. Below a decay of (eps/lr) (1 - sqrt beta_1)/(1 + sqrt beta_1), Adam flips no tiny weight either.
 """
 from __future__ import annotations
 

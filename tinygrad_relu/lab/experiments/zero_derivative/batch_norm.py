@@ -64,6 +64,6 @@ def draw(figure: Any, series: Series) -> None:
 
 EXPERIMENT = Experiment(
     "After batch normalisation no unit is far from the data",
-    [Claim("D10", "Batch normalisation prevents dead units.", "Ioffe, Szegedy 2015 (arXiv 1502.03167)",
-           "On training batches, as long as beta > -|gamma|/sqrt(m - 1).")],
+    [Claim("D10", "Batch normalisation prevents dead units.", "folklore; the method: Ioffe & Szegedy 2015, arXiv 1502.03167",
+           "It prevents them on training batches, as long as beta > -|gamma|/sqrt(m - 1).")],
     run, draw, also=["A24"])

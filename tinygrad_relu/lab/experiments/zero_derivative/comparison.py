@@ -1,9 +1,9 @@
 """Raising any rate, decay or momentum at any step never delays the return of a dead unit. So its step can be prescribed.
 
-For heavy ball with L2, the ratio u of the new buffer to z obeys u <- lambda + mu u/(1 - eta u), and z changes its sign at the
-first step with eta u > 1. Every term increases in eta, lambda and mu. So of two schedules, one nowhere below the other, the
-higher one is never later; and no schedule with max(eta) max(lambda) <= (1 - sqrt max(mu))^2 brings a unit back. With constant
-settings the step falls like a staircase as the decay grows: each step of return has its interval of decays.
+For heavy ball with L2, from an empty buffer, the ratio u of the new buffer to z obeys u <- lambda + mu u/(1 - eta u), and z
+changes its sign at the first step with eta u > 1. Every term increases in eta, lambda and mu. So of two schedules, one nowhere
+below the other, the higher one is never later; and no schedule with max(eta) max(lambda) <= (1 - sqrt max(mu))^2 brings a unit
+back. With constant settings the step falls like a staircase as the decay grows: each step of return has its interval of decays.
 """
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def draw(figure: Any, series: Series) -> None:
 
 EXPERIMENT = Experiment(
     "Higher settings never delay a return, so its step can be prescribed",
-    [Claim("N4", "Under momentum with L2, raising a rate, a decay or a momentum at any step never delays a dead unit's return.",
-           "this laboratory")], run, draw, also=["D6"])
+    [Claim("N4", "Under momentum with L2, from an empty buffer, raising a rate, a decay or a momentum at any step never delays "
+           "the return of a dead unit.", "this laboratory")], run, draw, also=["D6"])

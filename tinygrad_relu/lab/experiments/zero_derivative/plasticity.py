@@ -95,4 +95,4 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "Learning for ever: units die, and recycling replaces them",
     [Claim("N2", "In continual learning, networks lose their plasticity; L2 helps, and replacing little-used units keeps it.",
-           "Dohare et al. 2024 (Nature 632); ReDo: Sokar et al. 2023 (arXiv 2302.12902)")], run, draw, also=["A24"])
+           "Dohare et al. 2024, Nature 632; ReDo: Sokar et al. 2023, arXiv 2302.12902")], run, draw, also=["A24"])

@@ -54,4 +54,4 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "Small targets and much momentum kill units",
     [Claim("N1", "Relu units die more easily when the variance of the targets approaches zero, and with more momentum.",
-           "Arnekvist, Carvalho, Kragic, Stork 2020 (arXiv 2005.06195)")], run, draw, also=["A24", "D3"])
+           "Arnekvist, Carvalho, Kragic & Stork 2020, arXiv 2005.06195")], run, draw, also=["A24", "D3"])

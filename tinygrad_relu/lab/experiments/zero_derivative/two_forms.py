@@ -66,5 +66,5 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "Heavy ball and moving average: one method, two rates",
     [Claim("D4", "Momentum has two forms, the heavy ball v <- mu v + g and the moving average m <- mu m + (1 - mu) g.",
-           "Polyak 1964; Kingma, Ba 2014 (arXiv 1412.6980)")],
+           "Polyak 1964; Kingma & Ba 2014, arXiv 1412.6980")],
     run, draw)
