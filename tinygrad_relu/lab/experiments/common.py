@@ -57,6 +57,24 @@ def first_positive(z: Array) -> Array:
     return np.where((z > 0).any(axis=0), (z > 0).argmax(axis=0), np.inf)
 
 
+def accuracy(model: Module, x: Array, y: Array) -> Array:
+    """The share of the samples x whose largest output is that of their class y; of a population, one for each member."""
+    found: Array = (model(x).data.argmax(axis=-1) == y).mean(axis=-1)
+    return found
+
+
+def four_errors(share: float, n: int) -> float:
+    """Four standard errors of a share that is measured on n independent draws."""
+    return 4 * float(np.sqrt(share * (1 - share) / n))
+
+
+def normal_mean(f: Callable[[Array], Array], deviation: float) -> float:
+    """E f(z) for z ~ N(0, deviation^2), by a sum over a fine grid."""
+    z = np.linspace(-9, 9, 6001)
+    chance = np.exp(-z ** 2 / 2)
+    return float(chance @ f(deviation * z) / chance.sum())
+
+
 def slope(f: Callable[[Tensor], Tensor], x: Array) -> Array:
     """The derivative of an elementwise function at x, by autodiff."""
     leaf = Tensor(x, requires_grad=True)

@@ -15,22 +15,20 @@ from .... import functional as F
 from .... import nn
 from ....autodiff.node import Array
 from ....autodiff.tape import grad
-from ..common import slope
+from ..common import normal_mean, slope
 from ..record import Claim, Experiment, Finding, Series
 
 DEPTH = 10
 STARTS = {"pytorch": 1 / 3, "glorot": 1.0, "orthogonal": 1.0, "he": 2.0, "normal": None}       # s; None: the width n
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "softplus", "tanh", "sigmoid")
-Z = np.linspace(-9, 9, 6001)
-CHANCE = np.exp(-Z ** 2 / 2) / np.exp(-Z ** 2 / 2).sum()        # of z ~ N(0, 1)
 
 
 def predicted(name: str, s: float) -> float:
     """The geometric mean of the factors from the last hidden layer to the first, for inputs of mean square 1."""
     f, q, logs = getattr(F, name), s, []
     for _ in range(DEPTH - 1):
-        q = s * float(CHANCE @ np.square(f(np.sqrt(q) * Z).data))         # of the next layer
-        logs.append(np.log(s * CHANCE @ np.square(slope(f, np.sqrt(q) * Z))) / 2)
+        q = s * normal_mean(lambda z: np.square(f(z).data), np.sqrt(q))         # of the next layer
+        logs.append(np.log(s * normal_mean(lambda z: np.square(slope(f, z)), np.sqrt(q))) / 2)
     return float(np.exp(np.mean(logs)))
 
 

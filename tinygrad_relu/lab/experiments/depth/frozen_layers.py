@@ -12,7 +12,7 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
-from ..common import descend
+from ..common import accuracy, descend
 from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 from .depth_sweep import measured, predicted
@@ -28,7 +28,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     """Each network learns digits: the relative change of the weights of each layer, and the accuracy."""
     digits = data.digits("float32").standardise().head(500 if fast else 1797)
     noise = 4 / np.sqrt((LAYERS - 1) * WIDTH)           # relative, of the factor a layer, as in `depth_sweep`
-    findings, moved, losses, accuracy = [], {}, {}, {}
+    findings, moved, losses, right = [], {}, {}, {}
     for name, options in NETWORKS.items():
         model = nn.MLP([64] + [WIDTH] * LAYERS + [10], rng=seed, **options)
         if "norm" not in options:
@@ -40,13 +40,13 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         sgd = optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
         losses[name] = descend(model, sgd, F.cross_entropy, digits.x, digits.y, 100)
         moved[name] = [float(np.linalg.norm(p.data - old) / np.linalg.norm(old)) for p, old in zip(weights, before)]
-        accuracy[name] = float((model(digits.x).data.argmax(axis=1) == digits.y).mean())
+        right[name] = float(accuracy(model, digits.x, digits.y))
     for name, (first, *_, last) in moved.items():
         frozen = name == "sigmoid"
         findings.append(Finding(f"{name}: change of the first layer over that of the last", 0.01 if frozen else 0.1, first / last,
                                 relation="<=" if frozen else ">="))
-    findings += [Finding("sigmoid: accuracy after 100 steps", 0.2, accuracy.pop("sigmoid"), relation="<="),
-                 Finding("the others: least accuracy", 0.9, min(accuracy.values()), relation=">=")]
+    findings += [Finding("sigmoid: accuracy after 100 steps", 0.2, right.pop("sigmoid"), relation="<="),
+                 Finding("the others: least accuracy", 0.9, min(right.values()), relation=">=")]
     return findings, {"moved": moved, "losses": losses}
 
 

@@ -12,13 +12,11 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
-from ..common import descend, slope
+from ..common import descend, four_errors, normal_mean, slope
 from ..drawing import BLUE, COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 SCALES, SMALL = (1.0, 2.0, 5.0, 10.0, 20.0), 0.01
-Z = np.linspace(-9, 9, 6001)
-CHANCE = np.exp(-Z ** 2 / 2) / np.exp(-Z ** 2 / 2).sum()        # of z/s ~ N(0, 1)
 
 
 def saturated(scale: float) -> float:
@@ -35,10 +33,9 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         slopes = slope(F.tanh, scale * nn.Linear(64, units, init="lecun", rng=rng, dtype="float64")(x).data)
         shares.append((slopes < SMALL).mean())
         if scale in (1, 10):
-            share, square = saturated(scale), float(CHANCE @ np.square(slope(F.tanh, scale * Z)))
+            share, square = saturated(scale), normal_mean(lambda z: np.square(slope(F.tanh, z)), scale)
             findings += [
-                Finding(f"s = {scale:g}: share of slopes below {SMALL}", share, shares[-1],
-                        4 * sqrt(share * (1 - share) / units)),
+                Finding(f"s = {scale:g}: share of slopes below {SMALL}", share, shares[-1], four_errors(share, units)),
                 Finding(f"s = {scale:g}: mean squared slope", square, np.square(slopes).mean(),
                         4 * np.square(slopes).std() / sqrt(units))]
     digits = data.digits("float32").standardise().head(500 if fast else 1797)

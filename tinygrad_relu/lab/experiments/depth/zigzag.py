@@ -17,7 +17,7 @@ from .... import data, nn, optim
 from .... import functional as F
 from ....autodiff.node import Array
 from ....autodiff.tape import grad
-from ..common import descend
+from ..common import descend, four_errors
 from ..drawing import COLUMN, DASHES, label, say
 from ..record import Claim, Experiment, Finding, Series
 
@@ -56,7 +56,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     shares = [agree(rng.random((batches, m, WEIGHTS)), rng.choice([-1.0, 1.0], (batches, m))).mean() for m in SIZES]
     for share, expected, m in ((shares[0], 1, 1), (shares[1], 0.5 + 0.5 ** WEIGHTS, 2), (shares[-1], LIMIT, SIZES[-1])):
         findings.append(Finding(f"x ~ U(0, 1)^{WEIGHTS}, batch of {m}: share of equal signs", expected, share,
-                                4 * sqrt(expected * (1 - expected) / batches) + (0.01 if m == SIZES[-1] else 0)))    # a limit
+                                four_errors(expected, batches) + (0.01 if m == SIZES[-1] else 0)))    # a limit
     distances = {}
     for d in (3, 8):
         corners = np.array(list(product((-1.0, 1.0), repeat=d))) / sqrt(12)            # of mean 0 and variance 1/12

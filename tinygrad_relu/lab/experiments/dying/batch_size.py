@@ -13,6 +13,7 @@ import numpy as np
 from .... import functional as F
 from .... import nn
 from ....autodiff.tape import grad
+from ..common import four_errors
 from ..drawing import COLUMN, DASHES, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
@@ -37,9 +38,9 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
                 zeros += not found.data.any()
             row.append(zeros / draws)
             expected = (1 - p) ** m
-            four_sigma = 4 * np.sqrt(expected * (1 - expected) / draws) + 1 / draws         # of a binomial share
             if m in (4, enough):
-                findings.append(Finding(f"share of batches of {m} with a gradient of 0, p = {p}", expected, row[-1], four_sigma))
+                findings.append(Finding(f"share of batches of {m} with a gradient of 0, p = {p}", expected, row[-1],
+                                        four_errors(expected, draws) + 1 / draws))
         silent.append(row[:-1])
     return findings, {"silent": silent}
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...birth import birth_probability, unit_birth_probability
+from ..common import four_errors
 from ..drawing import BLUE, COLUMN, FAINT, label, say
 from ..record import Experiment, Finding, Series
 
@@ -28,25 +29,20 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     rai = birth_probability(widths, interval, init="rai", trials=trials, rng=rng)
     wide = birth_probability([1, *[10] * DEPTH, 1], trials=trials // 4, rng=rng)
 
-    def share(p: float, n: int = trials) -> float:
-        return 4 * float(np.sqrt(p * (1 - p) / n))                          # four standard errors of a share
-
     two, last, (low, high) = he.layers[1], he.layers[-1], he.bounds or (0.0, 1.0)
     findings = [
-        Finding("two hidden layers of 2 units", 5 / 32, two.born_dead, share(5 / 32)),
-        Finding(f"{DEPTH} hidden layers of 2 units, against the lower bound", low, last.born_dead,
-                share(low), ">="),
-        Finding(f"{DEPTH} hidden layers of 2 units, against the upper bound", high, last.born_dead,
-                share(high), "<="),
-        Finding("the same, by another simulation", 0.88, last.born_dead, share(0.88)),
-        Finding("randomized asymmetric start, by another simulation", 0.23, rai.born_dead, share(0.23)),
+        Finding("two hidden layers of 2 units", 5 / 32, two.born_dead, four_errors(5 / 32, trials)),
+        Finding(f"{DEPTH} hidden layers of 2 units: lower bound", low, last.born_dead, four_errors(low, trials), ">="),
+        Finding(f"{DEPTH} hidden layers of 2 units: upper bound", high, last.born_dead, four_errors(high, trials), "<="),
+        Finding("the same, by another simulation", 0.88, last.born_dead, four_errors(0.88, trials)),
+        Finding("randomized asymmetric start, by another simulation", 0.23, rai.born_dead, four_errors(0.23, trials)),
         Finding("ten units a layer: at most hidden layers / 2^10", DEPTH / 2**10, wide.born_dead,
-                share(DEPTH / 2**10, trials // 4), "<="),
+                four_errors(DEPTH / 2**10, trials // 4), "<="),
     ]
     for d in (1, 2, 3):
         p, weights, bias = unit_birth_probability(d), rng.standard_normal((4 * trials, d)), rng.standard_normal(4 * trials)
         dead = np.linalg.norm(weights, axis=1) + bias <= 0                  # z at its largest, on the unit sphere
-        findings.append(Finding(f"one unit, {d} input{'s' * (d > 1)}", p, float(dead.mean()), share(p, 4 * trials)))
+        findings.append(Finding(f"one unit, {d} input{'s' * (d > 1)}", p, float(dead.mean()), four_errors(p, 4 * trials)))
     return findings, {"he": [layer.born_dead for layer in he.layers], "rai": [layer.born_dead for layer in rai.layers],
                       "wide": [layer.born_dead for layer in wide.layers],
                       "low": [layer.low for layer in he.layers], "high": [layer.high for layer in he.layers]}

@@ -16,7 +16,7 @@ from .... import functional as F
 from ....optim import SGD
 from ...gradient_profile import effective_rank
 from ...interventions import kill
-from ..common import descend
+from ..common import accuracy, descend
 from ..drawing import COLUMN, FAINT, label
 from ..record import Claim, Experiment, Finding, Series
 
@@ -40,12 +40,12 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         models.append(model)
     population = nn.population(models)
     descend(population, SGD(population.parameters(), lr=0.3), F.cross_entropy, digits.x, digits.y, 200)
-    accuracy = np.mean(population(digits.x).data.argmax(axis=-1) == digits.y, axis=1)
+    right = accuracy(population, digits.x, digits.y)
     commonest = np.bincount(digits.y).max() / len(digits.y)
     return [*(Finding(f"rank with {n} dead units of {UNITS}", UNITS - n, rank) for n, rank in zip(DEAD, ranks)),
             Finding("smallest fall of the effective rank from count to count", 0, -np.diff(effective).max(), relation=">="),
-            Finding("accuracy when all are dead: the commonest class", commonest, accuracy[-1]),
-            ], {"ranks": ranks, "effective": effective, "accuracy": accuracy}
+            Finding("accuracy when all are dead: the commonest class", commonest, right[-1]),
+            ], {"ranks": ranks, "effective": effective, "accuracy": right}
 
 
 def draw(figure: Any, series: Series) -> None:

@@ -17,7 +17,7 @@ from ....autodiff.tape import grad
 from ....optim import SGD
 from ....tensor import Tensor
 from ...units import Units
-from ..common import descend
+from ..common import accuracy, descend
 from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
@@ -35,7 +35,7 @@ def train(slope: float, x: Any, y: Any, members: int, seed: int) -> tuple[Any, i
             zeros += sum(int((look.z == 0).sum()) for k in range(members) for look in Units(model.member(k)).walk(x))
 
     losses = descend(model, SGD(model.parameters(), lr=0.3), F.cross_entropy, x, y, STEPS, look)
-    return losses.mean(axis=1), zeros, float((model(x).data.argmax(axis=-1) == y).mean())
+    return losses.mean(axis=1), zeros, float(accuracy(model, x, y).mean())
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:

@@ -14,7 +14,7 @@ import numpy as np
 from .... import data, nn, optim
 from .... import functional as F
 from ...census import census
-from ..common import descend
+from ..common import accuracy, descend
 from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
@@ -43,7 +43,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         each: Any = np.repeat(rates, seeds)
         sgd = optim.SGD(model.parameters(), lr=each, momentum=0.9)
         descend(model, sgd, F.cross_entropy, train.x, train.y, 200 if fast else 300)
-        wrong = 100 * (model(test.x).data.argmax(axis=-1) != test.y).mean(axis=1)
+        wrong = 100 * (1 - accuracy(model, test.x, test.y))
         errors[name] = wrong.reshape(len(rates), seeds).mean(axis=1)
         dead[name] = sum(census(model.member(len(rates) * seeds - 1), train.x).dead) / (DEPTH * WIDTH)      # at the highest rate
     best = {name: found.min() for name, found in errors.items()}

@@ -12,7 +12,7 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
-from ..common import descend
+from ..common import accuracy, descend
 from ..drawing import COLUMN, label, say
 from ..record import Claim, Experiment, Finding, Series
 
@@ -28,7 +28,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         sgd = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
         descend(model, sgd, F.cross_entropy, train.x, train.y, 150 if fast else 300)
         model.eval()
-        errors.append(100 * (model(test.x).data.argmax(axis=-1) != test.y).mean(axis=1))
+        errors.append(100 * (1 - accuracy(model, test.x, test.y)))
     one = model.member(0)               # of the population with dropout: Maxout, Dropout, Maxout, Dropout, Linear
     few, chosen = test.x[:20], F.softmax(one(test.x)).data.argmax(axis=1)
     evaluated = one[:3](few).data       # the second Maxout layer

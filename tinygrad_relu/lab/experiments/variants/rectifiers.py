@@ -13,7 +13,7 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
-from ..common import descend
+from ..common import accuracy, descend
 from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
@@ -31,7 +31,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         sgd = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         descend(model, sgd, F.cross_entropy, train.x, train.y, steps)
         model.eval()
-        errors[name] = 100 * (model(test.x).data.argmax(axis=-1) != test.y).mean(axis=1)
+        errors[name] = 100 * (1 - accuracy(model, test.x, test.y))
         losses[name] = F.per_member(F.cross_entropy, model(train.x), train.y).data
 
     def gain(name: str, over: str) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
-from ..common import descend, descend_and_watch, first_positive
+from ..common import accuracy, descend, descend_and_watch, first_positive
 from ..drawing import ALIVE, BLUE, DEAD, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
@@ -41,11 +41,10 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
                for net, opt in ((model, optimizer), (emptied, empty))]
     with_buffers, without = map(first_positive, largest)
     predicted[predicted > after] = np.inf
-    accuracy = np.mean(model(digits.x).data.argmax(axis=1) == digits.y)
     return [Finding("units that momentum alone brings back", np.isfinite(predicted).sum(), np.isfinite(with_buffers).sum()),
             Finding("units with another step of return than the formula's", 0, (with_buffers != predicted).sum()),
             Finding("units that return with emptied buffers", 0, np.isfinite(without).sum()),
-            Finding("accuracy afterwards, with the buffers", 0.9, accuracy, relation=">=")], {
+            Finding("accuracy afterwards, with the buffers", 0.9, float(accuracy(model, digits.x, digits.y)), relation=">=")], {
                 "z": largest[0], "predicted": predicted, "observed": with_buffers}
 
 

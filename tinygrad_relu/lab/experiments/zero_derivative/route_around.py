@@ -11,7 +11,7 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
-from ..common import descend
+from ..common import accuracy, descend
 from ..drawing import ALIVE, COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
@@ -25,26 +25,26 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     order = np.random.default_rng(seed).permutation(WIDTH)
     lab.Kill(digits.x).apply(models, units=[{0: order[:k]} for k in KILLED])
     losses = descend(models, optim.SGD(models.parameters(), lr=0.1), F.cross_entropy, digits.x, digits.y, steps)
-    accuracy = (models(digits.x).data.argmax(axis=2) == digits.y).mean(axis=1)
+    right = accuracy(models, digits.x, digits.y)
     share = np.bincount(digits.y) / len(digits)
     return [
-        Finding("accuracy with 32 of 64 dead, less that with 0", 0.0, accuracy[2] - accuracy[0], 0.05),
-        Finding("accuracy with 56 of 64 dead", 0.6, accuracy[4], relation=">="),
-        Finding("accuracy with all dead: the most frequent digit", share.max(), accuracy[-1], 1e-12),
+        Finding("accuracy with 32 of 64 dead, less that with 0", 0.0, right[2] - right[0], 0.05),
+        Finding("accuracy with 56 of 64 dead", 0.6, right[4], relation=">="),
+        Finding("accuracy with all dead: the most frequent digit", share.max(), right[-1], 1e-12),
         Finding("loss with all dead: entropy of the frequencies", -(share * np.log(share)).sum(), losses[-1, -1], 1e-3)], {
-            "losses": losses, "accuracy": accuracy}
+            "losses": losses, "accuracy": right}
 
 
 def draw(figure: Any, series: Series) -> None:
-    loss, accuracy = figure.subplots(1, 2)
+    loss, score = figure.subplots(1, 2)
     for k, path, colour in zip(KILLED, series["losses"].T, (*COLUMN, "#000000")):
         loss.plot(path, color=colour, lw=1.4, label=f"{k} dead")
     loss.legend(frameon=False, fontsize=8, ncols=4, loc="upper right")
     loss.set_ylim(0, 3.2)
     label(loss, f"loss, {WIDTH} hidden units", y="loss")
-    accuracy.plot(KILLED, series["accuracy"], "o-", color=ALIVE, ms=5)
-    accuracy.set_ylim(0, 1.05)
-    label(accuracy, "accuracy after the training", "dead units", "")
+    score.plot(KILLED, series["accuracy"], "o-", color=ALIVE, ms=5)
+    score.set_ylim(0, 1.05)
+    label(score, "accuracy after the training", "dead units", "")
 
 
 EXPERIMENT = Experiment(

@@ -11,7 +11,7 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
-from ..common import descend
+from ..common import accuracy, descend
 from ..drawing import ALIVE, BLUE, DEAD, label
 from ..record import Claim, Experiment, Finding, Series
 
@@ -24,18 +24,18 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     digits, steps, n = data.digits()[:200 if fast else 600], 200 if fast else 500, len(RATES)
     models = nn.MLP([64, UNITS, 10], rng=[seed] * n, members=n, dtype="float64")
     loss = descend(models, optim.SGD(models.parameters(), lr=np.array(RATES)), F.cross_entropy, digits.x, digits.y, steps)[-1]
-    accuracy = (models(digits.x).data.argmax(axis=2) == digits.y).mean(axis=1)
+    right = accuracy(models, digits.x, digits.y)
     dead = np.array([lab.census(models.member(k), digits.x).dead[0] for k in range(n)])
     labels = np.random.default_rng(seed).integers(0, 10, len(digits))
     later = descend(models, optim.SGD(models.parameters(), lr=0.1), F.cross_entropy, digits.x, labels, steps)[-1]
-    perfect = accuracy >= 0.99
+    perfect = right >= 0.99
     worst = int(np.where(perfect, dead, -1).argmax())           # the perfect network with the most dead units
     best = int(np.where(perfect, dead, UNITS).argmin())
     return [
         Finding("networks of perfect accuracy: most dead units less fewest", 10, dead[worst] - dead[best], relation=">="),
         Finding("loss of the one with most over the loss of the one with fewest", 1.0, loss[worst] / loss[best], relation="<="),
         Finding("loss on new labels, the same ratio", 1.0, later[worst] / later[best], relation=">=")], {
-            "accuracy": accuracy, "dead": dead, "later": later, "loss": loss}
+            "accuracy": right, "dead": dead, "later": later, "loss": loss}
 
 
 def draw(figure: Any, series: Series) -> None:
