@@ -15,7 +15,7 @@ import numpy as np
 from ...birth import birth_probability, unit_birth_probability
 from ..common import four_errors
 from ..drawing import BLUE, COLUMN, FAINT, label, say
-from ..record import Experiment, Finding, Series
+from ..record import Claim, Experiment, Finding, Series
 
 DEPTH = 9               # hidden layers
 
@@ -62,4 +62,8 @@ def draw(figure: Any, series: Series) -> None:
     label(axes, "", "hidden layers", "share of networks born dead")
 
 
-EXPERIMENT = Experiment("Born dead: deep and narrow networks", [], run, draw, also=["A6"])
+EXPERIMENT = Experiment(
+    "Born dead: deep and narrow networks",
+    [Claim("N7", "A deep and narrow ReLU network is often dead before its training; width prevents this, or a randomized "
+           "asymmetric start.", "Lu, Shin, Su & Karniadakis 2019, arXiv 1903.06733")],
+    run, draw, also=["A6"])

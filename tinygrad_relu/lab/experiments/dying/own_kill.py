@@ -13,7 +13,7 @@ from .... import data
 from ...revive import main_job
 from ...treatments import TREATMENTS
 from ..drawing import COLUMN, FAINT, label, say
-from ..record import Experiment, Finding, Series
+from ..record import Claim, Experiment, Finding, Series
 
 NAMES = {"coast": "killed by a shock", "coast-emptied": "the same, buffers emptied", "own-steps": "killed by own steps"}
 
@@ -51,4 +51,8 @@ def draw(figure: Any, series: Series) -> None:
     label(right, "", "step after the death", "accuracy")
 
 
-EXPERIMENT = Experiment("Killed by a shock or by its own step: momentum remembers which", [], run, draw, also=["A11"])
+EXPERIMENT = Experiment(
+    "Killed by a shock or by its own step: only the first coasts back",
+    [Claim("N8", "A unit killed by a shock can coast back by its momentum. One killed by its own step can do so only through a "
+           "sample on which it was inactive.", "this laboratory")],
+    run, draw, also=["A11"])

@@ -22,7 +22,7 @@ from ...survival import survival
 from ...units import State
 from ..common import descend
 from ..drawing import ALIVE, BLUE, DASHES, FAINT, label, say
-from ..record import Experiment, Finding, Series
+from ..record import Claim, Experiment, Finding, Series
 
 SETTINGS: dict[str, Any] = {"lr": 0.1, "momentum": 0.95, "weight_decay": 0.02}
 STEPS, UNITS = 500, 64
@@ -78,4 +78,8 @@ def draw(figure: Any, series: Series) -> None:
     label(right, "", "step after the death", f"living units of {UNITS}")
 
 
-EXPERIMENT = Experiment("Survival after the return", [], run, draw, also=["A11"])
+EXPERIMENT = Experiment(
+    "Survival after the return",
+    [Claim("N9", "A unit that momentum and L2 bring back lives for half a period if it gets no gradient, and for longer if it "
+           "learns.", "this laboratory")],
+    run, draw, also=["A11"])

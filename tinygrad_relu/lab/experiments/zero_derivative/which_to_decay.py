@@ -1,4 +1,4 @@
-"""Which parameters decay decides which dead units return, even without momentum.
+"""Which parameters are decayed decides which dead units return, even without momentum.
 
 With rho = 1 - lr * weight_decay, decay on the biases alone gives z[t] = w.x + rho^t b: a unit that only its bias keeps dead
 returns when w.x outweighs it. Decay on the weights alone gives z[t] = rho^t w.x + b, and revives units with b > 0. Decay on both
@@ -14,7 +14,7 @@ from .... import data, nn, optim
 from .... import functional as F
 from ..common import descend_and_watch, first_positive
 from ..drawing import ALIVE, BLUE, FAINT, label, say
-from ..record import Experiment, Finding, Series
+from ..record import Claim, Experiment, Finding, Series
 
 RATE, DECAY, UNITS = 0.1, 0.1, 32
 DECAYED = {"nothing": (0.0, 0.0), "biases": (0.0, DECAY), "weights": (DECAY, 0.0), "both": (DECAY, DECAY)}     # weights, biases
@@ -59,4 +59,8 @@ def draw(figure: Any, series: Series) -> None:
     label(axes, "", "step of return by the formula", "step observed")
 
 
-EXPERIMENT = Experiment("Which parameters decay decides which dead units return", [], run, draw, also=["D5", "D6", "A11"])
+EXPERIMENT = Experiment(
+    "Which parameters are decayed decides which dead units return",
+    [Claim("N10", "Without momentum, decay of the biases alone or of the weights alone brings some dead units back, and decay of "
+           "both brings none back.", "this laboratory")],
+    run, draw, also=["D5", "D6", "A11"])
