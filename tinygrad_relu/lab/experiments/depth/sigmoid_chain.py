@@ -2,7 +2,7 @@
 
 With weights and biases from N(0, 1), the logarithm of a factor is -2.2473 on average if z is N(0, 1), too; in a chain, where z
 depends on the unit before, -2.3076: a tenth a layer. A factor above 1 needs |w| > 4, and even then the input a must lie in a
-window of width (2/|w|) ln(|w| (1 + sqrt(1 - 4/|w|))/2 - 1). The widest is 0.4477, for |w| = 6.894: explosion is a coincidence.
+window of width (2/|w|) ln(|w| (1 + sqrt(1 - 4/|w|))/2 - 1). The widest is 0.4477, for |w| = 6.894, so explosion is rare.
 """
 from __future__ import annotations
 

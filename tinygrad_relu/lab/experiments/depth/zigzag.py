@@ -47,11 +47,11 @@ def way(x: Array, start: Array, rate: float, steps: int) -> Array:
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
-    """Signs of gradients, on digits behind sigmoids and for x ~ U(0, 1); then descent, on inputs with the moments of U(0, 1)."""
+    """Signs of gradients, on digits after sigmoids and for x ~ U(0, 1); then descent, on inputs with the moments of U(0, 1)."""
     rng, batches = np.random.default_rng(seed), 2000 if fast else 20_000
     digits = data.digits().head(500)
     hidden = F.sigmoid(nn.Linear(64, WEIGHTS, init="he", rng=seed, dtype="float64")(digits.x)).data
-    findings = [Finding("one image: share of equal signs behind sigmoids", 1, agree(
+    findings = [Finding("one image: share of equal signs after sigmoids", 1, agree(
         hidden[:, None], rng.choice([-1.0, 1.0], (500, 1))).mean())]
     shares = [agree(rng.random((batches, m, WEIGHTS)), rng.choice([-1.0, 1.0], (batches, m))).mean() for m in SIZES]
     for share, expected, m in ((shares[0], 1, 1), (shares[1], 0.5 + 0.5 ** WEIGHTS, 2), (shares[-1], LIMIT, SIZES[-1])):

@@ -1,4 +1,4 @@
-"""Divergence and death are two different ends of a training whose rate is too high, and they must be told apart.
+"""A rate that is too high can make a training diverge, or kill the network. These are two failures, which must be told apart.
 
 At a rate of 6 the first steps overshoot: the loss of a ReLU network grows by many orders of magnitude. Then all units of its
 last hidden layer are dead, no gradient passes, and the output biases settle at the mean of the targets: the loss is their

@@ -1,9 +1,8 @@
-"""What must be negative for a unit to die is its pre-activation w.x + b, and that on every sample.
+"""A unit dies if its pre-activation w.x + b is negative on every sample. A negative input x does not kill it.
 
-The sign of the inputs x decides nothing: a network on -x whose first weights are negated computes, bit for bit, the same
-numbers as the network on x. On inputs that are all negative, and on the same inputs made positive, the same share of units is
-born dead; centred inputs, negative half of the time, kill the fewest. Nor does one negative pre-activation kill: nearly every
-unit is negative on some sample.
+A network on -x whose first weights are negated computes, bit for bit, the same numbers as the network on x. On inputs that are
+all negative, and on the same inputs made positive, the same share of units is born dead; centred inputs, negative half of the
+time, kill the fewest. Nor does one negative pre-activation kill: nearly every unit is negative on some sample.
 """
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What is advised against dying units, each on the same network at a rate that kills most of its ReLU units.
+"""The remedies that are advised against dying units, each on the same network, at a rate that kills many of its ReLU units.
 
 A leaky slope, fixed, learned (PReLU) or random (RReLU), is nowhere zero, so no such unit can die; nor can an ELU whose exp(z)
-does not underflow. Centred inputs and batch normalisation keep z around 0. A smaller rate stays below the rates that kill. Of a
-Maxout unit single pieces may never win, but one always does, so the unit has a gradient. That no unit is dead does not say that
-the network learns: at this rate several of the cures diverge instead, and the figure shows both.
+does not underflow. Centred inputs and batch normalisation keep z around 0. A smaller rate stays below the rates that kill. Single
+pieces of a Maxout unit may never win, but one always does, so the unit has a gradient. A network without dead units need not
+learn: at this rate several of them diverge, and the figure shows both.
 """
 from __future__ import annotations
 

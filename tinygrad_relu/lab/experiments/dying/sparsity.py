@@ -1,8 +1,8 @@
 """Sparsity is not death. A unit is dead if it is silent on all data; silent on many samples, it is sparse, and it learns.
 
-At a symmetric start P(z > 0) = 1/2 on every sample, so half of all activations are 0, and that is as it should be: a training
-to an accuracy of 1 leaves about that. A unit that is active on a single sample has a gradient; push it off that one too, and
-the gradient is exactly zero.
+At a symmetric start P(z > 0) = 1/2 on every sample, so half of all activations are 0, and that is as it should be: after a
+training to an accuracy of 1 it is still about half. A unit that is active on a single sample has a gradient; push it off that one
+too, and the gradient is exactly zero.
 """
 from __future__ import annotations
 

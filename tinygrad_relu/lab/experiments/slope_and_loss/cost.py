@@ -1,8 +1,8 @@
 """What an activation costs: one pass forward, and one backward, over numbers that fit into the nearest cache.
 
 ReLU is a comparison; sigmoid, tanh, ELU and softplus need an exponential and a division or a logarithm. Whether that matters
-depends on what is around: in a layer of n inputs a unit takes n multiplications before its activation, so the wider the layer,
-the less the activation weighs. Times are the least of many rounds, in turns, as times of ReLU.
+depends on the rest of the network: in a layer of n inputs a unit takes n multiplications before its activation, so the wider the
+layer, the less the activation weighs. Times are the least of many rounds, in turns, as times of ReLU.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Squared loss pulls predictions to the mean of the targets, absolute loss to their median: in a line, and in a dead network.
 
 A line by squared loss is the least-squares line; by absolute loss it passes through two of the points, and outliers hardly move
-it. |e| has no derivative at e = 0: 0 is taken, the middle of its subgradients. A network whose hidden units are all dead
+it. |e| has no derivative at e = 0; libraries take 0, the middle of its subgradients. A network whose hidden units are all dead
 outputs its last biases for every input; only they learn, and settle at the mean or the median of the targets.
 """
 from __future__ import annotations

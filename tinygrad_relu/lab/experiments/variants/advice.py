@@ -1,9 +1,9 @@
-"""The advice of courses, tried: six hidden layers on digits with each activation, at several rates.
+"""The advice of courses on activations is tried here: six hidden layers on digits with each activation, at several rates.
 
 ReLU, Leaky ReLU, Maxout and tanh learn; a sigmoid network of this depth does not. A rate that is too high kills ReLUs, so watch
 it and count the dead; no leaky unit dies, though at such a rate it does not learn either. But a network that mixes three
-activations learns as well as the others, and tanh, with the start that was made for it, is no worse than ReLU here and bears
-higher rates.
+activations learns as well as the others, and tanh, with the start that was made for it, is no worse than ReLU here and
+tolerates higher rates.
 """
 from __future__ import annotations
 

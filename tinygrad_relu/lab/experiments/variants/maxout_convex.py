@@ -1,9 +1,9 @@
-"""A largest of affine maps is convex. So one Maxout unit with enough pieces fits any convex function, and no other.
+"""The maximum of affine maps is convex. So one Maxout unit with enough pieces fits any convex function, and no other.
 
 For x^2 on [-1, 1], k pieces can do no better than a largest error of 1/(2 k^2): each piece serves an interval of length h = 2/k,
 on which the best line misses by h^2/8. The least root mean square error is h^2/sqrt(180). For -x^2 the best convex function is a
 constant, however many pieces there are, with the root mean square error sqrt(4/45). The difference of two Maxout units fits any
-continuous function. Training may find less: a piece that never wins gets no gradient; it is dead, and the others are too few.
+continuous function. Training may find less: a piece that never wins gets no gradient; it is dead, and the others may be too few.
 """
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def draw(figure: Any, series: Series) -> None:
 
 
 EXPERIMENT = Experiment(
-    "Maxout fits convex functions, and two of them the others",
+    "One Maxout unit fits convex functions, the difference of two fits any",
     [Claim("B13", "One Maxout unit with enough pieces fits any function.", "folklore",
            "Any convex function; the difference of two units fits any continuous one (Goodfellow et al. 2013, arXiv 1302.4389). "
            "A piece that never wins is dead.")],

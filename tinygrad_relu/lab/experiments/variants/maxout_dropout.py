@@ -1,4 +1,4 @@
-"""Maxout was made to be trained with dropout: each mask trains another subnetwork, and evaluation stands in for their average.
+"""Maxout was made to be trained with dropout: each mask trains another subnetwork, and evaluation approximates their average.
 
 Dropout keeps the mean of the inputs of a layer, so it keeps the mean of each affine piece. A maximum is convex, so the mean of a
 Maxout unit over the masks is at least its value in evaluation (Jensen). The two are close enough that evaluation and an average

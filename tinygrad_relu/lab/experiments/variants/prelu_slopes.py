@@ -2,7 +2,7 @@
 
 The gradient of a is the sum of min(0, z) g over the samples, where g is the gradient of the output. L2 pulls every a to 0, so a
 decayed PReLU becomes a ReLU: where the data do not push a, because z > 0 on all of them, a shrinks by the factor 1 - rate * decay
-at each step. So the optimizers of this package decay no slope, unless its group asks for it.
+at each step. So the optimizers of this package decay no slope by default.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How long a unit needs to come back from z = -5, if every step pushes its activation h = f(z) up.
 
 A push k on h is a push k f'(z) on z, so the time from z_0 to 0 is the integral of 1 / (k f'(z)). Leaky ReLU with slope a needs
-|z_0| / (a k): it never dies, but it is 1/a times slower than an active unit. ELU needs (e^|z_0| - 1) / k, softplus |z_0| / k
+|z_0| / (a k): it never dies, but takes 1/a times as long as an active unit. ELU needs (e^|z_0| - 1) / k, softplus |z_0| / k
 more, sigmoid (e^|z_0| - e^-|z_0| + 2 |z_0|) / k. ReLU never comes back. Steps of finite size add ln(f'(0) / f'(z_0)) / 2.
 """
 from __future__ import annotations
@@ -65,5 +65,5 @@ def draw(figure: Any, series: Series) -> None:
 
 EXPERIMENT = Experiment(
     "The race back from z = -5",
-    [Claim("B2", "A leaky ReLU never dies, but with the slope a a unit recovers 1/a times slower.", "textbook")],
+    [Claim("B2", "A leaky ReLU never dies, but with a slope of a, a unit recovers 1/a times more slowly.", "textbook")],
     run, draw)

@@ -1,7 +1,7 @@
 """Batch normalisation keeps units alive on every training batch: after it, no unit can be far from the data.
 
 Of m standardised numbers, which have mean 0 and variance 1, the largest lies between 1/sqrt(m - 1) (one number is low, the others
-are equal) and sqrt(m - 1) (one is high). So relu(gamma z + beta) is active on some sample of every batch if
+are equal) and sqrt(m - 1) (one is high). So ReLU(gamma z + beta) is active on some sample of every batch if
 beta > -|gamma|/sqrt(m - 1), and on none if beta <= -|gamma| sqrt(m - 1). (In evaluation it may be dead all the same.)
 """
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The curvature of a dead relu is zero too, so Newton's method does not move it either. A saturated sigmoid it would move.
+"""The curvature of a dead ReLU is zero too, so Newton's method does not move it either. It would move a saturated sigmoid.
 
-Every second derivative of the loss that involves w or b of a dead unit is exactly 0: Newton's equation for them reads 0 = 0. Of a
-saturated sigmoid, slope s(1 - s) and curvature s(1 - s)(1 - 2s) are equally small, and their quotient 1/(1 - 2s) is not: near 1,
-for every large |z|. (Where the loss is concave the step goes uphill, unless one divides by the size of the curvature.)
+Every second derivative of the loss that involves w or b of a dead unit is exactly 0: Newton's equation for them reads 0 = 0. The
+slope s(1 - s) and the curvature s(1 - s)(1 - 2s) of a saturated sigmoid are equally small, and their quotient 1/(1 - 2s) is near
+1 for every large |z|. (Where the loss is concave the step goes uphill, unless one divides by the size of the curvature.)
 """
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     curvature = [hessian(lambda t: -F.sigmoid(t).sum(), Tensor([z])).item() for z in DEPTHS]
     newton = abs(s * (1 - s) / curvature)
     findings = [
-        Finding("dead relu: largest second derivative with respect to w and b", 0.0, dead.max()),
+        Finding("dead ReLU: largest second derivative with respect to w and b", 0.0, dead.max()),
         Finding("saturated sigmoid: Newton step of b, gradient over second derivative", 1.0, gradient / saturated[2, 6],
                 0.2)]                                       # the residuals weigh the samples
     findings += [Finding(f"one sigmoid at z = {z:g}: length of the Newton step", 1 / (1 - 2 * s[i]), newton[i], 1e-6)
@@ -57,7 +57,7 @@ def _rows(activation: str, seed: int) -> tuple[Array, float]:
 def draw(figure: Any, series: Series) -> None:
     hessians, steps = figure.subplots(1, 2)
     columns = np.arange(13)
-    for name, rows, colour in (("dead relu", series["dead"], BLUE), ("saturated sigmoid", series["saturated"], ALIVE)):
+    for name, rows, colour in (("dead ReLU", series["dead"], BLUE), ("saturated sigmoid", series["saturated"], ALIVE)):
         hessians.plot(columns, rows.max(axis=0), "o", color=colour, ms=6, label=name)
     hessians.set_yscale("symlog", linthresh=1e-9)
     hessians.set_ylim(-3e-10, 1)
@@ -75,6 +75,6 @@ def draw(figure: Any, series: Series) -> None:
 EXPERIMENT = Experiment(
     "Newton's method does not move a dead unit either",
     [Claim("D16", "Where the slope is zero, the curvature helps: use Newton's method.", "folklore",
-           "The second derivatives of a dead relu are zero too. Those of a saturated smooth unit are not: its Newton step has a "
+           "The second derivatives of a dead ReLU are zero too. Those of a saturated smooth unit are not: its Newton step has a "
            "length of about 1.")],
     run, draw, also=["D8"])

@@ -1,6 +1,6 @@
 """A unit with z = w.x + b < 0 on every sample has a gradient of exactly zero, and plain gradient descent never moves it.
 
-The slope of relu is 0 on every sample, and every term of the gradient contains it as a factor. So the update is lr * 0: not one
+The slope of ReLU is 0 on every sample, and every term of the gradient contains it as a factor. So the update is lr * 0: not one
 bit of w or b changes, however long the training is, while the living units of the same layer learn.
 """
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A network that goes on learning new things loses its units one by one, and with them the ability to learn. Recycling keeps it.
+"""A network that keeps learning new things loses units one by one, and with them its ability to learn. Recycling prevents this.
 
 The slowly changing regression of Dohare et al. 2024: of 20 bits, 5 are random in every sample, and 15 stay the same, except that
-one of them flips now and then. The target is a fixed random function of the bits, which a network of 5 hidden relu units follows
+one of them flips now and then. The target is a fixed random function of the bits, which a network of 5 hidden ReLU units follows
 by SGD, one sample at a time. Here a bit flips every 500 samples (10,000 in the paper), and the rate is higher.
 """
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A saturated sigmoid has a slope that is not zero, but the unit is as good as stuck. A dead relu is stuck.
+"""A saturated sigmoid has a slope that is not zero, but the unit is as good as stuck. A dead ReLU is stuck.
 
 The slope at -z is e^-z/(1 + e^-z)^2. Under a constant push k on its output, z moves by k times the slope in a step of rate 1, and
 the way from z to 0 takes (e^|z| - e^-|z| + 2|z|)/k steps: each further unit of depth makes it 2.7 times longer.
@@ -38,7 +38,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         back[function] = first_positive(np.array(path))
     findings = [Finding(f"sigmoid: steps from {z:g} to 0", steps_back(z), found, 0.01 * steps_back(z) + 1)      # steps are finite
                 for z, found in zip(starts[2:], back[F.sigmoid][2:])]
-    findings.append(Finding("relu: starts from which it returns", 0, np.isfinite(back[F.relu]).sum()))
+    findings.append(Finding("ReLU: starts from which it returns", 0, np.isfinite(back[F.relu]).sum()))
     for dtype in ("float32", "float64"):
         far = nn.Parameter([-20.0], dtype=dtype)
         slope = grad(F.sigmoid(far).sum(), far)[0].item()
@@ -53,7 +53,7 @@ def draw(figure: Any, series: Series) -> None:
     axes.axhline(3.2e7, color=FAINT, lw=0.8)
     say(axes, "a year at one step per second", (-0.5, 4e7), ha="right")
     say(axes, "sigmoid: line (e$^{|z|}$ - e$^{-|z|}$ + 2|z|)/k, dots measured", (-19.5, 3000), BLUE)
-    say(axes, "relu: never, from any z < 0", (-19.5, 600), DEAD)
+    say(axes, "ReLU: never, from any z < 0", (-19.5, 600), DEAD)
     axes.set(yscale="log", xlim=(-20.5, 0))
     label(axes, "", "z at the start", f"steps to z = 0, under a push of {PUSH}")
 

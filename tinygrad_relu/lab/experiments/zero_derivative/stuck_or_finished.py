@@ -16,7 +16,7 @@ from ..common import descend
 from ..drawing import label, say
 from ..record import Claim, Experiment, Finding, Series
 
-CASES = {"finished": "satisfied loss", "dead relu": "mask", "sigmoid far out": "saturation",
+CASES = {"finished": "satisfied loss", "dead ReLU": "mask", "sigmoid far out": "saturation",
          "later layer dead": "dead downstream", "outgoing weights 0": "zero weight downstream", "inputs 0": "zero input"}
 
 
@@ -30,8 +30,8 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         inputs = np.zeros_like(x) if case == "inputs 0" else x
         if case == "finished":
             descend(model, optim.SGD(model.parameters(), lr=0.1), F.multi_margin_loss, x, y, 400)
-        elif case in ("dead relu", "later layer dead"):
-            lab.kill(model, x, layer=int(case != "dead relu"))
+        elif case in ("dead ReLU", "later layer dead"):
+            lab.kill(model, x, layer=int(case != "dead ReLU"))
         elif case == "sigmoid far out":
             model[0].bias.data = np.full(8, -800.0)
         elif case == "outgoing weights 0":

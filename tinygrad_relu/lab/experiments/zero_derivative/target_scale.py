@@ -1,7 +1,7 @@
-"""Small targets and much momentum kill relu units, so targets are scaled to variance 1.
+"""Small targets and much momentum kill ReLU units, so targets are scaled to variance 1.
 
-A fresh network puts out numbers of size 1. If the targets are near 0, the first thing that it learns is to put out less, and this
-carries units off the data. Momentum carries them further than that needs (Arnekvist et al. 2020).
+An untrained network outputs numbers of size 1. If the targets are near 0, it first learns to output less, and this moves units
+off the data. Momentum moves them further than is needed (Arnekvist et al. 2020).
 """
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def draw(figure: Any, series: Series) -> None:
 
 EXPERIMENT = Experiment(
     "Small targets and much momentum kill units",
-    [Claim("N1", "Relu units die more easily when the variance of the targets approaches zero, and with more momentum.",
+    [Claim("N1", "ReLU units die more easily when the variance of the targets approaches zero, and with more momentum.",
            "Arnekvist, Carvalho, Kragic & Stork 2020, arXiv 2005.06195")], run, draw, also=["A24", "D3"])

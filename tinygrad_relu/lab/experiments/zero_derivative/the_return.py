@@ -1,8 +1,9 @@
 """A dead unit returns gently, as its own mirror image; and if nothing pushes it then, it goes on to blink.
 
 From rest, momentum with L2 multiplies every weight and the bias by the same factor q; the outgoing weights too, whose gradient is
-0 as well. At the return q has just become negative, and the unit counts q^2 of what it did. If its outgoing weights stay 0, it
-has no gradient after the return either: it lives and dies in turn, with the period 2 pi/phi, cos phi = (1 + mu - c)/(2 sqrt mu).
+0 as well. At the return q has just become negative, and the unit's contribution to the output is q^2 times the former one. If its
+outgoing weights stay 0, it has no gradient after the return either: it lives and dies in turn, with the period 2 pi/phi, cos phi
+= (1 + mu - c)/(2 sqrt mu).
 """
 from __future__ import annotations
 
@@ -69,5 +70,6 @@ def draw(figure: Any, series: Series) -> None:
 
 EXPERIMENT = Experiment(
     "The return is gentle; and a unit without a gradient blinks",
-    [Claim("N5", "At its return a unit counts q^2 of what it did, with q near 0; without a gradient it goes on to swing.",
+    [Claim("N5", "A dead unit returns with q^2 times its former contribution, with q near 0; without a gradient it dies and "
+           "returns periodically.",
            "this laboratory")], run, draw, also=["A11", "D6"])

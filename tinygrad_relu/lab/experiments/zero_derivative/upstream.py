@@ -1,8 +1,8 @@
 """Zero slopes in one layer stop the gradient of the layers before it, and not of those after it.
 
 The gradient flows from the loss backwards. If every slope of layer 2 is 0, layers 1 and 2 get exactly 0. The layers after it
-still learn. If the dead layer puts out zeros (relu), the weights that take them get 0 as well, but the biases and the later
-weights learn, provided that a positive bias keeps the next layer alive. If it puts out -1 (hardtanh), all that follows learns.
+still learn. If the dead layer outputs zeros (ReLU), the weights that take them get 0 as well, but the biases and the later
+weights learn, provided that a positive bias keeps the next layer alive. If it outputs -1 (hardtanh), all that follows learns.
 """
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ LAYERS = 4
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     """Networks of four layers: healthy, and with layer 2 dead or saturated. Which layers get a gradient from the digits?"""
     digits, norms = data.digits()[:200], {}
-    for name, activation in (("healthy relu", "relu"), ("dead relu", "relu"), ("saturated hardtanh", "hardtanh")):
+    for name, activation in (("healthy ReLU", "relu"), ("dead ReLU", "relu"), ("saturated hardtanh", "hardtanh")):
         model = nn.MLP([64, 32, 32, 32, 10], activation=activation, rng=seed, dtype="float64")
-        model[4].bias.data = np.full(32, 0.1)               # where a dead layer sends zeros, only a bias > 0 keeps relu alive
-        if name != "healthy relu":
+        model[4].bias.data = np.full(32, 0.1)               # where a dead layer sends zeros, only a bias > 0 keeps ReLU alive
+        if name != "healthy ReLU":
             lab.kill(model, digits.x, layer=1)
         F.cross_entropy(model(digits.x), digits.y).backward()
         sizes = [float(np.linalg.norm(np.asarray(p.grad))) for p in model.parameters()]
         norms[name] = sizes[::2], sizes[1::2]               # of the weights and of the biases, layer by layer
     findings = []
-    for name, weights in (("dead relu", 1), ("saturated hardtanh", 2)):
+    for name, weights in (("dead ReLU", 1), ("saturated hardtanh", 2)):
         w, b = norms[name]
         findings += [Finding(f"{name} in layer 2: largest gradient of layers 1 and 2", 0.0, max(*w[:2], *b[:2])),
                      Finding(f"{name} in layer 2: layers after it whose weights learn", weights, sum(n > 0 for n in w[2:])),
