@@ -41,15 +41,18 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     steps, x = 300 if fast else 3000, np.linspace(-1, 1, 8 * 3 * 5 * 32 + 1)[:, None]
     functions: dict[str, Any] = {"x²": np.square, "sin πx": lambda x: np.sin(np.pi * x)}
     errors = {name: np.array([abs(interpolant(f, h)(x).data - f(x)).max() for h in PIECES]) for name, f in functions.items()}
-    trained, shapes = [], []
+    trained, shapes, pieces = [], [], 0
     for h in PIECES[:3]:
         model = interpolant(np.square, h)
         train(model, h * h, x[::12], steps)
         trained.append(float(abs(model(x).data - x ** 2).max()))
         shapes.append(model(x).data[:, 0])
+        hinges = -model[0].bias.data / model[0].weight.data[:, 0]
+        pieces = 1 + int((abs(hinges) < 1).sum())
     findings = [Finding(f"x², {h} pieces: error, times h²", 1, error * h * h, 1e-9) for h, error in zip(PIECES[:4], errors["x²"])]
     *_, with_16, with_32 = errors["sin πx"]
     findings += [Finding("sin πx: error with 16 units, over that with 32", 4, with_16 / with_32, 0.1),
+                 Finding("x², 8 units, trained: linear pieces on [-1, 1]", 8, pieces),        # the first hinge moves off it
                  Finding("x², 8 pieces, trained: error, at least 1/(2 h²)", 1 / 128, trained[2], relation=">="),
                  Finding("x², 8 pieces, trained: error, at most 1/h²", 1 / 64, trained[2], relation="<=")]
     return findings, {"x": x[:, 0], "errors": errors, "trained": trained, "start": interpolant(np.square, 2)(x).data[:, 0],
