@@ -38,6 +38,12 @@ Content = tuple[dict[str, Array], str | None]
 NOTE = "tinygrad_relu"      # the name of the text in a file
 
 
+def write_json(path: AnyPath, content: Any) -> None:
+    """Write plain dicts, lists and numbers as JSON, whole or not at all. NaN and infinities are an error: JSON has none."""
+    text = json.dumps(content, indent=1, allow_nan=False)
+    write_through(path, lambda file: file.write(text.encode() + b"\n"))
+
+
 def write_through(path: AnyPath, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write(file)`` fill a temporary file, and rename it to `path` once it is whole and on the disk.
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,7 +107,7 @@ def _chosen(given: list[str], *more: str) -> list[str]:
 def _run(arguments: argparse.Namespace, chosen: list[str], figures: Path | None) -> list[Result]:
     """Run them, with a progress bar, and write the JSON."""
     from ..checks import check_count
-    from ..files import write_through
+    from ..files import write_json
     from ..lab.experiments.running import run_all
     from ..text import progress
 
@@ -118,8 +117,7 @@ def _run(arguments: argparse.Namespace, chosen: list[str], figures: Path | None)
         results = run_all(chosen, seed=arguments.seed, fast=arguments.fast, figures=figures, jobs=jobs, tick=tick)
     if arguments.json:
         found = [result.to_dict() for result in results]
-        text = json.dumps(found[0] if len(found) == 1 else {"experiments": found}, indent=1, allow_nan=False)
-        write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
+        write_json(arguments.json, found[0] if len(found) == 1 else {"experiments": found})
     return results
 
 

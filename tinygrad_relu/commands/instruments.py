@@ -26,7 +26,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(look: Look, arguments: argparse.Namespace) -> int:
     """Look at the saved model; print, write and draw what was found."""
-    from ..files import write_through
+    from ..files import write_json
     from ..lab.figure import DPI, check_format, save
     from ..text import print_parts
 
@@ -43,7 +43,7 @@ def _run(look: Look, arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         print_parts(*_parts(found))
     if arguments.json:
-        write_through(arguments.json, lambda file: file.write(found.to_json().encode() + b"\n"))
+        write_json(arguments.json, found.to_dict())
     if arguments.figure:
         save(found.plot(), arguments.figure, DPI)
     return 0

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from typing import Any
@@ -64,7 +63,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..checks import check_count, check_number
-    from ..files import write_through
+    from ..files import write_json
     from ..lab import figure, report
     from ..lab.revive import fill, main_job
     from ..text import progress
@@ -106,8 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         report.print_report(runs, kill_lr=arguments.kill_lr)
     if arguments.json:
-        text = json.dumps(report.to_dict(runs), indent=1, allow_nan=False)
-        write_through(arguments.json, lambda file: file.write(text.encode() + b"\n"))
+        write_json(arguments.json, report.to_dict(runs))
     first = runs[0]
     if arguments.figure and first.of("sick", "shocked", "own steps"):
         figure.draw(runs, arguments.figure, kill_lr=arguments.kill_lr)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -32,7 +31,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit status 1 if the training diverged, 130 if it was interrupted."""
     from ..checks import check_count
-    from ..files import write_through
+    from ..files import write_json
     from ..functional import cross_entropy
     from ..lab import census
     from ..lab.readings import plain
@@ -61,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         found = plain({"options": _kept(given), "epochs": history.columns, "looks": watch.rows if watch else [],
                        "stopped": history.stopped, "went_first": why})
-        write_through(arguments.json, lambda file: file.write(json.dumps(found, indent=1, allow_nan=False).encode() + b"\n"))
+        write_json(arguments.json, found)
     if not arguments.quiet:
         saved = arguments.resume or arguments.out
         print_parts(*([] if watch else [str(history)]), "", census(setup.model, setup.train.x, setup.train.y).summary(), "",
