@@ -21,7 +21,7 @@ SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init
 COMPILERS = {"numba", "llvmlite"}
 DECORATORS = {"njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "jitclass", "register_jitable"}
 OPTIONS = {"fastmath", "nogil", "cache", "error_model", "boundscheck", "jit_options", "inline", "forceobj"}
-GUESTS = ["matplotlib", "jinja2", "scipy", "sklearn", "rich", "dask", "safetensors", "onnx", "onnxruntime", "mpmath", "hypothesis", "psutil", "pytest", "pandas", "torch", "jax"]
+GUESTS = ["matplotlib", "jinja2", "scipy", "sklearn", "rich", "dask", "safetensors", "onnx", "onnxruntime", "mpmath", "hypothesis", "psutil", "pytest", "pandas", "torch", "jax", "bokeh", "distributed", "pyarrow", "IPython"]
 
 
 def floor_of(path: Path) -> str:
