@@ -18,7 +18,7 @@ html_title = "tinygrad_relu"
 html_static_path = ["_static"]
 html_show_sourcelink = False
 html_sidebars = {"**": ["contents.html"]}
-html_theme_options = {"navbar_center": [], "navbar_end": ["theme-switcher"], "footer_start": [], "footer_end": [], "show_prev_next": True,
+html_theme_options = {"navbar_center": [], "navbar_end": ["theme-switcher"], "footer_start": [], "footer_end": [],
                       "search_as_you_type": True}
 
 myst_heading_anchors = 4            # as GitHub has them
