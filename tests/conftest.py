@@ -5,6 +5,14 @@ import sys
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, PAGES
+
+collect_ignore_glob = [] if CHROMIUM else [PAGES]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not CHROMIUM:
+        terminalreporter.write_line(f"There is no Chromium (or no Playwright) on this machine: {PAGES} are not collected.")
 
 
 @pytest.fixture(scope="module")
