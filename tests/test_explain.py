@@ -135,7 +135,7 @@ def test_the_text_lines_up_and_rounds_nothing_to_all_or_none():
     x = leaf(np.r_[np.ones(2999), -1.0])
     table = tg.explain(F.relu(x).sum())
     assert repr(table) == str(table)
-    head, *lines = str(table).splitlines()[:4]
+    head, _, *lines = str(table).splitlines()[:5]
     assert head.index("zero slopes") + len("zero slopes") == lines[1].index("0.1%") + len("0.1%")
     assert "99.9%" in str(tg.explain(F.relu(-x).sum()))
 
@@ -145,7 +145,7 @@ def test_a_long_table_shows_its_ends():
     for _ in range(500):
         y = y * 2.0
     text = str(tg.explain(y)).splitlines()
-    assert len(text) == 1 + 101 + 2 and text[51] == "..." and text[52].split()[:2] == ["451", "mul"]
+    assert len(text) == 2 + 101 + 2 and {*text[52].split()} == {"..."} and text[53].split()[:2] == ["451", "mul"]
 
 
 def test_bad_arguments():

@@ -265,7 +265,7 @@ def test_early_stopping_restores_the_best_weights():
     assert all((states[best - 1][name] == x).all() for name, x in model.state_dict().items())
     assert tg.evaluate(model, F.cross_entropy, VALID)["loss"] == pytest.approx(min(history["valid_loss"]), rel=1e-6)
     assert str(history).splitlines()[0].split() == ["epoch", "loss", "valid_loss", "valid_accuracy", "lr", "seconds"]
-    assert len(str(history).splitlines()) == len(history) + 2 and "epochs" in repr(history)
+    assert len(str(history).splitlines()) == len(history) + 3 and "epochs" in repr(history)
 
 
 def test_callbacks_see_the_history_and_end_the_training():

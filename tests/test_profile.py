@@ -179,7 +179,7 @@ def test_a_program_without_a_replay():
     with pytest.raises(ValueError, match="profile: the program has no replay with such arguments yet; call it with them a few times"):
         program.profile(*draw())
     program(*draw())
-    headings, first, *_ = str(program).splitlines()
+    headings, _, first, *_ = str(program).splitlines()
     assert headings.split() == ["kernel", "shapes", "dtype", "calls", "bytes"] and "linear_relu_forward" in first
     with pytest.raises(ValueError, match="repeat"):
         program.profile(*draw(), repeat=0)

@@ -18,7 +18,7 @@ def test_numbers():
         {"name": "2", "type": "Linear", "output": (5, 3), "parameters": 21, "bytes": 168, "flops": 2 * 5 * 18}]
     total = summary.total
     assert (total.parameters, total.bytes, total.flops, total.output) == (51, 408, 240 + 180, (5, 3))
-    assert str(summary) == repr(summary) and str(summary).count("\n") == 4
+    assert str(summary) == repr(summary) and str(summary).count("\n") == 5
 
 
 @pytest.mark.parametrize("activation", ["relu", "maxout", "prelu"])

@@ -20,7 +20,7 @@ from .kernels.machine.cost import counting, fastest, gemm_limit, memory_limit, o
 from .kernels.machine.door import watch
 from .kernels.machine.pool import get_num_threads
 from .kernels.machine.program import Native
-from .text import MISSING, aligned
+from .text import MISSING, Shown, Table
 
 LABELS = 10             # lines that the picture names
 SMALL, LARGE = 1 << 16, 1 << 26
@@ -64,8 +64,8 @@ class Line:
         return self.calls * self.limits[self.limit] / self.seconds if self.seconds else 0.0
 
 
-@dataclass
-class Profile:
+@dataclass(repr=False)
+class Profile(Shown):
     """Launches and their times; printed, a table. `whole` is the time of the whole block or call, in seconds."""
 
     lines: list[Line] = field(default_factory=list)
@@ -85,14 +85,14 @@ class Profile:
         self.lines.append(new)
         return new
 
-    def __str__(self) -> str:
+    def parts(self) -> list[str | Table]:
         if not self.lines:
-            return "no launches"
+            return ["no launches"]
         headings = ["", "kernel", "shapes", "dtype", "calls", "bytes", "FLOPs", "us", "time", "limit"]
         rows = [[str(i), line.kernel, line.shapes, line.dtype, str(line.calls or 1), _short((line.calls or 1) * line.bytes)]
                 for i, line in enumerate(self.lines)]
         if not self.seconds:
-            return aligned(headings[:6], rows, right=["", *headings[4:6]])
+            return [Table("", headings[:6], rows)]
         for row, line in zip(rows, self.lines):
             row += [_short(line.calls * line.operations), f"{1e6 * line.seconds:,.2f}",
                     f"{line.seconds / max(self.seconds, self.whole):.0%}", f"{line.share:.0%} of {line.limit}"]
@@ -100,10 +100,9 @@ class Profile:
         if self.whole:
             said += f", and {1e6 * (self.whole - self.seconds):,.2f} us for everything else"
         limits = ", ".join(f"{gemm_limit(dtype) / 1e9:,.0f} GFLOP/s in {dtype}" for dtype in self._dtypes())
-        return "\n".join([
-            aligned(headings, rows, right=["", *headings[4:]]), f"{said}.",
-            f"This machine, with {counted(get_num_threads(), 'thread')}: matrix products {limits}; copies of 64 kB "
-            f"{memory_limit(SMALL) / 1e9:,.0f} GB/s, of 64 MB {memory_limit(LARGE) / 1e9:,.0f} GB/s."])
+        return [Table("", headings, rows), f"{said}.",
+                f"This machine, with {counted(get_num_threads(), 'thread')}: matrix products {limits}; copies of 64 kB "
+                f"{memory_limit(SMALL) / 1e9:,.0f} GB/s, of 64 MB {memory_limit(LARGE) / 1e9:,.0f} GB/s."]
 
     def _calls(self) -> str:
         return counted(sum(line.calls for line in self.lines), "launch", "es")

@@ -198,6 +198,14 @@ class Tensor(Interoperable):
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({text}{dtype}{grad})"
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: the numbers, and how those of the values and of the gradient are distributed."""
+        from .notebook import histogram, paragraph  # here, because only notebooks need it
+
+        made = "" if self.op is None else f", a result of {self.op.name}"
+        pictures = [histogram(x, name) for name, x in (("values", self.array), ("grad", self.grad)) if x is not None]
+        return "".join([paragraph(repr(self), "pre"), paragraph(f"shape {self.shape}, {self.dtype}{made}"), *pictures])
+
     backward = tape.backward
     register_hook = hooks.register_hook
 

@@ -2,30 +2,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from importlib.util import find_spec
+from itertools import zip_longest
 from shutil import get_terminal_size
 from typing import Any
 
 from .checks import check_count, counted
+from .notebook import Bar, is_running, paragraph
 
 MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
 FOLDED = 24         # the narrowest last column that is still easy to read
-
-
-def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> str:
-    """Columns of cells below headings, two blanks apart; those named in `right` are right-aligned. Needs no optional package.
-
-    >>> print(aligned(["layer", "units"], [["0", "64"], ["hidden", "8"]], right=["units"]))
-    layer   units
-    0          64
-    hidden      8
-    """
-    lines = [headings, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.rjust(width) if heading in right else cell.ljust(width)
-                               for cell, width, heading in zip(line, widths, headings)).rstrip() for line in lines)
+CELL = "padding:0.15em 0.7em;vertical-align:top;white-space:pre-line;background:none"
+HEAD = "border:none;border-bottom:1px solid currentColor;font-weight:bold"
 
 
 class Table:
@@ -54,9 +45,31 @@ class Table:
         self.rows.append([str(cell) for cell in cells])
 
     def __str__(self) -> str:
-        """As wide as its longest row, whatever the terminal: a log or a notebook has no width."""
-        longest = sum(self._widths()) + self.gap * len(self.headings)
-        return _drawn([self], max(longest, len(self.title)))
+        """As wide as its longest row, whatever the terminal: a log or a notebook has no width. Needs no optional package."""
+        widths, pads = self._widths(), [str.rjust if numeric else str.ljust for numeric in self._numeric()]
+
+        def lines(cells: Sequence[str], order: int) -> list[str]:
+            """A row; with order -1, cells of fewer lines stand at its lower end."""
+            parts = list(zip_longest(*(cell.split("\n")[::order] for cell in cells), fillvalue=""))[::order]
+            return [(" " * self.gap).join(pad(part, width) for part, pad, width in zip(line, pads, widths)) for line in parts]
+
+        rule = "─" * (sum(widths) + self.gap * (len(widths) - 1))
+        drawn = [*lines(self.headings, -1), rule, *(line for row in self.rows for line in lines(row, 1))]
+        return "\n".join([self.title] * bool(self.title) + [line.rstrip() for line in drawn])
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: scrolled if it is too wide, in the colours of the page."""
+        sides = ["right" if numeric else "left" for numeric in self._numeric()]
+        title = f'<caption style="caption-side:top;text-align:left;padding:0">{escape(self.title)}</caption>' * bool(self.title)
+
+        def row(tag: str, cells: Sequence[str], style: str) -> str:
+            return "<tr>" + "".join(f'<{tag} style="{CELL};{style};text-align:{side}">{escape(cell)}</{tag}>'
+                                    for cell, side in zip(cells, sides)) + "</tr>"
+
+        head = row("th", [heading.replace("-\n", "") for heading in self.headings], HEAD)
+        body = "".join(row("td", cells, "border:none") for cells in self.rows)
+        return (f'<div style="overflow-x:auto"><table style="border-collapse:collapse;border:none;margin:0.5em 0">{title}'
+                f"<thead>{head}</thead><tbody>{body}</tbody></table></div>")
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         """In a narrow terminal the last column is folded; in a very narrow one each row is a paragraph."""
@@ -78,8 +91,7 @@ class Table:
             return
         blanks = self.gap - 1                       # the box adds one
         drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, blanks, 0, 0), pad_edge=False)
-        for i, (heading, width) in enumerate(zip(self.headings, [*fixed, last])):
-            numeric = bool(self.rows) and all(_is_number(row[i]) for row in self.rows)
+        for heading, width, numeric in zip(self.headings, [*fixed, last], self._numeric()):
             drawn.add_column(heading, justify="right" if numeric else "left", width=width, overflow="fold")
         for row in self.rows:
             drawn.add_row(*row)
@@ -88,13 +100,37 @@ class Table:
     def _widths(self) -> list[int]:
         return [max(len(line) for cell in column for line in cell.split("\n")) for column in zip(self.headings, *self.rows)]
 
+    def _numeric(self) -> list[bool]:
+        """Which columns hold only numbers."""
+        return [bool(cells) and all(map(_is_number, cells)) for _, *cells in zip(self.headings, *self.rows)]
+
 
 def _is_number(text: str) -> bool:
+    """
+    >>> [text for text in ("1,024", "59.4k", "~100%", "-", "2 of 3", "") if _is_number(text)]
+    ['1,024', '59.4k', '~100%', '-']
+    """
     try:
-        float(text.lstrip(">").rstrip("%"))
+        float(text.lstrip(">~").rstrip("%kMGT").replace(",", ""))
     except ValueError:
-        return text in ("-", "never")
+        return text in ("-", "never", "...")
     return True
+
+
+class Shown:
+    """The base of results that print: their tables and sentences, as text and, in a notebook, as HTML."""
+
+    def parts(self) -> Sequence[str | Table]:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.parts()))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return "".join(paragraph(part) if isinstance(part, str) else part._repr_html_() for part in self.parts() if part)
 
 
 def check_rich(who: str) -> None:
@@ -122,14 +158,20 @@ def _drawn(parts: Sequence[str | Table], width: int) -> str:
 
 @contextmanager
 def progress(total: int, name: str = "", *, quiet: bool = False) -> Iterator[Callable[[str, int], None]]:
-    """A progress bar on standard error, if that is a terminal: ``tick(name, n)`` says that n more of `total` are done."""
+    """A progress bar in a notebook, or on standard error, if that is a terminal: ``tick(name, n)`` says that n more of `total`
+    are done."""
+    if not quiet and is_running():
+        with Bar(total, name) as below:
+            yield below.tick
+        return
     if quiet or find_spec("rich") is None:
         yield lambda name, n: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description:<18}"), MofNCompleteColumn(), TimeElapsedColumn(), BarColumn(bar_width=40)
+    columns = TextColumn("{task.description:<18}"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), \
+        BarColumn(bar_width=30)
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=total)

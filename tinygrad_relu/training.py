@@ -33,7 +33,7 @@ from .nn.module import evaluating
 from .nn.utils import clip_grad_norm_
 from .optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from .tensor import Tensor
-from .text import aligned, progress
+from .text import Shown, Table, progress
 
 KEPT = 10.0         # seconds from one copy of the whole state to the next; more if a copy takes more than a fiftieth of them
 SPACED = 50
@@ -44,7 +44,7 @@ Loss = Callable[[Any, Any], Tensor]                         # of predictions and
 Metrics = Mapping[str, Callable[[Array, Array], float]]     # of predictions and targets, by name
 
 
-class History:
+class History(Shown):
     """What `fit` returns: numbers by epoch. ``history["loss"]`` is a list; printed, it is a table.
 
     The columns are "loss" (the mean over the training samples, each loss taken before the step on its batch), "lr" (of the first
@@ -75,10 +75,10 @@ class History:
         for name, number in numbers.items():
             self.columns.setdefault(name, []).append(float(number))
 
-    def __str__(self) -> str:
+    def parts(self) -> list[str | Table]:
         headings = ["epoch", *self.columns]
         rows = [[str(i), *(f"{x:.4g}" for x in row)] for i, row in enumerate(zip(*self.columns.values()), 1)]
-        return aligned(headings, rows, right=headings) + (f"\n{self.stopped}" if self.stopped else "")
+        return [Table("", headings, rows), *[self.stopped] * bool(self.stopped)]
 
     def __repr__(self) -> str:
         last = f", loss {self['loss'][-1]:.4g}" if len(self) else ""

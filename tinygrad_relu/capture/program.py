@@ -17,6 +17,7 @@ from ..kernels.machine.host import aligned
 from ..parameters import WATCHERS, Parameter
 from ..profile import Profile, of_launches
 from ..tensor import Tensor
+from ..text import Shown, Table
 from .arrays import arrays_in, copies, differ, fresh, mapped
 from .recording import Proof, Recording, recorded
 from .replay import Replay, Stale
@@ -34,7 +35,7 @@ def _key(x: Any) -> Any:
     return (dict, *((name, _key(entry)) for name, entry in x.items())) if type(x) is dict else (type(x), x)
 
 
-class Program:
+class Program(Shown):
     """A captured step, called like the step. Printed, it is a table of the launches of each recording."""
 
     def __init__(self, step: Callable[..., Any]) -> None:
@@ -175,9 +176,10 @@ class Program:
         """The roofline picture of `profile`, a matplotlib Figure (see `Profile.plot`)."""
         return self.profile(*inputs, **options).plot()
 
-    def __repr__(self) -> str:
-        return "\n\n".join([str(one.profile or of_launches(one.replay.launches if one.replay else one.launches, 0))
-                            for several in self.recordings.values() for one in several]) or "no recording yet"
+    def parts(self) -> list[str | Table]:
+        tables = [one.profile or of_launches(one.replay.launches if one.replay else one.launches, 0)
+                  for several in self.recordings.values() for one in several]
+        return [part for table in tables for part in ("", *table.parts())][1:] or ["no recording yet"]
 
 
 def capture(step: Callable[..., Any]) -> Program:

@@ -59,7 +59,8 @@ def _experiment(arguments: argparse.Namespace) -> int:
         told = results if len(results) == 1 else [result for result in results if result.verdict == "does not hold"]
         for result in told:
             paragraphs = [" ".join(paragraph.split()) + "\n" for paragraph in result.experiment.explanation.split("\n\n")]
-            print_parts(result.experiment.title, "", *paragraphs, *result.parts())
+            title, *found = result.parts()
+            print_parts(title, "", *paragraphs, *found)
         if len(results) > 1:
             print_parts(summary(results))
     return int(any(result.verdict == "does not hold" for result in results))

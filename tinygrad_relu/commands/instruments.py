@@ -41,22 +41,12 @@ def _run(look: Look, arguments: argparse.Namespace) -> int:
         changes |= {"held_out": 0.0, **{name: given[name] for name in FROM_DATA}}
     found = look(arguments, changes)
     if not arguments.quiet:
-        print_parts(*_parts(found))
+        print_parts(*[line for part in found.parts() for line in (part, "")][:-1])
     if arguments.json:
         write_json(arguments.json, found.to_dict())
     if arguments.figure:
         save(found.plot(), arguments.figure, DPI)
     return 0
-
-
-def _parts(found: Any) -> list[Any]:
-    """What ``str(found)`` shows, with tables that fit themselves to the terminal."""
-    text, parts = str(found), list[Any]()
-    for table in (getattr(found, name)() for name in ("summary", "table") if hasattr(found, name)):
-        if str(table) in text:
-            text = text.replace(str(table), "")
-            parts += [table, ""]
-    return [*parts, text.strip("\n")] if text.strip() else parts[:-1]
 
 
 def _on_saved(look: Callable[[Setup, argparse.Namespace], Any]) -> Look:

@@ -16,7 +16,7 @@ from ..nn.module import Module
 from ..ops.activation import activation_op
 from ..ops.normalization import batch_norm
 from ..parameters import Parameter
-from ..text import aligned
+from ..text import Shown, Table
 
 SHOWN = 100         # rows that are printed; of a longer table, the first and the last
 
@@ -43,8 +43,8 @@ class Row:
         return self.op in ("parameter", "input")
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, repr=False)
+class Explanation(Shown):
     """The result of `explain`, which prints as a table with the verdict below: where the gradient becomes zero, and why."""
 
     rows: list[Row]
@@ -54,18 +54,16 @@ class Explanation:
         """The rows as dicts, for a data frame."""
         return [asdict(row) for row in self.rows]
 
-    def __str__(self) -> str:
+    def parts(self) -> list[str | Table]:
         headings = ["row", "op", "name", "from", "shape", "dtype", "bytes", "zero slopes", "zero gradient", ""]
         cells = [[str(r.row), r.op, r.name, " ".join(map(str, r.inputs)), str(r.shape), r.dtype, f"{r.bytes:,}",
                   _percent(r.zero_slopes), "~100%" if r.by_nature else _percent(r.zero_gradient),
                   "; ".join(filter(None, [r.note, "dies here" * r.dies, "zero by nature, up to rounding" * r.by_nature]))]
                  for r in self.rows]
         if len(cells) > SHOWN:
-            left_out = ["..."] + [""] * (len(headings) - 1)
+            left_out = ["..."] * len(headings)
             cells = [*cells[:SHOWN // 2], left_out, *cells[-SHOWN // 2:]]
-        return aligned(headings, cells, right=("row", "bytes", "zero slopes", "zero gradient")) + f"\n\n{self.verdict}"
-
-    __repr__ = __str__
+        return [Table("", headings, cells), "", self.verdict]
 
 
 def _percent(share: float | None) -> str:
@@ -83,6 +81,7 @@ def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) 
     >>> x = Tensor([[1.0, 2.0]], requires_grad=True)
     >>> tg.explain(F.relu(x - 3).sum())
     row  op     name  from  shape   dtype    bytes  zero slopes  zero gradient
+    ────────────────────────────────────────────────────────────────────────────────────────────────────────
       0  input              (1, 2)  float64     16            -           100%
       1  sub          0     (1, 2)  float64     16           0%           100%
       2  relu         1     (1, 2)  float64     16         100%             0%  2 of 2 units flat; dies here

@@ -42,7 +42,7 @@ class Hint:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Advice(Reading):
     """All hints, the most urgent first. Printing it gives a table; `census`, `prognosis` and `rates` hold what they rest on."""
 
@@ -59,10 +59,10 @@ class Advice(Reading):
         return Table(f"advice from {counted(self.census.samples, 'sample')}", ["", "claim", "layer", "found", "advice", "reason"],
                      [(hint.urgency, hint.claim, hint.layer, hint.finding, hint.advice, hint.reason) for hint in self.hints])
 
-    def __str__(self) -> str:
+    def parts(self) -> list[str]:
         paragraphs = [f"{hint.urgency}: {f'layer {hint.layer}: ' * bool(hint.layer)}{hint.finding}.\n    {hint.advice}.\n"
                       f"    {hint.reason} ({hint.claim})." for hint in self.hints]
-        return "\n".join([f"advice from {counted(self.census.samples, 'sample')}", *paragraphs])
+        return [f"advice from {counted(self.census.samples, 'sample')}", *paragraphs]
 
     def plot(self) -> Any:
         """The states of the units of each layer, with the hints beside them, as a matplotlib Figure."""

@@ -184,8 +184,8 @@ class Autopsy(Reading):
              *(f"{share.weight:.3g} {share.bias:+.3g}" if any(share) else "-" for share in death.shares.values()),
              f"{death.lr:.4g}", *(f"{rate:.4g}" for rate in death.window)) for death in self.deaths], most=rows)
 
-    def __str__(self) -> str:
-        return f"{self.summary()}\n{self.table()}" if self.deaths else f"no unit died in {counted(self.steps, 'step')}"
+    def parts(self) -> list[str | Table]:
+        return [self.summary(), self.table()] if self.deaths else [f"no unit died in {counted(self.steps, 'step')}"]
 
     def plot(self) -> Any:
         """A bar for each of the first deaths: the shares in % of the change of z; those against it are on the other side of 0."""

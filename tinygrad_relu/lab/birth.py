@@ -43,7 +43,7 @@ class BirthLayer:
     exact: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Birth(Reading):
     """What `birth_probability` found, layer by layer; the numbers of the last hidden layer are those of the network."""
 
@@ -88,8 +88,8 @@ class Birth(Reading):
                      [(i, layer.width, shown(layer.born_dead), shown(layer.error), shown(layer.low), shown(layer.high),
                        shown(layer.exact), shown(layer.units)) for i, layer in enumerate(self.layers, 1)])
 
-    def __str__(self) -> str:
-        return str(self.table())
+    def parts(self) -> list[Table]:
+        return [self.table()]
 
     def plot(self) -> Any:
         """The share that is dead over the depth, with bounds, as a matplotlib Figure."""

@@ -77,7 +77,7 @@ FLAGS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Census(Reading):
     """All hidden layers of a model on one data set. Printing it gives tables; `to_dict` and `to_json` give data."""
 
@@ -141,8 +141,8 @@ class Census(Reading):
              ", ".join(flag for flag in unit["flags"] if unit["state"] not in silent or flag not in ("constant", "dormant")))
             for unit in units], most=rows)
 
-    def __str__(self) -> str:
-        return f"{self.summary()}\n{self.table()}"
+    def parts(self) -> list[Table]:
+        return [self.summary(), self.table()]
 
 
 def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., Tensor] = F.cross_entropy,

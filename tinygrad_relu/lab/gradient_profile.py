@@ -52,7 +52,7 @@ class LayerProfile:
     rank: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientProfile(Reading):
     """All layers, first to last. Printing it gives a table, and what happens to the gradient on its way back."""
 
@@ -81,8 +81,8 @@ class GradientProfile(Reading):
             (layer.name, layer.activation or "-", f"{layer.inputs}→{layer.units}",
              *(_shown(getattr(layer, name)) for name in numbers.values())) for layer in self.layers])
 
-    def __str__(self) -> str:
-        return f"{self.table()}\nper layer, the signal is multiplied by {_shown(self.per_layer)} on its way back"
+    def parts(self) -> list[str | Table]:
+        return [self.table(), f"per layer, the signal is multiplied by {_shown(self.per_layer)} on its way back"]
 
     def plot(self) -> Any:
         """The sizes of each layer on a logarithmic axis, with the rank of the activations."""

@@ -109,7 +109,7 @@ class LayerRates:
         return float(np.quantile(self.lo[self.alive], share, method="inverted_cdf")) if self.alive.any() else np.nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LethalRates(Reading):
     """The lethal windows of all units, layer by layer. Printing it gives the quantiles of lo for each layer.
 
@@ -135,8 +135,8 @@ class LethalRates(Reading):
             (layer.name, len(layer.lo), int((layer.lo == 0).sum()), int(np.isinf(layer.lo).sum()),
              *(_rate(layer.quantile(share)) for share in SHARES), "" if layer.exact else "by trial") for layer in self.layers])
 
-    def __str__(self) -> str:
-        return f"{self.table()}\nsafe rate: {_rate(self.safe_rate, 'any')} (the step kills no unit)"
+    def parts(self) -> list[str | Table]:
+        return [self.table(), f"safe rate: {_rate(self.safe_rate, 'any')} (the step kills no unit)"]
 
     def plot(self) -> Any:
         """The share of the living units that are dead after the next step, for each layer, over the learning rate."""

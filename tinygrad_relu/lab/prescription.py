@@ -20,6 +20,7 @@ from ..autodiff.node import Array, no_grad
 from ..checks import check_count, check_name
 from ..nn import Module, Parameter
 from ..optim import Optimizer
+from ..text import Shown
 from .closed_form import revival_step
 from .laws import ratio
 from .prognosis import prognosis, settings_of
@@ -31,8 +32,8 @@ Option = Literal["weight_decay", "lr", "momentum"]
 OPTIONS: tuple[Option, ...] = get_args(Option)
 
 
-@dataclass(frozen=True)
-class Prescription:
+@dataclass(frozen=True, repr=False)
+class Prescription(Shown):
     """The values of one option for which the first dead unit returns exactly at one step.
 
     Attributes
@@ -55,10 +56,10 @@ class Prescription:
         inside: list[tuple[float, int | None]] = [(end, self.at) for end in (self.low, self.high) if end < math.inf]
         return [*filter(None, [self.below]), *inside, *filter(None, [self.above])]
 
-    def __str__(self) -> str:
+    def parts(self) -> list[str]:
         outside = "; ".join(f"{value} gives {'never' if step is None else step}" for value, step in self.ends if step != self.at)
-        return (f"{self.option} from {self.low} to {self.high} brings the first unit back at step {self.at}"
-                + (f" ({outside})" if outside else ""))
+        return [f"{self.option} from {self.low} to {self.high} brings the first unit back at step {self.at}"
+                + (f" ({outside})" if outside else "")]
 
 
 def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300,

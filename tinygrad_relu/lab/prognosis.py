@@ -23,7 +23,7 @@ from ..nn import Module, Parameter
 from ..nn.module import evaluating
 from ..ops.linalg import affine
 from ..optim import SGD, Adam, LRScheduler, Optimizer, ReduceLROnPlateau
-from ..text import Table
+from ..text import Shown, Table
 from .closed_form import Revival, layer_revivals
 from .laws import adam_coast, ratio, return_between, safe_rate
 from .recurrence import Settings
@@ -62,8 +62,8 @@ class UnitPrognosis:
     between: tuple[int, int] | None
 
 
-@dataclass(frozen=True)
-class Prognosis:
+@dataclass(frozen=True, repr=False)
+class Prognosis(Shown):
     """The futures of all dead units, layer by layer. Printing it gives a table.
 
     `cut_off`: all units of some hidden layer are dead, in training too, so no gradient reaches this layer, or any before it.
@@ -97,8 +97,8 @@ class Prognosis:
         headings = ["layer", "unit", "verdict", "step", "sample", "reason"]
         return Table(f"prognosis of {len(units)} dead units", headings, cells, most=rows)
 
-    def __str__(self) -> str:
-        return str(self.table())
+    def parts(self) -> list[Table]:
+        return [self.table()]
 
 
 def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: Schedule | None = None,

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..text import Shown
 
-class Reading:
+
+class Reading(Shown):
     """What an instrument found. Printing it gives tables; `to_dict` and `to_json` give data, and `plot` a matplotlib Figure."""
 
     def to_dict(self) -> dict[str, Any]:

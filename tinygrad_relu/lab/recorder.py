@@ -207,8 +207,8 @@ class Recorder(Reading):
         lives = [asdict(life) for life in self.lives()]
         return {"first": self._steps[0], "last": self._steps[-1], "observations": len(self._steps), "lives": lives}
 
-    def __str__(self) -> str:
-        return str(self.table())
+    def parts(self) -> list[str | Table]:
+        return [self.table() if self._steps else f"{self!r}: nothing recorded yet; call observe() or forward()"]
 
     def plot(self) -> Any:
         """The life of every unit as a row of colours, as a matplotlib Figure (``figure.savefig("lives.png")``)."""

@@ -148,7 +148,7 @@ def sites_of(who: str, found: Units, optimizer: Optimizer | None, units: Any, rn
         try:
             rows = every if chosen[index] is None else every[np.asarray(chosen[index]) if np.size(chosen[index]) else every[:0]]
         except (IndexError, TypeError):
-            raise IndexError(f"{who}: units is {chosen[index]!r}, expected indices from 0 to {len(every) - 1}, or a mask of "
+            raise IndexError(f"{who}: units is {said(chosen[index])}, expected indices from 0 to {len(every) - 1}, or a mask of "
                              f"{len(every)} booleans") from None
         if rows.size:
             sites.append(Site(who, found, index, rows.reshape(-1), optimizer, rng))

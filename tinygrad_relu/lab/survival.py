@@ -48,7 +48,7 @@ def spells(life: Life, first: int, last: int) -> Iterator[Spell]:
     yield Spell(now, life.layer, life.unit, start, last, False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Survival(Reading):
     """The estimate of Kaplan and Meier (1958): the share of units whose spell lasts longer than t steps.
 
@@ -95,8 +95,8 @@ class Survival(Reading):
         return Table(f"{what}: {counted(len(self.spells), 'spell')}, {total} {end}, median {self.median or '-'} steps",
                      ["after", "at risk", end, "share left", "95 %"], found, most=rows)
 
-    def __str__(self) -> str:
-        return str(self.table())
+    def parts(self) -> list[Table]:
+        return [self.table()]
 
     def plot(self) -> Any:
         """The share left over time, with its confidence interval, as a matplotlib Figure."""

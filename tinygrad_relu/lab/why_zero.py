@@ -40,7 +40,7 @@ COLOURS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WhyZero(Reading):
     """The reasons for all zeros in the gradients of parameters. Printing it gives the counts, and a sentence for each reason.
 
@@ -80,9 +80,9 @@ class WhyZero(Reading):
                      [(name, self.reasons[name].size, *(own.get(reason.label, "-") for reason in columns))
                       for name, own in counts.items()])
 
-    def __str__(self) -> str:
+    def parts(self) -> list[str | Table]:
         said = [f"{reason.label}: {BECAUSE[reason]}" for reason in self.found]
-        return "\n".join([str(self.table()), *(said or ["no entry is exactly zero"])])
+        return [self.table(), "\n".join(said) or "no entry is exactly zero"]
 
     def plot(self) -> Any:
         """A bar for each parameter: the share of its entries for each reason."""

@@ -17,7 +17,7 @@ from ..autodiff.hooks import Hook, RemovableHandle, check_hook, replaced, shown
 from ..autodiff.node import Node, Op, is_grad_enabled, value
 from ..checks import counted
 from ..parameters import Parameter
-from ..text import aligned
+from ..text import Shown, Table
 
 PRE, FORWARD, BACKWARD = "forward_pre", "forward", "full_backward"
 Gradients = tuple[Any, ...]
@@ -189,8 +189,8 @@ class SummaryRow:
     flops: int | None       # of matrix products, two for each weight and each row (and step); None for other modules
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Shown):
     """The result of `Module.summary`, which prints as a table."""
 
     rows: list[SummaryRow]      # in the order in which the modules ran; those that did not run come last
@@ -200,13 +200,11 @@ class Summary:
         """The rows as dicts, without the total."""
         return [asdict(row) for row in self.rows]
 
-    def __str__(self) -> str:
+    def parts(self) -> list[Table]:
         cells = [[row.name, row.type, "not run" if row.output is None else str(row.output), f"{row.parameters:,}",
                   f"{row.bytes:,}", "-" if row.flops is None else f"{row.flops:,}"] for row in [*self.rows, self.total]]
         headings = ["name", "type", "output", "parameters", "bytes", "FLOPs"]
-        return aligned(headings, cells, right=headings[3:])
-
-    __repr__ = __str__
+        return [Table("", headings, cells)]
 
 
 def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
@@ -241,6 +239,22 @@ def summarise(model: Any, inputs: tuple[Any, ...]) -> Summary:
             and (_own_parameters(one[0]) or next(one[0].children(), None) is None)]      # leaves out mere containers
     _, output, _ = ran[-1]
     return Summary(rows, _row("", model, output, model.parameters(), sum(flops or 0 for _, _, flops in ran)))
+
+
+def overview(model: Any) -> Table:
+    """A table of the modules that have parameters of their own, or no modules inside them, without running the model."""
+    left = {id(p): p for p in model.parameters()}       # not counted yet: a shared one counts where it comes first
+    rows, met = [], set[int]()
+    for name, module in model.named_modules():
+        paths, own = {id(p): path for path, p in module.named_parameters()}, _own_parameters(module)
+        if id(module) not in met and (own or next(module.children(), None) is None):
+            shapes = ", ".join(f"{paths[id(p)]} {p.shape}" + " frozen" * (not p.requires_grad) for p in own)
+            size = sum(left.pop(id(p)).size for p in own if id(p) in left)
+            rows.append((name, repr(module).partition("(\n")[0], shapes, f"{size:,}"))
+        met.add(id(module))
+    total, mode = sum(p.size for p in model.parameters()), "training" if model.training else "evaluation"
+    return Table(f"{type(model).__name__}: {counted(total, 'parameter')}, in {mode} mode",
+                 ["name", "module", "its parameters", "numbers"], rows)
 
 
 def _row(name: str, module: Any, output: Any, parameters: Sequence[Parameter], flops: int | None) -> SummaryRow:

@@ -19,7 +19,7 @@ from ..missing import without
 from ..parameters import Parameter, announce, settle
 from ..states import fit, fitted, refuse, shown
 from ..tensor import Tensor
-from .hooks import Hookable, Summary, call_with_hooks, summarise
+from .hooks import Hookable, Summary, call_with_hooks, overview, summarise
 
 
 class Buffer:
@@ -339,6 +339,7 @@ class Module(Hookable):
 
         >>> nn.MLP([2, 16, 1], rng=0).summary((32, 2))
         name  type    output    parameters  bytes  FLOPs
+        ────────────────────────────────────────────────
         0     Linear  (32, 16)          48    192  2,048
         1     ReLU    (32, 16)           0      0      -
         2     Linear  (32, 1)           17     68  1,024
@@ -346,6 +347,10 @@ class Module(Hookable):
         """
         with evaluating(self), no_grad():
             return summarise(self, inputs)
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: a table of the modules and their parameters. `summary` adds the results and the operations."""
+        return overview(self)._repr_html_()
 
     def extra_repr(self) -> str:
         """The arguments shown by `repr`: those kept in attributes of the same name, unless they equal their default."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...checks import check_count
+from ...notebook import picture
 from ...text import Table
 from ..figure import check_format, save
 from ..readings import Reading, plain
@@ -109,7 +110,7 @@ class Experiment:
         return Result(self, seed, fast, findings, series, perf_counter() - start)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result(Reading):
     """What one run of an experiment found. Printed, it is a table."""
 
@@ -143,15 +144,15 @@ class Result(Reading):
         return Table("", [headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
 
     def parts(self) -> list[str | Table]:
-        """Claims, findings and verdict: sentences and tables, for `text.print_parts`."""
-        said = []
+        """Title, claims, findings and verdict."""
+        said = [self.experiment.title]
         for claim in self.experiment.claims:
             said.append(f"{claim.key}  {claim.says} ({claim.source})")
             said += [f"    Corrected: {claim.correction}"] * bool(claim.correction)
         return [*said, "", self.table(), "", f"Verdict: {self.verdict}."]
 
-    def __str__(self) -> str:
-        return "\n".join([self.experiment.title, *map(str, self.parts())])
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + picture(self.figure())
 
     def figure(self) -> Any:
         """The figure that tells it, as a matplotlib Figure."""

@@ -1,0 +1,158 @@
+"""What a notebook shows: every result that prints, Tensors and modules as HTML, without scripts or links; and the progress bar."""
+from __future__ import annotations
+
+import sys
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F, lab, nn, optim
+from tinygrad_relu.lab.experiments import find
+from tinygrad_relu.lab.readings import Reading
+from tinygrad_relu.text import Shown, Table, progress
+
+X, Y = np.random.default_rng(0).standard_normal((40, 4)), np.arange(40) % 3
+
+
+def trained(dtype: str = "float64") -> dict[str, object]:
+    """One of each thing that a notebook shows."""
+    model = nn.MLP([4, 8, 8, 3], rng=0, dtype=dtype)
+    lab.kill(model, X, [0])
+    opt = optim.SGD(model.parameters(), lr=0.5, momentum=0.9, weight_decay=1e-2)
+    autopsy, recorder = lab.Autopsy(model, X, opt), lab.Recorder(model, X)
+    for _ in range(3):
+        recorder.observe()
+        opt.zero_grad()
+        loss = F.cross_entropy(model(X), Y)
+        loss.backward()
+        autopsy.step()
+    recorder.observe()
+    lab.mirror(model, [0])
+    recorder.observe()
+    lab.kill(model, X, [0])
+    program = tg.capture(lambda x: model(x))
+    for _ in range(3):
+        program(X)
+    profile = program.profile(X, repeat=1)
+    loss = F.cross_entropy(model(X), Y)
+    return {
+        "tensor": tg.Tensor(X, dtype=dtype), "parameter": model[0].weight, "result": loss, "model": model,
+        "summary": model.summary((5, 4)), "explanation": tg.explain(loss, model), "program": program,
+        "profile": profile, "history": tg.fit(model, opt, F.cross_entropy, (X, Y), epochs=2, rng=0, quiet=True),
+        "census": lab.census(model, X, Y), "prognosis": lab.prognosis(model, X, opt), "rates": lab.lethal_lr(model, X, Y),
+        "gradients": lab.gradient_profile(model, X, Y), "why": lab.why_zero(model, X, Y), "advice": lab.advise(model, X, Y),
+        "autopsy": autopsy, "recorder": recorder, "survival": lab.survival(recorder, of="alive"),
+        "birth": lab.birth_probability([4, 3, 3], trials=10, rng=0), "result of an experiment": find("maxout-exact")(fast=True),
+    }
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def things(request):
+    return trained(request.param)
+
+
+def well_formed(html: str) -> ET.Element:
+    """The HTML as XML, which it must be; nothing in it runs, or is loaded."""
+    root = ET.fromstring(f"<div>{html}</div>")
+    for element in root.iter():
+        assert element.tag.rpartition("}")[2] not in ("script", "link", "iframe", "style")
+        for name, address in element.attrib.items():
+            assert not name.startswith("on")
+            assert "://" not in address and (name not in ("src", "href") or address.startswith("data:image/"))
+    return root
+
+
+def text_of(root: ET.Element) -> str:
+    return " ".join(" ".join(root.itertext()).split())
+
+
+def test_everything_that_prints_is_shown(things):
+    for name, thing in things.items():
+        shown = text_of(well_formed(thing._repr_html_()))
+        assert shown, name
+        if isinstance(thing, Shown):
+            for part in thing.parts():
+                for cell in ([cell for row in part.rows for cell in row] if isinstance(part, Table) else part.split("\n")):
+                    assert " ".join(cell.split()) in shown, (name, cell)
+            assert str(thing) and len(repr(thing)) <= max(len(str(thing)), 100), name
+
+
+def test_all_readings_are_covered(things):
+    """A new instrument belongs into the table above."""
+    kinds = [Shown]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    shown = {type(thing) for thing in things.values()}
+    assert {kind.__name__ for kind in kinds} - {kind.__name__ for kind in shown} == {Shown.__name__, Reading.__name__, "Prescription"}
+
+
+def test_words_of_users_are_escaped():
+    table = Table("<b>title</b>", ["<script>", "a & b"], [["<img src=x onerror=1>", 1]])
+    root = well_formed(table._repr_html_())
+    assert "<img src=x onerror=1>" in text_of(root) and not root.findall(".//img")
+    assert "(0)" not in text_of(well_formed(nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU())._repr_html_()))
+    op = tg.Op("<i>odd</i>", lambda x: x + 1, pull=(lambda g, y, x: g,))
+    assert "<i>odd</i>" in text_of(well_formed(op(tg.Tensor([1.0], requires_grad=True))._repr_html_()))
+
+
+def bars(x: object) -> list[float]:
+    """The heights of the bars of a histogram."""
+    rects = well_formed(tg.Tensor(x)._repr_html_()).iter("{http://www.w3.org/2000/svg}rect")
+    return [float(rect.attrib["height"]) for rect in rects]
+
+
+def test_a_histogram_counts():
+    """In numbers from 0 to 39, each of 40 intervals holds one; of two, the fuller one is as high as the picture."""
+    assert bars(np.arange(40.0)) == [70.0] * 40
+    assert bars(np.repeat([0.0, 1.0], [30, 10])) == [70.0, pytest.approx(70 / 3, abs=0.1)]
+    huge = np.finfo(np.float64).max
+    assert bars(np.repeat([-huge, 0.0, huge], 5)) == [70.0] * 3
+    shown = text_of(well_formed(tg.Tensor(np.r_[np.zeros(5), 1.0, 2.0, np.arange(1.0, 12.0), np.nan, np.inf])._repr_html_()))
+    assert "20 numbers, 25% exactly zero, 1 NaN, 1 infinite, mean 3.833" in shown and shown.endswith("0 11")
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3,), (2, 3, 4), (2000, 3)])
+def test_tensors_of_all_shapes(shape):
+    x = tg.Tensor(np.zeros(shape), requires_grad=True)
+    root = well_formed((x * 1)._repr_html_())
+    assert f"shape {shape}, float64, a result of mul" in text_of(root)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}svg"))) == (x.size > 8)
+    (x * 1).sum().backward()
+    assert "grad: " in text_of(well_formed(x._repr_html_()))
+
+
+def test_a_model_is_a_table_of_its_parameters():
+    model = nn.Sequential(nn.Linear(3, 4, rng=0), nn.ReLU(), nn.Linear(4, 4, rng=0))
+    model[2].weight = model[0].bias          # shared: counted once
+    model[0].weight.requires_grad_(False)
+    cells = [[cell.text or "" for cell in row] for row in well_formed(model._repr_html_()).iter("tr")]
+    assert cells[1:] == [["0", "Linear(3, 4)", "weight (4, 3) frozen, bias (4,)", "16"], ["1", "ReLU()", "", "0"],
+                         ["2", "Linear(4, 4)", "weight (4,), bias (4,)", "4"]]
+
+
+def test_without_rich_all_this_prints(monkeypatch, things):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    assert all(repr(thing) for thing in things.values())
+
+
+def test_a_progress_bar_below_the_cell(monkeypatch):
+    """What IPython is asked to display: the bar at once, its states, and in the end nothing."""
+    display = pytest.importorskip("IPython.display")
+    seen: list[object] = []
+    handle = SimpleNamespace(update=lambda thing, **options: seen.append(thing if isinstance(thing, dict) else thing._repr_html_()))
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setattr(display, "display", lambda thing, display_id: seen.append(thing._repr_html_()) or handle)
+    monkeypatch.setattr("tinygrad_relu.notebook.SHOWN", 0.0)
+    with pytest.raises(KeyboardInterrupt), progress(4, "<first>") as tick:
+        tick("<second>", 3)
+        raise KeyboardInterrupt
+    first, second, last = seen
+    assert 'value="0"' in first and text_of(well_formed(first)) == "0/4 0:00 <first>"
+    assert 'max="4" value="3"' in second and "3/4 0:00, 0:00 left <second>" in text_of(well_formed(second))
+    assert last == {"text/html": "", "text/plain": ""}
+    with progress(4, quiet=True) as tick:
+        tick("", 1)
+    assert len(seen) == 3

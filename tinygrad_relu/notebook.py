@@ -1,0 +1,113 @@
+"""For notebooks: a histogram, a figure and a progress bar as HTML. No scripts, no links; the colours are those of the page."""
+from __future__ import annotations
+
+import sys
+from base64 import b64encode
+from html import escape
+from io import BytesIO
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+BINS, WIDTH, HEIGHT = 40, 320, 70       # of a histogram; in pixels
+FEW = 9                                 # numbers that need no picture
+SHOWN = 0.1                             # seconds between two updates of a progress bar
+HEAVY = 400_000                         # bytes: a larger SVG is drawn as a PNG
+BLUE = "#4a8fd4"                        # can be seen on white and on black
+
+
+def is_running() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
+
+
+def paragraph(text: str, tag: str = "p") -> str:
+    """Text with its line breaks; of `tag` "pre", in letters of one width."""
+    style = "white-space:pre-wrap;margin:0.4em 0;padding:0;border:none;background:none;color:inherit"
+    return f'<{tag} style="{style}">{escape(text)}</{tag}>'
+
+
+def histogram(x: Any, title: str) -> str:
+    """A line of figures, and a picture (SVG): how many numbers of an array are in each of 40 intervals of equal width."""
+    numbers = x[np.isfinite(x)] if x.dtype.kind == "f" else x.ravel()
+    said = [f"{title}: {x.size:,} numbers", f"{_share(x.size - np.count_nonzero(x), x.size)} exactly zero"]
+    said += [f"{count:,} {what}" for what, count in (("NaN", np.isnan(x).sum()), ("infinite", np.isinf(x).sum())) if count]
+    if numbers.size < FEW:
+        return paragraph(", ".join(said))
+    with np.errstate(all="ignore"):         # a mean of huge numbers
+        said += [f"mean {numbers.mean():.4g}", f"standard deviation {numbers.std():.4g}"]
+        low, high = float(numbers.min()), float(numbers.max())
+        counts = np.histogram(numbers / 2, BINS, (low / 2, high / 2))[0]        # the range of the halves never overflows
+    step, top = WIDTH / BINS, max(int(counts.max()), 1)
+    bars = "".join(f'<rect x="{i * step + 0.5:g}" y="{HEIGHT - size:.1f}" width="{step - 1:g}" height="{size:.1f}"/>'
+                   for i, size in enumerate(HEIGHT * counts / top) if size)
+    ends = "".join(f'<text x="{at}" y="{HEIGHT + 16}" text-anchor="{anchor}">{number:.4g}</text>'
+                   for at, anchor, number in ((0, "start", low), (WIDTH, "end", high)))
+    return paragraph(", ".join(said)) + (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}: histogram" viewBox="0 -2 {WIDTH} '
+        f'{HEIGHT + 24}" width="{WIDTH}" height="{HEIGHT + 24}" style="max-width:100%"><g fill="{BLUE}">{bars}</g>'
+        f'<path d="M0,{HEIGHT + 0.5}H{WIDTH}" stroke="currentColor" stroke-opacity="0.5"/>'
+        f'<g fill="currentColor" font-size="11" font-family="sans-serif">{ends}</g></svg>')
+
+
+def _share(some: int, size: int) -> str:
+    """
+    >>> _share(0, 9), _share(1, 9), _share(1, 10**6)
+    ('0%', '11%', '<1%')
+    """
+    share = 100 * some / max(size, 1)
+    return "<1%" if 0 < share < 1 else ">99%" if 99 < share < 100 else f"{share:.0f}%"
+
+
+def picture(figure: Any, **options: Any) -> str:
+    """A matplotlib Figure as an image that contains its data."""
+    kind, data = "svg+xml", _drawn(figure, "svg")
+    if len(data) > HEAVY:
+        kind, data = "png", _drawn(figure, "png")
+    return f'<img style="max-width:100%" src="data:image/{kind};base64,{b64encode(data).decode()}" alt="figure"/>'
+
+
+def _drawn(figure: Any, kind: str) -> bytes:
+    figure.savefig(file := BytesIO(), format=kind, facecolor="white")
+    return file.getvalue()
+
+
+class Bar:
+    """A progress bar below the cell that is running; gone when its block ends. IPython suffices (rich needs ipywidgets)."""
+
+    def __init__(self, total: int, name: str) -> None:
+        from IPython.display import display
+
+        self.total, self.name, self.done, self.begun, self.shown = total, name, 0, perf_counter(), 0.0
+        self.handle = display(self, display_id=True)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.handle.update({"text/html": "", "text/plain": ""}, raw=True)
+
+    def tick(self, name: str, n: int) -> None:
+        self.name, self.done, now = name, self.done + n, perf_counter()
+        if now - self.shown >= SHOWN:
+            self.shown = now
+            self.handle.update(self)
+
+    def __repr__(self) -> str:
+        passed = perf_counter() - self.begun
+        left = f", {_clock(passed * (self.total - self.done) / self.done)} left" if 0 < self.done < self.total else ""
+        return f"{self.done}/{self.total}  {_clock(passed)}{left}  {self.name}"
+
+    def _repr_html_(self) -> str:
+        return (f'<progress max="{self.total}" value="{self.done}" style="width:16em;vertical-align:middle;accent-color:{BLUE}">'
+                f"</progress> {escape(repr(self))}")
+
+
+def _clock(seconds: float) -> str:
+    """
+    >>> _clock(75.2)
+    '1:15'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
