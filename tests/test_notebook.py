@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import tinygrad_relu as tg
-from tinygrad_relu import functional as F, lab, nn, optim
+from tinygrad_relu import functional as F
+from tinygrad_relu import lab, nn, optim
 from tinygrad_relu.lab.experiments import find
 from tinygrad_relu.lab.readings import Reading
 from tinygrad_relu.text import Shown, Table, progress
