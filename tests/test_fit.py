@@ -246,7 +246,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_the_last_good_state(tmp_path)
             history = fit(model, opt, callbacks=[callback], every=1, checkpoint=tmp_path / "run.npz")
         assert bits(model, opt) == initial and "step 7" in history.stopped
     model, opt = start(dropout=0.0, norm=None)
-    with pytest.warns(UserWarning, match="a parameter was not finite after step 16"):        # in the very last step
+    with pytest.warns(UserWarning, match="0.weight was not finite after step 16"):        # in the very last step
         fit(model, opt, callbacks=[lambda history: history.steps == 16 and model[0].weight.data.fill(np.nan) is None and None],
             every=1)
     assert bits(model, opt) == initial

@@ -113,13 +113,14 @@ def test_a_histogram_counts():
     assert bars(np.repeat([-huge, 0.0, huge], 5)) == [70.0] * 3
     shown = text_of(well_formed(tg.Tensor(np.r_[np.zeros(5), 1.0, 2.0, np.arange(1.0, 12.0), np.nan, np.inf])._repr_html_()))
     assert "20 numbers, 25% exactly zero, 1 NaN, 1 infinite, mean 3.833" in shown and shown.endswith("0 11")
+    assert "9 numbers, 0% exactly zero, 9 NaN" in text_of(well_formed(tg.Tensor(np.full(9, np.nan))._repr_html_()))
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3,), (2, 3, 4), (2000, 3)])
 def test_tensors_of_all_shapes(shape):
     x = tg.Tensor(np.zeros(shape), requires_grad=True)
     root = well_formed((x * 1)._repr_html_())
-    assert f"shape {shape}, float64, a result of mul" in text_of(root)
+    assert f"Tensor of shape {shape}, float64, a result of mul" in text_of(root)
     assert len(list(root.iter("{http://www.w3.org/2000/svg}svg"))) == (x.size > 8)
     (x * 1).sum().backward()
     assert "grad: " in text_of(well_formed(x._repr_html_()))

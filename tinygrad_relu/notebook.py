@@ -14,6 +14,7 @@ BINS, WIDTH, HEIGHT = 40, 320, 70       # of a histogram; in pixels
 FEW = 9                                 # numbers that need no picture
 SHOWN = 0.1                             # seconds between two updates of a progress bar
 HEAVY = 400_000                         # bytes: a larger SVG is drawn as a PNG
+PRE = "font-family:monospace;overflow-x:auto;margin:0.4em 0;padding:0;border:none;background:none;color:inherit"
 BLUE = "#4a8fd4"                        # can be seen on white and on black
 
 
@@ -23,18 +24,23 @@ def is_running() -> bool:
     return hasattr(shell, "kernel")
 
 
-def paragraph(text: str, tag: str = "p") -> str:
-    """Text with its line breaks; of `tag` "pre", in letters of one width."""
-    style = "white-space:pre-wrap;margin:0.4em 0;padding:0;border:none;background:none;color:inherit"
-    return f'<{tag} style="{style}">{escape(text)}</{tag}>'
+def paragraph(text: str) -> str:
+    """Text with its line breaks."""
+    return f'<p style="white-space:pre-wrap;margin:0.4em 0">{escape(text)}</p>'
 
 
-def histogram(x: Any, title: str) -> str:
+def numbers(x: Any) -> str:
+    """An array of floats as NumPy prints it; of many numbers, also a histogram."""
+    text = escape(np.array2string(x, separator=", "))
+    return f'<pre style="{PRE}">{text}</pre>{histogram(x) if x.size >= FEW else ""}'
+
+
+def histogram(x: Any) -> str:
     """A line of figures, and a picture (SVG): how many numbers of an array are in each of 40 intervals of equal width."""
-    numbers = x[np.isfinite(x)] if x.dtype.kind == "f" else x.ravel()
-    said = [f"{title}: {x.size:,} numbers", f"{_share(x.size - np.count_nonzero(x), x.size)} exactly zero"]
+    numbers = x[np.isfinite(x)]
+    said = [f"{x.size:,} numbers", f"{_share(x.size - np.count_nonzero(x), x.size)} exactly zero"]
     said += [f"{count:,} {what}" for what, count in (("NaN", np.isnan(x).sum()), ("infinite", np.isinf(x).sum())) if count]
-    if numbers.size < FEW:
+    if not numbers.size:
         return paragraph(", ".join(said))
     with np.errstate(all="ignore"):         # a mean of huge numbers
         said += [f"mean {numbers.mean():.4g}", f"standard deviation {numbers.std():.4g}"]
@@ -46,8 +52,8 @@ def histogram(x: Any, title: str) -> str:
     ends = "".join(f'<text x="{at}" y="{HEIGHT + 16}" text-anchor="{anchor}">{number:.4g}</text>'
                    for at, anchor, number in ((0, "start", low), (WIDTH, "end", high)))
     return paragraph(", ".join(said)) + (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}: histogram" viewBox="0 -2 {WIDTH} '
-        f'{HEIGHT + 24}" width="{WIDTH}" height="{HEIGHT + 24}" style="max-width:100%"><g fill="{BLUE}">{bars}</g>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="histogram" viewBox="0 -2 {WIDTH} {HEIGHT + 24}" '
+        f'width="{WIDTH}" height="{HEIGHT + 24}" style="max-width:100%"><g fill="{BLUE}">{bars}</g>'
         f'<path d="M0,{HEIGHT + 0.5}H{WIDTH}" stroke="currentColor" stroke-opacity="0.5"/>'
         f'<g fill="currentColor" font-size="11" font-family="sans-serif">{ends}</g></svg>')
 

@@ -199,12 +199,12 @@ class Tensor(Interoperable):
         return f"Tensor({text}{dtype}{grad})"
 
     def _repr_html_(self) -> str:
-        """As a notebook shows it: the numbers, and how those of the values and of the gradient are distributed."""
-        from .notebook import histogram, paragraph  # here, because only notebooks need it
+        """As a notebook shows it: the values and the gradient, with histograms."""
+        from .notebook import numbers, paragraph  # here, because only notebooks need it
 
-        made = "" if self.op is None else f", a result of {self.op.name}"
-        pictures = [histogram(x, name) for name, x in (("values", self.array), ("grad", self.grad)) if x is not None]
-        return "".join([paragraph(repr(self), "pre"), paragraph(f"shape {self.shape}, {self.dtype}{made}"), *pictures])
+        what = f", a result of {self.op.name}" if self.op else ", requires_grad=True" if self.requires_grad else ""
+        grad = "" if self.grad is None else paragraph("grad:") + numbers(self.grad)
+        return paragraph(f"{type(self).__name__} of shape {self.shape}, {self.dtype}{what}") + numbers(self.array) + grad
 
     backward = tape.backward
     register_hook = hooks.register_hook

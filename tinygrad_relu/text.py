@@ -15,7 +15,8 @@ from .notebook import Bar, is_running, paragraph
 
 MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
 FOLDED = 24         # the narrowest last column that is still easy to read
-CELL = "padding:0.15em 0.7em;vertical-align:top;white-space:pre-line;background:none"
+CELL = "padding:0.15em 0.7em;vertical-align:top"
+TITLE = "caption-side:top;text-align:left;white-space:nowrap;padding:0"
 HEAD = "border:none;border-bottom:1px solid currentColor;font-weight:bold"
 
 
@@ -58,15 +59,16 @@ class Table:
         return "\n".join([self.title] * bool(self.title) + [line.rstrip() for line in drawn])
 
     def _repr_html_(self) -> str:
-        """As a notebook shows it: scrolled if it is too wide, in the colours of the page."""
-        sides = ["right" if numeric else "left" for numeric in self._numeric()]
-        title = f'<caption style="caption-side:top;text-align:left;padding:0">{escape(self.title)}</caption>' * bool(self.title)
+        """As a notebook shows it, in the colours of the page. In a narrow one the last column is folded, and the rest scrolls."""
+        styles = [f"text-align:{'right' if numeric else 'left'};white-space:pre" for numeric in self._numeric()]
+        styles[-1] = styles[-1].replace("pre", f"pre-line;min-width:{min(FOLDED, self._widths()[-1]) / 2}em")
+        title = f'<caption style="{TITLE}">{escape(self.title)}</caption>' * bool(self.title)
 
         def row(tag: str, cells: Sequence[str], style: str) -> str:
-            return "<tr>" + "".join(f'<{tag} style="{CELL};{style};text-align:{side}">{escape(cell)}</{tag}>'
-                                    for cell, side in zip(cells, sides)) + "</tr>"
+            return "<tr>" + "".join(f'<{tag} style="{CELL};{style};{own}">{escape(cell)}</{tag}>'
+                                    for cell, own in zip(cells, styles)) + "</tr>"
 
-        head = row("th", [heading.replace("-\n", "") for heading in self.headings], HEAD)
+        head = row("th", self._headings(), HEAD)
         body = "".join(row("td", cells, "border:none") for cells in self.rows)
         return (f'<div style="overflow-x:auto"><table style="border-collapse:collapse;border:none;margin:0.5em 0">{title}'
                 f"<thead>{head}</thead><tbody>{body}</tbody></table></div>")
@@ -83,9 +85,8 @@ class Table:
         if self.title:
             yield Text(self.title)
         if last < min(FOLDED, longest):
-            headings = [heading.replace("-\n", "").replace("\n", " ") for heading in self.headings]
             for row in self.rows:
-                first, *rest = (f"{heading}: {cell}" if heading else cell for heading, cell in zip(headings, row) if cell)
+                first, *rest = (f"{heading}: {cell}" if heading else cell for heading, cell in zip(self._headings(), row) if cell)
                 yield Text(f"\n{first}")
                 yield Padding(Text("; ".join(rest)), (0, 0, 0, 2), expand=False)
             return
@@ -96,6 +97,10 @@ class Table:
         for row in self.rows:
             drawn.add_row(*row)
         yield drawn
+
+    def _headings(self) -> list[str]:
+        """The headings, each on one line."""
+        return [heading.replace("-\n", "").replace("\n", " ") for heading in self.headings]
 
     def _widths(self) -> list[int]:
         return [max(len(line) for cell in column for line in cell.split("\n")) for column in zip(self.headings, *self.rows)]

@@ -262,8 +262,9 @@ class Run:
     def keep(self) -> None:
         """Copy the state, if it is good, and write it to the file."""
         start = perf_counter()
-        if self.kept and not all(np.isfinite(p.array).all() for p in self.model.parameters()):
-            raise Diverged(f"a parameter was not finite after step {self.history.steps}")
+        bad = [name for name, p in self.model.named_parameters() if not np.isfinite(p.array).all()] if self.kept else []
+        if bad:
+            raise Diverged(f"{bad[0]} was not finite after step {self.history.steps}")
         self.kept = {name: state_of(part) for name, part in self.parts.items()}
         if self.path is not None:
             save(self.path, self.kept if self.notes is None else {**self.kept, "notes": dict(self.notes)})

@@ -236,6 +236,9 @@ class Recorders:
         own = dict(zip(first.model.modules(), model.modules()))
         self._activations = [own[layer.activation] for layer in first.layers if layer.activation is not None]
 
+    def __repr__(self) -> str:
+        return f"Recorders({counted(len(self.each), 'member')}, each with {self.each[0]!r})"
+
     def forward(self, step: int | None = None) -> Tensor:
         """``model(x)``, and the `forward` of each recorder."""
         if not self.each[0]._one_pass:

@@ -253,8 +253,8 @@ def overview(model: Any) -> Table:
             rows.append((name, repr(module).partition("(\n")[0], shapes, f"{size:,}"))
         met.add(id(module))
     total, mode = sum(p.size for p in model.parameters()), "training" if model.training else "evaluation"
-    return Table(f"{type(model).__name__}: {counted(total, 'parameter')}, in {mode} mode",
-                 ["name", "module", "its parameters", "numbers"], rows)
+    return Table(f"{type(model).__name__}: {total:,} parameters, in {mode} mode",
+                 ["name", "module", "shapes", "parameters"], rows)
 
 
 def _row(name: str, module: Any, output: Any, parameters: Sequence[Parameter], flops: int | None) -> SummaryRow:
