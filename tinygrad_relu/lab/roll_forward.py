@@ -200,7 +200,7 @@ def _without_momentum(still: Array, fading: Array, c: float) -> Revival:
     if step == np.inf:
         why = "the part of z that does not decay is <= 0 on every sample, and the other only shrinks"
         return Revival(None, None, f"never: {why}", decay=c)
-    sample = int(np.where(t == step, z_at(step), -np.inf).argmax())
+    sample = int(np.where(t == step, z_at(np.array(step)), -np.inf).argmax())
     why = ("the negative part of z decays until the positive part outweighs it" if c < 1 else
            f"lr*weight_decay = {c:.4g} is so large that decay does not keep the sign of its part of z")
     return Revival(int(step), sample, f"step {int(step)}, through sample {sample}: {why}", decay=c)

@@ -65,7 +65,7 @@ class WhyZero(Reading):
     def found(self) -> list[Reason]:
         """The reasons that occur, the most frequent first."""
         numbers = np.bincount(np.concatenate([codes.ravel() for codes in self.reasons.values()]), minlength=len(Reason))
-        return [Reason(code) for code in np.argsort(-numbers, kind="stable") if code and numbers[code]]
+        return [Reason(code) for code in np.argsort(-numbers, kind="stable").tolist() if code and numbers[code]]
 
     def to_dict(self) -> dict[str, Any]:
         """The counts, and the codes of all entries as nested lists."""

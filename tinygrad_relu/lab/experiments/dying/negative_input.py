@@ -33,7 +33,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         losses[name] = descend(model, SGD(model.parameters(), lr=0.3), F.cross_entropy, x, digits.y, 80)
     mean = {name: rows.mean(axis=1) for name, rows in losses.items()}
     return [Finding("positive and negative inputs: largest difference of the losses", 0,
-                    abs(losses["x ≥ 0"] - losses["x ≤ 0"]).max(), claimed=mean["x ≤ 0"][0]),
+                    float(abs(losses["x ≥ 0"] - losses["x ≤ 0"]).max()), claimed=mean["x ≤ 0"][0]),
             Finding("all inputs negative: last loss, over the first", 0.1, mean["x ≤ 0"][-1] / mean["x ≤ 0"][0], relation="<=",
                     claimed=1),
             Finding("all inputs negative: share of units dead at the start", dead["x ≥ 0"], dead["x ≤ 0"], claimed=1),

@@ -31,8 +31,8 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     lower, higher = _returns(low), _returns(high)
     safe, top = low.copy(), low.max(axis=1)
     safe[1] *= (1 - np.sqrt(top[2])) ** 2 / (top[0] * top[1])       # now the peaks are on the bound
-    findings = [Finding(f"pairs of {pairs} in which the higher schedule is later", 0, (higher > lower).sum()),
-                Finding("pairs in which it is earlier", 1, (higher < lower).sum(), relation=">="),
+    findings = [Finding(f"pairs of {pairs} in which the higher schedule is later", 0, int((higher > lower).sum())),
+                Finding("pairs in which it is earlier", 1, int((higher < lower).sum()), relation=">="),
                 Finding("returns under schedules with peaks on the bound", 0, np.isfinite(_returns(safe)).sum())]
     digits = data.digits()[:60 if fast else 600]
     model = nn.MLP([64, 8, 10], rng=seed, dtype="float64")

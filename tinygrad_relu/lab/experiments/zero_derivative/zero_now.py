@@ -38,9 +38,9 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return [
         Finding("living units: share of zero gradients; expected: mean of (1 - p)^m", q.mean(), zero[:, ~dead].mean(),
                 4 * np.sqrt((q * (1 - q)).sum()) / q.size),
-        Finding("living units that got a gradient at some step", (1 - waiting).sum(), (~zero[:, ~dead]).any(axis=0).sum(),
+        Finding("living units that got a gradient at some step", (1 - waiting).sum(), int((~zero[:, ~dead]).any(axis=0).sum()),
                 4 * np.sqrt((waiting * (1 - waiting)).sum()) + 0.5),
-        Finding("dead units that got a gradient at some step", 0, (~zero[:, dead]).any(axis=0).sum())], {
+        Finding("dead units that got a gradient at some step", 0, int((~zero[:, dead]).any(axis=0).sum()))], {
             "zero": zero[:120], "chance": chance[:120]}
 
 
