@@ -216,12 +216,15 @@ def advance(rule: tuple[Any, Any, Any, Any], z: Array, s: Array, t: Array) -> Ar
     `rule` holds numbers or arrays. Repeated squaring keeps short binary numbers exact, and equal roots need no special case.
     """
     a, b, c, d = rule
-    z, s, left = np.broadcast_arrays(z, s, np.asarray(t, dtype=np.int64))
+    left: Any = int(t) if np.ndim(t) == 0 else np.asarray(t, dtype=np.int64)
     while True:
         odd = left % 2 == 1
-        z, s = np.where(odd, a * z + b * s, z), np.where(odd, c * z + d * s, s)
+        if odd is True:
+            z, s = a * z + b * s, c * z + d * s
+        elif odd is not False:
+            z, s = np.where(odd, a * z + b * s, z), np.where(odd, c * z + d * s, s)
         left = left // 2
-        if not left.any():
+        if not np.any(left):
             return z
         a, b, c, d = a * a + b * c, (a + d) * b, (a + d) * c, d * d + b * c
 

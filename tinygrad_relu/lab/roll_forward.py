@@ -167,6 +167,8 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
     still, push, fading, drift = (zb, sb, zw, sw) if decay == "weights" else (zw, sw, zb, sb)
     if momentum == 0:
         return _without_momentum(still, fading, c)
+    if not (still.any() or push.any()):                 # the part without decay is and stays 0: decay acts on all of z
+        return revival(fading, None if drift_w is None else drift, **asdict(settings))
     rule = Recurrence.of(settings)
     undamped = drift_w is None and rule.decay != c      # as in closed_form: the first step is made here
     if undamped:
