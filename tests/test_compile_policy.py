@@ -293,3 +293,16 @@ def test_a_kernel_is_optimised_once(monkeypatch):
     made(np.array([1.0, 3.0]), out)
     assert out.tolist() == [16.0, 48.0]         # 2 x + 4 x, and 2 x + 8 x
     assert [name for name in names if "lambda" in name or "two_ways" in name] == [made.function.__qualname__]
+
+
+def test_the_types_of_a_kernel_may_be_objects_instead_of_words():
+    """In a module without ``from __future__ import annotations``, as on the pages of docs/."""
+    def loop(x, k, n, out):
+        for i in range(out.size):
+            out[i] = k * x[i] + n
+
+    loop.__annotations__ = dict(x=Vector, k=float, n=int, out=Vector)
+    assert list(kernel(loop).words.values()) == ["Vector", "float", "int", "Vector"]
+    loop.__annotations__["n"] = complex
+    with pytest.raises(TypeError, match="kernel loop: n is declared as complex; expected one of the types of the policy"):
+        kernel(loop)

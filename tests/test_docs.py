@@ -46,7 +46,7 @@ def run(page: Path) -> list[str]:
                 test.globs = vars(main)
                 runner.run(test, out=complaints.append, clear_globs=False)
             else:
-                exec(compile("\n" * (line - 1) + code, str(page), "exec"), vars(main))
+                exec(compile("\n" * (line - 1) + code, str(page), "exec", dont_inherit=True), vars(main))
     finally:
         sys.modules["__main__"] = before
     return complaints

@@ -14,7 +14,7 @@ from functools import cache, partial
 from secrets import token_hex
 from threading import RLock
 from types import FunctionType
-from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -27,14 +27,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound="Kernel | tuple[Any, ...]")
 
 # The types of a kernel's arguments, by the words in its annotations; and float, int, bool. All arrays are C-contiguous.
-Vector: TypeAlias = Any         # arrays of 1 to 4 axes, of the dtype that the kernel is compiled for
-Matrix: TypeAlias = Any
-Array3: TypeAlias = Any
-Array4: TypeAlias = Any
-Doubles: TypeAlias = Any        # vectors of float64, int64 and bool, whatever that dtype is
-Integers: TypeAlias = Any
-Booleans: TypeAlias = Any
-Parameters: TypeAlias = Any     # a tuple of floats: the parameters of an activation
+Vector: TypeAlias = Annotated[Any, "Vector"]        # arrays of 1 to 4 axes, of the dtype that the kernel is compiled for
+Matrix: TypeAlias = Annotated[Any, "Matrix"]
+Array3: TypeAlias = Annotated[Any, "Array3"]
+Array4: TypeAlias = Annotated[Any, "Array4"]
+Doubles: TypeAlias = Annotated[Any, "Doubles"]      # vectors of float64, int64 and bool, whatever that dtype is
+Integers: TypeAlias = Annotated[Any, "Integers"]
+Booleans: TypeAlias = Annotated[Any, "Booleans"]
+Parameters: TypeAlias = Annotated[Any, "Parameters"]        # a tuple of floats: the parameters of an activation
 
 _AXES = {"Vector": 1, "Matrix": 2, "Array3": 3, "Array4": 4}
 _VECTORS = {"Doubles": np.dtype("float64"), "Integers": np.dtype("int64"), "Booleans": np.dtype("bool")}
@@ -126,6 +126,13 @@ def rounded(function: F) -> F:
     return _inlined(function, fastmath={"nsz"})
 
 
+def _word(annotation: Any) -> str:
+    """The word in an annotation, which is a string in modules with ``from __future__ import annotations``."""
+    if isinstance(annotation, str):
+        return annotation
+    return str(getattr(annotation, "__metadata__", (getattr(annotation, "__name__", annotation),))[0])
+
+
 class Kernel(Apart):
     """A loop over arrays that writes its results into arrays among its arguments.
 
@@ -143,7 +150,7 @@ class Kernel(Apart):
         self.options: dict[str, Any] = dict(error_model="numpy", nogil=True, fastmath=_ANY_ORDER if reordered else {"contract"})
         self.words: dict[str, str] = {}
         for name, parameter in inspect.signature(function).parameters.items():
-            word = function.__annotations__.get(name, "nothing")
+            word = _word(function.__annotations__.get(name, "nothing"))
             several = parameter.kind is inspect.Parameter.VAR_POSITIONAL        # ``*arrays: Vector``
             self.words |= {f"{name}{k}": word for k in range(vectors)} if several else {name: word}
         for name, word in self.words.items():
