@@ -1,4 +1,4 @@
-"""Draw the small figures of reviving-units.md, beside it: python docs/figures.py [FOLDER]
+"""Draw the small figures of reviving-units.md and of the book, beside them: python docs/figures.py [FOLDER]
 
 Lines are formulas. Dots are what an optimizer of the package does to a parameter whose gradient is zero; the functions check that
 they lie on the lines.
@@ -11,14 +11,17 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from matplotlib.patches import Circle, Polygon, Rectangle
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Circle, Patch, Polygon, Rectangle
 
 from tinygrad_relu import data, lab, nn, optim
+from tinygrad_relu import functional as F
 from tinygrad_relu.lab import laws
 from tinygrad_relu.lab.experiments.drawing import ALIVE, BLUE, DASHES, DEAD, FAINT, LIGHT, label, page, say
 from tinygrad_relu.lab.figure import INK, RETURN
 from tinygrad_relu.lab.revive import main_job
 from tinygrad_relu.lab.treatments import TREATMENTS
+from tinygrad_relu.lab.units import State
 
 MOMENTUM, DECAY = 0.99, 5e-4
 EDGE = laws.safe_rate(momentum=MOMENTUM, weight_decay=DECAY).item()        # 0.05025: at lower rates, never
@@ -268,13 +271,189 @@ def _hull(points):
         corners.append(following)
 
 
+# -- the book --------------------------------------------------------------------------------------------------------------
+
+
+def signal(depth=20, width=100):
+    """Chapter 12: the size of the outputs and of the gradients, layer by layer, for three scales of the weights."""
+    figure = page("Only one scale of the weights carries the signal through many layers", 3.5)
+    forward, backward = figure.subplots(1, 2, sharey=True)
+    layer = np.arange(1, depth + 1)
+    for scale, name, colour in ((1.0, "1", ALIVE), (math.sqrt(2 / width), "√(2/n)", BLUE), (0.1, "√(1/n)", DEAD)):
+        rng = np.random.default_rng(0)
+        weights = [scale * rng.standard_normal((width, width)) for _ in layer]
+        h, outputs, gradients = rng.standard_normal((50, width)), [], []
+        for weight in weights:
+            h = np.maximum(h @ weight.T, 0)
+            outputs.append(h)
+        g = rng.standard_normal(h.shape)
+        for weight, h in zip(weights[::-1], outputs[::-1]):
+            gradients.insert(0, g)
+            g = (g * (h > 0)) @ weight
+        factor = scale * math.sqrt(width / 2)
+        for axes, arrays, powers in ((forward, outputs, layer - 0.5), (backward, gradients, depth - layer)):
+            sizes = [np.sqrt((array * array).mean()) for array in arrays]
+            first = math.sqrt(width) * scale / factor ** 0.5 / math.sqrt(2) if axes is forward else 1.0
+            axes.plot(layer, first * factor ** powers, color=colour, linewidth=1.6, label=name)
+            axes.plot(layer, sizes, "o", color=colour, markersize=4)
+    forward.set_yscale("log")
+    label(forward, "outputs, on the way forward", "layer", "root mean square (logarithmic)")
+    label(backward, "gradients, on the way back", "layer")
+    for axes in (forward, backward):
+        axes.set_xticks([1, 5, 10, 15, 20])
+    forward.legend(frameon=False, fontsize=9, title="standard deviation of the weights,\nn = 100 inputs", title_fontsize=9)
+    return figure
+
+
+def valley():
+    """Chapter 13: gradient descent and heavy ball in a valley that is a hundred times steeper across than along."""
+    figure = page("Gradient descent zigzags and creeps; momentum gathers speed along the valley", 3.2)
+    along, across = np.meshgrid(np.linspace(-0.25, 1.5, 200), np.linspace(-0.1, 0.3, 200))
+    for axes, lr, momentum, title in zip(figure.subplots(1, 2, sharey=True), (0.019, 0.01), (0.0, 0.8), (
+            "gradient descent, rate 0.019: 40 steps", "heavy ball, rate 0.01, momentum 0.8: 40 steps")):
+        axes.contour(along, across, (100 * (across - 0.1) ** 2 + (along - 1) ** 2) / 2, np.geomspace(0.005, 2, 9), colors=[FAINT],
+                     linewidths=0.8)
+        w = nn.Parameter([0.0, 0.0])
+        sgd, path = optim.SGD([w], lr=lr, momentum=momentum), [[0.0, 0.0]]
+        for _ in range(40):
+            w.grad = np.array([100, 1]) * (w.data - [0.1, 1])
+            sgd.step()
+            path.append(w.data.copy())
+        axes.plot(*np.array(path).T[::-1], "o-", color=BLUE, markersize=3, linewidth=0.9)
+        axes.plot(1, 0.1, "*", color=RETURN, markersize=11, zorder=3)
+        label(axes, title, "second weight (along the valley)", "" if momentum else "first weight (across)")
+    return figure
+
+
+def deaths(steps=15):
+    """Chapter 14 and 15: the lives of all hidden units of the network that stops."""
+    digits = data.digits()[:600]
+    model = nn.MLP([64, 32, 32, 10], init="he", rng=0, dtype="float64")
+    recorder = _descend(model, digits, optim.SGD(model.parameters(), lr=5.0), steps)
+    figure = page("A rate of 5 kills all hidden units within nine steps, and they stay dead", 3.6)
+    for axes, changes, name in zip(figure.subplots(1, 2), recorder.changes(), ("first", "second")):
+        dead = np.isin(changes.matrix(), (State.DEAD,))
+        order = np.lexsort(dead[::-1])
+        axes.imshow(dead[:, order].T, aspect="auto", interpolation="nearest", cmap=ListedColormap([LIGHT, DEAD]), vmin=0, vmax=1)
+        label(axes, f"{name} hidden layer: {int(dead[-1].sum())} of 32 units are dead in the end", "step", "unit")
+        axes.set_yticks([])
+    figure.legend(handles=[Patch(color=DEAD, label="dead on all 600 images"), Patch(color=LIGHT, label="on for some image")],
+                  loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _descend(model, dataset, optimizer, steps):
+    """Train on all samples, and record the states before the first step and after each."""
+    recorder = lab.Recorder(model, dataset.x)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(recorder.forward(), dataset.y).backward()
+        optimizer.step()
+    recorder.observe()
+    return recorder
+
+
+def orbit(steps=540):
+    """Chapter 16: z of one unit on one image, in training and by the formula."""
+    digits = data.digits()[:600]
+    model = nn.MLP([64, 32, 10], init="he", rng=0, dtype="float64")
+    _descend(model, digits, optim.SGD(model.parameters(), lr=5.0), 15)
+    settings = {"lr": 0.1, "momentum": MOMENTUM, "weight_decay": DECAY}
+    sgd, seen = optim.SGD(model.parameters(), **settings), [model[0](digits.x[0]).data]
+    for _ in range(steps):
+        _descend(model, digits, sgd, 1)
+        seen.append(model[0](digits.x[0]).data)
+    back = lab.revival_step(-1.0, **settings)
+    z = np.array(seen)
+    unit = int(z[0].argmin())
+    told = np.array([z[0, unit], *(float(value) for value in islice(lab.orbit(z[0, unit], **settings), steps))])
+    assert np.allclose(z[:back, unit], told[:back], rtol=1e-6)
+    figure = page(f"The pre-activation of a dead unit swings through 0 at step {back}, as foretold")
+    axes, near = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    for part, every in ((axes, 20), (near, 4)):
+        t = np.arange(0, steps, every)
+        part.plot(told, color=BLUE, linewidth=1.6, label="formula")
+        part.plot(t, z[t, unit], "o", color=ALIVE, markersize=4, label="the unit in training")
+        part.axvline(back, color=RETURN, linestyle=DASHES, linewidth=1.3)
+        part.axhline(0, color=INK, linewidth=0.8)
+    near.set(xlim=(back - 40, steps), ylim=(-0.012 * abs(told[0]), 0.02 * abs(told[0])))
+    label(axes, "from the death to the return", y="z on the first image")
+    label(near, "near the return: the unit learns again")
+    axes.legend(frameon=False, fontsize=9, loc="lower center")
+    return figure
+
+
+def threshold(momentum=0.5):
+    """Chapter 17: the factor by which a step multiplies z, as a staircase, below the edge and inside the window."""
+    figure = page("Below the edge the factors of z stop at a barrier; above it they fall until z changes its sign", 3.6)
+    q = np.linspace(0.02, 1, 400)
+    for axes, c in zip(figure.subplots(1, 2, sharey=True), (0.08, 0.12)):
+        below = c < laws.safe_rate(momentum=momentum, weight_decay=1.0)
+        axes.plot(q, q, color=INK, linewidth=0.8)
+        axes.plot(q, 1 + momentum - c - momentum / q, color=BLUE, linewidth=1.8)
+        stairs, here = [(1 - c, 1 - c)], 1 - c
+        while len(stairs) < 100 and here > 0:
+            following = 1 + momentum - c - momentum / here
+            stairs += [(here, following), (following, following)]
+            here = following
+        axes.plot(*zip(*stairs), color=ALIVE, linewidth=1.3)
+        axes.plot(1 - c, 1 - c, "o", color=ALIVE, markersize=5)
+        say(axes, "start", (1 - c, 1.02 - c), ALIVE, ha="right")
+        if below:
+            r1 = max(np.roots([1, -(1 + momentum - c), momentum]))
+            axes.plot(r1, r1, "o", color=RETURN, markersize=6, zorder=3)
+            say(axes, "r₁: the barrier", (r1 - 0.03, r1 + 0.03), RETURN, ha="right")
+        else:
+            say(axes, "below 0: z changes its sign", (0.33, -0.45), RETURN)
+        axes.axhline(0, color=FAINT, linewidth=0.8)
+        label(axes, f"momentum {momentum}, c = {c}: {'below' if below else 'above'} the edge, 0.0858",
+              "factor of one step", "factor of the next step" if below else "")
+        axes.set(xlim=(0, 1), ylim=(-0.6, 1.05))
+    return figure
+
+
+def coasting(steps=150):
+    """Chapter 18: z of each unit on its best image, after the shock; and the steps of return by the formula."""
+    digits = data.digits()[:600]
+    model = nn.MLP([64, 32, 32, 10], init="he", rng=0, dtype="float64")
+    sgd = optim.SGD(model.parameters(), lr=0.01, momentum=MOMENTUM)
+    _descend(model, digits, sgd, 60)
+    lab.kill(model, digits.x, margin=0.2)
+    weight, bias = (sgd.state_of(p)["momentum_buffer"] for p in (model[0].weight, model[0].bias))
+    told = [life.step for life in lab.layer_revivals(
+        model[0](digits.x).data, -0.01 * (digits.x @ weight.T + bias), lr=0.01, momentum=MOMENTUM)]
+    best = [model[0](digits.x).data.max(axis=0)]
+    for _ in range(steps):
+        _descend(model, digits, sgd, 1)
+        best.append(model[0](digits.x).data.max(axis=0))
+    back = [step for step in told if step]
+    figure = page(f"After the shock, momentum alone brings back {len(back)} of 32 units, each at its own step", 3.8)
+    axes = figure.subplots()
+    for z, step in zip(np.array(best).T, told):
+        assert (int((z > 0).argmax()) or None) == step
+        z = z[:step + 1] if step else z
+        axes.plot(np.arange(len(z)), z, color=ALIVE if step else DEAD, linewidth=1.2)
+    axes.plot(back, np.zeros(len(back)), "o", color=RETURN, markersize=5, zorder=3, label="return, by the formula")
+    axes.plot([], color=ALIVE, label="a unit that returns")
+    axes.plot([], color=DEAD, label="a unit that does not")
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set(xscale="symlog", xlim=(0, steps), ylim=(-1, 0.08))
+    axes.set_xticks([0, 1, 2, 5, 10, 20, 50, 100], ["0", "1", "2", "5", "10", "20", "50", "100"])
+    label(axes, "", "steps after the shock", "z on the unit's best image")
+    axes.legend(frameon=False, fontsize=9, loc="lower left")
+    return figure
+
+
 FIGURES = {"gentle-return": gentle_return, "mirror": mirror, "period": period, "schedules": schedules, "adam-edge": adam_edge,
-           "hull": hull}
+           "hull": hull, "book/signal": signal, "book/valley": valley, "book/deaths": deaths, "book/orbit": orbit,
+           "book/threshold": threshold, "book/coasting": coasting}
 
 
 def main(folder=Path(__file__).parent):
     for name, draw in FIGURES.items():
-        draw().savefig(Path(folder) / f"{name}.png", metadata={"Software": None})
+        file = Path(folder) / f"{name}.png"
+        file.parent.mkdir(exist_ok=True)
+        draw().savefig(file, metadata={"Software": None})
 
 
 if __name__ == "__main__":
