@@ -1,6 +1,7 @@
 """What a notebook shows: every result that prints, Tensors and modules as HTML, without scripts or links; and the progress bar."""
 from __future__ import annotations
 
+import pickle
 import sys
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
@@ -138,6 +139,12 @@ def test_a_model_is_a_table_of_its_parameters():
 def test_without_rich_all_this_prints(monkeypatch, things):
     monkeypatch.setitem(sys.modules, "rich", None)
     assert all(repr(thing) for thing in things.values())
+
+
+def test_a_figure_is_a_picture(things):
+    """Without pyplot, a notebook shows only the words <Figure size ...>. The figure can be pickled, as any other."""
+    figure = pickle.loads(pickle.dumps(things["census"].plot()))
+    assert figure._repr_png_().startswith(b"\x89PNG") and things["result of an experiment"].figure()._repr_png_ is not None
 
 
 def test_a_progress_bar_below_the_cell(monkeypatch):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import sys
 from base64 import b64encode
+from functools import partial
 from html import escape
 from io import BytesIO
 from time import perf_counter
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
 BINS, WIDTH, HEIGHT = 40, 320, 70       # of a histogram; in pixels
 FEW = 9                                 # numbers that need no picture
 SHOWN = 0.1                             # seconds between two updates of a progress bar
@@ -30,8 +32,8 @@ def paragraph(text: str) -> str:
 
 
 def numbers(x: Any) -> str:
-    """An array of floats as NumPy prints it; of many numbers, also a histogram."""
-    text = escape(np.array2string(x, separator=", "))
+    """An array of floats to four digits; of many numbers, also a histogram."""
+    text = escape(np.array2string(x, separator=", ", precision=4))
     return f'<pre style="{PRE}">{text}</pre>{histogram(x) if x.size >= FEW else ""}'
 
 
@@ -67,15 +69,27 @@ def _share(some: int, size: int) -> str:
     return "<1%" if 0 < share < 1 else ">99%" if 99 < share < 100 else f"{share:.0f}%"
 
 
-def picture(figure: Any, **options: Any) -> str:
+def new_figure(who: str, **options: Any) -> Any:
+    """A matplotlib Figure that a notebook shows, as it does those of pyplot. An ImportError begins with `who`."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"{who}: {MISSING}") from error
+    figure: Any = Figure(**options)
+    figure._repr_png_ = partial(drawn, figure, "png")
+    return figure
+
+
+def picture(figure: Any) -> str:
     """A matplotlib Figure as an image that contains its data."""
-    kind, data = "svg+xml", _drawn(figure, "svg")
+    kind, data = "svg+xml", drawn(figure, "svg")
     if len(data) > HEAVY:
-        kind, data = "png", _drawn(figure, "png")
+        kind, data = "png", drawn(figure, "png")
     return f'<img style="max-width:100%" src="data:image/{kind};base64,{b64encode(data).decode()}" alt="figure"/>'
 
 
-def _drawn(figure: Any, kind: str) -> bytes:
+def drawn(figure: Any, kind: str) -> bytes:
+    """The bytes of a file of this format."""
     figure.savefig(file := BytesIO(), format=kind, facecolor="white")
     return file.getvalue()
 

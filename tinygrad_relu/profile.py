@@ -20,7 +20,8 @@ from .kernels.machine.cost import counting, fastest, gemm_limit, memory_limit, o
 from .kernels.machine.door import watch
 from .kernels.machine.pool import get_num_threads
 from .kernels.machine.program import Native
-from .text import MISSING, Shown, Table
+from .notebook import new_figure
+from .text import Shown, Table
 
 LABELS = 10             # lines that the picture names
 SMALL, LARGE = 1 << 16, 1 << 26
@@ -117,14 +118,10 @@ class Profile(Shown):
         lie at most on the roof, which is the speed of the best matrix product on the right, and that of copies on the left.
         (Launches without operations, such as copies, are not drawn.)
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError(f"drawing a profile: {MISSING}") from error
         drawn = [i for i, line in enumerate(self.lines) if line.operations and line.seconds]
         if not drawn:
             raise ValueError("plot: no launch of this profile computes anything")
-        figure = Figure(figsize=(11, 5.5), dpi=120, facecolor="white", layout="constrained")
+        figure = new_figure("drawing a profile", figsize=(11, 5.5), dpi=120, facecolor="white", layout="constrained")
         axes: Any = figure.add_subplot()
         x = {i: self.lines[i].operations / self.lines[i].bytes for i in drawn}
         y = {i: self.lines[i].calls * self.lines[i].operations / self.lines[i].seconds / 1e9 for i in drawn}

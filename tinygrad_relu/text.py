@@ -11,9 +11,9 @@ from shutil import get_terminal_size
 from typing import Any
 
 from .checks import check_count, counted
+from .notebook import MISSING as MISSING
 from .notebook import Bar, is_running, paragraph
 
-MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
 FOLDED = 24         # the narrowest last column that is still easy to read
 CELL = "padding:0.15em 0.7em;vertical-align:top"
 TITLE = "caption-side:top;text-align:left;white-space:nowrap;padding:0"

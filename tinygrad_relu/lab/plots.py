@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import counted
-from ..text import MISSING
+from ..notebook import new_figure
 from .birth import Birth
 from .census import Census
 from .figure import BLUE, COLOURS, FAINT, INK
@@ -19,11 +19,7 @@ COLUMNS = 2000          # at most: a longer run is thinned
 
 def axes_of(width: float, height: float, title: str, x: str, y: str) -> tuple[Any, Any]:
     """A Figure with one set of axes in the style of the laboratory, sizes in inches."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"drawing a plot: {MISSING}") from error
-    figure = Figure(figsize=(width, height), dpi=120, facecolor="white", layout="constrained")
+    figure = new_figure("drawing a plot", figsize=(width, height), dpi=120, facecolor="white", layout="constrained")
     axes: Any = figure.add_subplot()
     axes.set_title(title, loc="left", color=INK, fontweight="bold", fontsize=11)
     axes.set_xlabel(x, color=INK)

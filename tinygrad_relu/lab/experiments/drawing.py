@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...notebook import new_figure
 from ..figure import COLOURS, INK
 from ..figure import FAINT as FAINT
 from ..units import State
@@ -15,9 +16,7 @@ DPI = 120
 
 def page(title: str, height: float = 3.4) -> Any:
     """A matplotlib Figure with a title, as wide as a page."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.4, height), layout="constrained", dpi=DPI)
+    figure = new_figure("drawing a figure", figsize=(8.4, height), layout="constrained", dpi=DPI)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
     return figure
 
