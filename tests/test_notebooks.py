@@ -28,7 +28,7 @@ def test_the_notebooks_run(tmp_path):
         rich = output.data.keys() & {"text/html", "image/svg+xml", "image/png"}
         assert rich or output.data["text/plain"].startswith(WORDS), (source, output)
         assert "<script" not in output.data.get("text/html", "")
-    assert len(NOTEBOOKS) == 3 and len(shown) > 30
+    assert len(NOTEBOOKS) == 3 and len(shown) > 25
 
 
 def test_notebooks_are_kept_without_outputs_and_linked():
