@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import reduce
 from itertools import islice
 from pathlib import Path
 
@@ -274,6 +275,56 @@ def _hull(points):
 # -- the book --------------------------------------------------------------------------------------------------------------
 
 
+def exp_errors():
+    """Chapter 9: the errors of exp with ln 2 in one part and in two, and of the engine's."""
+    f = np.float32
+    x = np.linspace(-87, 88, 60_001).astype(f)
+    exact = np.exp(x.astype(float))
+    n = np.rint(x / f(math.log(2)))
+    high = f(45426 / 2**16)
+    remainders = x - n * f(math.log(2)), (x - n * high) - n * f(math.log(2) - float(high))
+    series = [reduce(lambda total, k: total * r + f(1 / math.factorial(k)), range(7, -1, -1), f(0)) for r in remainders]
+    values = [np.ldexp(total, n.astype(int)) for total in series] + [F.exp(x).data]
+    figure = page("ln 2 in two parts: the error of exp falls from 67 ulp to 1", 3.3)
+    one, two = figure.subplots(1, 2)
+    for axes, several in ((one, values[:1]), (two, values[1:])):
+        for y, colour, name in zip(several, (DEAD if axes is one else BLUE, ALIVE), ("two parts", "the engine")):
+            errors = abs(y - exact) / np.spacing(exact.astype(f))
+            worst = errors[:60_000].reshape(200, 300).max(axis=1)        # of 300 neighbours
+            axes.plot(x[150:60_000:300], worst, color=colour, linewidth=1.4, label=name)
+    one.set_ylim(0)
+    two.set_ylim(0, 1.5)
+    label(one, "ln 2 rounded to float32", "x", "error in ulp (worst of 300)")
+    label(two, "ln 2 in two parts, and the engine's exp", "x")
+    two.legend(frameon=False, fontsize=9, loc="lower left")
+    return figure
+
+
+def differences():
+    """Chapter 10: the error of forward and central differences over the step, and the laws of its two sides."""
+    def f(x):
+        return np.exp(np.sin(x * x))
+
+    x, d, h = 1.5, 1e-3, np.geomspace(1e-15, 0.1, 400)
+    first = f(x) * math.cos(x * x) * 2 * x
+    second = (f(x + d) - 2 * f(x) + f(x - d)) / d**2
+    third = (f(x + 2 * d) - 2 * f(x + d) + 2 * f(x - d) - f(x - 2 * d)) / (2 * d**3)
+    figure = page("A step in both directions gives ten digits, a step in one direction eight", 3.6)
+    axes = figure.subplots()
+    for colour, name, found, law in ((DEAD, "forward", (f(x + h) - f(x)) / h, h / 2 * abs(second)),
+                                     (BLUE, "central", (f(x + h) - f(x - h)) / (2 * h), h * h / 6 * abs(third))):
+        axes.plot(h, abs(found - first), ".", color=colour, markersize=3.5, label=name)
+        axes.plot(h, law, color=colour, linewidth=1.2)
+    axes.plot(h, 2.0**-53 * f(x) / h, color=INK, linestyle=DASHES, linewidth=1.2)
+    axes.set(xscale="log", yscale="log", xlim=(1e-15, 0.1), ylim=(1e-14, 10))
+    say(axes, "rounding of f, divided by h", (3e-13, 2e-3))
+    say(axes, "h f″ / 2", (2e-6, 1e-4), DEAD, ha="right")
+    say(axes, "h² f‴ / 6", (1e-3, 2e-7), BLUE)
+    label(axes, "", "step h", "error of the derivative")
+    axes.legend(frameon=False, fontsize=9, loc="upper center")
+    return figure
+
+
 def signal(depth=20, width=100):
     """Chapter 12: the size of the outputs and of the gradients, layer by layer, for three scales of the weights."""
     figure = page("Only one scale of the weights carries the signal through many layers", 3.5)
@@ -445,8 +496,9 @@ def coasting(steps=150):
 
 
 FIGURES = {"gentle-return": gentle_return, "mirror": mirror, "period": period, "schedules": schedules, "adam-edge": adam_edge,
-           "hull": hull, "book/signal": signal, "book/valley": valley, "book/deaths": deaths, "book/orbit": orbit,
-           "book/threshold": threshold, "book/coasting": coasting}
+           "hull": hull, "book/exp-errors": exp_errors, "book/differences": differences, "book/signal": signal,
+           "book/valley": valley, "book/deaths": deaths, "book/orbit": orbit, "book/threshold": threshold,
+           "book/coasting": coasting}
 
 
 def main(folder=Path(__file__).parent):
