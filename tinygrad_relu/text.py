@@ -15,8 +15,9 @@ from .notebook import MISSING as MISSING
 from .notebook import Bar, is_running, paragraph
 
 FOLDED = 24         # the narrowest last column that is still easy to read
+TABLE = "border-collapse:collapse;border:none;margin:0.5em 0;font-size:0.875em;line-height:1.4"
 CELL = "padding:0.15em 0.7em;vertical-align:top"
-TITLE = "caption-side:top;text-align:left;white-space:nowrap;padding:0"
+TITLE = "caption-side:top;text-align:left;white-space:nowrap;padding:0;color:inherit"
 HEAD = "border:none;border-bottom:1px solid currentColor;font-weight:bold"
 
 
@@ -61,7 +62,7 @@ class Table:
     def _repr_html_(self) -> str:
         """As a notebook shows it, in the colours of the page. In a narrow one the last column is folded, and the rest scrolls."""
         styles = [f"text-align:{'right' if numeric else 'left'};white-space:pre" for numeric in self._numeric()]
-        styles[-1] = styles[-1].replace("pre", f"pre-line;min-width:{min(FOLDED, self._widths()[-1]) / 2}em")
+        styles[-1] = styles[-1].replace("pre", f"pre-line;min-width:{min(2 * FOLDED, self._widths()[-1]) / 2}em")
         title = f'<caption style="{TITLE}">{escape(self.title)}</caption>' * bool(self.title)
 
         def row(tag: str, cells: Sequence[str], style: str) -> str:
@@ -70,7 +71,7 @@ class Table:
 
         head = row("th", self._headings(), HEAD)
         body = "".join(row("td", cells, "border:none") for cells in self.rows)
-        return (f'<div style="overflow-x:auto"><table style="border-collapse:collapse;border:none;margin:0.5em 0">{title}'
+        return (f'<div style="overflow-x:auto"><table style="{TABLE}">{title}'
                 f"<thead>{head}</thead><tbody>{body}</tbody></table></div>")
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
