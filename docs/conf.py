@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -35,7 +36,10 @@ html_theme = "pydata_sphinx_theme"
 html_title = "tinygrad_relu"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
+html_use_index = False
 html_sidebars = {"**": ["contents.html"]}
 html_theme_options = {"navbar_center": [], "navbar_end": ["theme-switcher"], "footer_start": [], "footer_end": [],
                       "search_as_you_type": True, "pygments_light_style": "a11y-high-contrast-light",
@@ -88,9 +92,9 @@ def read_page(app, docname, source) -> None:
 def sections(docname: str, text: str) -> list[tuple[str, list[str]]]:
     """What is below a page in the navigation: titles and pages. An index has a section for each heading with links below it."""
     if docname == "api":
-        return [("", [f"made/reference/{slug(title)}" for title in API.entries])]
+        return [("", [f"{title} <made/reference/{slug(title)}>" for title in API.entries])]
     if docname == "claims":
-        return [("", [f"made/claims/{chapter}" for chapter in CHAPTERS])]
+        return [("", [f"{title} <made/claims/{chapter}>" for chapter, title in CHAPTERS.items()])]
     if not docname.endswith("index"):
         return []
     found = [(title, re.findall(r"^(-|\d+\.) +\[([^\]]+)\]\(([^)#:]+)\.(?:md|ipynb)\)", section, re.M))
@@ -162,12 +166,18 @@ def begin(app, env, docnames) -> None:
     env.source_files = getattr(env, "source_files", set())
 
 
-def source_pages(app):
+def source_pages(app) -> Iterator[tuple[str, dict[str, str], str]]:
+    """A page for each file that a page or an entry links to."""
     for path in sorted(app.env.source_files):
         text = (HERE.parent / path).read_text(encoding="utf-8")
-        language = "python" if path.endswith(".py") and not QUICK else "text"
-        body = app.builder.highlighter.highlight_block(text, language, linenos="inline", lineanchors="L")
-        yield f"source/{path}", {"title": path, "body": f"<h1>{path}</h1>\n{body}"}, "page.html"
+        if QUICK:           # nothing but the targets of the links
+            page = Path(app.outdir, "source", f"{path}.html")
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text("".join(f'<a id="L-{n}"></a>' for n in range(1, text.count("\n") + 2)))
+        else:
+            language = "python" if path.endswith(".py") else "text"
+            body = app.builder.highlighter.highlight_block(text, language, linenos="inline", lineanchors="L")
+            yield f"source/{path}", {"title": path, "body": f"<h1>{path}</h1>\n{body}"}, "page.html"
 
 
 def setup(app) -> None:

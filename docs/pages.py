@@ -50,7 +50,7 @@ class Reference:
 
     def write(self, folder: Path) -> None:
         for title, full_names in self.entries.items():
-            lines = heading(title, "=")
+            lines = heading(f"Reference: {title[0].lower()}{title[1:]}", "=")
             for full in full_names:
                 room, _, name = full.rpartition(".")
                 thing = found(full)[1]
@@ -110,7 +110,7 @@ def write_claims(folder: Path, *, run: bool) -> None:
     results = {one.experiment.name: one for one in run_all(names(), fast=True, figures=folder / "figures")} if run else {}
     keys = {claim.key: experiment for claim, experiment in claims()}
     for chapter, title in CHAPTERS.items():
-        lines = [*heading(title, "="), "Experiments on :doc:`claims of the literature </claims>`, here in their fast forms.", ""]
+        lines = [*heading(f"Claims: {title.lower()}", "="), "Experiments on :doc:`claims of the literature </claims>`, here in their fast forms.", ""]
         for name in names():
             if find(name).chapter == chapter:
                 lines += experiment_section(find(name), results.get(name), keys)
