@@ -110,7 +110,8 @@ def write_claims(folder: Path, *, run: bool) -> None:
     results = {one.experiment.name: one for one in run_all(names(), fast=True, figures=folder / "figures")} if run else {}
     keys = {claim.key: experiment for claim, experiment in claims()}
     for chapter, title in CHAPTERS.items():
-        lines = [*heading(f"Claims: {title.lower()}", "="), "Experiments on :doc:`claims of the literature </claims>`, here in their fast forms.", ""]
+        lines = heading(f"Claims: {title.lower()}", "=")
+        lines += ["Experiments on :doc:`claims of the literature </claims>`, here in their fast forms.", ""]
         for name in names():
             if find(name).chapter == chapter:
                 lines += experiment_section(find(name), results.get(name), keys)
