@@ -281,11 +281,11 @@ BAD = [
     (lambda: lab.census(model("relu", [0.0]), X, Y[:-1]), ValueError, "199 labels for 200 samples"),
     (lambda: lab.census(model("relu", [0.0]), X, Y + 0.5), TypeError, "expected integer labels"),
     (lambda: lab.census(model("relu", [0.0]), X, Y + 4), ValueError, "not a class|expected labels"),
-    (lambda: lab.census(nn.Linear(3, 4, rng=0), X), TypeError, "expected a Sequential model"),
-    (lambda: lab.census([nn.Linear(3, 4, rng=0)], X), TypeError, "got list, expected a Sequential model"),
+    (lambda: lab.census(nn.Linear(3, 4, rng=0), X), ValueError, "no hidden layer in this model, expected at least one activation"),
+    (lambda: lab.census([nn.Linear(3, 4, rng=0)], X), TypeError, "expected a Module such as nn.MLP"),
     (lambda: lab.census(nn.Sequential(nn.Linear(3, 4, rng=0)), X), ValueError, "no hidden layer"),
     (lambda: lab.Units(nn.Sequential(nn.Linear(3, 4, rng=0), nn.Linear(4, 4, rng=0))), ValueError, "no hidden layer"),
-    (lambda: lab.Units(nn.Sequential(nn.ReLU(), nn.Linear(4, 4, rng=0))), TypeError, "expected a Linear directly before it"),
+    (lambda: lab.Units(nn.Sequential(nn.ReLU(), nn.Linear(4, 4, rng=0))), ValueError, "no hidden layer"),
     (lambda: lab.census(model("relu", [0.0]), X, batch_size=0), ValueError, "batch_size is 0"),
 ]
 

@@ -348,8 +348,8 @@ def test_an_inserted_norm_keeps_the_other_units_and_is_trained():
     rest = np.setdiff1d(np.arange(12), [1, 4])
     np.testing.assert_allclose(after[:, rest], inner[:, rest], atol=1e-12)
     assert after[:, [1, 4]].any(axis=0).all()
-    second = lab.Units(model).layers[1]                     # its statistics are those behind the first norm
-    np.testing.assert_allclose(second.pre_activations(after).data.mean(axis=0), 0, atol=1e-12)
+    _, second = lab.Units(model).walk(X)                    # its statistics are those behind the first norm
+    np.testing.assert_allclose(second.z.mean(axis=0), 0, atol=1e-12)
     assert all(optimizer.holds(p) for p in model.parameters()) and optimizer.param_groups[-1]["lr"] == 0.02
     with pytest.raises(ValueError, match="hidden layer 0 has a BatchNorm1d already"):
         lab.InsertBatchNorm(X).apply(model)

@@ -221,7 +221,7 @@ def test_it_prints():
 def test_a_followed_orbit_is_the_recurrence():
     model = sick_model()
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.005)
-    z = lab.Units(model).layers[0].pre_activations(X).data[7, 2]
+    z = next(lab.Units(model).walk(X)).z[7, 2]
     recorder = lab.Recorder(model, X, follow=(0, 2, 7))
     recorder.observe()
     for _ in range(40):

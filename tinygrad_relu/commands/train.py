@@ -134,7 +134,7 @@ class Watch:
     def __init__(self, setup: Setup, *, quiet: bool) -> None:
         from ..lab import Units
 
-        self.setup, self.units, self.quiet = setup, Units(setup.model), quiet
+        self.setup, self.units, self.quiet = setup, Units(setup.model, setup.train.x), quiet
         self.rows: list[dict[str, Any]] = []
         self.gone: list[Any] = []
         self.revived = [0] * len(self.units.layers)

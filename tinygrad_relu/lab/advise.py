@@ -110,7 +110,7 @@ def advise(model: Module | Units, x: Any, y: Any = None, optimizer: Optimizer | 
     act A9 [0, 2] lower the rate, or train with nn.LeakyReLU, nn.ELU or batch normalisation
     fine A14 [] keep it
     """
-    units = Units.of(model)
+    units = Units.of(model, x)
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"advise: the optimizer is {said(optimizer)}, expected an Optimizer or None")
     if batch_size is not None:
@@ -187,7 +187,7 @@ def _remedy(case: Case, index: int, hidden: HiddenLayer) -> str:
         Site("advise", case.units, index, np.empty(0, int), None, None).following()
         recycler = "lab.ReDo()"
     except ValueError:                      # its outgoing weights are not its own
-        recycler = "lab.BumpBias(x)" if hidden.norm is None and hidden.affine.bias is not None else "lab.SwapToLeaky()"
+        recycler = "lab.BumpBias(x)" if hidden.plain and hidden.bias is not None else "lab.SwapToLeaky()"
     return f"{window}call {recycler}.apply(model, optimizer, {{{index}: hint.units}}{', rng' * (recycler == 'lab.ReDo()')})"
 
 
@@ -238,7 +238,7 @@ def saturated(case: Case) -> Iterator[Hint]:
 
 
 def activations(case: Case) -> Iterator[Hint]:
-    names = [hidden.activation_name for hidden, _ in case.layers()]
+    names = [hidden.activation_name for hidden, _ in case.layers() if not hidden.is_recurrent]
     if len(set(names)) > 1:
         yield Hint("watch", "B15", "", [], f"several activations: {', '.join(dict.fromkeys(names))}", "use one",
                    "common advice: a mixture has no known merit, and is harder to watch")
@@ -277,7 +277,8 @@ def norms(case: Case) -> Iterator[Hint]:
 
 def gradients(case: Case) -> Iterator[Hint]:
     mean = [float(layer.gradient.mean()) for layer in case.census.layers]
-    sizes = [float(np.linalg.norm(hidden.affine.weight.data, axis=1).mean()) for hidden, _ in case.layers()]
+    sizes = [np.mean([np.linalg.norm(hidden.part(p, p.data), axis=1) for p in hidden.parts if p.kind == "weight"] or np.nan)
+             for hidden, _ in case.layers()]
     if not np.isfinite(mean).all():
         return
     first, last, name = mean[0], mean[-1], case.census.layers[0].name

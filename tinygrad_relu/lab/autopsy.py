@@ -16,7 +16,6 @@ the inputs h before the step, and upstream is ``w' . (h' - h)``, with the weight
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -123,7 +122,7 @@ class Autopsy(Reading):
     def __init__(self, model: Module | Units, x: Any, optimizer: Optimizer, *, batch_size: int = BATCH) -> None:
         self.model, self.optimizer = model.model if isinstance(model, Units) else model, optimizer
         self.members = getattr(self.model, "members", None)
-        found = [Units.of(model)] if self.members is None else [Units(self.model.member(k)) for k in range(self.members)]
+        found = [Units.of(model, x)] if self.members is None else [Units(self.model.member(k), x) for k in range(self.members)]
         self.units, self.x = found[0], found[0].data(x)
         if not isinstance(optimizer, Optimizer) or not any(map(optimizer.holds, self.model.parameters())):
             raise TypeError(f"Autopsy: the optimizer is {said(optimizer)}, expected the one that trains this model")
@@ -215,7 +214,7 @@ class _Network:
 
     def __init__(self, units: Units, x: Array, batch_size: int, member: int | None) -> None:
         self.units, self.member, self.parameters = units, member, units.model.parameters()
-        self.twin = Units(deepcopy(units.model).astype("float64"))
+        self.twin = units.twin("float64")
         held, copies = ([*model.parameters(), *model.buffers()] for model in (units.model, self.twin.model))
         self.copies: dict[Any, Any] = dict(zip(held, copies))
         self.terms: dict[Parameter, tuple[Terms, float]] = {}
@@ -240,9 +239,13 @@ class _Network:
             for layer, its_twin, units, rows, window in zip(self.units.layers, self.twin.layers, dead, samples, lethal):
                 if len(units):
                     lr = max((self.terms[p][1] for p in layer.parameters if p in self.terms), default=np.nan)
-                    before, after, shares, rest = self._shares(its_twin, units, former[rows], now[rows], last)
+                    positions, axis = len(self._z(its_twin, self.twin.data(now))) // now.shape[self.units.axis], self.units.axis
+                    chosen = rows // positions              # the samples
+                    place = np.arange(len(rows)) * positions + rows % positions
+                    before, after, shares, rest = self._shares(its_twin, units, place, np.take(former, chosen, axis),
+                                                               np.take(now, chosen, axis), last)
                     lo, hi = (np.where(np.isinf(scale), scale, lr * np.where(np.isinf(scale), 0, scale)) for scale in window)
-                    deaths += [Death(step, layer.name, int(unit), int(rows[i]), float(before[i]), float(after[i]),
+                    deaths += [Death(step, layer.name, int(unit), int(chosen[i]), float(before[i]), float(after[i]),
                                      **{cause: Share(*(float(part[i]) for part in shares[cause])) for cause in CAUSES},
                                      rest=float(rest[i]), lr=lr, window=(float(lo[i]), float(hi[i])), member=self.member)
                                for i, unit in enumerate(units)]
@@ -250,38 +253,38 @@ class _Network:
         return deaths
 
     def _samples(self, x: Array, dead: list[Array], batch_size: int) -> list[Array]:
-        """For each of these units the sample on which it was farthest inside its living side before the step."""
+        """For each of these units the row of z in which it was farthest inside its living side before the step."""
         self._set(self.last)
         samples, deepest = [np.zeros(len(units), int) for units in dead], [np.full(len(units), -np.inf) for units in dead]
-        for start in range(0, len(x), batch_size):
-            part = x[start:start + batch_size].astype(np.float64)
-            for (layer, _, z, _), units, row, best in zip(self.twin.through(part), dead, samples, deepest):
+        starts = [0] * len(dead)
+        for part in self.units.batches(x, batch_size):
+            for i, (look, units, row, best) in enumerate(zip(self.twin.walk(self.twin.data(part)), dead, samples, deepest)):
                 if len(units):
-                    room = np.minimum.reduce(rooms(layer, z.data, units))
-                    row[:] = np.where(room.max(axis=0) > best, start + room.argmax(axis=0), row)
+                    room = np.minimum.reduce(rooms(look.layer, look.z, units))
+                    row[:] = np.where(room.max(axis=0) > best, starts[i] + room.argmax(axis=0), row)
                     best[:] = np.maximum(room.max(axis=0), best)
+                    starts[i] += len(room)
         return samples
 
-    def _shares(self, layer: HiddenLayer, units: Array, former: Array, now: Array,
+    def _shares(self, layer: HiddenLayer, units: Array, at: Array, former: Array, now: Array,
                 end: Values) -> tuple[Array, Array, dict[str, list[Array]], Array]:
-        """z before and after, the shares as [weight, bias], and the rest, each with an entry per unit; a row of the samples for
-        each unit."""
-        own = {p for module in (layer.affine, layer.norm) if module is not None for p in module.parameters()}
+        """z before and after, in the rows `at`, the shares as [weight, bias], and the rest, each with an entry per unit."""
+        own = {*layer.parts, *(layer.norm.parameters() if layer.norm is not None else ())}
         mine, others = ([[held for held, copy in self.copies.items() if (copy in own) == is_own and
                           (getattr(held, "kind", "") == "bias") == is_bias] for is_bias in (False, True)]
                         for is_own in (True, False))
-        former, now, each = former.astype(np.float64), now.astype(np.float64), np.arange(len(units))
+        former, now, each = self.twin.data(former), self.twin.data(now), np.arange(len(units))
         self._set(end)
         rivals = None                                   # of Maxout pieces: those that win after the step
         if layer.activation is None:
             pieces = (units - units % layer.pieces)[:, None] + np.arange(layer.pieces)
-            rivals = pieces[each, self._z(layer, now)[each[:, None], pieces].argmax(axis=1)]
+            rivals = pieces[each, self._z(layer, now)[at[:, None], pieces].argmax(axis=1)]
         course: list[Array] = []                        # z after each change
 
         def change(values: Mapping[Any, Array], x: Array) -> None:
             self._set(values)
             z = self._z(layer, x)
-            course.append(z[each, units] - (0.0 if rivals is None else z[each, rivals]))
+            course.append(z[at, units] - (0.0 if rivals is None else z[at, rivals]))
 
         change(self.last, former)
         change({p: self.first[p] for p in mine[1]}, former)
@@ -301,4 +304,4 @@ class _Network:
             self.copies[held].data[...] = value
 
     def _z(self, layer: HiddenLayer, x: Array) -> Array:
-        return next(z.data for one, _, z, _ in self.twin.through(x) if one is layer)
+        return next(look.z for look in self.twin.walk(x) if look.layer is layer)

@@ -36,6 +36,8 @@ class LayerCensus:
     dormancy : ``mean_h`` over its mean in the layer (Sokar et al. 2023, arXiv 2302.12902), 0 in a layer that is silent.
     gradient : norm of the raw gradient of the unit's incoming weights and bias; NaN if no labels were given.
     flags : other properties of a unit: for each of `FLAGS`, an array of bools.
+    over_time : of a layer that acts on several positions of a sample, such as the time steps of a recurrent one: the mean output
+        of each unit at each of them, (positions, units); else None.
     """
 
     name: str
@@ -51,6 +53,7 @@ class LayerCensus:
     dormancy: Array
     gradient: Array
     flags: dict[str, Array]
+    over_time: Array | None = None
 
     @property
     def dead(self) -> int:
@@ -111,14 +114,21 @@ class Census(Reading):
         """Plain lists and numbers; NaN and infinities become None."""
         return {"samples": self.samples, "layers": [
             {"name": layer.name, "activation": layer.activation, "pieces": layer.pieces, "dead": layer.dead,
-             "units": [plain(layer.unit(j)) for j in range(len(layer.state))]}
-            for layer in self.layers]}
+             "units": [plain(layer.unit(j)) for j in range(len(layer.state))],
+             **({} if layer.over_time is None else {"over_time": plain(layer.over_time)})} for layer in self.layers]}
 
     def plot(self) -> Any:
         """The shares of the states in each layer, as a matplotlib Figure."""
         from .plots import states_by_layer
 
         return states_by_layer(self, {})
+
+    def over_time(self, rows: int | None = 24) -> Table:
+        """One row per position (time step): the mean output of each layer that acts on several; at most `rows` (None: all)."""
+        each = {layer.name: layer.over_time.mean(axis=1) for layer in self.layers if layer.over_time is not None}
+        return Table("mean outputs over time", ["step", *each], [
+            (t, *(f"{means[t]:.4g}" if t < len(means) else "-" for means in each.values()))
+            for t in range(max(map(len, each.values()), default=0))], most=rows)
 
     def summary(self) -> Table:
         """One row per layer, with the states and flags that occur."""
@@ -162,21 +172,21 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     >>> [unit["state"] for unit in found.units()]
     ['dead', 'alive', 'alive', 'always on']
     """
-    units = Units.of(model)
+    units = Units.of(model, x)
     x = units.data(x)
     check_loss(loss, "census")
     check_count(batch_size, "census: batch_size")
     check_number(saturation, "census: saturation")
     check_number(tau, "census: tau")
     layers = [_Sums(layer) for layer in units.layers]
-    for start in range(0, len(x), batch_size):
-        for sums, look in zip(layers, units.walk(x[start:start + batch_size])):
+    for part in units.batches(x, batch_size):
+        for sums, look in zip(layers, units.walk(part)):
             sums.join(look)
         note_paths(layers)
     learning = [p for layer in units.layers for p in layer.parameters]
-    gradients = {p: np.full_like(p.array, np.nan) for p in learning} if y is None else units.gradients(
+    gradients = {p: np.full(p.shape, np.nan) for p in learning} if y is None else units.gradients(
         x, y, learning, "census", loss, batch_size)
-    return Census(len(x), [one.census(len(x), saturation, tau, [gradients[p] for p in one.layer.parameters]) for one in layers])
+    return Census(x.shape[units.axis], [one.census(saturation, tau, gradients) for one in layers])
 
 
 class _Sums(Extremes):
@@ -185,31 +195,42 @@ class _Sums(Extremes):
     def __init__(self, layer: HiddenLayer) -> None:
         super().__init__(layer)
         self.zsum, self.hsum, self.on, self.flat = np.zeros((4, layer.units))
-        self.hmin, self.hmax = np.full(layer.units, np.inf), np.full(layer.units, -np.inf)
+        self.over_time: Any = 0.0
+        self.rows, self.hmin, self.hmax = 0, np.full(layer.units, np.inf), np.full(layer.units, -np.inf)
 
     def join(self, look: Look) -> None:
-        self.add(look.z, look.slope)
-        launch(unit_sums, look.z, look.h, look.slope, self.zsum, self.hsum, self.on, self.flat)
-        self.hmin, self.hmax = np.minimum(self.hmin, look.h.min(axis=0)), np.maximum(self.hmax, look.h.max(axis=0))
+        slope, h = look.slope, look.h
+        self.add(look)
+        self.rows += len(h)
+        if look.positions > 1:
+            self.over_time = self.over_time + look.out.array.reshape(-1, look.positions, h.shape[1]).sum(axis=0, dtype=np.float64)
+        launch(unit_sums, look.z, h, slope, self.zsum, self.hsum, self.on, self.flat)
+        self.hmin, self.hmax = np.minimum(self.hmin, h.min(axis=0)), np.maximum(self.hmax, h.max(axis=0))
 
-    def census(self, samples: int, saturation: float, tau: float, gradients: list[Array]) -> LayerCensus:
-        layer, mean_h = self.layer, self.hsum / samples
+    def census(self, saturation: float, tau: float, gradients: dict[Any, Array]) -> LayerCensus:
+        layer, samples, mean_h = self.layer, self.rows, self.hsum / self.rows
         with np.errstate(all="ignore"):         # the network may have diverged
-            margin = self.zmax / (np.linalg.norm(layer.affine.weight.data, axis=1) if layer.norm is None else np.nan)
+            weight = layer.weight if layer.plain else None
+            margin = self.zmax / (np.linalg.norm(weight.data, axis=1) if weight is not None else np.nan)
             dormancy = mean_h / mean_h.mean() if mean_h.any() else np.zeros_like(mean_h)
-            squares = [np.square(g).reshape(layer.units, -1).sum(axis=1) for g in gradients]
+            squares = [np.square(layer.part(p, gradients[p])).sum(axis=1) for p in layer.parameters]
         on = 1 - self.flat / samples if layer.activation is None else self.on / samples
-        flags = {"frozen": np.full(layer.units, not any(p.requires_grad for p in layer.parameters)),
+        flags = {"frozen": np.full(layer.units, bool(layer.parts) and not any(p.requires_grad for p in layer.parameters)),
                  "constant": self.hmin == self.hmax, "duplicate": duplicates(layer), "dormant": dormancy <= tau,
                  "idle bias": np.full(layer.units, layer.has_idle_bias)}
         return LayerCensus(layer.name, layer.activation_name, layer.pieces, self.states(saturation), on, self.flat / samples,
-                           self.zmax, self.zsum / samples, margin, mean_h, dormancy, np.sqrt(sum(squares)), flags)
+                           self.zmax, self.zsum / samples, margin, mean_h, dormancy,
+                           np.sqrt(sum(squares, np.zeros(layer.units) if squares else np.nan + np.zeros(layer.units))), flags,
+                           self.over_time / (samples / len(self.over_time)) if np.ndim(self.over_time) else None)
 
 
 def duplicates(layer: HiddenLayer) -> Array:
     """Which units have the same parameters as another: weights, bias, and their own entries in a norm or a slope. If their
     outgoing weights are the same too, their gradients are the same, and they stay equal."""
-    held = [*layer.parameters, *(p for m in (layer.norm, layer.activation) if m is not None for p in m.parameters())]
-    rows = [p.data.reshape(layer.units // layer.pieces, -1) for p in held if p.shape[:1] == (layer.units,)]
+    width = layer.units // layer.pieces
+    others = [p for m in (layer.norm, layer.activation) if m is not None for p in m.parameters() if p.shape[:1] == (layer.units,)]
+    rows = [*(layer.part(p, p.data).reshape(width, -1) for p in layer.parameters), *(p.data.reshape(width, -1) for p in others)]
+    if not layer.parts:
+        return np.zeros(layer.units, bool)
     alike = Counter(keys := [row.tobytes() for row in np.concatenate(rows, axis=1) + 0.0])         # -0.0 becomes 0.0
     return np.repeat([alike[key] > 1 for key in keys], layer.pieces)

@@ -16,10 +16,10 @@ from ..nn import Module, Parameter
 from ..nn.init import Initialiser
 from ..nn.module import evaluating
 from ..optim import Optimizer
-from ..tensor import Tensor
 from .interventions import ReDo
+from .passes import noted, unfused
 from .sites import STEP, Each, Intervention, sites_of
-from .units import HiddenLayer, Units
+from .units import Units
 
 
 class ContinualBackprop(Intervention):
@@ -58,17 +58,17 @@ class ContinualBackprop(Intervention):
         if not isinstance(model, Module):
             raise TypeError(f"ContinualBackprop: got {said(model)}, expected a model such as nn.MLP")
         if self._known is None or self._known[-2:] != (model, guard.version):
-            first = Units.of(model if model.members is None else model.member(0))
-            own = {id(mine): its for mine, its in zip(first.model.modules(), model.modules())}
-            following: list[Any] = [own[id(site.following())] for site in sites_of(type(self).__name__, first, None, None, None)]
+            first = Units(model if model.members is None else model.member(0), x)
+            own = dict(zip(first.model.parameters(), model.parameters()))
+            sites = sites_of(type(self).__name__, first, None, None, None)
+            following: list[Any] = [own[site.following().weight] for site in sites]
         else:
-            first, own, following, *_ = self._known
+            first, following, *_ = self._known
         if not self._layers:
             self._layers = [_Worth(model.members or 1, layer.units, self.decay) for layer in first.layers]
-        with no_grad(), evaluating(model):
-            for worth, h, after in zip(self._layers, _outputs(first, own, Tensor(first.data(x))), following):
-                worth.note(h.reshape(len(worth.age), -1, worth.age.shape[1]), np.abs(after.weight.data).sum(axis=-2))
-        self._known = first, own, following, model, guard.version       # the mode of the model has been set and set back
+        for worth, h, weight in zip(self._layers, _outputs(first, model, first.data(x)), following):
+            worth.note(h.reshape(len(worth.age), -1, worth.age.shape[1]), np.abs(weight.data).sum(axis=-2))
+        self._known = first, following, model, guard.version       # the mode of the model has been set and set back
 
     def apply(self, model: Module | Units, optimizer: Optimizer | None = None, units: Each = None,
               rng: int | Generator | None = None) -> None:
@@ -97,19 +97,18 @@ class ContinualBackprop(Intervention):
                 self.replaced += len(rows)
 
 
-def _outputs(units: Units, own: dict[int, Any], x: Any) -> Iterator[Array]:
-    """The outputs of each hidden layer of a model, as in evaluation; `own` has its modules by the ids of those of `units`."""
-    kept = []
-    for step in units.steps:
-        if step == "keep":
-            kept.append(x)
-        elif step == "add":
-            x = x + kept.pop()
-        else:
-            for module in (step.affine, step.norm, step.activation) if isinstance(step, HiddenLayer) else (step,):
-                x = x if module is None else own[id(module)](x)
-            if isinstance(step, HiddenLayer):
-                yield x.data
+def _outputs(units: Units, model: Module, x: Array) -> list[Array]:
+    """The outputs of each hidden layer of a model, as in evaluation; `units` are those of its first member."""
+    if model.members is None:
+        return [look.out.array for look in units.walk(x)]
+    own = dict(zip(units.model.modules(), model.modules()))
+    wanted = [own.get(layer.activation) for layer in units.layers if layer.owned and layer.activation is not None]
+    if len(set(wanted)) < len(units.layers):
+        raise ValueError("ContinualBackprop: expected a population of networks each of whose activations is a module of its own")
+    seen: dict[Module, Array] = {}
+    with unfused(model), noted(model, lambda call: seen.update({call.module: call.output.array})), evaluating(model), no_grad():
+        model(x)
+    return [seen[module] for module in wanted if module is not None]
 
 
 class _Worth:

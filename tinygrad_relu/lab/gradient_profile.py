@@ -1,34 +1,35 @@
 """How well does each layer learn? Sizes of gradients, updates and activations, and the rank of the activations, by layer."""
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import functional as F
-from ..autodiff.node import Array, recording
+from ..autodiff.node import Array, Node, recording
 from ..autodiff.tape import grad
 from ..checks import check_count
-from ..nn import Linear, Maxout, Module, Parameter
-from ..nn.module import evaluating
+from ..nn import Module, Parameter
+from ..ops.indexing import embedding
+from ..ops.linalg import product
 from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
 from .lethal import next_steps
+from .passes import GATES, RNNS, passed
 from .readings import Reading, plain
 from .units import BATCH, Units, check_targets
 
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """One Linear or Maxout layer.
+    """The weight of one layer: of a Linear or Maxout, an embedding, or the inputs or the state of a recurrent layer.
 
     Attributes
     ----------
-    activation : the activation after it; empty for a layer without one, such as the last.
+    activation : the activation after it; empty for a layer without one, such as the last. "lstm", "gru": all its gates.
     signal : the gradient of a sample's loss with respect to the outputs of the affine map (of a Maxout: after the maximum), as a
         root mean square over samples and units. It is what the later layers pass back.
     gradient, weight, update : norms (roots of sums of squares) of the gradient of the mean loss with respect to the weights, of
@@ -119,46 +120,71 @@ def gradient_profile(model: Module | Units, x: Any, y: Any, optimizer: Optimizer
     >>> lab.gradient_profile(deep, x, y).per_layer < 0.3
     True
     """
-    units = Units.of(model)
+    units = Units.of(model, x)
     x = units.data(x)
     check_count(batch_size, "gradient_profile: batch_size")
-    targets = check_targets(y, len(x), loss, "gradient_profile")
-    affine: dict[str, Any] = {name: m for name, m in units.model.named_modules() if isinstance(m, (Linear, Maxout))}
-    names: dict[Any, str] = {layer.affine: layer.activation_name for layer in units.layers}
-    weights = [m.weight for m in affine.values()]
-    learning = [p for p in weights if p.requires_grad]
-    gradients: dict[Parameter, Array] = {p: np.zeros_like(p.array) for p in weights}
-    signals, products = dict.fromkeys(affine, 0.0), dict[Any, Any]()        # sums of squares; H' H of the activations
-    outputs: dict[str, Tensor] = {}
-    with evaluating(units.model), recording(), ExitStack() as hooks:
-        for name, module in affine.items():
-            hooks.enter_context(module.register_forward_hook(lambda _, inputs, output, name=name: outputs.update({name: output})))
-        for start in range(0, len(x), batch_size):
-            part = slice(start, start + batch_size)
-            total = loss(units.model(x[part]), targets[part], reduction="sum")
-            passed = [name for name, output in outputs.items() if output.requires_grad]
-            found = [one.data for one in grad(total, [*learning, *(outputs[name] for name in passed)])]
-            gradients |= {p: gradients[p] + g for p, g in zip(learning, found)}
-            for name, g in zip(passed, found[len(learning):]):
-                signals[name] += float(np.square(g, dtype=np.float64).sum()) / g.shape[-1]
-            for layer, _, _, out in units.through(x[part]):
-                h = out.data.astype(np.float64)
-                products[layer.affine] = products.get(layer.affine, 0.0) + h.T @ h
-    gradients = {p: g / len(x) for p, g in gradients.items()}
-    steps = {} if optimizer is None else next_steps(optimizer, gradients)
-    return GradientProfile(len(x), [
-        _profile(name, module, names.get(module, ""), len(x), signals[name], gradients[module.weight], steps.get(module.weight),
-                 products.get(module)) for name, module in affine.items()])
+    samples = x.shape[units.axis]
+    targets = check_targets(y, samples, loss, "gradient_profile")
+    rows: list[_Weight] = []
+    done = 0
+    for part in units.batches(x, batch_size):
+        output, nodes = passed(units.model, part)
+        rows = rows or _weights(units, nodes)
+        with recording():
+            total = loss(output, targets[done:(done := done + part.shape[units.axis])], reduction="sum")
+        looks = dict(zip(units.layers, units.seen(nodes, part.shape[units.axis])))
+        learning = [row for row in rows if row.parameter.requires_grad]
+        signals = [[nodes[i] for i in row.signals] for row in rows]
+        found = iter(grad(total, [*(row.parameter for row in learning), *(node for several in signals for node in several)]))
+        for row in learning:
+            row.gradient += next(found).data / samples
+        for row, several in zip(rows, signals):
+            for node in several:
+                row.signal += float(np.square(next(found).data, dtype=np.float64).sum()) / node.shape[-1] / samples
+            states = [nodes[i].array[:-1] for i in row.uses if nodes[i].op in (*GATES, *RNNS)]
+            h = looks[row.layer].out.array if row.layer is not None else np.concatenate(states) if states else None
+            if h is not None:
+                h = h.reshape(-1, h.shape[-1]).astype(np.float64)
+                row.rows, row.product = row.rows + len(h), row.product + h.T @ h
+    steps = {} if optimizer is None else next_steps(optimizer, {row.parameter: row.gradient for row in rows})
+    return GradientProfile(samples, [row.profile(steps.get(row.parameter)) for row in rows])
 
 
-def _profile(name: str, module: Linear | Maxout, activation: str, samples: int, signal: float, gradient: Array,
-             step: Array | None, product: Array | None) -> LayerProfile:
-    outputs, inputs = module.weight.shape
-    weight, update = (np.nan if array is None else float(np.linalg.norm(array)) for array in (module.weight.array, step))
-    size = np.nan if product is None else float(np.sqrt(np.trace(product) / samples / len(product)))
-    return LayerProfile(name, activation, inputs, outputs // getattr(module, "pieces", 1), float(np.sqrt(signal / samples)),
-                        float(np.linalg.norm(gradient)), weight, update, update / weight if weight else np.nan, size,
-                        np.nan if product is None else effective_rank(product))
+class _Weight:
+    """A weight of a model, where it is used in a pass, and the sums over the batches."""
+
+    def __init__(self, name: str, parameter: Parameter, uses: list[int], nodes: Sequence[Node], units: Units) -> None:
+        self.name, self.parameter, self.uses, first = name.removesuffix(".weight"), parameter, uses, nodes[uses[0]]
+        inputs, outputs = parameter.shape[::-1] if first.op not in (product, embedding) else parameter.shape
+        self.inputs, self.outputs = (outputs, inputs) if first.params.get("transpose_b") else (inputs, outputs)
+        layers = [layer for layer in units.layers if parameter in layer.parts]
+        self.layer = layers[0] if layers and not layers[0].is_recurrent else None
+        self.activation = self.layer.activation_name if self.layer else first.op.name if first.op in (*GATES, *RNNS) else ""
+        self.pieces = self.layer.pieces if self.layer else 1
+        place = {id(node): i for i, node in enumerate(nodes)}
+        self.signals = ([site.out for site in self.layer.sites] if self.layer and self.pieces > 1 else
+                        [place[id(nodes[i].parents[0])] if nodes[i].op in (*GATES, *RNNS) else i for i in uses])
+        self.gradient, self.signal, self.rows = np.zeros_like(parameter.array), 0.0, 0
+        self.product: Any = 0.0
+
+    def profile(self, step: Array | None) -> LayerProfile:
+        weight, update = (np.nan if array is None else float(np.linalg.norm(array)) for array in (self.parameter.array, step))
+        size = float(np.sqrt(np.trace(self.product) / self.rows / len(self.product))) if self.rows else np.nan
+        return LayerProfile(self.name, self.activation, self.inputs, self.outputs // self.pieces, float(np.sqrt(self.signal)),
+                            float(np.linalg.norm(self.gradient)), weight, update, update / weight if weight else np.nan, size,
+                            effective_rank(self.product) if self.rows else np.nan)
+
+
+def _weights(units: Units, nodes: Sequence[Node]) -> list[_Weight]:
+    """The weights that multiply something in a pass, in the order of their first use."""
+    names = {id(p): name for name, p in units.model.named_parameters()}
+    uses: dict[Any, list[int]] = {}
+    for i, node in enumerate(nodes):
+        for p in node.parents:
+            if isinstance(p, Parameter) and p.kind == "weight" and len(p.shape) == 2 and (
+                    node.op.multiplies or node.op in (*GATES, *RNNS, embedding)):
+                uses.setdefault(p, []).append(i)
+    return [_Weight(names[id(p)], p, where, nodes, units) for p, where in uses.items()]
 
 
 def effective_rank(product: Array) -> float:

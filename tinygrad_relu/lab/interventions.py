@@ -85,8 +85,8 @@ class BumpBias(Intervention):
 
 def _bias(site: Site) -> Parameter:
     site.low_edge()                 # raises if there is no bias
-    assert site.layer.affine.bias is not None
-    return site.layer.affine.bias
+    assert site.layer.bias is not None
+    return site.layer.bias
 
 
 # -- weights -------------------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class Mirror(Intervention):
 
     def act(self, site: Site) -> None:
         following = site.following(norm=False)
-        for p in site.layer.parameters:
+        for p in (p for p in site.own() if p is not None):
             site.begin(p, site.rows, -self.kappa * p.data[site.rows])
         site.begin(following.weight, (slice(None), site.rows), 0)
 
@@ -139,12 +139,12 @@ class ReDo(Intervention):
     init: str | float | Initialiser = "he"
 
     def act(self, site: Site) -> None:
-        following, affine, norm, rows = site.following(), site.layer.affine, site.layer.norm, site.rows
-        outputs, inputs = affine.weight.shape
-        weight, _ = start(self.init, outputs, inputs, check_rng(site.rng, site.who), affine.weight.dtype)
-        site.begin(affine.weight, rows, weight[rows])
-        if affine.bias is not None:
-            site.begin(affine.bias, rows, 0)
+        following, (weight, bias), norm, rows = site.following(), site.own(), site.layer.norm, site.rows
+        outputs, inputs = weight.shape
+        drawn, _ = start(self.init, outputs, inputs, check_rng(site.rng, site.who), weight.dtype)
+        site.begin(weight, rows, drawn[rows])
+        if bias is not None:
+            site.begin(bias, rows, 0)
         for p in [] if norm is None else norm.parameters():
             site.begin(p, rows, float(p.kind == "weight"))
         for buffer, value in ((getattr(norm, "running_mean", None), 0), (getattr(norm, "running_var", None), 1)):
@@ -168,7 +168,7 @@ class DataInit(ReDo):
     x: Any
 
     def act(self, site: Site) -> None:
-        bias = site.layer.affine.bias
+        weight, bias = site.own()
         if bias is None or site.layer.norm is not None:
             what = "no bias" if bias is None else "a norm before its activation"
             raise ValueError(f"DataInit: hidden layer {site.index} has {what}; expected a bias, and the activation after it")
@@ -176,7 +176,7 @@ class DataInit(ReDo):
         z = site.z(self.x).astype(np.float64)
         mean, deviation = z.mean(axis=0), z.std(axis=0)
         scale = 1 / np.where(deviation > 0, deviation, 1)
-        site.put(site.layer.affine.weight, site.rows, site.layer.affine.weight.data[site.rows] * scale[:, None])
+        site.put(weight, site.rows, weight.data[site.rows] * scale[:, None])
         site.put(bias, site.rows, -mean * scale)
 
 

@@ -62,18 +62,18 @@ def windows(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size
     """(lo, hi) of the `chosen` units of each layer (default: of all), in multiples of the `steps` of its parameters: the window
     that contains `start`, or the next above it. lo is inf if there is none. NaN where a norm comes before the activation."""
     mine = [np.arange(layer.units) for layer in units.layers] if chosen is None else chosen
-    blank = [np.full(len(own), 0.0 if layer.norm is None else np.nan) for layer, own in zip(units.layers, mine)]
+    blank = [np.full(len(own), 0.0 if layer.plain else np.nan) for layer, own in zip(units.layers, mine)]
     found = [lo + start for lo in blank]
     while True:             # twice; more often only if bounded intervals form a chain
         ends, begins, below = [lo.copy() for lo in found], [lo + np.inf for lo in blank], [lo.copy() for lo in blank]
-        for first in range(0, len(x), batch_size):
-            part = x[first:first + batch_size].astype(units.layers[0].affine.weight.dtype, copy=False)
-            for i, (layer, inputs, z, _) in enumerate(units.through(part)):
-                if layer.norm is not None or not len(mine[i]):
+        for part in units.batches(x, batch_size):
+            for i, look in enumerate(units.walk(part)):
+                layer = look.layer
+                if not layer.plain or not len(mine[i]):
                     continue
                 weight, *bias = (steps.get(p, np.zeros_like(p.array)) for p in layer.parameters)
-                rate = -(inputs @ weight.T) - (bias[0] if bias else 0.0)
-                begin, end = _lives(layer, z.data.astype(np.float64), rate.astype(np.float64), mine[i])
+                rate = -(look.inputs @ weight.T) - (bias[0] if bias else 0.0)
+                begin, end = _lives(layer, look.z.astype(np.float64), rate.astype(np.float64), mine[i])
                 lives = end > begin
                 ends[i] = np.maximum(ends[i], np.where(lives & (begin <= found[i]), end, 0.0).max(axis=0))
                 begins[i] = np.minimum(begins[i], np.where(lives & (begin > found[i]), begin, np.inf).min(axis=0))
@@ -90,9 +90,10 @@ class LayerRates:
     Attributes
     ----------
     lo, hi : the unit is dead after the step if lo <= rate <= hi. lo is infinite if no rate kills it, and 0 if it is dead now.
-    exact : whether these are the edges of the window, as in the first layer. In deeper layers, whose inputs move too, and where a
-        norm comes before the activation, 41 rates were tried, each a quarter larger than the one before, up to one at which the
-        step is ten times as long as the weights: `lo` is the first that kills the unit, `hi` the last before it lives again.
+    exact : whether these are the edges of the window, as in the first layer. In deeper layers, whose inputs move too, and where z
+        is not one affine map (after a norm, in a recurrent layer), 41 rates were tried, each a quarter larger than the last, up
+        to one at which the step is ten times as long as the weights: `lo` is the first that kills the unit, `hi` the last
+        before it lives again.
     """
 
     name: str
@@ -169,7 +170,8 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
               loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> LethalRates:
     """The learning rates at which the next step kills each unit: before any training, and without a step. Nothing is changed.
 
-    Exact for the first layer. In deeper layers, whose inputs move too, and after a norm, the steps are tried on a copy.
+    Exact for the first layer. In deeper layers, whose inputs move too, after a norm, and in recurrent layers, the steps are tried
+    on a copy.
 
     Parameters
     ----------
@@ -188,14 +190,14 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     >>> lab.census(model, x).dead
     [1]
     """
-    units = Units.of(model)
+    units = Units.of(model, x)
     x = units.data(x)
     check_count(batch_size, "lethal_lr: batch_size")
     gradients = units.gradients(x, y, units.model.parameters(), "lethal_lr", loss, batch_size)
     if not all(np.isfinite(g).all() for g in gradients.values()):
         raise ValueError("lethal_lr: gradients are NaN or infinite, expected a network that has not diverged")
     steps = {p: -g for p, g in gradients.items()} if optimizer is None else next_steps(optimizer, gradients, rate=1.0)
-    exact = [layer.norm is None and not layer.depth for layer in units.layers]
+    exact = [layer.plain and layer.fixed for layer in units.layers]
     found = windows(units, steps, x, batch_size, chosen=[np.arange(layer.units if known else 0)
                                                          for layer, known in zip(units.layers, exact)])
     lowest = min((float(lo[lo > 0].min(initial=np.inf)) for lo, _ in found), default=np.inf)
@@ -203,14 +205,14 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     if not all(exact):
         tried = _tried(units, steps, x, batch_size)
         found, safe = [of if known else by for of, by, known in zip(found, tried[0], exact)], min(safe, tried[1])
-    return LethalRates(len(x), [LayerRates(layer.name, *window, known)
+    return LethalRates(x.shape[units.axis], [LayerRates(layer.name, *window, known)
                                 for layer, window, known in zip(units.layers, found, exact)], safe)
 
 
 def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array,
            batch_size: int) -> tuple[list[tuple[Array, Array]], float]:
     """(lo, hi) of the units of each layer, and the safe rate, from steps at several rates that a copy of the model makes."""
-    trial = Units(deepcopy(units.model))
+    trial = units.twin()
     moved = [(copy, p.array, steps[p]) for p, copy in zip(units.model.parameters(), trial.model.parameters()) if p in steps]
 
     def gone(rate: float) -> list[Array]:
@@ -241,9 +243,9 @@ def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array,
 def gone_of(units: Units, x: Array, batch_size: int = BATCH) -> list[Array]:
     """Which units of each layer are dead on x: `State.gone`."""
     found = [Extremes(layer) for layer in units.layers]
-    for start in range(0, len(x), batch_size):
-        for extremes, (_, _, z, out) in zip(found, units.through(x[start:start + batch_size])):
-            extremes.add_outputs(z, out)
+    for part in units.batches(x, batch_size):
+        for extremes, look in zip(found, units.walk(part)):
+            extremes.add(look)
     return [GONE[extremes.states()] for extremes in found]
 
 

@@ -26,10 +26,11 @@ from ..optim import SGD, Adam, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Shown, Table
 from .closed_form import Revival, layer_revivals
 from .laws import adam_coast, ratio, return_between, safe_rate
+from .passes import nodes_of, tensors, unfused
 from .recurrence import Settings
 from .rehearsal import Fate, Rehearsal, steepest
 from .roll_forward import Decay, revival_parts
-from .units import PIECE, HiddenLayer, Look, State, Units, flat_edges
+from .units import INPUTS, PIECE, HiddenLayer, Look, State, Units, flat_edges
 
 SLOPE = "its slope is exactly 0 but can still learn, as it has a gradient on the flat side; once it has moved, the unit lives"
 FAR = 10_000        # a return that the closed form predicts beyond the horizon is rehearsed too, up to this step
@@ -138,7 +139,7 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
                         "or a schedule from optim whose rates are known in advance")
     if isinstance(schedule, LRScheduler) and schedule.optimizer is not optimizer:
         raise ValueError("prognosis: the schedule belongs to another optimizer, expected one of the optimizer that was given")
-    units = Units.of(model)
+    units = Units.of(model, x)
     if not any(map(optimizer.holds, units.model.parameters())):
         raise ValueError("prognosis: the optimizer holds no parameter of this model, expected the one that trains it")
     data, layers = units.data(x), units.layers
@@ -179,7 +180,7 @@ def _unclaimed(units: Units, dead: Sequence[Array], gates: Sequence[int], x: Arr
     with recording():
         if loss is None:
             with evaluating(units.model):
-                root = units.model(x[:1])
+                root, *_ = tensors(units.model(units.example))
         else:
             root = loss()
             if not isinstance(root, Node) or root.array.size != 1:
@@ -193,8 +194,25 @@ def _unclaimed(units: Units, dead: Sequence[Array], gates: Sequence[int], x: Arr
     hooked = next((m for m in units.model.modules() if m._hooks), None)
     if hooked is not None:
         return [f"a hook on {type(hooked).__name__} may change outputs or gradients, and nothing is claimed"] * len(units.layers)
-    return [layer.unclaimed or _may_learn(layer, mine if i > max(gates, default=-1) else slice(None), uses, gradients, optimizer)
+    other = _in_training(units, x)
+    return [layer.unclaimed or other or _may_learn(
+                layer, mine if i > max(gates, default=-1) else slice(None), uses, gradients, optimizer)
             for i, (layer, mine) in enumerate(zip(units.layers, dead))]
+
+
+def _in_training(units: Units, x: Array) -> str:
+    """What is said of all layers if a `forward` of the user's own computes other numbers in training (``F.dropout``, say)."""
+    ours = __name__.partition(".")[0]
+    own = next((type(m).__name__ for m in units.model.modules() if type(m).__module__.partition(".")[0] != ours), None)
+    if own is None:
+        return ""
+    twin = deepcopy(units.model).train()
+    with unfused(twin), recording():
+        nodes = nodes_of(twin(x))
+    same = units.program == [node.op.name for node in nodes] and all(
+        np.array_equal(one.z, other.z, equal_nan=True) for one, other in zip(units.walk(x), units.seen(nodes, len(x)))
+        if not one.layer.unclaimed)
+    return "" if same else INPUTS.format(f"the forward of {own}")
 
 
 def _may_learn(layer: HiddenLayer, units: Any, uses: Mapping[Any, list[Node]], gradients: Mapping[Any, Any],
@@ -213,7 +231,7 @@ def _may_learn(layer: HiddenLayer, units: Any, uses: Mapping[Any, list[Node]], g
         if p in gradients and gradients[p].array[units].any():
             return "its gradient is not zero although it is dead on x, perhaps by other data or a penalty: nothing is claimed"
         source = nodes[0].parents[0] if nodes else None
-        if layer.depth == 0 and source is not None and (source.op is not None or optimizer.holds(source)):
+        if layer.fixed and source is not None and (source.op is not None or optimizer.holds(source)):
             return "its inputs are results of other operations, or learn themselves, and nothing is claimed"
     return ""
 
@@ -222,7 +240,7 @@ def _chain(layers: Sequence[HiddenLayer], gates: Sequence[int], reasons: Sequenc
     """How many layers, from the first, are rehearsed together: up to the last gate for which z can be bounded."""
     length = 0
     for i, layer in enumerate(layers):
-        if reasons[i] or (layer.follows is not layers[i - 1] if i else layer.depth):
+        if reasons[i] or (layer.follows is not layers[i - 1] if i else not layer.fixed):
             break
         length = i + 1 if i == 0 or i in gates else length
         if steepest(layer.activation) is None:
@@ -235,7 +253,7 @@ def _chain(layers: Sequence[HiddenLayer], gates: Sequence[int], reasons: Sequenc
 
 def _estimates(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule | None, horizon: int) -> list[UnitPrognosis]:
     """The futures if the inputs of the layer did not move, and the optimizer were elementwise."""
-    premise = ("with the inputs held fixed" if look.layer.depth else
+    premise = ("with the inputs held fixed" if not look.layer.fixed else
                f"as {type(optimizer).__name__} does not declare that it moves each number by itself (elementwise = True)")
     told = _by_formula(look, dead, optimizer) if schedule is None else [None]
     units = [UnitPrognosis(look.layer.name, int(j), "estimate", r.step, r.sample, r.reason, False, None)

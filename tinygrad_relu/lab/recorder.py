@@ -15,8 +15,9 @@ from ..nn import Module, Sequential
 from ..ops.members import affine_of_members
 from ..tensor import Tensor
 from ..text import Table
+from .passes import nodes_of, unfused
 from .readings import Reading
-from .units import GONE, Extremes, State, Units, note_paths
+from .units import GONE, Extremes, Look, State, Units, note_paths
 
 Event = Literal["dead at the first look", "died", "revived", "died again", "diverged"]
 LOOKS = 64          # observations whose states are found at once, which takes a tenth of the time
@@ -80,7 +81,7 @@ class Changes:
 
 
 class Recorder(Reading):
-    """Watches the units of a Sequential model on `x`, the whole training set.
+    """Watches the units of a model on `x`, the whole training set.
 
     It keeps the changes of states only, 13 bytes each, so that it can watch a million steps. `steps` are the steps at which it
     looked. `states` are made from the changes, per layer, integers of `State`, (observations, units): large after a long run.
@@ -97,7 +98,7 @@ class Recorder(Reading):
     """
 
     def __init__(self, model: Module | Units, x: Any, follow: tuple[int, int, int] | None = None) -> None:
-        self.units, self.follow = Units.of(model), follow
+        self.units, self.follow = Units.of(model, x), follow
         self.model, self.layers, self.x = self.units.model, self.units.layers, self.units.data(x)
         if follow is not None and len(np.atleast_1d(follow)) != 3:
             raise TypeError(f"Recorder: follow is {said(follow)}, expected (layer, unit, sample)")
@@ -110,10 +111,11 @@ class Recorder(Reading):
         self._steps = array("q")
         self._layers = [Changes(layer.units) for layer in self.layers]
         self._looks: list[list[Extremes]] = [[] for _ in self.layers]       # those whose states have not been found yet
-        activations = {id(layer.activation) for layer in self.layers if layer.activation is not None}
         self._learns = any(layer.activation.parameters() for layer in self.layers if layer.activation is not None)     # slopes
-        self._one_pass = len(activations) == len(self.layers) and not any(
-            module.depends_on_mode for module in self.model.modules())
+        self._parameters = self.model.parameters()
+        self._one_pass = not any(
+            module.depends_on_mode or type(module).__module__.partition(".")[0] != __name__.partition(".")[0]
+            for module in self.model.modules())         # a forward of the user's own may depend on the mode, too
 
     def __repr__(self) -> str:
         when = f", steps {self._steps[0]} to {self._steps[-1]}" if self._steps else ""
@@ -141,19 +143,19 @@ class Recorder(Reading):
         found, z, start = [Extremes(layer) for layer in self.layers], 0.0, 0
         for looks in self.units.looks(self.x):
             for extremes, look in zip(found, looks):
-                extremes.add(look.z, look.slope)
+                extremes.add(look)
             note_paths(found)
             layer, unit, sample = self.follow or (0, 0, -1)
-            if start <= sample < start + len(looks[0].z):
+            if start <= sample < start + len(looks[layer].z):
                 z = float(looks[layer].z[sample - start, unit])
-            start += len(looks[0].z)
+            start += len(looks[layer].z)
         self._note(step, found, z)
 
     def forward(self, step: int | None = None) -> Tensor:
         """``model(x)`` and `observe` in one pass, for training steps that use all samples; call `observe` after the last step.
 
-        Where a training pass does not show the units as in evaluation (Maxout, batch norm, dropout, RReLU, an activation module
-        that serves two layers), it makes two passes.
+        Where a training pass may not show the units as in evaluation (batch norm, dropout, RReLU, a `forward` of your own), or
+        parameters are frozen, it makes two passes.
 
         >>> model = nn.MLP([2, 3, 2], rng=0)
         >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
@@ -164,25 +166,26 @@ class Recorder(Reading):
         >>> recorder.steps
         [0, 1]
         """
-        if not self._one_pass:
+        if not (self._one_pass and is_grad_enabled() and all(p.requires_grad for p in self._parameters)):
             self.observe(step)
             return self.model(self.x)
-        output, through = seen(self.model, [layer.activation for layer in self.layers if layer.activation is not None], self.x)
-        self._see(step, through)
+        with unfused(self.model):
+            output = self.model(self.x)
+        self._see(step, list(self.units.seen(nodes_of(output), len(self.x))))
         return output
 
-    def _see(self, step: int | None, through: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Note the states that follow from inputs and outputs of the activations."""
-        found = [Extremes(layer).add_outputs(z, out) for layer, (z, out) in zip(self.layers, through)]
+    def _see(self, step: int | None, looks: Sequence[Look]) -> None:
+        """Note the states in one pass over all samples."""
+        found = [Extremes(look.layer).add(look) for look in looks]
         note_paths(found)
         layer, unit, sample = self.follow or (0, 0, 0)
-        self._note(step, found, float(through[layer][0].array[sample, unit]))
+        self._note(step, found, float(looks[layer].z[sample, unit]))
 
     def _note(self, step: int | None, found: Sequence[Extremes], z: float) -> None:
         following = self._steps[-1] + 1 if self._steps else 0
         self._steps.append(following if step is None else check_count(step, "Recorder: step", least=0))
         for looks, extremes in zip(self._looks, found):
-            del extremes.slopes             # which keeps the batch
+            del extremes.look               # which keeps the batch
             looks.append(extremes)
         if self.follow is not None:
             self.orbit.append(z)
@@ -234,22 +237,24 @@ class Recorders:
         self.each = [Recorder(model.member(k), x, None if follow is None else follow[k]) for k in range(model.members)]
         first = self.each[0]
         own = dict(zip(first.model.modules(), model.modules()))
-        self._activations = [own[layer.activation] for layer in first.layers if layer.activation is not None]
+        self._activations = [own[layer.activation] for layer in first.layers if layer.owned and layer.activation is not None]
 
     def __repr__(self) -> str:
         return f"Recorders({counted(len(self.each), 'member')}, each with {self.each[0]!r})"
 
     def forward(self, step: int | None = None) -> Tensor:
         """``model(x)``, and the `forward` of each recorder."""
-        if not self.each[0]._one_pass:
+        first = self.each[0]
+        if not first._one_pass or len(set(self._activations)) < len(first.layers):
             for recorder in self.each:
                 recorder.observe(step)
-            output: Tensor = self.model(self.each[0].x)
+            output: Tensor = self.model(first.x)
             return output
         fused = self._fused()
-        output, through = seen(self.model, self._activations, self.each[0].x) if fused is None else fused
+        output, through = seen(self.model, self._activations, first.x) if fused is None else fused
         for k, recorder in enumerate(self.each):
-            recorder._see(step, [(Tensor.leaf(z.array[k]), Tensor.leaf(out.array[k])) for z, out in through])
+            recorder._see(step, [Look(layer, z.array[k, :0], Tensor.leaf(z.array[k]), Tensor.leaf(out.array[k]), 1)
+                                 for layer, (z, out) in zip(recorder.layers, through)])
         return output
 
     def _fused(self) -> tuple[Tensor, list[tuple[Any, Any]]] | None:

@@ -108,7 +108,7 @@ class Link:
         self.waits = np.isin(np.arange(layer.units), watched)   # which units of the layer are watched and not surely alive yet
         self.low, self.high = flat_edges(layer.activation)
         self.steepest = steepest(layer.activation) or 0.0
-        self.numbers = np.finfo(layer.affine.weight.dtype)
+        self.numbers = np.finfo(layer.dtype)
         self.roundoff = float(self.numbers.eps) / 2
         self.blur = self.roundoff * max((abs(edge) for edge in (self.low, self.high) if np.isfinite(edge)), default=0.0)
 

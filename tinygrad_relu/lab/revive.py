@@ -334,7 +334,7 @@ def _followed(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: H
         return first.unit, first.sample
     if not claims:
         return None
-    z = layer.pre_activations(x).data[:, [unit.unit for unit in claims]]
+    z = F.linear(x, layer.weight, layer.bias).data[:, [unit.unit for unit in claims]]
     sample, place = np.unravel_index(z.argmax(), z.shape)
     return claims[place].unit, int(sample)
 
@@ -342,9 +342,9 @@ def _followed(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: H
 def _predicted_orbit(layer: HiddenLayer, x: Array, optimizer: Optimizer, unit: int, sample: int, steps: int) -> list[float]:
     """The pre-activation that the recurrence of SGD predicts; empty for other optimizers."""
     known = settings_of(optimizer, layer)
-    if known is None or layer.affine.bias is None:
+    if known is None or layer.weight is None or layer.bias is None:
         return []
     settings, decay = known
-    z_w, b = float(x[sample] @ layer.affine.weight.data[unit]), float(layer.affine.bias.data[unit])
+    z_w, b = float(x[sample] @ layer.weight.data[unit]), float(layer.bias.data[unit])
     path = orbit(z_w, bias=b, decay=decay, **asdict(settings))
     return [z_w + b, *(float(z) for _, z in zip(range(steps), path))]

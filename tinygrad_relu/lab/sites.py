@@ -12,9 +12,9 @@ from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import check_count, check_rng, said
-from ..nn import Linear, Maxout, Module, Residual, Softmax
+from ..nn import Module, Parameter, Sequential
 from ..optim import Optimizer
-from .units import HiddenLayer, Units, flat_edges
+from .units import HiddenLayer, Outgoing, Units, flat_edges
 
 STEP = "overwrites weights of units, which a replay would not; do it outside of the step"
 Chosen = Mapping[int, Any] | None
@@ -62,38 +62,44 @@ class Site:
         rows = self.rows if rows is None else rows
         return np.concatenate([looks[self.index].z[:, rows] for looks in self.units.looks(self.units.data(x))])
 
+    def own(self) -> tuple[Parameter, Parameter | None]:
+        """The weight of the layer, whose rows belong to the units, and its bias."""
+        if self.layer.weight is None:
+            raise ValueError(f"{self.who}: hidden layer {self.index} ({self.layer.name}) is no activation of an affine map, "
+                             "expected that of x @ weight.T + bias")
+        return self.layer.weight, self.layer.bias
+
     def low_edge(self) -> float:
         """Up to where the activation is flat on the low side, if the bias moves z freely."""
         layer, low = self.layer, flat_edges(self.layer.activation)[0]
-        if layer.affine.bias is None or layer.norm is not None or not np.isfinite(low):
-            what = "a norm before its activation" if layer.norm is not None else "no bias" if layer.affine.bias is None else (
+        self.own()
+        if layer.bias is None or not layer.plain or not np.isfinite(low):
+            what = "a norm before its activation" if layer.norm is not None else "no bias" if layer.bias is None else (
                 f"{layer.activation_name}, which has no flat side below")
             raise ValueError(f"{self.who}: hidden layer {self.index} has {what}; expected a bias and an activation such as ReLU "
                              "after it")
         return low
 
-    def following(self, norm: bool = True) -> Linear | Maxout:
-        """The one layer that takes the outputs of this one: column j of its weight has the outgoing weights of unit j.
+    def following(self, norm: bool = True) -> Outgoing:
+        """The one layer that takes the outputs of this one.
 
         Between weights and activation there may be a batch norm if `norm`; a layer norm mixes the units.
         """
-        layer, model = self.layer, self.units.model
-        what = "Maxout pieces" if isinstance(layer.affine, Maxout) else "a Residual around it" if layer.residuals else ""
-        modules = list(model.modules())
-        for module in modules[modules.index(layer.affine) + 1:]:
-            if isinstance(module, (Linear, Maxout)) and not what:
-                return module
-            own = norm and module is layer.norm and module.depends_on_mode
-            what = what or ("a norm after it" if module.is_norm and not own else
-                            f"a {type(module).__name__} after it" if isinstance(module, (Residual, Softmax)) else "")
-        raise ValueError(f"{self.who}: layer {layer.name} has {what or 'no layer after it'}; expected a Linear whose output, "
-                         "after the activation, goes to one other layer and nowhere else")
+        layer = self.layer
+        mixed = layer.norm is not None and not (norm and layer.norm.depends_on_mode)
+        if mixed or isinstance(layer.outgoing, str):
+            raise ValueError(f"{self.who}: layer {layer.name} has {'a norm after it' if mixed else layer.outgoing}; expected a "
+                             "Linear whose output, after the activation, goes to one other layer and nowhere else")
+        return layer.outgoing
 
     def activation_place(self) -> tuple[str, int]:
         """Where the activation of the layer is: the name of its Sequential in the model, and the index there."""
-        named = list(self.units.model.named_modules())
-        first = [name for name, _ in named].index(self.layer.name)
-        holder, _, index = next(name for name, m in named[first:] if m is self.layer.activation).rpartition(".")
+        named = dict(self.units.model.named_modules())
+        name = next((name for name, m in reversed(named.items()) if m is self.layer.activation), "")
+        holder, _, index = name.rpartition(".")
+        if not index.isdigit() or not isinstance(named[holder], Sequential):
+            raise ValueError(f"{self.who}: the activation of hidden layer {self.index} ({self.layer.name}) is not in a "
+                             "Sequential; expected a module there, in whose place another can be put")
         return holder, int(index)
 
 
@@ -121,10 +127,11 @@ class Intervention:
               rng: int | Generator | None) -> Iterator[list[Site]]:
         """For each network, a site for each layer with chosen units."""
         who, members = type(self).__name__, None if isinstance(model, Units) else model.members
+        x = getattr(self, "x", None)            # data, if the intervention has some
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(f"{who}: the optimizer is {said(optimizer)}, expected an Optimizer or None")
         if members is None:
-            yield sites_of(who, Units.of(model), optimizer, units, None if rng is None else check_rng(rng, who))
+            yield sites_of(who, Units.of(model, x), optimizer, units, None if rng is None else check_rng(rng, who))
             return
         each = [units] * members if units is None or isinstance(units, Mapping) else list(units)
         if len(each) != members:
@@ -132,7 +139,7 @@ class Intervention:
         draws = [None] * members if rng is None else check_rng(rng, who).spawn(members)
         for k, (chosen, own) in enumerate(zip(each, draws)):
             untouched = isinstance(chosen, Mapping) and not chosen
-            yield [] if untouched else sites_of(who, Units.of(model.member(k)), optimizer, chosen, own)  # type: ignore[union-attr]
+            yield [] if untouched else sites_of(who, Units.of(model.member(k), x), optimizer, chosen, own)  # type: ignore[union-attr]
 
 
 def sites_of(who: str, found: Units, optimizer: Optimizer | None, units: Any, rng: Any) -> list[Site]:

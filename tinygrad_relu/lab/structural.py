@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from ..checks import check_number
-from ..nn import BatchNorm1d, LeakyReLU, Maxout, Module, PReLU, ReLU, population
+from ..nn import BatchNorm1d, LeakyReLU, Module, PReLU, ReLU, population
 from ..optim import Optimizer
 from .sites import Each, Intervention, Site
 from .units import Units
@@ -21,14 +21,18 @@ class Structural(Intervention):
 
     def apply(self, model: Module | Units, optimizer: Optimizer | None = None, units: Each = None,
               rng: int | Generator | None = None) -> None:
-        model = model.model if isinstance(model, Units) else model
-        every = [{site.index: site.rows for site in sites} for sites in self.sites(model, optimizer, units, rng)]
+        example, model = (model.example, model.model) if isinstance(model, Units) else (getattr(self, "x", None), model)
+
+        def given() -> Module | Units:          # found anew after each change
+            return Units(model, example) if model.members is None else model
+
+        every = [{site.index: site.rows for site in sites} for sites in self.sites(given(), optimizer, units, rng)]
         for index in sorted({index for chosen in every for index in chosen}):       # each changes the inputs of the next
             if not all(index in chosen for chosen in every):
                 raise ValueError(f"{type(self).__name__}: some members have no chosen unit in hidden layer {index}; expected "
                                  "some in all, as the members of a population have the same modules")
             one = [{index: chosen[index]} for chosen in every]
-            sites = [site for (site,) in self.sites(model, optimizer, one[0] if model.members is None else one, None)]
+            sites = [site for (site,) in self.sites(given(), optimizer, one[0] if model.members is None else one, None)]
             modules = [self.module(site) for site in sites]
             new = modules[0] if model.members is None else population(modules)
             named: Any = dict(model.named_modules())
@@ -39,7 +43,8 @@ class Structural(Intervention):
                 named[holder][place] = new
             learned = [p for p in new.parameters() if p.requires_grad]
             if optimizer is not None and learned:
-                optimizer.add_param_group({**optimizer.options_of(named[sites[0].layer.name].weight), "params": learned})
+                model_weight = dict(zip(sites[0].units.model.parameters(), model.parameters()))[sites[0].own()[0]]
+                optimizer.add_param_group({**optimizer.options_of(model_weight), "params": learned})
 
     def module(self, site: Site) -> Module:
         """The new module for one network."""
@@ -73,7 +78,7 @@ class SwapToLeaky(Structural):
             raise ValueError(f"{site.who}: hidden layer {site.index} has {layer.activation_name}; expected ReLU or a leaky one")
         if len(site.rows) == layer.units:
             return LeakyReLU(self.negative_slope)
-        new = PReLU(layer.units, dtype=layer.affine.weight.dtype)
+        new = PReLU(layer.units, dtype=layer.dtype)
         old: Any = before.weight.data if isinstance(before, PReLU) else getattr(before, "negative_slope", 0.0)
         new.weight.array[:] = old
         new.weight.array[site.rows] = self.negative_slope
@@ -101,7 +106,7 @@ class InsertBatchNorm(Structural):
 
     def module(self, site: Site) -> Module:
         layer = site.layer
-        if layer.norm is not None or isinstance(layer.affine, Maxout):
+        if layer.norm is not None or layer.activation is None:
             what = "Maxout pieces" if layer.norm is None else f"a {type(layer.norm).__name__} already"
             raise ValueError(f"{site.who}: hidden layer {site.index} has {what}; expected a Linear and an activation")
         z = site.z(self.x, slice(None))

@@ -1,47 +1,38 @@
 """Where the units of a model are, and in which state each unit is.
 
-A *unit* is one column of a hidden layer: an affine map followed by an activation. In a Maxout layer each piece is a unit: a piece
-that never wins gets no gradient, just like a dead ReLU.
+A *unit* is one column of a hidden layer: what an activation is applied to, nearly always an affine map. In a Maxout layer each
+piece is a unit: a piece that never wins gets no gradient, just like a dead ReLU. In a recurrent layer each gate is a
+layer. A layer that acts several times in a pass, on several positions of a sample or at several times, is looked at everywhere.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple, Self
+from functools import cached_property
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from .. import functional as F
-from ..autodiff.node import Array, no_grad, recording
+from ..autodiff.node import Array, Node, no_grad, recording, value
 from ..autodiff.tape import grad
-from ..checks import check_labels, check_samples, counted, said
+from ..checks import as_floats, check_labels, check_samples, counted, said
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.reduce import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
-from ..kernels.machine.policy import Kernel
-from ..nn import (
-    Dropout,
-    Embedding,
-    Flatten,
-    Identity,
-    Linear,
-    Maxout,
-    Module,
-    ModuleDict,
-    ModuleList,
-    Parameter,
-    Residual,
-    Sequential,
-    Softmax,
-)
+from ..nn import Embedding, Flatten, Linear, Maxout, Module, Parameter, Residual, Sequential
 from ..nn.module import evaluating
-from ..nn.recurrent import Recurrent
+from ..nn.recurrent import Recurrent, RecurrentLayers
 from ..ops.activation import activation_op, flat_sides
+from ..ops.linalg import affine
+from ..ops.shape import RESHAPE
 from ..tensor import Tensor
+from .passes import Applied, Call, Parts, activations, before_norms, gate_of, parts_of, passed, recurrent_parts, straight, tensors
 
 BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
-NO_ACTIVATIONS = (Linear, Maxout, Embedding, Recurrent, ModuleList, ModuleDict, Dropout, Flatten, Softmax)
 
 
 class State(IntEnum):
@@ -74,64 +65,96 @@ GONE = np.array([state.gone for state in State])        # indexed by an array of
 MODE = "its activation acts differently in training, and nothing is claimed"
 NORMALISED = "a norm comes before the activation: in training z depends on the batch, and nothing is claimed"
 PIECE = "a piece that never wins is moved by the optimizer alone; whether it wins again depends on the others, which learn"
+RECURRENT = "its units get their own outputs as inputs of the next time step, and nothing is claimed"
+OTHER = "it is not the activation of one affine map, x @ weight.T + bias, and nothing is claimed"
 INPUTS = "its inputs pass through {}, whose outputs in training differ from those in evaluation, and nothing is claimed"
 
 
-@dataclass(frozen=True)
-class HiddenLayer:
-    """One hidden layer of a model: ``activation(norm(affine(x)))``."""
+class Site(NamedTuple):
+    """Where a layer acts in a forward pass: the numbers of nodes, and the gate of a recurrent layer."""
 
-    name: str                       # of the affine module in the model
-    affine: Linear | Maxout
-    activation: Module | None       # None for Maxout
-    depth: int                      # the number of layers before it: 0 if its input is the data itself
-    norm: Module | None = None
-    residuals: tuple[str, ...] = ()     # the Residual blocks that hold it, outermost first
-    unclaimed: str = ""             # why the theory claims nothing of its dead units; empty if it claims something
-    follows: HiddenLayer | None = None      # the hidden layer whose output is its input, if nothing is in between
+    out: int
+    z: int | None           # None: the first input of `out`
+    affine: int | None      # the affine map directly before it
+    gate: str
+
+
+class Outgoing(NamedTuple):
+    """The one layer that takes the outputs of a hidden layer: column j of its weight has the outgoing weights of unit j."""
+
+    weight: Parameter
+    bias: Parameter | None
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenLayer:
+    """One hidden layer of a model: an activation, mostly ``activation(norm(affine(x)))``.
+
+    Attributes
+    ----------
+    name : of its weights in the state dict, without ".weight"; of a gate, with the name of the gate.
+    activation : None for Maxout; made for the occasion if the model calls a function.
+    parts : the parameters of which each unit has a part of its own: the axis of the units, and which entries.
+    weight, bias : if it is the activation of one affine map, ``x @ weight.T + bias``, perhaps with a norm in between; else None.
+    plain : whether there is such a map, and no norm.
+    fixed : whether no parameter of the model acts on its inputs: they are the data, or computed from them alone.
+    follows : the hidden layer whose output is its input, if nothing is in between.
+    gates : the names of the layers of which every path to the output leads through this one.
+    outgoing : where its outputs go, or in words why there is no one such layer.
+    unclaimed : why the theory claims nothing of its dead units; empty if it claims something.
+    """
+
+    name: str
+    activation: Module | None
+    owned: bool
+    units: int
+    pieces: int
+    dtype: Any
+    parts: Parts
+    weight: Parameter | None
+    bias: Parameter | None
+    norm: Module | None
+    plain: bool
+    fixed: bool
+    follows: HiddenLayer | None
+    gates: frozenset[str]
+    outgoing: Outgoing | str
+    unclaimed: str
+    sites: tuple[Site, ...]
 
     def is_on_every_path_of(self, earlier: HiddenLayer) -> bool:
-        """Whether every path from an earlier layer to the output leads through this one: no Residual skips it."""
-        return earlier.residuals[:len(self.residuals)] == self.residuals
-
-    @property
-    def pieces(self) -> int:
-        return self.affine.pieces if isinstance(self.affine, Maxout) else 1
-
-    @property
-    def units(self) -> int:
-        """The number of units (in a Maxout layer: of pieces)."""
-        return len(self.affine.weight.data)
+        """Whether every path from an earlier layer to the output leads through this one."""
+        return earlier.name in self.gates
 
     @property
     def parameters(self) -> list[Parameter]:
-        """The weight, and the bias if there is one."""
-        return [p for p in (self.affine.weight, self.affine.bias) if p is not None]
+        """Those of which each unit has a part: of a plain layer the weight, and the bias if there is one."""
+        return list(self.parts)
+
+    def part(self, p: Parameter, array: Array) -> Array:
+        """The parts of the units of a parameter, or of its gradient, (units, numbers)."""
+        axis, rows = self.parts[p]
+        return np.moveaxis(array, axis, 0)[rows].reshape(self.units, -1)
 
     @property
     def has_idle_bias(self) -> bool:
         """Whether batch normalisation subtracts the bias again, with the mean of the batch."""
-        return self.affine.bias is not None and self.norm is not None and self.norm.depends_on_mode
+        return self.bias is not None and self.norm is not None and self.norm.depends_on_mode
+
+    @property
+    def is_recurrent(self) -> bool:
+        return bool(self.sites[0].gate)
 
     @property
     def activation_name(self) -> str:
         return "maxout" if self.activation is None else str(getattr(self.activation, "name", type(self.activation).__name__))
-
-    def pre_activations(self, x: Any) -> Tensor:
-        """The inputs z of the activation, (samples, units); a norm is applied as in evaluation."""
-        with no_grad():
-            z = F.linear(x, self.affine.weight, self.affine.bias)
-            if self.norm is None:
-                return z
-            with evaluating(self.norm):
-                return self.norm(z)
 
     def outputs(self, z: Tensor) -> Tensor:
         """The outputs of the layer, as in evaluation; nothing is recorded."""
         with no_grad():
             if self.activation is None:
                 return F.maxout(z, self.pieces)
-            with evaluating(self.activation):               # RReLU: the mean slope, no draws
+            with evaluating(self.activation) if self.activation.depends_on_mode else nullcontext():     # RReLU: the mean slope
                 found: Tensor = self.activation(z)
             return found
 
@@ -142,167 +165,171 @@ class HiddenLayer:
             p, pull = getattr(self.activation, "p", ()), activation_op(record).pull_of(0)
             return np.asarray(pull(np.ones(z.shape, z.dtype), out.data, z.data, p=p))
         z = Tensor.leaf(z.data, requires_grad=True)
-        with recording(), evaluating(self.affine if self.activation is None else self.activation):
-            again = F.maxout(z, self.pieces) if self.activation is None else self.activation(z)
+        with recording():
+            if self.activation is None:
+                again = F.maxout(z, self.pieces)
+            else:
+                with evaluating(self.activation):
+                    again = self.activation(z)
             return np.asarray(grad(again, z, np.ones(again.shape, again.dtype))[0].data)
 
+    def read(self, nodes: Sequence[Node], samples: int) -> Look:
+        """What the layer does in a pass with these nodes; slopes are computed when they are asked for."""
+        inputs, z, out = list[Array](), list[Array](), list[Array]()
+        for site in self.sites:
+            node = nodes[site.out]
+            if site.gate:               # (steps, rows, size), in the order of time
+                at = np.ascontiguousarray(gate_of(node, site.gate).transpose(1, 0, 2))
+                z.append(at)
+                out.append(self.outputs(Tensor.leaf(at.reshape(-1, self.units))).data.reshape(at.shape))
+            else:
+                z.append(node.values[0] if site.z is None else nodes[site.z].array)
+                out.append(node.array)
+            if site.affine is not None:
+                inputs.append(nodes[site.affine].values[0])
+        aligned = all(len(part) == samples for part in z)
 
-Step = HiddenLayer | Module | Literal["keep", "add"]       # a Residual keeps its input at its beginning, and adds it at its end
+        def rows(several: list[Array], size: int) -> Array:         # of several sites, those of each sample side by side
+            if len(several) < 2:
+                return several[0].reshape(-1, size) if several else np.empty((0, 0), self.dtype)
+            if aligned:
+                return np.concatenate([part.reshape(samples, -1, size) for part in several], axis=1).reshape(-1, size)
+            return np.concatenate([part.reshape(-1, size) for part in several])
+
+        flat = rows(z, self.units)
+        return Look(self, rows(inputs, inputs[0].shape[-1] if inputs else 0), Tensor.leaf(flat),
+                    Tensor.leaf(rows(out, self.units // self.pieces)), len(flat) // samples if aligned else 0)
 
 
-def steps_of(model: Module) -> list[Step]:
-    """A Sequential model as the steps of its evaluation, up to the last hidden layer; the other steps are modules without units.
+@dataclass(eq=False)
+class Look:
+    """One batch at one hidden layer: its inputs; and per unit z, h and the slope dh/dz, of shape (rows, units).
 
-    A hidden layer is a Linear, perhaps a norm, and an activation; or a Maxout. It may be inside other Sequentials and Residuals.
-    Dropout, Flatten and Identity do nothing here. A TypeError names a layer that the laboratory cannot look into.
+    There is a row for each sample; if the layer acts on several positions of a sample, or at several times, `positions` rows, one
+    after the other. `positions` is 0 if the samples are not along the first axis.
     """
-    if getattr(type(model), "forward", None) not in (Sequential.forward, Residual.forward):
-        own = " with a forward of its own" if isinstance(model, Sequential) else ""
-        raise TypeError(f"the laboratory got {type(model).__name__}{own}, expected a Sequential model (such as nn.MLP)")
-    leaves, steps = list(_leaves(model, "", ())), list[Step]()
-    depth, random = 0, ""                           # the layers so far; why the inputs of the next differ in training
-    follows: HiddenLayer | None = None
-    while leaves:
-        name, module, residuals = leaves.pop(0)
-        if module in ("keep", "add"):
-            steps.append(module)
-            follows = follows if module == "keep" else None
-            continue
-        if isinstance(module, Dropout):
-            random = random or (INPUTS.format("Dropout") if module.p else "")
-            continue
-        is_linear, is_maxout = (isinstance(module, kind) and type(module).forward is kind.forward for kind in (Linear, Maxout))
-        norm, activation = _taken(leaves) if is_linear else (None, None)
-        if activation is not None or is_maxout:
-            unclaimed = (NORMALISED if norm is not None else PIECE if activation is None else MODE if activation.depends_on_mode
-                         else random)
-            follows = HiddenLayer(name, module, activation, depth, norm, residuals, unclaimed, follows)
-            steps.append(follows)
-        elif is_linear or isinstance(module, Softmax) or module.is_norm:
-            steps.append(module)
-            follows = None
-        else:
-            raise TypeError(f"the laboratory cannot look into {type(module).__name__} at layer {name}: {_reason(module)}")
-        depth += 1
-        changing = [type(m).__name__ for m in (module, norm, activation) if m is not None and m.depends_on_mode]
-        random = random or (INPUTS.format(changing[0]) if changing else "")
-    while steps and not isinstance(steps[-1], HiddenLayer):
-        steps.pop()
-    if not steps:
-        raise ValueError("the laboratory found no hidden layer in this model, expected at least one")
-    return steps
-
-
-def _taken(leaves: list[tuple[str, Any, tuple[str, ...]]]) -> tuple[Module | None, Module | None]:
-    """The norm and the activation of a Linear, taken from the leaves after it; two Nones if no activation follows."""
-    ahead = [module for _, module, _ in leaves[:2]]
-    norm = ahead.pop(0) if ahead and getattr(ahead[0], "is_norm", False) else None
-    if not ahead or not _may_be_activation(ahead[0]):
-        return None, None
-    del leaves[:1 if norm is None else 2]
-    return norm, ahead[0]
-
-
-def _leaves(module: Module, name: str, residuals: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """The modules inside Sequentials and Residuals, with their names and the Residuals that hold them."""
-    forward = type(module).forward
-    skips = forward is Residual.forward
-    if skips or forward is Sequential.forward:
-        residuals = (*residuals, name) if skips else residuals
-        if skips:
-            yield name, "keep", residuals
-        for child, layer in module.named_children():
-            yield from _leaves(layer, f"{name}.{child}" if name else child, residuals)
-        if skips:
-            yield name, "add", residuals
-    elif not isinstance(module, Identity) and not (isinstance(module, Flatten) and (module.start_dim, module.end_dim) == (1, -1)):
-        yield name, module, residuals
-
-
-def _reason(module: Module) -> str:
-    """Why the laboratory cannot look into a layer."""
-    if isinstance(module, Recurrent):
-        return "its units get their own outputs as inputs of the next time step"
-    if isinstance(module, (Linear, Maxout, Sequential)):
-        return "it has a forward of its own"
-    if _may_be_activation(module):
-        return "expected a Linear directly before it, or a norm in between"
-    return "expected Linear, Maxout, activations, norms, Dropout, Flatten(), Identity or Softmax, in Sequential or Residual"
-
-
-def _may_be_activation(module: Any) -> bool:
-    """Whether this is a module, and neither it nor any inside it is of another known kind."""
-    return isinstance(module, Module) and not any(m.is_norm or isinstance(m, NO_ACTIVATIONS) for m in module.modules())
-
-
-class Look(NamedTuple):
-    """One batch at one hidden layer: its inputs; and per unit z, h and the slope dh/dz, of shape (samples, units)."""
 
     layer: HiddenLayer
     inputs: Array
-    z: Array
-    h: Array
-    slope: Array
+    before: Tensor
+    out: Tensor
+    positions: int
+
+    @property
+    def z(self) -> Array:
+        return self.before.array
+
+    @cached_property
+    def slope(self) -> Array:
+        return self.layer.slopes(self.before, self.out)
+
+    @property
+    def h(self) -> Array:
+        """The outputs; of a Maxout piece, where it wins."""
+        return self.out.array if self.layer.activation is not None else np.where(self.slope > 0, self.z, 0)
 
 
 class Units:
-    """The units of a model, found once; `census`, `prognosis` and `Recorder` take it in place of the model.
+    """The units of any model, found once; the instruments take it in place of the model.
+
+    `x` are samples for which the model runs once; without them, zeros, if the model begins with a layer that tells its inputs.
 
     >>> [layer.name for layer in Units(nn.MLP([2, 3, 4, 1], rng=0)).layers]
     ['0', '2']
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         self.memory, self.last = nn.LSTM(2, 3, batch_first=True, rng=0), nn.Linear(3, 1, rng=0)
+    ...     def forward(self, x):
+    ...         return F.relu(self.last(self.memory(x)[0][:, -1]))
+    >>> [layer.name for layer in Units(Net(), np.zeros((1, 5, 2))).layers]
+    ['memory.l0 input', 'memory.l0 forget', 'memory.l0 cell', 'memory.l0 output', 'memory.l0 state', 'last']
     """
 
-    def __init__(self, model: Module) -> None:
-        if getattr(model, "members", None) is not None:
+    def __init__(self, model: Module, x: Any = None) -> None:
+        if not isinstance(model, Module):
+            raise TypeError(f"the laboratory got {said(model)}, expected a Module such as nn.MLP")
+        if model.members is not None:
             raise TypeError(f"the laboratory got a population of {model.members} networks, expected one: model.member(k)")
-        self.model, self.steps = model, steps_of(model)
-        self.layers = [step for step in self.steps if isinstance(step, HiddenLayer)]
+        self.model = model
+        self.integers = any(isinstance(m, Embedding) for m in model.modules())
+        self.axis = int(isinstance(model, RecurrentLayers) and not model.batch_first)        # of the samples
+        self.example = self._example() if x is None else np.take(self.data(x), range(min(2, np.shape(x)[self.axis])), self.axis)
+        self.layers, self.program = find(model, self.example)
+        if not self.layers:
+            raise ValueError("the laboratory found no hidden layer in this model, expected at least one activation")
 
     @classmethod
-    def of(cls, model: Module | Units) -> Units:
-        return model if isinstance(model, Units) else cls(model)
+    def of(cls, model: Module | Units, x: Any = None) -> Units:
+        return model if isinstance(model, Units) else cls(model, x)
+
+    def twin(self, dtype: Any = None) -> Units:
+        """The units of a copy of the model."""
+        model = deepcopy(self.model)
+        return Units(model if dtype is None else model.astype(dtype), self.example)
+
+    def _first(self, *kinds: type[Module]) -> Any:
+        return next((m for m in self.model.modules() if isinstance(m, kinds)), None)
+
+    def _example(self) -> Array:
+        first = self._first(Linear, Maxout, Embedding, Recurrent)
+        if not isinstance(self.model, (Sequential, Linear, Maxout, Recurrent)) or first is None:
+            raise TypeError(f"the laboratory got {type(self.model).__name__} without data, expected samples x for which it runs: "
+                            "lab.Units(model, x)")
+        if isinstance(first, Embedding):
+            return np.zeros((1, 1), np.int64)
+        size = first.input_size if isinstance(first, Recurrent) else first.in_features
+        return np.zeros((1, 1, size) if isinstance(first, RecurrentLayers) else (1, size), self.model.parameters()[0].dtype)
 
     def data(self, x: Any) -> Array:
-        """x as an array (samples, features) that fits the model, in its dtype; flattened, if the model begins with a Flatten."""
-        first = next(m for m in self.model.modules() if isinstance(m, (Flatten, Linear, Maxout)))
-        if isinstance(first, Flatten) and np.ndim(x) > 2:
+        """x as an array that the model takes, in its dtype; flattened, if the model begins with a Flatten."""
+        x, parameters, first = value(x), self.model.parameters(), self._first(Flatten, Linear, Maxout, Embedding, Recurrent)
+        dtype = parameters[0].dtype if parameters else None
+        plain = type(self.model).forward in (Sequential.forward, Residual.forward)
+        if isinstance(first, Flatten) and plain and (first.start_dim, first.end_dim) == (1, -1) and np.ndim(x) > 2:
             x = np.reshape(x, (len(x), -1))
-        x, affine = check_samples(x), next(m for m in self.model.modules() if isinstance(m, (Linear, Maxout)))
-        if x.shape[1] != affine.in_features:
-            raise ValueError(f"x has {counted(x.shape[1], 'feature')}, expected {affine.in_features}, the inputs of the model")
-        return np.asarray(x.astype(affine.weight.dtype, copy=False))
+        affine = self._first(Linear, Maxout)
+        if plain and isinstance(first, (Flatten, Linear, Maxout)) and affine is not None:
+            x = check_samples(x)
+            if x.shape[1] != affine.in_features:
+                raise ValueError(f"x has {counted(x.shape[1], 'feature')}, expected {affine.in_features}, the inputs of the "
+                                 "model")
+            return np.asarray(x.astype(dtype, copy=False))
+        x = np.asarray(x)
+        if x.ndim == 0 or not x.size:
+            raise ValueError(f"x has shape {x.shape}, expected at least one sample along axis 0")
+        if x.dtype.kind in "iu" and self.integers:
+            return x
+        x = as_floats(x, dtype, "x")
+        if not np.isfinite(x).all():
+            raise ValueError(f"x holds {x[~np.isfinite(x)][0]}, expected finite numbers")
+        return x
+
+    def batches(self, x: Array, batch_size: int = BATCH) -> Iterator[Array]:
+        """The samples of x, some at a time."""
+        if len(x) <= batch_size and not self.axis:
+            yield x
+            return
+        for start in range(0, x.shape[self.axis], batch_size):
+            yield x[start:start + batch_size] if not self.axis else x[:, start:start + batch_size]
 
     def walk(self, x: Array) -> Iterator[Look]:
         """Send one batch through the model as in evaluation, and yield a look at each hidden layer, first to last."""
-        for layer, inputs, z, out in self.through(x):
-            slope = layer.slopes(z, out)
-            h = out.data if layer.activation is not None else np.where(slope > 0, z.data, 0)        # a piece: where it wins
-            yield Look(layer, inputs, z.data, h, slope)
+        return self.seen(passed(self.model, x)[1], x.shape[self.axis])
 
-    def through(self, x: Array) -> Iterator[tuple[HiddenLayer, Array, Tensor, Tensor]]:
-        """`walk` without slopes: each hidden layer with its inputs, z and its outputs."""
-        kept: list[Array] = []
-        for step in self.steps:
-            if isinstance(step, HiddenLayer):
-                z = step.pre_activations(x)
-                out = step.outputs(z)
-                yield step, x, z, out
-                x = out.data
-            elif step == "keep":
-                kept.append(x)
-            elif step == "add":
-                x = x + kept.pop()
-            else:
-                with no_grad(), evaluating(step):
-                    x = step(x).data
+    def seen(self, nodes: Sequence[Node], samples: int) -> Iterator[Look]:
+        """A look at each hidden layer in a pass that has been made."""
+        if self.program != [node.op.name for node in nodes]:
+            raise RuntimeError(f"the laboratory: the forward of {type(self.model).__name__} applies other operations to these "
+                               f"samples than to the first ones; expected {len(self.program)}, the same for all samples")
+        return (layer.read(nodes, samples) for layer in self.layers)
 
     def looks(self, x: Array, batch_size: int = BATCH) -> Iterator[list[Look]]:
         """`walk` over data of any size, batch by batch: for each a look at every hidden layer."""
-        return (list(self.walk(x[start:start + batch_size])) for start in range(0, len(x), batch_size))
+        return (list(self.walk(part)) for part in self.batches(x, batch_size))
 
     def extremes(self, x: Array) -> list[tuple[Look, Extremes]]:
         """`walk`, with the extremes on this batch, which is all of the data."""
-        found = [(look, Extremes(look.layer).add(look.z, look.slope)) for look in self.walk(x)]
+        found = [(look, Extremes(look.layer).add(look)) for look in self.walk(x)]
         note_paths([extremes for _, extremes in found])
         return found
 
@@ -321,6 +348,107 @@ class Units:
                 total = loss(self.model(x[part]), targets[part], reduction="sum")
                 sums |= {p: sums[p] + found.data for p, found in zip(learning, grad(total, learning))}
         return {p: g / len(x) for p, g in sums.items()}
+
+
+def find(model: Module, x: Array) -> tuple[list[HiddenLayer], list[str]]:
+    """The hidden layers of a model, from one pass; and the names of the operations of that pass."""
+    calls: list[Call] = []
+    output, nodes = passed(model, x, calls.append)
+    place = {id(node): i for i, node in enumerate(nodes)}
+    takers: dict[int, list[Node]] = {}
+    for node in nodes:
+        for parent in node.parents:
+            takers.setdefault(id(parent), []).append(node)
+    names = {id(p): name for name, p in reversed(list(model._entries(Parameter)))}
+    random = [call for call in calls if call.module.depends_on_mode and getattr(call.module, "p", 1) != 0]
+    several: dict[Any, list[_Use]] = {}         # one layer may be applied several times
+    for one in activations(nodes, calls, model):
+        start: Any = one.out.parents[0] if one.z is None else one.z
+        if one.activation is None and start.op is RESHAPE:          # Maxout: its input has an axis for the pieces
+            start = start.parents[0]
+        source, norm, any_norm = (start, None, False) if one.gate else before_norms(start, calls)
+        parts = recurrent_parts(one.out, one.gate) if one.gate else parts_of(source)
+        is_affine = not one.gate and source.op is affine() and source.parents[1] in parts and all(
+            p is None or p in parts for p in source.parents[2:])
+        site = Site(place[id(one.out)], None if one.z is None else place[id(one.z)], place[id(source)] if is_affine else None,
+                    one.gate)
+        own: Any = one.activation
+        kind = (own.record, own.p) if hasattr(own, "record") else id(own) if own is not None and own.parameters() else type(own)
+        key: Any = (*map(id, parts), one.gate, kind) if parts else site
+        several.setdefault(key, []).append(_Use(one, site, parts, source if is_affine else None, norm, any_norm))
+    layers: list[HiddenLayer] = []
+    for uses in several.values():
+        (one, site, parts, source, norm, any_norm), sites = uses[0], tuple(use.site for use in uses)
+        single, inputs = len(uses) == 1, [None if use.source is None else use.source.parents[0] for use in uses]
+        before = straight(inputs[0]) if single and inputs[0] is not None else None
+        plain = not any_norm and all(use.source is not None for use in uses)
+        begin = one.out.order if source is None else source.order
+        drawn = next((type(call.module).__name__ for call in random
+                      if call.end <= begin and call.module not in (norm, one.activation)), "")
+        unclaimed = (PIECE if one.activation is None else RECURRENT if one.gate else NORMALISED if any_norm else
+                     OTHER if not plain else MODE if one.activation.depends_on_mode else INPUTS.format(drawn) if drawn else "")
+        name, pieces = _name(one, parts, names, calls, model), one.out.values[0].shape[-1] if one.activation is None else 1
+        taken = {layer.name for layer in layers}
+        layers.append(HiddenLayer(
+            next(text for text in (name, *(f"{name} ({i})" for i in range(2, len(taken) + 3))) if text not in taken),
+            one.activation, one.owned, one.out.shape[-1] * pieces, pieces, one.out.dtype, parts,
+            None if source is None else source.parents[1], None if source is None else source.parents[2], norm, plain,
+            plain and all(x is None for x in inputs),
+            next((layer for layer in layers if len(layer.sites) == 1 and before is nodes[layer.sites[0].out]), None),
+            _gates(tensors(output), one.out, layers, nodes) if single and not one.gate else frozenset(),
+            _outgoing(one, takers, calls) if single else "several uses in one pass", unclaimed, sites))
+    return layers, [node.op.name for node in nodes]
+
+
+class _Use(NamedTuple):
+    """One application of an activation, and what comes before it."""
+
+    one: Applied
+    site: Site
+    parts: Parts
+    source: Any             # the affine map, if it is one
+    norm: Module | None
+    any_norm: bool
+
+
+def _name(one: Applied, parts: Parts, names: dict[int, str], calls: Sequence[Call], model: Module) -> str:
+    """After the first parameter; without any, after the innermost module around."""
+    own = recurrent_parts(one.out, "input") if one.gate == "state" else parts
+    if known := [names[id(p)] for p in own if id(p) in names]:
+        before, _, last = known[0].rpartition(".")
+        if last.startswith("weight"):
+            last = last.removeprefix("weight").removeprefix("_ih").removeprefix("_hh").strip("_")
+        name = ".".join(filter(None, [before, last])) or type(model).__name__
+        return name if one.gate in ("", "hidden") else f"{name} {one.gate}"
+    around = min((call for call in calls if call.begin < one.out.order < call.end), key=lambda call: call.end - call.begin)
+    return next(name for name, m in model.named_modules() if m is around.module) or str(one.out.op.name)
+
+
+def _gates(outputs: Sequence[Node], gate: Node, layers: Sequence[HiddenLayer], nodes: Sequence[Node]) -> frozenset[str]:
+    """The earlier layers from which no path leads to the outputs around this node."""
+    seen, waiting = {id(gate)}, [node for node in outputs if node is not gate]
+    while waiting:
+        if id(node := waiting.pop()) not in seen:
+            seen.add(id(node))
+            waiting += [x for x in node.parents if x is not None and x.op is not None]
+    return frozenset(layer.name for layer in layers if not any(
+        id(nodes[site.out]) in seen - {id(gate)} for site in layer.sites))
+
+
+def _outgoing(one: Applied, takers: dict[int, list[Node]], calls: Sequence[Call]) -> Outgoing | str:
+    if one.activation is None or one.gate:
+        return "Maxout pieces" if one.activation is None else "a recurrent layer around it"
+    if any(isinstance(call.module, Residual) and call.begin < one.out.order < call.end for call in calls):
+        return "a Residual around it"
+    after = takers.get(id(one.out), [])
+    while len(after) == 1 and after[0].op.name == "reshape" and after[0].shape[-1:] == one.out.shape[-1:]:
+        after = takers.get(id(after[0]), [])
+    if len(after) == 1 and after[0].op is affine() and isinstance(weight := after[0].parents[1], Parameter):
+        return Outgoing(weight, next((p for p in after[0].parents[2:] if isinstance(p, Parameter)), None))
+    if not after:
+        return "no layer after it"
+    named = "a norm" if "norm" in after[0].op.name else f"the operation {after[0].op.name}"
+    return f"{named} after it" if len(after) == 1 else f"{len(after)} operations after it"
 
 
 def check_loss(loss: Any, who: str) -> None:
@@ -359,12 +487,12 @@ class Extremes:
 
     def __init__(self, layer: HiddenLayer) -> None:
         self.layer = layer
-        n, dtype = layer.units, layer.affine.weight.dtype
+        n, dtype = layer.units, layer.dtype
         self.zmax, self.slope_max = np.full(n, -np.inf, dtype), np.zeros(n, dtype)
         self.zmin, self.slope_min = np.full(n, np.inf, dtype), np.full(n, np.inf, dtype)
         self.bad = np.zeros(n)
         self.reached: Array | None = None       # the units with an open path to the output on some sample; None: not computed
-        self.slopes: Callable[[], Array]        # the slopes of the batch that was added last
+        self.look: Look                         # the batch that was added last
 
     @classmethod
     def stacked(cls, several: Sequence[Extremes]) -> Extremes:
@@ -374,21 +502,19 @@ class Extremes:
             setattr(found, name, np.stack([getattr(one, name) for one in several]))
         return found
 
-    def add(self, z: Array, slope: Array) -> Self:
-        self.slopes = lambda: slope
-        return self._launch(extremes_given_slopes, z, slope, ())
-
-    def add_outputs(self, z: Tensor, out: Tensor) -> Self:
-        """`add` where ``out = activation(z)`` is known: a record gives the slopes from z and out."""
+    def add(self, look: Look) -> Self:
+        """Note a batch. If the activation has a record, its slopes follow from z and the outputs, and need no array."""
+        self.look = look
         record: Elementwise[...] | None = getattr(self.layer.activation, "record", None)
-        if record is None:
-            return self.add(z.data, self.layer.slopes(z, out))
-        self.slopes = lambda: self.layer.slopes(z, out)
-        return self._launch(unit_extremes(record), z.data, out.data, getattr(self.layer.activation, "p", ()))
-
-    def _launch(self, kernel: Kernel, *arguments: Any) -> Self:
-        launch(kernel, *arguments, self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad)
+        known = record is None or "slope" in vars(look)
+        first: Any = (extremes_given_slopes, look.z, look.slope, ()) if known else (
+            unit_extremes(record), look.z, look.out.array, getattr(self.layer.activation, "p", ()))
+        launch(*first, self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad)
         return self
+
+    def open(self) -> Array:
+        """Which slopes of the last batch are not zero, (samples, units): at some position of the sample."""
+        return np.asarray((self.look.slope != 0).reshape(-1, self.look.positions, self.layer.units).any(axis=1))
 
     def states(self, saturation: float = 1e-3) -> Array:
         """The state of every unit, as integers of `State`."""
@@ -427,20 +553,20 @@ def note_paths(layers: Sequence[Extremes]) -> None:
     """
     closed: list[tuple[HiddenLayer, Array]] = []        # later layers that are closed on some samples, and where they are open
     for extremes in reversed(layers):
-        layer = extremes.layer
+        layer, aligned = extremes.layer, extremes.look.positions > 0
         is_open: Array = np.ones(1, bool)
         for later, samples in closed:
-            if later.is_on_every_path_of(layer):
+            if aligned and later.is_on_every_path_of(layer):
                 is_open = np.logical_and(is_open, samples)
         before = extremes.reached
         if not is_open.any():
             reached: Array = np.zeros(layer.units, bool)
         elif is_open.all():         # the extremes of the first batch suffice
-            reached = extremes.slope_max > 0 if before is None else np.asarray(extremes.slopes().any(axis=0))
+            reached = extremes.slope_max > 0 if before is None else np.asarray(extremes.look.slope.any(axis=0))
         else:
-            reached = np.asarray(extremes.slopes()[is_open].any(axis=0))
+            reached = np.asarray(extremes.open()[is_open].any(axis=0))
         extremes.reached = reached if before is None else before | reached
-        if extremes is not layers[0] and not extremes.slope_min.any():          # no unit is alive on every sample
-            samples = np.asarray(extremes.slopes().any(axis=1)) if extremes.slope_max.any() else np.zeros(1, bool)
+        if layer.gates and aligned and not extremes.slope_min.any():           # no unit is alive on every sample
+            samples = np.asarray(extremes.open().any(axis=1)) if extremes.slope_max.any() else np.zeros(1, bool)
             if not samples.all():
                 closed.append((layer, samples))

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..autodiff.node import Array, Node, recording
+from ..autodiff.node import Array, recording
 from ..checks import check_count, check_name, counted, said
 from ..inside.reasons import Found, Reason, added, reasons
 from ..nn import Module, Parameter
 from ..tensor import Tensor
 from ..text import Table
+from .passes import tensors
 from .readings import Reading
 from .units import BATCH, Units, check_targets
 
@@ -125,7 +126,7 @@ def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[i
         raise TypeError(f"why_zero: got {type(model).__name__}, expected a Module")
     check_count(batch_size, "why_zero: batch_size")
     names = dict(model.named_parameters())
-    chosen = _chosen(model, names, parameter)
+    chosen = _chosen(model, x, names, parameter)
     targets = check_targets(y, len(x), loss, "why_zero")
     twin = deepcopy(model)
     copies = dict(twin.named_parameters())
@@ -137,7 +138,7 @@ def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[i
             part = slice(start, start + batch_size)
             with recording():
                 output = twin(x[part])
-                found = reasons(loss(output, targets[part], reduction="sum"), _tensors(output))
+                found = reasons(loss(output, targets[part], reduction="sum"), tensors(output))
             for name, copy in copies.items():
                 if copy in found:
                     gradients[name] = added(gradients[name], found[copy]) if name in gradients else found[copy]
@@ -146,25 +147,19 @@ def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[i
     return WhyZero(len(x), {label: codes[name][rows] for label, (name, rows) in chosen.items()})
 
 
-def _tensors(output: Any) -> list[Node]:
-    """The results among the outputs of a model, which may be in tuples."""
-    if isinstance(output, (tuple, list)):
-        return [tensor for entry in output for tensor in _tensors(entry)]
-    return [output] if isinstance(output, Node) else []
-
-
-def _chosen(model: Module, names: dict[str, Parameter], parameter: Any) -> dict[str, tuple[str, Any]]:
+def _chosen(model: Module, x: Any, names: dict[str, Parameter], parameter: Any) -> dict[str, tuple[str, Any]]:
     """What is asked for: a label for each parameter, with its name and the rows."""
     if parameter is None:
         return {name: (name, ...) for name in names}
     if isinstance(parameter, tuple) and len(parameter) == 2:
-        layers = Units(model).layers
+        layers = Units(model, x).layers
         layer, unit = (check_count(i, "why_zero: an entry of (layer, unit)", least=0) for i in parameter)
         if layer >= len(layers) or unit >= layers[layer].units:
             raise IndexError(f"why_zero: got (layer, unit) = {parameter}, expected one of {len(layers)} hidden layers and one of "
                              f"its units, {', '.join(str(one.units) for one in layers)}")
-        own = set(layers[layer].parameters)
-        return {f"{name}[{unit}]": (name, np.s_[unit:unit + 1]) for name, p in names.items() if p in own}
+        own = layers[layer].parts
+        return {f"{name}[{unit}]": (name, (*[slice(None)] * own[p][0], np.s_[(first := (own[p][1].start or 0) + unit):first + 1]))
+                for name, p in names.items() if p in own}
     if isinstance(parameter, str):
         check_name(parameter, names, "why_zero: a parameter")
         return {parameter: (parameter, ...)}
