@@ -99,6 +99,9 @@ MUTATIONS = [
     Mutation("data/from_files.py", "if not 1 <= dimensions <= MOST_DIMENSIONS:", "if not 1 <= dimensions:", "test_idx test_fuzz"),
     # the laboratory
     Mutation("lab/units.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),
+    Mutation("lab/units.py", "aligned = all(len(part) == samples for part in z)", "aligned = False", "test_any_model"),
+    Mutation("lab/passes.py", "cells[:-1] if node", "cells[1:] if node", "test_any_model"),
+    Mutation("lab/passes.py", "rows = slice(k * size, (k + 1) * size)", "rows = slice(0, size)", "test_any_model"),
     Mutation("lab/recurrence.py", "return self.lr * self.weight_decay", "return self.lr * self.weight_decay * (1 + 1e-9)", "test_closed_form"),
     Mutation("lab/outcomes.py", "and self.between[1] <= self.until", "and self.between[1] < 0", "test_cli"),
     Mutation("lab/revive.py", "if treatment.keeps:", "if False:", "test_interventions"),
@@ -107,7 +110,7 @@ MUTATIONS = [
     Mutation("lab/continual.py", "mature = among & (self.age > maturity)", "mature = among & (self.age >= maturity)", "test_interventions"),
     Mutation("lab/structural.py", "new.bias.array[:] = np.sqrt(new.running_var.data + new.eps), mean", "new.bias.array[:] = 1, mean", "test_interventions"),
     Mutation("lab/autopsy.py", 'for name in ("gradient", "inertia", "decay")', 'for name in ("gradient", "decay", "inertia")', "test_autopsy"),
-    Mutation("lab/autopsy.py", "z[each, rivals])", "0 * z[each, rivals])", "test_autopsy"),
+    Mutation("lab/autopsy.py", "z[at, rivals])", "0 * z[at, rivals])", "test_autopsy"),
     Mutation("lab/lethal.py", "begins[i] = np.minimum(", "begins[i] = np.maximum(", "test_autopsy"),
     Mutation("lab/gradient_profile.py", "values / values.sum()", "values**2 / (values**2).sum()", "test_gradient_profile"),
     Mutation("inside/reasons.py", "            reason = DOWNSTREAM[reason]", "            pass", "test_why_zero"),
