@@ -8,14 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 DEFAULT = " (default: %(default)s)"
-DATA: dict[str, Callable[[Any, argparse.Namespace], Any]] = {       # from the module `data` and the arguments, in float64
-    "digits": lambda data, given: data.digits(),
-    "spiral": lambda data, given: data.spirals(rng=given.seed),
-    "moons": lambda data, given: data.moons(rng=given.seed),
-    "fashion-mnist": lambda data, given: data.fashion_mnist(given.path, dtype="float64"),
-    "mnist": lambda data, given: data.mnist(given.path, dtype="float64"),
-    "csv": lambda data, given: data.csv(given.path, -1 if given.target is None else given.target,
-                                        delimiter=(given.delimiter or ",").replace(r"\t", "\t"))}
+DATA = "digits", "spiral", "moons", "fashion-mnist", "mnist", "csv"        # keys of data.named.NAMED
 
 
 class Command(NamedTuple):
@@ -81,22 +74,13 @@ def add_data(parser: argparse.ArgumentParser, samples: str = "all", default: str
 
 def load_data(arguments: argparse.Namespace, seed: int | None = None, images: int | None = None) -> Any:
     """The chosen data set, in float64; by default at most so many `images`."""
-    from .. import data
     from ..checks import check_count
+    from ..data.named import named
 
     check_count(1 if arguments.samples is None else arguments.samples, "--samples")
     name, options = arguments.data, ("path", "samples", "target", "delimiter")
-    takes = {"fashion-mnist": options[:2], "mnist": options[:2], "csv": options}
-    for option in options:
-        if getattr(arguments, option) is not None and option not in takes.get(name, ()):
-            users = [user for user, taken in takes.items() if option in taken]
-            raise ValueError(f"--{option} is for {', '.join(users)}; --data {name} takes none")
-    if name in takes and not arguments.path:
-        what = "the CSV file" if name == "csv" else "the folder with its IDX files (nothing is downloaded)"
-        raise ValueError(f"--data {name} needs --path, {what}")
-    if seed is not None:
-        arguments = type(arguments)(**{**vars(arguments), "seed": seed})
-    found = DATA[name](data, arguments)
+    given = {option: getattr(arguments, option) for option in options}
+    found = named(name, arguments.seed if seed is None else seed, given, dash="--")
     samples = arguments.samples or (images if name.endswith("mnist") else None)
     return found if samples is None else found.head(samples)
 

@@ -22,3 +22,4 @@ from .sites import Intervention as Intervention
 from .structural import InsertBatchNorm as InsertBatchNorm, SwapToLeaky as SwapToLeaky
 from .survival import Spell as Spell, Survival as Survival, survival as survival
 from .units import State as State, Units as Units
+from .sweep import Sweep as Sweep, sweep as sweep

@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from signal import SIG_DFL, SIGINT, signal
+from threading import Thread
 from typing import Any
 
 from ...kernels.machine.pool import num_threads, set_num_threads
@@ -29,18 +32,37 @@ def run_all(chosen: Sequence[str], *, seed: int = 0, fast: bool = False, figures
         with num_threads(1):
             found = {name: _done(name, tick, *_run(name, seed, fast, figures)) for name in chosen}
         return [found[name] for name in chosen]
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
+    with in_processes(jobs) as pool:
         running = {pool.submit(_run, name, seed, fast, figures): name for name in chosen}
-        try:
-            found = {running[one]: _done(running[one], tick, *one.result()) for one in as_completed(running)}
-        finally:                                                # after an error or Ctrl-C, the others are not begun
-            pool.shutdown(wait=False, cancel_futures=True)
+        found = {running[one]: _done(running[one], tick, *one.result()) for one in as_completed(running)}
     return [found[name] for name in chosen]
+
+
+@contextmanager
+def in_processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes of one thread each. After an error or Ctrl-C, tasks that wait are not begun."""
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise OSError("a process ended without a result: it was killed, or there was no memory left, or the script that calls"
+                          " this lacks `if __name__ == '__main__':`, which it needs as its processes import it") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _begin() -> None:
     signal(SIGINT, SIG_DFL)         # Ctrl-C, which a terminal sends to all processes, ends this one without a traceback
+    Thread(target=_end_with_parent, daemon=True).start()
     set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A process of the pool would wait for ever for the next task of a parent that was killed."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(name: str, seed: int, fast: bool, figures: Path | None) -> tuple[Any, ...]:

@@ -1,0 +1,79 @@
+"""Where the runs of a sweep are carried out: in processes of this machine, by joblib, or on a cluster of dask."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import wait
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from ...text import MISSING
+from ..experiments.running import in_processes
+
+Rows = list[dict[str, Any]]
+CarryOut = Callable[[Callable[[Any], Rows], Iterable[Any]], Iterable[Rows]]
+AHEAD = 2               # tasks for each process: one under way, one waiting
+PATIENCE = 60           # seconds for the first worker of a cluster
+
+
+@contextmanager
+def _local(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
+    jobs = jobs or os.cpu_count() or 1
+    if jobs == 1:
+        yield 1, map            # here, with the threads of the caller
+        return
+    with in_processes(jobs) as pool:
+        yield jobs, lambda task, tasks: _as_finished(lambda one: pool.submit(task, one), wait, tasks, lambda: jobs)
+
+
+@contextmanager
+def _joblib(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
+    """Under ``joblib.parallel_config`` on any backend of joblib."""
+    try:
+        from joblib import Parallel, delayed, effective_n_jobs
+    except ImportError as error:
+        raise ImportError(f"the executor joblib: {MISSING}") from error
+    parallel = Parallel(n_jobs=jobs or -1, return_as="generator_unordered")
+    yield effective_n_jobs(jobs or -1), lambda task, tasks: parallel(delayed(task)(one) for one in tasks)
+
+
+@contextmanager
+def _dask(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
+    """A task whose worker dies is given to another one."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError('the executor dask needs the extra "cluster": '
+                          'python -m pip install "tinygrad_relu[cluster]"') from error
+    with distributed.Client(scheduler) as client:
+        client.wait_for_workers(1, timeout=PATIENCE)
+
+        def workers() -> int:
+            return len(client.nthreads()) or 1
+
+        yield workers(), lambda task, tasks: _as_finished(
+            lambda one: client.submit(task, one, pure=False), distributed.wait, tasks, workers)
+
+
+def _as_finished(submit: Callable[[Any], Any], wait: Callable[..., Any], tasks: Iterable[Any],
+                 at_once: Callable[[], int]) -> Iterator[Rows]:
+    """The rows of tasks as they are finished, with few of them under way: a million need no memory."""
+    under_way: set[Any] = set()
+    waiting = iter(tasks)
+    left = True
+    while left or under_way:
+        while left and len(under_way) < AHEAD * at_once():
+            task = next(waiting, None)
+            left = task is not None
+            if left:
+                under_way.add(submit(task))
+        if under_way:
+            done, under_way = map(set, wait(under_way, return_when="FIRST_COMPLETED"))
+            for future in done:
+                yield future.result()
+
+
+# From the number of jobs and the address of a scheduler to the number of tasks that are carried out at once, and a function of
+# what carries out a task and of the tasks, which yields their rows as they are finished.
+EXECUTORS: Mapping[str, Callable[[int | None, str | None], AbstractContextManager[tuple[int, CarryOut]]]] = {
+    "local": _local, "joblib": _joblib, "dask": _dask}

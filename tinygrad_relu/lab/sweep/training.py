@@ -1,0 +1,176 @@
+"""The runs of a sweep, carried out: trainings of one shape side by side as a population, and experiments one by one.
+
+A training is that of `tinygrad-relu train` with the same options, and has its bits: a member of a population computes what it
+would compute alone. So it does not matter which runs share a population or a process.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from hashlib import blake2b, sha256
+from pathlib import Path
+from threading import Lock
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ... import __version__
+from ... import functional as F
+from ...autodiff.node import Array
+from ...capture import capture
+from ...data import Dataset
+from ...data.named import named
+from ...kernels.machine.native import target
+from ...nn import MLP, population
+from ...tensor import Tensor
+from ...training import evaluate
+from ..census import census
+from ..experiments import find
+from ..readings import plain
+from ..treatments import SCHEDULES, yours
+from .settings import OWN, Run, Settings
+
+MEMBERS, WEIGHTS, SAMPLES = 64, 1 << 18, 1 << 24    # of a population: most networks; most numbers in their weights and data
+one_at_a_time = Lock()  # `tg.capture` records one step at a time in a process, and executors may have several threads
+SOURCE = "path", "samples", "target", "delimiter"
+
+
+def shape_of(run: Run) -> Any:
+    """Runs with the same shape can train in one population."""
+    if "experiment" in run.given:
+        return run.key
+    return tuple((name, str(value)) for name, value in run.given.items() if name not in OWN)
+
+
+def size_of(run: Run) -> int:
+    """How many runs of this shape share a population: 64 small networks, one large one."""
+    if "experiment" in run.given:
+        return 1
+    train, _ = load(run.settings)
+    weights = sum(p.size for p in _network(run.settings, train).parameters())
+    return max(1, min(MEMBERS, WEIGHTS // weights, SAMPLES // train.x.size))
+
+
+def load(settings: Settings) -> tuple[Dataset, Dataset | None]:
+    """The samples to train on, and those held out."""
+    names = "data", *SOURCE, "standardise", "held_out", "dtype", "data_seed"
+    return _load(*(settings.get(name) for name in names))
+
+
+@lru_cache(maxsize=2 * MEMBERS)
+def _load(name: str, path: str | None, samples: int | None, target: str | None, delimiter: str | None, standardise: bool | None,
+          held_out: float, dtype: str, seed: int) -> tuple[Dataset, Dataset | None]:
+    found = _source(name, seed if name in ("spiral", "moons") else 0, path, samples, target, delimiter)
+    parts: tuple[Dataset, ...] = found.split(1 - held_out, rng=seed, stratify=True) if held_out else (found,)
+    if standardise or (standardise is None and name == "csv"):
+        parts = tuple(part.standardise(like=parts[0]) for part in parts)
+    train, *rest = (Dataset(found.name, part.x.astype(dtype), part.y, part.classes) for part in parts)
+    return train, rest[0] if rest else None
+
+
+@lru_cache(maxsize=2)
+def _source(name: str, seed: int, *given: Any) -> Dataset:
+    found = named(name, seed, dict(zip(SOURCE, given)))
+    return found if given[1] is None else found.head(given[1])
+
+
+def carry_out(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The rows of these runs, which have one shape: the task of every executor. If they fail together, each is tried alone, and
+    its row says what went wrong."""
+    start = perf_counter()
+    try:
+        with one_at_a_time:
+            found = map(_experiment, runs) if "experiment" in runs[0].given else train([run.settings for run in runs])
+            results: list[dict[str, Any]] = [{"result": result, "error": None} for result in found]
+    except Exception as error:          # of any kind: the other runs of the sweep go on
+        if len(runs) > 1:
+            return [row for run in runs for row in carry_out([run])]
+        results = [{"result": None, "error": f"{type(error).__name__}: {error}"}]
+    at = {"seconds": (perf_counter() - start) / len(runs), "code": code(), "machine": target()[1]}
+    return [{"key": run.key, **result, **at} for run, result in zip(runs, results)]
+
+
+@cache
+def code() -> str:
+    """The version of this package, and a digest of its sources."""
+    files = sorted(Path(__file__).parents[2].rglob("*.py"))
+    return f"{__version__} {sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:12]}"
+
+
+def _experiment(run: Run) -> dict[str, Any]:
+    found = find(run.given["experiment"])(run.settings["seed"], run.settings["fast"])
+    holding = sum(finding.holds for finding in found.findings)
+    return plain({"verdict": found.verdict, "holds": found.verdict != "does not hold", "findings_holding": holding,
+                  "findings": [finding.to_dict() for finding in found.findings]})
+
+
+def train(settings: Sequence[Settings]) -> list[dict[str, Any]]:
+    """Train networks of one shape as a population, and measure each."""
+    first = settings[0]
+    sets = [load(one) for one in settings]
+    model = population([_network(one, train) for one, (train, _) in zip(settings, sets)])
+    each: dict[str, Any] = {name: np.array([one[name] for one in settings]) for name in OWN if name in first and name != "init"}
+    rule = yours(first["optimizer"], first.get("momentum"))
+    options = {**rule.options, **({"momentum": each["momentum"]} if "momentum" in first else {})}
+    rule = replace(rule, rate=1.0, options=options, weight_decay=each["weight_decay"])
+    optimizer = rule.optimizer(model, each["lr"])
+    epochs, steps = _length(first, len(sets[0][0]))
+    schedule: Any = SCHEDULES[first["schedule"]](optimizer, epochs) if "schedule" in first else None
+
+    @capture
+    def step(x: Array, y: Array) -> Tensor:
+        optimizer.zero_grad()
+        losses = F.per_member(F.cross_entropy, model(x), y)
+        losses.sum().backward()
+        optimizer.step()
+        return losses
+
+    own = {one["data_seed"]: pair[0] for one, pair in zip(settings, sets)}      # of each seed; their samples are joined
+    x, y = (np.concatenate([getattr(part, name) for part in own.values()]) for name in ("x", "y"))
+    samples, places = len(sets[0][0]), list(own)
+    starts = samples * np.array([[places.index(seed)] for seed in each["data_seed"]])
+    generators, size = [np.random.default_rng(seed) for seed in each["seed"]], first["batch_size"]
+    while steps:
+        orders = np.stack([rng.permutation(samples) for rng in generators]) + starts
+        for begin in range(0, min(samples, steps * size), size):
+            rows = orders[:, begin:begin + size]
+            step(x[rows], y[rows])
+            steps -= 1
+        if schedule is not None:
+            schedule.step()
+    model.eval()
+    return [_measured(model.member(k), *pair) for k, pair in enumerate(sets)]
+
+
+def prepare(run: Run) -> None:
+    """Raise an error if runs of this shape cannot begin."""
+    if "experiment" not in run.given:
+        _network(run.settings, load(run.settings)[0])
+
+
+def _network(settings: Settings, train: Dataset) -> MLP:
+    return MLP([train.features, *settings["widths"], train.classes or 1], settings["activation"], settings["init"],
+               settings["dtype"], settings["seed"], norm=settings.get("norm"), dropout=settings["dropout"])
+
+
+def _length(settings: Settings, samples: int) -> tuple[int, int]:
+    """Epochs, the last of which may be cut short, and steps."""
+    each = -(-samples // settings["batch_size"])
+    steps = settings.get("steps") or settings["epochs"] * each
+    return -(-steps // each), steps
+
+
+def _measured(model: MLP, train: Dataset, held_out: Dataset | None) -> dict[str, Any]:
+    """The numbers of a trained network: those of `evaluate`, the share of dead units, and a digest of all weights."""
+    numbers = evaluate(model, F.cross_entropy, train)
+    if held_out is not None:
+        numbers |= {f"valid_{name}": number for name, number in evaluate(model, F.cross_entropy, held_out).items()}
+    weights = [p.data for p in model.parameters()]
+    diverged = not (np.isfinite(numbers["loss"]) and all(np.isfinite(weight).all() for weight in weights))
+    layers = [] if diverged else census(model, train.x).layers
+    dead = sum(layer.dead for layer in layers) / sum(len(layer.state) for layer in layers) if layers else None
+    digest = blake2b(b"".join(weight.tobytes() for weight in weights), digest_size=8).hexdigest()
+    found: dict[str, Any] = plain({**numbers, "dead": dead, "diverged": diverged, "weights": digest})
+    return found
