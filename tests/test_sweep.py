@@ -60,7 +60,7 @@ def test_the_command_line_lists_the_names():
     ({"training": {"steps": 3, "epochs": 1}}, "got 3 steps and 1 epochs, expected one of them"),
     ({"training": {"data": "csv"}}, "data csv needs path, the CSV file"),
     ({"training": {"data": "csv", "path": "no/x"}}, "no/x does not exist; expected a file of data"),
-    ({"training": {"held_out": 1}}, "held_out is 1, expected a share from 0 to below 1"),
+    ({"training": {"held_out": 1}}, "held_out is 1, expected a number from 0 up to, but not including, 1"),
     ({"training": {"seed": 1}}, "got seeds, and seed as a setting; expected one of them"),
     ({"training": {"standardise": "yes"}}, "standardise is 'yes', expected True or False"),
     ({"training": 3}, "[training] is 3, expected a table of settings"),
@@ -184,7 +184,7 @@ def test_experiments_run_with_seeds():
     findings = json.loads(found.columns()["findings"][0])
     assert [finding["measured"] for finding in findings] == [f.measured for f in experiments.find("hull")(0, True).findings]
     assert len(read_plan({"experiment": {}, "grid": {"name": ["depth", "rates", "sparsity"]}})) == len(
-        [name for name in experiments.names() if experiments.find(name).chapter == "depth"]) + 2
+        experiments.chosen(["depth"])) + 2
 
 
 # -- never twice ---------------------------------------------------------------------------------------------------------------

@@ -37,13 +37,14 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _experiment(arguments: argparse.Namespace) -> int:
+    from ..lab.experiments import chosen as chosen_of
     from ..lab.figure import check_format
     from ..text import print_parts
 
     if "list" in arguments.NAMES:
         print_parts(*_listed())
         return 0
-    chosen = _chosen(arguments.NAMES, "list")
+    chosen = chosen_of(arguments.NAMES, "list")
     check_files(arguments, "json")
     if arguments.figure and len(chosen) == 1:
         check_files(arguments, "json", "figure")
@@ -70,6 +71,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from ..files import write_through
+    from ..lab.experiments import chosen
     from ..lab.experiments.page import html, template
     from ..lab.experiments.running import claims_page
     from ..lab.figure import check_format
@@ -83,26 +85,12 @@ def _report(arguments: argparse.Namespace) -> int:
     check_format("report.svg")
     template()                      # these two raise an error before the work starts if their packages are missing
     with TemporaryDirectory() as folder:
-        results = _run(arguments, _chosen(arguments.only), Path(folder))
+        results = _run(arguments, chosen(arguments.only), Path(folder))
         page = html(results, Path(folder))
     write_through(arguments.out, lambda file: file.write(page.encode()))
     if not arguments.quiet:
         print_parts(summary(results), "", f"The report is {arguments.out}.")
     return int(any(result.verdict == "does not hold" for result in results))
-
-
-def _chosen(given: list[str], *more: str) -> list[str]:
-    """Names of experiments, from names of experiments and chapters and "all"; each once, in the order of the report. An error
-    names `more` words that are known."""
-    from ..checks import check_name
-    from ..lab.experiments import CHAPTERS, find, names
-
-    known = names()
-    chapters = {chapter.replace("_", "-"): chapter for chapter in CHAPTERS}
-    for name in given:
-        check_name(name, [*known, *chapters, "all", *more], "the experiment")
-    return [name for name in known if "all" in given or name in given or any(
-        find(name).chapter == chapters[one] for one in given if one in chapters)]
 
 
 def _run(arguments: argparse.Namespace, chosen: list[str], figures: Path | None) -> list[Result]:

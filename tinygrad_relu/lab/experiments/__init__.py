@@ -4,6 +4,7 @@ A chapter is a folder, an experiment is a file in it that holds an `EXPERIMENT`.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -27,6 +28,19 @@ def _paths() -> dict[str, str]:
 def names() -> list[str]:
     """The names of all experiments, chapter by chapter."""
     return list(_paths())
+
+
+def chosen(given: Sequence[str], *more: str) -> list[str]:
+    """Names of experiments, from names of experiments and chapters and "all"; each once, in the order of the report. An error
+    names `more` words that are known.
+
+    >>> chosen(["window", "depth"])[-2:]
+    ['zigzag', 'window']
+    """
+    known, chapters = _paths(), [chapter.replace("_", "-") for chapter in CHAPTERS]
+    for name in given:
+        check_name(name, [*known, *chapters, "all", *more], "the experiment")
+    return [name for name, path in known.items() if {"all", name, path.split(".")[1].replace("_", "-")} & set(given)]
 
 
 def find(name: str) -> Experiment:

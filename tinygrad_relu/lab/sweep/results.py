@@ -8,7 +8,7 @@ from math import floor, isnan, log10, nan, sqrt
 from typing import Any
 
 from ...checks import check_name, counted
-from ...files import AnyPath, check_writable
+from ...files import AnyPath, write_through
 from ...text import Table
 from ..readings import Reading
 from .settings import EXPERIMENT, SEEDS, TRAINING, Plan
@@ -146,10 +146,9 @@ class Sweep(Reading):
             from pyarrow import parquet
         except ImportError as error:
             raise ImportError('Parquet files need the extra "cluster": python -m pip install "tinygrad_relu[cluster]"') from error
-        check_writable(path, "the Parquet file")
         columns = {name: [str(v) for v in values] if len({type(v) for v in values if v is not None}) > 1 else values
                    for name, values in self.columns().items()}
-        parquet.write_table(pyarrow.table(columns), path)
+        write_through(path, lambda file: parquet.write_table(pyarrow.table(columns), file))
 
     def plot(self, x: str | None = None, y: str | None = None, by: str | None = None) -> Any:
         """The mean of `y` over the setting `x`, with error bars of two standard errors, and a line for each value of `by`."""
@@ -162,16 +161,17 @@ class Sweep(Reading):
         by = by or (rest[0] if rest else None)
         _, _, groups = self.groups([*([by] if by else []), x], [y])
         figure, drawn = axes_of(7.5, 4.2, f"{counted(len(self), 'run')}: {y} over {x}", x, y)
+        ticks = [values[-1] for values, _, _ in groups]
+        numeric = all(isinstance(tick, (int, float)) for tick in ticks)
         lines: dict[Any, list[Any]] = {}
         for values, _, (found,) in groups:
             if found is not None:
-                lines.setdefault(values[0] if by else None, []).append((values[-1], *found))
+                lines.setdefault(values[0] if by else None, []).append((values[-1] if numeric else str(values[-1]), *found))
         for value, points in lines.items():
             places, means, errors = zip(*points)
             drawn.errorbar(places, means, [2 * error for error in errors], marker="o", markersize=4, capsize=3,
                            label=None if by is None else f"{by} {value}")
-        ticks = [values[-1] for values, _, _ in groups]
-        if all(isinstance(tick, (int, float)) and tick > 0 for tick in ticks) and max(ticks) >= 20 * min(ticks):
+        if numeric and ticks and 0 < 20 * min(ticks) <= max(ticks):
             drawn.set_xscale("log")
         if by is not None:
             drawn.legend(frameon=False, fontsize=9)

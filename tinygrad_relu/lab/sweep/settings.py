@@ -33,7 +33,7 @@ from ...nn.activations import MODULES
 from ...nn.init import INITIALISERS
 from ...nn.mlp import NORMS
 from ...optim import SGD
-from ..experiments import CHAPTERS, find, names
+from ..experiments import chosen, names
 from ..treatments import RULES, SCHEDULES, yours
 
 Settings = dict[str, Any]
@@ -58,10 +58,6 @@ def _init(value: Any, name: str) -> str | float:
     return check_name(value, INITIALISERS, name) if isinstance(value, str) else check_real(value, name)
 
 
-def _held_out(value: Any, name: str) -> float:
-    return check_real(value, name, lambda share: 0 <= share < 1, "a share from 0 to below 1")
-
-
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {said(value)}, expected text")
@@ -71,7 +67,7 @@ def _text(value: Any, name: str) -> str:
 # The settings of a training, those of `tinygrad-relu train`: the default and the check of each.
 TRAINING: dict[str, tuple[Any, Check]] = {
     "data": ("digits", _one_of(*NAMED)), "path": (None, _text), "target": (None, _text), "delimiter": (None, _text),
-    "samples": (None, _whole(1)), "standardise": (None, check_bool), "held_out": (0.2, _held_out),
+    "samples": (None, _whole(1)), "standardise": (None, check_bool), "held_out": (0.2, check_below_one),
     "seed": (0, _whole(0)), "data_seed": (None, _whole(0)),
     "widths": ([64, 64], _widths), "activation": ("relu", _one_of(*MODULES, "maxout")), "init": ("he", _init),
     "norm": (None, _one_of(*NORMS)), "dropout": (0.0, check_probability),
@@ -196,7 +192,7 @@ def _plan(found: Mapping[str, Any]) -> Plan:
         raise ValueError("expected a table [training] or a table [experiment], and not both")
     kind = "training" if "training" in found else "experiment"
     known = TRAINING if kind == "training" else EXPERIMENT
-    common = {name: _value(known, name, value) for name, value in _table(found[kind], f"[{kind}]", known).items()}
+    common = {name: known[name][1](value, name) for name, value in _table(found[kind], f"[{kind}]", known).items()}
     grids, seeds = found.get("grid", {}), _seeds(found.get("seeds", 1))
     read = []
     for grid in grids if isinstance(grids, list) else [grids]:
@@ -232,20 +228,13 @@ def _table(table: Any, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _value(known: Mapping[str, tuple[Any, Check]], name: str, value: Any) -> Any:
-    return known[name][1](value, name)
-
-
 def _values(known: Mapping[str, tuple[Any, Check]], name: str, values: Any) -> list[Any]:
     if not isinstance(values, (list, tuple)) or not values:
         raise TypeError(f"{name} in [grid] is {said(values)}, expected a list of its values")
-    if name == "experiment":            # chapters and "all", too
-        chapters = {chapter.replace("_", "-"): chapter for chapter in CHAPTERS}
-        values = [one for value in values for one in (
-            [each for each in names() if value == "all" or find(each).chapter == chapters[value]]
-            if value == "all" or value in chapters else [value])]
+    if name == "experiment":
+        return list(chosen(values))
     found: list[Any] = []
-    for value in (_value(known, name, value) for value in values):
+    for value in (known[name][1](value, name) for value in values):
         if value not in found:
             found.append(value)
     return found
