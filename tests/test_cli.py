@@ -285,7 +285,7 @@ def test_an_interrupt_keeps_the_finished_treatments(monkeypatch):
     sick = revive_module.make_sick(moons, hidden=(4,), kill_steps=5)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     treatments, real, others = TREATMENTS[:6], revive_module._treat, Semaphore(0)
-    *first, last = revive_module._groups(treatments, 5, 2)
+    *first, last = revive_module._groups(treatments, 5, 2, 6)
 
     def treat(networks, dataset, group, **options):
         if group == [treatments[i] for i in last]:      # as Ctrl-C in the main thread, when the other groups are done

@@ -111,6 +111,7 @@ class Link:
         self.numbers = np.finfo(layer.dtype)
         self.roundoff = float(self.numbers.eps) / 2
         self.blur = self.roundoff * max((abs(edge) for edge in (self.low, self.high) if np.isfinite(edge)), default=0.0)
+        self.now = self.values()        # at the last look
 
     @property
     def waiting(self) -> Array:
@@ -134,6 +135,8 @@ class Link:
     def note(self, z: Ball, t: int, samples: Array) -> None:
         """Update the fates by z at step t on these samples."""
         radius, unsure = z.radius + self.blur, ~(self.room(z) >= 0).all(axis=0)
+        if not unsure.any():
+            return
         alive = (z.centre > self.low) & (z.centre < self.high)
         surely_alive: Any = ((z.centre - radius > self.low) & (z.centre + radius < self.high)).any(axis=0)
         for i in np.flatnonzero(unsure):
@@ -155,7 +158,10 @@ class Link:
 
     def begin(self) -> None:
         """Begin a full look, which `add` continues: remember the parameters."""
-        self.then, self.rooms = self.values(), np.empty((0, len(self.units)))
+        self.then = self.now
+        size: Any = np.einsum("ij,ij->i", self.then, self.then)
+        self.size = np.where(size > 0, size, 1.0)
+        self.rooms = np.empty((0, len(self.units)))
         self.least: Any = np.inf
         self.span: Any = 0.0
         self.reach: Any = 0.0
@@ -174,12 +180,12 @@ class Link:
 
         With empty buffers, decay multiplies weight and bias by one factor c, up to rounding. If an edge is not at 0, c is 1.
         """
-        now, then, c = self.values(), self.then, np.ones(len(self.units))
+        now, then, c = self.now, self.then, np.ones(len(self.units))
         if (self.low, self.high) == (0, np.inf):
-            size = (then * then).sum(axis=1)
-            c = np.maximum((now * then).sum(axis=1) / np.where(size > 0, size, 1.0), 0.0)
-        rounding = np.where(c == 1, 0.0, 2.0**-51)[:, None] * np.abs(now)
-        rest = SLACK * ((np.abs(now - c[:, None] * then) + rounding) @ self.reach + (np.abs(now[:, :-1]) * before).sum(axis=1))
+            c = np.maximum(np.einsum("ij,ij->i", now, then) / self.size, 0.0)
+        sizes = np.abs(now)
+        rounding = np.where(c == 1, 0.0, 2.0**-51 * (sizes @ self.reach))
+        rest = SLACK * (np.abs(now - c[:, None] * then) @ self.reach + rounding + sizes[:, :-1] @ before)
         return c, np.where(rest > 0, rest + _ghosts(now.shape[1] + 3, self.numbers), 0.0)
 
     def stays(self, path: Array) -> dict[int, bool]:
@@ -230,7 +236,9 @@ class Rehearsal:
     def look(self, fully: bool = False) -> None:
         """Compute z on the samples on which some z may have reached an edge since the full look; on all if these are many."""
         near = np.full(len(self.x), fully)
-        shift: Any = 0.0
+        shift: Any = np.zeros(self.x.shape[1])
+        for link in self.chain:
+            link.now = link.values()
         for link in self.chain if not fully else []:
             c, rest = link.moved(shift)
             dead = c * link.least >= rest                   # surely, on every sample
@@ -242,18 +250,20 @@ class Rehearsal:
         full = near.mean() >= 0.25
         if full:
             if len(self.chain) == 1:
-                self.chain[0].units = self.chain[0].waiting
+                (link,) = self.chain
+                link.units = link.waiting
+                link.now = link.values()
             for link in self.chain:
                 link.begin()
         samples = np.arange(len(self.x)) if full else np.flatnonzero(near)
         for part in (samples[i:i + BATCH] for i in range(0, len(samples), BATCH)):
             inputs = Ball(self.x[part].astype(np.float64), np.zeros((len(part), self.x.shape[1])))
             for link in self.chain:
-                z = affine(inputs, link.values(), link.numbers)
+                z = affine(inputs, link.now, link.numbers)
                 link.note(z, self.t, part)
                 if full:
                     link.add(inputs, z)
                 if link is not self.chain[-1]:
                     inputs = link.outputs(z)
-        if len(self.chain) > 1 and self.opens.b is not None:
+        if len(self.chain) > 1 and self.chain[-1].waits.sum() < len(self.fates[-1]):
             self.chain = self.links[:1]             # the gate is open: only the dead units of the first layer are still rehearsed

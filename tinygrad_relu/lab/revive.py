@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,8 +33,10 @@ from .units import GONE, HiddenLayer, Units
 
 Record = tuple[list[Array], list[tuple[int, float]], list[tuple[int, float]], float]       # the fields of a `Training`
 Tick = Callable[[str, int], None]       # (name, steps done): for a progress bar
+T = TypeVar("T")
 EVERY = 10                              # steps between two accuracies
 FEW = 4                                 # treatments that are not worth two populations
+TOGETHER = 400_000                      # activations of a population: beyond, a step is a third slower, as they leave the cache
 
 
 def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation: str = "relu", seed: int = 0,
@@ -77,6 +80,20 @@ def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequen
     networks = [sick[t.start] if isinstance(sick, Mapping) and isinstance(t, Treatment) else sick for t in treatments]
     for network, treatment in zip(networks, treatments):
         _check(network, dataset, treatment)
+    if not treatments:
+        return []
+    options: dict[str, Any] = {"lr": lr, "steps": steps, "held_out": held_out}
+    most = TOGETHER // (len(dataset) * sum(networks[0].model.widths[1:-1]))
+    groups = _groups(treatments, steps, min(len(treatments), os.cpu_count() or 1), max(1, most))
+    found = _side_by_side([partial(_treat, [networks[i] for i in group], dataset, [treatments[i] for i in group], **options)
+                           for group in groups], tick)
+    outcomes = {i: outcome for group, several in zip(groups, found) for i, outcome in zip(group, several or ())}
+    return [outcomes[i] for i in sorted(outcomes)]
+
+
+def _side_by_side(jobs: Sequence[Callable[..., T]], tick: Tick) -> list[T | None]:
+    """The results of `jobs`, each with one thread, as the matrices are small, and one on each processor. Ctrl-C stops those that
+    are running, and returns None for them, if any has finished."""
     stop = Event()
 
     def tick_or_stop(what: str, n: int) -> None:
@@ -84,23 +101,18 @@ def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequen
             raise KeyboardInterrupt
         tick(what, n)
 
-    workers = max(1, min(len(treatments), os.cpu_count() or 1))
-    with num_threads(1), ThreadPoolExecutor(max_workers=workers) as pool:   # one thread per treatment: the matrices are small
-        options: dict[str, Any] = {"lr": lr, "steps": steps, "held_out": held_out, "tick": tick_or_stop}
-        groups = _groups(treatments, steps, workers)
-        runs = [pool.submit(_treat, [networks[i] for i in group], dataset, [treatments[i] for i in group], **options)
-                for group in groups]
+    with num_threads(1), ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
+        runs = [pool.submit(job, tick=tick_or_stop) for job in jobs]
         try:
-            found = [run.result() for run in runs]
+            return [run.result() for run in runs]
         except KeyboardInterrupt:
-            found = [run.result() if run.done() and run.exception() is None else [] for run in runs]
-            if not any(found):
+            done = [run.done() and run.exception() is None for run in runs]
+            if not any(done):
                 raise
+            return [run.result() if finished else None for run, finished in zip(runs, done)]
         finally:                        # after an error too, the others stop
             stop.set()
             pool.shutdown(cancel_futures=True)
-    outcomes = {i: outcome for group, several in zip(groups, found) for i, outcome in zip(group, several)}
-    return [outcomes[i] for i in sorted(outcomes)]
 
 
 def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: float = 0.5, hidden: Sequence[int] = (64, 64),
@@ -118,9 +130,13 @@ def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: flo
             raise ValueError(f"held_out {held_out} leaves samples of one class to train on, expected 0, or more samples")
     if standardise:
         train, test = train.standardise(), None if test is None else test.standardise(like=train)
-    options: dict[str, Any] = {"hidden": hidden, "activation": activation, "seed": seed, "held_out": test, "tick": tick}
-    networks = {start: make_sick(train, **{"kill_lr": kill_lr, "kill_steps": kill_steps, **options, **STARTS[start]})
-                for start in dict.fromkeys(["sick", *(t.start for t in treatments)])}
+    options: dict[str, Any] = {"hidden": hidden, "activation": activation, "seed": seed, "held_out": test}
+    starts = list(dict.fromkeys(["sick", *(t.start for t in treatments)]))
+    sick = _side_by_side([partial(make_sick, train, **{"kill_lr": kill_lr, "kill_steps": kill_steps, **options, **STARTS[start]})
+                          for start in starts], tick)
+    networks = {start: network for start, network in zip(starts, sick) if network is not None}
+    if len(networks) < len(starts):
+        raise KeyboardInterrupt
     return Run(seed, train, test, networks,
                revive(networks, train, treatments, lr=lr, steps=steps, held_out=test, tick=tick))
 
@@ -154,14 +170,15 @@ def _check(sick: Sick, dataset: Dataset, treatment: Treatment) -> None:
     _check_kind(treatment, Treatment, "a treatment", ", such as TREATMENTS[0]")
 
 
-def _groups(treatments: Sequence[Treatment], steps: int, workers: int) -> list[list[int]]:
-    """The treatments that can be members of one population, the longest first, in groups small enough to share out evenly."""
+def _groups(treatments: Sequence[Treatment], steps: int, workers: int, most: int) -> list[list[int]]:
+    """The treatments that can be members of one population, the longest first, in groups of at most `most`, small enough to share
+    out evenly."""
     alike: dict[Any, list[int]] = {}
     for i, t in enumerate(treatments):
         alike.setdefault(i if t.schedule else (t.rule, t.activation, t.steps), []).append(i)
     parts = []
     for found in alike.values():
-        size = max(FEW, -(-len(found) // workers))
+        size = min(most, max(FEW, -(-len(found) // workers)))
         parts += [found[start:start + size] for start in range(0, len(found), size)]
     return sorted(parts, key=lambda part: -len(part) * (treatments[part[0]].steps or steps))
 
