@@ -14,10 +14,9 @@ from ..autodiff.tape import changed
 from ..checks import check_below_one, check_count, check_number, said
 from ..nn import Module, Parameter
 from ..nn.init import Initialiser
-from ..nn.module import evaluating
 from ..optim import Optimizer
 from .interventions import ReDo
-from .passes import noted, unfused
+from .passes import apart
 from .sites import STEP, Each, Intervention, sites_of
 from .units import Units
 
@@ -106,7 +105,7 @@ def _outputs(units: Units, model: Module, x: Array) -> list[Array]:
     if len(set(wanted)) < len(units.layers):
         raise ValueError("ContinualBackprop: expected a population of networks each of whose activations is a module of its own")
     seen: dict[Module, Array] = {}
-    with unfused(model), noted(model, lambda call: seen.update({call.module: call.output.array})), evaluating(model), no_grad():
+    with apart(model, lambda call: seen.update({call.module: call.output.array})), no_grad():
         model(x)
     return [seen[module] for module in wanted if module is not None]
 

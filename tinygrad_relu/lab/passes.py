@@ -20,7 +20,6 @@ from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Elementwise
 from ..nn import Dropout, Embedding, Flatten, Identity, Linear, Maxout, Module, ModuleDict, ModuleList, Sequential, Softmax
 from ..nn.activations import MODULES, Activation
-from ..nn.module import evaluating
 from ..nn.recurrent import NONLINEARITIES, Recurrent
 from ..ops import recurrent
 from ..ops.activation import maxout, prelu
@@ -62,21 +61,33 @@ def unfused(model: Module) -> Iterator[None]:
 
 
 @contextmanager
-def noted(model: Module, note: Callable[[Call], object] | None = None) -> Iterator[None]:
-    """Inside, modules run without hooks, and `note` gets each call. (Registering hooks would outdate captured steps.)"""
-    names = "_hooks", "forward"
-    held = [(module, {name: own for name, own in vars(module).items() if name in names}) for module in model.modules()]
-    for module, _ in held:
-        vars(module)["_hooks"] = None
+def apart(model: Module, note: Callable[[Call], object] | None = None) -> Iterator[None]:
+    """A model as in evaluation, each module by itself, without hooks, and with all parameters recorded; `note` gets each call.
+
+    (Registered hooks and changes of the mode would outdate captured steps.)
+    """
+    names, held = ("_hooks", "forward", "training", "_steps"), []
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    for module in model.modules():
+        own = vars(module)
+        held.append((own, {name: own[name] for name in names if name in own}))
+        own.update(_hooks=None, training=False)
+        if isinstance(module, Sequential):
+            own["_steps"] = [(layer, None, None) for layer in module.layers]
         if note is not None:
-            vars(module)["forward"] = partial(_call, module, module.forward, note)
+            own["forward"] = partial(_call, module, module.forward, note)
     try:
-        yield
+        for p in frozen:
+            p.requires_grad = True
+        with recording():
+            yield
     finally:
-        for module, before in held:
+        for p in frozen:
+            p.requires_grad = False
+        for own, before in held:
             for name in names:
-                vars(module).pop(name, None)
-            vars(module).update(before)
+                own.pop(name, None)
+            own.update(before)
 
 
 def _call(module: Module, forward: Callable[..., Any], note: Callable[[Call], object], *inputs: Any, **options: Any) -> Any:
@@ -86,22 +97,9 @@ def _call(module: Module, forward: Callable[..., Any], note: Callable[[Call], ob
     return output
 
 
-@contextmanager
-def _learning(model: Module) -> Iterator[None]:
-    """Inside, all parameters require a gradient, so that what they act on is recorded."""
-    frozen = [p for p in model.parameters() if not p.requires_grad]
-    try:
-        for p in frozen:
-            p.requires_grad = True
-        yield
-    finally:
-        for p in frozen:
-            p.requires_grad = False
-
-
 def passed(model: Module, x: Any, note: Callable[[Call], object] | None = None) -> tuple[Any, list[Node]]:
     """The output of a model, as in evaluation, and all nodes on the way to it, oldest first."""
-    with unfused(model), noted(model, note), _learning(model), evaluating(model), recording():
+    with apart(model, note):
         output = model(x)
         return output, nodes_of(output)
 
