@@ -330,3 +330,26 @@ def test_looking_leaves_the_model_as_it_was():
     lab.census(model, WORDS)
     assert not calls and [vars(m) for m in model.modules()] == before and guard.version == step
     assert not model.words.weight.requires_grad and model.training
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_population_is_looked_at_member_by_member(dtype, tmp_path):
+    """As each member alone, with its own settings and buffers of the optimizer."""
+    model = nn.MLP([3, 6, 2], members=3, rng=0, dtype=dtype)
+    lab.Kill(X).apply(model, units=[{0: [0]}, {0: [1, 2]}, {}])
+    optimizer = optim.SGD(model.parameters(), lr=[0.1, 0.2, 0.3], momentum=[0.9, 0.99, 0.9], weight_decay=[0.0, 5e-4, 0.0])
+    for _ in range(2):
+        optimizer.zero_grad()
+        F.per_member(F.cross_entropy, model(X), Y).sum().backward()
+        optimizer.step()
+    looks = {"census": lambda m, o: lab.census(m, X, Y), "rates": lambda m, o: lab.lethal_lr(m, X, Y, optimizer=o),
+             "profile": lambda m, o: lab.gradient_profile(model=m, x=X, y=Y, optimizer=o), "advice": lambda m, o: lab.advise(m, X, Y, o),
+             "why": lambda m, o: lab.why_zero(m, X, Y), "prognosis": lambda m, o: lab.prognosis(m, X, o, horizon=300)}
+    for name, look in looks.items():
+        found, alone = look(model, optimizer), [look(model.member(k), optimizer.member(k)) for k in range(3)]
+        assert isinstance(found, lab.Members) and [str(one) for one in found.each] == [str(one) for one in alone], name
+        assert found.to_dict() == {"members": [one.to_dict() for one in alone]}
+        assert "member" in str(found) and str(found).count("census on") <= 1
+    assert [one.dead for one in looks["census"](model, optimizer).each] == [[1], [2], [0]]
+    assert {row.name for one in looks["profile"](model, optimizer).each for row in one.layers} == {"0", "2"}
+    looks["census"](model, optimizer).plot(2).savefig(tmp_path / "a.png")

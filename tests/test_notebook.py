@@ -46,6 +46,7 @@ def trained(dtype: str = "float64") -> dict[str, object]:
         "profile": profile, "history": tg.fit(model, opt, F.cross_entropy, (X, Y), epochs=2, rng=0, quiet=True),
         "census": lab.census(model, X, Y), "prognosis": lab.prognosis(model, X, opt), "rates": lab.lethal_lr(model, X, Y),
         "gradients": lab.gradient_profile(model, X, Y), "why": lab.why_zero(model, X, Y), "advice": lab.advise(model, X, Y),
+        "members": lab.census(nn.MLP([4, 3, 2], members=2, rng=0, dtype=dtype), X),
         "autopsy": autopsy, "recorder": recorder, "survival": lab.survival(recorder, of="alive"),
         "birth": lab.birth_probability([4, 3, 3], trials=10, rng=0), "result of an experiment": find("maxout-exact")(fast=True),
     }

@@ -18,6 +18,7 @@ from .recorder import Life as Life, Recorder as Recorder, Recorders as Recorders
 from .roll_forward import orbit as orbit, revival_parts as revival_parts, roll_forward as roll_forward
 from ..inside.reasons import Reason as Reason
 from .why_zero import WhyZero as WhyZero, why_zero as why_zero
+from .readings import Members as Members
 from .sites import Intervention as Intervention
 from .structural import InsertBatchNorm as InsertBatchNorm, SwapToLeaky as SwapToLeaky
 from .survival import Spell as Spell, Survival as Survival, survival as survival

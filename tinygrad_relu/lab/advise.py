@@ -16,7 +16,7 @@ from ..text import Table
 from .census import Census, LayerCensus, census
 from .lethal import LethalRates, lethal_lr
 from .prognosis import Prognosis, prognosis, settings_of
-from .readings import Reading
+from .readings import Reading, for_members
 from .sites import Site
 from .units import GONE, HiddenLayer, State, Units
 
@@ -87,6 +87,7 @@ class Case(NamedTuple):
         return zip(self.units.layers, self.census.layers)
 
 
+@for_members
 def advise(model: Module | Units, x: Any, y: Any = None, optimizer: Optimizer | None = None, *,
            loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int | None = None, horizon: int = 1000) -> Advice:
     """What to do about the units of a model: each hint with its reason and its claim. Nothing is changed.

@@ -16,7 +16,7 @@ from ..kernels.machine.door import launch
 from ..nn import Module
 from ..tensor import Tensor
 from ..text import Table
-from .readings import Reading, plain
+from .readings import Reading, for_members, plain
 from .units import BATCH, GONE, Extremes, HiddenLayer, Look, State, Units, check_loss, note_paths
 
 
@@ -155,6 +155,7 @@ class Census(Reading):
         return [self.summary(), self.table()]
 
 
+@for_members
 def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., Tensor] = F.cross_entropy,
            batch_size: int = BATCH, saturation: float = 1e-3, tau: float = 0.025) -> Census:
     """Every unit of every hidden layer over a whole data set, streamed in batches. The model is not changed.

@@ -19,7 +19,7 @@ from ..tensor import Tensor
 from ..text import Table
 from .lethal import next_steps
 from .passes import GATES, RNNS, passed
-from .readings import Reading, plain
+from .readings import Reading, for_members, plain
 from .units import BATCH, Units, check_targets
 
 
@@ -104,6 +104,7 @@ class GradientProfile(Reading):
         return figure
 
 
+@for_members
 def gradient_profile(model: Module | Units, x: Any, y: Any, optimizer: Optimizer | None = None, *,
                      loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> GradientProfile:
     """The sizes of gradients, updates and activations of each layer, over a whole data set in batches, as in evaluation.

@@ -29,7 +29,7 @@ from ..nn import Module, Parameter
 from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
-from .readings import Reading, plain
+from .readings import Reading, for_members, plain
 from .units import BATCH, GONE, Extremes, HiddenLayer, Units, flat_edges
 
 SHARES = (0.0, 0.01, 0.1, 0.25, 0.5)        # the quantiles in the table
@@ -166,6 +166,7 @@ def _rate(rate: float, infinite: str = "never") -> str:
     return "-" if np.isnan(rate) else infinite if np.isinf(rate) else f"{rate:.4g}"
 
 
+@for_members
 def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | None = None,
               loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> LethalRates:
     """The learning rates at which the next step kills each unit: before any training, and without a step. Nothing is changed.

@@ -27,6 +27,7 @@ from ..text import Shown, Table
 from .closed_form import Revival, layer_revivals
 from .laws import adam_coast, ratio, return_between, safe_rate
 from .passes import nodes_of, tensors, unfused
+from .readings import for_members
 from .recurrence import Settings
 from .rehearsal import Fate, Rehearsal, steepest
 from .roll_forward import Decay, revival_parts
@@ -102,6 +103,7 @@ class Prognosis(Shown):
         return [self.table()]
 
 
+@for_members
 def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: Schedule | None = None,
               horizon: int = 10_000, loss: Callable[[], Any] | None = None) -> Prognosis:
     """The future of every unit of `model` that is dead on x, if training goes on with `optimizer`. Nothing is changed.

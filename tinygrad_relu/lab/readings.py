@@ -2,11 +2,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from ..text import Shown
+from ..nn import Module
+from ..optim import Optimizer
+from ..text import Shown, Table
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Reading(Shown):
@@ -18,6 +26,61 @@ class Reading(Shown):
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+
+@dataclass(frozen=True, repr=False)
+class Members(Reading):
+    """What an instrument found for each member of a population: `each` has their readings. The tables have a row for each member.
+
+    >>> model, x = nn.MLP([2, 4, 3], members=3, rng=0), np.random.default_rng(0).standard_normal((50, 2))
+    >>> lab.kill(model, x, [0])
+    >>> found = lab.census(model, x)
+    >>> [one.dead for one in found.each], found.parts()[0].rows[2]
+    ([[1], [1], [1]], ['2', '0', 'relu', '4', '3', '1', '0.400', '1', '1'])
+    """
+
+    each: list[Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"members": [one.to_dict() for one in self.each]}
+
+    def parts(self) -> Sequence[str | Table]:
+        """The tables and sentences of all members, each table once, with the member in its first column."""
+        each = [one.parts() for one in self.each]
+        joined: list[str | Table] = []
+        for several in zip(*([part for part in parts if isinstance(part, Table)] for parts in each)):
+            headings = list(dict.fromkeys(heading for table in several for heading in table.headings))
+            rows = [(k, dict(zip(table.headings, row))) for k, table in enumerate(several) for row in table.rows]
+            same = len({table.title for table in several}) == 1
+            joined.append(Table(several[0].title if same else several[0].title.partition(" of ")[0], ["member", *headings],
+                                [(k, *(row.get(name, "-") for name in headings)) for k, row in rows]))
+        return [*joined, *(f"member {k}: {part}" for k, parts in enumerate(each) for part in parts if isinstance(part, str))]
+
+    def plot(self, member: int = 0) -> Any:
+        """The picture of one member."""
+        return self.each[member].plot()
+
+
+def for_members(instrument: Callable[P, R]) -> Callable[P, R]:
+    """The instrument, which then takes a population too, with its optimizer: it looks at one member after the other, and returns
+    `Members` of what it found. All members share the data."""
+
+    @wraps(instrument)
+    def look(*arguments: P.args, **options: P.kwargs) -> R:
+        given = (*arguments, *options.values())
+        members = next((part.members for part in given if isinstance(part, Module)), None)
+        if members is None:
+            return instrument(*arguments, **options)
+        takes: Any = instrument
+
+        def own(part: Any, k: int) -> Any:
+            return part.member(k) if isinstance(part, (Module, Optimizer)) else part
+
+        each = [takes(*(own(part, k) for part in arguments), **{name: own(part, k) for name, part in options.items()})
+                for k in range(members)]
+        return cast(R, Members(each))
+
+    return look
 
 
 def plain(value: Any) -> Any:
