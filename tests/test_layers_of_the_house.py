@@ -15,7 +15,7 @@ from tinygrad_relu.nn.activations import MODULES
 
 HOUSE = Path(tinygrad_relu.__file__).parent
 FLOORS = ["checks", "missing", "states", "files", "notebook", "text", "kernels", "autodiff", "ops", "interop", "tensor", "functional",
-          "derivatives", "parameters", "nn", "optim", "profile", "capture", "checkpoint", "onnx", "data", "training", "inside", "lab", "sklearn", "warmup", "doctor",
+          "derivatives", "parameters", "nn", "optim", "profile", "capture", "checkpoint", "onnx", "data", "training", "inside", "lab", "sklearn", "play", "warmup", "doctor",
           "commands", "cli", "__main__"]     # each may import those listed before it
 SOURCES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
 COMPILERS = {"numba", "llvmlite"}

@@ -174,6 +174,10 @@ class Recorder(Reading):
         self._see(step, list(self.units.seen(nodes_of(output), len(self.x))))
         return output
 
+    def see(self, through: Sequence[tuple[Tensor, Tensor]], step: int | None = None) -> None:
+        """`observe`, where z and the output of each layer on `x` are known already."""
+        self._see(step, [Look(layer, z.array[:0], z, out, 1) for layer, (z, out) in zip(self.layers, through)])
+
     def _see(self, step: int | None, looks: Sequence[Look]) -> None:
         """Note the states in one pass over all samples."""
         found = [Extremes(look.layer).add(look) for look in looks]
@@ -191,6 +195,12 @@ class Recorder(Reading):
             self.orbit.append(z)
         if len(self._looks[0]) == LOOKS or self._learns:
             self.changes()
+
+    def going_on(self, model: Module | Units) -> Recorder:
+        """A recorder of this model that begins with the record of this one, whose layers had the same numbers of units."""
+        other = Recorder(model, self.x, self.follow)
+        other._layers, other._steps, other.orbit = self.changes(), self._steps, self.orbit
+        return other
 
     def lives(self) -> list[Life]:
         """The life of every unit, layer by layer."""
@@ -253,8 +263,7 @@ class Recorders:
         fused = self._fused()
         output, through = seen(self.model, self._activations, first.x) if fused is None else fused
         for k, recorder in enumerate(self.each):
-            recorder._see(step, [Look(layer, z.array[k, :0], Tensor.leaf(z.array[k]), Tensor.leaf(out.array[k]), 1)
-                                 for layer, (z, out) in zip(recorder.layers, through)])
+            recorder.see([(Tensor.leaf(z.array[k]), Tensor.leaf(out.array[k])) for z, out in through], step)
         return output
 
     def _fused(self) -> tuple[Tensor, list[tuple[Any, Any]]] | None:

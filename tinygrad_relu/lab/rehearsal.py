@@ -267,3 +267,20 @@ class Rehearsal:
                     inputs = link.outputs(z)
         if len(self.chain) > 1 and self.chain[-1].waits.sum() < len(self.fates[-1]):
             self.chain = self.links[:1]             # the gate is open: only the dead units of the first layer are still rehearsed
+
+
+def rehearsed_orbit(layer: HiddenLayer, unit: int, inputs: Array, optimizer: Optimizer, steps: int) -> list[float]:
+    """z of one unit on one sample, now and after each of the next steps, if the unit gets no gradient and its `inputs`
+    (features,) do not change."""
+    copies = {p: Parameter(p.data, kind=p.kind) for p in layer.parameters}
+    held = {p: copy for p, copy in copies.items() if p.requires_grad and optimizer.holds(p)}
+    twin = optimizer.twin(held) if held else None
+    for copy in held.values():
+        copy.grad = copy.home               # zeros
+    found = []
+    for step in range(steps + 1):
+        if step and twin is not None:
+            twin.step()
+        weight, *bias = (copy.array[unit] for copy in copies.values())
+        found.append(float(weight @ inputs) + sum(map(float, bias)))
+    return found
