@@ -80,7 +80,7 @@ def test_a_claim_that_is_wrong_is_counted():
     assert claim.step == 48 and not claim.fails(48) and claim.fails(47) and claim.fails(49)
     play.model[0].bias.data = play.model[0].bias.data + np.eye(16)[3] * 100         # from behind
     play.advance(20)
-    assert play.settled == [(claim, 1)] and play.told().startswith("0 returns at the foretold step, 1 not as foretold")
+    assert play.settled == [(claim, 1)] and play.told(play.census())[1] == "So far: 0 returns at the foretold step, 1 not as foretold."
 
 
 def test_units_that_die_by_themselves_get_a_prognosis():
@@ -148,4 +148,4 @@ def test_a_link_that_cannot_be_followed_is_one_sentence(query, said):
 
 
 def test_the_command_knows_the_data_sets_and_every_action_is_tried_here():
-    assert NAMES == tuple(SETS) and {action for _, action, *_ in STORY} == {*ACTIONS}
+    assert tuple(SETS) == NAMES and {action for _, action, *_ in STORY} == {*ACTIONS}

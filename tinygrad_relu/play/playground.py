@@ -5,6 +5,7 @@ Nothing here knows of a browser. A link holds the seed and every action with its
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from ..data import Dataset
 from ..lab import BumpBias, Census, DataInit, Intervention, Recorder, ReDo, Units, census, kill, mirror, prognosis
 from ..lab.rehearsal import rehearsed_orbit
 from ..lab.treatments import TREATMENTS, Treatment
-from ..lab.units import GONE
+from ..lab.units import GONE, State
 from ..nn import MLP
 from ..nn.activations import MODULES
 from ..optim import SGD, Optimizer
@@ -193,10 +194,12 @@ class Playground:
         """Take the units that have returned since the last look out of the open claims."""
         new = np.arange(self._seen, len(self.recorder.steps))
         layers = self.recorder.changes()
-        for (i, j), claim in list(self.claims.items()):
-            lives = np.flatnonzero(~GONE[layers[i].matrix(new)[:, j]]) if len(new) else []
-            if len(lives):
-                self.settled.append((self.claims.pop((i, j)), self.recorder.steps[new[lives[0]]]))
+        steps = self.recorder.steps
+        for i, changes in enumerate(layers):
+            alive = ~GONE[changes.matrix(new)]
+            for j in np.flatnonzero(alive.any(axis=0)).tolist():
+                if (i, j) in self.claims:
+                    self.settled.append((self.claims.pop((i, j)), steps[new[alive[:, j].argmax()]]))
         self._seen = len(self.recorder.steps)
 
     def _ask(self) -> None:
@@ -260,7 +263,7 @@ class Playground:
             self.foretold = start, path[:self.step - start + 1]
         self._foretell()
 
-    def _set(self, name: str, words: list[str]) -> None:
+    def _set(self, words: list[str], name: str) -> None:
         """A setting of the optimizer. Only the first of its groups decays, if some parameters do not."""
         value: Any = _number(words, name)
         if name in ("momentum", "decoupled") and not isinstance(self.optimizer, SGD):
@@ -278,7 +281,7 @@ class Playground:
 
     def _activate(self, words: list[str]) -> None:
         """Another activation for the same weights."""
-        name = check_name(*_words(words, 1, "activation"), ACTIVATIONS, "the activation")
+        name = check_name(_words(words, 1, "activation")[0], ACTIVATIONS, "the activation")
         for i in range(1, len(self.model), 2):
             self.model[i] = MODULES[name]()
         self.units = Units(self.model)
@@ -303,7 +306,7 @@ class Playground:
         treatment = TREATED[key]
         if treatment.keeps:
             if not isinstance(self.optimizer, SGD):
-                raise ValueError(f"{treatment.name} goes on with the buffers of an SGD, but this is {type(self.optimizer).__name__}")
+                raise ValueError(f"{treatment.name} goes on with the buffers of an SGD, got {type(self.optimizer).__name__}")
             for group in self.optimizer.param_groups:
                 group.update(lr=RATE * treatment.rate, weight_decay=0.0, **treatment.options)
         if treatment.activation:
@@ -343,24 +346,63 @@ class Playground:
         return loss, float((taken == self.y).mean()), confused
 
     def lives(self, most: int) -> tuple[Array, int]:
-        """The states of all units (rows, layer by layer) over the steps, and the steps from one column to the next: a power of two,
-        so that there are at most about `most` columns, and old ones do not change. The last column is the state now."""
+        """The states of all units (rows, layer by layer) over the steps, and the steps from one column to the next: a power of
+        two, so that there are at most about `most` columns, and old ones do not change. The last column is the state now."""
         n = len(self.recorder.steps)
         stride = 1 << max(0, math.ceil(math.log2(n / most)))
         now = np.concatenate([extremes.states() for _, extremes in self.units.extremes(self.x)])
         past = np.concatenate([changes.matrix(np.arange(0, n - 1, stride)) for changes in self.recorder.changes()], axis=1)
         return np.concatenate([past, now[None]]).T, stride
 
-    def told(self) -> str:
-        """How many claims have come true."""
-        claimed = [(claim, came) for claim, came in self.settled if claim.verdict != "estimate"]
-        wrong = sum(claim.fails(came) for claim, came in claimed)
-        true = f"{counted(len(claimed) - wrong, 'return')} at the foretold step, {wrong} not as foretold"
-        return f"{true}; {counted(sum(claim.verdict != 'estimate' for claim in self.claims.values()), 'claim')} open"
+    def edge(self) -> Array:
+        """Two points far apart on the line w.x + b = 0 of the watched unit, if it is of the first layer and the data are in a plane;
+        otherwise none: (points, 2)."""
+        affine: Any = self.units.layers[0].affine
+        if self.watched is None or self.watched[0] or self.x.shape[1] != 2:
+            return np.empty((0, 2))
+        w, b = affine.weight.data[self.watched[1]], affine.bias.data[self.watched[1]]
+        with np.errstate(all="ignore"):
+            ends = (-b * w + 1e3 * np.array([[-w[1], w[0]], [w[1], -w[0]]])) / (w @ w)
+        return np.asarray(ends) if np.isfinite(ends).all() else np.empty((0, 2))
+
+    def _last(self) -> tuple[Claim | None, int | None]:
+        """What is foretold of the watched unit; or the last claim that was settled, and when."""
+        settled = ((claim, came) for claim, came in reversed(self.settled) if (claim.layer, claim.unit) == self.watched)
+        claim = self.claims.get(self.watched) if self.watched else None
+        return (claim, None) if claim else next(settled, (None, None))
+
+    def due(self) -> int | None:
+        """The foretold step of the watched unit's return."""
+        claim, _ = self._last()
+        return None if claim is None else claim.step
+
+    def story(self, now: Census) -> str:
+        """The watched unit in a few words: its state, what is foretold, and whether it has come true."""
+        if self.watched is None:
+            return "Choose a unit to see what is foretold of it, and whether it comes true."
+        i, j = self.watched
+        claim, came = self._last()
+        said = f"Unit {j} of layer {i + 1} is {State(now.layers[i].state[j]).label}."
+        if claim is None:
+            return said
+        if came is None:
+            return f"{said} Foretold at step {claim.made:,}: {claim}. ({claim.reason[0].upper()}{claim.reason[1:]}.)"
+        true = claim.verdict != "estimate" and not claim.fails(came)
+        return f"{said} It returned at step {came:,}, " + ("as foretold." if true else f"and was foretold: {claim}.")
+
+    def told(self, now: Census) -> list[str]:
+        """What is foretold of the dead units, and how many claims have come true."""
+        kinds = Counter(f"in layer {claim.layer + 1}, {claim}" for claim in self.claims.values())
+        new = sum(now.dead) - len(self.claims)
+        parts = [f"{n} {kind}" for kind, n in sorted(kinds.items())] + [f"{counted(new, 'unit')} died since"] * (new > 0)
+        claimed = [claim.fails(came) for claim, came in self.settled if claim.verdict != "estimate"]
+        true = counted(len(claimed) - sum(claimed), "return")
+        return [f"Foretold: {'; '.join(parts) or 'no unit is dead'}.",
+                f"So far: {true} at the foretold step, {sum(claimed)} not as foretold."]
 
 
 ACTIONS: Mapping[str, Callable[[Playground, list[str]], None]] = {
-    **{name: lambda play, words, name=name: play._set(name, words) for name in ("lr", "momentum", "weight_decay", "decoupled")},
+    **{name: partial(Playground._set, name=name) for name in ("lr", "momentum", "weight_decay", "decoupled")},
     "activation": Playground._activate, "kill": Playground._kill, "treat": Playground._treat, "watch": Playground._watch}
 REPLACED = {"lr", "momentum", "weight_decay", "decoupled", "watch"}     # of two in a row, the first leaves no trace
 
