@@ -1,11 +1,10 @@
 """``tinygrad-relu play`` in a real browser: sliders move, units are killed, and what was foretold comes true on the page."""
+import http.client
 import os
 import re
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 
 import psutil
 import pytest
@@ -110,10 +109,12 @@ def test_only_this_computer_and_only_this_page_are_let_in(server, capsys):
     listening = [one.laddr for one in psutil.Process(process.pid).net_connections() if one.status == psutil.CONN_LISTEN]
     port = listening[0].port
     assert [one.ip for one in listening] == ["127.0.0.1"] and f":{port}/" in url
-    shake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-             "Origin": "http://elsewhere.example"}
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(urllib.request.Request(f"{url}ws", headers=shake))
+    for origin, status in (("http://elsewhere.example", 403), (f"http://127.0.0.1:{port + 1}", 403)):
+        asked = http.client.HTTPConnection("127.0.0.1", port)
+        asked.request("GET", "/ws", headers={"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+                                             "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Origin": origin})
+        assert asked.getresponse().status == status
+        asked.close()
     assert cli.main(["play", "--port", str(port), "--no-browser"]) == 2
     assert capsys.readouterr().err == (f"tinygrad-relu play: port {port} of 127.0.0.1 cannot be used: Address already in use; "
                                        "expected a free one, which --port 0 finds\n")

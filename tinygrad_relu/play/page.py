@@ -333,7 +333,8 @@ class Page:
         found = [state for state in State if any(layer.count(state) for layer in layers)]
         head = [f'<th><span class="swatch" style="background: {COLOURS[state]}"></span>{state.label}</th>' for state in found]
         rows = ["".join([f"<tr><td>layer {i} ({counted(len(layer.state), 'unit')})</td>",
-                         *(f"<td>{layer.count(state)}</td>" for state in found), "</tr>"]) for i, layer in enumerate(layers, start=1)]
+                         *(f"<td>{layer.count(state)}</td>" for state in found), "</tr>"])
+                for i, layer in enumerate(layers, start=1)]
         told = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.play.told(now))
         table = "".join(["<tr><th></th>", *head, "</tr>", *rows])
         self.counts.text = f'<div class="wide"><table>{table}</table></div>{told}'
@@ -379,6 +380,7 @@ def _free(port: int) -> int:
             probe.bind((HOST, port))
             probe.listen()
         except OSError as error:
-            raise OSError(f"port {port} of {HOST} cannot be used: {error.strerror}; expected a free one, which --port 0 finds") from None
+            raise OSError(f"port {port} of {HOST} cannot be used: {error.strerror}; expected a free one, which --port 0 "
+                          "finds") from None
         found: int = probe.getsockname()[1]
         return found

@@ -355,12 +355,12 @@ class Playground:
         return np.concatenate([past, now[None]]).T, stride
 
     def edge(self) -> Array:
-        """Two points far apart on the line w.x + b = 0 of the watched unit, if it is of the first layer and the data are in a plane;
-        otherwise none: (points, 2)."""
-        affine: Any = self.units.layers[0].affine
+        """Two points far apart on the line w.x + b = 0 of the watched unit, (points, 2); none, if its inputs are not points of a
+        plane."""
+        first: Any = self.model[0]
         if self.watched is None or self.watched[0] or self.x.shape[1] != 2:
             return np.empty((0, 2))
-        w, b = affine.weight.data[self.watched[1]], affine.bias.data[self.watched[1]]
+        w, b = first.weight.data[self.watched[1]], first.bias.data[self.watched[1]]
         with np.errstate(all="ignore"):
             ends = (-b * w + 1e3 * np.array([[-w[1], w[0]], [w[1], -w[0]]])) / (w @ w)
         return np.asarray(ends) if np.isfinite(ends).all() else np.empty((0, 2))
