@@ -113,6 +113,29 @@ def test_the_indexes_link_every_page():
     assert set(PAGES) - {ROOT / "README.md", ROOT / "docs/index.md"} <= linked
 
 
+BOOK = ROOT / "docs/book"
+CHAPTERS = re.findall(r"^(\d+)\. \[(.+)\]\((.+)\)$", (BOOK / "index.md").read_text(encoding="utf-8"), re.M)
+
+
+def test_the_book_has_all_its_chapters_in_order():
+    assert [int(number) for number, _, _ in CHAPTERS] == list(range(1, 21))
+    assert [file for _, _, file in CHAPTERS] == sorted(page.name for page in BOOK.glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("number, title, file", CHAPTERS)
+def test_a_chapter_of_the_book_has_its_parts(number, title, file):
+    """Its title, a comparison with the engine that is checked, two exercises with solutions, and the way to its neighbours."""
+    text = (BOOK / file).read_text(encoding="utf-8")
+    assert text.startswith(f"# {number}. {title}\n")
+    engine = re.search(r"^## The engine.*?(?=^## )", text, re.M | re.S)
+    assert engine and re.search("assert|>>>", engine[0])
+    parts = re.findall(r"^\*\*Exercise (\d)\.\*\*|^<details><summary>(Solution)</summary>$", text, re.M)
+    assert parts == [("1", ""), ("", "Solution"), ("2", ""), ("", "Solution")]
+    at = [each for _, _, each in CHAPTERS].index(file)
+    near = [CHAPTERS[i][2] for i in (at - 1, at + 1) if 0 <= i < len(CHAPTERS)]
+    assert re.findall(r"\(([^)]+)\)", text.splitlines()[-1]) == near
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_a_page_names_no_place_of_the_machine_it_was_written_on(page):
     found = OUTSIDE.search(page.read_text(encoding="utf-8"))
