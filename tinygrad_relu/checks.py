@@ -289,9 +289,9 @@ def as_floats(values: Any, dtype: Any = None, name: str = "Tensor") -> Array:
     >>> as_floats([1, 2])
     array([1., 2.])
     """
-    if dtype is None and type(values) is np.ndarray and values.flags.carray:
+    if type(values) is np.ndarray and values.flags.carray:
         own = values.dtype
-        if own.char in "fd" and own.isnative:
+        if (dtype is None or dtype is own) and own.char in "fd" and own.isnative:
             return values       # nothing to do, found out in a tenth of the time
     array = as_numbers(values, name)
     if dtype is None:
