@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from public import ROOMS, names_of
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
@@ -42,13 +43,13 @@ def trained(dtype: str = "float64") -> dict[str, object]:
     loss = F.cross_entropy(model(X), Y)
     return {
         "tensor": tg.Tensor(X, dtype=dtype), "parameter": model[0].weight, "result": loss, "model": model,
-        "summary": model.summary((5, 4)), "explanation": tg.explain(loss, model), "program": program,
+        "summary": model.summary((5, 4)), "explanation": tg.explain(loss, model), "graph": tg.graph(loss, model), "program": program,
         "profile": profile, "history": tg.fit(model, opt, F.cross_entropy, (X, Y), epochs=2, rng=0, quiet=True),
         "census": lab.census(model, X, Y), "prognosis": lab.prognosis(model, X, opt), "rates": lab.lethal_lr(model, X, Y),
         "gradients": lab.gradient_profile(model, X, Y), "why": lab.why_zero(model, X, Y), "advice": lab.advise(model, X, Y),
         "members": lab.census(nn.MLP([4, 3, 2], members=2, rng=0, dtype=dtype), X),
         "autopsy": autopsy, "recorder": recorder, "survival": lab.survival(recorder, of="alive"),
-        "birth": lab.birth_probability([4, 3, 3], trials=10, rng=0), "result of an experiment": find("maxout-exact")(fast=True),
+        "birth": lab.birth_probability([4, 3, 3], trials=10, rng=0), "experiment": find("maxout-exact"), "result of an experiment": find("maxout-exact")(fast=True),
     }
 
 
@@ -90,6 +91,20 @@ def test_all_readings_are_covered(things):
         kinds += kind.__subclasses__()
     shown = {type(thing) for thing in things.values()}
     assert {kind.__name__ for kind in kinds} - {kind.__name__ for kind in shown} == {Shown.__name__, Reading.__name__, "Prescription"}
+
+
+@pytest.mark.parametrize("room", [ROOMS[name] for name in ROOMS if name != "inside"])
+def test_tab_lists_what_users_call(room):
+    """No file of a package, and nothing that a file has only imported."""
+    listed = {name for name in dir(room) if not name.startswith("_")}
+    rooms = {"data", "functional", "lab", "nn", "onnx", "optim", "sklearn", "init", "utils", "lr_scheduler", "experiments", "laws"}
+    assert listed - rooms == names_of(room).keys() - rooms and "__doc__" in dir(room)
+
+
+def test_tab_lists_what_a_file_defines():
+    assert {"he", "orthogonal"} < {*dir(nn.init)} and not {"np", "Any", "check_name", "GAINS"} & {*dir(nn.init)}
+    assert {name for name in dir(nn.utils) if name[0] != "_"} == {"clip_grad_norm_", "clip_grad_value_", "functional_call"}
+    assert "export" in dir(tg.onnx) and "safe_rate" in dir(lab.laws) and "np" not in dir(optim.lr_scheduler)
 
 
 def test_words_of_users_are_escaped():
@@ -135,6 +150,14 @@ def test_a_model_is_a_table_of_its_parameters():
     cells = [[cell.text or "" for cell in row] for row in well_formed(model._repr_html_()).iter("tr")]
     assert cells[1:] == [["0", "Linear(3, 4)", "weight (4, 3) frozen, bias (4,)", "16"], ["1", "ReLU()", "", "0"],
                          ["2", "Linear(4, 4)", "weight (4,), bias (4,)", "4"]]
+
+
+def test_a_graph_that_is_too_large_for_a_picture_is_a_table():
+    y = tg.Tensor(1.0, requires_grad=True)
+    for _ in range(310):
+        y = y * 2.0
+    picture = tg.graph(y)
+    assert picture._repr_svg_() is None and "zero gradient" in text_of(well_formed(picture._repr_html_()))
 
 
 def test_without_rich_all_this_prints(monkeypatch, things):

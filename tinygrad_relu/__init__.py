@@ -50,7 +50,7 @@ from .functional.array import *  # noqa: F403        # the functions that are Nu
 from .inside import AnomalyError as AnomalyError, detect_anomaly as detect_anomaly, explain as explain, graph as graph
 from .kernels.machine.host import keep_freed_memory as _keep_freed_memory
 from .kernels.machine.pool import get_num_threads as get_num_threads, set_num_threads as set_num_threads
-from .missing import elsewhere as _elsewhere
+from .missing import elsewhere as _elsewhere, present as _present
 from .nn.activations import activation as activation
 from .nn.utils import functional_call as functional_call
 from .parameters import Parameter as Parameter
@@ -63,3 +63,7 @@ vars().pop("tensor")                                # the submodule; without it,
 vars()["__getattr__"] = _elsewhere(__name__)        # through vars(), so that mypy still rejects unknown names
 for _room in (functional, nn, nn.init, nn.utils, optim, optim.lr_scheduler):
     vars(_room)["__getattr__"] = _elsewhere(_room.__name__)
+vars()["__dir__"] = _present(__name__, "data", "functional", "lab", "nn", "onnx", "optim", "sklearn")
+for _room in (functional, nn, nn.init, nn.utils, onnx, optim, optim.lr_scheduler):
+    vars(_room)["__dir__"] = _present(_room.__name__, "init", "utils", "lr_scheduler",
+                                      own=_room is onnx or not hasattr(_room, "__path__"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from inspect import getattr_static
+from types import ModuleType
 from typing import NoReturn, TypeVar
 
 C = TypeVar("C", bound=type)
@@ -143,6 +144,16 @@ def elsewhere(module: str) -> Callable[[str], NoReturn]:
         raise AttributeError(f"{module} has no {name}{way}", name=name, obj=sys.modules[module])
 
     return missing
+
+
+def present(module: str, *rooms: str, own: bool = False) -> Callable[[], list[str]]:
+    """A `__dir__` for a module, which Tab lists: its names, of modules only `rooms`; with `own`, only what is defined in it."""
+
+    def names() -> list[str]:
+        return [name for name, thing in vars(sys.modules[module]).items() if name in rooms or name.startswith("__") or not (
+            name.startswith("_") or isinstance(thing, ModuleType) or (own and getattr(thing, "__module__", "") != module))]
+
+    return names
 
 
 class Missing:

@@ -59,9 +59,7 @@ def _experiment(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         told = results if len(results) == 1 else [result for result in results if result.verdict == "does not hold"]
         for result in told:
-            paragraphs = [" ".join(paragraph.split()) + "\n" for paragraph in result.experiment.explanation.split("\n\n")]
-            title, *found = result.parts()
-            print_parts(title, "", *paragraphs, *found)
+            print_parts(*result.experiment.parts(), "", result.table(), "", result.parts()[-1])
         if len(results) > 1:
             print_parts(summary(results))
     return int(any(result.verdict == "does not hold" for result in results))

@@ -64,7 +64,13 @@ class Graph:
             f'width="{right + 16:.0f}" height="{height + 48:.0f}" font-family="monospace" font-size="12">\n'
             f"<desc>{escape(self.explanation.verdict)}</desc>\n" + "\n".join([*parts, *legend]) + "\n</svg>\n", path)
 
-    _repr_svg_ = to_svg
+    def _repr_svg_(self) -> str | None:
+        return self.to_svg() if len(self.explanation.rows) <= MOST else None
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: scrolled if it is too wide; a graph that cannot be read as a picture, as its table."""
+        svg = self._repr_svg_()
+        return f'<div style="overflow-x:auto">{svg}</div>' if svg else self.explanation._repr_html_()
 
     def __repr__(self) -> str:
         return f"Graph of {counted(len(self.explanation.rows), 'row')}: {self.explanation.verdict}"

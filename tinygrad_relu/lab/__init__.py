@@ -1,4 +1,5 @@
 """The laboratory: the fate of a unit whose gradient is exactly zero. Can it come back, and at which step?"""
+from ..missing import present as _present
 from . import laws as laws
 from .advise import Advice as Advice, Hint as Hint, advise as advise
 from .autopsy import Autopsy as Autopsy, Death as Death, Share as Share
@@ -24,3 +25,5 @@ from .structural import InsertBatchNorm as InsertBatchNorm, SwapToLeaky as SwapT
 from .survival import Spell as Spell, Survival as Survival, survival as survival
 from .units import State as State, Units as Units
 from .sweep import Sweep as Sweep, sweep as sweep
+
+vars()["__dir__"], vars(laws)["__dir__"] = _present(__name__, "experiments", "laws"), _present(laws.__name__, own=True)

@@ -253,7 +253,8 @@ def overview(model: Any) -> Table:
             rows.append((name, repr(module).partition("(\n")[0], shapes, f"{size:,}"))
         met.add(id(module))
     total, mode = sum(p.size for p in model.parameters()), "training" if model.training else "evaluation"
-    return Table(f"{type(model).__name__}: {total:,} parameters, in {mode} mode",
+    members = f" of {model.members} members" if model.members else ""
+    return Table(f"{type(model).__name__}: {total:,} parameters{members}, in {mode} mode",
                  ["name", "module", "shapes", "parameters"], rows)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...checks import check_count
 from ...notebook import picture
-from ...text import Table
+from ...text import Shown, Table
 from ..figure import check_format, save
 from ..readings import Reading, plain
 from .drawing import DPI, page
@@ -74,8 +74,8 @@ class Finding:
         return claimed, f"{relation}{expected}{tolerance}", measured, "yes" if self.holds else "NO", self.what
 
 
-@dataclass(frozen=True)
-class Experiment:
+@dataclass(frozen=True, repr=False)
+class Experiment(Shown):
     """A file of a chapter: its docstring explains it, and its `EXPERIMENT` is called with a seed.
 
     Attributes
@@ -103,6 +103,15 @@ class Experiment:
     @property
     def explanation(self) -> str:
         return cleandoc(sys.modules[self.run.__module__].__doc__ or "")
+
+    def stated(self) -> list[str]:
+        """The claims in words, each with its correction."""
+        return [line for claim in self.claims for line in (f"{claim.key}  {claim.says} ({claim.source})",
+                                                           *[f"    Corrected: {claim.correction}"] * bool(claim.correction))]
+
+    def parts(self) -> list[str]:
+        paragraphs = [" ".join(paragraph.split()) + "\n" for paragraph in self.explanation.split("\n\n")]
+        return [self.title, "", *paragraphs, *self.stated()]
 
     def __call__(self, seed: int = 0, fast: bool = False) -> Result:
         start = perf_counter()
@@ -145,11 +154,7 @@ class Result(Reading):
 
     def parts(self) -> list[str | Table]:
         """Title, claims, findings and verdict."""
-        said = [self.experiment.title]
-        for claim in self.experiment.claims:
-            said.append(f"{claim.key}  {claim.says} ({claim.source})")
-            said += [f"    Corrected: {claim.correction}"] * bool(claim.correction)
-        return [*said, "", self.table(), "", f"Verdict: {self.verdict}."]
+        return [self.experiment.title, *self.experiment.stated(), "", self.table(), "", f"Verdict: {self.verdict}."]
 
     def _repr_html_(self) -> str:
         return super()._repr_html_() + picture(self.figure())
