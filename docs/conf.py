@@ -63,6 +63,7 @@ NAMED = re.compile(r"(?:[A-Za-z_]\w*\.)+\w+")
 SHORT = {"tinygrad_relu.functional.": "F.", "tinygrad_relu.": "tg."}        # how signatures call the rooms
 TYPES = {"Array": Array, "ArrayLike": ArrayLike, "DTypeLike": DTypeLike}
 LONG = {stringify_annotation(type_): name for name, type_ in TYPES.items()}
+LINK = re.compile(r"^ *(`{3,}).*?^ *\1|`[^`\n]+`|\]\((?!\w+:|#)(?P<file>[^)#\s]+)(?:#[^)\s]*)?\)", re.M | re.S)
 EXPERIMENT = re.compile(r"tinygrad_relu/lab/experiments/(\w+)/(\w+)\.py")
 
 
@@ -78,12 +79,14 @@ def read_page(app, docname, source) -> None:
     folder = Path(app.srcdir, docname).parent
 
     def marked(link) -> str:
-        path = Path(os.path.normpath(folder / link[1]))
+        if link["file"] is None:                # code: x[0](y) is no link
+            return link[0]
+        path = Path(os.path.normpath(folder / link["file"]))
         if path.suffix in (".md", ".ipynb", ".png") and path.is_relative_to(app.srcdir):
             return link[0]
         return f"](source:{(path / '__init__.py' if path.is_dir() else path).relative_to(Path(app.srcdir).parent)})"
 
-    text = re.sub(r"\]\((?!\w+:|#)([^)#\s]+)(?:#[^)\s]*)?\)", marked, source[0])
+    text = LINK.sub(marked, source[0])
     for title, pages in sections(docname, text):
         text += "\n".join(["\n```{toctree}", ":hidden:", *[f":caption: {title}"] * bool(title), "", *pages, "```\n"])
     source[0] = text

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,8 @@ def test_the_site(tmp_path):
     assert not built.returncode, built.stderr
     site = tmp_path / "out"
     assert not [*broken(site)]
+    code = re.sub("<[^>]+>", "", (site / "book/20-capture.html").read_text(encoding="utf-8"))
+    assert "model[0](digits.x)" in code             # this is no link
     assert (site / "source/tinygrad_relu/tensor.py.html").is_file() and 'href="made/claims/dying.html#experiment-rank"' in (
         site / "claims.html").read_text()
     if CHROMIUM:
