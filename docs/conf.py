@@ -6,6 +6,7 @@ these. With `-t quick` no experiment and no notebook is run.
 """
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from docutils import nodes  # noqa: E402
+from jupyter_client import KernelManager  # noqa: E402
 from numpy.typing import ArrayLike, DTypeLike  # noqa: E402
 from pages import Reference, found, line_of, plain, slug, write_claims  # noqa: E402
 from sphinx.addnodes import desc_addname  # noqa: E402
@@ -24,6 +26,7 @@ from sphinx.util.typing import stringify_annotation  # noqa: E402
 from tinygrad_relu.autodiff.node import Array  # noqa: E402
 from tinygrad_relu.lab.experiments import CHAPTERS  # noqa: E402
 
+gc.disable()        # it takes a fifth of the time of a build, to no avail: the trees of all pages live until its end
 QUICK = tags.has("quick")  # type: ignore[name-defined]  # noqa: F821      # Sphinx gives a conf.py its tags
 
 project = "tinygrad_relu"
@@ -55,6 +58,8 @@ myst_heading_anchors = 4            # as GitHub has them
 myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": None}
 nb_execution_mode = "off" if QUICK else "cache"
 nb_execution_raise_on_error = True
+if os.name == "posix":
+    KernelManager.transport.default_value = "ipc"      # ipykernel warns of the other, TCP
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -180,7 +185,7 @@ def source_pages(app) -> Iterator[tuple[str, dict[str, str], str]]:
         else:
             language = "python" if path.endswith(".py") else "text"
             body = app.builder.highlighter.highlight_block(text, language, linenos="inline", lineanchors="L")
-            yield f"source/{path}", {"title": path, "body": f"<h1>{path}</h1>\n{body}"}, "page.html"
+            yield f"source/{path}", {"title": path, "body": f'<h1 class="source-file">{path}</h1>\n{body}'}, "page.html"
 
 
 def setup(app) -> None:

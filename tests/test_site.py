@@ -38,7 +38,7 @@ def broken(site):
         for address in links.links | links.loads:
             url = urlsplit(address)
             if url.netloc or url.scheme:
-                if address in links.loads or url.scheme not in ("http", "https"):
+                if url.scheme not in (("data",) if address in links.loads else ("http", "https")):
                     yield f"{file.relative_to(site)} loads {address}"
                 continue
             target = Path(os.path.normpath(file.parent / unquote(url.path))) if url.path else file
