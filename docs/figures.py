@@ -419,7 +419,7 @@ def orbit(steps=540):
     unit = int(z[0].argmin())
     told = np.array([z[0, unit], *(float(value) for value in islice(lab.orbit(z[0, unit], **settings), steps))])
     assert np.allclose(z[:back, unit], told[:back], rtol=1e-6)
-    figure = page(f"The pre-activation of a dead unit swings through 0 at step {back}, as foretold")
+    figure = page(f"The pre-activation of a dead unit swings through 0 at step {back}, as predicted")
     axes, near = figure.subplots(1, 2, width_ratios=[1.5, 1])
     for part, every in ((axes, 20), (near, 4)):
         t = np.arange(0, steps, every)
