@@ -184,8 +184,8 @@ def test_a_progress_bar_below_the_cell(monkeypatch):
         tick("<second>", 3)
         raise KeyboardInterrupt
     first, second, last = seen
-    assert 'value="0"' in first and text_of(well_formed(first)) == "0/4 0:00 <first>"
-    assert 'max="4" value="3"' in second and "3/4 0:00, 0:00 left <second>" in text_of(well_formed(second))
+    assert 'value="0"' in first and text_of(well_formed(first)) == "0/4 0:00:00 <first>"
+    assert 'max="4" value="3"' in second and "3/4 0:00:00, 0:00:00 left <second>" in text_of(well_formed(second))
     assert last == {"text/html": "", "text/plain": ""}
     with progress(4, quiet=True) as tick:
         tick("", 1)

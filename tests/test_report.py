@@ -1,5 +1,6 @@
 """The commands over the experiments: one, several, the page of all, and the table of claims in the documentation."""
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -54,11 +55,19 @@ def test_one_experiment_prints_writes_and_draws(capsys, tmp_path):
     assert figure.read_text().startswith("<?xml")
 
 
-def test_several_experiments_run_side_by_side_with_the_same_numbers():
-    ticks, names = [], ["upstream", NAME]
-    found = running.run_all(names, seed=1, fast=True, jobs=2, tick=lambda name, n: ticks.append((name, n)))
-    alone = running.run_all(names, seed=1, fast=True, jobs=1)
-    assert [result.experiment.name for result in found] == names and sorted(ticks) == sorted((name, 1) for name in names)
+@contextmanager
+def bar(total, name, *, quiet):
+    """In place of the progress bar."""
+    ticks = []
+    yield lambda name, n: ticks.append((name, n))
+    assert sorted(ticks) == [(NAME, 1), ("upstream", 1)] and total == 2 and quiet
+
+
+def test_several_experiments_run_side_by_side_with_the_same_numbers(monkeypatch):
+    monkeypatch.setattr(running, "progress", bar)
+    names = ["upstream", NAME]
+    found, alone = (running.run_all(names, seed=1, fast=True, jobs=jobs, quiet=True) for jobs in (2, 1))
+    assert [result.experiment.name for result in found] == names
     assert [result.findings for result in found] == [result.findings for result in alone]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import sys
 from base64 import b64encode
+from datetime import timedelta
 from functools import partial
 from html import escape
 from io import BytesIO
@@ -125,9 +126,5 @@ class Bar:
                 f"</progress> {escape(repr(self))}")
 
 
-def _clock(seconds: float) -> str:
-    """
-    >>> _clock(75.2)
-    '1:15'
-    """
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+def _clock(seconds: float) -> timedelta:
+    return timedelta(seconds=int(seconds))

@@ -96,12 +96,10 @@ def _run(arguments: argparse.Namespace, chosen: list[str], figures: Path | None)
     from ..checks import check_count
     from ..files import write_json
     from ..lab.experiments.running import run_all
-    from ..text import progress
 
     check_count(arguments.seed, "--seed", least=0)
     jobs = None if arguments.jobs is None else check_count(arguments.jobs, "--jobs")
-    with progress(len(chosen), "begins", quiet=arguments.quiet) as tick:
-        results = run_all(chosen, seed=arguments.seed, fast=arguments.fast, figures=figures, jobs=jobs, tick=tick)
+    results = run_all(chosen, seed=arguments.seed, fast=arguments.fast, figures=figures, jobs=jobs, quiet=arguments.quiet)
     if arguments.json:
         found = [result.to_dict() for result in results]
         write_json(arguments.json, found[0] if len(found) == 1 else {"experiments": found})

@@ -13,6 +13,7 @@ from threading import Thread
 from typing import Any
 
 from ...kernels.machine.pool import num_threads, set_num_threads
+from ...text import progress
 from . import CHAPTERS, find, names
 from .record import Claim, Experiment, Result
 
@@ -21,18 +22,18 @@ KINDS = {"A": "Dying ReLU", "B": "Variants", "C": "Depth", "D": "Learning with a
 
 
 def run_all(chosen: Sequence[str], *, seed: int = 0, fast: bool = False, figures: Path | None = None, jobs: int | None = None,
-            tick: Callable[[str, int], None] = lambda name, n: None) -> list[Result]:
+            quiet: bool = False) -> list[Result]:
     """Run experiments in `jobs` processes (by default one per core), and return their results in the given order.
 
-    With `figures`, each process writes the figure of its experiment into this folder, as NAME.svg. ``tick(name, 1)`` is called
-    after each experiment.
+    With `figures`, each process writes the figure of its experiment into this folder, as NAME.svg. A terminal and a notebook show
+    a progress bar, unless `quiet`.
     """
     jobs = min(jobs or os.cpu_count() or 1, len(chosen))
     if jobs <= 1:
-        with num_threads(1):
+        with num_threads(1), progress(len(chosen), "begins", quiet=quiet) as tick:
             found = {name: _done(name, tick, *_run(name, seed, fast, figures)) for name in chosen}
         return [found[name] for name in chosen]
-    with in_processes(jobs) as pool:
+    with in_processes(jobs) as pool, progress(len(chosen), "begins", quiet=quiet) as tick:
         running = {pool.submit(_run, name, seed, fast, figures): name for name in chosen}
         found = {running[one]: _done(running[one], tick, *one.result()) for one in as_completed(running)}
     return [found[name] for name in chosen]
