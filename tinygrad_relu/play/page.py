@@ -1,6 +1,7 @@
 """The page, in Bokeh: controls that call `Playground.do`, and pictures of its state; and the server, for this computer only."""
 from __future__ import annotations
 
+import math
 import signal
 import socket
 from collections.abc import Callable
@@ -49,8 +50,10 @@ SPEEDS = ["1", "2", "5", "10", "20", "50", "100"]
 STEPS = {"lr": ("learning rate", [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]),         # of the sliders
          "momentum": ("momentum", [0.0, 0.5, 0.8, 0.9, 0.95, 0.99]),
          "weight_decay": ("weight decay", [0.0, 1e-5, 1e-4, 5e-4, 1e-3, 0.005, 0.01, 0.05, 0.1])}
-AHEAD = 2               # frames that the browser has not shown yet, at most
-SHOWN = "requestAnimationFrame(() => { told.tags = status.tags })"
+AHEAD = 4               # frames that the browser has not shown yet, at most
+SHOW = """              // a line of text, without Bokeh's layout; and the word that a frame has been shown
+    document.getElementById("status").textContent = sent.tags[1]
+    requestAnimationFrame(() => { shown.tags = sent.tags })"""
 ADDRESS = """           // the address of the page is always the link to its state
     const found = link.text.match(/href="([^"]*)"/)
     if (found) history.replaceState(null, "", found[1].replaceAll("&amp;", "&"))"""
@@ -66,22 +69,19 @@ class Page:
         self.frames: list[float] = []           # when the last were drawn
         self.drawn, self.shown = 0, -AHEAD      # frames that were sent to the browser, and those that it has shown
         self.common = {"sizing_mode": "stretch_width", "stylesheets": [STYLE]}
-        self.note, self.status, self.link, self.told, self.counts = (
-            Div(name=name, **self.common) for name in ("note", "status", "link", "told", "counts"))
+        self.note, self.link, self.told, self.counts = (Div(**self.common) for _ in range(4))
         self._say(wrong)
         self._controls()
         self._pictures()
         self._set_data()
         document.title, document.template = "tinygrad_relu play", get_env().from_string(TEMPLATE)
         document.js_on_event(DocumentReady, CustomJS(args={"figures": self.figures, "inked": self.inked}, code=PAINT))
-        document.on_event(DocumentReady, lambda event: self._shown([0]))
-        self.status.js_on_change("tags", CustomJS(args={"status": self.status, "told": self.told}, code=SHOWN))
-        self.told.on_change("tags", lambda attribute, old, new: self._shown(new))
+        show = CustomJS(args={"sent": self.counts, "shown": self.told}, code=SHOW)
+        document.js_on_event(DocumentReady, show)
+        self.counts.js_on_change("tags", show)
+        self.told.on_change("tags", lambda attribute, old, new: setattr(self, "shown", new[0]))
         self.draw()
         document.add_periodic_callback(self.frame, FRAME)
-
-    def _shown(self, frames: list[Any]) -> None:
-        self.shown = frames[0] or self.drawn
 
     def _say(self, wrong: Any) -> None:
         self.note.text = wrong and f'<p class="wrong" role="alert">{escape(str(wrong))}</p>'
@@ -107,7 +107,7 @@ class Page:
         treatment = Select(name="treatment", value="heavy-l2", options=groups, **self.common)
         layer = button("Kill its layer", lambda: self.act("kill", (self.play.watched or (0,))[0]))
         do = [self._beside(self.run, button("Step", lambda: self._advance(1))), self.speed, self._beside(self.kill, layer),
-              treatment, button("Treat", lambda: self.act("treat", treatment.value)), self.note, self.status]
+              treatment, button("Treat", lambda: self.act("treat", treatment.value))]
         self.sliders = {name: chooser(CategoricalSlider, name, partial(self.act, name), "value_throttled", title=title,
                                       categories=["0"], value="0") for name, (title, _) in STEPS.items()}
         self.decoupled = chooser(RadioButtonGroup, "decoupled", partial(self.act, "decoupled"), "active",
@@ -120,6 +120,7 @@ class Page:
         settings = [*self.sliders.values(), self.decoupled, self.activation, self.data, self._beside(self.seed, self.widths),
                     button("New network", self._new), self.link]
         self.link.js_on_change("text", CustomJS(args={"link": self.link}, code=ADDRESS))
+        self._add("note", self.note)
         self._add("act", *do)
         self._add("set", *settings)
 
@@ -152,7 +153,7 @@ class Page:
         try:
             self.play, self.running = Playground.of(urlencode(setup)), False
             self._say("")
-        except (ValueError, TypeError) as error:
+        except (ValueError, ImportError) as error:
             self._say(error)
         self._set_data()
         self.draw()
@@ -175,13 +176,15 @@ class Page:
     def _pictures(self) -> None:
         common = {"sizing_mode": "stretch_width", "toolbar_location": None, "tools": "", "outline_line_color": None,
                   "min_border": 5}
-        free: Any = {"x_range": Range1d(), "y_range": Range1d()}
+
+        def free() -> dict[str, Any]:
+            return {"x_range": Range1d(), "y_range": Range1d()}
 
         def source(*columns: str) -> Any:
             return ColumnDataSource({name: [] for name in columns})
 
         self.cells, self.dots, self.edge = source("image"), source("x", "y", "colour"), source("x", "y")
-        self.square = figure(height=340, **free, **common)
+        self.square = figure(height=340, **free(), **common)
         self.classes = self.square.image_rgba("image", source=self.cells, x=0, y=0, dw=1, dh=1).glyph
         self.square.scatter("x", "y", source=self.dots, fill_color="colour", line_color="white", line_width=0.5, size=6)
         edge = self.square.line("x", "y", source=self.edge, line_width=2.5, line_dash=[6, 4])
@@ -192,14 +195,14 @@ class Page:
         cells = self.table.text("x", "y", "n", source=self.confused, text_align="center", text_baseline="middle",
                                 text_font_size="11px")
         self.ticks, self.chosen, self.states = source("x", "y0", "y1"), source("right", "top", "bottom"), source("image")
-        self.rows = figure(height=320, x_range=Range1d(), y_range=Range1d(), x_axis_label="step", **common)
+        self.rows = figure(height=320, x_axis_label="step", **free(), **common)
         colours = LinearColorMapper([*map(COLOURS.get, State), "rgba(0, 0, 0, 0)"], low=-0.5, high=EMPTY + 0.5)
         self.life = self.rows.image("image", source=self.states, x=0, y=0, dw=1, dh=1, color_mapper=colours).glyph
         self.rows.segment("x", "y0", "x", "y1", source=self.ticks, line_color=RETURN, line_width=2.5)
         frame = self.rows.quad(0, "right", "top", "bottom", source=self.chosen, fill_alpha=0, line_width=1.5)
         self.rows.on_event(Tap, self._choose)
         self.seen, self.ahead = source("x", "y"), source("x", "y")
-        self.orbit = figure(height=230, x_axis_label="step", y_axis_label="pre-activation z", **common)
+        self.orbit = figure(height=230, x_axis_label="step", y_axis_label="pre-activation z", **free(), **common)
         self.orbit.line("x", "y", source=self.seen, line_width=4, color=COLOURS[State.ALWAYS_ON], legend_label="observed")
         path = self.orbit.line("x", "y", source=self.ahead, line_width=1.6, line_dash=[5, 4], legend_label="foretold")
         self.due = Span(dimension="height", line_color=RETURN, visible=False)
@@ -257,12 +260,12 @@ class Page:
         self.document.hold("combine")
         try:
             self._draw_state()
-            self._draw_classes()
+            if self.drawn % 2 or not self.running:
+                self._draw_classes()
             self._draw_lives()
             now = self.play.census()
             self._draw_orbit(now)
             self._draw_census(now)
-            self.status.tags = [self.drawn]
         finally:
             self.document.unhold()
             self.quiet = False
@@ -278,7 +281,7 @@ class Page:
             parts.append(f"replaying the link: {play.behind:,} steps to go")
         if play.diverged:
             parts.append("the training has diverged: begin a new network")
-        self.status.text = f'<p role="status">{", ".join(parts)}</p>'
+        self.counts.tags = [self.drawn, ", ".join(parts)]
         self.run.label, self.kill.disabled = "Pause" if self.running else "Run", play.watched is None
         if not self.running and not play.behind:
             self.link.text = (f'<p><a href="?{escape(play.link())}">Link to this state</a><br><span class="faint">It replays '
@@ -314,7 +317,7 @@ class Page:
         due = [claim for claim in play.claims.values() if claim.step is not None and claim.step < 3 * play.step + 300]
         rows = [self.tops[claim.layer] + claim.unit for claim in due]
         self.ticks.data = {"x": [claim.step for claim in due], "y0": rows, "y1": [place + 1 for place in rows]}
-        end = max([50, play.step + 1, *(1.04 * claim.step for claim in due if claim.step)])
+        end = _roomy(max([50, play.step + 1, *(claim.step for claim in due if claim.step)]))
         self.rows.x_range.update(start=0, end=end)
         chosen = [] if play.watched is None else [self.tops[play.watched[0]] + play.watched[1]]
         self.chosen.data = {"right": [end for _ in chosen], "top": chosen, "bottom": [place + 1 for place in chosen]}
@@ -324,6 +327,14 @@ class Page:
         for source, begin, z in ((self.seen, play.since, play.recorder.orbit), (self.ahead, *play.foretold)):
             steps = np.unique(np.linspace(0, len(z) - 1, min(len(z), POINTS)).astype(int)) if z else np.empty(0, int)
             source.data = {"x": begin + steps, "y": np.array(z)[steps]}
+        x, y = self.orbit.x_range, self.orbit.y_range
+        orbits = [*play.recorder.orbit, *play.foretold[1], 0.0]
+        low, high = np.nanmin(orbits), np.nanmax(orbits)
+        if not (y.start <= low and high <= y.end) or x.start != play.since:
+            room = 0.1 * (high - low) or 1.0
+            y.update(start=float(low - room), end=float(high + room))
+        length = max(len(play.recorder.orbit), play.foretold[0] + len(play.foretold[1]) - play.since, 20)
+        x.update(start=play.since, end=play.since + _roomy(length))
         due = play.due()
         self.due.update(visible=due is not None, location=due)
         self.told.text = f"<p>{escape(play.story(now))}</p>"
@@ -340,6 +351,12 @@ class Page:
         self.counts.text = f'<div class="wide"><table>{table}</table></div>{told}'
 
 
+def _roomy(least: float) -> int:
+    """At least this, in stages: an axis that does not move in every frame is drawn faster, and easier to read."""
+    stage = 10 ** math.floor(math.log10(least)) // 2
+    return math.ceil(least / stage) * stage
+
+
 def _joined(numbers: tuple[int, ...]) -> str:
     return "-".join(map(str, numbers))
 
@@ -353,12 +370,13 @@ def _open(document: Any, data: str, seed: int) -> None:
     query = urlencode([(key, value.decode("utf-8", "replace")) for key, values in asked.items() for value in values])
     try:
         Page(document, Playground.of(query) if query else Playground(data, seed))
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, IndexError, ImportError) as error:
         Page(document, Playground(data, seed), f"The link cannot be followed: {error}")
 
 
 def serve(port: int, data: str, seed: int, *, show: bool, say: Callable[[str], None] = print) -> None:
     """Serve the page to browsers on this computer, until Ctrl-C."""
+    Playground(data, seed)                  # an error is told now, and not on the page
     port = _free(port)
     server = Server(partial(_open, data=data, seed=seed), port=port, address=HOST,
                     allow_websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"])

@@ -2,7 +2,7 @@
 const dark = matchMedia("(prefers-color-scheme: dark)")
 const paint = () => {
   const style = getComputedStyle(document.documentElement)
-  const ink = style.getPropertyValue("--ink"), card = style.getPropertyValue("--card")
+  const [ink, card] = ["--ink", "--card"].map(name => style.getPropertyValue(name).trim())
   const here = {sync: false}        // and not in the program
   for (const f of figures) {
     f.setv({background_fill_color: card, border_fill_color: card}, here)
