@@ -4,10 +4,12 @@ With a symmetric start, biases of 0 and N units a layer, each layer kills a netw
 Su & Karniadakis (2019, arXiv 1903.06733) bound the probability for all layers from both sides; for two layers of two units and
 one input of both signs it is exactly 5/32. Their randomized asymmetric start, which draws one entry of each row of weights and
 bias from Beta(2, 1), makes it rare. So does width: N >= log2((hidden layers)/delta) units keep it below delta. One unit with
-N(0, 1) weights and bias is dead on the unit ball with probability F_d(-sqrt d), Student's t distribution.
+N(0, 1) weights and bias is dead on the unit ball with probability F_d(-sqrt d), Student's t distribution; one with PyTorch's
+default start, uniform weights and bias, on the cube [-1, 1]^d with probability 1/(2 (d + 1)!).
 """
 from __future__ import annotations
 
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,11 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         p, weights, bias = unit_birth_probability(d), rng.standard_normal((4 * trials, d)), rng.standard_normal(4 * trials)
         dead = np.linalg.norm(weights, axis=1) + bias <= 0                  # z at its largest, on the unit sphere
         findings.append(Finding(f"one unit, {d} input{'s' * (d > 1)}", p, float(dead.mean()), four_errors(p, 4 * trials)))
+    for d in (1, 2, 3):
+        p, draws = 1 / (2 * factorial(d + 1)), rng.uniform(-1, 1, (d + 1, 4 * trials))         # of weights and bias, times sqrt d
+        dead = np.abs(draws[:d]).sum(axis=0) + draws[d] <= 0                # z at its largest, at a corner of the cube
+        findings.append(Finding(f"PyTorch's start, {d} input{'s' * (d > 1)}: 1/(2 (d + 1)!)", p, float(dead.mean()),
+                                four_errors(p, 4 * trials)))
     return findings, {"he": [layer.born_dead for layer in he.layers], "rai": [layer.born_dead for layer in rai.layers],
                       "wide": [layer.born_dead for layer in wide.layers],
                       "low": [layer.low for layer in he.layers], "high": [layer.high for layer in he.layers]}

@@ -1,8 +1,8 @@
 """Maxout was made to be trained with dropout: each mask trains another subnetwork, and evaluation approximates their average.
 
 Dropout keeps the mean of the inputs of a layer, so it keeps the mean of each affine piece. A maximum is convex, so the mean of a
-Maxout unit over the masks is at least its value in evaluation (Jensen). The two are close enough that evaluation and an average
-over many masks classify nearly all images alike; and with few images, dropout lowers the test error.
+Maxout unit over the masks is at least its value in evaluation (Jensen). The two are so close that evaluation agrees with an
+average over many masks more often than a single mask does; and with few images, dropout lowers the test error.
 """
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     evaluated = one[:3](few).data       # the second Maxout layer
     one.train()
     units = np.array([one[:3](few).data for _ in range(MASKS)])
-    average = np.sum([F.softmax(one(test.x)).data for _ in range(MASKS // 4)], axis=0)
+    each = np.array([F.softmax(one(test.x)).data for _ in range(MASKS // 4)])
+    average = each.sum(axis=0).argmax(axis=1)
     above = units.mean(axis=0) - evaluated
     return [
         Finding("mean of a unit over the masks, less its value in evaluation: least, in standard errors", 0,
                 (above / (units.std(axis=0) / np.sqrt(MASKS))).min(), 5, ">="),     # of 1280 means; 5 sigma: 4e-4 in all
         Finding("the same, average of all units", 0, above.mean(), relation=">="),
-        Finding("images that evaluation and an average over 50 masks classify alike, share", 0.95,
-                (average.argmax(axis=1) == chosen).mean(), relation=">="),
+        Finding("images that evaluation and an average over 50 masks classify alike, share, against one mask and the average",
+                (each.argmax(axis=2) == average).mean(), (average == chosen).mean(), relation=">="),
         Finding("test error without dropout, less with it, in points", 0, (errors[0] - errors[1]).mean(), relation=">="),
     ], {"evaluated": evaluated.ravel(), "average": units.mean(axis=0).ravel(), "errors": errors}
 

