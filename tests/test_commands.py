@@ -15,6 +15,20 @@ from tinygrad_relu.training import History
 QUICK = ["train", "--data", "moons", "--widths", "12", "8", "--epochs", "4"]
 
 
+NET = """
+import numpy as np
+from tinygrad_relu import functional as F, nn
+
+class Net(nn.Module):
+    def __init__(self, rng):
+        rng = np.random.default_rng(rng)
+        self.a, self.b = nn.Linear(2, 6, rng=rng), nn.Linear(6, 2, rng=rng)
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)))
+"""
+
+
 def run(capsys, *arguments):
     status = cli.main(list(map(str, arguments)))
     captured = capsys.readouterr()
@@ -88,6 +102,13 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
     (["train", "--resume", "no.npz"], "no.npz does not exist"),
     (["train", "--resume", "numbers.npz"], "numbers.npz does not tell how it was trained"),
     (["train", "--resume", "begun.npz", "--lr", "3"], "--lr is 3.0, but the run in begun.npz was begun with 0.1"),
+    (["train", "--resume", "quick.npz", "--lr", "0.1"], "--lr is 0.1, but the run in quick.npz was begun with 0.3"),
+    (["train", "--model", "net.txt:Net"], "--model is 'net.txt:Net', expected FILE.py:NAME"),
+    (["train", "--data", "moons", "--model", "net.py:Nat"], "a name in net.py is 'Nat'"),
+    (["train", "--data", "moons", "--model", "net.py:np"], "expected a class or a function"),
+    (["train", "--data", "moons", "--start", "numbers.npz"], "numbers.npz: MLP: the state does not fit: missing 0.weight"),
+    (["train", "--regression"], "--regression is for csv; --data digits takes none"),
+    (["train", "--data", "csv", "--path", "words.csv", "--regression"], "words.csv, line 2, column 'y': got 'no', expected a finite"),
     (["train", "--epochs", "0"], "--epochs is 0"),
     (["train", "--resume", "begun.npz", "--epochs", "0"], "--epochs is 0"),
     (["train", "--held-out", "1"], "--held-out is 1.0, expected a share"),
@@ -111,12 +132,62 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
 def test_bad_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, sentence):
     monkeypatch.chdir(tmp_path)
     run(capsys, *QUICK, "--epochs", 1, "--out", "begun.npz")
+    run(capsys, *QUICK, "--epochs", 1, "--lr", 0.3, "--out", "quick.npz")
+    (tmp_path / "words.csv").write_text("x,y\n1,no\n")
+    (tmp_path / "net.py").write_text(NET)
     tg.save("numbers.npz", rates=[0.1])
     begun = tg.load("begun.npz")
     tg.save("fresh.npz", {**begun, "fit": {**begun["fit"], "steps": 0}})
     tg.save("diverged.npz", {name: array * np.nan for name, array in begun["model"].items()})
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (2, "") and sentence in err and err.count("\n") == 1
+
+
+def test_a_model_of_your_own(capsys, tmp_path, monkeypatch):
+    """It is trained, resumed, and looked at, also from a file of its weights alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    own = ["--data", "moons", "--model", "net.py:Net"]
+    assert run(capsys, "train", *own, "--epochs", 1, "--out", "a.npz", "--watch")[0] == 0
+    assert run(capsys, "train", "--resume", "a.npz", "--epochs", 2)[0] == 0
+    tg.save("weights.npz", {name: array for name, array in weights("a.npz").items()})
+    for command in ("census", "lethal-lr", "gradient-profile", "advise", "why-zero"):
+        one, other = (run(capsys, command, *words) for words in (["a.npz", "--data", "moons"], ["weights.npz", *own]))
+        assert one[0] == other[0] == 0, one[2] + other[2]
+        assert one[1] == other[1] or command in ("gradient-profile", "advise")          # which take the saved optimizer
+    assert run(capsys, "train", *own, "--start", "weights.npz", "--epochs", 1, "--quiet") == (0, "", "")
+
+
+def test_weights_of_another_program_go_by_their_order(capsys, tmp_path):
+    """PyTorch's names, say; a training begins with them."""
+    model, files = nn.MLP([2, 9, 5, 2], rng=3), (tmp_path / "own.npz", tmp_path / "other.npz")
+    tg.save(files[0], model)
+    tg.save(files[1], dict(zip(("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "out.weight", "out.bias"),
+                               model.state_dict().values())))
+    one, other = (run(capsys, "census", file, "--data", "moons") for file in files)
+    assert one == other and one[0] == 0
+    words = ["train", "--data", "moons", "--widths", 9, 5, "--start", files[1], "--lr", 0, "--epochs", 1, "--out", tmp_path / "a.npz"]
+    assert run(capsys, *words)[0] == 0
+    assert all((array == model.state_dict()[name]).all() for name, array in weights(tmp_path / "a.npz").items())
+
+
+def test_a_regression(capsys, tmp_path):
+    """From a CSV file, with the squared loss; its loss falls, and the instruments take the same loss."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 3))
+    table = np.column_stack([x, 2 * x[:, 0] - np.maximum(x[:, 1], 0)])
+    np.savetxt(tmp_path / "r.csv", table, delimiter=",", header="a,b,c,y", comments="")
+    found = data.csv(tmp_path / "r.csv", regression=True)
+    assert found.classes is None and found.y.shape == (200, 1)
+    np.testing.assert_array_equal(found.y[:, 0], table[:, 3])
+    words = ["train", "--data", "csv", "--path", tmp_path / "r.csv", "--regression", "--widths", 12, "--lr", 0.05, "--epochs", 8]
+    assert run(capsys, *words, "--watch", "--out", tmp_path / "r.npz", "--json", tmp_path / "r.json")[0] == 0
+    looks = json.loads((tmp_path / "r.json").read_text())["looks"]
+    assert "accuracy" not in looks[0] and looks[-1]["loss"] < 0.2 * looks[0]["loss"]
+    for command in ("census", "lethal-lr", "gradient-profile", "advise", "why-zero", "autopsy"):
+        assert run(capsys, command, tmp_path / "r.npz")[0] == 0
+    setup = models.read(str(tmp_path / "r.npz"), {})
+    assert setup.loss is F.mse_loss and setup.train.classes is None
 
 
 @pytest.mark.parametrize("norm", [None, "batch"])

@@ -75,6 +75,7 @@ def _parse(words: Sequence[str]) -> tuple[Command, argparse.Namespace]:
             check_name(unknown[0].partition("=")[0], options, f"an option of {parsed.command}")
     except ValueError as error:
         parser.error(str(error))
+    parsed.words = list(words[1:])
     return commands[parsed.command], parsed
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .models import NORMS, Setup, begin, read, read_options
 from .options import Command, activations, add_data, check_files, one_of, whole
 
-FROM_DATA = "data", "path", "target", "delimiter", "standardise", "samples"
+FROM_DATA = "data", "path", "target", "delimiter", "regression", "standardise", "samples"
 Look = Callable[[argparse.Namespace, dict[str, Any]], Any]      # from the arguments and the changed options to a reading
 
 
@@ -17,6 +17,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("FILE", help="a file of `tinygrad-relu train --out`, or of `tg.save`")
     add_data(parser, default=None)
+    option("--model", metavar="FILE.py:NAME", help="what makes the model: a class or function in a Python file, if it is no "
+           "multi-layer perceptron")
     option("--activation", type=one_of(activations, "activation"), metavar="NAME", help="activation, if the file does not tell")
     option("--norm", choices=NORMS, help="norm before each activation, if the file does not tell")
     option("--json", metavar="FILE", help="write the results to this file")
@@ -34,7 +36,7 @@ def _run(look: Look, arguments: argparse.Namespace) -> int:
     if arguments.figure:
         check_format(arguments.figure)
     given = vars(arguments)
-    changes = {name: given[name] for name in ("activation", "norm") if given[name] is not None}
+    changes = {name: given[name] for name in ("activation", "norm", "model") if given[name] is not None}
     if arguments.data is None and any(given[name] is not None for name in FROM_DATA):
         raise ValueError("the options of a data set need --data, expected it beside them")
     if arguments.data is not None:
@@ -56,13 +58,14 @@ def _on_saved(look: Callable[[Setup, argparse.Namespace], Any]) -> Look:
 def _census(setup: Setup, arguments: argparse.Namespace) -> Any:
     from ..lab import census
 
-    return census(setup.model, setup.train.x, setup.train.y)
+    return census(setup.model, setup.train.x, setup.train.y, loss=setup.loss)
 
 
 def _lethal(setup: Setup, arguments: argparse.Namespace) -> Any:
     from ..lab import lethal_lr
 
-    return lethal_lr(setup.model, setup.train.x, setup.train.y, optimizer=setup.optimizer if arguments.with_optimizer else None)
+    return lethal_lr(setup.model, setup.train.x, setup.train.y, loss=setup.loss,
+                     optimizer=setup.optimizer if arguments.with_optimizer else None)
 
 
 def _why_zero(setup: Setup, arguments: argparse.Namespace) -> Any:
@@ -71,19 +74,20 @@ def _why_zero(setup: Setup, arguments: argparse.Namespace) -> Any:
     if arguments.parameter and arguments.unit:
         raise ValueError("got --parameter and --unit, expected one of them, or none for all parameters")
     which = tuple(arguments.unit) if arguments.unit else arguments.parameter
-    return why_zero(setup.model, setup.train.x, setup.train.y, which)
+    return why_zero(setup.model, setup.train.x, setup.train.y, which, loss=setup.loss)
 
 
 def _profile(setup: Setup, arguments: argparse.Namespace) -> Any:
     from ..lab import gradient_profile
 
-    return gradient_profile(setup.model, setup.train.x, setup.train.y, setup.optimizer)
+    return gradient_profile(setup.model, setup.train.x, setup.train.y, setup.optimizer, loss=setup.loss)
 
 
 def _advise(setup: Setup, arguments: argparse.Namespace) -> Any:
     from ..lab import advise
 
-    return advise(setup.model, setup.train.x, setup.train.y, setup.optimizer, batch_size=setup.given.batch_size)
+    return advise(setup.model, setup.train.x, setup.train.y, setup.optimizer, loss=setup.loss,
+                  batch_size=setup.given.batch_size)
 
 
 def _autopsy(arguments: argparse.Namespace, changes: dict[str, Any]) -> Any:
@@ -93,7 +97,6 @@ def _autopsy(arguments: argparse.Namespace, changes: dict[str, Any]) -> Any:
     from ..checkpoint import load
     from ..checks import check_count
     from ..data.dataset import Batches
-    from ..functional import cross_entropy
     from ..lab import Autopsy
 
     held = load(arguments.FILE)
@@ -111,7 +114,7 @@ def _autopsy(arguments: argparse.Namespace, changes: dict[str, Any]) -> Any:
         setup.model.train()
         for batch, labels in Batches(x, y, size, rng).refilled(skipped):
             setup.optimizer.zero_grad()
-            cross_entropy(setup.model(batch), labels).backward()
+            setup.loss(setup.model(batch), labels).backward()
             autopsy.step()
             left -= 1
             if not left:

@@ -1,7 +1,8 @@
 """A model with its data and its optimizer: from the options of ``train``, or read back from the file that ``train`` has written.
 
-The file is a checkpoint of `tg.fit`, whose notes hold the options. Of a file that `tg.save` has written, the widths of a
-multi-layer perceptron are found in the shapes of its weights; the other options must be given.
+The file is a checkpoint of `tg.fit`, whose notes hold the options. Of a file that another program has written (`tg.save`, or
+PyTorch's safetensors), the widths of a multi-layer perceptron are found in the shapes of its weights, whatever their names; any
+other model is made by a function in a Python file, ``--model net.py:Net``.
 """
 from __future__ import annotations
 
@@ -13,9 +14,12 @@ from .options import DEFAULT, activations, add_data, check_held_out, load_data, 
 from .revive import RULES, SCHEDULES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..data import Dataset
-    from ..nn import MLP
+    from ..nn import Module
     from ..optim import Optimizer
+    from ..tensor import Tensor
 
 NORMS = ("batch", "layer")
 EPOCHS = 20
@@ -28,9 +32,16 @@ class Setup:
     given: argparse.Namespace       # the options of ``train``
     train: Dataset
     held_out: Dataset | None
-    model: MLP
+    model: Module
     optimizer: Optimizer
     schedule: Any                   # of the learning rate, with a step after each epoch; None for none
+
+    @property
+    def loss(self) -> Callable[..., Tensor]:
+        """Cross-entropy; of a regression the squared loss."""
+        from .. import functional as F
+
+        return F.cross_entropy if self.train.classes else F.mse_loss
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +54,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     option("--widths", type=whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
     option("--activation", type=one_of(activations, "activation"), default="relu", metavar="NAME",
            help="activation of the hidden layers" + DEFAULT)
+    option("--model", metavar="FILE.py:NAME", help="a model of your own: a class or function in a Python file, called without "
+           "arguments or with rng=SEED (default: a multi-layer perceptron)")
+    option("--start", metavar="FILE", help="begin with the weights in this file, of any program (.npz, .safetensors)")
     option("--norm", choices=NORMS, help="a norm before each activation (default: none)")
     option("--dropout", type=number, default=0.0, metavar="P", help="share of the hidden activations that is dropped" + DEFAULT)
     option("--dtype", choices=("float32", "float64"), default="float32", help="type of all numbers" + DEFAULT)
@@ -64,12 +78,53 @@ def begin(given: argparse.Namespace) -> Setup:
     from ..nn import MLP
 
     train, held_out = _split(given)
-    model = MLP([train.features, *given.widths, train.classes or 1], given.activation, dtype=given.dtype, rng=given.seed,
-                norm=given.norm, dropout=given.dropout)
+    outputs = train.classes or train.y[0].size
+    model: Module = _made(given.model, given.seed).astype(given.dtype) if given.model else MLP(
+        [train.features, *given.widths, outputs], given.activation, dtype=given.dtype, rng=given.seed, norm=given.norm,
+        dropout=given.dropout)
+    if given.start:
+        load_weights(given.start, model)
     rule = replace(yours(given.optimizer, given.momentum, given.weight_decay, given.schedule or ""), rate=1.0)
     optimizer = rule.optimizer(model, check_number(given.lr, "--lr"))
     schedule = SCHEDULES[given.schedule](optimizer, given.epochs) if given.schedule else None
     return Setup(given, train, held_out, model, optimizer, schedule)
+
+
+def _made(path: str, seed: int) -> Module:
+    """The model that a function or class in a Python file makes."""
+    from inspect import signature
+    from runpy import run_path
+
+    from ..checks import check_name, said
+    from ..nn import Module
+
+    file, _, name = path.rpartition(":")
+    if not file.endswith(".py"):
+        raise ValueError(f"--model is {path!r}, expected FILE.py:NAME, such as net.py:Net")
+    known = run_path(file)
+    make = known[check_name(name, [key for key in known if key[:1] != "_"], f"--model: a name in {file}")]
+    if not callable(make):
+        raise TypeError(f"--model: {name} in {file} is {said(make)}, expected a class or a function")
+    model = make(**({"rng": seed} if "rng" in signature(make).parameters else {}))
+    if not isinstance(model, Module):
+        raise TypeError(f"--model: {name} in {file} made {type(model).__name__}, expected a Module")
+    return model
+
+
+def load_weights(path: str, model: Module) -> None:
+    """The weights in a file of any program. If no name is the model's, those of a plain stack of layers go by their order."""
+    from ..checkpoint import load
+
+    held = load(path)
+    state = held["model"] if isinstance(held.get("model"), dict) else held
+    mine = model.state_dict()
+    arrays = [array for array in state.values() if hasattr(array, "shape")]
+    if not mine.keys() & state.keys() and [array.shape for array in arrays] == [array.shape for array in mine.values()]:
+        state = dict(zip(mine, arrays))
+    try:
+        model.load_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _split(given: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
@@ -78,16 +133,17 @@ def _split(given: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
 
     check_held_out(given)
     whole_set = load_data(given)
-    parts = whole_set.split(1 - given.held_out, rng=given.seed, stratify=True) if given.held_out else (whole_set,)
+    parts = (whole_set.split(1 - given.held_out, rng=given.seed, stratify=whole_set.classes is not None) if given.held_out else
+             (whole_set,))
     if standardises(given):
         parts = [part.standardise(like=parts[0]) for part in parts]
     train, *rest = (Dataset(whole_set.name, part.x.astype(given.dtype), part.y, part.classes) for part in parts)
     return train, rest[0] if rest else None
 
 
-def read_options(path: str, *, of_train: bool = False) -> argparse.Namespace:
-    """The options of the training whose state is in a file; of a file of `tg.save` the defaults, with its widths and dtype.
-    An error, if it has to be one `of_train`."""
+def read_options(path: str, *, of_train: bool = False, model: str | None = None) -> argparse.Namespace:
+    """The options of the training whose state is in a file; of a file of another program the defaults, with its widths and dtype.
+    An error, if it has to be one `of_train`. `model`: the function that makes the model, if it is given."""
     from ..checkpoint import load
 
     parts = load(path)
@@ -96,8 +152,10 @@ def read_options(path: str, *, of_train: bool = False) -> argparse.Namespace:
     if found is None and of_train:
         raise ValueError(f"{path} does not tell how it was trained, expected a file of `tinygrad-relu train --out`")
     if found is None:
-        weights = [array for name, array in (state or parts).items()
-                   if name.endswith("weight") and getattr(array, "ndim", 0) == 2]
+        arrays = {name: array for name, array in (state or parts).items() if hasattr(array, "ndim")}
+        weights = [array for name, array in arrays.items() if name.endswith("weight") and array.ndim == 2]
+        if model and arrays:
+            weights = [next(iter(arrays.values()))]         # for its dtype
         if not weights:
             raise ValueError(f"{path} holds no weights of linear layers, expected a file of `tinygrad-relu train` or `tg.save`")
         found = {"widths": [weight.shape[1] for weight in weights[1:]], "dtype": weights[0].dtype.name}
@@ -110,9 +168,14 @@ def read(path: str, changes: dict[str, Any]) -> Setup:
     """The training whose state is in a file, as it was saved; `changes` replace its options."""
     from ..checkpoint import load
 
-    setup = begin(argparse.Namespace(**{**vars(read_options(path)), **changes}))
+    options = read_options(path, model=changes.get("model"))
+    setup = begin(argparse.Namespace(**{**vars(options), "start": None, **changes}))
     held = load(path)
     parts = {name: part for name in ("model", "optimizer", "schedule")
              if name in held and (part := getattr(setup, name)) is not None}
-    load(path, **parts) if parts else load(path, setup.model)
+    if "train" not in (held.get("notes") or {}):
+        parts.pop("model", None)
+        load_weights(path, setup.model)
+    if parts:
+        load(path, **parts)
     return setup

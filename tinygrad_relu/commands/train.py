@@ -14,7 +14,8 @@ from .options import Command, check_files, whole
 if TYPE_CHECKING:
     from ..training import History
 
-WHERE = "command", "epochs", "out", "resume", "watch", "every", "json", "quiet"        # options that a resumed run may change
+WHERE = "command", "epochs", "out", "resume", "watch", "every", "json", "quiet", "words"    # what a resumed run may change
+NOT_GIVEN = object()
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit status 1 if the training diverged, 130 if it was interrupted."""
     from ..checks import check_count
     from ..files import write_json
-    from ..functional import cross_entropy
     from ..lab import census
     from ..lab.readings import plain
     from ..text import print_parts
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     with TemporaryDirectory() as folder:
         path = arguments.resume or arguments.out or str(Path(folder) / "run.npz")
         plan = {"epochs": epochs, "checkpoint": path, "callbacks": [watch] if watch else [], "every": arguments.every}
-        start = evaluate(setup.model, cross_entropy, setup.train)["loss"]
+        start = evaluate(setup.model, setup.loss, setup.train)["loss"]
         if watch and not arguments.resume:
             watch(History())
         history = _fit(setup, plan, resume=bool(arguments.resume), quiet=arguments.quiet or arguments.watch)
@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, found)
     if not arguments.quiet:
         saved = arguments.resume or arguments.out
-        print_parts(*([] if watch else [str(history)]), "", census(setup.model, setup.train.x, setup.train.y).summary(), "",
-                    *_told(setup, start, evaluate(setup.model, cross_entropy, setup.train)["loss"], saved))
+        print_parts(*([] if watch else [str(history)]), "", census(setup.model, setup.train.x).summary(), "",
+                    *_told(setup, start, evaluate(setup.model, setup.loss, setup.train)["loss"], saved))
     if history.stopped:
         print(f"tinygrad-relu train: {history.stopped}" + f". {why}" * bool(why), file=sys.stderr)
     return 1 if history.diverged else 130 if history.stopped else 0
@@ -90,21 +90,20 @@ def _resumed(arguments: argparse.Namespace) -> argparse.Namespace:
     """The options in the file; a ValueError if others are given."""
     parser, begun = argparse.ArgumentParser(), read_options(arguments.resume, of_train=True)
     options(parser)
-    usual = vars(parser.parse_args([]))
-    for name, value in vars(arguments).items():
-        if name not in WHERE and value not in (usual[name], getattr(begun, name)):
+    parser.set_defaults(**dict.fromkeys(vars(arguments), NOT_GIVEN))
+    for name, value in vars(parser.parse_args(arguments.words)).items():
+        if name not in WHERE and value is not NOT_GIVEN and value != getattr(begun, name):
             raise ValueError(f"--{name.replace('_', '-')} is {value}, but the run in {arguments.resume} was begun with "
                              f"{getattr(begun, name)}; expected no option that changes it")
     return begun
 
 
 def _fit(setup: Setup, plan: dict[str, Any], *, resume: bool, quiet: bool) -> History:
-    from ..functional import cross_entropy
     from ..training import fit
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "fit:")       # `history.stopped` says the same
-        return fit(setup.model, setup.optimizer, cross_entropy, setup.train, batch_size=setup.given.batch_size,
+        return fit(setup.model, setup.optimizer, setup.loss, setup.train, batch_size=setup.given.batch_size,
                    rng=setup.given.seed, validation=setup.held_out, schedule=setup.schedule, resume=resume, quiet=quiet,
                    notes={"train": _kept(setup.given)}, **plan)
 
@@ -150,7 +149,6 @@ class Watch:
 
     def look(self, history: History) -> dict[str, Any]:
         """The numbers of one line."""
-        from ..functional import cross_entropy
         from ..lab import census
         from ..lab.units import GONE
         from ..training import evaluate
@@ -161,7 +159,7 @@ class Watch:
         self.revived = [n + int((before & ~now).sum()) for n, before, now in zip(self.revived, self.gone or gone, gone)]
         self.gone = gone
         return {"epoch": round(history.steps / -(-len(train.x) // size), 2), "step": history.steps,
-                **evaluate(self.setup.model, cross_entropy, train), "dead": [int(now.sum()) for now in gone],
+                **evaluate(self.setup.model, self.setup.loss, train), "dead": [int(now.sum()) for now in gone],
                 "dying": [int((~now & (layer.flat ** size > 0.5)).sum()) for layer, now in zip(found, gone)],
                 "revived": self.revived}
 
@@ -172,9 +170,13 @@ class Watch:
         named = ", ".join(f"{layer.name} ({layer.units} units)" for layer in self.units.layers)
         return [f"Units of layers {named}, on {len(self.setup.train)} samples. Dying: alive, but most batches give no gradient.",
                 "epoch    step      loss  accuracy  " + "  ".join(map(str.ljust, columns, columns.values())), *(
-                    f"{row['epoch']:5.4g}  {row['step']:6}  {row['loss']:8.4g}  {row['accuracy']:8.4f}  " + "  ".join(
+                    f"{row['epoch']:5.4g}  {row['step']:6}  {row['loss']:8.4g}  {_accuracy(row):>8}  " + "  ".join(
                         " ".join(str(n).rjust(w) for n, w in zip(row[name], widths)).ljust(width)
                         for name, width in columns.items()) for row in self.rows)]
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    return f"{row['accuracy']:.4f}" if "accuracy" in row else "-"       # a regression has none
 
 
 COMMANDS = [Command("train", "train a network, watch its units live, stop and resume with the same bits", options, run)]

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Array, check_dtype, check_labels, check_name, counted, said
+from ..checks import Array, check_bool, check_dtype, check_labels, check_name, counted, said
 from ..files import AnyPath, reading
 from .dataset import Dataset
 
@@ -158,12 +158,13 @@ def _take(stream: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
 
 Column = str | int
 Line = tuple[int, list[str]]        # the number of a line, from 1, and its cells
-REGRESSION = " for a regression, read the file with NumPy and make a data.Dataset with classes=None"
+REGRESSION = " for a regression, say regression=True (on the command line: --regression)"
 HIGHEST = 2**31 - 1                 # larger whole numbers are keys, not classes
 
 
 def csv(path: AnyPath, target: Column = -1, *, drop: Sequence[Column] = (), header: bool | None = None,
-        classes: Sequence[str | int] | None = None, delimiter: str = ",", dtype: npt.DTypeLike = "float64") -> Dataset:
+        classes: Sequence[str | int] | None = None, delimiter: str = ",", dtype: npt.DTypeLike = "float64",
+        regression: bool = False) -> Dataset:
     """The samples of a CSV file: one column holds the class, the others are features. Errors name the line.
 
     The file is text in UTF-8, with quotes as spreadsheets write them; blank lines are skipped. The column `target` holds the
@@ -171,7 +172,7 @@ def csv(path: AnyPath, target: Column = -1, *, drop: Sequence[Column] = (), head
     header if a column is given by name, or if none of its cells is a number.
 
     `classes` are the labels in the order of their numbers; give them if the file may lack a class. By default, labels that are
-    whole numbers from 0 on are kept, and others are numbered in sorted order.
+    whole numbers from 0 on are kept, and others are numbered in sorted order. In a `regression` they are numbers: y (samples, 1).
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -190,7 +191,7 @@ def csv(path: AnyPath, target: Column = -1, *, drop: Sequence[Column] = (), head
     with reading(path, "a CSV file") as file, file.open(encoding="utf-8-sig", newline="") as stream:
         try:
             return _parse(_lines(comma.reader(stream, delimiter=delimiter, strict=True), file), file, target, drop, header,
-                          classes, kind)
+                          classes, kind, check_bool(regression, "csv: regression"))
         except UnicodeDecodeError as error:
             raise ValueError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start}); expected a CSV file") from error
 
@@ -213,7 +214,7 @@ def _lines(reader: Iterator[list[str]], file: Path) -> Iterator[Line]:
 
 
 def _parse(lines: Iterator[Line], file: Path, target: Column, drop: Sequence[Column], header: bool | None,
-           classes: Sequence[str | int] | None, dtype: np.dtype[np.floating]) -> Dataset:
+           classes: Sequence[str | int] | None, dtype: np.dtype[np.floating], regression: bool) -> Dataset:
     wanted: list[Column] = [target, *([drop] if isinstance(drop, (str, int)) else drop)]
     start, first = next(lines, (0, []))
     if not first:
@@ -248,6 +249,11 @@ def _parse(lines: Iterator[Line], file: Path, target: Column, drop: Sequence[Col
     for row, column in np.argwhere(~np.isfinite(x))[:1]:
         largest = f"; the largest {dtype} is {np.finfo(dtype).max:.2g}" if np.isinf(x[row, column]) else ""
         raise ValueError(f"{where(origins[row], features[column])}: got {wide[row, column]}, expected a finite number{largest}")
+    if regression:
+        for row, text in enumerate(labels):
+            if not (_is_number(text) and np.isfinite(float(text))):
+                raise ValueError(f"{where(origins[row], label)}: got {text[:40]!r}, expected a finite number")
+        return Dataset(file.stem, x, np.array(labels, np.float64)[:, None], classes=None)
     y, count = _numbered(labels, classes, lambda row: where(origins[row], label))
     if count == 1:
         raise ValueError(f"{where(origins[0], label)}: all labels are {labels[0][:40]!r}, and one class cannot be learned; is it "

@@ -15,9 +15,9 @@ NAMED: dict[str, tuple[tuple[str, ...], Callable[[int, Options], Dataset]]] = { 
     "moons": ((), lambda seed, given: moons(rng=seed)),
     "fashion-mnist": (("path", "samples"), lambda seed, given: fashion_mnist(given["path"], dtype="float64")),
     "mnist": (("path", "samples"), lambda seed, given: mnist(given["path"], dtype="float64")),
-    "csv": (("path", "samples", "target", "delimiter"), lambda seed, given: csv(
+    "csv": (("path", "samples", "target", "delimiter", "regression"), lambda seed, given: csv(
         given["path"], -1 if given.get("target") is None else given["target"],
-        delimiter=(given.get("delimiter") or ",").replace(r"\t", "\t")))}
+        delimiter=(given.get("delimiter") or ",").replace(r"\t", "\t"), regression=bool(given.get("regression"))))}
 
 
 def named(name: str, seed: int, given: Options, dash: str = "") -> Dataset:
