@@ -150,7 +150,7 @@ def test_a_model_of_your_own(capsys, tmp_path, monkeypatch):
     own = ["--data", "moons", "--model", "net.py:Net"]
     assert run(capsys, "train", *own, "--epochs", 1, "--out", "a.npz", "--watch")[0] == 0
     assert run(capsys, "train", "--resume", "a.npz", "--epochs", 2)[0] == 0
-    tg.save("weights.npz", {name: array for name, array in weights("a.npz").items()})
+    tg.save("weights.npz", weights("a.npz"))
     for command in ("census", "lethal-lr", "gradient-profile", "advise", "why-zero"):
         one, other = (run(capsys, command, *words) for words in (["a.npz", "--data", "moons"], ["weights.npz", *own]))
         assert one[0] == other[0] == 0, one[2] + other[2]

@@ -95,7 +95,7 @@ def _made(path: str, seed: int) -> Module:
     from inspect import signature
     from runpy import run_path
 
-    from ..checks import check_name, said
+    from ..checks import check_name
     from ..nn import Module
 
     file, _, name = path.rpartition(":")
@@ -104,7 +104,7 @@ def _made(path: str, seed: int) -> Module:
     known = run_path(file)
     make = known[check_name(name, [key for key in known if key[:1] != "_"], f"--model: a name in {file}")]
     if not callable(make):
-        raise TypeError(f"--model: {name} in {file} is {said(make)}, expected a class or a function")
+        raise TypeError(f"--model: {name} in {file} is a {type(make).__name__}, expected a class or a function")
     model = make(**({"rng": seed} if "rng" in signature(make).parameters else {}))
     if not isinstance(model, Module):
         raise TypeError(f"--model: {name} in {file} made {type(model).__name__}, expected a Module")
