@@ -150,6 +150,16 @@ MUTATIONS = [
     Mutation("kernels/machine/cost.py", "return several(node.body, not inner)", "return several(node.body, True)", "test_profile"),
     Mutation("profile.py", "seconds - inside.pop()", "seconds - 0 * inside.pop()", "test_profile"),
     Mutation("capture/recording.py", "restore(arrays, before)\n            for segment", "for segment", "test_profile"),
+    # sweeps
+    Mutation("lab/sweep/__init__.py", "runs.pop(key, None)", "pass", "test_sweep"),
+    Mutation("lab/sweep/settings.py", "settings[name] != known[name][0]}", "True}", "test_sweep"),
+    Mutation("lab/sweep/settings.py", '"path": _content(given["path"])', '"path": given["path"]', "test_sweep"),
+    Mutation("lab/sweep/training.py", "for rng in generators]) + starts", "for rng in generators])", "test_sweep"),
+    Mutation("lab/sweep/training.py", "        if len(runs) > 1:", "        if len(runs) > 99:", "test_sweep"),
+    Mutation("lab/sweep/store.py", "WHERE error IS NULL AND", "WHERE", "test_sweep"),
+    Mutation("lab/sweep/store.py", "if isinstance(error, BlockingIOError):", "if False:", "test_sweep"),
+    Mutation("lab/sweep/results.py", "square - mean * mean, 0.0) / (n - 1)", "square - mean * mean, 0.0) / n", "test_sweep"),
+    Mutation("lab/experiments/running.py", "        os._exit(1)", "        return", "test_sweep"),
 ]
 
 

@@ -46,14 +46,15 @@ def sweep(source: AnyPath | Mapping[str, Any], *, out: AnyPath | None = None, ex
     if scheduler is not None and executor != "dask":
         raise ValueError(f"got the scheduler {scheduler} for the executor {executor}, expected the executor dask")
     jobs = None if jobs is None else check_count(jobs, "jobs")
+    runs = {run.key: run for run in plan.runs()}
+    for _, group in groupby(runs.values(), shape_of):
+        prepare(next(group))
     if out is None and not isinstance(source, Mapping):
         out = Path(source).with_suffix(".sqlite")
     store = Store(out, write=True)
     try:
-        done = store.done(code() if check_bool(renew, "renew") else None)
-        runs = {run.key: run for run in plan.runs() if run.key not in done}
-        for _, (first, *_) in groupby(runs.values(), shape_of):
-            prepare(first)
+        for key in store.done(code() if check_bool(renew, "renew") else None):
+            runs.pop(key, None)
         store.note(plan)
         with EXECUTORS[executor](jobs, scheduler) as (at_once, carry_out_on), progress(len(runs), "runs", quiet=quiet) as tick:
             for rows in carry_out_on(carry_out, _tasks(list(runs.values()), at_once)):

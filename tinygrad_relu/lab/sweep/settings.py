@@ -71,7 +71,7 @@ TRAINING: dict[str, tuple[Any, Check]] = {
     "seed": (0, _whole(0)), "data_seed": (None, _whole(0)),
     "widths": ([64, 64], _widths), "activation": ("relu", _one_of(*MODULES, "maxout")), "init": ("he", _init),
     "norm": (None, _one_of(*NORMS)), "dropout": (0.0, check_probability),
-    "dtype": ("float32", lambda value, name: check_dtype(value, f" for {name}").name),
+    "dtype": ("float32", lambda value, name: check_dtype(value).name),
     "optimizer": ("sgd", _one_of(*RULES)), "lr": (0.1, check_number), "momentum": (None, check_below_one),
     "weight_decay": (0.0, check_number), "schedule": (None, _one_of(*SCHEDULES)), "batch_size": (64, _whole(1)),
     "epochs": (None, _whole(1)), "steps": (None, _whole(1))}
@@ -208,11 +208,7 @@ def _plan(found: Mapping[str, Any]) -> Plan:
         read.append({name: axes[name] for name in sorted(axes, key=lambda name: OWN.index(name) if name in OWN else -1)})
     if kind == "experiment" and not all("experiment" in {**common, **axes} for axes in read):
         raise ValueError('expected the name of an experiment: name = "rates" in [experiment], or name = ["rates", ...] in [grid]')
-    plan = Plan(common, read)
-    for axes in read:                   # the settings that must go together, before the first run
-        for values in product(*(axes[name] for name in axes if name not in SEEDS)):
-            canonical({**common, **dict(zip((name for name in axes if name not in SEEDS), values))})
-    return plan
+    return Plan(common, read)
 
 
 def _table(table: Any, name: str, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,8 +116,10 @@ def train(settings: Sequence[Settings]) -> list[dict[str, Any]]:
     options = {**rule.options, **({"momentum": each["momentum"]} if "momentum" in first else {})}
     rule = replace(rule, rate=1.0, options=options, weight_decay=each["weight_decay"])
     optimizer = rule.optimizer(model, each["lr"])
-    epochs, steps = _length(first, len(sets[0][0]))
-    schedule: Any = SCHEDULES[first["schedule"]](optimizer, epochs) if "schedule" in first else None
+    samples, size = len(sets[0][0]), first["batch_size"]
+    per_epoch = -(-samples // size)
+    steps = first.get("steps") or first["epochs"] * per_epoch
+    schedule: Any = SCHEDULES[first["schedule"]](optimizer, -(-steps // per_epoch)) if "schedule" in first else None
 
     @capture
     def step(x: Array, y: Array) -> Tensor:
@@ -129,9 +131,8 @@ def train(settings: Sequence[Settings]) -> list[dict[str, Any]]:
 
     own = {one["data_seed"]: pair[0] for one, pair in zip(settings, sets)}      # of each seed; their samples are joined
     x, y = (np.concatenate([getattr(part, name) for part in own.values()]) for name in ("x", "y"))
-    samples, places = len(sets[0][0]), list(own)
-    starts = samples * np.array([[places.index(seed)] for seed in each["data_seed"]])
-    generators, size = [np.random.default_rng(seed) for seed in each["seed"]], first["batch_size"]
+    starts = samples * np.array([[list(own).index(seed)] for seed in each["data_seed"]])
+    generators = [np.random.default_rng(seed) for seed in each["seed"]]
     while steps:
         orders = np.stack([rng.permutation(samples) for rng in generators]) + starts
         for begin in range(0, min(samples, steps * size), size):
@@ -153,13 +154,6 @@ def prepare(run: Run) -> None:
 def _network(settings: Settings, train: Dataset) -> MLP:
     return MLP([train.features, *settings["widths"], train.classes or 1], settings["activation"], settings["init"],
                settings["dtype"], settings["seed"], norm=settings.get("norm"), dropout=settings["dropout"])
-
-
-def _length(settings: Settings, samples: int) -> tuple[int, int]:
-    """Epochs, the last of which may be cut short, and steps."""
-    each = -(-samples // settings["batch_size"])
-    steps = settings.get("steps") or settings["epochs"] * each
-    return -(-steps // each), steps
 
 
 def _measured(model: MLP, train: Dataset, held_out: Dataset | None) -> dict[str, Any]:
