@@ -20,8 +20,8 @@ DIALECTS = [{}, {"nesterov": True}, {"decoupled": True}, {"nesterov": True, "dec
 
 def simulate(w, rates, momenta, decays, *, dampening=0.0, nesterov=False, decoupled=False):
     """The first step with z > 0 from z = -1 and V = w z, by the update of torch.optim.SGD; None for no such step."""
-    z, v = -1.0, -w
-    for t, (eta, mu, decay) in enumerate(zip(rates, momenta, decays), start=1):
+    z, v = -1.0, -float(w)
+    for t, (eta, mu, decay) in enumerate(zip(*(np.asarray(each).tolist() for each in (rates, momenta, decays))), start=1):
         g = 0.0 if decoupled else decay * z
         z = z * (1 - eta * decay) if decoupled else z
         v = mu * v + (1 - dampening) * g
