@@ -128,6 +128,15 @@ def test_a_bad_parameter_is_called_so(named):
     assert " met the first infinity" in str(error)
 
 
+def test_a_bad_buffer_is_called_so():
+    """By its name in the state dict; nothing else tells why a batch norm in evaluation mode makes NaN from finite inputs."""
+    model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.Sequential(nn.BatchNorm1d(3))).eval()
+    dict(model.named_buffers())["1.0.running_var"].data[1] = np.nan
+    with pytest.raises(tg.AnomalyError, match=r"met the first NaN .* the buffer 1.0.running_var of shape \(3,\) held NaN already: 1 of 3"), \
+            tg.detect_anomaly(model):
+        model(np.ones((5, 4))).sum().backward()
+
+
 def test_a_bad_number_is_an_input_too():
     error = caught(lambda: (leaf([1.0, 2.0]) * float("inf")).sum().backward())
     assert str(error).endswith("its input 1, data of shape (), held infinity already: 1 of 1 numbers")

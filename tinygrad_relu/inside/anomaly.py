@@ -113,8 +113,9 @@ class detect_anomaly:
         """Check the results of operations, oldest first."""
         for node in nodes:
             if bad := _bad(node.array):
-                self._fail(node.op.name, self._module_of(node), "forward", bad, "",
-                           self._already_bad(zip(node.parents, node.values)), "its inputs were finite", step)
+                module = self._module_of(node)
+                met = self._already_bad(zip(node.parents, node.values)) or self._bad_buffer(module)
+                self._fail(node.op.name, module, "forward", bad, "", met, "its inputs were finite", step)
 
     def _begin(self, nodes: list[Node]) -> Arrive:
         self.walks += 1
@@ -184,6 +185,14 @@ class detect_anomaly:
         for i, (x, v) in enumerate(inputs):
             if bad := _bad(v):
                 return f"its input {i}, {self._what(x)} of shape {np.shape(value(v))}, held {bad.kind} already: {bad.counted}"
+        return ""
+
+    def _bad_buffer(self, module: Module | None) -> str:
+        """The first buffer of a module that is not finite, such as a running mean; empty if there is none."""
+        for name, buffer in module.named_buffers() if module is not None else ():
+            if bad := _bad(buffer.data):
+                path = ".".join(filter(None, [self._names[id(module)], name]))
+                return f"the buffer {path} of shape {buffer.data.shape} held {bad.kind} already: {bad.counted}"
         return ""
 
     def _what(self, x: Any) -> str:
