@@ -284,6 +284,8 @@ def test_every_instrument_on_words(kind, tmp_path):
     death = autopsy.deaths[0]
     assert death.after - death.before == pytest.approx(sum(s.total for s in death.shares.values()) + death.rest, abs=1e-9)
     assert sum(life.events[-1:] == [(1, "died")] for life in recorder.lives()) == 4
+    found.plot_over_time().savefig(tmp_path / "a.png")
+    assert len(found.over_time().rows) == 6 and found.over_time().headings[-1] == "hidden"
     for plot in (found, profile, autopsy, recorder):
         plot.plot().savefig(tmp_path / "a.png")
     lab.BumpBias(WORDS).apply(model, optimizer, {last: None})

@@ -188,7 +188,7 @@ class Autopsy(Reading):
 
     def plot(self) -> Any:
         """A bar for each of the first deaths: the shares in % of the change of z; those against it are on the other side of 0."""
-        from .plots import axes_of
+        from .drawing import axes_of
 
         shown = self.deaths[:DRAWN]
         happened = f"{counted(len(self.deaths), 'death')} in {counted(self.steps, 'step')}"

@@ -130,6 +130,12 @@ class Census(Reading):
             (t, *(f"{means[t]:.4g}" if t < len(means) else "-" for means in each.values()))
             for t in range(max(map(len, each.values()), default=0))], most=rows)
 
+    def plot_over_time(self) -> Any:
+        """`over_time` as a matplotlib Figure, with the spread over the units of each layer."""
+        from .plots import outputs_over_time
+
+        return outputs_over_time(self)
+
     def summary(self) -> Table:
         """One row per layer, with the states and flags that occur."""
         states = [s for s in State if s in (State.ALIVE, State.DEAD) or any(layer.count(s) for layer in self.layers)]

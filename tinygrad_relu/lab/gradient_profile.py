@@ -87,8 +87,8 @@ class GradientProfile(Reading):
 
     def plot(self) -> Any:
         """The sizes of each layer on a logarithmic axis, with the rank of the activations."""
+        from .drawing import axes_of
         from .figure import LABELS
-        from .plots import axes_of
 
         figure, axes = axes_of(9, 3.8, f"Gradients by layer, {self.samples} samples", "", "root mean square, norm or ratio")
         places = np.arange(len(self.layers))

@@ -141,7 +141,7 @@ class LethalRates(Reading):
 
     def plot(self) -> Any:
         """The share of the living units that are dead after the next step, for each layer, over the learning rate."""
-        from .plots import axes_of
+        from .drawing import axes_of
 
         figure, axes = axes_of(9, 3.4, "Units killed by one step", "learning rate", "living units killed, %")
         known = np.concatenate([rates for layer in self.layers for rates in (layer.lo, layer.hi)])

@@ -1,33 +1,21 @@
 """Plots of the laboratory's instruments, as matplotlib Figures (``figure.savefig("lives.png")``)."""
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 
 from ..checks import counted
-from ..notebook import new_figure
 from .birth import Birth
 from .census import Census
-from .figure import BLUE, COLOURS, FAINT, INK
+from .drawing import COLUMN, axes_of
+from .figure import BLUE, COLOURS, INK
 from .recorder import Recorder
 from .survival import SPANS, Survival
 from .units import State
 
 COLUMNS = 2000          # at most: a longer run is thinned
-
-
-def axes_of(width: float, height: float, title: str, x: str, y: str) -> tuple[Any, Any]:
-    """A Figure with one set of axes in the style of the laboratory, sizes in inches."""
-    figure = new_figure("drawing a plot", figsize=(width, height), dpi=120, facecolor="white", layout="constrained")
-    axes: Any = figure.add_subplot()
-    axes.set_title(title, loc="left", color=INK, fontweight="bold", fontsize=11)
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
-    axes.tick_params(colors=FAINT)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    return figure, axes
 
 
 def lives(recorder: Recorder) -> Any:
@@ -80,6 +68,19 @@ def birth_curve(found: Birth) -> Any:
     axes.set_ylim(0, 1.02)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def outputs_over_time(found: Census) -> Any:
+    """A line for each layer that acts at several time steps: the mean output of its units, and the spread over them."""
+    figure, axes = axes_of(9, 3.6, f"Outputs over time, on {counted(found.samples, 'sample')}", "step", "mean output")
+    each = [(layer.name, layer.over_time) for layer in found.layers if layer.over_time is not None]
+    for (name, outputs), colour in zip(each, cycle(COLUMN)):
+        mean, spread = outputs.mean(axis=1), outputs.std(axis=1)
+        axes.fill_between(range(len(mean)), mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(mean, ".-", color=colour, label=name)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(loc="outside right", frameon=False, fontsize=9)
     return figure
 
 

@@ -87,7 +87,7 @@ class WhyZero(Reading):
 
     def plot(self) -> Any:
         """A bar for each parameter: the share of its entries for each reason."""
-        from .plots import axes_of
+        from .drawing import axes_of
 
         names = list(self.reasons)
         figure, axes = axes_of(9, 1.6 + 0.32 * len(names), "Why gradients are zero", "share of the entries, %", "")

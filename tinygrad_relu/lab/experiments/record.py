@@ -14,9 +14,9 @@ import numpy as np
 from ...checks import check_count
 from ...notebook import picture
 from ...text import Shown, Table
+from ..drawing import DPI, page
 from ..figure import check_format, save
 from ..readings import Reading, plain
-from .drawing import DPI, page
 
 Series = dict[str, Any]                                             # arrays and numbers that the figure shows, by name
 Verdict = Literal["holds", "holds as corrected", "does not hold"]

@@ -152,7 +152,7 @@ class Sweep(Reading):
 
     def plot(self, x: str | None = None, y: str | None = None, by: str | None = None) -> Any:
         """The mean of `y` over the setting `x`, with error bars of two standard errors, and a line for each value of `by`."""
-        from ..plots import axes_of
+        from ..drawing import axes_of
 
         axes = [name for name in self.axes() if name not in SEEDS]
         x = x or (axes[0] if axes else "seed")

@@ -16,8 +16,8 @@ from .... import nn, optim
 from ....autodiff.node import Array
 from ....autodiff.tape import grad
 from ....tensor import Tensor
+from ...drawing import COLUMN, label, say
 from ..common import descend
-from ..drawing import COLUMN, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 STEPS, HIDDEN, RECURRENT = 100, 8, 0.9

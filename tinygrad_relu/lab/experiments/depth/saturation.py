@@ -12,8 +12,8 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
+from ...drawing import BLUE, COLUMN, label
 from ..common import descend, four_errors, normal_mean, slope
-from ..drawing import BLUE, COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 SCALES, SMALL = (1.0, 2.0, 5.0, 10.0, 20.0), 0.01

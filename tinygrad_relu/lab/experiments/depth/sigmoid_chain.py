@@ -14,8 +14,8 @@ from .... import functional as F
 from ....autodiff.node import Array
 from ....autodiff.tape import grad
 from ....tensor import Tensor
+from ...drawing import COLUMN, label, say
 from ..common import slope
-from ..drawing import COLUMN, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 LAYERS, FIRST = 20, 0.5         # units in a chain, and the input of the first

@@ -11,8 +11,8 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
+from ...drawing import COLUMN, label, say
 from ..common import descend, slope
-from ..drawing import COLUMN, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 WIDTHS = [64, 32, 32, 10]

@@ -17,8 +17,8 @@ from .... import data, nn, optim
 from .... import functional as F
 from ....autodiff.node import Array
 from ....autodiff.tape import grad
+from ...drawing import COLUMN, DASHES, label, say
 from ..common import descend, four_errors
-from ..drawing import COLUMN, DASHES, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 WEIGHTS, SIZES, PRECISION = 6, (1, 2, 4, 16, 64), 1e-6

@@ -13,8 +13,8 @@ import numpy as np
 from .... import functional as F
 from .... import nn
 from ....autodiff.tape import grad
+from ...drawing import COLUMN, DASHES, FAINT, label, say
 from ..common import four_errors
-from ..drawing import COLUMN, DASHES, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 SAMPLES, RATES, SIZES, DELTA = 10_000, (0.01, 0.1, 0.3), (1, 4, 16, 64, 256), 0.05

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ...birth import birth_probability, unit_birth_probability
+from ...drawing import BLUE, COLUMN, FAINT, label, say
 from ..common import four_errors
-from ..drawing import BLUE, COLUMN, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 DEPTH = 9               # hidden layers

@@ -16,9 +16,9 @@ from .... import data, nn
 from .... import functional as F
 from ....optim import SGD
 from ...census import census
+from ...drawing import COLUMN, DASHES, FAINT, label, say
 from ...units import State
 from ..common import descend
-from ..drawing import COLUMN, DASHES, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 RATES, STEPS = np.array([0.3, 6.0, 16.0]), 120

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from .... import data
+from ...drawing import BLUE, DASHES, FAINT, label, say
 from ...figure import INK, RETURN
 from ...revive import main_job
 from ...treatments import TREATMENTS
-from ..drawing import BLUE, DASHES, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 KEYS = "sgd", "sgd-l2", "momentum", "momentum-l2-inside", "heavy-l2", "heavy-decoupled", "adam"

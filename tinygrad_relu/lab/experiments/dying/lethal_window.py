@@ -16,9 +16,9 @@ from .... import functional as F
 from ....optim import SGD
 from ....tensor import Tensor
 from ...census import census
+from ...drawing import ALIVE, BLUE, DASHES, DEAD, FAINT, label, say
 from ...lethal import lethal_lr
 from ..common import descend
-from ..drawing import ALIVE, BLUE, DASHES, DEAD, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 UNITS = 64

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from .... import data
+from ...drawing import COLUMN, FAINT, label, say
 from ...revive import main_job
 from ...treatments import TREATMENTS
-from ..drawing import COLUMN, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 NAMES = {"coast": "killed by a shock", "coast-emptied": "the same, buffers emptied", "own-steps": "killed by own steps"}

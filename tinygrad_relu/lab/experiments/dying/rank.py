@@ -14,10 +14,10 @@ import numpy as np
 from .... import data, nn
 from .... import functional as F
 from ....optim import SGD
+from ...drawing import COLUMN, FAINT, label
 from ...gradient_profile import effective_rank
 from ...interventions import kill
 from ..common import accuracy, descend
-from ..drawing import COLUMN, FAINT, label
 from ..record import Claim, Experiment, Finding, Series
 
 UNITS, DEAD = 32, (0, 8, 16, 24, 28, 31, 32)

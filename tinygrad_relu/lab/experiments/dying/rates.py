@@ -14,8 +14,8 @@ from .... import data, nn
 from .... import functional as F
 from ....optim import SGD
 from ...census import census
+from ...drawing import COLUMN, DASHES, FAINT, label, say
 from ..common import descend
-from ..drawing import COLUMN, DASHES, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 RATES, MOMENTA = np.array([0.01, 0.03, 0.1, 0.3, 1.0, 3.0]), (0.0, 0.9)

@@ -15,8 +15,8 @@ from .... import data, nn
 from .... import functional as F
 from ....optim import SGD
 from ...census import census
+from ...drawing import ALIVE, BLUE, FAINT, label
 from ..common import descend
-from ..drawing import ALIVE, BLUE, FAINT, label
 from ..record import Claim, Experiment, Finding, Series
 
 RATE, HIDDEN = 1.0, 32

@@ -15,8 +15,8 @@ from .... import functional as F
 from ....autodiff.tape import grad
 from ....optim import SGD
 from ...census import census
+from ...drawing import ALIVE, DASHES, DEAD, FAINT, label, say
 from ..common import accuracy, descend
-from ..drawing import ALIVE, DASHES, DEAD, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 

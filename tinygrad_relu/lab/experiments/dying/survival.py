@@ -15,13 +15,13 @@ from .... import data, nn
 from .... import functional as F
 from ....optim import SGD
 from ...closed_form import revival_step
+from ...drawing import ALIVE, BLUE, DASHES, FAINT, label, say
 from ...interventions import kill
 from ...laws import period
 from ...recorder import Recorder
 from ...survival import survival
 from ...units import State
 from ..common import descend
-from ..drawing import ALIVE, BLUE, DASHES, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 SETTINGS: dict[str, Any] = {"lr": 0.1, "momentum": 0.95, "weight_decay": 0.02}

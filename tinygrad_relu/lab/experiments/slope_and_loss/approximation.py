@@ -12,8 +12,8 @@ import numpy as np
 
 from .... import nn
 from ....optim import Adam, LinearLR
+from ...drawing import ALIVE, BLUE, COLUMN, DASHES, FAINT, label
 from ..common import descend
-from ..drawing import ALIVE, BLUE, COLUMN, DASHES, FAINT, label
 from ..record import Claim, Experiment, Finding, Series
 
 PIECES = (2, 4, 8, 16, 32)

@@ -13,8 +13,8 @@ import numpy as np
 from .... import data, nn
 from .... import functional as F
 from ....optim import SGD
+from ...drawing import COLUMN, label
 from ..common import descend
-from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 STARTS, RATES, TARGET = {"relu": "he", "tanh": "glorot", "sigmoid": "glorot"}, np.geomspace(0.03, 10, 6), 0.1

@@ -16,7 +16,7 @@ from .... import nn
 from ....autodiff.node import no_grad
 from ....kernels.machine.pool import num_threads
 from ....tensor import Tensor
-from ..drawing import ALIVE, BLUE, COLUMN, FAINT, label
+from ...drawing import ALIVE, BLUE, COLUMN, FAINT, label
 from ..record import Claim, Experiment, Finding, Series
 
 NAMES = {"relu": F.relu, "leaky_relu": F.leaky_relu, "sigmoid": F.sigmoid, "tanh": F.tanh, "elu": F.elu, "softplus": F.softplus}

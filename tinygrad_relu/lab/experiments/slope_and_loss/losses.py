@@ -16,9 +16,9 @@ from .... import nn
 from ....autodiff.tape import grad
 from ....optim import SGD, LinearLR
 from ....tensor import Tensor
+from ...drawing import COLUMN, DASHES, FAINT, label
 from ...interventions import kill
 from ..common import descend
-from ..drawing import COLUMN, DASHES, FAINT, label
 from ..record import Claim, Experiment, Finding, Series
 
 POINTS, RATE = 41, 0.1

@@ -14,8 +14,8 @@ from .... import data, nn
 from .... import functional as F
 from ....autodiff.node import Array
 from ....autodiff.tape import grad
+from ...drawing import COLUMN, DASHES, FAINT, label, say
 from ...units import Units
-from ..drawing import COLUMN, DASHES, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 WIDTH, LAYERS = 64, 3

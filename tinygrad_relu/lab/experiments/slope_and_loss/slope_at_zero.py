@@ -16,9 +16,9 @@ from .... import functional as F
 from ....autodiff.tape import grad
 from ....optim import SGD
 from ....tensor import Tensor
+from ...drawing import COLUMN, label
 from ...units import Units
 from ..common import accuracy, descend
-from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 SLOPES, STEPS = (0.0, 0.5, 1.0), 100

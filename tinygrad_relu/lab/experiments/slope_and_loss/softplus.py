@@ -14,9 +14,9 @@ from .... import functional as F
 from ....autodiff.tape import grad
 from ....optim import SGD
 from ....tensor import Tensor
+from ...drawing import COLUMN, label
 from ...figure import INK
 from ..common import descend
-from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 BETAS = (1.0, 10.0, 100.0)

@@ -16,8 +16,8 @@ from .... import nn
 from ....autodiff.tape import grad
 from ....optim import SGD
 from ....tensor import Tensor
+from ...drawing import COLUMN, label
 from ..common import descend
-from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 DEEP, HERE = 30, 20

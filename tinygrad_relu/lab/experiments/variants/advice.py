@@ -14,8 +14,8 @@ import numpy as np
 from .... import data, nn, optim
 from .... import functional as F
 from ...census import census
+from ...drawing import COLUMN, label
 from ..common import accuracy, descend, four_errors
-from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 DEPTH, WIDTH = 6, 32

@@ -13,9 +13,9 @@ import numpy as np
 from .... import data, nn, optim
 from .... import functional as F
 from ...census import census
+from ...drawing import ALIVE, DEAD, label, say
 from ...units import State
 from ..common import descend
-from ..drawing import ALIVE, DEAD, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 SLOPE, UNITS = 0.01, 64

@@ -16,8 +16,8 @@ from .... import nn, optim
 from ....autodiff.node import Array
 from ....autodiff.tape import grad
 from ....tensor import Tensor
+from ...drawing import COLUMN, label
 from ..common import descend
-from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 X = np.linspace(-1, 1, 401)[:, None]

@@ -12,8 +12,8 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
+from ...drawing import COLUMN, label, say
 from ..common import accuracy, descend
-from ..drawing import COLUMN, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 MASKS, DROPOUT = 200, 0.5

@@ -11,7 +11,7 @@ import numpy as np
 
 from .... import data, nn
 from .... import functional as F
-from ..drawing import COLUMN, DASHES, label
+from ...drawing import COLUMN, DASHES, label
 from ..record import Claim, Experiment, Finding, Series
 
 TWINS: dict[str, Any] = {"ReLU": ((1, 0), F.relu), "leaky ReLU": ((1, 0.01), F.leaky_relu), "|z|": ((1, -1), abs)}  # factors of z

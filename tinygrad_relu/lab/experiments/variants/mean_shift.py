@@ -16,8 +16,8 @@ from .... import data, nn, optim
 from .... import functional as F
 from ....autodiff.node import Array
 from ...census import census
+from ...drawing import COLUMN, DASHES, label, say
 from ..common import descend, slope
-from ..drawing import COLUMN, DASHES, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 MEANS = {"relu": 1 / sqrt(2 * pi), "elu": 1 / sqrt(2 * pi) + exp(0.5) * erfc(sqrt(0.5)) / 2 - 0.5, "selu": 0.0}

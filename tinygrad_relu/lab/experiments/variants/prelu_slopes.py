@@ -14,8 +14,8 @@ from .... import data, nn, optim
 from .... import functional as F
 from ....autodiff.node import Array
 from ....autodiff.tape import grad
+from ...drawing import COLUMN, label, say
 from ..common import descend
-from ..drawing import COLUMN, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 RATE, DECAY, LAYERS = 0.1, 0.01, 4

@@ -13,7 +13,7 @@ import numpy as np
 from .... import functional as F
 from .... import nn, optim
 from ....capture import capture
-from ..drawing import COLUMN, label, say
+from ...drawing import COLUMN, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 START, PUSH, E = -5.0, 0.1, np.exp(5.0)

@@ -13,8 +13,8 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
+from ...drawing import COLUMN, label
 from ..common import accuracy, descend
-from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 ACTIVATIONS: dict[str, Any] = {"ReLU": "relu", "Leaky 0.01": "leaky_relu", "Leaky 1/5.5": partial(nn.LeakyReLU, 1 / 5.5),

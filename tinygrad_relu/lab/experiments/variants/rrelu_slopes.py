@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .... import functional as F
-from ..drawing import COLUMN, DASHES, label, say
+from ...drawing import COLUMN, DASHES, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 LOWER, UPPER = 1 / 8, 1 / 3

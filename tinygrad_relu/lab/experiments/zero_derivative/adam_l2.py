@@ -13,8 +13,8 @@ import numpy as np
 from .... import data, lab, nn, optim
 from .... import functional as F
 from ....autodiff.node import Array
+from ...drawing import COLUMN, FAINT, label
 from ..common import descend_and_watch, first_positive
-from ..drawing import COLUMN, FAINT, label
 from ..record import Claim, Experiment, Finding, Series
 
 RATE, DECAY = 0.01, 5e-4

@@ -12,8 +12,8 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
+from ...drawing import ALIVE, BLUE, DEAD, label, say
 from ..common import descend
-from ..drawing import ALIVE, BLUE, DEAD, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 SIZES, RATE, DRAWS = (2, 4, 8, 16, 32, 64, 128), 3.0, 200

@@ -12,8 +12,8 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
+from ...drawing import COLUMN, label
 from ..common import descend
-from ..drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 HIDDEN: dict[str, Any] = {

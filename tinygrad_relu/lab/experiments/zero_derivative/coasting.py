@@ -13,8 +13,8 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
+from ...drawing import ALIVE, BLUE, DEAD, FAINT, label, say
 from ..common import accuracy, descend, descend_and_watch, first_positive
-from ..drawing import ALIVE, BLUE, DEAD, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 MU, RATE, MARGIN = 0.99, 0.01, 0.2

@@ -14,8 +14,8 @@ import numpy as np
 from .... import data, lab, nn, optim
 from .... import functional as F
 from ....autodiff.node import Array
+from ...drawing import ALIVE, BLUE, FAINT, label, say
 from ..common import descend_and_watch, first_positive
-from ..drawing import ALIVE, BLUE, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 RATE, MU, AT = 0.1, 0.99, 300

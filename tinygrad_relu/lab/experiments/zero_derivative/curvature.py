@@ -15,7 +15,7 @@ from .... import nn
 from ....autodiff.node import Array
 from ....derivatives import hessian
 from ....tensor import Tensor
-from ..drawing import ALIVE, BLUE, label, say
+from ...drawing import ALIVE, BLUE, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 DEPTHS = -np.arange(1.0, 21.0)

@@ -11,8 +11,8 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
+from ...drawing import COLUMN, FAINT, label, say
 from ..common import descend_and_watch, first_positive
-from ..drawing import COLUMN, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 RATE, DECAY, MU = 0.1, 0.1, 0.9

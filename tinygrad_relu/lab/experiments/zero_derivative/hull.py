@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .... import data, lab, nn
-from ..drawing import ALIVE, BLUE, DEAD, label, say
+from ...drawing import ALIVE, BLUE, DEAD, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 UNITS = 32

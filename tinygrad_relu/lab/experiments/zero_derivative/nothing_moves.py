@@ -12,8 +12,8 @@ import numpy as np
 from .... import data, lab, nn, optim
 from .... import functional as F
 from ....autodiff.node import Array
+from ...drawing import ALIVE, DEAD, label, say
 from ..common import descend
-from ..drawing import ALIVE, DEAD, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 UNITS, KILLED = 32, 12

@@ -14,7 +14,7 @@ from .... import lab, nn, optim
 from ....autodiff.node import Array
 from ....capture import capture
 from ....tensor import Tensor
-from ..drawing import COLUMN, label
+from ...drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 BITS, SLOW, EVERY, UNITS, RATE, OBSERVED = 20, 15, 500, 5, 0.05, 100

@@ -13,8 +13,8 @@ import numpy as np
 from .... import data, nn, optim
 from .... import functional as F
 from ....autodiff.tape import grad
+from ...drawing import ALIVE, BLUE, DASHES, label, say
 from ..common import descend
-from ..drawing import ALIVE, BLUE, DASHES, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 # Exponent of underflow, half the spacing above 1, and a rate at which many weights are frozen.

@@ -11,8 +11,8 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
+from ...drawing import ALIVE, COLUMN, label
 from ..common import accuracy, descend
-from ..drawing import ALIVE, COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 KILLED, WIDTH = (0, 16, 32, 48, 56, 60, 64), 64

@@ -12,8 +12,8 @@ import numpy as np
 from .... import functional as F
 from .... import nn, optim
 from ....autodiff.tape import grad
+from ...drawing import BLUE, DEAD, FAINT, label, say
 from ..common import first_positive
-from ..drawing import BLUE, DEAD, FAINT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 PUSH = 0.1

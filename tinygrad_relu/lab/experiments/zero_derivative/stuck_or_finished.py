@@ -11,9 +11,9 @@ import numpy as np
 
 from .... import functional as F
 from .... import lab, nn, optim
+from ...drawing import label, say
 from ...why_zero import COLOURS
 from ..common import descend
-from ..drawing import label, say
 from ..record import Claim, Experiment, Finding, Series
 
 CASES = {"finished": "satisfied loss", "dead ReLU": "mask", "sigmoid far out": "saturation",

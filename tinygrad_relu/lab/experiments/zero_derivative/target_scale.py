@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .... import lab, nn, optim
-from ..drawing import COLUMN, label
+from ...drawing import COLUMN, label
 from ..record import Claim, Experiment, Finding, Series
 
 SCALES, BETAS, WIDTH = (0.001, 0.01, 0.1, 1.0), (0.5, 0.9, 0.99), 16

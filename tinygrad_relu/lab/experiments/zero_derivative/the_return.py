@@ -14,8 +14,8 @@ import numpy as np
 from .... import data, lab, nn, optim
 from .... import functional as F
 from ....autodiff.node import Array
+from ...drawing import BLUE, DEAD, LIGHT, label, say
 from ..common import descend_and_watch
-from ..drawing import BLUE, DEAD, LIGHT, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 SWING: Any = {"lr": 0.1, "momentum": 0.99, "weight_decay": 5e-4}

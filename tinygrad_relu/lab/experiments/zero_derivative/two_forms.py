@@ -12,8 +12,8 @@ import numpy as np
 
 from .... import data, nn, optim
 from .... import functional as F
+from ...drawing import COLUMN, DASHES, label, say
 from ..common import descend
-from ..drawing import COLUMN, DASHES, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 MOMENTA, RATE = (0.5, 0.9, 0.99), 0.02

@@ -12,7 +12,7 @@ import numpy as np
 
 from .... import data, lab, nn
 from .... import functional as F
-from ..drawing import ALIVE, BLUE, DEAD, label
+from ...drawing import ALIVE, BLUE, DEAD, label
 from ..record import Claim, Experiment, Finding, Series
 
 LAYERS = 4

@@ -11,8 +11,8 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
+from ...drawing import ALIVE, BLUE, DEAD, label
 from ..common import accuracy, descend
-from ..drawing import ALIVE, BLUE, DEAD, label
 from ..record import Claim, Experiment, Finding, Series
 
 RATES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.5, 1.6)

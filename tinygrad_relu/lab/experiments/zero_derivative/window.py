@@ -12,8 +12,8 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
+from ...drawing import ALIVE, BLUE, DASHES, label, say
 from ..common import descend_and_watch, first_positive
-from ..drawing import ALIVE, BLUE, DASHES, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 RATE, MU = 0.1, 0.6

@@ -11,7 +11,7 @@ import numpy as np
 
 from .... import data, lab, nn, optim
 from .... import functional as F
-from ..drawing import ALIVE, DEAD, label, say
+from ...drawing import ALIVE, DEAD, label, say
 from ..record import Claim, Experiment, Finding, Series
 
 UNITS, KILLED, BATCH, RATE = 32, 6, 2, 0.002
