@@ -12,7 +12,7 @@ NAMES = "chromium", "chromium-browser", "google-chrome"
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None) if find_spec("playwright") else None
-PAGES = "test_*_page.py"        # the tests that need a browser: conftest.py collects them where there is one
+PAGES = "test_*_in_browser.py"      # the tests that need a browser: conftest.py collects them where there is one
 NEAR = {"127.0.0.1", "localhost", ""}
 
 

@@ -18,11 +18,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..checks import check_count
-
     if not 0 <= arguments.port < 65536:
         raise ValueError(f"--port is {arguments.port}, expected a number from 0 to 65535")
-    check_count(arguments.seed, "--seed", least=0)
     try:
         from ..play.page import serve
     except ImportError as error:

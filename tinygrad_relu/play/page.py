@@ -13,23 +13,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+from bokeh import models as bk
 from bokeh.core.templates import get_env
 from bokeh.events import DocumentReady, Tap
 from bokeh.layouts import column, row
-from bokeh.models import (
-    Button,
-    CategoricalSlider,
-    ColumnDataSource,
-    CustomJS,
-    Div,
-    FixedTicker,
-    LinearColorMapper,
-    RadioButtonGroup,
-    Range1d,
-    Select,
-    Span,
-    TextInput,
-)
 from bokeh.plotting import figure
 from bokeh.server.server import Server
 
@@ -44,12 +31,13 @@ FRAME = 33              # milliseconds between two frames
 COLUMNS = 400           # at most about so many, of life lines
 GRID = 70               # points along each side of the picture of the classes
 POINTS = 800            # at most, of an orbit
-CLASSES = np.array([(214, 96, 77), (67, 130, 195), (90, 174, 97)])      # the colours of two or three classes
+CLASSES = np.array([(213, 94, 0), (0, 114, 178), (0, 158, 115)])        # the colours of two or three classes (Okabe & Ito 2008)
 EMPTY = len(State)      # in the life lines: the gap between two layers
 SPEEDS = ["1", "2", "5", "10", "20", "50", "100"]
 STEPS = {"lr": ("learning rate", [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]),         # of the sliders
          "momentum": ("momentum", [0.0, 0.5, 0.8, 0.9, 0.95, 0.99]),
          "weight_decay": ("weight decay", [0.0, 1e-5, 1e-4, 5e-4, 1e-3, 0.005, 0.01, 0.05, 0.1])}
+BROKEN = "The link cannot be followed"
 AHEAD = 4               # frames that the browser has not shown yet, at most
 SHOW = """              // a line of text, without Bokeh's layout; and the word that a frame has been shown
     document.getElementById("status").textContent = sent.tags[1]
@@ -69,14 +57,14 @@ class Page:
         self.frames: list[float] = []           # when the last were drawn
         self.drawn, self.shown = 0, -AHEAD      # frames that were sent to the browser, and those that it has shown
         self.common = {"sizing_mode": "stretch_width", "stylesheets": [STYLE]}
-        self.note, self.link, self.told, self.counts = (Div(**self.common) for _ in range(4))
+        self.note, self.link, self.told, self.counts = (bk.Div(**self.common) for _ in range(4))
         self._say(wrong)
         self._controls()
         self._pictures()
         self._set_data()
         document.title, document.template = "tinygrad_relu play", get_env().from_string(TEMPLATE)
-        document.js_on_event(DocumentReady, CustomJS(args={"figures": self.figures, "inked": self.inked}, code=PAINT))
-        show = CustomJS(args={"sent": self.counts, "shown": self.told}, code=SHOW)
+        document.js_on_event(DocumentReady, bk.CustomJS(args={"figures": self.figures, "inked": self.inked}, code=PAINT))
+        show = bk.CustomJS(args={"sent": self.counts, "shown": self.told}, code=SHOW)
         document.js_on_event(DocumentReady, show)
         self.counts.js_on_change("tags", show)
         self.told.on_change("tags", lambda attribute, old, new: setattr(self, "shown", new[0]))
@@ -90,7 +78,7 @@ class Page:
 
     def _controls(self) -> None:
         def button(label: str, act: Callable[[], None], **options: Any) -> Any:
-            made = Button(label=label, **self.common, **options)
+            made = bk.Button(label=label, **self.common, **options)
             made.on_click(act)
             return made
 
@@ -99,27 +87,29 @@ class Page:
             made.on_change(watch, lambda attribute, old, new: None if self.quiet else act(new))
             return made
 
+        def select(name: str, act: Callable[[Any], None], found: list[str]) -> Any:
+            return chooser(bk.Select, name, act, title=name, options=found)
+
         self.run = button("Run", self._run, button_type="primary")
-        self.speed = CategoricalSlider(title="steps a frame", categories=SPEEDS, value="2", **self.common)
+        self.speed = bk.CategoricalSlider(title="steps a frame", categories=SPEEDS, value="2", **self.common)
         self.kill = button("Kill the unit", lambda: self.act("kill", *(self.play.watched or ())))
         groups = {"an optimizer, from its start": [(t.key, t.name) for t in TREATED.values()],
                   "new life for the dead units": [(key, label) for key, (label, _) in MENDED.items()]}
-        treatment = Select(name="treatment", value="heavy-l2", options=groups, **self.common)
+        treatment = bk.Select(name="treatment", title="treatment", value="heavy-l2", options=groups, **self.common)
         layer = button("Kill its layer", lambda: self.act("kill", (self.play.watched or (0,))[0]))
         do = [self._beside(self.run, button("Step", lambda: self._advance(1))), self.speed, self._beside(self.kill, layer),
               treatment, button("Treat", lambda: self.act("treat", treatment.value))]
-        self.sliders = {name: chooser(CategoricalSlider, name, partial(self.act, name), "value_throttled", title=title,
+        self.sliders = {name: chooser(bk.CategoricalSlider, name, partial(self.act, name), "value_throttled", title=title,
                                       categories=["0"], value="0") for name, (title, _) in STEPS.items()}
-        self.decoupled = chooser(RadioButtonGroup, "decoupled", partial(self.act, "decoupled"), "active",
+        self.decoupled = chooser(bk.RadioButtonGroup, "decoupled", partial(self.act, "decoupled"), "active",
                                  labels=["coupled (L2)", "decoupled"])
-        self.activation = chooser(Select, "activation", partial(self.act, "activation"), title="activation", options=ACTIVATIONS)
-        self.unit = chooser(Select, "unit", lambda name: self.act("watch", *name.split("-")))
-        self.data = chooser(Select, "data", lambda name: self.widths.update(value=_joined(SETS[name][1])), title="data",
-                            options=list(SETS))
-        self.seed, self.widths = (TextInput(title=title, **self.common) for title in ("seed", "hidden units"))
+        self.activation = select("activation", partial(self.act, "activation"), ACTIVATIONS)
+        self.unit = select("unit", lambda unit: self.act("watch", *unit.split("-")), [])
+        self.data = select("data", lambda name: self.widths.update(value=_joined(SETS[name][1])), list(SETS))
+        self.seed, self.widths = (bk.TextInput(title=title, **self.common) for title in ("seed", "hidden units"))
         settings = [*self.sliders.values(), self.decoupled, self.activation, self.data, self._beside(self.seed, self.widths),
                     button("New network", self._new), self.link]
-        self.link.js_on_change("text", CustomJS(args={"link": self.link}, code=ADDRESS))
+        self.link.js_on_change("text", bk.CustomJS(args={"link": self.link}, code=ADDRESS))
         self._add("note", self.note)
         self._add("act", *do)
         self._add("set", *settings)
@@ -164,8 +154,11 @@ class Page:
             return
         end = perf_counter() + FRAME / 1000
         if self.play.behind:
-            while self.play.behind and perf_counter() < end:
-                self.play.advance(min(self.play.behind, 20))
+            try:
+                while self.play.behind and perf_counter() < end:
+                    self.play.advance(min(self.play.behind, 20))
+            except (ValueError, IndexError) as error:
+                self._say(f"{BROKEN}: {error}")
             self.draw()
         elif self.running:
             self.frames = [*self.frames[-30:], perf_counter()]
@@ -178,10 +171,10 @@ class Page:
                   "min_border": 5}
 
         def free() -> dict[str, Any]:
-            return {"x_range": Range1d(), "y_range": Range1d()}
+            return {"x_range": bk.Range1d(), "y_range": bk.Range1d()}
 
         def source(*columns: str) -> Any:
-            return ColumnDataSource({name: [] for name in columns})
+            return bk.ColumnDataSource({name: [] for name in columns})
 
         self.cells, self.dots, self.edge = source("image"), source("x", "y", "colour"), source("x", "y")
         self.square = figure(height=340, **free(), **common)
@@ -196,7 +189,7 @@ class Page:
                                 text_font_size="11px")
         self.ticks, self.chosen, self.states = source("x", "y0", "y1"), source("right", "top", "bottom"), source("image")
         self.rows = figure(height=320, x_axis_label="step", **free(), **common)
-        colours = LinearColorMapper([*map(COLOURS.get, State), "rgba(0, 0, 0, 0)"], low=-0.5, high=EMPTY + 0.5)
+        colours = bk.LinearColorMapper([*map(COLOURS.get, State), "rgba(0, 0, 0, 0)"], low=-0.5, high=EMPTY + 0.5)
         self.life = self.rows.image("image", source=self.states, x=0, y=0, dw=1, dh=1, color_mapper=colours).glyph
         self.rows.segment("x", "y0", "x", "y1", source=self.ticks, line_color=RETURN, line_width=2.5)
         frame = self.rows.quad(0, "right", "top", "bottom", source=self.chosen, fill_alpha=0, line_width=1.5)
@@ -205,8 +198,8 @@ class Page:
         self.orbit = figure(height=230, x_axis_label="step", y_axis_label="pre-activation z", **free(), **common)
         self.orbit.line("x", "y", source=self.seen, line_width=4, color=COLOURS[State.ALWAYS_ON], legend_label="observed")
         path = self.orbit.line("x", "y", source=self.ahead, line_width=1.6, line_dash=[5, 4], legend_label="foretold")
-        self.due = Span(dimension="height", line_color=RETURN, visible=False)
-        for part in (Span(location=0, dimension="width", line_color="#888"), self.due):
+        self.due = bk.Span(dimension="height", line_color=RETURN, visible=False)
+        for part in (bk.Span(location=0, dimension="width", line_color="#888"), self.due):
             self.orbit.add_layout(part)
         legend = self.orbit.legend[0]
         legend.update(orientation="horizontal", background_fill_alpha=0, border_line_alpha=0, label_text_color="#888",
@@ -233,7 +226,7 @@ class Page:
             (f"{i}-{j}", f"unit {j} of layer {i + 1}") for i, j in self.units.values())]
         self.rows.y_range.update(start=sum(play.widths) + len(play.widths) - 1, end=0)
         middles = [top + width / 2 for top, width in zip(self.tops, play.widths)]
-        self.rows.yaxis.ticker = FixedTicker(ticks=middles)
+        self.rows.yaxis.ticker = bk.FixedTicker(ticks=middles)
         self.rows.yaxis.major_label_overrides = {middle: f"layer {i}" for i, middle in enumerate(middles, start=1)}
         if self.table.visible:
             return
@@ -326,13 +319,13 @@ class Page:
         play = self.play
         for source, begin, z in ((self.seen, play.since, play.recorder.orbit), (self.ahead, *play.foretold)):
             steps = np.unique(np.linspace(0, len(z) - 1, min(len(z), POINTS)).astype(int)) if z else np.empty(0, int)
-            source.data = {"x": begin + steps, "y": np.array(z)[steps]}
+            source.data = {"x": begin + steps, "y": np.array([z[step] for step in steps])}
         x, y = self.orbit.x_range, self.orbit.y_range
-        orbits = [*play.recorder.orbit, *play.foretold[1], 0.0]
-        low, high = np.nanmin(orbits), np.nanmax(orbits)
+        drawn = np.concatenate([self.seen.data["y"], self.ahead.data["y"], [0.0]])
+        low, high = (float(pick(drawn[np.isfinite(drawn)])) for pick in (np.min, np.max))
         if not (y.start <= low and high <= y.end) or x.start != play.since:
             room = 0.1 * (high - low) or 1.0
-            y.update(start=float(low - room), end=float(high + room))
+            y.update(start=low - room, end=high + room)
         length = max(len(play.recorder.orbit), play.foretold[0] + len(play.foretold[1]) - play.since, 20)
         x.update(start=play.since, end=play.since + _roomy(length))
         due = play.due()
@@ -371,7 +364,7 @@ def _open(document: Any, data: str, seed: int) -> None:
     try:
         Page(document, Playground.of(query) if query else Playground(data, seed))
     except (ValueError, IndexError, ImportError) as error:
-        Page(document, Playground(data, seed), f"The link cannot be followed: {error}")
+        Page(document, Playground(data, seed), f"{BROKEN}: {error}")
 
 
 def serve(port: int, data: str, seed: int, *, show: bool, say: Callable[[str], None] = print) -> None:

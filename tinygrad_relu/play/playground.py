@@ -110,7 +110,7 @@ class Playground:
         self.since = 0                                      # the step of the first entry of `recorder.orbit`
         self.foretold: tuple[int, list[float]] = 0, []      # a step, and z of the watched unit from then on,
         self._path_of: Claim | None = None                  # by this claim
-        self._seen = 0                                      # observations up to which claims have been compared
+        self._seen = 0                                      # the next step whose states are to be compared with the claims
         self._begin()
 
     # -- links ---------------------------------------------------------------------------------------------------------------
@@ -186,32 +186,35 @@ class Playground:
         self._settle()
 
     def _due(self) -> None:
+        """The actions of a link that are to be performed now. One that cannot be ends the replay."""
         while self.pending and (self.pending[0][0] <= self.step or self.diverged):
             _, words = self.pending.pop(0)
-            self._do(*words)
+            try:
+                self._do(*words)
+            except (ValueError, IndexError):
+                self._stay()
+                raise
+
+    def _stay(self) -> None:
+        self.pending, self.target = [], self.step
 
     def _settle(self) -> None:
         """Take the units that have returned since the last look out of the open claims."""
-        new = np.arange(self._seen, len(self.recorder.steps))
-        layers = self.recorder.changes()
-        steps = self.recorder.steps
-        for i, changes in enumerate(layers):
+        new = np.arange(self._seen, self.step + 1)               # the recorder looks once at each step
+        for i, changes in enumerate(self.recorder.changes()):
             alive = ~GONE[changes.matrix(new)]
             for j in np.flatnonzero(alive.any(axis=0)).tolist():
                 if (i, j) in self.claims:
-                    self.settled.append((self.claims.pop((i, j)), steps[new[alive[:, j].argmax()]]))
-        self._seen = len(self.recorder.steps)
+                    self.settled.append((self.claims.pop((i, j)), int(new[alive[:, j].argmax()])))
+        self._seen = self.step + 1
 
     def _ask(self) -> None:
         """Foretell what becomes of the watched unit if it has died, and at times of all that have died."""
         self._settle()
-        if self.watched in self.unasked() or (self.step % ASK == 0 and self.unasked()):
+        dead = {(i, j) for i, changes in enumerate(self.recorder.changes()) for j in np.flatnonzero(GONE[changes.last]).tolist()}
+        new = dead - self.claims.keys()
+        if self.watched in new or (new and self.step % ASK == 0):
             self._foretell()
-
-    def unasked(self) -> list[tuple[int, int]]:
-        """The dead units of which no prognosis has been made."""
-        dead = [(i, int(j)) for i, changes in enumerate(self.recorder.changes()) for j in np.flatnonzero(GONE[changes.last])]
-        return [unit for unit in dead if unit not in self.claims]
 
     # -- what is foretold ----------------------------------------------------------------------------------------------------
 
@@ -245,8 +248,7 @@ class Playground:
 
     def do(self, action: str, *words: Any) -> None:
         """Perform an action (one of `ACTIONS`) with its words. A ValueError or IndexError says what cannot be done."""
-        self.pending.clear()
-        self.target = self.step
+        self._stay()
         self._do(action, *map(str, words))
 
     def _do(self, *said: str) -> None:
@@ -256,7 +258,7 @@ class Playground:
         if action in REPLACED and self.log and self.log[-1][0] == self.step and self.log[-1][1][0] == action:
             self.log.pop()
         self.log.append((self.step, [action, *words]))
-        self._seen = len(self.recorder.steps)
+        self._seen = self.step + 1
         if action != "watch":
             self.claims.clear()             # they were made of another training, and so was the rest of the path
             start, path = self.foretold
@@ -290,7 +292,6 @@ class Playground:
 
     def _kill(self, words: list[str]) -> None:
         layer, *units = (_whole(word, "kill: a layer or unit") for word in words or [""])
-        check_count(layer + 1, "kill: the layer, counted from 1,")
         if layer >= len(self.units.layers):
             raise IndexError(f"kill: layer is {layer}, expected one from 0 to {len(self.units.layers) - 1}")
         kill(self.units, self.x, units or None, layer=layer)
@@ -348,7 +349,7 @@ class Playground:
     def lives(self, most: int) -> tuple[Array, int]:
         """The states of all units (rows, layer by layer) over the steps, and the steps from one column to the next: a power of
         two, so that there are at most about `most` columns, and old ones do not change. The last column is the state now."""
-        n = len(self.recorder.steps)
+        n = self.step + 1
         stride = 1 << max(0, math.ceil(math.log2(n / most)))
         now = np.concatenate([extremes.states() for _, extremes in self.units.extremes(self.x)])
         past = np.concatenate([changes.matrix(np.arange(0, n - 1, stride)) for changes in self.recorder.changes()], axis=1)

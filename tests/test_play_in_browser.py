@@ -40,7 +40,7 @@ SAID = r"""() => {            // all text of the page, also that inside Bokeh's 
 def wait(p, *parts, without="replaying"):
     """Until the page says these parts, and not another."""
     p.wait_for_function(f"([parts, without]) => {{ const said = ({SAID})(); return parts.every(one => said.includes(one)) && !said.includes(without) }}",
-                        arg=[list(parts), without])
+                        arg=[list(parts), without], polling=100)
     return p.evaluate(SAID)
 
 
@@ -100,6 +100,8 @@ def test_digits_a_click_on_a_life_line_a_treatment_and_what_cannot_be_done(serve
         p.get_by_label("hidden units").fill("9-x")
         p.get_by_role("button", name="New network").click()
         wait(p, "a width is 'x', expected a whole number")
+        p.goto(server[1] + "?do=5+kill+7+1&step=20")
+        wait(p, "The link cannot be followed: kill: layer is 7", "step 5, loss")
         p.goto(server[1] + "?data=moon")
         wait(p, "The link cannot be followed: the data is 'moon'")
 
