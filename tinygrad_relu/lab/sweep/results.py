@@ -201,7 +201,7 @@ def _shown(found: tuple[float, float] | None) -> str:
     if found is None:
         return "-"
     mean, error = found
-    if error > 1e-6:
+    if 1e-6 < error < 1e3:
         digits = max(0, -floor(log10(error)))
         return f"{mean:.{digits}f} ± {error:.{digits}f}"
     return f"{mean:.4g}" if isnan(error) else f"{mean:.4g} ± {error:.1g}"
