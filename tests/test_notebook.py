@@ -124,8 +124,8 @@ def bars(x: object) -> list[float]:
 
 
 def test_a_histogram_counts():
-    """In numbers from 0 to 39, each of 40 intervals holds one; of two, the fuller one is as high as the picture."""
-    assert bars(np.arange(40.0)) == [70.0] * 40
+    """In numbers from 0 to 79, each of 40 intervals holds two; of two, the fuller one is as high as the picture."""
+    assert bars(np.arange(80.0)) == [70.0] * 40
     assert bars(np.repeat([0.0, 1.0], [30, 10])) == [70.0, pytest.approx(70 / 3, abs=0.1)]
     huge = np.finfo(np.float64).max
     assert bars(np.repeat([-huge, 0.0, huge], 5)) == [70.0] * 3
@@ -184,8 +184,8 @@ def test_a_progress_bar_below_the_cell(monkeypatch):
         tick("<second>", 3)
         raise KeyboardInterrupt
     first, second, last = seen
-    assert 'value="0"' in first and text_of(well_formed(first)) == "0/4 0:00:00 <first>"
-    assert 'max="4" value="3"' in second and "3/4 0:00:00, 0:00:00 left <second>" in text_of(well_formed(second))
+    assert 'value="0"' in first and text_of(well_formed(first)) == "0/4 <first> (0:00:00)"
+    assert 'max="4" value="3"' in second and "3/4 <second> (0:00:00, 0:00:00 left)" in text_of(well_formed(second))
     assert last == {"text/html": "", "text/plain": ""}
     with progress(4, quiet=True) as tick:
         tick("", 1)

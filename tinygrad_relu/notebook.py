@@ -119,7 +119,7 @@ class Bar:
     def __repr__(self) -> str:
         passed = perf_counter() - self.begun
         left = f", {_clock(passed * (self.total - self.done) / self.done)} left" if 0 < self.done < self.total else ""
-        return f"{self.done}/{self.total}  {_clock(passed)}{left}  {self.name}"
+        return f"{self.done}/{self.total} {self.name} ({_clock(passed)}{left})"
 
     def _repr_html_(self) -> str:
         return (f'<progress max="{self.total}" value="{self.done}" style="width:16em;vertical-align:middle;accent-color:{BLUE}">'
