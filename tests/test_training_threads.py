@@ -93,6 +93,29 @@ def test_the_same_small_model_in_eight_threads():
             np.testing.assert_array_equal(a, b)
 
 
+def test_each_thread_captures_a_step_of_its_own():
+    """Recordings of several threads take turns: each replaces a method of all optimizers."""
+    def work(k):
+        rng = np.random.default_rng(k)
+        x, labels, model = rng.standard_normal((16, 4)), rng.integers(0, 3, 16), nn.MLP([4, 8, 3], dtype="float64", rng=k)
+        opt = (optim.SGD, optim.Adam)[k % 2](model.parameters(), lr=0.1)
+
+        @tg.capture
+        def step(x, labels):
+            opt.zero_grad()
+            loss = F.cross_entropy(model(x), labels)
+            loss.backward()
+            opt.step()
+            return loss
+
+        return [step(x, labels).item() for _ in range(20)]
+
+    works = [lambda k=k: work(k) for k in range(4)]
+    alone = [one() for one in works]
+    for _ in range(5):
+        assert at_once(works) == alone
+
+
 def test_one_model_is_evaluated_by_eight_threads():
     """Inference, recorded or not: each thread gets the result for its own input."""
     for widths, activation in (([6, 16, 16, 3], "relu"), ([6, 16, 16, 3], "gelu"), ([300, 400, 10], "relu")):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -265,9 +266,17 @@ def _digest(x: Array) -> bytes:
     return blake2b(np.ascontiguousarray(x).data).digest()
 
 
+_one_at_a_time = RLock()        # a recording replaces the method `move` of all optimizers, those of other threads too
+
+
 @contextmanager
 def recorded(recording: Recording, reached: list[Any]) -> Iterator[None]:
     """Inside, launches of this thread and moves of optimizers are recorded. Gradients of the optimizers in reach are guarded."""
+    with _one_at_a_time:
+        yield from _recorded(recording, reached)
+
+
+def _recorded(recording: Recording, reached: list[Any]) -> Iterator[None]:
     homes: list[tuple[Parameter, Any]] = [(p, p.home) for thing in reached if isinstance(thing, Optimizer)
                                           for p in thing._parameters()]
     for p, home in homes:
