@@ -16,18 +16,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from docutils import nodes  # noqa: E402
-from jupyter_client import KernelManager  # noqa: E402
-from numpy.typing import ArrayLike, DTypeLike  # noqa: E402
-from pages import Reference, found, line_of, plain, slug, write_claims  # noqa: E402
-from sphinx.addnodes import desc_addname  # noqa: E402
-from sphinx.util.typing import stringify_annotation  # noqa: E402
+from docutils import nodes
+from jupyter_client import KernelManager
+from numpy.typing import ArrayLike, DTypeLike
+from pages import Reference, found, line_of, plain, slug, write_claims
+from sphinx.addnodes import desc_addname
+from sphinx.util.typing import stringify_annotation
 
-from tinygrad_relu.autodiff.node import Array  # noqa: E402
-from tinygrad_relu.lab.experiments import CHAPTERS  # noqa: E402
+from tinygrad_relu.lab.experiments import CHAPTERS
 
 gc.disable()        # it takes a fifth of the time of a build, to no avail: the trees of all pages live until its end
-QUICK = tags.has("quick")  # type: ignore[name-defined]  # noqa: F821      # Sphinx gives a conf.py its tags
+QUICK = tags.has("quick")      # Sphinx gives a conf.py its tags
 
 project = "tinygrad_relu"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "sphinx_copybutton"]
@@ -66,8 +65,9 @@ copybutton_prompt_is_regexp = True
 API = Reference((HERE / "api.md").read_text(encoding="utf-8"))
 NAMED = re.compile(r"(?:[A-Za-z_]\w*\.)+\w+")
 SHORT = {"tinygrad_relu.functional.": "F.", "tinygrad_relu.": "tg."}        # how signatures call the rooms
-TYPES = {"Array": Array, "ArrayLike": ArrayLike, "DTypeLike": DTypeLike}
-LONG = {stringify_annotation(type_): name for name, type_ in TYPES.items()}
+LONG = {re.escape(stringify_annotation(ArrayLike, "smart")): "ArrayLike",
+        re.escape(stringify_annotation(DTypeLike, "smart")): "DTypeLike",
+        r"~numpy\.ndarray\[tuple\[~typing\.Any, \.\.\.\], ~numpy\.dtype\[[~\w.]+\]\]": "Array"}
 LINK = re.compile(r"^ *(`{3,}).*?^ *\1|`[^`\n]+`|\]\((?!\w+:|#)(?P<file>[^)#\s]+)(?:#[^)\s]*)?\)", re.M | re.S)
 EXPERIMENT = re.compile(r"tinygrad_relu/lab/experiments/(\w+)/(\w+)\.py")
 
@@ -137,7 +137,7 @@ def escaped(text: str) -> str:
 def read_signature(app, what, name, obj, options, signature, returns) -> tuple[str | None, str | None]:
     """Call the types of arrays by their names."""
     for long, short in LONG.items():
-        signature, returns = signature and signature.replace(long, short), returns and returns.replace(long, short)
+        signature, returns = (text and re.sub(long, short, text) for text in (signature, returns))
     return signature, returns
 
 

@@ -51,6 +51,7 @@ class Reference:
     def write(self, folder: Path) -> None:
         for title, full_names in self.entries.items():
             lines = heading(f"Reference: {title[0].lower()}{title[1:]}", "=")
+            lines += ["The docstrings. :doc:`/api` has all names in tables.", ""]
             for full in full_names:
                 room, _, name = full.rpartition(".")
                 thing = found(full)[1]
@@ -62,8 +63,8 @@ class Reference:
 
     def _methods(self, cls: type) -> list[str]:
         """Methods and properties with docstrings; those of a base that has an entry are documented there."""
-        bases = [base for base in cls.__mro__
-                 if base.__module__.startswith("tinygrad_relu") and (base is cls or id(base) not in self.homes)]
+        elsewhere = {base for entry in cls.__mro__[1:] if id(entry) in self.homes for base in entry.__mro__}
+        bases = [base for base in cls.__mro__ if base.__module__.startswith("tinygrad_relu") and base not in elsewhere]
         return sorted({name for base in bases for name, member in vars(base).items() if not name.startswith("_")
                        and (callable(member) or isinstance(member, property | classmethod | staticmethod))
                        and member.__doc__ and hasattr(cls, name)})
@@ -101,10 +102,11 @@ def line_of(thing: Any) -> str | None:
 def write_claims(folder: Path, *, run: bool) -> None:
     """One page for each chapter of experiments. With `run`, they are run in their fast forms, and have figures and findings.
 
-    A stamp keeps what has been run until the package changes.
+    What has been run is kept until the package changes, and not replaced by pages without figures.
     """
     stamp = sha256(b"".join(file.read_bytes() for file in sorted(PACKAGE.rglob("*.py")))).hexdigest() if run else ""
-    if (folder / "stamp").is_file() and (folder / "stamp").read_text() == stamp:
+    before = (folder / "stamp").read_text() if (folder / "stamp").is_file() else ""
+    if before and before == (stamp or before):
         return
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     results = {one.experiment.name: one for one in run_all(names(), fast=True, figures=folder / "figures")} if run else {}
