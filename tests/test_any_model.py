@@ -355,3 +355,5 @@ def test_a_population_is_looked_at_member_by_member(dtype, tmp_path):
     assert [one.dead for one in looks["census"](model, optimizer).each] == [[1], [2], [0]]
     assert {row.name for one in looks["profile"](model, optimizer).each for row in one.layers} == {"0", "2"}
     looks["census"](model, optimizer).plot(2).savefig(tmp_path / "a.png")
+    layers, units = lab.census(nn.MLP([3, 6, 2], members=40, rng=0, dtype=dtype), X).parts()
+    assert len(layers.rows) == 40 and units.title == "units (200 of 240 shown)" and len(units.rows) == 200

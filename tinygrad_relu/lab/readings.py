@@ -15,6 +15,7 @@ from ..text import Shown, Table
 
 P = ParamSpec("P")
 R = TypeVar("R")
+SHOWN = 200         # rows of all members that are printed
 
 
 class Reading(Shown):
@@ -53,7 +54,7 @@ class Members(Reading):
             rows = [(k, dict(zip(table.headings, row))) for k, table in enumerate(several) for row in table.rows]
             same = len({table.title for table in several}) == 1
             joined.append(Table(several[0].title if same else several[0].title.partition(" of ")[0], ["member", *headings],
-                                [(k, *(row.get(name, "-") for name in headings)) for k, row in rows]))
+                                [(k, *(row.get(name, "-") for name in headings)) for k, row in rows], most=SHOWN))
         return [*joined, *(f"member {k}: {part}" for k, parts in enumerate(each) for part in parts if isinstance(part, str))]
 
     def plot(self, member: int = 0) -> Any:

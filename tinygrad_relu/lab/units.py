@@ -234,8 +234,8 @@ class Units:
 
     `x` are samples for which the model runs once; without them, zeros, if the model begins with a layer that tells its inputs.
 
-    >>> [layer.name for layer in Units(nn.MLP([2, 3, 4, 1], rng=0)).layers]
-    ['0', '2']
+    >>> Units(nn.MLP([2, 3, 4, 1], rng=0))
+    Units(MLP, 0: 3 relu, 2: 4 relu)
     >>> class Net(nn.Module):
     ...     def __init__(self):
     ...         self.memory, self.last = nn.LSTM(2, 3, batch_first=True, rng=0), nn.Linear(3, 1, rng=0)
@@ -257,6 +257,10 @@ class Units:
         self.layers, self.program = find(model, self.example)
         if not self.layers:
             raise ValueError("the laboratory found no hidden layer in this model, expected at least one activation")
+
+    def __repr__(self) -> str:
+        layers = [f"{layer.name}: {layer.units} {layer.activation_name}" for layer in self.layers]
+        return f"Units({', '.join([type(self.model).__name__, *layers])})"
 
     @classmethod
     def of(cls, model: Module | Units, x: Any = None) -> Units:
