@@ -1,8 +1,10 @@
 """The state behind the page to play with: links give the same bits, and what is foretold comes true, without a browser."""
+import sys
+
 import numpy as np
 import pytest
 
-from tinygrad_relu import data, lab, nn, optim
+from tinygrad_relu import cli, data, lab, nn, optim
 from tinygrad_relu import functional as F
 from tinygrad_relu.commands.play import SETS as NAMES
 from tinygrad_relu.play import Playground
@@ -151,6 +153,14 @@ def test_an_action_that_cannot_be_done_ends_a_replay():
     with pytest.raises(IndexError, match="layer is 7"):
         play.replay()
     assert play.step == 5 and not play.behind and not play.pending and not play.log
+
+
+def test_without_bokeh_the_command_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    monkeypatch.delitem(sys.modules, "tinygrad_relu.play.page", raising=False)
+    assert cli.main(["play", "--no-browser"]) == 2
+    said = capsys.readouterr().err
+    assert said == """tinygrad-relu play: the page needs the extra "play" (bokeh is missing): python -m pip install "tinygrad_relu[play]"\n"""
 
 
 def test_the_command_knows_the_data_sets_and_every_action_is_tried_here():

@@ -273,10 +273,10 @@ def rehearsed_orbit(layer: HiddenLayer, unit: int, inputs: Array, optimizer: Opt
     """z of one unit on one sample, now and after each of the next steps, if the unit gets no gradient and its `inputs`
     (features,) do not change."""
     copies = {p: Parameter(p.data, kind=p.kind) for p in layer.parameters}
-    held = {p: copy for p, copy in copies.items() if p.requires_grad and optimizer.holds(p)}
-    twin = optimizer.twin(held) if held else None
-    for copy in held.values():
-        copy.grad = copy.home               # zeros
+    held = [p for p in copies if p.requires_grad and optimizer.holds(p)]
+    twin = optimizer.twin({p: copies[p] for p in held}) if held else None
+    for p in held:
+        copies[p].grad = copies[p].home         # zeros
     found = []
     for step in range(steps + 1):
         if step and twin is not None:

@@ -187,11 +187,11 @@ class Page:
         self.table.rect("x", "y", 1, 1, source=self.confused, fill_color=BLUE, fill_alpha="share", line_alpha=0)
         cells = self.table.text("x", "y", "n", source=self.confused, text_align="center", text_baseline="middle",
                                 text_font_size="11px")
-        self.ticks, self.chosen, self.states = source("x", "y0", "y1"), source("right", "top", "bottom"), source("image")
+        self.ticks, self.chosen, self.states = source("x", "y0", "y1", "alpha"), source("right", "top", "bottom"), source("image")
         self.rows = figure(height=320, x_axis_label="step", **free(), **common)
         colours = bk.LinearColorMapper([*map(COLOURS.get, State), "rgba(0, 0, 0, 0)"], low=-0.5, high=EMPTY + 0.5)
         self.life = self.rows.image("image", source=self.states, x=0, y=0, dw=1, dh=1, color_mapper=colours).glyph
-        self.rows.segment("x", "y0", "x", "y1", source=self.ticks, line_color=RETURN, line_width=2.5)
+        self.rows.segment("x", "y0", "x", "y1", source=self.ticks, line_color=RETURN, line_width=2.5, line_alpha="alpha")
         frame = self.rows.quad(0, "right", "top", "bottom", source=self.chosen, fill_alpha=0, line_width=1.5)
         self.rows.on_event(Tap, self._choose)
         self.seen, self.ahead = source("x", "y"), source("x", "y")
@@ -309,7 +309,8 @@ class Page:
         self.life.update(dw=picture.shape[1] * stride, dh=len(picture))
         due = [claim for claim in play.claims.values() if claim.step is not None and claim.step < 3 * play.step + 300]
         rows = [self.tops[claim.layer] + claim.unit for claim in due]
-        self.ticks.data = {"x": [claim.step for claim in due], "y0": rows, "y1": [place + 1 for place in rows]}
+        self.ticks.data = {"x": [claim.step for claim in due], "y0": rows, "y1": [place + 1 for place in rows],
+                           "alpha": [0.5 if claim.verdict == "estimate" else 1.0 for claim in due]}
         end = _roomy(max([50, play.step + 1, *(claim.step for claim in due if claim.step)]))
         self.rows.x_range.update(start=0, end=end)
         chosen = [] if play.watched is None else [self.tops[play.watched[0]] + play.watched[1]]
