@@ -266,6 +266,12 @@ def test_every_instrument_on_words(kind, tmp_path):
     assert [unit["state"] for unit in parts.units()] == [unit["state"] for unit in found.units()]
     np.testing.assert_allclose(parts.layers[0].gradient, found.layers[0].gradient, rtol=1e-4)
     np.testing.assert_allclose(parts.layers[0].over_time, found.layers[0].over_time, rtol=1e-5)
+    F.cross_entropy(model(WORDS), Y).backward()
+    own = [p.grad.reshape(len(p.grad) // 4, 4, -1) for p in model.memory.parameters()]         # (gates, units, numbers)
+    for k in range(len(own[0])):        # each gate has its own rows of weights and biases
+        rows = np.concatenate([part[k] for part in own], axis=1)
+        np.testing.assert_allclose(found.layers[k].gradient, np.linalg.norm(rows, axis=1), rtol=1e-5)
+    optimizer.zero_grad()
     assert lab.lethal_lr(model, WORDS, Y, optimizer=optimizer).layers[-1].lo[1] == 0
     profile = lab.gradient_profile(model, WORDS, Y, optimizer)
     assert [row.name for row in profile.layers] == ["words", "memory.weight_ih_l0", "memory.weight_hh_l0", "hidden", "last"]
