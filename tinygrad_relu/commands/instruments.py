@@ -16,7 +16,7 @@ Look = Callable[[argparse.Namespace, dict[str, Any]], Any]      # from the argum
 def _add_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("FILE", help="a file of `tinygrad-relu train --out`, or of `tg.save`")
-    add_data(parser, default=None)
+    add_data(parser, default=None, regression=True)
     option("--model", metavar="FILE.py:NAME", help="what makes the model: a class or function in a Python file, if it is no "
            "multi-layer perceptron")
     option("--activation", type=one_of(activations, "activation"), metavar="NAME", help="activation, if the file does not tell")

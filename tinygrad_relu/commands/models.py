@@ -47,7 +47,7 @@ class Setup:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """The options of `begin`."""
     option = parser.add_argument
-    add_data(parser)
+    add_data(parser, regression=True)
     option("--held-out", type=number, default=0.2, metavar="SHARE",
            help="share of the samples that is not trained on, but measured; 0 for none" + DEFAULT)
     option("--seed", type=whole, default=0, metavar="N", help="random seed of weights, batches and synthetic data" + DEFAULT)

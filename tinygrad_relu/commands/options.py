@@ -59,7 +59,8 @@ def activations() -> Collection[str]:
 # -- data and files --------------------------------------------------------------------------------------------------------------
 
 
-def add_data(parser: argparse.ArgumentParser, samples: str = "all", default: str | None = "digits") -> None:
+def add_data(parser: argparse.ArgumentParser, samples: str = "all", default: str | None = "digits",
+             regression: bool = False) -> None:
     """The options that choose a data set; the command adds --seed. `samples` says in words how many are used by default."""
     option = parser.add_argument
     option("--data", type=one_of(lambda: DATA, "data"), default=default, metavar="NAME",
@@ -67,7 +68,8 @@ def add_data(parser: argparse.ArgumentParser, samples: str = "all", default: str
     option("--path", metavar="PATH", help="the folder with the IDX files (fashion-mnist, mnist), or the CSV file (csv)")
     option("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
     option("--delimiter", metavar="CHARACTER", help=r"separator of the columns of a CSV file, \t for tabs (default: a comma)")
-    option("--regression", action="store_true", default=None, help="the target of a CSV file is a number: squared loss")
+    if regression:
+        option("--regression", action="store_true", default=None, help="the target of a CSV file is a number: squared loss")
     option("--standardise", action=argparse.BooleanOptionalAction,
            help="shift and scale each feature to mean 0 and deviation 1 (default: only for csv)")
     option("--samples", type=whole, metavar="N", help=f"number of samples to use (default: {samples})")
@@ -80,7 +82,7 @@ def load_data(arguments: argparse.Namespace, seed: int | None = None, images: in
 
     check_count(1 if arguments.samples is None else arguments.samples, "--samples")
     name, options = arguments.data, ("path", "samples", "target", "delimiter", "regression")
-    given = {option: getattr(arguments, option) for option in options}
+    given = {option: getattr(arguments, option, None) for option in options}
     found = named(name, arguments.seed if seed is None else seed, given, dash="--")
     samples = arguments.samples or (images if name.endswith("mnist") else None)
     return found if samples is None else found.head(samples)
