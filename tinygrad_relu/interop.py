@@ -52,6 +52,16 @@ class Interoperable(Node):
         name = f"{function.__module__}.{function.__name__}".replace("numpy", "np", 1)
         return function(*_numbers(arguments, function, name), **_numbers(options, function, name))
 
+    # -- notebooks ----------------------------------------------------------------------------------------------------
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: the values and the gradient, with histograms."""
+        from .notebook import numbers, paragraph  # here, because only notebooks need it
+
+        what = f", a result of {self.op.name}" if self.op else ", requires_grad=True" if self.requires_grad else ""
+        grad = "" if self.grad is None else paragraph("grad:") + numbers(self.grad)
+        return paragraph(f"{type(self).__name__} of shape {self.shape}, {self.dtype}{what}") + numbers(self.array) + grad
+
     # -- DLPack: one memory for several libraries -----------------------------------------------------------------------
 
     def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,

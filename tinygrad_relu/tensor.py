@@ -198,14 +198,6 @@ class Tensor(Interoperable):
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({text}{dtype}{grad})"
 
-    def _repr_html_(self) -> str:
-        """As a notebook shows it: the values and the gradient, with histograms."""
-        from .notebook import numbers, paragraph  # here, because only notebooks need it
-
-        what = f", a result of {self.op.name}" if self.op else ", requires_grad=True" if self.requires_grad else ""
-        grad = "" if self.grad is None else paragraph("grad:") + numbers(self.grad)
-        return paragraph(f"{type(self).__name__} of shape {self.shape}, {self.dtype}{what}") + numbers(self.array) + grad
-
     backward = tape.backward
     register_hook = hooks.register_hook
 
