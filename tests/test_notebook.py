@@ -111,7 +111,7 @@ def test_tab_lists_what_a_file_defines():
 def test_words_of_users_are_escaped():
     table = Table("<b>title</b>", ["<script>", "a & b"], [["<img src=x onerror=1>", 1]])
     root = well_formed(table._repr_html_())
-    assert "<img src=x onerror=1>" in text_of(root) and not root.findall(".//img")
+    assert "<img src=x onerror=1>" in text_of(root) and not root.findall(".//img") and repr(table) == str(table)
     assert "(0)" not in text_of(well_formed(nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU())._repr_html_()))
     op = tg.Op("<i>odd</i>", lambda x: x + 1, pull=(lambda g, y, x: g,))
     assert "<i>odd</i>" in text_of(well_formed(op(tg.Tensor([1.0], requires_grad=True))._repr_html_()))

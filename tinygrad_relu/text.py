@@ -1,4 +1,4 @@
-"""Text for terminals, logs and notebooks: aligned columns, and tables and progress bars drawn by rich."""
+"""Tables, results that print as tables and sentences, and progress bars: for terminals, logs and notebooks."""
 from __future__ import annotations
 
 import sys
@@ -58,6 +58,9 @@ class Table:
         rule = "─" * (sum(widths) + self.gap * (len(widths) - 1))
         drawn = [*lines(self.headings, -1), rule, *(line for row in self.rows for line in lines(row, 1))]
         return "\n".join([self.title] * bool(self.title) + [line.rstrip() for line in drawn])
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         """As a notebook shows it, in the colours of the page. In a narrow one the last column is folded, and the rest scrolls."""
@@ -176,8 +179,8 @@ def progress(total: int, name: str = "", *, quiet: bool = False) -> Iterator[Cal
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description:<18}"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), \
-        BarColumn(bar_width=30)
+    columns = (TextColumn("{task.description:<18}"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+               BarColumn(bar_width=30))
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=total)
