@@ -37,6 +37,7 @@ default_role = "code"
 html_theme = "pydata_sphinx_theme"
 html_title = "tinygrad_relu"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_context = {"default_mode": "auto"}
@@ -48,7 +49,7 @@ html_theme_options = {"navbar_center": [], "navbar_end": ["theme-switcher"], "fo
                       "pygments_dark_style": "a11y-high-contrast-dark"}
 
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
+autodoc_preserve_defaults = not QUICK       # 1e-3 as it is written
 autodoc_inherit_docstrings = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88

@@ -79,7 +79,7 @@ def found(name: str) -> tuple[Any, Any]:
     first, *rest = name.removeprefix("tinygrad_relu.").split(".")
     room, thing = None, ROOTS.get(first, vars(tinygrad_relu).get(first))
     for part in rest:
-        room, thing = thing, getattr(thing, part, None) if part in dir(thing) else None
+        room, thing = thing, getattr(thing, part, None)
     return (None, None) if thing is None else (room, thing)
 
 
@@ -89,10 +89,9 @@ def line_of(thing: Any) -> str | None:
     for cell in getattr(thing, "__closure__", None) or ():      # a decorated function is in the closure of the one that calls it
         inner = cell.cell_contents
         thing = inner if getattr(inner, "__name__", "") == thing.__name__ and hasattr(inner, "__code__") else thing
-    try:
-        file, line = getsourcefile(thing), getsourcelines(thing)[1]
-    except TypeError:
+    if not hasattr(thing, "__code__") and not isclass(thing):
         return None
+    file, line = getsourcefile(thing), getsourcelines(thing)[1] if isclass(thing) else thing.__code__.co_firstlineno
     return f"{Path(file).relative_to(PACKAGE.parent)}#L-{line}" if file and PACKAGE in Path(file).parents else None
 
 
