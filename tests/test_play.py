@@ -91,6 +91,17 @@ def test_units_that_die_by_themselves_get_a_prognosis():
     assert {claim.made for claim in play.claims.values()} <= {*range(0, 101, 10)}
 
 
+def test_life_lines_go_on_through_another_activation_and_are_thinned_without_a_change_of_the_past():
+    play = told(Playground(), [(0, "watch", 0, 3), (0, "lr", 10.0)], 20)
+    before, stride = play.lives(100)
+    assert before.shape == (32, 21) and stride == 1 and len(np.unique(before)) > 1
+    told(play, [(20, "activation", "elu")], 30)
+    after, _ = play.lives(100)
+    assert after.shape == (32, 31) and (after[:, :20] == before[:, :20]).all() and len(play.recorder.orbit) == 31
+    thin, stride = play.lives(8)
+    assert stride == 4 and (thin[:, :-1] == after[:, :-1:4]).all() and (thin[:, -1] == after[:, -1]).all()
+
+
 @pytest.mark.parametrize("key", MENDED)
 def test_interventions_act_on_the_dead_units_only(key):
     play = told(Playground(), [(5, "kill", 0, 2, 7)], 6)
