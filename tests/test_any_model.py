@@ -74,6 +74,22 @@ class Elman(nn.Module):
         return self.last(h)
 
 
+class ByHandLSTM(nn.Module):
+    """``nn.LSTM(3, 4)`` by hand, with its gates cut from one affine map."""
+
+    def __init__(self):
+        self.lstm, self.last = nn.LSTM(3, 4, rng=0, dtype="float64"), dense(4, 2, 1)
+
+    def forward(self, x):
+        own, h, c = self.lstm, np.zeros((len(x), 4)), np.zeros((len(x), 4))
+        for t in range(x.shape[1]):
+            z = F.linear(x[:, t], own.weight_ih_l0, own.bias_ih_l0) + F.linear(h, own.weight_hh_l0, own.bias_hh_l0)
+            i, f, g, o = F.split(z, 4, axis=1)
+            c = F.sigmoid(f) * c + F.sigmoid(i) * F.tanh(g)
+            h = F.sigmoid(o) * F.tanh(c)
+        return self.last(h)
+
+
 class Words(nn.Module):
     def __init__(self, kind=nn.LSTM):
         self.words, self.memory = nn.Embedding(9, 3, rng=0), kind(3, 4, batch_first=True, rng=1)
@@ -167,6 +183,34 @@ def test_dropout_by_hand_is_noticed():
     lab.kill(model, X, [1])
     (unit,) = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9)).units
     assert unit.verdict == "estimate" and "the forward of Dropping, whose outputs in training differ" in unit.reason
+    frozen = ByHand(small())
+    lab.kill(frozen, X, [1])
+    optimizer = optim.SGD(frozen.parameters(), lr=0.1, momentum=0.9)
+    frozen.second.requires_grad_(False)                 # changes nothing for the units before
+    assert [unit.proved for unit in lab.prognosis(frozen, X, optimizer).units] == [True]
+
+
+class Features(ByHand):
+    """Returns its features too, so that ReDo would change them; or uses the weights after them twice."""
+
+    def __init__(self, mlp, tied):
+        super().__init__(mlp)
+        self.tied = tied
+
+    def forward(self, x):
+        h = F.relu(self.first(x))
+        y = self.last(F.relu(self.second(h)))
+        return y + self.last(F.relu(self.second(F.tanh(self.first(x))))) if self.tied else (y, h)
+
+
+@pytest.mark.parametrize(("tied", "why"), [(False, "the output of the model after it"), (True, "several uses in one pass")])
+def test_outgoing_weights_that_are_not_the_units_own_are_left_alone(tied, why):
+    model = Features(small(), tied)
+    layers = {layer.name: layer for layer in lab.Units(model, X).layers}
+    assert layers["first"].outgoing == ("a weight after it that acts elsewhere too" if tied else why)
+    assert layers["second"].outgoing == (why if tied else lab.units.Outgoing(model.last.weight, model.last.bias))
+    with pytest.raises(ValueError, match="layer first has"):
+        lab.ReDo().apply(lab.Units(model, X), units={0: [0]}, rng=0)
 
 
 def test_branches_lead_around_a_layer():
@@ -251,6 +295,19 @@ def test_gates_against_their_definition(kind, reverse):
         np.testing.assert_allclose(of.mean_z, values.mean(axis=(0, 1)), rtol=1e-10)
         f = np.tanh if name in ("cell", "state", "new") else sigmoid
         np.testing.assert_allclose(of.over_time, f(values).mean(axis=1), rtol=1e-12)
+
+
+def test_gates_that_are_cut_from_one_map_by_hand():
+    """They have the numbers and the gradients of those of the layer."""
+    model = ByHandLSTM()
+    found = {layer.name: layer for layer in lab.census(model, SEQUENCES, Y).layers}
+    layer = {layer.name.removeprefix("l0 "): layer for layer in lab.census(model.lstm, SEQUENCES.transpose(1, 0, 2)).layers}
+    F.cross_entropy(model(SEQUENCES), Y).backward()
+    rows = np.concatenate([p.grad.reshape(4, 4, -1) for p in model.lstm.parameters()], axis=2)
+    for k, gate in enumerate(("input", "forget", "cell", "output")):
+        mine = found[f"lstm.l0[{4 * k}:{4 * k + 4}]"]
+        np.testing.assert_allclose(mine.over_time, layer[gate].over_time, rtol=1e-12)
+        np.testing.assert_allclose(mine.gradient, np.linalg.norm(rows[k], axis=1), rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])

@@ -24,6 +24,7 @@ from ..nn.recurrent import NONLINEARITIES, Recurrent
 from ..ops import recurrent
 from ..ops.activation import maxout, prelu
 from ..ops.elementwise import add, maximum, sub
+from ..ops.indexing import cut
 from ..ops.linalg import affine, product
 from ..ops.normalization import batch_norm, batch_norm_by, layer_norm
 from ..ops.shape import RESHAPE
@@ -144,6 +145,7 @@ def activations(nodes: Sequence[Node], calls: Sequence[Call], model: Module) -> 
     inside = {id(node) for node in nodes}
     results = {id(call.output): call for call in reversed(calls) if call.inputs}   # the innermost of several
     custom: list[tuple[Call, Applied]] = []
+    judged: dict[Module, bool] = {}
     for call in sorted(calls, key=attrgetter("begin")):
         x: Any = call.inputs[0] if len(call.inputs) == 1 else None
         if (call.module is model or id(x) not in inside or id(call.output) not in inside or x.shape != call.output.shape
@@ -152,7 +154,9 @@ def activations(nodes: Sequence[Node], calls: Sequence[Call], model: Module) -> 
             continue
         own = [node for node in nodes if call.begin < node.order < call.end]
         simple = [node for node in own if _record(node) is not None]
-        if own and own != simple and _is_activation(call.module, x.array):
+        if own and own != simple and call.module not in judged:
+            judged[call.module] = _is_activation(call.module, x.array)
+        if own and own != simple and judged[call.module]:
             custom.append((call, Applied(call.output, x, call.module, owned=True)))
     for node in nodes:
         if (found := next((one for call, one in custom if call.begin < node.order < call.end), None)) is not None:
@@ -237,11 +241,16 @@ def parts_of(node: Node) -> Parts:
         return {p: (0, whole) for p in node.parents[1:] if isinstance(p, Parameter)}
     if node.op is product and isinstance(weight := node.parents[1], Parameter) and len(weight.shape) == 2:
         return {weight: (0 if node.params.get("transpose_b") else 1, whole)}
+    if node.op is cut and isinstance(chosen := node.params["key"][-2], slice) and chosen.step is None and (
+            None not in node.params["key"] and (before := node.parents[0]).op is not None):      # a gate, say
+        rows = slice(*chosen.indices(before.shape[-1])[:2])
+        everything = rows == slice(0, before.shape[-1])
+        return {p: (axis, whole if everything else rows) for p, (axis, known) in parts_of(before).items() if known == whole}
     for x in node.parents if node.op in (add, sub) else ():
         if isinstance(x, Parameter) and x.shape and x.shape[-1] == node.shape[-1] == x.array.size:
             found[x] = len(x.shape) - 1, whole
         elif x is not None and x.op is not None and x.shape[-1:] == node.shape[-1:]:
-            found |= parts_of(x)
+            found |= {p: part for p, part in parts_of(x).items() if p not in found}
     return found
 
 

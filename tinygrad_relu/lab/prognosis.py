@@ -47,7 +47,8 @@ class UnitPrognosis:
     ----------
     verdict : "never", "revives", "not within the horizon", or "estimate", which claims nothing.
     step : the number of optimizer steps after which some slope is not zero for the first time.
-    sample : the row of x through which it returns.
+    sample : the row of x through which it returns (of a layer that acts on several positions of a sample: the position, counted
+        through all samples).
     proved : whether the verdict is proved for the training on this computer, with all its rounding. "never" is proved so up to
         the horizon, and beyond it in real numbers only (unless nothing moves any more).
     between : (a, b): it is proved that the first return is at one of the steps a to b; a = b where `step` is proved. None if no
@@ -208,7 +209,7 @@ def _in_training(units: Units, x: Array) -> str:
     own = next((type(m).__name__ for m in units.model.modules() if type(m).__module__.partition(".")[0] != ours), None)
     if own is None:
         return ""
-    twin = deepcopy(units.model).train()
+    twin = deepcopy(units.model).train().requires_grad_()
     with unfused(twin), recording():
         nodes = nodes_of(twin(x))
     same = units.program == [node.op.name for node in nodes] and all(

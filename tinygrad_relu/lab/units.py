@@ -378,7 +378,7 @@ def find(model: Module, x: Array) -> tuple[list[HiddenLayer], list[str]]:
                     one.gate)
         own: Any = one.activation
         kind = (own.record, own.p) if hasattr(own, "record") else id(own) if own is not None and own.parameters() else type(own)
-        key: Any = (*map(id, parts), one.gate, kind) if parts else site
+        key: Any = (*((id(p), rows.start) for p, (_, rows) in parts.items()), one.gate, kind) if parts else site
         several.setdefault(key, []).append(_Use(one, site, parts, source if is_affine else None, norm, any_norm))
     layers: list[HiddenLayer] = []
     for uses in several.values():
@@ -400,7 +400,7 @@ def find(model: Module, x: Array) -> tuple[list[HiddenLayer], list[str]]:
             plain and all(x is None for x in inputs),
             next((layer for layer in layers if len(layer.sites) == 1 and before is nodes[layer.sites[0].out]), None),
             _gates(tensors(output), one.out, layers, nodes) if single and not one.gate else frozenset(),
-            _outgoing(one, takers, calls) if single else "several uses in one pass", unclaimed, sites))
+            _outgoing(one, takers, calls, tensors(output)) if single else "several uses in one pass", unclaimed, sites))
     return layers, [node.op.name for node in nodes]
 
 
@@ -423,7 +423,10 @@ def _name(one: Applied, parts: Parts, names: dict[int, str], calls: Sequence[Cal
         if last.startswith("weight"):
             last = last.removeprefix("weight").removeprefix("_ih").removeprefix("_hh").strip("_")
         name = ".".join(filter(None, [before, last])) or type(model).__name__
-        return name if one.gate in ("", "hidden") else f"{name} {one.gate}"
+        if one.gate:
+            return name if one.gate == "hidden" else f"{name} {one.gate}"
+        _, rows = next(iter(parts.values()))
+        return name if rows == slice(None) else f"{name}[{rows.start}:{rows.stop}]"
     around = min((call for call in calls if call.begin < one.out.order < call.end), key=lambda call: call.end - call.begin)
     return next(name for name, m in model.named_modules() if m is around.module) or str(one.out.op.name)
 
@@ -439,7 +442,8 @@ def _gates(outputs: Sequence[Node], gate: Node, layers: Sequence[HiddenLayer], n
         id(nodes[site.out]) in seen - {id(gate)} for site in layer.sites))
 
 
-def _outgoing(one: Applied, takers: dict[int, list[Node]], calls: Sequence[Call]) -> Outgoing | str:
+def _outgoing(one: Applied, takers: dict[int, list[Node]], calls: Sequence[Call], outputs: Sequence[Node]) -> Outgoing | str:
+    """Where the outputs of an activation go, if that is one Linear whose weight acts nowhere else."""
     if one.activation is None or one.gate:
         return "Maxout pieces" if one.activation is None else "a recurrent layer around it"
     if any(isinstance(call.module, Residual) and call.begin < one.out.order < call.end for call in calls):
@@ -447,10 +451,13 @@ def _outgoing(one: Applied, takers: dict[int, list[Node]], calls: Sequence[Call]
     after = takers.get(id(one.out), [])
     while len(after) == 1 and after[0].op.name == "reshape" and after[0].shape[-1:] == one.out.shape[-1:]:
         after = takers.get(id(after[0]), [])
-    if len(after) == 1 and after[0].op is affine() and isinstance(weight := after[0].parents[1], Parameter):
+    if not after or any(one.out is node for node in outputs):
+        return "no layer after it" if not after else "the output of the model after it"
+    weight = after[0].parents[1] if after[0].op is affine() else None
+    if len(after) == 1 and isinstance(weight, Parameter):
+        if len(takers[id(weight)]) > 1:
+            return "a weight after it that acts elsewhere too"
         return Outgoing(weight, next((p for p in after[0].parents[2:] if isinstance(p, Parameter)), None))
-    if not after:
-        return "no layer after it"
     named = "a norm" if "norm" in after[0].op.name else f"the operation {after[0].op.name}"
     return f"{named} after it" if len(after) == 1 else f"{len(after)} operations after it"
 
