@@ -385,7 +385,8 @@ def find(model: Module, x: Array) -> tuple[list[HiddenLayer], list[str]]:
         (one, site, parts, source, norm, any_norm), sites = uses[0], tuple(use.site for use in uses)
         single, inputs = len(uses) == 1, [None if use.source is None else use.source.parents[0] for use in uses]
         before = straight(inputs[0]) if single and inputs[0] is not None else None
-        plain = not any_norm and all(use.source is not None for use in uses)
+        all_affine = all(use.source is not None for use in uses)
+        plain = all_affine and not any_norm
         begin = one.out.order if source is None else source.order
         drawn = next((type(call.module).__name__ for call in random
                       if call.end <= begin and call.module not in (norm, one.activation)), "")
@@ -397,7 +398,7 @@ def find(model: Module, x: Array) -> tuple[list[HiddenLayer], list[str]]:
             next(text for text in (name, *(f"{name} ({i})" for i in range(2, len(taken) + 3))) if text not in taken),
             one.activation, one.owned, one.out.shape[-1] * pieces, pieces, one.out.dtype, parts,
             None if source is None else source.parents[1], None if source is None else source.parents[2], norm, plain,
-            plain and all(x is None for x in inputs),
+            all_affine and all(x is None for x in inputs),
             next((layer for layer in layers if len(layer.sites) == 1 and before is nodes[layer.sites[0].out]), None),
             _gates(tensors(output), one.out, layers, nodes) if single and not one.gate else frozenset(),
             _outgoing(one, takers, calls, tensors(output)) if single else "several uses in one pass", unclaimed, sites))
