@@ -31,6 +31,7 @@ def browser() -> Iterator[Any]:
 def page(of: Any, *, wide: int = 1280, high: int = 900, dark: bool = False) -> Iterator[Any]:
     """A page that may only ask this computer, and must not report errors: an AssertionError at the end names what it did."""
     found = of.new_page(viewport={"width": wide, "height": high}, color_scheme="dark" if dark else "light")
+    found.set_default_timeout(120_000)      # a machine may be slow
     wrong: list[str] = []
     found.on("request", lambda asked: wrong.append(f"asks for {asked.url}") if urlsplit(asked.url).hostname not in {*NEAR, None} else None)
     found.on("pageerror", lambda error: wrong.append(f"error: {error}"))
