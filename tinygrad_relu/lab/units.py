@@ -271,11 +271,8 @@ class Units:
         model = deepcopy(self.model)
         return Units(model if dtype is None else model.astype(dtype), self.example)
 
-    def _first(self, *kinds: type[Module]) -> Any:
-        return next((m for m in self.model.modules() if isinstance(m, kinds)), None)
-
     def _example(self) -> Array:
-        first = self._first(Linear, Maxout, Embedding, Recurrent)
+        first: Any = next((m for m in self.model.modules() if isinstance(m, (Linear, Maxout, Embedding, Recurrent))), None)
         if not isinstance(self.model, (Sequential, Linear, Maxout, Recurrent)) or first is None:
             raise TypeError(f"the laboratory got {type(self.model).__name__} without data, expected samples x for which it runs: "
                             "lab.Units(model, x)")
@@ -286,13 +283,14 @@ class Units:
 
     def data(self, x: Any) -> Array:
         """x as an array that the model takes, in its dtype; flattened, if the model begins with a Flatten."""
-        x, parameters, first = value(x), self.model.parameters(), self._first(Flatten, Linear, Maxout, Embedding, Recurrent)
-        dtype = parameters[0].dtype if parameters else None
-        plain = type(self.model).forward in (Sequential.forward, Residual.forward)
-        if isinstance(first, Flatten) and plain and (first.start_dim, first.end_dim) == (1, -1) and np.ndim(x) > 2:
-            x = np.reshape(x, (len(x), -1))
-        affine = self._first(Linear, Maxout)
-        if plain and isinstance(first, (Flatten, Linear, Maxout)) and affine is not None:
+        x, dtype = value(x), next((p.dtype for p in self.model.parameters()), None)
+        kinds = (m for m in self.model.modules() if isinstance(m, (Flatten, Linear, Maxout, Embedding, Recurrent)))
+        first, affine = next(kinds, None), None
+        if type(self.model).forward in (Sequential.forward, Residual.forward):
+            if isinstance(first, Flatten) and (first.start_dim, first.end_dim) == (1, -1):
+                x, first = np.reshape(x, (len(x), -1)) if np.ndim(x) > 2 else x, next(kinds, None)
+            affine = first if isinstance(first, (Linear, Maxout)) else None
+        if affine is not None:
             x = check_samples(x)
             if x.shape[1] != affine.in_features:
                 raise ValueError(f"x has {counted(x.shape[1], 'feature')}, expected {affine.in_features}, the inputs of the "
@@ -310,11 +308,8 @@ class Units:
 
     def batches(self, x: Array, batch_size: int = BATCH) -> Iterator[Array]:
         """The samples of x, some at a time."""
-        if len(x) <= batch_size and not self.axis:
-            yield x
-            return
         for start in range(0, x.shape[self.axis], batch_size):
-            yield x[start:start + batch_size] if not self.axis else x[:, start:start + batch_size]
+            yield x[:, start:start + batch_size] if self.axis else x[start:start + batch_size]
 
     def walk(self, x: Array) -> Iterator[Look]:
         """Send one batch through the model as in evaluation, and yield a look at each hidden layer, first to last."""
