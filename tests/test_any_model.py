@@ -409,7 +409,7 @@ def test_a_population_is_looked_at_member_by_member(dtype, tmp_path):
         optimizer.step()
     looks = {"census": lambda m, o: lab.census(m, X, Y), "rates": lambda m, o: lab.lethal_lr(m, X, Y, optimizer=o),
              "profile": lambda m, o: lab.gradient_profile(model=m, x=X, y=Y, optimizer=o), "advice": lambda m, o: lab.advise(m, X, Y, o),
-             "why": lambda m, o: lab.why_zero(m, X, Y), "prognosis": lambda m, o: lab.prognosis(m, X, o, horizon=300)}
+             "prognosis": lambda m, o: lab.prognosis(m, X, o, horizon=300)}
     for name, look in looks.items():
         found, alone = look(model, optimizer), [look(model.member(k), optimizer.member(k)) for k in range(3)]
         assert isinstance(found, lab.Members) and [str(one) for one in found.each] == [str(one) for one in alone], name

@@ -266,7 +266,7 @@ NAMES = [       # a misspelling, and the name that the error must suggest
 KINDS = [
     (lambda: tg.save("a.npz", model=nn.Linear), "got the class Linear, expected an object of it"),
     (lambda: tg.graph(T()).to_svg(3), "the picture: the path is 3, expected a string or a Path"),
-    (lambda: lab.census(nn.Sequential(nn.Linear(1, 2, rng=0), nn.Softmax(), nn.ReLU()), np.ones((3, 1))), "the laboratory cannot look into ReLU"),
+    (lambda: lab.Units(type("Net", (nn.Module,), {})()), "the laboratory got Net without data, expected samples x for which it runs: lab.Units(model, x)"),
     (lambda: lab.revival(-1.0, lr=0.1, momentum=0.9, nesterov="yes"), "nesterov is 'yes', expected True or False"),
     (lambda: tg.Tensor("abc"), "Tensor holds text"),
     (lambda: tg.Tensor([1.0, T()]), "Tensor is a list that holds a Tensor which requires a gradient|tg.stack"),

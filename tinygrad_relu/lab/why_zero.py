@@ -17,7 +17,7 @@ from ..nn import Module, Parameter
 from ..tensor import Tensor
 from ..text import Table
 from .passes import tensors
-from .readings import Reading, for_members
+from .readings import Reading
 from .units import BATCH, Units, check_targets
 
 BECAUSE = {
@@ -102,7 +102,6 @@ class WhyZero(Reading):
         return figure
 
 
-@for_members
 def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[int, int] | None = None, *,
              loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> WhyZero:
     """Why entries of the gradient are exactly zero: for each parameter of any module, over a whole data set in batches.
