@@ -51,7 +51,7 @@ class Store:
             raise ValueError(f"{self.path} is {'another' if tables else 'an empty'} database, expected the results of a sweep")
         if write and self.path is not None:
             self.ask("PRAGMA journal_mode = WAL")
-            self.ask("PRAGMA synchronous = NORMAL")
+            self.ask("PRAGMA synchronous = FULL")       # what is committed survives a loss of power, too
             if (damage := self.ask("PRAGMA quick_check(1)")[0][0]) != "ok":
                 raise sqlite3.DatabaseError(damage)
         if write and found != APPLICATION:
