@@ -223,3 +223,38 @@ def test_eight_threads_compile_at_once(tmp_path):
     assert len(together) == 8 and all(result == alone for result in together)
     assert {path.name for path in tmp_path.rglob("*.nb?")} == kept
     assert len({path.parent.parent for path in tmp_path.rglob("*.nb?")}) == 1       # one folder: no half-set options
+
+
+FIRST_CAPTURES = """
+import threading
+import numpy as np
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F, nn, optim
+
+def work():
+    model = nn.MLP([2, 4, 2], rng=0)
+    opt = optim.SGD(model.parameters(), lr=0.1)
+
+    @tg.capture
+    def step(x, y):
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()
+
+    ready.wait()
+    for _ in range(20):
+        step(np.ones((3, 2), np.float32), np.zeros(3, int))
+
+ready = threading.Barrier(3)
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_may_make_the_first_captures_of_a_process_at_once():
+    """The native functions that replay are made by whoever comes first, and must live as long as those of all."""
+    done = subprocess.run([sys.executable, "-c", FIRST_CAPTURES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]

@@ -155,9 +155,13 @@ _WALK = """
 _NO_ARGUMENTS = 4       # METH_NOARGS
 
 
+_definitions: list[Definition] = []     # functions of Python refer to them; two threads may both make one, and `cache` keeps one
+
+
 @cache
 def _definition() -> Definition:
-    return Definition(b"walk", assembled(_WALK, "walk"), _NO_ARGUMENTS, None)
+    _definitions.append(Definition(b"walk", assembled(_WALK, "walk"), _NO_ARGUMENTS, None))
+    return _definitions[-1]
 
 
 def _walker(table: Any) -> Callable[[], int]:
@@ -263,4 +267,5 @@ class Inputs:
 @cache
 def _taking() -> Definition:
     kernel_engine()             # makes known what the code uses
-    return Definition(b"take", assembled(_TAKE, "take"), METH_FASTCALL, None)
+    _definitions.append(Definition(b"take", assembled(_TAKE, "take"), METH_FASTCALL, None))
+    return _definitions[-1]
