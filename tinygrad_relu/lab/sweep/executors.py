@@ -48,11 +48,11 @@ def _dask(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
     with distributed.Client(scheduler) as client:
         client.wait_for_workers(1, timeout=PATIENCE)
 
-        def workers() -> int:
-            return len(client.nthreads()) or 1
+        def threads() -> int:
+            return sum(client.nthreads().values()) or 1
 
-        yield workers(), lambda task, tasks: _as_finished(
-            lambda one: client.submit(task, one, pure=False), distributed.wait, tasks, workers)
+        yield threads(), lambda task, tasks: _as_finished(
+            lambda one: client.submit(task, one, pure=False), distributed.wait, tasks, threads)
 
 
 def _as_finished(submit: Callable[[Any], Any], wait: Callable[..., Any], tasks: Iterable[Any],

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from hashlib import blake2b, sha256
 from pathlib import Path
-from threading import Lock
 from time import perf_counter
 from typing import Any
 
@@ -33,7 +32,6 @@ from ..treatments import SCHEDULES, yours
 from .settings import OWN, Run, Settings
 
 MEMBERS, WEIGHTS, SAMPLES = 64, 1 << 18, 1 << 24    # of a population: most networks; most numbers in their weights and data
-one_at_a_time = Lock()  # `tg.capture` records one step at a time in a process, and executors may have several threads
 SOURCE = "path", "samples", "target", "delimiter"
 
 
@@ -81,9 +79,8 @@ def carry_out(runs: Sequence[Run]) -> list[dict[str, Any]]:
     its row says what went wrong."""
     start = perf_counter()
     try:
-        with one_at_a_time:
-            found = map(_experiment, runs) if "experiment" in runs[0].given else train([run.settings for run in runs])
-            results: list[dict[str, Any]] = [{"result": result, "error": None} for result in found]
+        found = map(_experiment, runs) if "experiment" in runs[0].given else train([run.settings for run in runs])
+        results: list[dict[str, Any]] = [{"result": result, "error": None} for result in found]
     except Exception as error:          # of any kind: the other runs of the sweep go on
         if len(runs) > 1:
             return [row for run in runs for row in carry_out([run])]
