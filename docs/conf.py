@@ -17,7 +17,6 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from docutils import nodes
-from jupyter_client import KernelManager
 from numpy.typing import ArrayLike, DTypeLike
 from pages import Reference, found, line_of, plain, slug, write_claims
 from sphinx.addnodes import desc_addname
@@ -58,8 +57,6 @@ myst_heading_anchors = 4            # as GitHub has them
 myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": None}
 nb_execution_mode = "off" if QUICK else "cache"
 nb_execution_raise_on_error = True
-if os.name == "posix":
-    KernelManager.transport.default_value = "ipc"      # ipykernel warns of the other, TCP
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
