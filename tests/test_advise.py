@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, optim
 
 RNG = np.random.default_rng(5)
@@ -44,6 +45,11 @@ def plain(model, lr=0.01):
     return optim.SGD(model.parameters(), lr=lr)
 
 
+def without_inputs(model):
+    model[0].weight.array[[2, 9]], model[0].bias.array[[2, 9]] = 0, -1
+    return model
+
+
 def decayed(model):
     return optim.SGD([{"params": model.parameters(), "weight_decay": 0.1}], lr=0.01)
 
@@ -72,6 +78,7 @@ CASES = {
     "vanishing": (net("sigmoid", (4, 8, 8, 8, 8, 8, 8, 3)), plain, ("act", "C7", "0", [], "batch normalisation")),
     "exploding": (net("relu", (4, 30, 30, 30, 30, 3), init="normal"), plain, ("act", "C11", "", [], "smaller weights")),
     "leaky": (pushed(net("leaky_relu"), 0, -50.0), None, ("watch", "B2", "0", list(range(12)), "lab.Mirror()")),
+    "constant": (without_inputs(net("tanh")), None, ("watch", "A21", "0", [2, 9], "look at the inputs")),
     "linear": (pushed(net(), 0, 50.0), None, ("act", "A1", "0", [], "standardise x")),
     "pieces": (net("maxout", pieces=6), None, ("watch", "B13", "0", None, "take fewer pieces")),
     "prelu": (net("prelu"), decayed, ("act", "B4", "0", [], "weight_decay=0")),
@@ -94,6 +101,30 @@ def test_a_hint_is_given_where_it_should_be(name):
     assert all(np.array_equal(values, before[key]) for key, values in model.state_dict().items())
     order = [("act", "watch", "fine").index(hint.urgency) for hint in advice.hints]
     assert order == sorted(order)
+
+
+class ByHand(nn.Module):
+    """Its first activation is a function; `twice` uses the weights after it twice, so that no outgoing weight is a unit's own."""
+
+    def __init__(self, twice, norm=False):
+        self.first, self.second, self.norm, self.twice = nn.Linear(4, 8, rng=0), nn.Linear(8, 3, rng=1), nn.LayerNorm(8) if norm else None, twice
+
+    def forward(self, x):
+        z = self.first(x) if self.norm is None else self.norm(self.first(x))
+        h = F.relu(z)
+        return self.second(h) + self.second(2 * h) if self.twice else self.second(h)
+
+
+@pytest.mark.parametrize(("model", "advice"), [
+    (ByHand(False), "call lab.ReDo().apply(lab.Units(model, x), optimizer, {0: hint.units}, rng)"),
+    (ByHand(True), "call lab.BumpBias(x).apply(model, optimizer, {0: hint.units})"),
+    (ByHand(True, norm=True), "use an activation with a slope on both sides, such as leaky_relu")])
+def test_an_advice_that_can_be_followed(model, advice):
+    (model.first.bias if model.norm is None else model.norm.bias).array[1] = -99
+    (hint,) = [hint for hint in lab.advise(model, X).hints if hint.urgency == "act"]
+    assert (hint.units, hint.advice) == ([1], advice)
+    if "call" in advice:
+        exec(advice.removeprefix("call "), {"lab": lab, "model": model, "x": X, "optimizer": plain(model), "hint": hint, "rng": 0})
 
 
 def test_a_healthy_network_is_left_alone():

@@ -181,13 +181,22 @@ def test_the_foretold_return_comes_true_in_a_forward_of_its_own():
 def test_dropout_by_hand_is_noticed():
     model = Dropping(small())
     lab.kill(model, X, [1])
-    (unit,) = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9)).units
+    (unit,) = (found := lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9))).units
+    assert str(found).startswith("prognosis of 1 dead unit\n")
     assert unit.verdict == "estimate" and "the forward of Dropping, whose outputs in training differ" in unit.reason
     frozen = ByHand(small())
     lab.kill(frozen, X, [1])
     optimizer = optim.SGD(frozen.parameters(), lr=0.1, momentum=0.9)
     frozen.second.requires_grad_(False)                 # changes nothing for the units before
     assert [unit.proved for unit in lab.prognosis(frozen, X, optimizer).units] == [True]
+
+
+def test_decay_to_the_start_of_units_in_a_forward_of_its_own():
+    model = Branches()
+    optimizer, home = optim.SGD(model.parameters(), lr=0.1), lab.DecayToStart(model, 1.0)
+    model.a.bias.data = begun = model.a.bias.data - 8.0
+    home.apply(lab.Units(model, X), optimizer, {0: [1, 2]})
+    np.testing.assert_allclose(model.a.bias.data - begun, [0, 0.8, 0.8, 0], atol=1e-12)
 
 
 class Features(ByHand):

@@ -41,13 +41,16 @@ def trained(dtype: str = "float64") -> dict[str, object]:
         program(X)
     profile = program.profile(X, repeat=1)
     loss = F.cross_entropy(model(X), Y)
+    many = nn.MLP([4, 3, 2], members=2, rng=0, dtype=dtype)
+    recorders = lab.Recorders(many, X)
+    recorders.observe()
     return {
         "tensor": tg.Tensor(X, dtype=dtype), "parameter": model[0].weight, "result": loss, "model": model,
         "summary": model.summary((5, 4)), "explanation": tg.explain(loss, model), "graph": tg.graph(loss, model), "program": program,
         "profile": profile, "history": tg.fit(model, opt, F.cross_entropy, (X, Y), epochs=2, rng=0, quiet=True),
         "census": lab.census(model, X, Y), "prognosis": lab.prognosis(model, X, opt), "rates": lab.lethal_lr(model, X, Y),
         "gradients": lab.gradient_profile(model, X, Y), "why": lab.why_zero(model, X, Y), "advice": lab.advise(model, X, Y),
-        "members": lab.census(nn.MLP([4, 3, 2], members=2, rng=0, dtype=dtype), X),
+        "members": lab.census(many, X), "recorders": recorders,
         "autopsy": autopsy, "recorder": recorder, "survival": lab.survival(recorder, of="alive"),
         "sweep": lab.sweep({"seeds": 2, "training": {"data": "moons", "widths": [8], "steps": 5}}, jobs=1),
         "prescription": lab.prescribe(model, X, opt, at=3), "birth": lab.birth_probability([4, 3, 3], trials=10, rng=0), "experiment": find("maxout-exact"), "result of an experiment": find("maxout-exact")(fast=True),

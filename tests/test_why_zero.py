@@ -175,8 +175,10 @@ def test_recurrent_nets_embeddings_and_populations():
     assert set(found.reasons["words.weight"][5:].ravel()) == {Reason.DISCONNECTED} and not found.reasons["words.weight"][:5].any()
     many = nn.MLP([5, 4, 3], members=2, rng=0)
     lab.kill(many.member(1), X, [2])
-    codes = lab.why_zero(many, X, Y, loss=lambda out, y, reduction: F.per_member(F.cross_entropy, out, y).sum()).reasons["0.bias"]
-    assert codes[1, 2] == Reason.MASK and not np.delete(codes.ravel(), 6).any()
+    for asked in (None, "0.bias", many[0].bias):
+        healthy, sick = (one.reasons["0.bias"] for one in lab.why_zero(many, X, Y, asked).each)
+        assert not healthy.any() and sick[2] == Reason.MASK and not np.delete(sick, 2).any()
+    assert [one.counts["0.bias[2]"] for one in lab.why_zero(many, X, Y, (0, 2)).each] == [{"not zero": 1}, {"mask": 1}]
 
 
 def test_one_parameter_one_unit_tables_and_data():
@@ -192,5 +194,9 @@ def test_one_parameter_one_unit_tables_and_data():
                                ("2.biass", ValueError, "2.bias"), ((1, 2, 3), ValueError, r"got \(1, 2, 3\), expected"), (nn.Parameter([1.0]), ValueError, "a parameter of this model")):
         with pytest.raises(error, match=text):
             lab.why_zero(model, X, Y, wrong)
-    with pytest.raises(ValueError, match="y holds 3 labels for 60 samples"):
-        lab.why_zero(model, X, Y[:3])
+    for x, y, error, text in ((X, Y[:3], ValueError, "y holds 3 labels for 60 samples"), (None, Y, TypeError, "x is None"),
+                              (np.where(X > 2, np.nan, X), Y, ValueError, "x holds nan, expected finite numbers")):
+        with pytest.raises(error, match=text):
+            lab.why_zero(model, x, y)
+    with pytest.raises(ValueError, match="why_zero: y holds nan, expected finite numbers"):
+        lab.why_zero(model, X, np.full((60, 3), np.nan), loss=F.mse_loss)

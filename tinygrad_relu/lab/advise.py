@@ -180,16 +180,20 @@ def dead(case: Case) -> Iterator[Hint]:
 
 
 def _remedy(case: Case, index: int, hidden: HiddenLayer) -> str:
-    """The decay above which momentum brings dead units back from rest, if there is one; and an intervention."""
+    """The decay above which momentum brings dead units back from rest, if there is one; and an intervention that is possible."""
     known = settings_of(case.optimizer, hidden) if case.optimizer is not None and not hidden.unclaimed else None
     edge = known[0].threshold if known and not known[0].decoupled and known[0].momentum and known[0].lr else None
     window = f"set weight_decay above {edge / known[0].lr:.6g}, or " if known and edge and known[0].eta_lambda <= edge else ""
-    try:
-        Site("advise", case.units, index, np.empty(0, int), None, None).following()
-        recycler = "lab.ReDo()"
-    except ValueError:                      # its outgoing weights are not its own
-        recycler = "lab.BumpBias(x)" if hidden.plain and hidden.bias is not None else "lab.SwapToLeaky()"
-    return f"{window}call {recycler}.apply(model, optimizer, {{{index}: hint.units}}{', rng' * (recycler == 'lab.ReDo()')})"
+    site = Site("advise", case.units, index, np.empty(0, int), None, None)
+    model = "model" if case.units.tells_inputs else "lab.Units(model, x)"
+    for cure, needs, more in (("ReDo()", site.following, ", rng"), ("BumpBias(x)", site.low_edge, ""),
+                              ("SwapToLeaky()", site.activation_place, "")):
+        try:
+            needs()
+        except ValueError:                  # such as outgoing weights that are not its own
+            continue
+        return f"{window}call lab.{cure}.apply({model if '()' in cure else 'model'}, optimizer, {{{index}: hint.units}}{more})"
+    return f"{window}use an activation with a slope on both sides, such as leaky_relu"
 
 
 def rate(case: Case) -> Iterator[Hint]:
@@ -250,10 +254,14 @@ def activations(case: Case) -> Iterator[Hint]:
 
 def affine(case: Case) -> Iterator[Hint]:
     for hidden, layer in case.layers():
-        units = _numbers(layer.state == State.AFFINE)
-        if units:
+        same = (layer.state == State.AFFINE) & layer.flags["constant"]
+        if units := _numbers((layer.state == State.AFFINE) & ~same):
             yield Hint("watch", "B2", layer.name, units, f"{counted(len(units), 'unit')} below 0 on all data", "wait, or use "
                        "lab.Mirror()", "alive, but affine, and slow: back over the kink takes 1 / slope times as many steps")
+        if units := _numbers(same):
+            yield Hint("watch", "A21", layer.name, units, f"{counted(len(units), 'unit')} with the same output on all data",
+                       "look at the inputs: they are constant, or their weights are 0", "it acts as a bias of the next layer: "
+                       "the layer has fewer dimensions than units")
         if layer.count(State.ALWAYS_ON) == len(layer.state) and hidden.activation is not None:
             yield Hint("act", "A1", layer.name, [], "all units are always on", "standardise x, or use lab.DataInit(x)",
                        "without a kink among the data the layer is affine")

@@ -167,9 +167,9 @@ class DecayToStart(Intervention):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"DecayToStart: the optimizer is {said(optimizer)}, expected the one that trains the "
                             "model, for its rate")
-        model = model.model if isinstance(model, Units) else model
+        members = None if isinstance(model, Units) else model.members
         if units is None:
-            for name, p in model.named_parameters():
+            for name, p in (model.model if isinstance(model, Units) else model).named_parameters():
                 self._pull(p, ..., self.start[name], optimizer)
             return
         for k, sites in enumerate(self.sites(model, optimizer, units, rng)):
@@ -177,7 +177,7 @@ class DecayToStart(Intervention):
             for site in sites:
                 for p in site.layer.parameters:
                     begun = self.start[names[id(p)]]
-                    self._pull(p, site.rows, begun if model.members is None else begun[k], optimizer)
+                    self._pull(p, site.rows, begun if members is None else begun[k], optimizer)
 
     def _pull(self, p: Parameter, where: Any, begun: Array, optimizer: Optimizer) -> None:
         if optimizer.holds(p) and p.requires_grad:

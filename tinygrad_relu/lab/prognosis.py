@@ -98,7 +98,7 @@ class Prognosis(Shown):
                   u.reason.removeprefix(u.verdict).lstrip(": ").replace(f"step {u.step}, through sample {u.sample}: ", ""))
                  for u in units]
         headings = ["layer", "unit", "verdict", "step", "sample", "reason"]
-        return Table(f"prognosis of {len(units)} dead units", headings, cells, most=rows)
+        return Table(f"prognosis of {counted(len(units), 'dead unit')}", headings, cells, most=rows)
 
     def parts(self) -> list[Table]:
         return [self.table()]

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from ..nn import Module
+from ..nn import Module, Parameter
 from ..optim import Optimizer
 from ..text import Shown, Table
 
@@ -29,7 +29,7 @@ class Reading(Shown):
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(eq=False, repr=False)
 class Members(Reading):
     """What an instrument found for each member of a population: `each` has their readings. The tables have a row for each member.
 
@@ -69,17 +69,23 @@ def for_members(instrument: Callable[P, R]) -> Callable[P, R]:
     @wraps(instrument)
     def look(*arguments: P.args, **options: P.kwargs) -> R:
         given = (*arguments, *options.values())
-        members = next((part.members for part in given if isinstance(part, Module)), None)
-        if members is None:
+        model = next((part for part in given if isinstance(part, Module)), None)
+        if model is None or model.members is None:
             return instrument(*arguments, **options)
         takes: Any = instrument
 
-        def own(part: Any, k: int) -> Any:
-            return part.member(k) if isinstance(part, (Module, Optimizer)) else part
+        def of(k: int) -> Any:
+            member = model.member(k)
+            parameters = dict(zip(model.parameters(), member.parameters()))
 
-        each = [takes(*(own(part, k) for part in arguments), **{name: own(part, k) for name, part in options.items()})
-                for k in range(members)]
-        return cast(R, Members(each))
+            def own(part: Any) -> Any:
+                if isinstance(part, Parameter):
+                    return parameters.get(part, part)
+                return member if part is model else part.member(k) if isinstance(part, (Module, Optimizer)) else part
+
+            return takes(*map(own, arguments), **{name: own(part) for name, part in options.items()})
+
+        return cast(R, Members([of(k) for k in range(model.members)]))
 
     return look
 

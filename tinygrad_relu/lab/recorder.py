@@ -16,7 +16,7 @@ from ..ops.members import affine_of_members
 from ..tensor import Tensor
 from ..text import Table
 from .passes import nodes_of, unfused
-from .readings import Reading
+from .readings import Members, Reading
 from .units import GONE, Extremes, Look, State, Units, note_paths
 
 Event = Literal["dead at the first look", "died", "revived", "died again", "diverged"]
@@ -98,6 +98,8 @@ class Recorder(Reading):
     """
 
     def __init__(self, model: Module | Units, x: Any, follow: tuple[int, int, int] | None = None) -> None:
+        if isinstance(model, Module) and model.members is not None:
+            raise TypeError(f"Recorder: got a population of {model.members} networks; for these there is lab.Recorders(model, x)")
         self.units, self.follow = Units.of(model, x), follow
         self.model, self.layers, self.x = self.units.model, self.units.layers, self.units.data(x)
         if follow is not None and len(np.atleast_1d(follow)) != 3:
@@ -231,13 +233,25 @@ class Recorder(Reading):
         return lives(self)
 
 
-class Recorders:
+class Recorders(Members):
     """A `Recorder` for each member of a population, in the list `each`; `forward` makes one pass for all.
+
+    Printing it gives a table of all lives.
 
     >>> model, x = nn.MLP([2, 3, 2], members=4, rng=0), np.random.default_rng(0).standard_normal((50, 2))
     >>> recorders = Recorders(model, x)
     >>> recorders.forward().shape, recorders.each[3].states[0].shape
     ((4, 50, 2), (1, 3))
+    >>> lab.kill(model, x, [1])
+    >>> recorders.observe()
+    >>> print(recorders)
+    lives over steps 0 to 1
+    member  layer  unit  life
+    ──────────────────────────────
+         0      0     1  died at 1
+         1      0     1  died at 1
+         2      0     1  died at 1
+         3      0     1  died at 1
     """
 
     def __init__(self, model: Module, x: Any, follow: Sequence[tuple[int, int, int] | None] | None = None) -> None:
@@ -252,12 +266,16 @@ class Recorders:
     def __repr__(self) -> str:
         return f"Recorders({counted(len(self.each), 'member')}, each with {self.each[0]!r})"
 
+    def observe(self, step: int | None = None) -> None:
+        """The `observe` of each recorder."""
+        for recorder in self.each:
+            recorder.observe(step)
+
     def forward(self, step: int | None = None) -> Tensor:
         """``model(x)``, and the `forward` of each recorder."""
         first = self.each[0]
         if not first._one_pass or len(set(self._activations)) < len(first.layers):
-            for recorder in self.each:
-                recorder.observe(step)
+            self.observe(step)
             output: Tensor = self.model(first.x)
             return output
         fused = self._fused()

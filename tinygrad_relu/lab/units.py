@@ -19,7 +19,7 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, Node, no_grad, recording, value
 from ..autodiff.tape import grad
-from ..checks import as_floats, check_labels, check_samples, counted, said
+from ..checks import as_floats, as_numbers, check_labels, check_samples, counted, said
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.reduce import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
@@ -46,7 +46,7 @@ class State(IntEnum):
     NEVER_WINS = 5      # a Maxout piece that is not the largest on any sample
     DIVERGED = 6        # a pre-activation is NaN or infinite
     CUT_OFF = 7         # not dead, but on each sample on which its slope is not zero, all units of some later layer are flat
-    AFFINE = 8          # the same slope, not zero, on every sample, but not all z > 0: a leaky unit below zero on all data
+    AFFINE = 8          # the same slope, not zero, on every sample, but not all z > 0: a leaky unit below 0, or z is constant
 
     @property
     def label(self) -> str:
@@ -271,9 +271,15 @@ class Units:
         model = deepcopy(self.model)
         return Units(model if dtype is None else model.astype(dtype), self.example)
 
+    @property
+    def tells_inputs(self) -> bool:
+        """Whether the model begins with a layer that tells its inputs, so that the units are found without data."""
+        return isinstance(self.model, (Sequential, Linear, Maxout, Recurrent)) and any(
+            isinstance(m, (Linear, Maxout, Embedding, Recurrent)) for m in self.model.modules())
+
     def _example(self) -> Array:
         first: Any = next((m for m in self.model.modules() if isinstance(m, (Linear, Maxout, Embedding, Recurrent))), None)
-        if not isinstance(self.model, (Sequential, Linear, Maxout, Recurrent)) or first is None:
+        if not self.tells_inputs:
             raise TypeError(f"the laboratory got {type(self.model).__name__} without data, expected samples x for which it runs: "
                             "lab.Units(model, x)")
         if isinstance(first, Embedding):
@@ -296,15 +302,8 @@ class Units:
                 raise ValueError(f"x has {counted(x.shape[1], 'feature')}, expected {affine.in_features}, the inputs of the "
                                  "model")
             return np.asarray(x.astype(dtype, copy=False))
-        x = np.asarray(x)
-        if x.ndim == 0 or not x.size:
-            raise ValueError(f"x has shape {x.shape}, expected at least one sample along axis 0")
-        if x.dtype.kind in "iu" and self.integers:
-            return x
-        x = as_floats(x, dtype, "x")
-        if not np.isfinite(x).all():
-            raise ValueError(f"x holds {x[~np.isfinite(x)][0]}, expected finite numbers")
-        return x
+        x = as_numbers(x, "x")
+        return check_finite(x if x.dtype.kind in "iu" and self.integers else as_floats(x, dtype, "x"), "x")
 
     def batches(self, x: Array, batch_size: int = BATCH) -> Iterator[Array]:
         """The samples of x, some at a time."""
@@ -458,6 +457,15 @@ def _outgoing(one: Applied, takers: dict[int, list[Node]], calls: Sequence[Call]
     return f"{named} after it" if len(after) == 1 else f"{len(after)} operations after it"
 
 
+def check_finite(x: Array, name: str) -> Array:
+    """An array of at least one sample, without NaN and infinities."""
+    if x.ndim == 0 or not x.size:
+        raise ValueError(f"{name} has shape {x.shape}, expected at least one sample along axis 0")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name} holds {x[~np.isfinite(x)][0]}, expected finite numbers")
+    return x
+
+
 def check_loss(loss: Any, who: str) -> None:
     if not callable(loss):
         raise TypeError(f"{who}: loss is {said(loss)}, expected a function such as F.cross_entropy")
@@ -466,11 +474,9 @@ def check_loss(loss: Any, who: str) -> None:
 def check_targets(y: Any, n: int, loss: Any, who: str) -> Array:
     """The labels or targets of n samples, for a loss."""
     check_loss(loss, who)
-    targets = check_labels(y, n=n) if loss is F.cross_entropy else np.asarray(y)
+    targets = check_labels(y, n=n) if loss is F.cross_entropy else check_finite(as_numbers(value(y), "y"), f"{who}: y")
     if len(targets) != n:
         raise ValueError(f"{who}: y has {len(targets)} entries for {n} samples; expected one each")
-    if not n:
-        raise ValueError(f"{who}: x is empty, expected at least one sample")
     return targets
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..autodiff.node import Array, recording
-from ..checks import check_count, check_name, counted, said
+from ..autodiff.node import Array, recording, value
+from ..checks import as_numbers, check_count, check_name, counted, said
 from ..inside.reasons import Found, Reason, added, reasons
 from ..nn import Module, Parameter
 from ..tensor import Tensor
 from ..text import Table
 from .passes import tensors
-from .readings import Reading
-from .units import BATCH, Units, check_targets
+from .readings import Reading, for_members
+from .units import BATCH, Units, check_finite, check_targets
 
 BECAUSE = {
     Reason.UNDERFLOW: "its terms are too small for the type",
@@ -102,6 +102,7 @@ class WhyZero(Reading):
         return figure
 
 
+@for_members
 def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[int, int] | None = None, *,
              loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> WhyZero:
     """Why entries of the gradient are exactly zero: for each parameter of any module, over a whole data set in batches.
@@ -125,7 +126,7 @@ def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[i
     if not isinstance(model, Module):
         raise TypeError(f"why_zero: got {type(model).__name__}, expected a Module")
     check_count(batch_size, "why_zero: batch_size")
-    names = dict(model.named_parameters())
+    x, names = check_finite(as_numbers(value(x), "x"), "x"), dict(model.named_parameters())
     chosen = _chosen(model, x, names, parameter)
     targets = check_targets(y, len(x), loss, "why_zero")
     twin = deepcopy(model)
