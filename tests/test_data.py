@@ -88,12 +88,12 @@ def test_digits():
     np.testing.assert_array_equal(data.digits("float32").x, found.x.astype("f4"))
 
 
-def test_digits_without_sklearn(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=re.escape('python -m pip install "tinygrad_relu[lab]"')) as caught:
-        data.digits()
-    one_line(caught.value)
+def test_digits_are_those_of_sklearn():
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    np.testing.assert_array_equal(data.digits().x * 16, x)
+    np.testing.assert_array_equal(data.digits().y, y)
 
 
 def test_import_is_light():

@@ -81,6 +81,13 @@ def test_import_loads_no_optional_packages():
     assert done.stdout.split() == []
 
 
+def test_the_main_job_needs_no_optional_package():
+    script = f"import sys; sys.modules.update(dict.fromkeys({GUESTS}))\nfrom tinygrad_relu.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", script, "revive", "--widths", "8", "--kill-steps", "30", "--steps", "5",
+                           "--treatments", "sgd", "adam"], capture_output=True, text=True, cwd=HOUSE.parent)
+    assert done.returncode == 0 and "accuracy" in done.stdout, done.stderr
+
+
 def test_every_module_has_a_record_and_a_function():
     """The converse is tested in test_activations.py."""
     assert set(MODULES) <= set(ACTIVATIONS) and all(hasattr(functional, name) for name in MODULES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NoReturn, SupportsIndex, overload
@@ -233,22 +232,18 @@ def _targets(y: Any, x: Array) -> Array:
 
 
 def digits(dtype: npt.DTypeLike = "float64") -> Dataset:
-    """1797 handwritten digits of 8 x 8 pixels, from scikit-learn. A pixel is a count from 0 to 16, divided by 16.
+    """1797 handwritten digits of 8 x 8 pixels, as in ``sklearn.datasets``. A pixel is a count from 0 to 16, divided by 16.
 
     E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998 (its test set),
-    https://doi.org/10.24432/C50P49
+    https://doi.org/10.24432/C50P49, licence CC BY 4.0
 
     >>> data.digits()
     Dataset('digits': 1797 samples, 64 features (8x8 images), 10 classes, float64)
     """
     target = check_dtype(dtype)
-    found = find_spec("sklearn")        # its file is read without importing it, which takes a second
-    if found is None or found.origin is None:
-        raise ImportError('data.digits reads the images out of scikit-learn, which is not installed: '
-                          'python -m pip install "tinygrad_relu[lab]"')
-    numbers = np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
-    images, labels = numbers[:, :-1], numbers[:, -1].astype(np.int64)
-    return Dataset("digits", (images / 16.0).astype(target), labels, classes=10, image_shape=(8, 8))
+    with np.load(Path(__file__).with_name("digits.npz")) as file:
+        pixels, labels = file["images"].reshape(-1, 64), file["labels"].astype(np.int64)
+    return Dataset("digits", (pixels / 16.0).astype(target), labels, classes=10, image_shape=(8, 8))
 
 
 def spirals(n: int = 300, classes: int = 3, noise: float = 0.1, rng: int | np.random.Generator | None = None,
