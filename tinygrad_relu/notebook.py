@@ -23,7 +23,7 @@ BLUE = "#4a8fd4"                        # can be seen on white and on black
 
 def is_running() -> bool:
     """Whether this process is the kernel of a notebook."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return hasattr(shell, "kernel")
 
 
