@@ -31,7 +31,7 @@ from .kernels.machine.host import cores
 from .kernels.machine.matmul import matmul
 from .kernels.machine.pool import get_num_threads
 from .kernels.machine.processor import processor
-from .text import Table, check_rich, print_parts
+from .text import Table, print_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
 PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that affect speed or threads
@@ -161,7 +161,6 @@ def show(report: dict[str, Any]) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run ``tinygrad-relu doctor``."""
-    check_rich("doctor")                # before the work starts
     if arguments.json is not None:
         check_writable(arguments.json, "--json")
     report = diagnose()

@@ -142,20 +142,16 @@ class Shown:
         return "".join(paragraph(part) if isinstance(part, str) else part._repr_html_() for part in self.parts() if part)
 
 
-def check_rich(who: str) -> None:
-    if find_spec("rich") is None:
-        raise ImportError(f"{who}: {MISSING}")
-
-
 def print_parts(*parts: str | Table) -> None:
-    """Print tables and sentences to standard output, in the width of the terminal."""
+    """Print tables and sentences to standard output, in the width of the terminal if rich is installed."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")        # an encoding without arrows prints question marks
     print(_drawn(parts, max(get_terminal_size().columns, FOLDED)))
 
 
 def _drawn(parts: Sequence[str | Table], width: int) -> str:
-    check_rich("drawing a table")
+    if find_spec("rich") is None:
+        return "\n".join(map(str, parts))
     from rich.console import Console
 
     console = Console(width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False)
