@@ -350,111 +350,151 @@ class Units:
 
 def find(model: Module, x: Array) -> tuple[list[HiddenLayer], list[str]]:
     """The hidden layers of a model, from one pass; and the names of the operations of that pass."""
-    calls: list[Call] = []
-    output, nodes = passed(model, x, calls.append)
-    place = {id(node): i for i, node in enumerate(nodes)}
-    takers: dict[int, list[Node]] = {}
-    for node in nodes:
-        for parent in node.parents:
-            takers.setdefault(id(parent), []).append(node)
-    names = {id(p): name for name, p in reversed(list(model._entries(Parameter)))}
-    random = [call for call in calls if call.module.depends_on_mode and getattr(call.module, "p", 1) != 0]
+    run = _Pass(model, x)
     several: dict[Any, list[_Use]] = {}         # one layer may be applied several times
-    for one in activations(nodes, calls, model):
-        start: Any = one.out.parents[0] if one.z is None else one.z
-        if one.activation is None and start.op is RESHAPE:          # Maxout: its input has an axis for the pieces
-            start = start.parents[0]
-        source, norm, any_norm = (start, None, False) if one.gate else before_norms(start, calls)
-        parts = recurrent_parts(one.out, one.gate) if one.gate else parts_of(source)
-        is_affine = not one.gate and source.op is affine() and source.parents[1] in parts and all(
-            p is None or p in parts for p in source.parents[2:])
-        site = Site(place[id(one.out)], None if one.z is None else place[id(one.z)], place[id(source)] if is_affine else None,
-                    one.gate)
-        own: Any = one.activation
-        kind = (own.record, own.p) if hasattr(own, "record") else id(own) if own is not None and own.parameters() else type(own)
-        key: Any = (*((id(p), rows.start) for p, (_, rows) in parts.items()), one.gate, kind) if parts else site
-        several.setdefault(key, []).append(_Use(one, site, parts, source if is_affine else None, norm, any_norm))
+    for applied in activations(run.nodes, run.calls, model):
+        use = run.use(applied)
+        several.setdefault(use.key, []).append(use)
     layers: list[HiddenLayer] = []
     for uses in several.values():
-        (one, site, parts, source, norm, any_norm), sites = uses[0], tuple(use.site for use in uses)
-        single, inputs = len(uses) == 1, [None if use.source is None else use.source.parents[0] for use in uses]
-        before = straight(inputs[0]) if single and inputs[0] is not None else None
-        all_affine = all(use.source is not None for use in uses)
-        plain = all_affine and not any_norm
-        begin = one.out.order if source is None else source.order
-        drawn = next((type(call.module).__name__ for call in random
-                      if call.end <= begin and call.module not in (norm, one.activation)), "")
-        unclaimed = (PIECE if one.activation is None else RECURRENT if one.gate else NORMALISED if any_norm else
-                     OTHER if not plain else MODE if one.activation.depends_on_mode else INPUTS.format(drawn) if drawn else "")
-        name, pieces = _name(one, parts, names, calls, model), one.out.values[0].shape[-1] if one.activation is None else 1
-        taken = {layer.name for layer in layers}
-        layers.append(HiddenLayer(
-            next(text for text in (name, *(f"{name} ({i})" for i in range(2, len(taken) + 3))) if text not in taken),
-            one.activation, one.owned, one.out.shape[-1] * pieces, pieces, one.out.dtype, parts,
-            None if source is None else source.parents[1], None if source is None else source.parents[2], norm, plain,
-            all_affine and all(x is None for x in inputs),
-            next((layer for layer in layers if len(layer.sites) == 1 and before is nodes[layer.sites[0].out]), None),
-            _gates(tensors(output), one.out, layers, nodes) if single and not one.gate else frozenset(),
-            _outgoing(one, takers, calls, tensors(output)) if single else "several uses in one pass", unclaimed, sites))
-    return layers, [node.op.name for node in nodes]
+        layers.append(run.layer(uses, layers))
+    return layers, [node.op.name for node in run.nodes]
 
 
 class _Use(NamedTuple):
     """One application of an activation, and what comes before it."""
 
-    one: Applied
+    applied: Applied
     site: Site
     parts: Parts
-    source: Any             # the affine map, if it is one
-    norm: Module | None
-    any_norm: bool
+    affine: Any             # the affine map before it, if there is one
+    norm: Module | None     # in between
+    any_norm: bool          # whether a norm is in between, a module or not
+
+    @property
+    def key(self) -> Any:
+        """The same for all uses of one layer: those of the same parts of parameters, with the same activation."""
+        if not self.parts:
+            return self.site
+        own: Any = self.applied.activation
+        kind: Any = id(own) if own is not None and own.parameters() else type(own)
+        if hasattr(own, "record"):
+            kind = own.record, own.p
+        return (*((id(p), rows.start) for p, (_, rows) in self.parts.items()), self.applied.gate, kind)
 
 
-def _name(one: Applied, parts: Parts, names: dict[int, str], calls: Sequence[Call], model: Module) -> str:
-    """After the first parameter; without any, after the innermost module around."""
-    own = recurrent_parts(one.out, "input") if one.gate == "state" else parts
-    if known := [names[id(p)] for p in own if id(p) in names]:
-        before, _, last = known[0].rpartition(".")
-        if last.startswith("weight"):
-            last = last.removeprefix("weight").removeprefix("_ih").removeprefix("_hh").strip("_")
-        name = ".".join(filter(None, [before, last])) or type(model).__name__
-        if one.gate:
-            return name if one.gate == "hidden" else f"{name} {one.gate}"
-        _, rows = next(iter(parts.values()))
-        return name if rows == slice(None) else f"{name}[{rows.start}:{rows.stop}]"
-    around = min((call for call in calls if call.begin < one.out.order < call.end), key=lambda call: call.end - call.begin)
-    return next(name for name, m in model.named_modules() if m is around.module) or str(one.out.op.name)
+class _Pass:
+    """One pass of a model: from an activation back to its affine map and its parameters, and on to what takes its outputs."""
 
+    def __init__(self, model: Module, x: Array) -> None:
+        self.model, self.calls = model, list[Call]()
+        output, self.nodes = passed(model, x, self.calls.append)
+        self.outputs = tensors(output)
+        self.place = {id(node): i for i, node in enumerate(self.nodes)}
+        self.names = {id(p): name for name, p in reversed(list(model._entries(Parameter)))}
+        self.takers: dict[int, list[Node]] = {}         # for each node, the operations on it
+        for node in self.nodes:
+            for parent in node.parents:
+                self.takers.setdefault(id(parent), []).append(node)
 
-def _gates(outputs: Sequence[Node], gate: Node, layers: Sequence[HiddenLayer], nodes: Sequence[Node]) -> frozenset[str]:
-    """The earlier layers from which no path leads to the outputs around this node."""
-    seen, waiting = {id(gate)}, [node for node in outputs if node is not gate]
-    while waiting:
-        if id(node := waiting.pop()) not in seen:
-            seen.add(id(node))
-            waiting += [x for x in node.parents if x is not None and x.op is not None]
-    return frozenset(layer.name for layer in layers if not any(
-        id(nodes[site.out]) in seen - {id(gate)} for site in layer.sites))
+    def use(self, applied: Applied) -> _Use:
+        out, gate = applied.out, applied.gate
+        if gate:
+            return _Use(applied, Site(self.place[id(out)], None, None, gate), recurrent_parts(out, gate), None, None, False)
+        z: Any = out.parents[0] if applied.z is None else applied.z
+        if applied.activation is None and z.op is RESHAPE:          # Maxout: its input has an axis for the pieces
+            z = z.parents[0]
+        source, norm, any_norm = before_norms(z, self.calls)
+        parts = parts_of(source)
+        is_affine = source.op is affine() and source.parents[1] in parts and all(
+            p is None or p in parts for p in source.parents[2:])
+        site = Site(self.place[id(out)], None if applied.z is None else self.place[id(applied.z)],
+                    self.place[id(source)] if is_affine else None, gate)
+        return _Use(applied, site, parts, source if is_affine else None, norm, any_norm)
 
+    def layer(self, uses: Sequence[_Use], earlier: Sequence[HiddenLayer]) -> HiddenLayer:
+        """The layer with these uses; `earlier` are those that were found before."""
+        applied, _, parts, source, norm, any_norm = uses[0]
+        activation, out, single = applied.activation, applied.out, len(uses) == 1
+        all_affine = all(use.affine is not None for use in uses)
+        plain = all_affine and not any_norm
+        before = straight(x) if single and source is not None and (x := source.parents[0]) is not None else None
+        pieces = out.values[0].shape[-1] if activation is None else 1
+        name, taken = self.name(applied, parts), {layer.name for layer in earlier}
+        return HiddenLayer(
+            name=next(text for text in (name, *(f"{name} ({i})" for i in range(2, len(taken) + 3))) if text not in taken),
+            activation=activation,
+            owned=applied.owned,
+            units=out.shape[-1] * pieces,
+            pieces=pieces,
+            dtype=out.dtype,
+            parts=parts,
+            weight=None if source is None else source.parents[1],
+            bias=None if source is None else source.parents[2],
+            norm=norm,
+            plain=plain,
+            fixed=all_affine and all(use.affine.parents[0] is None for use in uses),
+            follows=next((one for one in earlier if len(one.sites) == 1 and before is self.nodes[one.sites[0].out]), None),
+            gates=self.gates(out, earlier) if single and not applied.gate else frozenset(),
+            outgoing=self.outgoing(applied) if single else "several uses in one pass",
+            unclaimed=self.unclaimed(uses[0], plain),
+            sites=tuple(use.site for use in uses))
 
-def _outgoing(one: Applied, takers: dict[int, list[Node]], calls: Sequence[Call], outputs: Sequence[Node]) -> Outgoing | str:
-    """Where the outputs of an activation go, if that is one Linear whose weight acts nowhere else."""
-    if one.activation is None or one.gate:
-        return "Maxout pieces" if one.activation is None else "a recurrent layer around it"
-    if any(isinstance(call.module, Residual) and call.begin < one.out.order < call.end for call in calls):
-        return "a Residual around it"
-    after = takers.get(id(one.out), [])
-    while len(after) == 1 and after[0].op.name == "reshape" and after[0].shape[-1:] == one.out.shape[-1:]:
-        after = takers.get(id(after[0]), [])
-    if not after or any(one.out is node for node in outputs):
-        return "no layer after it" if not after else "the output of the model after it"
-    weight = after[0].parents[1] if after[0].op is affine() else None
-    if len(after) == 1 and isinstance(weight, Parameter):
-        if len(takers[id(weight)]) > 1:
-            return "a weight after it that acts elsewhere too"
-        return Outgoing(weight, next((p for p in after[0].parents[2:] if isinstance(p, Parameter)), None))
-    named = "a norm" if "norm" in after[0].op.name else f"the operation {after[0].op.name}"
-    return f"{named} after it" if len(after) == 1 else f"{len(after)} operations after it"
+    def unclaimed(self, use: _Use, plain: bool) -> str:
+        activation = use.applied.activation
+        if activation is None or use.applied.gate:
+            return PIECE if activation is None else RECURRENT
+        if use.any_norm or not plain:
+            return NORMALISED if use.any_norm else OTHER
+        if activation.depends_on_mode:
+            return MODE
+        return next((INPUTS.format(type(call.module).__name__) for call in self.calls
+                     if call.module.depends_on_mode and getattr(call.module, "p", 1) != 0 and call.end <= use.affine.order), "")
+
+    def name(self, applied: Applied, parts: Parts) -> str:
+        """After the first parameter; without any, after the innermost module around."""
+        own = recurrent_parts(applied.out, "input") if applied.gate == "state" else parts
+        if known := [self.names[id(p)] for p in own if id(p) in self.names]:
+            before, _, last = known[0].rpartition(".")
+            if last.startswith("weight"):
+                last = last.removeprefix("weight").removeprefix("_ih").removeprefix("_hh").strip("_")
+            name = ".".join(filter(None, [before, last])) or type(self.model).__name__
+            if applied.gate:
+                return name if applied.gate == "hidden" else f"{name} {applied.gate}"
+            _, rows = next(iter(parts.values()))
+            return name if rows == slice(None) else f"{name}[{rows.start}:{rows.stop}]"
+        around = min((call for call in self.calls if call.begin < applied.out.order < call.end),
+                     key=lambda call: call.end - call.begin)
+        return next(name for name, m in self.model.named_modules() if m is around.module) or str(applied.out.op.name)
+
+    def gates(self, gate: Node, earlier: Sequence[HiddenLayer]) -> frozenset[str]:
+        """The earlier layers from which no path leads to the outputs around this node."""
+        seen, waiting = set[int](), [node for node in self.outputs if node is not gate]
+        while waiting:
+            if (node := waiting.pop()) is not gate and id(node) not in seen:
+                seen.add(id(node))
+                waiting += [x for x in node.parents if x is not None and x.op is not None]
+        return frozenset(layer.name for layer in earlier if not any(id(self.nodes[site.out]) in seen for site in layer.sites))
+
+    def outgoing(self, applied: Applied) -> Outgoing | str:
+        """Where the outputs of an activation go, if that is one Linear whose weight acts nowhere else."""
+        out = applied.out
+        if applied.activation is None or applied.gate:
+            return "Maxout pieces" if applied.activation is None else "a recurrent layer around it"
+        if any(isinstance(call.module, Residual) and call.begin < out.order < call.end for call in self.calls):
+            return "a Residual around it"
+        after = self.takers.get(id(out), [])
+        while len(after) == 1 and after[0].op.name == "reshape" and after[0].shape[-1:] == out.shape[-1:]:
+            after = self.takers.get(id(after[0]), [])
+        if not after or any(out is node for node in self.outputs):
+            return "no layer after it" if not after else "the output of the model after it"
+        weight = after[0].parents[1] if after[0].op is affine() else None
+        if len(after) == 1 and isinstance(weight, Parameter):
+            if len(self.takers[id(weight)]) > 1:
+                return "a weight after it that acts elsewhere too"
+            return Outgoing(weight, next((p for p in after[0].parents[2:] if isinstance(p, Parameter)), None))
+        named = "a norm" if "norm" in after[0].op.name else f"the operation {after[0].op.name}"
+        return f"{named} after it" if len(after) == 1 else f"{len(after)} operations after it"
 
 
 def check_finite(x: Array, name: str) -> Array:
