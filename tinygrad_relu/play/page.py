@@ -96,15 +96,15 @@ class Page:
         groups = {"an optimizer, from its start": [(t.key, t.name) for t in TREATED.values()],
                   "new life for the dead units": [(key, label) for key, (label, _) in MENDED.items()]}
         treatment = bk.Select(name="treatment", title="treatment", value="heavy-l2", options=groups, **self.common)
-        layer = button("Kill its layer", lambda: self.act("kill", (self.play.watched or (0,))[0]))
-        do = [self._beside(self.run, button("Step", lambda: self._advance(1))), self.speed, self._beside(self.kill, layer),
-              treatment, button("Treat", lambda: self.act("treat", treatment.value))]
+        self.kill_layer = button("Kill its layer", lambda: self.act("kill", *(self.play.watched or ())[:1]))
+        do = [self._beside(self.run, button("Step", lambda: self._advance(1))), self.speed,
+              self._beside(self.kill, self.kill_layer), treatment, button("Treat", lambda: self.act("treat", treatment.value))]
         self.sliders = {name: chooser(bk.CategoricalSlider, name, partial(self.act, name), "value_throttled", title=title,
                                       categories=["0"], value="0") for name, (title, _) in STEPS.items()}
         self.decoupled = chooser(bk.RadioButtonGroup, "decoupled", partial(self.act, "decoupled"), "active",
                                  labels=["coupled (L2)", "decoupled"])
         self.activation = select("activation", partial(self.act, "activation"), ACTIVATIONS)
-        self.unit = select("unit", lambda unit: self.act("watch", *unit.split("-")), [])
+        self.unit = select("unit", lambda unit: self.act("watch", *unit.split("-")) if unit else self.draw(), [])
         self.data = select("data", lambda name: self.widths.update(value=_joined(SETS[name][1])), list(SETS))
         self.seed, self.widths = (bk.TextInput(title=title, **self.common) for title in ("seed", "hidden units"))
         settings = [*self.sliders.values(), self.decoupled, self.activation, self.data, self._beside(self.seed, self.widths),
@@ -139,12 +139,14 @@ class Page:
         self.draw()
 
     def _new(self) -> None:
-        setup = {"data": self.data.value, "seed": self.seed.value.strip(), "widths": self.widths.value.strip()}
+        widths = "-".join(self.widths.value.replace(",", " ").split())
+        setup = {"data": self.data.value, "seed": self.seed.value.strip(), "widths": widths}
         try:
             self.play, self.running = Playground.of(urlencode(setup)), False
-            self._say("")
         except (ValueError, ImportError) as error:
             self._say(error)
+            return
+        self._say("")
         self._set_data()
         self.draw()
 
@@ -275,7 +277,8 @@ class Page:
         if play.diverged:
             parts.append("the training has diverged: begin a new network")
         self.counts.tags = [self.drawn, ", ".join(parts)]
-        self.run.label, self.kill.disabled = "Pause" if self.running else "Run", play.watched is None
+        self.run.label = "Pause" if self.running else "Run"
+        self.kill.disabled = self.kill_layer.disabled = play.watched is None
         if not self.running and not play.behind:
             self.link.text = (f'<p><a href="?{escape(play.link())}">Link to this state</a><br><span class="faint">It replays '
                               f"every action. The bits of the network: {play.fingerprint()}</span></p>")

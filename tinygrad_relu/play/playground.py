@@ -141,7 +141,7 @@ class Playground:
         found = cls(**setup)
         order = [step for step, _ in actions]
         if order != sorted(order) or max(order, default=0) > target:
-            raise ValueError(f"the link has actions at steps {order} of {target}, expected them in this order")
+            raise ValueError(f"the link has actions at steps {order} and ends at step {target}, expected them in order")
         found.pending, found.target = actions, target
         found._due()
         return found
@@ -393,7 +393,7 @@ class Playground:
 
     def told(self, now: Census) -> list[str]:
         """What is foretold of the dead units, and how many claims have come true."""
-        kinds = Counter(f"in layer {claim.layer + 1}, {claim}" for claim in self.claims.values())
+        kinds = Counter(f"in layer {claim.layer + 1}: {claim}" for claim in self.claims.values())
         new = sum(now.dead) - len(self.claims)
         parts = [f"{n} {kind}" for kind, n in sorted(kinds.items())] + [f"{counted(new, 'unit')} died since"] * (new > 0)
         claimed = [claim.fails(came) for claim, came in self.settled if claim.verdict != "estimate"]
