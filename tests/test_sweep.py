@@ -67,6 +67,7 @@ def test_the_command_line_lists_the_names():
     ({"grid": {"lr": []}}, "lr in [grid] is [], expected a list of its values"),
     ({"grid": {"lr": 0.1}}, "lr in [grid] is 0.1, expected a list of its values"),
     ({"seeds": 0}, "seeds is 0, expected at least 1"),
+    ({"seeds": []}, "seeds is [], expected a whole number"),
     ({"seeds": "many"}, "seeds is 'many', expected a whole number"),
 ])
 def test_a_plan_that_is_wrong_is_one_sentence(changes, sentence):
@@ -91,6 +92,7 @@ def test_a_file_that_is_wrong_is_one_sentence(text, sentence, tmp_path, capsys):
     (["no.toml"], "no.toml does not exist; expected the TOML file of a sweep"),
     (["table", "no.sqlite"], "no.sqlite does not exist, expected the results of a sweep"),
     (["tables", "a.sqlite"], "got tables a.sqlite, expected FILE.toml, or one of status, table, plot with a database"),
+    (["status"], "got status, expected FILE.toml, or one of status, table, plot with a database"),
     (["a.toml", "--executor", "slurm"], "expected one of: local, joblib, dask"),
     (["a.toml", "--scheduler", "tcp://x"], "got the scheduler tcp://x for the executor local, expected the executor dask"),
     (["a.toml", "--out", "no/such.sqlite"], "the results: the folder no does not exist"),
@@ -173,9 +175,16 @@ def test_a_run_does_not_depend_on_its_company():
             assert alone in together.items()
 
 
-def test_a_diverged_run_has_no_loss():
-    columns = lab.sweep({"training": TRAINING, "grid": {"weight_decay": [0.1, 1e30]}}, jobs=1).columns()
+def test_a_diverged_run_has_no_loss_and_the_table_says_so():
+    found = lab.sweep({"training": TRAINING, "grid": {"weight_decay": [0.1, 1e30]}}, jobs=1)
+    columns = found.columns()
+    assert found.notes() == ["1 run diverged: the mean of a number that they lack is that of the others."]
     assert columns["diverged"] == [0, 1] and columns["loss"][1] is None and columns["dead"][1] is None and columns["loss"][0] > 0
+
+
+def test_a_network_without_hidden_units_has_no_dead_ones():
+    found = lab.sweep({"training": {**TRAINING, "widths": []}}, jobs=1)
+    assert found.failed == 0 and "dead" not in found.columns() and found.columns()["loss"][0] > 0
 
 
 def test_experiments_run_with_seeds():
@@ -367,5 +376,8 @@ def test_tables_plots_and_files(tmp_path, monkeypatch, capsys):
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     lines = found.plot(by="momentum").axes[0].get_legend().get_texts()
     assert [line.get_text() for line in lines] == ["momentum 0.0", "momentum 0.9"]
+    assert all(error == 0 for _, _, [(_, error)] in found.groups(["lr"], ["lr"])[2])        # and no remainder of rounding
+    assert cli.main(["sweep", "table", "a.sqlite", "--of", "weights"]) == 2         # digests, some of which look like numbers
+    assert "weights is text in some runs, expected a column of numbers" in capsys.readouterr().err
     assert cli.main(["sweep", "table", "a.sqlite", "--by", "rate"]) == 2
     assert "a column is 'rate', expected one of" in capsys.readouterr().err

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         found = Sweep(rest[0])
         parts = VIEWS[first](found, arguments)
-    elif rest:
+    elif rest or first in VIEWS:
         raise ValueError(f"got {' '.join(arguments.WHAT)}, expected FILE.toml, or one of {', '.join(VIEWS)} with a database")
     else:
         found, parts = _swept(first, arguments)

@@ -69,12 +69,15 @@ class Sweep(Reading):
         by = [name for name in self.axes() if name not in SEEDS] if by is None else list(by)
         of = [name for name in SHOWN if self._has(name)] if of is None else list(of)
         keys, values = [_place(name) for name in by], [_place(name) for name in of]
-        moments = [f"count({v}), avg({v}), avg({v} * {v})" for v in values]
+        moments = [f"count({v}), avg({v}), avg({v} * {v}), max(typeof({v}) = 'text')" for v in values]
         rows = self.store.ask(f"SELECT {', '.join([*keys, 'count(*)', *moments])} FROM runs WHERE result IS NOT NULL"
                               + f" GROUP BY {', '.join(keys)}" * bool(keys))
         n, places = len(by), [self._places(name)[1] for name in by]
+        for i, name in enumerate(of):
+            if any(row[n + 4 * i + 4] for row in rows):
+                raise ValueError(f"{name} is text in some runs, expected a column of numbers")
         rows.sort(key=lambda row: [place.get(value, -1) for value, place in zip(row, places)])
-        return by, of, [(row[:n], row[n], [_mean(*row[i:i + 3]) for i in range(n + 1, len(row), 3)]) for row in rows]
+        return by, of, [(row[:n], row[n], [_mean(*row[i:i + 3]) for i in range(n + 1, len(row), 4)]) for row in rows]
 
     def table(self, by: Sequence[str] | None = None, of: Sequence[str] | None = None, *, rows: int | None = None) -> Table:
         """Means over all runs that agree in the settings `by` (by default, those of the grid), each with its standard error."""
@@ -108,6 +111,8 @@ class Sweep(Reading):
         codes = self.store.ask("SELECT code, count(*) FROM runs GROUP BY code ORDER BY 2 DESC")
         told = [f"Failed: {', '.join(f'{name} {json.loads(settings).get(name)}' for name in self.axes())}: {error}"
                 for settings, error in errors]
+        if diverged := self.store.ask(f"SELECT count(*) FROM runs WHERE {_place('diverged')}")[0][0]:
+            told.append(f"{counted(diverged, 'run')} diverged: the mean of a number that they lack is that of the others.")
         if len(codes) > 1:
             which = ', '.join(f'{code} ({n:,} runs)' for code, n in codes)
             told.append(f"Computed by {len(codes)} versions of the code: {which}."
@@ -193,7 +198,8 @@ def _mean(n: int, mean: float | None, square: float | None) -> tuple[float, floa
     """Mean and standard error (NaN for one number) of n numbers, from the means of the numbers and their squares."""
     if mean is None or square is None:
         return None
-    return mean, sqrt(max(square - mean * mean, 0.0) / (n - 1)) if n > 1 else nan
+    variance = square - mean * mean
+    return mean, sqrt(variance / (n - 1) if variance > 1e-15 * square else 0.0) if n > 1 else nan       # below, it is rounding
 
 
 def _shown(found: tuple[float, float] | None) -> str:

@@ -237,6 +237,6 @@ def _values(known: Mapping[str, tuple[Any, Check]], name: str, values: Any) -> l
 
 
 def _seeds(given: Any) -> list[int]:
-    if isinstance(given, (list, tuple)):
+    if isinstance(given, (list, tuple)) and given:
         return list(dict.fromkeys(check_count(seed, "a seed of seeds", 0) for seed in given))
     return list(range(check_count(given, "seeds")))

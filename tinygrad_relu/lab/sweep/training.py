@@ -160,7 +160,7 @@ def _measured(model: MLP, train: Dataset, held_out: Dataset | None) -> dict[str,
         numbers |= {f"valid_{name}": number for name, number in evaluate(model, F.cross_entropy, held_out).items()}
     weights = [p.data for p in model.parameters()]
     diverged = not (np.isfinite(numbers["loss"]) and all(np.isfinite(weight).all() for weight in weights))
-    layers = [] if diverged else census(model, train.x).layers
+    layers = [] if diverged or len(model.widths) == 2 else census(model, train.x).layers
     dead = sum(layer.dead for layer in layers) / sum(len(layer.state) for layer in layers) if layers else None
     digest = blake2b(b"".join(weight.tobytes() for weight in weights), digest_size=8).hexdigest()
     found: dict[str, Any] = plain({**numbers, "dead": dead, "diverged": diverged, "weights": digest})
