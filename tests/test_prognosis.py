@@ -1,5 +1,6 @@
 """A training does what the prognosis predicts: the same units, the same step, the same sample."""
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -231,3 +232,18 @@ def test_a_followed_orbit_is_the_recurrence():
         recorder.observe()
     path = [z, *itertools.islice(lab.orbit(z, lr=0.1, momentum=0.9, weight_decay=0.005), 40)]
     np.testing.assert_allclose(recorder.orbit, np.array(path, float), rtol=1e-12)
+
+
+def test_the_futures_as_json_and_as_a_picture():
+    model = nn.MLP([2, 6, 6, 2], rng=0, dtype="float64")
+    x = np.random.default_rng(0).standard_normal((50, 2))
+    lab.kill(model, x, [0, 2])
+    lab.kill(model, x, [1], layer=1)
+    found = lab.prognosis(model, x, optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1))
+    assert json.loads(found.to_json()) == [{**unit, "between": unit["between"] and list(unit["between"])} for unit in found.to_dict()]
+    (axes,) = found.plot().axes
+    drawn = {line.get_label(): list(map(tuple, line.get_xydata())) for line in axes.lines}
+    assert drawn == {name: [(unit.step, "02".index(unit.layer)) for unit in found.units if unit.proved == (name == "proved")]
+                     for name in ("proved", "estimated")}
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["0: 2 of 2", "2: 1 of 1"]
+    assert not lab.Prognosis([]).plot().axes[0].lines

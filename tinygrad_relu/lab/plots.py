@@ -9,8 +9,9 @@ import numpy as np
 from ..checks import counted
 from .birth import Birth
 from .census import Census
-from .drawing import COLUMN, axes_of
+from .drawing import ALIVE, COLUMN, axes_of
 from .figure import BLUE, COLOURS, INK
+from .prognosis import Prognosis
 from .recorder import Recorder
 from .survival import SPANS, Survival
 from .units import State
@@ -107,3 +108,20 @@ def _legend(figure: Any, states: list[State]) -> None:
 
     figure.legend(handles=[Patch(color=COLOURS[state], label=state.label) for state in states], loc="outside lower left",
                   ncols=len(states), frameon=False, fontsize=9)
+
+
+def returns(found: Prognosis) -> Any:
+    """A row for each layer, with a point at each step at which a unit returns."""
+    layers = list(dict.fromkeys(unit.layer for unit in found.units))
+    figure, axes = axes_of(9, 1.6 + 0.45 * len(layers), "When the dead units return", "step", "layer")
+    for proved, marker, name in ((True, "o", "proved"), (False, "x", "estimated")):
+        told = [(unit.step, layers.index(unit.layer)) for unit in found.units if unit.step is not None and unit.proved == proved]
+        if told:
+            axes.plot(*zip(*told), marker, color=ALIVE if proved else BLUE, label=name, clip_on=False)
+    counts = [[unit.step is not None for unit in found.units if unit.layer == layer] for layer in layers]
+    axes.set_yticks(range(len(layers)), [f"{layer}: {sum(own)} of {len(own)}" for layer, own in zip(layers, counts)])
+    axes.set_ylim(max(len(layers), 1) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8.5)
+    return figure

@@ -23,11 +23,11 @@ from ..nn import Module, Parameter
 from ..nn.module import evaluating
 from ..ops.linalg import affine
 from ..optim import SGD, Adam, LRScheduler, Optimizer, ReduceLROnPlateau
-from ..text import Shown, Table
+from ..text import Table
 from .closed_form import Revival, layer_revivals
 from .laws import adam_coast, ratio, return_between, safe_rate
 from .passes import nodes_of, tensors, unfused
-from .readings import for_members
+from .readings import Reading, for_members
 from .recurrence import Settings
 from .rehearsal import Fate, Rehearsal, steepest
 from .roll_forward import Decay, revival_parts
@@ -66,7 +66,7 @@ class UnitPrognosis:
 
 
 @dataclass(frozen=True, repr=False)
-class Prognosis(Shown):
+class Prognosis(Reading):
     """The futures of all dead units, layer by layer. Printing it gives a table.
 
     `cut_off`: all units of some hidden layer are dead, in training too, so no gradient reaches this layer, or any before it.
@@ -102,6 +102,12 @@ class Prognosis(Shown):
 
     def parts(self) -> list[Table]:
         return [self.table()]
+
+    def plot(self) -> Any:
+        """The steps at which the dead units of each layer return, as a matplotlib Figure."""
+        from .plots import returns
+
+        return returns(self)
 
 
 @for_members

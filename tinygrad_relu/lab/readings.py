@@ -21,8 +21,8 @@ SHOWN = 200         # rows of all members that are printed
 class Reading(Shown):
     """What an instrument found. Printing it gives tables; `to_dict` and `to_json` give data, and `plot` a matplotlib Figure."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers; NaN and infinities become None."""
+    def to_dict(self) -> Any:
+        """Plain dicts, lists and numbers; NaN and infinities become None."""
         raise NotImplementedError
 
     def to_json(self) -> str:
