@@ -184,7 +184,7 @@ def test_recurrent_nets_embeddings_and_populations():
 def test_one_parameter_one_unit_tables_and_data():
     model = mlp("float64")
     lab.kill(model, X, [3], layer=1)
-    assert lab.why_zero(model, X, Y, (1, 3)).counts == {"2.weight[3]": {"mask": 8}, "2.bias[3]": {"mask": 1}}
+    assert lab.why_zero(model, X, Y, (1, 3)).counts == lab.why_zero(lab.Units(model), X, Y, (1, 3)).counts == {"2.weight[3]": {"mask": 8}, "2.bias[3]": {"mask": 1}}
     assert list(lab.why_zero(model, X, Y, model[2].bias).reasons) == list(lab.why_zero(model, X, Y, "2.bias").reasons) == ["2.bias"]
     found = lab.why_zero(model, X, Y)
     data = json.loads(found.to_json())

@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, TypeError, IndexError, OSError, ImportError, MemoryError, OverflowError) as error:
-        print(f"tinygrad-relu {command.name}: {error or type(error).__name__}", file=sys.stderr)
+        said = str(error).removeprefix(f"{command.name.replace('-', '_')}: ")       # the function of the same name
+        print(f"tinygrad-relu {command.name}: {said or type(error).__name__}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"tinygrad-relu {command.name}: interrupted", file=sys.stderr)

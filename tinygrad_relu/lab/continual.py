@@ -52,8 +52,9 @@ class ContinualBackprop(Intervention):
         self._layers: list[_Worth] = []
         self._known: tuple[Any, ...] | None = None          # the parts of the model that was observed last
 
-    def observe(self, model: Module, x: Any) -> None:
+    def observe(self, model: Module | Units, x: Any) -> None:
         """Note the outputs of all units on one batch (which all members of a population share)."""
+        model = model.model if isinstance(model, Units) else model
         if not isinstance(model, Module):
             raise TypeError(f"ContinualBackprop: got {said(model)}, expected a model such as nn.MLP")
         if self._known is None or self._known[-2:] != (model, guard.version):

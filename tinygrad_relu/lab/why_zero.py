@@ -103,7 +103,7 @@ class WhyZero(Reading):
 
 
 @for_members
-def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[int, int] | None = None, *,
+def why_zero(model: Module | Units, x: Any, y: Any, parameter: Parameter | str | tuple[int, int] | None = None, *,
              loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> WhyZero:
     """Why entries of the gradient are exactly zero: for each parameter of any module, over a whole data set in batches.
 
@@ -123,11 +123,12 @@ def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[i
     >>> lab.why_zero(model, x, y, (0, 0)).counts
     {'0.weight[0]': {'mask': 2}, '0.bias[0]': {'mask': 1}}
     """
+    given, model = model, model.model if isinstance(model, Units) else model
     if not isinstance(model, Module):
         raise TypeError(f"why_zero: got {type(model).__name__}, expected a Module")
     check_count(batch_size, "why_zero: batch_size")
     x, names = check_finite(as_numbers(value(x), "x"), "x"), dict(model.named_parameters())
-    chosen = _chosen(model, x, names, parameter)
+    chosen = _chosen(given, x, names, parameter)
     targets = check_targets(y, len(x), loss, "why_zero")
     twin = deepcopy(model)
     copies = dict(twin.named_parameters())
@@ -148,12 +149,12 @@ def why_zero(model: Module, x: Any, y: Any, parameter: Parameter | str | tuple[i
     return WhyZero(len(x), {label: codes[name][rows] for label, (name, rows) in chosen.items()})
 
 
-def _chosen(model: Module, x: Any, names: dict[str, Parameter], parameter: Any) -> dict[str, tuple[str, Any]]:
+def _chosen(model: Module | Units, x: Any, names: dict[str, Parameter], parameter: Any) -> dict[str, tuple[str, Any]]:
     """What is asked for: a label for each parameter, with its name and the rows."""
     if parameter is None:
         return {name: (name, ...) for name in names}
     if isinstance(parameter, tuple) and len(parameter) == 2:
-        layers = Units(model, x).layers
+        layers = Units.of(model, x).layers
         layer, unit = (check_count(i, "why_zero: an entry of (layer, unit)", least=0) for i in parameter)
         if layer >= len(layers) or unit >= layers[layer].units:
             raise IndexError(f"why_zero: got (layer, unit) = {parameter}, expected one of {len(layers)} hidden layers and one of "
