@@ -1,11 +1,15 @@
 """Fixtures that several test files use."""
 from __future__ import annotations
 
+import signal
 import sys
 
 import numpy as np
 import pytest
 from browser import CHROMIUM, PAGES
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:       # as a shell starts its background jobs: tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore_glob = [] if CHROMIUM else [PAGES]
 

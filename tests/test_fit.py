@@ -18,14 +18,6 @@ POINTS = data.Dataset("points", X, np.arange(50) % 3, classes=3)
 VALID = data.Dataset("others", X[::2] * 1.1, np.arange(50)[::2] % 3, classes=3)
 
 
-@pytest.fixture(autouse=True)
-def _pythons_own_handler():
-    """A shell starts its background jobs with Ctrl-C ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def start(seed=0, dtype="float32", kind=optim.Adam, **options):
     model = nn.MLP([4, 8, 3], **{"norm": "batch", "dropout": 0.2, **options}, rng=seed, dtype=dtype)
     return model, kind(model.parameters(), lr=0.05)
