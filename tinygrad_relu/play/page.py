@@ -1,6 +1,7 @@
 """The page, in Bokeh: controls that call `Playground.do`, and pictures of its state; and the server, for this computer only."""
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import socket
@@ -375,6 +376,7 @@ def serve(port: int, data: str, seed: int, *, show: bool, say: Callable[[str], N
     """Serve the page to browsers on this computer, until Ctrl-C."""
     Playground(data, seed)                  # an error is told now, and not on the page
     port = _free(port)
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)      # a warning for each frame after a tab was closed
     server = Server(partial(_open, data=data, seed=seed), port=port, address=HOST,
                     allow_websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"])
     for end in (signal.SIGINT, signal.SIGTERM):
