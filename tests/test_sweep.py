@@ -1,6 +1,7 @@
 """Sweeps: a run has one key and one row, the bits of `tinygrad-relu train`, on every executor and after every kill."""
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sqlite3
@@ -339,6 +340,7 @@ def test_a_locked_or_damaged_database_is_one_sentence(tmp_path, monkeypatch):
         for use in (lambda: lab.sweep(PLAN, out=out, jobs=1), lambda: str(lab.Sweep(out))):
             with pytest.raises(OSError, match=r"a\.sqlite is damaged, or no database"):
                 use()
+        gc.collect()        # a Sweep in the traceback holds the file open
         assert out.read_bytes() == damage and [p.name for p in tmp_path.iterdir()] == ["a.sqlite"]
 
 

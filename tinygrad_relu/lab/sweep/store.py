@@ -40,9 +40,13 @@ class Store:
             self.lock = _lock(path)
         elif path is not None and not Path(path).is_file():
             raise FileNotFoundError(f"{path} does not exist, expected the results of a sweep")
-        with self._told():
-            self.connection = sqlite3.connect(":memory:" if path is None else path, timeout=PATIENCE, isolation_level=None)
-            self._prepare(write)
+        try:
+            with self._told():
+                self.connection = sqlite3.connect(":memory:" if path is None else path, timeout=PATIENCE, isolation_level=None)
+                self._prepare(write)
+        except BaseException:
+            self.close()
+            raise
 
     def _prepare(self, write: bool) -> None:
         found = self.ask("PRAGMA application_id")[0][0]
