@@ -19,7 +19,7 @@ from .. import data as sources
 from .. import functional as F
 from ..autodiff.node import Array, no_grad
 from ..capture import Program, capture
-from ..checks import check_bool, check_count, check_name, counted
+from ..checks import check_count, check_name, counted
 from ..data import Dataset
 from ..lab import BumpBias, Census, DataInit, Intervention, Recorder, ReDo, Units, census, kill, mirror, prognosis
 from ..lab.rehearsal import rehearsed_orbit
@@ -271,7 +271,7 @@ class Playground:
         if name in ("momentum", "decoupled") and not isinstance(self.optimizer, SGD):
             raise ValueError(f"{type(self.optimizer).__name__} has no {name} to set, expected SGD: treat with it first")
         for group in self.optimizer.param_groups[:1 if name == "weight_decay" else None]:
-            group[name] = check_bool(bool(value), name) if name == "decoupled" else value
+            group[name] = bool(value) if name == "decoupled" else value
 
     def setting(self, name: str) -> Any:
         """A setting of the optimizer; None if it has none of this name."""
