@@ -11,12 +11,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from docutils import nodes
+from jupyter_cache.executors import utils
 from numpy.typing import ArrayLike, DTypeLike
 from pages import Reference, found, line_of, plain, slug, write_claims
 from sphinx.addnodes import desc_addname
@@ -43,8 +45,8 @@ html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_use_index = False
 html_sidebars = {"**": ["contents.html"]}
-html_theme_options = {"navbar_center": [], "navbar_end": ["theme-switcher"], "footer_start": [], "footer_end": [],
-                      "search_as_you_type": True, "pygments_light_style": "a11y-high-contrast-light",
+html_theme_options = {"show_prev_next": False, "navbar_center": [], "navbar_end": ["theme-switcher"], "footer_start": [],
+                      "footer_end": [], "search_as_you_type": True, "pygments_light_style": "a11y-high-contrast-light",
                       "pygments_dark_style": "a11y-high-contrast-dark"}
 
 autodoc_member_order = "bysource"
@@ -57,6 +59,7 @@ myst_heading_anchors = 4            # as GitHub has them
 myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": None}
 nb_execution_mode = "off" if QUICK else "cache"
 nb_execution_raise_on_error = True
+utils.executenb = partial(utils.executenb, startup_timeout=600)        # seconds: a busy machine starts a kernel slowly
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

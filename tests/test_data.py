@@ -82,7 +82,7 @@ if DEBIAN.is_dir():     # collected where Debian's package dataset-fashion-mnist
 
 def test_digits():
     found = data.digits()
-    assert repr(found) == "Dataset('digits': 1797 samples, 64 features (8x8 images), 10 classes, float64)"
+    assert repr(found) == "Dataset('digits': 1,797 samples, 64 features (8x8 images), 10 classes, float64)"
     assert found.x.min() == 0 and found.x.max() == 1 and found.y.dtype == np.int64
     np.testing.assert_array_equal(found.x * 16, np.rint(found.x * 16))
     np.testing.assert_array_equal(data.digits("float32").x, found.x.astype("f4"))

@@ -14,7 +14,7 @@ WORDS = "True", "{'loss'", "'18 predictions, each true to the step'"       # res
 
 def test_the_notebooks_run(tmp_path):
     """All of them, in one kernel that forgets its variables in between: no error, no warning, nothing printed."""
-    client = NotebookClient(nbformat.v4.new_notebook(), timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(nbformat.v4.new_notebook(), timeout=300, startup_timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
     shown = []
     with client.setup_kernel():
         for path in NOTEBOOKS:

@@ -6,12 +6,11 @@ import pytest
 
 from tinygrad_relu import cli, data, lab, nn, optim
 from tinygrad_relu import functional as F
-from tinygrad_relu.commands.play import SETS as NAMES
 from tinygrad_relu.play import Playground
-from tinygrad_relu.play.playground import ACTIONS, MENDED, SETS, TREATED
+from tinygrad_relu.play.playground import ACTIONS, MENDED, TREATED
 
 STORY = [(0, "lr", 3.0), (40, "watch", 0, 5), (40, "lr", 0.1), (40, "treat", "heavy-l2"), (52, "kill", 0, 1, 2), (60, "treat", "redo"),
-         (75, "activation", "elu"), (80, "decoupled", 1), (90, "momentum", 0.5), (90, "weight_decay", 0.01), (97, "treat", "adam-l2")]
+         (75, "activation", "elu"), (78, "activation", "prelu"), (80, "decoupled", 1), (90, "momentum", 0.5), (90, "weight_decay", 0.01), (97, "treat", "adam-l2")]
 
 
 def told(play, story, end, *, stride=10**6):
@@ -129,7 +128,7 @@ def test_a_training_that_diverges_stops():
     (("hill", 0), ValueError, "the action is 'hill'.* did you mean 'kill'"), (("kill", 2, 0), IndexError, "layer is 2, expected one from 0 to 1"),
     (("kill", 0, 16), IndexError, "expected indices from 0 to 15"), (("kill", "a"), ValueError, "is 'a', expected a whole number"),
     (("lr", "x"), ValueError, "lr: got 'x', expected a number"), (("lr", -1), ValueError, "lr is -1"), (("lr", 1, 2), ValueError, "got 2 words"),
-    (("momentum", 1), ValueError, "momentum is 1"), (("activation", "prelu"), ValueError, "the activation is 'prelu'"),
+    (("momentum", 1), ValueError, "momentum is 1"), (("activation", "rrelu"), ValueError, "the activation is 'rrelu'"),
     (("treat", "sgdd"), ValueError, "did you mean 'sgd"), (("watch", 0, 16), IndexError, "no unit 16 in hidden layer 0"), ((), TypeError, "action")])
 def test_what_cannot_be_done_is_said_and_changes_nothing(words, error, said):
     play = told(Playground(), [], 3)
@@ -137,6 +136,13 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(words, error, said):
     with pytest.raises(error, match=said):
         play.do(*words)
     assert seen(play) == before
+
+
+def test_the_slopes_of_prelu_are_trained_like_the_weights_but_do_not_decay():
+    play = told(Playground(), [(0, "treat", "heavy-l2"), (0, "activation", "prelu"), (0, "lr", 0.3)], 5)
+    weights, slopes = play.optimizer.param_groups
+    assert slopes == {**weights, "params": slopes["params"], "weight_decay": 0.0} and weights["weight_decay"] > 0
+    assert all(p.data != 0.25 for p in slopes["params"]) and len(slopes["params"]) == 2
 
 
 def test_adam_has_no_momentum_to_set_and_only_an_sgd_coasts():
@@ -174,5 +180,5 @@ def test_without_bokeh_the_command_says_what_to_install(monkeypatch, capsys):
     assert said == """tinygrad-relu play: the page needs the extra "play" (bokeh is missing): python -m pip install "tinygrad_relu[play]"\n"""
 
 
-def test_the_command_knows_the_data_sets_and_every_action_is_tried_here():
-    assert tuple(SETS) == NAMES and {action for _, action, *_ in STORY} == {*ACTIONS}
+def test_every_action_is_tried_here():
+    assert {action for _, action, *_ in STORY} == {*ACTIONS}

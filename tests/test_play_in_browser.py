@@ -58,8 +58,8 @@ def test_a_unit_is_killed_and_returns_at_the_foretold_step_and_the_link_repeats_
             for key in presses:
                 handle.press(key)
         wait(p, "weight decay: 0.05", "momentum: 0.9")
-        p.locator("select[name=unit]").select_option(label="unit 3 of layer 1")
-        wait(p, "Unit 3 of layer 1 is alive")
+        p.locator("select[name=unit]").select_option(label="unit 3 of layer 0")
+        wait(p, "Unit 3 of layer 0 is alive", without="choose here")
         p.get_by_role("button", name="Kill the unit").click()
         wait(p, "returns at step 48.")
         for step in (1, 2):
@@ -88,7 +88,7 @@ def test_digits_a_click_on_a_life_line_a_treatment_and_what_cannot_be_done(serve
         wait(p, "step 12, loss")
         canvas = p.locator("section[aria-label='The life of every unit']").locator(".bk-events")
         canvas.click(position={"x": 200, "y": 20})
-        wait(p, "Unit 0 of layer 1 is dead")
+        wait(p, "Unit 0 of layer 0 is dead")
         p.locator("select[name=treatment]").select_option(label="Adam")
         p.get_by_role("button", name="Treat").click()
         wait(p, "learning rate: 0.001")

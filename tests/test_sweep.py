@@ -17,11 +17,8 @@ import pytest
 
 import tinygrad_relu as tg
 from tinygrad_relu import cli, lab
-from tinygrad_relu.commands import options
-from tinygrad_relu.commands.sweep import EXECUTORS
-from tinygrad_relu.data.named import NAMED
 from tinygrad_relu.lab import experiments
-from tinygrad_relu.lab.sweep import executors, results, store, training
+from tinygrad_relu.lab.sweep import results, store, training
 from tinygrad_relu.lab.sweep.settings import read_plan, run_of
 
 TRAINING = {"data": "moons", "widths": [5], "steps": 30}
@@ -39,10 +36,6 @@ def long_rows(tmp_path_factory):
     file = tmp_path_factory.mktemp("long") / "long.toml"
     file.write_text(LONG)
     return rows(lab.sweep(file, jobs=1))
-
-
-def test_the_command_line_lists_the_names():
-    assert tuple(NAMED) == options.DATA and tuple(executors.EXECUTORS) == EXECUTORS
 
 
 # -- plans and keys ------------------------------------------------------------------------------------------------------------

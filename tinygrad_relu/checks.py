@@ -129,8 +129,8 @@ def check_rng(rng: int | np.random.Generator | None, who: str) -> np.random.Gene
 
 
 def counted(n: int, noun: str, plural: str = "s") -> str:
-    """The number with its noun: "1 file", "2 files"."""
-    return f"{n} {noun}{plural * (n != 1)}"
+    """The number with its noun: "1 file", "2,000 files"."""
+    return f"{n:,} {noun}{plural * (n != 1)}"
 
 
 def check_bool(value: bool, name: str) -> bool:

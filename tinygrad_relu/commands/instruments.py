@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from .models import NORMS, Setup, begin, read, read_options
-from .options import Command, activations, add_data, check_files, one_of, whole
+from .options import Command, add_data, check_files, one_of, whole
 
 FROM_DATA = "data", "path", "target", "delimiter", "regression", "standardise", "samples"
 Look = Callable[[argparse.Namespace, dict[str, Any]], Any]      # from the arguments and the changed options to a reading
@@ -19,7 +19,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_data(parser, default=None, regression=True)
     option("--model", metavar="FILE.py:NAME", help="what makes the model: a class or function in a Python file, if it is no "
            "multi-layer perceptron")
-    option("--activation", type=one_of(activations, "activation"), metavar="NAME", help="activation, if the file does not tell")
+    option("--activation", type=one_of("nn.activations.NAMES", "activation"), metavar="NAME",
+           help="activation, if the file does not tell")
     option("--norm", choices=NORMS, help="norm before each activation, if the file does not tell")
     option("--json", metavar="FILE", help="write the results to this file")
     option("--figure", metavar="FILE", help="draw the results (PNG, SVG or PDF)")

@@ -10,8 +10,7 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .options import DEFAULT, activations, add_data, check_held_out, load_data, number, one_of, standardises, whole
-from .revive import RULES, SCHEDULES
+from .options import DEFAULT, add_data, check_held_out, load_data, number, one_of, standardises, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +51,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
            help="share of the samples that is not trained on, but measured; 0 for none" + DEFAULT)
     option("--seed", type=whole, default=0, metavar="N", help="random seed of weights, batches and synthetic data" + DEFAULT)
     option("--widths", type=whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
-    option("--activation", type=one_of(activations, "activation"), default="relu", metavar="NAME",
+    option("--activation", type=one_of("nn.activations.NAMES", "activation"), default="relu", metavar="NAME",
            help="activation of the hidden layers" + DEFAULT)
     option("--model", metavar="FILE.py:NAME", help="a model of your own: a class or function in a Python file, called without "
            "arguments or with rng=SEED (default: a multi-layer perceptron)")
@@ -60,13 +59,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     option("--norm", choices=NORMS, help="a norm before each activation (default: none)")
     option("--dropout", type=number, default=0.0, metavar="P", help="share of the hidden activations that is dropped" + DEFAULT)
     option("--dtype", choices=("float32", "float64"), default="float32", help="type of all numbers" + DEFAULT)
-    option("--optimizer", type=one_of(lambda: RULES, "optimizer"), default="sgd", metavar="NAME",
-           help=f"one of {', '.join(RULES)}" + DEFAULT)
+    option("--optimizer", type=one_of("lab.treatments.RULES", "optimizer"), default="sgd", metavar="NAME",
+           help="one of sgd, nesterov, sgdw, adam, adamw" + DEFAULT)
     option("--lr", type=number, default=0.1, metavar="RATE", help="learning rate" + DEFAULT)
     option("--momentum", type=number, metavar="MOMENTUM", help="momentum, from 0 to below 1 (default: 0; nesterov: 0.9)")
     option("--weight-decay", type=number, default=0.0, metavar="DECAY", help="weight decay" + DEFAULT)
-    option("--schedule", type=one_of(lambda: SCHEDULES, "schedule"), metavar="NAME",
-           help=f"schedule of the learning rate, over the epochs: one of {', '.join(SCHEDULES)}")
+    option("--schedule", type=one_of("lab.treatments.SCHEDULES", "schedule"), metavar="NAME",
+           help="schedule of the learning rate, over the epochs: one of cosine, linear, step, warmup")
     option("--batch-size", type=whole, default=64, metavar="N", help="samples in a batch" + DEFAULT)
     option("--epochs", type=whole, metavar="N", help=f"passes over the data (default: {EPOCHS}, or those of a resumed run)")
 

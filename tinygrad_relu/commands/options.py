@@ -4,11 +4,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Collection
+from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 DEFAULT = " (default: %(default)s)"
-DATA = "digits", "spiral", "moons", "fashion-mnist", "mnist", "csv"        # keys of data.named.NAMED
 
 
 class Command(NamedTuple):
@@ -46,14 +46,14 @@ def reader(read: Callable[[str], T], expected: str = "") -> Callable[[str], T]:
 number, whole = reader(float, "a number"), reader(int, "a whole number")
 
 
-def one_of(names: Callable[[], Collection[str]], what: str) -> Callable[[str], str]:
-    return reader(lambda text: check_name(text, names(), what))
+def one_of(registry: str, what: str) -> Callable[[str], str]:
+    """A name of a registry, such as "lab.treatments.RULES", which is imported to check a name, and not for --help."""
+    def read(text: str) -> str:
+        module, _, name = registry.rpartition(".")
+        found = getattr(import_module(f"..{module}", __package__), name)
+        return check_name(text, [getattr(one, "key", one) for one in found], what)
 
-
-def activations() -> Collection[str]:
-    from ..nn.activations import MODULES
-
-    return [*MODULES, "maxout"]
+    return reader(read)
 
 
 # -- data and files --------------------------------------------------------------------------------------------------------------
@@ -63,8 +63,9 @@ def add_data(parser: argparse.ArgumentParser, samples: str = "all", default: str
              regression: bool = False) -> None:
     """The options that choose a data set; the command adds --seed. `samples` says in words how many are used by default."""
     option = parser.add_argument
-    option("--data", type=one_of(lambda: DATA, "data"), default=default, metavar="NAME",
-           help=f"one of {', '.join(DATA)}" + (DEFAULT if default else " (default: those of the training)"))
+    option("--data", type=one_of("data.named.NAMED", "data"), default=default, metavar="NAME",
+           help="one of digits, spiral, moons, fashion-mnist, mnist, csv" + (
+               DEFAULT if default else " (default: those of the training)"))
     option("--path", metavar="PATH", help="the folder with the IDX files (fashion-mnist, mnist), or the CSV file (csv)")
     option("--target", metavar="COLUMN", help="name of the label column of a CSV file (default: the last column)")
     option("--delimiter", metavar="CHARACTER", help=r"separator of the columns of a CSV file, \t for tabs (default: a comma)")

@@ -5,13 +5,11 @@ import argparse
 
 from .options import DEFAULT, Command, one_of, whole
 
-SETS = "moons", "spiral", "digits"
-
 
 def options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
-    option("--data", type=one_of(lambda: SETS, "data"), default="moons", metavar="NAME",
-           help=f"one of {', '.join(SETS)}" + DEFAULT)
+    option("--data", type=one_of("play.playground.SETS", "data"), default="moons", metavar="NAME",
+           help="one of moons, spiral, digits" + DEFAULT)
     option("--seed", type=whole, default=0, metavar="N", help="random seed of the weights and of synthetic data" + DEFAULT)
     option("--port", type=whole, default=5010, metavar="N", help="port of the page on this computer; 0: any free one" + DEFAULT)
     option("--no-browser", action="store_true", help="print the address, and open no browser")

@@ -6,25 +6,8 @@ import os
 import sys
 from typing import Any
 
-from .options import (
-    DEFAULT,
-    Command,
-    activations,
-    add_data,
-    check_files,
-    check_held_out,
-    load_data,
-    number,
-    one_of,
-    standardises,
-    whole,
-)
+from .options import DEFAULT, Command, add_data, check_files, check_held_out, load_data, number, one_of, standardises, whole
 
-TREATMENTS = ("sgd", "sgd-l2", "momentum", "momentum-l2-below", "momentum-l2-inside", "heavy-l2", "heavy-decoupled",
-              "nesterov-l2", "bias-decay", "weight-decay", "adam", "adam-l2", "leaky", "mirror", "coast", "coast-emptied",
-              "own-steps")      # keys of lab.treatments
-RULES = ("sgd", "nesterov", "sgdw", "adam", "adamw")
-SCHEDULES = ("cosine", "linear", "step", "warmup")
 OPTIONS = ("weight-decay", "lr", "momentum")
 SAMPLES = 2000      # of images: full-batch training on all of them would take an hour
 
@@ -34,7 +17,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     add_data(parser, samples=f"{SAMPLES} of fashion-mnist or mnist, otherwise all")
     option("--seed", type=whole, default=0, metavar="N", help="random seed of the weights and of synthetic data" + DEFAULT)
     option("--widths", type=whole, nargs="+", default=[64, 64], metavar="N", help="widths of the hidden layers (default: 64 64)")
-    option("--activation", type=one_of(activations, "activation"), default="relu", metavar="NAME",
+    option("--activation", type=one_of("nn.activations.NAMES", "activation"), default="relu", metavar="NAME",
            help="activation of the hidden layers" + DEFAULT)
     option("--kill-lr", type=number, default=3.0, metavar="RATE", help="learning rate that makes the network sick" + DEFAULT)
     option("--kill-steps", type=whole, default=250, metavar="N", help="number of steps at that rate" + DEFAULT)
@@ -43,19 +26,20 @@ def options(parser: argparse.ArgumentParser) -> None:
     option("--held-out", type=number, default=0.5, metavar="SHARE",
            help="share of the samples that is not trained on, for a second accuracy; 0 for none" + DEFAULT)
     option("--seeds", type=whole, default=1, metavar="N", help="repeat everything with N seeds, from --seed on" + DEFAULT)
-    option("--treatments", type=one_of(lambda: TREATMENTS, "treatment"), nargs="+", metavar="NAME",
-           help=f"some of {', '.join(TREATMENTS)} (default: all)")
-    option("--optimizer", type=one_of(lambda: RULES, "optimizer"), metavar="NAME",
-           help=f"add a treatment of your own, with one of {', '.join(RULES)} (default: sgd)")
+    option("--treatments", type=one_of("lab.treatments.TREATMENTS", "treatment"), nargs="+", metavar="NAME",
+           help="some of sgd, sgd-l2, momentum, momentum-l2-below, momentum-l2-inside, heavy-l2, heavy-decoupled, nesterov-l2, "
+           "bias-decay, weight-decay, adam, adam-l2, leaky, mirror, coast, coast-emptied, own-steps (default: all)")
+    option("--optimizer", type=one_of("lab.treatments.RULES", "optimizer"), metavar="NAME",
+           help="add a treatment of your own, with one of sgd, nesterov, sgdw, adam, adamw (default: sgd)")
     option("--momentum", type=number, metavar="MOMENTUM", help="momentum of your treatment, from 0 to below 1")
     option("--weight-decay", type=number, metavar="DECAY", help="weight decay of your treatment")
-    option("--schedule", type=one_of(lambda: SCHEDULES, "schedule"), metavar="NAME",
-           help=f"schedule of the learning rate of your treatment: one of {', '.join(SCHEDULES)}")
+    option("--schedule", type=one_of("lab.treatments.SCHEDULES", "schedule"), metavar="NAME",
+           help="schedule of the learning rate of your treatment: one of cosine, linear, step, warmup")
     option("--at", type=whole, metavar="STEP", help="instead of the treatments: find the values of one option for which the "
            "first unit returns at this step, train at both ends of the interval and just outside, and compare (the other options "
            "are those of momentum .99 + L2, of the one treatment that is named, or yours)")
-    option("--option", type=one_of(lambda: OPTIONS, "option"), metavar="NAME", default="weight-decay",
-           help=f"for --at: one of {', '.join(OPTIONS)}" + DEFAULT)
+    option("--option", type=one_of("commands.revive.OPTIONS", "option"), metavar="NAME", default="weight-decay",
+           help="for --at: one of weight-decay, lr, momentum" + DEFAULT)
     option("--json", metavar="FILE", help="write the results to this file")
     option("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
     option("--quiet", action="store_true", help="print only errors; the exit status is 1 if a prediction fails")

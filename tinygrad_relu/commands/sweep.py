@@ -10,16 +10,14 @@ from .options import DEFAULT, Command, check_files, one_of, whole
 if TYPE_CHECKING:
     from ..lab import Sweep
 
-EXECUTORS = "local", "joblib", "dask"           # keys of lab.sweep.executors.EXECUTORS
-
 
 def options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("WHAT", nargs="+", help="FILE.toml: run what it says and is not done yet; status FILE, table FILE or plot FILE: show "
            "what a database of results holds")
     option("--out", metavar="FILE", help="the database of the results (default: the name of the TOML file with .sqlite)")
-    option("--executor", type=one_of(lambda: EXECUTORS, "executor"), default="local", metavar="NAME",
-           help=f"one of {', '.join(EXECUTORS)}" + DEFAULT)
+    option("--executor", type=one_of("lab.sweep.executors.EXECUTORS", "executor"), default="local", metavar="NAME",
+           help="one of local, joblib, dask" + DEFAULT)
     option("--scheduler", metavar="ADDRESS", help="for dask: the address of the scheduler, such as tcp://10.0.0.1:8786 (default: "
            "that of dask's own configuration, or else a cluster on this machine)")
     option("--jobs", type=whole, metavar="N", help="for local and joblib: processes (default: one per core)")
@@ -64,13 +62,13 @@ def _swept(file: str, arguments: argparse.Namespace) -> tuple[Sweep, list[Any]]:
     from time import perf_counter
 
     from .. import lab
+    from ..checks import counted
     from ..lab.sweep.results import duration
 
     start = perf_counter()
     found = lab.sweep(file, out=arguments.out, executor=arguments.executor, jobs=arguments.jobs, scheduler=arguments.scheduler,
                       renew=arguments.renew, quiet=arguments.quiet)
-    new = f"{found.new:,} new run" + "s" * (found.new != 1)
-    told = f"{new} in {duration(perf_counter() - start)}. The results are in {found.store.path}."
+    told = f"{counted(found.new, 'new run')} in {duration(perf_counter() - start)}. The results are in {found.store.path}."
     return found, [*_table(found, arguments), "", told]
 
 

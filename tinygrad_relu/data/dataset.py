@@ -238,7 +238,7 @@ def digits(dtype: npt.DTypeLike = "float64") -> Dataset:
     https://doi.org/10.24432/C50P49, licence CC BY 4.0
 
     >>> data.digits()
-    Dataset('digits': 1797 samples, 64 features (8x8 images), 10 classes, float64)
+    Dataset('digits': 1,797 samples, 64 features (8x8 images), 10 classes, float64)
     """
     target = check_dtype(dtype)
     with np.load(Path(__file__).with_name("digits.npz")) as file:

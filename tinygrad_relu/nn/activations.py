@@ -208,6 +208,7 @@ class RReLU(Module):
 
 CLASSES = {name: cls for name, cls in vars().items() if isinstance(cls, type) and cls.__module__ == __name__}
 MODULES: dict[str, type[Any]] = {cls.name: cls for cls in CLASSES.values() if hasattr(cls, "name")}
+NAMES = *MODULES, "maxout"              # of the activations of hidden layers
 vars()["__all__"] = list(CLASSES)       # for `import *` (after a plain `__all__ = ...`, mypy would find no name here)
 
 
@@ -223,7 +224,7 @@ def activation_module(activation: Any, *, dtype: Any, rng: Generator) -> Module:
         activation = name
     make = getattr(activation, "Module", activation)
     if not callable(make):
-        make = MODULES[check_name(make, [*MODULES, "maxout"], "activation")]
+        make = MODULES[check_name(make, NAMES, "activation")]
     try:
         made = make(dtype=dtype) if make is PReLU else make(rng=rng) if make is RReLU else make()
     except TypeError as error:

@@ -38,6 +38,7 @@ SPEEDS = ["1", "2", "5", "10", "20", "50", "100"]
 STEPS = {"lr": ("learning rate", [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]),         # of the sliders
          "momentum": ("momentum", [0.0, 0.5, 0.8, 0.9, 0.95, 0.99]),
          "weight_decay": ("weight decay", [0.0, 1e-5, 1e-4, 5e-4, 1e-3, 0.005, 0.01, 0.05, 0.1])}
+ASKED = ("", "click a life line, or choose here")       # of the list of units, until one is chosen
 BROKEN = "The link cannot be followed"
 AHEAD = 4               # frames that the browser has not shown yet, at most
 SHOW = """              // a line of text, without Bokeh's layout; and the word that a frame has been shown
@@ -105,7 +106,7 @@ class Page:
         self.decoupled = chooser(bk.RadioButtonGroup, "decoupled", partial(self.act, "decoupled"), "active",
                                  labels=["coupled (L2)", "decoupled"])
         self.activation = select("activation", partial(self.act, "activation"), ACTIVATIONS)
-        self.unit = select("unit", lambda unit: self.act("watch", *unit.split("-")) if unit else self.draw(), [])
+        self.unit = select("unit", lambda unit: self.act("watch", *unit.split("-")), [])
         self.data = select("data", lambda name: self.widths.update(value=_joined(SETS[name][1])), list(SETS))
         self.seed, self.widths = (bk.TextInput(title=title, **self.common) for title in ("seed", "hidden units"))
         settings = [*self.sliders.values(), self.decoupled, self.activation, self.data, self._beside(self.seed, self.widths),
@@ -225,12 +226,11 @@ class Page:
         self.square.visible = not self.table.visible
         self.tops = [sum(play.widths[:i]) + i for i in range(len(play.widths))]         # a row between two layers is empty
         self.units = {self.tops[i] + j: (i, j) for i, width in enumerate(play.widths) for j in range(width)}
-        self.unit.options = [("", "click a life line, or choose here"), *(
-            (f"{i}-{j}", f"unit {j} of layer {i + 1}") for i, j in self.units.values())]
+        self.unit.options = [ASKED, *((f"{i}-{j}", f"unit {j} of layer {i}") for i, j in self.units.values())]
         self.rows.y_range.update(start=sum(play.widths) + len(play.widths) - 1, end=0)
         middles = [top + width / 2 for top, width in zip(self.tops, play.widths)]
         self.rows.yaxis.ticker = bk.FixedTicker(ticks=middles)
-        self.rows.yaxis.major_label_overrides = {middle: f"layer {i}" for i, middle in enumerate(middles, start=1)}
+        self.rows.yaxis.major_label_overrides = {middle: f"layer {i}" for i, middle in enumerate(middles)}
         if self.table.visible:
             return
         low, high = play.x.min(axis=0), play.x.max(axis=0)
@@ -288,6 +288,8 @@ class Page:
             values = sorted({*STEPS[name][1], 0.0 if value is None else value})
             slider.update(categories=[f"{v:g}" for v in values], value=f"{value or 0.0:g}", disabled=value is None)
         self.decoupled.update(active=int(bool(play.setting("decoupled"))), disabled=play.setting("decoupled") is None)
+        if play.watched is not None and self.unit.options[0] == ASKED:
+            self.unit.options = self.unit.options[1:]
         self.activation.value, self.unit.value = play.activation, _joined(play.watched or ())
 
     def _draw_classes(self) -> None:
@@ -343,7 +345,7 @@ class Page:
         head = [f'<th><span class="swatch" style="background: {COLOURS[state]}"></span>{state.label}</th>' for state in found]
         rows = ["".join([f"<tr><td>layer {i} ({counted(len(layer.state), 'unit')})</td>",
                          *(f"<td>{layer.count(state)}</td>" for state in found), "</tr>"])
-                for i, layer in enumerate(layers, start=1)]
+                for i, layer in enumerate(layers)]
         told = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.play.told(now))
         table = "".join(["<tr><th></th>", *head, "</tr>", *rows])
         self.counts.text = f'<div class="wide"><table>{table}</table></div>{told}'

@@ -26,14 +26,14 @@ from ..lab.rehearsal import rehearsed_orbit
 from ..lab.treatments import TREATMENTS, Treatment
 from ..lab.units import GONE, State
 from ..nn import MLP
-from ..nn.activations import MODULES
+from ..nn.activations import MODULES, activation_module
 from ..optim import SGD, Optimizer
 
 SETS: dict[str, tuple[Callable[[int], Dataset], tuple[int, ...]]] = {       # from the seed; and the widths of the hidden layers
     "moons": (lambda seed: sources.moons(200, rng=seed), (16, 16)),
     "spiral": (lambda seed: sources.spirals(300, rng=seed), (16, 16)),
     "digits": (lambda seed: sources.digits().head(600), (32, 32))}
-ACTIVATIONS = [name for name in MODULES if name not in ("prelu", "rrelu")]      # which have a state of their own
+ACTIVATIONS = [name for name in MODULES if name != "rrelu"]     # which draws its slopes anew in each pass
 TREATED: dict[str, Treatment] = {t.key: t for t in TREATMENTS if t.key != "own-steps"}      # which is "coast" after another death
 MENDED: dict[str, tuple[str, Callable[[Array], Intervention]]] = {      # of the dead units: a label, and the intervention
     "redo": ("ReDo: new weights", lambda x: ReDo()), "data-init": ("new weights, fitted to the data", DataInit),
@@ -282,10 +282,12 @@ class Playground:
         return self.units.layers[0].activation_name
 
     def _activate(self, words: list[str]) -> None:
-        """Another activation for the same weights."""
+        """Another activation for the same weights. The slopes of PReLU are trained like these, without decay."""
         name = check_name(_words(words, 1, "activation")[0], ACTIVATIONS, "the activation")
         for i in range(1, len(self.model), 2):
-            self.model[i] = MODULES[name]()
+            self.model[i] = activation_module(name, dtype="float64", rng=np.random.default_rng())
+        if slopes := [p for p in self.model.parameters() if p.kind == "slope"]:
+            self.optimizer.add_param_group({**self.optimizer.param_groups[0], "params": slopes, "weight_decay": 0.0})
         self.units = Units(self.model)
         self.recorder = self.recorder.going_on(self.units)
         self._begin()
@@ -383,7 +385,7 @@ class Playground:
             return "Choose a unit to see what is foretold of it, and whether it comes true."
         i, j = self.watched
         claim, came = self._last()
-        said = f"Unit {j} of layer {i + 1} is {State(now.layers[i].state[j]).label}."
+        said = f"Unit {j} of layer {i} is {State(now.layers[i].state[j]).label}."
         if claim is None:
             return said
         if came is None:
@@ -393,7 +395,7 @@ class Playground:
 
     def told(self, now: Census) -> list[str]:
         """What is foretold of the dead units, and how many claims have come true."""
-        kinds = Counter(f"in layer {claim.layer + 1}: {claim}" for claim in self.claims.values())
+        kinds = Counter(f"in layer {claim.layer}: {claim}" for claim in self.claims.values())
         new = sum(now.dead) - len(self.claims)
         parts = [f"{n} {kind}" for kind, n in sorted(kinds.items())] + [f"{counted(new, 'unit')} died since"] * (new > 0)
         claimed = [claim.fails(came) for claim, came in self.settled if claim.verdict != "estimate"]

@@ -29,7 +29,7 @@ from ...checks import (
 )
 from ...data.named import NAMED
 from ...files import AnyPath, reading
-from ...nn.activations import MODULES
+from ...nn.activations import NAMES
 from ...nn.init import INITIALISERS
 from ...nn.mlp import NORMS
 from ...optim import SGD
@@ -69,7 +69,7 @@ TRAINING: dict[str, tuple[Any, Check]] = {
     "data": ("digits", _one_of(*NAMED)), "path": (None, _text), "target": (None, _text), "delimiter": (None, _text),
     "samples": (None, _whole(1)), "standardise": (None, check_bool), "held_out": (0.2, check_below_one),
     "seed": (0, _whole(0)), "data_seed": (None, _whole(0)),
-    "widths": ([64, 64], _widths), "activation": ("relu", _one_of(*MODULES, "maxout")), "init": ("he", _init),
+    "widths": ([64, 64], _widths), "activation": ("relu", _one_of(*NAMES)), "init": ("he", _init),
     "norm": (None, _one_of(*NORMS)), "dropout": (0.0, check_probability),
     "dtype": ("float32", lambda value, name: check_dtype(value).name),
     "optimizer": ("sgd", _one_of(*RULES)), "lr": (0.1, check_number), "momentum": (None, check_below_one),
