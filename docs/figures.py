@@ -20,9 +20,9 @@ from tinygrad_relu import functional as F
 from tinygrad_relu.lab import laws
 from tinygrad_relu.lab.drawing import ALIVE, BLUE, DASHES, DEAD, FAINT, LIGHT, label, page, say
 from tinygrad_relu.lab.figure import INK, RETURN
+from tinygrad_relu.lab.layers import State
 from tinygrad_relu.lab.revive import main_job
 from tinygrad_relu.lab.treatments import TREATMENTS
-from tinygrad_relu.lab.units import State
 
 MOMENTUM, DECAY = 0.99, 5e-4
 EDGE = laws.safe_rate(momentum=MOMENTUM, weight_decay=DECAY).item()        # 0.05025: at lower rates, never

@@ -98,8 +98,8 @@ MUTATIONS = [
     Mutation("data/dataset.py", "self._stop = n - n % size if drop_last else n", "self._stop = n - n % size", "test_dataset test_data"),
     Mutation("data/from_files.py", "if not 1 <= dimensions <= MOST_DIMENSIONS:", "if not 1 <= dimensions:", "test_idx test_fuzz"),
     # the laboratory
-    Mutation("lab/units.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),
-    Mutation("lab/units.py", "aligned = all(len(part) == samples for part in z)", "aligned = False", "test_any_model"),
+    Mutation("lab/layers.py", "return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)", "return self in (State.DEAD, State.NEVER_WINS)", "test_census"),
+    Mutation("lab/layers.py", "aligned = all(len(part) == samples for part in z)", "aligned = False", "test_any_model"),
     Mutation("lab/passes.py", "cells[:-1] if node", "cells[1:] if node", "test_any_model"),
     Mutation("lab/passes.py", "rows = slice(k * size, (k + 1) * size)", "rows = slice(0, size)", "test_any_model"),
     Mutation("lab/recurrence.py", "return self.lr * self.weight_decay", "return self.lr * self.weight_decay * (1 + 1e-9)", "test_closed_form"),

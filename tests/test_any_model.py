@@ -217,7 +217,7 @@ def test_outgoing_weights_that_are_not_the_units_own_are_left_alone(tied, why):
     model = Features(small(), tied)
     layers = {layer.name: layer for layer in lab.Units(model, X).layers}
     assert layers["first"].outgoing == ("a weight after it that acts elsewhere too" if tied else why)
-    assert layers["second"].outgoing == (why if tied else lab.units.Outgoing(model.last.weight, model.last.bias))
+    assert layers["second"].outgoing == (why if tied else lab.layers.Outgoing(model.last.weight, model.last.bias))
     with pytest.raises(ValueError, match="layer first has"):
         lab.ReDo().apply(lab.Units(model, X), units={0: [0]}, rng=0)
 

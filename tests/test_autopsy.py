@@ -11,7 +11,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import data, lab, nn, optim
 from tinygrad_relu import functional as F
-from tinygrad_relu.lab.units import GONE
+from tinygrad_relu.lab.layers import GONE
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((300, 6)), RNG.integers(0, 3, 300)

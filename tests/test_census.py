@@ -6,7 +6,7 @@ import pytest
 
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, no_grad, optim
-from tinygrad_relu.lab.units import flat_edges
+from tinygrad_relu.lab.layers import flat_edges
 
 X = np.random.default_rng(0).standard_normal((200, 3))
 Y = np.random.default_rng(1).integers(0, 4, 200)

@@ -17,7 +17,7 @@ import pytest
 
 import tinygrad_relu as tg
 from tinygrad_relu import lab, nn
-from tinygrad_relu.lab.units import flat_edges
+from tinygrad_relu.lab.layers import flat_edges
 
 ROOT = Path(tg.__file__).parents[1]
 

@@ -4,9 +4,9 @@ import pytest
 
 from tinygrad_relu import data
 from tinygrad_relu.lab import figure
+from tinygrad_relu.lab.layers import State
 from tinygrad_relu.lab.revive import main_job
 from tinygrad_relu.lab.treatments import TREATMENTS
-from tinygrad_relu.lab.units import State
 
 
 @pytest.fixture(scope="module")

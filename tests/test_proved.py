@@ -19,8 +19,8 @@ from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, optim
 from tinygrad_relu.autodiff.node import no_grad
 from tinygrad_relu.kernels.loops import update
+from tinygrad_relu.lab.layers import flat_edges
 from tinygrad_relu.lab.rehearsal import Ball, Rehearsal, affine
-from tinygrad_relu.lab.units import flat_edges
 
 STEPS = 50
 FORETOLD = sys.modules["tinygrad_relu.lab.prognosis"]       # the module; the package has the function under this name

@@ -150,7 +150,7 @@ class Watch:
     def look(self, history: History) -> dict[str, Any]:
         """The numbers of one line."""
         from ..lab import census
-        from ..lab.units import GONE
+        from ..lab.layers import GONE
         from ..training import evaluate
 
         train, size = self.setup.train, self.setup.given.batch_size

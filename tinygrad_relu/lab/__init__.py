@@ -23,7 +23,8 @@ from .readings import Members as Members
 from .sites import Intervention as Intervention
 from .structural import InsertBatchNorm as InsertBatchNorm, SwapToLeaky as SwapToLeaky
 from .survival import Spell as Spell, Survival as Survival, survival as survival
-from .units import State as State, Units as Units
+from .layers import State as State
+from .units import Units as Units
 from .sweep import Sweep as Sweep, sweep as sweep
 
 vars()["__dir__"], vars(laws)["__dir__"] = _present(__name__, "experiments", "laws"), _present(laws.__name__, own=True)

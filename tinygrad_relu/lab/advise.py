@@ -14,11 +14,12 @@ from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
 from .census import Census, LayerCensus, census
+from .layers import GONE, HiddenLayer, State
 from .lethal import LethalRates, lethal_lr
 from .prognosis import Prognosis, prognosis, settings_of
 from .readings import Reading, for_members
 from .sites import Site
-from .units import GONE, HiddenLayer, State, Units
+from .units import Units
 
 Urgency = Literal["act", "watch", "fine"]
 MANY = 0.4          # the share of dead units of which the claim A9 speaks

@@ -27,9 +27,10 @@ from ..nn import Module, Parameter
 from ..nn.module import Buffer
 from ..optim import Optimizer, Terms
 from ..text import Table
+from .layers import HiddenLayer
 from .lethal import gone_of, rooms, windows
 from .readings import Reading, plain
-from .units import BATCH, HiddenLayer, Units
+from .units import BATCH, Units
 
 CAUSES = ("gradient", "inertia", "decay", "upstream", "data")
 COLOURS = ("#d1495b", "#b8860b", "#0072b2", "#009e73", "#767676")

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from ..kernels.machine.door import launch
 from ..nn import Module
 from ..tensor import Tensor
 from ..text import Table
+from .layers import GONE, Extremes, HiddenLayer, Look, State
 from .readings import Reading, for_members, plain
-from .units import BATCH, GONE, Extremes, HiddenLayer, Look, State, Units, check_loss, note_paths
+from .units import BATCH, Units, check_loss
 
 
 @dataclass(frozen=True)
@@ -186,10 +187,8 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     check_number(saturation, "census: saturation")
     check_number(tau, "census: tau")
     layers = [_Sums(layer) for layer in units.layers]
-    for part in units.batches(x, batch_size):
-        for sums, look in zip(layers, units.walk(part)):
-            sums.join(look)
-        note_paths(layers)
+    for _ in units.noted(x, layers, batch_size):
+        pass
     learning = [p for layer in units.layers for p in layer.parameters]
     gradients = {p: np.full(p.shape, np.nan) for p in learning} if y is None else units.gradients(
         x, y, learning, "census", loss, batch_size)
@@ -205,14 +204,15 @@ class _Sums(Extremes):
         self.over_time: Any = 0.0
         self.rows, self.hmin, self.hmax = 0, np.full(layer.units, np.inf), np.full(layer.units, -np.inf)
 
-    def join(self, look: Look) -> None:
+    def add(self, look: Look) -> Self:
         slope, h = look.slope, look.h
-        self.add(look)
+        super().add(look)
         self.rows += len(h)
         if look.positions > 1:
             self.over_time = self.over_time + look.out.array.reshape(-1, look.positions, h.shape[1]).sum(axis=0, dtype=np.float64)
         launch(unit_sums, look.z, h, slope, self.zsum, self.hsum, self.on, self.flat)
         self.hmin, self.hmax = np.minimum(self.hmin, h.min(axis=0)), np.maximum(self.hmax, h.max(axis=0))
+        return self
 
     def census(self, saturation: float, tau: float, gradients: dict[Any, Array]) -> LayerCensus:
         layer, samples, mean_h = self.layer, self.rows, self.hsum / self.rows

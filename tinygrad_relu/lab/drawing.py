@@ -6,7 +6,7 @@ from typing import Any
 from ..notebook import new_figure
 from .figure import COLOURS, INK
 from .figure import FAINT as FAINT
-from .units import State
+from .layers import State
 
 ALIVE, DEAD, LIGHT, BLUE = "#d95f02", COLOURS[State.DEAD], COLOURS[State.ALIVE], "#0072b2"
 COLUMN = ("#0072b2", "#d95f02", "#009e73", "#b0529a", "#b8860b", "#555555")        # of several lines, in this order

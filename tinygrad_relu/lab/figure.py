@@ -13,10 +13,10 @@ from ..autodiff.node import Array
 from ..checks import check_name, counted
 from ..files import write_through
 from ..text import MISSING
+from .layers import GONE, State
 from .outcomes import Outcome, Run, Sick, Training
 from .report import described
 from .treatments import STARTS
-from .units import GONE, State
 
 # The colours differ in lightness too, for colour-blind readers: units that pass a gradient are light and warm, the others dark.
 COLOURS = {State.ALIVE: "#ffd166", State.ALWAYS_ON: "#f3873d", State.AFFINE: "#f7b7a3", State.SATURATED: "#a9b4c8",

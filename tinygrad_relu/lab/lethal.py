@@ -29,8 +29,9 @@ from ..nn import Module, Parameter
 from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
+from .layers import GONE, HiddenLayer, flat_edges
 from .readings import Reading, for_members, plain
-from .units import BATCH, GONE, Extremes, HiddenLayer, Units, flat_edges
+from .units import BATCH, Units
 
 SHARES = (0.0, 0.01, 0.1, 0.25, 0.5)        # the quantiles in the table
 TRIED = 10 ** (np.arange(-30, 11) / 10)     # rates by trial; at 1 the step is as long as the weights
@@ -243,11 +244,7 @@ def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array,
 
 def gone_of(units: Units, x: Array, batch_size: int = BATCH) -> list[Array]:
     """Which units of each layer are dead on x: `State.gone`."""
-    found = [Extremes(layer) for layer in units.layers]
-    for part in units.batches(x, batch_size):
-        for extremes, look in zip(found, units.walk(part)):
-            extremes.add(look)
-    return [GONE[extremes.states()] for extremes in found]
+    return [GONE[extremes.states()] for extremes in units.extremes(x, batch_size)]
 
 
 def next_steps(optimizer: Optimizer, gradients: Mapping[Parameter, Array], rate: float | None = None) -> dict[Parameter, Array]:

@@ -12,8 +12,8 @@ from ..checks import check_count
 from ..text import Table, print_parts
 from .figure import BLUE, COLOURS, INK, check_format, save
 from .laws import return_steps, simulated_steps
+from .layers import State
 from .recurrence import Array, Settings, window
-from .units import State
 
 NEVER, LATER = COLOURS[State.DEAD], "#a39e94"
 TICKS = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)        # momenta

@@ -8,10 +8,10 @@ from ..autodiff.node import Array
 from ..data import Dataset
 from ..nn import MLP
 from ..optim import Optimizer
+from .layers import GONE
 from .prescription import Prescription
 from .readings import plain
 from .treatments import Treatment
-from .units import GONE
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from .birth import Birth
 from .census import Census
 from .drawing import ALIVE, COLUMN, axes_of
 from .figure import BLUE, COLOURS, INK
+from .layers import State
 from .prognosis import Prognosis
 from .recorder import Recorder
 from .survival import SPANS, Survival
-from .units import State
 
 COLUMNS = 2000          # at most: a longer run is thinned
 

@@ -23,10 +23,11 @@ from ..optim import Optimizer
 from ..text import Shown
 from .closed_form import revival_step
 from .laws import ratio
+from .layers import Look, flat_edges
 from .prognosis import prognosis, settings_of
 from .recurrence import Settings
 from .roll_forward import Decay, revival_parts
-from .units import Look, Units, flat_edges
+from .units import Units
 
 Option = Literal["weight_decay", "lr", "momentum"]
 OPTIONS: tuple[Option, ...] = get_args(Option)

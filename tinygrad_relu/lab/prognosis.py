@@ -26,12 +26,13 @@ from ..optim import SGD, Adam, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
 from .closed_form import Revival, layer_revivals
 from .laws import adam_coast, ratio, return_between, safe_rate
+from .layers import HiddenLayer, Look, State, flat_edges
 from .passes import nodes_of, tensors, unfused
 from .readings import Reading, for_members
 from .recurrence import Settings
 from .rehearsal import Fate, Rehearsal, steepest
 from .roll_forward import Decay, revival_parts
-from .units import INPUTS, PIECE, HiddenLayer, Look, State, Units, flat_edges
+from .units import INPUTS, PIECE, Units
 
 SLOPE = "its slope is exactly 0 but can still learn, as it has a gradient on the flat side; once it has moved, the unit lives"
 FAR = 10_000        # a return that the closed form predicts beyond the horizon is rehearsed too, up to this step
@@ -152,7 +153,7 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     if not any(map(optimizer.holds, units.model.parameters())):
         raise ValueError("prognosis: the optimizer holds no parameter of this model, expected the one that trains it")
     data, layers = units.data(x), units.layers
-    looks = [(look, extremes.states()) for look, extremes in units.extremes(data)]
+    looks = [(extremes.look, extremes.states()) for extremes in units.extremes(data)]
     dead = [np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH)) for _, states in looks]
     gates = [i for i, (layer, mine) in enumerate(zip(layers, dead))
              if len(mine) == layer.units and all(map(layer.is_on_every_path_of, layers[:i]))]

@@ -15,9 +15,10 @@ from ..nn import Module, Sequential
 from ..ops.members import affine_of_members
 from ..tensor import Tensor
 from ..text import Table
+from .layers import GONE, Extremes, Look, State, note_paths
 from .passes import nodes_of, unfused
 from .readings import Members, Reading
-from .units import GONE, Extremes, Look, State, Units, note_paths
+from .units import Units
 
 Event = Literal["dead at the first look", "died", "revived", "died again", "diverged"]
 LOOKS = 64          # observations whose states are found at once, which takes a tenth of the time
@@ -143,10 +144,7 @@ class Recorder(Reading):
         """Note the state of every unit, before the first step and after every step. `step` is the number of optimizer steps made;
         by default one more than at the last call, from 0."""
         found, z, start = [Extremes(layer) for layer in self.layers], 0.0, 0
-        for looks in self.units.looks(self.x):
-            for extremes, look in zip(found, looks):
-                extremes.add(look)
-            note_paths(found)
+        for looks in self.units.noted(self.x, found):
             layer, unit, sample = self.follow or (0, 0, -1)
             if start <= sample < start + len(looks[layer].z):
                 z = float(looks[layer].z[sample - start, unit])

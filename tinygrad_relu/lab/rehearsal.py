@@ -30,7 +30,8 @@ from ..nn import Module, Parameter
 from ..ops.linalg import product
 from ..optim import Optimizer
 from ..tensor import Tensor
-from .units import BATCH, HiddenLayer, flat_edges
+from .layers import HiddenLayer, flat_edges
+from .units import BATCH
 
 SLACK = 1.01        # covers the rounding of the bounds themselves
 

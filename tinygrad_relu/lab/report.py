@@ -10,10 +10,10 @@ from ..checks import counted
 from ..nn import Maxout
 from ..optim import SGD
 from ..text import Table, print_parts
+from .layers import GONE, State, flat_edges
 from .outcomes import Outcome, Run, Sick, in_words
 from .readings import plain
 from .treatments import STARTS
-from .units import GONE, State, flat_edges
 
 LEARNED = 0.9       # the accuracy whose first step is compared
 

@@ -23,13 +23,14 @@ from ..nn.module import evaluating
 from ..optim import SGD, Optimizer
 from ..tensor import Tensor
 from .interventions import kill, mirror
+from .layers import GONE, HiddenLayer
 from .outcomes import Outcome, Prediction, Run, Sick
 from .prescription import Option, prescribe
 from .prognosis import Prognosis, UnitPrognosis, prognosis, settings_of
 from .recorder import Life, Recorder, Recorders
 from .roll_forward import orbit
 from .treatments import SCHEDULES, STARTS, Treatment
-from .units import GONE, HiddenLayer, Units
+from .units import Units
 
 Record = tuple[list[Array], list[tuple[int, float]], list[tuple[int, float]], float]       # the fields of a `Training`
 Tick = Callable[[str, int], None]       # (name, steps done): for a progress bar
@@ -283,7 +284,7 @@ def _begin(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps:
     units = Units.of(model)
     if treatment.mirror is not None:
         for i in range(len(units.layers)):                  # one after the other: each changes the inputs of the next
-            mirror(units, GONE[units.extremes(dataset.x)[i][1].states()], treatment.mirror, layer=i)
+            mirror(units, GONE[units.extremes(dataset.x)[i].states()], treatment.mirror, layer=i)
     return units, optimizer, SCHEDULES[treatment.schedule](optimizer, steps) if treatment.schedule else None
 
 

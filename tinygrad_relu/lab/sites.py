@@ -14,7 +14,8 @@ from ..autodiff.tape import changed
 from ..checks import check_count, check_rng, said
 from ..nn import Module, Parameter, Sequential
 from ..optim import Optimizer
-from .units import HiddenLayer, Outgoing, Units, flat_edges
+from .layers import HiddenLayer, Outgoing, flat_edges
+from .units import Units
 
 STEP = "overwrites weights of units, which a replay would not; do it outside of the step"
 Chosen = Mapping[int, Any] | None

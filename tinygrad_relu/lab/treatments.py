@@ -10,9 +10,9 @@ import numpy as np
 from ..checks import check_name, check_number
 from ..nn import MLP, Module
 from ..optim import SGD, Adam, AdamW, CosineAnnealingLR, LinearLR, LRScheduler, Optimizer, StepLR
+from .layers import flat_edges
 from .prescription import Option
 from .recurrence import Settings
-from .units import flat_edges
 
 # How each network is made sick: options of `make_sick` that differ from its defaults.
 STARTS: dict[str, dict[str, Any]] = {

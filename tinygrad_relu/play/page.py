@@ -24,7 +24,7 @@ from bokeh.server.server import Server
 from ..checks import counted
 from ..lab import Census
 from ..lab.figure import BLUE, COLOURS, RETURN
-from ..lab.units import State
+from ..lab.layers import State
 from .playground import ACTIVATIONS, MENDED, SETS, TREATED, Playground
 
 HOST = "127.0.0.1"

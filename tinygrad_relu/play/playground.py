@@ -22,9 +22,9 @@ from ..capture import Program, capture
 from ..checks import check_count, check_name, counted
 from ..data import Dataset
 from ..lab import BumpBias, Census, DataInit, Intervention, Recorder, ReDo, Units, census, kill, mirror, prognosis
+from ..lab.layers import GONE, State
 from ..lab.rehearsal import rehearsed_orbit
 from ..lab.treatments import TREATMENTS, Treatment
-from ..lab.units import GONE, State
 from ..nn import MLP
 from ..nn.activations import MODULES, activation_module
 from ..optim import SGD, Optimizer
@@ -315,7 +315,7 @@ class Playground:
         if treatment.activation:
             self._activate([treatment.activation])
         for i in range(len(self.units.layers) if treatment.mirror is not None else 0):      # each changes the inputs of the next
-            states = self.units.extremes(self.x)[i][1].states()
+            states = self.units.extremes(self.x)[i].states()
             mirror(self.units, GONE[states], treatment.mirror or 1.0, layer=i)
         if not treatment.keeps:
             self.optimizer = treatment.optimizer(self.model, RATE)
@@ -353,7 +353,7 @@ class Playground:
         two, so that there are at most about `most` columns, and old ones do not change. The last column is the state now."""
         n = self.step + 1
         stride = 1 << max(0, math.ceil(math.log2(n / most)))
-        now = np.concatenate([extremes.states() for _, extremes in self.units.extremes(self.x)])
+        now = np.concatenate([extremes.states() for extremes in self.units.extremes(self.x)])
         past = np.concatenate([changes.matrix(np.arange(0, n - 1, stride)) for changes in self.recorder.changes()], axis=1)
         return np.concatenate([past, now[None]]).T, stride
 

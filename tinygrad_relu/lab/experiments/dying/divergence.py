@@ -17,7 +17,7 @@ from .... import functional as F
 from ....optim import SGD
 from ...census import census
 from ...drawing import COLUMN, DASHES, FAINT, label, say
-from ...units import State
+from ...layers import State
 from ..common import descend
 from ..record import Claim, Experiment, Finding, Series
 

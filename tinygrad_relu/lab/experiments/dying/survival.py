@@ -18,9 +18,9 @@ from ...closed_form import revival_step
 from ...drawing import ALIVE, BLUE, DASHES, FAINT, label, say
 from ...interventions import kill
 from ...laws import period
+from ...layers import State
 from ...recorder import Recorder
 from ...survival import survival
-from ...units import State
 from ..common import descend
 from ..record import Claim, Experiment, Finding, Series
 

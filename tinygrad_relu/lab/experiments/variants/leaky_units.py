@@ -14,7 +14,7 @@ from .... import data, nn, optim
 from .... import functional as F
 from ...census import census
 from ...drawing import ALIVE, DEAD, label, say
-from ...units import State
+from ...layers import State
 from ..common import descend
 from ..record import Claim, Experiment, Finding, Series
 

@@ -1,0 +1,313 @@
+"""A hidden layer, what it does on a batch of samples, and the states of its units on all samples."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from .. import functional as F
+from ..autodiff.node import Array, Node, no_grad, recording
+from ..autodiff.tape import grad
+from ..kernels.formulas.record import Elementwise
+from ..kernels.loops.reduce import extremes_given_slopes, unit_extremes
+from ..kernels.machine.door import launch
+from ..nn import Module, Parameter
+from ..nn.module import evaluating
+from ..ops.activation import activation_op, flat_sides
+from ..tensor import Tensor
+from .passes import Parts, gate_of
+
+
+class State(IntEnum):
+    """The state of a unit on a whole data set."""
+
+    ALIVE = 0
+    DEAD = 1            # slope exactly zero on every sample, on the low side (or low on some samples and high on the others)
+    DEAD_HIGH = 2       # slope exactly zero on every sample, on the high side (hardtanh, relu6, hardsigmoid)
+    SATURATED = 3       # all slopes below a threshold, but not all zero; or all zero, by underflow or by a step
+    ALWAYS_ON = 4       # z > 0 and the same slope on every sample: an affine function of the data
+    NEVER_WINS = 5      # a Maxout piece that is not the largest on any sample
+    DIVERGED = 6        # a pre-activation is NaN or infinite
+    CUT_OFF = 7         # not dead, but on each sample on which its slope is not zero, all units of some later layer are flat
+    AFFINE = 8          # the same slope, not zero, on every sample, but not all z > 0: a leaky unit below 0, or z is constant
+
+    @property
+    def label(self) -> str:
+        return self.name.lower().replace("_", " ").replace("dead high", "dead on the high side")
+
+    @property
+    def gone(self) -> bool:
+        """Whether the unit's own slopes let no gradient through to its weights and bias. (The learned slope of a dead PReLU may
+        get a gradient. So may the weights before a layer norm, through the mean and variance that the units share.)"""
+        return self in (State.DEAD, State.DEAD_HIGH, State.NEVER_WINS)
+
+
+GONE = np.array([state.gone for state in State])        # indexed by an array of states
+
+class Site(NamedTuple):
+    """Where a layer acts in a forward pass: the numbers of nodes, and the gate of a recurrent layer."""
+
+    out: int
+    z: int | None           # None: the first input of `out`
+    affine: int | None      # the affine map directly before it
+    gate: str
+
+
+class Outgoing(NamedTuple):
+    """The one layer that takes the outputs of a hidden layer: column j of its weight has the outgoing weights of unit j."""
+
+    weight: Parameter
+    bias: Parameter | None
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenLayer:
+    """One hidden layer of a model: an activation, mostly ``activation(norm(affine(x)))``.
+
+    Attributes
+    ----------
+    name : of its weights in the state dict, without ".weight"; of a gate, with the name of the gate.
+    activation : None for Maxout; made for the occasion if the model calls a function.
+    parts : the parameters of which each unit has a part of its own: the axis of the units, and which entries.
+    weight, bias : if it is the activation of one affine map, ``x @ weight.T + bias``, perhaps with a norm in between; else None.
+    plain : whether there is such a map, and no norm.
+    fixed : whether no parameter of the model acts on its inputs: they are the data, or computed from them alone.
+    follows : the hidden layer whose output is its input, if nothing is in between.
+    gates : the names of the layers of which every path to the output leads through this one.
+    outgoing : where its outputs go, or in words why there is no one such layer.
+    unclaimed : why the theory claims nothing of its dead units; empty if it claims something.
+    """
+
+    name: str
+    activation: Module | None
+    owned: bool
+    units: int
+    pieces: int
+    dtype: Any
+    parts: Parts
+    weight: Parameter | None
+    bias: Parameter | None
+    norm: Module | None
+    plain: bool
+    fixed: bool
+    follows: HiddenLayer | None
+    gates: frozenset[str]
+    outgoing: Outgoing | str
+    unclaimed: str
+    sites: tuple[Site, ...]
+
+    def is_on_every_path_of(self, earlier: HiddenLayer) -> bool:
+        """Whether every path from an earlier layer to the output leads through this one."""
+        return earlier.name in self.gates
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """Those of which each unit has a part: of a plain layer the weight, and the bias if there is one."""
+        return list(self.parts)
+
+    def part(self, p: Parameter, array: Array) -> Array:
+        """The parts of the units of a parameter, or of its gradient, (units, numbers)."""
+        axis, rows = self.parts[p]
+        return np.moveaxis(array, axis, 0)[rows].reshape(self.units, -1)
+
+    @property
+    def has_idle_bias(self) -> bool:
+        """Whether batch normalisation subtracts the bias again, with the mean of the batch."""
+        return self.bias is not None and self.norm is not None and self.norm.depends_on_mode
+
+    @property
+    def is_recurrent(self) -> bool:
+        return bool(self.sites[0].gate)
+
+    @property
+    def activation_name(self) -> str:
+        return "maxout" if self.activation is None else str(getattr(self.activation, "name", type(self.activation).__name__))
+
+    def outputs(self, z: Tensor) -> Tensor:
+        """The outputs of the layer, as in evaluation; nothing is recorded."""
+        with no_grad():
+            if self.activation is None:
+                return F.maxout(z, self.pieces)
+            with evaluating(self.activation) if self.activation.depends_on_mode else nullcontext():     # RReLU: the mean slope
+                found: Tensor = self.activation(z)
+            return found
+
+    def slopes(self, z: Tensor, out: Tensor) -> Array:
+        """The slopes dh/dz, per sample and unit, where ``out = outputs(z)``."""
+        record: Elementwise[...] | None = getattr(self.activation, "record", None)
+        if record is not None:
+            p, pull = getattr(self.activation, "p", ()), activation_op(record).pull_of(0)
+            return np.asarray(pull(np.ones(z.shape, z.dtype), out.data, z.data, p=p))
+        z = Tensor.leaf(z.data, requires_grad=True)
+        with recording():
+            if self.activation is None:
+                again = F.maxout(z, self.pieces)
+            else:
+                with evaluating(self.activation):
+                    again = self.activation(z)
+            return np.asarray(grad(again, z, np.ones(again.shape, again.dtype))[0].data)
+
+    def read(self, nodes: Sequence[Node], samples: int) -> Look:
+        """What the layer does in a pass with these nodes; slopes are computed when they are asked for."""
+        inputs, z, out = list[Array](), list[Array](), list[Array]()
+        for site in self.sites:
+            node = nodes[site.out]
+            if site.gate:               # (steps, rows, size), in the order of time
+                at = np.ascontiguousarray(gate_of(node, site.gate).transpose(1, 0, 2))
+                z.append(at)
+                out.append(self.outputs(Tensor.leaf(at.reshape(-1, self.units))).data.reshape(at.shape))
+            else:
+                z.append(node.values[0] if site.z is None else nodes[site.z].array)
+                out.append(node.array)
+            if site.affine is not None:
+                inputs.append(nodes[site.affine].values[0])
+        aligned = all(len(part) == samples for part in z)
+
+        def rows(several: list[Array], size: int) -> Array:         # of several sites, those of each sample side by side
+            if len(several) < 2:
+                return several[0].reshape(-1, size) if several else np.empty((0, 0), self.dtype)
+            if aligned:
+                return np.concatenate([part.reshape(samples, -1, size) for part in several], axis=1).reshape(-1, size)
+            return np.concatenate([part.reshape(-1, size) for part in several])
+
+        flat = rows(z, self.units)
+        return Look(self, rows(inputs, inputs[0].shape[-1] if inputs else 0), Tensor.leaf(flat),
+                    Tensor.leaf(rows(out, self.units // self.pieces)), len(flat) // samples if aligned else 0)
+
+
+@dataclass(eq=False)
+class Look:
+    """One batch at one hidden layer: its inputs; and per unit z, h and the slope dh/dz, of shape (rows, units).
+
+    There is a row for each sample; if the layer acts on several positions of a sample, or at several times, `positions` rows, one
+    after the other. `positions` is 0 if the samples are not along the first axis.
+    """
+
+    layer: HiddenLayer
+    inputs: Array
+    before: Tensor
+    out: Tensor
+    positions: int
+
+    @property
+    def z(self) -> Array:
+        return self.before.array
+
+    @cached_property
+    def slope(self) -> Array:
+        return self.layer.slopes(self.before, self.out)
+
+    @property
+    def h(self) -> Array:
+        """The outputs; of a Maxout piece, where it wins."""
+        return self.out.array if self.layer.activation is not None else np.where(self.slope > 0, self.z, 0)
+
+
+def flat_edges(activation: Module | None) -> tuple[float, float]:
+    """Where an activation is flat, its slope exactly zero: for z <= low and for z >= high, with -inf and inf if nowhere.
+
+    A PReLU is flat on the low side if one of its slopes is 0: that unit is a ReLU.
+
+    >>> flat_edges(nn.ReLU()), flat_edges(nn.ReLU6()), flat_edges(nn.Tanh()), flat_edges(nn.ReLU(at_zero=0.5))
+    ((0.0, inf), (0.0, 6.0), (-inf, inf), (-5e-324, inf))
+    """
+    record: Elementwise[...] | None = getattr(activation, "record", None)
+    if record is None:
+        slopes = [p.data for p in activation.parameters() if p.kind == "slope"] if activation is not None else []
+        return -np.inf if all(slope.all() for slope in slopes) else 0.0, np.inf
+    return flat_sides(record, getattr(activation, "p", ()))
+
+
+class Extremes:
+    """The extremes of z and slope of the units of one layer, batch by batch, and the `states` that follow from them."""
+
+    def __init__(self, layer: HiddenLayer) -> None:
+        self.layer = layer
+        n, dtype = layer.units, layer.dtype
+        self.zmax, self.slope_max = np.full(n, -np.inf, dtype), np.zeros(n, dtype)
+        self.zmin, self.slope_min = np.full(n, np.inf, dtype), np.full(n, np.inf, dtype)
+        self.bad = np.zeros(n)
+        self.reached: Array | None = None       # the units with an open path to the output on some sample; None: not computed
+        self.look: Look                         # the batch that was added last
+
+    @classmethod
+    def stacked(cls, several: Sequence[Extremes]) -> Extremes:
+        """Those of several looks at one layer, (looks, units), so that all states are found at once."""
+        found = cls(several[0].layer)
+        for name in ("zmax", "zmin", "slope_max", "slope_min", "bad", "reached"):
+            setattr(found, name, np.stack([getattr(one, name) for one in several]))
+        return found
+
+    def add(self, look: Look) -> Self:
+        """Note a batch. If the activation has a record, its slopes follow from z and the outputs, and need no array."""
+        self.look = look
+        record: Elementwise[...] | None = getattr(self.layer.activation, "record", None)
+        known = record is None or "slope" in vars(look)
+        first: Any = (extremes_given_slopes, look.z, look.slope, ()) if known else (
+            unit_extremes(record), look.z, look.out.array, getattr(self.layer.activation, "p", ()))
+        launch(*first, self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad)
+        return self
+
+    def open(self) -> Array:
+        """Which slopes of the last batch are not zero, (samples, units): at some position of the sample."""
+        return np.asarray((self.look.slope != 0).reshape(-1, self.look.positions, self.layer.units).any(axis=1))
+
+    def states(self, saturation: float = 1e-3) -> Array:
+        """The state of every unit, as integers of `State`."""
+        low, high = flat_edges(self.layer.activation)
+        all_flat = self.slope_max == 0
+        if self.layer.activation is None:
+            found = np.where(all_flat, State.NEVER_WINS, np.where(self.slope_min > 0, State.ALWAYS_ON, State.ALIVE))
+        else:
+            same = (self.slope_min == self.slope_max) & (self.slope_max >= saturation)
+            found = np.where(self.slope_max < saturation, State.SATURATED, State.ALIVE)
+            always_on = same & (self.zmin > max(low, 0.0))
+            found[self._same_sign(same & ~always_on)] = State.AFFINE
+            found[always_on] = State.ALWAYS_ON
+        if self.reached is not None:
+            found[~self.reached & ~all_flat] = State.CUT_OFF
+        if self.layer.activation is not None:
+            found[all_flat & (self.zmin >= high)] = State.DEAD_HIGH
+            found[all_flat & ((self.zmax <= low) | ((self.zmin <= low) & (self.zmax >= high)))] = State.DEAD
+        found[self.bad > 0] = State.DIVERGED
+        return found.astype(np.uint8)
+
+    def _same_sign(self, candidates: Array) -> Array:
+        """The candidates whose slopes at the smallest and the largest z are equal: those of abs(x) are the same in size only."""
+        if not candidates.any():
+            return candidates
+        both = np.stack([self.zmin, self.zmax])
+        z = Tensor(both.reshape(-1, both.shape[-1]))
+        slopes = self.layer.slopes(z, self.layer.outputs(z)).reshape(both.shape)
+        return np.asarray(candidates & (slopes[0] == slopes[1]))
+
+
+def note_paths(layers: Sequence[Extremes]) -> None:
+    """Note which units of all layers, first to last, have an open path to the output on some sample of the batch added last.
+
+    A layer is closed on a sample if all its slopes there are exactly zero. (Weights of zero do not close a path.)
+    """
+    closed: list[tuple[HiddenLayer, Array]] = []        # later layers that are closed on some samples, and where they are open
+    for extremes in reversed(layers):
+        layer, aligned = extremes.layer, extremes.look.positions > 0
+        is_open: Array = np.ones(1, bool)
+        for later, samples in closed:
+            if aligned and later.is_on_every_path_of(layer):
+                is_open = np.logical_and(is_open, samples)
+        before = extremes.reached
+        if not is_open.any():
+            reached: Array = np.zeros(layer.units, bool)
+        elif is_open.all():         # the extremes of the first batch suffice
+            reached = extremes.slope_max > 0 if before is None else np.asarray(extremes.look.slope.any(axis=0))
+        else:
+            reached = np.asarray(extremes.open()[is_open].any(axis=0))
+        extremes.reached = reached if before is None else before | reached
+        if layer.gates and aligned and not extremes.slope_min.any():           # no unit is alive on every sample
+            samples = np.asarray(extremes.open().any(axis=1)) if extremes.slope_max.any() else np.zeros(1, bool)
+            if not samples.all():
+                closed.append((layer, samples))
