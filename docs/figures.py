@@ -18,8 +18,7 @@ from matplotlib.patches import Circle, Patch, Polygon, Rectangle
 from tinygrad_relu import data, lab, nn, optim
 from tinygrad_relu import functional as F
 from tinygrad_relu.lab import laws
-from tinygrad_relu.lab.drawing import ALIVE, BLUE, DASHES, DEAD, FAINT, LIGHT, label, page, say
-from tinygrad_relu.lab.figure import INK, RETURN
+from tinygrad_relu.lab.drawing import ALIVE, BLUE, DASHES, DEAD, FAINT, INK, LIGHT, RETURN, label, page, say
 from tinygrad_relu.lab.layers import State
 from tinygrad_relu.lab.revive import main_job
 from tinygrad_relu.lab.treatments import TREATMENTS

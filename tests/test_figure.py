@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tinygrad_relu import data
-from tinygrad_relu.lab import figure
+from tinygrad_relu.lab import drawing, figure
 from tinygrad_relu.lab.layers import State
 from tinygrad_relu.lab.revive import main_job
 from tinygrad_relu.lab.treatments import TREATMENTS
@@ -30,8 +30,8 @@ def test_every_unit_gets_at_least_two_rows_of_pixels_and_no_line_covers_one(runs
 
 def test_every_state_and_line_has_a_colour_of_its_own():
     alike = {State.DEAD, State.NEVER_WINS}      # never in one figure
-    colours = [figure.COLOURS[state] for state in State if state not in alike] + [figure.RETURN, figure.OPENS]
-    assert set(figure.COLOURS) == set(State) and len(set(colours)) == len(colours)
+    colours = [drawing.COLOURS[state] for state in State if state not in alike] + [drawing.RETURN, drawing.OPENS]
+    assert set(drawing.COLOURS) == set(State) and len(set(colours)) == len(colours)
 
 
 def test_the_diagonal_holds_every_return(runs):
@@ -44,7 +44,7 @@ def test_the_diagonal_holds_every_return(runs):
     assert axes.get_title(loc="left") == f"all {len(told)} predictions, 0 wrong"
 
 
-@pytest.mark.parametrize("ending", figure.FORMATS)
+@pytest.mark.parametrize("ending", drawing.FORMATS)
 def test_several_seeds_are_drawn_in_every_format(tmp_path, runs, ending):
     figure.draw(runs, tmp_path / f"a.{ending}", kill_lr=30.0)
     assert (tmp_path / f"a.{ending}").stat().st_size > 10_000

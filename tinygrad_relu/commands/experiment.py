@@ -37,8 +37,8 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _experiment(arguments: argparse.Namespace) -> int:
+    from ..lab.drawing import check_format
     from ..lab.experiments import chosen as chosen_of
-    from ..lab.figure import check_format
     from ..text import print_parts
 
     if "list" in arguments.NAMES:
@@ -69,10 +69,10 @@ def _report(arguments: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from ..files import write_through
+    from ..lab.drawing import check_format
     from ..lab.experiments import chosen
     from ..lab.experiments.page import html, template
     from ..lab.experiments.running import claims_page
-    from ..lab.figure import check_format
     from ..text import print_parts
 
     if arguments.claims:

@@ -30,7 +30,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(look: Look, arguments: argparse.Namespace) -> int:
     """Look at the saved model; print, write and draw what was found."""
     from ..files import write_json
-    from ..lab.figure import DPI, check_format, save
+    from ..lab.drawing import DPI, check_format, save
     from ..text import print_parts
 
     check_files(arguments, "json", "figure")

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..checks import check_count
     from ..files import write_through
     from ..lab import map as atlas
-    from ..lab.figure import check_format
+    from ..lab.drawing import check_format
     from ..lab.recurrence import Settings
 
     check_files(arguments, "json", "figure")

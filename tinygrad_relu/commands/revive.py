@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..checks import check_count, check_number
     from ..files import write_json
     from ..lab import figure, report
+    from ..lab.drawing import check_format
     from ..lab.revive import fill, main_job
     from ..text import progress
 
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_count(width, "--widths")
     check_files(arguments, "json", "figure")
     if arguments.figure:
-        figure.check_format(arguments.figure)
+        check_format(arguments.figure)
     treatments = _treatments(arguments)
     at = 0 if arguments.at is None else check_count(arguments.at, "--at")
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)

@@ -83,7 +83,7 @@ def _table(found: Sweep, arguments: argparse.Namespace) -> list[Any]:
 def _plot(found: Sweep, arguments: argparse.Namespace) -> list[Any]:
     from pathlib import Path
 
-    from ..lab.figure import DPI, check_format, save
+    from ..lab.drawing import DPI, check_format, save
 
     file = arguments.figure or str(Path(str(found.store.path)).with_suffix(".png"))
     check_format(file)

@@ -67,11 +67,9 @@ class Advice(Reading):
 
     def plot(self) -> Any:
         """The states of the units of each layer, with the hints beside them, as a matplotlib Figure."""
-        from .plots import states_by_layer
-
-        hints = {layer.name: [h for h in self.hints if h.layer == layer.name] for layer in self.census.layers}
-        return states_by_layer(self.census, {name: ", ".join(f"{h.urgency} ({h.claim})" for h in found if h.urgency != "fine")
-                                             for name, found in hints.items()})
+        return self.census.plot({layer.name: ", ".join(f"{hint.urgency} ({hint.claim})" for hint in self.hints
+                                                       if hint.layer == layer.name and hint.urgency != "fine")
+                                 for layer in self.census.layers})
 
 
 class Case(NamedTuple):

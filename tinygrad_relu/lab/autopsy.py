@@ -27,6 +27,7 @@ from ..nn import Module, Parameter
 from ..nn.module import Buffer
 from ..optim import Optimizer, Terms
 from ..text import Table
+from .drawing import axes_of
 from .layers import HiddenLayer
 from .lethal import gone_of, rooms, windows
 from .readings import Reading, plain
@@ -189,8 +190,6 @@ class Autopsy(Reading):
 
     def plot(self) -> Any:
         """A bar for each of the first deaths: the shares in % of the change of z; those against it are on the other side of 0."""
-        from .drawing import axes_of
-
         shown = self.deaths[:DRAWN]
         happened = f"{counted(len(self.deaths), 'death')} in {counted(self.steps, 'step')}"
         figure, axes = axes_of(9, 4.2, happened if shown == self.deaths else f"The first {DRAWN} of {happened}",

@@ -15,6 +15,7 @@ from ..autodiff.node import Array
 from ..checks import check_count, check_name, check_number, check_rng, check_samples, counted, said
 from ..nn.init import INITIALISERS, Initialiser, start
 from ..text import MISSING, Table
+from .drawing import ALIVE, BLUE, axes_of
 from .readings import Reading
 
 SYMMETRIC = tuple(set(INITIALISERS) - {"pytorch", "rai"})         # about 0, with biases of 0
@@ -92,10 +93,20 @@ class Birth(Reading):
         return [self.table()]
 
     def plot(self) -> Any:
-        """The share that is dead over the depth, with bounds, as a matplotlib Figure."""
-        from .plots import birth_curve
-
-        return birth_curve(self)
+        """The share that is dead by each hidden layer, with two standard errors and the bounds, as a matplotlib Figure."""
+        figure, axes = axes_of(9, 3.6, f"Born dead: networks {'-'.join(map(str, self.widths))}", "hidden layers",
+                               "share born dead")
+        depth = np.arange(1, len(self.layers) + 1)
+        axes.errorbar(depth, [layer.born_dead for layer in self.layers], [2 * layer.error for layer in self.layers], fmt="o",
+                      color=ALIVE, capsize=3, label=f"{self.trials:,} networks drawn")
+        for name, text, dash in (("high", "upper bound", "--"), ("low", "lower bound", ":"), ("exact", "exact", "-")):
+            values = np.array([getattr(layer, name) for layer in self.layers], float)       # None becomes NaN
+            if np.isfinite(values).any():
+                axes.plot(depth, values, linestyle=dash, marker="." if name == "exact" else "", color=BLUE, label=text)
+        axes.set_ylim(0, 1.02)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(frameon=False, fontsize=9)
+        return figure
 
 
 def birth_probability(widths: Sequence[int], x: npt.ArrayLike | None = None, *, init: str | Initialiser = "he",

@@ -1,17 +1,41 @@
-"""The style of all figures but the main job's: a page with a title, axes with labels, and text at a point of the data."""
+"""What all figures share: colours, pages with axes, text and legends; and how they are written to files."""
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from ..checks import check_name
+from ..files import write_through
 from ..notebook import new_figure
-from .figure import COLOURS, INK
-from .figure import FAINT as FAINT
+from ..text import MISSING
 from .layers import State
 
-ALIVE, DEAD, LIGHT, BLUE = "#d95f02", COLOURS[State.DEAD], COLOURS[State.ALIVE], "#0072b2"
-COLUMN = ("#0072b2", "#d95f02", "#009e73", "#b0529a", "#b8860b", "#555555")        # of several lines, in this order
+# The colours differ in lightness too, for colour-blind readers: units that pass a gradient are light and warm, the others dark.
+COLOURS = {State.ALIVE: "#ffd166", State.ALWAYS_ON: "#f3873d", State.AFFINE: "#f7b7a3", State.SATURATED: "#a9b4c8",
+           State.CUT_OFF: "#7d7461", State.DEAD: "#1f2d4a", State.DEAD_HIGH: "#5c2a5e", State.NEVER_WINS: "#1f2d4a",
+           State.DIVERGED: "#000000"}
+INK, FAINT, BLUE = "#1b1b1b", "#767676", "#0072b2"
+RETURN, OPENS = "#ff1f6b", "#00c2d1"            # the predicted steps: pink and cyan stand out from all states
+ALIVE, DEAD, LIGHT = "#d95f02", COLOURS[State.DEAD], COLOURS[State.ALIVE]
+COLUMN = (BLUE, ALIVE, "#009e73", "#b0529a", "#b8860b", "#555555")         # of several lines, in this order
+LABELS = ("#d1495b", BLUE, "#009e73", "#b8860b", "#b0529a", "#3a9bc9", "#8c564b", "#555555")
 DASHES = (0, (4, 2))
-DPI = 120
+FORMATS, DPI = ("png", "svg", "pdf"), 120
+
+
+def check_format(path: str | Path) -> None:
+    """Raise a ValueError if `save` cannot write a file with this ending, and an ImportError without matplotlib."""
+    check_name(Path(path).suffix.lstrip(".").lower(), FORMATS, "the ending of the figure file")
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"drawing a figure: {MISSING}") from error
+
+
+def save(figure: Any, path: str | Path, dpi: int) -> None:
+    """Write a matplotlib Figure in the format that the ending of the file names."""
+    write_through(path, lambda file: figure.savefig(file, format=Path(path).suffix.lstrip(".").lower(), dpi=dpi))
 
 
 def page(title: str, height: float = 3.4, width: float = 8.4) -> Any:
@@ -40,3 +64,11 @@ def label(axes: Any, title: str = "", x: str = "step", y: str = "") -> None:
 def say(axes: Any, text: str, at: tuple[float, float], colour: str = INK, **options: Any) -> None:
     """Text at a point of the data."""
     axes.text(*at, text, color=colour, **{"fontsize": 9, "linespacing": 1.3, **options})
+
+
+def legend(figure: Any, states: Iterable[State]) -> None:
+    """The colours of the states that occur, below the axes."""
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=COLOURS[state], label=state.label) for state in sorted({*states})]
+    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), frameon=False, fontsize=9)

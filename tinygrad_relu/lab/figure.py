@@ -10,23 +10,15 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array
-from ..checks import check_name, counted
-from ..files import write_through
-from ..text import MISSING
+from ..checks import counted
+from .drawing import BLUE, COLOURS, DPI, FAINT, INK, LABELS, OPENS, RETURN, check_format, save
 from .layers import GONE, State
 from .outcomes import Outcome, Run, Sick, Training
 from .report import described
 from .treatments import STARTS
 
-# The colours differ in lightness too, for colour-blind readers: units that pass a gradient are light and warm, the others dark.
-COLOURS = {State.ALIVE: "#ffd166", State.ALWAYS_ON: "#f3873d", State.AFFINE: "#f7b7a3", State.SATURATED: "#a9b4c8",
-           State.CUT_OFF: "#7d7461", State.DEAD: "#1f2d4a", State.DEAD_HIGH: "#5c2a5e", State.NEVER_WINS: "#1f2d4a",
-           State.DIVERGED: "#000000"}
-FORMATS = ("png", "svg", "pdf")
-COLUMNS, DPI = 5, 120
+COLUMNS = 5
 WIDTH, MARGIN, GAP = 15.5, 0.5, 0.22            # of the page, in inches
-INK, FAINT, BLUE = "#1b1b1b", "#767676", "#0072b2"
-RETURN, OPENS = "#ff1f6b", "#00c2d1"            # the predicted steps: pink and cyan stand out from all states
 COASTING = """Nothing decays, and the gradient of
 every dead unit is zero.
 
@@ -37,16 +29,6 @@ empty buffer does not move.
 
 If a unit died by its own step, its
 buffer pushes z further down."""
-LABELS = ("#d1495b", BLUE, "#009e73", "#b8860b", "#b0529a", "#3a9bc9", "#8c564b", "#555555")      # of the accuracies
-
-
-def check_format(path: str | Path) -> None:
-    """Raise a ValueError if `draw` cannot write a file with this ending, and an ImportError without matplotlib."""
-    check_name(Path(path).suffix.lstrip(".").lower(), FORMATS, "the ending of the figure file")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"drawing a figure: {MISSING}") from error
 
 
 class _Page:
@@ -78,11 +60,6 @@ def draw(runs: Sequence[Run], path: str | Path, *, kill_lr: float) -> None:
     """Draw the first run, and the spread over all of them if there are several, in a PNG, SVG or PDF file."""
     check_format(path)
     save(compose(runs, kill_lr=kill_lr), path, dpi=DPI)
-
-
-def save(figure: Any, path: str | Path, dpi: int) -> None:
-    """Write a matplotlib Figure in the format that the ending of the file names."""
-    write_through(path, lambda file: figure.savefig(file, format=Path(path).suffix.lstrip(".").lower(), dpi=dpi))
 
 
 def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:

@@ -17,6 +17,7 @@ from ..ops.linalg import product
 from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
+from .drawing import LABELS, axes_of
 from .lethal import next_steps
 from .passes import GATES, RNNS, passed
 from .readings import Reading, for_members, plain
@@ -87,9 +88,6 @@ class GradientProfile(Reading):
 
     def plot(self) -> Any:
         """The sizes of each layer on a logarithmic axis, with the rank of the activations."""
-        from .drawing import axes_of
-        from .figure import LABELS
-
         figure, axes = axes_of(9, 3.8, f"Gradients by layer, {self.samples} samples", "", "root mean square, norm or ratio")
         places = np.arange(len(self.layers))
         for name, what, colour in zip(("signal", "gradient", "ratio", "size"),

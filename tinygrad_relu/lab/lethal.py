@@ -29,6 +29,7 @@ from ..nn import Module, Parameter
 from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
+from .drawing import FAINT, axes_of
 from .layers import GONE, HiddenLayer, flat_edges
 from .readings import Reading, for_members, plain
 from .units import BATCH, Units
@@ -142,8 +143,6 @@ class LethalRates(Reading):
 
     def plot(self) -> Any:
         """The share of the living units that are dead after the next step, for each layer, over the learning rate."""
-        from .drawing import axes_of
-
         figure, axes = axes_of(9, 3.4, "Units killed by one step", "learning rate", "living units killed, %")
         known = np.concatenate([rates for layer in self.layers for rates in (layer.lo, layer.hi)])
         known = known[np.isfinite(known) & (known > 0)]
@@ -154,7 +153,7 @@ class LethalRates(Reading):
                 dead = ((lo <= grid[:, None]) & (grid[:, None] <= hi)).mean(axis=1)
                 axes.plot(grid, 100 * dead, label=f"layer {layer.name}{'' if layer.exact else ' (by trial)'}")
         if np.isfinite(self.safe_rate):
-            axes.axvline(self.safe_rate, color="#767676", linestyle="--", linewidth=1)
+            axes.axvline(self.safe_rate, color=FAINT, linestyle="--", linewidth=1)
             axes.annotate(f"safe: {self.safe_rate:.3g}", (self.safe_rate, 0.97), (4, 0), xycoords=("data", "axes fraction"),
                           textcoords="offset points", va="top", fontsize=9, color="#555555")
         axes.set_xscale("log")

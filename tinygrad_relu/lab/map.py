@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import check_count
 from ..text import Table, print_parts
-from .figure import BLUE, COLOURS, INK, check_format, save
+from .drawing import BLUE, COLOURS, INK, check_format, save
 from .laws import return_steps, simulated_steps
 from .layers import State
 from .recurrence import Array, Settings, window

@@ -25,6 +25,7 @@ from ..ops.linalg import affine
 from ..optim import SGD, Adam, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
 from .closed_form import Revival, layer_revivals
+from .drawing import ALIVE, BLUE, axes_of
 from .laws import adam_coast, ratio, return_between, safe_rate
 from .layers import HiddenLayer, Look, State, flat_edges
 from .passes import nodes_of, tensors, unfused
@@ -106,9 +107,19 @@ class Prognosis(Reading):
 
     def plot(self) -> Any:
         """The steps at which the dead units of each layer return, as a matplotlib Figure."""
-        from .plots import returns
-
-        return returns(self)
+        layers = list(dict.fromkeys(unit.layer for unit in self.units))
+        figure, axes = axes_of(9, 1.6 + 0.45 * len(layers), "When the dead units return", "step", "layer")
+        for proved, marker, name in ((True, "o", "proved"), (False, "x", "estimated")):
+            told = [(u.step, layers.index(u.layer)) for u in self.units if u.step is not None and u.proved == proved]
+            if told:
+                axes.plot(*zip(*told), marker, color=ALIVE if proved else BLUE, label=name, clip_on=False)
+        counts = [[unit.step is not None for unit in self.units if unit.layer == layer] for layer in layers]
+        axes.set_yticks(range(len(layers)), [f"{layer}: {sum(own)} of {len(own)}" for layer, own in zip(layers, counts)])
+        axes.set_ylim(max(len(layers), 1) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8.5)
+        return figure
 
 
 @for_members

@@ -15,12 +15,14 @@ from ..nn import Module, Sequential
 from ..ops.members import affine_of_members
 from ..tensor import Tensor
 from ..text import Table
+from .drawing import COLOURS, axes_of, legend
 from .layers import GONE, Extremes, Look, State, note_paths
 from .passes import nodes_of, unfused
 from .readings import Members, Reading
 from .units import Units
 
 Event = Literal["dead at the first look", "died", "revived", "died again", "diverged"]
+COLUMNS = 2000      # of a picture, at most: a longer run is thinned
 LOOKS = 64          # observations whose states are found at once, which takes a tenth of the time
 
 
@@ -224,11 +226,25 @@ class Recorder(Reading):
         return [self.table() if self._steps else f"{self!r}: nothing recorded yet; call observe() or forward()"]
 
     def plot(self) -> Any:
-        """The life of every unit as a row of colours, as a matplotlib Figure (``figure.savefig("lives.png")``)."""
-        from .plots import lives
-
+        """The life of every unit as a row of colours, layer by layer, as a matplotlib Figure (``figure.savefig("lives.png")``):
+        each column is one observation."""
         self.lives()                # raises if there are none
-        return lives(self)
+        height = min(10.0, 1.6 + sum(layer.units for layer in self.layers) * 0.03)
+        figure, axes = axes_of(9, height, "The life of every unit", "step", "")
+        from matplotlib.colors import to_rgb
+
+        steps, palette = self.steps, np.array([to_rgb(COLOURS[state]) for state in State])
+        shown = np.unique(np.linspace(0, len(steps) - 1, min(COLUMNS, len(steps))).round().astype(int))
+        layers = [changes.matrix(shown) for changes in self.changes()]
+        picture = np.concatenate([palette[states.T] for states in layers])
+        extent = steps[0], max(steps[-1], steps[0] + 1), len(picture), 0
+        axes.imshow(picture, aspect="auto", interpolation="nearest", extent=extent)
+        edges = np.cumsum([0, *(states.shape[1] for states in layers)])
+        for edge in edges[1:-1]:
+            axes.axhline(edge, color="white", linewidth=3)
+        axes.set_yticks((edges[1:] + edges[:-1]) / 2, [f"layer {layer.name}" for layer in self.layers], rotation=90, va="center")
+        legend(figure, (state for state in State if any((states == state).any() for states in layers)))
+        return figure
 
 
 class Recorders(Members):

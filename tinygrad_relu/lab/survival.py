@@ -11,6 +11,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..checks import check_name, check_real, counted, said
 from ..text import MISSING, Table
+from .drawing import BLUE, axes_of
 from .readings import Reading, plain
 from .recorder import Life, Recorder, Recorders
 
@@ -99,10 +100,20 @@ class Survival(Reading):
         return [self.table()]
 
     def plot(self) -> Any:
-        """The share left over time, with its confidence interval, as a matplotlib Figure."""
-        from .plots import survival_curve
-
-        return survival_curve(self)
+        """The share left over time, with its confidence interval and ticks where spells are censored, as a matplotlib Figure."""
+        what, end = SPANS[self.of]
+        figure, axes = axes_of(9, 3.6, what[0].upper() + what[1:], "steps", f"share that has not {end}")
+        steps, share, low, high = (np.concatenate([[start], values]) for start, values in (
+            (0, self.steps), (1, self.share), (1, self.low), (1, self.high)))
+        axes.fill_between(steps, low, high, step="post", color=BLUE, alpha=0.18, linewidth=0, label="95 % interval")
+        axes.step(steps, share, where="post", color=BLUE, linewidth=1.8,
+                  label=f"{counted(len(self.spells), 'spell')}, {int(self.ended.sum())} {end}")
+        censored = np.unique([spell.stop - spell.start for spell in self.spells if not spell.ended])
+        if censored.size:
+            axes.plot(censored, list(map(self.at, censored)), "|", color="black", markersize=8, label="not ended when last seen")
+        axes.set_ylim(0, 1.04)
+        axes.legend(frameon=False, fontsize=9)
+        return figure
 
 
 def survival(recorder: Recorder | Recorders | Sequence[Recorder], of: Span = "revived", layer: str | None = None) -> Survival:

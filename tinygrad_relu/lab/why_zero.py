@@ -16,6 +16,7 @@ from ..inside.reasons import Found, Reason, added, reasons
 from ..nn import Module, Parameter
 from ..tensor import Tensor
 from ..text import Table
+from .drawing import axes_of
 from .passes import tensors
 from .readings import Reading, for_members
 from .units import BATCH, Units, check_finite, check_targets
@@ -87,8 +88,6 @@ class WhyZero(Reading):
 
     def plot(self) -> Any:
         """A bar for each parameter: the share of its entries for each reason."""
-        from .drawing import axes_of
-
         names = list(self.reasons)
         figure, axes = axes_of(9, 1.6 + 0.32 * len(names), "Why gradients are zero", "share of the entries, %", "")
         ends = np.zeros(len(names))

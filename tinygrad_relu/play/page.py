@@ -23,7 +23,7 @@ from bokeh.server.server import Server
 
 from ..checks import counted
 from ..lab import Census
-from ..lab.figure import BLUE, COLOURS, RETURN
+from ..lab.drawing import BLUE, COLOURS, RETURN
 from ..lab.layers import State
 from .playground import ACTIVATIONS, MENDED, SETS, TREATED, Playground
 

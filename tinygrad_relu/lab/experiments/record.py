@@ -14,8 +14,7 @@ import numpy as np
 from ...checks import check_count
 from ...notebook import picture
 from ...text import Shown, Table
-from ..drawing import DPI, page
-from ..figure import check_format, save
+from ..drawing import DPI, check_format, page, save
 from ..readings import Reading, plain
 
 Series = dict[str, Any]                                             # arrays and numbers that the figure shows, by name

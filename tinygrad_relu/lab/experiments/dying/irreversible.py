@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from .... import data
-from ...drawing import BLUE, DASHES, FAINT, label, say
-from ...figure import INK, RETURN
+from ...drawing import BLUE, DASHES, FAINT, INK, RETURN, label, say
 from ...revive import main_job
 from ...treatments import TREATMENTS
 from ..record import Claim, Experiment, Finding, Series

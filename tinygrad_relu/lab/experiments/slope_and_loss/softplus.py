@@ -14,8 +14,7 @@ from .... import functional as F
 from ....autodiff.tape import grad
 from ....optim import SGD
 from ....tensor import Tensor
-from ...drawing import COLUMN, label
-from ...figure import INK
+from ...drawing import COLUMN, INK, label
 from ..common import descend
 from ..record import Claim, Experiment, Finding, Series
 
