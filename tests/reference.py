@@ -17,8 +17,6 @@ from tinygrad_relu.kernels.machine.policy import Vector, kernel
 mp = mpmath.mp.clone()
 mp.prec = 150
 
-DTYPES = (np.float32, np.float64)
-
 
 def spacing(exact, dtype):
     """One ulp at an exact value; at 0 and among the subnormal numbers, the smallest subnormal number."""

@@ -9,6 +9,7 @@ import exact
 import numpy as np
 import pytest
 import table
+from common import every_type
 from numba import float32, float64, njit
 from strength import strength
 
@@ -22,9 +23,7 @@ from tinygrad_relu.kernels.machine.policy import tell_numba
 from tinygrad_relu.nn.activations import MODULES
 
 nan, inf = float("nan"), float("inf")
-TYPES = [np.float32, np.float64]
 every_name = pytest.mark.parametrize("name", ACTIVATIONS)
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 ELEMENTARY = {"exp", "expm1", "log", "log1p", "erf", "erfc"}        # functions, but no activations: they have no module
 MORE = {"softplus": [(2.0, 20.0)]}           # PyTorch's threshold
 ELEMENTWISE = [name for name, module in MODULES.items() if issubclass(module, nn.Activation)]

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from common import every_type
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
@@ -12,8 +13,6 @@ from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.loops import update
 from tinygrad_relu.kernels.machine.door import is_watched
 
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((20, 8))
 LABELS = RNG.integers(0, 3, 20)

@@ -5,13 +5,12 @@ import naive
 import numpy as np
 import pytest
 import table
+from common import every_type
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
 
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 TABLE = np.random.default_rng(0).standard_normal((5, 3))
 
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from common import every_type
 from exact import CROSSINGS, exact
-from reference import DTYPES, run, special_points, worst
+from reference import run, special_points, worst
 from strength import strength
 
 from tinygrad_relu.kernels.formulas import gaussian
@@ -16,7 +17,6 @@ from tinygrad_relu.kernels.machine.policy import scalar
 
 INF, NAN = np.inf, np.nan
 RECORD = records(gaussian)
-every_type = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 
 
 @scalar

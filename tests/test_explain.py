@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from common import every_type
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
 from tinygrad_relu.autodiff.tape import history
 
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((20, 8))
 LABELS = RNG.integers(0, 3, 20)

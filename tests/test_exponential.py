@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from reference import DTYPES, mp, points, run, special_points, ulps, worst
+from common import every_type
+from reference import mp, points, run, special_points, ulps, worst
 from strength import strength
 
 from tinygrad_relu.kernels.formulas import bits
@@ -13,7 +14,6 @@ from tinygrad_relu.kernels.formulas.exponential import exp, exp_parts, exp_sum, 
 from tinygrad_relu.kernels.machine.policy import Vector, kernel, scalar
 
 INF, NAN = np.inf, np.nan
-every_type = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 
 
 def exact_exp(x):

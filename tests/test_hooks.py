@@ -8,14 +8,12 @@ import weakref
 
 import numpy as np
 import pytest
+from common import every_type, launches
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
-from tinygrad_relu.kernels.machine.door import watch
 
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 X = np.random.default_rng(0).standard_normal((7, 4))
 LABELS = np.arange(7) % 3
 
@@ -30,18 +28,6 @@ def step(model, x=X):
     loss = F.cross_entropy(model(x), LABELS[:len(x)])
     loss.backward()
     return [loss.data.tobytes(), *(p.grad.tobytes() for p in model.parameters())]
-
-
-def launches(f):
-    seen = []
-
-    def note(kernel, arguments):
-        seen.append(kernel.__name__)
-        kernel(*arguments)
-
-    with watch(note):
-        f()
-    return seen
 
 
 # -- tensors ---------------------------------------------------------------------------------------------------------

@@ -5,15 +5,14 @@ import inspect
 
 import numpy as np
 import pytest
+from common import every_type, launches
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
 from tinygrad_relu.kernels.loops.loss import ERRORS
-from tinygrad_relu.kernels.machine.door import watch
 
 nan, inf = float("nan"), float("inf")
-every_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 ERROR_LOSSES = {"mse_loss": "squared_error", "l1_loss": "absolute_error", "huber_loss": "huber", "smooth_l1_loss": "smooth_l1"}
 every_error_loss = pytest.mark.parametrize("name", ERROR_LOSSES)
 
@@ -83,16 +82,8 @@ def test_a_mean_of_a_million_is_exact(name):
 
 @every_error_loss
 def test_one_launch_each_way(name):
-    seen = []
-
-    def note(kernel, arguments):
-        seen.append(kernel.__name__)
-        kernel(*arguments)
-
-    x = tg.Tensor(np.ones((3, 4)), requires_grad=True)
-    with watch(note):
-        getattr(F, name)(x, np.zeros((3, 4))).backward()
-    assert seen == [f"{ERROR_LOSSES[name]}_loss_forward", f"{ERROR_LOSSES[name]}_loss_pullback"]
+    x, f = tg.Tensor(np.ones((3, 4)), requires_grad=True), ERROR_LOSSES[name]
+    assert launches(lambda: getattr(F, name)(x, np.zeros((3, 4))).backward()) == [f"{f}_loss_forward", f"{f}_loss_pullback"]
 
 
 @every_type

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from common import on_threads
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
@@ -130,15 +131,14 @@ def test_every_loss_with_common_and_with_own_samples(name, shares):
 
 
 def test_threads_change_no_bits():
-    found = []
-    for threads in (1, 2, 3):
-        with tg.kernels.machine.pool.num_threads(threads):
-            model = nn.MLP([20, 64, 64, 10], members=40, rng=0)
-            x, y = rng.standard_normal((50, 20)) if not found else found[0][2], np.arange(50) % 10
-            losses = losses_of(model, optim.Adam(model.parameters(), lr=np.linspace(0, 0.1, 40)), per_member(F.cross_entropy), x, y)
-            found.append((losses, model.state_dict(), x))
-    assert all(same(losses, found[0][0]) for losses, _, _ in found)
-    assert all(same(state[name], found[0][1][name]) for _, state, _ in found for name in state)
+    x, y = rng.standard_normal((50, 20)), np.arange(50) % 10
+
+    def train():
+        model = nn.MLP([20, 64, 64, 10], members=40, rng=0)
+        losses = losses_of(model, optim.Adam(model.parameters(), lr=np.linspace(0, 0.1, 40)), per_member(F.cross_entropy), x, y)
+        return [losses, *model.state_dict().values()]
+
+    on_threads(train, (1, 2, 3))
 
 
 def test_captured_steps_have_the_same_bits():

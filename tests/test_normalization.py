@@ -5,14 +5,13 @@ import naive
 import numpy as np
 import pytest
 import table
+from common import every_type
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn
 
 nan, inf = float("nan"), float("inf")
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 every_shape = pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5), (1, 3, 2), (2, 3)], ids=str)
 RNG = np.random.default_rng(0)
 

@@ -5,15 +5,14 @@ import naive
 import numpy as np
 import pytest
 import table
+from common import every_type
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu.kernels.machine import matmul
 
 nan, inf = float("nan"), float("inf")
-TYPES = [np.float32, np.float64]
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 
 
 @pytest.mark.parametrize("row", table.TABLE, ids=lambda row: row.name)

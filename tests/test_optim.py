@@ -8,13 +8,10 @@ import warnings
 import naive
 import numpy as np
 import pytest
+from common import every_type, on_threads
 
-import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
-
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 
 SGD_DIALECTS = [
     dict(lr=0.1, momentum=momentum, dampening=dampening, nesterov=nesterov, weight_decay=weight_decay,
@@ -230,7 +227,7 @@ some_dialects = pytest.mark.parametrize("kind, options", [
 
 
 @some_dialects
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_type
 def test_buffers_fade_to_zero_and_not_to_subnormal_numbers(kind, options, dtype):
     """A gradient that is exactly 0 from the second step on. NaN and infinity are not flushed."""
     tiny = np.finfo(dtype).tiny
@@ -249,22 +246,20 @@ def test_buffers_fade_to_zero_and_not_to_subnormal_numbers(kind, options, dtype)
 
 
 @some_dialects
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_type
 def test_the_bits_of_a_large_update_do_not_depend_on_the_number_of_threads(kind, options, dtype):
-    rng, found, before = np.random.default_rng(0), [], tg.get_num_threads()
+    rng = np.random.default_rng(0)
     start, gradients = rng.standard_normal(100_003), rng.standard_normal((3, 100_003)).astype(dtype)
-    try:
-        for threads in (1, 2, 3, 4):
-            tg.set_num_threads(threads)
-            p = nn.Parameter(start, dtype=dtype)
-            opt = kind([p], **options)
-            for g in gradients:
-                p.grad = g
-                opt.step()
-            found.append(p.data.tobytes())
-    finally:
-        tg.set_num_threads(before)
-    assert len(set(found)) == 1
+
+    def train():
+        p = nn.Parameter(start, dtype=dtype)
+        opt = kind([p], **options)
+        for g in gradients:
+            p.grad = g
+            opt.step()
+        return [p]
+
+    on_threads(train)
 
 
 def test_options_changed_between_steps():
@@ -546,7 +541,7 @@ def test_a_parameter_without_a_gradient_stays_between_two_that_move():
 # -- entries that begin again ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_type
 @pytest.mark.parametrize(("rule", "options"), [
     (optim.Adam, {"weight_decay": 0.01}), (optim.AdamW, {"betas": (0.8, 0.99)}), (optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
     (optim.SGD, {"momentum": 0.9, "nesterov": True})], ids=["Adam", "AdamW", "momentum", "Nesterov"])

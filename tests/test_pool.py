@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from common import at_once, every_type, on_threads
 
 import tinygrad_relu as tg
 from tinygrad_relu.kernels.machine import pool
@@ -55,7 +57,7 @@ def failing(count: int, where: Integers):
     parallel(_failing, count, 1, (where,))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_type
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 9])
 def test_every_number_is_computed_once(threads, dtype):
     with num_threads(threads):
@@ -68,21 +70,14 @@ def test_every_number_is_computed_once(threads, dtype):
                 np.testing.assert_array_equal(out, np.arange(size))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_type
 @pytest.mark.parametrize("name", ["relu", "gelu"])
 def test_activations_have_the_same_bits_on_any_number_of_threads(name, dtype):
     """Of any length: the end of a slice that fills no vector is computed by other instructions."""
     f, rng = getattr(tg.functional, name), np.random.default_rng(0)
     for size in (100_003, 8193, 40):
         x, g = tg.Tensor(rng.standard_normal(size), dtype=dtype, requires_grad=True), rng.standard_normal(size).astype(dtype)
-        found = []
-        for threads in (1, 2, 3, 4):
-            with num_threads(threads):
-                y = f(x)
-                found.append((y.data, *tg.grad(y, x, g)))
-        for y, gx in found[1:]:
-            np.testing.assert_array_equal(y, found[0][0])
-            np.testing.assert_array_equal(gx.data, found[0][1].data)
+        on_threads(lambda x=x, g=g: (y := f(x), *tg.grad(y, x, g)))
 
 
 def test_one_after_the_other_and_after_a_sleep():
@@ -106,23 +101,14 @@ def test_a_loop_inside_a_slice_runs_alone(threads):
 
 
 def test_several_callers_at_once():
-    wrong, gate = [], threading.Barrier(4)
-
     def work(k):
         x, out = np.full(999, k, "float64"), np.zeros(999)
-        gate.wait()
         for _ in range(500):
             added(x, 10, out)
-        if (out != 500 * k).any():
-            wrong.append(k)
+        return (out == 500 * k).all()
 
     with num_threads(3):
-        callers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
-    assert not wrong
+        assert all(at_once([partial(work, k) for k in range(4)]))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import weakref
-from threading import Thread
 
 import numpy as np
 import pytest
+from common import at_once
 
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
@@ -121,14 +121,10 @@ def test_wrong_arguments_are_refused():
 def test_programs_in_threads_and_the_end_of_one():
     arrays = [np.ones(100000) for _ in range(2)]
     programs = [Native([(sgd, (p, p, p[:0], 0.5, 0.0, True, 1.0, 0.0, False, False))] * 10) for p in arrays]
-    threads = [Thread(target=lambda native=native: [native() for _ in range(10)]) for native in programs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once([lambda native=native: [native() for _ in range(10)] for native in programs])
     assert all((p == 0.5**100).all() for p in arrays)
     freed = weakref.ref(arrays[0])
-    del programs, threads, arrays
+    del programs, arrays
     assert freed() is None
 
 

@@ -7,18 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 import naive
 import numpy as np
 import pytest
+from common import TYPES, every_type, on_threads
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.loops import random as kernels
 from tinygrad_relu.kernels.machine.door import watch
-from tinygrad_relu.kernels.machine.pool import num_threads
 from tinygrad_relu.ops import elementwise
 
 nan, inf = float("nan"), float("inf")
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 
 
 # -- the generator ---------------------------------------------------------------------------------------------------
@@ -72,21 +70,19 @@ def test_bits_are_fair():
 @every_type
 def test_any_number_of_threads(dtype):
     x = np.ones(30 * kernels.TILES * kernels.TILE + 1234, dtype)
-    runs = []
-    for threads in (1, 2, 8):
-        with num_threads(threads):
-            t = tg.Tensor(x, requires_grad=True)
-            y = F.dropout(t, 0.25, rng=7)
-            y.backward(x)
-            runs.append((y.data, t.grad, F.rrelu(-x, training=True, rng=7).data))
-    for run in runs[1:]:
-        for one, other in zip(run, runs[0]):
-            np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(runs[0][0], runs[0][1])
+
+    def draw():
+        t = tg.Tensor(x, requires_grad=True)
+        y = F.dropout(t, 0.25, rng=7)
+        y.backward(x)
+        return y, t.grad, F.rrelu(-x, training=True, rng=7)
+
+    y, gradient, negative = on_threads(draw, (1, 2, 8))
+    np.testing.assert_array_equal(y, gradient)
     uncut, slopes, place = np.empty_like(x), np.empty_like(x), elementwise.new_place(7, "test")
     kernels.dropout(x, place, 0, 2**30, 4 / 3, uncut), kernels.uniform(place, 0, 1 / 8, 1 / 3, slopes)
-    np.testing.assert_array_equal(runs[0][0], uncut)
-    np.testing.assert_array_equal(runs[0][2], -slopes)
+    np.testing.assert_array_equal(y, uncut)
+    np.testing.assert_array_equal(negative, -slopes)
 
 
 @every_type

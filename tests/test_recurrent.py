@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import table
+from common import TYPES, every_type, on_threads
 from recurrent_table import ROWS, names_of
 
 import tinygrad_relu as tg
@@ -17,8 +18,6 @@ from tinygrad_relu.kernels.machine import panels
 from tinygrad_relu.ops.elementwise import mul
 
 nan, inf = float("nan"), float("inf")
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 every_kind = pytest.mark.parametrize("kind", GATES)
@@ -249,21 +248,16 @@ def test_an_empty_batch(kind):
 
 @every_kind
 def test_any_number_of_threads_gives_the_same_bits(kind):
-    before, found = tg.get_num_threads(), []
     x = rng.standard_normal((16, 64, 96)).astype(np.float32)
     assert 16 * 64 * GATES[kind] * 256 * 96 >= panels.SHARED
-    try:
-        for threads in (1, 2, 3):
-            tg.set_num_threads(threads)
-            layer = made(kind, "float32", inputs=96, size=256, bidirectional=True)
-            y, h = layer(x)
-            (y * y).sum().backward()
-            found.append([y.data, *(s.data for s in states_of(h)), *(p.grad for p in layer.parameters())])
-    finally:
-        tg.set_num_threads(before)
-    for other in found[1:]:
-        for a, b in zip(found[0], other):
-            np.testing.assert_array_equal(a, b)
+
+    def train():
+        layer = made(kind, "float32", inputs=96, size=256, bidirectional=True)
+        y, h = layer(x)
+        (y * y).sum().backward()
+        return [y, *states_of(h), *(p.grad for p in layer.parameters())]
+
+    on_threads(train, (1, 2, 3))
 
 
 @every_kind

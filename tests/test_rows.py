@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from common import every_type, on_threads
 
 import tinygrad_relu as tg
 from tinygrad_relu import Tensor, nn
 from tinygrad_relu import functional as F
-from tinygrad_relu.kernels.machine.pool import num_threads
 
-both_types = pytest.mark.parametrize("dtype", ["float32", "float64"])
 SHAPES = [(1, 1), (3, 2), (301, 10), (513, 37), (70, 513), (5, 3000), (700, 700), (2, 150_000)]
 
 
@@ -36,20 +35,15 @@ def run(f, x, g_seed=1):
     return y.data, leaf.grad
 
 
-@both_types
+@every_type
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", ROWS)
 def test_any_number_of_threads_gives_the_same_bits(name, shape, dtype):
     x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
-    with num_threads(1):
-        alone = run(ROWS[name], x)
-    for n in (2, 3, 4):
-        with num_threads(n):
-            for one, other in zip(alone, run(ROWS[name], x)):
-                assert one.tobytes() == other.tobytes()
+    on_threads(lambda: run(ROWS[name], x))
 
 
-@both_types
+@every_type
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_softmax_of_long_and_short_rows_against_float64(shape, dtype):
     x = 3 * np.random.default_rng(0).standard_normal(shape).astype(dtype)
@@ -63,7 +57,7 @@ def test_softmax_of_long_and_short_rows_against_float64(shape, dtype):
     assert (abs(losses - want) <= rounding * (1 + abs(want) + abs(x).max())).all()
 
 
-@both_types
+@every_type
 @pytest.mark.parametrize("top", [np.inf, -np.inf, np.nan, -np.nan, 0.0, -0.0])
 @pytest.mark.parametrize("columns", [3, 700])
 def test_special_numbers_stay_in_their_row(columns, top, dtype):
@@ -76,7 +70,7 @@ def test_special_numbers_stay_in_their_row(columns, top, dtype):
     np.testing.assert_array_equal(np.isnan(F.log_softmax(x).data), np.isnan(want))
 
 
-@both_types
+@every_type
 @pytest.mark.parametrize("axis", [None, 0, 1, 2, (0, 1), (1, 2), (0, 2)])
 @pytest.mark.parametrize("shape", [(0, 3, 2), (2, 3, 5), (2, 140_000, 1), (3, 1000, 70)], ids=str)
 def test_sums_and_their_gradients(shape, axis, dtype):
@@ -94,7 +88,7 @@ def test_sums_and_their_gradients(shape, axis, dtype):
     np.testing.assert_array_equal(first, spread + spread)
 
 
-@both_types
+@every_type
 @pytest.mark.parametrize("name", ROWS)
 def test_gradients_are_added(name, dtype):
     """To the gradient of an earlier backward, and to one that has come along another path."""
@@ -113,7 +107,7 @@ def test_gradients_are_added(name, dtype):
     np.testing.assert_allclose(leaf.grad, once + 3, rtol=1e-5, atol=1e-6)
 
 
-@both_types
+@every_type
 def test_a_grad_that_a_kernel_cannot_add_to(dtype):
     """Read-only, of strides, or of another dtype: NumPy's rules hold."""
     x = Tensor(np.ones((4, 3)), requires_grad=True, dtype=dtype)
@@ -140,7 +134,7 @@ def test_one_leaf_as_weight_and_bias():
         np.testing.assert_allclose(w.grad, layer(x).data.sum(axis=0) - 6 + 6, rtol=1e-12)
 
 
-@both_types
+@every_type
 @pytest.mark.parametrize("steps, rows, size", [(2, 9, 5), (5, 20, 200)])
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_recurrent_layers_on_threads(kind, steps, rows, size, dtype):
@@ -156,14 +150,9 @@ def test_recurrent_layers_on_threads(kind, steps, rows, size, dtype):
         (y * y).sum().backward()
         return [y.data, leaf.grad, *(p.grad.copy() for p in layer.parameters())]
 
-    with num_threads(1):
-        alone = gradients(x)
-    for n in (2, 3):
-        with num_threads(n):
-            for one, other in zip(alone, gradients(x)):
-                assert one.tobytes() == other.tobytes()
+    alone = on_threads(lambda: gradients(x), (1, 2, 3))
     each = [gradients(x[:, r:r + 1]) for r in range(rows)]
-    close = dict(rtol=1e-3, atol=1e-4) if dtype == "float32" else dict(rtol=1e-9, atol=1e-11)
+    close = dict(rtol=1e-3, atol=1e-4) if dtype is np.float32 else dict(rtol=1e-9, atol=1e-11)
     for found, parts in zip(alone[:2], zip(*each)):
         np.testing.assert_allclose(found, np.concatenate(parts, axis=1), **close)
     for found, *parts in zip(alone[2:], *(gs[2:] for gs in each)):

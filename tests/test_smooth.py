@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from common import every_type
 from exact import exact
-from reference import DTYPES, points, ulps, worst
+from reference import points, ulps, worst
 from strength import strength
 
 from tinygrad_relu.kernels.formulas import saturating, smooth
@@ -23,7 +24,6 @@ LEFT = SCALE * ALPHA
 CASES = [("elu", (1.0,)), ("elu", (2.5,)), ("elu", (0.1,)), ("selu", ()), ("celu", (1.0,)), ("celu", (0.7,)), ("celu", (3.0,)),
          ("softplus", (1.0, INF)), ("softplus", (1.0, 20.0)), ("softplus", (2.5, INF)), ("softplus", (0.3, INF)),
          *((name, ()) for name in ("sigmoid", "logsigmoid", "tanh", "softsign", "silu", "mish", "exp", "expm1", "log", "log1p"))]
-every_type = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
 every_case = pytest.mark.parametrize("name, p", CASES, ids=[f"{name}{p or ''}" for name, p in CASES])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
+from common import TYPES, every_type, launches, on_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strength import strength
@@ -15,8 +16,6 @@ from tinygrad_relu.kernels.machine.door import watch
 from tinygrad_relu.ops.indexing import add_at
 
 nan, inf = float("nan"), float("inf")
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 many = settings(max_examples=strength(60, thorough=300), deadline=None, derandomize=True)
 
 
@@ -335,37 +334,21 @@ def test_stacks_with_any_number_of_threads(count, m, n, inner, left, right, dtyp
     a, b = rng.standard_normal((count, m, inner)).astype(dtype), rng.standard_normal((count, inner, n)).astype(dtype)
     stored_a, stored_b = a.swapaxes(1, 2).copy() if left else a, b.swapaxes(1, 2).copy() if right else b
     of_a, of_b = rng.integers(0, count, 2 * count), rng.integers(0, count, 2 * count)
-    before, results = tg.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            tg.set_num_threads(threads)
-            results.append(np.full((2 * count, m, n), nan, dtype))
-            matmul.matmul_stacks(left, right, stored_a, stored_b, of_a, of_b, results[-1])
-    finally:
-        tg.set_num_threads(before)
-    np.testing.assert_array_equal(results[1], results[0])
-    np.testing.assert_array_equal(results[2], results[0])
+
+    def products():
+        out = np.full((2 * count, m, n), nan, dtype)
+        matmul.matmul_stacks(left, right, stored_a, stored_b, of_a, of_b, out)
+        return [out]
+
+    (out,) = on_threads(products, (1, 2, 3))
     for i in range(2 * count):
         rounding = (inner + 1) * np.finfo(dtype).eps * (abs(a[of_a[i]]) @ abs(b[of_b[i]]))
-        assert (abs(results[0][i] - a[of_a[i]] @ b[of_b[i]]) <= rounding).all()
+        assert (abs(out[i] - a[of_a[i]] @ b[of_b[i]]) <= rounding).all()
 
 
 def test_a_stack_times_one_matrix_is_one_product():
     x, w = tg.Tensor(np.ones((5, 4, 3)), requires_grad=True), tg.Tensor(np.ones((3, 2)), requires_grad=True)
-    assert launched(lambda: (x @ w).sum().backward()).count("product") == 3
-
-
-def launched(action):
-    """The names of the kernels that `action` launches."""
-    names = []
-
-    def note(kernel, arguments):
-        names.append(kernel.__name__)
-        kernel(*arguments)
-
-    with watch(note):
-        action()
-    return names
+    assert launches(lambda: (x @ w).sum().backward()).count("product") == 3
 
 
 # -- einsum -----------------------------------------------------------------------------------------------------------
@@ -425,7 +408,7 @@ def test_einsum_multiplies_in_a_sensible_order():
     matrices = [x for x in shapes_seen if isinstance(x, np.ndarray) and x.size == 900]
     assert not matrices
     for text in ("ij,jk->ik", "ji,jk->ik", "ij,kj->ik", "ji,kj->ik"):
-        assert launched(lambda text=text: tg.einsum(text, a, b)) == ["product"]
+        assert launches(lambda text=text: tg.einsum(text, a, b)) == ["product"]
 
 
 @every_type

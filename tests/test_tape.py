@@ -5,12 +5,14 @@ import gc
 import threading
 import weakref
 from contextlib import suppress
+from functools import partial
 from itertools import permutations
 
 import naive
 import numpy as np
 import pytest
 import table
+from common import at_once
 from strength import strength
 
 import tinygrad_relu as tg
@@ -378,7 +380,7 @@ def test_no_grad_is_local_to_its_thread():
 
 def test_threads_build_and_differentiate_their_own_graphs():
     """Graphs that share only leaves: four threads get the same gradients as one."""
-    weight, results = np.random.default_rng(0).standard_normal((8, 8)), {}
+    weight = np.random.default_rng(0).standard_normal((8, 8))
 
     def work(k):
         x = tg.Tensor(weight, requires_grad=True)
@@ -386,18 +388,9 @@ def test_threads_build_and_differentiate_their_own_graphs():
         for _ in range(50):
             y = F.tanh(y @ x) * (k + 1)
         y.sum().backward()
-        results[k] = x.grad
+        return x.grad.tobytes()
 
-    for k in range(4):
-        work(k)
-    alone = dict(results)
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for k in range(4):
-        np.testing.assert_array_equal(results[k], alone[k])
+    assert at_once([partial(work, k) for k in range(4)]) == [*map(work, range(4))]
 
 
 def test_detach_cuts_and_shares():

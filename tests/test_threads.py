@@ -3,20 +3,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from common import at_once, every_type, launches, on_threads
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.machine import matmul, panels
-from tinygrad_relu.kernels.machine.door import watch
 
-TYPES = [np.float32, np.float64]
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 # rows, columns, inner: one number, around the edges of the vector kernels, the layers of an MLP, long and thin, and
 # large enough for several threads whichever way they share the work.
 SHAPES = [(1, 1, 1), (1, 10, 64), (7, 5, 3), (16, 16, 16), (17, 33, 65), (64, 64, 64), (100, 10, 64), (128, 784, 10),
@@ -51,14 +49,10 @@ def operands(shape, left, right, dtype):
 def test_gemm_with_any_number_of_threads(shape, left, right, dtype):
     """The same bits for any number, and no further from NumPy's product than sums in another order may be."""
     a, b = operands(shape, left, right, dtype)
-    tg.set_num_threads(1)
-    alone = product(a, b, left, right)
+    (ours,) = on_threads(lambda: [product(a, b, left, right)])
     theirs = (a.T if left else a) @ (b.T if right else b)
     rounding = (shape[2] + 1) * np.finfo(dtype).eps * (abs(a.T if left else a) @ abs(b.T if right else b))
-    assert (abs(alone - theirs) <= rounding).all()
-    for n in (2, 3, 4):
-        tg.set_num_threads(n)
-        np.testing.assert_array_equal(product(a, b, left, right), alone)
+    assert (abs(ours - theirs) <= rounding).all()
 
 
 @every_type
@@ -69,8 +63,7 @@ def test_training_with_any_number_of_threads(widths, rows, dtype):
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((rows, widths[0])).astype(dtype), rng.integers(0, widths[-1], rows)
 
-    def train(threads):
-        tg.set_num_threads(threads)
+    def train():
         model = nn.MLP(widths, dtype=dtype, rng=0)
         opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
         losses = []
@@ -82,16 +75,12 @@ def test_training_with_any_number_of_threads(widths, rows, dtype):
             losses.append(loss.item())
         return [np.array(losses), *(p.data for p in model.parameters())]
 
-    for alone, together in zip(train(1), train(3)):
-        np.testing.assert_array_equal(together, alone)
+    on_threads(train, (1, 3))
 
 
 def test_a_product_is_one_launch():
     a, b = operands((512, 512, 784), False, False, np.float32)
-    seen = []
-    with watch(lambda kernel, arguments: seen.append(kernel.__name__) or kernel(*arguments)):
-        product(a, b, False, False)
-    assert seen == ["product"]
+    assert launches(lambda: product(a, b, False, False)) == ["product"]
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (0, 5, 3), (5, 0, 3), (5, 3, 0), (64, 256, 784), (4096, 512, 784), (513, 5, 100_000)], ids=str)
@@ -148,19 +137,11 @@ def test_products_from_several_python_threads():
     cases = [operands(shape, False, False, np.float32)
              for shape in ((64, 64, 64), (300, 200, 100), (100, 784, 128), (500, 500, 500))]
     expected = [product(*case, False, False) for case in cases]
-    wrong = []
 
     def work(k):
-        for _ in range(20):
-            if (product(*cases[k], False, False) != expected[k]).any():
-                wrong.append(k)
+        return all((product(*cases[k], False, False) == expected[k]).all() for _ in range(20))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in (0, 1, 2, 3) * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert at_once([partial(work, k) for k in (0, 1, 2, 3) * 2]) == [True] * 8
 
 
 def test_number_of_threads_is_set_and_read():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common import at_once
 from strength import strength
 
 import tinygrad_relu as tg
@@ -50,28 +51,6 @@ def train(widths, rows, activation, dtype, kind, seed, steps=25):
         opt.step()
         losses.append(loss.item())
     return [np.array(losses), *(p.data for p in model.parameters())]
-
-
-def at_once(works):
-    """What the functions return, each in a thread of its own, all started at the same moment; an error comes out."""
-    results, gate = [None] * len(works), threading.Barrier(len(works))
-
-    def run(k):
-        try:
-            gate.wait(60)
-            results[k] = works[k]()
-        except BaseException as error:
-            results[k] = error
-
-    threads = [threading.Thread(target=run, args=(k,)) for k in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
 
 
 @pytest.mark.parametrize("n", [1, 3])

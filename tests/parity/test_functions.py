@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as TF
+from common import every_type
 from parity.peer import FUNCTIONS, SLOPE_OF_FLOAT32, TYPES, WITHOUT_SECOND
 from table import activation
 
@@ -12,7 +13,6 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu.kernels.formulas import ACTIVATIONS
 
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 LABELS = np.array([0, 2, 1, 1, 0])
 THEIR_LABELS = torch.from_numpy(LABELS)
 RNG = np.random.default_rng(0)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as TF
+from common import every_type
 from parity.peer import TYPES, torch_twin
 from parity.test_functions import agree, ours_and_theirs
 
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 RNG = np.random.default_rng(0)
 LABELS, IGNORING = np.array([0, 2, 1, 1, 0, 2]), np.array([0, -100, 1, 1, -100, 2])
 WEIGHT, EACH, SIGNS = np.array([0.5, 2.0, 1.5]), RNG.uniform(0, 2, (6, 3)), np.where(RNG.random((6, 3)) < 0.5, 1.0, -1.0)

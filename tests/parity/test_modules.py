@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as TF
+from common import every_type
 from parity.test_functions import agree, ours_and_theirs
 
 from tinygrad_relu import functional as F
@@ -18,7 +19,6 @@ from tinygrad_relu import nn, optim
 
 STEPS, ROWS = 50, 16
 DATA = np.random.default_rng(0)
-every_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 OPTIMIZERS = {
     "sgd": (lambda p: optim.SGD(p, lr=0.05, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)),
     "adam": (lambda p: optim.Adam(p, lr=0.01, eps=1e-5), lambda p: torch.optim.Adam(p, lr=0.01, eps=1e-5)),

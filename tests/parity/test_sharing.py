@@ -10,11 +10,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from common import every_type
 from parity.peer import TYPES
 
 import tinygrad_relu as tg
 
-every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
 shapes = pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 0)], ids=str)
 exports = pytest.mark.parametrize("export", [torch.from_dlpack, lambda x: torch.from_dlpack(x.__dlpack__()), lambda x: torch.from_numpy(np.asarray(x))],
                                   ids=["from_dlpack", "capsule", "from_numpy"])

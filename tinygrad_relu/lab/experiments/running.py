@@ -115,7 +115,7 @@ experiment in its fast form, and each number must agree.
 ```sh
 tinygrad-relu experiment list           # all names
 tinygrad-relu experiment batch-size     # run one, and print what it claims, expects and finds
-tinygrad-relu report                    # run all of them, and write report.html: every experiment with its figure
+tinygrad-relu report                    # run all, and write report.html, with every figure
 ```
 
 This page is made from the records of the experiments: `tinygrad-relu report --claims docs/claims.md` writes it.
