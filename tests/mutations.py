@@ -127,7 +127,7 @@ MUTATIONS = [
     Mutation("lab/prognosis.py", "if p.requires_grad and not (len(nodes) == 1 and", "if p.requires_grad and not (len(nodes) >= 1 and", "test_proved"),
     Mutation("lab/rehearsal.py", "    radius = SLACK * (product(", "    radius = 0 * (product(", "test_proved"),
     Mutation("lab/rehearsal.py", "fate.b = t if surely_alive[i] else None", "fate.b = fate.step", "test_proved"),
-    Mutation("lab/rehearsal.py", "link.copies.items() if p.requires_grad and optimizer.holds(p)}", "link.copies.items() if optimizer.holds(p)}", "test_proved"),
+    Mutation("lab/rehearsal.py", "self.copies.items() if p.requires_grad and optimizer.holds(p)}", "self.copies.items() if optimizer.holds(p)}", "test_proved"),
     Mutation("lab/rehearsal.py", "shift = np.where(dead, 0.0, link.steepest *", "shift = np.where(dead, 0.0, 0.0 * link.steepest *", "test_proved"),
     # the command line
     Mutation("commands/train.py", "layer.flat ** size > 0.5", "layer.flat > 0.5", "test_commands"),

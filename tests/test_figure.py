@@ -48,3 +48,11 @@ def test_the_diagonal_holds_every_return(runs):
 def test_several_seeds_are_drawn_in_every_format(tmp_path, runs, ending):
     figure.draw(runs, tmp_path / f"a.{ending}", kill_lr=30.0)
     assert (tmp_path / f"a.{ending}").stat().st_size > 10_000
+
+
+def test_the_followed_units_take_the_predicted_orbits_until_they_return(runs):
+    told = [outcome for run in runs for outcome in run.outcomes if outcome.predicted_orbit]
+    assert {"momentum-l2-inside", "coast"} <= {outcome.treatment.key for outcome in told}      # with full buffers too
+    for outcome in told:
+        path = np.array(outcome.predicted_orbit[:(outcome.predicted_step or outcome.steps) + 1])
+        np.testing.assert_allclose(outcome.observed_orbit[:len(path)], path, atol=1e-9 * np.abs(path).max())

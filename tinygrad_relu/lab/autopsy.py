@@ -16,7 +16,7 @@ the inputs h before the step, and upstream is ``w' . (h' - h)``, with the weight
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,12 +159,9 @@ class Autopsy(Reading):
         wanted = self.units.layers[layer].name, unit, member
         return [death for death in self.deaths if (death.layer, death.unit, death.member) == wanted]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers; None for an infinite or unknown rate."""
-        deaths = [{**asdict(death), "cause": death.cause,
-                   **{cause: share._asdict() for cause, share in death.shares.items()}} for death in self.deaths]
-        found: dict[str, Any] = plain({"steps": self.steps, "samples": len(self.x), "deaths": deaths})
-        return found
+    def to_dict(self) -> Any:
+        return {"steps": self.steps, "samples": len(self.x),
+                "deaths": [{**plain(death), "cause": death.cause} for death in self.deaths]}
 
     def summary(self) -> Table:
         """One row per layer: how many of its deaths have which cause."""

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from math import comb, factorial, sqrt
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from ..checks import check_count, check_name, check_number, check_rng, check_sam
 from ..nn.init import INITIALISERS, Initialiser, start
 from ..text import MISSING, Table
 from .drawing import ALIVE, BLUE, axes_of
-from .readings import Reading
+from .readings import Reading, shown
 
 SYMMETRIC = tuple(set(INITIALISERS) - {"pytorch", "rai"})         # about 0, with biases of 0
 BY_ROWS = ("he", "lecun", "normal", "kaiming_normal", "kaiming_uniform", "pytorch", "rai")     # a row knows nothing of the others
@@ -75,22 +75,14 @@ class Birth(Reading):
         low, high = self.layers[-1].low, self.layers[-1].high
         return None if low is None or high is None else (low, high)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def table(self) -> Table:
         """One row per hidden layer."""
-        def shown(p: float | None) -> str:
-            return "-" if p is None else f"{p:.4f}"
-
         return Table(f"{counted(self.trials, 'network')} {'-'.join(map(str, self.widths))}, start {self.init}, on "
                      f"{counted(self.samples, 'sample')}", ["hidden layer", "units", "born dead so far", "error", "lower bound",
                                                             "upper bound", "exact", "dead units"],
-                     [(i, layer.width, shown(layer.born_dead), shown(layer.error), shown(layer.low), shown(layer.high),
-                       shown(layer.exact), shown(layer.units)) for i, layer in enumerate(self.layers, 1)])
-
-    def parts(self) -> list[Table]:
-        return [self.table()]
+                     [(i, layer.width, *(shown(p, ".4f") for p in (layer.born_dead, layer.error, layer.low, layer.high,
+                                                                   layer.exact, layer.units)))
+                      for i, layer in enumerate(self.layers, 1)])
 
     def plot(self) -> Any:
         """The share that is dead by each hidden layer, with two standard errors and the bounds, as a matplotlib Figure."""

@@ -190,7 +190,7 @@ def _handles(trainings: Sequence[Training]) -> list[Any]:
 
 
 def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
-    """The pre-activation of one unit, as measured and as predicted by the recurrence."""
+    """The pre-activation of one unit, as measured and as predicted by a rehearsal."""
     told = [o for o in outcomes if o.predicted_orbit and o.observed_orbit]
     _plain(axes, "one dead unit: its pre-activation z")
     if not told:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..text import Table
 from .drawing import LABELS, axes_of
 from .lethal import next_steps
 from .passes import GATES, RNNS, passed
-from .readings import Reading, for_members, plain
+from .readings import Reading, for_members, plain, shown
 from .units import BATCH, Units, check_targets
 
 
@@ -69,11 +69,8 @@ class GradientProfile(Reading):
         first, last, steps = self.layers[0].signal, self.layers[-1].signal, len(self.layers) - 1
         return float((first / last) ** (1 / steps)) if steps and last > 0 else np.nan
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers; NaN and infinities become None."""
-        found: dict[str, Any] = plain({"samples": self.samples, "per_layer": self.per_layer,
-                                       "layers": [asdict(layer) for layer in self.layers]})
-        return found
+    def to_dict(self) -> Any:
+        return plain({"samples": self.samples, "per_layer": self.per_layer, "layers": self.layers})
 
     def table(self) -> Table:
         """One row per layer."""
@@ -81,10 +78,10 @@ class GradientProfile(Reading):
                    "activations": "size", "rank": "rank"}
         return Table(f"gradients on {self.samples} samples", ["layer", "activation", "shape", *numbers], [
             (layer.name, layer.activation or "-", f"{layer.inputs}→{layer.units}",
-             *(_shown(getattr(layer, name)) for name in numbers.values())) for layer in self.layers])
+             *(shown(getattr(layer, name), ".3g") for name in numbers.values())) for layer in self.layers])
 
     def parts(self) -> list[str | Table]:
-        return [self.table(), f"per layer, the signal is multiplied by {_shown(self.per_layer)} on its way back"]
+        return [self.table(), f"per layer, the signal is multiplied by {shown(self.per_layer, '.3g')} on its way back"]
 
     def plot(self) -> Any:
         """The sizes of each layer on a logarithmic axis, with the rank of the activations."""
@@ -96,7 +93,7 @@ class GradientProfile(Reading):
             if (numbers > 0).any():
                 axes.plot(places, np.where(numbers > 0, numbers, np.nan), "o-", color=colour, label=what)
         axes.set_yscale("log")
-        axes.set_xticks(places, [f"{layer.name} {layer.activation}\nrank {_shown(layer.rank)} of {layer.units}"
+        axes.set_xticks(places, [f"{layer.name} {layer.activation}\nrank {shown(layer.rank, '.3g')} of {layer.units}"
                                  if layer.activation else layer.name for layer in self.layers], fontsize=8)
         figure.legend(loc="outside lower center", frameon=False, ncols=4, fontsize=9)
         return figure
@@ -201,7 +198,3 @@ def effective_rank(product: Array) -> float:
         return 0.0
     shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
-def _shown(number: float) -> str:
-    return "-" if np.isnan(number) else f"{number:.3g}"

@@ -31,7 +31,7 @@ from ..tensor import Tensor
 from ..text import Table
 from .drawing import FAINT, axes_of
 from .layers import GONE, HiddenLayer, flat_edges
-from .readings import Reading, for_members, plain
+from .readings import Reading, for_members, plain, shown
 from .units import BATCH, Units
 
 SHARES = (0.0, 0.01, 0.1, 0.25, 0.5)        # the quantiles in the table
@@ -124,22 +124,20 @@ class LethalRates(Reading):
     layers: list[LayerRates]
     safe_rate: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers; None for a rate that is infinite or unknown."""
-        found: dict[str, Any] = plain({"samples": self.samples, "safe_rate": self.safe_rate, "layers": [
+    def to_dict(self) -> Any:
+        return plain({"samples": self.samples, "safe_rate": self.safe_rate, "layers": [
             {"name": layer.name, "exact": layer.exact, "lo": layer.lo, "hi": layer.hi,
              "quantiles": {str(share): layer.quantile(share) for share in SHARES}} for layer in self.layers]})
-        return found
 
     def table(self) -> Table:
         """One row per layer: at which rates the first unit, 1 %, ... of its living units die."""
         headings = ["layer", "units", "dead now", "never", *(f"{100 * share:g}%" if share else "first" for share in SHARES), ""]
         return Table(f"rates at which the next step kills units, from {self.samples} samples", headings, [
             (layer.name, len(layer.lo), int((layer.lo == 0).sum()), int(np.isinf(layer.lo).sum()),
-             *(_rate(layer.quantile(share)) for share in SHARES), "" if layer.exact else "by trial") for layer in self.layers])
+             *(shown(layer.quantile(share)) for share in SHARES), "" if layer.exact else "by trial") for layer in self.layers])
 
     def parts(self) -> list[str | Table]:
-        return [self.table(), f"safe rate: {_rate(self.safe_rate, 'any')} (the step kills no unit)"]
+        return [self.table(), f"safe rate: {shown(self.safe_rate, infinite='any')} (the step kills no unit)"]
 
     def plot(self) -> Any:
         """The share of the living units that are dead after the next step, for each layer, over the learning rate."""
@@ -160,10 +158,6 @@ class LethalRates(Reading):
         axes.set_ylim(0, 105)
         axes.legend(frameon=False)
         return figure
-
-
-def _rate(rate: float, infinite: str = "never") -> str:
-    return "-" if np.isnan(rate) else infinite if np.isinf(rate) else f"{rate:.4g}"
 
 
 @for_members

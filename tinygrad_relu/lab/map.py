@@ -13,6 +13,7 @@ from ..text import Table, print_parts
 from .drawing import BLUE, COLOURS, INK, check_format, save
 from .laws import return_steps, simulated_steps
 from .layers import State
+from .readings import shown
 from .recurrence import Array, Settings, window
 
 NEVER, LATER = COLOURS[State.DEAD], "#a39e94"
@@ -119,7 +120,7 @@ def table(recipes: Sequence[Recipe]) -> Table:
     for recipe in recipes:
         s = recipe.settings
         rows.add(recipe.name, f"{s.momentum:g}", f"{s.lr:g}", f"{s.weight_decay:g}", f"{s.eta_lambda:.2g}",
-                 "-" if s.threshold is None else f"{s.threshold:.2g}", "never" if recipe.step is None else recipe.step)
+                 shown(s.threshold, ".2g"), "never" if recipe.step is None else recipe.step)
     return rows
 
 

@@ -67,20 +67,18 @@ def apart(model: Module, note: Callable[[Call], object] | None = None) -> Iterat
 
     (Registered hooks and changes of the mode would outdate captured steps.)
     """
-    names, held = ("_hooks", "forward", "training", "_steps"), []
+    names, held = ("_hooks", "forward", "training"), []
     frozen = [p for p in model.parameters() if not p.requires_grad]
     for module in model.modules():
         own = vars(module)
         held.append((own, {name: own[name] for name in names if name in own}))
         own.update(_hooks=None, training=False)
-        if isinstance(module, Sequential):
-            own["_steps"] = [(layer, None, None) for layer in module.layers]
         if note is not None:
             own["forward"] = partial(_call, module, module.forward, note)
     try:
         for p in frozen:
             p.requires_grad = True
-        with recording():
+        with unfused(model), recording():
             yield
     finally:
         for p in frozen:

@@ -18,14 +18,16 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, no_grad
 from ..checks import check_count, check_name
-from ..nn import Module, Parameter
+from ..nn import Module
 from ..optim import Optimizer
 from ..text import Shown
 from .closed_form import revival_step
 from .laws import ratio
 from .layers import Look, flat_edges
 from .prognosis import prognosis, settings_of
+from .readings import shown
 from .recurrence import Settings
+from .rehearsal import Ahead
 from .roll_forward import Decay, revival_parts
 from .units import Units
 
@@ -101,12 +103,12 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
     while not bounded and step(ceiling) > 1 and ceiling < 1e12:
         ceiling *= 2
     if not step(ceiling) <= at <= step(floor):
-        raise ValueError(f"prescribe: at is {at}, but {option} gives steps from {_said(step(ceiling))} (at {ceiling:.6g}) to "
-                         f"{_said(step(floor))} (at {floor:g}); expected one of these")
+        raise ValueError(f"prescribe: at is {at}, but {option} gives steps from {shown(step(ceiling), '.0f')} (at {ceiling:.6g}) "
+                         f"to {shown(step(floor), '.0f')} (at {floor:g}); expected one of these")
     low = floor if step(floor) == at else _fall(step, floor, ceiling, at)[1]
     if step(low) != at:
         raise ValueError(f"prescribe: no {option} brings the first unit back at step {at}; at {low:.6g} the step falls from "
-                         f"{_said(step(float(np.nextafter(low, 0))))} to {_said(step(low))}")
+                         f"{shown(step(float(np.nextafter(low, 0))), '.0f')} to {shown(step(low), '.0f')}")
     high = _fall(step, low, ceiling, at - 1)[0] if step(ceiling) < at else ceiling if bounded else math.inf
     unit = Decimal(1).scaleb(math.floor(math.log10((high - low if high < math.inf else low) or 1.0)) - 2)
 
@@ -133,10 +135,6 @@ def _fall(step: Callable[[float], float], low: float, high: float, target: int) 
     while low < (middle := (low + high) / 2) < high:
         low, high = (low, middle) if step(middle) <= target else (middle, high)
     return low, high
-
-
-def _said(step: float) -> str:
-    return "never" if step == math.inf else f"{step:.0f}"
 
 
 @dataclass(frozen=True)
@@ -201,20 +199,17 @@ class _Case:
         """Whether the optimizer itself, on a copy of the layer with zero gradients, brings the first unit back at this step
         (None: not until step `at` + 1). Only z at that step and at the step before is computed."""
         parameters = self.look.layer.parameters
-        copies = {p: Parameter(p.data, kind=p.kind) for p in parameters}
-        twin = self.optimizer.twin(copies)
-        for group, p in zip(twin.param_groups, parameters):
+        ahead, last, lives = Ahead(parameters, self.optimizer), step or at + 1, False
+        for group, p in zip(ahead.twin.param_groups, parameters):
             if option != "weight_decay" or self.decay in ("both", "weights" if p is parameters[0] else "biases"):
                 group[option] = value
-            copies[p].grad = np.zeros_like(p.data)
-        lives = False
-        for t in range(1, (step or at + 1) + 1):
-            twin.step()
-            if t >= (step or at + 1) - 1:
+        for t in range(1, last + 1):
+            ahead.step()
+            if t >= last - 1:
                 if lives:
                     return False
                 with no_grad():
-                    lives = bool((F.linear(self.look.inputs, *copies.values()).data[:, self.dead] > 0).any())
+                    lives = bool((F.linear(self.look.inputs, *ahead.copies.values()).data[:, self.dead] > 0).any())
         return lives is (step is not None)
 
     def _with(self, option: Option, value: float) -> dict[str, Any]:

@@ -102,9 +102,6 @@ class Prognosis(Reading):
         headings = ["layer", "unit", "verdict", "step", "sample", "reason"]
         return Table(f"prognosis of {counted(len(units), 'dead unit')}", headings, cells, most=rows)
 
-    def parts(self) -> list[Table]:
-        return [self.table()]
-
     def plot(self) -> Any:
         """The steps at which the dead units of each layer return, as a matplotlib Figure."""
         layers = list(dict.fromkeys(unit.layer for unit in self.units))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -23,7 +23,13 @@ class Reading(Shown):
 
     def to_dict(self) -> Any:
         """Plain dicts, lists and numbers; NaN and infinities become None."""
+        return plain(self)
+
+    def table(self) -> Table:
         raise NotImplementedError
+
+    def parts(self) -> Sequence[str | Table]:
+        return [self.table()]
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
@@ -91,11 +97,15 @@ def for_members(instrument: Callable[P, R]) -> Callable[P, R]:
 
 
 def plain(value: Any) -> Any:
-    """A value made of dicts, lists, arrays and numbers in the form that JSON holds: NaN and infinities become None.
+    """A value made of records, dicts, lists, arrays and numbers as JSON holds it: NaN and infinities become None.
 
     >>> plain({"rates": np.array([0.5, np.inf]), "units": np.int64(3)})
     {'rates': [0.5, None], 'units': 3}
     """
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -103,3 +113,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         return plain(value.tolist())
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def shown(number: float | None, form: str = ".4g", infinite: str = "never") -> str:
+    """A number in a table: "-" if it is unknown.
+
+    >>> shown(0.12345), shown(np.nan), shown(None), shown(np.inf)
+    ('0.1235', '-', '-', 'never')
+    """
+    return "-" if number is None or np.isnan(number) else infinite if np.isinf(number) else f"{number:{form}}"

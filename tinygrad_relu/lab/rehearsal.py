@@ -99,12 +99,29 @@ def steepest(activation: Module | None) -> float | None:
     return float(max(abs(record.f_dx(one, x, record.f(x, *p), *p)) for x in middles))
 
 
+class Ahead:
+    """Copies of parameters, and a twin of their optimizer that moves them with gradients of zero. It leaves those alone that the
+    optimizer does not move."""
+
+    def __init__(self, parameters: Iterable[Parameter], optimizer: Optimizer) -> None:
+        self.copies = {p: Parameter(p.data, kind=p.kind) for p in parameters}
+        self.held = {p: copy for p, copy in self.copies.items() if p.requires_grad and optimizer.holds(p)}
+        if self.held:
+            self.twin = optimizer.twin(self.held)
+        for copy in self.held.values():
+            copy.grad = copy.home               # zeros
+
+    def step(self) -> None:
+        if self.held:
+            self.twin.step()
+
+
 class Link:
     """One layer of the chain: copies of its parameters, the fates of its watched units, and what the last full look saw."""
 
-    def __init__(self, layer: HiddenLayer, watched: Array, units: Array) -> None:
+    def __init__(self, layer: HiddenLayer, watched: Array, units: Array, copies: Mapping[Parameter, Parameter]) -> None:
         self.layer, self.units = layer, units           # the units that are computed
-        self.copies = {p: Parameter(p.data, kind=p.kind) for p in layer.parameters}
+        self.copies = {p: copies[p] for p in layer.parameters}
         self.fates = {int(j): Fate() for j in watched}
         self.waits = np.isin(np.arange(layer.units), watched)   # which units of the layer are watched and not surely alive yet
         self.low, self.high = flat_edges(layer.activation)
@@ -195,21 +212,16 @@ class Link:
         return dict(zip(self.units.tolist(), (self.least >= ahead).tolist()))
 
 
-class Rehearsal:
+class Rehearsal(Ahead):
     """The coming training of a chain of layers whose gradients are zero, from the data on; if there are several, the last is the
     gate. Of each layer, `watched` are the dead units, whose fates are in `fates`."""
 
     def __init__(self, layers: Sequence[HiddenLayer], watched: Sequence[Array], x: Array, optimizer: Optimizer) -> None:
-        self.links = [Link(layer, mine, np.arange(layer.units) if len(layers) > 1 else mine)
+        super().__init__([p for layer in layers for p in layer.parameters], optimizer)
+        self.links = [Link(layer, mine, np.arange(layer.units) if len(layers) > 1 else mine, self.copies)
                       for layer, mine in zip(layers, watched)]
         self.fates, self.chain = [link.fates for link in self.links], self.links
-        self.x, self.t = x, 0
-        self.held = {p: copy for link in self.links for p, copy in link.copies.items() if p.requires_grad and optimizer.holds(p)}
-        self.still = not self.held
-        if self.held:
-            self.twin = optimizer.twin(self.held)
-            for copy in self.held.values():
-                copy.grad = copy.home               # zeros
+        self.x, self.t, self.still = x, 0, not self.held
         self.look(fully=True)
 
     @property
@@ -228,7 +240,7 @@ class Rehearsal:
                 for group, rate in zip(self.twin.param_groups, next(rates)):
                     group["lr"] = rate
             self.before = {p: copy.array.copy() for p, copy in self.held.items()}
-            self.twin.step()
+            self.step()
             self.t += 1
             same = all(np.array_equal(copy.array, self.before[p]) for p, copy in self.held.items())
             self.still = rates is None and same and not self.twin.has_inertia()
@@ -273,15 +285,10 @@ class Rehearsal:
 def rehearsed_orbit(layer: HiddenLayer, unit: int, inputs: Array, optimizer: Optimizer, steps: int) -> list[float]:
     """z of one unit on one sample, now and after each of the next steps, if the unit gets no gradient and its `inputs`
     (features,) do not change."""
-    copies = {p: Parameter(p.data, kind=p.kind) for p in layer.parameters}
-    held = [p for p in copies if p.requires_grad and optimizer.holds(p)]
-    twin = optimizer.twin({p: copies[p] for p in held}) if held else None
-    for p in held:
-        copies[p].grad = copies[p].home         # zeros
-    found = []
-    for step in range(steps + 1):
-        if step and twin is not None:
-            twin.step()
-        weight, *bias = (copy.array[unit] for copy in copies.values())
+    ahead, found = Ahead(layer.parameters, optimizer), list[float]()
+    while len(found) <= steps:
+        if found:
+            ahead.step()
+        weight, *bias = (copy.array[unit] for copy in ahead.copies.values())
         found.append(float(weight @ inputs) + sum(map(float, bias)))
     return found

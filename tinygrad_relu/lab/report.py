@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from math import inf, isfinite
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..optim import SGD
 from ..text import Table, print_parts
 from .layers import GONE, State, flat_edges
 from .outcomes import Outcome, Run, Sick, in_words
-from .readings import plain
+from .readings import plain, shown
 from .treatments import STARTS
 
 LEARNED = 0.9       # the accuracy whose first step is compared
@@ -40,8 +39,7 @@ def _run_dict(run: Run) -> dict[str, Any]:
                                          "largest_gradient": plain(sick.gradient)} for start, sick in run.networks.items()},
             "predictions": len(predictions), "wrong": sum(len(outcome.disagreements) for outcome in run.outcomes),
             "proved": sum(p.proved for p in predictions), "treatments": [outcome.to_dict() for outcome in run.outcomes],
-            "prescription": None if run.prescription is None else {
-                key: plain(value) for key, value in asdict(run.prescription).items()}}
+            "prescription": plain(run.prescription)}
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
@@ -50,7 +48,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
                       "accuracy", "held\nout"], gap=1)
     for o in outcomes:
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
-                 "-" if o.threshold is None else f"{o.threshold:.2g}", o.predicted, o.observed,
+                 shown(o.threshold, ".2g"), o.predicted, o.observed,
                  f"{' '.join(map(str, o.sick.dead))}→{' '.join(map(str, o.dead))}", f"{o.sick.accuracy:.2f}→{o.accuracy:.2f}",
                  f"{o.held_out[-1][1]:.2f}" if o.held_out else "-")
     return rows

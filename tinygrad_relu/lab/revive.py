@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
 from typing import Any, TypeVar
@@ -26,9 +26,9 @@ from .interventions import kill, mirror
 from .layers import GONE, HiddenLayer
 from .outcomes import Outcome, Prediction, Run, Sick
 from .prescription import Option, prescribe
-from .prognosis import Prognosis, UnitPrognosis, prognosis, settings_of
+from .prognosis import Prognosis, UnitPrognosis, prognosis
 from .recorder import Life, Recorder, Recorders
-from .roll_forward import orbit
+from .rehearsal import rehearsed_orbit
 from .treatments import SCHEDULES, STARTS, Treatment
 from .units import Units
 
@@ -211,7 +211,8 @@ def _plan(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps: 
     mine = [unit for unit in claims if unit.layer == layer.name]
     first = min((unit for unit in mine if unit.step is not None), key=lambda unit: unit.step or 0, default=None)
     followed = _followed(mine, first, layer, dataset.x)
-    predicted = [] if followed is None or schedule else _predicted_orbit(layer, dataset.x, optimizer, *followed, steps)
+    predicted = [] if followed is None or schedule else rehearsed_orbit(
+        layer, followed[0], dataset.x[followed[1]], optimizer, steps)
     return _Plan(units, optimizer, schedule, foretold, claims, first, followed, predicted)
 
 
@@ -355,14 +356,3 @@ def _followed(claims: list[UnitPrognosis], first: UnitPrognosis | None, layer: H
     z = F.linear(x, layer.weight, layer.bias).data[:, [unit.unit for unit in claims]]
     sample, place = np.unravel_index(z.argmax(), z.shape)
     return claims[place].unit, int(sample)
-
-
-def _predicted_orbit(layer: HiddenLayer, x: Array, optimizer: Optimizer, unit: int, sample: int, steps: int) -> list[float]:
-    """The pre-activation that the recurrence of SGD predicts; empty for other optimizers."""
-    known = settings_of(optimizer, layer)
-    if known is None or layer.weight is None or layer.bias is None:
-        return []
-    settings, decay = known
-    z_w, b = float(x[sample] @ layer.weight.data[unit]), float(layer.bias.data[unit])
-    path = orbit(z_w, bias=b, decay=decay, **asdict(settings))
-    return [z_w + b, *(float(z) for _, z in zip(range(steps), path))]

@@ -12,7 +12,7 @@ from ..autodiff.node import Array
 from ..checks import check_name, check_real, counted, said
 from ..text import MISSING, Table
 from .drawing import BLUE, axes_of
-from .readings import Reading, plain
+from .readings import Reading
 from .recorder import Life, Recorder, Recorders
 
 Span = Literal["alive", "dead", "revived"]
@@ -82,10 +82,8 @@ class Survival(Reading):
         below = np.flatnonzero(self.share <= 0.5)
         return int(self.steps[below[0]]) if below.size else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers; NaN becomes None."""
-        columns = {name: plain(getattr(self, name)) for name in ("steps", "share", "low", "high", "at_risk", "ended")}
-        return {"of": self.of, "median": self.median, **columns, "spells": [spell._asdict() for spell in self.spells]}
+    def to_dict(self) -> Any:
+        return {**super().to_dict(), "median": self.median}
 
     def table(self, rows: int | None = 24) -> Table:
         """One row per time at which spells ended; at most `rows` (None: all)."""
@@ -95,9 +93,6 @@ class Survival(Reading):
             self.steps, self.at_risk, self.ended, self.share, self.low, self.high) if d]
         return Table(f"{what}: {counted(len(self.spells), 'spell')}, {total} {end}, median {self.median or '-'} steps",
                      ["after", "at risk", end, "share left", "95 %"], found, most=rows)
-
-    def parts(self) -> list[Table]:
-        return [self.table()]
 
     def plot(self) -> Any:
         """The share left over time, with its confidence interval and ticks where spells are censored, as a matplotlib Figure."""

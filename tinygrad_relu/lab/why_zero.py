@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from ..nn import Module, Parameter
 from ..tensor import Tensor
 from ..text import Table
 from .drawing import axes_of
-from .passes import tensors
+from .passes import tensors, unfused
 from .readings import Reading, for_members
 from .units import BATCH, Units, check_finite, check_targets
 
@@ -132,17 +131,14 @@ def why_zero(model: Module | Units, x: Any, y: Any, parameter: Parameter | str |
     twin = deepcopy(model)
     copies = dict(twin.named_parameters())
     gradients: dict[str, Found] = {}
-    with ExitStack() as hooks:
-        for module in twin.modules():           # so that layers run one by one, without fused activations
-            hooks.enter_context(module.register_forward_hook(lambda module, inputs, output: None))
-        for start in range(0, len(x), batch_size):
-            part = slice(start, start + batch_size)
-            with recording():
-                output = twin(x[part])
-                found = reasons(loss(output, targets[part], reduction="sum"), tensors(output))
-            for name, copy in copies.items():
-                if copy in found:
-                    gradients[name] = added(gradients[name], found[copy]) if name in gradients else found[copy]
+    for start in range(0, len(x), batch_size):
+        part = slice(start, start + batch_size)
+        with unfused(twin), recording():
+            output = twin(x[part])
+            found = reasons(loss(output, targets[part], reduction="sum"), tensors(output))
+        for name, copy in copies.items():
+            if copy in found:
+                gradients[name] = added(gradients[name], found[copy]) if name in gradients else found[copy]
     codes = {name: gradients[name][1] if name in gradients else
              np.full(p.shape, Reason.DISCONNECTED if p.requires_grad else Reason.FROZEN, np.uint8) for name, p in names.items()}
     return WhyZero(len(x), {label: codes[name][rows] for label, (name, rows) in chosen.items()})
