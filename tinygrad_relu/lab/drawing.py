@@ -53,12 +53,18 @@ def axes_of(width: float, height: float, title: str, x: str, y: str) -> tuple[An
     return figure, axes
 
 
-def label(axes: Any, title: str = "", x: str = "step", y: str = "") -> None:
+def label(axes: Any, title: str = "", x: str = "step", y: str = "", legend: str = "", **settings: Any) -> None:
+    """What surrounds the lines, once they are drawn: titles, a legend at this place, and settings as in `axes.set`."""
+    axes.set(**settings)
     axes.set_title(title, fontsize=9.5, loc="left", color=INK)
     axes.set_xlabel(x, fontsize=9.5, color=INK)
     axes.set_ylabel(y, fontsize=9.5, color=INK)
     axes.tick_params(labelsize=8.5, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
+    if "xticks" in settings:
+        axes.set_xticks([], minor=True)         # those that a logarithmic axis has between them
+    if legend:
+        axes.legend(loc=legend, frameon=False, fontsize=9)
 
 
 def say(axes: Any, text: str, at: tuple[float, float], colour: str = INK, **options: Any) -> None:

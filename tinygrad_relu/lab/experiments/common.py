@@ -1,4 +1,4 @@
-"""Steps that several experiments share."""
+"""What experiments are made of: their record, the way they train, formulas, and the look of their figures."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -7,12 +7,21 @@ from typing import Any
 import numpy as np
 
 from ... import functional as F
-from ...autodiff.node import Array
-from ...autodiff.tape import grad
+from ...autodiff.node import Array as Array
+from ...autodiff.tape import grad as grad
 from ...capture import capture
+from ...data import Dataset
 from ...nn import Linear, Module
-from ...optim import Optimizer
-from ...tensor import Tensor
+from ...optim import SGD, Optimizer
+from ...parameters import Parameter
+from ...tensor import Tensor as Tensor
+from ..census import Census, census
+from ..drawing import ALIVE as ALIVE, BLUE as BLUE, COLUMN as COLUMN, DASHES as DASHES, DEAD as DEAD, FAINT as FAINT, INK as INK
+from ..drawing import LIGHT as LIGHT, RETURN as RETURN, label as label, say as say
+from .record import Claim as Claim, Experiment as Experiment, Finding as Finding, Series as Series
+from .record import at_least as at_least, at_most as at_most
+
+Figure = Any            # of matplotlib, which may be missing
 
 
 def descend(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor], x: Array, y: Array, steps: int,
@@ -37,8 +46,14 @@ def descend(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor], x:
     return np.array(losses)
 
 
-def descend_and_watch(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor], x: Array, y: Array, steps: int) -> Array:
-    """`descend`; the largest z over x of each unit of the first layer, before each step and after the last.
+def learn(model: Module, samples: Dataset, steps: int, look: Callable[[int], object] = lambda step: None,
+          **settings: Any) -> Array:
+    """`descend` on the cross-entropy of a data set by SGD with these settings: `lr`, `momentum`, ..."""
+    return descend(model, SGD(model.parameters(), **settings), F.cross_entropy, samples.x, samples.y, steps, look)
+
+
+def watch(model: Module, optimizer: Optimizer, samples: Dataset, steps: int) -> Array:
+    """`descend` on the cross-entropy; the largest z of each unit of the first layer, before each step and after the last.
 
     Shape (steps + 1, units); of a population, (steps + 1, members, units).
     """
@@ -46,10 +61,20 @@ def descend_and_watch(model: Module, optimizer: Optimizer, loss: Callable[..., T
     found = np.empty((steps + 1, *first.bias.data.shape))
 
     def look(step: int) -> None:
-        found[step] = (x @ first.weight.data.swapaxes(-1, -2) + first.bias.data[..., None, :]).max(axis=-2)
+        found[step] = (samples.x @ first.weight.data.swapaxes(-1, -2) + first.bias.data[..., None, :]).max(axis=-2)
 
-    descend(model, optimizer, loss, x, y, steps, look)
+    descend(model, optimizer, F.cross_entropy, samples.x, samples.y, steps, look)
     return found
+
+
+def path_of(theta: Parameter, optimizer: Optimizer, steps: int, gradient: Callable[[int, Array], Array]) -> Array:
+    """A parameter before each step and after the last, (steps + 1, *shape), if its gradient is ``gradient(step, its data)``."""
+    path = [theta.data.copy()]
+    for step in range(steps):
+        theta.grad = gradient(step, theta.data)
+        optimizer.step()
+        path.append(theta.data.copy())
+    return np.array(path)
 
 
 def first_positive(z: Array) -> Array:
@@ -57,10 +82,15 @@ def first_positive(z: Array) -> Array:
     return np.where((z > 0).any(axis=0), (z > 0).argmax(axis=0), np.inf)
 
 
-def accuracy(model: Module, x: Array, y: Array) -> Array:
-    """The share of the samples x whose largest output is that of their class y; of a population, one for each member."""
-    found: Array = (model(x).data.argmax(axis=-1) == y).mean(axis=-1)
+def accuracy(model: Module, samples: Dataset) -> Array:
+    """The share of the samples whose largest output is that of their class; of a population, one for each member."""
+    found: Array = (model(samples.x).data.argmax(axis=-1) == samples.y).mean(axis=-1)
     return found
+
+
+def censuses(models: Module, x: Array) -> list[Census]:
+    """The census of each member of a population."""
+    return [census(models.member(k), x) for k in range(models.members or 0)]
 
 
 def four_errors(share: float, n: int) -> float:

@@ -73,6 +73,16 @@ class Finding:
         return claimed, f"{relation}{expected}{tolerance}", measured, "yes" if self.holds else "NO", self.what
 
 
+def at_least(what: str, expected: float, measured: float, tolerance: float = 0.0, **more: Any) -> Finding:
+    """A number that is expected to be this large, or larger."""
+    return Finding(what, expected, measured, tolerance, ">=", **more)
+
+
+def at_most(what: str, expected: float, measured: float, tolerance: float = 0.0, **more: Any) -> Finding:
+    """A number that is expected to be this large, or smaller."""
+    return Finding(what, expected, measured, tolerance, "<=", **more)
+
+
 @dataclass(frozen=True, repr=False)
 class Experiment(Shown):
     """A file of a chapter: its docstring explains it, and its `EXPERIMENT` is called with a seed.

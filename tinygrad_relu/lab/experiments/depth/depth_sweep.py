@@ -5,18 +5,12 @@ the layer before, and a gradient is multiplied by sqrt(s E[f'(z)^2]) a layer on 
 (s = 2), SELU with LeCun's (s = 1), which is Glorot's in a square layer. A sigmoid network loses it with all of these. With
 weights from N(0, 1) (s = n) it explodes, even through tanh, which saturates.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import functional as F
-from .... import nn
-from ....autodiff.node import Array
-from ....autodiff.tape import grad
-from ..common import normal_mean, slope
-from ..record import Claim, Experiment, Finding, Series
+from .... import functional as F, nn
+from ..common import Array, Claim, Experiment, Figure, Finding, Series, grad, normal_mean, slope
 
 DEPTH = 10
 STARTS = {"pytorch": 1 / 3, "glorot": 1.0, "orthogonal": 1.0, "he": 2.0, "normal": None}       # s; None: the width n
@@ -66,7 +60,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"told": told, "found": found}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     figure.set_figheight(7.4)
     axes = figure.subplots()
     found = np.asarray(series["found"])

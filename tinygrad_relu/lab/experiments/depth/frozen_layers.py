@@ -4,17 +4,12 @@ At its start, such a network passes on 0.236 of a gradient a layer (Glorot's wei
 some twenty thousand times weaker than the last, so its weights stay near their random start.
 ReLU with He's start, Maxout with LeCun's, and batch normalisation before the sigmoids each cure it: all layers move alike.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ...drawing import COLUMN, label
-from ..common import accuracy, descend, four_errors
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, nn
+from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, at_most, four_errors, label, learn
 from .depth_sweep import measured, predicted
 
 LAYERS, WIDTH = 8, 64
@@ -37,30 +32,27 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
                                     measured(model, digits.x, digits.y), noise * factor))
         weights = [p for p in model.parameters() if p.ndim == 2]
         before = [p.data.copy() for p in weights]
-        sgd = optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-        losses[name] = descend(model, sgd, F.cross_entropy, digits.x, digits.y, 100)
+        losses[name] = learn(model, digits, 100, lr=0.02, momentum=0.9)
         moved[name] = [float(np.linalg.norm(p.data - old) / np.linalg.norm(old)) for p, old in zip(weights, before)]
-        right[name] = float(accuracy(model, digits.x, digits.y))
+        right[name] = float(accuracy(model, digits))
     ratios = {name: first / last for name, (first, *_, last) in moved.items()}
     frozen, alone = ratios.pop("sigmoid"), right.pop("sigmoid")
     most = np.bincount(digits.y).max() / len(digits.y)          # the accuracy of one answer for all
-    findings += [Finding(f"{name}: change of the first layer over that of the last, against sigmoid's", frozen, ratio,
-                         relation=">=") for name, ratio in ratios.items()]
-    findings += [Finding("sigmoid: accuracy after 100 steps, against the share of the most frequent digit", most, alone,
-                         four_errors(most, len(digits.y)), "<="),
-                 Finding("the others: least accuracy, against sigmoid's", alone, min(right.values()), relation=">=")]
+    findings += [at_least(f"{name}: change of the first layer over that of the last, against sigmoid's", frozen, ratio)
+                 for name, ratio in ratios.items()]
+    findings += [at_most("sigmoid: accuracy after 100 steps, against the share of the most frequent digit", most, alone,
+                         four_errors(most, len(digits.y))),
+                 at_least("the others: least accuracy, against sigmoid's", alone, min(right.values()))]
     return findings, {"moved": moved, "losses": losses}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     layers, losses = figure.subplots(1, 2)
     for name, colour in zip(NETWORKS, COLUMN):
         layers.plot(range(1, LAYERS + 2), series["moved"][name], "o-", color=colour, lw=1.6, ms=4)
         losses.plot(series["losses"][name], color=colour, lw=1.8, label=name)
-    layers.set_yscale("log")
-    label(layers, "change of the weights in 100 steps, relative to them", "layer, from the input on", "")
-    losses.legend(frameon=False, fontsize=9, loc="center right")
-    label(losses, "training loss on digits", "step")
+    label(layers, "change of the weights in 100 steps, relative to them", "layer, from the input on", "", yscale="log")
+    label(losses, "training loss on digits", "step", legend="center right")
 
 
 EXPERIMENT = Experiment(

@@ -5,20 +5,12 @@ without inputs, that is 0.5^100 = 8e-31 for b = 0, which is worse than the 0.9^1
 2.5e-14 for b = 1; and 0.9933^100 = 0.51 for b = 5. So the bias makes the memory: with 5, an LSTM learns to repeat after 100 steps
 the number that came first; with 0 or 1 it learns nothing in the same time. (The RNN does, in some runs.)
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import functional as F
-from .... import nn, optim
-from ....autodiff.node import Array
-from ....autodiff.tape import grad
-from ....tensor import Tensor
-from ...drawing import COLUMN, label, say
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import functional as F, nn, optim
+from ..common import COLUMN, Array, Claim, Experiment, Figure, Finding, Series, Tensor, descend, grad, label, say
 
 STEPS, HIDDEN, RECURRENT = 100, 8, 0.9
 FORGET = {"LSTM, forget bias 0": 0.0, "LSTM, forget bias 1": 1.0, "LSTM, forget bias 5": 5.0, "tanh RNN": None}
@@ -66,17 +58,15 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     for name, forget in FORGET.items():
         product = (RECURRENT if forget is None else 1 / (1 + np.exp(-forget))) ** STEPS
         findings.append(Finding(f"{name}: gradient through 100 steps", product, Memory(forget, seed).passed(), 1e-10 * product))
-        losses[name] = []
-        for k in range(runs):
-            model = Memory(forget, seed + k)
-            losses[name].append(descend(model, optim.Adam(model.parameters(), lr=0.01), F.mse_loss, x, y, 250))
+        models = [Memory(forget, seed + k) for k in range(runs)]
+        losses[name] = [descend(model, optim.Adam(model.parameters(), lr=0.01), F.mse_loss, x, y, 250) for model in models]
     for name, forget in list(FORGET.items())[:3]:
         learned = sum(bool(path[-1] < 0.01) for path in losses[name])
         findings.append(Finding(f"{name}: runs of {runs} that learn", runs if forget == 5 else 0, learned, claimed=runs))
     return findings, {"losses": losses}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     products, losses = figure.subplots(1, 2)
     steps = np.arange(STEPS + 1)
     for (name, forget), colour in zip(FORGET.items(), COLUMN):
@@ -85,13 +75,9 @@ def draw(figure: Any, series: Series) -> None:
         say(products, name.replace("LSTM, ", ""), (STEPS + 2, factor ** STEPS), colour, va="center")
         for k, path in enumerate(series["losses"][name]):
             losses.plot(path, color=colour, lw=1.2, label=name if k == 0 else "")
-    products.set_yscale("log")
-    products.set_xlim(0, 145)
-    products.set_xticks(range(0, STEPS + 1, 25))
-    label(products, "gradient that is left after t steps", "t")
-    losses.set_ylim(0, 1.6)
+    label(products, "gradient that is left after t steps", "t", yscale="log", xlim=(0, 145), xticks=range(0, STEPS + 1, 25))
     losses.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
-    label(losses, "repeat the first of 100 inputs: loss of each run", "step of training")
+    label(losses, "repeat the first of 100 inputs: loss of each run", "step of training", ylim=(0, 1.6))
 
 
 EXPERIMENT = Experiment(

@@ -3,18 +3,14 @@
 With inputs of mean square 1 and d weights from N(0, s^2/d), z is N(0, s^2). The slope of tanh is below 0.01 where |z| is above
 arcosh(10) = 2.993. So at the start a share of 2 (1 - Phi(2.993/s)) of the slopes is: 0.3 % for s = 1, and 76 % for s = 10.
 """
-from __future__ import annotations
-
 from math import acosh, erfc, sqrt
-from typing import Any
 
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ...drawing import BLUE, COLUMN, label
-from ..common import descend, four_errors, normal_mean, slope
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn
+from ..common import (
+    BLUE, COLUMN, Claim, Experiment, Figure, Finding, Series, at_least, four_errors, label, learn, normal_mean, slope,
+)
 
 SCALES, SMALL = (1.0, 2.0, 5.0, 10.0, 20.0), 0.01
 
@@ -42,27 +38,22 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     model = nn.MLP([64, 64, 64, 10], "tanh", "lecun", rng=[seed] * len(SCALES), members=len(SCALES))
     for weight in model.parameters()[:4:2]:         # of the two hidden layers
         weight.data = weight.data * np.reshape(SCALES, (-1, 1, 1))
-    losses = descend(model, optim.SGD(model.parameters(), lr=0.1, momentum=0.9), F.cross_entropy, digits.x, digits.y, 100)
+    losses = learn(model, digits, 100, lr=0.1, momentum=0.9)
     for name, k in (("10", 3), ("20", 4)):
-        findings.append(Finding(f"loss after 100 steps: start with s = {name} over s = 1", 1, losses[-1, k] / losses[-1, 0],
-                                relation=">="))
+        findings.append(at_least(f"loss after 100 steps: start with s = {name} over s = 1", 1, losses[-1, k] / losses[-1, 0]))
     return findings, {"shares": shares, "losses": losses.T}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     start, training = figure.subplots(1, 2)
     scales = np.geomspace(0.7, 25, 200)
     start.plot(scales, [saturated(scale) for scale in scales], color=BLUE, lw=1.6)
     start.plot(SCALES, series["shares"], "o", color=BLUE, ms=6)
-    start.set_xscale("log")
-    start.set_xticks(SCALES, [f"{scale:g}" for scale in SCALES])
-    start.minorticks_off()
-    label(start, f"share of slopes below {SMALL} (line: formula)", "scale s of the start")
+    label(start, f"share of slopes below {SMALL} (line: formula)", "scale s of the start", xscale="log", xticks=SCALES,
+          xticklabels=[f"{scale:g}" for scale in SCALES])
     for scale, losses, colour in zip(SCALES, series["losses"], COLUMN):
         training.plot(losses, color=colour, lw=1.8, label=f"s = {scale:g}")
-    training.set_yscale("log")
-    training.legend(frameon=False, fontsize=9)
-    label(training, "training loss on digits, two hidden layers", "step")
+    label(training, "training loss on digits, two hidden layers", "step", yscale="log", legend="best")
 
 
 EXPERIMENT = Experiment(

@@ -4,19 +4,12 @@ With weights and biases from N(0, 1), the logarithm of a factor is -2.2473 on av
 depends on the unit before, -2.3076: a tenth a layer. A factor above 1 needs |w| > 4, and even then the input a must lie in a
 window of width (2/|w|) ln(|w| (1 + sqrt(1 - 4/|w|))/2 - 1). The widest is 0.4477, for |w| = 6.894, so explosion is rare.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from .... import functional as F
-from ....autodiff.node import Array
-from ....autodiff.tape import grad
-from ....tensor import Tensor
-from ...drawing import COLUMN, label, say
-from ..common import slope
-from ..record import Claim, Experiment, Finding, Series
+from ..common import COLUMN, Array, Claim, Experiment, Figure, Finding, Series, Tensor, at_most, grad, label, say, slope
 
 LAYERS, FIRST = 20, 0.5         # units in a chain, and the input of the first
 STRENGTHS = (4.0, 4.5, 5.0, 6.0, 6.894, 8.0, 10.0, 12.0)
@@ -67,21 +60,19 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         Finding("z ~ N(0, 1): mean of ln |w sigma'(z)|", for_normal, alone.mean(), 4 * alone.std() / np.sqrt(n)),
         Finding("chain of 20: mean of ln |gradient| a layer", float(np.mean(expected_factors(LAYERS))), chain.mean(),
                 4 * chain.std() / np.sqrt(n), claimed=for_normal),
-        Finding("share of the chains whose gradient grows, at most", 0.01, (chain > 0).mean(), relation="<="),
+        at_most("share of the chains whose gradient grows, at most", 0.01, (chain > 0).mean()),
         *(Finding(f"|w| = {s:g}: width of the window for explosion", window(s), width, 1e-4)        # two steps of the grid
           for s, width in zip(STRENGTHS, widths) if s in (4.0, 6.894)),
     ], {"gradients": np.abs(gradients[:, :30]), "widths": widths}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     chains, windows = figure.subplots(1, 2)
     layers = np.arange(LAYERS + 1)
     chains.plot(layers, series["gradients"], color=COLUMN[0], lw=0.7, alpha=0.5)
     chains.plot(layers, np.exp(-2.3076 * (LAYERS - layers)), color=COLUMN[1], lw=2.2)
-    chains.set_yscale("log")
-    chains.set_xticks(range(0, LAYERS + 1, 5))
     say(chains, "e$^{-2.3076}$ a layer", (0.5, 1e-5), COLUMN[1])
-    label(chains, "gradient of the output by unit k, 30 random chains", "unit k")
+    label(chains, "gradient of the output by unit k, 30 random chains", "unit k", yscale="log", xticks=range(0, LAYERS + 1, 5))
     strengths = np.linspace(4, 12, 400)
     windows.plot(strengths, window(strengths), color=COLUMN[0], lw=1.6)
     windows.plot(STRENGTHS, series["widths"], "o", color=COLUMN[0], ms=5)

@@ -3,17 +3,10 @@
 The twin has 2 W and 2 b before the sigmoid, and 2 W and b - sum of W after it, for each layer in turn. But they do not learn
 alike: the twin's activations are all positive, with a mean of 1/2, and gradient descent at the same rate is slower on it.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ...drawing import COLUMN, label, say
-from ..common import descend, slope
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn
+from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, at_most, label, learn, say, slope
 
 WIDTHS = [64, 32, 32, 10]
 
@@ -45,20 +38,18 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     findings += [
         Finding("slope at 0: tanh over sigmoid", 4, slope(F.tanh, zero)[0] / slope(F.sigmoid, zero)[0], 1e-15),
         Finding("twins: largest difference of outputs", 0, error, 1e-13)]
-    losses = {name: descend(net, optim.SGD(net.parameters(), lr=0.1), F.cross_entropy, digits.x, digits.y, 300)
-              for name, net in (("sigmoid", twin(model)), ("tanh", model))}
+    losses = {name: learn(net, digits, 300, lr=0.1) for name, net in (("sigmoid", twin(model)), ("tanh", model))}
     ratio = losses["tanh"][-1] / losses["sigmoid"][-1]
-    findings.append(Finding("loss after 300 steps: tanh over its twin", 1, ratio, relation="<="))
+    findings.append(at_most("loss after 300 steps: tanh over its twin", 1, ratio))
     return findings, {"losses": losses}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     for values, colour, text in zip(series["losses"].values(), COLUMN, ("its sigmoid twin", "tanh network")):
         axes.plot(values, color=colour, lw=1.8)
         say(axes, text, (0.45 * len(values), values[int(0.45 * len(values))] + 0.06), colour)
-    axes.set_ylim(0, None)
-    label(axes, "the same function at the start, the same rate", "step", "training loss on digits")
+    label(axes, "the same function at the start, the same rate", "step", "training loss on digits", ylim=(0, None))
 
 
 EXPERIMENT = Experiment(

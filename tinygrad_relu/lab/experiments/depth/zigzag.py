@@ -5,21 +5,13 @@ a correlation of 3/4 between the gradients stays. The reason is curvature: for i
 E[x x'] has the condition number k = 1 + 3 d; it is 1 if the inputs are centred. At its best rate, a step of gradient descent
 shrinks the distance to the goal by the factor (k - 1)/(k + 1); if they are centred, one step is enough.
 """
-from __future__ import annotations
-
 from itertools import product
 from math import ceil, erf, log, sqrt
-from typing import Any
 
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ....autodiff.node import Array
-from ....autodiff.tape import grad
-from ...drawing import COLUMN, DASHES, label, say
-from ..common import descend, four_errors
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn, optim
+from ..common import COLUMN, DASHES, Array, Claim, Experiment, Figure, Finding, Series, descend, four_errors, grad, label, say
 
 WEIGHTS, SIZES, PRECISION = 6, (1, 2, 4, 16, 64), 1e-6
 GRID = np.linspace(-8, 8, 4001)         # n ~ N(0, 1); given n, a gradient of a large batch is positive with chance Phi(sqrt(3) n)
@@ -73,7 +65,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"shares": shares, "distances": distances, "path": way(corners, np.array([1.0, -0.6]), 1.68, 25)}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     plane, signs, steps = figure.subplots(1, 3)
     a, b = np.meshgrid(np.linspace(-0.6, 1.1, 80), np.linspace(-1.0, 0.7, 80))
     loss = (a * a + b * b) / 12 + (a + b) ** 2 / 4
@@ -84,15 +76,13 @@ def draw(figure: Any, series: Series) -> None:
     signs.axhline(LIMIT, color=COLUMN[1], linestyle=DASHES, lw=1.3)
     say(signs, f"limit {LIMIT:.3f}", (8, LIMIT + 0.02), COLUMN[1])
     signs.set_xscale("log", base=2)
-    signs.set_ylim(0, 1.05)
-    label(signs, f"all {WEIGHTS} gradients share a sign", "samples in the batch", "share of the batches")
+    label(signs, f"all {WEIGHTS} gradients share a sign", "samples in the batch", "share of the batches", ylim=(0, 1.05))
     for (condition, values), colour in zip(series["distances"].items(), COLUMN):
         stop = max(2, int(np.argmax(np.asarray(values) < 1e-7)))
         steps.plot(np.maximum(values[:stop], 1e-8), "o-" if condition == "1" else "-", color=colour, ms=4, lw=1.8,
                    label="centred: 1" if condition == "1" else f"d = {(int(condition) - 1) // 3}: {condition}")
-    steps.set_yscale("log")
     steps.legend(frameon=False, fontsize=9, title="condition number", title_fontsize=9)
-    label(steps, "distance to the goal", "step")
+    label(steps, "distance to the goal", "step", yscale="log")
 
 
 EXPERIMENT = Experiment(

@@ -4,18 +4,10 @@ Such a unit gets a gradient of exactly zero from that batch, and looks dead. It 
 count dead units on all of the data. To see a unit of on-rate p active with probability 1 - delta, a batch needs
 ln(delta) / ln(1 - p) samples: 299 for p = 1 % and delta = 5 %.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import functional as F
-from .... import nn
-from ....autodiff.tape import grad
-from ...drawing import COLUMN, DASHES, FAINT, label, say
-from ..common import four_errors
-from ..record import Claim, Experiment, Finding, Series
+from .... import functional as F, nn
+from ..common import COLUMN, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, four_errors, grad, label, say
 
 SAMPLES, RATES, SIZES, DELTA = 10_000, (0.01, 0.1, 0.3), (1, 4, 16, 64, 256), 0.05
 
@@ -45,7 +37,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"silent": silent}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     sizes = np.geomspace(SIZES[0], SIZES[-1], 200)
     for p, row, colour in zip(RATES, series["silent"], COLUMN):

@@ -6,20 +6,12 @@ variance, and stays there. The same network with leaky units cannot die, and div
 a dead network diverge: with c outputs their error is multiplied by 1 - 2 eta/c per step, so they settle only if eta < c, here
 10.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, nn
-from .... import functional as F
-from ....optim import SGD
-from ...census import census
-from ...drawing import COLUMN, DASHES, FAINT, label, say
-from ...layers import State
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn, optim
+from ..common import (
+    COLUMN, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, at_least, at_most, censuses, descend, label, say,
+)
 
 RATES, STEPS = np.array([0.3, 6.0, 16.0]), 120
 NAMES = {"relu": "ReLU", "leaky_relu": "the same start, leaky units"}
@@ -32,26 +24,26 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     losses, ends = {}, {}
     for name in NAMES:
         model = nn.MLP([64, 32, 32, 10], name, dtype="float64", members=3 * seeds, rng=[*range(seed, seed + seeds)] * 3)
-        optimizer = SGD(model.parameters(), lr=np.repeat(RATES, seeds))
+        optimizer = optim.SGD(model.parameters(), lr=np.repeat(RATES, seeds))
         losses[name] = descend(model, optimizer, F.mse_loss, digits.x, targets, STEPS).T.reshape(3, seeds, STEPS)
-        ends[name] = [census(model.member(k), digits.x).layers[1] for k in range(seeds, 2 * seeds)]     # those at rate 6
+        ends[name] = [one.layers[1] for one in censuses(model, digits.x)[seeds:2 * seeds]]      # those at rate 6
     good, high, worst = losses["relu"]
     dead = np.array([layer.dead == 32 for layer in ends["relu"]])
     variance = targets.var(axis=0).mean()
     farthest = max(high[dead, -1], key=lambda last: abs(last - variance), default=np.nan)
-    blown = [(layer.state == State.DIVERGED).all() for layer in ends["leaky_relu"]]
+    blown = [(layer.state == lab.State.DIVERGED).all() for layer in ends["leaky_relu"]]
     growth = [row[-1] / row[-2] for row in (row[np.isfinite(row)] for row in worst)]
-    return [Finding("rate 0.3: last loss, over the variance of the targets", 1, good[:, -1].max() / variance, relation="<="),
-            Finding("rate 6: largest loss, over the first; the least of all seeds", 1,
-                    (high[:, 1:].max(axis=1) / high[:, 0]).min(), relation=">="),
-            Finding(f"rate 6: networks of {seeds} whose last hidden layer is dead", seeds / 2, dead.sum(), relation=">="),
+    return [at_most("rate 0.3: last loss, over the variance of the targets", 1, good[:, -1].max() / variance),
+            at_least("rate 6: largest loss, over the first; the least of all seeds", 1,
+                     (high[:, 1:].max(axis=1) / high[:, 0]).min()),
+            at_least(f"rate 6: networks of {seeds} whose last hidden layer is dead", seeds / 2, dead.sum()),
             Finding("rate 6: last loss of these (variance of the targets)", variance, farthest, 1e-9),
             Finding(f"rate 6: leaky twins of {seeds} that diverged, in all units", seeds, np.sum(blown)),
             Finding("rate 16: growth of the loss of a dead network per step", (1 - 2 * 16 / 10) ** 2, np.median(growth), 1e-6),
             ], {"losses": losses, "variance": variance}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     for axes, (name, losses) in zip(figure.subplots(1, 2, sharey=True, sharex=True), series["losses"].items()):
         for rate, rows, colour in zip(RATES, losses, COLUMN):
             rows = np.where(rows < 1e220, rows, np.nan)         # matplotlib's axis overflows not far from the largest number
@@ -60,8 +52,8 @@ def draw(figure: Any, series: Series) -> None:
                 stop = int((~np.isfinite(row)).argmax()) - 1
                 axes.plot(stop, row[stop], "x", color=colour, ms=6, mew=1.6)
         axes.axhline(series["variance"], color=FAINT, ls=DASHES, lw=1)
-        axes.set(yscale="log", ylim=(1e-8, 1e222), xlim=(-2, 80))
-        label(axes, NAMES[name], "step", "squared loss" if name == "relu" else "")
+        label(axes, NAMES[name], "step", "squared loss" if name == "relu" else "", yscale="log", ylim=(1e-8, 1e222),
+              xlim=(-2, 80))
     say(axes, "dashed: variance of the targets\nx: infinite or NaN soon after", (79, 1e4), FAINT, ha="right", va="bottom")
     axes.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, fontsize=8.5, loc="upper right")
 

@@ -5,17 +5,12 @@ more terms, decay and inertia. Heavy-ball momentum with enough coupled decay swi
 t = floor((pi/2 + arctan beta)/phi) + 1. Each training here begins with empty buffers; then no unit returns without decay, with
 the same decay on weights and biases but without momentum, or with decoupled decay. (docs/reviving-units.md derives this.)
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from .... import data
-from ...drawing import BLUE, DASHES, FAINT, INK, RETURN, label, say
 from ...revive import main_job
 from ...treatments import TREATMENTS
-from ..record import Claim, Experiment, Finding, Series
+from ..common import BLUE, DASHES, FAINT, INK, RETURN, Claim, Experiment, Figure, Finding, Series, label, say
 
 KEYS = "sgd", "sgd-l2", "momentum", "momentum-l2-inside", "heavy-l2", "heavy-decoupled", "adam"
 STEPS = {"momentum-l2-inside": 48, "heavy-l2": 472}        # by the formula, for rate 0.1; the others never
@@ -24,17 +19,18 @@ STEPS = {"momentum-l2-inside": 48, "heavy-l2": 472}        # by the formula, for
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     digits = data.digits()
     found = main_job(digits[:100 if fast else 600], [t for t in TREATMENTS if t.key in KEYS], seed=seed, held_out=0, steps=600)
-    findings = [Finding(f"{outcome.treatment.name}: first return in layer 1, at step", STEPS.get(outcome.treatment.key, np.inf),
-                        np.inf if outcome.observed_step is None else outcome.observed_step, claimed=np.inf)
-                for outcome in found.outcomes]
-    findings.append(Finding("predictions, unit by unit, that the training contradicts", 0,
-                            sum(len(outcome.disagreements) for outcome in found.outcomes)))
-    orbits = [np.array(outcome.observed_orbit) / -outcome.observed_orbit[0] for outcome in found.outcomes]
-    return findings, {"names": [outcome.treatment.name for outcome in found.outcomes], "orbits": orbits,
-                      "steps": [STEPS.get(outcome.treatment.key) for outcome in found.outcomes]}
+    ends = {end.treatment.name: end for end in found.outcomes}
+    told = [STEPS.get(end.treatment.key) for end in ends.values()]
+    findings = [Finding(f"{name}: first return in layer 1, at step", step or np.inf,
+                        np.inf if end.observed_step is None else end.observed_step, claimed=np.inf)
+                for (name, end), step in zip(ends.items(), told)]
+    contradicted = sum(len(end.disagreements) for end in ends.values())
+    findings.append(Finding("predictions, unit by unit, that the training contradicts", 0, contradicted))
+    orbits = [np.array(end.observed_orbit) / -end.observed_orbit[0] for end in ends.values()]
+    return findings, {"names": list(ends), "orbits": orbits, "steps": told}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes, never = figure.subplots(), []
     for name, orbit, step in zip(series["names"], series["orbits"], series["steps"]):
         axes.plot(orbit[:step or None], color=FAINT if step is None else BLUE, lw=1.6)

@@ -5,21 +5,14 @@ is dead after the step from eta = lo, the largest z_i/r_i of its living samples,
 comes alive. A living sample with r_i <= 0 means that no rate kills. With a gradient ten times as large, all these rates are a
 tenth.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import data, nn
-from .... import functional as F
-from ....optim import SGD
-from ....tensor import Tensor
-from ...census import census
-from ...drawing import ALIVE, BLUE, DASHES, DEAD, FAINT, label, say
-from ...lethal import lethal_lr
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn
+from ..common import (
+    ALIVE, BLUE, DASHES, DEAD, FAINT, Claim, Experiment, Figure, Finding, Series, Tensor, censuses, label, learn, say,
+)
 
 UNITS = 64
 
@@ -32,14 +25,14 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     def tenfold(output: Tensor, y: Any, reduction: str) -> Tensor:
         return 10 * F.cross_entropy(output, y, reduction=reduction)
 
-    found = lethal_lr(start, moons.x, moons.y)
-    (rates,), (larger,) = found.layers, lethal_lr(start, moons.x, moons.y, loss=tenfold).layers
+    found = lab.lethal_lr(start, moons.x, moons.y)
+    (rates,), (larger,) = found.layers, lab.lethal_lr(start, moons.x, moons.y, loss=tenfold).layers
     mortal = np.flatnonzero(rates.alive & np.isfinite(rates.lo))
 
     def dead_after(lr: Any) -> Any:
         model = nn.MLP([2, UNITS, 2], dtype="float64", members=len(lr), rng=[seed] * len(lr))
-        descend(model, SGD(model.parameters(), lr=lr), F.cross_entropy, moons.x, moons.y, 1)
-        return np.array([census(model.member(k), moons.x).layers[0].on_rate == 0 for k in range(len(lr))])
+        learn(model, moons, 1, lr=lr)
+        return np.array([one.layers[0].on_rate == 0 for one in censuses(model, moons.x)])
 
     grid = np.geomspace(rates.lo[mortal].min() / 2, 1000, 20 if fast else 60)
     told, seen = (rates.lo <= grid[:, None]) & (grid[:, None] <= rates.hi), dead_after(grid)
@@ -58,7 +51,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
                 "told": told.mean(axis=1), "safe": found.safe_rate}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2)
     order, end = np.argsort(series["lo"]), series["grid"][-1]
     for row, j in enumerate(order):
@@ -67,12 +60,10 @@ def draw(figure: Any, series: Series) -> None:
     right.plot(series["grid"], 100 * series["seen"], "o", color=ALIVE, ms=3.5, label="dead after the step")
     for axes in (left, right):
         axes.axvline(series["safe"], color=FAINT, ls=DASHES, lw=1.2)
-        axes.set(xscale="log", xlim=(series["grid"][0], end))
     say(left, " safe up to here", (series["safe"], len(order) * 0.9), FAINT)
-    right.legend(frameon=False, fontsize=9)
-    left.set_yticks([])
-    label(left, "each line: the rates that kill one unit", "learning rate of one step", "units")
-    label(right, "", "learning rate of one step", "dead units in %")
+    across: Any = {"x": "learning rate of one step", "xscale": "log", "xlim": (series["grid"][0], end)}
+    label(left, "each line: the rates that kill one unit", y="units", yticks=[], **across)
+    label(right, y="dead units in %", legend="best", **across)
 
 
 EXPERIMENT = Experiment(

@@ -5,15 +5,10 @@ outside (here: biases lowered until z <= -0.2 on all data) leaves buffers that p
 own step k = floor(ln(1 - |z| (1 - mu)/(mu s))/ln mu) + 1. A unit that died by its own step has a buffer that pushes z down on
 each sample on which it was active, so none of these returns here: momentum kills more than it revives.
 """
-from __future__ import annotations
-
-from typing import Any
-
 from .... import data
-from ...drawing import COLUMN, FAINT, label, say
 from ...revive import main_job
 from ...treatments import TREATMENTS
-from ..record import Claim, Experiment, Finding, Series
+from ..common import COLUMN, FAINT, Claim, Experiment, Figure, Finding, Series, label, say
 
 NAMES = {"coast": "killed by a shock", "coast-emptied": "the same, buffers emptied", "own-steps": "killed by own steps"}
 
@@ -35,7 +30,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, series
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2)
     for (name, shown), colour in zip(series.items(), COLUMN):
         returned = [pair for pair in shown["pairs"] if pair[1]]
@@ -45,10 +40,8 @@ def draw(figure: Any, series: Series) -> None:
         told = f"{name}: {len(returned)} of {len(shown['pairs'])} return"
         right.plot(*zip(*shown["accuracies"]), color=colour, lw=1.6, label=told)
     say(left, "each dot: a unit", (0.04, 0.92), transform=left.transAxes)
-    right.set_ylim(0, 1.42)
-    right.legend(frameon=False, fontsize=8.5, loc="upper left")
     label(left, "killed by a shock", "predicted step of return", "observed step of return")
-    label(right, "", "step after the death", "accuracy")
+    label(right, "", "step after the death", "accuracy", ylim=(0, 1.42), legend="upper left")
 
 
 EXPERIMENT = Experiment(

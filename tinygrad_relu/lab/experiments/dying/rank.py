@@ -5,20 +5,11 @@ dead. Here it is exactly that number. So a layer with r living units passes on r
 training of the others brings the lost dimensions back. The effective rank, exp of the entropy of the singular values' shares,
 falls with it.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, nn
-from .... import functional as F
-from ....optim import SGD
-from ...drawing import COLUMN, FAINT, label
+from .... import data, lab, nn
 from ...gradient_profile import effective_rank
-from ...interventions import kill
-from ..common import accuracy, descend
-from ..record import Claim, Experiment, Finding, Series
+from ..common import COLUMN, FAINT, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, label, learn
 
 UNITS, DEAD = 32, (0, 8, 16, 24, 28, 31, 32)
 
@@ -27,37 +18,28 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     """A trained network loses more and more units; each of these networks is then trained on."""
     digits = data.digits()[:300 if fast else 1000].standardise()
     start = nn.MLP([64, UNITS, 10], dtype="float64", rng=seed)
-    descend(start, SGD(start.parameters(), lr=0.3), F.cross_entropy, digits.x, digits.y, 100)
-    order, ranks, effective = np.random.default_rng(seed).permutation(UNITS), [], []
-    models = []
-    for n in DEAD:
-        model = nn.MLP([64, UNITS, 10], dtype="float64", rng=seed)
-        model.load_state_dict(start.state_dict())
-        kill(model, digits.x, order[:n])
-        h = np.maximum(model[0](digits.x).data, 0)
-        ranks.append(int(np.linalg.matrix_rank(h)))
-        effective.append(effective_rank(h.T @ h))
-        models.append(model)
-    population = nn.population(models)
-    descend(population, SGD(population.parameters(), lr=0.3), F.cross_entropy, digits.x, digits.y, 200)
-    right = accuracy(population, digits.x, digits.y)
+    learn(start, digits, 100, lr=0.3)
+    models, order = nn.population([start] * len(DEAD)), np.random.default_rng(seed).permutation(UNITS)
+    lab.Kill(digits.x).apply(models, units=[{0: order[:n]} for n in DEAD])
+    hidden = np.maximum(models[0](digits.x).data, 0)
+    ranks, effective = np.linalg.matrix_rank(hidden).tolist(), [effective_rank(h.T @ h) for h in hidden]
+    learn(models, digits, 200, lr=0.3)
+    right = accuracy(models, digits)
     commonest = np.bincount(digits.y).max() / len(digits.y)
     return [*(Finding(f"rank with {n} dead units of {UNITS}", UNITS - n, rank) for n, rank in zip(DEAD, ranks)),
-            Finding("smallest fall of the effective rank from count to count", 0, -np.diff(effective).max(), relation=">="),
+            at_least("smallest fall of the effective rank from count to count", 0, -np.diff(effective).max()),
             Finding("accuracy when all are dead: the commonest class", commonest, right[-1]),
             ], {"ranks": ranks, "effective": effective, "accuracy": right}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2)
     left.plot([0, UNITS], [UNITS, 0], color=FAINT, lw=1, label="living units")
     left.plot(DEAD, series["ranks"], "o", color=COLUMN[0], ms=5, label="rank, measured")
     left.plot(DEAD, series["effective"], "o-", color=COLUMN[1], ms=4, label="effective rank")
-    left.legend(frameon=False, fontsize=9)
     right.plot(DEAD, series["accuracy"], "o-", color=COLUMN[2], ms=4.5)
-    right.set_ylim(0, 1.03)
-    label(left, "", f"dead units of {UNITS}", "rank of the activations")
-    label(right, "after 200 further steps of training", f"dead units of {UNITS}", "accuracy")
+    label(left, "", f"dead units of {UNITS}", "rank of the activations", legend="best")
+    label(right, "after 200 further steps of training", f"dead units of {UNITS}", "accuracy", ylim=(0, 1.03))
 
 
 EXPERIMENT = Experiment(

@@ -4,19 +4,12 @@ At rates that train well, few units die beyond those that were born dead. A few 
 them off the data. A constant gradient g moves a weight by up to eta g/(1 - mu) per step with momentum mu, so momentum 0.9
 kills at lower rates. Neither 40 % nor any other share is a limit.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from .... import data, nn
-from .... import functional as F
-from ....optim import SGD
-from ...census import census
-from ...drawing import COLUMN, DASHES, FAINT, label, say
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from ..common import (
+    COLUMN, DASHES, FAINT, Array, Claim, Experiment, Figure, Finding, Series, at_least, at_most, censuses, label, learn, say,
+)
 
 RATES, MOMENTA = np.array([0.01, 0.03, 0.1, 0.3, 1.0, 3.0]), (0.0, 0.9)
 PROPER, HIGH = 2, 5             # of the rates: the second is 30 times higher
@@ -24,32 +17,27 @@ PROPER, HIGH = 2, 5             # of the rates: the second is 30 times higher
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     """A network of 64-32-32-10 for each rate, momentum and seed, all trained at once on images of digits."""
-    seeds, samples = (2, 300) if fast else (5, 600)
-    digits = data.digits()[:samples]
-    shape = len(MOMENTA), len(RATES), seeds
-    members = len(MOMENTA) * len(RATES) * seeds
-    model = nn.MLP([64, 32, 32, 10], members=members, dtype="float64", rng=[*range(seed, seed + seeds)] * 2 * len(RATES))
+    digits, seeds = data.digits()[:300 if fast else 600], 2 if fast else 5
+    shape, rngs = (len(MOMENTA), len(RATES), seeds), [*range(seed, seed + seeds)] * len(MOMENTA) * len(RATES)
+    model = nn.MLP([64, 32, 32, 10], members=len(rngs), dtype="float64", rng=rngs)
 
-    def dead() -> Any:
-        shares = [sum(census(model.member(k), digits.x).dead) / 64 for k in range(members)]
-        return np.reshape(shares, shape).mean(axis=2)
+    def dead() -> Array:
+        return np.reshape([sum(one.dead) / 64 for one in censuses(model, digits.x)], shape).mean(axis=2)
 
     born = dead()[0, 0]
-    optimizer = SGD(model.parameters(), lr=np.broadcast_to(RATES[:, None], shape).ravel(),
-                    momentum=np.repeat(MOMENTA, len(RATES) * seeds))
-    losses = descend(model, optimizer, F.cross_entropy, digits.x, digits.y, 150)[-1].reshape(shape).mean(axis=2)
+    losses = learn(model, digits, 150, lr=np.broadcast_to(RATES[:, None], shape).ravel(),
+                   momentum=np.repeat(MOMENTA, len(RATES) * seeds))[-1].reshape(shape).mean(axis=2)
     share = dead()
     proper, high = RATES[PROPER], RATES[HIGH]
-    return [Finding(f"loss at rate {proper:g}, against that of guessing, ln 10", np.log(10), losses[0, PROPER], relation="<="),
-            Finding(f"share of dead units at rate {proper:g}, against rate {high:g}", share[0, HIGH], share[0, PROPER],
-                    relation="<="),
-            Finding(f"share of dead units at rate {high:g}", 0.4, share[0, HIGH], relation=">=", claimed=0.4),
-            Finding(f"share at rate {proper:g} with momentum 0.9", share[0, PROPER], share[1, PROPER], relation=">="),
-            Finding(f"share at rate {high:g} with momentum 0.9", 0.4, share[1, HIGH], relation=">=", claimed=0.4),
+    return [at_most(f"loss at rate {proper:g}, against that of guessing, ln 10", np.log(10), losses[0, PROPER]),
+            at_most(f"share of dead units at rate {proper:g}, against rate {high:g}", share[0, HIGH], share[0, PROPER]),
+            at_least(f"share of dead units at rate {high:g}", 0.4, share[0, HIGH], claimed=0.4),
+            at_least(f"share at rate {proper:g} with momentum 0.9", share[0, PROPER], share[1, PROPER]),
+            at_least(f"share at rate {high:g} with momentum 0.9", 0.4, share[1, HIGH], claimed=0.4),
             ], {"rates": RATES, "share": share, "born": born, "losses": losses}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2)
     for mu, share, losses, colour in zip(MOMENTA, series["share"], series["losses"], COLUMN):
         left.plot(series["rates"], 100 * share, "o-", color=colour, ms=4.5)
@@ -57,11 +45,8 @@ def draw(figure: Any, series: Series) -> None:
     for height, text, rate in ((40, '"up to 40 %"', 0.05), (100 * series["born"], "born dead", 3)):
         left.axhline(height, color=FAINT, ls=DASHES, lw=1)
         say(left, text, (rate, height + 1), FAINT, va="bottom", ha="right")
-    left.set(xscale="log", ylim=(0, 103))
-    right.set(xscale="log", ylim=(0, None))
-    right.legend(frameon=False, fontsize=9)
-    label(left, "after 150 steps", "learning rate", "dead units in %")
-    label(right, "", "learning rate", "loss")
+    label(left, "after 150 steps", "learning rate", "dead units in %", xscale="log", ylim=(0, 103))
+    label(right, "", "learning rate", "loss", xscale="log", ylim=(0, None), legend="best")
 
 
 EXPERIMENT = Experiment(

@@ -5,19 +5,13 @@ does not underflow. Centred inputs and batch normalisation keep z around 0. A sm
 pieces of a Maxout unit may never win, but one always does, so the unit has a gradient. A network without dead units need not
 learn: at this rate several of them diverge, and the figure shows both.
 """
-from __future__ import annotations
-
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .... import data, nn
-from .... import functional as F
-from ....optim import SGD
-from ...census import census
-from ...drawing import ALIVE, BLUE, FAINT, label
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, lab, nn
+from ..common import ALIVE, BLUE, FAINT, Claim, Experiment, Figure, Finding, Series, at_least, at_most, label, learn
 
 RATE, HIDDEN = 1.0, 32
 REMEDIES: dict[str, dict[str, Any]] = {        # options of nn.MLP, and the learning rate
@@ -32,13 +26,12 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     for name, options in REMEDIES.items():
         options = dict(options)
         x = digits.x - digits.x.mean(axis=0) if options.pop("centred", False) else digits.x
-        dead, right = [], []
-        rate = options.pop("lr", RATE)
+        rate, dead, right = options.pop("lr", RATE), [], []
         for k in range(seed, seed + seeds):
             model = nn.MLP([64, HIDDEN, HIDDEN, 10], dtype="float64", rng=k, **options)
-            descend(model, SGD(model.parameters(), lr=rate), F.cross_entropy, x, digits.y, 100)
+            learn(model, replace(digits, x=x), 100, lr=rate)
             model.eval()
-            for layer in census(model, x).layers:
+            for layer in lab.census(model, x).layers:
                 pieces = layer.on_rate.reshape(HIDDEN, -1)
                 dead.append((pieces.max(axis=1) == 0).mean() if layer.pieces > 1 else layer.dead / HIDDEN)
             scores = model(x).data
@@ -47,17 +40,17 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         share[name], accuracy[name] = float(np.mean(dead)), float(np.nan_to_num(right).mean())
     told = {name: f", of which {n} of {seeds} diverged" if n else "" for name, n in diverged.items()}
     smaller = "a tenth of the rate", "batch norm", "centred inputs"
-    return [Finding("ReLU: share of dead units", 0.3, share["ReLU"], relation=">="),
+    return [at_least("ReLU: share of dead units", 0.3, share["ReLU"]),
             *(Finding(f"{name}: share of dead units in networks{told[name]}", 0, share[name])
               for name in ("Leaky", "PReLU", "RReLU", "ELU", "Maxout")),
-            *(Finding(f"{name}: share of dead units", share["ReLU"] / 2, share[name], relation="<=") for name in smaller),
-            *(Finding(f"{name}: accuracy", 0.9, accuracy[name], relation=">=") for name in smaller),
-            Finding("networks with a slope on the left, and Maxout: least accuracy", 0.9,
-                    min(accuracy[name] for name in ("Leaky", "PReLU", "RReLU", "ELU", "Maxout")), relation="<=", claimed=1)], {
+            *(at_most(f"{name}: share of dead units", share["ReLU"] / 2, share[name]) for name in smaller),
+            *(at_least(f"{name}: accuracy", 0.9, accuracy[name]) for name in smaller),
+            at_most("networks with a slope on the left, and Maxout: least accuracy", 0.9,
+                    min(accuracy[name] for name in ("Leaky", "PReLU", "RReLU", "ELU", "Maxout")), claimed=1)], {
         "share": share, "accuracy": accuracy, "diverged": diverged, "seeds": seeds}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(series["share"])[::-1]
     for axes, key, title in ((left, "share", "dead units, %"), (right, "accuracy", "accuracy, %")):
@@ -68,8 +61,7 @@ def draw(figure: Any, series: Series) -> None:
             told = [text + (f"  ({n} of {series['seeds']} diverged)" if (n := series["diverged"][name]) else "")
                     for name, text in zip(names, told)]
         axes.bar_label(bars, told, fontsize=8.5, padding=2)
-        axes.set_xlim(0, 108)
-        label(axes, "", title)
+        label(axes, "", title, xlim=(0, 108))
 
 
 EXPERIMENT = Experiment(

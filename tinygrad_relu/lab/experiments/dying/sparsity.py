@@ -4,20 +4,13 @@ At a symmetric start P(z > 0) = 1/2 on every sample, so half of all activations 
 training to an accuracy of 1 it is still about half. A unit that is active on a single sample has a gradient; push it off that one
 too, and the gradient is exactly zero.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, nn
-from .... import functional as F
-from ....autodiff.tape import grad
-from ....optim import SGD
-from ...census import census
-from ...drawing import ALIVE, DASHES, DEAD, FAINT, label, say
-from ..common import accuracy, descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn
+from ..common import (
+    ALIVE, DASHES, DEAD, FAINT, Array, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, censuses, grad, label,
+    learn, say,
+)
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
@@ -26,14 +19,14 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     model = nn.MLP([64, 64, 10], members=members, dtype="float64", rng=seed)
     units = 64 * members
 
-    def look() -> tuple[Any, int]:
-        layers = [census(model.member(k), digits.x).layers[0] for k in range(members)]
+    def look() -> tuple[Array, int]:
+        layers = [one.layers[0] for one in censuses(model, digits.x)]
         return np.concatenate([layer.on_rate for layer in layers]), sum(layer.dead for layer in layers)
 
-    (start, dead), optimizer = look(), SGD(model.parameters(), lr=0.3)
-    descend(model, optimizer, F.cross_entropy, digits.x, digits.y, 150)
+    start, dead = look()
+    learn(model, digits, 150, lr=0.3)
     (end, dead_later), one = look(), model.member(0)
-    right = float(accuracy(model, digits.x, digits.y).mean())
+    right = float(accuracy(model, digits).mean())
     second, largest = np.sort(digits.x @ one[0].weight.data[0])[-2:]
     gradients = []
     for bias in (-(second + largest) / 2, -largest - 0.1):      # unit 0 is active on one sample, then on none
@@ -42,23 +35,21 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     # A unit's on-rate has a deviation of at most 1/2 over the draws of its weights.
     return [Finding("start: share of activations that are 0", 0.5, float(1 - start.mean()), 4 * 0.5 / np.sqrt(units)),
             Finding(f"start: dead units of {units}", 0, dead),
-            Finding("trained: accuracy", 0.99, right, relation=">="),
-            Finding("trained: share of activations that are 0", 0.4, float(1 - end.mean()), relation=">="),
+            at_least("trained: accuracy", 0.99, right),
+            at_least("trained: share of activations that are 0", 0.4, float(1 - end.mean())),
             Finding(f"trained: dead units of {units}", 0, dead_later),
-            Finding(f"gradient of a unit that is active on 1 of {samples} samples", 1e-12, gradients[0], relation=">="),
+            at_least(f"gradient of a unit that is active on 1 of {samples} samples", 1e-12, gradients[0]),
             Finding("gradient of the same unit, active on none", 0, gradients[1])], {"start": start, "end": end}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     bins = np.linspace(0, 1, 41)
-    for name, colour in (("start", FAINT), ("end", ALIVE)):
-        axes.hist(series[name], bins, histtype="stepfilled" if name == "end" else "step", color=colour, alpha=0.8, lw=1.6,
-                  label={"start": "at the start", "end": "after training"}[name])
+    axes.hist(series["start"], bins, histtype="step", color=FAINT, alpha=0.8, lw=1.6, label="at the start")
+    axes.hist(series["end"], bins, histtype="stepfilled", color=ALIVE, alpha=0.8, lw=1.6, label="after training")
     axes.axvline(0, color=DEAD, ls=DASHES, lw=1.4)
     say(axes, " dead units\n would be here,\n at 0 exactly", (0.0, axes.get_ylim()[1]), DEAD, va="top")
-    axes.legend(frameon=False, fontsize=9)
-    label(axes, "", "share of the samples on which a unit is active", "units")
+    label(axes, "", "share of the samples on which a unit is active", "units", legend="best")
 
 
 EXPERIMENT = Experiment(

@@ -4,20 +4,15 @@ ReLU is a comparison; sigmoid, tanh, ELU and softplus need an exponential and a 
 depends on the rest of the network: in a layer of n inputs a unit takes n multiplications before its activation, so the wider the
 layer, the less the activation weighs. Times are the least of many rounds, in turns, as times of ReLU.
 """
-from __future__ import annotations
-
 from time import thread_time
 from typing import Any
 
 import numpy as np
 
-from .... import functional as F
-from .... import nn
+from .... import functional as F, nn
 from ....autodiff.node import no_grad
 from ....kernels.machine.pool import num_threads
-from ....tensor import Tensor
-from ...drawing import ALIVE, BLUE, COLUMN, FAINT, label
-from ..record import Claim, Experiment, Finding, Series
+from ..common import ALIVE, BLUE, COLUMN, FAINT, Claim, Experiment, Figure, Finding, Series, Tensor, at_least, at_most, label
 
 NAMES = {"relu": F.relu, "leaky_relu": F.leaky_relu, "sigmoid": F.sigmoid, "tanh": F.tanh, "elu": F.elu, "softplus": F.softplus}
 SIZE, CALLS, WIDTHS = 32_768, 10, (16, 64, 256)
@@ -48,27 +43,24 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         backward = least(rounds, {name: lambda y=y: y.backward(one, retain_graph=True) for name, y in outputs.items()})
     shares = {n: inside["tanh", n] / inside["relu", n] for n in WIDTHS}
     ratios = {name: (forward[name] / forward["relu"], backward[name] / backward["relu"]) for name in NAMES}
-    findings = [Finding(f"{name}: time forward, over that of ReLU", 1, ratios[name][0], relation=">=", timed=True)
+    findings = [at_least(f"{name}: time forward, over that of ReLU", 1, ratios[name][0], timed=True)
                 for name in ("sigmoid", "tanh", "elu", "softplus")]
-    findings.append(Finding("network of width 256: time with tanh, over ReLU", 2, shares[256], relation="<=", timed=True))
+    findings.append(at_most("network of width 256: time with tanh, over ReLU", 2, shares[256], timed=True))
     return findings, {"ratios": ratios, "shares": shares}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     names = list(NAMES)[::-1]
     for i, (what, colour) in enumerate((("forward", BLUE), ("backward", ALIVE))):
         places = np.arange(len(names)) + 0.2 - 0.4 * i
         bars = left.barh(places, [series["ratios"][name][i] for name in names], 0.38, color=colour, label=what)
         left.bar_label(bars, fmt="%.1f", fontsize=8.5, padding=2)
-    left.set_yticks(range(len(names)), names)
-    left.legend(frameon=False, fontsize=9, loc="upper right")
     right.plot(list(series["shares"]), list(series["shares"].values()), "o-", color=COLUMN[2], ms=5)
     right.axhline(1, color=FAINT, lw=1)
-    right.set(xscale="log", xticks=WIDTHS, xticklabels=WIDTHS, ylim=(0, 1.1 * max(series["shares"].values())))
-    right.minorticks_off()
-    label(left, f"{SIZE} numbers", "time, over that of ReLU")
-    label(right, "a network with two layers, tanh", "width", "time, over that with ReLU")
+    label(left, f"{SIZE} numbers", "time, over that of ReLU", yticks=range(len(names)), yticklabels=names, legend="upper right")
+    label(right, "a network with two layers, tanh", "width", "time, over that with ReLU", xscale="log", xticks=WIDTHS,
+          xticklabels=WIDTHS, ylim=(0, 1.1 * max(series["shares"].values())))
 
 
 EXPERIMENT = Experiment(

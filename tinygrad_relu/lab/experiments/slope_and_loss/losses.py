@@ -4,22 +4,13 @@ A line by squared loss is the least-squares line; by absolute loss it passes thr
 it. |e| has no derivative at e = 0; libraries take 0, the middle of its subgradients. A network whose hidden units are all dead
 outputs its last biases for every input; only they learn, and settle at the mean or the median of the targets.
 """
-from __future__ import annotations
-
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from .... import functional as F
-from .... import nn
-from ....autodiff.tape import grad
-from ....optim import SGD, LinearLR
-from ....tensor import Tensor
-from ...drawing import COLUMN, DASHES, FAINT, label
-from ...interventions import kill
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import functional as F, lab, nn, optim
+from ..common import COLUMN, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, Tensor, descend, grad, label
 
 POINTS, RATE = 41, 0.1
 LOSSES = {"squared": F.mse_loss, "absolute": F.l1_loss}
@@ -33,8 +24,8 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     y[:6] += rng.exponential(6, (6, 1))
 
     def train(model: nn.Module, loss: Any) -> None:
-        optimizer = SGD(model.parameters(), lr=RATE)
-        schedule = LinearLR(optimizer, 1.0, 0.0, total_iters=steps + 1)
+        optimizer = optim.SGD(model.parameters(), lr=RATE)
+        schedule = optim.LinearLR(optimizer, 1.0, 0.0, total_iters=steps + 1)
         descend(model, optimizer, loss, x, y, steps, lambda step: schedule.step())
 
     slope, offset = np.polyfit(x[:, 0], y[:, 0], 1)
@@ -44,7 +35,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     findings, lines, dead = [], {}, {}
     for name, loss in LOSSES.items():
         line, network = nn.Linear(1, 1, dtype="float64", rng=seed), nn.MLP([1, 8, 1], dtype="float64", rng=seed)
-        kill(network, x)
+        lab.kill(network, x)
         train(line, loss)
         train(network, loss)
         lines[name] = tuple(p.item() for p in line.parameters())
@@ -57,7 +48,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"x": x[:, 0], "y": y[:, 0], "lines": lines, "dead": dead}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     ends = np.array([-1.0, 1.0])
     for axes in (left, right):
@@ -68,8 +59,7 @@ def draw(figure: Any, series: Series) -> None:
         right.axhline(series["dead"][name], color=colour, lw=1.8, ls=DASHES, label=f"{name} loss: the {statistic}, "
                       f"{series['dead'][name]:.2f}")
     for axes, title in ((left, "a line"), (right, "a network whose hidden units are dead")):
-        axes.legend(frameon=False, fontsize=9, loc="upper left")
-        label(axes, title, "x", "target" if axes is left else "")
+        label(axes, title, "x", "target" if axes is left else "", legend="upper left")
 
 
 EXPERIMENT = Experiment(

@@ -4,19 +4,12 @@ At He's start with biases of 0, z of every unit, given the layer before, is norm
 weights. So in units of that deviation the mean output is 0.399 in every layer. As all outputs are positive, on one sample the
 gradients of all weights of a unit have the same sign. The outputs of tanh have the mean 0.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import data, nn
-from .... import functional as F
-from ....autodiff.node import Array
-from ....autodiff.tape import grad
-from ...drawing import COLUMN, DASHES, FAINT, label, say
-from ...units import Units
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn
+from ..common import COLUMN, DASHES, FAINT, Array, Claim, Experiment, Figure, Finding, Series, at_most, grad, label, say
 
 WIDTH, LAYERS = 64, 3
 
@@ -27,7 +20,7 @@ def outputs(name: str, seed: int, draws: int, x: Any) -> tuple[Array, Array]:
     found, of_one_sign = np.empty((draws, LAYERS, len(x) * WIDTH)), np.empty(draws)
     for k, rng in enumerate(np.random.default_rng(seed).spawn(draws)):
         model = nn.MLP([64, *[WIDTH] * LAYERS, 10], name, dtype="float64", rng=rng)
-        for i, look in enumerate(Units(model).walk(x)):
+        for i, look in enumerate(lab.Units(model).walk(x)):
             deviation = np.sqrt(2 / look.inputs.shape[1]) * np.linalg.norm(look.inputs, axis=1, keepdims=True)
             found[k, i] = (look.h / deviation).ravel()
         rows = grad(F.cross_entropy(model(x[:1]), [0]), model[2].weight)[0].data
@@ -53,20 +46,19 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
                          Finding("units whose weights get gradients of one sign, on one sample", 1, of_one_sign.mean())]
         else:
             findings += [finding("layer 3, tanh: mean output", 0, last),
-                         Finding("tanh: units whose weights get gradients of one sign", 0.1, of_one_sign.mean(), relation="<=")]
+                         at_most("tanh: units whose weights get gradients of one sign", 0.1, of_one_sign.mean())]
         counts, bins = np.histogram(last, 60, (-3 if last.min() < 0 else 0, 3))
         series[name] = {"counts": counts, "bins": bins, "mean": last.mean()}
     return findings, series
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     for axes, (name, shown), colour in zip(figure.subplots(1, 2), series.items(), COLUMN):
         axes.stairs(shown["counts"], shown["bins"], color=colour, alpha=0.7, fill=True)
-        axes.set(yticks=[], ylim=(0, 1.15 * shown["counts"].max()))
         axes.axvline(shown["mean"], color=FAINT, ls=DASHES, lw=1.3)
         say(axes, f" mean {abs(shown['mean']):.2f}", (shown["mean"], 0.92), transform=axes.get_xaxis_transform())
         label(axes, {"relu": "ReLU: none is negative, half are 0", "tanh": "tanh"}[name],
-              "outputs of layer 3, over the deviation of z", "how many")
+              "outputs of layer 3, over the deviation of z", "how many", yticks=[], ylim=(0, 1.15 * shown["counts"].max()))
 
 
 EXPERIMENT = Experiment(

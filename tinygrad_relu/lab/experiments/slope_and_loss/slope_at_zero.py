@@ -5,62 +5,53 @@ the bit with all three slopes. A blank image makes it happen: at the start, with
 trainings differ, and end with the same accuracy. (Where numbers are coarse, zeros are common: Bertoin, Bolte, Gerchinovitz &
 Pauwels 2021, arXiv 2106.12915, found differences at 16 and 32 bits, and 0 the best choice.)
 """
-from __future__ import annotations
-
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from .... import data, nn
-from .... import functional as F
-from ....autodiff.tape import grad
-from ....optim import SGD
-from ....tensor import Tensor
-from ...drawing import COLUMN, label
-from ...units import Units
-from ..common import accuracy, descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn
+from ..common import (
+    COLUMN, Array, Claim, Experiment, Figure, Finding, Series, Tensor, accuracy, at_least, at_most, grad, label, learn,
+)
 
 SLOPES, STEPS = (0.0, 0.5, 1.0), 100
 
 
-def train(slope: float, x: Any, y: Any, members: int, seed: int) -> tuple[Any, int, float]:
+def train(slope: float, digits: data.Dataset, members: int, seed: int) -> tuple[Array, int, float]:
     """The losses of networks with this slope at 0; how many z were exactly 0 (looked at in every 20th step); the accuracy."""
-    model = nn.MLP([64, 32, 32, 10], nn.ReLU(at_zero=slope), dtype=x.dtype, members=members, rng=seed)
+    model = nn.MLP([64, 32, 32, 10], nn.ReLU(at_zero=slope), dtype=digits.x.dtype, members=members, rng=seed)
     zeros = 0
 
     def look(step: int) -> None:
         nonlocal zeros
         if step % 20 == 0:
-            zeros += sum(int((look.z == 0).sum()) for k in range(members) for look in Units(model.member(k)).walk(x))
+            zeros += sum(int((look.z == 0).sum()) for k in range(members) for look in lab.Units(model.member(k)).walk(digits.x))
 
-    losses = descend(model, SGD(model.parameters(), lr=0.3), F.cross_entropy, x, y, STEPS, look)
-    return losses.mean(axis=1), zeros, float(accuracy(model, x, y).mean())
+    losses = learn(model, digits, STEPS, look, lr=0.3)
+    return losses.mean(axis=1), zeros, float(accuracy(model, digits).mean())
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     digits, members = data.digits()[:300 if fast else 600], 2 if fast else 4
-    blank = digits.x.copy()
-    blank[0] = 0
+    blank = replace(digits, x=np.concatenate([np.zeros((1, 64)), digits.x[1:]]))
     point = Tensor([-1.0, 0.0, 1.0], requires_grad=True)
     findings = [Finding(f"slope at z = {z}", expected, float(found)) for z, expected, found in zip(
         (-1, 0, 1), (0, 0, 1), grad(F.relu(point).sum(), point)[0].data)]
     series = {}
-    for name, x in (("float64", digits.x), ("float32", digits.x.astype("float32")), ("a blank image", blank)):
-        losses, zeros, right = zip(*(train(slope, x, digits.y, members, seed) for slope in SLOPES))
+    for name, samples in (("float64", digits), ("float32", data.digits("float32")[:len(digits)]), ("a blank image", blank)):
+        losses, zeros, right = zip(*(train(slope, samples, members, seed) for slope in SLOPES))
         series[name], apart = losses, np.ptp(losses, axis=0)
         if name == "a blank image":
-            findings += [Finding(f"{name}: z that are exactly 0, those of the start or more", 3 * 64 * members, sum(zeros),
-                                 relation=">="),
+            findings += [at_least(f"{name}: z that are exactly 0, those of the start or more", 3 * 64 * members, sum(zeros)),
                          Finding(f"{name}: difference of the last losses", 0, float(apart[-1]), 0.05),
                          Finding(f"{name}: difference of the last accuracies", 0, max(right) - min(right), 0.01)]
         else:
-            findings += [Finding(f"{name}: z that are exactly 0", 0 if name == "float64" else 100, sum(zeros), relation="<="),
+            findings += [at_most(f"{name}: z that are exactly 0", 0 if name == "float64" else 100, sum(zeros)),
                          Finding(f"{name}: difference of the losses", 0, float(apart.max()), 0 if name == "float64" else 0.01)]
     return findings, series
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     for axes, (name, losses) in zip(figure.subplots(1, 3, sharey=True), series.items()):
         for slope, row, colour, width, dashes in zip(SLOPES, losses, COLUMN, (5, 2.5, 1.2), ("-", "-", "--")):
             axes.plot(row, color=colour, lw=width, ls=dashes, label=f"slope {slope:g} at 0")

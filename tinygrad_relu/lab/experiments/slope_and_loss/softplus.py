@@ -3,20 +3,10 @@
 The two differ most at 0, by ln(2)/beta. The slope of softplus is a sigmoid, positive everywhere, so no unit dies as long as
 exp(beta x) does not underflow. Trained from the same start, the losses approach those of ReLU as beta grows.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, nn
-from .... import functional as F
-from ....autodiff.tape import grad
-from ....optim import SGD
-from ....tensor import Tensor
-from ...drawing import COLUMN, INK, label
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn
+from ..common import COLUMN, INK, Array, Claim, Experiment, Figure, Finding, Series, Tensor, at_most, grad, label, learn
 
 BETAS = (1.0, 10.0, 100.0)
 
@@ -26,9 +16,8 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     x, zero = np.linspace(-3, 3, 2001), Tensor(0.0, requires_grad=True)
     findings, values, losses = [], {}, {}
 
-    def train(activation: nn.Module) -> Any:
-        model = nn.MLP([64, 32, 32, 10], activation, dtype="float64", rng=seed)
-        return descend(model, SGD(model.parameters(), lr=0.3), F.cross_entropy, digits.x, digits.y, 60)
+    def train(activation: nn.Module) -> Array:
+        return learn(nn.MLP([64, 32, 32, 10], activation, dtype="float64", rng=seed), digits, 60, lr=0.3)
 
     relu = train(nn.ReLU())
     for beta in BETAS:
@@ -38,21 +27,19 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
                      Finding(f"beta {beta:g}: largest difference to ReLU, ln(2)/beta", np.log(2) / beta,
                              float((values[beta] - F.relu(x).data).max()), 1e-12)]
     apart = [float(abs(losses[beta] - relu).max()) for beta in BETAS]
-    findings += [Finding(f"difference of the losses to those of ReLU: beta {more:g}, against {less:g}", far, near, relation="<=")
+    findings += [at_most(f"difference of the losses to those of ReLU: beta {more:g}, against {less:g}", far, near)
                  for less, more, far, near in zip(BETAS, BETAS[1:], apart, apart[1:])]
     return findings, {"x": x, "values": values, "losses": losses, "relu": relu}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2)
     for beta, colour in zip(BETAS, COLUMN):
         left.plot(series["x"], series["values"][beta], color=colour, lw=1.8, label=f"softplus, β = {beta:g}")
         right.plot(series["losses"][beta], color=colour, lw=1.8)
     left.plot(series["x"], np.maximum(series["x"], 0), color=INK, lw=1, ls="--", label="ReLU")
     right.plot(series["relu"], color=INK, lw=1, ls="--")
-    left.set(xlim=(-1.5, 1.5), ylim=(-0.05, 1.8))
-    left.legend(frameon=False, fontsize=9)
-    label(left, "", "x", "value")
+    label(left, "", "x", "value", xlim=(-1.5, 1.5), ylim=(-0.05, 1.8), legend="best")
     label(right, "", "step", "loss")
 
 

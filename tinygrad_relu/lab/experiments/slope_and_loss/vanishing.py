@@ -5,20 +5,10 @@ of sigmoid falls by a factor of 4 and more per layer. Weights below 1 still shri
 makes it 0, exactly: death is the extreme of a vanishing gradient. In a training, early layers move as far as their gradient
 lets them.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import functional as F
-from .... import nn
-from ....autodiff.tape import grad
-from ....optim import SGD
-from ....tensor import Tensor
-from ...drawing import COLUMN, label
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import functional as F, nn, optim
+from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, Tensor, at_least, at_most, descend, grad, label
 
 DEEP, HERE = 30, 20
 CHAINS = {"ReLU": ("relu", 1.0), "ReLU, weights 0.5": ("relu", 0.5), "ReLU, one dead unit": ("relu", 1.0),
@@ -44,20 +34,20 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     for name in ("ReLU", "sigmoid", "ReLU, one dead unit"):
         model = chain(name, HERE)
         target = 2 * model(x).data + ("dead" in name)
-        descend(model, SGD(model.parameters(), lr=0.01), F.mse_loss, x.data, target, 100)
+        descend(model, optim.SGD(model.parameters(), lr=0.01), F.mse_loss, x.data, target, 100)
         moved[name] = [abs(model[2 * layer].weight.item() - 1) for layer in range(HERE)]
     at = {name: found[HERE - 1] for name, found in slopes.items()}
     return [Finding(f"{HERE} layers of ReLU: the gradient", 1, at["ReLU"]),
             Finding(f"{HERE} layers of ReLU, weights 0.5", 0.5**HERE, at["ReLU, weights 0.5"], claimed=1),
             Finding(f"{HERE} layers of ReLU, one unit dead", 0, at["ReLU, one dead unit"]),
-            Finding(f"{HERE} layers of sigmoid, at most 4^-{HERE}", 0.25**HERE, at["sigmoid"], relation="<="),
-            Finding("100 steps of training: the first weight moves, ReLU", 1e-3, moved["ReLU"][0], relation=">="),
-            Finding("100 steps of training: the first weight moves, sigmoid", 1e-9, moved["sigmoid"][0], relation="<="),
+            at_most(f"{HERE} layers of sigmoid, at most 4^-{HERE}", 0.25**HERE, at["sigmoid"]),
+            at_least("100 steps of training: the first weight moves, ReLU", 1e-3, moved["ReLU"][0]),
+            at_most("100 steps of training: the first weight moves, sigmoid", 1e-9, moved["sigmoid"][0]),
             Finding("100 steps of training: largest move of a weight, one unit dead", 0, max(moved["ReLU, one dead unit"])),
             ], {"slopes": slopes, "moved": moved}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     for (name, found), colour in zip(series["slopes"].items(), COLUMN):
         left.plot(range(1, DEEP + 1), np.maximum(found, 1e-23), color=colour, lw=1.7, ls=":" if "dead" in name else "-",
@@ -65,11 +55,8 @@ def draw(figure: Any, series: Series) -> None:
         if name in series["moved"]:
             moved = np.maximum(series["moved"][name], 1e-17)
             right.plot(range(1, HERE + 1), moved, "o:" if "dead" in name else "o-", color=colour, ms=3)
-    left.set(yscale="log", ylim=(1e-23, 30))
-    left.legend(frameon=False, fontsize=8.5, loc="lower left")
-    right.set(yscale="log", ylim=(1e-17, 1))
-    label(left, "", "hidden layers", "gradient at the input")
-    label(right, "after 100 steps of training", "layer", "how far its weight moved")
+    label(left, "", "hidden layers", "gradient at the input", yscale="log", ylim=(1e-23, 30), legend="lower left")
+    label(right, "after 100 steps of training", "layer", "how far its weight moved", yscale="log", ylim=(1e-17, 1))
 
 
 EXPERIMENT = Experiment(

@@ -5,18 +5,12 @@ it and count the dead; no leaky unit dies, though at such a rate it does not lea
 activations learns as well as the others, and tanh, with the start that was made for it, is no worse than ReLU here and
 tolerates higher rates.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ...census import census
-from ...drawing import COLUMN, label
-from ..common import accuracy, descend, four_errors
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, nn
+from ..common import (
+    COLUMN, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, at_most, censuses, four_errors, label, learn,
+)
 
 DEPTH, WIDTH = 6, 32
 NETWORKS = {"ReLU": ["relu"], "Leaky ReLU": ["leaky_relu"], "Maxout": ["maxout"], "tanh": ["tanh"], "sigmoid": ["sigmoid"],
@@ -40,37 +34,30 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     errors, dead = {}, {}
     for name, activations in NETWORKS.items():
         model = nn.population([network(activations, seed + k) for _ in rates for k in range(seeds)])
-        each: Any = np.repeat(rates, seeds)
-        sgd = optim.SGD(model.parameters(), lr=each, momentum=0.9)
-        descend(model, sgd, F.cross_entropy, train.x, train.y, 200 if fast else 300)
-        wrong = 100 * (1 - accuracy(model, test.x, test.y))
-        errors[name] = wrong.reshape(len(rates), seeds).mean(axis=1)
-        lives = [sum(census(model.member(k), train.x).dead) / (DEPTH * WIDTH) for k in (0, len(rates) * seeds - 1)]
-        dead[name] = lives                      # at the lowest rate, and at the highest
+        learn(model, train, 200 if fast else 300, lr=np.repeat(rates, seeds), momentum=0.9)
+        errors[name] = (100 * (1 - accuracy(model, test))).reshape(len(rates), seeds).mean(axis=1)
+        dead[name] = [sum(one.dead) / (DEPTH * WIDTH) for one in censuses(model, train.x)[::len(rates) * seeds - 1]]
     best = {name: found.min() for name, found in errors.items()}
     noise = 100 * four_errors(best["ReLU"] / 100, len(test)) * np.sqrt(2 / seeds)       # of the difference of two means
     return [
-        Finding("sigmoid: least test error over the rates, in %, against the largest of the others",
-                max(error for name, error in best.items() if name != "sigmoid"), best["sigmoid"], relation=">="),
-        *(Finding(f"{name}: least test error less ReLU's, in points", 0, best[name] - best["ReLU"], noise, "<=")
+        at_least("sigmoid: least test error over the rates, in %, against the largest of the others",
+                 max(error for name, error in best.items() if name != "sigmoid"), best["sigmoid"]),
+        *(at_most(f"{name}: least test error less ReLU's, in points", 0, best[name] - best["ReLU"], noise)
           for name in ("Leaky ReLU", "Maxout", "tanh", "mixed")),
-        Finding("ReLU at a rate of 0.3: share of dead units, against a rate of 0.01", dead["ReLU"][0], dead["ReLU"][1],
-                relation=">="),
+        # of dead units at the lowest rate, and at the highest
+        at_least("ReLU at a rate of 0.3: share of dead units, against a rate of 0.01", dead["ReLU"][0], dead["ReLU"][1]),
         Finding("Leaky ReLU at a rate of 0.3: dead units", 0, dead["Leaky ReLU"][1]),
     ], {"rates": rates, "errors": errors}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     for (name, errors), colour, mark in zip(series["errors"].items(), COLUMN, "os^Dvx"):
         axes.plot(series["rates"], errors, mark + "-", color=colour, lw=1.6, ms=6, label=name)
     axes.axhline(90, color="black", lw=0.8)
-    axes.set_xscale("log")
-    axes.set_xticks(series["rates"], series["rates"])
-    axes.minorticks_off()
-    axes.set_ylim(0, 100)
     axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
-    label(axes, "six hidden layers of 32 units on digits; the line at 90 % is chance", "learning rate", "test error in %")
+    label(axes, "six hidden layers of 32 units on digits; the line at 90 % is chance", "learning rate", "test error in %",
+          xscale="log", xticks=series["rates"], xticklabels=series["rates"], ylim=(0, 100))
 
 
 EXPERIMENT = Experiment(

@@ -4,19 +4,10 @@ The outputs stay sparse in size: if z is symmetric about 0, its negative half ma
 can still be lost as a nonlinearity: one with z <= 0 on all samples is affine, h = 0.01 z. The network computes the same if such
 units are replaced by one matrix that leads from the inputs to the next layer directly.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ...census import census
-from ...drawing import ALIVE, DEAD, label, say
-from ...layers import State
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn
+from ..common import ALIVE, DEAD, Claim, Experiment, Figure, Finding, Series, at_least, label, learn, say
 
 SLOPE, UNITS = 0.01, 64
 LABELS = {"relu": "ReLU", "leaky_relu": "leaky ReLU"}
@@ -28,9 +19,9 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     for name in LABELS:
         model = nn.MLP([64, UNITS, 10], name, rng=seed, dtype="float64")
         for rate, steps in ((2.0, 60), (0.1, 140 if fast else 440)):
-            descend(model, optim.SGD(model.parameters(), lr=rate), F.cross_entropy, digits.x, digits.y, steps)
-        (units[name],) = census(model, digits.x, digits.y).layers
-    affine = units["leaky_relu"].state == State.AFFINE
+            learn(model, digits, steps, lr=rate)
+        (units[name],) = lab.census(model, digits.x, digits.y).layers
+    affine = units["leaky_relu"].state == lab.State.AFFINE
 
     first, last = model[0], model[2]        # of the leaky network: its affine units, folded into a matrix
     folded = SLOPE * last.weight.data[:, affine] @ first.weight.data[affine]
@@ -46,7 +37,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return [
         Finding("start: share of the sum of |h| with z < 0", share, -h[z < 0].sum() / np.abs(h).sum(), spread),
         Finding("trained: leaky units whose gradient is exactly 0", 0, (units["leaky_relu"].gradient == 0).sum()),
-        Finding("trained: affine leaky units, at least one", 1, affine.sum(), relation=">="),
+        at_least("trained: affine leaky units, at least one", 1, affine.sum()),
         Finding("outputs after the affine units are folded: largest error", 0, error, 1e-12),       # outputs of order 10
         Finding("trained: ReLUs whose gradient is exactly 0, the dead ones", units["relu"].dead,
                 (units["relu"].gradient == 0).sum()),
@@ -54,17 +45,16 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         "gradient": {name: found.gradient for name, found in units.items()}}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     for axes, name in zip(figure.subplots(1, 2, sharex=True, sharey=True), LABELS):
         highest, gradient = (np.asarray(series[what][name]) for what in ("highest", "gradient"))
         lost = highest <= 0
         axes.plot(highest[lost], np.maximum(gradient[lost], 1e-7), "o", color=DEAD, ms=4.5)
         axes.plot(highest[~lost], gradient[~lost], "o", color=ALIVE, ms=4.5)
-        axes.set_yscale("log")
         axes.axvline(0, color="black", lw=0.8)
         word = "dead: gradient 0" if name == "relu" else "affine: alive, and useless"
         say(axes, f"{lost.sum()} {word}", (-0.4, 3e-6), DEAD, ha="right")
-        label(axes, f"{LABELS[name]}: {UNITS} hidden units", "largest z over all samples", "norm of the gradient")
+        label(axes, f"{LABELS[name]}: {UNITS} hidden units", "largest z over all samples", "norm of the gradient", yscale="log")
 
 
 EXPERIMENT = Experiment(

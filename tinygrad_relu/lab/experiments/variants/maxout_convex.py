@@ -5,20 +5,10 @@ on which the best line misses by h^2/8. The least root mean square error is h^2/
 constant, however many pieces there are, with the root mean square error sqrt(4/45). The difference of two Maxout units fits any
 continuous function. Training may find less: a piece that never wins gets no gradient; it is dead, and the others may be too few.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import functional as F
-from .... import nn, optim
-from ....autodiff.node import Array
-from ....autodiff.tape import grad
-from ....tensor import Tensor
-from ...drawing import COLUMN, label
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import functional as F, nn, optim
+from ..common import COLUMN, Array, Claim, Experiment, Figure, Finding, Series, Tensor, at_least, descend, grad, label
 
 X = np.linspace(-1, 1, 401)[:, None]
 ROOT = np.sqrt(4 / 45)          # of the mean square of x^2 - 1/3 on [-1, 1]: the best fit by one line
@@ -66,7 +56,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
             findings.append(Finding(f"x^2, {k} pieces, trained: root mean square error", least, errors.min(), NEAR * least))
     (slope,) = grad(F.mse_loss(model(X), X ** 2 + np.zeros_like(wins[..., 0])), layer.weight)
     findings += [
-        Finding("6 pieces, trained: pieces that never win, at least one", 1, (~wins.any(axis=0)).sum(), relation=">="),
+        at_least("6 pieces, trained: pieces that never win, at least one", 1, (~wins.any(axis=0)).sum()),
         Finding("and their largest gradient", 0, np.abs(slope.data[~wins.any(axis=0).ravel()]).max())]
     for parts, name, expected in ((1, "one unit", ROOT), (2, "the difference of two", ROOT / 4)):
         errors, curves[name], _ = trained(-X ** 2, 2, parts, seed, fast)
@@ -75,7 +65,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"curves": curves, "dots": np.concatenate(dots, axis=1)}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     convex, concave, errors = figure.subplots(1, 3)
     curves = series["curves"]
     for axes, sign, names in ((convex, 1, {"2": "2 pieces", "3": "3 pieces"}),
@@ -89,9 +79,7 @@ def draw(figure: Any, series: Series) -> None:
     n = np.arange(1, 7)
     errors.plot(n, ROOT / n ** 2, color="black", lw=1, label="best possible")
     errors.plot(*series["dots"], "o", color=COLUMN[0], ms=4, alpha=0.5, label="trained, x²")
-    errors.set_yscale("log")
-    errors.legend(frameon=False, fontsize=9)
-    label(errors, "root mean square error", "pieces that win somewhere")
+    label(errors, "root mean square error", "pieces that win somewhere", yscale="log", legend="best")
 
 
 EXPERIMENT = Experiment(

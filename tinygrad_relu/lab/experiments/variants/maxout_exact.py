@@ -3,16 +3,12 @@
 With z = w.x + b, max(z, 0) is ReLU, max(z, 0.01 z) is leaky ReLU, and max(z, -z) is |z|. A layer of such units costs k times the
 parameters of a linear one.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import data, nn
-from .... import functional as F
-from ...drawing import COLUMN, DASHES, label
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn
+from ..common import COLUMN, DASHES, Claim, Experiment, Figure, Finding, Series, label
 
 TWINS: dict[str, Any] = {"ReLU": ((1, 0), F.relu), "leaky ReLU": ((1, 0.01), F.leaky_relu), "|z|": ((1, -1), abs)}  # factors of z
 GRID = np.linspace(-2, 2, 81)
@@ -36,7 +32,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"curves": curves}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     for axes, (name, curve) in zip(figure.subplots(1, 3, sharey=True), series["curves"].items()):
         axes.plot(GRID, curve, color="#f7c59f", lw=7, solid_capstyle="round")
         for factor, colour in zip(TWINS[name][0], COLUMN[::2]):

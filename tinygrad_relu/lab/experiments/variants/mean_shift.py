@@ -5,20 +5,12 @@ constants are chosen such that the mean is 0 and the variance 1, which a deep ne
 al. 2017, arXiv 1706.02515). The slope of ELU is e^z > 0 on the left, so no unit dies; the price is an exponential, and below
 z = -103.97 in float32 it rounds to 0.
 """
-from __future__ import annotations
-
 from math import erfc, exp, pi, sqrt
-from typing import Any
 
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ....autodiff.node import Array
-from ...census import census
-from ...drawing import COLUMN, DASHES, label, say
-from ..common import descend, slope
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn
+from ..common import COLUMN, DASHES, Array, Claim, Experiment, Figure, Finding, Series, at_most, label, learn, say, slope
 
 MEANS = {"relu": 1 / sqrt(2 * pi), "elu": 1 / sqrt(2 * pi) + exp(0.5) * erfc(sqrt(0.5)) / 2 - 0.5, "selu": 0.0}
 LABELS = {"relu": "ReLU", "elu": "ELU", "selu": "SELU"}
@@ -43,8 +35,8 @@ def trained(name: str, digits: data.Dataset, seed: int) -> tuple[list[float], in
         if step % 10 == 0:
             path.append(float(np.abs(np.concatenate(means(model, digits.x))).mean()))
 
-    descend(model, optim.SGD(model.parameters(), lr=0.1), F.cross_entropy, digits.x, digits.y, STEPS, look)
-    return path, sum(census(model, digits.x).dead)
+    learn(model, digits, STEPS, look, lr=0.1)
+    return path, sum(lab.census(model, digits.x).dead)
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
@@ -64,14 +56,13 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return [
         *findings,
         Finding("SELU: mean over 20 layers at the start", 0, np.mean(starts["selu"]), 4 / sqrt(DEPTH * WIDTH)),    # units of sd 1
-        Finding("ELU, trained: |mean| of a unit, on average; below ReLU's", training["relu"][-1], training["elu"][-1],
-                relation="<="),
+        at_most("ELU, trained: |mean| of a unit, on average; below ReLU's", training["relu"][-1], training["elu"][-1]),
         Finding("ELU, trained: dead units", 0, dead["elu"]),
         Finding("ELU: slope at z = -104 in float32", 0, slope(F.elu, np.array([-104], "float32"))[0]),
     ], {"starts": starts, "training": training}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     for axes, curves, step, title in zip(figure.subplots(1, 2), (series["starts"], series["training"]), (1, 10), (
             "networks at their start (dashed: for z ~ N(0, 1))", "networks that learn digits")):
         for (name, values), colour in zip(curves.items(), COLUMN):

@@ -4,19 +4,12 @@ The gradient of a is the sum of min(0, z) g over the samples, where g is the gra
 decayed PReLU becomes a ReLU: where the data do not push a, because z > 0 on all of them, a shrinks by the factor 1 - rate * decay
 at each step. So the optimizers of this package decay no slope by default.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ....autodiff.node import Array
-from ....autodiff.tape import grad
-from ...drawing import COLUMN, label, say
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn, optim
+from ..common import COLUMN, Array, Claim, Experiment, Figure, Finding, Series, at_most, descend, grad, label, say
 
 RATE, DECAY, LAYERS = 0.1, 0.01, 4
 
@@ -47,12 +40,12 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
                                 0.25 * (1 - RATE * DECAY) ** steps if decayed else 0.25, alone[-1, 0], 1e-13))
         model = nn.MLP([64] + [32] * LAYERS + [10], "prelu", rng=seed, dtype="float64")
         paths.append(np.hstack([slopes_in_training(model, decayed, F.cross_entropy, digits.x, digits.y, steps), alone]))
-    findings += [Finding(f"digits, layer {k + 1}: a if decayed, below the free one", free, pulled, relation="<=")
+    findings += [at_most(f"digits, layer {k + 1}: a if decayed, below the free one", free, pulled)
                  for k, (free, pulled) in enumerate(zip(paths[0][-1, :-1], paths[1][-1, :-1]))]
     return findings, {"free": paths[0], "decayed": paths[1]}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     for axes, key, title in zip(figure.subplots(1, 2, sharey=True), ("free", "decayed"), (
             "slopes are not decayed (the default)", f"L2 of {DECAY} on the slopes, too")):
         *layers, alone = np.transpose(series[key])

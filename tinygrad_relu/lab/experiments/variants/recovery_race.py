@@ -4,17 +4,12 @@ A push k on h is a push k f'(z) on z, so the time from z_0 to 0 is the integral 
 |z_0| / (a k): it never dies, but takes 1/a times as long as an active unit. ELU needs (e^|z_0| - 1) / k, softplus |z_0| / k
 more, sigmoid (e^|z_0| - e^-|z_0| + 2 |z_0|) / k. ReLU never comes back. Steps of finite size add ln(f'(0) / f'(z_0)) / 2.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import functional as F
-from .... import nn, optim
-from ....capture import capture
-from ...drawing import COLUMN, label, say
-from ..record import Claim, Experiment, Finding, Series
+from .... import capture, functional as F, nn, optim
+from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, label, say
 
 START, PUSH, E = -5.0, 0.1, np.exp(5.0)
 # activation, the integral of 1 / f', f'(z_0), f'(0), and the place of its name in the figure
@@ -53,14 +48,13 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
             for name, (_, integral, first, last, _) in RACERS.items()], {"paths": paths}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     for (name, path), (*_, place), colour in zip(series["paths"].items(), RACERS.values(), COLUMN):
         axes.plot(path, color=colour, lw=1.8)
         say(axes, f"{name}: {'never' if path[-1] < 0 else len(path) - 1}", place, colour)
     axes.axhline(0, color="black", lw=0.8)
-    axes.set_xlim(0, 6000)
-    label(axes, "", "step", "z, pushed up by 0.1 f'(z) at every step")
+    label(axes, "", "step", "z, pushed up by 0.1 f'(z) at every step", xlim=(0, 6000))
 
 
 EXPERIMENT = Experiment(

@@ -4,16 +4,12 @@ The draw is uniform, not Gaussian; but there are two rules. PyTorch, like this p
 the mean, 11/48 = 0.2292. The paper draws 1/a ~ U(3, 8) and evaluates with 2/11 = 0.1818, the inverse of the mean of 1/a; the mean
 of such an a is ln(8/3)/5 = 0.1962. So three different functions are called "RReLU in evaluation".
 """
-from __future__ import annotations
-
 from math import erf, log, sqrt
-from typing import Any
 
 import numpy as np
 
 from .... import functional as F
-from ...drawing import COLUMN, DASHES, label, say
-from ..record import Claim, Experiment, Finding, Series
+from ..common import COLUMN, DASHES, Claim, Experiment, Figure, Finding, Series, label, say
 
 LOWER, UPPER = 1 / 8, 1 / 3
 GRID = np.linspace(LOWER, UPPER, 201)
@@ -40,7 +36,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     ], {"torch": np.histogram(a, BINS, density=True)[0], "paper": np.histogram(paper, BINS, density=True)[0]}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     for key, name, colour, at in (("torch", "PyTorch: a ~ U(1/8, 1/3)", COLUMN[0], (0.27, 5.1)),
                                   ("paper", "paper: 1/a ~ U(3, 8)", COLUMN[1], (0.235, 7.5))):
@@ -50,8 +46,8 @@ def draw(figure: Any, series: Series) -> None:
                                 (log(8 / 3) / 5, "0.1962\npaper's\nmean", COLUMN[1]),
                                 (11 / 48, "0.2292\nPyTorch's mean\nand evaluation", COLUMN[0])):
         axes.axvline(slope, color=colour, linestyle=DASHES, lw=1.2)
-        left = slope < 0.19
-        say(axes, name, (slope + (-0.002 if left else 0.002), 2.9), colour, ha="right" if left else "left", va="top")
+        side = -1 if slope < 0.19 else 1
+        say(axes, name, (slope + 0.002 * side, 2.9), colour, ha="right" if side < 0 else "left", va="top")
     label(axes, "", "slope a of an element in training", "density")
 
 

@@ -4,18 +4,12 @@ Adam divides a gradient by its size. If the decay is all of the gradient, a step
 decay: a weight of size |w| passes 0 after 1 to 2 times |w|/lr steps here. SGD + L2 and AdamW multiply all weights by one factor,
 and z keeps its sign. Below a decay of (eps/lr) (1 - sqrt beta_1)/(1 + sqrt beta_1), Adam flips no tiny weight either.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from .... import data, lab, nn, optim
-from .... import functional as F
-from ....autodiff.node import Array
-from ...drawing import COLUMN, FAINT, label
-from ..common import descend_and_watch, first_positive
-from ..record import Claim, Experiment, Finding, Series
+from ..common import COLUMN, FAINT, Array, Claim, Experiment, Figure, Finding, Series, first_positive, label, path_of, watch
 
 RATE, DECAY = 0.01, 5e-4
 RULES: dict[str, Any] = {"SGD + L2": (optim.SGD, 0.1), "AdamW": (optim.AdamW, RATE), "Adam + L2": (optim.Adam, RATE)}
@@ -31,7 +25,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         model[0].bias.data = np.full(16, -0.05)
         optimizer = rule(model.parameters(), lr=rate, weight_decay=DECAY)
         foretold = [unit.step for unit in lab.prognosis(model, digits.x, optimizer, horizon=steps).units]
-        z = descend_and_watch(model, optimizer, F.cross_entropy, digits.x, digits.y, steps)
+        z = watch(model, optimizer, digits, steps)
         told = min((step for step in foretold if step is not None), default=np.inf)
         findings.append(Finding(f"{name}: step of the first return", told, first_positive(z).min()))
         paths.append(z.max(axis=1) / abs(z[0].max()))
@@ -47,22 +41,15 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
 def _alone(start: Array, decay: float, steps: int) -> Array:
     """Weights that Adam moves by decay alone, (steps + 1, weights)."""
     theta = nn.Parameter(start)
-    adam, path = optim.Adam([theta], lr=RATE, weight_decay=decay), [start]
-    theta.grad = np.zeros(len(start))
-    for _ in range(steps):
-        adam.step()
-        path.append(theta.data.copy())
-    return np.array(path)
+    return path_of(theta, optim.Adam([theta], lr=RATE, weight_decay=decay), steps, lambda step, w: np.zeros_like(w))
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     returns, flips = figure.subplots(1, 2)
     for name, path, colour in zip(RULES, series["paths"], COLUMN):
         returns.plot(path[:60], color=colour, lw=4 if name == "AdamW" else 1.8, alpha=0.5 if name == "AdamW" else 1, label=name)
     returns.axhline(0, color=FAINT, lw=0.8)
-    returns.set_ylim(-1.15, 1.5)
-    returns.legend(frameon=False, fontsize=9, loc="center right")
-    label(returns, "a dead layer", y="largest z, over its first size")
+    label(returns, "a dead layer", y="largest z, over its first size", ylim=(-1.15, 1.5), legend="center right")
     for times in (1, 2):
         flips.plot(series["size"], times * series["size"] / RATE, color=FAINT, lw=1)
     flips.plot(series["size"], series["flips"], "o", color=COLUMN[2], ms=4.5)

@@ -4,17 +4,12 @@ Of m standardised numbers, which have mean 0 and variance 1, the largest lies be
 are equal) and sqrt(m - 1) (one is high). So ReLU(gamma z + beta) is active on some sample of every batch if
 beta > -|gamma|/sqrt(m - 1), and on none if beta <= -|gamma| sqrt(m - 1). (In evaluation it may be dead all the same.)
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import data, lab, nn, optim
-from .... import functional as F
-from ...drawing import ALIVE, BLUE, DEAD, label, say
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn
+from ..common import ALIVE, BLUE, DEAD, Claim, Experiment, Figure, Finding, Series, at_least, label, learn, say
 
 SIZES, RATE, DRAWS = (2, 4, 8, 16, 32, 64, 128), 3.0, 200
 
@@ -40,13 +35,13 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     digits, steps, dead = data.digits()[:200 if fast else 900], 40 if fast else 250, {}
     for norm in (None, "batch"):
         model = nn.MLP([64, 32, 32, 10], norm=norm, rng=seed, dtype="float64")
-        descend(model, optim.SGD(model.parameters(), lr=RATE), F.cross_entropy, digits.x, digits.y, steps)
+        learn(model, digits, steps, lr=RATE)
         dead[norm] = sum(lab.census(model, digits.x).dead)
-    return [*findings, Finding(f"units of 64 dead after {steps} steps at rate {RATE:g}", 32, dead[None], relation=">="),
+    return [*findings, at_least(f"units of 64 dead after {steps} steps at rate {RATE:g}", 32, dead[None]),
             Finding("the same with batch normalisation", 0, dead["batch"])], {"low": low, "high": high, "random": random}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     for m, values in zip(SIZES, series["random"]):
         axes.plot(m * np.geomspace(0.94, 1.06, len(values)), values, ".", color=BLUE, ms=2.5, alpha=0.6)
@@ -56,8 +51,7 @@ def draw(figure: Any, series: Series) -> None:
     axes.plot(SIZES, series["high"], "o", color=ALIVE, ms=5)
     axes.plot(SIZES, series["low"], "o", color=ALIVE, ms=5)
     axes.axhline(0, color=DEAD, lw=0.8)
-    axes.set(xscale="log", yscale="log")
-    label(axes, "", "samples in the batch, m", "largest standardised value")
+    label(axes, "", "samples in the batch, m", "largest standardised value", xscale="log", yscale="log")
     say(axes, "at most $\\sqrt{m - 1}$", (8, 4), ALIVE, ha="right")
     say(axes, "at least $1/\\sqrt{m - 1}$", (8, 0.2), ALIVE, ha="right")
 

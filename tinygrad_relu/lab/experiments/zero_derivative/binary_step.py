@@ -4,17 +4,12 @@ With a step in the hidden layer the weights before it get a gradient of exactly 
 gradient (slope 1 near 0 in the backward pass) repairs this. After the last layer a step does no harm if it is left out of the
 training: the network learns a smooth loss of z, and z >= 0 is the decision.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ...drawing import COLUMN, label
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn, optim
+from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, at_least, at_most, descend, label
 
 HIDDEN: dict[str, Any] = {
     "step": nn.Step, "step, straight-through": lambda: nn.Step(1.0), "relu, step after the last layer": nn.ReLU}
@@ -38,18 +33,16 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     descend(inside, optim.SGD(inside.parameters(), lr=0.2), F.mse_loss, digits.x, below, 20)
     changed = sum((p.data != old).sum() for p, old in zip(inside.parameters(), before))
     findings += [Finding("step inside the loss: numbers of the network that changed", 0, changed),
-                 Finding("loss at the end, straight-through over step", 1.0, losses[1][-1] / losses[0][-1], relation="<="),
-                 Finding("accuracy with a step after the last layer", 0.9, accuracy[name], relation=">=")]
+                 at_most("loss at the end, straight-through over step", 1.0, losses[1][-1] / losses[0][-1]),
+                 at_least("accuracy with a step after the last layer", 0.9, accuracy[name])]
     return findings, {"losses": losses}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     for name, losses, colour in zip(HIDDEN, series["losses"], COLUMN):
         axes.plot(losses, color=colour, lw=1.6, label=name)
-    axes.legend(frameon=False, fontsize=9)
-    axes.set_ylim(0)
-    label(axes, "is a digit below 5? the hidden layer has 16 units", y="loss")
+    label(axes, "is a digit below 5? the hidden layer has 16 units", y="loss", ylim=(0, None), legend="best")
 
 
 EXPERIMENT = Experiment(

@@ -4,18 +4,15 @@ Without a gradient and without decay, z gains s mu^k at its k-th step, with s = 
 that dies at z_0 returns if s mu/(1 - mu) > |z_0| on some sample, at the step k = floor(ln(1 - |z_0| (1-mu)/(mu s))/ln mu) + 1. A
 healthy network gets a shock that kills its first layer and keeps the buffers: each unit has a predicted step of its own.
 """
-from __future__ import annotations
-
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 
-from .... import data, lab, nn, optim
-from .... import functional as F
-from ...drawing import ALIVE, BLUE, DEAD, FAINT, label, say
-from ..common import accuracy, descend, descend_and_watch, first_positive
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn, optim
+from ..common import (
+    ALIVE, BLUE, DEAD, FAINT, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, descend, first_positive, label, say,
+    watch,
+)
 
 MU, RATE, MARGIN = 0.99, 0.01, 0.2
 
@@ -37,18 +34,17 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
 
     emptied, empty = deepcopy((model, optimizer))
     lab.kill(emptied, digits.x, margin=MARGIN, optimizer=empty, keep_velocity=False)
-    largest = [descend_and_watch(net, opt, F.cross_entropy, digits.x, digits.y, after)
-               for net, opt in ((model, optimizer), (emptied, empty))]
+    largest = [watch(net, opt, digits, after) for net, opt in ((model, optimizer), (emptied, empty))]
     with_buffers, without = map(first_positive, largest)
     predicted[predicted > after] = np.inf
     return [Finding("units that momentum alone brings back", np.isfinite(predicted).sum(), np.isfinite(with_buffers).sum()),
             Finding("units with another step of return than the formula's", 0, (with_buffers != predicted).sum()),
             Finding("units that return with emptied buffers", 0, np.isfinite(without).sum()),
-            Finding("accuracy afterwards, with the buffers", 0.9, float(accuracy(model, digits.x, digits.y)), relation=">=")], {
+            at_least("accuracy afterwards, with the buffers", 0.9, float(accuracy(model, digits)))], {
                 "z": largest[0], "predicted": predicted, "observed": with_buffers}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     paths, steps = figure.subplots(1, 2, width_ratios=[1.5, 1])
     z, predicted, observed = series["z"], series["predicted"], series["observed"]
     for unit in np.argsort(predicted):
@@ -58,15 +54,15 @@ def draw(figure: Any, series: Series) -> None:
         if back:
             paths.plot(last, z[last, unit], "o", color=ALIVE, ms=3.5)
     paths.axhline(0, color=FAINT, lw=0.8)
-    paths.set(xlim=(0, 80), ylim=(-0.62, 0.12))
     say(paths, "return", (60, 0.03), ALIVE)
     say(paths, "stay dead", (60, -0.53), DEAD)
-    label(paths, "until their return", "step after the shock", "largest z of each unit over the data")
+    label(paths, "until their return", "step after the shock", "largest z of each unit over the data", xlim=(0, 80),
+          ylim=(-0.62, 0.12))
     back = np.isfinite(predicted)
     steps.plot([0, 150], [0, 150], color=FAINT, lw=0.8)
     steps.plot(predicted[back], observed[back], "o", color=BLUE, ms=4.5)
-    steps.set(xlim=(0, 1.1 * predicted[back].max()), ylim=(0, 1.1 * predicted[back].max()))
-    label(steps, f"{back.sum()} of {len(back)} units return", "step by the formula", "step observed")
+    ends = 0, 1.1 * predicted[back].max()
+    label(steps, f"{back.sum()} of {len(back)} units return", "step by the formula", "step observed", xlim=ends, ylim=ends)
 
 
 EXPERIMENT = Experiment(

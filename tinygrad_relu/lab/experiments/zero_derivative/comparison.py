@@ -5,18 +5,12 @@ changes its sign at the first step with eta u > 1. Every term increases in eta, 
 below the other, the higher one is never later; and no schedule with max(eta) max(lambda) <= (1 - sqrt max(mu))^2 brings a unit
 back. With constant settings the step falls like a staircase as the decay grows: each step of return has its interval of decays.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from .... import data, lab, nn, optim
-from .... import functional as F
-from ....autodiff.node import Array
-from ...drawing import ALIVE, BLUE, FAINT, label, say
-from ..common import descend_and_watch, first_positive
-from ..record import Claim, Experiment, Finding, Series
+from ..common import (
+    ALIVE, BLUE, FAINT, Array, Claim, Experiment, Figure, Finding, Series, at_least, first_positive, label, path_of, say, watch,
+)
 
 RATE, MU, AT = 0.1, 0.99, 300
 
@@ -32,7 +26,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     safe, top = low.copy(), low.max(axis=1)
     safe[1] *= (1 - np.sqrt(top[2])) ** 2 / (top[0] * top[1])       # now the peaks are on the bound
     findings = [Finding(f"pairs of {pairs} in which the higher schedule is later", 0, int((higher > lower).sum())),
-                Finding("pairs in which it is earlier", 1, int((higher < lower).sum()), relation=">="),
+                at_least("pairs in which it is earlier", 1, int((higher < lower).sum())),
                 Finding("returns under schedules with peaks on the bound", 0, np.isfinite(_returns(safe)).sum())]
     digits = data.digits()[:60 if fast else 600]
     model = nn.MLP([64, 8, 10], rng=seed, dtype="float64")
@@ -41,7 +35,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     models = nn.population([model] * len(ends))
     decays = np.array([decay for decay, _ in ends])
     optimizer = optim.SGD(models.parameters(), lr=RATE, momentum=MU, weight_decay=decays)
-    z = descend_and_watch(models, optimizer, F.cross_entropy, digits.x, digits.y, AT + 2)
+    z = watch(models, optimizer, digits, AT + 2)
     back = first_positive(z.max(axis=2))
     findings += [Finding(f"network at decay {decay:.5g}: step of return", step or np.inf, found)
                  for (decay, step), found in zip(ends, back)]
@@ -54,16 +48,16 @@ def _returns(schedules: Array) -> Array:
     layer = nn.MLP([1, 1], members=members, init=-1.0, rng=0, dtype="float64")
     weight = layer.parameters()[0]
     weight.data = np.full(weight.shape, -1.0)
-    optimizer, path = optim.SGD([weight], lr=np.zeros(members), momentum=np.zeros(members), weight_decay=np.zeros(members)), []
-    for rate, decay, momentum in schedules.swapaxes(0, 1):
-        optimizer.param_groups[0].update({"lr": rate, "weight_decay": decay, "momentum": momentum})
-        weight.grad = np.zeros(weight.shape)
-        optimizer.step()
-        path.append(weight.data.reshape(-1).copy())
-    return first_positive(np.array(path)) + 1
+    optimizer = optim.SGD([weight], lr=np.zeros(members), momentum=np.zeros(members), weight_decay=np.zeros(members))
+
+    def set_and_push(step: int, w: Array) -> Array:
+        optimizer.param_groups[0].update(zip(("lr", "weight_decay", "momentum"), schedules[:, step]))
+        return np.zeros_like(w)
+
+    return first_positive(path_of(weight, optimizer, steps, set_and_push).reshape(steps + 1, members))
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     scatter, stairs = figure.subplots(1, 2)
     scatter.axline((0, 0), slope=1, color=FAINT, lw=0.8)
     scatter.plot(series["lower"], series["higher"], "o", color=BLUE, ms=3.5, alpha=0.5)

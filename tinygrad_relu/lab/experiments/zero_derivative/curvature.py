@@ -4,19 +4,13 @@ Every second derivative of the loss that involves w or b of a dead unit is exact
 slope s(1 - s) and the curvature s(1 - s)(1 - 2s) of a saturated sigmoid are equally small, and their quotient 1/(1 - 2s) is near
 1 for every large |z|. (Where the loss is concave the step goes uphill, unless one divides by the size of the curvature.)
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import functional as F
-from .... import nn
-from ....autodiff.node import Array
+from .... import functional as F, nn
 from ....derivatives import hessian
-from ....tensor import Tensor
-from ...drawing import ALIVE, BLUE, label, say
-from ..record import Claim, Experiment, Finding, Series
+from ..common import ALIVE, BLUE, Array, Claim, Experiment, Figure, Finding, Series, Tensor, label, say
 
 DEPTHS = -np.arange(1.0, 21.0)
 
@@ -31,7 +25,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     findings = [
         Finding("dead ReLU: largest second derivative with respect to w and b", 0.0, dead.max()),
         Finding("saturated sigmoid: Newton step of b, gradient over second derivative", 1.0, gradient / saturated[2, 6],
-                0.2)]                                       # the residuals weigh the samples
+                0.2)]               # the residuals weigh the samples
     findings += [Finding(f"one sigmoid at z = {z:g}: length of the Newton step", 1 / (1 - 2 * s[i]), newton[i], 1e-6)
                  for i, z in enumerate(DEPTHS) if z in (-2, -10, -20)]
     return findings, {"newton": newton, "slopes": s * (1 - s), "dead": dead, "saturated": saturated}
@@ -54,22 +48,19 @@ def _rows(activation: str, seed: int) -> tuple[Array, float]:
     return np.abs(whole[[0, 1, 6]]), abs(float(np.asarray(model[0].bias.grad)[0]))
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     hessians, steps = figure.subplots(1, 2)
     columns = np.arange(13)
     for name, rows, colour in (("dead ReLU", series["dead"], BLUE), ("saturated sigmoid", series["saturated"], ALIVE)):
         hessians.plot(columns, rows.max(axis=0), "o", color=colour, ms=6, label=name)
     hessians.set_yscale("symlog", linthresh=1e-9)
-    hessians.set_ylim(-3e-10, 1)
-    hessians.legend(frameon=False, fontsize=9)
-    label(hessians, "second derivatives of w and b with ...", "each of the 13 parameters", "largest size")
+    label(hessians, "second derivatives of w and b with ...", "each of the 13 parameters", "largest size", ylim=(-3e-10, 1),
+          legend="best")
     steps.plot(DEPTHS, series["newton"], "o-", color=ALIVE, ms=4)
     steps.plot(DEPTHS, series["slopes"], "o-", color=BLUE, ms=4)
     say(steps, "Newton step", (-19, 3), ALIVE)
     say(steps, "gradient step, rate 1", (-12, 1e-7), BLUE)
-    steps.set_yscale("log")
-    steps.set_ylim(1e-10, 50)
-    label(steps, "one sigmoid unit", "z", "length of the step")
+    label(steps, "one sigmoid unit", "z", "length of the step", yscale="log", ylim=(1e-10, 50))
 
 
 EXPERIMENT = Experiment(

@@ -3,17 +3,12 @@
 A unit without a gradient has z[t] = rho^t z[0] with rho = 1 - lr * weight_decay, under SGD + L2 and under decoupled decay (as in
 AdamW) with momentum. z shrinks and keeps its sign: dead for ever. L2 with momentum goes through the buffer, and swings past zero.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from .... import data, lab, nn, optim
-from .... import functional as F
-from ...drawing import COLUMN, FAINT, label, say
-from ..common import descend_and_watch, first_positive
-from ..record import Claim, Experiment, Finding, Series
+from ..common import COLUMN, FAINT, Claim, Experiment, Figure, Finding, Series, first_positive, label, say, watch
 
 RATE, DECAY, MU = 0.1, 0.1, 0.9
 RULES: dict[str, Any] = {
@@ -28,7 +23,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         model = nn.MLP([64, 16, 10], rng=seed, dtype="float64")
         lab.kill(model, digits.x)
         start, optimizer = model[0].weight.data.copy(), optim.SGD(model.parameters(), lr=RATE, weight_decay=DECAY, **options)
-        z = descend_and_watch(model, optimizer, F.cross_entropy, digits.x, digits.y, steps).max(axis=1)
+        z = watch(model, optimizer, digits, steps).max(axis=1)
         if name == "SGD + L2":
             up = np.mean(model[0].weight.data[start < 0] > start[start < 0])
             findings.append(Finding("share of the negative weights that decay moves up", 1.0, up, claimed=0.0))
@@ -41,14 +36,13 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"paths": paths}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     for name, path, colour, width, at in zip(RULES, series["paths"], COLUMN, (5, 1.5, 1.8), ((62, -0.4), (62, -0.72), (31, 0.3))):
         axes.plot(path[:100], color=colour, lw=width, alpha=0.4 if width == 5 else 1)
         say(axes, f"{name}: {'returns, and learns' if at[1] > 0 else 'never'}", at, colour)
     axes.axhline(0, color=FAINT, lw=0.8)
-    axes.set_ylim(-1.08, 0.6)
-    label(axes, y="largest z of the layer")
+    label(axes, y="largest z of the layer", ylim=(-1.08, 0.6))
 
 
 EXPERIMENT = Experiment(

@@ -3,15 +3,12 @@
 z is an affine function of x. So if z <= 0 on all samples, then z <= 0 on all of their weighted means, as in mixup. A change d of
 a sample adds w.d to z, at most ||w||_q ||d||_p by Hoelder's inequality, and some d attains it: the least change is |z|/||w||_q.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from .... import data, lab, nn
-from ...drawing import ALIVE, BLUE, DEAD, label, say
-from ..record import Claim, Experiment, Finding, Series
+from ..common import ALIVE, BLUE, DEAD, Claim, Experiment, Figure, Finding, Series, label, say
 
 UNITS = 32
 # p, and the direction of the least change.
@@ -40,15 +37,14 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"z": z[:, best], "mixed": mixed[:3000, best]}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     bins = np.linspace(min(series["z"]), 0.3, 60)
     axes.hist(series["z"], bins, density=True, color=BLUE, alpha=0.6, label="images")
     axes.hist(series["mixed"], bins, density=True, histtype="step", color=ALIVE, lw=1.6, label="mixtures of images")
     axes.axvline(0, color=DEAD, lw=1)
     say(axes, "z > 0: alive", (0.02, 0.5), DEAD)
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
-    label(axes, "one dead unit: mixtures stay where the images are", "z", "density")
+    label(axes, "one dead unit: mixtures stay where the images are", "z", "density", legend="upper left")
 
 
 EXPERIMENT = Experiment(

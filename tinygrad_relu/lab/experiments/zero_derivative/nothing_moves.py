@@ -3,18 +3,10 @@
 The slope of ReLU is 0 on every sample, and every term of the gradient contains it as a factor. So the update is lr * 0: not one
 bit of w or b changes, however long the training is, while the living units of the same layer learn.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, lab, nn, optim
-from .... import functional as F
-from ....autodiff.node import Array
-from ...drawing import ALIVE, DEAD, label, say
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, lab, nn
+from ..common import ALIVE, DEAD, Array, Claim, Experiment, Figure, Finding, Series, label, learn, say
 
 UNITS, KILLED = 32, 12
 
@@ -38,19 +30,17 @@ def _train(seed: int, dtype: str, steps: int) -> tuple[Array, Array]:
     lab.kill(model, digits.x, range(KILLED))
     weight, bias = model[0].weight, model[0].bias
     dead = (digits.x @ weight.data.T + bias.data).max(axis=0) <= 0          # those, and any that were born dead
-    descend(model, optim.SGD(model.parameters(), lr=0.1), F.cross_entropy, digits.x, digits.y, steps,
-            lambda step: path.append(np.concatenate([weight.data, bias.data[:, None]], axis=1)))
+    learn(model, digits, steps, lambda step: path.append(np.concatenate([weight.data, bias.data[:, None]], axis=1)), lr=0.1)
     return np.array(path), dead
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes, moved, dead = figure.subplots(), series["moved"], series["dead"]
     axes.plot(moved[:, ~dead], color=ALIVE, lw=0.9, alpha=0.7)
     axes.plot(moved[:, dead], color=DEAD, lw=2.4)
-    axes.set_ylim(-0.16 * moved.max(), 1.05 * moved.max())
     say(axes, f"{(~dead).sum()} living units", (0.55 * len(moved), 0.92 * moved.max()), ALIVE)
     say(axes, f"{dead.sum()} dead units: exactly 0", (0.55 * len(moved), -0.11 * moved.max()), DEAD)
-    label(axes, y="distance of (w, b) from its start")
+    label(axes, y="distance of (w, b) from its start", ylim=(-0.16 * moved.max(), 1.05 * moved.max()))
 
 
 EXPERIMENT = Experiment(

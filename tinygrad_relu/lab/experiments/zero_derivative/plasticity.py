@@ -4,18 +4,10 @@ The slowly changing regression of Dohare et al. 2024: of 20 bits, 5 are random i
 one of them flips now and then. The target is a fixed random function of the bits, which a network of 5 hidden ReLU units follows
 by SGD, one sample at a time. Here a bit flips every 500 samples (10,000 in the paper), and the rate is higher.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import lab, nn, optim
-from ....autodiff.node import Array
-from ....capture import capture
-from ....tensor import Tensor
-from ...drawing import COLUMN, label
-from ..record import Claim, Experiment, Finding, Series
+from .... import capture, lab, nn, optim
+from ..common import COLUMN, Array, Claim, Experiment, Figure, Finding, Series, Tensor, at_least, at_most, censuses, label
 
 BITS, SLOW, EVERY, UNITS, RATE, OBSERVED = 20, 15, 500, 5, 0.05, 100
 METHODS = ("SGD", "SGD + L2", "ReDo", "continual backprop")
@@ -31,9 +23,9 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     early, late, gone = dead[0, :flips // 2].mean(), error[:, flips // 2:].mean(axis=1), dead[:, flips // 2:].mean(axis=(1, 2))
     less = late[1:] - late[0]                   # for each function
     noise = 2 * less.std(axis=1, ddof=1) / np.sqrt(functions)
-    return [Finding("SGD: dead units of 5 in the second half, against the first", early, gone[0], relation=">="),
-            *[Finding(f"the same: {METHODS[i]}, against SGD", gone[0], gone[i], relation="<=") for i in (2, 3)],
-            *[Finding(f"error in the second half less that of SGD: {method}", 0, mean, error, "<=")
+    return [at_least("SGD: dead units of 5 in the second half, against the first", early, gone[0]),
+            *[at_most(f"the same: {METHODS[i]}, against SGD", gone[0], gone[i]) for i in (2, 3)],
+            *[at_most(f"error in the second half less that of SGD: {method}", 0, mean, error)
               for method, mean, error in zip(METHODS[1:], less.mean(axis=1), noise)]], {
                   "error": error.mean(axis=2), "dead": dead.mean(axis=2)}
 
@@ -59,7 +51,7 @@ def _follow(method: str, x: Array, y: Array, seed: int) -> tuple[Array, Array]:
             backprop.observe(models, x[t - OBSERVED + 1:t + 1])
             backprop.apply(models, optimizer, rng=rng)
         if t % EVERY == EVERY - 1:
-            found = [lab.census(models.member(k), x[t - EVERY + 1:t + 1]) for k in range(y.shape[1])]
+            found = censuses(models, x[t - EVERY + 1:t + 1])
             dead.append([one.dead[0] for one in found])
             if method == "ReDo":
                 lab.ReDo().apply(models, optimizer, [one.select("dormant") for one in found], rng)
@@ -81,18 +73,15 @@ def _target(rng: np.random.Generator, x: Array) -> Array:
     return ((y - y.mean()) / y.std()).astype(np.float32)
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     errors, units = figure.subplots(1, 2)
     width = max(1, series["error"].shape[1] // 8)
     for method, error, dead, colour in zip(METHODS, series["error"], series["dead"], COLUMN):
         flips = np.arange(1, len(error) + 1)
         errors.plot(flips[width - 1:], np.convolve(error, np.full(width, 1 / width), "valid"), color=colour, lw=1.6, label=method)
         units.plot(flips, dead, color=colour, lw=1.6)
-    errors.legend(frameon=False, fontsize=8.5)
-    errors.set_ylim(0)
-    units.set_ylim(0, UNITS)
-    label(errors, f"mean error over {width} flips", "flips of a bit", "squared error (variance 1)")
-    label(units, f"dead units of {UNITS}", "flips of a bit")
+    label(errors, f"mean error over {width} flips", "flips of a bit", "squared error (variance 1)", ylim=(0, None), legend="best")
+    label(units, f"dead units of {UNITS}", "flips of a bit", ylim=(0, UNITS))
 
 
 EXPERIMENT = Experiment(

@@ -4,18 +4,12 @@ A gradient below 2^-150 (float32) or 2^-1075 (float64) is rounded to 0. A chain 
 there at some depth. And w + u is rounded to w if |u| is less than half the spacing of the floating-point numbers at w, about
 2^-24 |w| or 2^-53 |w|: the weight is frozen, though its gradient is not zero.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ....autodiff.tape import grad
-from ...drawing import ALIVE, BLUE, DASHES, label, say
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn, optim
+from ..common import ALIVE, BLUE, DASHES, Claim, Experiment, Figure, Finding, Series, grad, label, learn, say
 
 # Exponent of underflow, half the spacing above 1, and a rate at which many weights are frozen.
 TYPES = {"float32": (150, 2.0 ** -24, 1e-6), "float64": (1075, 2.0 ** -53, 1e-15)}
@@ -59,13 +53,13 @@ def _frozen(seed: int, dtype: str, rate: float) -> tuple[float, float]:
     model = nn.MLP([64, 16, 10], activation="tanh", rng=seed, dtype=dtype)
     weight: Any = model[0].weight
     before = weight.data.copy()
-    descend(model, optim.SGD(model.parameters(), lr=rate), F.cross_entropy, digits.x, digits.y, 1)
+    learn(model, digits, 1, lr=rate)
     moving = weight.grad != 0
     told = np.abs(rate * weight.grad) < np.spacing(np.abs(before)) / 2
     return float((weight.data == before)[moving].mean()), float(told[moving].mean())
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     depth, frozen = figure.subplots(1, 2)
     for (dtype, (bits, _, _)), sizes, shares, colour in zip(TYPES.items(), series["curves"], series["shares"], (ALIVE, BLUE)):
         depth.plot(np.arange(len(sizes)) + 1, np.log10(sizes), color=colour, lw=1.6)
@@ -74,9 +68,8 @@ def draw(figure: Any, series: Series) -> None:
         say(depth, f"{dtype}: 0 from depth {len(sizes) + 1} on", (420, -bits * np.log10(2) + 6), colour, ha="right")
         frozen.plot(series["rates"], shares, color=colour, lw=1.6, label=dtype)
     label(depth, "gradient through a chain of sigmoids", "depth", "log$_{10}$ of the gradient")
-    frozen.set_xscale("log")
-    frozen.legend(frameon=False, fontsize=9)
-    label(frozen, "weights that a step does not change", "learning rate", "share of those with a gradient")
+    label(frozen, "weights that a step does not change", "learning rate", "share of those with a gradient", xscale="log",
+          legend="best")
 
 
 EXPERIMENT = Experiment(

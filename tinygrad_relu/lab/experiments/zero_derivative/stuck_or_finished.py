@@ -3,18 +3,11 @@
 Six networks whose first layer gets a gradient of exactly zero. One has reached a loss of 0, and needs none. In the others
 something on the way stops the gradient: flat units, rounding, weights of zero, inputs of zero. `lab.why_zero` names it.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import functional as F
-from .... import lab, nn, optim
-from ...drawing import label, say
+from .... import functional as F, lab, nn, optim
 from ...why_zero import COLOURS
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from ..common import Claim, Experiment, Figure, Finding, Series, descend, label, say
 
 CASES = {"finished": "satisfied loss", "dead ReLU": "mask", "sigmoid far out": "saturation",
          "later layer dead": "dead downstream", "outgoing weights 0": "zero weight downstream", "inputs 0": "zero input"}
@@ -45,7 +38,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"counts": counts}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes, colours = figure.subplots(), {reason.label: colour for reason, colour in COLOURS.items()}
     for row, found in enumerate(series["counts"].values()):
         start = 0
@@ -53,9 +46,9 @@ def draw(figure: Any, series: Series) -> None:
             axes.barh(row, number, left=start, color=colours[reason], height=0.7)
             say(axes, reason, (start + 0.2, row), "white", va="center")
             start += number
-    axes.set_yticks(range(len(CASES)), list(CASES))
     axes.invert_yaxis()
-    label(axes, "reasons for a gradient of zero in the first weight", "entries")
+    label(axes, "reasons for a gradient of zero in the first weight", "entries", yticks=range(len(CASES)),
+          yticklabels=list(CASES))
 
 
 EXPERIMENT = Experiment(

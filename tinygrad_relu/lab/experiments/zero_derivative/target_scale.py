@@ -3,15 +3,12 @@
 An untrained network outputs numbers of size 1. If the targets are near 0, it first learns to output less, and this moves units
 off the data. Momentum moves them further than is needed (Arnekvist et al. 2020).
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
-from .... import lab, nn, optim
-from ...drawing import COLUMN, label
-from ..record import Claim, Experiment, Finding, Series
+from .... import functional as F, nn, optim
+from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, at_least, censuses, descend, label
 
 SCALES, BETAS, WIDTH = (0.001, 0.01, 0.1, 1.0), (0.5, 0.9, 0.99), 16
 
@@ -29,28 +26,22 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     betas: Any = list(momenta), [0.999] * len(grid)
     optimizer = optim.Adam(models.parameters(), lr=0.01, betas=betas)
     targets = np.array(scales)[:, None, None] * y
-    for _ in range(steps):
-        optimizer.zero_grad()
-        ((models(x) - targets) ** 2).mean(axis=(1, 2)).sum().backward()
-        optimizer.step()
-    dead = np.array([sum(lab.census(models.member(i), x).dead) for i in range(len(grid))]) / (2 * WIDTH)
+    descend(models, optimizer, F.mse_loss, x, targets, steps)
+    dead = np.array([sum(one.dead) for one in censuses(models, x)]) / (2 * WIDTH)
     share = dead.reshape(len(SCALES), len(BETAS), seeds).mean(axis=2)
     small, usual = share[0], share[-1]
-    return [Finding(f"share of dead units, {what}", expected, measured, relation=">=") for what, expected, measured in (
+    return [at_least(f"share of dead units, {what}", expected, measured) for what, expected, measured in (
         ("targets of size 0.001: beta_1 = 0.99, against 0.5", small[0], small[2]),
         ("beta_1 = 0.99: targets of size 0.001, against 1", usual[2], small[2]),
         ("more at beta_1 = 0.99 than at 0.5: targets of size 0.001, against 1", usual[2] - usual[0], small[2] - small[0]))], {
             "share": share}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     for beta, share, colour in zip(BETAS, series["share"].T, COLUMN):
         axes.plot(SCALES, 100 * share, "o-", color=colour, ms=5, label=f"beta_1 = {beta}")
-    axes.set_xscale("log")
-    axes.set_ylim(0)
-    axes.legend(frameon=False, fontsize=9)
-    label(axes, "", "standard deviation of the targets", "dead units, %")
+    label(axes, "", "standard deviation of the targets", "dead units, %", xscale="log", ylim=(0, None), legend="best")
 
 
 EXPERIMENT = Experiment(

@@ -5,18 +5,12 @@ From rest, momentum with L2 multiplies every weight and the bias by the same fac
 outgoing weights stay 0, it has no gradient after the return either: it lives and dies in turn, with the period 2 pi/phi, cos phi
 = (1 + mu - c)/(2 sqrt mu).
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from .... import data, lab, nn, optim
-from .... import functional as F
-from ....autodiff.node import Array
-from ...drawing import BLUE, DEAD, LIGHT, label, say
-from ..common import descend_and_watch
-from ..record import Claim, Experiment, Finding, Series
+from ..common import BLUE, DEAD, LIGHT, Array, Claim, Experiment, Figure, Finding, Series, label, say, watch
 
 SWING: Any = {"lr": 0.1, "momentum": 0.99, "weight_decay": 5e-4}
 BLINK: Any = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}
@@ -49,10 +43,10 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
 def _train(model: nn.MLP, digits: data.Dataset, steps: int, options: Any) -> Array:
     """The largest z of each unit of a layer that is dead at first."""
     lab.kill(model, digits.x)
-    return descend_and_watch(model, optim.SGD(model.parameters(), **options), F.cross_entropy, digits.x, digits.y, steps)
+    return watch(model, optim.SGD(model.parameters(), **options), digits, steps)
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     gentle, blinks = figure.subplots(1, 2)
     z, path = series["z"], series["path"]
     gentle.plot(-z / abs(z[0]), color=BLUE, lw=1.8)
@@ -64,8 +58,7 @@ def draw(figure: Any, series: Series) -> None:
     blinks.plot(scaled, color=BLUE, lw=1.8)
     for begin, end in zip(series["flips"][::2], [*series["flips"][1::2], len(path)]):
         blinks.axvspan(begin, end, color=LIGHT, alpha=0.5, lw=0)
-    blinks.set_yticks([0])
-    label(blinks, "without a gradient: alive (yellow), dead, alive", y="z, scaled to equal height")
+    label(blinks, "without a gradient: alive (yellow), dead, alive", y="z, scaled to equal height", yticks=[0])
 
 
 EXPERIMENT = Experiment(

@@ -4,17 +4,10 @@ The average is (1 - mu) times the ball's buffer, so with a rate 1/(1 - mu) times
 gradient has become zero, both coast mu/(1 - mu) times their last step: 1, 9, 99 last steps for mu = 0.5, 0.9, 0.99. (An average
 is momentum with dampening mu. Its first step must be dampened too: here the buffers start at 0 and not at the first gradient.)
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, nn, optim
-from .... import functional as F
-from ...drawing import COLUMN, DASHES, label, say
-from ..common import descend
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, nn, optim
+from ..common import COLUMN, DASHES, Claim, Experiment, Figure, Finding, Series, descend, label, path_of, say
 
 MOMENTA, RATE = (0.5, 0.9, 0.99), 0.02
 
@@ -37,30 +30,25 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         for dampening in (0.0, mu):
             theta = nn.Parameter([0.0])
             optimizer = optim.SGD([theta], lr=1.0, momentum=mu, dampening=dampening)
-            path = []
-            for step in range(3400):
-                theta.grad = -np.ones(1) if step < 400 else np.zeros(1)
-                optimizer.step()
-                path.append(theta.item())
-            coast = (np.array(path[399:]) - path[399]) / (path[399] - path[398])
+            path = path_of(theta, optimizer, 3400, lambda step, w: -np.ones(1) if step < 400 else np.zeros(1))[:, 0]
+            coast = (path[400:] - path[400]) / (path[400] - path[399])
             what = "moving average" if dampening else "heavy ball"
             findings.append(Finding(f"coast in last steps, {what}, mu = {mu}", mu / (1 - mu), coast[-1], 1e-6))
         coasts.append(coast[:400])
     return findings, {"losses": losses, "coasts": coasts}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     same, coasts = figure.subplots(1, 2)
     ball, average = series["losses"]
     same.plot(ball, color=COLUMN[0], lw=3, alpha=0.45, label=f"heavy ball, rate {RATE}")
     same.plot(average, color=COLUMN[1], lw=1.2, ls=DASHES, label=f"moving average, rate {RATE / 0.1:g}")
-    same.legend(frameon=False, fontsize=9)
-    label(same, "the same training on digits, mu = 0.9", y="loss")
+    label(same, "the same training on digits, mu = 0.9", y="loss", legend="best")
     for mu, coast, colour in zip(MOMENTA, series["coasts"], COLUMN):
         coasts.plot(np.maximum(coast, 0.3), color=colour, lw=1.6)
         say(coasts, f"mu = {mu}: {mu / (1 - mu):.0f}", (395, 1.1 * coast[-1]), colour, ha="right")
-    coasts.set(yscale="log", ylim=(0.3, 250))
-    label(coasts, "how far a weight coasts without a gradient", "step after the last gradient", "distance, in last steps")
+    label(coasts, "how far a weight coasts without a gradient", "step after the last gradient", "distance, in last steps",
+          yscale="log", ylim=(0.3, 250))
 
 
 EXPERIMENT = Experiment(

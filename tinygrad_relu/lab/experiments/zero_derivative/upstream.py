@@ -4,16 +4,10 @@ The gradient flows from the loss backwards. If every slope of layer 2 is 0, laye
 still learn. If the dead layer outputs zeros (ReLU), the weights that take them get 0 as well, but the biases and the later
 weights learn, provided that a positive bias keeps the next layer alive. If it outputs -1 (hardtanh), all that follows learns.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, lab, nn
-from .... import functional as F
-from ...drawing import ALIVE, BLUE, DEAD, label
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn
+from ..common import ALIVE, BLUE, DEAD, Claim, Experiment, Figure, Finding, Series, label
 
 LAYERS = 4
 
@@ -38,7 +32,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"norms": norms}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     panels = figure.subplots(1, 3, sharey=True)
     for axes, (name, (weights, biases)) in zip(panels, series["norms"].items()):
         layers = np.arange(1, LAYERS + 1)
@@ -47,9 +41,8 @@ def draw(figure: Any, series: Series) -> None:
         for layer, height in [(i - 0.18, w) for i, w in zip(layers, weights)] + [(i + 0.18, b) for i, b in zip(layers, biases)]:
             if height == 0:
                 axes.text(layer, 1.2e-4, "0", ha="center", fontsize=9, color=DEAD)
-        axes.set(yscale="log", ylim=(1e-4, 30), xticks=layers)
         label(axes, name if name.startswith("healthy") else f"layer 2: {name}", "layer",
-              "norm of the gradient" if axes is panels[0] else "")
+              "norm of the gradient" if axes is panels[0] else "", yscale="log", ylim=(1e-4, 30), xticks=layers)
     panels[0].legend(frameon=False, fontsize=9, loc="upper left")
 
 

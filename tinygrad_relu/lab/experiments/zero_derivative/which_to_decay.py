@@ -4,17 +4,10 @@ With rho = 1 - lr * weight_decay, decay on the biases alone gives z[t] = w.x + r
 returns when w.x outweighs it. Decay on the weights alone gives z[t] = rho^t w.x + b, and revives units with b > 0. Decay on both
 multiplies z by rho^t, and revives none. The common habit of leaving biases out of the decay removes the first of these cures.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from .... import data, nn, optim
-from .... import functional as F
-from ...drawing import ALIVE, BLUE, FAINT, label, say
-from ..common import descend_and_watch, first_positive
-from ..record import Claim, Experiment, Finding, Series
+from ..common import ALIVE, BLUE, FAINT, Claim, Experiment, Figure, Finding, Series, first_positive, label, say, watch
 
 RATE, DECAY, UNITS = 0.1, 0.1, 32
 DECAYED = {"nothing": (0.0, 0.0), "biases": (0.0, DECAY), "weights": (DECAY, 0.0), "both": (DECAY, DECAY)}     # weights, biases
@@ -34,7 +27,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     models = nn.population([model] * len(DECAYED))
     groups = [{"params": [p for p in models.parameters() if p.kind == kind], "weight_decay": list(decays)}
               for kind, decays in zip(("weight", "bias"), zip(*DECAYED.values()))]
-    back = first_positive(descend_and_watch(models, optim.SGD(groups, lr=RATE), F.cross_entropy, digits.x, digits.y, steps))
+    back = first_positive(watch(models, optim.SGD(groups, lr=RATE), digits, steps))
     told = np.full(back.shape, np.inf)
     with np.errstate(all="ignore"):
         best, rho = products.max(axis=0), np.log(1 - RATE * DECAY)
@@ -47,7 +40,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"told": told, "back": back}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     axes.plot([0, 300], [0, 300], color=FAINT, lw=0.8)
     for row, colour, at, text in ((1, BLUE, (150, 60), "decay on biases: units with b < 0"),
@@ -55,8 +48,7 @@ def draw(figure: Any, series: Series) -> None:
         axes.plot(series["told"][row], series["back"][row], "o", color=colour, ms=5)
         say(axes, text, at, colour)
     say(axes, "decay on both, or on nothing: no unit returns", (150, 30), FAINT)
-    axes.set(xlim=(0, 300), ylim=(0, 300))
-    label(axes, "", "step of return by the formula", "step observed")
+    label(axes, "", "step of return by the formula", "step observed", xlim=(0, 300), ylim=(0, 300))
 
 
 EXPERIMENT = Experiment(

@@ -4,17 +4,12 @@ Without a gradient, heavy ball with L2 is a damped spring: z[t+1] = (1 + mu - c)
 swings through 0 if its roots are complex: (1 - sqrt mu)^2 < c. For Nesterov the window begins at ((1 - mu)/(1 + mu))^2. From
 rest, all dead units of the first layer return at one step, which depends on mu and c only.
 """
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from .... import data, lab, nn, optim
-from .... import functional as F
-from ...drawing import ALIVE, BLUE, DASHES, label, say
-from ..common import descend_and_watch, first_positive
-from ..record import Claim, Experiment, Finding, Series
+from ..common import ALIVE, BLUE, DASHES, Claim, Experiment, Figure, Finding, Series, first_positive, label, say, watch
 
 RATE, MU = 0.1, 0.6
 TIMES = np.array([0.5, 0.8, 0.97, 1.03, 1.1, 1.3, 1.6, 2, 3, 5, 8])            # c, as a multiple of the edge
@@ -31,7 +26,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         models = nn.population([model] * len(TIMES))
         decays: Any = list(edge * TIMES / RATE)
         optimizer = optim.SGD(models.parameters(), lr=RATE, momentum=MU, nesterov=name == "Nesterov", weight_decay=decays)
-        z = descend_and_watch(models, optimizer, F.cross_entropy, digits.x, digits.y, 100)
+        z = watch(models, optimizer, digits, 100)
         back = first_positive(z.max(axis=2))
         told = lab.laws.return_steps(MU, edge * TIMES, nesterov=name == "Nesterov")
         middle = (TIMES[np.isinf(back)].max() + TIMES[np.isfinite(back)].min()) / 2
@@ -43,7 +38,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return findings, {"observed": observed}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     fine = np.geomspace(1.002, TIMES[-1], 300)
     for (name, edge), observed, colour in zip(EDGES.items(), series["observed"], (BLUE, ALIVE)):
@@ -53,11 +48,9 @@ def draw(figure: Any, series: Series) -> None:
         axes.plot(edge * TIMES[np.isinf(observed)], np.full(np.isinf(observed).sum(), 96), "x", color=colour, ms=6)
         axes.axvline(edge, color=colour, ls=DASHES, lw=1)
     say(axes, "x: never", (0.034, 84), ha="center")
-    axes.set(xscale="log", xlim=(0.024, 0.55), ylim=(0, 102))
-    axes.set_xticks([0.03, 0.05, 0.1, 0.2, 0.5], ["0.03", "0.05", "0.1", "0.2", "0.5"])
-    axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9, title="lines: formula; dots: networks", title_fontsize=9)
-    label(axes, "", f"rate * decay, at momentum {MU}", "step of the return")
+    label(axes, "", f"rate * decay, at momentum {MU}", "step of the return", xscale="log", xlim=(0.024, 0.55), ylim=(0, 102),
+          xticks=[0.03, 0.05, 0.1, 0.2, 0.5], xticklabels=["0.03", "0.05", "0.1", "0.2", "0.5"])
 
 
 EXPERIMENT = Experiment(

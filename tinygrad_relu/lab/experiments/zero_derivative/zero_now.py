@@ -3,16 +3,10 @@
 A unit that is active on a share p of the data gets a zero gradient from a batch of m samples with probability (1 - p)^m, each
 time anew. So the zeros of living units are gaps; the zeros of dead units never end.
 """
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
-from .... import data, lab, nn, optim
-from .... import functional as F
-from ...drawing import ALIVE, DEAD, label, say
-from ..record import Claim, Experiment, Finding, Series
+from .... import data, functional as F, lab, nn, optim
+from ..common import ALIVE, DEAD, Claim, Experiment, Figure, Finding, Series, label, say
 
 UNITS, KILLED, BATCH, RATE = 32, 6, 2, 0.002
 
@@ -44,7 +38,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
             "zero": zero[:120], "chance": chance[:120]}
 
 
-def draw(figure: Any, series: Series) -> None:
+def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     order = np.argsort(-series["chance"].mean(axis=0))
     for row, unit in enumerate(order):
@@ -52,9 +46,9 @@ def draw(figure: Any, series: Series) -> None:
         axes.plot(steps, np.full(len(steps), row), "s", color=ALIVE, ms=2.6)
     dead = int((series["chance"][0] == 1).sum())
     axes.axhspan(-0.5, dead - 0.5, color=DEAD, alpha=0.16, lw=0)
-    axes.set(ylim=(-0.5, UNITS - 0.5), xlim=(-1, len(series["zero"])))
     say(axes, "dead on all data: never a gradient", (len(series["zero"]) / 2, dead / 2 - 0.5), DEAD, ha="center", va="center")
-    label(axes, f"each square: the unit gets a gradient from this batch of {BATCH}", y="unit, by its share of active samples")
+    label(axes, f"each square: the unit gets a gradient from this batch of {BATCH}", y="unit, by its share of active samples",
+          ylim=(-0.5, UNITS - 0.5), xlim=(-1, len(series["zero"])))
 
 
 EXPERIMENT = Experiment(
