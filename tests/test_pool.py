@@ -149,6 +149,24 @@ def run(code, **environment):
                           env=clean | environment)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says and sets on which cores a thread may run")
+def test_a_helper_keeps_off_the_core_of_the_caller():
+    """It has been woken there otherwise, and hindered the caller. With more threads than cores it goes where it likes."""
+    done = run("""
+import time
+all_cores, before = os.sched_getaffinity(0), set(os.listdir("/proc/self/task"))
+tg.set_num_threads(int(os.environ["THREADS"]))
+for _ in range(3):
+    right(), time.sleep(0.02)           # asleep: to be woken
+for thread in set(os.listdir("/proc/self/task")) - before:
+    print(len(all_cores), len(os.sched_getaffinity(int(thread)) & all_cores))
+""", THREADS=str(threads := max(2, pool.cores())))
+    assert not done.stderr, done.stderr
+    found = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    cores = pool.cores()
+    assert found == [(cores, cores - 1 if threads <= cores else cores)] * (threads - 1)
+
+
 def test_forks_share_nothing():
     """A child, and its own child, start helpers of their own; before the first use too."""
     done = run("""

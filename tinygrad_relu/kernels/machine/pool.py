@@ -9,6 +9,9 @@ One group of slices is shared at a time. Another thread's kernel, and a kernel's
 A helper looks for work for 50 us after its last slice, and then sleeps. Waking it takes 5 to 50 us. (Threads of OpenMP and
 OpenBLAS look far longer, and hinder those of other libraries in the same process.) The helpers are Python threads that never hold
 the interpreter's lock while they wait or work: they run the native code below, which needs no Python either. So does the caller.
+
+Where the other cores look busy, Linux may wake a helper on the core of the caller, whom it then hinders while NumPy's threads spin
+on the others. So before it is woken, a helper is told to keep off the caller's core (`part`).
 """
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import ctypes
 import os
 import platform
 import sys
-from _thread import start_new_thread
+from _thread import get_native_id, start_new_thread
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -43,6 +46,11 @@ _NATIVE = """
 @taken = global [1024 x [8 x i64]] zeroinitializer, align 64
 @busy = global [8 x i64] zeroinitializer, align 64
 @asleep = global [1024 x i64] zeroinitializer, align 64
+@threads = global [1024 x i32] zeroinitializer
+@apart = global [1024 x i32] zeroinitializer
+@getcpu = global ptr null
+@getaffinity = global ptr null
+@setaffinity = global ptr null
 @locks = global [1024 x ptr] zeroinitializer
 @tinygrad_relu_limit = external global i64
 @started = global i64 0
@@ -73,6 +81,44 @@ end:
   ret void
 }
 
+; Keep a helper off the core on which this thread runs: let it use the other cores that this thread may use.
+define internal void @part(i64 %who) {
+  %cores = alloca [128 x i8], align 8
+  %name = getelementptr i32, ptr @threads, i64 %who
+  %thread = load i32, ptr %name
+  %nobody = icmp eq i32 %thread, 0
+  br i1 %nobody, label %end, label %ask
+ask:
+  %getcpu = load ptr, ptr @getcpu
+  %core = call i32 %getcpu()
+  %number = add i32 %core, 1
+  %place = getelementptr i32, ptr @apart, i64 %who
+  %known = load i32, ptr %place
+  %same = icmp eq i32 %number, %known
+  br i1 %same, label %end, label %read
+read:
+  store i32 %number, ptr %place
+  %getaffinity = load ptr, ptr @getaffinity
+  %failed = call i32 %getaffinity(i32 0, i64 128, ptr %cores)
+  %wrong = icmp ne i32 %failed, 0
+  br i1 %wrong, label %end, label %set
+set:
+  %index = lshr i32 %core, 3
+  %byte = getelementptr i8, ptr %cores, i32 %index
+  %eight = load i8, ptr %byte
+  %low = and i32 %core, 7
+  %shift = trunc i32 %low to i8
+  %bit = shl i8 1, %shift
+  %mask = xor i8 %bit, -1
+  %rest = and i8 %eight, %mask
+  store i8 %rest, ptr %byte
+  %setaffinity = load ptr, ptr @setaffinity
+  %ignored = call i32 %setaffinity(i32 %thread, i64 128, ptr %cores)
+  br label %end
+end:
+  ret void
+}
+
 define void @wake(i64 %who) {
   %flag = getelementptr i64, ptr @asleep, i64 %who
   %sleeps = load atomic i64, ptr %flag seq_cst, align 8
@@ -83,6 +129,7 @@ claim:
   %mine = extractvalue {i64, i1} %pair, 1
   br i1 %mine, label %release, label %end
 release:
+  call void @part(i64 %who)
   %place = getelementptr ptr, ptr @locks, i64 %who
   %lock = load ptr, ptr %place
   call void @tinygrad_relu_release(ptr %lock)
@@ -157,7 +204,7 @@ done:
   ret void
 }
 
-; A helper's life; it ends when the limit is 0.
+; What a helper does; it ends when the limit is 0.
 define void @help(i64 %me) {
   br label %look
 look:
@@ -316,6 +363,10 @@ class _Native:
         self.state, self.busy, self.started, self.spins = map(self._number, ("state", "busy", "started", "spins"))
         self.asleep = self._number("asleep", ctypes.c_int64 * MOST_THREADS)
         self.locks = self._number("locks", ctypes.c_void_p * MOST_THREADS)
+        self.threads = self._number("threads", ctypes.c_int32 * MOST_THREADS)
+        if sys.platform == "linux":
+            for name in ("getcpu", "getaffinity", "setaffinity"):
+                self._number(name).value = _address(getattr(ctypes.CDLL(None), f"sched_{name}"))
         self.start = ctypes.CFUNCTYPE(None)(self.hire)
         self._number("start").value = _address(self.start)
 
@@ -335,8 +386,13 @@ class _Native:
             acquire(self.locks[who], 1)
             if who:
                 with suppress(RuntimeError):    # the system allows no more threads: those that there are do the work
-                    start_new_thread(self.help, (who,))
+                    start_new_thread(self.live, (who,))
             self.started.value = who + 1
+
+    def live(self, who: int) -> None:
+        """A helper's life. It keeps off the caller's core where every thread can have a core of its own."""
+        self.threads[who] = get_native_id() if sys.platform == "linux" and _limit.value <= cores() else 0
+        self.help(who)
 
     def dismiss(self) -> None:
         """At exit: the helpers leave the native code, which is about to go."""
