@@ -10,8 +10,8 @@ A helper looks for work for 50 us after its last slice, and then sleeps. Waking 
 OpenBLAS look far longer, and hinder those of other libraries in the same process.) The helpers are Python threads that never hold
 the interpreter's lock while they wait or work: they run the native code below, which needs no Python either. So does the caller.
 
-Where the other cores look busy, Linux may wake a helper on the core of the caller, whom it then hinders while NumPy's threads spin
-on the others. So before it is woken, a helper is told to keep off the caller's core (`part`).
+If NumPy's threads spin on the other cores, Linux may wake a helper on the core of the caller, which makes both half as fast. So
+before it is woken, a helper is told to keep off that core (`part`).
 """
 from __future__ import annotations
 
