@@ -1,4 +1,6 @@
 """The recorder tells the life of every unit; it sees the same in a forward pass of the training as in its own pass."""
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -234,3 +236,45 @@ def test_data_of_any_size_are_seen_in_batches():
     assert recorder.orbit == [pytest.approx(float(model[2](h).data[0, 3]), rel=1e-12)]
     alone = max(len(look.z) for looks in recorder.units.looks(x) for look in looks)
     assert alone == BATCH
+
+
+def step_of(model, optimizer, recorder):
+    output, found = recorder.look()
+    optimizer.zero_grad()
+    losses = F.per_member(F.cross_entropy, output, Y) if model.members else F.cross_entropy(output, Y)
+    losses.sum().backward()
+    optimizer.step()
+    return losses, found
+
+
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("options", [{}, {"activation": "tanh"}, {"activation": "leaky_relu"}, {"dtype": "float32"}], ids=str)
+def test_a_captured_step_looks_on_the_way(members, options):
+    def trained(captured):
+        models = [sick_model(**options) for _ in range(members or 1)]
+        for k, model in enumerate(models):
+            model[0].bias.data = (1 - 0.4 * k) * model[0].bias.data
+        model = nn.population(models) if members else models[0]
+        follow = (0, 5, 3)
+        recorder = lab.Recorders(model, X, [follow] * members) if members else lab.Recorder(model, X, follow)
+        optimizer = optim.SGD(model.parameters(), lr=3.0, momentum=0.9, weight_decay=0.01)
+        step = tg.capture(partial(step_of, model, optimizer, recorder)) if captured else None
+        assert recorder.is_plain
+        losses = []
+        for _ in range(100):
+            if captured:
+                loss, found = step()
+                recorder.note(found)
+            else:
+                recorder.observe()
+                loss, _ = step_of(model, optimizer, recorder)
+            losses.append(loss.data.tolist())
+        assert step is None or step.replays > 90
+        return losses, [(one.steps, one.orbit, one.lives()) for one in (recorder.each if members else [recorder])]
+
+    assert trained(True) == trained(False)
+
+
+@pytest.mark.parametrize("options", [{"activation": "prelu"}, {"activation": "maxout"}, {"norm": "batch"}], ids=str)
+def test_other_models_are_not_plain(options):
+    assert not lab.Recorder(sick_model(**options), X).is_plain

@@ -236,12 +236,16 @@ class Extremes:
         self.look: Look                         # the batch that was added last
 
     @classmethod
-    def stacked(cls, several: Sequence[Extremes]) -> Extremes:
-        """Those of several looks at one layer, (looks, units), so that all states are found at once."""
-        found = cls(several[0].layer)
-        for name in ("zmax", "zmin", "slope_max", "slope_min", "bad", "reached"):
-            setattr(found, name, np.stack([getattr(one, name) for one in several]))
+    def of(cls, layer: HiddenLayer, several: Sequence[Array]) -> Extremes:
+        """Those of several looks at one layer, from their `numbers`, so that all states are found at once."""
+        found, numbers = cls(layer), np.stack(several, axis=1)
+        found.zmax, found.zmin, found.slope_max, found.slope_min, found.bad = numbers[:-1]
+        found.reached = numbers[-1] > 0
         return found
+
+    def numbers(self) -> Array:
+        """All that the states follow from: (6, units)."""
+        return np.array([self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad, self.reached], self.layer.dtype)
 
     def add(self, look: Look) -> Self:
         """Note a batch. If the activation has a record, its slopes follow from z and the outputs, and need no array."""

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,8 +11,9 @@ import numpy as np
 
 from ..autodiff.node import Array, is_grad_enabled
 from ..checks import check_count, counted, said
+from ..kernels.machine.door import launch
 from ..nn import Module, Sequential
-from ..ops.members import affine_of_members
+from ..nn.layers import op_of
 from ..tensor import Tensor
 from ..text import Table
 from .drawing import COLOURS, axes_of, legend
@@ -115,7 +116,7 @@ class Recorder(Reading):
         self.orbit: list[float] = []
         self._steps = array("q")
         self._layers = [Changes(layer.units) for layer in self.layers]
-        self._looks: list[list[Extremes]] = [[] for _ in self.layers]       # those whose states have not been found yet
+        self._looks: list[list[Array]] = [[] for _ in self.layers]      # whose states have not been found yet
         self._learns = any(layer.activation.parameters() for layer in self.layers if layer.activation is not None)     # slopes
         self._parameters = self.model.parameters()
         self._one_pass = not any(
@@ -136,9 +137,9 @@ class Recorder(Reading):
 
     def changes(self) -> list[Changes]:
         """The changes of state up to now, layer by layer."""
-        for changes, looks in zip(self._layers, self._looks):
+        for layer, changes, looks in zip(self.layers, self._layers, self._looks):
             if looks:
-                changes.add(Extremes.stacked(looks).states())
+                changes.add(Extremes.of(layer, looks).states())
                 looks.clear()
         return self._layers
 
@@ -151,7 +152,7 @@ class Recorder(Reading):
             if start <= sample < start + len(looks[layer].z):
                 z = float(looks[layer].z[sample - start, unit])
             start += len(looks[layer].z)
-        self._note(step, found, z)
+        self.note([*(extremes.numbers() for extremes in found), np.array([z])], step)
 
     def forward(self, step: int | None = None) -> Tensor:
         """``model(x)`` and `observe` in one pass, for training steps that use all samples; call `observe` after the last step.
@@ -168,35 +169,77 @@ class Recorder(Reading):
         >>> recorder.steps
         [0, 1]
         """
+        if self.is_plain:
+            output, found = self.look()
+            self.note(found, step)
+            return output
         if not (self._one_pass and is_grad_enabled() and all(p.requires_grad for p in self._parameters)):
             self.observe(step)
             return self.model(self.x)
         with unfused(self.model):
             output = self.model(self.x)
-        self._see(step, list(self.units.seen(nodes_of(output), len(self.x))))
+        self._see(list(self.units.seen(nodes_of(output), len(self.x))), step)
         return output
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model is, up to its last hidden layer, a sequence of Linear layers with elementwise activations."""
+        return not self._learns and self._one_pass and _is_plain(self.model, [layer.activation for layer in self.layers])
+
+    def look(self) -> tuple[Tensor, list[Array]]:
+        """`forward` in two parts, for a captured step: ``model(x)``, and what `note` gets after the call. The model `is_plain`.
+
+        >>> model = nn.MLP([2, 3, 2], rng=0)
+        >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
+        >>> look = tg.capture(recorder.look)
+        >>> for _ in range(5):
+        ...     output, found = look()
+        ...     recorder.note(found)
+        >>> recorder.steps, look.replays
+        ([0, 1, 2, 3, 4], 3)
+        """
+        found = self._blank()
+        return _passed(self.model, self.x, self._measure, found), found
+
+    def note(self, found: Sequence[Array], step: int | None = None) -> None:
+        """Add what `look` has found to the record."""
+        following = self._steps[-1] + 1 if self._steps else 0
+        self._steps.append(following if step is None else check_count(step, "Recorder: step", least=0))
+        *numbers, z = found
+        for looks, one in zip(self._looks, numbers):
+            looks.append(one)
+        if self.follow is not None:
+            self.orbit.append(float(z[0]))
+        if len(self._looks[0]) == LOOKS or self._learns:
+            self.changes()
 
     def see(self, through: Sequence[tuple[Tensor, Tensor]], step: int | None = None) -> None:
         """`observe`, where z and the output of each layer on `x` are known already."""
-        self._see(step, [Look(layer, z.array[:0], z, out, 1) for layer, (z, out) in zip(self.layers, through)])
+        self._see([Look(layer, z.array[:0], z, out, 1) for layer, (z, out) in zip(self.layers, through)], step)
 
-    def _see(self, step: int | None, looks: Sequence[Look]) -> None:
-        """Note the states in one pass over all samples."""
-        found = [Extremes(look.layer).add(look) for look in looks]
-        note_paths(found)
+    def _see(self, looks: Sequence[Look], step: int | None) -> None:
+        found = self._blank()
+        self._read(looks, found)
+        self.note(found, step)
+
+    def _blank(self) -> list[Array]:
+        """For each layer room for the `numbers` of its extremes, and for z of the orbit."""
+        return [*(np.empty((6, layer.units), layer.dtype) for layer in self.layers), np.empty(1)]
+
+    def _read(self, looks: Sequence[Look], found: Sequence[Array]) -> None:
+        """Find the numbers in one pass over all samples."""
+        several = [Extremes(look.layer).add(look) for look in looks]
+        note_paths(several)
+        for extremes, numbers in zip(several, found):
+            numbers[...] = extremes.numbers()
         layer, unit, sample = self.follow or (0, 0, 0)
-        self._note(step, found, float(looks[layer].z[sample, unit]))
+        found[-1][0] = looks[layer].z[sample, unit]
 
-    def _note(self, step: int | None, found: Sequence[Extremes], z: float) -> None:
-        following = self._steps[-1] + 1 if self._steps else 0
-        self._steps.append(following if step is None else check_count(step, "Recorder: step", least=0))
-        for looks, extremes in zip(self._looks, found):
-            del extremes.look               # which keeps the batch
-            looks.append(extremes)
-        if self.follow is not None:
-            self.orbit.append(z)
-        if len(self._looks[0]) == LOOKS or self._learns:
-            self.changes()
+    def _measure(self, *arrays: Array) -> None:
+        """`_read` as a launch: z and the output of each layer, and then what is written."""
+        n = len(self.layers)
+        self._read([Look(layer, z[:0], Tensor.leaf(z), Tensor.leaf(out), 1)
+                    for layer, z, out in zip(self.layers, arrays[:2 * n:2], arrays[1:2 * n:2])], arrays[2 * n:])
 
     def going_on(self, model: Module | Units) -> Recorder:
         """A recorder of this model that begins with the record of this one, whose layers had the same numbers of units."""
@@ -288,31 +331,61 @@ class Recorders(Members):
     def forward(self, step: int | None = None) -> Tensor:
         """``model(x)``, and the `forward` of each recorder."""
         first = self.each[0]
+        if self.is_plain:
+            output, found = self.look()
+            self.note(found, step)
+            return output
         if not first._one_pass or len(set(self._activations)) < len(first.layers):
             self.observe(step)
-            output: Tensor = self.model(first.x)
-            return output
-        fused = self._fused()
-        output, through = seen(self.model, self._activations, first.x) if fused is None else fused
+            return self.model(first.x)
+        output, through = seen(self.model, self._activations, first.x)
         for k, recorder in enumerate(self.each):
             recorder.see([(Tensor.leaf(z.array[k]), Tensor.leaf(out.array[k])) for z, out in through], step)
         return output
 
-    def _fused(self) -> tuple[Tensor, list[tuple[Any, Any]]] | None:
-        """As `seen`, in fewer passes over memory, for a sequence of Linear layers with elementwise activations."""
-        model: Any = self.model
-        steps: list[Any] = model._steps if type(model).forward is Sequential.forward else [(None, None, None)]
-        if not is_grad_enabled() or any(op is None or layer._hooks or activation._hooks or layer.bias is None
-                                        for layer, activation, op in steps):
-            return None
-        x, through = Tensor.leaf(self.each[0].x), []
-        for layer, _, op in steps:
-            if op.activation is None:
-                x = op(x, layer.weight, layer.bias)
-            else:
-                x = affine_of_members(op.activation, op.p, keeps=True)(x, layer.weight, layer.bias)
-                through.append((Tensor.leaf(x.saved), x))
-        return x, through
+    @property
+    def is_plain(self) -> bool:
+        """See `Recorder.is_plain`."""
+        first = self.each[0]
+        return not first._learns and first._one_pass and _is_plain(self.model, self._activations)
+
+    def look(self) -> tuple[Tensor, list[Array]]:
+        """See `Recorder.look`."""
+        found = [np.empty((len(self.each), *one.shape), one.dtype) for one in self.each[0]._blank()]
+        return _passed(self.model, self.each[0].x, self._measure, found), found
+
+    def note(self, found: Sequence[Array], step: int | None = None) -> None:
+        """See `Recorder.note`."""
+        for k, recorder in enumerate(self.each):
+            recorder.note([numbers[k] for numbers in found], step)
+
+    def _measure(self, *arrays: Array) -> None:
+        for k, recorder in enumerate(self.each):
+            recorder._measure(*(x[k] for x in arrays))
+
+
+def _is_plain(model: Any, activations: Sequence[Module | None]) -> bool:
+    """Whether the model is a sequence of Linear layers with biases, and these are all the activations that follow them."""
+    if type(model).forward is not Sequential.forward or not is_grad_enabled():
+        return False
+    after = [activation for _, activation, op in model._steps if op is not None and op.activation is not None]
+    return after == activations and all(
+        op is not None and layer.bias is not None and layer.weight.requires_grad and layer.bias.requires_grad
+        and not (layer._hooks or activation._hooks) for layer, activation, op in model._steps)
+
+
+def _passed(model: Any, x: Array, measure: Callable[..., None], found: Sequence[Array]) -> Tensor:
+    """The output of such a model, computed in the usual launches; and one, of `measure`, with z and the outputs of all layers."""
+    through: list[Array] = []
+    h = Tensor.leaf(x)
+    for layer, _, op in model._steps:
+        if op.activation is not None:
+            op = op_of(layer)(op.activation, op.p, keeps=True)
+        h = op(h, layer.weight, layer.bias)
+        if op.activation is not None:
+            through += [h.saved, h.array]
+    launch(measure, *through, *found)
+    return h
 
 
 def seen(model: Module, activations: Sequence[Module], x: Array) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:

@@ -33,10 +33,7 @@ def _biases(bias: Array, members: int) -> Array:
 
 @cache
 def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float, ...] = (), keeps: bool = False) -> Op:
-    """The operation ``f(x @ weight[k].T + bias[k])`` for each member k; see `linalg.affine`.
-
-    With `keeps`, its nodes have in `saved` what f was applied to, although the derivative may not need it.
-    """
+    """The operation ``f(x @ weight[k].T + bias[k])`` for each member k; see `linalg.affine`."""
     fused, apart = (kernels.linear_activation_of_members(activation), loops(activation)) if activation else (None, None)
     from_y, overwrites = single.slope_from_y(activation, p)
     one_launch = (from_y or not overwrites) and not keeps       # else the kernel would leave out the z that is needed

@@ -165,18 +165,18 @@ def slope_from_y(activation: Elementwise[...] | None, p: tuple[float, ...]) -> t
 
 
 @cache
-def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()) -> Affine:
-    """The layer with an activation, of parameters p, or without one."""
+def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = (), keeps: bool = False) -> Affine:
+    """The layer with an activation, of parameters p, or without one. With `keeps`, it returns z even if y suffices."""
     fused, apart = (linear_activation(activation), loops(activation)) if activation else (None, None)
     from_y, overwrites = slope_from_y(activation, p)
-    one_launch = from_y or not overwrites       # else the kernel would leave out the z that is needed
+    one_launch = (from_y or not overwrites) and not keeps       # else the kernel would leave out the z that is needed
 
     def forward(x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
         (rows, features), dtype = x.shape, x.dtype
         if not (weight.shape == (*bias.shape, features) and dtype is weight.dtype is bias.dtype):
             check(x, weight, bias)
         y = np.empty((rows, len(weight)), dtype)
-        z = y if from_y and overwrites else np.empty(y.shape, dtype)
+        z = y if from_y and overwrites and not keeps else np.empty(y.shape, dtype)
         if fused and one_launch:
             launch(fused.forward, x, weight, bias, p, z, y)
         else:
