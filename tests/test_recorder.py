@@ -257,7 +257,7 @@ def test_a_captured_step_looks_on_the_way(members, options):
         model = nn.population(models) if members else models[0]
         follow = (0, 5, 3)
         recorder = lab.Recorders(model, X, [follow] * members) if members else lab.Recorder(model, X, follow)
-        optimizer = optim.SGD(model.parameters(), lr=3.0, momentum=0.9, weight_decay=0.01)
+        optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01)
         step = tg.capture(partial(step_of, model, optimizer, recorder)) if captured else None
         assert recorder.is_plain
         losses = []
