@@ -108,7 +108,7 @@ MUTATIONS = [
     Mutation("lab/sites.py", "None if rng is None else check_rng(rng, who))", "rng)", "test_interventions"),
     Mutation("lab/interventions.py", "scale = 1 / np.where(deviation > 0, deviation, 1)", "scale = 1 / np.where(deviation > 0, deviation**2, 1)", "test_interventions"),
     Mutation("lab/continual.py", "mature = among & (self.age > maturity)", "mature = among & (self.age >= maturity)", "test_interventions"),
-    Mutation("lab/structural.py", "new.bias.array[:] = np.sqrt(new.running_var.data + new.eps), mean", "new.bias.array[:] = 1, mean", "test_interventions"),
+    Mutation("lab/interventions.py", "new.bias.array[:] = np.sqrt(new.running_var.data + new.eps), mean", "new.bias.array[:] = 1, mean", "test_interventions"),
     Mutation("lab/autopsy.py", 'for name in ("gradient", "inertia", "decay")', 'for name in ("gradient", "decay", "inertia")', "test_autopsy"),
     Mutation("lab/autopsy.py", "z[at, rivals])", "0 * z[at, rivals])", "test_autopsy"),
     Mutation("lab/lethal.py", "begins[i] = np.minimum(", "begins[i] = np.maximum(", "test_autopsy"),

@@ -10,7 +10,7 @@ from .closed_form import Revival as Revival, layer_revivals as layer_revivals, r
 from .prescription import Prescription as Prescription, prescribe as prescribe
 from .continual import ContinualBackprop as ContinualBackprop, DecayToStart as DecayToStart
 from .interventions import BumpBias as BumpBias, DataInit as DataInit, Kill as Kill, Mirror as Mirror, ReDo as ReDo
-from .interventions import kill as kill, mirror as mirror
+from .interventions import InsertBatchNorm as InsertBatchNorm, SwapToLeaky as SwapToLeaky, kill as kill, mirror as mirror
 from .gradient_profile import GradientProfile as GradientProfile, LayerProfile as LayerProfile
 from .gradient_profile import gradient_profile as gradient_profile
 from .lethal import LayerRates as LayerRates, LethalRates as LethalRates, lethal_lr as lethal_lr
@@ -21,7 +21,6 @@ from ..inside.reasons import Reason as Reason
 from .why_zero import WhyZero as WhyZero, why_zero as why_zero
 from .readings import Members as Members
 from .sites import Intervention as Intervention
-from .structural import InsertBatchNorm as InsertBatchNorm, SwapToLeaky as SwapToLeaky
 from .survival import Spell as Spell, Survival as Survival, survival as survival
 from .layers import State as State
 from .units import Units as Units

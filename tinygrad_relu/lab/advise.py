@@ -185,7 +185,7 @@ def _remedy(case: Case, index: int, hidden: HiddenLayer) -> str:
     window = f"set weight_decay above {edge / known[0].lr:.6g}, or " if known and edge and known[0].eta_lambda <= edge else ""
     site = Site("advise", case.units, index, np.empty(0, int), None, None)
     model = "model" if case.units.tells_inputs else "lab.Units(model, x)"
-    for cure, needs, more in (("ReDo()", site.following, ", rng"), ("BumpBias(x)", site.low_edge, ""),
+    for cure, needs, more in (("ReDo()", site.following, ", rng"), ("BumpBias(x)", site.bias, ""),
                               ("SwapToLeaky()", site.activation_place, "")):
         try:
             needs()

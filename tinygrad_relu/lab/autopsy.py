@@ -29,7 +29,7 @@ from ..optim import Optimizer, Terms
 from ..text import Table
 from .drawing import axes_of
 from .layers import HiddenLayer
-from .lethal import gone_of, rooms, windows
+from .lethal import rooms, windows
 from .readings import Reading, plain
 from .units import BATCH, Units
 
@@ -215,7 +215,7 @@ class _Network:
         held, copies = ([*model.parameters(), *model.buffers()] for model in (units.model, self.twin.model))
         self.copies: dict[Any, Any] = dict(zip(held, copies))
         self.terms: dict[Parameter, tuple[Terms, float]] = {}
-        self.gone, self.last = gone_of(units, x, batch_size), self.values()
+        self.gone, self.last = units.gone(x, batch_size), self.values()
 
     def values(self) -> Values:
         return {held: held.data.copy() for held in self.copies}
@@ -226,7 +226,7 @@ class _Network:
 
     def end(self, step: int, former: Array, now: Array, batch_size: int) -> list[Death]:
         """The deaths of this step; the samples were `former` at the end of the step before."""
-        gone, last, deaths = gone_of(self.units, now, batch_size), self.values(), list[Death]()
+        gone, last, deaths = self.units.gone(now, batch_size), self.values(), list[Death]()
         dead = [np.flatnonzero(mine & ~before) for mine, before in zip(gone, self.gone)]
         if any(map(len, dead)):
             samples = self._samples(former, dead, batch_size)

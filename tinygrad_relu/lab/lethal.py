@@ -30,7 +30,7 @@ from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
 from .drawing import FAINT, axes_of
-from .layers import GONE, HiddenLayer, flat_edges
+from .layers import HiddenLayer, flat_edges
 from .readings import Reading, for_members, plain, shown
 from .units import BATCH, Units
 
@@ -213,7 +213,7 @@ def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array,
     def gone(rate: float) -> list[Array]:
         for copy, values, step in moved:
             copy.array[...] = values + rate * step
-        return gone_of(trial, x, batch_size)
+        return trial.gone(x, batch_size)
 
     weights, step = (sum(float(np.square(part[i], dtype=np.float64).sum()) for part in moved) ** 0.5 for i in (1, 2))
     rates = np.array([0.0, *(TRIED * weights / step)]) if step else np.zeros(1)
@@ -233,11 +233,6 @@ def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array,
         killed = any((now & ~mine[0]).any() for now, mine in zip(gone(middle), dead))
         safe, bad = (safe, middle) if killed else (middle, bad)
     return windows, float(safe)
-
-
-def gone_of(units: Units, x: Array, batch_size: int = BATCH) -> list[Array]:
-    """Which units of each layer are dead on x: `State.gone`."""
-    return [GONE[extremes.states()] for extremes in units.extremes(x, batch_size)]
 
 
 def next_steps(optimizer: Optimizer, gradients: Mapping[Parameter, Array], rate: float | None = None) -> dict[Parameter, Array]:

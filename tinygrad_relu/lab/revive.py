@@ -286,7 +286,7 @@ def _begin(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps:
     units = Units.of(model)
     if treatment.mirror is not None:
         for i in range(len(units.layers)):                  # one after the other: each changes the inputs of the next
-            mirror(units, GONE[units.extremes(dataset.x)[i].states()], treatment.mirror, layer=i)
+            mirror(units, units.gone(dataset.x)[i], treatment.mirror, layer=i)
     return units, optimizer, SCHEDULES[treatment.schedule](optimizer, steps) if treatment.schedule else None
 
 

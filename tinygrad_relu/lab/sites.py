@@ -70,8 +70,8 @@ class Site:
                              "expected that of x @ weight.T + bias")
         return self.layer.weight, self.layer.bias
 
-    def low_edge(self) -> float:
-        """Up to where the activation is flat on the low side, if the bias moves z freely."""
+    def bias(self) -> tuple[Parameter, float]:
+        """The bias of the layer, if it moves z freely; and up to which z the activation is flat on the low side."""
         layer, low = self.layer, flat_edges(self.layer.activation)[0]
         self.own()
         if layer.bias is None or not layer.plain or not np.isfinite(low):
@@ -79,7 +79,7 @@ class Site:
                 f"{layer.activation_name}, which has no flat side below")
             raise ValueError(f"{self.who}: hidden layer {self.index} has {what}; expected a bias and an activation such as ReLU "
                              "after it")
-        return low
+        return layer.bias, low
 
     def following(self, norm: bool = True) -> Outgoing:
         """The one layer that takes the outputs of this one.

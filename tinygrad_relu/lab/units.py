@@ -22,10 +22,11 @@ from ..nn.recurrent import Recurrent, RecurrentLayers
 from ..ops.linalg import affine
 from ..ops.shape import RESHAPE
 from ..tensor import Tensor
-from .layers import Extremes, HiddenLayer, Look, Outgoing, Site, note_paths
+from .layers import GONE, Extremes, HiddenLayer, Look, Outgoing, Site, note_paths
 from .passes import Applied, Call, Parts, activations, before_norms, parts_of, passed, recurrent_parts, straight, tensors
 
 BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
+TELL_INPUTS = Linear, Maxout, Embedding, Recurrent
 
 # Why the theory claims nothing of the dead units of a layer: `HiddenLayer.unclaimed`.
 MODE = "its activation acts differently in training, and nothing is claimed"
@@ -81,11 +82,13 @@ class Units:
     @property
     def tells_inputs(self) -> bool:
         """Whether the model begins with a layer that tells its inputs, so that the units are found without data."""
-        return isinstance(self.model, (Sequential, Linear, Maxout, Recurrent)) and any(
-            isinstance(m, (Linear, Maxout, Embedding, Recurrent)) for m in self.model.modules())
+        return isinstance(self.model, (Sequential, Linear, Maxout, Recurrent)) and self._first() is not None
+
+    def _first(self) -> Any:
+        return next((m for m in self.model.modules() if isinstance(m, TELL_INPUTS)), None)
 
     def _example(self) -> Array:
-        first: Any = next((m for m in self.model.modules() if isinstance(m, (Linear, Maxout, Embedding, Recurrent))), None)
+        first = self._first()
         if not self.tells_inputs:
             raise TypeError(f"the laboratory got {type(self.model).__name__} without data, expected samples x for which it runs: "
                             "lab.Units(model, x)")
@@ -97,7 +100,7 @@ class Units:
     def data(self, x: Any) -> Array:
         """x as an array that the model takes, in its dtype; flattened, if the model begins with a Flatten."""
         x, dtype = value(x), next((p.dtype for p in self.model.parameters()), None)
-        kinds = (m for m in self.model.modules() if isinstance(m, (Flatten, Linear, Maxout, Embedding, Recurrent)))
+        kinds = (m for m in self.model.modules() if isinstance(m, (Flatten, *TELL_INPUTS)))
         first, affine = next(kinds, None), None
         if type(self.model).forward in (Sequential.forward, Residual.forward):
             if isinstance(first, Flatten) and (first.start_dim, first.end_dim) == (1, -1):
@@ -138,6 +141,10 @@ class Units:
         for _ in self.noted(x, found, batch_size or x.shape[self.axis]):
             pass
         return found
+
+    def gone(self, x: Array, batch_size: int | None = None) -> list[Array]:
+        """Which units of each layer are dead on x: `State.gone`."""
+        return [GONE[extremes.states()] for extremes in self.extremes(x, batch_size)]
 
     def noted(self, x: Array, found: Sequence[Extremes], batch_size: int = BATCH) -> Iterator[list[Look]]:
         """`looks`, each of which is added to the extremes that were found before."""
