@@ -124,49 +124,74 @@ def map_line(f, x, p, out):
         out[k] = f(x[k], *p)
 
 
+# -- the loop over time, in which a cell computes each step of some rows --------------------------------------------------------
+
+
+@scalar
+def forward_over(start, stop, cell, h, w, bias, reverse, sums, states, arrays):
+    """``cell(t, before, after, first, last, product, sums, states, arrays)`` gets the product ``states[before] @ w (+ bias)`` of
+    each step, which it may overwrite."""
+    steps = len(sums)
+    products = room(ROWS, w.size // h.shape[1], w)
+    copy_rows(h, start, stop, states[steps if reverse else 0])
+    for first in range(start, stop, ROWS):
+        last = min(first + ROWS, stop)
+        product = products[:last - first]
+        for step in range(steps):
+            t, before, after = at(step, steps, reverse)
+            for r in range(last - first):
+                for k in range(bias.size):
+                    product[r, k] = bias[k]
+            thin_product(steps < WORTH_COPYING, states[before, first:last], w, 1.0 if bias.size else 0.0, product)
+            cell(t, before, after, first, last, product, sums, states, arrays)
+
+
+@scalar
+def pullback_over(start, stop, cell, g, w, reverse, gz, gh, arrays):
+    """``cell(t, before, after, first, last, down, g, gz, arrays)`` writes gz, the gradient of the product of a step. In `down` it
+    replaces the gradient of the states after the step by that of the states before it, except for the part through gz."""
+    steps = len(gz)
+    downs = room(ROWS, gh.shape[1], g)
+    for first in range(start, stop, ROWS):
+        last = min(first + ROWS, stop)
+        down = downs[:last - first]
+        copy_rows(g[0 if reverse else steps, first:last], 0, last - first, down)
+        for step in range(steps - 1, -1, -1):
+            t, before, after = at(step, steps, reverse)
+            cell(t, before, after, first, last, down, g, gz, arrays)
+            thin_product(False, gz[t, first:last].reshape(last - first, len(w)), w, 1.0, down)
+        copy_rows(down, 0, last - first, gh[first:last])
+
+
+# -- the cells ------------------------------------------------------------------------------------------------------------------
+
+
 @factory([ACTIVATIONS["tanh"], ACTIVATIONS["relu"]])
 def rnn(activation: Elementwise[...]) -> Pair:
     """A simple recurrent layer, ``h' = f(z + w h)``."""
     f, f_dx = activation.f, activation.f_dx
 
     @scalar
-    def rows_forward(start, stop, z, h, w, p, reverse, sums, states):
-        steps, rows, size = z.shape
-        products = room(ROWS, size, z)
-        copy_rows(h, start, stop, states[steps if reverse else 0])
-        for first in range(start, stop, ROWS):
-            last = min(first + ROWS, stop)
-            product = products[:last - first]
-            for step in range(steps):
-                t, before, after = at(step, steps, reverse)
-                thin_product(steps < WORTH_COPYING, states[before, first:last], w, 0.0, product)
-                total = as_line(sums[t], first, last)
-                add_lines(as_line(z[t], first, last), as_line(product, 0, last - first), total)
-                map_line(f, total, p, as_line(states[after], first, last))
+    def cell(t, before, after, first, last, product, sums, states, arrays):
+        z, p = arrays
+        total = as_line(sums[t], first, last)
+        add_lines(as_line(z[t], first, last), as_line(product, 0, last - first), total)
+        map_line(f, total, p, as_line(states[after], first, last))
 
     def forward(z: Array3, h: Matrix, w: Matrix, p: Parameters, reverse: bool, sums: Array3, states: Array3):
-        parallel(rows_forward, z.shape[1], rows_of_sequence(z),
-                 (z, h, weights_of(w, z.shape[0], True), p, reverse, sums, states))
+        parallel(forward_over, len(h), rows_of_sequence(z),
+                 (cell, h, weights_of(w, len(z), True), w[0, :0], reverse, sums, states, (z, p)))
 
     @scalar
-    def rows_pullback(start, stop, g, sums, states, w, p, reverse, gz, gh):
-        steps, rows, size = sums.shape
-        downs = room(ROWS, size, g)
-        for first in range(start, stop, ROWS):
-            last = min(first + ROWS, stop)
-            down = downs[:last - first]
-            copy_rows(g[0 if reverse else steps, first:last], 0, last - first, down)
-            for step in range(steps - 1, -1, -1):
-                t, before, after = at(step, steps, reverse)
-                slope_line(f_dx, as_line(down, 0, last - first), as_line(sums[t], first, last),
-                           as_line(states[after], first, last), p, as_line(gz[t], first, last))
-                copy_rows(g[before, first:last], 0, last - first, down)
-                thin_product(False, gz[t, first:last], w, 1.0, down)
-            copy_rows(down, 0, last - first, gh[first:last])
+    def cell_pullback(t, before, after, first, last, down, g, gz, arrays):
+        sums, states, p = arrays
+        slope_line(f_dx, as_line(down, 0, last - first), as_line(sums[t], first, last), as_line(states[after], first, last), p,
+                   as_line(gz[t], first, last))
+        copy_rows(g[before, first:last], 0, last - first, down)
 
     def pullback(g: Array3, sums: Array3, states: Array3, w: Matrix, p: Parameters, reverse: bool, gz: Array3, gh: Matrix):
-        parallel(rows_pullback, sums.shape[1], rows_of_sequence(sums),
-                 (g, sums, states, weights_of(w, sums.shape[0], False), p, reverse, gz, gh))
+        parallel(pullback_over, len(gh), rows_of_sequence(sums),
+                 (cell_pullback, g, weights_of(w, len(sums), False), reverse, gz, gh, (sums, states, p)))
 
     return pair(f"rnn_{activation.name}", activation, forward, pullback)
 
@@ -214,53 +239,37 @@ def lstm_row_pullback(g, si, sf, sg, so, before, cell, gi, gf, gg, go, gh, gc):
 
 
 @scalar
-def lstm_rows(start, stop, z, h, c, w, reverse, sums, states, cells):
-    steps, rows, width = z.shape
-    products, gates = room(ROWS, width, z), np.empty(width, z.dtype)
-    copy_rows(h, start, stop, states[steps if reverse else 0])
-    copy_rows(c, start, stop, cells[steps if reverse else 0])
-    for first in range(start, stop, ROWS):
-        last = min(first + ROWS, stop)
-        product = products[:last - first]
-        for step in range(steps):
-            t, before, after = at(step, steps, reverse)
-            thin_product(steps < WORTH_COPYING, states[before, first:last], w, 0.0, product)
-            add_lines(as_line(z[t], first, last), as_line(product, 0, last - first), as_line(sums[t], first, last))
-            for r in range(first, last):
-                lstm_row(sums[t, r], gates, cells[before, r], cells[after, r], states[after, r])
-    copy_rows(cells[0 if reverse else steps], start, stop, states[steps + 1])
+def lstm_cell(t, before, after, first, last, product, sums, states, arrays):
+    z, cells = arrays
+    add_lines(as_line(z[t], first, last), as_line(product, 0, last - first), as_line(sums[t], first, last))
+    for r in range(first, last):
+        lstm_row(sums[t, r], product[r - first], cells[before, r], cells[after, r], states[after, r])
 
 
 @kernel
 def lstm(z: Array3, h: Matrix, c: Matrix, w: Matrix, reverse: bool, sums: Array3, states: Array3, cells: Array3):
     """Gates i, f, g, o: ``c' = f c + i g``, ``h' = o tanh(c')``. After the hidden states, `states` has the last cell state."""
-    parallel(lstm_rows, z.shape[1], rows_of_sequence(z),
-             (z, h, c, weights_of(w, z.shape[0], True), reverse, sums, states, cells))
+    steps = len(z)
+    copy_rows(c, 0, len(c), cells[steps if reverse else 0])
+    parallel(forward_over, len(h), rows_of_sequence(z),
+             (lstm_cell, h, weights_of(w, steps, True), w[0, :0], reverse, sums, states, (z, cells)))
+    copy_rows(cells[0 if reverse else steps], 0, len(c), states[steps + 1])
 
 
 @scalar
-def lstm_pullback_rows(start, stop, g, sums, cells, w, reverse, gz, gh, gc):
-    steps, rows, gates, size = sums.shape
-    downs = room(ROWS, size, g)
-    copy_rows(g[steps + 1], start, stop, gc)
-    for first in range(start, stop, ROWS):
-        last = min(first + ROWS, stop)
-        down = downs[:last - first]
-        copy_rows(g[0 if reverse else steps, first:last], 0, last - first, down)
-        for step in range(steps - 1, -1, -1):
-            t, before, after = at(step, steps, reverse)
-            for r in range(first, last):
-                y, gx = sums[t, r], gz[t, r]
-                lstm_row_pullback(g[before, r], y[0], y[1], y[2], y[3], cells[before, r], cells[after, r],
-                                  gx[0], gx[1], gx[2], gx[3], down[r - first], gc[r])
-            thin_product(False, gz[t, first:last].reshape(last - first, gates * size), w, 1.0, down)
-        copy_rows(down, 0, last - first, gh[first:last])
+def lstm_cell_pullback(t, before, after, first, last, down, g, gz, arrays):
+    sums, cells, gc = arrays
+    for r in range(first, last):
+        y, gx = sums[t, r], gz[t, r]
+        lstm_row_pullback(g[before, r], y[0], y[1], y[2], y[3], cells[before, r], cells[after, r],
+                          gx[0], gx[1], gx[2], gx[3], down[r - first], gc[r])
 
 
 @kernel
 def lstm_pullback(g: Array3, sums: Array4, cells: Array3, w: Matrix, reverse: bool, gz: Array4, gh: Matrix, gc: Matrix):
-    parallel(lstm_pullback_rows, sums.shape[1], rows_of_sequence(sums),
-             (g, sums, cells, weights_of(w, sums.shape[0], False), reverse, gz, gh, gc))
+    copy_rows(g[len(sums) + 1], 0, len(gc), gc)
+    parallel(pullback_over, len(gh), rows_of_sequence(sums),
+             (lstm_cell_pullback, g, weights_of(w, len(sums), False), reverse, gz, gh, (sums, cells, gc)))
 
 
 @scalar
@@ -285,57 +294,37 @@ def gru_row_pullback(g, zn, sr, su, sn, before, gr, gu, gn, grec_n, gh):
 
 
 @scalar
-def gru_rows(start, stop, z, h, w, bias, reverse, sums, states):
-    steps, rows, gates, size = z.shape
-    products, reset = room(ROWS, gates * size, z), np.empty(size, z.dtype)
-    copy_rows(h, start, stop, states[steps if reverse else 0])
-    for first in range(start, stop, ROWS):
-        last = min(first + ROWS, stop)
-        product = products[:last - first]
-        for step in range(steps):
-            t, before, after = at(step, steps, reverse)
-            for r in range(last - first):
-                for k in range(bias.size):
-                    product[r, k] = bias[k]
-            thin_product(steps < WORTH_COPYING, states[before, first:last], w, 1.0 if bias.size else 0.0, product)
-            for r in range(first, last):
-                x, y, part = z[t, r], sums[t, r], product[r - first]
-                add_lines(as_line(x, 0, 2), part, as_line(y, 0, 2))
-                map_line(sigmoid, y[0], (), reset)
-                for k in range(size):
-                    y[2, k] = part[2 * size + k]
-                gru_row(x[2], y[2], reset, y[1], states[before, r], states[after, r])
+def gru_cell(t, before, after, first, last, product, sums, states, arrays):
+    (z,) = arrays
+    size = states.shape[2]
+    for r in range(first, last):
+        x, y, part = z[t, r], sums[t, r], product[r - first]
+        add_lines(as_line(x, 0, 2), part, as_line(y, 0, 2))
+        map_line(sigmoid, y[0], (), part[:size])
+        for k in range(size):
+            y[2, k] = part[2 * size + k]
+        gru_row(x[2], y[2], part[:size], y[1], states[before, r], states[after, r])
 
 
 @kernel
 def gru(z: Array4, h: Matrix, w: Matrix, bias: Vector, reverse: bool, sums: Array4, states: Array3):
     """Gates r, z, n: ``n = tanh(z_n + r sums_n)``, ``h' = (1 - z) n + z h``."""
-    parallel(gru_rows, z.shape[1], rows_of_sequence(z),
-             (z, h, weights_of(w, z.shape[0], True), bias, reverse, sums, states))
+    parallel(forward_over, len(h), rows_of_sequence(z),
+             (gru_cell, h, weights_of(w, len(z), True), bias, reverse, sums, states, (z,)))
 
 
 @scalar
-def gru_pullback_rows(start, stop, g, z, sums, states, w, reverse, gz, grec, gh):
-    steps, rows, gates, size = z.shape
-    downs = room(ROWS, size, g)
-    for first in range(start, stop, ROWS):
-        last = min(first + ROWS, stop)
-        down = downs[:last - first]
-        copy_rows(g[0 if reverse else steps, first:last], 0, last - first, down)
-        for step in range(steps - 1, -1, -1):
-            t, before, after = at(step, steps, reverse)
-            for r in range(first, last):
-                y, gx, gy = sums[t, r], gz[t, r], grec[t, r]
-                gru_row_pullback(g[before, r], z[t, r, 2], y[0], y[1], y[2], states[before, r], gx[0], gx[1], gx[2], gy[2],
-                                 down[r - first])
-                copy_rows(gx, 0, 2, gy)
-            thin_product(False, grec[t, first:last].reshape(last - first, gates * size), w, 1.0, down)
-        copy_rows(down, 0, last - first, gh[first:last])
+def gru_cell_pullback(t, before, after, first, last, down, g, grec, arrays):
+    z, sums, states, gz = arrays
+    for r in range(first, last):
+        y, gx, gy = sums[t, r], gz[t, r], grec[t, r]
+        gru_row_pullback(g[before, r], z[t, r, 2], y[0], y[1], y[2], states[before, r], gx[0], gx[1], gx[2], gy[2], down[r - first])
+        copy_rows(gx, 0, 2, gy)
 
 
 @kernel
 def gru_pullback(g: Array3, z: Array4, sums: Array4, states: Array3, w: Matrix, reverse: bool, gz: Array4, grec: Array4,
                  gh: Matrix):
     """The gradients of the contributions of the input (gz) and of the state (grec) differ only in gate n, by the factor r."""
-    parallel(gru_pullback_rows, z.shape[1], rows_of_sequence(z),
-             (g, z, sums, states, weights_of(w, z.shape[0], False), reverse, gz, grec, gh))
+    parallel(pullback_over, len(gh), rows_of_sequence(z),
+             (gru_cell_pullback, g, weights_of(w, len(z), False), reverse, grec, gh, (z, sums, states, gz)))
