@@ -318,7 +318,8 @@ def gru_cell_pullback(t, before, after, first, last, down, g, grec, arrays):
     z, sums, states, gz = arrays
     for r in range(first, last):
         y, gx, gy = sums[t, r], gz[t, r], grec[t, r]
-        gru_row_pullback(g[before, r], z[t, r, 2], y[0], y[1], y[2], states[before, r], gx[0], gx[1], gx[2], gy[2], down[r - first])
+        gru_row_pullback(g[before, r], z[t, r, 2], y[0], y[1], y[2], states[before, r], gx[0], gx[1], gx[2], gy[2],
+                         down[r - first])
         copy_rows(gx, 0, 2, gy)
 
 
