@@ -63,7 +63,13 @@ def test_fitted_attributes_are_those_of_scikit_learn():
     assert all(hasattr(own, name) for name in names)
     assert [w.shape for w in own.coefs_] == [(6, 8), (8, 4), (4, 2)] and [b.shape for b in own.intercepts_] == [(8,), (4,), (2,)]
     assert len(own.validation_scores_) == own.n_iter_ and own.best_validation_score_ == max(own.validation_scores_)
-    assert own.census_.samples == 120 and len(own.census_.layers) == 2 and own.prognosis_ is not None
+    kept = pickle.loads(pickle.dumps(own))          # without the training data, but with their census
+    assert own.census_.samples == 120 and len(own.census_.layers) == 2 and str(kept.census_) == str(own.census_)
+    assert own.prognosis_ is not None
+    with pytest.raises(AttributeError, match="prognosis_ needs the training data"):
+        kept.prognosis_
+    with pytest.raises(AttributeError, match="census_ needs the training data"):
+        own.partial_fit(X, Y).census_
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

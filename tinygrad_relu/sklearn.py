@@ -85,8 +85,8 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         if self.n_iter_ == self.max_iter and not self._history.stopped:
             warnings.warn(f"{type(self).__name__}: the loss was still falling after max_iter={self.max_iter} epochs",
                           ConvergenceWarning, stacklevel=2)
-        self.census_: Census | None = take_census(self.model_, X) if self.n_layers_ > 2 else None
         self._trained_on: Array | None = X
+        self._counted: Census | None = None
         self._foretold: Prognosis | None = None
         return self
 
@@ -94,7 +94,7 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         again = hasattr(self, "model_")
         X, y, weight = self._checked(X, y, sample_weight, reset=not again)
         self._train(X, self._targets(y, weight, reset=False), weight, 1, again, judge=False)
-        self._trained_on = self._foretold = None
+        self._trained_on = self._counted = self._foretold = None
         return self
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Array, Array, Array | None]:
@@ -188,7 +188,17 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the training data: a copy from a pickle has a `prognosis_` only if it was computed before."""
+        if getattr(self, "_trained_on", None) is not None:
+            self._counted = self.census_
         return {**super().__getstate__(), "_trained_on": None}
+
+    @property
+    def census_(self) -> Census | None:
+        """The units on the training data, counted when first asked for; None without a hidden layer."""
+        check_is_fitted(self, "model_")
+        if self._counted is None and self.n_layers_ > 2:
+            self._counted = take_census(self.model_, self._training_data("census_"))
+        return self._counted
 
     @property
     def prognosis_(self) -> Prognosis:
@@ -198,12 +208,16 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         """
         check_is_fitted(self, "model_")
         if self._foretold is None:
-            if self._trained_on is None or self.n_layers_ == 2:
-                raise AttributeError("prognosis_ needs a hidden layer, and the training data, which a pickle or partial_fit does "
-                                     "not keep")
-            self._foretold = take_prognosis(self.model_, self._trained_on, self.optimizer_,
+            if self.n_layers_ == 2:
+                raise AttributeError("prognosis_ needs a hidden layer")
+            self._foretold = take_prognosis(self.model_, self._training_data("prognosis_"), self.optimizer_,
                                             horizon=min(self._history.steps, HORIZON))
         return self._foretold
+
+    def _training_data(self, name: str) -> Array:
+        if self._trained_on is None:
+            raise AttributeError(f"{name} needs the training data, which a pickle or partial_fit does not keep")
+        return self._trained_on
 
     # -- the fitted network ---------------------------------------------------------------------------------------------------
 

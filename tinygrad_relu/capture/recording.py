@@ -36,6 +36,7 @@ from .replay import Replay, Stale, is_launch, move
 from .surroundings import Surroundings
 
 POISON = 0xA5       # each byte of memory whose numbers a launch must not use
+SMALL = 1 << 18     # bytes up to which an array is copied, to see whether it changes
 
 
 class Recording:
@@ -165,21 +166,21 @@ class Proof(Recording):
         self.overwritten: set[int] = set()                      # memory whose first launch overwrites all of it
         self.on_trial = True                                    # whether a replay can be run on trial
 
-    def check(self, fits: bool, problem: str) -> bool:
-        self.problem = self.problem or ("" if fits else problem)
-        return fits
+    def note(self, problem: str) -> None:
+        self.problem = self.problem or problem
 
     def run(self, launch: Launch) -> None:
         i = len(self.launches)
         self.launches.append(launch)
         other = self.other.launches[i] if i < len(self.other.launches) else None
         moves = other is not None and other.kernel is move
-        self.check(other is not None and (moves or bool(other.kernel == launch.kernel)),
-                   f"launched {launch} where the call before launched {other or 'nothing more'}; a step must do the same "
-                   "in every call")
-        if self.problem or other is None or not self.check(agree(launch.arguments, other.arguments), (
-                f"gave {launch} other shapes or numbers than in the call before; numbers that Python computes are not replayed, "
-                "except the options of optimizers")):
+        if other is None or not (moves or other.kernel == launch.kernel):
+            self.note(f"launched {launch} where the call before launched {other or 'nothing more'}; a step must do the same "
+                      "in every call")
+        elif not agree(launch.arguments, other.arguments):
+            self.note(f"gave {launch} other shapes or numbers than in the call before; numbers that Python computes are not "
+                      "replayed, except the options of optimizers")
+        if self.problem or other is None:
             launch.kernel(*launch.arguments)
             return
         pairs = list(zip(arrays_in(launch.arguments), arrays_in(other.arguments)))
@@ -190,20 +191,23 @@ class Proof(Recording):
             state[id(owner)] = owner
             self.known.setdefault(id(owner), _digest(owner))
         for key, owner in state.items():
-            self.check(self.known.get(key) == _digest(owner), f"changed {described(owner)} between launches (before {launch})")
-            self.before.setdefault(key, (owner, owner.copy()))
-        if moves or any(owner_of(x) is owner_of(y) for x, y in private):
-            self.check(not private, f"gave {launch} other arrays than in the call before")
+            if self.known.get(key) != _digest(owner):
+                self.note(f"changed {described(owner)} between launches (before {launch})")
+            if key not in self.before:
+                self.before[key] = owner, owner.copy()
+        if private and (moves or any(owner_of(x) is owner_of(y) for x, y in private)):
+            self.note(f"gave {launch} other arrays than in the call before")
             private = []
         before, starts, names = copies(state.values()), copies(x for pair in private for x in pair), [*buffers]
         launch.kernel(*launch.arguments)
         self.on_trial &= names == [*buffers]        # not if a buffer is new: it has no state from before
         after = copies(state.values())
-        if moves or any(map(differ, state.values(), before)):
+        written = {key: owner for (key, owner), copy in zip(state.items(), before) if differ(owner, copy)}
+        if moves or written:
             self.writes = min(self.writes, i)
+        self.known |= {key: _digest(owner) for key, owner in written.items()}
         if private:
             self._repeat(launch, other, private, list(state.values()), before, starts, after)
-        self.known |= {key: _digest(owner) for key, owner in state.items()}
 
     def _repeat(self, launch: Launch, other: Launch, private: list[tuple[Array, Array]], state: list[Array], before: list[Array],
                 starts: list[Array], after: list[Array]) -> None:
@@ -213,11 +217,15 @@ class Proof(Recording):
         restore(state, before)
         other.kernel(*other.arguments)
         for y, end, x_start, y_start in zip(ys, ends, x_starts, y_starts):
+            if not differ(end, y):
+                continue
             written = (bytes_of(end) != bytes_of(x_start)) | (bytes_of(y) != bytes_of(y_start))
             wrong = (bytes_of(end) != bytes_of(y)) & (written if written.any() else True)     # other launches write the rest
-            self.check(not wrong.any(), f"gave {launch} {described(y)} that was computed outside of launches, from inputs or "
-                       "state; use operations of the package, or compute it before and pass it as an input")
-        self.check(not any(map(differ, state, after)), f"had another result of {launch} than in the call before")
+            if wrong.any():
+                self.note(f"gave {launch} {described(y)} that was computed outside of launches, from inputs or state; use "
+                          "operations of the package, or compute it before and pass it as an input")
+        if any(map(differ, state, after)):
+            self.note(f"had another result of {launch} than in the call before")
         if self.problem:
             restore(ys, y_starts)              # which may be of the user
         else:
@@ -237,15 +245,15 @@ class Proof(Recording):
 
     def finish(self, result: Any) -> None:
         super().finish(result)
-        others = self.other.launches[len(self.launches):]
-        self.check(not others, f"launched nothing more where the call before launched {others[:1]}")
-        self.check(agree(result, self.other.result),
-                   "returned other numbers or shapes than in the call before; return Tensors, or numbers by item()")
+        if others := self.other.launches[len(self.launches):]:
+            self.note(f"launched nothing more where the call before launched {others[:1]}")
+        if not agree(result, self.other.result):
+            self.note("returned other numbers or shapes than in the call before; return Tensors, or numbers by item()")
         for key, (owner, _) in self.before.items():
-            self.check(self.known[key] == _digest(owner), f"changed {described(owner)} after the last launch that used it")
-        if not self.problem:
-            self.check(not any(map(differ, arrays_in(result), arrays_in(self.other.result))),
-                       "returned an array that was computed outside of launches")
+            if self.known[key] != _digest(owner):
+                self.note(f"changed {described(owner)} after the last launch that used it")
+        if not self.problem and any(map(differ, arrays_in(result), arrays_in(self.other.result))):
+            self.note("returned an array that was computed outside of launches")
 
     def confirm(self) -> None:
         """Give the recording that has been proved its replay."""
@@ -263,7 +271,8 @@ class Proof(Recording):
 
 
 def _digest(x: Array) -> bytes:
-    return blake2b(np.ascontiguousarray(x).data).digest()
+    """Bytes that tell whether an array has changed: its own, or those of a hash, which takes ten times as long but no memory."""
+    return x.tobytes() if x.nbytes <= SMALL else blake2b(np.ascontiguousarray(x).data).digest()
 
 
 _one_at_a_time = RLock()        # a recording replaces the method `move` of all optimizers, those of other threads too

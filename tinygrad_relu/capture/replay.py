@@ -38,6 +38,7 @@ class Move:
     def __init__(self, optimizer: Optimizer, segment: Any, options: Any, data: Array, grad: Array) -> None:
         self.optimizer, self.segment, self.options, self.grad = optimizer, segment, options, grad
         self.known, self.launch = dict(options), Launch(*optimizer.launch_of(segment, grad, options))
+        self.arguments = list(self.launch.arguments)            # with the numbers of the last replay
         self.same = {id(x) for x in (segment.data, grad, *segment.state.values())}      # arrays that each launch uses
         self.varies = "step" in optimizer.state_names or any(
             isinstance(x, np.ndarray) and id(x) not in self.same for x in self.launch.arguments)
@@ -47,15 +48,20 @@ class Move:
         """Give the launch the numbers of now."""
         if not self.varies and self.options == self.known:
             return
-        self.known, buffers = dict(self.options), dict(self.segment.state)
+        if not self.varies:
+            self.known = dict(self.options)
+        buffers = dict(self.segment.state)
         _, now = self.optimizer.launch_of(self.segment, self.grad, self.options)
         if buffers.keys() != self.segment.state.keys():     # it needs another buffer, which the step will make
             self.segment.state = buffers
             raise Stale
-        for i, (old, new) in enumerate(zip(self.launch.arguments, now)):
+        for i, (old, new) in enumerate(zip(self.arguments, now)):
+            if old is new:
+                continue
             if not isinstance(old, np.ndarray):
                 self.write(i, new)
-            elif old is not new and (old.size or new.size):
+                self.arguments[i] = new
+            elif old.size or new.size:
                 if id(old) in self.same or old.shape != new.shape:
                     raise Stale
                 old[...] = new

@@ -306,7 +306,8 @@ class Module(Hookable):
         """Set training mode (or, with False, evaluation mode) for this module and all modules inside."""
         mode = check_bool(mode, "train: mode")
         for module in self.modules():
-            module.training = mode
+            if module.training is not mode:
+                module.training = mode
         return self
 
     def eval(self) -> Self:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -56,13 +56,15 @@ class Native:
         self.launches, self.at = list(launches), -1
         words: list[int] = []
         rows = []
-        self._slots = []
+        self._slots: list[list[int]] = []
+        self._are_floats: list[list[bool]] = []
         for kernel, arguments in self.launches:
             dtype = arguments[kernel.key].dtype
             kernel.check(arguments, dtype)
             types, packed = zip(*[_packed(x, word) for x, word in zip(arguments, kernel.words.values())])
             rows.append((_unpacker(tuple(chain.from_iterable(types))), len(words)))
-            self._slots.append(np.cumsum([len(words) + 1, *map(len, packed)]))      # where each argument starts
+            self._slots.append([*accumulate(map(len, packed), initial=len(words) + 1)])     # where each argument starts
+            self._are_floats.append([word == "float" for word in kernel.words.values()])
             words += [kernel.address(dtype), *chain.from_iterable(packed)]
         self.words = np.array(words, _WORD)
         self.numbers = self.words.view(np.float64)          # the same memory, for arguments that are floats
@@ -72,12 +74,11 @@ class Native:
 
     def slot(self, launch: int, argument: int) -> int:
         """The index of a number among `words` (int, bool) or `numbers` (float)."""
-        return int(self._slots[launch][argument])
+        return self._slots[launch][argument]
 
     def write(self, launch: int, argument: int, number: Any) -> None:
         """Change a number for the next runs."""
-        kind = [*self.launches[launch][0].words.values()][argument]
-        (self.numbers if kind == "float" else self.words)[self._slots[launch][argument]] = number
+        (self.numbers if self._are_floats[launch][argument] else self.words)[self._slots[launch][argument]] = number
 
     def __call__(self) -> None:
         at = self._run()
