@@ -37,7 +37,6 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _experiment(arguments: argparse.Namespace) -> int:
-    from ..lab.drawing import check_format
     from ..lab.experiments import chosen as chosen_of
     from ..text import print_parts
 
@@ -45,11 +44,8 @@ def _experiment(arguments: argparse.Namespace) -> int:
         print_parts(*_listed())
         return 0
     chosen = chosen_of(arguments.NAMES, "list")
-    check_files(arguments, "json")
-    if arguments.figure and len(chosen) == 1:
-        check_files(arguments, "json", "figure")
-        check_format(arguments.figure)
-    elif arguments.figure:
+    check_files(arguments, "json", *["figure"] * (len(chosen) == 1))
+    if arguments.figure and len(chosen) > 1:
         if Path(arguments.figure).is_file():
             raise ValueError(f"--figure: {arguments.figure} is a file, expected a folder for {len(chosen)} figures")
         Path(arguments.figure).mkdir(parents=True, exist_ok=True)

@@ -30,12 +30,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(look: Look, arguments: argparse.Namespace) -> int:
     """Look at the saved model; print, write and draw what was found."""
     from ..files import write_json
-    from ..lab.drawing import DPI, check_format, save
+    from ..lab.drawing import DPI, save
     from ..text import print_parts
 
     check_files(arguments, "json", "figure")
-    if arguments.figure:
-        check_format(arguments.figure)
     given = vars(arguments)
     changes = {name: given[name] for name in ("activation", "norm", "model") if given[name] is not None}
     if arguments.data is None and any(given[name] is not None for name in FROM_DATA):
@@ -52,43 +50,22 @@ def _run(look: Look, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _on_saved(look: Callable[[Setup, argparse.Namespace], Any]) -> Look:
-    return lambda arguments, changes: look(read(arguments.FILE, changes), arguments)
+def _on_saved(name: str, more: Callable[[Setup, argparse.Namespace], dict[str, Any]] = lambda setup, arguments: {}) -> Look:
+    """An instrument of the laboratory, with the saved model, its data and its loss, and `more` arguments."""
+    def look(arguments: argparse.Namespace, changes: dict[str, Any]) -> Any:
+        from .. import lab
+
+        setup = read(arguments.FILE, changes)
+        return getattr(lab, name)(setup.model, setup.train.x, setup.train.y, loss=setup.loss, **more(setup, arguments))
+
+    return look
 
 
-def _census(setup: Setup, arguments: argparse.Namespace) -> Any:
-    from ..lab import census
-
-    return census(setup.model, setup.train.x, setup.train.y, loss=setup.loss)
-
-
-def _lethal(setup: Setup, arguments: argparse.Namespace) -> Any:
-    from ..lab import lethal_lr
-
-    return lethal_lr(setup.model, setup.train.x, setup.train.y, loss=setup.loss,
-                     optimizer=setup.optimizer if arguments.with_optimizer else None)
-
-
-def _why_zero(setup: Setup, arguments: argparse.Namespace) -> Any:
-    from ..lab import why_zero
-
+def _asked(setup: Setup, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Of which gradients `why_zero` is asked."""
     if arguments.parameter and arguments.unit:
         raise ValueError("got --parameter and --unit, expected one of them, or none for all parameters")
-    which = tuple(arguments.unit) if arguments.unit else arguments.parameter
-    return why_zero(setup.model, setup.train.x, setup.train.y, which, loss=setup.loss)
-
-
-def _profile(setup: Setup, arguments: argparse.Namespace) -> Any:
-    from ..lab import gradient_profile
-
-    return gradient_profile(setup.model, setup.train.x, setup.train.y, setup.optimizer, loss=setup.loss)
-
-
-def _advise(setup: Setup, arguments: argparse.Namespace) -> Any:
-    from ..lab import advise
-
-    return advise(setup.model, setup.train.x, setup.train.y, setup.optimizer, loss=setup.loss,
-                  batch_size=setup.given.batch_size)
+    return {"parameter": tuple(arguments.unit) if arguments.unit else arguments.parameter}
 
 
 def _autopsy(arguments: argparse.Namespace, changes: dict[str, Any]) -> Any:
@@ -153,11 +130,13 @@ def _command(name: str, help: str, look: Look, own: Callable[[argparse.ArgumentP
 
 
 COMMANDS = [
-    _command("census", "the state of every unit of a saved model on its data", _on_saved(_census)),
+    _command("census", "the state of every unit of a saved model on its data", _on_saved("census")),
     _command("autopsy", "which step killed each unit of a saved run, and which part of that step", _autopsy, _autopsy_options),
-    _command("why-zero", "why gradients of a saved model are exactly zero", _on_saved(_why_zero), _why_zero_options),
-    _command("lethal-lr", "at which learning rates the next step kills units of a saved model", _on_saved(_lethal),
-             _lethal_options),
-    _command("gradient-profile", "how well each layer of a saved model learns: norms, and the rank of its activations",
-             _on_saved(_profile)),
-    _command("advise", "what the literature recommends for a saved model, with reasons", _on_saved(_advise))]
+    _command("why-zero", "why gradients of a saved model are exactly zero", _on_saved("why_zero", _asked), _why_zero_options),
+    _command("lethal-lr", "at which learning rates the next step kills units of a saved model", _on_saved(
+        "lethal_lr", lambda setup, arguments: {"optimizer": setup.optimizer if arguments.with_optimizer else None}),
+        _lethal_options),
+    _command("gradient-profile", "how well each layer of a saved model learns: norms, and the rank of its activations", _on_saved(
+        "gradient_profile", lambda setup, _: {"optimizer": setup.optimizer})),
+    _command("advise", "what the literature recommends for a saved model, with reasons", _on_saved(
+        "advise", lambda setup, _: {"optimizer": setup.optimizer, "batch_size": setup.given.batch_size}))]

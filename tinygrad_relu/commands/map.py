@@ -23,11 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..checks import check_count
     from ..files import write_through
     from ..lab import map as atlas
-    from ..lab.drawing import check_format
     from ..lab.recurrence import Settings
 
     check_files(arguments, "json", "figure")
-    check_format(arguments.figure)
     check_count(arguments.steps, "--steps")
     recipes = [*atlas.RECIPES]
     own = {name: value for name in ("lr", "momentum", "weight_decay") if (value := getattr(arguments, name)) is not None}

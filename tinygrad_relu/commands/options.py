@@ -99,11 +99,16 @@ def check_held_out(arguments: argparse.Namespace) -> None:
 
 
 def check_files(arguments: argparse.Namespace, *options: str) -> None:
-    """Raise an error if a file of one of these options, such as "json", cannot be written, or if two are the same file."""
+    """Raise an error if a file of one of these options, such as "json", cannot be written, or not in the format of a figure, or if
+    two are the same file."""
     from ..files import check_writable
 
     files = {option: path for option in options if (path := getattr(arguments, option)) is not None}
     for option, path in files.items():
         check_writable(path, f"--{option}")
+        if option == "figure":
+            from ..lab.drawing import check_format
+
+            check_format(path)
     if len({os.path.realpath(path) for path in files.values()}) < len(files):
         raise ValueError(f"--{' and --'.join(files)} both name {path}, expected two files")

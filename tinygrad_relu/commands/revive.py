@@ -49,7 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
     from ..checks import check_count, check_number
     from ..files import write_json
     from ..lab import figure, report
-    from ..lab.drawing import check_format
     from ..lab.revive import fill, main_job
     from ..text import progress
 
@@ -63,8 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
     for width in arguments.widths:
         check_count(width, "--widths")
     check_files(arguments, "json", "figure")
-    if arguments.figure:
-        check_format(arguments.figure)
     treatments = _treatments(arguments)
     at = 0 if arguments.at is None else check_count(arguments.at, "--at")
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
