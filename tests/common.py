@@ -1,4 +1,4 @@
-"""What many tests share: both types, and what is launched or computed by a function, in threads or with several."""
+"""What many tests share: both types, what a function launches or computes, in threads or with several, and commands."""
 from __future__ import annotations
 
 import threading
@@ -6,12 +6,19 @@ import threading
 import numpy as np
 import pytest
 
+from tinygrad_relu import cli
 from tinygrad_relu.kernels.machine.door import watch
 from tinygrad_relu.kernels.machine.pool import num_threads
 from tinygrad_relu.tensor import Tensor
 
 TYPES = [np.float32, np.float64]
 every_type = pytest.mark.parametrize("dtype", TYPES, ids=["float32", "float64"])
+
+
+def run(capsys, *words):
+    """The exit status of a command, and what it prints to standard output and to standard error."""
+    status = cli.main([*map(str, words)])
+    return status, *capsys.readouterr()
 
 
 def launches(f):

@@ -13,6 +13,7 @@ from threading import Semaphore
 
 import numpy as np
 import pytest
+from common import run
 
 import tinygrad_relu as tg
 from tinygrad_relu import cli, data, lab
@@ -25,12 +26,6 @@ from tinygrad_relu.lab.treatments import TREATMENTS
 from tinygrad_relu.text import Table, print_parts, progress
 
 QUICK = ["revive", "--data", "spiral", "--widths", "12", "8", "--kill-steps", "40", "--steps", "60", "--kill-lr", "40"]
-
-
-def run(capsys, *arguments):
-    status = cli.main(list(arguments))
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def test_revive_writes_its_json_and_figure(capsys, tmp_path):

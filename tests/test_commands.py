@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from common import run
 
 import tinygrad_relu as tg
-from tinygrad_relu import cli, data, lab, nn, optim
+from tinygrad_relu import data, lab, nn, optim
 from tinygrad_relu import functional as F
 from tinygrad_relu.commands import models
 from tinygrad_relu.commands.train import Watch, _fit
@@ -27,12 +28,6 @@ class Net(nn.Module):
     def forward(self, x):
         return self.b(F.relu(self.a(x)))
 """
-
-
-def run(capsys, *arguments):
-    status = cli.main(list(map(str, arguments)))
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def weights(path):

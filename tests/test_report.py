@@ -6,20 +6,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from common import run
 
-from tinygrad_relu import cli
 from tinygrad_relu.lab import experiments
 from tinygrad_relu.lab.experiments import Claim, Finding, page, running
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAME = "maxout-exact"         # quick
 VOID = {"meta", "img", "br", "link", "input"}
-
-
-def run(capsys, *arguments):
-    status = cli.main(list(map(str, arguments)))
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 class Reader(HTMLParser):
