@@ -99,8 +99,8 @@ def check_held_out(arguments: argparse.Namespace) -> None:
 
 
 def check_files(arguments: argparse.Namespace, *options: str) -> None:
-    """Raise an error if a file of one of these options, such as "json", cannot be written, if the ending of a figure is not that of
-    a format, or if two are the same file."""
+    """Raise an error if a file of one of these options, such as "json", cannot be written, or no figure has this ending, or
+    if two are the same file."""
     from ..files import check_writable
 
     files = {option: path for option in options if (path := getattr(arguments, option)) is not None}
