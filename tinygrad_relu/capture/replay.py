@@ -11,6 +11,7 @@ from ..autodiff.guard import Later
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import owner_of
+from ..kernels.loops.affine import read_before
 from ..kernels.loops.strided import as_kernel
 from ..kernels.machine.host import LINE, zeros
 from ..kernels.machine.program import Native
@@ -149,7 +150,7 @@ def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[
     """The launches with private arrays that are never in use at the same time in the same memory.
 
     That is for memory whose first launch overwrites all of it. It is in use from this launch to the last one, or to the end if it
-    is in the result.
+    is in the result. Within one launch an array may follow others that the kernel has read before (see `read_before`).
     """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
@@ -161,9 +162,15 @@ def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[
                 owners[key] = owner_of(x)
                 first.setdefault(key, i)
                 last[key] = i
+    follows = set()         # pairs of an array and one that takes its place within a launch
+    for i, (kernel, arguments) in enumerate(launches):
+        early, late = read_before(kernel, arguments)
+        needed = {id(owner_of(x)) for x in arrays_in(arguments) if not any(x is each for each in early)}
+        follows |= {(a, b) for a in {id(owner_of(x)) for x in early} - needed for b in (id(owner_of(x)) for x in late)
+                    if last.get(a) == i == first.get(b)}
     starts: dict[int, int] = {}
     for key in sorted(owners, key=lambda key: -owners[key].nbytes):         # large ones first
-        at_once = [k for k in starts if first[k] <= last[key] and first[key] <= last[k]]
+        at_once = [k for k in starts if first[k] <= last[key] and first[key] <= last[k] and not {(k, key), (key, k)} & follows]
         taken = sorted((starts[k], starts[k] + owners[k].nbytes) for k in at_once)
         starts[key] = 0
         for begin, end in taken:

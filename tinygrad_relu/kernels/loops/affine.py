@@ -14,7 +14,7 @@ from ..machine.calling import called
 from ..machine.door import launch
 from ..machine.panels import SHARED, multiply, panel, panel_count, panel_shape
 from ..machine.parallel import parallel
-from ..machine.policy import Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
+from ..machine.policy import Kernel, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
 from .pointwise import loops
 from .reduce import column_sums
 
@@ -145,6 +145,17 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
         gradients(gz, x, weight, gx, gw, gb, add)
 
     return pair(f"linear_{activation.name}", activation, forward, pullback)
+
+
+def read_before(kernel: Any, arguments: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Arrays that a launch has read to the end before it writes certain others, which may lie in the same memory; and the others.
+
+    The pullback of a layer with an activation computes gz from g, z and y, and then gx from gz.
+    """
+    if not isinstance(kernel, Kernel) or kernel.record is None or kernel is not linear_activation(kernel.record).pullback:
+        return (), ()
+    g, z, y, _, _, _, _, gx, *_ = arguments
+    return (g, z, y), (gx,)
 
 
 # -- the layer -----------------------------------------------------------------------------------------------------------
