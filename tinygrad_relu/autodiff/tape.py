@@ -214,33 +214,33 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
     """The gradients of one node by its fused kernel. Each is skipped, written to the home of a leaf, added to a gradient that has
     already arrived along another path, or written to a new array. Bit i of `add` is set if that of input i must be added."""
     op, parents, values = node.op, node.parents, node.values
-    straight, first = to_homes and op.adds, parents[0]
-    if straight and ((first is not None and first.op is None and any(first is x for x in parents[1:]))
-                     or (len(parents) == 3 and parents[1] is parents[2] is not None)):
-        _pull_by_rules(node, g, table, lent)            # one leaf is both x and the weight, or the weight and the bias
-        return
-    into, add = [], 0
-    for x, v in zip(parents, values):
+    straight = to_homes and op.adds
+    if straight and len({*parents}) < len(parents):     # usually because two are None
+        leaves = [x for x in parents if x is not None and x.op is None]
+        if len({*leaves}) < len(leaves):                # one leaf is both x and the weight, say
+            _pull_by_rules(node, g, table, lent)
+            return
+    into, add, first, new = [], 0, [], []               # first: the leaves whose first gradient is written to their home
+    for x in parents:
         if x is None:
-            into.append(absent(v))
-        elif straight and x.op is None and not x.hooks and (place := x.home if x.grad is None else x.grad) is not None and (
-                place is x.home or takes_more(x)):
-            add |= (x.grad is not None) << len(into)
-            into.append(place)
+            into.append(absent(values[len(into)]))
+        elif straight and x.home is not None and x.grad is None and not x.hooks:
+            into.append(x.home)
+            first.append(x)
+        elif straight and x.op is None and not x.hooks and (x.grad is x.home is not None or takes_more(x)):
+            add |= 1 << len(into)
+            into.append(x.grad)
         elif op.adds and x in table and x not in lent:
             add |= 1 << len(into)
             into.append(table[x])
         else:
-            into.append(np.empty(v.shape, v.dtype))
+            into.append(part := np.empty(x.array.shape, x.array.dtype))
+            new.append((x, part))
     op.fused(g, node.array, node.saved, into, add, *values, **node.params)
-    for x, part in zip(parents, into):
-        if x is None:
-            continue
-        if part is x.home or part is x.grad:
-            x.grad = part                               # set after the kernel has run, which may raise
-        elif x not in table:
-            table[x] = part
-        elif part is not table[x]:
+    for x in first:
+        x.grad = x.home                                 # after the kernel has run, which may raise
+    for x, part in new:
+        if table.setdefault(x, part) is not part:
             _join(table, lent, x, part)
 
 

@@ -41,11 +41,12 @@ def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
 
 def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
     """An `ops.linalg.affine` for the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
-    if not isinstance(x, Node):
-        x = operand_array(x, weight, "linear: x")
+    if isinstance(x, Node):
+        array = x.array
+    else:
+        x = array = as_floats(x, weight.array.dtype, "linear: x")
     if bias is None:
         bias = absent(weight.array.ravel())
-    array = value(x)
     if array.ndim == 2 or weight.ndim == 3:         # the last: of a population
         return op(x, weight, bias)
     shape = array.shape

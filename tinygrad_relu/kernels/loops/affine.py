@@ -184,7 +184,7 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
 
     def forward(x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
         (rows, features), dtype = x.shape, x.dtype
-        if not (weight.shape == (*bias.shape, features) and dtype is weight.dtype is bias.dtype):
+        if not (weight.shape == bias.shape + (features,) and dtype is weight.dtype is bias.dtype):
             check(x, weight, bias)
         y = np.empty((rows, len(weight)), dtype)
         z = y if from_y and overwrites and not keeps else np.empty(y.shape, dtype)
@@ -197,10 +197,11 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
         return y, z
 
     def pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
+        gx, gw, gb = into
         if fused:
-            launch(fused.pullback, g, z, y, x, weight, p, np.empty(g.shape, g.dtype), *into, add)
+            launch(fused.pullback, g, z, y, x, weight, p, np.empty(g.shape, g.dtype), gx, gw, gb, add)
         else:
-            launch(linear_pullback, g, x, weight, *into, add)
+            launch(linear_pullback, g, x, weight, gx, gw, gb, add)
 
     return Affine(forward, pullback)
 
