@@ -220,7 +220,8 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
         if len({*leaves}) < len(leaves):                # one leaf is both x and the weight, say
             _pull_by_rules(node, g, table, lent)
             return
-    into, add, first, new = [], 0, [], []               # first: the leaves whose first gradient is written to their home
+    into: list[Array] = []
+    add, first, new = 0, [], []                         # first: the leaves whose first gradient is written to their home
     for x in parents:
         if x is None:
             into.append(absent(values[len(into)]))

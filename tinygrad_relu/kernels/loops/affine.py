@@ -184,7 +184,7 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
 
     def forward(x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
         (rows, features), dtype = x.shape, x.dtype
-        if not (weight.shape == bias.shape + (features,) and dtype is weight.dtype is bias.dtype):
+        if not (weight.shape == (*bias.shape, features) and dtype is weight.dtype is bias.dtype):
             check(x, weight, bias)
         y = np.empty((rows, len(weight)), dtype)
         z = y if from_y and overwrites and not keeps else np.empty(y.shape, dtype)
