@@ -429,3 +429,31 @@ def test_a_population_is_looked_at_member_by_member(dtype, tmp_path):
     looks["census"](model, optimizer).plot(2).savefig(tmp_path / "a.png")
     layers, units = lab.census(nn.MLP([3, 6, 2], members=40, rng=0, dtype=dtype), X).parts()
     assert len(layers.rows) == 40 and units.title == "units (200 of 240 shown)" and len(units.rows) == 200
+
+
+def instruments_of(model, x, last):
+    """What all instruments say of a recurrent layer, in training too; `last` is the index of the last time step."""
+    def loss(output, y, reduction="mean"):
+        return F.cross_entropy(output[0][last], y, reduction=reduction)
+
+    optimizer = optim.SGD(model.parameters(), lr=3.0, momentum=0.9, weight_decay=0.1)
+    options = {"loss": loss, "batch_size": 7}
+    said = [lab.census(model, x, Y, **options), lab.lethal_lr(model, x, Y, **options), lab.gradient_profile(model, x, Y, **options),
+            lab.why_zero(model, x, Y, **options), lab.prognosis(model, x, optimizer, horizon=20)]
+    recorder, autopsy = lab.Recorder(model, x), lab.Autopsy(model, x, optimizer, batch_size=7)
+    for step in range(6):
+        optimizer.zero_grad()
+        output = recorder.forward() if step % 2 else (recorder.observe(), model(x))[1]
+        loss(output, Y).backward()
+        autopsy.step()
+    assert autopsy.deaths and autopsy.to_dict()["samples"] == len(Y)
+    return [str(one) for one in (*said, recorder, autopsy)]
+
+
+def test_the_first_axis_of_a_recurrent_layer_may_be_time():
+    told = []
+    for batch_first in (True, False):
+        model = nn.RNN(3, 6, nonlinearity="relu", rng=3, dtype="float64", batch_first=batch_first)
+        x = SEQUENCES if batch_first else np.ascontiguousarray(SEQUENCES.transpose(1, 0, 2))
+        told.append(instruments_of(model, x, np.s_[:, -1] if batch_first else -1))
+    assert told[0] == told[1]

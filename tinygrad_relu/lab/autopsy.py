@@ -160,7 +160,7 @@ class Autopsy(Reading):
         return [death for death in self.deaths if (death.layer, death.unit, death.member) == wanted]
 
     def to_dict(self) -> Any:
-        return {"steps": self.steps, "samples": len(self.x),
+        return {"steps": self.steps, "samples": self.units.samples(self.x),
                 "deaths": [{**plain(death), "cause": death.cause} for death in self.deaths]}
 
     def summary(self) -> Table:
@@ -236,7 +236,7 @@ class _Network:
             for layer, its_twin, units, rows, window in zip(self.units.layers, self.twin.layers, dead, samples, lethal):
                 if len(units):
                     lr = max((self.terms[p][1] for p in layer.parameters if p in self.terms), default=np.nan)
-                    positions, axis = len(self._z(its_twin, self.twin.data(now))) // now.shape[self.units.axis], self.units.axis
+                    positions, axis = len(self._z(its_twin, self.twin.data(now))) // self.units.samples(now), self.units.axis
                     chosen = rows // positions              # the samples
                     place = np.arange(len(rows)) * positions + rows % positions
                     before, after, shares, rest = self._shares(its_twin, units, place, np.take(former, chosen, axis),

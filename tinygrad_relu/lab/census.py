@@ -211,7 +211,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     learning = [p for layer in units.layers for p in layer.parameters]
     gradients = {p: np.full(p.shape, np.nan) for p in learning} if y is None else units.gradients(
         x, y, learning, "census", loss, batch_size)
-    return Census(x.shape[units.axis], [one.census(saturation, tau, gradients) for one in layers])
+    return Census(units.samples(x), [one.census(saturation, tau, gradients) for one in layers])
 
 
 class _Sums(Extremes):

@@ -10,7 +10,6 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, Node, recording
 from ..autodiff.tape import grad
-from ..checks import check_count
 from ..nn import Module, Parameter
 from ..ops.indexing import embedding
 from ..ops.linalg import product
@@ -21,7 +20,7 @@ from .drawing import LABELS, axes_of
 from .lethal import next_steps
 from .passes import GATES, RNNS, passed
 from .readings import Reading, for_members, plain, shown
-from .units import BATCH, Units, check_targets
+from .units import BATCH, Units, labelled
 
 
 @dataclass(frozen=True)
@@ -118,17 +117,13 @@ def gradient_profile(model: Module | Units, x: Any, y: Any, optimizer: Optimizer
     """
     units = Units.of(model, x)
     x = units.data(x)
-    check_count(batch_size, "gradient_profile: batch_size")
-    samples = x.shape[units.axis]
-    targets = check_targets(y, samples, loss, "gradient_profile")
-    rows: list[_Weight] = []
-    done = 0
-    for part in units.batches(x, batch_size):
+    samples, rows = units.samples(x), list[_Weight]()
+    for part, targets in labelled(x, y, units.axis, loss, batch_size, "gradient_profile"):
         output, nodes = passed(units.model, part)
         rows = rows or _weights(units, nodes)
         with recording():
-            total = loss(output, targets[done:(done := done + part.shape[units.axis])], reduction="sum")
-        looks = dict(zip(units.layers, units.seen(nodes, part.shape[units.axis])))
+            total = loss(output, targets, reduction="sum")
+        looks = dict(zip(units.layers, units.seen(nodes, units.samples(part))))
         learning = [row for row in rows if row.parameter.requires_grad]
         signals = [[nodes[i] for i in row.signals] for row in rows]
         found = iter(grad(total, [*(row.parameter for row in learning), *(node for several in signals for node in several)]))

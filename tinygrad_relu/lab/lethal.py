@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import functional as F
 from ..autodiff.node import Array
-from ..checks import check_count, said
+from ..checks import said
 from ..nn import Module, Parameter
 from ..optim import Optimizer
 from ..tensor import Tensor
@@ -187,7 +187,6 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     """
     units = Units.of(model, x)
     x = units.data(x)
-    check_count(batch_size, "lethal_lr: batch_size")
     gradients = units.gradients(x, y, units.model.parameters(), "lethal_lr", loss, batch_size)
     if not all(np.isfinite(g).all() for g in gradients.values()):
         raise ValueError("lethal_lr: gradients are NaN or infinite, expected a network that has not diverged")
@@ -200,7 +199,7 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     if not all(exact):
         tried = _tried(units, steps, x, batch_size)
         found, safe = [of if known else by for of, by, known in zip(found, tried[0], exact)], min(safe, tried[1])
-    return LethalRates(x.shape[units.axis], [LayerRates(layer.name, *window, known)
+    return LethalRates(units.samples(x), [LayerRates(layer.name, *window, known)
                                 for layer, window, known in zip(units.layers, found, exact)], safe)
 
 

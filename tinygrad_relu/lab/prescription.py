@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,7 +25,7 @@ from ..text import Shown
 from .closed_form import revival_step
 from .laws import ratio
 from .layers import Look, flat_edges
-from .prognosis import prognosis, settings_of
+from .prognosis import buffers, prognosis, settings_of
 from .readings import shown
 from .recurrence import Settings
 from .rehearsal import Ahead
@@ -166,25 +167,23 @@ class _Case:
         if known is None:
             raise TypeError(f"prescribe: the optimizer is {type(optimizer).__name__}, expected an SGD that moves the weights and "
                             "biases of the first layer with the same options, apart from the decay")
-        settings, decay = known
-        buffers = [optimizer.state_of(p).get("momentum_buffer") for p in layer.parameters]
-        kept = [b[dead] for b in buffers if b is not None]
+        case, kept = partial(cls, look, dead, optimizer, *known), buffers(look, dead, optimizer) or []
         weight, *biases = (p.data[dead].astype(np.float64) for p in layer.parameters)
         parts = [look.inputs @ weight.T, *(np.broadcast_to(b, (len(look.inputs), len(dead))) for b in biases)]
-        if decay == "both":
+        if known[1] == "both":
             z = np.minimum(np.add.reduce(parts), 0.0).ravel()
             if not kept:
-                return cls(look, dead, optimizer, settings, decay, float(z.min()))
-            v = np.add.reduce([look.inputs @ b.T if b.ndim == 2 else np.broadcast_to(b, parts[0].shape) for b in kept]).ravel()
+                return case(float(z.min()))
+            v = np.asarray(sum(kept)).ravel()
             best = int(np.lexsort((-z, ratio(z[None], v[None])))[-1])
-            return cls(look, dead, optimizer, settings, decay, float(z[best]), float(v[best]))
+            return case(float(z[best]), float(v[best]))
         if any(b.any() for b in kept):
             raise ValueError("prescribe: only weights or only biases decay, and the buffers are not empty; expected a fresh "
                              "optimizer")
-        still, fading = parts[::-1] if decay == "weights" else parts
+        still, fading = parts[::-1] if known[1] == "weights" else parts
         with np.errstate(all="ignore"):
             best = int(np.where(fading < 0, -still / fading, -np.inf).argmax())
-        return cls(look, dead, optimizer, settings, decay, float(parts[0].flat[best]), bias=float(parts[1].flat[best]))
+        return case(float(parts[0].flat[best]), bias=float(parts[1].flat[best]))
 
     def step(self, option: Option, value: float) -> float:
         """The step of the first return by the closed form; inf for never."""

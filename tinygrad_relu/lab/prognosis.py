@@ -228,7 +228,7 @@ def _in_training(units: Units, x: Array) -> str:
     with unfused(twin), recording():
         nodes = nodes_of(twin(x))
     same = units.program == [node.op.name for node in nodes] and all(
-        np.array_equal(one.z, other.z, equal_nan=True) for one, other in zip(units.walk(x), units.seen(nodes, len(x)))
+        np.array_equal(one.z, other.z, equal_nan=True) for one, other in zip(units.walk(x), units.seen(nodes, units.samples(x)))
         if not one.layer.unclaimed)
     return "" if same else INPUTS.format(f"the forward of {own}")
 
@@ -345,13 +345,13 @@ def settings_of(optimizer: Optimizer, layer: HiddenLayer) -> tuple[Settings, Dec
     return (mine, "weights") if mine.weight_decay else (other, "biases")
 
 
-def _buffer(look: Look, dead: Array, optimizer: Optimizer) -> list[Array] | None:
+def buffers(look: Look, dead: Array, optimizer: Optimizer) -> list[Array] | None:
     """v_w.x (samples, units) and v_b (units,) of the momentum buffers; empty before the first step. None if one has none yet."""
-    buffers = [optimizer.state_of(p).get("momentum_buffer") for p in look.layer.parameters]
-    if len({buffer is None for buffer in buffers}) > 1:
+    held = [optimizer.state_of(p).get("momentum_buffer") for p in look.layer.parameters]
+    if len({buffer is None for buffer in held}) > 1:
         return None
     return [(look.inputs @ buffer[dead].T if buffer.ndim == 2 else buffer[dead]).astype(np.float64)
-            for buffer in buffers if buffer is not None]
+            for buffer in held if buffer is not None]
 
 
 def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> Sequence[Revival | None]:
@@ -360,7 +360,7 @@ def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> Sequence[Reviv
     if not any(p.requires_grad and optimizer.holds(p) for p in layer.parameters):
         return [Revival(None, None, "never: the optimizer does not move this layer")] * len(dead)
     (low, high), known = flat_edges(layer.activation), settings_of(optimizer, layer)
-    parts = None if known is None else _buffer(look, dead, optimizer)
+    parts = None if known is None else buffers(look, dead, optimizer)
     if known is None or parts is None or low != 0 or not (z <= 0).all():
         return [None] * len(dead)
     settings, decay = known
@@ -386,7 +386,7 @@ def _weights_alone(look: Look, dead: Array) -> tuple[Array, Array]:
 def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Sequence[float]]) -> Sequence[Revival | None]:
     """The answer of the comparison theorem for each unit, under a schedule with these rates; None where it does not apply."""
     z, known = look.z[:, dead].astype(np.float64), settings_of(optimizer, look.layer)
-    parts = None if known is None else _buffer(look, dead, optimizer)
+    parts = None if known is None else buffers(look, dead, optimizer)
     own = {tuple(step[:len(look.layer.parameters)]) for step in rates}
     if (not own or known is None or parts is None or flat_edges(look.layer.activation) != (0.0, np.inf) or not (z <= 0).all()
             or any(len(set(step)) > 1 for step in own)):

@@ -111,7 +111,7 @@ class Recorder(Reading):
         self._place = layer, unit, sample = tuple(
             check_count(i, "Recorder: an entry of follow", least=0) for i in follow or (0, 0, 0))
         for what, i, n in (("layer", layer, len(self.layers)), ("unit", unit, self.layers[layer % len(self.layers)].units),
-                           ("sample", sample, len(self.x))):
+                           ("sample", sample, self.units.samples(self.x))):
             if i >= n:
                 raise IndexError(f"Recorder: follow is (layer, unit, sample) = {follow}, expected a {what} from 0 to {n - 1}")
         self.orbit: list[float] = []
@@ -126,7 +126,8 @@ class Recorder(Reading):
 
     def __repr__(self) -> str:
         when = f", steps {self._steps[0]} to {self._steps[-1]}" if self._steps else ""
-        return f"Recorder({counted(sum(layer.units for layer in self.layers), 'unit')} on {counted(len(self.x), 'sample')}{when})"
+        units, samples = sum(layer.units for layer in self.layers), self.units.samples(self.x)
+        return f"Recorder({counted(units, 'unit')} on {counted(samples, 'sample')}{when})"
 
     @property
     def steps(self) -> list[int]:
@@ -179,7 +180,7 @@ class Recorder(Reading):
             return self.model(self.x)
         with unfused(self.model):
             output = self.model(self.x)
-        self._see(list(self.units.seen(nodes_of(output), len(self.x))), step)
+        self._see(list(self.units.seen(nodes_of(output), self.units.samples(self.x))), step)
         return output
 
     @property

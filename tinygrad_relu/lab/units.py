@@ -15,7 +15,7 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, Node, recording, value
 from ..autodiff.tape import grad
-from ..checks import as_floats, as_numbers, check_labels, check_samples, counted, said
+from ..checks import as_floats, as_numbers, check_count, check_labels, check_samples, counted, said
 from ..nn import Embedding, Flatten, Linear, Maxout, Module, Parameter, Residual, Sequential
 from ..nn.module import evaluating
 from ..nn.recurrent import Recurrent, RecurrentLayers
@@ -60,7 +60,7 @@ class Units:
             raise TypeError(f"the laboratory got a population of {model.members} networks, expected one: model.member(k)")
         self.model = model
         self.integers = any(isinstance(m, Embedding) for m in model.modules())
-        self.axis = int(isinstance(model, RecurrentLayers) and not model.batch_first)        # of the samples
+        self.axis = samples_axis(model)
         self.example = self._example() if x is None else np.take(self.data(x), range(min(2, np.shape(x)[self.axis])), self.axis)
         self.layers, self.program = find(model, self.example)
         if not self.layers:
@@ -115,14 +115,17 @@ class Units:
         x = as_numbers(x, "x")
         return check_finite(x if x.dtype.kind in "iu" and self.integers else as_floats(x, dtype, "x"), "x")
 
+    def samples(self, x: Array) -> int:
+        """The number of samples."""
+        return int(x.shape[self.axis])
+
     def batches(self, x: Array, batch_size: int = BATCH) -> Iterator[Array]:
         """The samples of x, some at a time."""
-        for start in range(0, x.shape[self.axis], batch_size):
-            yield x[:, start:start + batch_size] if self.axis else x[start:start + batch_size]
+        return _split(x, self.axis, batch_size)
 
     def walk(self, x: Array) -> Iterator[Look]:
         """Send one batch through the model as in evaluation, and yield a look at each hidden layer, first to last."""
-        return self.seen(passed(self.model, x)[1], x.shape[self.axis])
+        return self.seen(passed(self.model, x)[1], self.samples(x))
 
     def seen(self, nodes: Sequence[Node], samples: int) -> Iterator[Look]:
         """A look at each hidden layer in a pass that has been made."""
@@ -138,7 +141,7 @@ class Units:
     def extremes(self, x: Array, batch_size: int | None = None) -> list[Extremes]:
         """The extremes of each hidden layer over data of any size, batch by batch; by default all at once."""
         found = [Extremes(layer) for layer in self.layers]
-        for _ in self.noted(x, found, batch_size or x.shape[self.axis]):
+        for _ in self.noted(x, found, batch_size or self.samples(x)):
             pass
         return found
 
@@ -160,15 +163,14 @@ class Units:
 
         ``loss(output, y, reduction="sum")``; errors begin with `who`.
         """
-        targets = check_targets(y, len(x), loss, who)
+        parts = labelled(x, y, self.axis, loss, batch_size, who)
         learning = [p for p in parameters if p.requires_grad]
         sums = {p: np.zeros_like(p.array) for p in parameters}
         with evaluating(self.model), recording():
-            for start in range(0, len(x) if learning else 0, batch_size):
-                part = slice(start, start + batch_size)
-                total = loss(self.model(x[part]), targets[part], reduction="sum")
+            for part, targets in parts if learning else ():
+                total = loss(self.model(part), targets, reduction="sum")
                 sums |= {p: sums[p] + found.data for p, found in zip(learning, grad(total, learning))}
-        return {p: g / len(x) for p, g in sums.items()}
+        return {p: g / self.samples(x) for p, g in sums.items()}
 
 
 def find(model: Module, x: Array) -> tuple[list[HiddenLayer], list[str]]:
@@ -334,10 +336,22 @@ def check_loss(loss: Any, who: str) -> None:
         raise TypeError(f"{who}: loss is {said(loss)}, expected a function such as F.cross_entropy")
 
 
-def check_targets(y: Any, n: int, loss: Any, who: str) -> Array:
-    """The labels or targets of n samples, for a loss."""
+def samples_axis(model: Module) -> int:
+    """The axis of the samples in the data of a model: 1 of a recurrent layer whose first axis is time."""
+    return int(isinstance(model, RecurrentLayers) and not model.batch_first)
+
+
+def _split(x: Array, axis: int, batch_size: int) -> Iterator[Array]:
+    for start in range(0, x.shape[axis], batch_size):
+        yield x[:, start:start + batch_size] if axis else x[start:start + batch_size]
+
+
+def labelled(x: Array, y: Any, axis: int, loss: Any, batch_size: int, who: str) -> list[tuple[Array, Array]]:
+    """The samples with their labels, or targets of the loss, some at a time."""
+    check_count(batch_size, f"{who}: batch_size")
     check_loss(loss, who)
+    n = x.shape[axis]
     targets = check_labels(y, n=n) if loss is F.cross_entropy else check_finite(as_numbers(value(y), "y"), f"{who}: y")
     if len(targets) != n:
         raise ValueError(f"{who}: y has {len(targets)} entries for {n} samples; expected one each")
-    return targets
+    return list(zip(_split(x, axis, batch_size), _split(targets, 0, batch_size)))

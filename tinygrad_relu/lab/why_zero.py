@@ -18,7 +18,7 @@ from ..text import Table
 from .drawing import axes_of
 from .passes import tensors, unfused
 from .readings import Reading, for_members
-from .units import BATCH, Units, check_finite, check_targets
+from .units import BATCH, Units, check_finite, labelled, samples_axis
 
 BECAUSE = {
     Reason.UNDERFLOW: "its terms are too small for the type",
@@ -124,24 +124,23 @@ def why_zero(model: Module | Units, x: Any, y: Any, parameter: Parameter | str |
     given, model = model, model.model if isinstance(model, Units) else model
     if not isinstance(model, Module):
         raise TypeError(f"why_zero: got {type(model).__name__}, expected a Module")
-    check_count(batch_size, "why_zero: batch_size")
     x, names = check_finite(as_numbers(value(x), "x"), "x"), dict(model.named_parameters())
     chosen = _chosen(given, x, names, parameter)
-    targets = check_targets(y, len(x), loss, "why_zero")
+    axis = samples_axis(model)
+    parts = labelled(x, y, axis, loss, batch_size, "why_zero")
     twin = deepcopy(model)
     copies = dict(twin.named_parameters())
     gradients: dict[str, Found] = {}
-    for start in range(0, len(x), batch_size):
-        part = slice(start, start + batch_size)
+    for part, targets in parts:
         with unfused(twin), recording():
-            output = twin(x[part])
-            found = reasons(loss(output, targets[part], reduction="sum"), tensors(output))
+            output = twin(part)
+            found = reasons(loss(output, targets, reduction="sum"), tensors(output))
         for name, copy in copies.items():
             if copy in found:
                 gradients[name] = added(gradients[name], found[copy]) if name in gradients else found[copy]
     codes = {name: gradients[name][1] if name in gradients else
              np.full(p.shape, Reason.DISCONNECTED if p.requires_grad else Reason.FROZEN, np.uint8) for name, p in names.items()}
-    return WhyZero(len(x), {label: codes[name][rows] for label, (name, rows) in chosen.items()})
+    return WhyZero(x.shape[axis], {label: codes[name][rows] for label, (name, rows) in chosen.items()})
 
 
 def _chosen(model: Module | Units, x: Any, names: dict[str, Parameter], parameter: Any) -> dict[str, tuple[str, Any]]:
