@@ -108,8 +108,7 @@ class Recorder(Reading):
         self.model, self.layers, self.x = self.units.model, self.units.layers, self.units.data(x)
         if follow is not None and len(np.atleast_1d(follow)) != 3:
             raise TypeError(f"Recorder: follow is {said(follow)}, expected (layer, unit, sample)")
-        self._place = layer, unit, sample = tuple(
-            check_count(i, "Recorder: an entry of follow", least=0) for i in follow or (0, 0, 0))
+        layer, unit, sample = (check_count(i, "Recorder: an entry of follow", least=0) for i in follow or (0, 0, 0))
         for what, i, n in (("layer", layer, len(self.layers)), ("unit", unit, self.layers[layer % len(self.layers)].units),
                            ("sample", sample, self.units.samples(self.x))):
             if i >= n:
@@ -150,7 +149,7 @@ class Recorder(Reading):
         by default one more than at the last call, from 0."""
         found, z, start = [Extremes(layer) for layer in self.layers], 0.0, 0
         for looks in self.units.noted(self.x, found):
-            layer, unit, sample = self._place
+            layer, unit, sample = self.follow or (0, 0, 0)
             if start <= sample < start + len(looks[layer].z):
                 z = float(looks[layer].z[sample - start, unit])
             start += len(looks[layer].z)
@@ -234,7 +233,7 @@ class Recorder(Reading):
         note_paths(several)
         for extremes, numbers in zip(several, found):
             numbers[...] = extremes.numbers()
-        layer, unit, sample = self._place
+        layer, unit, sample = self.follow or (0, 0, 0)
         found[-1][0] = looks[layer].z[sample, unit]
 
     def _measure(self, *arrays: Array) -> None:

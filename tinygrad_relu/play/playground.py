@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 
@@ -124,21 +124,15 @@ class Playground:
     @classmethod
     def of(cls, query: str) -> Self:
         """The beginning of the state to which a link leads; `replay` does the rest."""
-        setup: dict[str, Any] = {}
-        actions: list[tuple[int, list[str]]] = []
-        for key, value in parse_qsl(query, keep_blank_values=True):
+        parts = parse_qs(query, keep_blank_values=True)
+        for key in parts:
             check_name(key, ["data", "seed", "widths", "do", "step"], "the link: a part")
-            if key == "do":
-                when, *words = value.split() or [""]
-                actions.append((_whole(when, "the step of an action"), words))
-            else:
-                setup[key] = value
-        target = _whole(setup.pop("step", "0"), "the step")
-        if "seed" in setup:
-            setup["seed"] = _whole(setup["seed"], "the seed")
-        if "widths" in setup:
-            setup["widths"] = tuple(_whole(width, "a width") for width in setup["widths"].split("-"))
-        found = cls(**setup)
+        said = {key: values[-1] for key, values in parts.items()}
+        actions = [(_whole(when, "the step of an action"), words)
+                   for when, *words in (action.split() or [""] for action in parts.get("do", []))]
+        target = _whole(said.get("step", "0"), "the step")
+        widths = tuple(_whole(width, "a width") for width in said["widths"].split("-")) if "widths" in said else None
+        found = cls(said.get("data", "moons"), _whole(said.get("seed", "0"), "the seed"), widths)
         order = [step for step, _ in actions]
         if order != sorted(order) or max(order, default=0) > target:
             raise ValueError(f"the link has actions at steps {order} and ends at step {target}, expected them in order")
