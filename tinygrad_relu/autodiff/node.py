@@ -157,11 +157,8 @@ class Op:
             if isinstance(x, Node):
                 some = x
                 values.append(x.array)
-                if x.requires_grad:
-                    flows = True
-                    parents.append(x)
-                else:
-                    parents.append(None)
+                flows = flows or x.requires_grad
+                parents.append(x if x.requires_grad else None)
             else:
                 parents.append(None)
                 values.append(x)
