@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tinygrad_relu import nn, optim
 from tinygrad_relu.autodiff.guard import CaptureError
 from tinygrad_relu.functional import REDUCTIONS
 from tinygrad_relu.kernels.machine.door import watch
+from tinygrad_relu.parameters import settle
 
 STEPS = strength(6, thorough=50)
 
@@ -655,6 +657,30 @@ def test_two_threads_call_one_program():
         return all(bits(program(x)) == bits(model(x)) for _ in range(200))
 
     assert all(at_once([lambda x=x: ask(x) for x in X[:4]]))
+
+
+def test_optimizers_are_made_and_copied_while_another_thread_records(monkeypatch):
+    step, net, opt = model_and_step()
+    layers, made = [nn.Linear(2, 1, rng=0), nn.Linear(2, 1, rng=0)], SimpleQueue()
+    other, twins = optim.SGD(layers[0].parameters(), lr=0.1), dict(zip(*(layer.parameters() for layer in layers)))
+
+    def recorded(x):
+        at_once([lambda: made.put(copy.deepcopy(other)), lambda: made.put(other.twin(twins))])
+        return step(x)
+
+    program = tg.capture(recorded)
+    for x in X[:3]:
+        program(x.astype("float32"))
+    copies = [made.get() for _ in range(made.qsize())]
+    assert len(copies) == 6 and not any("move" in vars(one) for one in copies)
+
+    def settled(parameters):            # what happens in another thread before a copy is complete
+        parameters = list(parameters)
+        tg.capture(step)(X[0].astype("float32"))
+        settle(parameters)
+
+    monkeypatch.setattr("tinygrad_relu.optim.optimizer.settle", settled)
+    copy.deepcopy(other).step()
 
 
 def test_a_graph_from_before_a_replay_is_outdated():

@@ -24,7 +24,7 @@ from .kernels.machine.door import copy, launch
 from .kernels.machine.host import zeros
 from .tensor import Tensor
 
-WATCHERS: WeakSet[Any] = WeakSet()      # all optimizers: see `announce`
+WATCHERS: WeakSet[Any] = WeakSet()      # all optimizers: see `announce`, and `watchers`
 
 
 class Place(NamedTuple):
@@ -120,12 +120,17 @@ def settle(parameters: Iterable[Parameter]) -> None:
             start += parameter.size
 
 
+def watchers() -> list[Any]:
+    """All optimizers; other threads may make some meanwhile, which would end a loop over a WeakSet."""
+    return [watcher for one in list(WATCHERS.data) if (watcher := one()) is not None]
+
+
 def announce(module: Any) -> None:
     """Tell the optimizers of a module's parameters that the module is about to change."""
     if WATCHERS:
         known = module.parameters()
         placed = [p for p in known if p.place is not None]
-        for watcher in list(WATCHERS) if placed else ():
+        for watcher in watchers() if placed else ():
             if any(watcher.holds(p) for p in placed):
                 watcher.altered.append((ref(module), {id(p) for p in known}))
 

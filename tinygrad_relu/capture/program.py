@@ -14,7 +14,7 @@ from ..autodiff.node import Array, is_grad_enabled
 from ..checks import check_count
 from ..kernels.machine.door import is_watched
 from ..kernels.machine.host import aligned
-from ..parameters import WATCHERS, Parameter
+from ..parameters import Parameter, watchers
 from ..profile import Profile, of_launches
 from ..tensor import Tensor
 from ..text import Shown, Table
@@ -114,7 +114,7 @@ class Program(Shown):
 
         inputs, options = mapped(own, inputs), mapped(own, options)
         surroundings = Surroundings(self.step)
-        before = {p: p.grad for optimizer in list(WATCHERS) for p in optimizer._parameters()}
+        before = {p: p.grad for optimizer in watchers() for p in optimizer._parameters()}
         with recorded(recording, surroundings.found):
             result = self.step(*inputs, **options)
             recording.finish(mapped(unguarded, result))

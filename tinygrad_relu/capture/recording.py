@@ -29,7 +29,7 @@ from ..checks import owner_of
 from ..kernels.machine.policy import Kernel
 from ..kernels.machine.program import Inputs
 from ..optim.optimizer import Optimizer
-from ..parameters import WATCHERS, Parameter
+from ..parameters import Parameter, watchers
 from ..profile import Profile
 from .arrays import Launch, agree, arrays_in, bytes_of, copies, described, differ, is_same, mapped, restore
 from .replay import Replay, Stale, is_launch, move
@@ -291,7 +291,7 @@ def _recorded(recording: Recording, reached: list[Any]) -> Iterator[None]:
     for p, home in homes:
         p.home = home.view(Guarded)
         p.grad = p.home if p.grad is home else p.grad
-    optimizers = list(WATCHERS)
+    optimizers = watchers()
     for optimizer in optimizers:
         vars(optimizer)["move"] = recording.move_of(optimizer)
     try:

@@ -311,6 +311,8 @@ def note_paths(layers: Sequence[Extremes]) -> None:
         else:
             reached = np.asarray(extremes.open()[is_open].any(axis=0))
         extremes.reached = reached if before is None else before | reached
+        if extremes is layers[0]:
+            break
         if layer.gates and aligned and not extremes.slope_min.any():           # no unit is alive on every sample
             samples = np.asarray(extremes.open().any(axis=1)) if extremes.slope_max.any() else np.zeros(1, bool)
             if not samples.all():

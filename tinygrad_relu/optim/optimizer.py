@@ -18,7 +18,7 @@ from ..parameters import WATCHERS, Parameter, settle
 from ..tensor import Tensor
 from .state import Group, Segment, fitting, joined, of_member, segments, share
 
-OWN = {"param_groups", "_segments", "altered"}         # what each optimizer makes for its own parameters
+OWN = {"param_groups", "_segments", "altered", "move"}     # not for copies; `move` is set while a thread records
 
 
 class Terms(NamedTuple):
@@ -362,17 +362,18 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: everything but the flat buffers, as `__setstate__` gives copied parameters new ones."""
-        return {**vars(self), "altered": [], "param_groups": [dict(group) for group in self.param_groups],
+        own = {name: value for name, value in vars(self).items() if name not in OWN}
+        return {**own, "altered": [], "param_groups": [dict(group) for group in self.param_groups],
                 "_segments": [[(s.parameters, s.state, s.steps) for s in pieces] for pieces in self._segments]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._watch()
         self.param_groups = tuple([Group(self.check, options) for options in state["param_groups"]])
         settle(self._parameters())
         self._segments = [[piece for members, buffers, steps in pieces     # the places of copies need not be neighbours
                            for piece in share({name: b.copy() for name, b in buffers.items()}, steps, segments(members))]
                           for pieces in state["_segments"]]
+        self._watch()
 
     def __repr__(self) -> str:
         lines = []
