@@ -122,7 +122,8 @@ def settle(parameters: Iterable[Parameter]) -> None:
 
 def watchers() -> list[Any]:
     """All optimizers; other threads may make some meanwhile, which would end a loop over a WeakSet."""
-    return [watcher for one in list(WATCHERS.data) if (watcher := one()) is not None]
+    references = list(WATCHERS.data)        # type: ignore[attr-defined]
+    return [watcher for one in references if (watcher := one()) is not None]
 
 
 def announce(module: Any) -> None:
