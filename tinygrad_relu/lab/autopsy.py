@@ -232,7 +232,7 @@ class _Network:
             samples = self._samples(former, dead, batch_size)
             self._set(self.first)
             steps = {self.copies[p]: terms.step.astype(np.float64) for p, (terms, _) in self.terms.items()}
-            lethal = windows(self.twin, steps, now, batch_size, 1.0, dead)
+            lethal = windows(self.twin, steps, now, batch_size, dead, start=1.0)
             for layer, its_twin, units, rows, window in zip(self.units.layers, self.twin.layers, dead, samples, lethal):
                 if len(units):
                     lr = max((self.terms[p][1] for p in layer.parameters if p in self.terms), default=np.nan)
@@ -254,8 +254,8 @@ class _Network:
         self._set(self.last)
         samples, deepest = [np.zeros(len(units), int) for units in dead], [np.full(len(units), -np.inf) for units in dead]
         starts = [0] * len(dead)
-        for part in self.units.batches(x, batch_size):
-            for i, (look, units, row, best) in enumerate(zip(self.twin.walk(self.twin.data(part)), dead, samples, deepest)):
+        for looks in self.twin.looks(self.twin.data(x), batch_size):
+            for i, (look, units, row, best) in enumerate(zip(looks, dead, samples, deepest)):
                 if len(units):
                     room = np.minimum.reduce(rooms(look.layer, look.z, units))
                     row[:] = np.where(room.max(axis=0) > best, starts[i] + room.argmax(axis=0), row)

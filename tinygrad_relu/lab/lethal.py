@@ -59,17 +59,16 @@ def _lives(layer: HiddenLayer, z: Array, rate: Array, units: Array) -> tuple[Arr
     return begin, end
 
 
-def windows(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int = BATCH, start: float = 0.0,
-            chosen: Sequence[Array] | None = None) -> list[tuple[Array, Array]]:
-    """(lo, hi) of the `chosen` units of each layer (default: of all), in multiples of the `steps` of its parameters: the window
-    that contains `start`, or the next above it. lo is inf if there is none. NaN where a norm comes before the activation."""
-    mine = [np.arange(layer.units) for layer in units.layers] if chosen is None else chosen
+def windows(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int, mine: Sequence[Array],
+            start: float = 0.0) -> list[tuple[Array, Array]]:
+    """(lo, hi) of some units (`mine`) of each layer, in multiples of the `steps` of its parameters: the window that contains
+    `start`, or the next above it. lo is inf if there is none. NaN where a norm comes before the activation."""
     blank = [np.full(len(own), 0.0 if layer.plain else np.nan) for layer, own in zip(units.layers, mine)]
     found = [lo + start for lo in blank]
     while True:             # twice; more often only if bounded intervals form a chain
         ends, begins, below = [lo.copy() for lo in found], [lo + np.inf for lo in blank], [lo.copy() for lo in blank]
-        for part in units.batches(x, batch_size):
-            for i, look in enumerate(units.walk(part)):
+        for looks in units.looks(x, batch_size):
+            for i, look in enumerate(looks):
                 layer = look.layer
                 if not layer.plain or not len(mine[i]):
                     continue
@@ -192,8 +191,8 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
         raise ValueError("lethal_lr: gradients are NaN or infinite, expected a network that has not diverged")
     steps = {p: -g for p, g in gradients.items()} if optimizer is None else next_steps(optimizer, gradients, rate=1.0)
     exact = [layer.plain and layer.fixed for layer in units.layers]
-    found = windows(units, steps, x, batch_size, chosen=[np.arange(layer.units if known else 0)
-                                                         for layer, known in zip(units.layers, exact)])
+    found = windows(units, steps, x, batch_size, [np.arange(layer.units if known else 0)
+                                                  for layer, known in zip(units.layers, exact)])
     lowest = min((float(lo[lo > 0].min(initial=np.inf)) for lo, _ in found), default=np.inf)
     safe = 0.999 * lowest                   # at the edge itself rounding would decide
     if not all(exact):

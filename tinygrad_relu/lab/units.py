@@ -119,10 +119,6 @@ class Units:
         """The number of samples."""
         return int(x.shape[self.axis])
 
-    def batches(self, x: Array, batch_size: int = BATCH) -> Iterator[Array]:
-        """The samples of x, some at a time."""
-        return _split(x, self.axis, batch_size)
-
     def walk(self, x: Array) -> Iterator[Look]:
         """Send one batch through the model as in evaluation, and yield a look at each hidden layer, first to last."""
         return self.seen(passed(self.model, x)[1], self.samples(x))
@@ -136,7 +132,7 @@ class Units:
 
     def looks(self, x: Array, batch_size: int = BATCH) -> Iterator[list[Look]]:
         """`walk` over data of any size, batch by batch: for each a look at every hidden layer."""
-        return (list(self.walk(part)) for part in self.batches(x, batch_size))
+        return (list(self.walk(part)) for part in _split(x, self.axis, batch_size))
 
     def extremes(self, x: Array, batch_size: int | None = None) -> list[Extremes]:
         """The extremes of each hidden layer over data of any size, batch by batch; by default all at once."""
