@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from queue import SimpleQueue
 
 import numpy as np
@@ -79,6 +80,15 @@ def training(model, loss=lambda y: (y * y).mean(), kind=optim.SGD, **options):
     return make
 
 
+def over(step, widths=(3, 4, 2), kind=optim.SGD, **options):
+    """`make` of ``step(model, opt, *inputs)``, with a fresh model and optimizer."""
+    def make():
+        model = nn.MLP([*widths], rng=0)
+        opt = kind(model.parameters(), **{"lr": 0.1, **options})
+        return partial(step, model, opt), model, opt
+    return make
+
+
 def flat(tree):
     return [x for part in tree for x in flat(part)] if isinstance(tree, tuple) else [tree]
 
@@ -138,47 +148,34 @@ def test_inputs_of_another_dtype_are_converted(dtype):
 # -- losses ---------------------------------------------------------------------------------------------------------------
 
 
+def step_of(loss):
+    def step(model, opt, x, y):
+        opt.zero_grad()
+        value = loss(model(x), y)
+        value.sum().backward()
+        opt.step()
+        return value
+    return step
+
+
 @pytest.mark.parametrize("how", REDUCTIONS)
 @pytest.mark.parametrize("cls", LABELED)
 def test_losses_of_labels(cls, how):
     for options in ({}, LABELED[cls][0]):
-        def make(options=options):
-            model, loss = nn.MLP([3, 4, 3], rng=0), cls(reduction=how, **options)
-            opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-
-            def step(x, y):
-                opt.zero_grad()
-                value = loss(model(x), y)
-                value.sum().backward()
-                opt.step()
-                return value
-            return step, model, opt
         draw = lambda rng: (rng.standard_normal((5, 3)).astype("float32"), np.append(rng.integers(0, 3, 4), 1))
-        check(make, draw)
+        check(over(step_of(cls(reduction=how, **options)), (3, 4, 3), momentum=0.9), draw)
 
 
 @pytest.mark.parametrize("how", REDUCTIONS)
 @pytest.mark.parametrize("cls", [*PAIRED, nn.HingeEmbeddingLoss])
 def test_losses_of_targets(cls, how):
     options = PAIRED[cls][0] if cls in PAIRED else {"margin": 0.75}
-    model, loss = nn.MLP([3, 4], rng=0), cls(reduction=how, **options)
 
     def draw(rng):
         target = rng.choice([-1.0, 1.0], (3, 4)) if cls is nn.HingeEmbeddingLoss else rng.uniform(0, 1, (3, 4))
         return rng.standard_normal((3, 3)).astype("float32"), target.astype("float32")
 
-    def make():
-        net = copy.deepcopy(model)
-        opt = optim.Adam(net.parameters())
-
-        def step(x, t):
-            opt.zero_grad()
-            value = loss(net(x), t)
-            value.sum().backward()
-            opt.step()
-            return value
-        return step, net, opt
-    check(make, draw)
+    check(over(step_of(cls(reduction=how, **options)), (3, 4), optim.Adam, lr=0.001), draw)
 
 
 # -- optimizers -----------------------------------------------------------------------------------------------------------
@@ -222,63 +219,44 @@ def test_parameter_groups_and_two_optimizers():
 def test_gradient_clipping_returns_its_norm():
     for clip in (lambda p: nn.utils.clip_grad_norm_(p, 0.5), lambda p: nn.utils.clip_grad_norm_(p, 1e9),
                  lambda p: nn.utils.clip_grad_norm_(p, 0.5, norm_type=np.inf), lambda p: nn.utils.clip_grad_value_(p, 0.01)):
-        def make(clip=clip):
-            model = nn.MLP([3, 4, 2], rng=0)
-            opt = optim.SGD(model.parameters(), lr=0.1)
-
-            def step(x):
-                opt.zero_grad()
-                loss = (model(x) ** 2).sum()
-                loss.backward()
-                norm = clip(model.parameters())
-                opt.step()
-                return loss.item(), norm
-            return step, model, opt
+        def step(model, opt, x, clip=clip):
+            opt.zero_grad()
+            loss = (model(x) ** 2).sum()
+            loss.backward()
+            norm = clip(model.parameters())
+            opt.step()
+            return loss.item(), norm
         scales = iter([1e-3, 1, 1e-3, 10, 1e-6, 100, 1] * 10)
 
         def draw(rng):
             return ((rng.standard_normal((5, 3)) * next(scales)).astype("float32"),)
-        check(make, draw)
+        check(over(step), draw)
 
 
 def test_gradients_of_several_batches_add_up():
-    def make():
-        model = nn.MLP([3, 4, 2], rng=0)
-        opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-
-        def step(x, last):
-            (model(x) ** 2).mean().backward()
-            if last:
-                opt.step()
-                opt.zero_grad()
-        return step, model, opt
+    def step(model, opt, x, last):
+        (model(x) ** 2).mean().backward()
+        if last:
+            opt.step()
+            opt.zero_grad()
     calls = iter(range(1000))
-    check(make, lambda rng: (rng.standard_normal((5, 3)).astype("float32"), next(calls) % 3 == 2), steps=15, replays=9)
+    check(over(step, momentum=0.9), lambda rng: (rng.standard_normal((5, 3)).astype("float32"), next(calls) % 3 == 2), steps=15, replays=9)
 
 
 def test_zero_grad_to_zeros_and_outside():
-    def make():
-        model = nn.MLP([3, 4, 2], rng=0)
-        opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    def step(model, opt, x):
+        (model(x) ** 2).mean().backward()
+        opt.step()
 
-        def step(x):
-            (model(x) ** 2).mean().backward()
-            opt.step()
-        return step, model, opt
-    check(make, normal(5, 3), between=lambda i, model, opt: opt.zero_grad(), replays=STEPS - 2)
-    check(make, normal(5, 3), between=lambda i, model, opt: opt.zero_grad(set_to_none=False))
-    def zeros():
-        model = nn.MLP([3, 4, 2], rng=0)
-        opt = optim.Adam(model.parameters())
-
-        def step(x):
-            opt.zero_grad(set_to_none=False)
-            (model(x) ** 2).mean().backward()
-            model.zero_grad(set_to_none=False)
-            (model(x) ** 2).sum().backward()
-            opt.step()
-        return step, model, opt
-    check(zeros, normal(5, 3))
+    def zeros(model, opt, x):
+        opt.zero_grad(set_to_none=False)
+        (model(x) ** 2).mean().backward()
+        model.zero_grad(set_to_none=False)
+        (model(x) ** 2).sum().backward()
+        opt.step()
+    check(over(step, momentum=0.9), normal(5, 3), between=lambda i, model, opt: opt.zero_grad(), replays=STEPS - 2)
+    check(over(step, momentum=0.9), normal(5, 3), between=lambda i, model, opt: opt.zero_grad(set_to_none=False))
+    check(over(zeros, kind=optim.Adam, lr=0.001), normal(5, 3))
 
 
 # -- functions, operations, shapes ------------------------------------------------------------------------------------------
@@ -510,17 +488,7 @@ def test_watchers_see_an_eager_step():
 
 
 def test_labels_that_take_another_way_or_none():
-    def make():
-        model = nn.MLP([3, 4, 3], rng=0)
-        opt = optim.SGD(model.parameters(), lr=0.1)
-
-        def step(x, y):
-            opt.zero_grad()
-            loss = F.cross_entropy(model(x), y)
-            loss.backward()
-            opt.step()
-            return loss
-        return step, model, opt
+    make = over(step_of(F.cross_entropy), (3, 4, 3))
     labels = iter([[0, 1, 2, 0]] * 3 + [[0, 1, 2, 1]] * 3 + [[0, -100, 2, 1], [1, 1, 2, 2]])
     check(make, lambda rng: (rng.standard_normal((4, 3)).astype("float32"), np.array(next(labels))), steps=8, replays=3)
     step, model, opt = make()
