@@ -11,7 +11,6 @@ from itertools import permutations
 import naive
 import numpy as np
 import pytest
-import table
 from common import at_once
 from strength import strength
 
@@ -32,49 +31,6 @@ def collector_off():
     gc.disable()
     yield
     gc.enable()
-
-
-# -- random graphs ---------------------------------------------------------------------------------------------------
-
-STEPS = [       # (the engine's function, NumPy's function) of two earlier results whose shapes broadcast
-    (lambda a, b: a + b, lambda a, b: a + b),
-    (lambda a, b: a * b, lambda a, b: a * b),
-    (lambda a, b: a - 0.5 * b, lambda a, b: a - 0.5 * b),
-    (lambda a, b: a / (b * b + 1), lambda a, b: a / (b * b + 1)),
-    (lambda a, b: F.tanh(a), lambda a, b: np.tanh(a)),
-    (lambda a, b: F.leaky_relu(a), lambda a, b: np.where(a.real > 0, a, 0.01 * a)),
-    (lambda a, b: a.mean(axis=0, keepdims=True), lambda a, b: a.mean(axis=0, keepdims=True)),
-    (lambda a, b: a.sum(axis=1, keepdims=True) * 0.3, lambda a, b: a.sum(axis=1, keepdims=True) * 0.3),
-    (lambda a, b: F.softmax(a + b), lambda a, b: naive.softmax(a + b)),
-]
-
-
-def build(inputs, way, seed):
-    """A random graph: every step combines two of the results so far. Both may be the same, and some results are never used."""
-    rng = np.random.default_rng(seed)
-    results = list(inputs)
-    for _ in range(25):
-        i, j = rng.integers(0, len(results), 2)
-        results.append(STEPS[rng.integers(len(STEPS))][way](results[i], results[j]))
-    total = results[-1].sum()
-    for k in rng.integers(0, len(results), 4):
-        total = total + (results[k] * results[k]).mean()
-    return total
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_random_graph(seed):
-    """Fan-out, shared leaves, dead ends, broadcasting in any mixture: the gradients are the twin's."""
-    rng = np.random.default_rng(1000 + seed)
-    arrays = [rng.standard_normal(shape) for shape in ((3, 4), (1, 4), (3, 1), (1, 1))]
-    inputs = table.tensors(arrays)
-    y = build(inputs, 0, seed)
-    composed = tg.grad(y, inputs, create_graph=True)
-    y.backward()
-    expected = naive.gradients(lambda *arrays: build(arrays, 1, seed), arrays, 1.0)
-    for x, other, right in zip(inputs, composed, expected):
-        table.close(x.grad if x.grad is not None else np.zeros(x.shape), right, ulps=500)   # a chain of about 100 roundings
-        table.close(other.data, right, ulps=500)
 
 
 # -- which gradients arrive where ------------------------------------------------------------------------------------

@@ -158,6 +158,20 @@ end:
   ret void
 }
 
+; One look more at a state that is still `known`: a pause, or sleep after many. Returns the number of pauses since the last sleep.
+define internal i64 @linger(i64 %who, i64 %known, i64 %waited) {
+  %spins = load i64, ptr @spins
+  %awake = icmp slt i64 %waited, %spins
+  br i1 %awake, label %wait, label %rest
+wait:
+  call void @pauses(i64 1)
+  %more = add i64 %waited, 1
+  ret i64 %more
+rest:
+  call void @sleep(i64 %who, i64 %known)
+  ret i64 0
+}
+
 ; Take slices of the open group until none is left, from the part of `me` on.
 define internal void @take(i64 %me) {
   %excuse = alloca ptr
@@ -208,8 +222,8 @@ done:
 define void @help(i64 %me) {
   br label %look
 look:
-  %seen = phi i64 [0, %0], [%seen, %wait], [%seen, %rest], [%group, %skip], [%joined, %leave], [%joined, %last]
-  %waited = phi i64 [0, %0], [%more, %wait], [0, %rest], [%waited, %skip], [0, %leave], [0, %last]
+  %seen = phi i64 [0, %0], [%seen, %patience], [%group, %skip], [%joined, %leave], [%joined, %last]
+  %waited = phi i64 [0, %0], [%more, %patience], [%waited, %skip], [0, %leave], [0, %last]
   %state = load atomic i64, ptr @state seq_cst, align 8
   %group = lshr i64 %state, 32
   %new = icmp ne i64 %group, %seen
@@ -219,15 +233,7 @@ idle:
   %over = icmp eq i64 %limit, 0
   br i1 %over, label %end, label %patience
 patience:
-  %spins = load i64, ptr @spins
-  %awake = icmp slt i64 %waited, %spins
-  br i1 %awake, label %wait, label %rest
-wait:
-  call void @pauses(i64 1)
-  %more = add i64 %waited, 1
-  br label %look
-rest:
-  call void @sleep(i64 %me, i64 %state)
+  %more = call i64 @linger(i64 %me, i64 %state, i64 %waited)
   br label %look
 ask:
   %wanted = load atomic i64, ptr @wanted seq_cst, align 8
@@ -311,21 +317,13 @@ work:
   %closed = atomicrmw sub ptr @state, i64 2147483648 seq_cst
   br label %look
 look:
-  %waited = phi i64 [0, %work], [%more, %wait], [%waited, %rest]
+  %waited = phi i64 [0, %work], [%more, %patience]
   %state = load atomic i64, ptr @state seq_cst, align 8
   %inside = and i64 %state, 2147483647
   %empty = icmp eq i64 %inside, 0
   br i1 %empty, label %end, label %patience
 patience:
-  %spins = load i64, ptr @spins
-  %awake = icmp slt i64 %waited, %spins
-  br i1 %awake, label %wait, label %rest
-wait:
-  call void @pauses(i64 1)
-  %more = add i64 %waited, 1
-  br label %look
-rest:
-  call void @sleep(i64 0, i64 %state)
+  %more = call i64 @linger(i64 0, i64 %state, i64 %waited)
   br label %look
 end:
   %error = load ptr, ptr @error
