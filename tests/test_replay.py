@@ -122,7 +122,7 @@ def held(trees):
     return sum(x.nbytes for x in {id(owner_of(x)): owner_of(x) for x in arrays_in(trees)}.values())
 
 
-@pytest.mark.parametrize("rows, widths", [(64, [32] * 30 + [10]), (64, [784, 256, 128, 10]), (256, [1024, 1024, 1024, 10])])
+@pytest.mark.parametrize("rows, widths", [(64, [32] * 30 + [10]), (64, [784, 256, 128, 10]), (512, [784, 512, 512, 10])])
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
 def test_a_replay_needs_little_more_memory_than_parameters_gradients_buffers_and_activations(rows, widths, kind):
     rng = np.random.default_rng(0)

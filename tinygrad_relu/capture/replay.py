@@ -11,7 +11,7 @@ from ..autodiff.guard import Later
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import owner_of
-from ..kernels.loops.affine import read_before
+from ..kernels.loops.affine import is_pullback, may_replace
 from ..kernels.loops.strided import as_kernel
 from ..kernels.machine.host import LINE, zeros
 from ..kernels.machine.program import Native
@@ -146,11 +146,39 @@ def _calls(launches: list[Launch]) -> Iterator[tuple[Any, int, int]]:
         yield Native(kernels), len(launches) - len(kernels), len(kernels)
 
 
+def _owners(*trees: Any) -> set[int]:
+    """The memory of some arrays."""
+    return {id(owner_of(x)) for x in arrays_in(trees)}
+
+
+def _successors(launches: list[Launch], first: dict[int, int],
+                last: dict[int, int]) -> tuple[dict[int, int], set[tuple[int, int]]]:
+    """Memory that a pullback of a layer and its activation may use again: what replaces g, and pairs of old and new memory.
+
+    The kernel computes gz from g, z and y, number by number, and then gx from gz. So gz replaces g, where the kernel allows it, and
+    gx may lie where z, y or g have been.
+    """
+    same: dict[int, int] = {}
+    follows: set[tuple[int, int]] = set()
+    for i, (kernel, arguments) in enumerate(launches):
+        if is_pullback(kernel):
+            g, z, y, *others = arguments
+            gz, gx = others[3], others.pop(4)
+            ended = {key for key in _owners(g, z, y) - _owners(others) if last.get(key) == i}
+            of_g, of_gz, of_gx = (id(owner_of(x)) for x in (g, gz, gx))
+            if of_g in ended and first.get(of_gz) == last.get(of_gz) == i and may_replace(kernel, g, gz):
+                same[of_gz] = of_g
+                ended.remove(of_g)
+            if first.get(of_gx) == i:
+                follows |= {(key, of_gx) for key in ended}
+    return same, follows
+
+
 def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[list[Launch], Any]:
     """The launches with private arrays that are never in use at the same time in the same memory.
 
     That is for memory whose first launch overwrites all of it. It is in use from this launch to the last one, or to the end if it
-    is in the result. Within one launch an array may follow others that the kernel has read before (see `read_before`).
+    is in the result. Within one launch an array may take the place of another (see `_successors`).
     """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
@@ -162,12 +190,8 @@ def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[
                 owners[key] = owner_of(x)
                 first.setdefault(key, i)
                 last[key] = i
-    follows = set()         # pairs of an array and one that takes its place within a launch
-    for i, (kernel, arguments) in enumerate(launches):
-        early, late = read_before(kernel, arguments)
-        needed = {id(owner_of(x)) for x in arrays_in(arguments) if not any(x is each for each in early)}
-        follows |= {(a, b) for a in {id(owner_of(x)) for x in early} - needed for b in (id(owner_of(x)) for x in late)
-                    if last.get(a) == i == first.get(b)}
+    same, follows = _successors(launches, first, last)
+    owners = {key: x for key, x in owners.items() if key not in same}
     starts: dict[int, int] = {}
     for key in sorted(owners, key=lambda key: -owners[key].nbytes):         # large ones first
         at_once = [k for k in starts if first[k] <= last[key] and first[key] <= last[k] and not {(k, key), (key, k)} & follows]
@@ -182,9 +206,10 @@ def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[
     def moved(x: Any) -> Any:
         if isinstance(x, (Tensor, Later)):
             return Tensor.leaf(moved(x.array)) if isinstance(x, Tensor) else Later(moved(x.array))
-        if not isinstance(x, np.ndarray) or id(owner_of(x)) not in starts:
+        key = same.get(id(owner_of(x)), id(owner_of(x))) if isinstance(x, np.ndarray) else 0
+        if key not in starts:
             return x
-        offset = starts[id(owner_of(x))] + x.ctypes.data - owner_of(x).ctypes.data
+        offset = starts[key] + x.ctypes.data - owner_of(x).ctypes.data
         return np.ndarray(x.shape, x.dtype, memory, offset, x.strides)
 
     return [Launch(kernel, mapped(moved, arguments)) for kernel, arguments in launches], mapped(moved, result)
