@@ -155,7 +155,7 @@ def _successors(launches: list[Launch], first: dict[int, int],
                 last: dict[int, int]) -> tuple[dict[int, int], set[tuple[int, int]]]:
     """Memory that a pullback of a layer and its activation may use again: what replaces g, and pairs of old and new memory.
 
-    The kernel computes gz from g, z and y, number by number, and then gx from gz. So gz replaces g, where the kernel allows it, and
+    The kernel computes gz from g, z and y, number by number, and then gx from gz. So gz replaces g, if the kernel allows it, and
     gx may lie where z, y or g have been.
     """
     same: dict[int, int] = {}
