@@ -159,7 +159,7 @@ MUTATIONS = [
     Mutation("lab/sweep/training.py", "        if len(runs) > 1:", "        if len(runs) > 99:", "test_sweep"),
     Mutation("lab/sweep/store.py", "WHERE error IS NULL AND", "WHERE", "test_sweep"),
     Mutation("lab/sweep/store.py", "if isinstance(error, BlockingIOError):", "if False:", "test_sweep"),
-    Mutation("lab/sweep/results.py", "square - mean * mean, 0.0) / (n - 1)", "square - mean * mean, 0.0) / n", "test_sweep"),
+    Mutation("lab/sweep/results.py", "variance / (n - 1) if variance", "variance / n if variance", "test_sweep"),
     Mutation("lab/experiments/running.py", "        os._exit(1)", "        return", "test_sweep"),
 ]
 

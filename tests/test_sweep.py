@@ -18,7 +18,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import cli, lab
 from tinygrad_relu.lab import experiments
-from tinygrad_relu.lab.sweep import results, store, training
+from tinygrad_relu.lab.sweep import executors, results, store, training
 from tinygrad_relu.lab.sweep.settings import read_plan, run_of
 
 TRAINING = {"data": "moons", "widths": [5], "steps": 30}
@@ -73,7 +73,13 @@ def test_a_plan_that_is_wrong_is_one_sentence(changes, sentence):
 @pytest.mark.parametrize("text, sentence", [
     ("seeds = ", "is not TOML: Invalid value (at end of document)"), ("\xff", "is not TOML: "),
     ("seeds = 3", "a.toml: expected a table [training]"), ("[experiment]\nname = 'rats'", "did you mean 'rates'?"),
-    ("[experiment]\nfast = true", "expected the name of an experiment")])
+    ("[experiment]\nfast = true", "expected the name of an experiment"),
+    ("[training]\ndata = 'csv'\npath = 'no'", "a.toml: no does not exist; expected a file of data"),
+    ("[training]\noptimizer = 'adam'\nmomentum = 0.9", "a.toml: got momentum 0.9 for adam, expected it for"),
+    ("[training]\nbetas = [0.5, 0.9]", "a.toml: got betas [0.5, 0.9] for sgd, expected them for adam or adamw"),
+    ("[training]\noptimizer = 'adam'\nbetas = [0.5]", "a.toml: betas is [0.5], expected a list of two"),
+    ("[training]\nregression = true", "a.toml: regression is for csv; data digits takes none"),
+    ("[training]\nsteps = 3\nepochs = 1", "a.toml: got 3 steps and 1 epochs, expected one of them")])
 def test_a_file_that_is_wrong_is_one_sentence(text, sentence, tmp_path, capsys):
     (tmp_path / "a.toml").write_bytes(text.encode("latin-1"))
     assert cli.main(["sweep", str(tmp_path / "a.toml")]) == 2
@@ -132,12 +138,14 @@ def test_grids_are_joined_and_runs_of_one_shape_are_neighbours():
 KINDS = [
     {"dtype": "float64", "momentum": 0.9, "weight_decay": 0.01}, {"norm": "batch", "activation": "tanh", "batch_size": 50},
     {"dropout": 0.3, "optimizer": "adamw", "lr": 0.01}, {"schedule": "cosine", "optimizer": "nesterov", "data": "spiral"},
-    {"activation": "maxout", "held_out": 0.0, "batch_size": 1000}]
+    {"activation": "maxout", "held_out": 0.0, "batch_size": 1000}, {"regression": True, "data": "csv", "path": "line.csv"}]
 
 
 @pytest.mark.parametrize("given", KINDS, ids=lambda given: next(iter(given)))
-def test_a_run_has_the_bits_of_the_command_train(given, tmp_path):
+def test_a_run_has_the_bits_of_the_command_train(given, tmp_path, monkeypatch):
     """Beside others with other settings, in one population."""
+    monkeypatch.chdir(tmp_path)
+    np.savetxt("line.csv", np.random.default_rng(0).standard_normal((60, 3)), delimiter=",")
     common = {"data": "moons", "widths": [6, 5], "epochs": 3, **given}
     own = {"lr": common.pop("lr", 0.1), "weight_decay": common.pop("weight_decay", 0.0)}
     grid = {"lr": [own["lr"], 0.03], "weight_decay": [own["weight_decay"], 0.2], "seed": [3, 4]}
@@ -146,7 +154,7 @@ def test_a_run_has_the_bits_of_the_command_train(given, tmp_path):
     at = next(i for i, key in enumerate(zip(*(found.columns()[name] for name in grid))) if key == (*own.values(), 4))
     alone = {**common, **own, "seed": 4}
     words = [word for name, value in alone.items() for word in (
-        f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value]))]
+        f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value] if value is not True else []))]
     assert cli.main(["train", *words, "--quiet", "--out", str(tmp_path / "run.npz"), "--json", str(tmp_path / "run.json")]) == 0
     sets = training.load(run_of(alone).settings)
     model = training._network(run_of(alone).settings, sets[0])
@@ -167,6 +175,17 @@ def test_a_run_does_not_depend_on_its_company():
         for seed in grid["seed"]:
             (alone,) = rows(lab.sweep({"training": {**TRAINING, "lr": lr, "seed": seed, "data_seed": 6}}, jobs=1)).items()
             assert alone in together.items()
+
+
+def test_betas_are_a_setting_of_adam():
+    """Each run has its own, in one population; those of the default have the key that they had without the setting."""
+    adam = {**TRAINING, "optimizer": "adam", "lr": 0.01}
+    found = lab.sweep({"training": adam, "grid": {"betas": [[0.9, 0.999], [0.5, 0.9]]}}, jobs=1)
+    assert found.columns()["betas"] == ["[0.9,0.999]", "[0.5,0.9]"] and len(set(found.columns()["weights"])) == 2
+    for own in ({}, {"betas": [0.5, 0.9]}):
+        (alone,) = rows(lab.sweep({"training": {**adam, **own}}, jobs=1)).items()
+        assert alone in rows(found).items()
+    assert "betas" not in lab.sweep({"training": TRAINING}, jobs=1).columns()
 
 
 def test_a_diverged_run_has_no_loss_and_the_table_says_so():
@@ -276,8 +295,9 @@ def wait_for(condition, seconds=60):
 # -- executors -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_worker_of_a_cluster_costs_nothing(tmp_path, long_rows):
-    """A scheduler and two workers in processes of their own; one of them is killed with -9 while it has tasks."""
+def test_a_killed_worker_of_a_cluster_costs_nothing(tmp_path, long_rows, monkeypatch):
+    """A scheduler and two workers in processes of their own; one of them is killed with -9 while it has tasks. Without any worker
+    the sweep ends with a sentence."""
     place = tmp_path / "scheduler.json"
 
     def start(what, *words):
@@ -301,6 +321,14 @@ def test_a_killed_worker_of_a_cluster_costs_nothing(tmp_path, long_rows):
         killer.join()
         assert workers[0].wait() == -signal.SIGKILL and workers[1].poll() is None
         assert found.new == len(found) == 32 and rows(found) == long_rows
+        monkeypatch.setattr(executors, "PATIENCE", 1)
+        out, workers[0] = tmp_path / "b.sqlite", workers[1]         # now the other one is killed, too
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(OSError, match="has had no worker for 1 seconds; start one by `dask worker tcp"):
+            lab.sweep(tmp_path / "a.toml", out=out, executor="dask", scheduler=address)
+        killer.join()
+        assert 4 <= len(lab.Sweep(out)) < 32
     finally:
         for process in (*workers, scheduler):
             process.kill()
@@ -337,6 +365,20 @@ def test_a_locked_or_damaged_database_is_one_sentence(tmp_path, monkeypatch):
         assert out.read_bytes() == damage and [p.name for p in tmp_path.iterdir()] == ["a.sqlite"]
 
 
+def test_a_database_of_an_older_version_goes_on(tmp_path):
+    """Without the keys of the plans."""
+    out = tmp_path / "a.sqlite"
+    lab.sweep(PLAN, out=out, jobs=1)
+    before = lab.Sweep(out).status().rows
+    with sqlite3.connect(out) as old:
+        old.execute("ALTER TABLE plans DROP COLUMN keys")
+    old.close()
+    assert lab.Sweep(out).status().rows == before
+    found = lab.sweep({**PLAN, "seeds": 4}, out=out, jobs=1)
+    assert found.new == 4 and [row[1:5] for row in found.status().rows] == [
+        ["12", "12", "0", "0"], ["16", "16", "0", "0"]]
+
+
 def test_another_database_is_refused_and_left_as_it_is(tmp_path):
     out = tmp_path / "a.sqlite"
     with sqlite3.connect(out) as other:
@@ -371,6 +413,9 @@ def test_tables_plots_and_files(tmp_path, monkeypatch, capsys):
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     lines = found.plot(by="momentum").axes[0].get_legend().get_texts()
     assert [line.get_text() for line in lines] == ["momentum 0.0", "momentum 0.9"]
+    for x, places in (("lr", [0.1, 1.0]), ("widths", [0])):         # bars beside each other, around their value
+        drawn = np.array([line.lines[0].get_xdata() for line in found.plot(x, by="momentum").axes[0].containers])
+        assert (drawn[0] < places).all() and (drawn[1] > places).all() and np.allclose(drawn.mean(axis=0), places, rtol=0.1)
     assert all(error == 0 for _, _, [(_, error)] in found.groups(["lr"], ["lr"])[2])        # and no remainder of rounding
     assert cli.main(["sweep", "table", "a.sqlite", "--of", "weights"]) == 2         # digests, some of which look like numbers
     assert "weights is text in some runs, expected a column of numbers" in capsys.readouterr().err

@@ -120,7 +120,8 @@ RULES: dict[str, tuple[Callable[..., Optimizer], dict[str, Any]]] = {       # fo
     "adam": (Adam, {}), "adamw": (AdamW, {})}
 
 
-def yours(optimizer: str = "sgd", momentum: float | None = None, weight_decay: float = 0.0, schedule: str = "") -> Treatment:
+def yours(optimizer: str = "sgd", momentum: float | None = None, weight_decay: float = 0.0, schedule: str = "",
+          betas: tuple[float, float] | None = None) -> Treatment:
     """A treatment of your own. Adam and AdamW take a hundredth of the learning rate, as in the other treatments.
 
     >>> round(yours(momentum=0.95, weight_decay=1e-3).threshold(), 6)
@@ -131,6 +132,10 @@ def yours(optimizer: str = "sgd", momentum: float | None = None, weight_decay: f
         if rule is not SGD:
             raise ValueError(f"got momentum {momentum} for {optimizer}, expected it for sgd, nesterov or sgdw")
         options = {**options, "momentum": momentum}
+    if betas is not None:
+        if rule is SGD:
+            raise ValueError(f"got betas {list(betas)} for {optimizer}, expected them for adam or adamw")
+        options = {**options, "betas": betas}
     if schedule:
         check_name(schedule, SCHEDULES, "the schedule")
     found = Treatment("yours", "yours", rule=rule, options=options, weight_decay=check_number(weight_decay, "weight_decay"),

@@ -15,7 +15,7 @@ from ...files import AnyPath
 from ...text import progress
 from .executors import EXECUTORS
 from .results import Sweep as Sweep
-from .settings import Run, read_plan
+from .settings import Run, naming, read_plan
 from .store import Store
 from .training import carry_out, code, prepare, shape_of, size_of
 
@@ -46,16 +46,17 @@ def sweep(source: AnyPath | Mapping[str, Any], *, out: AnyPath | None = None, ex
     if scheduler is not None and executor != "dask":
         raise ValueError(f"got the scheduler {scheduler} for the executor {executor}, expected the executor dask")
     jobs = None if jobs is None else check_count(jobs, "jobs")
-    runs = {run.key: run for run in plan.runs()}
-    for _, group in groupby(runs.values(), shape_of):
-        prepare(next(group))
+    with naming(source):
+        runs = {run.key: run for run in plan.runs()}
+        for _, group in groupby(runs.values(), shape_of):
+            prepare(next(group))
     if out is None and not isinstance(source, Mapping):
         out = Path(source).with_suffix(".sqlite")
     store = Store(out, write=True)
     try:
+        store.note(plan, runs)
         for key in store.done(code() if check_bool(renew, "renew") else None):
             runs.pop(key, None)
-        store.note(plan)
         with EXECUTORS[executor](jobs, scheduler) as (at_once, carry_out_on), progress(len(runs), "runs", quiet=quiet) as tick:
             for rows in carry_out_on(carry_out, _tasks(list(runs.values()), at_once)):
                 store.add(rows, runs)

@@ -13,7 +13,7 @@ from ..experiments.running import in_processes
 Rows = list[dict[str, Any]]
 CarryOut = Callable[[Callable[[Any], Rows], Iterable[Any]], Iterable[Rows]]
 AHEAD = 2               # tasks for each process: one under way, one waiting
-PATIENCE = 60           # seconds for the first worker of a cluster
+PATIENCE = 60           # seconds that a cluster may be without a worker
 
 
 @contextmanager
@@ -46,13 +46,27 @@ def _dask(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
         raise ImportError('the executor dask needs the extra "cluster": '
                           'python -m pip install "tinygrad_relu[cluster]"') from error
     with distributed.Client(scheduler) as client:
-        client.wait_for_workers(1, timeout=PATIENCE)
 
         def threads() -> int:
             return sum(client.nthreads().values()) or 1
 
+        def workers() -> None:
+            try:
+                client.wait_for_workers(1, timeout=PATIENCE)
+            except TimeoutError as error:
+                raise OSError(f"the cluster of {client.scheduler.address} has had no worker for {PATIENCE} seconds; start one by "
+                              f"`dask worker {client.scheduler.address}`, and the same sweep again") from error
+
+        def wait(under_way: set[Any], return_when: str) -> Any:
+            while True:
+                try:
+                    return distributed.wait(under_way, PATIENCE, return_when)
+                except TimeoutError:        # long tasks, or nobody who carries them out
+                    workers()
+
+        workers()
         yield threads(), lambda task, tasks: _as_finished(
-            lambda one: client.submit(task, one, pure=False), distributed.wait, tasks, threads)
+            lambda one: client.submit(task, one, pure=False), wait, tasks, threads)
 
 
 def _as_finished(submit: Callable[[Any], Any], wait: Callable[..., Any], tasks: Iterable[Any],

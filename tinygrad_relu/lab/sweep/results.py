@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from math import floor, isnan, log10, nan, sqrt
 from typing import Any
 
+import numpy as np
+
+from ...autodiff.node import Array
 from ...checks import check_name, counted
 from ...files import AnyPath, write_through
 from ...text import Table
@@ -17,7 +20,7 @@ from .store import Store
 PLAIN = "seconds", "code", "machine", "key"
 RESULT = ("loss", "accuracy", "valid_loss", "valid_accuracy", "dead", "diverged", "weights",
           "verdict", "holds", "findings_holding", "findings")       # of a training, and of an experiment
-SHOWN = "loss", "valid_accuracy", "dead", "holds", "findings_holding"       # in a table
+SHOWN = "loss", "valid_accuracy", "valid_loss", "dead", "holds", "findings_holding"     # in a table; valid_loss if no accuracy
 COLUMNS = {**dict.fromkeys([*TRAINING, *EXPERIMENT], "settings"), **dict.fromkeys(RESULT, "result"),
            **dict.fromkeys(PLAIN, "")}      # of a run, and the JSON that they are in
 RECENT = 300            # seconds, over which the speed is measured
@@ -67,7 +70,8 @@ class Sweep(Reading):
         """Names of settings and of numbers; and for each group of runs that agree in the settings: their values, the number of
         runs, and of each number the mean and its standard error (None for an unknown one)."""
         by = [name for name in self.axes() if name not in SEEDS] if by is None else list(by)
-        of = [name for name in SHOWN if self._has(name)] if of is None else list(of)
+        known = [name for name in SHOWN if self._has(name)] if of is None else []
+        of = [name for name in known if name != "valid_loss" or "valid_accuracy" not in known] if of is None else list(of)
         keys, values = [_place(name) for name in by], [_place(name) for name in of]
         moments = [f"count({v}), avg({v}), avg({v} * {v}), max(typeof({v}) = 'text')" for v in values]
         rows = self.store.ask(f"SELECT {', '.join([*keys, 'count(*)', *moments])} FROM runs WHERE result IS NOT NULL"
@@ -92,28 +96,31 @@ class Sweep(Reading):
 
     def status(self) -> Table:
         """For each plan, how many of its runs are done and failed, and, while a sweep runs, how long the others will take."""
-        done, failed = self.store.done(), {key for key, in self.store.ask("SELECT key FROM runs WHERE error IS NOT NULL")}
+        kept, failed = self.store.keys(), self.store.keys("WHERE error IS NOT NULL")
         now, running = time.time(), self.store.running()
         table = Table(f"{self.store.path}: " + ("a sweep is running" if running else "no sweep is running"),
                       ["begun", "runs", "done", "failed", "left", "time left"])
         for i, (plan, begun) in enumerate(self.plans):
-            keys = {run.key for run in plan.runs()}
-            left = len(keys - done)
+            keys = self.store.keys_of(plan)
+            lost = _among(keys, failed)
+            done = _among(keys, kept) - lost
+            left = len(keys) - done
             since = max(begun, now - RECENT)
             speed = self.store.ask("SELECT count(*) FROM runs WHERE finished > ?", (since,))[0][0] / (now - since + 0.1)
-            table.add(time.strftime("%Y-%m-%d %H:%M", time.localtime(begun)), len(keys), len(keys & done), len(keys & failed),
-                      left, duration(left / speed) if running and i == len(self.plans) - 1 and left * speed else "-")
+            table.add(time.strftime("%Y-%m-%d %H:%M", time.localtime(begun)), len(keys), done, lost, left,
+                      duration(left / speed) if running and i == len(self.plans) - 1 and left * speed else "-")
         return table
 
     def notes(self, most: int = 5) -> list[str]:
         """Sentences: the first errors, each with the settings in which runs differ; and the versions of the code, if several."""
         errors = self.store.ask("SELECT settings, error FROM runs WHERE error IS NOT NULL LIMIT ?", (most,))
-        codes = self.store.ask("SELECT code, count(*) FROM runs GROUP BY code ORDER BY 2 DESC")
+        one, other, diverged = self.store.ask(f"SELECT min(code), max(code), sum({_place('diverged')}) FROM runs")[0]
         told = [f"Failed: {', '.join(f'{name} {json.loads(settings).get(name)}' for name in self.axes())}: {error}"
                 for settings, error in errors]
-        if diverged := self.store.ask(f"SELECT count(*) FROM runs WHERE {_place('diverged')}")[0][0]:
+        if diverged:
             told.append(f"{counted(diverged, 'run')} diverged: the mean of a number that they lack is that of the others.")
-        if len(codes) > 1:
+        if one != other:
+            codes = self.store.ask("SELECT code, count(*) FROM runs GROUP BY code ORDER BY 2 DESC")
             which = ', '.join(f'{code} ({n:,} runs)' for code, n in codes)
             told.append(f"Computed by {len(codes)} versions of the code: {which}."
                         " With --renew, runs of other versions than the present one run again.")
@@ -156,31 +163,45 @@ class Sweep(Reading):
         write_through(path, lambda file: parquet.write_table(pyarrow.table(columns), file))
 
     def plot(self, x: str | None = None, y: str | None = None, by: str | None = None) -> Any:
-        """The mean of `y` over the setting `x`, with error bars of two standard errors, and a line for each value of `by`."""
+        """The mean of `y` over the setting `x`, with error bars of two standard errors, and a line for each value of `by`, drawn
+        a little aside of the others, so that bars do not overlap."""
         from ..drawing import axes_of
 
         axes = [name for name in self.axes() if name not in SEEDS]
         x = x or (axes[0] if axes else "seed")
-        y = y or next(filter(self._has, ("valid_accuracy", "accuracy", "findings_holding")), "seconds")
+        y = y or next(filter(self._has, ("valid_accuracy", "accuracy", "findings_holding", "valid_loss", "loss")),
+                      "seconds")
         rest = [name for name in axes if name != x]
         by = by or (rest[0] if rest else None)
         _, _, groups = self.groups([*([by] if by else []), x], [y])
         figure, drawn = axes_of(7.5, 4.2, f"{counted(len(self), 'run')}: {y} over {x}", x, y)
-        ticks = [values[-1] for values, _, _ in groups]
+        ticks = list(dict.fromkeys(values[-1] for values, _, _ in groups))
         numeric = all(isinstance(tick, (int, float)) for tick in ticks)
+        log = numeric and ticks and 0 < 20 * min(ticks) <= max(ticks)
+        places = np.array(ticks if numeric else range(len(ticks)), float)
+        places = np.log(places) if log else places
+        gap, at = np.diff(np.sort(places)).min() if len(ticks) > 1 else 1.0, dict(zip(ticks, places))
         lines: dict[Any, list[Any]] = {}
         for values, _, (found,) in groups:
             if found is not None:
-                lines.setdefault(values[0] if by else None, []).append((values[-1] if numeric else str(values[-1]), *found))
-        for value, points in lines.items():
-            places, means, errors = zip(*points)
-            drawn.errorbar(places, means, [2 * error for error in errors], marker="o", markersize=4, capsize=3,
+                lines.setdefault(values[0] if by else None, []).append((at[values[-1]], *found))
+        for k, (value, points) in enumerate(lines.items()):
+            where, means, errors = np.transpose(points)
+            where = where + 0.3 * gap * ((k + 0.5) / len(lines) - 0.5)
+            drawn.errorbar(np.exp(where) if log else where, means, 2 * errors, marker="o", markersize=4, capsize=3,
                            label=None if by is None else f"{by} {value}")
-        if numeric and ticks and 0 < 20 * min(ticks) <= max(ticks):
+        if log:
             drawn.set_xscale("log")
+        if not numeric:
+            drawn.set_xticks(range(len(ticks)), ticks)
         if by is not None:
             drawn.legend(frameon=False, fontsize=9)
         return figure
+
+
+def _among(keys: Array, known: Array) -> int:
+    """How many of the keys are known; both are sorted."""
+    return int((np.append(known, b"")[np.searchsorted(known, keys)] == keys).sum())
 
 
 def _text(value: list[Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -54,6 +55,12 @@ def _widths(value: Any, name: str) -> list[int]:
     return [check_count(width, name) for width in value]
 
 
+def _betas(value: Any, name: str) -> list[float]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise TypeError(f"{name} is {said(value)}, expected a list of two, such as [0.9, 0.999]")
+    return [check_below_one(beta, name) for beta in value]
+
+
 def _init(value: Any, name: str) -> str | float:
     return check_name(value, INITIALISERS, name) if isinstance(value, str) else check_real(value, name)
 
@@ -67,16 +74,18 @@ def _text(value: Any, name: str) -> str:
 # The settings of a training, those of `tinygrad-relu train`: the default and the check of each.
 TRAINING: dict[str, tuple[Any, Check]] = {
     "data": ("digits", _one_of(*NAMED)), "path": (None, _text), "target": (None, _text), "delimiter": (None, _text),
-    "samples": (None, _whole(1)), "standardise": (None, check_bool), "held_out": (0.2, check_below_one),
+    "regression": (None, lambda value, name: check_bool(value, name) or None), "samples": (None, _whole(1)),
+    "standardise": (None, check_bool), "held_out": (0.2, check_below_one),
     "seed": (0, _whole(0)), "data_seed": (None, _whole(0)),
     "widths": ([64, 64], _widths), "activation": ("relu", _one_of(*NAMES)), "init": ("he", _init),
     "norm": (None, _one_of(*NORMS)), "dropout": (0.0, check_probability),
     "dtype": ("float32", lambda value, name: check_dtype(value).name),
     "optimizer": ("sgd", _one_of(*RULES)), "lr": (0.1, check_number), "momentum": (None, check_below_one),
-    "weight_decay": (0.0, check_number), "schedule": (None, _one_of(*SCHEDULES)), "batch_size": (64, _whole(1)),
-    "epochs": (None, _whole(1)), "steps": (None, _whole(1))}
+    "betas": ([0.9, 0.999], _betas), "weight_decay": (0.0, check_number), "schedule": (None, _one_of(*SCHEDULES)),
+    "batch_size": (64, _whole(1)), "epochs": (None, _whole(1)), "steps": (None, _whole(1))}
 EXPERIMENT: dict[str, tuple[Any, Check]] = {
     "experiment": (None, _one_of(*names())), "fast": (False, check_bool), "seed": (0, _whole(0))}
+DIGEST = 10             # bytes of the key of a run
 EPOCHS = 20             # if neither epochs nor steps are given
 SEEDS = "seed", "data_seed"
 
@@ -91,7 +100,9 @@ class Run(NamedTuple):
     def settings(self) -> Settings:
         """All settings that have a value."""
         known = EXPERIMENT if "experiment" in self.given else TRAINING
-        return {name: value for name, (default, _) in known.items() if (value := self.given.get(name, default)) is not None}
+        unused = "betas" if "momentum" in self.given else None         # given for all rules that take it
+        return {name: value for name, (default, _) in known.items()
+                if (value := self.given.get(name, default)) is not None and name != unused}
 
 
 @dataclass(frozen=True)
@@ -120,14 +131,14 @@ class Plan:
         return json.dumps({"common": self.common, "grids": self.grids}, sort_keys=True)
 
 
-OWN = "init", "weight_decay", "momentum", "lr", *SEEDS     # the settings that each member of a population has for itself
+OWN = "init", "weight_decay", "betas", "momentum", "lr", *SEEDS     # the settings that each member of a population has for itself
 
 
 def canonical(settings: Settings) -> Settings:
     """The settings of one run that differ from their defaults, in one form; an error if they do not go together."""
     known = EXPERIMENT if "experiment" in settings else TRAINING
     if known is TRAINING:
-        _check_rule(settings.get("optimizer", "sgd"), settings.get("momentum"))
+        _check_rule(settings.get("optimizer", "sgd"), settings.get("momentum"), tuple(settings.get("betas", ())))
         if "steps" in settings and "epochs" in settings:
             raise ValueError(f"got {settings['steps']} steps and {settings['epochs']} epochs, expected one of them")
         rule, usual = RULES[settings.get("optimizer", "sgd")]
@@ -139,8 +150,8 @@ def canonical(settings: Settings) -> Settings:
 
 
 @cache
-def _check_rule(optimizer: str, momentum: float | None) -> None:
-    yours(optimizer, momentum)
+def _check_rule(optimizer: str, momentum: float | None, betas: tuple[Any, ...]) -> None:
+    yours(optimizer, momentum, betas=betas or None)
 
 
 def run_of(settings: Settings) -> Run:
@@ -151,7 +162,7 @@ def run_of(settings: Settings) -> Run:
     """
     given = canonical(settings)
     content = {**given, "path": _content(given["path"])} if "path" in given else given
-    return Run(blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=10).hexdigest(), given)
+    return Run(blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=DIGEST).hexdigest(), given)
 
 
 @cache
@@ -179,10 +190,23 @@ def read_plan(source: AnyPath | Mapping[str, Any]) -> Plan:
     with reading(source, "the TOML file of a sweep") as file:
         text = file.read_bytes()
     try:
-        return _plan(tomllib.loads(text.decode()))
-    except (ValueError, TypeError) as error:        # among them those of tomllib and of decode
-        raise type(error)(f"{source}: {error}") if type(error) in (ValueError, TypeError) else ValueError(
-            f"{source} is not TOML: {error}") from error
+        found = tomllib.loads(text.decode())
+    except ValueError as error:
+        raise ValueError(f"{source} is not TOML: {error}") from error
+    with naming(source):
+        return _plan(found)
+
+
+@contextmanager
+def naming(source: AnyPath | Mapping[str, Any]) -> Iterator[None]:
+    """An error in what a file says names the file."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        if isinstance(source, Mapping):
+            raise
+        kind = next(kind for kind in (FileNotFoundError, OSError, TypeError, ValueError) if isinstance(error, kind))
+        raise kind(f"{source}: {error}") from error
 
 
 def _plan(found: Mapping[str, Any]) -> Plan:

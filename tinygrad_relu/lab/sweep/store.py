@@ -13,8 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ...autodiff.node import Array
 from ...files import AnyPath, check_writable
-from .settings import Plan, Run
+from .settings import DIGEST, Plan, Run
 
 try:
     import fcntl
@@ -23,10 +26,13 @@ except ImportError:         # Windows has no such locks
 
 APPLICATION = 0x7469_7275       # in the header of the file
 PATIENCE = 10.0         # seconds, if another program writes
+MAPPED = 1 << 30        # bytes of the file that are read without a copy
+BYTES = f"S{DIGEST}"    # NumPy's type of a key
 TABLES = """
 CREATE TABLE runs (key TEXT PRIMARY KEY, settings TEXT NOT NULL, result TEXT, error TEXT, seconds REAL NOT NULL,
                    code TEXT NOT NULL, machine TEXT NOT NULL, finished REAL NOT NULL);
-CREATE TABLE plans (plan TEXT PRIMARY KEY, begun REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX failed ON runs (key) WHERE error IS NOT NULL;
+CREATE TABLE plans (plan TEXT PRIMARY KEY, begun REAL NOT NULL, keys BLOB) WITHOUT ROWID;
 """
 
 
@@ -60,7 +66,11 @@ class Store:
                 raise sqlite3.DatabaseError(damage)
         if write and found != APPLICATION:
             self.connection.executescript(f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; COMMIT")
+        elif not self.ask("SELECT 1 FROM pragma_table_info('plans') WHERE name = 'keys'"):      # of an older version
+            self.ask("ALTER TABLE plans ADD COLUMN keys BLOB" if write else
+                     "CREATE TEMP VIEW plans AS SELECT *, NULL AS keys FROM main.plans")
         self.connection.execute("PRAGMA query_only = " + ("OFF" if write else "ON"))
+        self.connection.execute(f"PRAGMA mmap_size = {MAPPED}")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -91,9 +101,9 @@ class Store:
 
     # -- writing ---------------------------------------------------------------------------------------------------------------
 
-    def note(self, plan: Plan) -> None:
-        """Keep the plan, for `status`."""
-        self.ask("INSERT OR REPLACE INTO plans VALUES (?, ?)", (plan.to_json(), time.time()))
+    def note(self, plan: Plan, keys: Iterable[str]) -> None:
+        """Keep the plan with the keys of its runs, for `status`."""
+        self.ask("INSERT OR REPLACE INTO plans VALUES (?, ?, ?)", (plan.to_json(), time.time(), _packed(sorted(keys))))
 
     def done(self, code: str | None = None) -> set[str]:
         """The keys of the runs that need not run again: those with a result, computed by this `code`, if it is given."""
@@ -116,6 +126,16 @@ class Store:
         found = self.ask("SELECT plan, begun FROM plans ORDER BY begun")
         return [(Plan(**json.loads(text)), begun) for text, begun in found]
 
+    def keys_of(self, plan: Plan) -> Array:
+        """The keys of all runs of a plan, sorted."""
+        ((noted,),) = self.ask("SELECT keys FROM plans WHERE plan = ?", (plan.to_json(),))
+        return np.frombuffer(noted or _packed(sorted({run.key for run in plan.runs()})), BYTES)
+
+    def keys(self, condition: str = "") -> Array:
+        """The keys of the runs that meet a condition of SQL, sorted."""
+        ((joined,),) = self.ask(f"SELECT group_concat(key, '') FROM (SELECT key FROM runs {condition} ORDER BY key)")
+        return np.sort(np.frombuffer(_packed([joined or ""]), BYTES), kind="stable")       # a million rows would take SQLite long
+
     def running(self) -> bool:
         """Whether a sweep is writing into the file now."""
         try:
@@ -125,6 +145,10 @@ class Store:
         if lock is not None:
             os.close(lock)
         return False
+
+
+def _packed(keys: list[str]) -> bytes:
+    return bytes.fromhex("".join(keys))
 
 
 def _lock_name(path: AnyPath) -> str:

@@ -5,7 +5,7 @@ would compute alone. So it does not matter which runs share a population or a pr
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from hashlib import blake2b, sha256
@@ -32,7 +32,7 @@ from ..treatments import SCHEDULES, yours
 from .settings import OWN, Run, Settings
 
 MEMBERS, WEIGHTS, SAMPLES = 64, 1 << 18, 1 << 24    # of a population: most networks; most numbers in their weights and data
-SOURCE = "path", "samples", "target", "delimiter"
+SOURCE = "path", "samples", "target", "delimiter", "regression"     # what `named` takes
 
 
 def shape_of(run: Run) -> Any:
@@ -53,15 +53,16 @@ def size_of(run: Run) -> int:
 
 def load(settings: Settings) -> tuple[Dataset, Dataset | None]:
     """The samples to train on, and those held out."""
-    names = "data", *SOURCE, "standardise", "held_out", "dtype", "data_seed"
+    names = "data", "standardise", "held_out", "dtype", "data_seed", *SOURCE
     return _load(*(settings.get(name) for name in names))
 
 
 @lru_cache(maxsize=2 * MEMBERS)
-def _load(name: str, path: str | None, samples: int | None, target: str | None, delimiter: str | None, standardise: bool | None,
-          held_out: float, dtype: str, seed: int) -> tuple[Dataset, Dataset | None]:
-    found = _source(name, seed if name in ("spiral", "moons") else 0, path, samples, target, delimiter)
-    parts: tuple[Dataset, ...] = found.split(1 - held_out, rng=seed, stratify=True) if held_out else (found,)
+def _load(name: str, standardise: bool | None, held_out: float, dtype: str, seed: int,
+          *source: Any) -> tuple[Dataset, Dataset | None]:
+    found = _source(name, seed if name in ("spiral", "moons") else 0, *source)
+    stratify = found.classes is not None
+    parts: tuple[Dataset, ...] = found.split(1 - held_out, rng=seed, stratify=stratify) if held_out else (found,)
     if standardise or (standardise is None and name == "csv"):
         parts = tuple(part.standardise(like=parts[0]) for part in parts)
     train, *rest = (Dataset(found.name, part.x.astype(dtype), part.y, part.classes) for part in parts)
@@ -72,6 +73,11 @@ def _load(name: str, path: str | None, samples: int | None, target: str | None, 
 def _source(name: str, seed: int, *given: Any) -> Dataset:
     found = named(name, seed, dict(zip(SOURCE, given)))
     return found if given[1] is None else found.head(given[1])
+
+
+def loss_of(samples: Dataset) -> Callable[..., Tensor]:
+    """Cross-entropy; of a regression the squared loss."""
+    return F.cross_entropy if samples.classes else F.mse_loss
 
 
 def carry_out(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -110,10 +116,10 @@ def train(settings: Sequence[Settings]) -> list[dict[str, Any]]:
     model = population([_network(one, train) for one, (train, _) in zip(settings, sets)])
     each: dict[str, Any] = {name: np.array([one[name] for one in settings]) for name in OWN if name in first and name != "init"}
     rule = yours(first["optimizer"], first.get("momentum"))
-    options = {**rule.options, **({"momentum": each["momentum"]} if "momentum" in first else {})}
-    rule = replace(rule, rate=1.0, options=options, weight_decay=each["weight_decay"])
+    own = {"momentum": each["momentum"]} if "momentum" in first else {"betas": tuple(each["betas"].T)}
+    rule = replace(rule, rate=1.0, options={**rule.options, **own}, weight_decay=each["weight_decay"])
     optimizer = rule.optimizer(model, each["lr"])
-    samples, size = len(sets[0][0]), first["batch_size"]
+    samples, size, loss = len(sets[0][0]), first["batch_size"], loss_of(sets[0][0])
     per_epoch = -(-samples // size)
     steps = first.get("steps") or first["epochs"] * per_epoch
     schedule: Any = SCHEDULES[first["schedule"]](optimizer, -(-steps // per_epoch)) if "schedule" in first else None
@@ -121,14 +127,14 @@ def train(settings: Sequence[Settings]) -> list[dict[str, Any]]:
     @capture
     def step(x: Array, y: Array) -> Tensor:
         optimizer.zero_grad()
-        losses = F.per_member(F.cross_entropy, model(x), y)
+        losses = F.per_member(loss, model(x), y)
         losses.sum().backward()
         optimizer.step()
         return losses
 
-    own = {one["data_seed"]: pair[0] for one, pair in zip(settings, sets)}      # of each seed; their samples are joined
-    x, y = (np.concatenate([getattr(part, name) for part in own.values()]) for name in ("x", "y"))
-    starts = samples * np.array([[list(own).index(seed)] for seed in each["data_seed"]])
+    drawn = {one["data_seed"]: pair[0] for one, pair in zip(settings, sets)}        # of each seed; their samples are joined
+    x, y = (np.concatenate([getattr(part, name) for part in drawn.values()]) for name in ("x", "y"))
+    starts = samples * np.array([[list(drawn).index(seed)] for seed in each["data_seed"]])
     generators = [np.random.default_rng(seed) for seed in each["seed"]]
     while steps:
         orders = np.stack([rng.permutation(samples) for rng in generators]) + starts
@@ -149,15 +155,16 @@ def prepare(run: Run) -> None:
 
 
 def _network(settings: Settings, train: Dataset) -> MLP:
-    return MLP([train.features, *settings["widths"], train.classes or 1], settings["activation"], settings["init"],
+    return MLP([train.features, *settings["widths"], train.classes or train.y[0].size], settings["activation"], settings["init"],
                settings["dtype"], settings["seed"], norm=settings.get("norm"), dropout=settings["dropout"])
 
 
 def _measured(model: MLP, train: Dataset, held_out: Dataset | None) -> dict[str, Any]:
     """The numbers of a trained network: those of `evaluate`, the share of dead units, and a digest of all weights."""
-    numbers = evaluate(model, F.cross_entropy, train)
+    loss = loss_of(train)
+    numbers = evaluate(model, loss, train)
     if held_out is not None:
-        numbers |= {f"valid_{name}": number for name, number in evaluate(model, F.cross_entropy, held_out).items()}
+        numbers |= {f"valid_{name}": number for name, number in evaluate(model, loss, held_out).items()}
     weights = [p.data for p in model.parameters()]
     diverged = not (np.isfinite(numbers["loss"]) and all(np.isfinite(weight).all() for weight in weights))
     layers = [] if diverged or len(model.widths) == 2 else census(model, train.x).layers
