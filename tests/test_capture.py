@@ -243,6 +243,21 @@ def test_gradients_of_several_batches_add_up():
     check(over(step, momentum=0.9), lambda rng: (rng.standard_normal((5, 3)).astype("float32"), next(calls) % 3 == 2), steps=15, replays=9)
 
 
+def test_inputs_may_be_written_where_a_replay_reads_them():
+    program = tg.capture(lambda x, y: F.mse_loss(tg.Tensor(x), y))
+    x, y = np.ones((3, 2)), np.zeros((3, 2))
+    assert program.homes(x, y) == (x, y)
+    for number in range(4):
+        assert program(x + number, y).item() == (1 + number) ** 2
+    assert program.homes(x, y) == (x, y)            # the replay is not proved for another y
+    program(x, y + 1)
+    home, other = program.homes(x, y)
+    home[...], other[...] = 5.0, 3.0
+    replays = program.replays
+    assert home is not x and program(home, other).item() == 4 and program(home, y).item() == 25 and program.replays == replays + 2
+    assert program.homes(x[:2], y[:2])[0].shape == (2, 2)
+
+
 def test_zero_grad_to_zeros_and_outside():
     def step(model, opt, x):
         (model(x) ** 2).mean().backward()

@@ -12,6 +12,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import data, nn, optim
 from tinygrad_relu import functional as F
 from tinygrad_relu.autodiff.guard import CaptureError
+from tinygrad_relu.capture import Program
 
 X = np.random.default_rng(0).standard_normal((50, 4)).astype("f4")
 POINTS = data.Dataset("points", X, np.arange(50) % 3, classes=3)
@@ -126,6 +127,13 @@ def test_refilled_batches_are_the_batches():
                 assert (x == a).all() and (y == b).all() and a.flags.c_contiguous and (a.dtype, b.dtype) == (x.dtype, y.dtype)
         whole = [y.tolist() for _, y in usual]
         assert [y.tolist() for _, y in refilled.refilled(skip=2)] == whole[2:]
+
+
+def test_two_steps_of_each_size_are_recorded(monkeypatch):
+    recorded, usual = [], Program._record
+    monkeypatch.setattr(Program, "_record", lambda *arguments: recorded.append(1) or usual(*arguments))
+    fit(*start(), epochs=3)
+    assert len(recorded) == 4       # batches of 16, and of 2
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "uint8", "bool"])

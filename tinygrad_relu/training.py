@@ -24,7 +24,7 @@ import numpy as np
 
 from .autodiff.guard import CaptureError
 from .autodiff.node import no_grad
-from .capture import capture
+from .capture import Program, capture
 from .checkpoint import load, restore, save, state_of
 from .checks import Array, check_bool, check_count, check_name, check_rng, counted, said
 from .files import AnyPath
@@ -287,6 +287,9 @@ class Run:
         """All epochs that are left."""
         history, alarm = self.history, ""
         step: Callable[[Array, Array], Tensor] = capture(self.step)
+        for p in [] if self.is_over() else self.optimizer._parameters():
+            if p.grad is None and p.requires_grad:      # the first step begins as all others do, so that one recording serves all
+                p.set_grad_to_zeros()
         total = self.epochs * math.ceil(len(self.x) / self.batch_size)
         with interruptions() as pressed, progress(total, "epoch 1", quiet=quiet) as tick:
             try:
@@ -323,7 +326,8 @@ class Run:
         self.model.train()
         self.before.bit_generator.state = self.rng.bit_generator.state
         batches = Batches(self.x, self.y, self.batch_size, self.rng if self.shuffle else None, self.drop_last, self.shuffle)
-        for x, y in batches.refilled(self.batch):
+        homes = {"homes": step.homes} if isinstance(step, Program) else {}      # batches that a replay reads where they are made
+        for x, y in batches.refilled(self.batch, **homes):
             value = step(x, y).item()
             history.steps += 1
             if not isfinite(value):

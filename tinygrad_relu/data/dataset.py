@@ -71,10 +71,11 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         return ((self._x[rows], self._y[rows]) for rows in self._parts())
 
-    def refilled(self, skip: int = 0) -> Iterator[tuple[Array, Array]]:
-        """The batches of an epoch after the first `skip`, those of one size in the same two arrays: each overwrites the last."""
+    def refilled(self, skip: int = 0, homes: Callable[..., Any] = lambda x, y: (x, y)) -> Iterator[tuple[Array, Array]]:
+        """The batches of an epoch after the first `skip`, those of one size in the same two arrays: each overwrites the last.
+        `homes` may give other arrays in place of two new ones."""
         for size, parts in groupby(islice(self._parts(), skip, None), len):
-            x, y = (np.empty((size, *source.shape[1:]), source.dtype) for source in (self._x, self._y))
+            x, y = homes(*(np.empty((size, *source.shape[1:]), source.dtype) for source in (self._x, self._y)))
             gather_x, gather_y = _gather(self._x, x), _gather(self._y, y)
             for rows in parts:
                 gather_x(rows), gather_y(rows)

@@ -224,7 +224,9 @@ compare:
   %equal = icmp eq i32 %differs, 0
   br i1 %equal, label %taken, label %no
 copy:
-  %done = call ptr @memcpy(ptr %home, ptr %data, i64 %bytes)
+  %at_home = icmp eq ptr %data, %home
+  %length = select i1 %at_home, i64 0, i64 %bytes
+  %done = call ptr @memcpy(ptr %home, ptr %data, i64 %length)
   br label %taken
 taken:
   br label %next
