@@ -39,7 +39,7 @@ def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
     if isinstance(b, (int, float)):
         if b in (-1.0, 0.5):            # without pow: -g y^2 and g / 2y
             return neg(mul(mul(g, y), y)) if b == -1 else div(g, mul(y, 2.0))
-        return where(False, g, 0.0) if b == 0 else mul(g, mul(power(a, b - 1), b))
+        return where(False, g, 0.0) if b == 0 else mul(g, mul(a if b == 2 else power(a, b - 1), b))
     return _to_base(g, a, b)
 
 

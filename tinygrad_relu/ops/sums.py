@@ -57,5 +57,6 @@ def mean(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     >>> tg.mean([[1.0, 2.0], [3.0, 4.0]], axis=(0, 1)).item()
     2.5
     """
-    count = prod(x.shape[a] for a in normalised_axes("mean", axis, x.shape))
+    shape = x.shape
+    count = prod([shape[a] for a in normalised_axes("mean", axis, shape)])
     return div(SUM(x, axis=axis, keepdims=keepdims), float(count) or nan)

@@ -26,11 +26,8 @@ def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
     if watcher is not None:
         watcher(kernel, arguments)
     elif type(kernel) is Kernel:
-        try:
-            code = kernel.code[arguments[kernel.key].dtype]
-        except KeyError:
-            code = kernel.compile(arguments[kernel.key].dtype)
-        code(*arguments)
+        dtype = arguments[kernel.key].dtype
+        (kernel.code.get(dtype) or kernel.compile(dtype))(*arguments)
     else:
         kernel(*arguments)
 
