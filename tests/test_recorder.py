@@ -278,3 +278,16 @@ def test_a_captured_step_looks_on_the_way(members, options):
 @pytest.mark.parametrize("options", [{"activation": "prelu"}, {"activation": "maxout"}, {"norm": "batch"}], ids=str)
 def test_other_models_are_not_plain(options):
     assert not lab.Recorder(sick_model(**options), X).is_plain
+
+
+def test_a_plain_model_has_no_hooks():
+    model = sick_model()
+    recorder = lab.Recorder(model, X)
+    assert recorder.is_plain
+    for part in (model, model[0]):
+        called = []
+        with part.register_forward_hook(lambda module, inputs, out: called.append(module)):
+            recorder.forward()
+            assert not recorder.is_plain and called == [part]
+    model[0].weight.requires_grad = False
+    assert not recorder.is_plain

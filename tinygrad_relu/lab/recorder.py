@@ -184,7 +184,7 @@ class Recorder(Reading):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the model is, up to its last hidden layer, a sequence of Linear layers with elementwise activations."""
+        """Whether the model is a sequence of Linear layers with elementwise activations, all trained."""
         return not self._learns and self._one_pass and _is_plain(self.model, [layer.activation for layer in self.layers])
 
     def look(self) -> tuple[Tensor, list[Array]]:
@@ -367,7 +367,8 @@ class Recorders(Members):
 
 def _is_plain(model: Any, activations: Sequence[Module | None]) -> bool:
     """Whether the model is a sequence of Linear layers with biases, and these are all the activations that follow them."""
-    if type(model).forward is not Sequential.forward or not is_grad_enabled():
+    own = type(model).forward is not Sequential.forward or "forward" in vars(model) or model._hooks
+    if own or not is_grad_enabled():
         return False
     after = [activation for _, activation, op in model._steps if op is not None and op.activation is not None]
     return after == activations and all(
