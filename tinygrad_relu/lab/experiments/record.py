@@ -89,16 +89,16 @@ class Experiment(Shown):
 
     Attributes
     ----------
-    claims : those that are stated here; each claim is stated in one experiment.
     run : from the seed, and whether it shall be `fast` (smaller, for tests), to the findings and the series of the figure.
     draw : fills a matplotlib Figure with the series.
+    claims : those that are stated here; each claim is stated in one experiment.
     also : keys of claims, stated elsewhere, to which the findings speak.
     """
 
     title: str
-    claims: Sequence[Claim]
     run: Callable[[int, bool], tuple[list[Finding], Series]]
     draw: Callable[[Any, Series], None]
+    claims: Sequence[Claim]
     also: Sequence[str] = ()
 
     @property

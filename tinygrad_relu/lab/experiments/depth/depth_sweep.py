@@ -75,9 +75,7 @@ def draw(figure: Figure, series: Series) -> None:
     axes.tick_params(length=0)
 
 
-EXPERIMENT = Experiment(
-    "Depth: vanishing and exploding gradients",
-    [Claim("C7", "The gradient of an early layer is a product over the later ones: it vanishes or explodes with depth.",
-           "Hochreiter 1991; Schoenholz et al. 2016, arXiv 1611.01232"),
-     Claim("C11", "Large weights make it explode.", "textbook")],
-    run, draw, also=["A16", "C13"])
+EXPERIMENT = Experiment("Depth: vanishing and exploding gradients", run, draw, [
+    Claim("C7", "The gradient of an early layer is a product over the later ones: it vanishes or explodes with depth.",
+          "Hochreiter 1991; Schoenholz et al. 2016, arXiv 1611.01232"),
+    Claim("C11", "Large weights make it explode.", "textbook")], also=["A16", "C13"])

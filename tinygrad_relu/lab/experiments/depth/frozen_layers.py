@@ -55,8 +55,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(losses, "training loss on digits", "step", legend="center right")
 
 
-EXPERIMENT = Experiment(
-    "Frozen early layers, and three remedies",
-    [Claim("C12", "With vanishing gradients, the layers near the input learn slowest, though all the others build on them.",
-           "Nielsen, Neural Networks and Deep Learning")],
-    run, draw, also=["C7", "C13", "A16"])
+EXPERIMENT = Experiment("Frozen early layers, and three remedies", run, draw, [
+    Claim("C12", "With vanishing gradients, the layers near the input learn slowest, though all the others build on them.",
+          "Nielsen, Neural Networks and Deep Learning")], also=["C7", "C13", "A16"])

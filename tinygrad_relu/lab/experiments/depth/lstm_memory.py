@@ -80,10 +80,8 @@ def draw(figure: Figure, series: Series) -> None:
     label(losses, "repeat the first of 100 inputs: loss of each run", "step of training", ylim=(0, 1.6))
 
 
-EXPERIMENT = Experiment(
-    "The memory of an LSTM is its forget bias",
-    [Claim("C13", "Remedies for vanishing gradients: ReLU and its family, Maxout, batch normalisation; and over time an LSTM, "
-           "whose state passes gradients on.", "textbook; the LSTM, then without forget gates: Hochreiter & Schmidhuber 1997",
-           "With forget gates, the state passes on their product: 0.5^T with a forget bias of 0, less than a tanh RNN with the "
-           "weight 0.9. So start that bias above 0 (Gers, Schmidhuber & Cummins 2000).")],
-    run, draw)
+EXPERIMENT = Experiment("The memory of an LSTM is its forget bias", run, draw, [
+    Claim("C13", "Remedies for vanishing gradients: ReLU and its family, Maxout, batch normalisation; and over time an LSTM, "
+          "whose state passes gradients on.", "textbook; the LSTM, then without forget gates: Hochreiter & Schmidhuber 1997",
+          "With forget gates, the state passes on their product: 0.5^T with a forget bias of 0, less than a tanh RNN with the "
+          "weight 0.9. So start that bias above 0 (Gers, Schmidhuber & Cummins 2000).")])

@@ -56,8 +56,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(training, "training loss on digits, two hidden layers", "step", yscale="log", legend="best")
 
 
-EXPERIMENT = Experiment(
-    "Large starts saturate tanh units",
-    [Claim("C2", "A saturated unit kills its gradient, and a start with large weights saturates units.",
-           "course notes of Stanford's CS231n")],
-    run, draw, also=["D8"])
+EXPERIMENT = Experiment("Large starts saturate tanh units", run, draw, [
+    Claim("C2", "A saturated unit kills its gradient, and a start with large weights saturates units.",
+          "course notes of Stanford's CS231n")], also=["D8"])

@@ -80,15 +80,13 @@ def draw(figure: Figure, series: Series) -> None:
     label(windows, "inputs with |w sigma'| > 1 (line: formula)", "|w|", "width of the window")
 
 
-EXPERIMENT = Experiment(
-    "A chain of sigmoids, and its product formula",
-    [Claim("C1", "The slope of the sigmoid is at most 1/4.", "textbook"),
-     Claim("C8", "In a chain of one unit a layer, the gradient is the product of w sigma'(z) over the layers.",
-           "Nielsen, Neural Networks and Deep Learning"),
-     Claim("C9", "With weights from N(0, 1), the logarithm of a layer's factor is -2.2473 on average.",
-           "this laboratory, for the chain of Nielsen, Neural Networks and Deep Learning",
-           "For z ~ N(0, 1). In a chain with weights and biases from N(0, 1), z has the variance 1 + a^2, and the average is "
-           "-2.3076."),
-     Claim("C10", "A sigmoid chain explodes only for |w| > 4, with inputs in a narrow window, at most 0.45 wide, at |w| = 6.9.",
-           "Nielsen, Neural Networks and Deep Learning")],
-    run, draw)
+EXPERIMENT = Experiment("A chain of sigmoids, and its product formula", run, draw, [
+    Claim("C1", "The slope of the sigmoid is at most 1/4.", "textbook"),
+    Claim("C8", "In a chain of one unit a layer, the gradient is the product of w sigma'(z) over the layers.",
+          "Nielsen, Neural Networks and Deep Learning"),
+    Claim("C9", "With weights from N(0, 1), the logarithm of a layer's factor is -2.2473 on average.",
+          "this laboratory, for the chain of Nielsen, Neural Networks and Deep Learning",
+          "For z ~ N(0, 1). In a chain with weights and biases from N(0, 1), z has the variance 1 + a^2, and the average is "
+          "-2.3076."),
+    Claim("C10", "A sigmoid chain explodes only for |w| > 4, with inputs in a narrow window, at most 0.45 wide, at |w| = 6.9.",
+          "Nielsen, Neural Networks and Deep Learning")])

@@ -52,7 +52,5 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "the same function at the start, the same rate", "step", "training loss on digits", ylim=(0, None))
 
 
-EXPERIMENT = Experiment(
-    "A tanh network and its sigmoid twin",
-    [Claim("C6", "tanh(z) = 2 sigmoid(2 z) - 1: tanh is a scaled sigmoid.", "course notes of Stanford's CS231n")],
-    run, draw, also=["C3"])
+EXPERIMENT = Experiment("A tanh network and its sigmoid twin", run, draw, [
+    Claim("C6", "tanh(z) = 2 sigmoid(2 z) - 1: tanh is a scaled sigmoid.", "course notes of Stanford's CS231n")], also=["C3"])

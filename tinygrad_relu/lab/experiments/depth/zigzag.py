@@ -85,9 +85,7 @@ def draw(figure: Figure, series: Series) -> None:
     label(steps, "distance to the goal", "step", yscale="log")
 
 
-EXPERIMENT = Experiment(
-    "Positive inputs make gradient descent zig-zag",
-    [Claim("C3", "Sigmoids are never negative, so the gradients of a unit's weights share a sign, and its weights zig-zag.",
-           "course notes of Stanford's CS231n"),
-     Claim("C4", "Averaging over a batch softens it.", "course notes of Stanford's CS231n")],
-    run, draw)
+EXPERIMENT = Experiment("Positive inputs make gradient descent zig-zag", run, draw, [
+    Claim("C3", "Sigmoids are never negative, so the gradients of a unit's weights share a sign, and its weights zig-zag.",
+          "course notes of Stanford's CS231n"),
+    Claim("C4", "Averaging over a batch softens it.", "course notes of Stanford's CS231n")])

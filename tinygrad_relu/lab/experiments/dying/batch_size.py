@@ -50,8 +50,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "lines: (1 - p)^m; dots: measured", "samples in the batch, m", "share of batches with a gradient of zero")
 
 
-EXPERIMENT = Experiment(
-    "A unit that looks dead on a batch",
-    [Claim("A7", "The gradient of a batch is an average: a unit that is active on one sample of it still learns, and a unit with "
-           "on-rate p gets no gradient from a batch of m samples with probability (1 - p)^m.", "folklore of mini-batches")],
-    run, draw)
+EXPERIMENT = Experiment("A unit that looks dead on a batch", run, draw, [
+    Claim("A7", "The gradient of a batch is an average: a unit that is active on one sample of it still learns, and a unit with "
+          "on-rate p gets no gradient from a batch of m samples with probability (1 - p)^m.", "folklore of mini-batches")])

@@ -61,8 +61,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "", "hidden layers", "share of networks born dead", ylim=(-0.02, 1.02), legend="upper left")
 
 
-EXPERIMENT = Experiment(
-    "Born dead: deep and narrow networks",
-    [Claim("N7", "A deep and narrow ReLU network is often dead before its training; width prevents this, or a randomized "
-           "asymmetric start.", "Lu, Shin, Su & Karniadakis 2019, arXiv 1903.06733")],
-    run, draw, also=["A6"])
+EXPERIMENT = Experiment("Born dead: deep and narrow networks", run, draw, [
+    Claim("N7", "A deep and narrow ReLU network is often dead before its training; width prevents this, or a randomized "
+          "asymmetric start.", "Lu, Shin, Su & Karniadakis 2019, arXiv 1903.06733")], also=["A6"])

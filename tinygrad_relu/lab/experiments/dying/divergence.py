@@ -58,6 +58,5 @@ def draw(figure: Figure, series: Series) -> None:
     axes.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, fontsize=8.5, loc="upper right")
 
 
-EXPERIMENT = Experiment(
-    "Divergence is not death: a dead network even stops diverging",
-    [Claim("A13", "A learning rate that is too high overshoots, and the loss grows.", "textbook")], run, draw, also=["A8"])
+EXPERIMENT = Experiment("Divergence is not death: a dead network even stops diverging", run, draw, [
+    Claim("A13", "A learning rate that is too high overshoots, and the loss grows.", "textbook")], also=["A8"])

@@ -44,10 +44,8 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "", "step after the death", "z of a dead unit, over its first |z|")
 
 
-EXPERIMENT = Experiment(
-    "A dead unit returns, or not, as its optimizer decides",
-    [Claim("A11", "A unit that has died is dead for ever: its gradient is zero, so nothing changes its weights.",
-           "course notes of Stanford's CS231n",
-           "So it is with plain gradient descent. Momentum with enough coupled decay brings every dead unit of the first layer "
-           "back, at a step that is known in advance.")],
-    run, draw)
+EXPERIMENT = Experiment("A dead unit returns, or not, as its optimizer decides", run, draw, [
+    Claim("A11", "A unit that has died is dead for ever: its gradient is zero, so nothing changes its weights.",
+          "course notes of Stanford's CS231n",
+          "So it is with plain gradient descent. Momentum with enough coupled decay brings every dead unit of the first layer "
+          "back, at a step that is known in advance.")])

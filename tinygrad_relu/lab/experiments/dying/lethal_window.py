@@ -66,9 +66,7 @@ def draw(figure: Figure, series: Series) -> None:
     label(right, y="dead units in %", legend="best", **across)
 
 
-EXPERIMENT = Experiment(
-    "The rates that kill: lethal windows",
-    [Claim("A8", "A large gradient or a large learning rate throws a unit off the data, and it never activates again.",
-           "course notes of Stanford's CS231n",
-           "At still higher rates some units are alive again, on other samples: the rates that kill a unit form an interval.")],
-    run, draw)
+EXPERIMENT = Experiment("The rates that kill: lethal windows", run, draw, [
+    Claim("A8", "A large gradient or a large learning rate throws a unit off the data, and it never activates again.",
+          "course notes of Stanford's CS231n",
+          "At still higher rates some units are alive again, on other samples: the rates that kill a unit form an interval.")])

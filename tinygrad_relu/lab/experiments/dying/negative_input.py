@@ -47,7 +47,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(right, "", "inputs", "units dead at the start, %")
 
 
-EXPERIMENT = Experiment(
-    "A negative input kills nothing",
-    [Claim("A20", "A negative input kills a ReLU unit.", "a common misquote",
-           "The input of the activation is meant, z = w.x + b; and z ≤ 0 on every sample, not on one.")], run, draw)
+EXPERIMENT = Experiment("A negative input kills nothing", run, draw, [
+    Claim("A20", "A negative input kills a ReLU unit.", "a common misquote",
+          "The input of the activation is meant, z = w.x + b; and z ≤ 0 on every sample, not on one.")])

@@ -44,8 +44,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(right, "", "step after the death", "accuracy", ylim=(0, 1.42), legend="upper left")
 
 
-EXPERIMENT = Experiment(
-    "Killed by a shock or by its own step: only the first coasts back",
-    [Claim("N8", "A unit killed by a shock can coast back by its momentum. One killed by its own step can do so only through a "
-           "sample on which it was inactive.", "this laboratory")],
-    run, draw, also=["A11"])
+EXPERIMENT = Experiment("Killed by a shock or by its own step: only the first coasts back", run, draw, [
+    Claim("N8", "A unit killed by a shock can coast back by its momentum. One killed by its own step can do so only through a "
+          "sample on which it was inactive.", "this laboratory")], also=["A11"])

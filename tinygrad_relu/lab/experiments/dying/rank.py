@@ -42,7 +42,5 @@ def draw(figure: Figure, series: Series) -> None:
     label(right, "after 200 further steps of training", f"dead units of {UNITS}", "accuracy", ylim=(0, 1.03))
 
 
-EXPERIMENT = Experiment(
-    "Dead units take away dimensions",
-    [Claim("A21", "Dead units lose diversity: the rank of the hidden activations falls.", "folklore of plasticity research")],
-    run, draw)
+EXPERIMENT = Experiment("Dead units take away dimensions", run, draw, [
+    Claim("A21", "Dead units lose diversity: the rank of the hidden activations falls.", "folklore of plasticity research")])

@@ -49,9 +49,7 @@ def draw(figure: Figure, series: Series) -> None:
     label(right, "", "learning rate", "loss", xscale="log", ylim=(0, None), legend="best")
 
 
-EXPERIMENT = Experiment(
-    "How many units die at which learning rate",
-    [Claim("A9", "Up to 40 % of a network can be dead if the learning rate is too high.", "course notes of Stanford's CS231n",
-           "40 % is no limit: at a high rate nearly all units die."),
-     Claim("A10", "With a proper learning rate this happens less often.", "course notes of Stanford's CS231n")],
-    run, draw)
+EXPERIMENT = Experiment("How many units die at which learning rate", run, draw, [
+    Claim("A9", "Up to 40 % of a network can be dead if the learning rate is too high.", "course notes of Stanford's CS231n",
+          "40 % is no limit: at a high rate nearly all units die."),
+    Claim("A10", "With a proper learning rate this happens less often.", "course notes of Stanford's CS231n")])

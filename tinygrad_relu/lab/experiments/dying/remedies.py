@@ -64,9 +64,8 @@ def draw(figure: Figure, series: Series) -> None:
         label(axes, "", title, xlim=(0, 108))
 
 
-EXPERIMENT = Experiment(
-    "The remedies, at a rate that kills",
-    [Claim("A24", "Remedies are a smaller rate, Leaky ReLU, PReLU, RReLU, ELU, Maxout, and batch normalisation.", "textbook",
-           "All of them keep units alive. But at a rate that kills ReLU units, several networks without dead units diverge or "
-           "learn badly; a smaller rate, centred inputs and batch normalisation let them learn.")],
-    run, draw, also=["A10", "B2", "B10", "B11", "D10"])
+EXPERIMENT = Experiment("The remedies, at a rate that kills", run, draw, [
+    Claim("A24", "Remedies are a smaller rate, Leaky ReLU, PReLU, RReLU, ELU, Maxout, and batch normalisation.", "textbook",
+          "All of them keep units alive. But at a rate that kills ReLU units, several networks without dead units diverge or "
+          "learn badly; a smaller rate, centred inputs and batch normalisation let them learn.")
+], also=["A10", "B2", "B10", "B11", "D10"])

@@ -52,9 +52,7 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "", "share of the samples on which a unit is active", "units", legend="best")
 
 
-EXPERIMENT = Experiment(
-    "Sparsity is not death",
-    [Claim("A6", "A unit is dead if it outputs 0 on all of the data; 0 on some samples is fine.", "textbook"),
-     Claim("A14", "About half of the activations are 0 at a symmetric start: ReLU makes representations sparse.",
-           "Glorot, Bordes & Bengio 2011, Deep sparse rectifier neural networks")],
-    run, draw)
+EXPERIMENT = Experiment("Sparsity is not death", run, draw, [
+    Claim("A6", "A unit is dead if it outputs 0 on all of the data; 0 on some samples is fine.", "textbook"),
+    Claim("A14", "About half of the activations are 0 at a symmetric start: ReLU makes representations sparse.",
+          "Glorot, Bordes & Bengio 2011, Deep sparse rectifier neural networks")])

@@ -64,8 +64,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(right, "", "step after the death", f"living units of {UNITS}", ylim=(-2, UNITS + 3))
 
 
-EXPERIMENT = Experiment(
-    "Survival after the return",
-    [Claim("N9", "A unit that momentum and L2 bring back lives for half a period if it gets no gradient, and for longer if it "
-           "learns.", "this laboratory")],
-    run, draw, also=["A11"])
+EXPERIMENT = Experiment("Survival after the return", run, draw, [
+    Claim("N9", "A unit that momentum and L2 bring back lives for half a period if it gets no gradient, and for longer if it "
+          "learns.", "this laboratory")], also=["A11"])

@@ -70,8 +70,6 @@ def draw(figure: Figure, series: Series) -> None:
           xticklabels=PIECES, legend="best")
 
 
-EXPERIMENT = Experiment(
-    "Many hinges approximate any continuous function",
-    [Claim("A1", "ReLU is two linear pieces, together non-linear; many of them approximate any continuous function, and a "
-           "smooth one with an error that falls as 1/h² with the number h of pieces.", "textbook")],
-    run, draw, also=["B13"])
+EXPERIMENT = Experiment("Many hinges approximate any continuous function", run, draw, [
+    Claim("A1", "ReLU is two linear pieces, together non-linear; many of them approximate any continuous function, and a "
+          "smooth one with an error that falls as 1/h² with the number h of pieces.", "textbook")], also=["B13"])

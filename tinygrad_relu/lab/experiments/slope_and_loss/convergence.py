@@ -44,9 +44,8 @@ def draw(figure: Figure, series: Series) -> None:
     axes.legend(frameon=False, fontsize=9)
 
 
-EXPERIMENT = Experiment(
-    "Does ReLU converge faster?",
-    [Claim("A17", "Networks with ReLU converge much faster, six times as fast as with tanh.",
-           "Krizhevsky, Sutskever & Hinton 2012, ImageNet classification with deep convolutional neural networks",
-           "Faster than with sigmoid, the more the deeper. Tanh with a start and a rate that suit it is as fast here.")],
-    run, draw, also=["C7"])
+EXPERIMENT = Experiment("Does ReLU converge faster?", run, draw, [
+    Claim("A17", "Networks with ReLU converge much faster, six times as fast as with tanh.",
+          "Krizhevsky, Sutskever & Hinton 2012, ImageNet classification with deep convolutional neural networks",
+          "Faster than with sigmoid, the more the deeper. Tanh with a start and a rate that suit it is as fast here.")
+], also=["C7"])

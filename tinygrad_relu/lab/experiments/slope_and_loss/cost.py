@@ -63,7 +63,6 @@ def draw(figure: Figure, series: Series) -> None:
           xticklabels=WIDTHS, ylim=(0, 1.1 * max(series["shares"].values())))
 
 
-EXPERIMENT = Experiment(
-    "What an activation costs",
-    [Claim("A15", "ReLU is cheaper than activations that need an exponential.", "course notes of Stanford's CS231n")],
-    run, draw, also=["B10"])
+EXPERIMENT = Experiment("What an activation costs", run, draw, [
+    Claim("A15", "ReLU is cheaper than activations that need an exponential.", "course notes of Stanford's CS231n")
+], also=["B10"])

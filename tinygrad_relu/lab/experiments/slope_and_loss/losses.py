@@ -62,8 +62,6 @@ def draw(figure: Figure, series: Series) -> None:
         label(axes, title, "x", "target" if axes is left else "", legend="upper left")
 
 
-EXPERIMENT = Experiment(
-    "Squared or absolute loss: mean or median",
-    [Claim("A23", "Squared loss leads to the mean of the targets, absolute loss to their median; |e| has no derivative at 0.",
-           "textbook; of dead networks: Lu, Su & Karniadakis 2018, Collapse of deep and narrow neural nets")],
-    run, draw, also=["D9"])
+EXPERIMENT = Experiment("Squared or absolute loss: mean or median", run, draw, [
+    Claim("A23", "Squared loss leads to the mean of the targets, absolute loss to their median; |e| has no derivative at 0.",
+          "textbook; of dead networks: Lu, Su & Karniadakis 2018, Collapse of deep and narrow neural nets")], also=["D9"])

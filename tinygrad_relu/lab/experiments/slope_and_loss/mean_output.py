@@ -61,6 +61,5 @@ def draw(figure: Figure, series: Series) -> None:
               "outputs of layer 3, over the deviation of z", "how many", yticks=[], ylim=(0, 1.15 * shown["counts"].max()))
 
 
-EXPERIMENT = Experiment(
-    "The outputs of ReLU are not zero-centred",
-    [Claim("A18", "The outputs of ReLU are not zero-centred.", "lectures of Stanford's CS231n")], run, draw, also=["C3"])
+EXPERIMENT = Experiment("The outputs of ReLU are not zero-centred", run, draw, [
+    Claim("A18", "The outputs of ReLU are not zero-centred.", "lectures of Stanford's CS231n")], also=["C3"])

@@ -59,10 +59,8 @@ def draw(figure: Figure, series: Series) -> None:
     axes.legend(frameon=False, fontsize=9)
 
 
-EXPERIMENT = Experiment(
-    "The slope at 0 does not matter",
-    [Claim("A2", "The slope of ReLU is 1 for x > 0 and 0 for x ≤ 0.", "textbook"),
-     Claim("A3", "ReLU has no derivative at 0; libraries take 0 there, and 1/2 or 1 would be subgradients too.",
-           "PyTorch, TensorFlow, JAX"),
-     Claim("A5", "The kink is harmless in practice.", "folklore")],
-    run, draw)
+EXPERIMENT = Experiment("The slope at 0 does not matter", run, draw, [
+    Claim("A2", "The slope of ReLU is 1 for x > 0 and 0 for x ≤ 0.", "textbook"),
+    Claim("A3", "ReLU has no derivative at 0; libraries take 0 there, and 1/2 or 1 would be subgradients too.",
+          "PyTorch, TensorFlow, JAX"),
+    Claim("A5", "The kink is harmless in practice.", "folklore")])

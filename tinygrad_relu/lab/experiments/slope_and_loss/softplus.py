@@ -43,8 +43,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(right, "", "step", "loss")
 
 
-EXPERIMENT = Experiment(
-    "Softplus is the smooth ReLU",
-    [Claim("A4", "Softplus, ln(1 + e^x), is the smooth ReLU, with slope 1/2 at 0.",
-           "Glorot, Bordes & Bengio 2011, Deep sparse rectifier neural networks")],
-    run, draw)
+EXPERIMENT = Experiment("Softplus is the smooth ReLU", run, draw, [
+    Claim("A4", "Softplus, ln(1 + e^x), is the smooth ReLU, with slope 1/2 at 0.",
+          "Glorot, Bordes & Bengio 2011, Deep sparse rectifier neural networks")])

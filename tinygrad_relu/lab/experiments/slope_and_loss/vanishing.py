@@ -59,9 +59,8 @@ def draw(figure: Figure, series: Series) -> None:
     label(right, "after 100 steps of training", "layer", "how far its weight moved", yscale="log", ylim=(1e-17, 1))
 
 
-EXPERIMENT = Experiment(
-    "Slope 1: no vanishing on a living path",
-    [Claim("A12", "A dead unit is another form of the vanishing gradient.", "textbook"),
-     Claim("A16", "The slope of ReLU is 1 for x > 0, so gradients do not vanish.", "textbook",
-           "The slopes do not shrink a gradient on a living path. Weights below 1 do, and a dead unit stops it.")],
-    run, draw, also=["C1", "C7", "C8"])
+EXPERIMENT = Experiment("Slope 1: no vanishing on a living path", run, draw, [
+    Claim("A12", "A dead unit is another form of the vanishing gradient.", "textbook"),
+    Claim("A16", "The slope of ReLU is 1 for x > 0, so gradients do not vanish.", "textbook",
+          "The slopes do not shrink a gradient on a living path. Weights below 1 do, and a dead unit stops it.")
+], also=["C1", "C7", "C8"])

@@ -60,11 +60,9 @@ def draw(figure: Figure, series: Series) -> None:
           xscale="log", xticks=series["rates"], xticklabels=series["rates"], ylim=(0, 100))
 
 
-EXPERIMENT = Experiment(
-    "The advice of courses on activations",
-    [Claim("B15", "Use ReLU, and watch the rate and the dead units; else try Leaky ReLU, PReLU or Maxout; then tanh; never "
-           "sigmoid; and do not mix them.",
-           "after the course notes of Stanford's CS231n, which call mixtures rare, and not a problem",
-           "Only that a sigmoid fails in deep networks and that the rate matters is seen here: a mixture is as good as ReLU, and "
-           "so is tanh.")],
-    run, draw)
+EXPERIMENT = Experiment("The advice of courses on activations", run, draw, [
+    Claim("B15", "Use ReLU, and watch the rate and the dead units; else try Leaky ReLU, PReLU or Maxout; then tanh; never "
+          "sigmoid; and do not mix them.",
+          "after the course notes of Stanford's CS231n, which call mixtures rare, and not a problem",
+          "Only that a sigmoid fails in deep networks and that the rate matters is seen here: a mixture is as good as ReLU, and "
+          "so is tanh.")])

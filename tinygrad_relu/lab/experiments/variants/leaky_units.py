@@ -57,8 +57,6 @@ def draw(figure: Figure, series: Series) -> None:
         label(axes, f"{LABELS[name]}: {UNITS} hidden units", "largest z over all samples", "norm of the gradient", yscale="log")
 
 
-EXPERIMENT = Experiment(
-    "Leaky ReLU: no unit dies, but some are useless",
-    [Claim("B1", "Leaky ReLU has a small slope for z < 0, 0.01, chosen by hand, so that no unit dies.",
-           "Maas, Hannun & Ng 2013, Rectifier nonlinearities improve neural network acoustic models")],
-    run, draw)
+EXPERIMENT = Experiment("Leaky ReLU: no unit dies, but some are useless", run, draw, [
+    Claim("B1", "Leaky ReLU has a small slope for z < 0, 0.01, chosen by hand, so that no unit dies.",
+          "Maas, Hannun & Ng 2013, Rectifier nonlinearities improve neural network acoustic models")])

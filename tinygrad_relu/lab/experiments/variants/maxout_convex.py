@@ -82,9 +82,7 @@ def draw(figure: Figure, series: Series) -> None:
     label(errors, "root mean square error", "pieces that win somewhere", yscale="log", legend="best")
 
 
-EXPERIMENT = Experiment(
-    "One Maxout unit fits convex functions, the difference of two fits any",
-    [Claim("B13", "One Maxout unit with enough pieces fits any function.", "folklore",
-           "Any convex function; the difference of two units fits any continuous one (Goodfellow et al. 2013, arXiv 1302.4389). "
-           "A piece that never wins is dead.")],
-    run, draw, also=["A1"])
+EXPERIMENT = Experiment("One Maxout unit fits convex functions, the difference of two fits any", run, draw, [
+    Claim("B13", "One Maxout unit with enough pieces fits any function.", "folklore",
+          "Any convex function; the difference of two units fits any continuous one (Goodfellow et al. 2013, arXiv 1302.4389). "
+          "A piece that never wins is dead.")], also=["A1"])

@@ -53,8 +53,6 @@ def draw(figure: Figure, series: Series) -> None:
           yticklabels=["without\ndropout", "with\ndropout"])
 
 
-EXPERIMENT = Experiment(
-    "Maxout and dropout",
-    [Claim("B14", "Maxout composes with dropout: evaluation approximates the average over all masks.",
-           "Goodfellow et al. 2013, arXiv 1302.4389")],
-    run, draw)
+EXPERIMENT = Experiment("Maxout and dropout", run, draw, [
+    Claim("B14", "Maxout composes with dropout: evaluation approximates the average over all masks.",
+          "Goodfellow et al. 2013, arXiv 1302.4389")])

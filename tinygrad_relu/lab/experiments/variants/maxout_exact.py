@@ -42,9 +42,7 @@ def draw(figure: Figure, series: Series) -> None:
         label(axes, f"{name}: the larger of two pieces", "z", "output" if name == "ReLU" else "")
 
 
-EXPERIMENT = Experiment(
-    "Maxout with two pieces is ReLU, leaky ReLU, and |z|",
-    [Claim("B11", "Maxout, the largest of k affine maps, contains ReLU, leaky ReLU and |z| with k = 2.",
-           "Goodfellow et al. 2013, arXiv 1302.4389"),
-     Claim("B12", "Its price is k times the number of parameters.", "course notes of Stanford's CS231n")],
-    run, draw)
+EXPERIMENT = Experiment("Maxout with two pieces is ReLU, leaky ReLU, and |z|", run, draw, [
+    Claim("B11", "Maxout, the largest of k affine maps, contains ReLU, leaky ReLU and |z| with k = 2.",
+          "Goodfellow et al. 2013, arXiv 1302.4389"),
+    Claim("B12", "Its price is k times the number of parameters.", "course notes of Stanford's CS231n")])

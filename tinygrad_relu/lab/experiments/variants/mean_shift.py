@@ -76,8 +76,6 @@ def draw(figure: Figure, series: Series) -> None:
                 axes.axhline(mean, color=colour, linestyle=DASHES, lw=1)
 
 
-EXPERIMENT = Experiment(
-    "The mean of an activation: ReLU, ELU, SELU",
-    [Claim("B10", "ELU: mean outputs nearer to zero, no dead units, at the price of an exponential.",
-           "the mean: Clevert, Unterthiner & Hochreiter 2015, arXiv 1511.07289; the rest: folklore")],
-    run, draw)
+EXPERIMENT = Experiment("The mean of an activation: ReLU, ELU, SELU", run, draw, [
+    Claim("B10", "ELU: mean outputs nearer to zero, no dead units, at the price of an exponential.",
+          "the mean: Clevert, Unterthiner & Hochreiter 2015, arXiv 1511.07289; the rest: folklore")])

@@ -58,10 +58,8 @@ def draw(figure: Figure, series: Series) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
 
 
-EXPERIMENT = Experiment(
-    "PReLU's slopes, decayed or not",
-    [Claim("B3", "PReLU learns its slope by the gradient: that of a is the sum of min(0, z) g.",
-           "He, Zhang, Ren & Sun 2015, arXiv 1502.01852"),
-     Claim("B4", "With a learned slope, a PReLU is immune to dying.", "folklore",
-           "L2 on the slope pulls it towards 0, that is towards a ReLU; so keep slopes out of the decay.")],
-    run, draw)
+EXPERIMENT = Experiment("PReLU's slopes, decayed or not", run, draw, [
+    Claim("B3", "PReLU learns its slope by the gradient: that of a is the sum of min(0, z) g.",
+          "He, Zhang, Ren & Sun 2015, arXiv 1502.01852"),
+    Claim("B4", "With a learned slope, a PReLU is immune to dying.", "folklore",
+          "L2 on the slope pulls it towards 0, that is towards a ReLU; so keep slopes out of the decay.")])

@@ -57,7 +57,5 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "", "step", "z, pushed up by 0.1 f'(z) at every step", xlim=(0, 6000))
 
 
-EXPERIMENT = Experiment(
-    "The race back from z = -5",
-    [Claim("B2", "A leaky ReLU never dies, but with a slope of a, a unit recovers 1/a times more slowly.", "textbook")],
-    run, draw)
+EXPERIMENT = Experiment("The race back from z = -5", run, draw, [
+    Claim("B2", "A leaky ReLU never dies, but with a slope of a, a unit recovers 1/a times more slowly.", "textbook")])

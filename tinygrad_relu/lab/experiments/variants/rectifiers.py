@@ -53,13 +53,11 @@ def draw(figure: Figure, series: Series) -> None:
     axes.set_xscale("log")
 
 
-EXPERIMENT = Experiment(
-    "Leaky ReLU, PReLU, RReLU, ELU beside ReLU on digits",
-    [Claim("B5", "PReLU lowers the top-1 error on ImageNet from 24.02 to 22.97 %.", "He, Zhang, Ren & Sun 2015, arXiv 1502.01852",
-           "A gain on a large data set; on a small one PReLU overfits (Xu et al. 2015), as here."),
-     Claim("B8", "Leaky ReLU, PReLU and RReLU are one function, whose slope is fixed, learned, or drawn; one command compares "
-           "them.", "textbook"),
-     Claim("B9", "With a slope on the left, networks generalise better than with ReLU, and PReLU overfits on small data sets.",
-           "Xu, Wang, Chen & Li 2015, arXiv 1505.00853",
-           "PReLU overfits. The gain of the others over ReLU, seen on CIFAR, is not larger than the noise between seeds here.")],
-    run, draw)
+EXPERIMENT = Experiment("Leaky ReLU, PReLU, RReLU, ELU beside ReLU on digits", run, draw, [
+    Claim("B5", "PReLU lowers the top-1 error on ImageNet from 24.02 to 22.97 %.", "He, Zhang, Ren & Sun 2015, arXiv 1502.01852",
+          "A gain on a large data set; on a small one PReLU overfits (Xu et al. 2015), as here."),
+    Claim("B8", "Leaky ReLU, PReLU and RReLU are one function, whose slope is fixed, learned, or drawn; one command compares "
+          "them.", "textbook"),
+    Claim("B9", "With a slope on the left, networks generalise better than with ReLU, and PReLU overfits on small data sets.",
+          "Xu, Wang, Chen & Li 2015, arXiv 1505.00853",
+          "PReLU overfits. The gain of the others over ReLU, seen on CIFAR, is not larger than the noise between seeds here.")])

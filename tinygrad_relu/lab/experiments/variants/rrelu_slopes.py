@@ -51,11 +51,9 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "", "slope a of an element in training", "density")
 
 
-EXPERIMENT = Experiment(
-    "RReLU's slopes, and its three means",
-    [Claim("B6", "RReLU draws the slope of each element at random in training, and uses its mean in evaluation.",
-           "Xu, Wang, Chen & Li 2015, arXiv 1505.00853"),
-     Claim("B7", "The slope is drawn from a Gaussian distribution.", "folklore",
-           "It is drawn from a uniform one: U(1/8, 1/3) in PyTorch, the inverse of U(3, 8) in the paper, whose evaluation uses "
-           "0.1818 and not the mean 0.1962.")],
-    run, draw)
+EXPERIMENT = Experiment("RReLU's slopes, and its three means", run, draw, [
+    Claim("B6", "RReLU draws the slope of each element at random in training, and uses its mean in evaluation.",
+          "Xu, Wang, Chen & Li 2015, arXiv 1505.00853"),
+    Claim("B7", "The slope is drawn from a Gaussian distribution.", "folklore",
+          "It is drawn from a uniform one: U(1/8, 1/3) in PyTorch, the inverse of U(3, 8) in the paper, whose evaluation uses "
+          "0.1818 and not the mean 0.1962.")])

@@ -56,7 +56,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(flips, "single weights under Adam + L2 (lines: |w|/lr, 2|w|/lr)", "|w|", "step at which the sign flips")
 
 
-EXPERIMENT = Experiment(
-    "Adam with L2 decay flips signs, SGD with L2 does not",
-    [Claim("N3", "With Adam + L2, a weight without a gradient changes its sign, unless the decay is below an edge. Under "
-           "SGD with L2 or AdamW it never does.", "this laboratory")], run, draw, also=["D5", "D6"])
+EXPERIMENT = Experiment("Adam with L2 decay flips signs, SGD with L2 does not", run, draw, [
+    Claim("N3", "With Adam + L2, a weight without a gradient changes its sign, unless the decay is below an edge. Under "
+          "SGD with L2 or AdamW it never does.", "this laboratory")], also=["D5", "D6"])

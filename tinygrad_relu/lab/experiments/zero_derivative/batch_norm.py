@@ -56,8 +56,6 @@ def draw(figure: Figure, series: Series) -> None:
     say(axes, "at least $1/\\sqrt{m - 1}$", (8, 0.2), ALIVE, ha="right")
 
 
-EXPERIMENT = Experiment(
-    "After batch normalisation no unit is far from the data",
-    [Claim("D10", "Batch normalisation prevents dead units.", "folklore; the method: Ioffe & Szegedy 2015, arXiv 1502.03167",
-           "It prevents them on training batches, as long as beta > -|gamma|/sqrt(m - 1).")],
-    run, draw, also=["A24"])
+EXPERIMENT = Experiment("After batch normalisation no unit is far from the data", run, draw, [
+    Claim("D10", "Batch normalisation prevents dead units.", "folklore; the method: Ioffe & Szegedy 2015, arXiv 1502.03167",
+          "It prevents them on training batches, as long as beta > -|gamma|/sqrt(m - 1).")], also=["A24"])

@@ -45,6 +45,5 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "is a digit below 5? the hidden layer has 16 units", y="loss", ylim=(0, None), legend="best")
 
 
-EXPERIMENT = Experiment(
-    "A binary step stops all learning before it",
-    [Claim("D11", "A binary step has slope 0, so it is used in the last layer only.", "textbook")], run, draw)
+EXPERIMENT = Experiment("A binary step stops all learning before it", run, draw, [
+    Claim("D11", "A binary step has slope 0, so it is used in the last layer only.", "textbook")])

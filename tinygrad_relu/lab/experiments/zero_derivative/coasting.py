@@ -65,7 +65,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(steps, f"{back.sum()} of {len(back)} units return", "step by the formula", "step observed", xlim=ends, ylim=ends)
 
 
-EXPERIMENT = Experiment(
-    "Momentum alone brings dead units back, each at its own step",
-    [Claim("D3", "Momentum keeps moving the weights while its buffer lasts, even at a gradient of zero.", "folklore")],
-    run, draw, also=["A11"])
+EXPERIMENT = Experiment("Momentum alone brings dead units back, each at its own step", run, draw, [
+    Claim("D3", "Momentum keeps moving the weights while its buffer lasts, even at a gradient of zero.", "folklore")
+], also=["A11"])

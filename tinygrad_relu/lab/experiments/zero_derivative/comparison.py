@@ -69,7 +69,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(stairs, f"prescribed: a return at step {AT}", "weight decay, in units of 0.0001", "step of return")
 
 
-EXPERIMENT = Experiment(
-    "Higher settings never delay a return, so its step can be prescribed",
-    [Claim("N4", "Under momentum with L2, from an empty buffer, raising a rate, a decay or a momentum at any step never delays "
-           "the return of a dead unit.", "this laboratory")], run, draw, also=["D6"])
+EXPERIMENT = Experiment("Higher settings never delay a return, so its step can be prescribed", run, draw, [
+    Claim("N4", "Under momentum with L2, from an empty buffer, raising a rate, a decay or a momentum at any step never delays "
+          "the return of a dead unit.", "this laboratory")], also=["D6"])

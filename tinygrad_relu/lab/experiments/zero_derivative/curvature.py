@@ -63,9 +63,7 @@ def draw(figure: Figure, series: Series) -> None:
     label(steps, "one sigmoid unit", "z", "length of the step", yscale="log", ylim=(1e-10, 50))
 
 
-EXPERIMENT = Experiment(
-    "Newton's method does not move a dead unit either",
-    [Claim("D16", "Where the slope is zero, the curvature helps: use Newton's method.", "folklore",
-           "The second derivatives of a dead ReLU are zero too. Those of a saturated smooth unit are not: its Newton step has a "
-           "length of about 1.")],
-    run, draw, also=["D8"])
+EXPERIMENT = Experiment("Newton's method does not move a dead unit either", run, draw, [
+    Claim("D16", "Where the slope is zero, the curvature helps: use Newton's method.", "folklore",
+          "The second derivatives of a dead ReLU are zero too. Those of a saturated smooth unit are not: its Newton step has a "
+          "length of about 1.")], also=["D8"])

@@ -45,7 +45,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, y="largest z of the layer", ylim=(-1.08, 0.6))
 
 
-EXPERIMENT = Experiment(
-    "Decay pulls towards zero, and by itself not past it",
-    [Claim("D5", "Weight decay moves the weights down.", "folklore", "It moves them towards zero: negative ones go up.")],
-    run, draw, also=["D6"])
+EXPERIMENT = Experiment("Decay pulls towards zero, and by itself not past it", run, draw, [
+    Claim("D5", "Weight decay moves the weights down.", "folklore", "It moves them towards zero: negative ones go up.")
+], also=["D6"])

@@ -47,7 +47,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "one dead unit: mixtures stay where the images are", "z", "density", legend="upper left")
 
 
-EXPERIMENT = Experiment(
-    "No mixture of samples wakes a dead unit",
-    [Claim("N6", "A unit that is dead on the data is dead on their convex hull; a sample must move by |z|/||w|| to wake it.",
-           "convex geometry; Hoelder's inequality")], run, draw, also=["A6"])
+EXPERIMENT = Experiment("No mixture of samples wakes a dead unit", run, draw, [
+    Claim("N6", "A unit that is dead on the data is dead on their convex hull; a sample must move by |z|/||w|| to wake it.",
+          "convex geometry; Hoelder's inequality")], also=["A6"])

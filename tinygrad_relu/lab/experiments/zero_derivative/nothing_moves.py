@@ -43,7 +43,5 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, y="distance of (w, b) from its start", ylim=(-0.16 * moved.max(), 1.05 * moved.max()))
 
 
-EXPERIMENT = Experiment(
-    "Plain gradient descent never moves a dead unit",
-    [Claim("D1", "If XW + b < 0 for every sample, plain gradient descent changes nothing, bit for bit.", "folklore")],
-    run, draw)
+EXPERIMENT = Experiment("Plain gradient descent never moves a dead unit", run, draw, [
+    Claim("D1", "If XW + b < 0 for every sample, plain gradient descent changes nothing, bit for bit.", "folklore")])

@@ -84,7 +84,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(units, f"dead units of {UNITS}", "flips of a bit", ylim=(0, UNITS))
 
 
-EXPERIMENT = Experiment(
-    "Learning for ever: units die, and recycling replaces them",
-    [Claim("N2", "In continual learning, networks lose their plasticity; L2 helps, and replacing little-used units keeps it.",
-           "Dohare et al. 2024, Nature 632; ReDo: Sokar et al. 2023, arXiv 2302.12902")], run, draw, also=["A24"])
+EXPERIMENT = Experiment("Learning for ever: units die, and recycling replaces them", run, draw, [
+    Claim("N2", "In continual learning, networks lose their plasticity; L2 helps, and replacing little-used units keeps it.",
+          "Dohare et al. 2024, Nature 632; ReDo: Sokar et al. 2023, arXiv 2302.12902")], also=["A24"])

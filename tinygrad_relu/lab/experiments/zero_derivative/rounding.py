@@ -72,8 +72,6 @@ def draw(figure: Figure, series: Series) -> None:
           legend="best")
 
 
-EXPERIMENT = Experiment(
-    "Zero by rounding: underflow, and updates that are lost",
-    [Claim("D12", "A small gradient can be rounded to zero.", "textbook"),
-     Claim("D13", "An update below the spacing of the weights is lost, and the weights are frozen.", "textbook")],
-    run, draw, also=["C12"])
+EXPERIMENT = Experiment("Zero by rounding: underflow, and updates that are lost", run, draw, [
+    Claim("D12", "A small gradient can be rounded to zero.", "textbook"),
+    Claim("D13", "An update below the spacing of the weights is lost, and the weights are frozen.", "textbook")], also=["C12"])

@@ -38,6 +38,5 @@ def draw(figure: Figure, series: Series) -> None:
     label(score, "accuracy after the training", "dead units", "", ylim=(0, 1.05))
 
 
-EXPERIMENT = Experiment(
-    "The living units learn around the dead ones",
-    [Claim("D15", "If some units are stuck, the others learn around them.", "folklore")], run, draw)
+EXPERIMENT = Experiment("The living units learn around the dead ones", run, draw, [
+    Claim("D15", "If some units are stuck, the others learn around them.", "folklore")])

@@ -48,7 +48,5 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "", "z at the start", f"steps to z = 0, under a push of {PUSH}", yscale="log", xlim=(-20.5, 0))
 
 
-EXPERIMENT = Experiment(
-    "A saturated sigmoid is not dead, but as good as stuck",
-    [Claim("D8", "The slope of a saturated sigmoid is not exactly zero, but the unit hardly learns.", "folklore")],
-    run, draw, also=["C2"])
+EXPERIMENT = Experiment("A saturated sigmoid is not dead, but as good as stuck", run, draw, [
+    Claim("D8", "The slope of a saturated sigmoid is not exactly zero, but the unit hardly learns.", "folklore")], also=["C2"])

@@ -51,7 +51,5 @@ def draw(figure: Figure, series: Series) -> None:
           yticklabels=list(CASES))
 
 
-EXPERIMENT = Experiment(
-    "Stuck or finished?",
-    [Claim("D9", "A gradient of zero does not tell whether the training is stuck or finished.", "folklore")],
-    run, draw, also=["D12", "D14"])
+EXPERIMENT = Experiment("Stuck or finished?", run, draw, [
+    Claim("D9", "A gradient of zero does not tell whether the training is stuck or finished.", "folklore")], also=["D12", "D14"])

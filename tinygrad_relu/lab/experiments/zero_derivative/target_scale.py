@@ -44,7 +44,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "", "standard deviation of the targets", "dead units, %", xscale="log", ylim=(0, None), legend="best")
 
 
-EXPERIMENT = Experiment(
-    "Small targets and much momentum kill units",
-    [Claim("N1", "ReLU units die more easily when the variance of the targets approaches zero, and with more momentum.",
-           "Arnekvist, Carvalho, Kragic & Stork 2020, arXiv 2005.06195")], run, draw, also=["A24", "D3"])
+EXPERIMENT = Experiment("Small targets and much momentum kill units", run, draw, [
+    Claim("N1", "ReLU units die more easily when the variance of the targets approaches zero, and with more momentum.",
+          "Arnekvist, Carvalho, Kragic & Stork 2020, arXiv 2005.06195")], also=["A24", "D3"])

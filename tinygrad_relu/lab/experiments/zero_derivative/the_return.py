@@ -61,8 +61,7 @@ def draw(figure: Figure, series: Series) -> None:
     label(blinks, "without a gradient: alive (yellow), dead, alive", y="z, scaled to equal height", yticks=[0])
 
 
-EXPERIMENT = Experiment(
-    "The return is gentle; and a unit without a gradient blinks",
-    [Claim("N5", "A dead unit returns with q^2 times its former contribution, with q near 0; without a gradient it dies and "
-           "returns periodically.",
-           "this laboratory")], run, draw, also=["A11", "D6"])
+EXPERIMENT = Experiment("The return is gentle; and a unit without a gradient blinks", run, draw, [
+    Claim("N5", "A dead unit returns with q^2 times its former contribution, with q near 0; without a gradient it dies and "
+          "returns periodically.",
+          "this laboratory")], also=["A11", "D6"])

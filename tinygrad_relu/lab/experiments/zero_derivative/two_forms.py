@@ -51,8 +51,6 @@ def draw(figure: Figure, series: Series) -> None:
           yscale="log", ylim=(0.3, 250))
 
 
-EXPERIMENT = Experiment(
-    "Heavy ball and moving average: one method, two rates",
-    [Claim("D4", "Momentum has two forms, the heavy ball v <- mu v + g and the moving average m <- mu m + (1 - mu) g.",
-           "Polyak 1964; Kingma & Ba 2014, arXiv 1412.6980")],
-    run, draw)
+EXPERIMENT = Experiment("Heavy ball and moving average: one method, two rates", run, draw, [
+    Claim("D4", "Momentum has two forms, the heavy ball v <- mu v + g and the moving average m <- mu m + (1 - mu) g.",
+          "Polyak 1964; Kingma & Ba 2014, arXiv 1412.6980")])

@@ -46,7 +46,5 @@ def draw(figure: Figure, series: Series) -> None:
     panels[0].legend(frameon=False, fontsize=9, loc="upper left")
 
 
-EXPERIMENT = Experiment(
-    "A zero stops what is before it, and nothing else",
-    [Claim("D14", "A derivative of zero in a layer stops the learning of the layers upstream of it only.", "the chain rule")],
-    run, draw)
+EXPERIMENT = Experiment("A zero stops what is before it, and nothing else", run, draw, [
+    Claim("D14", "A derivative of zero in a layer stops the learning of the layers upstream of it only.", "the chain rule")])

@@ -44,6 +44,5 @@ def draw(figure: Figure, series: Series) -> None:
         label(axes, title, "rate of the first training", ylim=(0, 1.08 * max(values)))
 
 
-EXPERIMENT = Experiment(
-    "The loss does not show the dead units",
-    [Claim("D18", "Hidden signals can be watched during the training, and should be.", "folklore")], run, draw, also=["A21"])
+EXPERIMENT = Experiment("The loss does not show the dead units", run, draw, [
+    Claim("D18", "Hidden signals can be watched during the training, and should be.", "folklore")], also=["A21"])

@@ -51,8 +51,6 @@ def draw(figure: Figure, series: Series) -> None:
     label(axes, "", "step of return by the formula", "step observed", xlim=(0, 300), ylim=(0, 300))
 
 
-EXPERIMENT = Experiment(
-    "Which parameters are decayed decides which dead units return",
-    [Claim("N10", "Without momentum, decay of the biases alone or of the weights alone brings some dead units back, and decay of "
-           "both brings none back.", "this laboratory")],
-    run, draw, also=["D5", "D6", "A11"])
+EXPERIMENT = Experiment("Which parameters are decayed decides which dead units return", run, draw, [
+    Claim("N10", "Without momentum, decay of the biases alone or of the weights alone brings some dead units back, and decay of "
+          "both brings none back.", "this laboratory")], also=["D5", "D6", "A11"])

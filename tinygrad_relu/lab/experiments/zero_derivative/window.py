@@ -53,7 +53,6 @@ def draw(figure: Figure, series: Series) -> None:
           xticks=[0.03, 0.05, 0.1, 0.2, 0.5], xticklabels=["0.03", "0.05", "0.1", "0.2", "0.5"])
 
 
-EXPERIMENT = Experiment(
-    "The window in which momentum and L2 decay bring every dead unit back",
-    [Claim("D6", "With momentum and decay, a network can leave a region in which its gradient is zero.", "folklore")],
-    run, draw, also=["A11"])
+EXPERIMENT = Experiment("The window in which momentum and L2 decay bring every dead unit back", run, draw, [
+    Claim("D6", "With momentum and decay, a network can leave a region in which its gradient is zero.", "folklore")
+], also=["A11"])

@@ -51,7 +51,5 @@ def draw(figure: Figure, series: Series) -> None:
           ylim=(-0.5, UNITS - 0.5), xlim=(-1, len(series["zero"])))
 
 
-EXPERIMENT = Experiment(
-    "Zero now is not zero for ever",
-    [Claim("D2", "A derivative of zero now need not be zero for ever: other samples come.", "folklore")],
-    run, draw, also=["A7"])
+EXPERIMENT = Experiment("Zero now is not zero for ever", run, draw, [
+    Claim("D2", "A derivative of zero now need not be zero for ever: other samples come.", "folklore")], also=["A7"])
