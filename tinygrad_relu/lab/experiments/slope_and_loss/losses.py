@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .... import functional as F, lab, nn, optim
-from ..common import COLUMN, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, Tensor, descend, grad, label
+from ..common import COLUMN, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, descend, label, slope
 
 POINTS, RATE = 41, 0.1
 LOSSES = {"squared": F.mse_loss, "absolute": F.l1_loss}
@@ -28,10 +28,9 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         schedule = optim.LinearLR(optimizer, 1.0, 0.0, total_iters=steps + 1)
         descend(model, optimizer, loss, x, y, steps, lambda step: schedule.step())
 
-    slope, offset = np.polyfit(x[:, 0], y[:, 0], 1)
     through = [np.polyfit(x[[i, j], 0], y[[i, j], 0], 1) for i, j in combinations(range(POINTS), 2)]
     least = min(through, key=lambda line: abs(np.polyval(line, x) - y).sum())
-    expected, settle = {"squared": (slope, offset), "absolute": tuple(least)}, {"squared": y.mean(), "absolute": np.median(y)}
+    expected = {"squared": (*np.polyfit(x[:, 0], y[:, 0], 1), y.mean()), "absolute": (*least, np.median(y))}
     findings, lines, dead = [], {}, {}
     for name, loss in LOSSES.items():
         line, network = nn.Linear(1, 1, dtype="float64", rng=seed), nn.MLP([1, 8, 1], dtype="float64", rng=seed)
@@ -40,11 +39,10 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         train(network, loss)
         lines[name] = tuple(p.item() for p in line.parameters())
         dead[name] = network(x).data[0, 0]
-        findings += [Finding(f"{name} loss: slope of the line", expected[name][0], lines[name][0], 0.01),
-                     Finding(f"{name} loss: offset of the line", expected[name][1], lines[name][1], 0.01),
-                     Finding(f"{name} loss: output of a dead network", float(settle[name]), float(dead[name]), 0.01)]
-    error = Tensor([0.0], requires_grad=True)
-    findings.append(Finding("derivative of |e| at 0", 0, grad(F.l1_loss(error, [0.0]), error)[0].item()))
+        findings += [Finding(f"{name} loss: {what}", told, found, 0.01) for what, told, found in zip(
+            ("slope of the line", "offset of the line", "output of a dead network"), expected[name], (*lines[name], dead[name]))]
+    at_zero = slope(lambda e: F.l1_loss(e, np.zeros(1), reduction="none"), np.zeros(1))
+    findings.append(Finding("derivative of |e| at 0", 0, at_zero.item()))
     return findings, {"x": x[:, 0], "y": y[:, 0], "lines": lines, "dead": dead}
 
 
@@ -53,8 +51,8 @@ def draw(figure: Figure, series: Series) -> None:
     ends = np.array([-1.0, 1.0])
     for axes in (left, right):
         axes.plot(series["x"], series["y"], "o", color=FAINT, ms=4)
-    for (name, (slope, offset)), colour in zip(series["lines"].items(), COLUMN):
-        left.plot(ends, slope * ends + offset, color=colour, lw=1.8, label=f"{name} loss")
+    for (name, line), colour in zip(series["lines"].items(), COLUMN):
+        left.plot(ends, np.polyval(line, ends), color=colour, lw=1.8, label=f"{name} loss")
         statistic = {"squared": "mean", "absolute": "median"}[name]
         right.axhline(series["dead"][name], color=colour, lw=1.8, ls=DASHES, label=f"{name} loss: the {statistic}, "
                       f"{series['dead'][name]:.2f}")

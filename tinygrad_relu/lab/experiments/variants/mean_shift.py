@@ -68,10 +68,10 @@ def draw(figure: Figure, series: Series) -> None:
         for (name, values), colour in zip(curves.items(), COLUMN):
             axes.plot(step * np.arange(len(values)) + (step == 1), values, color=colour, lw=1.8)
             say(axes, LABELS[name], (step * len(values) * 0.8, max(values[-6:]) + 0.02), colour)
-        label(axes, title, "layer" if step == 1 else "step", "mean activation" if step == 1 else "|mean| of a unit, on average")
+        across, up = ("layer", "mean activation") if step == 1 else ("step", "|mean| of a unit, on average")
+        label(axes, title, across, up, xticks=range(0, step * DEPTH + 1, 5 * step))
         axes.axhline(0, color="black", lw=0.8)
         if step == 1:
-            axes.set_xticks(range(0, DEPTH + 1, 5))
             for mean, colour in zip(MEANS.values(), COLUMN):
                 axes.axhline(mean, color=colour, linestyle=DASHES, lw=1)
 
