@@ -14,6 +14,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.machine import matmul, panels
+from tinygrad_relu.kernels.machine.pool import num_threads
 
 # rows, columns, inner: one number, around the edges of the vector kernels, the layers of an MLP, long and thin, and
 # large enough for several threads whichever way they share the work.
@@ -21,13 +22,6 @@ SHAPES = [(1, 1, 1), (1, 10, 64), (7, 5, 3), (16, 16, 16), (17, 33, 65), (64, 64
           (333, 222, 111), (1797, 64, 64), (1797, 10, 64), (64, 64, 1797), (10, 64, 1797), (1, 1000, 1000),
           (1000, 1, 1000), (1000, 1000, 1), (2, 3, 20000), (512, 512, 512), (1024, 100, 784), (100, 784, 1024),
           (999, 501, 257)]
-
-@pytest.fixture(autouse=True)
-def threads_as_before():
-    before = tg.get_num_threads()
-    yield
-    tg.set_num_threads(before)
-
 
 def product(a, b, left, right):
     out = np.empty((a.shape[1] if left else a.shape[0], b.shape[0] if right else b.shape[1]), a.dtype)
@@ -122,14 +116,14 @@ def test_a_forked_child_computes_too():
 @every_type
 def test_ours_and_numpys_alternate(dtype):
     """Two copies of OpenBLAS with a thread pool each: neither disturbs the other's numbers."""
-    tg.set_num_threads(2)
     a, b = operands((300, 300, 300), False, False, dtype)
-    ours, theirs = product(a, b, False, False), a @ b
-    bound = 301 * np.finfo(dtype).eps * (abs(a) @ abs(b))
-    assert (abs(ours - theirs) <= bound).all()
-    for _ in range(50):
-        np.testing.assert_array_equal(a @ b, theirs)
-        np.testing.assert_array_equal(product(a, b, False, False), ours)
+    with num_threads(2):
+        ours, theirs = product(a, b, False, False), a @ b
+        bound = 301 * np.finfo(dtype).eps * (abs(a) @ abs(b))
+        assert (abs(ours - theirs) <= bound).all()
+        for _ in range(50):
+            np.testing.assert_array_equal(a @ b, theirs)
+            np.testing.assert_array_equal(product(a, b, False, False), ours)
 
 
 def test_products_from_several_python_threads():
@@ -145,6 +139,7 @@ def test_products_from_several_python_threads():
 
 
 def test_number_of_threads_is_set_and_read():
-    for n in (1, 2):
+    before = tg.get_num_threads()
+    for n in (1, 2, before):
         tg.set_num_threads(n)
         assert tg.get_num_threads() == n

@@ -17,6 +17,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.machine.door import watch
+from tinygrad_relu.kernels.machine.pool import num_threads
 
 # Widths, rows, activation, dtype, optimizer of eight threads; the layers of two are shared among threads themselves.
 WORK = [
@@ -25,13 +26,6 @@ WORK = [
     ([8, 8, 8, 3], 33, "prelu", "float32", optim.Adam), ([8, 8, 8, 3], 33, "rrelu", "float64", optim.SGD),
     ([784, 512, 10], 512, "leaky_relu", "float32", optim.SGD), ([400, 300, 10], 256, "relu", "float64", optim.Adam),
 ]
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before():
-    before = tg.get_num_threads()
-    yield
-    tg.set_num_threads(before)
 
 
 def train(widths, rows, activation, dtype, kind, seed, steps=25):
@@ -55,12 +49,12 @@ def train(widths, rows, activation, dtype, kind, seed, steps=25):
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_eight_models_in_eight_threads(n):
-    tg.set_num_threads(n)
     works = [lambda work=work, k=k: train(*work, seed=k) for k, work in enumerate(WORK)]
-    alone = [work() for work in works]
-    for together, expected in zip(at_once(works), alone):
-        for a, b in zip(together, expected):
-            np.testing.assert_array_equal(a, b)
+    with num_threads(n):
+        alone = [work() for work in works]
+        for together, expected in zip(at_once(works), alone):
+            for a, b in zip(together, expected):
+                np.testing.assert_array_equal(a, b)
 
 
 def test_the_same_small_model_in_eight_threads():
