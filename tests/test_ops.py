@@ -21,6 +21,17 @@ def test_row(row):
         check(row)
 
 
+@every_type
+@pytest.mark.parametrize("rows", [33, 500])
+def test_layers_whose_weights_are_transposed(rows, dtype):
+    """Of all numbers of outputs and inputs about the tiles: sums of whole numbers are exact."""
+    rng = np.random.default_rng(0)
+    for outputs in (1, 2, 3, 4, 5, 7, 8, 10, 15, 16, 33, 128):
+        for inputs in (1, 2, 3, 5, 32, 33, 64, 127, 200):
+            x, w = (rng.integers(-9, 9, (n, inputs)).astype(dtype) for n in (rows, outputs))
+            assert (F.linear(x, w).data == x @ w.T).all(), (outputs, inputs)
+
+
 # -- special numbers -------------------------------------------------------------------------------------------------
 
 @every_type
