@@ -279,7 +279,7 @@ class Playground:
         """Another activation for the same weights. The slopes of PReLU are trained like these, without decay."""
         name = check_name(_words(words, 1, "activation")[0], ACTIVATIONS, "the activation")
         for i in range(1, len(self.model), 2):
-            self.model[i] = activation_module(name, dtype="float64", rng=np.random.default_rng())
+            self.model[i] = activation_module(name, dtype="float64", rng=np.random.default_rng(self.seed))
         if slopes := [p for p in self.model.parameters() if p.kind == "slope"]:
             self.optimizer.add_param_group({**self.optimizer.param_groups[0], "params": slopes, "weight_decay": 0.0})
         self.units = Units(self.model)
