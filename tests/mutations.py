@@ -117,6 +117,7 @@ MUTATIONS = [
     Mutation("inside/reasons.py", "            reason = DOWNSTREAM[reason]", "            pass", "test_why_zero"),
     Mutation("inside/reasons.py", "reason[cancel[x] != 0] = Reason.CANCELLED", "pass", "test_why_zero"),
     Mutation("lab/recorder.py", 'side="right") - 1]', 'side="left") - 1]', "test_recorder"),
+    Mutation("lab/recorder.py", "Look(layer, z.array[:0], z, out, 1)", "Look(layer, z.array[:0], z, z, 1)", "test_recorder"),
     Mutation("lab/survival.py", 'start, step, event != "diverged")', "start, step, True)", "test_survival"),
     Mutation("lab/birth.py", "return 1 - a1 ** (depth - 2) - c *", "return 1 - a1 ** (depth - 1) - c *", "test_birth"),
     Mutation("lab/advise.py", "if lr > case.rates.safe_rate:", "if lr < case.rates.safe_rate:", "test_advise"),

@@ -7,6 +7,7 @@ import pytest
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, no_grad, optim
+from tinygrad_relu.kernels.formulas.smooth import EXP
 from tinygrad_relu.lab.recorder import Changes
 from tinygrad_relu.lab.units import BATCH
 from tinygrad_relu.nn.activations import MODULES
@@ -52,12 +53,20 @@ class Swish(nn.Module):
         return x * F.sigmoid(x)
 
 
+class Exp(nn.activations.Activation):
+    """The only one whose slopes are found from its outputs; the recorder takes it for one of the package."""
+
+    __module__ = nn.__name__
+    record = EXP
+
+
 def networks():
     """Every kind of hidden layer, as (name, a function that makes the model)."""
     for name in [*MODULES, "maxout"]:
         yield name, lambda name=name: sick_model(name)
     yield "float32", lambda: sick_model(dtype="float32")
     yield "own", lambda: sick_model(Swish)
+    yield "exp", lambda: nn.MLP([4, 12, 8, 3], Exp, init=0.1, rng=0)
     for norm in NORMS:
         yield f"{norm} norm", lambda norm=norm: sick_model(norm=norm)
     yield "dropout", lambda: sick_model(dropout=0.5)
@@ -87,6 +96,8 @@ def test_a_forward_pass_shows_what_a_look_shows(name, make):
     assert by_forward.steps == by_look.steps == list(range(12))
     np.testing.assert_array_equal(by_forward.orbit, by_look.orbit)
     assert np.isfinite(by_look.orbit).sum() == 12
+    for mine, theirs in zip(by_forward._looks, by_look._looks):     # slopes have the same bits, too
+        np.testing.assert_array_equal(mine, theirs)
     for mine, theirs in zip(by_forward.states, by_look.states):
         np.testing.assert_array_equal(mine, theirs)
     assert not any(module._hooks for module in watched.modules())
@@ -248,7 +259,7 @@ def step_of(model, optimizer, recorder):
 
 
 @pytest.mark.parametrize("members", [None, 3])
-@pytest.mark.parametrize("options", [{}, {"activation": "tanh"}, {"activation": "leaky_relu"}, {"dtype": "float32"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"activation": "sigmoid"}, {"activation": "leaky_relu"}, {"dtype": "float32"}], ids=str)
 def test_a_captured_step_looks_on_the_way(members, options):
     def trained(captured):
         models = [sick_model(**options) for _ in range(members or 1)]
@@ -277,7 +288,11 @@ def test_a_captured_step_looks_on_the_way(members, options):
 
 @pytest.mark.parametrize("options", [{"activation": "prelu"}, {"activation": "maxout"}, {"norm": "batch"}], ids=str)
 def test_other_models_are_not_plain(options):
-    assert not lab.Recorder(sick_model(**options), X).is_plain
+    model = sick_model(**options)
+    for recorder in (lab.Recorder(model, X), lab.Recorders(nn.population([model, model]), X)):
+        assert not recorder.is_plain
+        with pytest.raises(ValueError, match=f"{type(recorder).__name__}.look: MLP is not plain"):
+            recorder.look()
 
 
 def test_a_plain_model_has_no_hooks():
@@ -291,3 +306,14 @@ def test_a_plain_model_has_no_hooks():
             assert not recorder.is_plain and called == [part]
     model[0].weight.requires_grad = False
     assert not recorder.is_plain
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_of_a_layer_that_acts_over_time_the_orbit_is_that_of_the_first_step(batch_first):
+    model = nn.RNN(4, 3, rng=0, dtype="float64", batch_first=batch_first)
+    x = X.reshape(12, 5, 4) if batch_first else np.ascontiguousarray(X.reshape(12, 5, 4).transpose(1, 0, 2))
+    recorder = lab.Recorder(model, x, follow=(0, 2, 7))
+    recorder.observe()
+    recorder.forward()
+    z = X.reshape(12, 5, 4)[7, 0] @ model.weight_ih_l0.data[2] + model.bias_ih_l0.data[2] + model.bias_hh_l0.data[2]
+    np.testing.assert_allclose(recorder.orbit, [z, z], rtol=1e-12)

@@ -18,7 +18,7 @@ from ..nn import Module
 from ..tensor import Tensor
 from ..text import Table
 from .drawing import COLOURS, COLUMN, INK, axes_of, legend
-from .layers import GONE, Extremes, HiddenLayer, Look, State
+from .layers import GONE, Extremes, HiddenLayer, Look, State, noted
 from .readings import Reading, for_members, plain
 from .units import BATCH, Units, check_loss
 
@@ -206,7 +206,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
     check_number(saturation, "census: saturation")
     check_number(tau, "census: tau")
     layers = [_Sums(layer) for layer in units.layers]
-    for _ in units.noted(x, layers, batch_size):
+    for _ in noted(units.looks(x, batch_size), layers):
         pass
     learning = [p for layer in units.layers for p in layer.parameters]
     gradients = {p: np.full(p.shape, np.nan) for p in learning} if y is None else units.gradients(

@@ -1,7 +1,7 @@
 """A hidden layer, what it does on a batch of samples, and the states of its units on all samples."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
@@ -48,6 +48,7 @@ class State(IntEnum):
 
 
 GONE = np.array([state.gone for state in State])        # indexed by an array of states
+
 
 class Site(NamedTuple):
     """Where a layer acts in a forward pass: the numbers of nodes, and the gate of a recurrent layer."""
@@ -317,3 +318,12 @@ def note_paths(layers: Sequence[Extremes]) -> None:
             samples = np.asarray(extremes.open().any(axis=1)) if extremes.slope_max.any() else np.zeros(1, bool)
             if not samples.all():
                 closed.append((layer, samples))
+
+
+def noted(batches: Iterable[Sequence[Look]], layers: Sequence[Extremes]) -> Iterator[Sequence[Look]]:
+    """The batches, each of which has been added to the extremes of the layers, with its paths."""
+    for looks in batches:
+        for extremes, look in zip(layers, looks):
+            extremes.add(look)
+        note_paths(layers)
+        yield looks

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from ..nn.layers import op_of
 from ..tensor import Tensor
 from ..text import Table
 from .drawing import COLOURS, axes_of, legend
-from .layers import GONE, Extremes, Look, State, note_paths
+from .layers import GONE, Extremes, Look, State, noted
 from .passes import nodes_of, unfused
 from .readings import Members, Reading
 from .units import Units
@@ -89,7 +89,8 @@ class Recorder(Reading):
 
     It keeps the changes of states only, 13 bytes each, so that it can watch a million steps. `steps` are the steps at which it
     looked. `states` are made from the changes, per layer, integers of `State`, (observations, units): large after a long run.
-    `orbit` has the pre-activations of `follow`, a tuple (layer index, unit, sample).
+    `orbit` has the pre-activations of `follow`, a tuple (layer index, unit, sample): if the layer acts on several positions of a
+    sample, those at the first.
 
     >>> model = nn.MLP([2, 3, 2], rng=0)
     >>> x = np.random.default_rng(0).standard_normal((50, 2))
@@ -147,13 +148,7 @@ class Recorder(Reading):
     def observe(self, step: int | None = None) -> None:
         """Note the state of every unit, before the first step and after every step. `step` is the number of optimizer steps made;
         by default one more than at the last call, from 0."""
-        found, z, start = [Extremes(layer) for layer in self.layers], 0.0, 0
-        for looks in self.units.noted(self.x, found):
-            layer, unit, sample = self.follow or (0, 0, 0)
-            if start <= sample < start + len(looks[layer].z):
-                z = float(looks[layer].z[sample - start, unit])
-            start += len(looks[layer].z)
-        self.note([*(extremes.numbers() for extremes in found), np.array([z])], step)
+        self.note(self._read(self.units.looks(self.x)), step)
 
     def forward(self, step: int | None = None) -> Tensor:
         """``model(x)`` and `observe` in one pass, for training steps that use all samples; call `observe` after the last step.
@@ -179,7 +174,7 @@ class Recorder(Reading):
             return self.model(self.x)
         with unfused(self.model):
             output = self.model(self.x)
-        self._see(list(self.units.seen(nodes_of(output), self.units.samples(self.x))), step)
+        self.note(self._read([list(self.units.seen(nodes_of(output), self.units.samples(self.x)))]), step)
         return output
 
     @property
@@ -188,7 +183,7 @@ class Recorder(Reading):
         return not self._learns and self._one_pass and _is_plain(self.model, [layer.activation for layer in self.layers])
 
     def look(self) -> tuple[Tensor, list[Array]]:
-        """`forward` in two parts, for a captured step: ``model(x)``, and what `note` gets after the call. The model `is_plain`.
+        """`forward` in two parts, for a captured step: ``model(x)``, and what `note` gets after the call. Only if `is_plain`.
 
         >>> model = nn.MLP([2, 3, 2], rng=0)
         >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
@@ -200,7 +195,7 @@ class Recorder(Reading):
         ([0, 1, 2, 3, 4], 3)
         """
         found = self._blank()
-        return _passed(self.model, self.x, self._measure, found), found
+        return _passed(self, self.x, found), found
 
     def note(self, found: Sequence[Array], step: int | None = None) -> None:
         """Add what `look` has found to the record."""
@@ -216,31 +211,33 @@ class Recorder(Reading):
 
     def see(self, through: Sequence[tuple[Tensor, Tensor]], step: int | None = None) -> None:
         """`observe`, where z and the output of each layer on `x` are known already."""
-        self._see([Look(layer, z.array[:0], z, out, 1) for layer, (z, out) in zip(self.layers, through)], step)
+        self.note(self._read([self._looked([array for both in through for array in both])]), step)
 
-    def _see(self, looks: Sequence[Look], step: int | None) -> None:
-        found = self._blank()
-        self._read(looks, found)
-        self.note(found, step)
+    def _looked(self, through: Sequence[Tensor]) -> list[Look]:
+        """All samples at all layers, whose z and outputs these are, in turn."""
+        return [Look(layer, z.array[:0], z, out, 1) for layer, z, out in zip(self.layers, through[::2], through[1::2])]
+
+    def _read(self, batches: Iterable[Sequence[Look]]) -> list[Array]:
+        """For each layer the `numbers` of its extremes over all samples, and z of the orbit."""
+        found, z, start = [Extremes(layer) for layer in self.layers], np.zeros(1), 0
+        layer, unit, sample = self.follow or (0, 0, 0)
+        for looks in noted(batches, found):
+            look = looks[layer]
+            row = sample * (look.positions or 1) - start
+            if 0 <= row < len(look.z):
+                z[0] = look.z[row, unit]
+            start += len(look.z)
+        return [*(extremes.numbers() for extremes in found), z]
 
     def _blank(self) -> list[Array]:
-        """For each layer room for the `numbers` of its extremes, and for z of the orbit."""
+        """Room for what `_read` returns."""
         return [*(np.empty((6, layer.units), layer.dtype) for layer in self.layers), np.empty(1)]
-
-    def _read(self, looks: Sequence[Look], found: Sequence[Array]) -> None:
-        """Find the numbers in one pass over all samples."""
-        several = [Extremes(look.layer).add(look) for look in looks]
-        note_paths(several)
-        for extremes, numbers in zip(several, found):
-            numbers[...] = extremes.numbers()
-        layer, unit, sample = self.follow or (0, 0, 0)
-        found[-1][0] = looks[layer].z[sample, unit]
 
     def _measure(self, *arrays: Array) -> None:
         """`_read` as a launch: z and the output of each layer, and then what is written."""
-        n = len(self.layers)
-        self._read([Look(layer, z[:0], Tensor.leaf(z), Tensor.leaf(out), 1)
-                    for layer, z, out in zip(self.layers, arrays[:2 * n:2], arrays[1:2 * n:2])], arrays[2 * n:])
+        n = 2 * len(self.layers)
+        for found, numbers in zip(arrays[n:], self._read([self._looked([*map(Tensor.leaf, arrays[:n])])])):
+            found[...] = numbers
 
     def going_on(self, model: Module | Units) -> Recorder:
         """A recorder of this model that begins with the record of this one, whose layers had the same numbers of units."""
@@ -353,7 +350,7 @@ class Recorders(Members):
     def look(self) -> tuple[Tensor, list[Array]]:
         """See `Recorder.look`."""
         found = [np.empty((len(self.each), *one.shape), one.dtype) for one in self.each[0]._blank()]
-        return _passed(self.model, self.each[0].x, self._measure, found), found
+        return _passed(self, self.each[0].x, found), found
 
     def note(self, found: Sequence[Array], step: int | None = None) -> None:
         """See `Recorder.note`."""
@@ -376,8 +373,12 @@ def _is_plain(model: Any, activations: Sequence[Module | None]) -> bool:
         and not (layer._hooks or activation._hooks) for layer, activation, op in model._steps)
 
 
-def _passed(model: Any, x: Array, measure: Callable[..., None], found: Sequence[Array]) -> Tensor:
-    """The output of such a model, computed in the usual launches; and one, of `measure`, with z and the outputs of all layers."""
+def _passed(recorder: Recorder | Recorders, x: Array, found: Sequence[Array]) -> Tensor:
+    """The output of a plain model, computed in the usual launches; and one that measures z and the outputs of all layers."""
+    model: Any = recorder.model
+    if not recorder.is_plain:
+        raise ValueError(f"{type(recorder).__name__}.look: {type(model).__name__} is not plain (`is_plain`: Linear layers with "
+                         "elementwise activations, all trained, without hooks), expected one that is; `forward` takes all")
     through: list[Array] = []
     h = Tensor.leaf(x)
     for layer, _, op in model._steps:
@@ -386,7 +387,7 @@ def _passed(model: Any, x: Array, measure: Callable[..., None], found: Sequence[
         h = op(h, layer.weight, layer.bias)
         if op.activation is not None:
             through += [h.saved, h.array]
-    launch(measure, *through, *found)
+    launch(recorder._measure, *through, *found)
     return h
 
 

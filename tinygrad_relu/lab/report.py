@@ -178,7 +178,7 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
     wrong = [f"{o.treatment.name}: {difference}" for o in outcomes if not o.untested for difference in o.disagreements]
     if made:
         late = sum(p.waits for _, p in made)
-        yield (f"{counted(len(made), 'prediction')}, {len(wrong)} wrong, {sum(p.proved for _, p in made)} proved: one for each "
+        yield (f"{counted(len(made), 'prediction')}, {len(wrong)} wrong, {sum(p.proved for _, p in made):,} proved: one for each "
                "treatment and dead unit for which the theory predicts something: the step of the first return, or that there is "
                "none." + (f" {counted(late, 'return')} {'is' if late == 1 else 'are'} not yet due." if late else ""))
     if wrong:
@@ -249,6 +249,6 @@ def print_report(runs: Sequence[Run], *, kill_lr: float) -> None:
     parts += ["", *(f"- {sentence}" for sentence in verdict(run.outcomes))]
     if len(runs) > 1:
         made = [(o, p) for each in runs for o in each.outcomes for p in o.predictions]
-        parts += ["", spread(runs), f"- Over all seeds: {len(made)} predictions, {sum(p.fails for o, p in made)} wrong, "
-                  f"{sum(p.proved for _, p in made)} proved."]
+        parts += ["", spread(runs), f"- Over all seeds: {counted(len(made), 'prediction')}, "
+                  f"{sum(p.fails for o, p in made)} wrong, {sum(p.proved for _, p in made):,} proved."]
     print_parts(*parts)

@@ -22,7 +22,7 @@ from ..nn.recurrent import Recurrent, RecurrentLayers
 from ..ops.linalg import affine
 from ..ops.shape import RESHAPE
 from ..tensor import Tensor
-from .layers import GONE, Extremes, HiddenLayer, Look, Outgoing, Site, note_paths
+from .layers import GONE, Extremes, HiddenLayer, Look, Outgoing, Site, noted
 from .passes import Applied, Call, Parts, activations, before_norms, parts_of, passed, recurrent_parts, straight, tensors
 
 BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
@@ -137,21 +137,13 @@ class Units:
     def extremes(self, x: Array, batch_size: int | None = None) -> list[Extremes]:
         """The extremes of each hidden layer over data of any size, batch by batch; by default all at once."""
         found = [Extremes(layer) for layer in self.layers]
-        for _ in self.noted(x, found, batch_size or self.samples(x)):
+        for _ in noted(self.looks(x, batch_size or self.samples(x)), found):
             pass
         return found
 
     def gone(self, x: Array, batch_size: int | None = None) -> list[Array]:
         """Which units of each layer are dead on x: `State.gone`."""
         return [GONE[extremes.states()] for extremes in self.extremes(x, batch_size)]
-
-    def noted(self, x: Array, found: Sequence[Extremes], batch_size: int = BATCH) -> Iterator[list[Look]]:
-        """`looks`, each of which is added to the extremes that were found before."""
-        for looks in self.looks(x, batch_size):
-            for extremes, look in zip(found, looks):
-                extremes.add(look)
-            note_paths(found)
-            yield looks
 
     def gradients(self, x: Array, y: Any, parameters: Sequence[Parameter], who: str,
                   loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> dict[Parameter, Array]:
