@@ -105,11 +105,12 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         return X, y, sample_weight
 
     def _targets(self, y: Array, weight: Array | None, reset: bool) -> Array:
-        """The targets as the loss takes them, with the weights in them, (samples, outputs or more)."""
+        """The targets as the loss takes them, with the weights in them: labels, or (samples, outputs or more)."""
         raise NotImplementedError
 
     def _train(self, X: Array, targets: Array, weight: Array | None, epochs: int, again: bool, judge: bool = True) -> None:
-        targets = targets.astype(X.dtype, copy=False)
+        if targets.ndim == 2:                   # else they are labels
+            targets = targets.astype(X.dtype, copy=False)
         validation = None
         if judge and self.early_stopping:
             split = train_test_split(X, targets, test_size=self.validation_fraction, random_state=self.random_state,
@@ -305,7 +306,7 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
         return self._partial_fit(X, y, sample_weight)
 
     def _targets(self, y: Array, weight: Array | None, reset: bool) -> Array:
-        """One row per sample: its weight at its class, and 0 elsewhere."""
+        """The labels; with weights a row for each sample, its weight at its class and 0 elsewhere."""
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:
             warnings.warn("A column-vector y was passed when a 1d array was expected; it is flattened", DataConversionWarning,
@@ -322,11 +323,16 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
         if self.class_weight is not None:
             balance = compute_sample_weight(self.class_weight, y)
             weight = balance if weight is None else weight * balance
-        found = (y[:, None] == self.classes_).astype(float)
-        return found if weight is None else found * (weight * len(weight) / weight.sum())[:, None]
+        labels = np.searchsorted(self.classes_, y)
+        if weight is None:
+            return labels
+        return np.eye(len(self.classes_))[labels] * (weight * len(weight) / weight.sum())[:, None]
 
     def _strata(self, targets: Array) -> Array:
-        return np.asarray(targets.argmax(axis=1))
+        return _labels(targets)
+
+    def _outputs(self, targets: Array) -> int:
+        return len(self.classes_)
 
     @staticmethod
     def _loss(scores: Tensor, targets: Any) -> Tensor:
@@ -334,7 +340,7 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
 
     @staticmethod
     def _score_of(scores: Array, targets: Array) -> float:
-        return float((scores.argmax(axis=1) == targets.argmax(axis=1)).mean())
+        return float((scores.argmax(axis=1) == _labels(targets)).mean())
 
     def predict(self, X: Any) -> Array:
         winners = self._scores(X).argmax(axis=1)
@@ -392,3 +398,8 @@ class MLPRegressor(RegressorMixin, _MLP):       # type: ignore[misc]
         """Predictions, of the shape of the y that `fit` got."""
         scores = self._scores(X)
         return scores.ravel() if self._columns == 1 else scores
+
+
+def _labels(targets: Array) -> Array:
+    """The labels themselves, or the class in which each row has its weight."""
+    return targets if targets.ndim == 1 else np.asarray(targets.argmax(axis=1))
