@@ -316,8 +316,7 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
             raise ValueError(f"{type(self).__name__}: y has shape {y.shape}, expected one class for each sample")
         if reset:
             self.classes_ = np.unique(y)
-        unknown = np.setdiff1d(y, self.classes_)
-        if unknown.size:
+        elif (unknown := np.setdiff1d(y, self.classes_)).size:
             raise ValueError(f"{type(self).__name__}: y has the classes {unknown}, expected those of the first call, "
                              f"{self.classes_}")
         if self.class_weight is not None:

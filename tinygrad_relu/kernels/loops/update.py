@@ -63,7 +63,7 @@ def sgd(p: Vector, g: Vector, v: Vector, lr: float, momentum: float, first: bool
 
 
 @scalar
-def _adam(start, stop, p, g, m, v, beta1, beta2, eps, step_size, root, coupled, shrink, decoupled):
+def _adam(start, stop, p, g, m, v, beta1, beta2, eps, step_size, coupled, shrink, decoupled):
     p, g, m, v = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
     T = p.dtype.type
     new1, new2 = T(1) - beta1, T(1) - beta2
@@ -71,16 +71,19 @@ def _adam(start, stop, p, g, m, v, beta1, beta2, eps, step_size, root, coupled, 
         step = g[i] + coupled * p[i] if coupled else g[i]
         m[i] = flushed(beta1 * m[i] + times(new1, step))
         v[i] = flushed(beta2 * v[i] + times(times(new2, step), step))
-        p[i] = (p[i] * shrink if decoupled else p[i]) - step_size * m[i] / (math.sqrt(v[i]) / root + eps)
+        p[i] = (p[i] * shrink if decoupled else p[i]) - step_size * m[i] / (math.sqrt(v[i]) + eps)
 
 
 @kernel
 def adam(p: Vector, g: Vector, m: Vector, v: Vector, lr: float, beta1: float, beta2: float, eps: float, correction1: float,
          correction2_root: float, weight_decay: float, decoupled: bool):
-    """Adam (Kingma & Ba 2015), with the decay added to g, or decoupled as in AdamW (Loshchilov & Hutter 2019)."""
+    """Adam (Kingma & Ba 2015), with the decay added to g, or decoupled as in AdamW (Loshchilov & Hutter 2019).
+
+    The correction of v multiplies lr and eps instead of dividing every number (the end of their section 2).
+    """
     T = p.dtype.type
-    rate, decay = T(lr), T(weight_decay)
+    rate, decay, root = T(lr), T(weight_decay), T(correction2_root)
     shrink = T(1) - rate * decay if decoupled else T(1)
     coupled = T(0) if decoupled else decay
-    parallel(_adam, p.size, GRAIN, (p, g, m, v, T(beta1), T(beta2), T(eps), rate / T(correction1), T(correction2_root), coupled,
-                                    shrink, decoupled))
+    parallel(_adam, p.size, GRAIN, (p, g, m, v, T(beta1), T(beta2), T(eps) * root, rate * root / T(correction1), coupled, shrink,
+                                    decoupled))
