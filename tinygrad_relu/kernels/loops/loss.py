@@ -214,14 +214,18 @@ def add_losses(each, scale, losses):
 @scalar
 def cross_entropy_rows(start, stop, x, labels, probabilities, each):
     some = rows_together(x)
+    totals = np.empty(min(some, stop - start), x.dtype)
     for first in range(start, stop, some):
         last = min(first + some, stop)
         exponentials(x, first, last, each, probabilities)
         for r in range(first, last):
-            y, top = probabilities[r], each[r]
-            total = line_sum(y)
+            y = probabilities[r]
+            totals[r - first] = total = line_sum(y)
             put_scaled(y, x.dtype.type(1) / total, False, y)
-            each[r] = log(total) - (x[r, labels[r]] - top)
+            each[r] = x[r, labels[r]] - each[r]
+        losses = each[first:last]
+        for i in range(losses.size):        # a loop of its own: logarithms of several rows at once
+            losses[i] = log(totals[i]) - losses[i]
 
 
 @kernel
