@@ -10,6 +10,7 @@ import pytest
 from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -70,6 +71,15 @@ def test_fitted_attributes_are_those_of_scikit_learn():
         str(kept.prognosis_)
     with pytest.raises(AttributeError, match="census_ needs the training data"):
         str(own.partial_fit(X, Y).census_)
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_a_warning_that_is_an_error_leaves_a_fitted_network():
+    own = MLPClassifier([8], max_iter=1, random_state=0)
+    for samples in (120, 60):
+        with pytest.raises(ConvergenceWarning):
+            own.fit(X[:samples], Y[:samples])
+        assert own.census_.samples == samples
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -18,6 +18,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.autodiff.node import Op, value
+from tinygrad_relu.kernels.machine.door import watch
 
 
 def leaf(*values, **options):
@@ -54,6 +55,23 @@ def test_an_input_of_every_place_of_one_operation():
         np.testing.assert_array_equal(x.grad, 2 * g)
         np.testing.assert_array_equal(bias.grad, [6, 6])
         assert (x.grad is x.home) == settled
+
+
+def test_two_gradients_of_one_launch_are_not_added_to_one_array():
+    """In linear(h, h), if a gradient of h has arrived before: two threads would add to it at the same time."""
+    a, into = np.arange(9.0).reshape(3, 3), []
+
+    def note(kernel, arguments):
+        into.extend([arguments[3:5]] if kernel.__name__ == "linear_pullback" else [])
+        kernel(*arguments)
+
+    x = tg.Tensor(a, requires_grad=True)
+    h = x * 1.0
+    loss = F.linear(h, h).sum() + F.linear(h, np.eye(3)).sum()
+    with watch(note):
+        loss.backward()
+    np.testing.assert_array_equal(x.grad, 2 * a.sum(axis=0) + np.ones((3, 3)))
+    assert into and all(gx is not gw for gx, gw in into)
 
 
 def test_backward_adds_to_grad_and_none_is_not_zero():

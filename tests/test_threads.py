@@ -17,14 +17,14 @@ from tinygrad_relu.kernels.machine import matmul, panels
 from tinygrad_relu.kernels.machine.pool import num_threads
 
 # rows, columns, inner: one number, around the edges of the vector kernels, the layers of an MLP, long and thin, and
-# large enough for several threads whichever way they share the work.
+# large enough for several threads whichever way they share the work; sums of nothing.
 SHAPES = [(1, 1, 1), (1, 10, 64), (7, 5, 3), (16, 16, 16), (17, 33, 65), (64, 64, 64), (100, 10, 64), (128, 784, 10),
           (333, 222, 111), (1797, 64, 64), (1797, 10, 64), (64, 64, 1797), (10, 64, 1797), (1, 1000, 1000),
           (1000, 1, 1000), (1000, 1000, 1), (2, 3, 20000), (512, 512, 512), (1024, 100, 784), (100, 784, 1024),
-          (999, 501, 257)]
+          (999, 501, 257), (400, 8, 0), (400, 40, 0)]
 
 def product(a, b, left, right):
-    out = np.empty((a.shape[1] if left else a.shape[0], b.shape[0] if right else b.shape[1]), a.dtype)
+    out = np.full((a.shape[1] if left else a.shape[0], b.shape[0] if right else b.shape[1]), np.nan, a.dtype)
     matmul.matmul(left, right, a, b, 0.0, out)
     return out
 

@@ -82,12 +82,12 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         again = self.warm_start and hasattr(self, "model_")
         X, y, weight = self._checked(X, y, sample_weight, reset=not again)
         self._train(X, self._targets(y, weight, reset=not again), weight, self.max_iter, again)
-        if self.n_iter_ == self.max_iter and not self._history.stopped:
-            warnings.warn(f"{type(self).__name__}: the loss was still falling after max_iter={self.max_iter} epochs",
-                          ConvergenceWarning, stacklevel=2)
         self._trained_on: Array | None = X
         self._counted: Census | None = None
         self._foretold: Prognosis | None = None
+        if self.n_iter_ == self.max_iter and not self._history.stopped:     # last, as a filter may make it an error
+            warnings.warn(f"{type(self).__name__}: the loss was still falling after max_iter={self.max_iter} epochs",
+                          ConvergenceWarning, stacklevel=2)
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -195,7 +195,10 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
 
     @property
     def census_(self) -> Census | None:
-        """The units on the training data, counted when first asked for; None without a hidden layer."""
+        """The units on the training data; None without a hidden layer.
+
+        They are counted when first asked for: do so before you change the model, or the array of the training data.
+        """
         check_is_fitted(self, "model_")
         if self._counted is None and self.n_layers_ > 2:
             self._counted = take_census(self.model_, self._training_data("census_"))

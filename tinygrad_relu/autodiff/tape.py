@@ -214,12 +214,12 @@ def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], t
     """The gradients of one node by its fused kernel. Each is skipped, written to the home of a leaf, added to a gradient that has
     already arrived along another path, or written to a new array. Bit i of `add` is set if that of input i must be added."""
     op, parents, values = node.op, node.parents, node.values
-    straight = to_homes and op.adds
-    if straight and len({*parents}) < len(parents):     # usually because two are None
-        leaves = [x for x in parents if x is not None and x.op is None]
-        if len({*leaves}) < len(leaves):                # one leaf is both x and the weight, say
+    if op.adds and len({*parents}) < len(parents):      # usually because two are None
+        given = [x for x in parents if x is not None]
+        if len({*given}) < len(given):                  # x is the weight too, say: two threads would write to one array
             _pull_by_rules(node, g, table, lent)
             return
+    straight = to_homes and op.adds
     into: list[Array] = []
     add, first, new = 0, [], []                         # first: the leaves whose first gradient is written to their home
     for x in parents:

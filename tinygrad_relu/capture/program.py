@@ -143,7 +143,8 @@ class Program(Shown):
     def homes(self, *inputs: Array) -> tuple[Array, ...]:
         """The arrays that a replay reads, for inputs like these: what is written there need not be copied.
 
-        `inputs` themselves, if no replay is proved for other numbers than those of its recording.
+        `inputs` themselves, if no replay is proved for other numbers than those of its recording. For one thread only: a call by
+        another one overwrites them.
         """
         for recording in self.recordings.get(_key((is_grad_enabled(), inputs, {})), ()):
             if recording.replay is not None and all(recording.varied):

@@ -162,9 +162,8 @@ def _successors(launches: list[Launch], first: dict[int, int],
     follows: set[tuple[int, int]] = set()
     for i, (kernel, arguments) in enumerate(launches):
         if is_pullback(kernel):
-            g, z, y, *others = arguments
-            gz, gx = others[3], others.pop(4)
-            ended = {key for key in _owners(g, z, y) - _owners(others) if last.get(key) == i}
+            g, z, y, x, weight, _, gz, gx, gw, gb, _ = arguments
+            ended = {key for key in _owners(g, z, y) - _owners(x, weight, gz, gw, gb) if last.get(key) == i}
             of_g, of_gz, of_gx = (id(owner_of(x)) for x in (g, gz, gx))
             if of_g in ended and first.get(of_gz) == last.get(of_gz) == i and may_replace(kernel, g, gz):
                 same[of_gz] = of_g

@@ -52,8 +52,8 @@ ROW_MAJOR, AS_IS, TRANSPOSED = 101, 111, 112      # the constants of cblas.h
 # transposes b first: 32 x 64 by 64 x 64 in float32 takes 2.1 us instead of 3.6. If the result has few columns, but more than 1200
 # numbers, OpenBLAS copies a and b, unless b is transposed: 200 x 100 by 100 x 10 in float64 takes 14 us instead of 23.
 counts = np.zeros(2, np.int64)
-# `turn` transposes b (n, k), n >= 4, four rows at a time, some of the last ones twice. OpenBLAS's own omatcopy takes longer in
-# float64: a layer of 200 x 64 by 64 x 100 takes 43 us instead of 47.
+# `turn` transposes b (n, k), n >= 4 and k >= 1, four rows at a time, some of the last ones twice. OpenBLAS's own omatcopy takes
+# longer in float64: a layer of 200 x 64 by 64 x 100 takes 43 us instead of 47.
 _TURN = """
 define internal void @turn(ptr %b, i64 %width, i64 %n, i64 %k, ptr %turned) {
     %last = sub i64 %n, 4
@@ -119,10 +119,12 @@ call:
     %lines = and i1 %short, %pays
     %small = and i1 %shape, %lines
     %long = icmp sgt i64 %entries, 1200
+    %some = icmp sgt i64 %products, 0
     %unpacked = icmp sle i64 %products, 1000000
     %narrow = xor i1 %many, true
     %column = and i1 %narrow, %long
-    %thin = and i1 %column, %unpacked
+    %filled = and i1 %some, %unpacked
+    %thin = and i1 %column, %filled
     %worth = or i1 %small, %thin
     %turns = and i1 %dots, %worth
     br i1 %turns, label %turn, label %leave

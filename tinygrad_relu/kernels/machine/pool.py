@@ -361,7 +361,7 @@ class _Native:
         self.state, self.busy, self.started, self.spins = map(self._number, ("state", "busy", "started", "spins"))
         self.asleep = self._number("asleep", ctypes.c_int64 * MOST_THREADS)
         self.locks = self._number("locks", ctypes.c_void_p * MOST_THREADS)
-        self.threads = self._number("threads", ctypes.c_int32 * MOST_THREADS)
+        self.threads, self.apart = (self._number(name, ctypes.c_int32 * MOST_THREADS) for name in ("threads", "apart"))
         if sys.platform == "linux":
             for name in ("getcpu", "getaffinity", "setaffinity"):
                 self._number(name).value = _address(getattr(ctypes.CDLL(None), f"sched_{name}"))
@@ -402,7 +402,8 @@ class _Native:
         """A forked child has a copy of the pool, but none of its threads."""
         self.started.value = self.busy.value = 0
         self.state.value &= -1 << 32
-        ctypes.memset(self.asleep, 0, ctypes.sizeof(self.asleep))
+        for each in (self.asleep, self.apart):
+            ctypes.memset(each, 0, ctypes.sizeof(each))
 
 
 def _address(function: Any) -> int:
