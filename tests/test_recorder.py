@@ -317,3 +317,15 @@ def test_of_a_layer_that_acts_over_time_the_orbit_is_that_of_the_first_step(batc
     recorder.forward()
     z = X.reshape(12, 5, 4)[7, 0] @ model.weight_ih_l0.data[2] + model.bias_ih_l0.data[2] + model.bias_hh_l0.data[2]
     np.testing.assert_allclose(recorder.orbit, [z, z], rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["prelu", "rrelu", "relu", Swish])
+def test_hooks_of_an_activation_are_called_by_the_users_passes_only(activation):
+    model, called = sick_model(activation), []
+    recorder = lab.Recorder(model, X)
+    with model[1].register_forward_hook(lambda module, inputs, out: called.append(module)):
+        recorder.forward()
+        recorder.observe()
+        lab.census(model, X)
+        recorder.lives()
+    assert len(called) == 1

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -17,10 +17,9 @@ from ..kernels.formulas.record import Elementwise
 from ..kernels.loops.reduce import extremes_given_slopes, unit_extremes
 from ..kernels.machine.door import launch
 from ..nn import Module, Parameter
-from ..nn.module import evaluating
 from ..ops.activation import activation_op, flat_sides
 from ..tensor import Tensor
-from .passes import Parts, gate_of
+from .passes import Parts, apart, gate_of
 
 
 class State(IntEnum):
@@ -130,13 +129,9 @@ class HiddenLayer:
         return "maxout" if self.activation is None else str(getattr(self.activation, "name", type(self.activation).__name__))
 
     def outputs(self, z: Tensor) -> Tensor:
-        """The outputs of the layer, as in evaluation; nothing is recorded."""
-        with no_grad():
-            if self.activation is None:
-                return F.maxout(z, self.pieces)
-            with evaluating(self.activation) if self.activation.depends_on_mode else nullcontext():     # RReLU: the mean slope
-                found: Tensor = self.activation(z)
-            return found
+        """The outputs of the layer, as in evaluation (RReLU: with the mean slope); nothing is recorded."""
+        with self._apart(), no_grad():
+            return self._applied(z)
 
     def slopes(self, z: Tensor, out: Tensor) -> Array:
         """The slopes dh/dz, per sample and unit, where ``out = outputs(z)``."""
@@ -145,13 +140,16 @@ class HiddenLayer:
             p, pull = getattr(self.activation, "p", ()), activation_op(record).pull_of(0)
             return np.asarray(pull(np.ones(z.shape, z.dtype), out.data, z.data, p=p))
         z = Tensor.leaf(z.data, requires_grad=True)
-        with recording():
-            if self.activation is None:
-                again = F.maxout(z, self.pieces)
-            else:
-                with evaluating(self.activation):
-                    again = self.activation(z)
+        with self._apart():
+            again = self._applied(z)
             return np.asarray(grad(again, z, np.ones(again.shape, again.dtype))[0].data)
+
+    def _apart(self) -> AbstractContextManager[None]:
+        return recording() if self.activation is None else apart(self.activation)
+
+    def _applied(self, z: Tensor) -> Tensor:
+        found: Tensor = F.maxout(z, self.pieces) if self.activation is None else self.activation(z)
+        return found
 
     def read(self, nodes: Sequence[Node], samples: int) -> Look:
         """What the layer does in a pass with these nodes; slopes are computed when they are asked for."""
