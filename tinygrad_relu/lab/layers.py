@@ -144,7 +144,7 @@ class HiddenLayer:
             again = self._applied(z)
             return np.asarray(grad(again, z, np.ones(again.shape, again.dtype))[0].data)
 
-    def _apart(self) -> AbstractContextManager[None]:
+    def _apart(self) -> AbstractContextManager[object, bool | None]:
         return recording() if self.activation is None else apart(self.activation)
 
     def _applied(self, z: Tensor) -> Tensor:

@@ -199,7 +199,7 @@ def _is_activation(module: Module, like: Array) -> bool:
     x, other = rng.standard_normal((2, *like.shape)).astype(like.dtype)
     one = x.copy()
     one.flat[0] = other.flat[0]
-    with no_grad(), np.errstate(all="ignore"):
+    with apart(module), no_grad(), np.errstate(all="ignore"):
         try:
             at_x, at_one, at_other, middle = (module(part).array for part in map(Node.result, (x, one, other, (x + other) / 2)))
         except (TypeError, ValueError, IndexError):
