@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 from functools import partial
 from queue import SimpleQueue
 
@@ -198,6 +199,27 @@ def test_schedules_and_options_are_read_at_each_replay():
         opt.param_groups[0]["weight_decay"] = 0.01 * i
 
     check(training(nn.MLP([3, 4, 2], rng=0), momentum=0.9), normal(5, 3), between=rates)
+
+
+def test_a_rate_is_replayed_after_ctrl_c_while_it_was_read(monkeypatch):
+    p = nn.Parameter([8.0])
+    opt = optim.SGD([p], lr=0.25, momentum=0.5)
+
+    @tg.capture
+    def step(x):
+        opt.zero_grad()
+        (p * x).sum().backward()
+        opt.step()
+
+    for x in (1.0, 2.0, 3.0, 2.0):
+        step(np.array([x]))
+    assert step.replays and p.item() == 5.03125
+    opt.param_groups[0]["lr"] = 0.5
+    with monkeypatch.context() as pressed, pytest.raises(KeyboardInterrupt):
+        pressed.setattr(optim.SGD, "launch_of", lambda *arguments: signal.raise_signal(signal.SIGINT))
+        step(np.array([1.0]))
+    step(np.array([1.0]))
+    assert p.item() == 3.5
 
 
 def test_parameter_groups_and_two_optimizers():

@@ -42,15 +42,13 @@ class Move:
         self.arguments = list(self.launch.arguments)            # with the numbers of the last replay
         self.same = {id(x) for x in (segment.data, grad, *segment.state.values())}      # arrays that each launch uses
         self.varies = "step" in optimizer.state_names or any(
-            isinstance(x, np.ndarray) and id(x) not in self.same for x in self.launch.arguments)
+            isinstance(x, np.ndarray) and x.size and id(x) not in self.same for x in self.launch.arguments)
         self.write: Callable[[int, Any], None] = lambda position, number: None
 
     def renew(self) -> None:
         """Give the launch the numbers of now."""
         if not self.varies and self.options == self.known:
             return
-        if not self.varies:
-            self.known = dict(self.options)
         buffers = dict(self.segment.state)
         _, now = self.optimizer.launch_of(self.segment, self.grad, self.options)
         if buffers.keys() != self.segment.state.keys():     # it needs another buffer, which the step will make
@@ -66,6 +64,8 @@ class Move:
                 if id(old) in self.same or old.shape != new.shape:
                     raise Stale
                 old[...] = new
+        if not self.varies:
+            self.known = dict(self.options)     # last: Ctrl-C may have come before
 
 
 class Stale(Exception):
