@@ -153,7 +153,7 @@ class _Weight:
         self.activation = self.layer.activation_name if self.layer else first.op.name if first.op in (*GATES, *RNNS) else ""
         self.pieces = self.layer.pieces if self.layer else 1
         place = {id(node): i for i, node in enumerate(nodes)}
-        self.signals = ([site.out for site in self.layer.sites] if self.layer and self.pieces > 1 else
+        self.signals = ([place.out for place in self.layer.places] if self.layer and self.pieces > 1 else
                         [place[id(nodes[i].parents[0])] if nodes[i].op in (*GATES, *RNNS) else i for i in uses])
         self.gradient, self.signal, self.rows = np.zeros_like(parameter.array), 0.0, 0
         self.product: Any = 0.0

@@ -49,7 +49,7 @@ class State(IntEnum):
 GONE = np.array([state.gone for state in State])        # indexed by an array of states
 
 
-class Site(NamedTuple):
+class Place(NamedTuple):
     """Where a layer acts in a forward pass: the numbers of nodes, and the gate of a recurrent layer."""
 
     out: int
@@ -99,7 +99,7 @@ class HiddenLayer:
     gates: frozenset[str]
     outgoing: Outgoing | str
     unclaimed: str
-    sites: tuple[Site, ...]
+    places: tuple[Place, ...]
 
     def is_on_every_path_of(self, earlier: HiddenLayer) -> bool:
         """Whether every path from an earlier layer to the output leads through this one."""
@@ -122,7 +122,7 @@ class HiddenLayer:
 
     @property
     def is_recurrent(self) -> bool:
-        return bool(self.sites[0].gate)
+        return bool(self.places[0].gate)
 
     @property
     def activation_name(self) -> str:
@@ -154,20 +154,20 @@ class HiddenLayer:
     def read(self, nodes: Sequence[Node], samples: int) -> Look:
         """What the layer does in a pass with these nodes; slopes are computed when they are asked for."""
         inputs, z, out = list[Array](), list[Array](), list[Array]()
-        for site in self.sites:
-            node = nodes[site.out]
-            if site.gate:               # (steps, rows, size), in the order of time
-                at = np.ascontiguousarray(gate_of(node, site.gate).transpose(1, 0, 2))
+        for place in self.places:
+            node = nodes[place.out]
+            if place.gate:               # (steps, rows, size), in the order of time
+                at = np.ascontiguousarray(gate_of(node, place.gate).transpose(1, 0, 2))
                 z.append(at)
                 out.append(self.outputs(Tensor.leaf(at.reshape(-1, self.units))).data.reshape(at.shape))
             else:
-                z.append(node.values[0] if site.z is None else nodes[site.z].array)
+                z.append(node.values[0] if place.z is None else nodes[place.z].array)
                 out.append(node.array)
-            if site.affine is not None:
-                inputs.append(nodes[site.affine].values[0])
+            if place.affine is not None:
+                inputs.append(nodes[place.affine].values[0])
         aligned = all(len(part) == samples for part in z)
 
-        def rows(several: list[Array], size: int) -> Array:         # of several sites, those of each sample side by side
+        def rows(several: list[Array], size: int) -> Array:         # of several places, those of each sample side by side
             if len(several) < 2:
                 return several[0].reshape(-1, size) if several else np.empty((0, 0), self.dtype)
             if aligned:

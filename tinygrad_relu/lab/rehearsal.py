@@ -170,7 +170,7 @@ class Link:
     def outputs(self, z: Ball) -> Ball:
         """The activations: exact where z is surely in a flat region."""
         with no_grad():
-            h = self.layer.activation.forward(Tensor(z.centre)).data    # type: ignore[union-attr]      # no Maxout: see `steepest`
+            h = self.layer.activation.forward(Tensor(z.centre)).data    # type: ignore[union-attr]    # no Maxout: `steepest`
         radius = self.steepest * z.radius + 4 * self.roundoff * np.abs(h)
         return Ball(h, np.where(self.room(z) >= 0, 0.0, radius))
 

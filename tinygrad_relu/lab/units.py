@@ -22,7 +22,7 @@ from ..nn.recurrent import Recurrent, RecurrentLayers
 from ..ops.linalg import affine
 from ..ops.shape import RESHAPE
 from ..tensor import Tensor
-from .layers import GONE, Extremes, HiddenLayer, Look, Outgoing, Site, noted
+from .layers import GONE, Extremes, HiddenLayer, Look, Outgoing, Place, noted
 from .passes import Applied, Call, Parts, activations, before_norms, parts_of, passed, recurrent_parts, straight, tensors
 
 BATCH = 4096        # samples at a time: bounds the memory, and fits into the caches
@@ -178,7 +178,7 @@ class _Use(NamedTuple):
     """One application of an activation, and what comes before it."""
 
     applied: Applied
-    site: Site
+    place: Place
     parts: Parts
     affine: Any             # the affine map before it, if there is one
     norm: Module | None     # in between
@@ -188,7 +188,7 @@ class _Use(NamedTuple):
     def key(self) -> Any:
         """The same for all uses of one layer: those of the same parts of parameters, with the same activation."""
         if not self.parts:
-            return self.site
+            return self.place
         own: Any = self.applied.activation
         kind: Any = id(own) if own is not None and own.parameters() else type(own)
         if hasattr(own, "record"):
@@ -203,7 +203,7 @@ class _Pass:
         self.model, self.calls = model, list[Call]()
         output, self.nodes = passed(model, x, self.calls.append)
         self.outputs = tensors(output)
-        self.place = {id(node): i for i, node in enumerate(self.nodes)}
+        self.number = {id(node): i for i, node in enumerate(self.nodes)}
         self.names = {id(p): name for name, p in reversed(list(model._entries(Parameter)))}
         self.takers: dict[int, list[Node]] = {}         # for each node, the operations on it
         for node in self.nodes:
@@ -213,7 +213,7 @@ class _Pass:
     def use(self, applied: Applied) -> _Use:
         out, gate = applied.out, applied.gate
         if gate:
-            return _Use(applied, Site(self.place[id(out)], None, None, gate), recurrent_parts(out, gate), None, None, False)
+            return _Use(applied, Place(self.number[id(out)], None, None, gate), recurrent_parts(out, gate), None, None, False)
         z: Any = out.parents[0] if applied.z is None else applied.z
         if applied.activation is None and z.op is RESHAPE:          # Maxout: its input has an axis for the pieces
             z = z.parents[0]
@@ -221,9 +221,9 @@ class _Pass:
         parts = parts_of(source)
         is_affine = source.op is affine() and source.parents[1] in parts and all(
             p is None or p in parts for p in source.parents[2:])
-        site = Site(self.place[id(out)], None if applied.z is None else self.place[id(applied.z)],
-                    self.place[id(source)] if is_affine else None, gate)
-        return _Use(applied, site, parts, source if is_affine else None, norm, any_norm)
+        place = Place(self.number[id(out)], None if applied.z is None else self.number[id(applied.z)],
+                      self.number[id(source)] if is_affine else None, gate)
+        return _Use(applied, place, parts, source if is_affine else None, norm, any_norm)
 
     def layer(self, uses: Sequence[_Use], earlier: Sequence[HiddenLayer]) -> HiddenLayer:
         """The layer with these uses; `earlier` are those that were found before."""
@@ -247,11 +247,11 @@ class _Pass:
             norm=norm,
             plain=plain,
             fixed=all_affine and all(use.affine.parents[0] is None for use in uses),
-            follows=next((one for one in earlier if len(one.sites) == 1 and before is self.nodes[one.sites[0].out]), None),
+            follows=next((one for one in earlier if len(one.places) == 1 and before is self.nodes[one.places[0].out]), None),
             gates=self.gates(out, earlier) if single and not applied.gate else frozenset(),
             outgoing=self.outgoing(applied) if single else "several uses in one pass",
             unclaimed=self.unclaimed(uses[0], plain),
-            sites=tuple(use.site for use in uses))
+            places=tuple(use.place for use in uses))
 
     def unclaimed(self, use: _Use, plain: bool) -> str:
         activation = use.applied.activation
@@ -287,7 +287,7 @@ class _Pass:
             if (node := waiting.pop()) is not gate and id(node) not in seen:
                 seen.add(id(node))
                 waiting += [x for x in node.parents if x is not None and x.op is not None]
-        return frozenset(layer.name for layer in earlier if not any(id(self.nodes[site.out]) in seen for site in layer.sites))
+        return frozenset(layer.name for layer in earlier if not any(id(self.nodes[place.out]) in seen for place in layer.places))
 
     def outgoing(self, applied: Applied) -> Outgoing | str:
         """Where the outputs of an activation go, if that is one Linear whose weight acts nowhere else."""
