@@ -45,8 +45,8 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         dead = np.abs(draws[:d]).sum(axis=0) + draws[d] <= 0                # z at its largest, at a corner of the cube
         findings.append(Finding(f"PyTorch's start, {d} input{'s' * (d > 1)}: 1/(2 (d + 1)!)", p, float(dead.mean()),
                                 four_errors(p, 4 * trials)))
-    dead = {name: [layer.born_dead for layer in found.layers] for name, found in (("he", he), ("rai", rai), ("wide", wide))}
-    return findings, {**dead, "low": [layer.low for layer in he.layers], "high": [layer.high for layer in he.layers]}
+    born = {name: [layer.born_dead for layer in found.layers] for name, found in (("he", he), ("rai", rai), ("wide", wide))}
+    return findings, {**born, "low": [layer.low for layer in he.layers], "high": [layer.high for layer in he.layers]}
 
 
 def draw(figure: Figure, series: Series) -> None:
