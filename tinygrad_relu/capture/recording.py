@@ -201,19 +201,18 @@ class Proof(Recording):
         before, starts, names = copies(state.values()), copies(x for pair in private for x in pair), [*buffers]
         launch.kernel(*launch.arguments)
         self.on_trial &= names == [*buffers]        # not if a buffer is new: it has no state from before
-        after = copies(state.values())
         written = {key: owner for (key, owner), copy in zip(state.items(), before) if differ(owner, copy)}
         if moves or written:
             self.writes = min(self.writes, i)
         self.known |= {key: _digest(owner) for key, owner in written.items()}
         if private:
-            self._repeat(launch, other, private, list(state.values()), before, starts, after)
+            self._repeat(launch, other, private, list(state.values()), before, starts)
 
     def _repeat(self, launch: Launch, other: Launch, private: list[tuple[Array, Array]], state: list[Array], before: list[Array],
-                starts: list[Array], after: list[Array]) -> None:
+                starts: list[Array]) -> None:
         """Run the recorded launch from the same state, and compare."""
         x_starts, y_starts, ends = starts[::2], starts[1::2], copies(x for x, _ in private)
-        ys = [y for _, y in private]
+        ys, after = [y for _, y in private], copies(state)
         restore(state, before)
         other.kernel(*other.arguments)
         for y, end, x_start, y_start in zip(ys, ends, x_starts, y_starts):
