@@ -479,6 +479,16 @@ def test_what_the_step_finds_outside_may_be_replaced_or_changed_in_place():
     assert program.replays > 12
 
 
+def test_a_list_of_many_entries():
+    factors = [2.0] * 1000
+    program = tg.capture(lambda x: F.as_tensor(x) * factors[0] * len(factors))
+    for x in X[:4]:
+        program(x)
+    assert program.replays == 2
+    factors.append(2.0)
+    assert program(X[0]).data[0, 0] == X[0][0, 0] * 2002
+
+
 def test_a_freed_model_is_the_error_of_the_eager_step():
     step, net, opt = model_and_step()
     model = net
@@ -693,10 +703,12 @@ def test_a_graph_from_before_a_replay_is_outdated():
     program = tg.capture(step)
     for x in X:
         program(x.astype("float32"))
-    loss = (net(X[0].astype("float32")) ** 2).sum()
-    program(X[0].astype("float32"))
-    with pytest.raises(RuntimeError, match="was changed after"):
-        loss.backward()
+    for replays in (1, 2):          # the second one is not the first since the graph was recorded
+        loss = (net(X[0].astype("float32")) ** 2).sum()
+        for _ in range(replays):
+            program(X[0].astype("float32"))
+        with pytest.raises(RuntimeError, match="was changed after"):
+            loss.backward()
 
 
 def test_an_error_in_the_step_leaves_the_program_usable():

@@ -25,13 +25,13 @@ _by_order = attrgetter("order")
 _ONE = {char: np.ones((), char) for char in "fd"}       # the gradient of a loss with respect to itself; never written to
 
 
-def changed(leaves: Iterable[Node]) -> None:
+def changed(leaves: Iterable[Node], now: int | None = None) -> None:
     """Declare that the values of these leaves were changed in place, by assignment or by a step of an optimizer.
 
     A result computed from the old values can no longer be differentiated. So each leaf gets a new order number, and `backward`
     raises if a leaf is newer than a result computed from it.
     """
-    now = next_order()
+    now = next_order() if now is None else now
     for leaf in leaves:
         leaf.order = now
 

@@ -106,7 +106,7 @@ class Recording:
         self.changes = [(p, g) for p, g in zip(self.parameters, end) if before[p] is not g]
         if any(g is not None and g is not p.home for p, g in self.changes):
             refuse("sets the .grad of a parameter to an array of its own; scale the loss, or clip: nn.utils.clip_grad_norm_")
-        self.trained = [p.requires_grad for p in self.parameters]
+        self.expected = [(p, before[p], p.requires_grad) for p in self.parameters]
         self.surroundings = Surroundings(self.step)
 
     def refill(self, arrays: Sequence[Array]) -> bool:
@@ -129,12 +129,10 @@ class Recording:
         """
         if not self.surroundings.are_same():
             raise Stale
-        if not self.surroundings.have_same_modes():
-            return False
-        for p, g, trained in zip(self.parameters, self.start, self.trained):        # a plain loop is the fastest
+        for p, g, trained in self.expected:         # a plain loop is the fastest
             if p.grad is not g or p.requires_grad is not trained:
                 return False
-        return True
+        return self.surroundings.have_same_modes()
 
 
     @contextmanager

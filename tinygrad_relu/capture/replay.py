@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.guard import Later
-from ..autodiff.node import Array
+from ..autodiff.node import Array, next_order
 from ..autodiff.tape import changed
 from ..checks import owner_of
 from ..kernels.loops.affine import is_pullback, may_replace
@@ -91,6 +91,10 @@ class Replay:
         self.moves = {numbers.index(i): each for i, each in moves.items()}
         self.writes = sum(i < writes for i in numbers)      # how many launches run before the first that writes state
         self.launches, self.result = (launches, result) if overwritten is None else packed(launches, result, overwritten)
+        found: list[Any] = []
+        mapped(found.append, self.result)
+        self.made = sum(isinstance(x, Tensor) for x in found)       # how many nodes a replay makes
+        self.next = 0       # the number of the next node, if no other is made until the next replay
         self.calls = list(_calls(self.launches))
         for native, first, count in self.calls:
             for i, each in self.moves.items():
@@ -104,9 +108,13 @@ class Replay:
         for run in self.calls:
             self.running = run
             run[0]()
+        now = next_order()
+        if now != self.next:        # a graph of the values before may have been recorded since the last replay
+            for each in self.moves.values():
+                changed(each.segment.parameters, now)
+        self.next = now + 1 + self.made
         for each in self.moves.values():
             each.segment.steps += 1
-            changed(each.segment.parameters)
         return mapped(fresh, self.result)
 
     @property

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from operator import call, is_
+from operator import getitem
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -12,13 +12,15 @@ from ..autodiff import guard
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
 
+Variable = tuple[Callable[[Any, Any], Any], Any, Any, Any]      # find, holder, name, value: find(holder, name) is value
+
 
 class Surroundings:
     """The variables that a step finds outside, the modes of its modules, and the count of changes of the structure."""
 
     def __init__(self, step: Any) -> None:
-        names = names_of(step)
-        self.finds, self.found = [find for find, _ in names], [value for _, value in names]
+        self.variables = variables_of(step)
+        self.found = [value for *_, value in self.variables]
         self.modes = [(module, module.training) for top in [step, *self.found] if isinstance(top, Module)
                       for module in top.modules()]
         guard.watched.update(module for module, _ in self.modes)
@@ -26,10 +28,7 @@ class Surroundings:
 
     def are_same(self) -> bool:
         """Whether variables, modules (but for their modes) and optimizers are what they were."""
-        try:
-            return self.version == guard.version and all(map(is_, map(call, self.finds), self.found))
-        except (LookupError, ValueError):       # a name that no longer exists
-            return False
+        return self.version == guard.version and self.changed() is None
 
     def have_same_modes(self) -> bool:
         if self.checked != guard.modes:
@@ -40,45 +39,55 @@ class Surroundings:
 
     def changed(self) -> str | None:
         """The name of a variable that is no longer what it was."""
-        for find, value in zip(self.finds, self.found):
-            if find() is not value:
-                return str(find.args[-1]) if isinstance(find, partial) else "the length of a list or dict"
+        for find, holder, name, value in self.variables:
+            try:
+                if find(holder, name) is value:
+                    continue
+            except (LookupError, ValueError):       # it no longer exists
+                pass
+            return "the length of a list or dict" if find is _has_length else str(name)
         return None
 
 
-def names_of(step: Any) -> list[tuple[Callable[[], Any], Any]]:
-    """How to find each variable that a step finds outside, and its value: names of closures and globals, attributes of the user's
-    objects, entries of lists and dicts. The values of our modules and optimizers are watched by `guard.version`."""
-    found: list[tuple[Callable[[], Any], Any]] = []
+def _has_length(holder: Any, length: int) -> bool:
+    return len(holder) == length
+
+
+def variables_of(step: Any) -> list[Variable]:
+    """The variables that a step finds outside: names of closures and globals, attributes of the user's objects, entries of lists
+    and dicts. The values of our modules and optimizers are watched by `guard.version`."""
+    found: list[Variable] = []
     used: set[str] = set()              # all names in the code so far
     queue: list[Any] = [step]
     seen = {id(step)}
 
-    def add(*finds: Callable[[], Any]) -> None:
-        for find in finds:
+    def add(holder: Any, names: Iterable[Any], find: Callable[[Any, Any], Any] = getitem) -> None:
+        for name in names:
             try:
-                value = find()
+                value = find(holder, name)
             except (LookupError, ValueError):       # not yet defined
                 continue
-            found.append((find, value))
+            found.append((find, holder, name, value))
             if id(value) not in seen:
                 seen.add(id(value))
                 queue.append(value)
 
     for thing in queue:
         if isinstance(thing, partial):
-            add(partial(getattr, thing, "func"), *[partial(thing.args.__getitem__, i) for i in range(len(thing.args))],
-                *[partial(thing.keywords.__getitem__, name) for name in thing.keywords])
+            add(thing, ["func"], getattr)
+            add(thing.args, range(len(thing.args)))
+            add(thing.keywords, thing.keywords)
         elif isinstance(thing, MethodType):
             queue += [thing.__self__, thing.__func__]
         elif isinstance(thing, FunctionType) and not _is_library(thing.__module__):
             names = _names(thing.__code__)
             used |= names
             queue += [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
-            add(*[partial(getattr, cell, "cell_contents") for cell in thing.__closure__ or ()],
-                *[partial(thing.__globals__.__getitem__, name) for name in names & thing.__globals__.keys()])
+            for cell in thing.__closure__ or ():
+                add(cell, ["cell_contents"], getattr)
+            add(thing.__globals__, names & thing.__globals__.keys())
         elif isinstance(thing, ModuleType) and not _is_library(thing.__name__):
-            add(*[partial(vars(thing).__getitem__, name) for name in used & vars(thing).keys()])
+            add(vars(thing), used & vars(thing).keys())
         elif isinstance(thing, Module):
             for module in thing.modules():
                 if not _is_library(type(module).__module__):       # ours replace their attributes, which `guard.version` counts
@@ -86,8 +95,8 @@ def names_of(step: Any) -> list[tuple[Callable[[], Any], Any]]:
         elif type(thing) is tuple:
             queue += thing
         elif type(thing) in (list, dict):
-            add(thing.__len__, *[partial(thing.__getitem__, key) for key in thing if type(thing) is dict],
-                *[partial(thing.__getitem__, i) for i in range(len(thing)) if type(thing) is list])
+            add(thing, [len(thing)], _has_length)
+            add(thing, thing if type(thing) is dict else range(len(thing)))
         elif isinstance(thing, Optimizer) and type(thing).step is Optimizer.step:
             continue                        # a replay calls its `move`
         elif isinstance(thing, type):
@@ -95,7 +104,7 @@ def names_of(step: Any) -> list[tuple[Callable[[], Any], Any]]:
                       if isinstance(f, FunctionType)]
         elif type(getattr(thing, "__dict__", None)) is dict and not _is_library(type(thing).__module__):
             queue.append(type(thing))
-            add(*[partial(vars(thing).__getitem__, name) for name in vars(thing)])
+            add(vars(thing), vars(thing))
     return found
 
 

@@ -13,7 +13,7 @@ from .policy import Kernel
 Watcher = Callable[[Any, tuple[Any, ...]], None]
 
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
-_current_watcher = _watcher.get
+current_watcher = _watcher.get      # of this thread, or None
 
 
 def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
@@ -22,7 +22,7 @@ def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
     The machine code of a `Kernel` is called directly, so the arguments must have exactly the types that it declares (see
     `policy`). A NumPy ufunc, or any function that writes into its last argument, can be launched too.
     """
-    watcher = _current_watcher()
+    watcher = current_watcher()
     if watcher is not None:
         watcher(kernel, arguments)
     elif type(kernel) is Kernel:
@@ -35,11 +35,6 @@ def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
 def copy(x: Any, out: Any) -> None:
     """``out[...] = x``, for any strides. (``np.positive`` takes two to eight times as long.)"""
     np.copyto(out, x)
-
-
-def is_watched() -> bool:
-    """Whether the launches of this thread are watched."""
-    return _current_watcher() is not None
 
 
 @contextmanager
