@@ -34,7 +34,7 @@ def weights(path):
     return tg.load(path)["model"]
 
 
-@pytest.mark.parametrize("more", [[], ["--optimizer", "adam", "--lr", "0.01", "--dropout", "0.3", "--norm", "batch"],
+@pytest.mark.parametrize("more", [[], ["--optimizer", "adam", "--betas", "0.8", "0.99", "--lr", "0.01", "--dropout", "0.3", "--norm", "batch"],
                                   ["--momentum", "0.9", "--schedule", "cosine", "--dtype", "float64", "--standardise"]],
                          ids=lambda words: " ".join(words))
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(capsys, tmp_path, more):
@@ -108,6 +108,8 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
     (["train", "--resume", "begun.npz", "--epochs", "0"], "--epochs is 0"),
     (["train", "--held-out", "1"], "--held-out is 1.0, expected a share"),
     (["train", "--optimizer", "adam", "--momentum", "0.9"], "got momentum 0.9 for adam"),
+    (["train", "--betas", "0.8", "0.99"], "got betas [0.8, 0.99] for sgd, expected them for adam or adamw"),
+    (["train", "--optimizer", "adam", "--betas", "0.8", "1"], "betas is (0.8, 1.0), expected two numbers from 0 up to"),
     (["train", "--resume", "begun.npz", "--out", "a.npz"], "got --resume and --out, expected one of them"),
     (["train", "--every", "5"], "--every is an option of --watch"),
     (["train", "--out", "a.txt"], "a.txt ends in '.txt', expected .npz"),

@@ -63,6 +63,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
            help="one of sgd, nesterov, sgdw, adam, adamw" + DEFAULT)
     option("--lr", type=number, default=0.1, metavar="RATE", help="learning rate" + DEFAULT)
     option("--momentum", type=number, metavar="MOMENTUM", help="momentum, from 0 to below 1 (default: 0; nesterov: 0.9)")
+    option("--betas", type=number, nargs=2, metavar=("BETA1", "BETA2"), help="decay of the two running means of adam and adamw "
+           "(default: 0.9 0.999)")
     option("--weight-decay", type=number, default=0.0, metavar="DECAY", help="weight decay" + DEFAULT)
     option("--schedule", type=one_of("lab.treatments.SCHEDULES", "schedule"), metavar="NAME",
            help="schedule of the learning rate, over the epochs: one of cosine, linear, step, warmup")
@@ -83,7 +85,8 @@ def begin(given: argparse.Namespace) -> Setup:
         dropout=given.dropout)
     if given.start:
         load_weights(given.start, model)
-    rule = replace(yours(given.optimizer, given.momentum, given.weight_decay, given.schedule or ""), rate=1.0)
+    rule = replace(yours(given.optimizer, given.momentum, given.weight_decay, given.schedule or "",
+                         given.betas and tuple(given.betas)), rate=1.0)
     optimizer = rule.optimizer(model, check_number(given.lr, "--lr"))
     schedule = SCHEDULES[given.schedule](optimizer, given.epochs) if given.schedule else None
     return Setup(given, train, held_out, model, optimizer, schedule)
