@@ -88,7 +88,7 @@ def mirror():
         say(accuracy, name, (step, height), colour)
     step = run.outcomes[0].predicted_step
     accuracy.axvline(step, color=RETURN, linestyle=DASHES, linewidth=1.3)
-    say(accuracy, f"step {step}:\nlayer 1\nreturns", (step - 12, 0.5), RETURN, ha="right")
+    say(accuracy, f"step {step}:\nlayer 0\nreturns", (step - 12, 0.5), RETURN, ha="right")
     accuracy.set_ylim(0, 1.03)
     label(accuracy, "accuracy of the network of section 16")
     return figure

@@ -65,7 +65,7 @@ def test_headline_digits_return_at_step_472():
     (told,) = [t for t in TREATMENTS if t.key == "heavy-l2"]
     (outcome,) = revive_module.revive(sick, digits, [told], steps=500)
     assert outcome.predicted_step == outcome.observed_step == 472 and not outcome.disagreements and outcome.opens == (250, 250)
-    assert len(outcome.predictions) == outcome.proved == sick.dead[0] + 1      # and the unit of layer 2 that opens the first path
+    assert len(outcome.predictions) == outcome.proved == sick.dead[0] + 1      # and the unit of layer 1 that opens the first path
     path = np.array(outcome.predicted_orbit[:472])
     np.testing.assert_allclose(outcome.observed_orbit[:472], path, atol=1e-9 * np.abs(path).max())
 
@@ -106,9 +106,9 @@ def test_a_path_that_opens_at_another_step_than_the_first_return_is_told():
     assert sgd.claims and sgd.observed_step is None and sgd.opens == (None, None)
     for opens, returned, accuracy, told in (        # opens: (predicted, observed)
             ((None, None), None, 1.0, None), ((4, 4), 4, 1.0, None),
-            ((2, 2), 4, 1.0, "SGD, step 2 (predicted: 2), first return in layer 1 at step 4, accuracy above "
+            ((2, 2), 4, 1.0, "SGD, step 2 (predicted: 2), first return in layer 0 at step 4, accuracy above "
                                 f"{sick.accuracy + 0.05:.2f} from step 5."),
-            ((None, 2), None, sick.accuracy, "SGD, step 2, first return in layer 1 never.")):
+            ((None, 2), None, sick.accuracy, "SGD, step 2, first return in layer 0 never.")):
         outcome = replace(sgd, opens=opens, opens_between=None if opens[0] is None else (2, 2), observed_step=returned, accuracies=[(0, sick.accuracy), (5, accuracy)])
         said = [sentence for sentence in report.sentences(sick, [outcome]) if "first path to the output" in sentence]
         assert [sentence.endswith(told or "?") for sentence in said] == [True] * (told is not None), said

@@ -71,7 +71,7 @@ def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
                [(sick, *begun), *((o, o.treatment.name, _told(o)) for o in outcomes)])]
     if shocked:
         before = run.networks.get("shocked", sick)
-        healthy = "healthy, then a shock", f"{STARTS['shocked']['kill_steps']} steps, then every bias of layer 1 falls"
+        healthy = "healthy, then a shock", f"{STARTS['shocked']['kill_steps']} steps, then every bias of layer 0 falls"
         scenes.append(("Momentum alone: no decay; only what the momentum buffers still hold from before the units died",
                        [*([(before, *healthy)] if "shocked" in run.networks else []),
                         *((o, o.treatment.name, _told(o)) for o in shocked)]))
@@ -113,15 +113,15 @@ def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
 
 
 def _told(outcome: Outcome) -> str:
-    """The prediction and the observation for layer 1, with a reason; and the accuracy."""
+    """The prediction and the observation for layer 0, with a reason; and the accuracy."""
     held = f" (held out {outcome.held_out[-1][1]:.2f})" if outcome.held_out else ""
     if not outcome.claims:
-        told = "no unit of layer 1 is dead: no prediction"
+        told = "no unit of layer 0 is dead: no prediction"
     elif outcome.treatment.start != "sick" and outcome.observed_step is not None:
         back = [p for p in outcome.predictions if p.layer == "0" and p.observed is not None]
         told = f"{len(back)} of {outcome.sick.dead[0]} return, {sum(not p.fails for p in back)} at their predicted step"
     elif outcome.observed_step is not None and outcome.predicted == outcome.observed:
-        told = f"layer 1 returns at step {outcome.observed}, as predicted"
+        told = f"layer 0 returns at step {outcome.observed}, as predicted"
     elif outcome.observed_step is None and outcome.predicted == "never":
         told = f"never, as predicted: {outcome.why}" if outcome.why else "never, as predicted"
     else:
@@ -158,7 +158,7 @@ def _life_lines(axes: Any, training: Training, name: str, caption: str, layers: 
     axes.set_title(name, fontsize=11, loc="left", pad=27, color=INK, fontweight="bold")
     axes.text(0, 1.02, caption, transform=axes.transAxes, fontsize=8.2, color=INK, va="bottom", linespacing=1.25)
     top = 0
-    for i, states in enumerate(training.states if layers else (), start=1):
+    for i, states in enumerate(training.states if layers else ()):
         axes.text(-0.02, top + states.shape[1] / 2, f"layer {i}", rotation=90, ha="right", va="center", fontsize=8.5,
                   color=FAINT, transform=axes.get_yaxis_transform())
         top += states.shape[1] + 5
@@ -180,7 +180,7 @@ def _handles(trainings: Sequence[Training]) -> list[Any]:
     marks = {State.ALWAYS_ON: "always on (z > 0 on all data)", State.CUT_OFF: "cut off (alive, but no path to the output)"}
     handles: list[Any] = [Patch(facecolor=COLOURS[state], label=marks.get(state, state.label)) for state in COLOURS
                           if state in seen]
-    lines = {"opens": "first open path, predicted", "predicted_step": "first return in layer 1, predicted"}
+    lines = {"opens": "first open path, predicted", "predicted_step": "first return in layer 0, predicted"}
     if any(isinstance(t, Outcome) and t.opens[0] is not None for t in trainings):
         handles.append(Line2D([], [], color=OPENS, linestyle=(0, (3, 1.6)), label=lines["opens"]))
     return [*handles, Line2D([], [], color=RETURN, linestyle=(0, (3, 1.6)), label=lines["predicted_step"])]
@@ -212,7 +212,7 @@ def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
         axes.annotate(f"alive at step {outcome.predicted_step},\nas predicted; from here on\nits gradient moves it too",
                       (outcome.predicted_step, 0), xytext=(-10, 18), textcoords="offset points", ha="right", va="bottom",
                       fontsize=9, color=INK)
-    axes.text(0.98, 0.04, f"{outcome.treatment.name}\nunit {unit} of layer 1, sample {sample}", ha="right",
+    axes.text(0.98, 0.04, f"{outcome.treatment.name}\nunit {unit} of layer 0, sample {sample}", ha="right",
               transform=axes.transAxes, fontsize=8.5, color=FAINT)
     axes.legend(loc="upper left", frameon=False, fontsize=8.5, borderaxespad=0)
 
@@ -280,7 +280,7 @@ def _spread(page: _Page, runs: Sequence[Run]) -> None:
     page.say(f"The same with {len(runs)} seeds, {runs[0].seed} to {runs[-1].seed}: one dot for each", 13, bold=True)
     page.top += 0.55
     steps, ends = page.axes(0.14, 0.36, 2.5), page.axes(0.62, 0.36, 2.5)
-    _plain(steps, "first return in layer 1: predicted (ring), observed (dot)")
+    _plain(steps, "first return in layer 0: predicted (ring), observed (dot)")
     _plain(ends, "accuracy at the end: training data (dot), held-out data (ring)", "")
     keys = [outcome.treatment for outcome in runs[0].outcomes]
     for run in runs:

@@ -58,10 +58,10 @@ def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
     """What happened to the sick network and why, for a student."""
     said = [*_on_the_sick(sick)]
     if outcomes and any(o.claims for o in outcomes):
-        said.append("'Predicted' and 'observed' are the steps at which the first dead unit of layer 1 returns: on some sample, "
+        said.append("'Predicted' and 'observed' are the steps at which the first dead unit of layer 0 returns: on some sample, "
                     "its slope is not zero any more.")
     still = [o for o in outcomes if o.claims and o.eta_lambda and o.observed_step is None and o.predicted == "never"]
-    for why, which in (("L2 alone shrinks weights and bias by the same factor: in layer 1 every pre-activation keeps its sign, "
+    for why, which in (("L2 alone shrinks weights and bias by the same factor: in layer 0 every pre-activation keeps its sign, "
                         "and the unit stays dead", "same sign for ever"),
                        ("Decoupled decay does not enter the momentum buffer: nothing swings, and the unit stays dead",
                         "decoupled: no swing")):
@@ -104,7 +104,7 @@ def _inside_the_window(sick: Sick, inside: list[Outcome]) -> Iterator[str]:
         where = ("through zero: under each treatment, all units at one step" if flat_edges(sick.model[1]) == (0, inf) else
                  f"towards zero, over an edge of {sick.model[1].name}")
         yield (f"Where eta lambda is above the threshold ({'; '.join(o.treatment.name for o in inside)}), decay and momentum "
-               f"together swing z of every dead unit of layer 1 {where}.")
+               f"together swing z of every dead unit of layer 0 {where}.")
     for o in inside:
         if o.observed_step is not None and not isfinite(o.loss):
             yield f"Under {o.treatment.name}, units came back, and then the training diverged: its loss is not finite."
@@ -113,19 +113,19 @@ def _inside_the_window(sick: Sick, inside: list[Outcome]) -> Iterator[str]:
 
 
 def _opened(opened: list[Outcome]) -> Iterator[str]:
-    """The steps of the first open path, where it is not that of the first return in layer 1."""
+    """The steps of the first open path, where it is not that of the first return in layer 0."""
     told, together = [], [o.treatment.name for o in opened if o.opens[1] == o.observed_step]
     for o in opened:
         if o.opens[1] == o.observed_step:
             continue
         foretold = "" if o.opens_between is None else f" (predicted: {in_words(o.opens_between)})"
         visible = o.sick.accuracy + 0.05
-        told.append(f"{o.treatment.name}, step {o.opens[1]}{foretold}, first return in layer 1 "
+        told.append(f"{o.treatment.name}, step {o.opens[1]}{foretold}, first return in layer 0 "
                     + ("never" if o.observed_step is None else f"at step {o.observed_step}")
                     + (f", accuracy above {visible:.2f} from step {o.reaches(visible)}" if o.learned else ""))
     if told:
         yield ("The hidden layers can learn again from the step at which the first path to the output opens. A unit of the last "
-               f"hidden layer may open it before a unit of layer 1 returns, or after: {'; '.join(told)}."
+               f"hidden layer may open it before a unit of layer 0 returns, or after: {'; '.join(told)}."
                + (f" Both steps are the same under {'; '.join(together)}." if together else ""))
 
 
@@ -158,9 +158,9 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
     if "shocked" in run.networks:
         how, sick = STARTS["shocked"], run.networks["shocked"]
         said.append(f"A healthy network ({how['kill_steps']} steps of SGD with momentum {how['momentum']} at rate "
-                    f"{how['kill_lr']}, accuracy {sick.accuracies[-2][1]:.2f}) gets a shock: the biases of layer 1 are lowered "
+                    f"{how['kill_lr']}, accuracy {sick.accuracies[-2][1]:.2f}) gets a shock: the biases of layer 0 are lowered "
                     f"until z of each of its units is at most -{how['shock']} on all data. Nothing decays. A unit whose buffer "
-                    "pushes z up returns if z coasts further than its distance to 0. With empty buffers, layer 1 does not move.")
+                    "pushes z up returns if z coasts further than its distance to 0. With empty buffers, layer 0 does not move.")
     if any(o.claims for o in run.of("own steps")):
         how, (first, *_, last) = STARTS["own steps"], GONE[run.networks["own steps"].states[0]]
         number = int((last & ~first).sum())
@@ -197,7 +197,7 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield f"Not tested, and not counted: {'; '.join(untested)}."
     if made:
         others = [o.treatment.name for o in told if o.treatment.rule is not SGD or o.treatment.schedule]
-        formula = ("For layer 1 under SGD, a formula also gives the step and the reason"
+        formula = ("For layer 0 under SGD, a formula also gives the step and the reason"
                    + (f"; for {', '.join(others)} there is no formula." if others else "."))
         edges = {flat_edges(o.sick.model[1]) for o in told}
         yield ("Each proof is a rehearsal: it runs the optimizer on copies of the parameters with zero gradients, and "

@@ -21,7 +21,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     found = main_job(digits[:100 if fast else 600], [t for t in TREATMENTS if t.key in KEYS], seed=seed, held_out=0, steps=600)
     ends = {end.treatment.name: end for end in found.outcomes}
     told = [STEPS.get(end.treatment.key) for end in ends.values()]
-    findings = [Finding(f"{name}: first return in layer 1, at step", step or np.inf,
+    findings = [Finding(f"{name}: first return in layer 0, at step", step or np.inf,
                         np.inf if end.observed_step is None else end.observed_step, claimed=np.inf)
                 for (name, end), step in zip(ends.items(), told)]
     contradicted = sum(len(end.disagreements) for end in ends.values())
