@@ -133,8 +133,8 @@ class Store:
 
     def keys(self, condition: str = "") -> Array:
         """The keys of the runs that meet a condition of SQL, sorted."""
-        ((joined,),) = self.ask(f"SELECT group_concat(key, '') FROM (SELECT key FROM runs {condition} ORDER BY key)")
-        return np.sort(np.frombuffer(_packed([joined or ""]), BYTES), kind="stable")       # a million rows would take SQLite long
+        ((joined,),) = self.ask(f"SELECT group_concat(key, '') FROM runs {condition}")      # one row: a million would take long
+        return np.sort(np.frombuffer(_packed([joined or ""]), BYTES), kind="stable")
 
     def running(self) -> bool:
         """Whether a sweep is writing into the file now."""
