@@ -70,7 +70,7 @@ MUTATIONS = [
     Mutation("kernels/formulas/smooth.py", "rest = far if e < pick(x, *TINY) else log1p_of_unit(e) * inverse", "rest = log1p_of_unit(e) * inverse", "test_smooth"),
     Mutation("kernels/formulas/smooth.py", "left, right = p * top + p * top_low, T(1) + e * (T(1) + a)", "left, right = p * top, T(1) + e * (T(1) + a)", "test_smooth test_accuracy"),
     Mutation("kernels/loops/norm.py", "part = yr[c] * (gr[c] - dot)", "part = yr[c] * gr[c] - dot", "test_ops"),
-    Mutation("kernels/loops/loss.py", "each[r] = x[r, labels[r]] - each[r]", "each[r] = x[r, labels[r]]", "test_ops test_losses"),
+    Mutation("kernels/loops/loss.py", "logs[r - first] - (x[r, labels[r]] - each[r])", "logs[r - first] - x[r, labels[r]]", "test_ops test_losses"),
     Mutation("kernels/loops/update.py", "flushed(step if first else mu * v[i] + times(gain, step))", "flushed(mu * v[i] + times(gain, step))", "test_optim"),
     Mutation("kernels/loops/update.py", "lr * (step + mu * inertia if nesterov else inertia)", "lr * (step + inertia if nesterov else inertia)", "test_optim"),
     Mutation("kernels/loops/update.py", "(math.sqrt(v[i]) + eps)", "math.sqrt(v[i] + eps)", "test_optim"),

@@ -212,20 +212,26 @@ def add_losses(each, scale, losses):
 
 
 @scalar
+def softmax_and_logs(x, first, last, tops, logs, out):
+    """The softmax of each row; ``log sum_k exp(x[r, k] - top)``, with its maximum `top`."""
+    exponentials(x, first, last, tops, out)
+    for r in range(first, last):
+        y = out[r]
+        logs[r - first] = total = line_sum(y)
+        put_scaled(y, x.dtype.type(1) / total, False, y)
+    for i in range(last - first):           # a loop of its own: logarithms of several rows at once
+        logs[i] = log(logs[i])
+
+
+@scalar
 def cross_entropy_rows(start, stop, x, labels, probabilities, each):
     some = rows_together(x)
-    totals = np.empty(min(some, stop - start), x.dtype)
+    logs = np.empty(min(some, stop - start), x.dtype)
     for first in range(start, stop, some):
         last = min(first + some, stop)
-        exponentials(x, first, last, each, probabilities)
+        softmax_and_logs(x, first, last, each, logs, probabilities)
         for r in range(first, last):
-            y = probabilities[r]
-            totals[r - first] = total = line_sum(y)
-            put_scaled(y, x.dtype.type(1) / total, False, y)
-            each[r] = x[r, labels[r]] - each[r]
-        losses = each[first:last]
-        for i in range(losses.size):        # a loop of its own: logarithms of several rows at once
-            losses[i] = log(totals[i]) - losses[i]
+            each[r] = logs[r - first] - (x[r, labels[r]] - each[r])
 
 
 @kernel
@@ -263,16 +269,14 @@ def cross_entropy_pullback(g: Vector, probabilities: Matrix, labels: Integers, s
 @scalar
 def soft_cross_entropy_rows(start, stop, x, targets, probabilities, each):
     T, some = x.dtype.type, rows_together(x)
+    logs = np.empty(min(some, stop - start), x.dtype)
     for first in range(start, stop, some):
         last = min(first + some, stop)
-        exponentials(x, first, last, each, probabilities)
+        softmax_and_logs(x, first, last, each, logs, probabilities)
         for r in range(first, last):
-            y, top, loss = probabilities[r], each[r], T(0)
-            total = line_sum(y)
-            put_scaled(y, T(1) / total, False, y)
-            log_total = log(total)
+            loss = T(0)
             for c in range(x.shape[1]):
-                loss += T(0) if targets[r, c] == T(0) else targets[r, c] * (log_total - (x[r, c] - top))
+                loss += T(0) if targets[r, c] == T(0) else targets[r, c] * (logs[r - first] - (x[r, c] - each[r]))
             each[r] = loss
 
 
