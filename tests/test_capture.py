@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import copy
 import signal
+from collections import OrderedDict
 from functools import partial
 from queue import SimpleQueue
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -477,6 +479,29 @@ def test_what_the_step_finds_outside_may_be_replaced_or_changed_in_place():
     for x in X[:4]:
         assert bits(program(x), bound(x)) == bits(step(x), holder.step(x))
     assert program.replays > 12
+
+
+def test_modules_and_optimizers_made_later_outdate_nothing_until_they_are_in_reach():
+    held, ordered = SimpleNamespace(model=nn.Linear(3, 2, rng=0)), OrderedDict(model=nn.Linear(3, 2, rng=1))
+    programs = [tg.capture(lambda x: held.model(x)), tg.capture(lambda x: ordered["model"](x))]
+
+    def last(x):
+        assert [bits(program(x)) for program in programs] == [bits(held.model(x)), bits(ordered["model"](x))]
+        return [program.replays for program in programs]
+
+    for x in X[:4]:
+        replays = last(x)
+    other = nn.MLP([3, 4, 2], dropout=0.1, rng=2)
+    optim.SGD(other.parameters(), lr=0.1)
+    other.eval().append(nn.ReLU())
+    assert last(X[4]) == [n + 1 for n in replays]
+    held.model = other
+    assert last(X[5])[0] == replays[0] + 1                # recorded anew
+    ordered["model"] = other
+    for x in X[:3]:
+        last(x)
+    other.append(nn.Tanh())
+    last(X[0])
 
 
 def test_a_list_of_many_entries():

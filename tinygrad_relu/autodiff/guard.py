@@ -9,20 +9,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
+from threading import Lock
 from typing import Any, NoReturn
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
 from ..checks import on_copy
 from ..kernels.machine.door import copy, launch, watch
-from .node import Array, Node
+from .node import Array, Node, next_order
 
 _recorder: ContextVar[Any] = ContextVar("recorder", default=None)
 current_recorder = _recorder.get        # the Recorder of this thread, or None
 
 _next_version = count(1).__next__
 version = 0     # of the structure: modules, hooks, which parameters are where; not their numbers
+born: WeakKeyDictionary[Any, int] = WeakKeyDictionary()     # when modules and optimizers were made, by `next_order`
+newest = 0      # the order of the newest recording
+_changes: list[tuple[int, int]] = []        # versions at which something older changed, and its order; both ascend
+_one_at_a_time = Lock()
 modes = 0       # how often a module in `watched` has changed its mode
 watched: WeakSet[Any] = WeakSet()       # modules whose modes recordings compare themselves
 
@@ -31,10 +36,21 @@ class CaptureError(RuntimeError):
     """A step that `tg.capture` cannot replay, and why."""
 
 
-def structure_changed() -> None:
-    """Declare that a replay of an earlier recording would run the wrong operations, or on the wrong arrays."""
-    global version
-    version = _next_version()
+def structure_changed(order: int = 0) -> None:
+    """Declare that a replay of an earlier recording would run the wrong operations, or on the wrong arrays.
+
+    What has changed was made at `order`: older recordings do not use it.
+    """
+    global version, _changes
+    with _one_at_a_time:
+        version = _next_version()
+        if order <= newest:
+            _changes = [*((when, known) for when, known in _changes if known < order), (version, order)]
+
+
+def is_outdated(since: int, order: int) -> bool:
+    """Whether something that is older than a recording of this order has changed since a version."""
+    return any(when > since and known < order for when, known in _changes)
 
 
 def note_attribute(module: Any, name: str, value: Any, has_parts: bool) -> None:
@@ -46,6 +62,8 @@ def note_attribute(module: Any, name: str, value: Any, has_parts: bool) -> None:
     known = getattr(module, name, note_attribute)       # a value that no attribute has, if there is none
     if known is value:
         return
+    if not vars(module):
+        born[module] = next_order()
     if (recorder := current_recorder()) is not None:
         if not vars(module):
             recorder.made.append(module)
@@ -54,7 +72,7 @@ def note_attribute(module: Any, name: str, value: Any, has_parts: bool) -> None:
     if name == "training" and module in watched:
         modes = _next_version()
     elif has_parts or known is not note_attribute:
-        structure_changed()
+        structure_changed(born.get(module, 0))
 
 
 def refuse(what: str) -> NoReturn:

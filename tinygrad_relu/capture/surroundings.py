@@ -9,6 +9,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from ..autodiff import guard
+from ..autodiff.node import next_order
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
 
@@ -25,10 +26,16 @@ class Surroundings:
                       for module in top.modules()]
         guard.watched.update(module for module, _ in self.modes)
         self.version, self.checked = guard.version, guard.modes
+        self.order = guard.newest = next_order()
 
     def are_same(self) -> bool:
         """Whether variables, modules (but for their modes) and optimizers are what they were."""
-        return self.version == guard.version and self.changed() is None
+        if self.version != guard.version:
+            version = guard.version
+            if guard.is_outdated(self.version, self.order):
+                return False
+            self.version = version
+        return self.changed() is None
 
     def have_same_modes(self) -> bool:
         if self.checked != guard.modes:
@@ -55,7 +62,7 @@ def _has_length(holder: Any, length: int) -> bool:
 
 def variables_of(step: Any) -> list[Variable]:
     """The variables that a step finds outside: names of closures and globals, attributes of the user's objects, entries of lists
-    and dicts. The values of our modules and optimizers are watched by `guard.version`."""
+    and dicts; of other objects those attributes that are modules or optimizers. (What changes inside these, `guard` notes.)"""
     found: list[Variable] = []
     used: set[str] = set()              # all names in the code so far
     queue: list[Any] = [step]
@@ -90,21 +97,22 @@ def variables_of(step: Any) -> list[Variable]:
             add(vars(thing), used & vars(thing).keys())
         elif isinstance(thing, Module):
             for module in thing.modules():
-                if not _is_library(type(module).__module__):       # ours replace their attributes, which `guard.version` counts
+                if not _is_library(type(module).__module__):       # ours replace their attributes, which `guard` notes
                     queue += [type(module), *(held for held in vars(module).values() if type(held) in (list, dict))]
         elif type(thing) is tuple:
             queue += thing
-        elif type(thing) in (list, dict):
+        elif isinstance(thing, (list, dict)):
             add(thing, [len(thing)], _has_length)
-            add(thing, thing if type(thing) is dict else range(len(thing)))
+            add(thing, thing if isinstance(thing, dict) else range(len(thing)))
         elif isinstance(thing, Optimizer) and type(thing).step is Optimizer.step:
             continue                        # a replay calls its `move`
         elif isinstance(thing, type):
             queue += [f for cls in thing.__mro__ if not _is_library(cls.__module__) for f in vars(cls).values()
                       if isinstance(f, FunctionType)]
-        elif type(getattr(thing, "__dict__", None)) is dict and not _is_library(type(thing).__module__):
-            queue.append(type(thing))
-            add(vars(thing), vars(thing))
+        elif type(getattr(thing, "__dict__", None)) is dict and not isinstance(thing, ModuleType):
+            users = not _is_library(type(thing).__module__)
+            queue += [type(thing)] * users
+            add(vars(thing), [name for name, held in vars(thing).items() if users or isinstance(held, (Module, Optimizer))])
     return found
 
 

@@ -14,6 +14,7 @@ from ..checks import check_count, counted, said
 from ..kernels.machine.door import launch
 from ..nn import Module, Sequential
 from ..nn.layers import op_of
+from ..nn.module import mode_matters
 from ..tensor import Tensor
 from ..text import Table
 from .drawing import COLOURS, axes_of, legend
@@ -120,9 +121,7 @@ class Recorder(Reading):
         self._looks: list[list[Array]] = [[] for _ in self.layers]      # whose states have not been found yet
         self._learns = any(layer.activation.parameters() for layer in self.layers if layer.activation is not None)     # slopes
         self._parameters = self.model.parameters()
-        self._one_pass = not any(
-            module.depends_on_mode or type(module).__module__.partition(".")[0] != __name__.partition(".")[0]
-            for module in self.model.modules())         # a forward of the user's own may depend on the mode, too
+        self._one_pass = not mode_matters(self.model)
 
     def __repr__(self) -> str:
         when = f", steps {self._steps[0]} to {self._steps[-1]}" if self._steps else ""

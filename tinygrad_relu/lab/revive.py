@@ -20,7 +20,7 @@ from ..checks import check_count, said
 from ..data import Dataset
 from ..kernels.machine.pool import num_threads
 from ..nn import MLP, Maxout, population
-from ..nn.module import Module, evaluating
+from ..nn.module import evaluating
 from ..optim import SGD, Optimizer
 from ..tensor import Tensor
 from .interventions import kill, mirror
@@ -320,7 +320,7 @@ def _train(recorder: Recorder | Recorders, optimizer: Optimizer, dataset: Datase
             with no_grad(), evaluating(recorder.model):
                 note(elsewhere, step, recorder.model(held_out.x), held_out)
 
-    program = capture(partial(_step, recorder.model, optimizer, recorder, dataset.y)) if recorder.is_plain else None
+    program = capture(partial(_step, optimizer, recorder, dataset.y)) if recorder.is_plain else None
     for step in range(steps):
         if step % EVERY == 0:
             note_elsewhere(step)
@@ -359,8 +359,8 @@ def _stepped(optimizer: Optimizer, output: Tensor, y: Array) -> Tensor:
     return output
 
 
-def _step(model: Module, optimizer: Optimizer, recorder: Recorder | Recorders, y: Array) -> tuple[Tensor, list[Array]]:
-    """A step to be captured, which looks at the units on the way; the model is named for `capture` to see its modes."""
+def _step(optimizer: Optimizer, recorder: Recorder | Recorders, y: Array) -> tuple[Tensor, list[Array]]:
+    """A step to be captured, which looks at the units on the way."""
     output, found = recorder.look()
     return _stepped(optimizer, output, y), found
 

@@ -11,7 +11,7 @@ from warnings import warn
 
 import numpy as np
 
-from ..autodiff.guard import note_attribute, structure_changed
+from ..autodiff.guard import born, note_attribute, structure_changed
 from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
 from ..checks import check_bool, check_count, check_dtype, said
@@ -259,7 +259,7 @@ class Module(Hookable):
         for name in fitting.values():
             entries[name].data[...] = found[name]       # in place: a parameter stays in its flat buffer
         changed(self.parameters())
-        structure_changed()
+        structure_changed(born.get(self, 0))
         return IncompatibleKeys(missing, unexpected)
 
     # -- modes and dtypes ------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ class Module(Hookable):
             p.array = p.array.astype(dtype)
             p.grad = None if p.grad is None else p.checked_grad()
         changed(others)
-        structure_changed()
+        structure_changed(born.get(self, 0))
         for buffer in self.buffers():
             if buffer.data.dtype.kind == "f":
                 buffer.data = buffer.data.astype(dtype)
@@ -319,7 +319,7 @@ class Module(Hookable):
         requires_grad = check_bool(requires_grad, "requires_grad_: requires_grad")
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
-        structure_changed()
+        structure_changed(born.get(self, 0))
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -405,11 +405,18 @@ def _joined(values: Sequence[Any], join: Callable[[Sequence[Any]], Any]) -> Any:
     return type(first)([_joined(several, join) for several in zip(*values)]) if type(first) in (list, tuple) else first
 
 
+def mode_matters(model: Module) -> bool:
+    """Whether a module of the model may act differently in training: code of a user's own may, and hooks."""
+    ours = __name__.partition(".")[0]
+    return any(m.depends_on_mode or m._hooks or type(m).__module__.partition(".")[0] != ours for m in model.modules())
+
+
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """A model in evaluation mode; afterwards each module in it gets its former mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    """A model in evaluation mode, if that matters; afterwards each module in it gets its former mode back."""
+    modes = [(module, module.training) for module in model.modules()] if mode_matters(model) else []
+    if modes:
+        model.eval()
     try:
         yield
     finally:
