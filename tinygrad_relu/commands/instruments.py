@@ -13,7 +13,7 @@ FROM_DATA = "data", "path", "target", "delimiter", "regression", "standardise", 
 Look = Callable[[argparse.Namespace, dict[str, Any]], Any]      # from the arguments and the changed options to a reading
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(own: Callable[[argparse.ArgumentParser], object], parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("FILE", help="a file of `tinygrad-relu train --out`, or of `tg.save`")
     add_data(parser, default=None, regression=True)
@@ -25,6 +25,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     option("--json", metavar="FILE", help="write the results to this file")
     option("--figure", metavar="FILE", help="draw the results (PNG, SVG or PDF)")
     option("--quiet", action="store_true", help="print only errors")
+    own(parser)
 
 
 def _run(look: Look, arguments: argparse.Namespace) -> int:
@@ -110,23 +111,13 @@ def _autopsy_options(parser: argparse.ArgumentParser) -> None:
     option("--steps", type=whole, metavar="N", help="number of steps (default: all of the run; with --on: one epoch)")
 
 
-def _lethal_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--with-optimizer", action="store_true",
-                        help="the step of the saved optimizer, with its buffers and decay (default: of plain SGD)")
-
-
 def _why_zero_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parameter", metavar="NAME", help="one parameter, such as 0.weight (default: all)")
     parser.add_argument("--unit", type=whole, nargs=2, metavar=("LAYER", "UNIT"), help="one unit; hidden layers count from 0")
 
 
-def _command(name: str, help: str, look: Look, own: Callable[[argparse.ArgumentParser], None] | None = None) -> Command:
-    def options(parser: argparse.ArgumentParser) -> None:
-        _add_options(parser)
-        if own is not None:
-            own(parser)
-
-    return Command(name, help, options, partial(_run, look))
+def _command(name: str, help: str, look: Look, own: Callable[[argparse.ArgumentParser], object] = lambda parser: None) -> Command:
+    return Command(name, help, partial(_add_options, own), partial(_run, look))
 
 
 COMMANDS = [
@@ -135,7 +126,8 @@ COMMANDS = [
     _command("why-zero", "why gradients of a saved model are exactly zero", _on_saved("why_zero", _asked), _why_zero_options),
     _command("lethal-lr", "at which learning rates the next step kills units of a saved model", _on_saved(
         "lethal_lr", lambda setup, arguments: {"optimizer": setup.optimizer if arguments.with_optimizer else None}),
-        _lethal_options),
+        lambda parser: parser.add_argument("--with-optimizer", action="store_true", help="the step of the saved optimizer, with "
+                                           "its buffers and decay (default: of plain SGD)")),
     _command("gradient-profile", "how well each layer of a saved model learns: norms, and the rank of its activations", _on_saved(
         "gradient_profile", lambda setup, _: {"optimizer": setup.optimizer})),
     _command("advise", "what the literature recommends for a saved model, with reasons", _on_saved(

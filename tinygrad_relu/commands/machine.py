@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import Command, whole
+from .options import Command, later, whole
 
 
 def _warmup_options(parser: argparse.ArgumentParser) -> None:
@@ -11,32 +11,10 @@ def _warmup_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=whole, metavar="N", help="compiling processes (default: one per core, at most 4)")
 
 
-def _warmup(arguments: argparse.Namespace) -> int:
-    from .. import warmup
-
-    return warmup.main(arguments)
-
-
-def _cache_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clear", action="store_true", help="remove all compiled kernels, those of other versions too")
-
-
-def _cache(arguments: argparse.Namespace) -> int:
-    from .. import warmup
-
-    return warmup.cache_main(arguments)
-
-
-def _doctor_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", metavar="FILE", help="write the report to this file too")
-
-
-def _doctor(arguments: argparse.Namespace) -> int:
-    from .. import doctor
-
-    return doctor.main(arguments)
-
-
-COMMANDS = [Command("warmup", "compile all kernels now, so that later runs start at once", _warmup_options, _warmup),
-            Command("cache", "show and check the compiled kernels, or clear them", _cache_options, _cache),
-            Command("doctor", "show which kernels, threads and caches are in use, and how fast", _doctor_options, _doctor)]
+COMMANDS = [
+    Command("warmup", "compile all kernels now, so that later runs start at once", _warmup_options, later("warmup.main")),
+    Command("cache", "show and check the compiled kernels, or clear them", lambda parser: parser.add_argument(
+        "--clear", action="store_true", help="remove all compiled kernels, those of other versions too"),
+        later("warmup.cache_main")),
+    Command("doctor", "show which kernels, threads and caches are in use, and how fast", lambda parser: parser.add_argument(
+        "--json", metavar="FILE", help="write the report to this file too"), later("doctor.main"))]

@@ -16,8 +16,18 @@ class Command(NamedTuple):
 
     name: str
     help: str
-    options: Callable[[argparse.ArgumentParser], None]
+    options: Callable[[argparse.ArgumentParser], object]
     run: Callable[[argparse.Namespace], int]
+
+
+def later(run: str) -> Callable[[argparse.Namespace], int]:
+    """The function of this name, such as "doctor.main", which is imported when it is called."""
+    return lambda arguments: _imported(run)(arguments)
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.rpartition(".")
+    return getattr(import_module(f"..{module}", __package__), name)
 
 
 # -- types of arguments ----------------------------------------------------------------------------------------------------------
@@ -48,12 +58,7 @@ number, whole = reader(float, "a number"), reader(int, "a whole number")
 
 def one_of(registry: str, what: str) -> Callable[[str], str]:
     """A name of a registry, such as "lab.treatments.RULES", which is imported to check a name, and not for --help."""
-    def read(text: str) -> str:
-        module, _, name = registry.rpartition(".")
-        found = getattr(import_module(f"..{module}", __package__), name)
-        return check_name(text, [getattr(one, "key", one) for one in found], what)
-
-    return reader(read)
+    return reader(lambda text: check_name(text, [getattr(one, "key", one) for one in _imported(registry)], what))
 
 
 # -- data and files --------------------------------------------------------------------------------------------------------------
