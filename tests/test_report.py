@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from common import run
 
+from tinygrad_relu import notebook
 from tinygrad_relu.lab import experiments
 from tinygrad_relu.lab.experiments import Claim, Finding, page, running
 
@@ -85,7 +86,7 @@ def test_the_report_is_one_page_with_everything(tmp_path):
 def test_a_figure_with_too_many_points_is_embedded_as_a_png(tmp_path, monkeypatch):
     result = experiments.find(NAME)(fast=True)
     result.plot(tmp_path / f"{NAME}.svg")
-    monkeypatch.setattr(page, "HEAVY", 100)
+    monkeypatch.setattr(notebook, "HEAVY", 100)
     assert page.html([result], tmp_path).count("data:image/png;base64,iVBOR") == 1
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import sys
 from base64 import b64encode
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from html import escape
@@ -83,10 +84,13 @@ def new_figure(who: str, **options: Any) -> Any:
 
 def picture(figure: Any) -> str:
     """A matplotlib Figure as an image that contains its data."""
-    kind, data = "svg+xml", drawn(figure, "svg")
-    if len(data) > HEAVY:
-        kind, data = "png", drawn(figure, "png")
-    return f'<img style="max-width:100%" src="data:image/{kind};base64,{b64encode(data).decode()}" alt="figure"/>'
+    return f'<img style="max-width:100%" src="{address(drawn(figure, "svg"), lambda: drawn(figure, "png"))}" alt="figure"/>'
+
+
+def address(svg: bytes, png: Callable[[], bytes]) -> str:
+    """The address of an image that contains it; of a heavy one, drawn as a PNG."""
+    kind, data = ("svg+xml", svg) if len(svg) <= HEAVY else ("png", png())
+    return f"data:image/{kind};base64,{b64encode(data).decode()}"
 
 
 def drawn(figure: Any, kind: str) -> bytes:

@@ -3,17 +3,16 @@ from __future__ import annotations
 
 import platform
 import re
-from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...notebook import address, drawn
 from ...text import MISSING
 from . import CHAPTERS
 from .record import Result
 from .running import KINDS
 
-HEAVY = 400_000         # bytes: a larger SVG is drawn as a PNG
 MARKS = {"holds": "yes", "holds as corrected": "corrected", "does not hold": "no"}       # verdict: class in the style sheet
 
 
@@ -46,11 +45,8 @@ def html(results: Sequence[Result], figures: Path) -> str:
 
 def _picture(result: Result, figures: Path) -> str:
     """The figure as the address of an image that contains it."""
-    file, kind = figures / f"{result.experiment.name}.svg", "svg+xml"
-    if file.stat().st_size > HEAVY:
-        file, kind = file.with_suffix(".png"), "png"
-        result.plot(file)
-    return f"data:image/{kind};base64,{b64encode(file.read_bytes()).decode()}"
+    svg = figures / f"{result.experiment.name}.svg"
+    return address(svg.read_bytes(), lambda: drawn(result.figure(), "png"))
 
 
 def paragraphs(text: str) -> list[list[tuple[str, bool]]]:
