@@ -75,10 +75,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def begin(given: argparse.Namespace) -> Setup:
     """Data, a fresh model and a fresh optimizer."""
     from ..checks import check_number
+    from ..data.named import prepared
     from ..lab.treatments import SCHEDULES, yours
     from ..nn import MLP
 
-    train, held_out = _split(given)
+    check_held_out(given)
+    train, held_out = prepared(load_data(given), given.held_out, given.seed, standardises(given), given.dtype)
     outputs = train.classes or train.y[0].size
     model: Module = _made(given.model, given.seed).astype(given.dtype) if given.model else MLP(
         [train.features, *given.widths, outputs], given.activation, dtype=given.dtype, rng=given.seed, norm=given.norm,
@@ -127,20 +129,6 @@ def load_weights(path: str, model: Module) -> None:
         model.load_state_dict(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _split(given: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
-    """The samples to train on, and those held out, in the chosen dtype."""
-    from ..data import Dataset
-
-    check_held_out(given)
-    whole_set = load_data(given)
-    parts = (whole_set.split(1 - given.held_out, rng=given.seed, stratify=whole_set.classes is not None) if given.held_out else
-             (whole_set,))
-    if standardises(given):
-        parts = [part.standardise(like=parts[0]) for part in parts]
-    train, *rest = (Dataset(whole_set.name, part.x.astype(given.dtype), part.y, part.classes) for part in parts)
-    return train, rest[0] if rest else None
 
 
 def read_options(path: str, *, of_train: bool = False, model: str | None = None) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..checks import check_name
@@ -37,3 +38,12 @@ def named(name: str, seed: int, given: Options, dash: str = "") -> Dataset:
         what = "the CSV file" if name == "csv" else "the folder with its IDX files (nothing is downloaded)"
         raise ValueError(f"{dash}data {name} needs {dash}path, {what}")
     return make(seed, given)
+
+
+def prepared(found: Dataset, held_out: float, seed: int, standardise: bool, dtype: Any = None) -> tuple[Dataset, Dataset | None]:
+    """The samples to train on, and a share that is held out, of each class alike. Both are standardised like the first."""
+    parts: tuple[Dataset, ...] = found.split(1 - held_out, rng=seed, stratify=found.classes is not None) if held_out else (found,)
+    if standardise:
+        parts = tuple(part.standardise(like=parts[0]) for part in parts)
+    train, *rest = (replace(part, name=found.name, x=part.x.astype(dtype or part.x.dtype, copy=False)) for part in parts)
+    return train, rest[0] if rest else None

@@ -18,6 +18,7 @@ from ..autodiff.tape import grad
 from ..capture import capture
 from ..checks import check_count, said
 from ..data import Dataset
+from ..data.named import prepared
 from ..kernels.machine.pool import num_threads
 from ..nn import MLP, Maxout, population
 from ..nn.module import evaluating
@@ -125,13 +126,9 @@ def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: flo
     A share `held_out` of the samples is not trained on; only the accuracy is measured on it. With `standardise`, each feature
     gets mean 0 and deviation 1 over the samples that are trained on.
     """
-    train, test = dataset, None
-    if held_out:
-        train, test = (replace(part, name=dataset.name) for part in dataset.split(1 - held_out, rng=seed, stratify=True))
-        if len(np.unique(train.y)) < min(2, len(np.unique(dataset.y))):
-            raise ValueError(f"held_out {held_out} leaves samples of one class to train on, expected 0, or more samples")
-    if standardise:
-        train, test = train.standardise(), None if test is None else test.standardise(like=train)
+    train, test = prepared(dataset, held_out, seed, standardise)
+    if len(np.unique(train.y)) < min(2, len(np.unique(dataset.y))):
+        raise ValueError(f"held_out {held_out} leaves samples of one class to train on, expected 0, or more samples")
     options: dict[str, Any] = {"hidden": hidden, "activation": activation, "seed": seed, "held_out": test}
     starts = list(dict.fromkeys(["sick", *(t.start for t in treatments)]))
     sick = _side_by_side([partial(make_sick, train, **{"kill_lr": kill_lr, "kill_steps": kill_steps, **options, **STARTS[start]})

@@ -20,7 +20,7 @@ from ... import functional as F
 from ...autodiff.node import Array
 from ...capture import capture
 from ...data import Dataset
-from ...data.named import named
+from ...data.named import named, prepared
 from ...kernels.machine.native import target
 from ...nn import MLP, population
 from ...tensor import Tensor
@@ -61,12 +61,7 @@ def load(settings: Settings) -> tuple[Dataset, Dataset | None]:
 def _load(name: str, standardise: bool | None, held_out: float, dtype: str, seed: int,
           *source: Any) -> tuple[Dataset, Dataset | None]:
     found = _source(name, seed if name in ("spiral", "moons") else 0, *source)
-    stratify = found.classes is not None
-    parts: tuple[Dataset, ...] = found.split(1 - held_out, rng=seed, stratify=stratify) if held_out else (found,)
-    if standardise or (standardise is None and name == "csv"):
-        parts = tuple(part.standardise(like=parts[0]) for part in parts)
-    train, *rest = (Dataset(found.name, part.x.astype(dtype), part.y, part.classes) for part in parts)
-    return train, rest[0] if rest else None
+    return prepared(found, held_out, seed, standardise or (standardise is None and name == "csv"), dtype)
 
 
 @lru_cache(maxsize=2)
