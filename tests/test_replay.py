@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_capture import check, normal, training
+from captured import check, normal, training
 
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F

@@ -1,0 +1,279 @@
+"""What changes between two calls of a captured step is noticed: the same bits as the eager step, recorded anew where necessary."""
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from queue import SimpleQueue
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from captured import X, bits, check, model_and_step, normal, over, step_of, trained, training
+from common import at_once
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu import nn, optim
+from tinygrad_relu.autodiff.guard import CaptureError
+from tinygrad_relu.kernels.machine.door import watch
+from tinygrad_relu.parameters import settle
+
+CHANGES = {
+    "evaluation mode": lambda net, opt: net.eval(),
+    "the mode of one layer": lambda net, opt: net[3].eval(),
+    "a setting of a layer": lambda net, opt: setattr(net[3], "p", 0.9),
+    "another layer": lambda net, opt: net.__setitem__(3, nn.Identity()),
+    "a layer more": lambda net, opt: net.append(nn.Tanh()),
+    "frozen parameters": lambda net, opt: net[0].requires_grad_(False),
+    "one frozen parameter": lambda net, opt: setattr(net[0].weight, "requires_grad", False),
+    "values": lambda net, opt: setattr(net[0].weight, "data", np.ones((4, 3))),
+    "the state of the model": lambda net, opt: net.load_state_dict(nn.MLP([3, 4, 2], norm="batch", dropout=0.3, rng=7).state_dict()),
+    "the state of the optimizer": lambda net, opt: opt.load_state_dict(opt.state_dict()),
+    "no momentum": lambda net, opt: opt.param_groups[0].update(momentum=0.0),
+    "running statistics": lambda net, opt: net[1].running_mean.data.fill(2.0),
+    "a counter": lambda net, opt: net[3].rng_state.data.fill(5),
+    "gradients set to None": lambda net, opt: opt.zero_grad(),
+    "gradients set to zeros": lambda net, opt: opt.zero_grad(set_to_none=False),
+    "a gradient set by hand": lambda net, opt: setattr(net[0].weight, "grad", np.ones((4, 3), "float32")),
+    "an eager step": lambda net, opt: trained(net, opt)(X[0]),
+    "a group more": lambda net, opt: opt.add_param_group({"params": [nn.Parameter([1.0])]}),
+}
+REPLAYS = dict.fromkeys(["a setting of a layer", "another layer", "a layer more", "the state of the model",
+                         "the state of the optimizer", "a group more", "evaluation mode", "the mode of one layer", "no momentum"], 7)
+REPLAYS |= {"frozen parameters": 6, "one frozen parameter": 6, "gradients set to None": 8, "gradients set to zeros": 9,
+            "a gradient set by hand": 8}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_between_two_calls_is_noticed(name):
+    check(model_and_step, normal(5, 3), steps=12, between=lambda i, *things: CHANGES[name](*things) if i == 6 else None,
+          replays=REPLAYS.get(name, 9))
+
+
+class Holder:
+    """A user's object, found by a step through a closure."""
+
+    def __init__(self):
+        self.factor, self.list, self.dict = tg.Tensor([2.0]), [tg.Tensor([3.0])], {"a": tg.Tensor([4.0])}
+
+    def step(self, x):
+        return F.as_tensor(x) * self.factor * self.list[0] * self.dict["a"]
+
+
+OUTSIDE = tg.Tensor([2.0])
+
+
+def test_what_the_step_finds_outside_may_be_replaced_or_changed_in_place():
+    global OUTSIDE
+    holder, inner, array = Holder(), tg.Tensor([5.0]), np.array([1.0, 2.0, 3.0], "float32")
+
+    def step(x):
+        return holder.step(x) * OUTSIDE * inner * array      # the array is converted
+
+    program = tg.capture(step)
+    bound = tg.capture(holder.step)
+    changes = [lambda: setattr(holder, "factor", tg.Tensor([7.0])), lambda: holder.list.__setitem__(0, tg.Tensor([8.0])),
+               lambda: holder.dict.update(a=tg.Tensor([9.0])), lambda: array.__setitem__(0, 10.0),
+               lambda: setattr(holder.factor, "data", [11.0]), lambda: inner.__setitem__(0, 12.0)]
+    for change in changes:
+        for x in X[:4]:
+            assert bits(program(x), bound(x)) == bits(step(x), holder.step(x))
+        change()
+    OUTSIDE = tg.Tensor([13.0])
+    inner = tg.Tensor([14.0])
+    for x in X[:4]:
+        assert bits(program(x), bound(x)) == bits(step(x), holder.step(x))
+    assert program.replays > 12
+
+
+def test_modules_and_optimizers_made_later_outdate_nothing_until_they_are_in_reach():
+    held, ordered = SimpleNamespace(model=nn.Linear(3, 2, rng=0)), OrderedDict(model=nn.Linear(3, 2, rng=1))
+    programs = [tg.capture(lambda x: held.model(x)), tg.capture(lambda x: ordered["model"](x))]
+
+    def last(x):
+        assert [bits(program(x)) for program in programs] == [bits(held.model(x)), bits(ordered["model"](x))]
+        return [program.replays for program in programs]
+
+    for x in X[:4]:
+        replays = last(x)
+    other = nn.MLP([3, 4, 2], dropout=0.1, rng=2)
+    optim.SGD(other.parameters(), lr=0.1)
+    other.eval().append(nn.ReLU())
+    assert last(X[4]) == [n + 1 for n in replays]
+    held.model = other
+    assert last(X[5])[0] == replays[0] + 1                # recorded anew
+    ordered["model"] = other
+    for x in X[:3]:
+        last(x)
+    other.append(nn.Tanh())
+    last(X[0])
+
+
+def test_a_list_of_many_entries():
+    factors = [2.0] * 1000
+    program = tg.capture(lambda x: F.as_tensor(x) * factors[0] * len(factors))
+    for x in X[:4]:
+        program(x)
+    assert program.replays == 2
+    factors.append(2.0)
+    assert program(X[0]).data[0, 0] == X[0][0, 0] * 2002
+
+
+def test_a_freed_model_is_the_error_of_the_eager_step():
+    step, net, opt = model_and_step()
+    model = net
+
+    def evaluate(x):
+        return model(x)  # noqa: F821
+
+    program = tg.capture(evaluate)
+    run = [program(x) for x in X[:4]]
+    del model
+    with pytest.raises(NameError, match="model"):
+        program(X[0])
+    assert len(run) == 4
+
+
+def test_running_statistics_are_read_at_each_replay():
+    """Training and evaluation may alternate: recordings of one mode are kept for the next time."""
+    step, net, opt = model_and_step()
+    train, evaluate = tg.capture(step), tg.capture(lambda x: net(x))
+    for x in X * 3:
+        net.train()
+        train(x.astype("float32"))
+        net.eval()
+        assert bits(evaluate(x)) == bits(net(x))
+    assert (train.replays, evaluate.replays) == (15, 16)
+    program = tg.capture(lambda x: net(x))
+    for x in X * 2:
+        net[1].running_mean.data += 0.5
+        assert bits(program(x)) == bits(net(x))
+    assert program.replays == 10
+
+
+def test_watchers_see_an_eager_step():
+    step, net, opt = model_and_step()
+    program = tg.capture(step)
+    for x in X:
+        program(x.astype("float32"))
+    seen = []
+    with watch(lambda kernel, arguments: (seen.append(kernel.__name__), kernel(*arguments))):
+        program(X[0].astype("float32"))
+    assert "sgd" in seen
+    with pytest.raises(tg.AnomalyError), tg.detect_anomaly(net):
+        program(np.full((4, 3), np.nan, "float32"))
+
+
+def test_labels_that_take_another_way_or_none():
+    make = over(step_of(F.cross_entropy), (3, 4, 3))
+    labels = iter([[0, 1, 2, 0]] * 3 + [[0, 1, 2, 1]] * 3 + [[0, -100, 2, 1], [1, 1, 2, 2]])
+    check(make, lambda rng: (rng.standard_normal((4, 3)).astype("float32"), np.array(next(labels))), steps=8, replays=3)
+    step, model, opt = make()
+    for dropout in (None, nn.Dropout(rng=0)):
+        program = tg.capture(lambda x, y, d=dropout: step(x if d is None else d(x), y))
+        for x in X:
+            program(x.astype("float32"), np.array([0, 1, 2, int(x[0, 0] > 0)]))
+        before = bits(model.state_dict()["0.weight"])
+        error, words = ((ValueError, "labels holds 3 at row 1; expected labels from 0 to 2") if dropout is None else
+                        (RuntimeError, r"launch \d of a replay \(cross_entropy\) raised IndexError"))       # the dropout has drawn
+        with pytest.raises(error, match=words):
+            program(X[0].astype("float32"), np.array([0, 3, 2, 0]))
+        assert bits(model.state_dict()["0.weight"]) == before
+
+
+def test_a_hook_that_comes_later():
+    step, net, opt = model_and_step()
+    program, x = tg.capture(step), X[0].astype("float32")
+    for register in (net[0].register_forward_hook, net[1].register_full_backward_hook, net[0].weight.register_hook) * 2:
+        for i in range(5):
+            program(x + np.float32(i))
+        handle = register(lambda *_: None)
+        with pytest.raises(CaptureError, match="calls a hook"):
+            program(x)
+        handle.remove()
+    assert program.replays == 12
+
+
+def test_two_threads_call_one_program():
+    model = nn.MLP([3, 64, 2], "tanh", rng=0, dtype="float64")
+    program = tg.capture(model)
+    for x in X:
+        program(x)
+
+    def ask(x):
+        return all(bits(program(x)) == bits(model(x)) for _ in range(200))
+
+    assert all(at_once([lambda x=x: ask(x) for x in X[:4]]))
+
+
+def test_optimizers_are_made_and_copied_while_another_thread_records(monkeypatch):
+    step, net, opt = model_and_step()
+    layers, made = [nn.Linear(2, 1, rng=0), nn.Linear(2, 1, rng=0)], SimpleQueue()
+    other, twins = optim.SGD(layers[0].parameters(), lr=0.1), dict(zip(*(layer.parameters() for layer in layers)))
+
+    def recorded(x):
+        at_once([lambda: made.put(copy.deepcopy(other)), lambda: made.put(other.twin(twins))])
+        return step(x)
+
+    program = tg.capture(recorded)
+    for x in X[:3]:
+        program(x.astype("float32"))
+    copies = [made.get() for _ in range(made.qsize())]
+    assert len(copies) == 6 and not any("move" in vars(one) for one in copies)
+
+    def settled(parameters):            # what happens in another thread before a copy is complete
+        parameters = list(parameters)
+        tg.capture(step)(X[0].astype("float32"))
+        settle(parameters)
+
+    monkeypatch.setattr("tinygrad_relu.optim.optimizer.settle", settled)
+    copy.deepcopy(other).step()
+
+
+def test_a_graph_from_before_a_replay_is_outdated():
+    step, net, opt = model_and_step()
+    program = tg.capture(step)
+    for x in X:
+        program(x.astype("float32"))
+    for replays in (1, 2):          # the second one is not the first since the graph was recorded
+        loss = (net(X[0].astype("float32")) ** 2).sum()
+        for _ in range(replays):
+            program(X[0].astype("float32"))
+        with pytest.raises(RuntimeError, match="was changed after"):
+            loss.backward()
+
+
+class Momentum(optim.Optimizer):
+    """An optimizer of a user, with a state in Python."""
+
+    def __init__(self, params):
+        super().__init__(params, dict(lr=0.1, weight_decay=0.0))
+        self.calls = 0
+
+    def move(self, segment, grad, options):
+        self.calls += 1
+        segment.data -= options["lr"] / self.calls * grad
+
+
+def test_an_optimizer_and_a_module_of_a_user():
+    class Scaled(nn.Module):
+        def __init__(self):
+            self.scale, self.layers = nn.Parameter([2.0]), [nn.Linear(3, 3, rng=0), nn.Linear(3, 2, rng=1)]
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x * self.helper()
+
+        def helper(self):
+            return self.scale * OUTSIDE.astype("float32")
+
+    check(training(Scaled(), kind=lambda params, lr: Momentum(params)), normal(5, 3))
+    net = Scaled()
+    program = tg.capture(net)
+    for k in range(3):
+        for x in X[:4]:
+            assert bits(program(x)) == bits(net(x))
+        if k == 0:
+            globals()["OUTSIDE"] = tg.Tensor([5.0])
+        net.layers[1] = nn.Linear(3, 2, rng=2)          # a plain list: not seen by Module.__setattr__
