@@ -50,6 +50,17 @@ def test_gemm_with_any_number_of_threads(shape, left, right, dtype):
 
 
 @every_type
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("right", [False, True])
+def test_a_product_is_added_to_what_is_there(left, right, dtype):
+    """Whether its sum is computed at once or in pieces: of whole numbers, so exactly."""
+    a, b = (np.round(x) for x in operands((64, 64, 1797), left, right, dtype))
+    out = np.full((64, 64), 2, dtype)
+    matmul.matmul(left, right, a, b, 0.5, out)
+    assert (out == (a.T if left else a) @ (b.T if right else b) + 1).all()
+
+
+@every_type
 @pytest.mark.parametrize("widths, rows", [([2, 16, 16, 2], 64), ([64, 64, 64, 10], 1797), ([100, 300, 10], 128), ([784, 512, 10], 512)],
                          ids=str)
 def test_training_with_any_number_of_threads(widths, rows, dtype):
@@ -78,14 +89,13 @@ def test_a_product_is_one_launch():
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (0, 5, 3), (5, 0, 3), (5, 3, 0), (64, 256, 784), (4096, 512, 784), (513, 5, 100_000)], ids=str)
-@pytest.mark.parametrize("dots", [False, True])
-@pytest.mark.parametrize("across", [False, True])
-def test_panels_cover_the_result_once(shape, dots, across):
+@pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False)], ids=["nn", "nt", "tn"])
+def test_panels_cover_the_result_once(shape, transposed):
     m, n, inner = shape
-    rows, columns = panels.panel_shape(m, n, inner, dots)
+    rows, columns = panels.panel_shape(m, n, inner, *transposed)
     covered = np.zeros((m, n), int)
     for i in range(panels.panel_count(covered, rows, columns)):
-        top, bottom, left, right = panels.panel(i, covered, rows, columns, across)
+        top, bottom, left, right = panels.panel(i, covered, rows, columns, transposed[0])
         covered[top:bottom, left:right] += 1
     assert (covered == 1).all()
 

@@ -71,7 +71,7 @@ def linear(x: Matrix, weight: Matrix, bias: Vector, out: Matrix):
     if out.size * x.shape[1] < SHARED:
         whole(x, weight, bias, out)
         return
-    rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], True)
+    rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], False, True)
     parallel(affine_panels, panel_count(out, rows, columns), 1, (x, weight, bias, out, rows, columns))
 
 
@@ -86,8 +86,8 @@ def linear_pullback(g: Matrix, x: Matrix, weight: Matrix, gx: Matrix, gw: Matrix
         if gb.size:
             column_sums(g, gb, add & 4)
         return
-    rows_x, columns_x = panel_shape(rows, inputs, outputs, False)
-    rows_w, columns_w = panel_shape(outputs, inputs, rows, False)
+    rows_x, columns_x = panel_shape(rows, inputs, outputs, False, False)
+    rows_w, columns_w = panel_shape(outputs, inputs, rows, True, False)
     of_x, of_w = panel_count(gx, rows_x, columns_x) if gx.size else 0, panel_count(gw, rows_w, columns_w) if gw.size else 0
     parallel(gradient_panels, 1 + of_x + of_w, 1, (g, x, weight, gx, gw, gb, add, rows_x, columns_x, rows_w, columns_w))
 
@@ -140,7 +140,7 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
                 for c in range(out.shape[1]):
                     out[r, c] = f(before[r, c], *p)
             return
-        rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], True)
+        rows, columns = panel_shape(out.shape[0], out.shape[1], x.shape[1], False, True)
         parallel(panels, panel_count(out, rows, columns), 1, (x, weight, bias, p, z, out, rows, columns))
 
     def pullback(g: Matrix, z: Matrix, y: Matrix, x: Matrix, weight: Matrix, p: Parameters, gz: Matrix, gx: Matrix, gw: Matrix,

@@ -15,19 +15,25 @@ LARGE = 1 << 25         # from here on OpenBLAS copies the operands of each pane
 # Where it has AVX-512, OpenBLAS multiplies matrices without copying them up to a million multiplications; and a @ b.T only if
 # the result has at most 1200 numbers. Such panels run at 130 to 170 GFLOP/s; a product of 64 x 784 x 256 as a whole at 110.
 UNPACKED = 1_000_000
+DEPTH = 96              # the longest sum of a panel of a.T @ b: its part of b, 96 x 64 or 96 x 128 numbers, stays near
+SMALL = 1 << 19         # numbers of such a result up to which this pays: in wider matrices the rows are too far apart
 SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and longer ones from the second on
 
 
 @scalar
-def panel_shape(m, n, inner, dots):
-    """The rows and columns of the panels into which a product of this shape is cut; `dots` if it is ``a @ b.T``."""
+def panel_shape(m, n, inner, transpose_a, transpose_b):
+    """The rows and columns of the panels into which a product of this shape is cut."""
     work = m * n * inner
     if work < SHARED:
         return m, n
+    if in_pieces(m, n, inner, transpose_a, transpose_b):
+        columns = n if n <= 128 else even(n, 64, 16)
+        return even(m, max(8, min(8192, m * n // 4) // columns), 8), columns
+    dots = transpose_b and not transpose_a
     if work < LARGE and dots and inner >= SHORT:
         return (8, 128) if inner >= LONG else (16, 64)
     if work < LARGE and not dots:
-        columns = even(n, 128, 16)
+        columns = even(n, 128, 64)
         rows = even(m, min(UNPACKED, work // 4) // (inner * columns), 8)
         if rows:
             return rows, columns
@@ -38,6 +44,22 @@ def panel_shape(m, n, inner, dots):
         else:
             rows = (rows + 1) // 2
     return rows, columns
+
+
+@scalar
+def in_pieces(m, n, inner, transpose_a, transpose_b):
+    """Whether panels sum up to `DEPTH` products at a time. So OpenBLAS copies nothing, and rows of b stay in the cache."""
+    return transpose_a and not transpose_b and inner > DEPTH and m * n <= SMALL and m * n * inner >= SHARED
+
+
+@scalar
+def sum_pieces(a, b, beta, c, top, bottom, left, right):
+    """``c = a.T @ b + beta * c`` within a panel."""
+    pieces = (len(a) + DEPTH - 1) // DEPTH
+    depth = (len(a) + pieces - 1) // pieces
+    for first in range(0, len(a), depth):
+        last = first + depth
+        gemm_block(True, False, a[first:last], b[first:last], 1.0 if first else beta, c, top, bottom, left, right)
 
 
 @scalar
@@ -79,12 +101,15 @@ def multiply(start, stop, transpose_a, transpose_b, a, b, beta, c, rows, columns
     """The panels from `start` up to `stop`."""
     for i in range(start, stop):
         top, bottom, left, right = panel(i, c, rows, columns, transpose_a)
-        gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
+        if in_pieces(c.shape[0], c.shape[1], len(a), transpose_a, transpose_b):
+            sum_pieces(a, b, beta, c, top, bottom, left, right)
+        else:
+            gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
 
 
 @scalar
 def gemm(transpose_a, transpose_b, a, b, beta, c):
     """``c = op(a) @ op(b) + beta * c``, on as many threads as are worth it; `op` transposes if its flag is set."""
     inner = a.shape[0] if transpose_a else a.shape[1]
-    rows, columns = panel_shape(c.shape[0], c.shape[1], inner, transpose_b and not transpose_a)
+    rows, columns = panel_shape(c.shape[0], c.shape[1], inner, transpose_a, transpose_b)
     parallel(multiply, panel_count(c, rows, columns), 1, (transpose_a, transpose_b, a, b, beta, c, rows, columns))
