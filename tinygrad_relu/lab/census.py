@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -223,21 +223,20 @@ class _Sums(Extremes):
         self.over_time: Any = 0.0
         self.rows, self.hmin, self.hmax = 0, np.full(layer.units, np.inf), np.full(layer.units, -np.inf)
 
-    def add(self, look: Look) -> Self:
+    def add(self, look: Look, path: Array) -> Array:
         slope, h = look.slope, look.h
-        super().add(look)
         self.rows += len(h)
         if look.positions > 1:
             self.over_time = self.over_time + look.out.array.reshape(-1, look.positions, h.shape[1]).sum(axis=0, dtype=np.float64)
         launch(unit_sums, look.z, h, slope, self.zsum, self.hsum, self.on, self.flat)
         self.hmin, self.hmax = np.minimum(self.hmin, h.min(axis=0)), np.maximum(self.hmax, h.max(axis=0))
-        return self
+        return super().add(look, path)
 
     def census(self, saturation: float, tau: float, gradients: dict[Any, Array]) -> LayerCensus:
-        layer, samples, mean_h = self.layer, self.rows, self.hsum / self.rows
+        layer, samples, mean_h, zmax = self.layer, self.rows, self.hsum / self.rows, self.numbers[0]
         with np.errstate(all="ignore"):         # the network may have diverged
             weight = layer.weight if layer.plain else None
-            margin = self.zmax / (np.linalg.norm(weight.data, axis=1) if weight is not None else np.nan)
+            margin = zmax / (np.linalg.norm(weight.data, axis=1) if weight is not None else np.nan)
             dormancy = mean_h / mean_h.mean() if mean_h.any() else np.zeros_like(mean_h)
             squares = [np.square(layer.part(p, gradients[p])).sum(axis=1) for p in layer.parameters]
         on = 1 - self.flat / samples if layer.activation is None else self.on / samples
@@ -245,7 +244,7 @@ class _Sums(Extremes):
                  "constant": self.hmin == self.hmax, "duplicate": duplicates(layer), "dormant": dormancy <= tau,
                  "idle bias": np.full(layer.units, layer.has_idle_bias)}
         return LayerCensus(layer.name, layer.activation_name, layer.pieces, self.states(saturation), on, self.flat / samples,
-                           self.zmax, self.zsum / samples, margin, mean_h, dormancy,
+                           zmax, self.zsum / samples, margin, mean_h, dormancy,
                            np.sqrt(sum(squares, np.zeros(layer.units) if squares else np.nan + np.zeros(layer.units))), flags,
                            self.over_time / (samples / len(self.over_time)) if np.ndim(self.over_time) else None)
 

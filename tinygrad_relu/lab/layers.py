@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -227,101 +227,75 @@ class Extremes:
 
     def __init__(self, layer: HiddenLayer) -> None:
         self.layer = layer
-        n, dtype = layer.units, layer.dtype
-        self.zmax, self.slope_max = np.full(n, -np.inf, dtype), np.zeros(n, dtype)
-        self.zmin, self.slope_min = np.full(n, np.inf, dtype), np.full(n, np.inf, dtype)
-        self.bad = np.zeros(n)
-        self.reached: Array | None = None       # the units with an open path to the output on some sample; None: not computed
-        self.look: Look                         # the batch that was added last
+        self.numbers: Array         # (6, units): all that the states follow from (see `unit_extremes`)
+        self.look: Look             # the batch that was added last
 
     @classmethod
     def of(cls, layer: HiddenLayer, several: Sequence[Array]) -> Extremes:
         """Those of several looks at one layer, from their `numbers`, so that all states are found at once."""
-        found, numbers = cls(layer), np.stack(several, axis=1)
-        found.zmax, found.zmin, found.slope_max, found.slope_min, found.bad = numbers[:-1]
-        found.reached = numbers[-1] > 0
+        found = cls(layer)
+        found.numbers = np.stack(several, axis=1)
         return found
 
-    def numbers(self) -> Array:
-        """All that the states follow from: (6, units)."""
-        return np.array([self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad, self.reached], self.layer.dtype)
-
-    def add(self, look: Look) -> Self:
-        """Note a batch. If the activation has a record, its slopes follow from z and the outputs, and need no array."""
-        self.look = look
+    def add(self, look: Look, path: Array) -> Array:
+        """Note a batch. `path` says from which samples a path leads from the outputs of this layer to those of the model, and the
+        result from which one leads through this layer: a layer is closed on a sample if all its slopes there are exactly zero.
+        (Weights of zero do not close a path.)
+        """
+        numbers, leads = np.empty((6, self.layer.units), self.layer.dtype), np.empty(len(look.z), bool)
+        rows = path if len(path) == len(leads) else np.repeat(path, len(leads) // len(path))
+        # If the activation has a record, its slopes follow from z and the outputs, and need no array.
         record: Elementwise[...] | None = getattr(self.layer.activation, "record", None)
         known = record is None or "slope" in vars(look)
         first: Any = (extremes_given_slopes, look.z, look.slope, ()) if known else (
             unit_extremes(record), look.z, look.out.array, getattr(self.layer.activation, "p", ()))
-        launch(*first, self.zmax, self.zmin, self.slope_max, self.slope_min, self.bad)
-        return self
-
-    def open(self) -> Array:
-        """Which slopes of the last batch are not zero, (samples, units): at some position of the sample."""
-        return np.asarray((self.look.slope != 0).reshape(-1, self.look.positions, self.layer.units).any(axis=1))
+        launch(*first, rows, numbers, leads)
+        if hasattr(self, "numbers"):            # of earlier batches
+            for rows_of, extreme in ((slice(0, None, 2), np.maximum), (slice(1, None, 2), np.minimum)):
+                extreme(numbers[rows_of], self.numbers[rows_of], out=numbers[rows_of])
+        self.numbers, self.look = numbers, look
+        return np.asarray(leads.reshape(len(path), -1).any(axis=1))
 
     def states(self, saturation: float = 1e-3) -> Array:
         """The state of every unit, as integers of `State`."""
         low, high = flat_edges(self.layer.activation)
-        all_flat = self.slope_max == 0
+        zmax, zmin, slope_max, slope_min, bad, cut_off = self.numbers
+        all_flat = slope_max == 0
         if self.layer.activation is None:
-            found = np.where(all_flat, State.NEVER_WINS, np.where(self.slope_min > 0, State.ALWAYS_ON, State.ALIVE))
+            found = np.where(all_flat, State.NEVER_WINS, np.where(slope_min > 0, State.ALWAYS_ON, State.ALIVE))
         else:
-            same = (self.slope_min == self.slope_max) & (self.slope_max >= saturation)
-            found = np.where(self.slope_max < saturation, State.SATURATED, State.ALIVE)
-            always_on = same & (self.zmin > max(low, 0.0))
+            same = (slope_min == slope_max) & (slope_max >= saturation)
+            found = np.where(slope_max < saturation, State.SATURATED, State.ALIVE)
+            always_on = same & (zmin > max(low, 0.0))
             found[self._same_sign(same & ~always_on)] = State.AFFINE
             found[always_on] = State.ALWAYS_ON
-        if self.reached is not None:
-            found[~self.reached & ~all_flat] = State.CUT_OFF
+        found[(cut_off > 0) & ~all_flat] = State.CUT_OFF
         if self.layer.activation is not None:
-            found[all_flat & (self.zmin >= high)] = State.DEAD_HIGH
-            found[all_flat & ((self.zmax <= low) | ((self.zmin <= low) & (self.zmax >= high)))] = State.DEAD
-        found[self.bad > 0] = State.DIVERGED
+            found[all_flat & (zmin >= high)] = State.DEAD_HIGH
+            found[all_flat & ((zmax <= low) | ((zmin <= low) & (zmax >= high)))] = State.DEAD
+        found[bad > 0] = State.DIVERGED
         return found.astype(np.uint8)
 
     def _same_sign(self, candidates: Array) -> Array:
         """The candidates whose slopes at the smallest and the largest z are equal: those of abs(x) are the same in size only."""
         if not candidates.any():
             return candidates
-        both = np.stack([self.zmin, self.zmax])
+        both = self.numbers[[1, 0]]
         z = Tensor(both.reshape(-1, both.shape[-1]))
         slopes = self.layer.slopes(z, self.layer.outputs(z)).reshape(both.shape)
         return np.asarray(candidates & (slopes[0] == slopes[1]))
 
 
-def note_paths(layers: Sequence[Extremes]) -> None:
-    """Note which units of all layers, first to last, have an open path to the output on some sample of the batch added last.
-
-    A layer is closed on a sample if all its slopes there are exactly zero. (Weights of zero do not close a path.)
-    """
-    closed: list[tuple[HiddenLayer, Array]] = []        # later layers that are closed on some samples, and where they are open
-    for extremes in reversed(layers):
-        layer, aligned = extremes.layer, extremes.look.positions > 0
-        is_open: Array = np.ones(1, bool)
-        for later, samples in closed:
-            if aligned and later.is_on_every_path_of(layer):
-                is_open = np.logical_and(is_open, samples)
-        before = extremes.reached
-        if not is_open.any():
-            reached: Array = np.zeros(layer.units, bool)
-        elif is_open.all():         # the extremes of the first batch suffice
-            reached = extremes.slope_max > 0 if before is None else np.asarray(extremes.look.slope.any(axis=0))
-        else:
-            reached = np.asarray(extremes.open()[is_open].any(axis=0))
-        extremes.reached = reached if before is None else before | reached
-        if extremes is layers[0]:
-            break
-        if layer.gates and aligned and not extremes.slope_min.any():           # no unit is alive on every sample
-            samples = np.asarray(extremes.open().any(axis=1)) if extremes.slope_max.any() else np.zeros(1, bool)
-            if not samples.all():
-                closed.append((layer, samples))
-
-
 def noted(batches: Iterable[Sequence[Look]], layers: Sequence[Extremes]) -> Iterator[Sequence[Look]]:
     """The batches, each of which has been added to the extremes of the layers, with its paths."""
     for looks in batches:
-        for extremes, look in zip(layers, looks):
-            extremes.add(look)
-        note_paths(layers)
+        open_ones: list[tuple[HiddenLayer, Array]] = []     # later layers, and the samples from which a path leads through each
+        for extremes, look in zip(reversed(layers), reversed(looks)):
+            path: Array = np.ones(len(look.z) // (look.positions or 1), bool)
+            for later, leads in open_ones if look.positions else ():
+                if later.is_on_every_path_of(look.layer):
+                    path &= leads
+            leads = extremes.add(look, path)
+            if look.positions:
+                open_ones.append((look.layer, leads))
         yield looks

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..autodiff.node import Array, is_grad_enabled
 from ..checks import check_count, counted, said
-from ..kernels.machine.door import launch
+from ..kernels.loops.reduce import unit_extremes
+from ..kernels.machine.door import copy, launch
 from ..nn import Module, Sequential
 from ..nn.layers import op_of
 from ..nn.module import mode_matters
@@ -210,11 +211,7 @@ class Recorder(Reading):
 
     def see(self, through: Sequence[tuple[Tensor, Tensor]], step: int | None = None) -> None:
         """`observe`, where z and the output of each layer on `x` are known already."""
-        self.note(self._read([self._looked([array for both in through for array in both])]), step)
-
-    def _looked(self, through: Sequence[Tensor]) -> list[Look]:
-        """All samples at all layers, whose z and outputs these are, in turn."""
-        return [Look(layer, z.array[:0], z, out, 1) for layer, z, out in zip(self.layers, through[::2], through[1::2])]
+        self.note(self._read([[Look(layer, z.array[:0], z, out, 1) for layer, (z, out) in zip(self.layers, through)]]), step)
 
     def _read(self, batches: Iterable[Sequence[Look]]) -> list[Array]:
         """For each layer the `numbers` of its extremes over all samples, and z of the orbit."""
@@ -226,17 +223,11 @@ class Recorder(Reading):
             if 0 <= row < len(look.z):
                 z[0] = look.z[row, unit]
             start += len(look.z)
-        return [*(extremes.numbers() for extremes in found), z]
+        return [*(extremes.numbers for extremes in found), z]
 
     def _blank(self) -> list[Array]:
         """Room for what `_read` returns."""
-        return [*(np.empty((6, layer.units), layer.dtype) for layer in self.layers), np.empty(1)]
-
-    def _measure(self, *arrays: Array) -> None:
-        """`_read` as a launch: z and the output of each layer, and then what is written."""
-        n = 2 * len(self.layers)
-        for found, numbers in zip(arrays[n:], self._read([self._looked([*map(Tensor.leaf, arrays[:n])])])):
-            found[...] = numbers
+        return [*(np.empty((6, layer.units), layer.dtype) for layer in self.layers), np.zeros(1)]
 
     def going_on(self, model: Module | Units) -> Recorder:
         """A recorder of this model that begins with the record of this one, whose layers had the same numbers of units."""
@@ -348,17 +339,13 @@ class Recorders(Members):
 
     def look(self) -> tuple[Tensor, list[Array]]:
         """See `Recorder.look`."""
-        found = [np.empty((len(self.each), *one.shape), one.dtype) for one in self.each[0]._blank()]
+        found = [np.repeat(one[None], len(self.each), axis=0) for one in self.each[0]._blank()]
         return _passed(self, self.each[0].x, found), found
 
     def note(self, found: Sequence[Array], step: int | None = None) -> None:
         """See `Recorder.note`."""
         for k, recorder in enumerate(self.each):
             recorder.note([numbers[k] for numbers in found], step)
-
-    def _measure(self, *arrays: Array) -> None:
-        for k, recorder in enumerate(self.each):
-            recorder._measure(*(x[k] for x in arrays))
 
 
 def _is_plain(model: Any, activations: Sequence[Module | None]) -> bool:
@@ -373,20 +360,30 @@ def _is_plain(model: Any, activations: Sequence[Module | None]) -> bool:
 
 
 def _passed(recorder: Recorder | Recorders, x: Array, found: Sequence[Array]) -> Tensor:
-    """The output of a plain model, computed in the usual launches; and one that measures z and the outputs of all layers."""
+    """The output of a plain model, computed in the usual launches, and in others what `found` is to hold."""
     model: Any = recorder.model
     if not recorder.is_plain:
         raise ValueError(f"{type(recorder).__name__}.look: {type(model).__name__} is not plain (`is_plain`: Linear layers with "
                          "elementwise activations, all trained, without hooks), expected one that is; `forward` takes all")
-    through: list[Array] = []
+    recorders = recorder.each if isinstance(recorder, Recorders) else [recorder]
+    through: list[Any] = []
     h = Tensor.leaf(x)
     for layer, _, op in model._steps:
         if op.activation is not None:
             op = op_of(layer)(op.activation, op.p, keeps=True)
         h = op(h, layer.weight, layer.bias)
         if op.activation is not None:
-            through += [h.saved, h.array]
-    launch(recorder._measure, *through, *found)
+            through.append((op, *(array.reshape(len(recorders), len(x), -1) for array in (h.saved, h.array))))
+    *numbers, orbits = (array.reshape(len(recorders), -1, array.shape[-1]) for array in found)
+    for k, one in enumerate(recorders):
+        path = np.ones(len(x), bool)
+        for (op, z, y), mine in zip(reversed(through), reversed(numbers)):
+            leads = np.empty(len(x), bool)
+            launch(unit_extremes(op.activation), z[k], y[k], op.p, path, mine[k], leads)
+            path = leads
+        if one.follow is not None:
+            layer, unit, sample = one.follow
+            launch(copy, through[layer][1][k, sample, unit:unit + 1], orbits[k, 0])
     return h
 
 

@@ -19,6 +19,7 @@ from ..capture import capture
 from ..checks import check_count, said
 from ..data import Dataset
 from ..data.named import prepared
+from ..kernels.machine.host import aligned
 from ..kernels.machine.pool import num_threads
 from ..nn import MLP, Maxout, population
 from ..nn.module import evaluating
@@ -129,6 +130,7 @@ def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: flo
     train, test = prepared(dataset, held_out, seed, standardise)
     if len(np.unique(train.y)) < min(2, len(np.unique(dataset.y))):
         raise ValueError(f"held_out {held_out} leaves samples of one class to train on, expected 0, or more samples")
+    train = replace(train, x=aligned(train.x))          # the gradient of the first weights takes a third less time
     options: dict[str, Any] = {"hidden": hidden, "activation": activation, "seed": seed, "held_out": test}
     starts = list(dict.fromkeys(["sick", *(t.start for t in treatments)]))
     sick = _side_by_side([partial(make_sick, train, **{"kill_lr": kill_lr, "kill_steps": kill_steps, **options, **STARTS[start]})

@@ -17,7 +17,20 @@ import numpy as np
 from ..formulas import ACTIVATIONS
 from ..formulas.record import Elementwise
 from ..machine.parallel import parallel
-from ..machine.policy import Array3, Doubles, Integers, Kernel, Matrix, Parameters, Vector, factory, kernel, reordered, scalar
+from ..machine.policy import (
+    Array3,
+    Booleans,
+    Doubles,
+    Integers,
+    Kernel,
+    Matrix,
+    Parameters,
+    Vector,
+    factory,
+    kernel,
+    reordered,
+    scalar,
+)
 
 LANES = 64
 LINE = 1024     # numbers of a line that are summed before they are added to the total
@@ -350,28 +363,44 @@ def extreme_pullback(g: Matrix, x: Array3, y: Matrix, gx: Array3):
 
 
 def _extremes(name: str, f_dx: Callable[..., float], record: Elementwise[...] | None = None) -> Kernel:
-    def extremes(z: Matrix, y: Matrix, p: Parameters, zmax: Vector, zmin: Vector, slope_max: Vector, slope_min: Vector,
-                 bad: Doubles):
+    def extremes(z: Matrix, y: Matrix, p: Parameters, path: Booleans, numbers: Matrix, leads: Booleans):
+        T = z.dtype.type
+        zmax, zmin, slope_max, slope_min, bad, cut_off = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
+        put(T(-np.inf), False, zmax)
+        put(T(np.inf), False, zmin)
+        put(T(0), False, slope_max)
+        put(T(np.inf), False, slope_min)
+        put(T(0), False, bad)
+        paths = 0
         for r in range(z.shape[0]):
+            steep_ones = 0
             for c in range(z.shape[1]):
                 value = z[r, c]
-                steep = abs(f_dx(type(value)(1), value, y[r, c], *p))
+                steep = abs(f_dx(T(1), value, y[r, c], *p))
                 zmax[c] = value if value > zmax[c] else zmax[c]
                 zmin[c] = value if value < zmin[c] else zmin[c]
                 slope_max[c] = steep if steep > slope_max[c] else slope_max[c]
                 slope_min[c] = steep if steep < slope_min[c] else slope_min[c]
-                bad[c] += 0.0 if value - value == 0 else 1.0
+                bad[c] += T(0) if value - value == 0 else T(1)      # LLVM does not vectorise a choice between 1 and bad[c]
+                steep_ones |= 0 if steep == 0 else 1
+            leads[r] = path[r] and steep_ones != 0
+            paths += path[r]
+        for c in range(z.shape[1]):
+            cut_off[c] = T(0) if paths == z.shape[0] and slope_max[c] > 0 else T(1)
+        for r in range(z.shape[0] if 0 < paths < z.shape[0] else 0):
+            for c in range(z.shape[1] if path[r] else 0):
+                cut_off[c] = cut_off[c] if f_dx(T(1), z[r, c], y[r, c], *p) == 0 else T(0)
 
     return kernel(extremes, name=f"{name}_extremes", record=record)
 
 
 @factory(ACTIVATIONS.values())
 def unit_extremes(activation: Elementwise[...]) -> Kernel:
-    """``extremes(z, y, p, zmax, zmin, slope_max, slope_min, bad)`` of one activation.
+    """``extremes(z, y, p, path, numbers, leads)`` of one activation: all that the states of the units of a layer follow from.
 
-    Updates the extremes of each unit, which determine its state, with a batch of samples: the largest and smallest z and
-    abs(f'(z)), and (float64) the number of z that are NaN or infinite. z and y (samples, units) are pre-activations and
-    activations. The slopes are never stored, which halves the time.
+    z and y (rows, units) are pre-activations and activations. `numbers` (6, units) gets for each unit the largest and the
+    smallest z, the same of abs(f'(z)), how many z are NaN or infinite, and 1 if its slope is 0 on every row that is in `path`.
+    A row of `path` is in `leads` if some slope is not 0. The slopes are never stored, which halves the time.
     """
     return _extremes(activation.name, activation.f_dx, activation)
 
