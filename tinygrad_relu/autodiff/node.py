@@ -102,8 +102,9 @@ class Op:
         ``fused(g, y, saved, into, add, *inputs, **params)``: the same gradients by one kernel, for arrays: that of input i
         is written to ``into[i]``, or added to it where bit i of the number `add` is set (only if `adds`). Where it is
         not needed, `into[i]` is empty.
-    saves : bool
-        Whether `forward` returns a pair (y, saved).
+    saves, saves_gradient : bool
+        Whether `forward` returns a pair (y, saved); and whether `saved` is the gradient of the first input, the only one that has
+        one, for g = 1. A backward pass that begins at such a result (a loss) takes it as it is.
     adds : bool
         Whether `fused` can add, one input after the other, because two of `into` may be the same array. If so, it writes straight
         to the flat buffer of an optimizer, or adds to a gradient that has already arrived along another path.
@@ -127,6 +128,7 @@ class Op:
     pull: Sequence[Pull | None] | Callable[[int], Pull] = ()
     fused: Callable[..., None] | None = None
     saves: bool = False
+    saves_gradient: bool = False
     adds: bool = False
     elementwise: bool = False
     multiplies: bool = False
@@ -157,14 +159,15 @@ class Op:
             if isinstance(x, Node):
                 some = x
                 values.append(x.array)
-                flows = flows or x.requires_grad
-                parents.append(x if x.requires_grad else None)
+                if x.requires_grad:
+                    flows = True
+                    parents.append(x)
+                    continue
             else:
-                parents.append(None)
                 values.append(x)
-        y, saved = self.forward(*values, **params) if params else self.forward(*values), None
-        if self.saves:
-            y, saved = y
+            parents.append(None)
+        found = self.forward(*values, **params) if params else self.forward(*values)
+        y, saved = found if self.saves else (found, None)
         if not flows or not is_grad_enabled():
             return y if some is None else some.result.leaf(y)
         node = bare(some.result)    # written out, not a method: every operation runs this

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy import empty
 
 from ..checks import as_floats, said
 from ..kernels.machine.door import copy, launch
@@ -90,7 +91,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     for node in wanted:
         g = np.zeros_like(node.array) if found[node] is None else found[node]
         if not isinstance(g, Node):
-            g = output.result.leaf(filled(np.empty(g.shape, g.dtype), copy, g) if node in lent else g)
+            g = output.result.leaf(filled(empty(g.shape, g.dtype), copy, g) if node in lent else g)
             lent.add(node)              # an input that is given twice gets two arrays
         gradients.append(g)
     return tuple(gradients)
@@ -162,10 +163,7 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
                 lent.add(node)              # a hook may have kept it
             if found is not None and node in found:
                 found[node] = g
-            if create_graph or node.op.fused is None:
-                _pull_by_rules(node, g, table, lent, create_graph)
-            else:
-                _pull_fused(node, g, table, lent, found is None)
+            _pull(node, g, table, lent, found is None, create_graph)
         if not retain_graph:
             node.parents, node.values, node.saved = None, (), None         # so that its memory can be freed
     for leaf, g in table.items():                       # only leaves are left, and wanted nodes at which the pass ends
@@ -184,10 +182,7 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
 def parts(node: Node, g: Array) -> dict[Node, Array]:
     """The gradients of one node's inputs, given its own gradient g: one step of the backward pass, without any ``.grad``."""
     table: dict[Node, Array] = {}
-    if node.op.fused is None:
-        _pull_by_rules(node, g, table, set())
-    else:
-        _pull_fused(node, g, table, set(), False)
+    _pull(node, g, table, set())
     return table
 
 
@@ -210,61 +205,65 @@ def _refuse_outdated(nodes: Iterable[Node]) -> None:
                            "before the change, or compute the result again")
 
 
-def _pull_fused(node: Node, g: Array, table: dict[Node, Any], lent: set[Node], to_homes: bool) -> None:
-    """The gradients of one node by its fused kernel. Each is skipped, written to the home of a leaf, added to a gradient that has
-    already arrived along another path, or written to a new array. Bit i of `add` is set if that of input i must be added."""
+def _pull(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], to_homes: bool = False, recorded: bool = False) -> None:
+    """The gradients of one node's inputs, by its rules or by its fused kernel. The kernel writes each to the home of a leaf, adds
+    it to a gradient that has already arrived along another path (bit i of `add` is set for input i), writes it to a new array, or
+    skips it."""
     op, parents, values = node.op, node.parents, node.values
-    if op.adds and len({*parents}) < len(parents):      # usually because two are None
-        given = [x for x in parents if x is not None]
-        if len({*given}) < len(given):                  # x is the weight too, say: two threads would write to one array
-            _pull_by_rules(node, g, table, lent)
-            return
-    straight = to_homes and op.adds
+    adds = op.adds
+    twice = adds and len({*parents}) < len(parents) and len({*parents} - {None}) < sum(x is not None for x in parents)
+    if recorded or twice or op.fused is None:           # x is the weight too, say: two threads would write to one array
+        _pull_by_rules(node, g, table, lent, recorded)
+        return
+    if op.saves_gradient and g is _ONE[g.dtype.char]:
+        _lend(table, lent, parents[0], node.saved)
+        return
+    straight = to_homes and adds
     into: list[Array] = []
-    add, first, new = 0, [], []                         # first: the leaves whose first gradient is written to their home
+    add, first, more = 0, [], []                        # first: the leaves whose first gradient is written to their home
     for x in parents:
         if x is None:
             into.append(absent(values[len(into)]))
-        elif straight and x.home is not None and x.grad is None and not x.hooks:
-            into.append(x.home)
+        elif straight and (home := x.home) is not None and x.grad is None and not x.hooks:
+            into.append(home)
             first.append(x)
         elif straight and x.op is None and not x.hooks and (x.grad is x.home is not None or takes_more(x)):
             add |= 1 << len(into)
             into.append(x.grad)
-        elif op.adds and x in table and x not in lent:
+        elif adds and x in table and x not in lent:
             add |= 1 << len(into)
             into.append(table[x])
         else:
-            into.append(part := np.empty(x.array.shape, x.array.dtype))
-            new.append((x, part))
+            into.append(part := empty(x.array.shape, x.array.dtype))
+            if table.setdefault(x, part) is not part:
+                more.append((x, part))
     op.fused(g, node.array, node.saved, into, add, *values, **node.params)
     for x in first:
         x.grad = x.home                                 # after the kernel has run, which may raise
-    for x, part in new:
-        if table.setdefault(x, part) is not part:
-            _join(table, lent, x, part)
+    for x, part in more:
+        _lend(table, lent, x, part)
 
 
-def _pull_by_rules(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], recorded: bool = False) -> None:
+def _pull_by_rules(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], recorded: bool) -> None:
     """The gradients of one node by its derivative rules, computed on arrays, or computed and recorded on nodes."""
     y: Any = node if recorded else node.array
     inputs = [v if x is None else x for x, v in zip(node.parents, node.values)] if recorded else node.values
     for i, x in enumerate(node.parents):
         if x is not None:
             part = unbroadcast(node.op.pull_of(i)(g, y, *inputs, **node.params), x)
-            if x not in table:
-                table[x] = part
-                lent.add(x)
-            elif recorded:
+            if recorded and x in table:
                 table[x] = plus(table[x], part)
             else:
-                _join(table, lent, x, part)
+                _lend(table, lent, x, part)
 
 
-def _join(table: dict[Node, Any], lent: set[Node], x: Node, part: Array) -> None:
-    """Add a further gradient of x to the one in the table: in place, or in a new array if that one is lent."""
-    if x in lent:
-        table[x] = filled(np.empty(x.shape, x.dtype), np.add, table[x], part)
+def _lend(table: dict[Node, Any], lent: set[Node], x: Node, part: Array) -> None:
+    """Enter a gradient of x that others may read, or add it to the one in the table: in place, unless that is lent too."""
+    if x not in table:
+        table[x] = part
+        lent.add(x)
+    elif x in lent:
+        table[x] = filled(empty(x.shape, x.dtype), np.add, table[x], part)
         lent.discard(x)
     else:
         launch(np.add, table[x], part, table[x])
@@ -291,7 +290,7 @@ def _deliver(leaf: Node, part: Array, lent: bool) -> None:
         launch(copy, part, leaf.home)
         leaf.grad = leaf.home
     else:
-        leaf.grad = filled(np.empty(part.shape, part.dtype), copy, part) if lent else part
+        leaf.grad = filled(empty(part.shape, part.dtype), copy, part) if lent else part
 
 
 # The identity, as an op. `derivative` runs a definition on copies of its inputs, so that it can be differentiated with respect

@@ -10,6 +10,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array, Node, value
@@ -46,7 +47,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     x = as_tensor(x)
     if reduction not in REDUCTIONS:
         checked("cross_entropy", "reduction", reduction)
-    if type(target) is not np.ndarray or target.ndim != 1 or x.array.ndim != 2:         # not a batch of labels
+    if type(target) is not ndarray or target.ndim != 1 or x.array.ndim != 2:         # not a batch of labels
         target = target if isinstance(target, Node) else as_numbers(target, "cross_entropy: labels", LABELS)
         if target.dtype.kind == "f" and target.ndim == x.ndim:
             return _of_probabilities(x, target, weight, ignore_index, reduction, label_smoothing)
@@ -55,7 +56,7 @@ def cross_entropy(x: Input, target: Any, weight: Input | None = None, ignore_ind
     if weight is None and not label_smoothing and type(ignore_index) is int and ignore_index < 0:
         try:
             labels = _labels("cross_entropy", x.array, target, None, reduction)
-            return ops.cross_entropy(reduction)(x, labels)
+            return ops.cross_entropy(reduction).__call__(x, labels)
         except ValueError:                      # a label that is not a class: an error, unless it is the one to ignore
             if not (as_numbers(value(target), "cross_entropy: labels", LABELS) == ignore_index).any():
                 raise
@@ -158,7 +159,7 @@ def _labels(name: str, x: Any, labels: Any, ignore: int | None, reduction: str) 
     if len(shape) != 2 or shape[1] == 0:
         raise ValueError(f"{name}: x has shape {shape}, expected (rows, classes), with at least one class")
     n, classes = shape
-    found = given = (labels if type(labels) is np.ndarray and labels.dtype == _INT64
+    found = given = (labels if type(labels) is ndarray and labels.dtype == _INT64
                      else as_numbers(value(labels), f"{name}: labels", LABELS))
     if found.shape != (n,) or found.dtype != _INT64 or (n == 0 and reduction == "mean"):
         if found.shape == (n,) == (0,) and reduction != "mean":

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy import empty
 
 from ..autodiff.broadcast import broadcast_to
 from ..autodiff.node import Array, Op, value
@@ -34,7 +35,7 @@ def error_loss_op(record: Elementwise[...]) -> Op:
     elementwise = activation_op(record)
 
     def forward(x: Array, target: Array, *, p: tuple[float, ...], reduction: str) -> Array:
-        out = np.empty(x.shape if reduction == "none" else (), x.dtype)
+        out = empty(x.shape if reduction == "none" else (), x.dtype)
         launch(error_loss(record).forward, x.ravel(), target.ravel(), p, _scale(x.size, reduction), out.ravel())
         return out
 
@@ -69,7 +70,7 @@ def _own_weights(labels: Array, of_class: Array, dtype: Any) -> Array:
 
 
 def _nll(x: Array, labels: Array, of_class: Array, *, ignore: int, reduction: str) -> tuple[Array, Array]:
-    weights, out = np.empty(labels.size + 1), np.empty(labels.shape if reduction == "none" else (), x.dtype)
+    weights, out = empty(labels.size + 1), empty(labels.shape if reduction == "none" else (), x.dtype)
     try:
         launch(kernels.nll, x, labels, of_class, ignore, HOW[reduction], weights, out.ravel())
     except IndexError:
@@ -95,7 +96,7 @@ def _nll_steps(x: Any, labels: Array, of_class: Array, ignore: int, reduction: s
 
 
 def _multi_margin(x: Array, labels: Array, of_class: Array, *, margin: float, p: int, reduction: str) -> tuple[Array, Array]:
-    weights, out = np.empty(labels.size + 1), np.empty(labels.shape if reduction == "none" else (), x.dtype)
+    weights, out = empty(labels.size + 1), empty(labels.shape if reduction == "none" else (), x.dtype)
     try:
         launch(kernels.multi_margin, x, labels, of_class, margin, p == 2, HOW[reduction], weights, out.ravel())
     except IndexError:
@@ -126,27 +127,27 @@ multi_margin: Op = Op("multi_margin_loss", _multi_margin, saves=True, pull=deriv
 
 @cache
 def cross_entropy(reduction: str) -> Op:
-    """The operation ``op(x, labels)``. It keeps the probabilities, which make the pullback one subtraction."""
+    """The operation ``op(x, labels)``. It keeps the gradient, which is the softmax but for one entry of each row."""
 
     def forward(x: Array, labels: Array) -> tuple[Array, Array]:
-        probabilities = np.empty(x.shape, x.dtype)
-        losses = np.empty(labels.shape if reduction == "none" else (), x.dtype)
+        slopes = empty(x.shape, x.dtype)
+        losses = empty(labels.shape if reduction == "none" else (), x.dtype)
         try:
-            launch(kernels.cross_entropy, x, labels, _scale(labels.size, reduction), probabilities, losses.ravel())
+            launch(kernels.cross_entropy, x, labels, _scale(labels.size, reduction), slopes, losses.ravel())
         except IndexError:
             check_labels(labels, len(x), x.shape[1], "cross_entropy: labels")
             raise
-        return losses, probabilities
+        return losses, slopes
 
-    def fused(g: Array, y: Array, probabilities: Array, into: list[Array], add: int, x: Array, labels: Array) -> None:
-        launch(kernels.cross_entropy_pullback, g.ravel(), probabilities, labels, _scale(labels.size, reduction), bool(add),
-               into[0])
+    def fused(g: Array, y: Array, slopes: Array, into: list[Array], add: int, x: Array, labels: Array) -> None:
+        launch(kernels.cross_entropy_pullback, g.ravel(), slopes, bool(add), into[0])
 
     def pull(g: Any, y: Any, x: Any, labels: Array) -> Any:
         one_hot = (labels[:, None] == np.arange(x.shape[1])).astype(x.dtype)
         return mul(mul(sub(SOFTMAX(x), one_hot), reshape(g, shape=(prod(g.shape), 1))), _scale(labels.size, reduction))
 
-    return Op("cross_entropy", forward, fused=fused, saves=True, adds=True, pull=(pull, None), index="labels")
+    return Op("cross_entropy", forward, fused=fused, saves=True, adds=True, saves_gradient=reduction != "none", pull=(pull, None),
+              index="labels")
 
 
 # A scale is a number, or an array () if it depends on data: of labels with weights, say.
@@ -165,8 +166,8 @@ def _scaled(g: Any, scale: Any) -> Any:
 
 
 def _soft_cross_entropy(x: Array, targets: Array, *, scale: Any, reduction: str) -> tuple[Array, Array]:
-    probabilities = np.empty(x.shape, x.dtype)
-    losses = np.empty(x.shape[:1] if reduction == "none" else (), x.dtype)
+    probabilities = empty(x.shape, x.dtype)
+    losses = empty(x.shape[:1] if reduction == "none" else (), x.dtype)
     _launch_scaled(kernels.soft_cross_entropy, x, targets, scale, probabilities, losses.ravel())
     return losses, probabilities
 

@@ -74,13 +74,13 @@ def _cross_entropy(x: Array, labels: Array) -> tuple[Array, Array]:
     if labels.shape not in ((rows,), (members, rows)) or not rows:
         raise ValueError(f"cross_entropy: x has shape {x.shape}, the labels {labels.shape}; expected ({rows},), shared by all "
                          f"members, or {members, rows}")
-    probabilities, losses = np.empty(x.shape, x.dtype), np.empty(members, x.dtype)
+    slopes, losses = np.empty(x.shape, x.dtype), np.empty(members, x.dtype)
     try:
-        launch(kernels.cross_entropy_of_members, x, labels.ravel(), 1.0 / rows, probabilities, losses)
+        launch(kernels.cross_entropy_of_members, x, labels.ravel(), 1.0 / rows, slopes, losses)
     except IndexError:
         check_labels(labels.ravel(), labels.size, classes, "cross_entropy: labels")
         raise
-    return losses, probabilities
+    return losses, slopes
 
 
 def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array) -> Any:
@@ -91,5 +91,4 @@ def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array) -> Any:
 # ``cross_entropy(x, labels)``: the mean of each member; x (members, rows, classes), labels (rows,) or (members, rows).
 cross_entropy: Op = Op(
     "cross_entropy_of_members", _cross_entropy, saves=True, pull=(_cross_entropy_pull, None), index="labels",
-    fused=lambda g, y, probabilities, into, add, x, labels: launch(
-        kernels.cross_entropy_pullback_of_members, g, probabilities, labels.ravel(), 1.0 / x.shape[1], into[0]))
+    fused=lambda g, y, slopes, into, add, x, labels: launch(kernels.cross_entropy_pullback_of_members, g, slopes, into[0]))

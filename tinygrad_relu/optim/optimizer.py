@@ -176,7 +176,7 @@ class Optimizer:
             i = 0
             while i < len(pieces):
                 segment = pieces[i]
-                if all([p.grad is p.home for p in segment.parameters]):     # a list: a generator takes twice as long
+                if segment.has_all_gradients():
                     moves.append((segment, segment.grad, options))
                 elif len(segment.parameters) > 1:
                     if any(p.grad is not None for p in segment.parameters):

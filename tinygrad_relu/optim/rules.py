@@ -6,6 +6,7 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from ..autodiff.node import Array, absent
 from ..checks import check_below_one, check_bool, check_number, check_real
@@ -67,7 +68,7 @@ class SGD(Optimizer):
     def launch_of(self, segment: Segment, grad: Array, options: dict[str, Any]) -> tuple[Kernel, tuple[Any, ...]]:
         momentum = options["momentum"]
         buffer = segment.state.get("momentum_buffer")
-        if isinstance(momentum, np.ndarray):
+        if isinstance(momentum, ndarray):
             if buffer is None and momentum.any():
                 segment.state["momentum_buffer"] = buffer = np.full_like(segment.data, np.nan)      # not used yet
             return members.sgd_of_members, (

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
+from numpy import empty
 
 from ...checks import owner_of
 from ..formulas import ACTIVATIONS
@@ -22,6 +22,12 @@ from .reduce import column_sums
 SLICE = 1 << 14         # numbers of a slice of an elementwise loop: 3 to 10 us
 
 # -- the kernels ---------------------------------------------------------------------------------------------------------
+
+
+@scalar
+def check_sizes(x, weight, bias):
+    if weight.shape[1] != x.shape[1] or (bias.size and bias.size != weight.shape[0]):
+        raise ValueError("the sizes of x, weight and bias do not fit")
 
 
 @scalar
@@ -71,6 +77,7 @@ def gradient_panels(start, stop, g, x, weight, gx, gw, gb, add, rows_x, columns_
 
 @kernel
 def linear(x: Matrix, weight: Matrix, bias: Vector, out: Matrix):
+    check_sizes(x, weight, bias)
     if out.size * x.shape[1] < SHARED:
         whole(x, weight, bias, out)
         return
@@ -142,6 +149,7 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
             gz[i] = f_dx(gz[i], z[i], y[i], *p)
 
     def forward(x: Matrix, weight: Matrix, bias: Vector, p: Parameters, z: Matrix, out: Matrix):
+        check_sizes(x, weight, bias)
         if out.size * x.shape[1] < SHARED:
             whole(x, weight, bias, out if overwrites else z)
             activate(0, out.size, z, out, p)
@@ -198,23 +206,27 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
     one_launch = (from_y or not overwrites) and not keeps       # else the kernel would leave out the z that is needed
 
     def forward(x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
-        (rows, features), dtype = x.shape, x.dtype
-        if not (weight.shape == (*bias.shape, features) and dtype is weight.dtype is bias.dtype):
+        dtype = x.dtype
+        if dtype is not weight.dtype:
             check(x, weight, bias)
-        y = np.empty((rows, len(weight)), dtype)
-        z = y if from_y and overwrites and not keeps else np.empty(y.shape, dtype)
-        if fused and one_launch:
-            launch(fused.forward, x, weight, bias, p, z, y)
-        else:
-            launch(linear, x, weight, bias, z)
-            if apart:
-                launch(apart.forward, z.ravel(), p, y.ravel())
+        y = empty((len(x), len(weight)), dtype)
+        z = y if from_y and overwrites and not keeps else empty(y.shape, dtype)
+        try:
+            if fused and one_launch:
+                launch(fused.forward, x, weight, bias, p, z, y)
+            else:
+                launch(linear, x, weight, bias, z)
+        except (TypeError, ValueError):         # the kernels check all else, in less time
+            check(x, weight, bias)
+            raise
+        if apart and not one_launch:
+            launch(apart.forward, z.ravel(), p, y.ravel())
         return y, z
 
     def pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
         gx, gw, gb = into
         if fused:
-            launch(fused.pullback, g, z, y, x, weight, p, np.empty(g.shape, g.dtype), gx, gw, gb, add)
+            launch(fused.pullback, g, z, y, x, weight, p, empty(g.shape, g.dtype), gx, gw, gb, add)
         else:
             launch(linear_pullback, g, x, weight, gx, gw, gb, add)
 
@@ -222,9 +234,9 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
 
 
 def check(x: Any, weight: Any, bias: Any) -> None:
-    """Raise if shapes or dtypes do not fit: the kernels do not check them."""
+    """Raise if shapes or dtypes do not fit, and say how."""
     shape = weight.shape
-    if len(shape) != 2 or shape[1] != x.shape[1] or bias.shape not in (shape[:1], (0,)):
+    if len(shape) != 2 or shape[1:] != x.shape[1:] or bias.shape not in (shape[:1], (0,)):
         given = f"the weight {shape}" if bias.shape == (0,) else f"the weight {shape}, the bias {bias.shape}"
         raise ValueError(f"linear: x has shape {x.shape}, {given}; expected x (..., inputs), weight (outputs, inputs) and "
                          "bias (outputs,)")

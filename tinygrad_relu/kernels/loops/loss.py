@@ -224,19 +224,22 @@ def softmax_and_logs(x, first, last, tops, logs, out):
 
 
 @scalar
-def cross_entropy_rows(start, stop, x, labels, probabilities, each):
-    some = rows_together(x)
+def cross_entropy_rows(start, stop, x, labels, scale, slopes, each):
+    T, some = x.dtype.type, rows_together(x)
     logs = np.empty(min(some, stop - start), x.dtype)
     for first in range(start, stop, some):
         last = min(first + some, stop)
-        softmax_and_logs(x, first, last, each, logs, probabilities)
+        softmax_and_logs(x, first, last, each, logs, slopes)
+        rows = as_line(slopes, first, last)
+        put_scaled(rows, T(scale), False, rows)
         for r in range(first, last):
+            slopes[r, labels[r]] -= T(scale)
             each[r] = logs[r - first] - (x[r, labels[r]] - each[r])
 
 
 @kernel
-def cross_entropy(x: Matrix, labels: Integers, scale: float, probabilities: Matrix, losses: Vector):
-    """``losses[r] = log sum_k exp(x[r, k]) - x[r, labels[r]]``, and the softmax of every row.
+def cross_entropy(x: Matrix, labels: Integers, scale: float, slopes: Matrix, losses: Vector):
+    """``losses[r] = log sum_k exp(x[r, k]) - x[r, labels[r]]``, and ``slopes[r] = scale * (softmax(x[r]) - onehot(labels[r]))``.
 
     If `losses` has one entry, it is their sum times `scale` (1 / rows for the mean).
     """
@@ -244,26 +247,23 @@ def cross_entropy(x: Matrix, labels: Integers, scale: float, probabilities: Matr
         if labels[r] < 0 or labels[r] >= x.shape[1]:
             raise IndexError("a label is not a class")
     each = losses if losses.size == x.shape[0] else np.empty(x.shape[0], x.dtype)
-    parallel(cross_entropy_rows, x.shape[0], rows_of(x), (x, labels, probabilities, each))
+    parallel(cross_entropy_rows, x.shape[0], rows_of(x), (x, labels, scale, slopes, each))
     add_losses(each, scale, losses)
 
 
 @scalar
-def cross_entropy_pullback_rows(start, stop, g, probabilities, labels, scale, add, gx):
-    T = gx.dtype.type
+def cross_entropy_pullback_rows(start, stop, g, slopes, add, gx):
     if g.size == 1:
-        put_scaled(as_line(probabilities, start, stop), T(scale) * g[0], add, as_line(gx, start, stop))
-    for r in range(start, stop):
-        weight = T(scale) * g[0 if g.size == 1 else r]
-        if g.size > 1:
-            put_scaled(probabilities[r], weight, add, gx[r])
-        gx[r, labels[r]] -= weight
+        put_scaled(as_line(slopes, start, stop), g[0], add, as_line(gx, start, stop))
+    else:
+        for r in range(start, stop):
+            put_scaled(slopes[r], g[r], add, gx[r])
 
 
 @kernel
-def cross_entropy_pullback(g: Vector, probabilities: Matrix, labels: Integers, scale: float, add: bool, gx: Matrix):
-    """``gx[r] = scale * g[r] * (probabilities[r] - onehot(labels[r]))``, or added to it; a g of one entry is used for all."""
-    parallel(cross_entropy_pullback_rows, gx.shape[0], rows_of(gx), (g, probabilities, labels, scale, add, gx))
+def cross_entropy_pullback(g: Vector, slopes: Matrix, add: bool, gx: Matrix):
+    """``gx[r] = g[r] * slopes[r]``, or added to it; a g of one entry is used for all."""
+    parallel(cross_entropy_pullback_rows, gx.shape[0], rows_of(gx), (g, slopes, add, gx))
 
 
 @scalar

@@ -118,31 +118,29 @@ def linear_activation_of_members(activation: Elementwise[...]) -> Pair:
 
 
 @scalar
-def losses_of(start, stop, x, labels, scale, probabilities, losses):
+def losses_of(start, stop, x, labels, scale, slopes, losses):
     rows = x.shape[1]
     for k in range(start, stop):
         first = k * rows % labels.size
-        one_loss(x[k], labels[first:first + rows], scale, probabilities[k], losses[k:k + 1])
+        one_loss(x[k], labels[first:first + rows], scale, slopes[k], losses[k:k + 1])
 
 
 @kernel
-def cross_entropy_of_members(x: Array3, labels: Integers, scale: float, probabilities: Array3, losses: Vector):
+def cross_entropy_of_members(x: Array3, labels: Integers, scale: float, slopes: Array3, losses: Vector):
     """See `loss.cross_entropy`: a loss for each member."""
-    parallel(losses_of, x.shape[0], max(1, LOSSES // max(1, x[0].size)), (x, labels, scale, probabilities, losses))
+    parallel(losses_of, x.shape[0], max(1, LOSSES // max(1, x[0].size)), (x, labels, scale, slopes, losses))
 
 
 @scalar
-def loss_pullbacks(start, stop, g, probabilities, labels, scale, gx):
-    rows = gx.shape[1]
+def loss_pullbacks(start, stop, g, slopes, gx):
     for k in range(start, stop):
-        first = k * rows % labels.size
-        one_loss_pullback(g[k:k + 1], probabilities[k], labels[first:first + rows], scale, False, gx[k])
+        one_loss_pullback(g[k:k + 1], slopes[k], False, gx[k])
 
 
 @kernel
-def cross_entropy_pullback_of_members(g: Vector, probabilities: Array3, labels: Integers, scale: float, gx: Array3):
+def cross_entropy_pullback_of_members(g: Vector, slopes: Array3, gx: Array3):
     """See `loss.cross_entropy_pullback`."""
-    parallel(loss_pullbacks, gx.shape[0], max(1, UPDATES // max(1, gx[0].size)), (g, probabilities, labels, scale, gx))
+    parallel(loss_pullbacks, gx.shape[0], max(1, UPDATES // max(1, gx[0].size)), (g, slopes, gx))
 
 
 # -- updates: a flat buffer has the parameters one after the other, each with `sizes[i]` numbers for each member -----------------

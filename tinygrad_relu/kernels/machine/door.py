@@ -26,8 +26,7 @@ def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
     if watcher is not None:
         watcher(kernel, arguments)
     elif type(kernel) is Kernel:
-        dtype = arguments[kernel.key].dtype
-        (kernel.code.get(dtype) or kernel.compile(dtype))(*arguments)
+        kernel.code[arguments[kernel.key].dtype](*arguments)
     else:
         kernel(*arguments)
 

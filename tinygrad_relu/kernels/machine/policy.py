@@ -133,6 +133,16 @@ def _word(annotation: Any) -> str:
     return str(getattr(annotation, "__metadata__", (getattr(annotation, "__name__", annotation),))[0])
 
 
+class _Code(dict[np.dtype[Any], Callable[..., None]]):
+    """The machine code of a kernel by dtype, as Python calls it; compiled, or loaded, when it is first needed."""
+
+    def __init__(self, make: Callable[[Any], Callable[..., None]]) -> None:
+        self._make = make
+
+    def __missing__(self, dtype: Any) -> Callable[..., None]:
+        return self._make(dtype)
+
+
 class Kernel(Apart):
     """A loop over arrays that writes its results into arrays among its arguments.
 
@@ -160,14 +170,13 @@ class Kernel(Apart):
         generic = [i for i, word in enumerate(words) if word in _AXES]
         self.key = generic[0] if generic else next(i for i, word in enumerate(words) if word in _VECTORS)
         self.dtypes = DTYPES if generic else (_VECTORS[words[self.key]],)
-        self.code: dict[np.dtype[Any], Callable[..., None]] = {}
+        self.code = _Code(self.compile)
         self._addresses: dict[np.dtype[Any], int] = {}
         self.compiled = self.loaded = 0                     # how often this process has done so; each dtype counts
 
     def __call__(self, *arguments: Any) -> None:
         """As `door.launch`, but unseen by watchers."""
-        dtype = arguments[self.key].dtype
-        (self.code.get(dtype) or self.compile(dtype))(*arguments)
+        self.code[arguments[self.key].dtype](*arguments)
 
     def __repr__(self) -> str:
         return f"<kernel {self.__name__}>"
