@@ -21,7 +21,7 @@ from ..autodiff.tape import grad, history
 from ..checks import check_count, check_number, counted, said
 from ..nn import Module, Parameter
 from ..nn.module import evaluating
-from ..ops.linalg import affine
+from ..ops.linalg import affine, product
 from ..optim import SGD, Adam, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
 from .closed_form import Revival, layer_revivals
@@ -350,7 +350,7 @@ def buffers(look: Look, dead: Array, optimizer: Optimizer) -> list[Array] | None
     held = [optimizer.state_of(p).get("momentum_buffer") for p in look.layer.parameters]
     if len({buffer is None for buffer in held}) > 1:
         return None
-    return [(look.inputs @ buffer[dead].T if buffer.ndim == 2 else buffer[dead]).astype(np.float64)
+    return [(product(look.inputs, buffer[dead], transpose_b=True) if buffer.ndim == 2 else buffer[dead]).astype(np.float64)
             for buffer in held if buffer is not None]
 
 
@@ -379,8 +379,9 @@ def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> Sequence[Reviv
 
 def _weights_alone(look: Look, dead: Array) -> tuple[Array, Array]:
     """w.x, without the bias, and a bound on its rounding, (samples, units). (z - b would lose a w.x that is small beside b.)"""
-    x, w = look.inputs.astype(np.float64), look.layer.parameters[0].data[dead].astype(np.float64).T
-    return x @ w, (x.shape[1] + 2) * 2.0**-52 * (np.abs(x) @ np.abs(w))
+    x, w = look.inputs.astype(np.float64), look.layer.parameters[0].data[dead].astype(np.float64)
+    sizes = product(np.abs(x), np.abs(w), transpose_b=True)             # NumPy's `@` would leave a thread spinning for 0.1 s
+    return product(x, w, transpose_b=True), (x.shape[1] + 2) * 2.0**-52 * sizes
 
 
 def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Sequence[float]]) -> Sequence[Revival | None]:
