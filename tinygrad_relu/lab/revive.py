@@ -319,6 +319,13 @@ def _train(recorder: Recorder | Recorders, optimizer: Optimizer, dataset: Datase
             with no_grad(), evaluating(recorder.model):
                 note(elsewhere, step, recorder.model(held_out.x), held_out)
 
+    def look(step: int) -> Tensor:
+        """Note units and accuracies, without training."""
+        output = recorder.forward()
+        note(accuracies, step, output, dataset)
+        note_elsewhere(step)
+        return output
+
     program = capture(partial(_step, optimizer, recorder, dataset.y)) if recorder.is_plain else None
     for step in range(steps):
         if step % EVERY == 0:
@@ -336,14 +343,12 @@ def _train(recorder: Recorder | Recorders, optimizer: Optimizer, dataset: Datase
             tick(EVERY)
     tick(steps % EVERY)
     with no_grad():
-        for step in (steps,) if last is None else (steps, steps + 1):
-            if step > steps and last is not None:
-                last()
-            output = recorder.forward()
-            note(accuracies, step, output, dataset)
-            note_elsewhere(step)
+        output = look(steps)
+        if last is not None:
+            last()
+            output = look(steps + 1)
         final = _losses(output, dataset.y).data.reshape(-1).tolist()
-        return list(zip([one.states for one in recorders], accuracies, elsewhere, final))
+    return list(zip([one.states for one in recorders], accuracies, elsewhere, final))
 
 
 def _losses(output: Tensor, y: Array) -> Tensor:
