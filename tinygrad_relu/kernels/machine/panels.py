@@ -15,7 +15,7 @@ LARGE = 1 << 25         # from here on OpenBLAS copies the operands of each pane
 # Where it has AVX-512, OpenBLAS multiplies matrices without copying them up to a million multiplications; and a @ b.T only if
 # the result has at most 1200 numbers. Such panels run at 130 to 170 GFLOP/s; a product of 64 x 784 x 256 as a whole at 110.
 UNPACKED = 1_000_000
-DEPTH = 96              # the longest sum of a panel of a.T @ b: its part of b, 96 x 64 or 96 x 128 numbers, stays near
+DEPTH = 96              # the longest sum of a panel of a.T @ b (half as long over 64 columns): 24 kB of b stay in the first cache
 SMALL = 1 << 19         # numbers of such a result up to which this pays: in wider matrices the rows are too far apart
 SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and longer ones from the second on
 
@@ -28,7 +28,7 @@ def panel_shape(m, n, inner, transpose_a, transpose_b):
         return m, n
     if in_pieces(m, n, inner, transpose_a, transpose_b):
         columns = n if n <= 128 else even(n, 64, 16)
-        return even(m, max(8, min(8192, m * n // 4) // columns), 8), columns
+        return even(m, max(8, min(128, m * n // (4 * columns))), 8), columns
     dots = transpose_b and not transpose_a
     if work < LARGE and dots and inner >= SHORT:
         return (8, 128) if inner >= LONG else (16, 64)
@@ -55,7 +55,8 @@ def in_pieces(m, n, inner, transpose_a, transpose_b):
 @scalar
 def sum_pieces(a, b, beta, c, top, bottom, left, right):
     """``c = a.T @ b + beta * c`` within a panel."""
-    pieces = (len(a) + DEPTH - 1) // DEPTH
+    most = DEPTH if right - left <= 64 else DEPTH // 2
+    pieces = (len(a) + most - 1) // most
     depth = (len(a) + pieces - 1) // pieces
     for first in range(0, len(a), depth):
         last = first + depth
