@@ -72,10 +72,6 @@ def _swept(file: str, arguments: argparse.Namespace) -> tuple[Sweep, list[Any]]:
     return found, [*_table(found, arguments), "", told]
 
 
-def _status(found: Sweep, arguments: argparse.Namespace) -> list[Any]:
-    return [found.status(), *found.notes()]
-
-
 def _table(found: Sweep, arguments: argparse.Namespace) -> list[Any]:
     return [found.table(arguments.by, arguments.of), *found.notes()]
 
@@ -94,5 +90,6 @@ def _plot(found: Sweep, arguments: argparse.Namespace) -> list[Any]:
     return [f"The plot is {file}."]
 
 
-VIEWS: dict[str, Callable[[Sweep, argparse.Namespace], list[Any]]] = {"status": _status, "table": _table, "plot": _plot}
+VIEWS: dict[str, Callable[[Sweep, argparse.Namespace], list[Any]]] = {
+    "status": lambda found, arguments: [found.status(), *found.notes()], "table": _table, "plot": _plot}
 COMMANDS = [Command("sweep", "run a grid of settings times seeds, on one machine or many; go on where it stopped", options, run)]

@@ -71,8 +71,5 @@ def per_member(loss: Callable[..., Tensor], x: Input, target: Any, **options: An
             return ops.cross_entropy(x, given.astype(np.int64, copy=False))
         except ValueError:          # a label that is not a class: an error, unless it is the one to ignore
             pass
-    return each([partial(_called, loss, given[k] if own else given, options) for k in range(len(x.array))], x)
-
-
-def _called(loss: Callable[..., Tensor], target: Any, options: dict[str, Any], x: Tensor) -> Tensor:
-    return loss(x, target, **options)
+    targets: Any = given if own else [given] * len(x.array)
+    return each([partial(lambda target, x: loss(x, target, **options), target) for target in targets], x)

@@ -86,15 +86,13 @@ class detect_anomaly:
         self._exit.enter_context(observe(self._begin))
         self._exit.enter_context(watch(self._launched))
         for module in {id(module): module for _, module in modules}.values():
-            self._exit.callback(module.register_forward_pre_hook(self._enter).remove)
+            self._exit.callback(module.register_forward_pre_hook(
+                lambda module, inputs: self._open.append((module, next_order()))).remove)
             self._exit.callback(module.register_forward_hook(self._leave).remove)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._exit.close()
-
-    def _enter(self, module: Module, inputs: Any) -> None:
-        self._open.append((module, next_order()))
 
     def _leave(self, module: Module, inputs: Any, output: Any) -> None:
         entered, start = self._open.pop()

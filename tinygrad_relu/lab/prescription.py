@@ -187,7 +187,7 @@ class _Case:
 
     def step(self, option: Option, value: float) -> float:
         """The step of the first return by the closed form; inf for never."""
-        settings = self._with(option, value)
+        settings = asdict(Settings(**{**asdict(self.settings), option: value}))
         if self.bias is None:
             found = revival_step(self.z, None if self.velocity is None else -settings["lr"] * self.velocity, **settings)
         else:
@@ -210,6 +210,3 @@ class _Case:
                 with no_grad():
                     lives = bool((F.linear(self.look.inputs, *ahead.copies.values()).data[:, self.dead] > 0).any())
         return lives is (step is not None)
-
-    def _with(self, option: Option, value: float) -> dict[str, Any]:
-        return asdict(Settings(**{**asdict(self.settings), option: value}))

@@ -65,10 +65,6 @@ def _record(name: str) -> Emit:
     return emit
 
 
-def _linear(graph: Graph, call: Call, x: str, weight: str, bias: str) -> str:
-    return graph.node("Gemm", x, weight, *[bias] * bool(bias), transB=1)
-
-
 def _matmul(graph: Graph, call: Call, *inputs: str) -> str:
     turned = []
     for name, side, array in zip(inputs, "ab", call.node.values):
@@ -176,7 +172,8 @@ RECURRENT: dict[str, Emit] = {          # their states are zeros, and no inputs 
 OPERATORS: dict[str, Emit] = {
     **RECURRENT,
     **{name: _record(name) for name in ELEMENTWISE},
-    "linear": _linear, "matmul": _matmul, "prelu": _operator("PRelu"),
+    "linear": lambda graph, call, x, weight, bias: graph.node("Gemm", x, weight, *[bias] * bool(bias), transB=1),
+    "matmul": _matmul, "prelu": _operator("PRelu"),
     "maxout": lambda graph, call, x: graph.node("ReduceMax", x, graph.constant([-1]), keepdims=0),
     **{name: _operator(kind) for name, kind in {
         "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "power": "Pow", "maximum": "Max", "minimum": "Min", "neg": "Neg",
