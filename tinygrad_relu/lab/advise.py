@@ -14,9 +14,10 @@ from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
 from .census import Census, LayerCensus, census
+from .formulas import settings_of
 from .layers import GONE, HiddenLayer, State
 from .lethal import LethalRates, lethal_lr
-from .prognosis import Prognosis, prognosis, settings_of
+from .prognosis import Prognosis, prognosis
 from .readings import Reading, for_members
 from .sites import Site
 from .units import Units

@@ -23,9 +23,10 @@ from ..nn import Module
 from ..optim import Optimizer
 from ..text import Shown
 from .closed_form import revival_step
+from .formulas import buffers, settings_of
 from .laws import ratio
 from .layers import Look, flat_edges
-from .prognosis import buffers, prognosis, settings_of
+from .prognosis import prognosis
 from .readings import shown
 from .recurrence import Settings
 from .rehearsal import Ahead

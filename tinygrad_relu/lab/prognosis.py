@@ -1,9 +1,8 @@
 """The prognosis: the future of every dead unit, before the training is run.
 
 A unit that is dead on the whole training set gets a gradient of exactly zero, so the optimizer alone decides its future. A
-rehearsal of the optimizer proves the step (`rehearsal`); a closed form gives the reason, and what lies beyond the horizon
-(`closed_form`); the laws of schedules bound the step for all rates in a range (`laws`). Where the inputs of a unit learn,
-the answer is an estimate that holds them fixed.
+rehearsal of the optimizer proves the step (`rehearsal`); a formula gives the reason, and what lies beyond the horizon
+(`formulas`). Where the inputs of a unit learn, the answer is an estimate that holds them fixed.
 """
 from __future__ import annotations
 
@@ -21,18 +20,16 @@ from ..autodiff.tape import grad, history
 from ..checks import check_count, check_number, counted, said
 from ..nn import Module, Parameter
 from ..nn.module import evaluating
-from ..ops.linalg import affine, product
-from ..optim import SGD, Adam, LRScheduler, Optimizer, ReduceLROnPlateau
+from ..ops.linalg import affine
+from ..optim import Adam, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
-from .closed_form import Revival, layer_revivals
+from .closed_form import Revival
 from .drawing import ALIVE, BLUE, axes_of
-from .laws import adam_coast, ratio, return_between, safe_rate
-from .layers import HiddenLayer, Look, State, flat_edges
+from .formulas import by_closed_form, by_coasting, by_comparison, moves_as
+from .layers import HiddenLayer, Look, State
 from .passes import nodes_of, tensors, unfused
 from .readings import Reading, for_members
-from .recurrence import Settings
 from .rehearsal import Fate, Rehearsal, steepest
-from .roll_forward import Decay, revival_parts
 from .units import INPUTS, PIECE, Units
 
 SLOPE = "its slope is exactly 0 but can still learn, as it has a gradient on the flat side; once it has moved, the unit lives"
@@ -273,7 +270,7 @@ def _estimates(look: Look, dead: Array, optimizer: Optimizer, schedule: Schedule
     """The futures if the inputs of the layer did not move, and the optimizer were elementwise."""
     premise = ("with the inputs held fixed" if not look.layer.fixed else
                f"as {type(optimizer).__name__} does not declare that it moves each number by itself (elementwise = True)")
-    told = _by_formula(look, dead, optimizer) if schedule is None else [None]
+    told = by_closed_form(look, dead, optimizer) if schedule is None else [None]
     units = [UnitPrognosis(look.layer.name, int(j), "estimate", r.step, r.sample, r.reason, False, None)
              for j, r in zip(dead, told) if r is not None]
     if len(units) < len(dead):
@@ -287,14 +284,14 @@ def _futures(looks: Sequence[Look], dead: Sequence[Array], optimizer: Optimizer,
              horizon: int) -> tuple[list[UnitPrognosis], Rehearsal]:
     """The futures of the dead units of a chain, as far as it proves them; and its rehearsal."""
     rehearsal = Rehearsal([look.layer for look in looks], dead, looks[0].inputs, optimizer)
-    told = _by_formula(looks[0], dead[0], optimizer) if schedule is None else [None] * len(dead[0])
+    told = by_closed_form(looks[0], dead[0], optimizer) if schedule is None else [None] * len(dead[0])
     far = [revival.step for revival in told if revival is not None and revival.step is not None and revival.step <= FAR]
     rates, again = tee(_rates(schedule, optimizer, rehearsal.held))
     rehearsal.run(max([horizon, *far]), None if schedule is None else rates)
     if schedule is not None:
-        told = _by_law(looks[0], dead[0], optimizer, list(islice(again, rehearsal.t)))
-    elif rehearsal.t and not rehearsal.still and isinstance(optimizer, Adam) and _moves_as(Adam, optimizer):
-        told = [old or new for old, new in zip(told, _by_coasting(looks[0].layer, dead[0], rehearsal))]
+        told = by_comparison(looks[0], dead[0], optimizer, list(islice(again, rehearsal.t)))
+    elif rehearsal.t and not rehearsal.still and isinstance(optimizer, Adam) and moves_as(Adam, optimizer):
+        told = [old or new for old, new in zip(told, by_coasting(looks[0].layer, dead[0], rehearsal))]
     opened, found = rehearsal.opens.a, []
     for i, look in enumerate(looks):
         for revival, (unit, fate) in zip(told if i == 0 else [None] * len(dead[i]), rehearsal.fates[i].items()):
@@ -322,115 +319,6 @@ def _future(layer: str, unit: int, fate: Fate, told: Revival | None, rehearsal: 
         never = f"never: without a gradient {name} does not move it"
     late = f"a rehearsal of {name} over {rehearsal.t} steps does not bring it back{ideal}"
     return UnitPrognosis(layer, unit, "never" if never else "not within the horizon", None, None, never or late, True, None)
-
-
-def _moves_as(rule: type[Optimizer], optimizer: Optimizer) -> bool:
-    """Whether an optimizer makes its steps by this rule, and not by one of its own."""
-    mine = type(optimizer)
-    return optimizer.elementwise and mine.move is rule.move and mine.launch_of is rule.launch_of and mine.step is rule.step
-
-
-def settings_of(optimizer: Optimizer, layer: HiddenLayer) -> tuple[Settings, Decay] | None:
-    """SGD's settings for this layer, and the part on which its decay acts; None if weights and biases differ in more than that,
-    or the optimizer is not an SGD that moves this layer."""
-    if not isinstance(optimizer, SGD) or not _moves_as(SGD, optimizer) or not all(
-            p.requires_grad and optimizer.holds(p) for p in layer.parameters):
-        return None
-    mine, *rest = (Settings.among(optimizer.options_of(p)) for p in layer.parameters)
-    other = rest[0] if rest else mine
-    if mine == other:
-        return mine, "both"
-    if replace(mine, weight_decay=other.weight_decay) != other or (mine.weight_decay and other.weight_decay):
-        return None
-    return (mine, "weights") if mine.weight_decay else (other, "biases")
-
-
-def buffers(look: Look, dead: Array, optimizer: Optimizer) -> list[Array] | None:
-    """v_w.x (samples, units) and v_b (units,) of the momentum buffers; empty before the first step. None if one has none yet."""
-    held = [optimizer.state_of(p).get("momentum_buffer") for p in look.layer.parameters]
-    if len({buffer is None for buffer in held}) > 1:
-        return None
-    return [(product(look.inputs, buffer[dead], transpose_b=True) if buffer.ndim == 2 else buffer[dead]).astype(np.float64)
-            for buffer in held if buffer is not None]
-
-
-def _by_formula(look: Look, dead: Array, optimizer: Optimizer) -> Sequence[Revival | None]:
-    """The answers of the closed forms for each dead unit, in real numbers; None where they do not apply."""
-    layer, z = look.layer, look.z[:, dead].astype(np.float64)
-    if not any(p.requires_grad and optimizer.holds(p) for p in layer.parameters):
-        return [Revival(None, None, "never: the optimizer does not move this layer")] * len(dead)
-    (low, high), known = flat_edges(layer.activation), settings_of(optimizer, layer)
-    parts = None if known is None else buffers(look, dead, optimizer)
-    if known is None or parts is None or low != 0 or not (z <= 0).all():
-        return [None] * len(dead)
-    settings, decay = known
-    drifts = [-settings.lr * part for part in parts]
-    told: list[Revival | None] = []
-    if decay == "both":
-        told += layer_revivals(z, sum(drifts) if drifts else None, **asdict(settings))
-    else:
-        part, error = _weights_alone(look, dead)
-        for i, b in enumerate(layer.parameters[1].data[dead].astype(np.float64).tolist()):
-            known_sign = decay == "weights" or bool((np.abs(part[:, i]) >= error[:, i]).all())
-            told.append(revival_parts(part[:, i], b, drifts[0][:, i] if drifts else None, float(drifts[1][i]) if drifts else None,
-                                      decay=decay, **asdict(settings)) if known_sign and (part[:, i] + b <= 0).all() else None)
-    return [r if r and (r.step is None or high == np.inf) else None for r in told]      # it may jump over the live side
-
-
-def _weights_alone(look: Look, dead: Array) -> tuple[Array, Array]:
-    """w.x, without the bias, and a bound on its rounding, (samples, units). (z - b would lose a w.x that is small beside b.)"""
-    x, w = look.inputs.astype(np.float64), look.layer.parameters[0].data[dead].astype(np.float64)
-    sizes = product(np.abs(x), np.abs(w), transpose_b=True)             # NumPy's `@` would leave a thread spinning for 0.1 s
-    return product(x, w, transpose_b=True), (x.shape[1] + 2) * 2.0**-52 * sizes
-
-
-def _by_law(look: Look, dead: Array, optimizer: Optimizer, rates: Sequence[Sequence[float]]) -> Sequence[Revival | None]:
-    """The answer of the comparison theorem for each unit, under a schedule with these rates; None where it does not apply."""
-    z, known = look.z[:, dead].astype(np.float64), settings_of(optimizer, look.layer)
-    parts = None if known is None else buffers(look, dead, optimizer)
-    own = {tuple(step[:len(look.layer.parameters)]) for step in rates}
-    if (not own or known is None or parts is None or flat_edges(look.layer.activation) != (0.0, np.inf) or not (z <= 0).all()
-            or any(len(set(step)) > 1 for step in own)):
-        return [None] * len(dead)
-    lowest, highest = (pick(rate for rate, *_ in own) for pick in (min, max))
-    velocity: Any = sum(parts) if parts else None
-    options = {name: value for name, value in asdict(known[0]).items() if name != "lr"}
-    fresh = {} if parts else {"dampening": 0.0}             # the first gradient of a fresh buffer is not dampened
-    if known[1] == "both":
-        w, between = ratio(z, velocity), return_between(z, velocity, lowest=lowest, highest=highest, **options)
-    else:
-        stays = look.layer.parameters[1].data[dead].astype(np.float64)       # the part of z that does not decay
-        if known[1] == "biases":
-            stays = np.add(*_weights_alone(look, dead)).max(axis=0)
-        w, between = np.where((stays <= 0) & (not any(part.any() for part in parts)), 0.0, np.inf), [None] * len(dead)
-    told: list[Revival | None] = []
-    for limit, safe, back in zip(w, safe_rate(w, **{**options, **fresh}), between):
-        if highest <= safe and limit < np.inf:
-            told.append(Revival(None, None, f"never, as long as no rate exceeds {safe:.5g}: up to step {len(rates)} the highest "
-                                            f"is {highest:.5g}"))
-        elif back is not None and back[0] > 1:
-            when = (f"it does not return before step {back[0]}" if back[1] is None else
-                    f"it returns between step {back[0]} and step {back[1]}")
-            told.append(Revival(None, None, f"{when}, if all rates stay between {lowest:.5g} and {highest:.5g}", decided=False))
-        else:
-            told.append(None)
-    return told
-
-
-def _by_coasting(layer: HiddenLayer, dead: Array, rehearsal: Rehearsal) -> Sequence[Revival | None]:
-    """Never, for each unit that Adam or AdamW cannot bring back with the buffers left after the rehearsal; None for others."""
-    copies = [rehearsal.held[p] for p in layer.parameters if p in rehearsal.held]
-    settings = {tuple(rehearsal.twin.options_of(copy)[name] for name in ("betas", "lr", "weight_decay")) for copy in copies}
-    decoupled = rehearsal.twin.decoupled
-    if len(copies) < len(layer.parameters) or len(settings) > 1 or (not decoupled and any(decay for _, _, decay in settings)):
-        return [None] * len(dead)
-    (betas, lr, decay), link = settings.pop(), rehearsal.links[0]
-    keep = 1 - lr * decay if decoupled else 1.0
-    rehearsal.look(fully=True)
-    coast = adam_coast(betas, rehearsal.t, keep)        # at least t steps have been made, and the bound falls with them
-    stays = link.stays(coast * np.abs(link.values() - keep * link.values(rehearsal.before)))
-    why = f"never: after step {rehearsal.t} all coming steps sum to at most {coast:.3g} times the last, which is too little"
-    return [Revival(None, None, why) if stays.get(int(j), False) else None for j in dead]
 
 
 def _rates(schedule: Schedule | None, optimizer: Optimizer, moved: Mapping[Parameter, Parameter]) -> Iterator[list[float]]:
