@@ -77,7 +77,7 @@ def test_a_plan_that_is_wrong_is_one_sentence(changes, sentence):
     ("[training]\ndata = 'csv'\npath = 'no'", "a.toml: no does not exist; expected a file of data"),
     ("[training]\noptimizer = 'adam'\nmomentum = 0.9", "a.toml: got momentum 0.9 for adam, expected it for"),
     ("[training]\nbetas = [0.5, 0.9]", "a.toml: got betas [0.5, 0.9] for sgd, expected them for adam or adamw"),
-    ("[training]\noptimizer = 'adam'\nbetas = [0.5]", "a.toml: betas is [0.5], expected a list of two"),
+    ("[training]\noptimizer = 'adam'\nbetas = [0.5]", "a.toml: betas is [0.5], expected two numbers from 0 up to"),
     ("[training]\nregression = true", "a.toml: regression is for csv; data digits takes none"),
     ("[training]\nsteps = 3\nepochs = 1", "a.toml: got 3 steps and 1 epochs, expected one of them")])
 def test_a_file_that_is_wrong_is_one_sentence(text, sentence, tmp_path, capsys):

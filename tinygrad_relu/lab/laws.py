@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import as_numbers, check_count, check_number, check_real
+from ..optim.rules import check_betas
 from .closed_form import layer_revivals, revival_step
 from .recurrence import TINY, Array, Recurrence, Settings, advance, check_dead, check_like, check_numbers, settle, window
 from .roll_forward import orbit
@@ -271,7 +272,7 @@ def adam_edge(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: 
     """
     if check_number(lr, "lr") == 0:
         return math.inf
-    beta1, _ = _two_betas(betas)
+    beta1, _ = check_betas(betas)
     threshold = Settings(lr, beta1, dampening=beta1).threshold
     return check_number(eps, "eps") / lr * (1.0 if threshold is None else threshold)
 
@@ -290,7 +291,7 @@ def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = Non
     >>> round(adam_coast(), 2), round(adam_coast(step=10), 2), adam_coast((0.9, 0.8))
     (9.05, 12.48, inf)
     """
-    beta1, beta2 = _two_betas(betas)
+    beta1, beta2 = check_betas(betas)
     r = beta1 / math.sqrt(beta2) / keep if beta2 > 0 and keep > 0 else math.inf
     if beta1 == 0:
         return 0.0
@@ -301,9 +302,3 @@ def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = Non
     t, k = check_count(step, "step"), np.arange(1, 2 + min(math.ceil(-40 / math.log(r)), 10 ** 6))
     sizes = r ** k * np.sqrt((1 - beta2 ** (t + k)) / (1 - beta2 ** t))
     return float(sizes.sum() + r ** (k[-1] + 1.0) / (1 - r) / math.sqrt(1 - beta2 ** t))
-
-
-def _two_betas(betas: Any) -> tuple[float, float]:
-    if not (isinstance(betas, (tuple, list)) and len(betas) == 2 and all(0 <= check_real(beta, "a beta") < 1 for beta in betas)):
-        raise ValueError(f"betas is {betas}, expected two numbers from 0 up to, but not including, 1")
-    return betas[0], betas[1]

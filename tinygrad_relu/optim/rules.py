@@ -92,6 +92,14 @@ class SGD(Optimizer):
         return Terms(-lr * share * g, decay, inertia)
 
 
+def check_betas(betas: Any, who: str = "") -> tuple[float, float]:
+    """The two of Adam, in a tuple or a list."""
+    pair = isinstance(betas, (tuple, list)) and len(betas) == 2
+    if not (pair and all(0 <= check_real(beta, f"{who}a beta") < 1 for beta in betas)):
+        raise ValueError(f"{who}betas is {betas}, expected two numbers from 0 up to, but not including, 1")
+    return betas[0], betas[1]
+
+
 @without("Optimizer", Unsettable)
 class Adam(Optimizer):
     """Adam, with coupled decay (L2) as in PyTorch (Kingma & Ba 2015, arXiv 1412.6980).
@@ -119,11 +127,8 @@ class Adam(Optimizer):
 
     def check(self, options: dict[str, Any]) -> None:
         super().check(options)
-        name, betas = type(self).__name__, options["betas"]
-        check_number(options["eps"], f"{name}: eps")
-        pair = isinstance(betas, (tuple, list)) and len(betas) == 2
-        if not (pair and all(0 <= check_real(beta, f"{name}: a beta") < 1 for beta in betas)):
-            raise ValueError(f"{name}: betas is {betas}, expected two numbers from 0 up to, but not including, 1")
+        check_number(options["eps"], f"{type(self).__name__}: eps")
+        check_betas(options["betas"], f"{type(self).__name__}: ")
 
     def launch_of(self, segment: Segment, grad: Array, options: dict[str, Any]) -> tuple[Kernel, tuple[Any, ...]]:
         beta1, beta2 = options["betas"]

@@ -34,6 +34,7 @@ from ...nn.activations import NAMES
 from ...nn.init import INITIALISERS
 from ...nn.mlp import NORMS
 from ...optim import SGD
+from ...optim.rules import check_betas
 from ..experiments import chosen, names
 from ..treatments import RULES, SCHEDULES, yours
 
@@ -53,12 +54,6 @@ def _widths(value: Any, name: str) -> list[int]:
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"{name} is {said(value)}, expected a list, such as [64, 64]")
     return [check_count(width, name) for width in value]
-
-
-def _betas(value: Any, name: str) -> list[float]:
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise TypeError(f"{name} is {said(value)}, expected a list of two, such as [0.9, 0.999]")
-    return [check_below_one(beta, name) for beta in value]
 
 
 def _init(value: Any, name: str) -> str | float:
@@ -81,7 +76,8 @@ TRAINING: dict[str, tuple[Any, Check]] = {
     "norm": (None, _one_of(*NORMS)), "dropout": (0.0, check_probability),
     "dtype": ("float32", lambda value, name: check_dtype(value).name),
     "optimizer": ("sgd", _one_of(*RULES)), "lr": (0.1, check_number), "momentum": (None, check_below_one),
-    "betas": ([0.9, 0.999], _betas), "weight_decay": (0.0, check_number), "schedule": (None, _one_of(*SCHEDULES)),
+    "betas": ([0.9, 0.999], lambda value, name: [*map(float, check_betas(value))]), "weight_decay": (0.0, check_number),
+    "schedule": (None, _one_of(*SCHEDULES)),
     "batch_size": (64, _whole(1)), "epochs": (None, _whole(1)), "steps": (None, _whole(1))}
 EXPERIMENT: dict[str, tuple[Any, Check]] = {
     "experiment": (None, _one_of(*names())), "fast": (False, check_bool), "seed": (0, _whole(0))}
