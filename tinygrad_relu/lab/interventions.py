@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
-from ..checks import check_number, check_rng, said
+from ..checks import check_rng, said
 from ..nn import BatchNorm1d, LeakyReLU, Module, PReLU, ReLU, population
 from ..nn.init import Initialiser, start
 from ..optim import Optimizer
@@ -40,9 +40,6 @@ class Kill(Intervention):
     x: Any
     margin: float = 0.2
     keep_velocity: bool = True
-
-    def __post_init__(self) -> None:
-        check_number(self.margin, "Kill: margin")
 
     def act(self, site: Site) -> None:
         bias, edge = site.bias()
@@ -71,8 +68,8 @@ class BumpBias(Intervention):
     margin: float = 0.1
 
     def __post_init__(self) -> None:
-        check_number(self.margin, "BumpBias: margin")
-        if not 0 < check_number(self.share, "BumpBias: share") <= 1:
+        super().__post_init__()
+        if not 0 < self.share <= 1:
             raise ValueError(f"BumpBias: share is {self.share}, expected a share of the samples above 0 and at most 1")
 
     def act(self, site: Site) -> None:
@@ -105,9 +102,6 @@ class Mirror(Intervention):
     """
 
     kappa: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number(self.kappa, "Mirror: kappa")
 
     def act(self, site: Site) -> None:
         following = site.following(norm=False)
@@ -232,9 +226,6 @@ class SwapToLeaky(Structural):
 
     negative_slope: float = 0.01
     inserts = False
-
-    def __post_init__(self) -> None:
-        check_number(self.negative_slope, "SwapToLeaky: negative_slope")
 
     def module(self, site: Site) -> Module:
         layer, before = site.layer, site.layer.activation

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.random import Generator
 from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
-from ..checks import check_count, check_rng, said
+from ..checks import check_count, check_number, check_rng, said
 from ..nn import Module, Parameter, Sequential
 from ..optim import Optimizer
 from .layers import HiddenLayer, Outgoing, flat_edges
@@ -106,6 +106,12 @@ class Site:
 
 class Intervention:
     """The base: `apply` calls `act` for each hidden layer with chosen units, first to last, of each member."""
+
+    def __post_init__(self) -> None:
+        """The floats among the settings of a dataclass are finite and not negative."""
+        for setting in fields(self):        # type: ignore[arg-type]
+            if setting.type == "float":
+                check_number(getattr(self, setting.name), f"{type(self).__name__}: {setting.name}")
 
     def apply(self, model: Module | Units, optimizer: Optimizer | None = None, units: Each = None,
               rng: int | Generator | None = None) -> None:
