@@ -61,7 +61,7 @@ def special_points(dtype) -> np.ndarray:
     step = 9 if dtype is np.float32 else 61
     powers = np.ldexp(1.0, np.arange(limits.minexp - limits.nmant, limits.maxexp, step)).astype(dtype)
     ends = np.array([88.02, 88.72, 87.33, 103.27, 103.97, 104.1, 120, 709.43, 709.78, 708.39, 744.44, 745.13, 746, 770,
-                     0.34657359, 0.55, 0.41421356, 0.70710678, 1.0397208, 16.6, 17.33, 20, 36.7, 37.4, 40], dtype)
+                     0.34657359, 0.6, 0.41421356, 0.70710678, 1.0397208, 16.6, 17.33, 20, 36.7, 37.4, 40], dtype)
     edges = [0, limits.smallest_subnormal, limits.smallest_normal, limits.max, limits.eps, 1]
     base = np.concatenate([edges, powers, ends]).astype(dtype)
     around = np.concatenate([base, np.nextafter(base, dtype(0)), np.nextafter(base[base < limits.max], dtype(np.inf))])

@@ -10,8 +10,19 @@ from reference import mp, points, run, special_points, ulps, worst
 from strength import strength
 
 from tinygrad_relu.kernels.formulas import bits
-from tinygrad_relu.kernels.formulas.exponential import exp, exp_parts, exp_sum, expm1, log, log1p, log1p_of_unit, scaled_exp, tanh
+from tinygrad_relu.kernels.formulas.exponential import (
+    decay_parts,
+    exp,
+    exp_sum,
+    expm1,
+    log,
+    log1p,
+    log1p_of_unit,
+    scaled_exp,
+    tanh,
+)
 from tinygrad_relu.kernels.machine.policy import Vector, kernel, scalar
+from tinygrad_relu.kernels.machine.processor import has_fma
 
 INF, NAN = np.inf, np.nan
 
@@ -24,15 +35,16 @@ def exact_tanh(x):
     return mp.tanh(max(min(x, 20000), -20000))
 
 
-# function, exact value (None: not here), bound in ulp
+# function, exact value (None: not here), bound in ulp with fused multiply-add
 TABLE = [
     (exp, exact_exp, 1.0),
     (expm1, lambda x: mp.expm1(max(min(x, 20000), -20000)), 1.5),
     (tanh, exact_tanh, 1.5),
-    (log, lambda x: mp.log(x) if x > 0 else None, 1.0),
+    (log, lambda x: mp.log(x) if x > 0 else None, 1.1),           # 0.5 for each of two sums
     (log1p, lambda x: mp.log1p(x) if x > -1 else None, 1.25),
-    (log1p_of_unit, lambda x: mp.log1p(x) if 0 <= x <= 1 else None, 1.5),
+    (log1p_of_unit, lambda x: mp.log1p(x) if 0 <= x <= 1 else None, 1.6),      # 1 for the two sums, 0.5 for x - 1
 ]
+APART = 0.25        # without it r of exp, and the product in e^r = 1 + r (...), are rounded once more
 every_function = pytest.mark.parametrize("f, exact, bound", TABLE, ids=[row[0].__name__ for row in TABLE])
 
 
@@ -42,7 +54,7 @@ def test_ulps(f, exact, bound, dtype):
     """From the smallest subnormal number to the largest finite one, both signs."""
     x = points(dtype, strength(500, thorough=2500))
     off, where, got = worst(x, run(f, x), exact, dtype)
-    assert off <= bound, f"{f.__name__}({where!r}) is {got!r}: {off:.3f} ulp off"
+    assert off <= bound + (0 if has_fma() else APART), f"{f.__name__}({where!r}) is {got!r}: {off:.3f} ulp off"
 
 
 @every_type
@@ -54,7 +66,7 @@ def test_python_gives_the_same(f, exact, bound, dtype):
         got = [f(xi) for xi in x]
     assert {type(value) for value in got} == {dtype}
     off, where, value = worst(x, got, exact, dtype)
-    assert off <= bound + 0.1, f"{f.__name__}({where!r}) is {value!r} in Python: {off:.3f} ulp off"
+    assert off <= bound + APART, f"{f.__name__}({where!r}) is {value!r} in Python: {off:.3f} ulp off"
 
 
 @every_type
@@ -103,8 +115,8 @@ def hundred_exp(x):
 
 
 @scalar
-def exp_by_parts(x):
-    p, s1, s2 = exp_parts(x, type(x)(0))
+def decay_by_parts(x):
+    p, s1, s2 = decay_parts(x, type(x)(0))
     return p * s1 * s2
 
 
@@ -118,14 +130,14 @@ def exp_of_third(x):
 @pytest.mark.parametrize("f, exact, bound", [
     (square_exponential, lambda x: exact_exp(-x * x), 1.0),
     (hundred_exp, lambda x: 100 * exact_exp(x) if x <= 0 else None, 2.0),
-    (exp_by_parts, exact_exp, 1.0),
+    (decay_by_parts, lambda x: exact_exp(x) if x <= 0 else None, 1.0),
     (exp_of_third, lambda x: exact_exp(x / 3), 1.2),
 ], ids=lambda v: getattr(v, "__name__", "")[:20])
 def test_exponentials_of_two_parts(f, exact, bound, dtype):
     """Rounding -x^2 to one number would cost 50 ulp in float32 and 370 in float64."""
     x = points(dtype, strength(500, thorough=2500))
     off, where, got = worst(x, run(f, x), exact, dtype)
-    assert off <= bound, f"{f.__name__}({where!r}) is {got!r}: {off:.3f} ulp off"
+    assert off <= bound + (0 if has_fma() else APART), f"{f.__name__}({where!r}) is {got!r}: {off:.3f} ulp off"
 
 
 # -- the tools ---------------------------------------------------------------------------------------------------------
@@ -151,30 +163,29 @@ def test_powers_of_two(dtype):
 
 @scalar
 def by_two(n):
-    a, b = bits.two_powers(n)
+    a, b = bits.two_powers(n + bits.pick(n, *bits.ROUNDER))
     return a * b
 
 
 @scalar
+def by_one_step(n):
+    return bits.scaled(type(n)(1), n + bits.pick(n, *bits.ROUNDER))
+
+
+@scalar
 def by_two_down(n):
-    a, b = bits.two_powers_down(n)
-    return a * b
+    return bits.as_power(n + bits.pick(n, *bits.ROUNDER_LIFTED)) * bits.pick(n, *bits.DROP)
 
 
 @every_type
-@pytest.mark.parametrize("f, most", [(by_two, (127, 1023)), (by_two_down, (31, 511))], ids=["two_powers", "two_powers_down"])
+@pytest.mark.parametrize("f, most", [(by_two, (127, 1023)), (by_one_step, (127, 1023)), (by_two_down, (31, 511))],
+                         ids=["two_powers", "scaled", "lifted"])
 def test_two_powers(f, most, dtype):
     """Down to the subnormal numbers and 0: 2^n is rounded once."""
     n = np.arange(*((-222, most[0]) if dtype is np.float32 else (-1534, most[1])), dtype=dtype)
     expected = np.ldexp(dtype(1), n.astype(int))
     np.testing.assert_array_equal(run(f, n), expected)
     np.testing.assert_array_equal([f(v) for v in n], expected)
-
-
-@every_type
-def test_nearest_integer(dtype):
-    x = np.concatenate([np.arange(-8, 8.25, 0.25), [-1e6, 1e6 + 0.5]]).astype(dtype)
-    np.testing.assert_array_equal(run(bits.nearest_integer, x), np.round(x))
 
 
 @scalar

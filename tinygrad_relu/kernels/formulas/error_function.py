@@ -31,7 +31,7 @@ from math import frexp
 import numpy as np
 
 from ..machine.policy import scalar
-from .bits import cut, leading_half, pick, polynomial, product, singles, two_powers_down
+from .bits import DROP, ROUNDER_LIFTED, as_power, cut, leading_half, pick, polynomial, product, singles
 from .exponential import expm1_tail, reduce_by_ln2
 
 # S(s) - 23/32. Remez exchange in 50 digits, error relative to S:
@@ -76,12 +76,12 @@ PHI_FAR = np.float32(15), 40.0
 
 @scalar
 def exp_in_two(hi, lo):
-    """e, n with exp(hi + lo) = (1 + e) 2^n: n whole, e from -0.3 to 0.42 and right to 2^-25.5 (2^-54.5).
+    """e, n with exp(hi + lo) = (1 + e) 2^n: e from -0.3 to 0.42 and right to 2^-25.5 (2^-54.5), n whole, plus ROUNDER_LIFTED.
 
     As `exp_sum`, before the multiplication by 2^n. Here lo may be larger, because hi and lo are first renormalised.
     """
     total = hi + lo
-    n, r, low = reduce_by_ln2(total, lo - (total - hi))
+    n, r, low = reduce_by_ln2(total, lo - (total - hi), pick(hi, *ROUNDER_LIFTED))
     return r + expm1_tail(r, low), n
 
 
@@ -97,9 +97,8 @@ def gaussian(a, factor):
 
 @scalar
 def scale(v, n):
-    """v 2^n, n <= 0, in two steps, because 2^n may be too small for the type; only the second step can round."""
-    s1, s2 = two_powers_down(n)
-    return v * s1 * s2
+    """v 2^n, n of `exp_in_two`, in two steps, because 2^n may be too small for the type; only the second step can round."""
+    return v * as_power(n) * pick(v, *DROP)
 
 
 @scalar

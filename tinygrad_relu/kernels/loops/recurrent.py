@@ -103,7 +103,7 @@ def tanh_and_slope(x):
     """tanh(x) = s(2x) - s(-2x) and its slope 4 s(2x) s(-2x), with the sigmoid s; near 0 the difference would cancel."""
     T = type(x)
     plus, minus = both_sigmoids(x + x)
-    return tanh_near(x) if abs(x) < T(0.55) else plus - minus, T(4) * plus * minus
+    return tanh_near(x) if abs(x) < T(0.6) else plus - minus, T(4) * plus * minus
 
 
 @scalar
