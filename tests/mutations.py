@@ -79,6 +79,7 @@ MUTATIONS = [
     Mutation("kernels/loops/recurrent.py", "gc[k] = down * f\n", "gc[k] = down * i\n", "test_recurrent"),
     Mutation("kernels/loops/affine.py", "gemm_block(True, False, g, x, 1.0 if add & 2 else 0.0, gw", "gemm_block(True, False, g, x, 0.0, gw", "test_ops test_tape"),
     Mutation("kernels/machine/panels.py", "return top, min(top + rows, m), left", "return top, min(top + rows - 1, m), left", "test_threads"),
+    Mutation("kernels/machine/panels.py", "1.0 if first else beta", "beta", "test_threads"),
     # layers
     Mutation("nn/init.py", "return max(1, shape[-1]), max(1, shape[0])", "return max(1, shape[0]), max(1, shape[-1])", "test_nn"),
     Mutation("nn/layers.py", "in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces", "in_dtype_of(x, self.weight), self.weight, None), self.pieces", "test_nn"),
