@@ -265,3 +265,26 @@ def test_modules_take_the_settings_of_their_functions(module):
         assert parameter.default == settings[name].default and getattr(module(), name) == parameter.default
     formula = inspect.getdoc(module.function).split("\n\n")[0]
     assert inspect.getdoc(module).startswith(formula) and f"`{module.function.__name__}`" in module.__doc__
+
+
+@every_type
+def test_the_gradient_that_cross_entropy_saves_is_lent(dtype):
+    """Backward takes it as it is where g is 1: nothing may write to it, and what is added or scaled has the same value."""
+    values = np.random.default_rng(0).standard_normal((5, 3)).astype(dtype)
+    expected = slope(lambda x: F.cross_entropy(x, np.arange(5) % 3), values, dtype)
+
+    def gradients(of, times=1):
+        x = tg.Tensor(values, requires_grad=True)
+        loss = F.cross_entropy(x, np.arange(5) % 3)
+        saved = loss.saved.copy()
+        for _ in range(times):
+            of(loss, x).backward(retain_graph=True)
+        np.testing.assert_array_equal(loss.saved, saved)
+        assert not np.shares_memory(x.grad, loss.saved)
+        return x.grad
+
+    np.testing.assert_array_equal(gradients(lambda loss, x: loss), expected)
+    np.testing.assert_array_equal(gradients(lambda loss, x: loss, times=2), expected + expected)
+    np.testing.assert_array_equal(gradients(lambda loss, x: loss * 2.0), 2 * expected)
+    np.testing.assert_array_equal(gradients(lambda loss, x: loss + x.sum()), expected + 1)
+    np.testing.assert_array_equal(gradients(lambda loss, x: x.sum() + loss), expected + 1)
