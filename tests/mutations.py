@@ -141,6 +141,7 @@ MUTATIONS = [
     Mutation("lab/experiments/page.py", "autoescape=True", "autoescape=False", "test_report"),
     Mutation("training.py", "batches.refilled(self.batch, **homes)", "batches.refilled(**homes)", "test_fit"),
     Mutation("capture/program.py", "recording.replay is not None and all(recording.varied)", "recording.replay is not None", "test_capture_refused"),
+    Mutation("capture/replay.py", "if now != self.next:", "if not self.next:", "test_capture_changes"),
     Mutation("training.py", "p.set_grad_to_zeros()", "pass", "test_fit"),
     Mutation("training.py", "self.total / min(self.batch * self.batch_size, len(self.x))", "self.total / len(self.x)", "test_fit"),
     Mutation("training.py", "self.total + value * len(x)", "self.total + value", "test_fit"),
