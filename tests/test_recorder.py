@@ -8,6 +8,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, no_grad, optim
 from tinygrad_relu.kernels.formulas.smooth import EXP
+from tinygrad_relu.lab.layers import State
 from tinygrad_relu.lab.recorder import Changes
 from tinygrad_relu.lab.units import BATCH
 from tinygrad_relu.nn.activations import MODULES
@@ -284,6 +285,18 @@ def test_a_captured_step_looks_on_the_way(members, options):
         return losses, [(one.steps, one.orbit, one.lives()) for one in (recorder.each if members else [recorder])]
 
     assert trained(True) == trained(False)
+
+
+def test_a_look_sees_the_samples_that_a_later_layer_closes():
+    """Unit 0 is alive on x > 0, unit 1 on x < 0; the second layer is alive everywhere, and the third on x > 0."""
+    net = nn.MLP([1, 2, 1, 1, 2], rng=0, dtype="float64")
+    for i, (weight, bias) in enumerate([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, -0.4]], [1.0]), ([[1.0]], [-1.0])]):
+        net[2 * i].weight.data, net[2 * i].bias.data = weight, bias
+    x = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    recorder = lab.Recorder(net, x)
+    recorder.note(recorder.look()[1])
+    assert [states[0].tolist() for states in recorder.states] == [[State.ALIVE, State.CUT_OFF], [State.ALWAYS_ON], [State.ALIVE]]
+    assert [state for layer in lab.census(net, x).layers for state in layer.state] == [0, 7, 4, 0]
 
 
 @pytest.mark.parametrize("options", [{"activation": "prelu"}, {"activation": "maxout"}, {"norm": "batch"}], ids=str)
