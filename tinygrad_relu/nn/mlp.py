@@ -174,7 +174,7 @@ class Sequential(ModuleList):
             else:
                 try:
                     if isinstance(x, Tensor) and layer.bias is not None and x.array.ndim == 2:      # the usual case, directly
-                        x = op.__call__(x, layer.weight, layer.bias)
+                        x = op.__call__(x, layer.weight, layer.bias)        # takes 0.1 us less than op(...)
                     else:
                         x = affine_layer(op, x, layer.weight, layer.bias)
                 except TypeError as error:      # x has another dtype; the usual case pays for no check

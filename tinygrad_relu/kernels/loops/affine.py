@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from numpy import empty
+from numpy import empty  # by name: see autodiff/tape.py
 
 from ...checks import owner_of
 from ..formulas import ACTIVATIONS
