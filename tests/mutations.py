@@ -140,7 +140,7 @@ MUTATIONS = [
     Mutation("training.py", '{**self.kept, "notes": dict(self.notes)}', "self.kept", "test_commands"),
     Mutation("lab/experiments/page.py", "autoescape=True", "autoescape=False", "test_report"),
     Mutation("training.py", "batches.refilled(self.batch, **homes)", "batches.refilled(**homes)", "test_fit"),
-    Mutation("capture/program.py", "recording.replay is not None and all(recording.varied)", "recording.replay is not None", "test_capture_refused"),
+    Mutation("capture/program.py", "recording.replay is not None and all(recording.varied)", "recording.replay is not None", "test_capture"),
     Mutation("capture/replay.py", "if now != self.next:", "if not self.next:", "test_capture_changes"),
     Mutation("training.py", "p.set_grad_to_zeros()", "pass", "test_fit"),
     Mutation("training.py", "self.total / min(self.batch * self.batch_size, len(self.x))", "self.total / len(self.x)", "test_fit"),
