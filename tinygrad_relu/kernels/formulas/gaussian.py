@@ -10,7 +10,7 @@ import numpy as np
 
 from ..machine.policy import scalar
 from .bits import cut, leading_half, pick
-from .error_function import ERFC_FAR, erf, erf_slope, erfc, exp_in_two, normal_parts, scale, two_parts
+from .error_function import ERFC_FAR, N_FIRST, PHI_FAR, erf, erf_slope, erfc, exp_in_two, gaussian, normal_tail, scale, two_parts
 from .record import Elementwise
 
 # phi(0) = 1/sqrt(2 pi)
@@ -25,46 +25,53 @@ TANH_FAR = np.float32(12), 22.0     # from here on x exp(-v) is 0 in the type
 def gelu(x: float) -> float:
     """x Phi(x); its least value is -0.169971, at x = -0.751792."""
     T = type(x)
-    a, q, q_low, e, n = normal_parts(x)
-    tail = scale(a * (q + (q * e + (q_low + q_low * e))), n)
-    return (T(0) if x <= T(0) else x) - tail
+    a = cut(abs(x), pick(x, *PHI_FAR))
+    e, s = gaussian(a, T(0.5))
+    n, d, n1, d1 = normal_tail(a)
+    q = a * n / d
+    return (T(0) if x < T(0) else x) - scale(q + q * e, s)
 
 
 def gelu_dx(g, x, y):
     """Phi(x) + x phi(x), from -0.129 to 1.129.
 
-    On the left it is phi(a) (M - a) with M the Mills ratio; M / sqrt(2 pi) is q + q_low. The difference is formed in two parts,
-    because it vanishes at -0.7518.
+    On the left it is (q - a phi(0)) exp(-a^2/2) with q = n/d. The difference vanishes at -0.7518; the errors of n, d and q are
+    largest near 0, and there the remainder n - q d returns them, computed from parts that nearly cancel.
     """
     T = type(x)
-    a, q, q_low, e, n = normal_parts(x)
-    c, c_low = pick(x, *PHI_0), pick(x, *PHI_0_LOW)
-    top = leading_half(a)
-    p = (q - c * top) + (q_low - (c * (a - top) + c_low * a))
-    tail = scale(p + p * e, n)
+    a = cut(abs(x), pick(x, *PHI_FAR))
+    e, s = gaussian(a, T(0.5))
+    n, d, n1, d1 = normal_tail(a)
+    inverse = T(1) / d
+    q = n * inverse
+    remainder = (T(N_FIRST) - T(2 * N_FIRST) * q) + a * (n1 - q * d1)
+    p = (q - pick(x, *PHI_0) * a) + (remainder * inverse - pick(x, *PHI_0_LOW) * a)
+    tail = scale(p + p * e, s)
     return g * (tail if x <= T(0) else T(1) - tail)
 
 
 def gelu_dxx(c, x, y):
     """phi(x) (2 - x^2)."""
     T = type(x)
-    a, q, q_low, e, n = normal_parts(x)
+    a = cut(abs(x), pick(x, *PHI_FAR))
+    e, s = gaussian(a, T(0.5))
     p = T(0.3989422804014327) * (T(2) - a * a)
-    return c * scale(p + p * e, n)
+    return c * scale(p + p * e, s)
 
 
 def gelu_dxxx(c, x, y):
     """phi(x) x (x^2 - 4)."""
     T = type(x)
-    a, q, q_low, e, n = normal_parts(x)
+    a = cut(abs(x), pick(x, *PHI_FAR))
+    e, s = gaussian(a, T(0.5))
     p = T(0.3989422804014327) * a * (a * a - T(4))
-    right = scale(p + p * e, n)
+    right = scale(p + p * e, s)
     return c * (right if x > T(0) else -right)
 
 
 @scalar
 def tanh_form_parts(x):
-    """a, p, p_low, e, n: a = abs(x), cut; p + p_low = a dv/da; exp(-v(a)) = (1 + e) 2^n.
+    """a, p, p_low, e, s: a = abs(x), cut; p + p_low = a dv/da; exp(-v(a)) = (1 + e) s DROP.
 
     v reaches 745, and its absolute error is the relative error of the tail. So v is carried in two parts, like the square in
     `error_function.gaussian`. v = a w with w = A + B a^2; a^2, w and v are each a leading half (or a product of two) plus a rest.
@@ -78,43 +85,46 @@ def tanh_form_parts(x):
     square_low = (top * top - square) + (a - top) * (a + top)
     w = leading_half(c + b * square)
     w_low = ((c - w) + b * square) + (c_low + (b * square_low + b_low * (a * a)))
-    e, n = exp_in_two(-(top * w), -((a - top) * w + a * w_low))
+    v, v_low = top * w, (a - top) * w + a * w_low
+    total = v + v_low
+    e, s = exp_in_two(-total, (total - v) - v_low)
     T = type(x)
     slope = T(3) * w - T(2) * c
     slope_high = leading_half(slope)
     slope_low = (slope - slope_high) + (T(3) * w_low - T(2) * c_low)
-    return a, top * slope_high, (a - top) * slope_high + a * slope_low, e, n
+    return a, top * slope_high, (a - top) * slope_high + a * slope_low, e, s
 
 
 def gelu_tanh(x: float) -> float:
     """x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))/2; within 5e-4 of GELU."""
     T = type(x)
-    a, p, p_low, e, n = tanh_form_parts(x)
-    tail = scale((a + a * e) / (T(1) + scale(T(1) + e, n)), n)
-    return (T(0) if x <= T(0) else x) - tail
+    a, p, p_low, e, s = tanh_form_parts(x)
+    tail = scale((a + a * e) / (T(1) + scale(T(1) + e, s)), s)
+    return (T(0) if x < T(0) else x) - tail
 
 
 def gelu_tanh_dx(g, x, y):
     """sigmoid(v) + x sigmoid(v) sigmoid(-v) dv/dx: with E = exp(-v(a)), E (1 + E - p)/(1 + E)^2 on the left."""
     T = type(x)
-    a, p, p_low, e, n = tanh_form_parts(x)
-    small = scale(T(1) + e, n)
+    a, p, p_low, e, s = tanh_form_parts(x)
+    small = scale(T(1) + e, s)
     d = T(1) + small
     d_low = small - (d - T(1))
     above = small + small + small * small
     square = T(1) + above                   # d^2
     square_low = above - (square - T(1))
-    q = (d - p) / square
-    q = q + ((d_low - p_low) - q * square_low) / square
-    tail = scale(q + q * e, n)
+    inverse = T(1) / square
+    q = (d - p) * inverse
+    q = q + (((d - p) - q * square) + ((d_low - p_low) - q * square_low)) * inverse
+    tail = scale(q + q * e, s)
     return g * (tail if x <= T(0) else T(1) - tail)
 
 
 def gelu_tanh_dxx(c, x, y):
     """s (1 - s) (2 v' + a ((1 - 2 s) v'^2 + v'')) with s = sigmoid(v); an even function, computed at a = abs(x)."""
     T = type(x)
-    a, p, p_low, e, n = tanh_form_parts(x)
-    small = scale(T(1) + e, n)
+    a, p, p_low, e, s = tanh_form_parts(x)
+    small = scale(T(1) + e, s)
     d = T(1) + small
     v1 = T(1.5957691216057308) + T(3 * 0.07135481627260026) * (a * a)
     v2 = T(6 * 0.07135481627260026) * a

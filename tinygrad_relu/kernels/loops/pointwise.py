@@ -18,10 +18,10 @@ from .reduce import LANES, same
 
 TILE = 8        # of `swap`: 8 doubles are one line of the cache
 
-# The numbers in a slice that one thread computes: some 5 us of work, as handing out a slice costs 1. So 16,384 gelus take 9.4 us
-# on two cores instead of 17, 65,536 relus 5.5 instead of 8.
+# The numbers in a slice that one thread computes: some 5 us of work, as handing out a slice costs 1. So 16,384 gelus take 5.1 us
+# on two cores instead of 8.2, 65,536 relus 5.5 instead of 8.
 GRAIN = 1 << 15             # of a formula that costs no more than its memory traffic
-COSTLY_GRAIN = 1 << 13      # of one with an exponential, say: more than 1,000 bytes of Python's bytecode, where relu has 90
+COSTLY_GRAIN = 1 << 13      # of one with an exponential, say: more than 500 bytes of Python's bytecode, where relu has 90
 
 
 def grain(formula: Callable[..., Any]) -> int:
@@ -29,7 +29,7 @@ def grain(formula: Callable[..., Any]) -> int:
     found: list[Any] = [formula]
     for each in found:
         found += [f for f in used(each).values() if isinstance(f, FunctionType) and f not in found]
-    return COSTLY_GRAIN if sum(len(each.__code__.co_code) for each in found) > 1000 else GRAIN
+    return COSTLY_GRAIN if sum(len(each.__code__.co_code) for each in found) > 500 else GRAIN
 
 
 class Loops(NamedTuple):
