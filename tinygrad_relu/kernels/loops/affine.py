@@ -13,7 +13,7 @@ from ..formulas.record import Elementwise
 from ..machine.blas import gemm_block
 from ..machine.calling import called
 from ..machine.door import launch
-from ..machine.panels import SHARED, multiply, panel, panel_count, panel_shape
+from ..machine.panels import SHARED, block, multiply, panel, panel_count, panel_shape
 from ..machine.parallel import parallel
 from ..machine.policy import Kernel, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
 from .pointwise import loops
@@ -51,7 +51,7 @@ def affine_panel(x, weight, bias, out, top, bottom, left, right):
             line = out[r, left:right]
             for c in range(line.size):      # an assignment of slices takes 15 ns more for each row
                 line[c] = first[c]
-    gemm_block(False, True, x, weight, 1.0 if bias.size else 0.0, out, top, bottom, left, right)
+    block(False, True, x, weight, 1.0 if bias.size else 0.0, out, top, bottom, left, right)
 
 
 @scalar

@@ -16,8 +16,6 @@ formulas on arrays of four axes: the pullback of the LSTM takes 10 us instead of
 """
 from __future__ import annotations
 
-import numpy as np
-
 from ..formulas import ACTIVATIONS
 from ..formulas.exponential import decay, tanh, tanh_near
 from ..formulas.record import Elementwise
@@ -25,6 +23,7 @@ from ..formulas.saturating import sigmoid
 from ..machine.blas import gemm_block
 from ..machine.parallel import parallel
 from ..machine.policy import Array3, Array4, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
+from ..machine.slabs import room
 from .norm import as_line
 from .pointwise import swap_matrix
 from .reduce import GRAIN, LANES
@@ -32,7 +31,6 @@ from .reduce import GRAIN, LANES
 ROWS = 8                # rows that go through all steps together
 SMALL = 1_000_000       # multiplications up to which OpenBLAS packs nothing (on processors with AVX-512)
 WORTH_COPYING = 4       # steps from which a copy of the weights pays
-CACHE_LINE = 64         # bytes
 
 
 @scalar
@@ -41,15 +39,6 @@ def copy_rows(source, first, last, out):
     for r in range(first, last):
         for k in range(out.shape[1]):
             out[r, k] = source[r, k]
-
-
-@scalar
-def room(rows, columns, like):
-    """A matrix that begins at a line of the cache. With vectors of 512 bits a thin product is nearly twice as fast than if its
-    rows cross these lines."""
-    buffer = np.empty(rows * columns + CACHE_LINE // like.itemsize, like.dtype)
-    start = -buffer.ctypes.data % CACHE_LINE // like.itemsize
-    return buffer[start:start + rows * columns].reshape(rows, columns)
 
 
 @scalar

@@ -88,6 +88,19 @@ end:
     ret void
 }
 """
+_COUNT = """
+define void @count(i64 %operations) {
+    %asked = load i64, ptr inttoptr (i64 COUNTS to ptr)
+    %counts = icmp ne i64 %asked, 0
+    br i1 %counts, label %add, label %leave
+add:
+    %sum = getelementptr i64, ptr inttoptr (i64 COUNTS to ptr), i64 1
+    %before = atomicrmw add ptr %sum, i64 %operations monotonic
+    br label %leave
+leave:
+    ret void
+}
+"""
 _GATE = """
 define void @gate(i32 %order, i32 %of_a, i32 %of_b, i32 %m, i32 %n, i32 %k, NUMBER %alpha, ptr %a, i32 %width_a, ptr %b,
                   i32 %width_b, NUMBER %beta, ptr %c, i32 %width_c) {
@@ -96,15 +109,8 @@ define void @gate(i32 %order, i32 %of_a, i32 %of_b, i32 %m, i32 %n, i32 %k, NUMB
     %inner = sext i32 %k to i64
     %entries = mul i64 %rows, %columns
     %products = mul i64 %entries, %inner
-    %asked = load i64, ptr inttoptr (i64 COUNTS to ptr)
-    %counts = icmp ne i64 %asked, 0
-    br i1 %counts, label %count, label %call
-count:
     %operations = shl i64 %products, 1
-    %sum = getelementptr i64, ptr inttoptr (i64 COUNTS to ptr), i64 1
-    %before = atomicrmw add ptr %sum, i64 %operations monotonic
-    br label %call
-call:
+    call void @count(i64 %operations)
     %dots_a = icmp eq i32 %of_a, AS_IS
     %dots_b = icmp eq i32 %of_b, TRANSPOSED
     %last = sub i32 %k, 1
@@ -154,11 +160,11 @@ leave:
 
 
 def _gates() -> dict[str, int]:
-    made = {}
+    made = {"tinygrad_relu_count": assembled(_COUNT.replace("COUNTS", str(counts.ctypes.data)), "count")}
     for bits, name in GEMMS.items():
         gemm, omatcopy = (ctypes.cast(getattr(library(), f"scipy_cblas_{f}"), ctypes.c_void_p).value
                           for f in (name, f"{name[0]}omatcopy"))
-        code = _TURN + _GATE
+        code = _COUNT.replace("define", "define internal") + _TURN + _GATE
         for word, meaning in (("GEMM", gemm), ("OMATCOPY", omatcopy), ("COUNTS", counts.ctypes.data), ("AS_IS", AS_IS),
                               ("TRANSPOSED", TRANSPOSED), ("NUMBER", "float" if bits == 32 else "double"),
                               ("FEWEST", 4 if bits == 64 else 1 << 30)):
@@ -203,6 +209,20 @@ def _compiled_gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, l
                 c.ctypes.data + size * (top * width_c + left), width_c)
 
     return body
+
+
+def count(operations: int) -> None:
+    """Count the operations of a product that OpenBLAS does not compute. For kernels."""
+    if counts[0]:
+        counts[1] += operations
+
+
+@overload(count)
+def _compiled_count(operations):
+    from numba import types
+
+    add = types.ExternalFunction("tinygrad_relu_count", types.void(types.int64))
+    return lambda operations: add(operations)
 
 
 def core_name() -> str:

@@ -25,9 +25,11 @@ from .parallel import parallel
 from .policy import Kernel, Vector, kernel, scalar
 from .pool import get_num_threads
 from .program import Native
+from .slabs import slabs
 
 _COUNTED = ast.Add | ast.Sub | ast.Mult | ast.Div | ast.Pow
 _LOOPS = ast.For | ast.While
+COUNTED = gemm_block, slabs.function        # while they run
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def operations(function: Any) -> int:
 @cache
 def _operations(function: Any) -> int:
     function = inspect.unwrap(function)         # of a kernel that another one calls
-    if not isinstance(function, FunctionType) or function is gemm_block:        # which is counted while it runs
+    if not isinstance(function, FunctionType) or function in COUNTED:
         return 0
     known = {name: value for name, value in used(function).items() if isinstance(value, FunctionType) and value is not function}
     try:

@@ -1,13 +1,14 @@
 """How matrix products are cut into panels that threads share: for kernels.
 
-How a product is cut depends on its shape alone, so the bits of the result do not depend on the number of threads. Each panel is a
-product of our OpenBLAS, on one thread.
+How a product is cut depends on its shape alone, so the bits of the result do not depend on the number of threads. Each panel is
+computed on one thread, by `slabs` or by our OpenBLAS.
 """
 from __future__ import annotations
 
 from .blas import gemm_block
 from .parallel import parallel
 from .policy import scalar
+from .slabs import ROWS, has_slabs, slabs_of
 
 SHARED = 1 << 20        # multiplications from which a product is cut: 8 us of one core in float32
 LARGE = 1 << 25         # from here on OpenBLAS copies the operands of each panel, and panels are few
@@ -17,6 +18,7 @@ LARGE = 1 << 25         # from here on OpenBLAS copies the operands of each pane
 UNPACKED = 1_000_000
 DEPTH = 96              # the longest sum of a panel of a.T @ b (half as long over 64 columns): 24 kB of b stay in the first cache
 SMALL = 1 << 19         # numbers of such a result up to which this pays: in wider matrices the rows are too far apart
+FEW, NARROW, TALL = 12, 64, 512     # the fewest rows and columns of a product in slabs, and the most rows of a slab
 SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and longer ones from the second on
 
 
@@ -26,6 +28,8 @@ def panel_shape(m, n, inner, transpose_a, transpose_b):
     work = m * n * inner
     if work < SHARED:
         return m, n
+    if in_slabs(m, n, inner, transpose_a):
+        return even(m, TALL, ROWS), NARROW
     if in_pieces(m, n, inner, transpose_a, transpose_b):
         columns = n if n <= 128 else even(n, 64, 16)
         return even(m, max(8, min(128, m * n // (4 * columns))), 8), columns
@@ -47,6 +51,12 @@ def panel_shape(m, n, inner, transpose_a, transpose_b):
 
 
 @scalar
+def in_slabs(m, n, inner, transpose_a):
+    """Whether a product is made of `slabs`."""
+    return has_slabs() and not transpose_a and m >= FEW and n >= NARROW and m * n * inner >= SHARED
+
+
+@scalar
 def in_pieces(m, n, inner, transpose_a, transpose_b):
     """Whether panels sum up to `DEPTH` products at a time. So OpenBLAS copies nothing, and rows of b stay in the cache."""
     return transpose_a and not transpose_b and inner > DEPTH and m * n <= SMALL and m * n * inner >= SHARED
@@ -61,6 +71,19 @@ def sum_pieces(a, b, beta, c, top, bottom, left, right):
     for first in range(0, len(a), depth):
         last = first + depth
         gemm_block(True, False, a[first:last], b[first:last], 1.0 if first else beta, c, top, bottom, left, right)
+
+
+@scalar
+def block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):
+    """As `gemm_block`, for a panel of a product."""
+    m, n = c.shape
+    inner = a.shape[0] if transpose_a else a.shape[1]
+    if in_slabs(m, n, inner, transpose_a):
+        slabs_of(transpose_b, a, b, beta, c, top, bottom, left, right)
+    elif in_pieces(m, n, inner, transpose_a, transpose_b):
+        sum_pieces(a, b, beta, c, top, bottom, left, right)
+    else:
+        gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
 
 
 @scalar
@@ -102,10 +125,7 @@ def multiply(start, stop, transpose_a, transpose_b, a, b, beta, c, rows, columns
     """The panels from `start` up to `stop`."""
     for i in range(start, stop):
         top, bottom, left, right = panel(i, c, rows, columns, transpose_a)
-        if in_pieces(c.shape[0], c.shape[1], len(a), transpose_a, transpose_b):
-            sum_pieces(a, b, beta, c, top, bottom, left, right)
-        else:
-            gemm_block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
+        block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
 
 
 @scalar
