@@ -27,12 +27,13 @@ with warnings.catch_warnings(record=True) as seen:
     from tinygrad_relu.kernels.loops.pointwise import swap
     from tinygrad_relu.kernels.machine import matmul
     from tinygrad_relu.kernels.machine import cache
+    from tinygrad_relu.kernels.machine.slabs import slabs
     from tinygrad_relu.kernels.formulas import ACTIVATIONS
     from tinygrad_relu.kernels.loops.pointwise import loops
     x = tg.Tensor([[-2.0, 3.0]], requires_grad=True, dtype=sys.argv[1])
     y = tg.functional.leaky_relu(x, 0.5)
     (y @ y.T).backward()
-used = [*loops(ACTIVATIONS["leaky_relu"])[:2], matmul.product, swap]
+used = [*loops(ACTIVATIONS["leaky_relu"])[:2], matmul.product, slabs, swap]
 print(json.dumps({
     "value": y.data.tolist(), "slope": x.grad.tolist(), "digest": cache.versions(),
     "hits": sum(kernel.loaded for kernel in used),
@@ -84,8 +85,8 @@ def test_a_second_process_compiles_nothing(home, warm):
     cache, first = warm
     before = kept(cache)
     second = run(home, cache)
-    assert (first["hits"], first["misses"], second["hits"], second["misses"]) == (0, 4, 4, 0)
-    assert kept(cache) == before and len(before) == 4       # none of them written again
+    assert (first["hits"], first["misses"], second["hits"], second["misses"]) == (0, 5, 5, 0)
+    assert kept(cache) == before and len(before) == 5       # none of them written again
     for said in (first, second):
         assert {key: said[key] for key in RIGHT} == RIGHT and said["warnings"] == []
     assert {Path(name).parts[:2] for name in before} == {("tinygrad_relu", first["digest"])}
@@ -119,7 +120,7 @@ def test_edited_comments_and_docstrings_recompile_nothing(home, warm, tmp_path):
         file.write_text(re.sub(r"(?m)^(?=def |class |@)", "# A comment.\n\n", explained))
     before = kept(cache)
     said = run(tmp_path, cache)
-    assert (said["hits"], said["misses"]) == (4, 0) and kept(cache) == before
+    assert (said["hits"], said["misses"]) == (5, 0) and kept(cache) == before
 
 
 def test_an_edited_extension_of_the_compiler_is_recompiled(home, warm, tmp_path):
@@ -131,7 +132,7 @@ def test_an_edited_extension_of_the_compiler_is_recompiled(home, warm, tmp_path)
     assert text.count("inner, T(1), a.ctypes") == 1
     file.write_text(text.replace("inner, T(1), a.ctypes", "inner, T(2), a.ctypes"))
     edited = run(tmp_path, cache)
-    assert edited["misses"] == 4 and edited["slope"] == [[-2.0, 12.0]]
+    assert edited["misses"] == 5 and edited["slope"] == [[-2.0, 12.0]]
 
 
 def test_an_unwritable_folder_is_one_warning(home, tmp_path):
@@ -223,8 +224,8 @@ def test_damaged_files_heal(home, warm, tmp_path):
     first, second = run(home, folder), run(home, folder)
     (sentence,) = first["warnings"]
     assert "are damaged; those in use are recompiled" in sentence
-    assert {key: first[key] for key in RIGHT} == RIGHT and (first["hits"], first["misses"]) == (1, 3)
-    assert second["warnings"] == [] and (second["hits"], second["misses"]) == (4, 0)
+    assert {key: first[key] for key in RIGHT} == RIGHT and (first["hits"], first["misses"]) == (2, 3)
+    assert second["warnings"] == [] and (second["hits"], second["misses"]) == (5, 0)
 
 
 def command(home, cache, *words):
@@ -242,12 +243,12 @@ def test_the_cache_command_shows_checks_and_clears(home, warm, tmp_path):
     (older / "file").write_bytes(b"12345678" * 100_000)
     (folder / "other").write_text("of somebody else")
     code, out, errors = command(home, folder, "cache")
-    assert (code, errors) == (0, "") and "4 compiled kernels and 1 folder of other versions" in out and "Every checksum" in out
+    assert (code, errors) == (0, "") and "5 compiled kernels and 1 folder of other versions" in out and "Every checksum" in out
     harmed = damage(folder)
     code, out, errors = command(home, folder, "cache")
     assert (code, errors) == (1, "") and "3 damaged files" in out and all(file.name in out for file in harmed)
     code, out, errors = command(home, folder, "cache", "--clear")
-    assert (code, errors) == (0, "") and out.startswith("Removed 4 compiled kernels and 1 folder of other versions")
+    assert (code, errors) == (0, "") and out.startswith("Removed 5 compiled kernels and 1 folder of other versions")
     assert (folder / "other").exists() and not list((folder / "tinygrad_relu").iterdir())
     assert "keeps 0 compiled kernels, 0.0 MB" in command(home, folder, "cache")[1]
 

@@ -25,8 +25,8 @@ DEPTH = 1024                # the most rows of b in a copy: 256 kB
 
 
 def has_slabs() -> bool:
-    """Whether this processor runs `slabs`; for kernels a constant."""
-    return is_wide()
+    """Whether kernels use `slabs` on this processor; for them a constant. Plain Python has no vectors."""
+    return False
 
 
 @overload(has_slabs)
@@ -44,68 +44,74 @@ def room(rows, columns, like):
     return buffer[start:start + rows * columns].reshape(rows, columns)
 
 
-# -- instructions: addresses and distances are in bytes ----------------------------------------------------------------------
+# -- instructions for LLVM: addresses and distances are in bytes ---------------------------------------------------------------
 
 
-class Vectors:
-    """Vectors of numbers of Numba's type `number`, in LLVM's language."""
+def vector(number: Any) -> Any:
+    """The type of a vector of numbers of a type of Numba's."""
+    from llvmlite import ir
 
-    def __init__(self, builder: Any, number: Any) -> None:
-        from llvmlite import ir
+    return ir.VectorType(ir.FloatType() if number.bitwidth == 32 else ir.DoubleType(), 8 * LINE // number.bitwidth)
 
-        self.builder, self.bytes = builder, number.bitwidth // 8
-        self.count = LINE // self.bytes         # numbers in a vector
-        self.kind = ir.VectorType(ir.FloatType() if number.bitwidth == 32 else ir.DoubleType(), self.count)
-        self.name = f"v{self.count}f{number.bitwidth}"
 
-    def call(self, name: str, result: Any, *arguments: Any) -> Any:
-        from llvmlite import ir
-        from numba.core import cgutils
+def call(builder: Any, name: str, kind: Any, *arguments: Any) -> Any:
+    """A function of LLVM's, one of those for vectors of this type, which it returns, or nothing if it stores."""
+    from llvmlite import ir
+    from numba.core import cgutils
 
-        signature = ir.FunctionType(result, [x.type for x in arguments])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, f"llvm.{name}"), arguments)
+    result = ir.VoidType() if name.endswith("store") else kind
+    signature = ir.FunctionType(result, [x.type for x in arguments])
+    full = f"llvm.{name}.v{kind.count}f{8 * LINE // kind.count}{'.p0' if name.startswith('masked') else ''}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, full), arguments)
 
-    def at(self, kind: Any, address: Any, *steps: Any) -> Any:
-        """A pointer to what is at the sum of an address and steps."""
-        for step in steps:
-            address = self.builder.add(address, address.type(step) if isinstance(step, int) else step)
-        return self.builder.inttoptr(address, kind.as_pointer())
 
-    def repeated(self, x: Any) -> Any:
-        """The vector (x, x, ...)."""
-        from llvmlite import ir
+def at(builder: Any, kind: Any, address: Any, *steps: Any) -> Any:
+    """A pointer to what is at the sum of an address and steps."""
+    for step in steps:
+        address = builder.add(address, address.type(step) if isinstance(step, int) else step)
+    return builder.inttoptr(address, kind.as_pointer())
 
-        kind, lane = ir.VectorType(x.type, self.count), ir.IntType(32)
-        first = self.builder.insert_element(kind(ir.Undefined), x, lane(0))
-        return self.builder.shuffle_vector(first, kind(ir.Undefined), ir.VectorType(lane, self.count)(None))
 
-    def mask(self, n: Any) -> Any:
-        """Of the first n numbers of a vector."""
-        from llvmlite import ir
+def repeated(builder: Any, x: Any, count: int) -> Any:
+    """The vector (x, x, ...)."""
+    from llvmlite import ir
 
-        return self.builder.icmp_signed("<", ir.VectorType(n.type, self.count)(list(range(self.count))), self.repeated(n))
+    kind, lane = ir.VectorType(x.type, count), ir.IntType(32)
+    first = builder.insert_element(kind(ir.Undefined), x, lane(0))
+    return builder.shuffle_vector(first, kind(ir.Undefined), ir.VectorType(lane, count)(None))
 
-    def load(self, mask: Any, *place: Any) -> Any:
-        """A vector, with zeros outside the mask, where it is not read. Without a mask, all of it."""
-        from llvmlite import ir
 
-        at = self.at(self.kind, *place)
-        return (self.builder.load(at, align=self.bytes) if mask is None else
-                self.call(f"masked.load.{self.name}.p0", self.kind, at, ir.IntType(32)(self.bytes), mask, self.kind(None)))
+def mask_of(builder: Any, n: Any, count: int) -> Any:
+    """The mask of the first n numbers of a vector."""
+    from llvmlite import ir
 
-    def store(self, x: Any, mask: Any, *place: Any) -> None:
-        from llvmlite import ir
+    return builder.icmp_signed("<", ir.VectorType(n.type, count)(list(range(count))), repeated(builder, n, count))
 
-        at = self.at(self.kind, *place)
-        if mask is None:
-            self.builder.store(x, at, align=self.bytes)
-        else:
-            self.call(f"masked.store.{self.name}.p0", ir.VoidType(), x, at, ir.IntType(32)(self.bytes), mask)
 
-    def distance(self, i: int, rows: Any, step: Any) -> Any:
-        """From row 0 to row i of those that are `step` apart; to the last one of `rows` if there are fewer."""
-        row, last = rows.type(i), self.builder.sub(rows, rows.type(1))
-        return self.builder.mul(step, self.builder.select(self.builder.icmp_signed("<", row, last), row, last))
+def load(builder: Any, kind: Any, mask: Any, *place: Any) -> Any:
+    """A vector, with zeros outside the mask, where it is not read. Without a mask, all of it."""
+    from llvmlite import ir
+
+    source, size = at(builder, kind, *place), LINE // kind.count
+    return (builder.load(source, align=size) if mask is None else
+            call(builder, "masked.load", kind, source, ir.IntType(32)(size), mask, kind(None)))
+
+
+def store(builder: Any, x: Any, mask: Any, *place: Any) -> None:
+    """Write a vector, or the part of it inside the mask."""
+    from llvmlite import ir
+
+    target, size = at(builder, x.type, *place), LINE // x.type.count
+    if mask is None:
+        builder.store(x, target, align=size)
+    else:
+        call(builder, "masked.store", x.type, x, target, ir.IntType(32)(size), mask)
+
+
+def distance(builder: Any, i: int, rows: Any, step: Any) -> Any:
+    """From row 0 to row i of those that are `step` apart; to the last one of `rows` if there are fewer."""
+    row, last = rows.type(i), builder.sub(rows, rows.type(1))
+    return builder.mul(step, builder.select(builder.icmp_signed("<", row, last), row, last))
 
 
 @intrinsic
@@ -115,10 +121,10 @@ def move(typing_context, number, source, columns, target):
 
     def generate(context, builder, signature, values):
         _, source, columns, target = values
-        v = Vectors(builder, number)
+        kind = vector(number)
         for i in range(VECTORS):
-            mask = v.mask(builder.sub(columns, columns.type(i * v.count)))
-            v.store(v.load(mask, source, LINE * i), None, target, LINE * i)
+            mask = mask_of(builder, builder.sub(columns, columns.type(i * kind.count)), kind.count)
+            store(builder, load(builder, kind, mask, source, LINE * i), None, target, LINE * i)
         return context.get_dummy_value()
 
     return types.void(number, types.int64, types.int64, types.int64), generate
@@ -128,23 +134,23 @@ def move(typing_context, number, source, columns, target):
 def turn(typing_context, number, source, step, rows, columns, target):
     """Transpose a square of as many rows as a vector has numbers, which are `step` apart, into a slab.
 
-    Of fewer rows the last one is repeated; of fewer columns the rest are zeros.
-
-    A round interleaves row i with row i + half of all. After log2 of their number, columns have become rows.
+    Of fewer rows the last one is repeated; of fewer columns the rest are zeros. A round interleaves row i with row i + half of
+    all. After log2 of their number, columns have become rows.
     """
     from llvmlite import ir
     from numba import types
 
     def generate(context, builder, signature, values):
         _, source, step, rows, columns, target = values
-        v = Vectors(builder, number)
-        half, mask, order = v.count // 2, v.mask(columns), ir.VectorType(ir.IntType(32), v.count)
-        lines = [v.load(mask, source, v.distance(i, rows, step)) for i in range(v.count)]
-        halves = [order([first + i // 2 + i % 2 * v.count for i in range(v.count)]) for first in (0, half)]
-        for _ in range(v.count.bit_length() - 1):
+        kind = vector(number)
+        n, half, order = kind.count, kind.count // 2, ir.VectorType(ir.IntType(32), kind.count)
+        mask = mask_of(builder, columns, n)
+        lines = [load(builder, kind, mask, source, distance(builder, i, rows, step)) for i in range(n)]
+        halves = [order([first + i // 2 + i % 2 * n for i in range(n)]) for first in (0, half)]
+        for _ in range(n.bit_length() - 1):
             lines = [builder.shuffle_vector(lines[i], lines[i + half], each) for i in range(half) for each in halves]
         for i, line in enumerate(lines):
-            v.store(line, None, target, LINE * VECTORS * i)
+            store(builder, line, None, target, LINE * VECTORS * i)
         return context.get_dummy_value()
 
     i = types.int64
@@ -162,31 +168,34 @@ def tile(typing_context, number, inner, a, step_a, b, beta, c, step_c, rows, col
 
     def generate(context, builder, signature, values):
         _, inner, a, step_a, b, beta, c, step_c, rows, columns = values
-        v = Vectors(builder, number)
+        kind = vector(number)
+        n = kind.count
 
         def emit(vectors: int) -> None:
-            last = v.mask(builder.sub(columns, columns.type((vectors - 1) * v.count)))
-            places = [(last if i == vectors - 1 else None, c, v.distance(r, rows, step_c), LINE * i)
+            last = mask_of(builder, builder.sub(columns, columns.type((vectors - 1) * n)), n)
+            places = [(last if i == vectors - 1 else None, c, distance(builder, r, rows, step_c), LINE * i)
                       for r in range(ROWS) for i in range(vectors)]
-            sums = [cgutils.alloca_once(builder, v.kind) for _ in places]
+            sums = [cgutils.alloca_once(builder, kind) for _ in places]
             for each in sums:
-                builder.store(v.kind(None), each)
-            lines = [builder.add(a, v.distance(r, rows, step_a)) for r in range(ROWS)]
+                builder.store(kind(None), each)
+            lines = [builder.add(a, distance(builder, r, rows, step_a)) for r in range(ROWS)]
             with cgutils.for_range(builder, inner) as loop:
                 p = loop.index
-                of_b = [v.load(None, b, builder.mul(p, p.type(LINE * VECTORS)), LINE * i) for i in range(vectors)]
+                of_b = [load(builder, kind, None, b, builder.mul(p, p.type(LINE * VECTORS)), LINE * i) for i in range(vectors)]
                 for r, line in enumerate(lines):
-                    x = v.repeated(builder.load(v.at(v.kind.element, line, builder.mul(p, p.type(v.bytes)))))
-                    for column, each in zip(of_b, sums[r * vectors:]):
-                        builder.store(v.call(f"fma.{v.name}", v.kind, x, column, builder.load(each)), each)
+                    of_a = builder.load(at(builder, kind.element, line, builder.mul(p, p.type(LINE // n))))
+                    x = repeated(builder, of_a, n)
+                    for y, each in zip(of_b, sums[r * vectors:]):
+                        builder.store(call(builder, "fma", kind, x, y, builder.load(each)), each)
             with builder.if_then(builder.fcmp_unordered("!=", beta, beta.type(0.0))):
+                x = repeated(builder, beta, n)
                 for place, each in zip(places, sums):
-                    builder.store(v.call(f"fma.{v.name}", v.kind, v.repeated(beta), v.load(*place), builder.load(each)), each)
+                    builder.store(call(builder, "fma", kind, x, load(builder, kind, *place), builder.load(each)), each)
             for place, each in zip(places, sums):
-                v.store(builder.load(each), *place)
+                store(builder, builder.load(each), *place)
 
+        needed = builder.sdiv(builder.add(columns, columns.type(n - 1)), columns.type(n))
         for vectors in range(1, VECTORS + 1):
-            needed = builder.sdiv(builder.add(columns, columns.type(v.count - 1)), columns.type(v.count))
             with builder.if_then(builder.icmp_signed("==", needed, needed.type(vectors))):
                 emit(vectors)
         return context.get_dummy_value()
@@ -198,30 +207,44 @@ def tile(typing_context, number, inner, a, step_a, b, beta, c, step_c, rows, col
 # -- the product -----------------------------------------------------------------------------------------------------------
 
 
+@scalar
+def slab(transpose_b, b, start, inner, first, columns, copy):
+    """``copy = op(b)[start:start + inner, first:first + columns]``."""
+    T, size, square = b.dtype.type, b.itemsize, LINE // b.itemsize
+    step, width = size * b.shape[1], size * copy.shape[1]
+    if transpose_b:
+        for j in range(0, columns, square):
+            for p in range(0, inner, square):
+                turn(T(0), b.ctypes.data + step * (first + j) + size * (start + p), step, columns - j, inner - p,
+                     copy.ctypes.data + width * p + size * j)
+    else:
+        for p in range(inner):
+            move(T(0), b.ctypes.data + step * (start + p) + size * first, columns, copy.ctypes.data + width * p)
+
+
+@scalar
+def tiles(a, start, inner, copy, beta, c, top, bottom, first, columns):
+    """``c[top:bottom, first:first + columns] = a[top:bottom, start:start + inner] @ copy + beta * c``."""
+    T, size = c.dtype.type, c.itemsize
+    step_a, step_c = size * a.shape[1], size * c.shape[1]
+    for r in range(top, bottom, ROWS):
+        tile(T(0), inner, a.ctypes.data + step_a * r + size * start, step_a, copy.ctypes.data, T(beta),
+             c.ctypes.data + step_c * r + size * first, step_c, bottom - r, columns)
+
+
 @kernel
 def slabs(transpose_b: bool, a: Matrix, b: Matrix, beta: float, c: Matrix, top: int, bottom: int, left: int, right: int):
     """``c[top:bottom, left:right] = (a @ op(b) + beta * c)[top:bottom, left:right]``, as `gemm_block`."""
-    T, size, inner = c.dtype.type, c.itemsize, a.shape[1]
-    step_a, step_b, step_c = size * inner, size * b.shape[1], size * c.shape[1]
-    square, width = LINE // size, VECTORS * LINE // size
+    inner, square = a.shape[1], LINE // a.itemsize
     pieces = (inner + DEPTH - 1) // DEPTH
     depth = (inner + pieces * square - 1) // (pieces * square) * square
-    copy = room(depth, width, c)
-    for first in range(left, right, width):
-        columns = min(width, right - first)
+    copy = room(depth, VECTORS * square, b)
+    for first in range(left, right, copy.shape[1]):
+        columns = min(copy.shape[1], right - first)
         for start in range(0, inner, depth):
             deep = min(depth, inner - start)
-            if transpose_b:
-                for j in range(0, columns, square):
-                    for p in range(0, deep, square):
-                        turn(T(0), b.ctypes.data + step_b * (first + j) + size * (start + p), step_b, columns - j, deep - p,
-                             copy.ctypes.data + size * (width * p + j))
-            else:
-                for p in range(deep):
-                    move(T(0), b.ctypes.data + step_b * (start + p) + size * first, columns, copy.ctypes.data + size * width * p)
-            for r in range(top, bottom, ROWS):
-                tile(T(0), deep, a.ctypes.data + step_a * r + size * start, step_a, copy.ctypes.data, T(1) if start else T(beta),
-                     c.ctypes.data + step_c * r + size * first, step_c, bottom - r, columns)
+            slab(transpose_b, b, start, deep, first, columns, copy)
+            tiles(a, start, deep, copy, 1.0 if start else beta, c, top, bottom, first, columns)
     count(2 * (bottom - top) * (right - left) * inner)
 
 
