@@ -90,7 +90,9 @@ def test_a_product_is_one_launch():
 
 @pytest.mark.parametrize("shape", [*SHAPES, (0, 5, 3), (5, 0, 3), (5, 3, 0), (64, 256, 784), (4096, 512, 784), (513, 5, 100_000)], ids=str)
 @pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False)], ids=["nn", "nt", "tn"])
-def test_panels_cover_the_result_once(shape, transposed):
+@pytest.mark.parametrize("slabs", [False, True])
+def test_panels_cover_the_result_once(shape, transposed, slabs, monkeypatch):
+    monkeypatch.setattr(panels, "has_slabs", lambda: slabs)
     m, n, inner = shape
     rows, columns = panels.panel_shape(m, n, inner, *transposed)
     covered = np.zeros((m, n), int)

@@ -18,7 +18,7 @@ LARGE = 1 << 25         # from here on OpenBLAS copies the operands of each pane
 UNPACKED = 1_000_000
 DEPTH = 96              # the longest sum of a panel of a.T @ b (half as long over 64 columns): 24 kB of b stay in the first cache
 SMALL = 1 << 19         # numbers of such a result up to which this pays: in wider matrices the rows are too far apart
-FEW, NARROW, TALL = 12, 64, 512     # the fewest rows and columns of a product in slabs, and the most rows of a slab
+NARROW, TALL = 64, 512  # the columns of a slab, and its most rows
 SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and longer ones from the second on
 
 
@@ -28,7 +28,7 @@ def panel_shape(m, n, inner, transpose_a, transpose_b):
     work = m * n * inner
     if work < SHARED:
         return m, n
-    if in_slabs(m, n, inner, transpose_a):
+    if in_slabs(m, n, inner, transpose_a, transpose_b):
         return even(m, TALL, ROWS), NARROW
     if in_pieces(m, n, inner, transpose_a, transpose_b):
         columns = n if n <= 128 else even(n, 64, 16)
@@ -51,9 +51,11 @@ def panel_shape(m, n, inner, transpose_a, transpose_b):
 
 
 @scalar
-def in_slabs(m, n, inner, transpose_a):
-    """Whether a product is made of `slabs`."""
-    return has_slabs() and not transpose_a and m >= FEW and n >= NARROW and m * n * inner >= SHARED
+def in_slabs(m, n, inner, transpose_a, transpose_b):
+    """Whether a product is made of `slabs`. Few rows do not pay for transposing many long rows of b."""
+    work = m * n * inner
+    few = 128 if transpose_b and inner >= LONG and work < LARGE else 12
+    return has_slabs() and not transpose_a and m >= few and n >= NARROW and work >= SHARED
 
 
 @scalar
@@ -78,7 +80,7 @@ def block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):
     """As `gemm_block`, for a panel of a product."""
     m, n = c.shape
     inner = a.shape[0] if transpose_a else a.shape[1]
-    if in_slabs(m, n, inner, transpose_a):
+    if in_slabs(m, n, inner, transpose_a, transpose_b):
         slabs_of(transpose_b, a, b, beta, c, top, bottom, left, right)
     elif in_pieces(m, n, inner, transpose_a, transpose_b):
         sum_pieces(a, b, beta, c, top, bottom, left, right)
