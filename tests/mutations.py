@@ -78,6 +78,7 @@ MUTATIONS = [
     Mutation("kernels/loops/norm.py", "unbiased = size / (size - 1.0)", "unbiased = 1.0", "test_normalization"),
     Mutation("kernels/loops/recurrent.py", "gc[k] = down * f\n", "gc[k] = down * i\n", "test_recurrent"),
     Mutation("kernels/loops/affine.py", "gemm_block(True, False, g, x, 1.0 if add & 2 else 0.0, gw", "gemm_block(True, False, g, x, 0.0, gw", "test_ops test_tape"),
+    Mutation("kernels/machine/slabs.py", "1.0 if start else beta", "beta", "test_threads"),
     Mutation("kernels/machine/panels.py", "return top, min(top + rows, m), left", "return top, min(top + rows - 1, m), left", "test_threads"),
     Mutation("kernels/machine/panels.py", "1.0 if first else beta", "beta", "test_threads"),
     # layers
