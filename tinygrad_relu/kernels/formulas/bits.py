@@ -30,7 +30,8 @@ ROUNDER_LIFTED = np.float32(1.5 * 2**23 + 127 + 96), 1.5 * 2.0**52 + 1023 + 512
 DROP = np.float32(2.0**-96), 2.0**-512
 TWICE_BIAS = np.int32(2 * 127), np.int64(2 * 1023)
 EXPONENT = np.int32(-2**23), np.int64(-2**52)       # mask of the sign and the exponent
-ROOT_HALF = np.int32(0x3F3504F3), np.int64(0x3FE6A09E667F3BCD)      # the bits of sqrt(1/2)
+ONE_BITS = np.int32(0x3F800000), np.int64(0x3FF0000000000000)
+ONE_BEYOND_ROOT_HALF = np.int32(0x3F800000 - 0x3F3504F3), np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
 
 def bits_of(x):
     """The int32 (int64) that has the bits of this float32 (float64). `float_of` is the reverse."""
@@ -208,13 +209,13 @@ def _scaled_of(p, t):
 def split_exponent(x):
     """k, m with x = 2^k m, and m from sqrt(1/2) to sqrt(2); x is positive and normal, k is a float.
 
-    Subtracting sqrt(1/2), as bits, leaves k in the exponent field.
+    Adding (one - sqrt(1/2)), as bits, carries into the exponent field exactly when the significand exceeds sqrt(2).
     """
     bits = bits_of(x)
     I = type(bits)  # noqa: E741
-    field = I(I(bits - pick(x, *ROOT_HALF)) & pick(x, *EXPONENT))
-    rounder = pick(x, *ROUNDER)
-    return float_of(I(I(field >> pick(x, *WIDTH)) + bits_of(rounder))) - rounder, float_of(I(bits - field))
+    field = I(I(bits + pick(x, *ONE_BEYOND_ROOT_HALF)) & pick(x, *EXPONENT))
+    k = float_of(I(I(field >> pick(x, *WIDTH)) + bits_of(pick(x, *ROUNDER)))) - pick(x, *ROUNDER_BIASED)
+    return k, float_of(I(I(bits - field) + pick(x, *ONE_BITS)))
 
 
 @scalar
