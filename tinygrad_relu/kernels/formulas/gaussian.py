@@ -128,7 +128,7 @@ def gelu_tanh_dxx(c, x, y):
     d = T(1) + small
     v1 = T(1.5957691216057308) + T(3 * 0.07135481627260026) * (a * a)
     v2 = T(6 * 0.07135481627260026) * a
-    return c * (small / (d * d) * (v1 + v1 + a * (v2 - (T(1) - small) / d * (v1 * v1))))
+    return c * scale((T(1) + e) / (d * d) * (v1 + v1 + a * (v2 - (T(1) - small) / d * (v1 * v1))), s)
 
 
 def erf_dxx(c, x, y):
