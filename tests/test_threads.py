@@ -21,7 +21,7 @@ from tinygrad_relu.kernels.machine.pool import num_threads
 SHAPES = [(1, 1, 1), (1, 10, 64), (7, 5, 3), (16, 16, 16), (17, 33, 65), (64, 64, 64), (100, 10, 64), (128, 784, 10),
           (333, 222, 111), (1797, 64, 64), (1797, 10, 64), (64, 64, 1797), (10, 64, 1797), (1, 1000, 1000),
           (1000, 1, 1000), (1000, 1000, 1), (2, 3, 20000), (512, 512, 512), (1024, 100, 784), (100, 784, 1024),
-          (999, 501, 257), (37, 70, 2053), (400, 8, 0), (400, 40, 0)]
+          (999, 501, 257), (150, 70, 2053), (400, 8, 0), (400, 40, 0)]
 
 def product(a, b, left, right):
     out = np.full((a.shape[1] if left else a.shape[0], b.shape[0] if right else b.shape[1]), np.nan, a.dtype)
@@ -54,8 +54,8 @@ def test_gemm_with_any_number_of_threads(shape, left, right, dtype):
 @pytest.mark.parametrize("right", [False, True])
 def test_a_product_is_added_to_what_is_there(left, right, dtype):
     """Whether its sum is computed at once or in pieces: of whole numbers, so exactly."""
-    a, b = (np.round(x) for x in operands((64, 64, 1797), left, right, dtype))
-    out = np.full((64, 64), 2, dtype)
+    a, b = (np.round(x) for x in operands((150, 70, 1797), left, right, dtype))
+    out = np.full((150, 70), 2, dtype)
     matmul.matmul(left, right, a, b, 0.5, out)
     assert (out == (a.T if left else a) @ (b.T if right else b) + 1).all()
 
@@ -100,6 +100,14 @@ def test_panels_cover_the_result_once(shape, transposed, slabs, monkeypatch):
         top, bottom, left, right = panels.panel(i, covered, rows, columns, transposed[0])
         covered[top:bottom, left:right] += 1
     assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("shape", [(24, 64, 1024), (60, 64, 512), (100, 64, 600), (128, 64, 512), (333, 64, 512), (512, 64, 1024)], ids=str)
+@pytest.mark.parametrize("right", [False, True])
+def test_products_of_few_columns_are_shared(shape, right, monkeypatch):
+    monkeypatch.setattr(panels, "has_slabs", lambda: True)
+    rows, columns = panels.panel_shape(*shape, False, right)
+    assert panels.panel_count(np.empty(shape[:2]), rows, columns) >= 2
 
 
 FORK = """

@@ -18,7 +18,9 @@ LARGE = 1 << 25         # from here on OpenBLAS copies the operands of each pane
 UNPACKED = 1_000_000
 DEPTH = 96              # the longest sum of a panel of a.T @ b (half as long over 64 columns): 24 kB of b stay in the first cache
 SMALL = 1 << 19         # numbers of such a result up to which this pays: in wider matrices the rows are too far apart
-NARROW, TALL = 64, 512  # the columns of a slab, and its most rows
+NARROW = 64             # the columns of a slab
+LOW, TALL = 66, 516     # the fewest rows of a slab that has been cut, because each copies its columns of b anew; and the most
+RESULT = 1 << 13        # numbers of a result from which slabs pay; a smaller one makes too few of them for two threads
 SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and longer ones from the second on
 
 
@@ -29,7 +31,7 @@ def panel_shape(m, n, inner, transpose_a, transpose_b):
     if work < SHARED:
         return m, n
     if in_slabs(m, n, inner, transpose_a, transpose_b):
-        return even(m, TALL, ROWS), NARROW
+        return even(m, max(LOW, min(TALL, m * n // (4 * NARROW))), ROWS), NARROW
     if in_pieces(m, n, inner, transpose_a, transpose_b):
         columns = n if n <= 128 else even(n, 64, 16)
         return even(m, max(8, min(128, m * n // (4 * columns))), 8), columns
@@ -52,10 +54,8 @@ def panel_shape(m, n, inner, transpose_a, transpose_b):
 
 @scalar
 def in_slabs(m, n, inner, transpose_a, transpose_b):
-    """Whether a product is made of `slabs`. Few rows do not pay for transposing many long rows of b."""
-    work = m * n * inner
-    few = 128 if transpose_b and inner >= LONG and work < LARGE else 12
-    return has_slabs() and not transpose_a and m >= few and n >= NARROW and work >= SHARED
+    """Whether a product is made of `slabs`: not if it has too few rows to pay for the copies."""
+    return has_slabs() and not transpose_a and m >= 12 and n >= NARROW and m * n >= RESULT and m * n * inner >= SHARED
 
 
 @scalar

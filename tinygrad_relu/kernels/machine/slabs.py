@@ -37,8 +37,8 @@ def _has_slabs():
 
 @scalar
 def room(rows, columns, like):
-    """A matrix that begins at a line of the cache. With vectors of 512 bits a thin product is nearly twice as fast than if its
-    rows cross these lines."""
+    """A matrix that begins at a line of the cache. With vectors of 512 bits a thin product is nearly twice as fast as if its
+    rows crossed these lines."""
     buffer = np.empty(rows * columns + LINE // like.itemsize, like.dtype)
     start = -buffer.ctypes.data % LINE // like.itemsize
     return buffer[start:start + rows * columns].reshape(rows, columns)
@@ -72,20 +72,20 @@ def at(builder: Any, kind: Any, address: Any, *steps: Any) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
 
 
-def repeated(builder: Any, x: Any, count: int) -> Any:
+def repeated(builder: Any, x: Any, lanes: int) -> Any:
     """The vector (x, x, ...)."""
     from llvmlite import ir
 
-    kind, lane = ir.VectorType(x.type, count), ir.IntType(32)
-    first = builder.insert_element(kind(ir.Undefined), x, lane(0))
-    return builder.shuffle_vector(first, kind(ir.Undefined), ir.VectorType(lane, count)(None))
+    kind, i = ir.VectorType(x.type, lanes), ir.IntType(32)
+    first = builder.insert_element(kind(ir.Undefined), x, i(0))
+    return builder.shuffle_vector(first, kind(ir.Undefined), ir.VectorType(i, lanes)(None))
 
 
-def mask_of(builder: Any, n: Any, count: int) -> Any:
+def mask_of(builder: Any, n: Any, lanes: int) -> Any:
     """The mask of the first n numbers of a vector."""
     from llvmlite import ir
 
-    return builder.icmp_signed("<", ir.VectorType(n.type, count)(list(range(count))), repeated(builder, n, count))
+    return builder.icmp_signed("<", ir.VectorType(n.type, lanes)(list(range(lanes))), repeated(builder, n, lanes))
 
 
 def load(builder: Any, kind: Any, mask: Any, *place: Any) -> Any:
