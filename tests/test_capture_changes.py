@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
+import functools
+from collections import OrderedDict, deque
+from dataclasses import dataclass
 from queue import SimpleQueue
 from types import SimpleNamespace
 
@@ -107,6 +109,133 @@ def test_modules_and_optimizers_made_later_outdate_nothing_until_they_are_in_rea
         last(x)
     other.append(nn.Tanh())
     last(X[0])
+
+
+class Empty(nn.Module):
+    """Calls its attribute `model`, or `other`, or nothing."""
+
+    def forward(self, x):
+        return getattr(self, "model", getattr(self, "other", F.as_tensor))(x)
+
+
+class Calls(nn.Module):
+    """Calls what `find` finds in `held`, which is not a module."""
+
+    def __init__(self, held, find):
+        self.held, self.find = held, find
+
+    def forward(self, x):
+        return self.find(self.held)(x)
+
+
+class Slots:
+    __slots__ = ("model",)
+
+
+class Things(tuple):
+    """A tuple, of a class of the user's."""
+
+
+@dataclass
+class Hashless(nn.Module):
+    model: nn.Module
+    size: int = 3
+
+    def forward(self, x):
+        return self.model(x)
+
+
+def of_class(model):
+    class Class:
+        held, models = model, {"a": model}
+
+        @property
+        def first(self):
+            return self.held
+
+        @classmethod
+        def last(cls, x):
+            return cls.models["a"](x)
+
+    return Class
+
+
+def cached(box):
+    return functools.lru_cache(lambda: box[0])
+
+
+def slots(model):
+    made = Slots()
+    made.model = model
+    return made
+
+
+def objects(model):
+    made = np.empty(1, object)
+    made[0] = model
+    return made
+
+
+def with_attribute(model):
+    def function():
+        """Holds a model."""
+
+    function.model = model
+    return function
+
+
+# how a model is held outside, how the step finds it there, and how another one takes its place
+HOLDERS = {
+    "a list in a namespace": (lambda m: SimpleNamespace(held=[m]), lambda h: h.held[0], lambda h, m: h.held.__setitem__(0, m)),
+    "a namespace in a namespace": (lambda m: SimpleNamespace(held=SimpleNamespace(a=m)), lambda h: h.held.a,
+                                   lambda h, m: setattr(h.held, "a", m)),
+    "slots": (slots, lambda h: h.model, lambda h, m: setattr(h, "model", m)),
+    "a class": (of_class, lambda h: h.held, lambda h, m: setattr(h, "held", m)),
+    "a dict of a class": (of_class, lambda h: h.last, lambda h, m: h.models.update(a=m)),
+    "a property": (lambda m: of_class(m)(), lambda h: h.first, lambda h, m: setattr(type(h), "held", m)),
+    "an attribute of a function": (with_attribute, lambda h: h.model, lambda h, m: setattr(h, "model", m)),
+    "a deque": (lambda m: deque([m]), lambda h: h[0], lambda h, m: h.__setitem__(0, m)),
+    "a set": (lambda m: {m}, lambda h: next(iter(h)), lambda h, m: (h.clear(), h.add(m))),
+    "an array of objects": (objects, lambda h: h[0], lambda h, m: h.__setitem__(0, m)),
+    "a list in a tuple of a class of its own": (lambda m: Things([[m]]), lambda h: h[0][0], lambda h, m: h[0].__setitem__(0, m)),
+    "a cache": (lambda m: (box := [m], cached(box)), lambda h: h[1](),
+                lambda h, m: (h[0].__setitem__(0, m), h[1].cache_clear())),
+    "a method of a dict": (lambda m: (d := {"a": m}, d.get), lambda h: h[1]("a"), lambda h, m: h[0].update(a=m)),
+    "a dataclass without a hash": (Hashless, lambda h: h, lambda h, m: setattr(h, "model", m)),
+    "a forward of its own": (lambda m: (net := nn.Identity(), box := [m], setattr(net, "forward", lambda x: box[0](x))),
+                             lambda h: h[0], lambda h, m: h[1].__setitem__(0, m)),
+    "an attribute that comes": (lambda m: Empty(), lambda h: h, lambda h, m: setattr(h, "model", m)),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+@pytest.mark.parametrize("inside", [False, True], ids=["in a closure", "in a module of the user's"])
+def test_a_new_model_in_reach_is_noticed_wherever_it_is_held(name, inside):
+    hold, find, replace = HOLDERS[name]
+    held = hold(nn.Linear(3, 2, rng=0))
+    step = Calls(held, find) if inside else lambda x: find(held)(x)
+    program = tg.capture(step)
+    for x in X[:4]:
+        assert bits(program(x)) == bits(step(x))
+    assert program.replays == 2
+    replace(held, nn.Linear(3, 2, rng=1))
+    for x in X:
+        assert bits(program(x)) == bits(step(x))
+    assert program.replays > 2
+
+
+def test_an_attribute_that_goes_is_noticed():
+    net = Empty()
+    net.model, net.other = nn.Linear(3, 2, rng=0), nn.Linear(3, 2, rng=1)
+    program = tg.capture(lambda x: net(x))
+    for x in X[:4]:
+        program(x)
+    del net.model
+    assert bits(program(X[0])) == bits(net.other(X[0]))
+    with pytest.raises(CaptureError, match="attribute other of a module"):
+        tg.capture(lambda x: delattr(net, "other"))(X[0])
+    with pytest.raises(AttributeError, match="nothing"):
+        del net.nothing
 
 
 def test_a_list_of_many_entries():

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from itertools import count
 from threading import Lock
 from typing import Any, NoReturn
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import ref
 
 import numpy as np
 
@@ -19,17 +19,32 @@ from ..checks import on_copy
 from ..kernels.machine.door import copy, launch, watch
 from .node import Array, Node, next_order
 
+
+class ByIdentity:
+    """What is noted of objects while they live. A WeakKeyDictionary needs their hash, which a dataclass does not have."""
+
+    def __init__(self) -> None:
+        self._notes: dict[int, tuple[Any, Any]] = {}
+
+    def __setitem__(self, thing: Any, note: Any) -> None:
+        key, forget = id(thing), self._notes.pop
+        self._notes[key] = ref(thing, lambda _: forget(key, None)), note
+
+    def get(self, thing: Any, default: Any) -> Any:
+        return self._notes.get(id(thing), (None, default))[1]
+
+
 _recorder: ContextVar[Any] = ContextVar("recorder", default=None)
 current_recorder = _recorder.get        # the Recorder of this thread, or None
 
 _next_version = count(1).__next__
 version = 0     # of the structure: modules, hooks, which parameters are where; not their numbers
-born: WeakKeyDictionary[Any, int] = WeakKeyDictionary()     # when modules and optimizers were made, by `next_order`
+born = ByIdentity()         # when modules and optimizers were made, by `next_order`
 newest = 0      # the order of the newest recording
 _changes: list[tuple[int, int]] = []        # versions at which something older changed, and its order; both ascend
 _one_at_a_time = Lock()
 modes = 0       # how often a module in `watched` has changed its mode
-watched: WeakSet[Any] = WeakSet()       # modules whose modes recordings compare themselves
+watched = ByIdentity()      # True for modules whose modes recordings compare themselves
 
 
 class CaptureError(RuntimeError):
@@ -43,9 +58,18 @@ def structure_changed(order: int = 0) -> None:
     """
     global version, _changes
     with _one_at_a_time:
-        version = _next_version()
+        now = _next_version()
         if order <= newest:
-            _changes = [*((when, known) for when, known in _changes if known < order), (version, order)]
+            _changes = [*((when, known) for when, known in _changes if known < order), (now, order)]
+        version = now           # last: another thread that reads it finds the change
+
+
+def note_recording() -> int:
+    """The order of a new recording."""
+    global newest
+    with _one_at_a_time:
+        newest = next_order()
+        return newest
 
 
 def is_outdated(since: int, order: int) -> bool:
@@ -62,17 +86,13 @@ def note_attribute(module: Any, name: str, value: Any, has_parts: bool) -> None:
     known = getattr(module, name, note_attribute)       # a value that no attribute has, if there is none
     if known is value:
         return
-    if not vars(module):
-        born[module] = next_order()
-    if (recorder := current_recorder()) is not None:
-        if not vars(module):
-            recorder.made.append(module)
-        elif name != "training" and not any(module is one for one in recorder.made):
-            refuse(f"sets the attribute {name} of a module, which a replay would not")
-    if name == "training" and module in watched:
+    order = born.get(module, 0)
+    if (recorder := current_recorder()) is not None and name != "training" and order < recorder.begun:
+        refuse(f"sets the attribute {name} of a module, which a replay would not")
+    if name == "training" and watched.get(module, False):
         modes = _next_version()
     elif has_parts or known is not note_attribute:
-        structure_changed(born.get(module, 0))
+        structure_changed(order)
 
 
 def refuse(what: str) -> NoReturn:

@@ -54,8 +54,7 @@ class Recording:
         self.state: list[Array] = []            # the owners of state, once it is proved
         self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
         self.inputs: Inputs | None = None       # how a replay gets them, if all are ordinary arrays
-        self.made: list[Any] = []       # modules made by the step
-        self.begun = next_order()       # Tensors made by the step have a larger order
+        self.begun = next_order()       # Tensors and modules made by the step have a larger order
         self._inside = False
 
     def __call__(self, kernel: Any, arguments: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ from warnings import warn
 import numpy as np
 
 from ..autodiff.guard import born, note_attribute, structure_changed
-from ..autodiff.node import Array, no_grad, value
+from ..autodiff.node import Array, next_order, no_grad, value
 from ..autodiff.tape import changed
 from ..checks import check_bool, check_count, check_dtype, said
 from ..missing import without
@@ -79,6 +79,11 @@ class Module(Hookable):
     takes_members: ClassVar[bool] = False       # whether the `forward` of this class takes the axis of members of a population
     _members: ClassVar[str] = ""                # of a container: the attribute whose entries have no prefix in their names
 
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        module = super().__new__(cls)
+        born[module] = next_order()
+        return module
+
     def forward(self, *inputs: Any, **options: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no forward(...)")
 
@@ -104,6 +109,11 @@ class Module(Hookable):
             announce(self)      # `value` may bring parameters that no optimizer moves yet
         note_attribute(self, name, value, bool(found))
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in vars(self):
+            note_attribute(self, name, Module, has_parts=True)      # as if replaced by another value
+        super().__delattr__(name)
 
     # -- contents -----------------------------------------------------------------------------------------------------
 
