@@ -288,3 +288,14 @@ def test_the_gradient_that_cross_entropy_saves_is_lent(dtype):
     np.testing.assert_array_equal(gradients(lambda loss, x: loss * 2.0), 2 * expected)
     np.testing.assert_array_equal(gradients(lambda loss, x: loss + x.sum()), expected + 1)
     np.testing.assert_array_equal(gradients(lambda loss, x: x.sum() + loss), expected + 1)
+
+    x = tg.Tensor(values, requires_grad=True)
+    logits = x * 1.0
+    loss, seen = F.cross_entropy(logits, np.arange(5) % 3), []
+    for node in (loss, logits):
+        node.register_hook(seen.append)
+    for found in tg.grad(loss, [logits, loss], retain_graph=True):
+        found.data[...] = 7.0           # copies: neither the saved gradient nor the 1 at the loss
+    loss.backward()
+    np.testing.assert_array_equal(x.grad, expected)
+    assert len(seen) == 4 and not any(g.flags.writeable for g in seen)
