@@ -21,7 +21,7 @@ SMALL = 1 << 19         # numbers of such a result up to which this pays: in wid
 NARROW = 64             # the columns of a slab
 LOW, TALL = 66, 516     # the fewest rows of a slab that has been cut, because each copies its columns of b anew; and the most
 RESULT = 1 << 13        # numbers of a result from which slabs pay; a smaller one makes too few of them for two threads
-SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and longer ones from the second on
+SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and 8 rows of them from the second on
 
 
 @scalar
@@ -37,7 +37,11 @@ def panel_shape(m, n, inner, transpose_a, transpose_b):
         return even(m, max(8, min(128, m * n // (4 * columns))), 8), columns
     dots = transpose_b and not transpose_a
     if work < LARGE and dots and inner >= SHORT:
-        return (8, 128) if inner >= LONG else (16, 64)
+        if inner < LONG:
+            return 16, 64
+        columns = even(n, min(128, UNPACKED // (min(m, 8) * inner)), 16)
+        if columns:
+            return 8, columns
     if work < LARGE and not dots:
         columns = even(n, 128, 64)
         rows = even(m, min(UNPACKED, work // 4) // (inner * columns), 8)
