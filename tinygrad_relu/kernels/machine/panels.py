@@ -21,7 +21,7 @@ SMALL = 1 << 19         # numbers of such a result up to which this pays: in wid
 NARROW = 64             # the columns of a slab
 LOW, TALL = 66, 516     # the fewest rows of a slab that has been cut, because each copies its columns of b anew; and the most
 RESULT = 1 << 13        # numbers of a result from which slabs pay; a smaller one makes too few of them for two threads
-SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first, and 8 rows of them from the second on
+SHORT, LONG = 128, 640  # of a @ b.T: no such panels for inner lengths below the first; of 8 rows from the second on
 
 
 @scalar
