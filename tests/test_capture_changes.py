@@ -16,6 +16,7 @@ from common import at_once
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
+from tinygrad_relu.autodiff import guard
 from tinygrad_relu.autodiff.guard import CaptureError
 from tinygrad_relu.kernels.machine.door import watch
 from tinygrad_relu.parameters import settle
@@ -236,6 +237,20 @@ def test_an_attribute_that_goes_is_noticed():
         tg.capture(lambda x: delattr(net, "other"))(X[0])
     with pytest.raises(AttributeError, match="nothing"):
         del net.nothing
+
+
+def test_the_changes_of_many_models_are_kept_in_a_short_list():
+    nets, programs = [], []
+    for i in range(guard.MOST_CHANGES + 9):
+        nets.append(net := nn.Linear(3, 2, rng=i))
+        programs.append(tg.capture(lambda x, net=net: net(x)))
+        for x in X[:3]:
+            programs[-1](x)
+    for net in nets:
+        net.bias = nn.Parameter(np.ones(2, "float32"))
+    assert len(guard._changes) <= guard.MOST_CHANGES
+    for net, program in zip(nets, programs):
+        assert bits(program(X[0])) == bits(net(X[0]))
 
 
 def test_a_list_of_many_entries():

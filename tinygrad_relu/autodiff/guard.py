@@ -42,6 +42,7 @@ version = 0     # of the structure: modules, hooks, which parameters are where; 
 born = ByIdentity()         # when modules and optimizers were made, by `next_order`
 newest = 0      # the order of the newest recording
 _changes: list[tuple[int, int]] = []        # versions at which something older changed, and its order; both ascend
+MOST_CHANGES = 64       # each change goes through all
 _one_at_a_time = Lock()
 modes = 0       # how often a module in `watched` has changed its mode
 watched = ByIdentity()      # True for modules whose modes recordings compare themselves
@@ -61,6 +62,8 @@ def structure_changed(order: int = 0) -> None:
         now = _next_version()
         if order <= newest:
             _changes = [*((when, known) for when, known in _changes if known < order), (now, order)]
+            if len(_changes) > MOST_CHANGES:        # two become one that outdates all that they do
+                _changes[:2] = [(_changes[1][0], _changes[0][1])]
         version = now           # last: another thread that reads it finds the change
 
 
