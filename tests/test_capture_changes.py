@@ -253,6 +253,19 @@ def test_the_changes_of_many_models_are_kept_in_a_short_list():
         assert bits(program(X[0])) == bits(net(X[0]))
 
 
+def test_a_number_of_a_class_is_noticed():
+    class Settings:
+        factor = 2.0
+
+    program = tg.capture(lambda x: F.as_tensor(x) * Settings.factor)
+    settings = Settings()
+    inherited = tg.capture(lambda x: F.as_tensor(x) * settings.factor)
+    for Settings.factor in (2.0, 3.0):
+        for x in X[:4]:
+            assert bits(program(x), inherited(x)) == bits(Settings.factor * x, Settings.factor * x)
+    assert program.replays == inherited.replays == 4
+
+
 def test_a_list_of_many_entries():
     factors = [2.0] * 1000
     program = tg.capture(lambda x: F.as_tensor(x) * factors[0] * len(factors))

@@ -137,7 +137,7 @@ def variables_of(step: Any) -> tuple[list[Variable], bool]:
                 if not _is_library(cls.__module__):
                     look(*(each for each in vars(cls).values() if isinstance(each, METHODS)))
                     add(vars(cls), [name for name, held in vars(cls).items()
-                                    if not (isinstance(held, (*METHODS, *LEAVES)) or (name[:2] == name[-2:] == "__"))])
+                                    if not (isinstance(held, METHODS) or name[:2] == name[-2:] == "__")])
         elif isinstance(thing, METHODS):
             look(*(getattr(thing, name, None) for name in ("__func__", "fget")))
         elif not _is_ours(kind):
