@@ -16,6 +16,7 @@ from tinygrad_relu.autodiff.tape import history
 from tinygrad_relu.capture import fusion
 from tinygrad_relu.capture.arrays import arrays_in
 from tinygrad_relu.checks import owner_of
+from tinygrad_relu.kernels.machine.pool import num_threads
 from tinygrad_relu.training import train_step
 
 SIZE = 64, 40       # enough numbers for a chain
@@ -151,8 +152,10 @@ def test_a_replay_allocates_only_results_and_touches_no_new_page():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 20       # a page per step would be 20; one activation has 195
     tracemalloc.start()
     try:
-        program(*draws[0])
-        assert tracemalloc.get_traced_memory()[1] < 50_000       # one activation is 800,000 bytes
+        with num_threads(1):
+            program(*draws[0])
+        # An activation is 800,000 bytes. A product copies 131,072 bytes of weights, which are traced only where Numba is loaded.
+        assert tracemalloc.get_traced_memory()[1] < 200_000
     finally:
         tracemalloc.stop()
 
