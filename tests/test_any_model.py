@@ -399,7 +399,8 @@ def test_looking_leaves_the_model_as_it_was():
     model.words.weight.requires_grad = False
     model.hidden.register_forward_hook(lambda *_: calls.append(1))
     model.train()
-    guard.watched.update(model.modules())       # as if a step had been captured
+    for module in model.modules():
+        guard.watched[module] = True        # as if a step had been captured
     before, step = [dict(vars(m)) for m in model.modules()], guard.version
     lab.census(model, WORDS)
     assert not calls and [vars(m) for m in model.modules()] == before and guard.version == step

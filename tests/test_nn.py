@@ -30,6 +30,13 @@ def naive_mlp(model, x):
     return x
 
 
+@pytest.mark.parametrize("make", [lambda: nn.Identity(5), lambda: nn.Module(size=5)])
+def test_a_module_without_an_init_takes_no_arguments(make):
+    with pytest.raises(TypeError, match="takes no arguments"):
+        make()
+
+
+
 # -- what modules compute --------------------------------------------------------------------------------------------
 
 @every_type

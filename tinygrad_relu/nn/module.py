@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from inspect import Signature, signature
 from types import NoneType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from warnings import warn
 
 import numpy as np
@@ -79,10 +79,15 @@ class Module(Hookable):
     takes_members: ClassVar[bool] = False       # whether the `forward` of this class takes the axis of members of a population
     _members: ClassVar[str] = ""                # of a container: the attribute whose entries have no prefix in their names
 
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        module = super().__new__(cls)
-        born[module] = next_order()
-        return module
+    if not TYPE_CHECKING:       # the parameters are those of __init__
+        def __new__(cls, *inputs, **options):
+            if (inputs or options) and cls.__init__ is object.__init__:
+                raise TypeError(f"{cls.__name__}() takes no arguments")
+            module = super().__new__(cls)
+            born[module] = next_order()
+            return module
+
+        __new__.__signature__ = signature(lambda cls: cls)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no forward(...)")
