@@ -44,13 +44,13 @@ class Parameter(Tensor):
     Parameter([0.25], kind='slope')
     """
 
-    __slots__ = ("born", "kind", "members", "place", "views")
+    __slots__ = ("kind", "members", "place", "views")
     KINDS = ("weight", "bias", "slope")
 
     def __init__(self, array: Any, kind: str = "weight", dtype: Any = None) -> None:
         check_name(kind, self.KINDS, "Parameter: kind")
         super().__init__(array, requires_grad=True, dtype=dtype)
-        self.kind, self.born = kind, self.order
+        self.kind = kind
         self.members: int | None = None
         self.place: Any = None      # a Place, once an optimizer has moved it into flat buffers
         self.views: dict[int, Parameter] = {}
@@ -69,7 +69,7 @@ class Parameter(Tensor):
             settle([self])              # so that it does not move any more
             self.views[k] = view = Parameter.leaf(self.array[k, ...], self.requires_grad)
             values, gradients, start = self.place
-            view.kind, view.born, view.members, view.views = self.kind, self.born, None, {}
+            view.kind, view.members, view.views = self.kind, None, {}
             view.place = Place(values, gradients, start + k * view.size)
             view.home = None if self.home is None else self.home[k, ...]
         view.requires_grad = self.requires_grad
@@ -110,7 +110,7 @@ def settle(parameters: Iterable[Parameter]) -> None:
     """
     homeless = sorted((p for p in parameters if p.place is None), key=lambda p: str(p.dtype))
     if homeless:
-        structure_changed(min(p.born for p in homeless))
+        structure_changed()
     for dtype, group in groupby(homeless, key=lambda p: p.dtype):
         members = list(group)
         size = sum(p.size for p in members)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
-from threading import Lock
 from typing import Any, NoReturn
 from weakref import ref
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from ..checks import on_copy
 from ..kernels.machine.door import copy, launch, watch
-from .node import Array, Node, next_order
+from .node import Array, Node
 
 
 class ByIdentity:
@@ -39,11 +38,6 @@ current_recorder = _recorder.get        # the Recorder of this thread, or None
 
 _next_version = count(1).__next__
 version = 0     # of the structure: modules, hooks, which parameters are where; not their numbers
-born = ByIdentity()         # when modules and optimizers were made, by `next_order`
-newest = 0      # the order of the newest recording
-_changes: list[tuple[int, int]] = []        # versions at which something older changed, and its order; both ascend
-MOST_CHANGES = 64       # each change goes through all
-_one_at_a_time = Lock()
 modes = 0       # how often a module in `watched` has changed its mode
 watched = ByIdentity()      # True for modules whose modes recordings compare themselves
 
@@ -52,50 +46,26 @@ class CaptureError(RuntimeError):
     """A step that `tg.capture` cannot replay, and why."""
 
 
-def structure_changed(order: int = 0) -> None:
-    """Declare that a replay of an earlier recording would run the wrong operations, or on the wrong arrays.
-
-    What has changed was made at `order`: older recordings do not use it.
-    """
-    global version, _changes
-    with _one_at_a_time:
-        now = _next_version()
-        if order <= newest:
-            _changes = [*((when, known) for when, known in _changes if known < order), (now, order)]
-            if len(_changes) > MOST_CHANGES:        # two become one that outdates all that they do
-                _changes[:2] = [(_changes[1][0], _changes[0][1])]
-        version = now           # last: another thread that reads it finds the change
+def structure_changed() -> None:
+    """Declare that replays of earlier recordings may run the wrong operations, or on the wrong arrays."""
+    global version
+    version = _next_version()
 
 
-def note_recording() -> int:
-    """The order of a new recording."""
-    global newest
-    with _one_at_a_time:
-        newest = next_order()
-        return newest
-
-
-def is_outdated(since: int, order: int) -> bool:
-    """Whether something that is older than a recording of this order has changed since a version."""
-    return any(when > since and known < order for when, known in _changes)
-
-
-def note_attribute(module: Any, name: str, value: Any, has_parts: bool) -> None:
-    """An attribute of a module is about to be set; `has_parts` if parameters or modules are in it.
-
-    A step may set the mode, and attributes of modules that it makes.
-    """
+def note_attribute(module: Any, name: str, value: Any) -> None:
+    """An attribute of a module is about to be set. A step may set the mode, and attributes of modules that it makes."""
     global modes
-    known = getattr(module, name, note_attribute)       # a value that no attribute has, if there is none
-    if known is value:
+    if getattr(module, name, note_attribute) is value:      # note_attribute: a value that no attribute has
         return
-    order = born.get(module, 0)
-    if (recorder := current_recorder()) is not None and name != "training" and order < recorder.begun:
-        refuse(f"sets the attribute {name} of a module, which a replay would not")
+    if (recorder := current_recorder()) is not None:
+        if not vars(module):
+            recorder.made.append(module)
+        elif name != "training" and not any(module is one for one in recorder.made):
+            refuse(f"sets the attribute {name} of a module, which a replay would not")
     if name == "training" and watched.get(module, False):
         modes = _next_version()
-    elif has_parts or known is not note_attribute:
-        structure_changed(order)
+    else:
+        structure_changed()
 
 
 def refuse(what: str) -> NoReturn:

@@ -54,7 +54,8 @@ class Recording:
         self.state: list[Array] = []            # the owners of state, once it is proved
         self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
         self.inputs: Inputs | None = None       # how a replay gets them, if all are ordinary arrays
-        self.begun = next_order()       # Tensors and modules made by the step have a larger order
+        self.begun = next_order()       # Tensors made by the step have a larger order
+        self.made: list[Any] = []       # modules made by the step
         self._inside = False
 
     def __call__(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
@@ -132,7 +133,6 @@ class Recording:
             if p.grad is not g or p.requires_grad is not trained:
                 return False
         return self.surroundings.have_same_modes()
-
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:

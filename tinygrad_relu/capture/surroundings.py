@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from operator import getitem
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, NoneType, SimpleNamespace
+from gc import get_referents
+from operator import getitem, is_
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType, NoneType
 from typing import Any
 
 import numpy as np
@@ -15,32 +17,41 @@ from ..nn.module import Module
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 
-LEAVES = (NoneType, int, float, complex, str, bytes, np.generic, Tensor)        # hold no variables
-METHODS = (FunctionType, property, staticmethod, classmethod)
-Variable = tuple[Callable[[Any, Any], Any], Any, Any, Any]      # find, holder, name, value: find(holder, name) is value
+LEAVES = (NoneType, int, float, complex, str, bytes, np.generic, Tensor, CodeType)      # hold no variables
+WRAPPERS = (tuple, frozenset, partial, MethodType, BuiltinFunctionType, MappingProxyType, property, staticmethod, classmethod)
+CONTAINERS = (list, dict, set, deque)
+HOLDERS = ("argparse", "collections", "types")      # modules of Python whose objects hold what users put there
+UNDEFINED, END = object(), object()
+MARK = [END]            # between holders: what one loses, the next one may gain
+Variable = tuple[Callable[[Any, Any], Any], Any, Any, Any, str]     # find, holder, key, value, name: find(holder, key) is value
 
 
 class Surroundings:
-    """The variables that a step finds outside, the modes of its modules, and the count of changes of the structure."""
+    """What a step finds outside, the modes of its modules, and the count of changes of the structure.
+
+    It finds names of closures and globals, all that containers and the user's objects, functions and classes hold, and attributes
+    of other objects that are modules, optimizers or functions. What changes inside of modules and optimizers, and that new ones
+    are made, `guard.version` counts.
+    """
 
     def __init__(self, step: Any) -> None:
-        self.variables, self.all_found = variables_of(step)
-        self.found = [value for *_, value in self.variables]
-        self.modes = [(module, module.training) for top in [step, *self.found] if isinstance(top, Module)
-                      for module in top.modules()]
+        self.variables: list[Variable] = []
+        self.holders: list[Any] = []    # objects, of which everything is watched; `dicts` are those with keys
+        self.held: list[Any] = []
+        self.names: list[str] = []
+        self.found: list[Any] = []      # all objects that the step reaches
+        self._seen: set[int] = set()
+        self._find(step)
+        self.dicts = [thing for thing in self.holders if isinstance(thing, dict)]
+        self.keys = [*map(list, self.dicts)]
+        self.modes = [(module, module.training) for module in self.found if isinstance(module, Module)]
         for module, _ in self.modes:
             guard.watched[module] = True
         self.version, self.checked = guard.version, guard.modes
-        self.order = guard.note_recording()
 
     def are_same(self) -> bool:
         """Whether variables, modules (but for their modes) and optimizers are what they were."""
-        if self.version != guard.version:
-            version = guard.version
-            if not self.all_found or guard.is_outdated(self.version, self.order):
-                return False
-            self.version = version
-        return self.changed() is None
+        return self.version == guard.version and self.changed() is None
 
     def have_same_modes(self) -> bool:
         if self.checked != guard.modes:
@@ -51,111 +62,85 @@ class Surroundings:
 
     def changed(self) -> str | None:
         """The name of a variable that is no longer what it was."""
-        for find, holder, name, value in self.variables:
+        for find, holder, key, value, name in self.variables:
             try:
-                if find(holder, name) is value:
+                if find(holder, key) is value:
                     continue
-            except (LookupError, ValueError):       # it no longer exists
-                pass
-            return "the length of a list or dict" if find is _has_length else str(name)
-        return None
+            except (LookupError, ValueError):       # it does not exist
+                if value is UNDEFINED:
+                    continue
+            return name
+        held = get_referents(*self.holders)
+        if all(map(is_, held, self.held)) and len(held) == len(self.held) and [*map(list, self.dicts)] == self.keys:
+            return None
+        return next((name for x, y, name in zip(held, self.held, self.names) if x is not y), "the keys of a dict")
 
+    def _find(self, step: Any) -> None:
+        used: set[str] = set()          # all names in the code so far
+        self._look(step)
+        for thing in self.found:
+            kind = type(thing)
+            users = not _is_library(kind.__module__)
+            if isinstance(thing, FunctionType):
+                if not _is_library(thing.__module__):
+                    names = _names(thing.__code__)
+                    used |= names
+                    self._look(thing.__defaults__, thing.__kwdefaults__, vars(thing) or None)
+                    for cell, name in zip(thing.__closure__ or (), thing.__code__.co_freevars):
+                        self._watch(cell, ["cell_contents"], getattr, name)
+                    self._watch(thing.__globals__, names & thing.__globals__.keys())
+            elif isinstance(thing, ModuleType):
+                if not _is_library(thing.__name__):
+                    self._watch(vars(thing), used & vars(thing).keys())
+            elif isinstance(thing, type):
+                self._look(*(vars(cls) for cls in thing.__mro__ if not _is_library(cls.__module__)))
+            elif isinstance(thing, Module):         # `guard` notes what its attributes are, but not what changes inside of these
+                self._look(kind, *thing.children(), *(
+                    held for name, held in vars(thing).items()
+                    if name not in ("_hooks", "_steps") and (users or isinstance(held, FunctionType))))
+            elif isinstance(thing, Optimizer) and kind.step is Optimizer.step:
+                continue                            # a replay calls its `move`
+            elif isinstance(thing, WRAPPERS):       # never change
+                self._look(kind, *get_referents(thing))
+            elif users or kind.__module__ in HOLDERS or isinstance(thing, CONTAINERS):
+                self._hold(thing)
+            elif isinstance(thing, np.ndarray):
+                if thing.dtype.hasobject:
+                    objects = thing.ravel().tolist()
+                    self.variables.append((_has_objects, thing, objects, True, "an array of objects"))
+                    self._look(*objects)
+            elif type(attributes := getattr(thing, "__dict__", None)) is dict:
+                self._watch(attributes, [name for name, held in attributes.items()
+                                         if isinstance(held, (Module, Optimizer, FunctionType))])
 
-def _has_length(holder: Any, length: int) -> bool:
-    return len(holder) == length
-
-
-def variables_of(step: Any) -> tuple[list[Variable], bool]:
-    """The variables that a step finds outside, and whether these are all.
-
-    They are names of closures and globals, attributes of the user's objects, functions and classes, entries of lists and dicts;
-    of our own objects those attributes that are modules or optimizers. (What changes inside these, `guard` notes.) They are not
-    all if something may hold others that cannot be watched: a set, a deque, an object with slots, a cache.
-    """
-    found: list[Variable] = []
-    all_found = True
-    used: set[str] = set()              # all names in the code so far
-    queue: list[Any] = []
-    seen: set[int] = set()
-
-    def look(*things: Any) -> None:
+    def _look(self, *things: Any) -> None:
         for thing in things:
-            if not isinstance(thing, LEAVES) and id(thing) not in seen:
-                seen.add(id(thing))
-                queue.append(thing)
+            if not isinstance(thing, LEAVES) and id(thing) not in self._seen:
+                self._seen.add(id(thing))
+                self.found.append(thing)
 
-    def add(holder: Any, names: Iterable[Any], find: Callable[[Any, Any], Any] = getitem) -> None:
-        for name in names:
+    def _watch(self, holder: Any, keys: Iterable[str], find: Callable[[Any, Any], Any] = getitem, name: str = "") -> None:
+        for key in keys:
             try:
-                value = find(holder, name)
-            except (LookupError, ValueError):       # not yet defined
-                continue
-            found.append((find, holder, name, value))
-            look(value)
+                value = find(holder, key)
+            except ValueError:          # a variable of a closure that has no value yet
+                value = UNDEFINED
+            self.variables.append((find, holder, key, value, name or key))
+            self._look(value)
 
-    look(step)
-    for thing in queue:
-        kind = type(thing)
-        if isinstance(thing, partial):
-            add(thing, ["func"], getattr)
-            add(thing.args, range(len(thing.args)))
-            add(thing.keywords, thing.keywords)
-        elif isinstance(thing, MethodType):
-            look(thing.__self__, thing.__func__)
-        elif isinstance(thing, BuiltinFunctionType):
-            look(thing.__self__)
-        elif isinstance(thing, FunctionType):
-            if not _is_library(thing.__module__):
-                names = _names(thing.__code__)
-                used |= names
-                look(*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values())
-                for cell in thing.__closure__ or ():
-                    add(cell, ["cell_contents"], getattr)
-                add(thing.__globals__, names & thing.__globals__.keys())
-                add(vars(thing), vars(thing))
-        elif isinstance(thing, ModuleType):
-            if not _is_library(thing.__name__):
-                add(vars(thing), used & vars(thing).keys())
-                all_found = False               # functions that come later use other names
-        elif isinstance(thing, Module):
-            for module in thing.modules():
-                users = not _is_library(type(module).__module__)        # ours replace their attributes, which `guard` notes
-                look(type(module), *(held for name, held in vars(module).items() if name != "_hooks"
-                                     and (isinstance(held, FunctionType) or (users and not isinstance(held, Module)))))
-        elif isinstance(thing, tuple):
-            look(*thing)
-        elif isinstance(thing, (list, dict)):
-            add(thing, [len(thing)], _has_length)
-            add(thing, thing if isinstance(thing, dict) else range(len(thing)))
-            all_found &= _is_library(kind.__module__)           # a class of the user's may hold more
-        elif isinstance(thing, np.ndarray):
-            all_found &= not thing.dtype.hasobject
-        elif isinstance(thing, Optimizer) and kind.step is Optimizer.step:
-            continue                        # a replay calls its `move`
-        elif isinstance(thing, type):
-            for cls in thing.__mro__:
-                if not _is_library(cls.__module__):
-                    look(*(each for each in vars(cls).values() if isinstance(each, METHODS)))
-                    add(vars(cls), [name for name, held in vars(cls).items()
-                                    if not (isinstance(held, METHODS) or name[:2] == name[-2:] == "__")])
-        elif isinstance(thing, METHODS):
-            look(*(getattr(thing, name, None) for name in ("__func__", "fget")))
-        elif not _is_ours(kind):
-            users = not _is_library(kind.__module__) or kind is SimpleNamespace
-            look(kind)
-            held = vars(thing) if type(getattr(thing, "__dict__", None)) is dict else {}
-            add(held, [name for name, value in held.items() if users or isinstance(value, (Module, Optimizer))])
-            all_found &= users and all("__slots__" not in vars(cls) and (cls in (object, SimpleNamespace) or _is_ours(cls)
-                                                                         or not _is_library(cls.__module__))
-                                       for cls in kind.__mro__)
-        elif type(getattr(thing, "__dict__", None)) is dict:
-            add(vars(thing), [name for name, held in vars(thing).items() if isinstance(held, (Module, Optimizer))])
-    return found, all_found
+    def _hold(self, thing: Any) -> None:
+        """Watch all that Python's garbage collector finds in an object. Attributes are in a dict, which is held by itself."""
+        getattr(thing, "__dict__", None)            # if it is not asked for, there may be none
+        held, name = get_referents(thing), f"what a {type(thing).__name__} holds"
+        keys = isinstance(thing, dict) and len(held) == len(thing)          # keys of another type than str are held, too
+        self.holders += [thing, MARK]
+        self.held += [*held, END]
+        self.names += [*(map(str, thing) if keys else [name] * len(held)), name]
+        self._look(*held)
 
 
-def _is_ours(kind: type) -> bool:
-    """Whether a class is ours, or NumPy's."""
-    return kind.__module__.partition(".")[0] in (__package__.partition(".")[0], "numpy")
+def _has_objects(array: Any, objects: list[Any]) -> bool:
+    return all(map(is_, array.ravel().tolist(), objects))
 
 
 def _is_library(module: Any) -> bool:

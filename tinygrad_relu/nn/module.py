@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from functools import partial
 from inspect import Signature, signature
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 from warnings import warn
 
 import numpy as np
 
-from ..autodiff.guard import born, note_attribute, structure_changed
-from ..autodiff.node import Array, next_order, no_grad, value
+from ..autodiff.guard import note_attribute, structure_changed
+from ..autodiff.node import Array, no_grad, value
 from ..autodiff.tape import changed
 from ..checks import check_bool, check_count, check_dtype, said
 from ..missing import without
@@ -79,16 +79,6 @@ class Module(Hookable):
     takes_members: ClassVar[bool] = False       # whether the `forward` of this class takes the axis of members of a population
     _members: ClassVar[str] = ""                # of a container: the attribute whose entries have no prefix in their names
 
-    if not TYPE_CHECKING:       # the parameters are those of __init__
-        def __new__(cls, *inputs, **options):
-            if (inputs or options) and cls.__init__ is object.__init__:
-                raise TypeError(f"{cls.__name__}() takes no arguments")
-            module = super().__new__(cls)
-            born[module] = next_order()
-            return module
-
-        __new__.__signature__ = signature(lambda cls: cls)
-
     def forward(self, *inputs: Any, **options: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no forward(...)")
 
@@ -112,12 +102,12 @@ class Module(Hookable):
                      "leaves it out; write nn.Parameter(values)", stacklevel=2)
         if any(isinstance(entry, (Parameter, Module)) for entry in found):
             announce(self)      # `value` may bring parameters that no optimizer moves yet
-        note_attribute(self, name, value, bool(found))
+        note_attribute(self, name, value)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         if name in vars(self):
-            note_attribute(self, name, Module, has_parts=True)      # as if replaced by another value
+            note_attribute(self, name, Module)      # as if replaced by another value
         super().__delattr__(name)
 
     # -- contents -----------------------------------------------------------------------------------------------------
@@ -274,7 +264,7 @@ class Module(Hookable):
         for name in fitting.values():
             entries[name].data[...] = found[name]       # in place: a parameter stays in its flat buffer
         changed(self.parameters())
-        structure_changed(born.get(self, 0))
+        structure_changed()
         return IncompatibleKeys(missing, unexpected)
 
     # -- modes and dtypes ------------------------------------------------------------------------------------------------
@@ -296,7 +286,7 @@ class Module(Hookable):
             p.array = p.array.astype(dtype)
             p.grad = None if p.grad is None else p.checked_grad()
         changed(others)
-        structure_changed(born.get(self, 0))
+        structure_changed()
         for buffer in self.buffers():
             if buffer.data.dtype.kind == "f":
                 buffer.data = buffer.data.astype(dtype)
@@ -334,7 +324,7 @@ class Module(Hookable):
         requires_grad = check_bool(requires_grad, "requires_grad_: requires_grad")
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
-        structure_changed(born.get(self, 0))
+        structure_changed()
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:

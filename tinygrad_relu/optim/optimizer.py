@@ -8,8 +8,8 @@ from warnings import warn
 
 import numpy as np
 
-from ..autodiff.guard import born, refuse_while_recording, structure_changed
-from ..autodiff.node import Array, next_order
+from ..autodiff.guard import refuse_while_recording, structure_changed
+from ..autodiff.node import Array
 from ..autodiff.tape import changed
 from ..checks import check_name, check_number, counted, said
 from ..kernels.machine.door import launch
@@ -84,7 +84,6 @@ class Optimizer:
             raise ValueError(f"{name}: the defaults have no {' and no '.join(sorted(missing))}; expected "
                              "dict(lr=..., weight_decay=..., ...)")
         self.param_groups: tuple[Group, ...] = ()               # a tuple: `add_param_group` adds groups
-        born[self] = next_order()
         self._segments: list[list[Segment]] = []
         self._add(given if isinstance(given[0], Mapping) else [{"params": given}])
         self._watch()
@@ -122,7 +121,7 @@ class Optimizer:
         if len(set(everything)) != len(everything):
             raise ValueError(f"{name}: a parameter is in two groups, or twice in one; expected each once")
         settle(everything)
-        structure_changed(born.get(self, 0))
+        structure_changed()
         self.param_groups += tuple(groups)
         self._segments += [segments(group["params"]) for group in groups]
 
@@ -181,7 +180,7 @@ class Optimizer:
                 elif len(segment.parameters) > 1:
                     if any(p.grad is not None for p in segment.parameters):
                         pieces[i:i + 1] = segment.split()
-                        structure_changed(born.get(self, 0))
+                        structure_changed()
                         continue
                 elif segment.parameters[0].grad is not None:
                     moves.append((segment, segment.parameters[0].checked_grad().ravel(), options))
@@ -256,7 +255,7 @@ class Optimizer:
         segment = self._find((self._population_of(parameter) or (parameter,))[0])[1]
         if self.counts_entries and segment.state and "step" not in segment.state:
             segment.state["step"] = np.full_like(segment.data, segment.steps)
-            structure_changed(born.get(self, 0))
+            structure_changed()
         for buffer in self.state_of(parameter).values():
             buffer[where] = 0
 
@@ -291,7 +290,7 @@ class Optimizer:
         for group, (options, _) in zip(self.param_groups, plan):
             group.put(options)
         self._segments = [pieces for _, pieces in plan]
-        structure_changed(born.get(self, 0))
+        structure_changed()
 
     def has_inertia(self) -> bool:
         """Whether some buffer is not zero, so that parameters may move at a gradient of zero."""
@@ -354,7 +353,6 @@ class Optimizer:
     def _like(self, copies: Mapping[Parameter, Parameter], groups: Iterable[Any]) -> Self:
         """An optimizer with the same attributes for copies of the parameters, in these groups, and no buffers yet."""
         other = object.__new__(type(self))          # its constructor may take other arguments, and set other attributes
-        born[other] = next_order()
         memo: dict[int, Any] = {id(parameter): copy for parameter, copy in copies.items()}
         vars(other).update(deepcopy({name: value for name, value in vars(self).items() if name not in OWN}, memo))
         other.param_groups, other._segments = (), []
