@@ -126,6 +126,12 @@ def test_a_split_that_leaves_one_class_is_one_sentence():
         revive.main_job(twice, TREATMENTS[:1])
 
 
+def test_a_split_that_leaves_few_samples_says_so(capsys):
+    words = ["revive", "--held-out", "0.99", "--widths", "4", "--kill-steps", "2", "--steps", "2", "--treatments", "sgd"]
+    assert cli.main(words) == 0
+    assert "So few samples of 10 classes teach it nothing" in " ".join(capsys.readouterr().out.split())
+
+
 def test_momentum_alone_in_the_main_job():
     """Each unit returns at its own predicted step; none with empty buffers; none that died by its own steps."""
     chosen = [t for t in TREATMENTS if t.start != "sick"]

@@ -15,6 +15,7 @@ from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.machine import matmul, panels
 from tinygrad_relu.kernels.machine.pool import num_threads
+from tinygrad_relu.nn.activations import MODULES
 
 # rows, columns, inner: one number, around the edges of the vector kernels, the layers of an MLP, long and thin, and
 # large enough for several threads whichever way they share the work; sums of nothing.
@@ -81,6 +82,33 @@ def test_training_with_any_number_of_threads(widths, rows, dtype):
         return [np.array(losses), *(p.data for p in model.parameters())]
 
     on_threads(train, (1, 3))
+
+
+LARGE = {
+    **{name: getattr(F, name) for name in MODULES if name != "prelu"}, "a sum": lambda x: x.sum(), "a mean": lambda x: x.mean(axis=0),
+    "a deviation": lambda x: x.std(axis=1), "the largest": lambda x: x.max(axis=1), "softmax": lambda x: F.softmax(x, axis=1),
+    "log_softmax": lambda x: F.log_softmax(x, axis=0), "logsumexp": lambda x: F.logsumexp(x, axis=1),
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[1:]), "batch_norm": lambda x: nn.BatchNorm1d(211, dtype=str(x.dtype))(x),
+    "cross_entropy": lambda x: F.cross_entropy(x, np.arange(len(x)) % 211), "mse_loss": lambda x: F.mse_loss(x, x * 0.5),
+    "dropout": lambda x: F.dropout(x, 0.3, rng=0), "cumsum": lambda x: x.cumsum(axis=1), "a chain": lambda x: (x * 2 + 1) * x / 3 - x,
+    "rows": lambda x: x[np.arange(500) % 7], "einsum": lambda x: tg.einsum("ij,kj->ik", x, x[:200]),
+    **{kind.__name__: lambda x, kind=kind: kind(211, 64, rng=0, dtype=str(x.dtype))(x.reshape(16, 61, 211))[0]
+       for kind in (nn.LSTM, nn.GRU, nn.RNN)}}
+
+
+@every_type
+@pytest.mark.parametrize("name", LARGE)
+def test_large_operations_with_any_number_of_threads(name, dtype):
+    """Results and gradients, bit for bit: README promises them."""
+    data = np.random.default_rng(0).standard_normal((61 * 16, 211)).astype(dtype)
+
+    def run():
+        x = tg.Tensor(data, requires_grad=True)
+        y = LARGE[name](x)
+        (y * np.cos(np.arange(y.size, dtype=dtype)).reshape(y.shape)).sum().backward()
+        return [y.data, x.grad]
+
+    on_threads(run, (1, 2, 3, 7))
 
 
 def test_a_product_is_one_launch():

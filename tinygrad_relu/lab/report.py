@@ -232,6 +232,8 @@ def print_report(runs: Sequence[Run], *, kill_lr: float) -> None:
     killed = " and ".join(f"{dead} of {layer.shape[1]}" for dead, layer in zip(sick.dead, sick.states))
     units = "pieces" if isinstance(sick.model[0], Maxout) else "units"
     held = f" {len(run.held_out):,} more are held out." if run.held_out else ""
+    if run.held_out and len(run.dataset) < 2 * (run.dataset.classes or 0):
+        held += f" So few samples of {run.dataset.classes} classes teach it nothing: hold out a smaller share."
     parts: list[str | Table] = []
     if outcomes:
         each = "each treatment" if run.prescription is None else f"SGD with another {run.prescription.option.replace('_', ' ')}"
