@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +75,15 @@ def test_every_benchmark_can_be_imported():
     """In a process of its own, because the folder sets the environment of its benchmarks."""
     done = subprocess.run([sys.executable, "-m", "benchmarks", "bench_init"], cwd=PLACE.parents[1], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("bench_init.Networks: 1 cases"), done.stderr
+
+
+def test_asv_installs_what_benchmarks_import():
+    """One that cannot be imported stops asv before all of them; the checkout's own environment has everything."""
+    root = PLACE.parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = re.findall(r"wheel_file}\[(\w+)\]", (root / "asv.conf.json").read_text(encoding="utf-8"))
+    installed = {re.match(r"[\w-]+", needed)[0] for needed in project["dependencies"] + project["optional-dependencies"][extras[0]]}
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PLACE.parent.glob("bench_*.py"))
+    imported = set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)) - sys.stdlib_module_names - {"tinygrad_relu"}
+    assert "sklearn" in imported
+    assert {packages_distributions()[name][0] for name in imported} <= installed
