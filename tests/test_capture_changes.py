@@ -239,6 +239,43 @@ def test_another_number_is_noticed_wherever_it_is_held(name):
     assert program.replays == 4
 
 
+def with_default(x, factor=2.0, *, power=1.0):
+    return F.as_tensor(x) * (factor * power)
+
+
+def test_a_changed_function_is_noticed(monkeypatch):
+    """Its defaults, and its code, as IPython's autoreload changes it."""
+    program = tg.capture(lambda x: with_default(x))
+    for change in (lambda: monkeypatch.setattr(with_default, "__defaults__", (5.0,)),
+                   lambda: monkeypatch.setattr(with_default, "__kwdefaults__", {"power": 7.0}),
+                   lambda: monkeypatch.setattr(with_default, "__code__", (lambda x, factor, *, power: F.relu(x)).__code__), dict):
+        for x in X[:4]:
+            assert bits(program(x)) == bits(with_default(x))
+        change()
+    assert program.replays == 8
+
+
+@pytest.mark.parametrize("find", [lambda a: float(a[0]), lambda a: a[:2].sum() / a.sum(), lambda a: 2.0 if a[0] > 2 else 1.0],
+                         ids=["one number", "NumPy", "a branch"])
+def test_numbers_that_python_reads_of_a_small_array_are_noticed(find):
+    array = np.array([2.0, 3.0, 4.0])
+    program = tg.capture(lambda x: F.as_tensor(x) * find(array))
+    for array[0] in (2.0, 5.0):
+        for x in X[:4]:
+            assert bits(program(x)) == bits(find(array) * x)
+    assert program.replays == 4
+
+
+def test_a_global_with_the_name_of_an_attribute_is_no_variable():
+    """As in a loop ``for step in range(1000)`` around a function with ``opt.step()``."""
+    net = nn.Linear(3, 2, rng=0)
+    program = tg.capture(lambda x: net.forward(x))
+    for globals()["forward"], x in enumerate(X):
+        program(x)
+    del globals()["forward"]
+    assert program.replays == len(X) - 2
+
+
 def test_what_the_first_call_keeps_is_no_change():
     """A step may make once what it needs in all calls."""
     class Model:

@@ -12,7 +12,7 @@ from tinygrad_relu.autodiff.guard import CaptureError
 
 W = nn.Parameter(np.ones((3, 2)), dtype="float64")
 GENERATOR = np.random.default_rng(0)
-WEIGHTS = np.ones(3)
+CALLS = np.zeros(1)
 REFUSED = {
     "a branch on a result": (lambda x: x * 2.0 if (F.as_tensor(x) @ W).sum() > 0 else x, "reads numbers"),
     "a branch on item": (lambda x: (F.as_tensor(x) * 2.0) if F.as_tensor(x).sum().item() > 0 else 0, "reads numbers"),
@@ -31,6 +31,7 @@ REFUSED = {
     "an input that is written": (lambda x: F.as_tensor(x).__setitem__(0, 1.0), "changes an input"),
     "DLPack": (lambda x: np.from_dlpack((F.as_tensor(x) @ W).detach()), "__dlpack__"),
     "a parameter that is assigned": (lambda x: setattr(W, "data", W * 0.5), "assigns to a Tensor"),
+    "a count in an array": (lambda x: [CALLS.__iadd__(1), F.as_tensor(x) * 2.0][1], "changes a variable outside"),
     "a random number": (lambda x: F.as_tensor(x) * GENERATOR.random(), "other shapes or numbers"),
     "a random array": (lambda x: F.as_tensor(x) * GENERATOR.random((4, 3)), "computed outside"),
 }

@@ -122,7 +122,7 @@ class Program(Shown):
             refuse("changes an input, which a replay would not; work on a copy")
         if any(isinstance(x, Tensor) and x.grad is not None for x in inputs):
             refuse("gives a gradient to an input; return it instead: tg.grad(loss, x)")
-        if isinstance(recording, Proof) and (name := surroundings.changed()) is not None:
+        if isinstance(recording, Proof) and (name := surroundings.without(recording.owners).changed()) is not None:
             refuse(f"changes a variable outside ({name}), which a replay would not; do it after the call")
         if not recording.failed:
             self._keep(recording, before)

@@ -107,7 +107,7 @@ class Recording:
         if any(g is not None and g is not p.home for p, g in self.changes):
             refuse("sets the .grad of a parameter to an array of its own; scale the loss, or clip: nn.utils.clip_grad_norm_")
         self.expected = [(p, before[p], p.requires_grad) for p in self.parameters]
-        self.surroundings = Surroundings(self.step)
+        self.surroundings = Surroundings(self.step).without(self.owners)
 
     def refill(self, arrays: Sequence[Array]) -> bool:
         """Copy the inputs; False if one differs for the first time, of which no other value is proved."""
@@ -157,6 +157,7 @@ class Proof(Recording):
     def __init__(self, other: Recording) -> None:
         super().__init__(other.step, other.key, other.homes)
         self.other, self.problem, self.writes = other, "", len(other.launches)
+        self.owners |= other.owners
         self.known = {key: _digest(owner) for key, owner in other.owners.items()}       # of state after the last launch
         self.before: dict[int, tuple[Array, Array]] = {}        # state, and a copy of it from before the call
         self.seen = {id(home) for home in other.homes}          # memory that the launches so far have used
@@ -255,7 +256,7 @@ class Proof(Recording):
         """Give the recording that has been proved its replay."""
         other, state = self.other, list(self.before.values())
         other.state, before = [owner for owner, _ in state], [copy for _, copy in state]
-        other.surroundings = Surroundings(other.step)
+        other.surroundings = Surroundings(other.step).without(other.owners)
         other.inputs = Inputs(other.homes, other.varied)
         on_trial = self.on_trial and all(is_launch(x[0]) for kernel, x in other.launches if kernel is move)
         for fuse in (True, False) if on_trial else ():

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from dis import get_instructions
 from functools import partial
 from gc import get_referents
 from operator import getitem, is_
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff import guard
+from ..checks import owner_of
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
@@ -21,6 +23,7 @@ LEAVES = (NoneType, int, float, complex, str, bytes, np.generic, Tensor, CodeTyp
 WRAPPERS = (tuple, frozenset, partial, MethodType, BuiltinFunctionType, MappingProxyType, property, staticmethod, classmethod)
 CONTAINERS = (list, dict, set, deque)
 HOLDERS = ("argparse", "collections", "types")      # modules of Python whose objects hold what users put there
+FEW = 512       # bytes of an array up to which a change of its numbers is noticed, if no launch uses it
 UNDEFINED, END = object(), object()
 MARK = [END]            # between holders: what one loses, the next one may gain
 Variable = tuple[Callable[[Any, Any], Any], Any, Any, Any, str]     # find, holder, key, value, name: find(holder, key) is value
@@ -29,9 +32,9 @@ Variable = tuple[Callable[[Any, Any], Any], Any, Any, Any, str]     # find, hold
 class Surroundings:
     """What a step finds outside, the modes of its modules, and the count of changes of the structure.
 
-    It finds names of closures and globals, all that containers and the user's objects, functions and classes hold, and attributes
-    of other objects that are modules, optimizers or functions. What changes inside of modules and optimizers, and that new ones
-    are made, `guard.version` counts.
+    It finds names of closures and globals, code and defaults of functions, numbers of small arrays, all that containers and the
+    user's objects, functions and classes hold, and attributes of other objects that are modules, optimizers or functions. What
+    changes inside of modules and optimizers, and that new ones are made, `guard.version` counts.
     """
 
     def __init__(self, step: Any) -> None:
@@ -48,6 +51,11 @@ class Surroundings:
         for module, _ in self.modes:
             guard.watched[module] = True
         self.version, self.checked = guard.version, guard.modes
+
+    def without(self, used: Container[int]) -> Surroundings:
+        """Forget arrays that launches use: a replay reads their numbers. `used` are the ids of their owners."""
+        self.variables = [v for v in self.variables if not (v[0] is _has_bytes and id(owner_of(v[1])) in used)]
+        return self
 
     def are_same(self) -> bool:
         """Whether variables, modules (but for their modes) and optimizers are what they were."""
@@ -83,12 +91,13 @@ class Surroundings:
             users = not _is_library(kind.__module__)
             if isinstance(thing, FunctionType):
                 if not _is_library(thing.__module__):
-                    names = _names(thing.__code__)
+                    names, of_globals = _names(thing.__code__)
                     used |= names
-                    self._look(thing.__defaults__, thing.__kwdefaults__, vars(thing) or None)
+                    self._watch(thing, [x for x in ("__code__", "__defaults__", "__kwdefaults__") if getattr(thing, x)], getattr)
+                    self._look(vars(thing) or None)
                     for cell, name in zip(thing.__closure__ or (), thing.__code__.co_freevars):
                         self._watch(cell, ["cell_contents"], getattr, name)
-                    self._watch(thing.__globals__, names & thing.__globals__.keys())
+                    self._watch(thing.__globals__, of_globals & thing.__globals__.keys())
             elif isinstance(thing, ModuleType):
                 if not _is_library(thing.__name__):
                     self._watch(vars(thing), used & vars(thing).keys())
@@ -109,6 +118,8 @@ class Surroundings:
                     objects = thing.ravel().tolist()
                     self.variables.append((_has_objects, thing, objects, True, "an array of objects"))
                     self._look(*objects)
+                elif thing.nbytes <= FEW:
+                    self.variables.append((_has_bytes, thing, thing.tobytes(), True, "numbers of an array"))
             elif type(attributes := getattr(thing, "__dict__", None)) is dict:
                 self._watch(attributes, [name for name, held in attributes.items()
                                          if isinstance(held, (Module, Optimizer, FunctionType))])
@@ -143,6 +154,10 @@ def _has_objects(array: Any, objects: list[Any]) -> bool:
     return all(map(is_, array.ravel().tolist(), objects))
 
 
+def _has_bytes(array: Any, known: bytes) -> bool:
+    return bool(array.tobytes() == known)
+
+
 def _is_library(module: Any) -> bool:
     """Whether a module is ours, Python's, or that of an installed package: not code that uses these names."""
     package = str(module).partition(".")[0]
@@ -150,5 +165,8 @@ def _is_library(module: Any) -> bool:
             or "-packages" in str(getattr(sys.modules.get(package), "__file__", "")))
 
 
-def _names(code: CodeType) -> set[str]:
-    return {*code.co_names}.union(*(_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+def _names(code: CodeType) -> tuple[set[str], set[str]]:
+    """All names in code, and those that are not names of attributes."""
+    names, of_globals = {*code.co_names}, {x.argval for x in get_instructions(code) if x.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    inner = [_names(each) for each in code.co_consts if isinstance(each, CodeType)]
+    return names.union(*(x for x, _ in inner)), of_globals.union(*(x for _, x in inner))
