@@ -187,6 +187,24 @@ def test_worker_processes_use_one_thread(method):
         assert workers.apply(tg.get_num_threads) == 1
 
 
+MAIN = """
+import multiprocessing, sys
+import tinygrad_relu as tg                  # in a worker this is imported before anything says that it is one
+
+if __name__ == "__main__":
+    with multiprocessing.get_context(sys.argv[1]).Pool(1) as workers:
+        print(workers.apply(tg.get_num_threads))
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_of_a_program_use_one_thread(method, tmp_path):
+    (tmp_path / "main.py").write_text(MAIN)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TINYGRAD_RELU_NUM_THREADS": "3"}
+    done = subprocess.run([sys.executable, tmp_path / "main.py", method], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout == "1\n", done.stderr
+
+
 def test_the_process_ends_while_helpers_look_for_work():
     for code in ("right(); raise SystemExit(7)", "right(); import time; time.sleep(0.01); raise SystemExit(7)", "raise SystemExit(7)"):
         done = run(f"tg.set_num_threads(4); {code}")

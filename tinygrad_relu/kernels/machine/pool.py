@@ -173,8 +173,8 @@ def num_threads(n: int) -> Iterator[None]:
 def _default() -> int:
     given = (os.environ.get(name, "") for name in VARIABLES)
     found = next((min(int(value), MOST_THREADS) for value in given if value.isdigit() and int(value) > 0), cores())
-    started_by = sys.modules.get("multiprocessing.process")     # a worker has imported it
-    return 1 if started_by and started_by.parent_process() else found
+    started_by = sys.modules.get("multiprocessing.process")     # a worker has imported it, and has a name before it has a parent
+    return 1 if started_by and (started_by.parent_process() or started_by.current_process().name != "MainProcess") else found
 
 
 _limit.value = _default()
