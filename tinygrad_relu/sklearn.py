@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -42,36 +43,32 @@ ROWS = 4096         # samples at a time in a prediction
 HORIZON = 1000      # of a prognosis, in steps: it may have to rehearse them
 
 
+@dataclass(eq=False, repr=False)
 class _MLP(BaseEstimator):          # type: ignore[misc]
     """What classifier and regressor share: the settings, the training, and the fitted attributes."""
 
-    def __init__(self, hidden_layer_sizes: int | Sequence[int] = (100,), activation: Any = "relu", *, solver: Any = "adam",
-                 alpha: float = 1e-4, batch_size: int | str = "auto", learning_rate: Any = "constant",
-                 learning_rate_init: float = 1e-3, max_iter: int = 200, shuffle: bool = True, random_state: Any = None,
-                 tol: float = 1e-4, verbose: bool = False, warm_start: bool = False, momentum: float = 0.9,
-                 nesterovs_momentum: bool = True, early_stopping: bool = False, validation_fraction: float = 0.1,
-                 n_iter_no_change: int = 10, init: Any = "he", norm: str | None = None, dropout: float = 0.0) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.init = init
-        self.norm = norm
-        self.dropout = dropout
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: Any = "relu"
+    _: KW_ONLY
+    solver: Any = "adam"
+    alpha: float = 1e-4
+    batch_size: int | str = "auto"
+    learning_rate: Any = "constant"
+    learning_rate_init: float = 1e-3
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    verbose: bool = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
+    init: Any = "he"
+    norm: str | None = None
+    dropout: float = 0.0
 
     # -- training -----------------------------------------------------------------------------------------------------------
 
@@ -261,6 +258,7 @@ class _Patience:
         return self.waited >= self.of.n_iter_no_change
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
     """A classifier with hidden layers, trained by cross-entropy; for scikit-learn, in place of its own `MLPClassifier`.
 
@@ -283,21 +281,7 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
     (True, [0])
     """
 
-    def __init__(self, hidden_layer_sizes: int | Sequence[int] = (100,), activation: Any = "relu", *, solver: Any = "adam",
-                 alpha: float = 1e-4, batch_size: int | str = "auto", learning_rate: Any = "constant",
-                 learning_rate_init: float = 1e-3, max_iter: int = 200, shuffle: bool = True, random_state: Any = None,
-                 tol: float = 1e-4, verbose: bool = False, warm_start: bool = False, momentum: float = 0.9,
-                 nesterovs_momentum: bool = True, early_stopping: bool = False, validation_fraction: float = 0.1,
-                 n_iter_no_change: int = 10, init: Any = "he", norm: str | None = None, dropout: float = 0.0,
-                 class_weight: Any = None) -> None:
-        super().__init__(
-            hidden_layer_sizes, activation, solver=solver, alpha=alpha, batch_size=batch_size, learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init, max_iter=max_iter, shuffle=shuffle, random_state=random_state, tol=tol,
-            verbose=verbose, warm_start=warm_start, momentum=momentum, nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change, init=init,
-            norm=norm, dropout=dropout)
-        self.class_weight = class_weight
-
+    class_weight: Any = None
     out_activation_ = "softmax"
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
