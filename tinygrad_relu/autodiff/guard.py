@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from typing import Any, NoReturn
-from weakref import ref
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,28 +18,13 @@ from ..checks import on_copy
 from ..kernels.machine.door import copy, launch, watch
 from .node import Array, Node
 
-
-class ByIdentity:
-    """What is noted of objects while they live. A WeakKeyDictionary needs their hash, which a dataclass does not have."""
-
-    def __init__(self) -> None:
-        self._notes: dict[int, tuple[Any, Any]] = {}
-
-    def __setitem__(self, thing: Any, note: Any) -> None:
-        key, forget = id(thing), self._notes.pop
-        self._notes[key] = ref(thing, lambda _: forget(key, None)), note
-
-    def get(self, thing: Any, default: Any) -> Any:
-        return self._notes.get(id(thing), (None, default))[1]
-
-
 _recorder: ContextVar[Any] = ContextVar("recorder", default=None)
 current_recorder = _recorder.get        # the Recorder of this thread, or None
 
 _next_version = count(1).__next__
 version = 0     # of the structure: modules, hooks, which parameters are where; not their numbers
 modes = 0       # how often a module in `watched` has changed its mode
-watched = ByIdentity()      # True for modules whose modes recordings compare themselves
+watched: WeakValueDictionary[int, Any] = WeakValueDictionary()      # modules, by id, whose modes recordings compare themselves
 
 
 class CaptureError(RuntimeError):
@@ -62,7 +47,7 @@ def note_attribute(module: Any, name: str, value: Any) -> None:
             recorder.made.append(module)
         elif name != "training" and not any(module is one for one in recorder.made):
             refuse(f"sets the attribute {name} of a module, which a replay would not")
-    if name == "training" and watched.get(module, False):
+    if name == "training" and id(module) in watched:
         modes = _next_version()
     else:
         structure_changed()

@@ -49,7 +49,7 @@ class Surroundings:
         self.keys = [*map(list, self.dicts)]
         self.modes = [(module, module.training) for module in self.found if isinstance(module, Module)]
         for module, _ in self.modes:
-            guard.watched[module] = True
+            guard.watched[id(module)] = module
         self.version, self.checked = guard.version, guard.modes
 
     def without(self, used: Container[int]) -> Surroundings:
