@@ -296,6 +296,15 @@ def test_what_the_first_call_keeps_is_no_change():
     assert program.replays == 2
 
 
+def test_a_module_that_leaves_a_dict_is_noticed():
+    heads = nn.ModuleDict({"one": nn.Linear(3, 2, rng=0), "other": nn.Linear(3, 2, rng=1)})
+    program = tg.capture(lambda x: sum(head(x) for head in heads.values()))
+    for x in X[:4]:
+        program(x)
+    del heads["other"]
+    assert bits(program(X[0])) == bits(heads["one"](X[0]) + 0)
+
+
 def test_an_attribute_that_goes_is_noticed():
     net = Empty()
     net.model, net.other = nn.Linear(3, 2, rng=0), nn.Linear(3, 2, rng=1)

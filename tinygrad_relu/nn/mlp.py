@@ -109,7 +109,9 @@ class ModuleDict(Module, MutableMapping[str, Module]):
         self.layers = {**self.layers, name: _check_module(self, module)}
 
     def __delitem__(self, name: str) -> None:
-        del self.layers[name]
+        left = dict(self.layers)
+        del left[name]
+        self.layers = left              # an attribute that is replaced is noticed by captured steps
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.layers)
