@@ -116,8 +116,7 @@ def hundred_exp(x):
 
 @scalar
 def decay_by_parts(x):
-    p, s1, s2 = decay_parts(x, type(x)(0))
-    return p * s1 * s2
+    return bits.scaled_down(*decay_parts(x, type(x)(0)))
 
 
 @scalar
@@ -173,13 +172,18 @@ def by_one_step(n):
 
 
 @scalar
-def by_two_down(n):
-    return bits.as_power(n + bits.pick(n, *bits.ROUNDER_LIFTED)) * bits.pick(n, *bits.DROP)
+def down(n):
+    return bits.scaled_down(type(n)(1), n + bits.pick(n, *bits.ROUNDER))
+
+
+@scalar
+def dropped(n):
+    return bits.dropped(type(n)(1), n + bits.pick(n, *bits.ROUNDER))
 
 
 @every_type
-@pytest.mark.parametrize("f, most", [(by_two, (127, 1023)), (by_one_step, (127, 1023)), (by_two_down, (31, 511))],
-                         ids=["two_powers", "scaled", "lifted"])
+@pytest.mark.parametrize("f, most", [(by_two, (127, 1023)), (by_one_step, (127, 1023)), (down, (31, 511)), (dropped, (31, 511))],
+                         ids=["two_powers", "scaled", "scaled_down", "dropped"])
 def test_two_powers(f, most, dtype):
     """Down to the subnormal numbers and 0: 2^n is rounded once."""
     n = np.arange(*((-222, most[0]) if dtype is np.float32 else (-1534, most[1])), dtype=dtype)

@@ -23,15 +23,16 @@ HUGE = np.float32(2.0**60), 2.0**500
 SMALLEST_NORMAL = np.float32(2.0**-126), 2.0**-1022
 
 # Near ROUNDER the spacing of the floating-point numbers is 1, and a small number of either sign can be added to it. The lowest
-# bits of ROUNDER + n, n whole, are n; with the other two they are the exponent fields of 2^n, and of 2^n / DROP.
+# bits of ROUNDER + n, n whole, are n; those of ROUNDER_BIASED + n are the exponent field of 2^n. LIFT more: of 2^n / DROP.
 ROUNDER = np.float32(1.5 * 2**23), 1.5 * 2.0**52
 ROUNDER_BIASED = np.float32(1.5 * 2**23 + 127), 1.5 * 2.0**52 + 1023
-ROUNDER_LIFTED = np.float32(1.5 * 2**23 + 127 + 96), 1.5 * 2.0**52 + 1023 + 512
+LIFT = np.float32(127 + 96), 1023.0 + 512
 DROP = np.float32(2.0**-96), 2.0**-512
 TWICE_BIAS = np.int32(2 * 127), np.int64(2 * 1023)
 EXPONENT = np.int32(-2**23), np.int64(-2**52)       # mask of the sign and the exponent
 ONE_BITS = np.int32(0x3F800000), np.int64(0x3FF0000000000000)
 ONE_BEYOND_ROOT_HALF = np.int32(0x3F800000 - 0x3F3504F3), np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
+
 
 def bits_of(x):
     """The int32 (int64) that has the bits of this float32 (float64). `float_of` is the reverse."""
@@ -140,8 +141,7 @@ def cut(a, far):
 
 @scalar
 def as_power(t):
-    """2^n for t = n + ROUNDER_BIASED, n from -126 to 127 (-1022 to 1023), and 0 for -127 (-1023); 2^n / DROP for t = n +
-    ROUNDER_LIFTED.
+    """2^n for t = n + ROUNDER_BIASED, n from -126 to 127 (-1022 to 1023), and 0 for -127 (-1023).
 
     A shift moves the lowest bits of t into the exponent field, and all others out.
     """
@@ -203,6 +203,22 @@ def _scaled_of(p, t):
     if "+avx512f" in features():
         return lambda p, t: _ldexp(p, np.int32(bits_of(t) - bits_of(pick(t, *ROUNDER))))
     return lambda p, t: split_scaling(p, t)
+
+
+@scalar
+def dropped(p, t):
+    """`scaled_down` by two factors: 2^n / DROP is normal, so only the last product rounds."""
+    return p * as_power(t + pick(t, *LIFT)) * pick(t, *DROP)
+
+
+def scaled_down(p, t):
+    """p 2^n, rounded once, for t = n + ROUNDER and n from -222 to 31 (-1534 to 511)."""
+    return dropped(p, t)
+
+
+@overload(scaled_down)
+def _scaled_down_of(p, t):
+    return (lambda p, t: scaled(p, t)) if "+avx512f" in features() else (lambda p, t: dropped(p, t))
 
 
 @scalar

@@ -3,8 +3,8 @@
 Both tails fall like exp(-x^2), down to the subnormal numbers. There a small relative error needs more than a polynomial:
 
 - The exponential. An error d of its argument is a relative error d of the result, and x^2 reaches 745: rounding it would cost
-  hundreds of ulps. So x^2 is carried in two parts (`gaussian`). The power of two is multiplied in at the very end (`scale`), so
-  that subnormal results are rounded once.
+  hundreds of ulps. So x^2 is carried in two parts (`gaussian`). The power of two is multiplied in at the very end, so that
+  subnormal results are rounded once.
 - The factor beside it. erfc(x) exp(x^2) and Phi(-x) exp(x^2/2) fall slowly, from 1 and 1/2 like 1/x. A quotient of polynomials
   follows them over the whole half line.
 
@@ -24,7 +24,7 @@ from math import frexp
 import numpy as np
 
 from ..machine.policy import scalar
-from .bits import DROP, ROUNDER_LIFTED, as_power, cut, leading_half, pick, polynomial, product, singles
+from .bits import ROUNDER, cut, leading_half, pick, polynomial, product, scaled_down, singles
 from .exponential import EXPM1_TAIL, reduce_by_ln2
 
 # erf(x)/x - 1, a polynomial in x^2 for abs(x) <= 1; error relative to erf(x)/x: 2^-29.6 and 2^-62.7 before rounding.
@@ -93,26 +93,20 @@ PHI_FAR = np.float32(15), 40.0
 
 @scalar
 def exp_in_two(hi, lo):
-    """e, s with exp(hi + lo) = (1 + e) s DROP: e from -0.3 to 0.42 and right to 2^-25 (2^-54), s a power of two.
+    """e, t with exp(hi + lo) = ``scaled_down(1 + e, t)``: e from -0.3 to 0.42 and right to 2^-25 (2^-54).
 
     As `exp_sum` for arguments below 0, before the multiplication. lo may be no larger than a rounding error of hi.
     """
-    lifted, r, low = reduce_by_ln2(hi, lo, pick(hi, *ROUNDER_LIFTED))
+    t, r, low = reduce_by_ln2(hi, lo, pick(hi, *ROUNDER))
     r = r - low
-    return r + r * r * polynomial(r, pick(r, *EXPM1_TAIL)), as_power(lifted)
+    return r + r * r * polynomial(r, pick(r, *EXPM1_TAIL)), t
 
 
 @scalar
 def gaussian(a, factor):
-    """e, s with exp(-a^2 factor) = (1 + e) s DROP, as `exp_in_two`; the factor is 1 or 1/2."""
+    """e, t with exp(-a^2 factor) = ``scaled_down(1 + e, t)``, as `exp_in_two`; the factor is 1 or 1/2."""
     square, rest = product(a, a)
     return exp_in_two(-square * factor, -rest * factor)
-
-
-@scalar
-def scale(v, s):
-    """v s DROP: two steps, because the product of the last two may be too small for the type. Only the last step can round."""
-    return v * s * pick(v, *DROP)
 
 
 @scalar
@@ -146,7 +140,7 @@ def erfc(x: float) -> float:
     """
     T = type(x)
     a = cut(abs(x), pick(x, *ERFC_FAR))
-    e, power = gaussian(a, T(1))
+    e, t = gaussian(a, T(1))
     middle, d = a + T(3.5), a + T(0.875)
     both = T(1) / (middle * d)
     rest = polynomial((a - T(3.5)) * (d * both), pick(x, *S_REST))
@@ -156,7 +150,7 @@ def erfc(x: float) -> float:
     head = leading_half(d)                      # q and head have half a significand each: so q * head is exact,
     q = leading_half(s * inverse)               # and so is s - q * head, where the two nearly cancel
     q_low = ((s - q * head) + (s_low - q * (a - (head - T(0.875))))) * inverse
-    tail = scale(q + (q * e + (q_low + q_low * e)), power)
+    tail = scaled_down(q + (q * e + (q_low + q_low * e)), t)
     return tail if x >= T(0) else T(2) - tail
 
 
@@ -164,8 +158,8 @@ def erfc(x: float) -> float:
 def erf_slope(x):
     """2/sqrt(pi) exp(-x^2). Error: 1.77 ulp (1.24)."""
     T = type(x)
-    e, s = gaussian(cut(abs(x), pick(x, *ERFC_FAR)), T(1))
-    return scale(T(TWO_OVER_ROOT_PI) + T(TWO_OVER_ROOT_PI) * e, s)
+    e, t = gaussian(cut(abs(x), pick(x, *ERFC_FAR)), T(1))
+    return scaled_down(T(TWO_OVER_ROOT_PI) + T(TWO_OVER_ROOT_PI) * e, t)
 
 
 @scalar

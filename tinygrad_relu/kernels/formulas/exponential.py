@@ -21,10 +21,8 @@ import numpy as np
 
 from ..machine.policy import scalar
 from .bits import (
-    DROP,
     ROUNDER,
     ROUNDER_BIASED,
-    ROUNDER_LIFTED,
     SMALLEST_NORMAL,
     as_power,
     cut,
@@ -33,6 +31,7 @@ from .bits import (
     polynomial,
     power_of_two,
     scaled,
+    scaled_down,
     singles,
     split_exponent,
 )
@@ -104,22 +103,21 @@ def expm1_tail(r, low):
 
 @scalar
 def decay_parts(hi, lo):
-    """p, s1, s2 with exp(hi + lo) = p s1 s2, for hi <= 0: p near 1, and two powers of two. Above 0 it returns other numbers.
+    """p, t with exp(hi + lo) = ``scaled_down(p, t)``, for hi <= 0: p near 1. Above 0 it returns other numbers.
 
-    Multiplied in this order, the result underflows gradually, rounded once. Multiply other factors into p. Where hi is out of
-    range, lo is ignored, because inf - inf would be NaN.
+    The result underflows gradually, rounded once. Multiply other factors into p. Where hi is out of range, lo is ignored, because
+    inf - inf would be NaN.
     """
     least = pick(hi, *EXP_LEAST)
     x = least if hi < least else hi
-    t, r, low = reduce_by_ln2(x, lo if x == hi else type(hi)(0), pick(hi, *ROUNDER_LIFTED))
-    return horner(r - low, pick(hi, *EXP_NEAR)), as_power(t), pick(hi, *DROP)
+    t, r, low = reduce_by_ln2(x, lo if x == hi else type(hi)(0), pick(hi, *ROUNDER))
+    return horner(r - low, pick(hi, *EXP_NEAR)), t
 
 
 @scalar
 def decay(x):
     """e^x for x <= 0, as `exp`."""
-    p, s1, s2 = decay_parts(x, type(x)(0))
-    return p * s1 * s2
+    return scaled_down(*decay_parts(x, type(x)(0)))
 
 
 @scalar
@@ -138,8 +136,8 @@ def exp_sum(hi, lo):
 def scaled_exp(x, factor):
     """factor e^x, for x <= 0 and 2^-20 < abs(factor) < 128: accurate even where e^x alone would be subnormal and have lost
     digits."""
-    p, s1, s2 = decay_parts(x, type(x)(0))
-    return p * factor * s1 * s2
+    p, t = decay_parts(x, type(x)(0))
+    return scaled_down(p * factor, t)
 
 
 @scalar

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .bits import HUGE, cut, pick, quotient
-from .exponential import decay, decay_parts, exp, exp_sum, expm1, log1p_of_unit, scaled_exp, tanh
+from .exponential import decay, exp, exp_sum, expm1, log1p_of_unit, scaled_exp, tanh
 from .record import Elementwise
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -137,12 +137,11 @@ LOGSIGMOID = Elementwise("logsigmoid", logsigmoid, logsigmoid_dx, lambda c, x, y
 
 
 def tanh_dx(g, x, y):
-    """4q / (1 + q)^2, q = exp(-2 abs x). In the tail, 4p is formed before the powers of two make it underflow."""
+    """4q / (1 + q)^2 with q = exp(-2 abs x). In the tail 4q has more digits than q."""
     T = type(x)
     a = abs(x)
-    p, s1, s2 = decay_parts(-(a + a), T(0))
-    q = p * s1 * s2
-    return g * (T(4) * p / (T(1) + q * (T(2) + q)) * s1 * s2)
+    w = scaled_exp(-(a + a), T(4))
+    return g * (w / (T(1) + w * (T(0.5) + T(0.0625) * w)))
 
 
 def tanh_dxx(c, x, y):

@@ -2,7 +2,7 @@
 
 The activations use e = exp(-abs x), between 0 and 1, which cannot overflow; sums have positive terms only, except in mish and
 where the slope itself crosses zero. In the tails e is subnormal and has lost digits; products with it are formed from its
-parts, e = p s1 s2 (`decay_parts`): factors are multiplied into p, and the result is rounded once.
+parts (`decay_parts`): factors are multiplied into p, and the result is rounded once.
 
 x is the input, y the output, g the incoming gradient, c the incoming curvature. docs/accuracy.md has the error of each.
 """
@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from ..machine.policy import scalar
-from .bits import cut, leading_half, pick, product
+from .bits import cut, leading_half, pick, product, scaled_down
 from .exponential import TINY, decay, decay_parts, exp, expm1, log, log1p, log1p_of_unit
 from .record import Elementwise
 from .saturating import sigmoid_dxx, sigmoid_dxxx
@@ -23,18 +23,18 @@ FAR = np.float32(120), 770.0                    # beyond it x exp(-abs x) is 0 i
 
 @scalar
 def softplus_parts(x, beta):
-    """u = beta x, and p, s1, s2 with exp(-abs u) = p s1 s2, corrected for the rounding error of u."""
+    """u = beta x, and p, t with exp(-abs u) = ``scaled_down(p, t)``, corrected for the rounding error of u."""
     u, u_low = product(x, beta)
-    p, s1, s2 = decay_parts(-abs(u), u_low if u < type(x)(0) else -u_low)
-    return u, p, s1, s2
+    p, t = decay_parts(-abs(u), u_low if u < type(x)(0) else -u_low)
+    return u, p, t
 
 
 def softplus(x: float, beta: float = 1.0, threshold: float = math.inf) -> float:
     """max(x, 0) + ln(1 + exp(-abs u))/beta, u = beta x."""
     T = type(x)
-    u, p, s1, s2 = softplus_parts(x, T(beta))
-    e, inverse = p * s1 * s2, T(1) / T(beta)
-    far = p * inverse * s1 * s2
+    u, p, t = softplus_parts(x, T(beta))
+    e, inverse = scaled_down(p, t), T(1) / T(beta)
+    far = scaled_down(p * inverse, t)
     rest = far if e < pick(x, *TINY) else log1p_of_unit(e) * inverse
     y = (x if x > T(0) else T(0)) + rest
     return x if u > T(threshold) else y
@@ -42,17 +42,17 @@ def softplus(x: float, beta: float = 1.0, threshold: float = math.inf) -> float:
 
 def softplus_dx(g, x, y, beta=1.0, threshold=math.inf):
     T = type(x)
-    u, p, s1, s2 = softplus_parts(x, T(beta))
-    e = p * s1 * s2
+    u, p, t = softplus_parts(x, T(beta))
+    e = scaled_down(p, t)
     curved = g * ((e if u < T(0) else T(1)) / (T(1) + e))
     return g if u > T(threshold) else curved
 
 
 def softplus_dxx(c, x, y, beta=1.0, threshold=math.inf):
     T = type(x)
-    u, p, s1, s2 = softplus_parts(x, T(beta))
-    d = T(1) + p * s1 * s2
-    curved = c * (p * T(beta) / (d * d) * s1 * s2)
+    u, p, t = softplus_parts(x, T(beta))
+    d = T(1) + scaled_down(p, t)
+    curved = c * scaled_down(p * T(beta) / (d * d), t)
     return T(0) if u > T(threshold) else curved
 
 
@@ -74,9 +74,9 @@ SOFTPLUS = Elementwise("softplus", softplus, softplus_dx, softplus_dxx,
 
 def silu(x: float) -> float:
     T = type(x)
-    p, s1, s2 = decay_parts(-abs(x), T(0))
-    y = (-cut(abs(x), pick(x, *FAR)) * p if x < T(0) else x) / (T(1) + p * s1 * s2)
-    return y * s1 * s2 if x < T(0) else y
+    p, t = decay_parts(-abs(x), T(0))
+    y = (-cut(abs(x), pick(x, *FAR)) * p if x < T(0) else x) / (T(1) + scaled_down(p, t))
+    return scaled_down(y, t) if x < T(0) else y
 
 
 def silu_dx(g, x, y):
@@ -86,14 +86,14 @@ def silu_dx(g, x, y):
     """
     T = type(x)
     a = cut(abs(x), pick(x, *FAR))
-    p, s1, s2 = decay_parts(-a, T(0))
-    e = p * s1 * s2
+    p, t = decay_parts(-a, T(0))
+    e = scaled_down(p, t)
     square = T(1) + e * (T(2) + e)
     top = (T(1) - a) + e
     top_low = e - (top - (T(1) - a))
     left, right = p * top + p * top_low, T(1) + e * (T(1) + a)
     slope = (left if x < T(0) else right) / square
-    return g * (slope * s1 * s2 if x < T(0) else slope)
+    return g * (scaled_down(slope, t) if x < T(0) else slope)
 
 
 def silu_dxx(c, x, y):
@@ -120,13 +120,13 @@ def mish(x: float) -> float:
     """x tanh(softplus x) = x w (1 + w/2) / (1 + w (1 + w/2)) with w = e^x; for x > 0 both are divided by w^2."""
     T = type(x)
     a = cut(abs(x), pick(x, *FAR))
-    p, s1, s2 = decay_parts(-a, T(0))
-    e = p * s1 * s2
+    p, t = decay_parts(-a, T(0))
+    e = scaled_down(p, t)
     half = T(0.5) * e
     left, right = -(a + a * half) * p, x * (T(1) + (e + e))
     rest = e + e * half if x < T(0) else T(2) * (e + e * e)
     y = (left if x < T(0) else right) / (T(1) + rest)
-    return y * s1 * s2 if x < T(0) else y
+    return scaled_down(y, t) if x < T(0) else y
 
 
 def mish_dx(g, x, y):
@@ -138,8 +138,8 @@ def mish_dx(g, x, y):
     """
     T = type(x)
     a = cut(abs(x), pick(x, *FAR))
-    p, s1, s2 = decay_parts(-a, T(0))
-    e = p * s1 * s2
+    p, t = decay_parts(-a, T(0))
+    e = scaled_down(p, t)
     e_top = leading_half(e)
     e_rest = e - e_top
     b, q = T(1) - a, (T(1.5) - a) + e * (T(1) + T(0.25) * e)
@@ -155,7 +155,7 @@ def mish_dx(g, x, y):
     square = main + rest
     square_low = (main - square) + rest
     ratio = r / square
-    left = (p * ratio + p * ((r_low - ratio * square_low) / square)) * s1 * s2
+    left = scaled_down(p * ratio + p * ((r_low - ratio * square_low) / square), t)
     n = T(2) * (e + e * e)                      # t = (1 + 2e)/(1 + n)
     right = T(1) - T(2) * e * e * (T(1) + T(2) * (T(1) + e) * (e - a)) / (T(1) + n * (T(2) + n))
     return g * (left if x < T(0) else right)
