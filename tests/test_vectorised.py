@@ -90,6 +90,12 @@ def test_the_width_of_vectors_is_the_one_that_doctor_names():
     assert used == host.simd_bits() and (used == 512 or not processor.is_wide())
 
 
+def test_four_vectors_are_computed_in_turns():
+    division = re.compile(r"v?divp[sd]\s|fdiv")
+    blocks = inner_loops(machine_code(ACTIVATIONS["tanh"], np.float32, "pullback"))      # it divides once
+    assert max(sum(bool(division.match(line)) for line in block) for block in blocks) == 4
+
+
 def test_a_choice_of_the_user_stands(monkeypatch):
     features = "+avx,+avx2,+avx512f,+avx512vl,+fma"
     for chosen, name, wide in [(None, "emeraldrapids", True), (None, "skylake-avx512", False), (features, "emeraldrapids", False)]:

@@ -15,7 +15,7 @@ from ..machine.calling import called
 from ..machine.door import launch
 from ..machine.panels import SHARED, block, multiply, panel, panel_count, panel_shape
 from ..machine.parallel import parallel
-from ..machine.policy import Kernel, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
+from ..machine.policy import Kernel, Matrix, Pair, Parameters, Vector, factory, in_turns, kernel, pair, scalar
 from .pointwise import loops
 from .reduce import column_sums
 
@@ -118,7 +118,7 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
 
     # `flat`, because Numba counts the references to a slice, which takes 30 ns.
 
-    @scalar
+    @in_turns
     def activate(start, stop, z, out, p):
         z, out = z.flat, out.flat
         for i in range(start, stop):
@@ -136,13 +136,13 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
                 for r in range(top, bottom):
                     activate(r * out.shape[1] + left, r * out.shape[1] + right, z, out, p)
 
-    @scalar
+    @in_turns
     def slopes(start, stop, g, z, y, p, gz):
         g, z, y, gz = g.flat, z.flat, y.flat, gz.flat
         for i in range(start, stop):
             gz[i] = f_dx(g[i], z[i], y[i], *p)
 
-    @scalar
+    @in_turns
     def slopes_in_place(start, stop, z, y, p, gz):      # g is gz: see `activate`
         z, y, gz = z.flat, y.flat, gz.flat
         for i in range(start, stop):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..machine.parallel import parallel
-from ..machine.policy import Kernel, Parameters, Vector, kernel, scalar
+from ..machine.policy import Kernel, Parameters, Vector, in_turns, kernel, scalar
 
 GRAIN = 1 << 13         # numbers in a slice, which one thread computes
 MOST_ARRAYS = 6
@@ -51,7 +51,7 @@ def chain(steps: tuple[Step, ...], stored: tuple[tuple[int, int], ...], arrays: 
     for pair in stored:
         store = _store_after(store, *pair)
 
-    @scalar
+    @in_turns
     def part(start, stop, arrays, p):
         for i in range(np.uint64(start), np.uint64(stop)):      # unsigned: Numba tests other indices for being negative
             store(known(i, arrays, p), i, arrays)

@@ -13,7 +13,7 @@ from ..formulas.piecewise import leaky_relu, leaky_relu_da, leaky_relu_dx
 from ..formulas.record import Elementwise
 from ..machine.fingerprint import used
 from ..machine.parallel import parallel
-from ..machine.policy import Array3, Booleans, Integers, Kernel, Pair, Parameters, Vector, factory, kernel, pair, scalar
+from ..machine.policy import Array3, Booleans, Integers, Kernel, Pair, Parameters, Vector, factory, in_turns, kernel, pair, scalar
 from .reduce import LANES, same
 
 TILE = 8        # of `swap`: 8 doubles are one line of the cache
@@ -45,7 +45,7 @@ def loops(record: Elementwise[...]) -> Loops:
     """The kernels of a record, made when they are first used (so that an import costs nothing)."""
     f, slice_length = record.f, grain(record.f)
 
-    @scalar
+    @in_turns
     def values(start, stop, x, p, out):
         x, out = x[start:stop], out[start:stop]
         for i in range(out.size):
@@ -67,7 +67,7 @@ def derivative(record: Elementwise[...], order: int) -> Any:
 
     slice_length = grain(formula)
 
-    @scalar
+    @in_turns
     def values(start, stop, c, x, y, p, out):
         c, x, y, out = c[start:stop], x[start:stop], y[start:stop], out[start:stop]
         for i in range(out.size):

@@ -22,6 +22,20 @@ class Compilers(NamedTuple):
     of_parts: Any
 
 
+def interleave(function: Any, count: int) -> None:
+    """Ask LLVM to compute so many vectors in turns in each loop of a function of llvmlite."""
+    from llvmlite import ir
+
+    wish = function.module.add_metadata(["llvm.loop.interleave.count", ir.Constant(ir.IntType(32), count)])
+    loop = function.module.add_metadata([wish])
+    loop.operands = loop, wish                  # so LLVM tells it from other metadata
+    seen: set[Any] = set()
+    for block in function.blocks:
+        seen.add(block)
+        if isinstance(block.terminator, ir.Branch) and block.terminator.operands[0] in seen:        # back to the loop's head
+            block.terminator.set_metadata("llvm.loop", loop)
+
+
 @cache
 def compilers() -> Compilers:
     """Made when Numba is needed."""
@@ -49,6 +63,8 @@ def compilers() -> Compilers:
         def lower_normal_function(self, fndesc: Any) -> None:
             super().lower_normal_function(fndesc)
             widen(self.function)
+            if count := getattr(self.func_ir.func_id.func, "vectors_in_flight", 0):
+                interleave(self.function, count)
 
     def compiler(name: str, kind: Any) -> Any:
         class Lowering(NativeLowering):
