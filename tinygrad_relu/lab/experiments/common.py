@@ -24,12 +24,8 @@ from .record import at_least as at_least, at_most as at_most
 Figure = Any            # of matplotlib, which may be missing
 
 
-def descend(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor], x: Array, y: Array, steps: int,
-            look: Callable[[int], object] = lambda step: None) -> Array:
-    """Train on all of x at every step. Returns the losses before each step, (steps,); of a population, (steps, members).
-
-    `look(step)` is called before each step and after the last.
-    """
+def stepper(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor]) -> Callable[[Array, Array], Tensor]:
+    """A captured step of training, which returns the loss before it; of a population, that of each member."""
     @capture
     def step(x: Array, y: Array) -> Tensor:
         optimizer.zero_grad()
@@ -38,7 +34,16 @@ def descend(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor], x:
         optimizer.step()
         return found
 
-    losses = []
+    return step
+
+
+def descend(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor], x: Array, y: Array, steps: int,
+            look: Callable[[int], object] = lambda step: None) -> Array:
+    """Train on all of x at every step. Returns the losses before each step, (steps,); of a population, (steps, members).
+
+    `look(step)` is called before each step and after the last.
+    """
+    step, losses = stepper(model, optimizer, loss), []
     for i in range(steps):
         look(i)
         losses.append(step(x, y).data.copy())

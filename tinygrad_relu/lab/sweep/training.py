@@ -17,8 +17,6 @@ import numpy as np
 
 from ... import __version__
 from ... import functional as F
-from ...autodiff.node import Array
-from ...capture import capture
 from ...data import Dataset
 from ...data.named import named, prepared
 from ...kernels.machine.native import target
@@ -27,6 +25,7 @@ from ...tensor import Tensor
 from ...training import evaluate
 from ..census import census
 from ..experiments import find
+from ..experiments.common import stepper
 from ..readings import plain
 from ..treatments import SCHEDULES, yours
 from .settings import OWN, Run, Settings
@@ -118,15 +117,7 @@ def train(settings: Sequence[Settings]) -> list[dict[str, Any]]:
     per_epoch = -(-samples // size)
     steps = first.get("steps") or first["epochs"] * per_epoch
     schedule: Any = SCHEDULES[first["schedule"]](optimizer, -(-steps // per_epoch)) if "schedule" in first else None
-
-    @capture
-    def step(x: Array, y: Array) -> Tensor:
-        optimizer.zero_grad()
-        losses = F.per_member(loss, model(x), y)
-        losses.sum().backward()
-        optimizer.step()
-        return losses
-
+    step = stepper(model, optimizer, loss)
     drawn = {one["data_seed"]: pair[0] for one, pair in zip(settings, sets)}        # of each seed; their samples are joined
     x, y = (np.concatenate([getattr(part, name) for part in drawn.values()]) for name in ("x", "y"))
     starts = samples * np.array([[list(drawn).index(seed)] for seed in each["data_seed"]])
