@@ -78,6 +78,8 @@ class Surroundings:
                 if value is UNDEFINED:
                     continue
             return name
+        if not self.holders:
+            return None
         held = get_referents(*self.holders)
         if all(map(is_, held, self.held)) and len(held) == len(self.held) and [*map(list, self.dicts)] == self.keys:
             return None
