@@ -74,6 +74,18 @@ def test_two_gradients_of_one_launch_are_not_added_to_one_array():
     assert into and all(gx is not gw for gx, gw in into)
 
 
+def test_a_gradient_has_not_arrived_if_its_kernel_raises():
+    def fused(*_):
+        raise ArithmeticError
+
+    fails, p, q = Op("fails", np.add, pull=(None, None), fused=fused, adds=True), nn.Parameter([1.0]), nn.Parameter([2.0])
+    optim.SGD([p, q])
+    (3 * q).sum().backward()
+    with suppress(ArithmeticError):
+        fails(p, q).sum().backward()
+    assert p.grad is None and q.grad == 3
+
+
 def test_backward_adds_to_grad_and_none_is_not_zero():
     x, unused, dead = leaf(1.0, 2.0), leaf(1.0), leaf(-1.0)
     for times in (1, 2, 3):

@@ -46,11 +46,9 @@ class Node:
     result: ClassVar[type[Node]]    # the class of the results of operations: Tensor
 
     def _become_leaf(self, array: Array, requires_grad: bool) -> None:
-        self.array = array
-        self.requires_grad = requires_grad
+        self.array, self.requires_grad = array, requires_grad
         self.grad = self.op = self.saved = self.home = self.hooks = None
-        self.parents = self.values = ()
-        self.params = {}
+        self.parents, self.values, self.params = (), (), {}
         self.order = next_order()
 
     @classmethod
@@ -106,8 +104,8 @@ class Op:
         Whether `forward` returns a pair (y, saved); and whether `saved` is the gradient of the first input, the only one that has
         one, for g = 1. A backward pass that begins at such a result (a loss) takes it as it is.
     adds : bool
-        Whether `fused` can add, one input after the other, because two of `into` may be the same array. If so, it writes straight
-        to the flat buffer of an optimizer, or adds to a gradient that has already arrived along another path.
+        Whether `fused` can add. If so, it writes straight to the flat buffer of an optimizer, or adds to a gradient that has
+        already arrived along another path. (No two of `into` are the same array.)
     elementwise, multiplies, activation, p, index, pure
         For tables and pictures of a graph (`tg.explain`); the backward pass never reads them. `elementwise`: each entry of the
         result depends on one entry of each input. `multiplies`: each of the first two inputs is a factor in the gradient of the
@@ -151,34 +149,34 @@ class Op:
             object.__setattr__(self, "pull", lambda i: _checked(pull(i), self.name, i))
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
-        some: Any = None            # one of the nodes among the inputs
-        flows = False               # whether a gradient will flow through here
+        flows = some = False        # whether there are inputs that require a gradient; and nodes that do not
         values: list[Any] = []
         parents: list[Node | None] = []
         for x in inputs:
             if isinstance(x, Node):
-                some = x
                 values.append(x.array)
                 if x.requires_grad:
                     flows = True
                     parents.append(x)
                     continue
+                some = True
             else:
                 values.append(x)
             parents.append(None)
         found = self.forward(*values, **params) if params else self.forward(*values)
         y, saved = found if self.saves else (found, None)
         if not flows or not is_grad_enabled():
-            return y if some is None else some.result.leaf(y)
-        node = bare(some.result)    # written out, not a method: every operation runs this
-        node.array = y
-        node.requires_grad = True
+            return Node.result.leaf(y) if some or flows else y
+        return self.record(y, saved, parents, values, params)
+
+    def record(self, y: Array, saved: Any, parents: Sequence[Node | None], values: Sequence[Any], params: dict[str, Any]) -> Any:
+        """A node of the result of `forward`, as `Node` describes it."""
+        node = bare(Node.result)
+        node.array, node.requires_grad = y, True
         node.grad = node.home = node.hooks = None
         node.op = self
-        node.parents = parents
-        node.values = values
-        node.saved = saved
-        node.params = params
+        node.parents, node.values = parents, values
+        node.saved, node.params = saved, params
         node.order = next_order()
         return node
 

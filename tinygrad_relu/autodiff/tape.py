@@ -9,6 +9,7 @@ derivative rule may return the very gradient that it was given, or any other arr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -68,7 +69,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     >>> slope.item(), curvature.item()
     (27.0, 18.0)
     """
-    if not isinstance(output, Node) or not isinstance(inputs, (Node, Iterable)):
+    if not isinstance(output, Node) or not isinstance(inputs, (Node, list, tuple, Iterable)):
         raise TypeError(f"grad: got {type(output).__name__} and {type(inputs).__name__}; expected a Tensor, and a Tensor "
                         "or several")
     wanted = (inputs,) if isinstance(inputs, Node) else tuple(inputs)
@@ -190,7 +191,7 @@ def _towards(nodes: list[Node], wanted: Iterable[Node]) -> list[Node]:
     """The `nodes` (oldest first) that depend on a wanted one; the wanted ones themselves are left out."""
     useful, found = set(wanted), []
     for node in nodes:
-        if any(x in useful for x in node.parents or ()):
+        if not useful.isdisjoint(node.parents or ()):
             useful.add(node)
             found.append(node)
     return found
@@ -207,40 +208,45 @@ def _refuse_outdated(nodes: Iterable[Node]) -> None:
 
 def _pull(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], to_homes: bool = False, recorded: bool = False) -> None:
     """The gradients of one node's inputs, by its rules or by its fused kernel. The kernel writes each to the home of a leaf, adds
-    it to a gradient that has already arrived along another path (bit i of `add` is set for input i), writes it to a new array, or
-    skips it."""
-    op, parents, values = node.op, node.parents, node.values
-    adds = op.adds
-    twice = adds and len({*parents}) < len(parents) and len({*parents} - {None}) < sum(x is not None for x in parents)
-    if recorded or twice or op.fused is None:           # x is the weight too, say: two threads would write to one array
+    it to one that has already arrived along another path (bit i of `add`), writes it to a new array, or skips it."""
+    op, parents = node.op, node.parents
+    if recorded or op.fused is None:
         _pull_by_rules(node, g, table, lent, recorded)
         return
     if op.saves_gradient and g is _ONE[g.dtype.char]:
         _lend(table, lent, parents[0], node.saved)
         return
-    straight = to_homes and adds
+    straight = to_homes and op.adds
     into: list[Array] = []
-    add, first, more = 0, [], []                        # first: the leaves whose first gradient is written to their home
+    add, apart = 0, []                                  # apart: gradients to add to others after the kernel has run
     for x in parents:
         if x is None:
-            into.append(absent(values[len(into)]))
+            into.append(absent(node.values[len(into)]))
         elif straight and (home := x.home) is not None and x.grad is None and not x.hooks:
+            x.grad = home
             into.append(home)
-            first.append(x)
-        elif straight and x.op is None and not x.hooks and (x.grad is x.home is not None or takes_more(x)):
-            add |= 1 << len(into)
-            into.append(x.grad)
-        elif adds and x in table and x not in lent:
-            add |= 1 << len(into)
-            into.append(table[x])
         else:
-            into.append(part := empty(x.array.shape, x.array.dtype))
-            if table.setdefault(x, part) is not part:
-                more.append((x, part))
-    op.fused(g, node.array, node.saved, into, add, *values, **node.params)
-    for x in first:
-        x.grad = x.home                                 # after the kernel has run, which may raise
-    for x, part in more:
+            more = None                                 # a gradient that the kernel may add to
+            if straight and x.op is None and not x.hooks and (x.grad is x.home is not None or takes_more(x)):
+                more = x.grad
+            elif x in table and op.adds and x not in lent:
+                more = table[x]
+            if more is None or any(more is part for part in into):      # it is in `into` if x is the weight too, say
+                into.append(part := empty(x.array.shape, x.array.dtype))
+                if table.setdefault(x, part) is not part:
+                    apart.append((x, part))
+            else:
+                add |= 1 << len(into)
+                into.append(more)
+    fused = partial(op.fused, **node.params) if node.params else op.fused       # faster than with an empty dict
+    try:
+        fused(g, node.array, node.saved, into, add, *node.values)
+    except BaseException:
+        for i, x in enumerate(parents):                 # these gradients have not arrived
+            if x is not None and x.grad is into[i] and not add >> i & 1:
+                x.grad = None
+        raise
+    for x, part in apart:
         _lend(table, lent, x, part)
 
 

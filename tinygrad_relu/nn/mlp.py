@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
+from ..autodiff.node import is_grad_enabled
 from ..checks import check_count, check_name, check_probability, check_rng, counted, said
 from ..functional.layers import affine_layer
 from ..tensor import Tensor
@@ -174,11 +175,15 @@ class Sequential(ModuleList):
             elif layer._hooks or activation._hooks:     # hooks see each module alone; the results have the same bits
                 x = activation(layer(x))
             else:
+                weight, bias = layer.weight, layer.bias
                 try:
-                    if isinstance(x, Tensor) and layer.bias is not None and x.array.ndim == 2:      # the usual case, directly
-                        x = op.__call__(x, layer.weight, layer.bias)        # takes 0.1 us less than op(...)
+                    if (bias is not None and isinstance(x, Tensor) and x.array.ndim == 2 and bias.requires_grad
+                            and weight.requires_grad and is_grad_enabled()):        # the usual case: as op(...), in 0.3 us less
+                        values = x.array, weight.array, bias.array
+                        y, saved = op.forward(*values)
+                        x = op.record(y, saved, (x if x.requires_grad else None, weight, bias), values, {})
                     else:
-                        x = affine_layer(op, x, layer.weight, layer.bias)
+                        x = affine_layer(op, x, weight, bias)
                 except TypeError as error:      # x has another dtype; the usual case pays for no check
                     x = in_own_dtype(op, x, layer, error)
         return x

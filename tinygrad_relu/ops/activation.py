@@ -10,11 +10,12 @@ The derivatives of a record are operations too, each the derivative of the one b
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from math import prod
 from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
+from numpy import empty, int64  # by name: see autodiff/tape.py
 
 from ..autodiff.broadcast import filled, unbroadcast
 from ..autodiff.node import Array, Node, Op, value
@@ -23,7 +24,7 @@ from ..kernels.formulas.piecewise import PRELU
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
-from ..kernels.machine.door import copy, launch
+from ..kernels.machine.door import copy, current_watcher, launch
 from .axes import T
 from .elementwise import compare, mul, where
 from .shape import reshape
@@ -37,9 +38,9 @@ def activation_op(record: Elementwise[...]) -> Op:
     usual = record.defaults
 
     def forward(x: Array, *, p: tuple[float, ...] = usual) -> Array:
-        flat = x.ravel()
-        out = np.empty(flat.size, flat.dtype)
-        launch(loops(record).forward, flat, p, out)
+        flat, dtype, kernel = x.ravel(), x.dtype, loops(record).forward
+        out = empty(flat.size, dtype)
+        (kernel.code[dtype] if current_watcher() is None else partial(launch, kernel))(flat, p, out)    # `launch`, in less time
         return out if x.ndim == 1 else out.reshape(x.shape)
 
     return Op(record.name, forward, elementwise=True, activation=record,
@@ -145,7 +146,7 @@ def maxout_with_winners(x: Array) -> tuple[Array, Array]:
     """The largest piece of the last axis, and which one it was: the lowest index in a tie."""
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"maxout: got shape {x.shape}; expected (..., pieces) with at least one piece")
-    out, winner = np.empty(x.shape[:-1], x.dtype), np.empty(x.shape[:-1], np.int64)
+    out, winner = empty(x.shape[:-1], x.dtype), empty(x.shape[:-1], int64)
     launch(pointwise.maxout(x.shape[-1]).forward, x.ravel(), out.ravel(), winner.ravel())
     return out, winner
 

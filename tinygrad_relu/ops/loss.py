@@ -130,8 +130,8 @@ def cross_entropy(reduction: str) -> Op:
     """The operation ``op(x, labels)``. It keeps the gradient, which is the softmax but for one entry of each row."""
 
     def forward(x: Array, labels: Array) -> tuple[Array, Array]:
-        slopes = empty(x.shape, x.dtype)
-        losses = empty(labels.shape if reduction == "none" else (), x.dtype)
+        dtype = x.dtype
+        slopes, losses = empty(x.shape, dtype), empty(labels.shape if reduction == "none" else (), dtype)
         try:
             launch(kernels.cross_entropy, x, labels, _scale(labels.size, reduction), slopes, losses.ravel())
         except IndexError:

@@ -195,9 +195,9 @@ class Optimizer:
         """Set every ``.grad`` to None; with ``set_to_none=False``, those that are not None to zeros."""
         for group in self.param_groups:
             for p in group["params"]:
-                if set_to_none or p.grad is None:
+                if set_to_none:
                     p.grad = None
-                else:
+                elif p.grad is not None:
                     p.set_grad_to_zeros()
 
     def terms(self, parameter: Parameter) -> Terms:

@@ -73,17 +73,20 @@ class Elementwise(Generic[P]):
 
     def bind(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> tuple[float, ...]:
         """The parameters in order, from positional and named ones; errors begin with `name`."""
-        values, names = dict(zip(self.parameters, self.defaults)), list(self.parameters)
+        names, values = [*self.parameters], [*args, *self.defaults[len(args):]]
         if len(args) > len(names):
             raise TypeError(f"{name}: got {len(args)} parameters; expected at most {len(names)}: {', '.join(names) or 'none'}")
-        for key, given in [*zip(names, args), *(kwargs or {}).items()]:
-            if key not in values:
+        for key, given in kwargs.items() if kwargs else ():
+            if key not in names:
                 raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
-            values[key] = check_real(given, f"{name}: {key}")
-        if expected := self.expected(*values.values()) or ("numbers" if any(map(isnan, values.values())) else None):
-            got = " and ".join(f"{key} {given:g}" for key, given in values.items())
+            values[names.index(key)] = given
+        for i, given in enumerate(values):
+            if type(given) is not float:
+                values[i] = check_real(given, f"{name}: {names[i]}")
+        if expected := self.expected(*values) or ("numbers" if any(map(isnan, values)) else None):
+            got = " and ".join(f"{key} {given:g}" for key, given in zip(names, values))
             raise ValueError(f"{name}: got {got}; expected {expected}")
-        return tuple(values.values())
+        return tuple(values)
 
     def signature(self, *before: str) -> inspect.Signature:
         """The signature of the function (with "x" before the parameters) or of the module."""

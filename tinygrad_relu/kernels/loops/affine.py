@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from numpy import empty  # by name: see autodiff/tape.py
@@ -12,7 +12,7 @@ from ..formulas import ACTIVATIONS
 from ..formulas.record import Elementwise
 from ..machine.blas import gemm_block
 from ..machine.calling import called
-from ..machine.door import launch
+from ..machine.door import current_watcher, launch
 from ..machine.panels import SHARED, block, multiply, panel, panel_count, panel_shape
 from ..machine.parallel import parallel
 from ..machine.policy import Kernel, Matrix, Pair, Parameters, Vector, factory, in_turns, kernel, pair, scalar
@@ -204,6 +204,7 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
     fused, apart = (linear_activation(activation), loops(activation)) if activation else (None, None)
     from_y, overwrites = slope_from_y(activation, p)
     one_launch = (from_y or not overwrites) and not keeps       # else the kernel would leave out the z that is needed
+    to_y, to_inputs = (fused.forward if fused and one_launch else None), fused.pullback if fused else linear_pullback
 
     def forward(x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
         dtype = x.dtype
@@ -212,10 +213,10 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
         y = empty((len(x), len(weight)), dtype)
         z = y if from_y and overwrites and not keeps else empty(y.shape, dtype)
         try:
-            if fused and one_launch:
-                launch(fused.forward, x, weight, bias, p, z, y)
+            if to_y is not None:        # `launch`, in 0.1 us less
+                (to_y.code[dtype] if current_watcher() is None else partial(launch, to_y))(x, weight, bias, p, z, y)
             else:
-                launch(linear, x, weight, bias, z)
+                (linear.code[dtype] if current_watcher() is None else partial(launch, linear))(x, weight, bias, z)
         except (TypeError, ValueError):         # the kernels check all else, in less time
             check(x, weight, bias)
             raise
@@ -225,10 +226,12 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
 
     def pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
         gx, gw, gb = into
-        if fused:
-            launch(fused.pullback, g, z, y, x, weight, p, empty(g.shape, g.dtype), gx, gw, gb, add)
+        dtype = g.dtype
+        run = to_inputs.code[dtype] if current_watcher() is None else partial(launch, to_inputs)
+        if fused is not None:
+            run(g, z, y, x, weight, p, empty(g.shape, dtype), gx, gw, gb, add)
         else:
-            launch(linear_pullback, g, x, weight, gx, gw, gb, add)
+            run(g, x, weight, gx, gw, gb, add)
 
     return Affine(forward, pullback)
 
