@@ -10,7 +10,8 @@
     asv publish && asv preview                              # the history, as pages
 
 The pages of `asv publish` load jQuery and Flot from the network. If the figures of bench_control.py differ, the machine was
-slower, and the other differences mean nothing.
+slower, and the other differences mean nothing. ``--quick`` times each call once, when nothing is in the processor's caches: up to
+ten times as long, so its figures must not be compared with others.
 
 With ``ASV_PYTHONPATH=$PWD`` in front, ``-E existing`` measures the checkout, installed or not. All files go to ``.asv/``.
 To compare with other libraries: ``python benchmarks/compare.py``.
