@@ -400,7 +400,7 @@ def test_looking_leaves_the_model_as_it_was():
     model.hidden.register_forward_hook(lambda *_: calls.append(1))
     model.train()
     for module in model.modules():
-        guard.watched[module] = True        # as if a step had been captured
+        guard.watched[id(module)] = module        # as if a step had been captured
     before, step = [dict(vars(m)) for m in model.modules()], guard.version
     lab.census(model, WORDS)
     assert not calls and [vars(m) for m in model.modules()] == before and guard.version == step
