@@ -79,7 +79,7 @@ class Program(Shown):
         """Run the replay; the inputs have been copied."""
         replay: Any = recording.replay
         try:
-            result = replay()
+            result = replay.run()
         except Stale:
             raise
         except Exception as error:

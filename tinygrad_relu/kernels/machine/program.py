@@ -70,7 +70,7 @@ class Native:
         self.numbers = self.words.view(np.float64)          # the same memory, for arguments that are floats
         first = self.words.ctypes.data
         self._table = np.array([len(rows), *chain.from_iterable((code, first + 8 * at) for code, at in rows)], _WORD)
-        self._run = _walker(self._table)
+        self._run, self._count = _walker(self._table), len(rows)
 
     def slot(self, launch: int, argument: int) -> int:
         """The index of a number among `words` (int, bool) or `numbers` (float)."""
@@ -80,13 +80,15 @@ class Native:
         """Change a number for the next runs."""
         (self.numbers if self._are_floats[launch][argument] else self.words)[self._slots[launch][argument]] = number
 
-    def __call__(self) -> None:
+    def run(self) -> None:
         at = self._run()
-        if at != len(self.launches):
+        if at != self._count:
             self.at = at
             kernel, arguments = self.launches[at]
             kernel(*arguments)          # raises again, now with its message
             raise RuntimeError(f"launch {at} of a program, {kernel.__name__}, has raised an error")
+
+    __call__ = run
 
 
 def _packed(x: Any, word: str) -> tuple[list[str], list[int]]:
