@@ -63,16 +63,18 @@ def affine_panels(start, stop, x, weight, bias, out, rows, columns):
 
 @scalar
 def gradient_panels(start, stop, g, x, weight, gx, gw, gb, add, rows_x, columns_x, rows_w, columns_w):
-    """Work item 0 is the gradient of the bias, and then come the panels of gx and of gw."""
+    """Work item 0 is the gradient of the bias. Panels of gx and gw follow in turn, so each thread has its part of both."""
     of_x = panel_count(gx, rows_x, columns_x) if gx.size else 0
+    both = max(1, of_x + (panel_count(gw, rows_w, columns_w) if gw.size else 0))
     for i in range(start, stop):
+        k = (i - 1) * of_x // both      # panels of gx before this item
         if i == 0:
             if gb.size:
                 column_sums(g, gb, add & 4)
-        elif i <= of_x:
-            multiply(i - 1, i, False, False, g, weight, 1.0 if add & 1 else 0.0, gx, rows_x, columns_x)
+        elif i * of_x // both > k:
+            multiply(k, k + 1, False, False, g, weight, 1.0 if add & 1 else 0.0, gx, rows_x, columns_x)
         else:
-            multiply(i - of_x - 1, i - of_x, True, False, g, x, 1.0 if add & 2 else 0.0, gw, rows_w, columns_w)
+            multiply(i - 1 - k, i - k, True, False, g, x, 1.0 if add & 2 else 0.0, gw, rows_w, columns_w)
 
 
 @kernel

@@ -59,7 +59,9 @@ def panel_shape(m, n, inner, transpose_a, transpose_b):
 @scalar
 def in_slabs(m, n, inner, transpose_a, transpose_b):
     """Whether a product is made of `slabs`: not if it has too few rows to pay for the copies."""
-    return has_slabs() and not transpose_a and m >= 12 and n >= NARROW and m * n >= RESULT and m * n * inner >= SHARED
+    if transpose_a and (transpose_b or m * n <= SMALL or m < 2 * LOW or inner <= DEPTH):
+        return False
+    return has_slabs() and m >= 12 and n >= NARROW and m * n >= RESULT and m * n * inner >= SHARED
 
 
 @scalar
@@ -85,7 +87,7 @@ def block(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right):
     m, n = c.shape
     inner = a.shape[0] if transpose_a else a.shape[1]
     if in_slabs(m, n, inner, transpose_a, transpose_b):
-        slabs_of(transpose_b, a, b, beta, c, top, bottom, left, right)
+        slabs_of(transpose_a, transpose_b, a, b, beta, c, top, bottom, left, right)
     elif in_pieces(m, n, inner, transpose_a, transpose_b):
         sum_pieces(a, b, beta, c, top, bottom, left, right)
     else:

@@ -1,4 +1,4 @@
-"""Matrix products a @ b and a @ b.T of our own, where kernels have vectors of 512 bits. Only b is copied, and only once.
+"""Matrix products of our own, where kernels have vectors of 512 bits. Only b is copied, and only once.
 
 The result is cut into slabs, four vectors wide. The columns of b that a slab needs are copied side by side, transposed on the way
 if need be, into memory that the cache of a core holds. Then
@@ -21,7 +21,7 @@ from .processor import is_wide
 
 LINE = 64                   # bytes of a vector, and of a line of the cache
 ROWS, VECTORS = 6, 4        # of a tile: 24 sums, 4 vectors of b and a number of a take 29 of 32 registers
-DEPTH = 1024                # the most rows of b in a copy: 256 kB
+DEPTH = 1024                # the most rows of b in a copy: 256 kB. Half as many of a.T, so that 1 MB holds the columns of a panel
 
 
 def has_slabs() -> bool:
@@ -158,16 +158,17 @@ def turn(typing_context, number, source, step, rows, columns, target):
 
 
 @intrinsic
-def tile(typing_context, number, inner, a, step_a, b, beta, c, step_c, rows, columns):
+def tile(typing_context, number, inner, a, step_a, next_a, b, beta, c, step_c, rows, columns):
     """``c[:rows, :columns] = a @ b + beta * c`` for up to `ROWS` rows of a slab, which are `step_a` and `step_c` apart.
 
-    b is a copy. Of fewer rows, the last one is computed again. With `beta` 0, c is not read.
+    Numbers of a row of a are `next_a` apart. b is a copy. Of fewer rows, the last one is computed again. With `beta` 0, c is not
+    read.
     """
     from numba import types
     from numba.core import cgutils
 
     def generate(context, builder, signature, values):
-        _, inner, a, step_a, b, beta, c, step_c, rows, columns = values
+        _, inner, a, step_a, next_a, b, beta, c, step_c, rows, columns = values
         kind = vector(number)
         n = kind.count
 
@@ -183,7 +184,7 @@ def tile(typing_context, number, inner, a, step_a, b, beta, c, step_c, rows, col
                 p = loop.index
                 of_b = [load(builder, kind, None, b, builder.mul(p, p.type(LINE * VECTORS)), LINE * i) for i in range(vectors)]
                 for r, line in enumerate(lines):
-                    of_a = builder.load(at(builder, kind.element, line, builder.mul(p, p.type(LINE // n))))
+                    of_a = builder.load(at(builder, kind.element, line, builder.mul(p, next_a)))
                     x = repeated(builder, of_a, n)
                     for y, each in zip(of_b, sums[r * vectors:]):
                         builder.store(call(builder, "fma", kind, x, y, builder.load(each)), each)
@@ -201,7 +202,7 @@ def tile(typing_context, number, inner, a, step_a, b, beta, c, step_c, rows, col
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(number, i, i, i, i, number, i, i, i, i), generate
+    return types.void(number, i, i, i, i, i, number, i, i, i, i), generate
 
 
 # -- the product -----------------------------------------------------------------------------------------------------------
@@ -223,20 +224,23 @@ def slab(transpose_b, b, start, inner, first, columns, copy):
 
 
 @scalar
-def tiles(a, start, inner, copy, beta, c, top, bottom, first, columns):
-    """``c[top:bottom, first:first + columns] = a[top:bottom, start:start + inner] @ copy + beta * c``."""
+def tiles(inner, a, step_a, next_a, copy, beta, c, top, bottom, first, columns):
+    """``c[top:bottom, first:first + columns] = a @ copy + beta * c``. `a` is an address; see `tile`."""
     T, size = c.dtype.type, c.itemsize
-    step_a, step_c = size * a.shape[1], size * c.shape[1]
+    step_c = size * c.shape[1]
     for r in range(top, bottom, ROWS):
-        tile(T(0), inner, a.ctypes.data + step_a * r + size * start, step_a, copy.ctypes.data, T(beta),
+        tile(T(0), inner, a + step_a * (r - top), step_a, next_a, copy.ctypes.data, T(beta),
              c.ctypes.data + step_c * r + size * first, step_c, bottom - r, columns)
 
 
 @kernel
-def slabs(transpose_b: bool, a: Matrix, b: Matrix, beta: float, c: Matrix, top: int, bottom: int, left: int, right: int):
-    """``c[top:bottom, left:right] = (a @ op(b) + beta * c)[top:bottom, left:right]``, as `gemm_block`."""
-    inner, square = a.shape[1], LINE // a.itemsize
-    pieces = (inner + DEPTH - 1) // DEPTH
+def slabs(transpose_a: bool, transpose_b: bool, a: Matrix, b: Matrix, beta: float, c: Matrix, top: int, bottom: int, left: int,
+          right: int):
+    """``c[top:bottom, left:right] = (op(a) @ op(b) + beta * c)[top:bottom, left:right]``, as `gemm_block`."""
+    size, line = a.itemsize, a.itemsize * a.shape[1]
+    inner, step_a, next_a = (len(a), size, line) if transpose_a else (a.shape[1], line, size)
+    most, square = DEPTH // 2 if transpose_a else DEPTH, LINE // size
+    pieces = (inner + most - 1) // most
     depth = (inner + pieces * square - 1) // (pieces * square) * square
     copy = room(depth, VECTORS * square, b)
     for first in range(left, right, copy.shape[1]):
@@ -244,7 +248,8 @@ def slabs(transpose_b: bool, a: Matrix, b: Matrix, beta: float, c: Matrix, top: 
         for start in range(0, inner, depth):
             deep = min(depth, inner - start)
             slab(transpose_b, b, start, deep, first, columns, copy)
-            tiles(a, start, deep, copy, 1.0 if start else beta, c, top, bottom, first, columns)
+            tiles(deep, a.ctypes.data + step_a * top + next_a * start, step_a, next_a, copy, 1.0 if start else beta, c,
+                  top, bottom, first, columns)
     count(2 * (bottom - top) * (right - left) * inner)
 
 
