@@ -17,6 +17,7 @@ from strength import strength
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
+from tinygrad_relu.autodiff import tape
 from tinygrad_relu.autodiff.node import Op, value
 from tinygrad_relu.kernels.machine.door import watch
 
@@ -84,6 +85,20 @@ def test_a_gradient_has_not_arrived_if_its_kernel_raises():
     with suppress(ArithmeticError):
         fails(p, q).sum().backward()
     assert p.grad is None and q.grad == 3
+
+
+def test_a_gradient_has_not_arrived_if_memory_runs_out_before_the_kernel(monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    layer = nn.Linear(2, 2, rng=0)
+    optim.SGD(layer.parameters())
+    layer.bias.register_hook(lambda g: g)       # so its gradient needs an array, after that of the weight has got its place
+    y = layer([[1.0, 2.0]]).sum()
+    monkeypatch.setattr(tape, "empty", no_memory)
+    with suppress(MemoryError):
+        y.backward()
+    assert layer.weight.grad is None
 
 
 def test_backward_adds_to_grad_and_none_is_not_zero():

@@ -219,31 +219,31 @@ def _pull(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], to_homes:
     straight = to_homes and op.adds
     into: list[Array] = []
     add, apart = 0, []                                  # apart: gradients to add to others after the kernel has run
-    for x in parents:
-        if x is None:
-            into.append(absent(node.values[len(into)]))
-        elif straight and (home := x.home) is not None and x.grad is None and not x.hooks:
-            x.grad = home
-            into.append(home)
-        else:
-            more = None                                 # a gradient that the kernel may add to
-            if straight and x.op is None and not x.hooks and (x.grad is x.home is not None or takes_more(x)):
-                more = x.grad
-            elif x in table and op.adds and x not in lent:
-                more = table[x]
-            if more is None or any(more is part for part in into):      # it is in `into` if x is the weight too, say
-                into.append(part := empty(x.array.shape, x.array.dtype))
-                if table.setdefault(x, part) is not part:
-                    apart.append((x, part))
-            else:
-                add |= 1 << len(into)
-                into.append(more)
-    fused = partial(op.fused, **node.params) if node.params else op.fused       # faster than with an empty dict
     try:
+        for x in parents:
+            if x is None:
+                into.append(absent(node.values[len(into)]))
+            elif straight and (home := x.home) is not None and x.grad is None and not x.hooks:
+                into.append(home)
+                x.grad = home
+            else:
+                more = None                             # a gradient that the kernel may add to
+                if straight and x.op is None and not x.hooks and (x.grad is x.home is not None or takes_more(x)):
+                    more = x.grad
+                elif x in table and op.adds and x not in lent:
+                    more = table[x]
+                if more is None or any(more is part for part in into):      # it is in `into` if x is the weight too, say
+                    into.append(part := empty(x.array.shape, x.array.dtype))
+                    if table.setdefault(x, part) is not part:
+                        apart.append((x, part))
+                else:
+                    add |= 1 << len(into)
+                    into.append(more)
+        fused = partial(op.fused, **node.params) if node.params else op.fused       # faster than with an empty dict
         fused(g, node.array, node.saved, into, add, *node.values)
     except BaseException:
-        for i, x in enumerate(parents):                 # these gradients have not arrived
-            if x is not None and x.grad is into[i] and not add >> i & 1:
+        for i, (x, part) in enumerate(zip(parents, into)):          # these gradients have not arrived
+            if x is not None and x.grad is part and not add >> i & 1:
                 x.grad = None
         raise
     for x, part in apart:
