@@ -1,4 +1,4 @@
-"""`launch`, the one function that calls kernels. Its calls can be watched: recorded, timed, checked for NaN."""
+"""`launch` calls kernels, and its calls can be watched: recorded, timed, checked for NaN."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from .policy import Kernel
 Watcher = Callable[[Any, tuple[Any, ...]], None]
 
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
-current_watcher = _watcher.get      # of this thread, or None
+current_watcher = _watcher.get      # of this thread, or None; whatever calls a kernel without `launch` asks first
 
 
 def launch(kernel: Callable[..., Any], *arguments: Any) -> None:
