@@ -349,3 +349,17 @@ def test_one_norm_over_several_networks_is_refused():
     F.per_member(F.cross_entropy, model(X), Y).sum().backward()
     with pytest.raises(ValueError, match=r"clip_grad_norm_: got parameters of a population of 3; expected those of one network"):
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+
+
+def test_functional_call_of_a_population():
+    """With Tensors in place of its parameters, whether or not it was called before, and with hooks."""
+    x = np.ones((5, 3), np.float32)
+    for called, hooked in [(False, False), (True, False), (False, True), (True, True)]:
+        model = nn.MLP([3, 4, 2], members=2, rng=0)
+        if called:
+            model(x)
+        if hooked:
+            model[0].register_forward_hook(lambda *_: None)
+        tensors = {name: tg.Tensor(p.data) for name, p in model.named_parameters()}
+        y = tg.functional_call(model, tensors, x)
+        np.testing.assert_array_equal(y.data, model(x).data)

@@ -51,8 +51,7 @@ class Linear(Module):
 
 def op_of(layer: Linear | Maxout) -> Callable[..., Op]:
     """`ops.linalg.affine`, or its equal for populations."""
-    members = getattr(layer.weight, "members", None)        # `functional_call` may have put an ordinary Tensor in its place
-    return affine if members is None else affine_of_members
+    return affine if layer.weight.ndim == 2 else affine_of_members      # `functional_call` may bring a Tensor without members
 
 
 def in_own_dtype(op: Op, x: Any, layer: Linear, error: TypeError) -> Any:
