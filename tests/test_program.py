@@ -17,6 +17,7 @@ from tinygrad_relu.kernels.machine.door import copy, watch
 from tinygrad_relu.kernels.machine.policy import Kernel
 from tinygrad_relu.kernels.machine.program import Inputs, Native
 
+NO_CUTS = np.zeros(0, np.int64)
 MODELS = {
     "relu": lambda **o: nn.MLP([3, 8, 8, 2], rng=0, **o), "tanh, dropout": lambda **o: nn.MLP([3, 8, 2], "tanh", dropout=0.5, rng=0, **o),
     "leaky relu, batch norm": lambda **o: nn.MLP([3, 8, 2], "leaky_relu", norm="batch", rng=0, **o),
@@ -81,20 +82,20 @@ def test_bits_of_a_training_step(model, dtype, kind, options):
 def test_numbers_are_read_at_each_run():
     p, g = np.ones(3, "float32"), np.ones(3, "float32")
     native = Native([(swap, (p.reshape(1, 1, 3), np.empty((1, 3, 1), "float32"))),
-                     (sgd, (p, g, p[:0], 0.25, 0.0, True, 1.0, 0.0, False, False))])
+                     (sgd, (p, g, p[:0], NO_CUTS, 0.25, 0.0, True, 1.0, 0.0, False, False))])
     native()
     assert p.tolist() == [0.75] * 3
-    native.numbers[native.slot(1, 3)] = 0.5
+    native.numbers[native.slot(1, 4)] = 0.5
     native()
     assert p.tolist() == [0.25] * 3
-    native.numbers[native.slot(1, 7)], native.words[native.slot(1, 9)] = 1.0, True      # decay, and decoupled
+    native.numbers[native.slot(1, 8)], native.words[native.slot(1, 10)] = 1.0, True      # decay, and decoupled
     native()
     assert p.tolist() == [0.25 * 0.5 - 0.5] * 3
 
 
 def test_a_kernel_that_raises():
     x, labels, p = np.zeros((2, 3)), np.array([0, 1]), np.ones(3)
-    update = (sgd, (p, p.copy(), p[:0], 0.25, 0.0, True, 1.0, 0.0, False, False))
+    update = (sgd, (p, p.copy(), p[:0], NO_CUTS, 0.25, 0.0, True, 1.0, 0.0, False, False))
     native = Native([update, (cross_entropy, (x, labels, 0.5, np.empty_like(x), np.empty(1))), update])
     native()
     assert p.tolist() == [0.5] * 3
@@ -120,7 +121,7 @@ def test_wrong_arguments_are_refused():
 
 def test_programs_in_threads_and_the_end_of_one():
     arrays = [np.ones(100000) for _ in range(2)]
-    programs = [Native([(sgd, (p, p, p[:0], 0.5, 0.0, True, 1.0, 0.0, False, False))] * 10) for p in arrays]
+    programs = [Native([(sgd, (p, p, p[:0], NO_CUTS, 0.5, 0.0, True, 1.0, 0.0, False, False))] * 10) for p in arrays]
     at_once([lambda native=native: [native() for _ in range(10)] for native in programs])
     assert all((p == 0.5**100).all() for p in arrays)
     freed = weakref.ref(arrays[0])

@@ -13,6 +13,7 @@ from common import at_once, every_type, launches, on_threads
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
+from tinygrad_relu.kernels.loops import update
 from tinygrad_relu.kernels.machine import matmul, panels
 from tinygrad_relu.kernels.machine.pool import num_threads
 from tinygrad_relu.nn.activations import MODULES
@@ -82,6 +83,26 @@ def test_training_with_any_number_of_threads(widths, rows, dtype):
         return [np.array(losses), *(p.data for p in model.parameters())]
 
     on_threads(train, (1, 3))
+
+
+@every_type
+@pytest.mark.parametrize("cuts", [[], [40_000], [1, 33_000, 99_999]], ids=str)
+def test_an_update_moves_each_number_once(cuts, dtype):
+    g, cuts = np.arange(1, 100_001).astype(dtype), np.array(cuts, np.int64)
+    for n in (1, 2, 3):
+        v, p, m = np.zeros((3, g.size), dtype)
+        with num_threads(n):
+            update.sgd(p, g, v[:0], cuts, 0.5, 0.0, True, 1.0, 0.0, False, False)
+            update.sgd(p, g, v, cuts, 0.5, 0.5, False, 1.0, 0.0, False, False)
+            assert (p == -g).all() and (v == g).all()
+            update.adam(p, g, v, m, cuts, 0.5, 0.5, 0.0, 0.0, 1.0, 1.0, 0.0, False)
+        assert (v == g).all() and (m == g * g).all() and (p == -g - 0.5).all()
+
+
+def test_threads_share_each_large_layer():
+    sizes = [784, 256, 128, 10], [784, 256, 256, 256, 10]
+    found = [optim.SGD(nn.MLP(widths, rng=0).parameters())._segments[0][0].cuts.tolist() for widths in sizes]
+    assert found == [[], [785 * 256, 785 * 256 + 257 * 256]]
 
 
 LARGE = {

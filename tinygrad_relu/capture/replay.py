@@ -40,7 +40,7 @@ class Move:
         self.optimizer, self.segment, self.options, self.grad = optimizer, segment, options, grad
         self.known, self.launch = dict(options), Launch(*optimizer.launch_of(segment, grad, options))
         self.arguments = list(self.launch.arguments)            # with the numbers of the last replay
-        self.same = {id(x) for x in (segment.data, grad, *segment.state.values())}      # arrays that each launch uses
+        self.same = {id(x) for x in (segment.data, grad, segment.cuts, *segment.state.values())}    # that each launch uses
         self.varies = "step" in optimizer.state_names or any(
             isinstance(x, np.ndarray) and x.size and id(x) not in self.same for x in self.launch.arguments)
         self.write: Callable[[int, Any], None] = lambda position, number: None

@@ -77,8 +77,8 @@ class SGD(Optimizer):
         first = buffer is None
         if first and momentum:
             segment.state["momentum_buffer"] = buffer = zeros(segment.data.size, segment.data.dtype)
-        return update.sgd, (segment.data, grad, buffer if momentum else absent(grad), options["lr"], momentum, first,
-                            1.0 - options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
+        return update.sgd, (segment.data, grad, buffer if momentum else absent(grad), segment.cuts, options["lr"], momentum,
+                            first, 1.0 - options["dampening"], options["weight_decay"], options["nesterov"], options["decoupled"])
 
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         lr, mu, weight_decay = options["lr"], options["momentum"], options["weight_decay"]
@@ -144,8 +144,8 @@ class Adam(Optimizer):
             return members.adam_of_members, (
                 segment.data, grad, state["exp_avg"], state["exp_avg_sq"], segment.sizes, options["lr"], beta1, beta2,
                 options["eps"], float(t), options["weight_decay"], self.decoupled)
-        return update.adam, (segment.data, grad, state["exp_avg"], state["exp_avg_sq"], options["lr"], beta1, beta2,
-                             options["eps"], 1.0 - beta1**t, sqrt(1.0 - beta2**t), options["weight_decay"], self.decoupled)
+        return update.adam, (segment.data, grad, state["exp_avg"], state["exp_avg_sq"], segment.cuts, options["lr"], beta1,
+                             beta2, options["eps"], 1.0 - beta1**t, sqrt(1.0 - beta2**t), options["weight_decay"], self.decoupled)
 
     def term(self, segment: Segment, parameter: Parameter, g: Array, options: dict[str, Any]) -> Terms:
         (beta1, beta2), lr, weight_decay = options["betas"], options["lr"], options["weight_decay"]

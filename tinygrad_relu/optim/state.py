@@ -19,6 +19,7 @@ import numpy as np
 from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array
 from ..checks import check_name, said
+from ..kernels.loops.update import GRAIN
 from ..parameters import Parameter, runs
 from ..states import as_array, fit, fitted, refuse, shown
 
@@ -127,6 +128,11 @@ class Segment:
     def sizes(self) -> Array:
         """Of a population: how many numbers each parameter has for each member."""
         return np.array([p.size // (p.members or 1) for p in self.parameters])
+
+    @cached_property
+    def cuts(self) -> Array:
+        """Where parameters begin that are large enough to be shared, except the first (see `update.shared`)."""
+        return np.cumsum([p.size for p in self.parameters])[:-1][[p.size > GRAIN for p in self.parameters[1:]]]
 
     def has_all_gradients(self) -> bool:
         """Whether all gradients have arrived, and are in `grad`."""

@@ -161,8 +161,8 @@ def sgds(start, stop, p, g, v, sizes, lr, momentum, dampening, weight_decay, nes
         for k in range(start, stop):
             first, last = place + k * size, place + (k + 1) * size
             own = v[first:last] if momentum[k] != 0 else v[:0]
-            one_sgd(p[first:last], g[first:last], own, lr[k], momentum[k], unused(own), 1.0 - dampening[k], weight_decay[k],
-                    nesterov[k], decoupled[k])
+            one_sgd(p[first:last], g[first:last], own, sizes[:0], lr[k], momentum[k], unused(own), 1.0 - dampening[k],
+                    weight_decay[k], nesterov[k], decoupled[k])
         place += size * lr.size
 
 
@@ -180,8 +180,8 @@ def adams(start, stop, p, g, m, v, sizes, lr, beta1, beta2, eps, t, weight_decay
     for size in sizes:
         for k in range(start, stop):
             first, last = place + k * size, place + (k + 1) * size
-            one_adam(p[first:last], g[first:last], m[first:last], v[first:last], lr[k], beta1[k], beta2[k], eps[k],
-                     1.0 - beta1[k] ** t, math.sqrt(1.0 - beta2[k] ** t), weight_decay[k], decoupled)
+            one_adam(p[first:last], g[first:last], m[first:last], v[first:last], sizes[:0], lr[k], beta1[k], beta2[k],
+                     eps[k], 1.0 - beta1[k] ** t, math.sqrt(1.0 - beta2[k] ** t), weight_decay[k], decoupled)
         place += size * lr.size
 
 
@@ -204,8 +204,8 @@ def restarted(start, stop, p, g, m, v, steps, sizes, lr, beta1, beta2, eps, weig
                 while last < end and steps[last] == steps[first]:
                     last += 1
                 t = float(steps[first]) + 1.0
-                one_adam(p[first:last], g[first:last], m[first:last], v[first:last], lr[k], beta1[k], beta2[k], eps[k],
-                         1.0 - beta1[k] ** t, math.sqrt(1.0 - beta2[k] ** t), weight_decay[k], decoupled)
+                one_adam(p[first:last], g[first:last], m[first:last], v[first:last], sizes[:0], lr[k], beta1[k], beta2[k],
+                         eps[k], 1.0 - beta1[k] ** t, math.sqrt(1.0 - beta2[k] ** t), weight_decay[k], decoupled)
                 for i in range(first, last):
                     steps[i] += 1
                 first = last

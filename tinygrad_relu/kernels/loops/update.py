@@ -11,7 +11,7 @@ import math
 
 from ..formulas.bits import SMALLEST_NORMAL, pick
 from ..machine.parallel import parallel
-from ..machine.policy import Vector, kernel, rounded, scalar
+from ..machine.policy import Integers, Vector, kernel, rounded, scalar
 
 GRAIN = 1 << 15         # parameters from which updates are shared among threads: about 20 us of one core
 
@@ -28,7 +28,8 @@ def flushed(x):
 
 
 @scalar
-def _plain(start, stop, p, g, lr, coupled, shrink, decoupled):
+def _plain(start, stop, begin, p, g, lr, coupled, shrink, decoupled):
+    start, stop = begin + start, begin + stop
     p, g = p[start:stop], g[start:stop]
     for i in range(p.size):
         step = g[i] + coupled * p[i] if coupled else g[i]
@@ -36,7 +37,8 @@ def _plain(start, stop, p, g, lr, coupled, shrink, decoupled):
 
 
 @scalar
-def _momentum(start, stop, p, g, v, lr, mu, first, gain, coupled, shrink, decoupled, nesterov):
+def _momentum(start, stop, begin, p, g, v, lr, mu, first, gain, coupled, shrink, decoupled, nesterov):
+    start, stop = begin + start, begin + stop
     p, g, v = p[start:stop], g[start:stop], v[start:stop]
     for i in range(p.size):
         step = g[i] + coupled * p[i] if coupled else g[i]
@@ -45,8 +47,19 @@ def _momentum(start, stop, p, g, v, lr, mu, first, gain, coupled, shrink, decoup
         p[i] = (times(p[i], shrink) if decoupled else p[i]) - lr * (step + mu * inertia if nesterov else inertia)
 
 
+@scalar
+def shared(update, size, cuts, arguments):
+    """Call ``update(start, stop, begin, *arguments)`` for parts of each piece between the cuts. Threads share each piece, as they
+    share the products of a layer: so a thread updates the rows whose gradient it has made, and that it multiplies with next."""
+    begin = 0
+    for i in range(cuts.size + 1):
+        end = cuts[i] if i < cuts.size else size
+        parallel(update, end - begin, GRAIN if end - begin <= GRAIN else GRAIN // 4, (begin,) + arguments)      # noqa: RUF005
+        begin = end
+
+
 @kernel
-def sgd(p: Vector, g: Vector, v: Vector, lr: float, momentum: float, first: bool, one_minus_dampening: float,
+def sgd(p: Vector, g: Vector, v: Vector, cuts: Integers, lr: float, momentum: float, first: bool, one_minus_dampening: float,
         weight_decay: float, nesterov: bool, decoupled: bool):
     """``v = momentum v + (1 - dampening) g; p -= lr v``, with the decay ``weight_decay p`` added to g unless it is decoupled.
 
@@ -54,16 +67,16 @@ def sgd(p: Vector, g: Vector, v: Vector, lr: float, momentum: float, first: bool
     """
     T = p.dtype.type
     rate, mu, gain, decay = T(lr), T(momentum), T(one_minus_dampening), T(weight_decay)
-    shrink = T(1) - rate * decay if decoupled else T(1)
-    coupled = T(0) if decoupled else decay
+    coupled, shrink = (T(0), T(1) - rate * decay) if decoupled else (decay, T(1))
     if v.size == 0:
-        parallel(_plain, p.size, GRAIN, (p, g, rate, coupled, shrink, decoupled))
+        shared(_plain, p.size, cuts, (p, g, rate, coupled, shrink, decoupled))
     else:
-        parallel(_momentum, p.size, GRAIN, (p, g, v, rate, mu, first, gain, coupled, shrink, decoupled, nesterov))
+        shared(_momentum, p.size, cuts, (p, g, v, rate, mu, first, gain, coupled, shrink, decoupled, nesterov))
 
 
 @scalar
-def _adam(start, stop, p, g, m, v, beta1, beta2, eps, step_size, coupled, shrink, decoupled):
+def _adam(start, stop, begin, p, g, m, v, beta1, beta2, eps, step_size, coupled, shrink, decoupled):
+    start, stop = begin + start, begin + stop
     p, g, m, v = p[start:stop], g[start:stop], m[start:stop], v[start:stop]
     T = p.dtype.type
     new1, new2 = T(1) - beta1, T(1) - beta2
@@ -75,15 +88,14 @@ def _adam(start, stop, p, g, m, v, beta1, beta2, eps, step_size, coupled, shrink
 
 
 @kernel
-def adam(p: Vector, g: Vector, m: Vector, v: Vector, lr: float, beta1: float, beta2: float, eps: float, correction1: float,
-         correction2_root: float, weight_decay: float, decoupled: bool):
+def adam(p: Vector, g: Vector, m: Vector, v: Vector, cuts: Integers, lr: float, beta1: float, beta2: float, eps: float,
+         correction1: float, correction2_root: float, weight_decay: float, decoupled: bool):
     """Adam (Kingma & Ba 2015), with the decay added to g, or decoupled as in AdamW (Loshchilov & Hutter 2019).
 
     The correction of v multiplies lr and eps instead of dividing every number (the end of their section 2).
     """
     T = p.dtype.type
     rate, decay, root = T(lr), T(weight_decay), T(correction2_root)
-    shrink = T(1) - rate * decay if decoupled else T(1)
-    coupled = T(0) if decoupled else decay
-    parallel(_adam, p.size, GRAIN, (p, g, m, v, T(beta1), T(beta2), T(eps) * root, rate * root / T(correction1), coupled, shrink,
-                                    decoupled))
+    coupled, shrink = (T(0), T(1) - rate * decay) if decoupled else (decay, T(1))
+    shared(_adam, p.size, cuts, (p, g, m, v, T(beta1), T(beta2), T(eps) * root, rate * root / T(correction1), coupled, shrink,
+                             decoupled))

@@ -41,12 +41,12 @@ class Native:
     If a kernel raises, `at` is the index of its launch, and those after it have not run.
 
     >>> from tinygrad_relu.kernels.loops.update import sgd
-    >>> p, g = np.ones(3), np.ones(3)
-    >>> native = Native([(sgd, (p, g, p[:0], 0.25, 0.0, True, 1.0, 0.0, False, False))])
+    >>> p, g, cuts = np.ones(3), np.ones(3), np.zeros(0, int)
+    >>> native = Native([(sgd, (p, g, p[:0], cuts, 0.25, 0.0, True, 1.0, 0.0, False, False))])
     >>> native()
     >>> p
     array([0.75, 0.75, 0.75])
-    >>> native.numbers[native.slot(0, 3)] = 0.5
+    >>> native.numbers[native.slot(0, 4)] = 0.5
     >>> native()
     >>> p
     array([0.25, 0.25, 0.25])
