@@ -10,6 +10,7 @@ from exact import exact
 from reference import points, ulps, worst
 from strength import strength
 
+from tinygrad_relu import functional as F
 from tinygrad_relu.kernels.formulas import saturating, smooth
 from tinygrad_relu.kernels.formulas.record import records
 from tinygrad_relu.kernels.loops.pointwise import loops
@@ -116,6 +117,14 @@ LIMITS = [
     ("log", (), [(0.0, -INF, INF), (1, 0.0, 1), (INF, INF, 0)]),
     ("log1p", (), [(-1, -INF, INF), (-0.0, -0.0, 1), (0.0, 0.0, 1), (INF, INF, 0)]),
 ]
+
+
+@every_type
+@pytest.mark.parametrize("f", [F.gelu, lambda x: F.gelu(x, approximate="tanh"), F.silu, F.mish], ids=["gelu", "tanh", "silu", "mish"])
+def test_a_negative_value_that_is_too_small_is_minus_zero(f, dtype):
+    """On all processors, as in PyTorch."""
+    y = f(np.full(40, -1e4, dtype)).data
+    assert (y == 0).all() and np.signbit(y).all()
 
 
 @every_type

@@ -35,7 +35,7 @@ def gelu(x: float) -> float:
     a, e, t = bell(x)
     n, d, n1, d1 = normal_tail(a)
     q = a * n / d
-    return (T(0) if x < T(0) else x) - scaled_down(q + q * e, t)
+    return (T(-0.0) if x < T(0) else x) - scaled_down(q + q * e, t)
 
 
 def gelu_dx(g, x, y):
@@ -103,7 +103,7 @@ def gelu_tanh(x: float) -> float:
     T = type(x)
     a, p, p_low, e, t = tanh_form_parts(x)
     tail = scaled_down((a + a * e) / (T(1) + scaled_down(T(1) + e, t)), t)
-    return (T(0) if x < T(0) else x) - tail
+    return (T(-0.0) if x < T(0) else x) - tail
 
 
 def gelu_tanh_dx(g, x, y):

@@ -117,19 +117,22 @@ def relu6(x: float) -> float:
 
 def hardsigmoid(x: float) -> float:
     T = type(x)
-    return T(0) if x <= T(-3) else T(1) if x >= T(3) else (x + T(3)) / T(6)
+    between = (x + T(3)) / T(6)                 # before the choice, so that LLVM need not branch around a division
+    return T(0) if x <= T(-3) else T(1) if x >= T(3) else between
 
 
 def hardswish(x: float) -> float:
     """Selected, so that -inf gives 0 (PyTorch: NaN) and nothing overflows."""
     T = type(x)
-    return T(0) if x <= T(-3) else x if x >= T(3) else x * (x + T(3)) / T(6)
+    between = x * (x + T(3)) / T(6)
+    return T(0) if x <= T(-3) else x if x >= T(3) else between
 
 
 def hardswish_dx(g, x, y):
     """0, (2x + 3) / 6, 1. Written 2x + 3, not x/3 + 1/2, because it is exact around its zero at -3/2."""
     T = type(x)
-    return T(0) if x <= T(-3) else g if x >= T(3) else g * ((x + x + T(3)) / T(6))
+    between = g * ((x + x + T(3)) / T(6))
+    return T(0) if x <= T(-3) else g if x >= T(3) else between
 
 
 HARDTANH = Elementwise(
