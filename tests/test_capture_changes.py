@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import copy
 import functools
+import sys
 from argparse import Namespace
 from collections import OrderedDict, UserDict, deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from operator import attrgetter
 from queue import SimpleQueue
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -207,11 +209,43 @@ class Plain:
     """An object of a user without attributes."""
 
 
+@dataclass
+class Number:
+    a: float
+
+
+class FromGlobal:
+    """Reads a global variable when it is made."""
+
+    def __init__(self):
+        self.a = GLOBAL.a
+
+
+def module(a):
+    """A file of the user's, with the name of one of Python's."""
+    made = ModuleType("statistics")
+    made.a, made.__file__ = a, "statistics.py"
+    return made
+
+
+GLOBAL, get_a, get = Number(1.0), attrgetter("a"), getattr
+
+
 # how a number is held outside, how the step finds it there, and how another one takes its place
 NUMBERS = {name: HOLDERS[name] for name in (
     "a list in a namespace", "a namespace in a namespace", "slots", "a class", "a property", "an attribute of a function", "a deque",
     "a set", "an array of objects", "a list in a tuple of a class of its own", "a cache")} | {
     "a user's dict": (lambda x: UserDict(a=x), lambda h: h["a"], lambda h, x: h.update(a=x)),
+    "a dataclass": (Number, lambda h: h.a, lambda h, x: setattr(h, "a", x)),
+    "an attribute of a computed name": (Number, lambda h: getattr(h, "".join("a")), lambda h, x: setattr(h, "a", x)),
+    "all attributes": (Number, lambda h: asdict(h)["".join("a")], lambda h, x: setattr(h, "a", x)),
+    "an attribute by a function made before": (Number, lambda h: get_a(h), lambda h, x: setattr(h, "a", x)),
+    "getattr of another name": (Number, lambda h: get(h, "".join("a")), lambda h, x: setattr(h, "a", x)),
+    "what an object reads when it is made": (lambda x: setattr(GLOBAL, "a", x), lambda h: FromGlobal().a,
+                                             lambda h, x: setattr(GLOBAL, "a", x)),
+    "a module": (module, lambda h: h.a, lambda h, x: setattr(h, "a", x)),
+    "a module, used by a function found later": (lambda x: (module(x), [{"f": lambda h: h[0].a}]), lambda h: h[1][0]["f"](h),
+                                                 lambda h, x: setattr(h[0], "a", x)),
     "options of a command": (lambda x: Namespace(a=x), lambda h: h.a, lambda h, x: setattr(h, "a", x)),
     "a partial": (lambda x: functools.partial(max, x, key=[x]), lambda h: h.keywords["key"][0],
                   lambda h, x: h.keywords.update(key=[x])),
@@ -228,15 +262,41 @@ NUMBERS = {name: HOLDERS[name] for name in (
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_another_number_is_noticed_wherever_it_is_held(name):
+def test_another_number_is_noticed_wherever_it_is_held(name, monkeypatch):
     hold, find, replace = NUMBERS[name]
     held = hold(2.0)
+    if name.startswith("a module"):
+        monkeypatch.setitem(sys.modules, "statistics", held[0] if isinstance(held, tuple) else held)
     program = tg.capture(lambda x: F.as_tensor(x) * find(held))
     for number in (2.0, 3.0):
         for x in X[:4]:
             assert bits(program(x)) == bits(number * x)
         replace(held, 3.0)
     assert program.replays == 4
+
+
+class Trainer:
+    """Notes beside the step, in attributes that the step does not name."""
+
+    def __init__(self):
+        self.model = nn.Linear(3, 2, rng=0)
+        self.seen, self.losses, self.best = 0, [1.0] * 1000, np.inf
+
+    def step(self, x):
+        return self.model(x).sum()
+
+    def note(self, loss):
+        self.seen += 1
+        self.losses.append(loss.item())
+        self.best = min(self.best, loss.item())
+
+
+def test_an_object_may_note_what_the_step_does_not_name():
+    trainer = Trainer()
+    program = tg.capture(trainer.step)
+    for x in X:
+        trainer.note(program(x))
+    assert program.replays == len(X) - 2
 
 
 def with_default(x, factor=2.0, *, power=1.0):

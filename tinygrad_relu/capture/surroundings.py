@@ -8,6 +8,7 @@ from dis import get_instructions
 from functools import partial
 from gc import get_referents
 from operator import getitem, is_
+from sysconfig import get_path
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType, NoneType
 from typing import Any
 
@@ -23,7 +24,11 @@ LEAVES = (NoneType, int, float, complex, str, bytes, np.generic, Tensor, CodeTyp
 WRAPPERS = (tuple, frozenset, partial, MethodType, BuiltinFunctionType, MappingProxyType, property, staticmethod, classmethod)
 CONTAINERS = (list, dict, set, deque)
 HOLDERS = ("argparse", "collections", "types")      # modules of Python whose objects hold what users put there
+DYNAMIC = {"getattr", "hasattr", "AttributeError", "vars", "dir", "__dict__", "__getattr__", "__getattribute__", "attrgetter",
+           "methodcaller", "asdict", "astuple", "fields", "copy", "deepcopy", "eval", "exec"}    # find attributes not by name
+CONSTRUCTORS = {"__init__", "__new__", "__post_init__"}
 FEW = 512       # bytes of an array up to which a change of its numbers is noticed, if no launch uses it
+STDLIB = get_path("stdlib")
 UNDEFINED, END = object(), object()
 MARK = [END]            # between holders: what one loses, the next one may gain
 Variable = tuple[Callable[[Any, Any], Any], Any, Any, Any, str]     # find, holder, key, value, name: find(holder, key) is value
@@ -32,9 +37,10 @@ Variable = tuple[Callable[[Any, Any], Any], Any, Any, Any, str]     # find, hold
 class Surroundings:
     """What a step finds outside, the modes of its modules, and the count of changes of the structure.
 
-    It finds names of closures and globals, code and defaults of functions, numbers of small arrays, all that containers and the
-    user's objects, functions and classes hold, and attributes of other objects that are modules, optimizers or functions. What
-    changes inside of modules and optimizers, and that new ones are made, `guard.version` counts.
+    It finds names of closures and globals, code and defaults of functions, numbers of small arrays, what containers hold, those
+    attributes of modules, classes and the user's objects that the code names (so an object may count its steps), and attributes
+    of other objects that are modules, optimizers or functions. What changes inside of modules and optimizers, and that new ones
+    are made, `guard.version` counts.
     """
 
     def __init__(self, step: Any) -> None:
@@ -44,7 +50,13 @@ class Surroundings:
         self.names: list[str] = []
         self.found: list[Any] = []      # all objects that the step reaches
         self._seen: set[int] = set()
-        self._find(step)
+        self._used: set[str] = set()    # all names in the code so far
+        self._named: list[tuple[dict[str, Any], set[str], set[str], bool]] = []     # dict, names that may come, known names, open
+        self._look(step)
+        visited = 0
+        while visited < len(self.found) or self._find_named():
+            self._visit(self.found[visited])
+            visited += 1
         self.dicts = [thing for thing in self.holders if isinstance(thing, dict)]
         self.keys = [*map(list, self.dicts)]
         self.modes = [(module, module.training) for module in self.found if isinstance(module, Module)]
@@ -85,50 +97,78 @@ class Surroundings:
             return None
         return next((name for x, y, name in zip(held, self.held, self.names) if x is not y), "the keys of a dict")
 
-    def _find(self, step: Any) -> None:
-        used: set[str] = set()          # all names in the code so far
-        self._look(step)
-        for thing in self.found:
-            kind = type(thing)
-            users = not _is_library(kind.__module__)
-            if isinstance(thing, FunctionType):
-                if not _is_library(thing.__module__):
-                    names, of_globals = _names(thing.__code__)
-                    used |= names
-                    self._watch(thing, [x for x in ("__code__", "__defaults__", "__kwdefaults__") if getattr(thing, x)], getattr)
-                    self._look(vars(thing) or None)
-                    for cell, name in zip(thing.__closure__ or (), thing.__code__.co_freevars):
-                        self._watch(cell, ["cell_contents"], getattr, name)
-                    self._watch(thing.__globals__, of_globals & thing.__globals__.keys())
-            elif isinstance(thing, ModuleType):
-                if not _is_library(thing.__name__):
-                    self._watch(vars(thing), used & vars(thing).keys())
-            elif isinstance(thing, type):
-                self._look(*(vars(cls) for cls in thing.__mro__ if not _is_library(cls.__module__)))
-            elif isinstance(thing, Module):         # `guard` notes what its attributes are, but not what changes inside of these
-                self._look(kind, *thing.children(), *(
-                    held for name, held in vars(thing).items()
-                    if name not in ("_hooks", "_steps") and (users or isinstance(held, FunctionType))))
-            elif isinstance(thing, Optimizer) and kind.step is Optimizer.step:
-                continue                            # a replay calls its `move`
-            elif isinstance(thing, WRAPPERS):       # never change
-                self._look(kind, *get_referents(thing))
-            elif users or kind.__module__ in HOLDERS or isinstance(thing, CONTAINERS):
-                self._hold(thing)
-            elif isinstance(thing, np.ndarray):
-                if thing.dtype.hasobject:
-                    objects = thing.ravel().tolist()
-                    self.variables.append((_has_objects, thing, objects, True, "an array of objects"))
-                    self._look(*objects)
-                elif thing.nbytes <= FEW:
-                    self.variables.append((_has_bytes, thing, thing.tobytes(), True, "numbers of an array"))
-            elif type(attributes := getattr(thing, "__dict__", None)) is dict:
-                self._watch(attributes, [name for name, held in attributes.items()
-                                         if isinstance(held, (Module, Optimizer, FunctionType))])
+    def _visit(self, thing: Any) -> None:
+        kind = type(thing)
+        users = not _is_library(kind.__module__)
+        if isinstance(thing, FunctionType):
+            if not _is_library(thing.__module__):
+                names, of_globals = _names(thing.__code__)
+                self._used |= names
+                self._watch(thing, [x for x in ("__code__", "__defaults__", "__kwdefaults__") if getattr(thing, x)], getattr)
+                self._look(vars(thing) or None)
+                for cell, name in zip(thing.__closure__ or (), thing.__code__.co_freevars):
+                    self._watch(cell, ["cell_contents"], getattr, name)
+                self._watch(thing.__globals__, of_globals & thing.__globals__.keys())
+        elif isinstance(thing, ModuleType):
+            if not _is_library(thing.__name__):
+                self._named.append((vars(thing), set(), set(), False))
+        elif isinstance(thing, type):
+            dicts = [get_referents(vars(cls))[0] for cls in thing.__mro__ if not _is_library(cls.__module__)]
+            inherited = {name for cls in thing.__mro__ if _is_library(cls.__module__) for name in vars(cls)}
+            for own in dicts:       # Python and libraries call what has special or inherited names: __len__, forward
+                known = {name for name in own if name.startswith("__") or name in inherited} - CONSTRUCTORS
+                self._watch(own, known)
+                self._named.append((own, set().union(*dicts), known, True))
+        elif isinstance(thing, Module):         # `guard` notes what its attributes are, but not what changes inside of these
+            by_name = _is_of_users({*kind.__mro__} - {*Module.__mro__})
+            self._add(kind, *thing.children(), *(
+                held for name, held in vars(thing).items()
+                if name not in ("_hooks", "_steps") and (by_name < users or isinstance(held, FunctionType))))
+            if users and by_name:
+                self._named.append((vars(thing), set(), set(), True))
+        elif isinstance(thing, Optimizer) and kind.step is Optimizer.step:
+            pass                                # a replay calls its `move`
+        elif isinstance(thing, WRAPPERS):       # never change
+            self._look(*get_referents(thing))
+        elif type(getattr(thing, "__dict__", None)) is dict and _is_of_users({*kind.__mro__} - {object}):
+            self._add(kind)
+            self._named.append((vars(thing), {name for cls in kind.__mro__ for name in vars(cls)}, set(), True))
+        elif users or kind.__module__ in HOLDERS or isinstance(thing, CONTAINERS):
+            self._hold(thing)
+        elif isinstance(thing, np.ndarray):
+            if thing.dtype.hasobject:
+                objects = thing.ravel().tolist()
+                self.variables.append((_has_objects, thing, objects, True, "an array of objects"))
+                self._look(*objects)
+            elif thing.nbytes <= FEW:
+                self.variables.append((_has_bytes, thing, thing.tobytes(), True, "numbers of an array"))
+        elif type(attributes := getattr(thing, "__dict__", None)) is dict:
+            self._watch(attributes, [name for name, held in attributes.items()
+                                     if isinstance(held, (Module, Optimizer, FunctionType))])
+
+    def _find_named(self) -> bool:
+        """Watch what the code names in dicts of attributes. Whether more was found: it may be code, with more names."""
+        before = len(self.found)
+        for attributes, coming, known, is_open in self._named:
+            if is_open and not self._used.isdisjoint(DYNAMIC):
+                self._look(attributes)
+            else:
+                names = self._used & (attributes.keys() | coming) - known
+                known |= names
+                self._watch(attributes, names)
+        return len(self.found) > before
 
     def _look(self, *things: Any) -> None:
         for thing in things:
+            if isinstance(thing, type):         # unlike the class of an object, it may be called
+                self._add(*(getattr(thing, name, None) for name in CONSTRUCTORS))
+            self._add(thing)
+
+    def _add(self, *things: Any) -> None:
+        for thing in things:
             if not isinstance(thing, LEAVES) and id(thing) not in self._seen:
+                if callable(thing) and {type(thing).__name__, getattr(thing, "__name__", "")} & DYNAMIC:     # by another name
+                    self._used.add("getattr")
                 self._seen.add(id(thing))
                 self.found.append(thing)
 
@@ -136,7 +176,7 @@ class Surroundings:
         for key in keys:
             try:
                 value = find(holder, key)
-            except ValueError:          # a variable of a closure that has no value yet
+            except (LookupError, ValueError):       # a variable of a closure, or an attribute, that has no value yet
                 value = UNDEFINED
             self.variables.append((find, holder, key, value, name or key))
             self._look(value)
@@ -152,6 +192,11 @@ class Surroundings:
         self._look(*held)
 
 
+def _is_of_users(classes: set[type]) -> bool:
+    """Whether only code of the user reads the attributes of such an object, and all of them are in its ``__dict__``."""
+    return not any(_is_library(cls.__module__) or "__slots__" in vars(cls) for cls in classes)
+
+
 def _has_objects(array: Any, objects: list[Any]) -> bool:
     return all(map(is_, array.ravel().tolist(), objects))
 
@@ -163,8 +208,9 @@ def _has_bytes(array: Any, known: bytes) -> bool:
 def _is_library(module: Any) -> bool:
     """Whether a module is ours, Python's, or that of an installed package: not code that uses these names."""
     package = str(module).partition(".")[0]
-    return (package == __package__.partition(".")[0] or package in sys.stdlib_module_names
-            or "-packages" in str(getattr(sys.modules.get(package), "__file__", "")))
+    path = getattr(sys.modules.get(package), "__file__", None) or STDLIB        # Python's own may have no file
+    return (package == __package__.partition(".")[0] or "-packages" in path
+            or (package in sys.stdlib_module_names and path.startswith(STDLIB)))      # not a user's code.py
 
 
 def _names(code: CodeType) -> tuple[set[str], set[str]]:
