@@ -283,6 +283,7 @@ class Trainer:
         self.seen, self.losses, self.best = 0, [1.0] * 1000, np.inf
 
     def step(self, x):
+        self.model.eval()
         return self.model(x).sum()
 
     def note(self, loss):

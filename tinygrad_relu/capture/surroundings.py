@@ -24,8 +24,8 @@ LEAVES = (NoneType, int, float, complex, str, bytes, np.generic, Tensor, CodeTyp
 WRAPPERS = (tuple, frozenset, partial, MethodType, BuiltinFunctionType, MappingProxyType, property, staticmethod, classmethod)
 CONTAINERS = (list, dict, set, deque)
 HOLDERS = ("argparse", "collections", "types")      # modules of Python whose objects hold what users put there
-DYNAMIC = {"getattr", "hasattr", "AttributeError", "vars", "dir", "__dict__", "__getattr__", "__getattribute__", "attrgetter",
-           "methodcaller", "asdict", "astuple", "fields", "copy", "deepcopy", "eval", "exec"}    # find attributes not by name
+DYNAMIC = {"getattr", "hasattr", "AttributeError", "vars", "__dict__", "__getattr__", "__getattribute__", "attrgetter",
+           "methodcaller", "asdict", "astuple"}      # with these, code finds attributes that it does not name
 CONSTRUCTORS = {"__init__", "__new__", "__post_init__"}
 FEW = 512       # bytes of an array up to which a change of its numbers is noticed, if no launch uses it
 STDLIB = get_path("stdlib")
