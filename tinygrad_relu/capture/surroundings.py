@@ -51,7 +51,7 @@ class Surroundings:
         self.found: list[Any] = []      # all objects that the step reaches
         self._seen: set[int] = set()
         self._used: set[str] = set()    # all names in the code so far
-        self._named: list[tuple[dict[str, Any], set[str], set[str], bool]] = []     # dict, names that may come, known names, open
+        self._named: list[tuple[dict[str, Any], set[str], set[str], Any]] = []  # names that may come, known ones, whose
         self._look(step)
         visited = 0
         while visited < len(self.found) or self._find_named():
@@ -111,28 +111,26 @@ class Surroundings:
                 self._watch(thing.__globals__, of_globals & thing.__globals__.keys())
         elif isinstance(thing, ModuleType):
             if not _is_library(thing.__name__):
-                self._named.append((vars(thing), set(), set(), False))
+                self._named.append((vars(thing), set(), set(), None))
         elif isinstance(thing, type):
             dicts = [get_referents(vars(cls))[0] for cls in thing.__mro__ if not _is_library(cls.__module__)]
             inherited = {name for cls in thing.__mro__ if _is_library(cls.__module__) for name in vars(cls)}
             for own in dicts:       # Python and libraries call what has special or inherited names: __len__, forward
                 known = {name for name in own if name.startswith("__") or name in inherited} - CONSTRUCTORS
                 self._watch(own, known)
-                self._named.append((own, set().union(*dicts), known, True))
+                self._named.append((own, set().union(*dicts), known, own))
         elif isinstance(thing, Module):         # `guard` notes what its attributes are, but not what changes inside of these
             by_name = _is_of_users({*kind.__mro__} - {*Module.__mro__})
-            self._add(kind, *thing.children(), *(
-                held for name, held in vars(thing).items()
-                if name not in ("_hooks", "_steps") and (by_name < users or isinstance(held, FunctionType))))
+            self._add(kind, *thing.children(), *(x for x in _inside(thing) if by_name < users or isinstance(x, FunctionType)))
             if users and by_name:
-                self._named.append((vars(thing), set(), set(), True))
+                self._named.append((vars(thing), set(), set(), thing))
         elif isinstance(thing, Optimizer) and kind.step is Optimizer.step:
             pass                                # a replay calls its `move`
         elif isinstance(thing, WRAPPERS):       # never change
             self._look(*get_referents(thing))
         elif type(getattr(thing, "__dict__", None)) is dict and _is_of_users({*kind.__mro__} - {object}):
             self._add(kind)
-            self._named.append((vars(thing), {name for cls in kind.__mro__ for name in vars(cls)}, set(), True))
+            self._named.append((vars(thing), {name for cls in kind.__mro__ for name in vars(cls)}, set(), thing))
         elif users or kind.__module__ in HOLDERS or isinstance(thing, CONTAINERS):
             self._hold(thing)
         elif isinstance(thing, np.ndarray):
@@ -149,13 +147,18 @@ class Surroundings:
     def _find_named(self) -> bool:
         """Watch what the code names in dicts of attributes. Whether more was found: it may be code, with more names."""
         before = len(self.found)
-        for attributes, coming, known, is_open in self._named:
-            if is_open and not self._used.isdisjoint(DYNAMIC):
-                self._look(attributes)
-            else:
-                names = self._used & (attributes.keys() | coming) - known
-                known |= names
-                self._watch(attributes, names)
+        if not self._used.isdisjoint(DYNAMIC):
+            wholes = [whole for *_, whole in self._named if whole is not None]
+            self._named = [entry for entry in self._named if entry[3] is None]
+            for whole in wholes:
+                if isinstance(whole, Module):
+                    self._look(*_inside(whole))
+                else:
+                    self._hold(whole)
+        for attributes, coming, known, _ in self._named:
+            names = self._used & (attributes.keys() | coming) - known
+            known |= names
+            self._watch(attributes, names)
         return len(self.found) > before
 
     def _look(self, *things: Any) -> None:
@@ -190,6 +193,10 @@ class Surroundings:
         self.held += [*held, END]
         self.names += [*(map(str, thing) if keys else [name] * len(held)), name]
         self._look(*held)
+
+
+def _inside(module: Module) -> list[Any]:
+    return [held for name, held in vars(module).items() if name not in ("_hooks", "_steps")]
 
 
 def _is_of_users(classes: set[type]) -> bool:
