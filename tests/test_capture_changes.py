@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections import OrderedDict, UserDict, deque
 from dataclasses import asdict, dataclass
+from functools import partialmethod
 from operator import attrgetter
 from queue import SimpleQueue
 from types import ModuleType, SimpleNamespace
@@ -228,6 +229,29 @@ def module(a):
     return made
 
 
+class Doubled(Number):
+    """Twice the number."""
+
+    @property
+    def twice(self):
+        return 2 * self.a
+
+
+class Tripled(Doubled):
+    @property
+    def twice(self):
+        return 3 * self.a
+
+
+class Bound:
+    """A method with an argument that is bound already."""
+
+    def method(self, number):
+        return number[0]
+
+    first = partialmethod(method, [2.0])
+
+
 GLOBAL, get_a, get = Number(1.0), attrgetter("a"), getattr
 
 
@@ -237,6 +261,9 @@ NUMBERS = {name: HOLDERS[name] for name in (
     "a set", "an array of objects", "a list in a tuple of a class of its own", "a cache")} | {
     "a user's dict": (lambda x: UserDict(a=x), lambda h: h["a"], lambda h, x: h.update(a=x)),
     "a dataclass": (Number, lambda h: h.a, lambda h, x: setattr(h, "a", x)),
+    "the class of an object": (lambda x: Doubled(x / 2), lambda h: h.twice, lambda h, x: setattr(h, "__class__", Tripled)),
+    "an argument bound in a class": (lambda x: Bound(), lambda h: h.first(),
+                                     lambda h, x: vars(Bound)["first"].args[0].__setitem__(0, x)),
     "an attribute of a computed name": (Number, lambda h: getattr(h, "".join("a")), lambda h, x: setattr(h, "a", x)),
     "all attributes": (Number, lambda h: asdict(h)["".join("a")], lambda h, x: setattr(h, "a", x)),
     "an attribute by a function made before": (Number, lambda h: get_a(h), lambda h, x: setattr(h, "a", x)),

@@ -5,7 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Container, Iterable
 from dis import get_instructions
-from functools import partial
+from functools import partial, partialmethod
 from gc import get_referents
 from operator import getitem, is_
 from sysconfig import get_path
@@ -21,7 +21,8 @@ from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 
 LEAVES = (NoneType, int, float, complex, str, bytes, np.generic, Tensor, CodeType)      # hold no variables
-WRAPPERS = (tuple, frozenset, partial, MethodType, BuiltinFunctionType, MappingProxyType, property, staticmethod, classmethod)
+WRAPPERS = (tuple, frozenset, partial, partialmethod, MethodType, BuiltinFunctionType, MappingProxyType, property, staticmethod,
+            classmethod)
 CONTAINERS = (list, dict, set, deque)
 HOLDERS = ("argparse", "collections", "types")      # modules of Python whose objects hold what users put there
 DYNAMIC = {"getattr", "hasattr", "AttributeError", "vars", "__dict__", "__getattr__", "__getattribute__", "attrgetter",
@@ -130,6 +131,7 @@ class Surroundings:
             self._look(*get_referents(thing))
         elif type(getattr(thing, "__dict__", None)) is dict and _is_of_users({*kind.__mro__} - {object}):
             self._add(kind)
+            self.variables.append((getattr, thing, "__class__", kind, "the class of an object"))
             self._named.append((vars(thing), {name for cls in kind.__mro__ for name in vars(cls)}, set(), thing))
         elif users or kind.__module__ in HOLDERS or isinstance(thing, CONTAINERS):
             self._hold(thing)
