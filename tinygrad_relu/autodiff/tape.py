@@ -69,7 +69,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     >>> slope.item(), curvature.item()
     (27.0, 18.0)
     """
-    if not isinstance(output, Node) or not isinstance(inputs, (Node, list, tuple, Iterable)):
+    if not isinstance(output, Node) or not isinstance(inputs, (Node, list, tuple, Iterable)):      # Iterable alone is slow
         raise TypeError(f"grad: got {type(output).__name__} and {type(inputs).__name__}; expected a Tensor, and a Tensor "
                         "or several")
     wanted = (inputs,) if isinstance(inputs, Node) else tuple(inputs)

@@ -122,7 +122,7 @@ class Surroundings:
                 self._named.append((own, set().union(*dicts), known, own))
         elif isinstance(thing, Module):         # `guard` notes what its attributes are, but not what changes inside of these
             by_name = _is_of_users({*kind.__mro__} - {*Module.__mro__})
-            self._add(kind, *thing.children(), *(x for x in _inside(thing) if by_name < users or isinstance(x, FunctionType)))
+            self._add(kind, *thing.children(), *(x for x in _inside(thing) if (users and not by_name) or type(x) is FunctionType))
             if users and by_name:
                 self._named.append((vars(thing), set(), set(), thing))
         elif isinstance(thing, Optimizer) and kind.step is Optimizer.step:
@@ -198,7 +198,7 @@ class Surroundings:
 
 
 def _inside(module: Module) -> list[Any]:
-    return [held for name, held in vars(module).items() if name not in ("_hooks", "_steps")]
+    return [held for name, held in vars(module).items() if name not in ("_hooks", "_steps")]        # the last are of the package
 
 
 def _is_of_users(classes: set[type]) -> bool:
