@@ -21,6 +21,8 @@ SHOWN = 200         # rows of all members that are printed
 class Reading(Shown):
     """What an instrument found. Printing it gives tables; `to_dict` and `to_json` give data, and `plot` a matplotlib Figure."""
 
+    each: list[Any]         # of a population only: the reading of each member (`Members`)
+
     def to_dict(self) -> Any:
         """Plain dicts, lists and numbers; NaN and infinities become None."""
         return plain(self)

@@ -15,7 +15,6 @@ from ...nn import Linear, Module
 from ...optim import SGD, Optimizer
 from ...parameters import Parameter
 from ...tensor import Tensor as Tensor
-from ..census import Census, census
 from ..drawing import ALIVE as ALIVE, BLUE as BLUE, COLUMN as COLUMN, DASHES as DASHES, DEAD as DEAD, FAINT as FAINT, INK as INK
 from ..drawing import LIGHT as LIGHT, RETURN as RETURN, label as label, say as say
 from .record import Claim as Claim, Experiment as Experiment, Finding as Finding, Series as Series
@@ -91,11 +90,6 @@ def accuracy(model: Module, samples: Dataset) -> Array:
     """The share of the samples whose largest output is that of their class; of a population, one for each member."""
     found: Array = (model(samples.x).data.argmax(axis=-1) == samples.y).mean(axis=-1)
     return found
-
-
-def censuses(models: Module, x: Array) -> list[Census]:
-    """The census of each member of a population."""
-    return [census(models.member(k), x) for k in range(models.members or 0)]
 
 
 def four_errors(share: float, n: int) -> float:

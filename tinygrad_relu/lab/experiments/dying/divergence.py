@@ -9,9 +9,7 @@ a dead network diverge: with c outputs their error is multiplied by 1 - 2 eta/c 
 import numpy as np
 
 from .... import data, functional as F, lab, nn, optim
-from ..common import (
-    COLUMN, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, at_least, at_most, censuses, descend, label, say,
-)
+from ..common import COLUMN, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, at_least, at_most, descend, label, say
 
 RATES, STEPS = np.array([0.3, 6.0, 16.0]), 120
 NAMES = {"relu": "ReLU", "leaky_relu": "the same start, leaky units"}
@@ -26,7 +24,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         model = nn.MLP([64, 32, 32, 10], name, dtype="float64", members=3 * seeds, rng=[*range(seed, seed + seeds)] * 3)
         optimizer = optim.SGD(model.parameters(), lr=np.repeat(RATES, seeds))
         losses[name] = descend(model, optimizer, F.mse_loss, digits.x, targets, STEPS).T.reshape(3, seeds, STEPS)
-        ends[name] = [one.layers[1] for one in censuses(model, digits.x)[seeds:2 * seeds]]      # those at rate 6
+        ends[name] = [one.layers[1] for one in lab.census(model, digits.x).each[seeds:2 * seeds]]      # those at rate 6
     good, high, worst = losses["relu"]
     dead = np.array([layer.dead == 32 for layer in ends["relu"]])
     variance = targets.var(axis=0).mean()

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from .... import data, functional as F, lab, nn
-from ..common import (
-    ALIVE, BLUE, DASHES, DEAD, FAINT, Claim, Experiment, Figure, Finding, Series, Tensor, censuses, label, learn, say,
-)
+from ..common import ALIVE, BLUE, DASHES, DEAD, FAINT, Claim, Experiment, Figure, Finding, Series, Tensor, label, learn, say
 
 UNITS = 64
 
@@ -32,7 +30,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     def dead_after(lr: Any) -> Any:
         model = nn.MLP([2, UNITS, 2], dtype="float64", members=len(lr), rng=[seed] * len(lr))
         learn(model, moons, 1, lr=lr)
-        return np.array([one.layers[0].on_rate == 0 for one in censuses(model, moons.x)])
+        return np.array([one.layers[0].on_rate == 0 for one in lab.census(model, moons.x).each])
 
     grid = np.geomspace(rates.lo[mortal].min() / 2, 1000, 20 if fast else 60)
     told, seen = (rates.lo <= grid[:, None]) & (grid[:, None] <= rates.hi), dead_after(grid)

@@ -8,10 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .... import data, nn
-from ..common import (
-    COLUMN, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, at_least, at_most, censuses, label, learn, say,
-)
+from .... import data, lab, nn
+from ..common import COLUMN, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, at_least, at_most, label, learn, say
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
@@ -22,7 +20,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         model = nn.MLP([64, 64, 10], members=members, dtype="float64", rng=seed)
         if name == "x ≤ 0":
             model[0].weight.data = -model[0].weight.data
-        layers = [one.layers[0] for one in censuses(model, x)]
+        layers = [one.layers[0] for one in lab.census(model, x).each]
         dead[name] = float(np.mean([layer.dead / 64 for layer in layers]))
         somewhere[name] = float(np.mean([layer.on_rate < 1 for layer in layers]))
         losses[name] = learn(model, replace(digits, x=x), 80, lr=0.3)

@@ -6,9 +6,9 @@ kills at lower rates. Neither 40 % nor any other share is a limit.
 """
 import numpy as np
 
-from .... import data, nn
+from .... import data, lab, nn
 from ..common import (
-    COLUMN, DASHES, FAINT, Array, Claim, Experiment, Figure, Finding, Series, at_least, at_most, censuses, label, learn, say,
+    COLUMN, DASHES, FAINT, Array, Claim, Experiment, Figure, Finding, Series, at_least, at_most, label, learn, say,
 )
 
 RATES, MOMENTA = np.array([0.01, 0.03, 0.1, 0.3, 1.0, 3.0]), (0.0, 0.9)
@@ -22,7 +22,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     model = nn.MLP([64, 32, 32, 10], members=len(rngs), dtype="float64", rng=rngs)
 
     def dead() -> Array:
-        return np.reshape([sum(one.dead) / 64 for one in censuses(model, digits.x)], shape).mean(axis=2)
+        return np.reshape([sum(one.dead) / 64 for one in lab.census(model, digits.x).each], shape).mean(axis=2)
 
     born = dead()[0, 0]
     losses = learn(model, digits, 150, lr=np.broadcast_to(RATES[:, None], shape).ravel(),

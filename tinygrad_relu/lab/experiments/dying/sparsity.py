@@ -6,9 +6,9 @@ too, and the gradient is exactly zero.
 """
 import numpy as np
 
-from .... import data, functional as F, nn
+from .... import data, functional as F, lab, nn
 from ..common import (
-    ALIVE, DASHES, DEAD, FAINT, Array, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, censuses, grad, label,
+    ALIVE, DASHES, DEAD, FAINT, Array, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, grad, label,
     learn, say,
 )
 
@@ -20,7 +20,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     units = 64 * members
 
     def look() -> tuple[Array, int]:
-        layers = [one.layers[0] for one in censuses(model, digits.x)]
+        layers = [one.layers[0] for one in lab.census(model, digits.x).each]
         return np.concatenate([layer.on_rate for layer in layers]), sum(layer.dead for layer in layers)
 
     start, dead = look()

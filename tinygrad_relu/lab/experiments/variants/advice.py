@@ -7,10 +7,8 @@ tolerates higher rates.
 """
 import numpy as np
 
-from .... import data, nn
-from ..common import (
-    COLUMN, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, at_most, censuses, four_errors, label, learn,
-)
+from .... import data, lab, nn
+from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, at_most, four_errors, label, learn
 
 DEPTH, WIDTH = 6, 32
 NETWORKS = {"ReLU": ["relu"], "Leaky ReLU": ["leaky_relu"], "Maxout": ["maxout"], "tanh": ["tanh"], "sigmoid": ["sigmoid"],
@@ -36,7 +34,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         model = nn.population([network(activations, seed + k) for _ in rates for k in range(seeds)])
         learn(model, train, 200 if fast else 300, lr=np.repeat(rates, seeds), momentum=0.9)
         errors[name] = (100 * (1 - accuracy(model, test))).reshape(len(rates), seeds).mean(axis=1)
-        dead[name] = [sum(one.dead) / (DEPTH * WIDTH) for one in censuses(model, train.x)[::len(rates) * seeds - 1]]
+        dead[name] = [sum(one.dead) / (DEPTH * WIDTH) for one in lab.census(model, train.x).each[::len(rates) * seeds - 1]]
     best = {name: found.min() for name, found in errors.items()}
     noise = 100 * four_errors(best["ReLU"] / 100, len(test)) * np.sqrt(2 / seeds)       # of the difference of two means
     return [

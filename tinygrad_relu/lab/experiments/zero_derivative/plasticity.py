@@ -7,7 +7,7 @@ by SGD, one sample at a time. Here a bit flips every 500 samples (10,000 in the 
 import numpy as np
 
 from .... import capture, lab, nn, optim
-from ..common import COLUMN, Array, Claim, Experiment, Figure, Finding, Series, Tensor, at_least, at_most, censuses, label
+from ..common import COLUMN, Array, Claim, Experiment, Figure, Finding, Series, Tensor, at_least, at_most, label
 
 BITS, SLOW, EVERY, UNITS, RATE, OBSERVED = 20, 15, 500, 5, 0.05, 100
 METHODS = ("SGD", "SGD + L2", "ReDo", "continual backprop")
@@ -51,7 +51,7 @@ def _follow(method: str, x: Array, y: Array, seed: int) -> tuple[Array, Array]:
             backprop.observe(models, x[t - OBSERVED + 1:t + 1])
             backprop.apply(models, optimizer, rng=rng)
         if t % EVERY == EVERY - 1:
-            found = censuses(models, x[t - EVERY + 1:t + 1])
+            found = lab.census(models, x[t - EVERY + 1:t + 1]).each
             dead.append([one.dead[0] for one in found])
             if method == "ReDo":
                 lab.ReDo().apply(models, optimizer, [one.select("dormant") for one in found], rng)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .... import functional as F, nn, optim
-from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, at_least, censuses, descend, label
+from .... import functional as F, lab, nn, optim
+from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, at_least, descend, label
 
 SCALES, BETAS, WIDTH = (0.001, 0.01, 0.1, 1.0), (0.5, 0.9, 0.99), 16
 
@@ -27,7 +27,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     optimizer = optim.Adam(models.parameters(), lr=0.01, betas=betas)
     targets = np.array(scales)[:, None, None] * y
     descend(models, optimizer, F.mse_loss, x, targets, steps)
-    dead = np.array([sum(one.dead) for one in censuses(models, x)]) / (2 * WIDTH)
+    dead = np.array([sum(one.dead) for one in lab.census(models, x).each]) / (2 * WIDTH)
     share = dead.reshape(len(SCALES), len(BETAS), seeds).mean(axis=2)
     small, usual = share[0], share[-1]
     return [at_least(f"share of dead units, {what}", expected, measured) for what, expected, measured in (

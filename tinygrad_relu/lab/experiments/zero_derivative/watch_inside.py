@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .... import data, nn
-from ..common import (
-    ALIVE, BLUE, DEAD, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, at_most, censuses, label, learn,
-)
+from .... import data, lab, nn
+from ..common import ALIVE, BLUE, DEAD, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, at_most, label, learn
 
 RATES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.5, 1.6)
 UNITS = 64
@@ -22,7 +20,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     models = nn.MLP([64, UNITS, 10], rng=[seed] * n, members=n, dtype="float64")
     loss = learn(models, digits, steps, lr=np.array(RATES))[-1]
     right = accuracy(models, digits)
-    dead = np.array([one.dead[0] for one in censuses(models, digits.x)])
+    dead = np.array([one.dead[0] for one in lab.census(models, digits.x).each])
     relabelled = replace(digits, y=np.random.default_rng(seed).integers(0, 10, len(digits)))
     later = learn(models, relabelled, steps, lr=0.1)[-1]
     top = right == right.max()
