@@ -5,6 +5,7 @@ from .lr_scheduler import (
     ExponentialLR as ExponentialLR,
     LambdaLR as LambdaLR,
     LinearLR as LinearLR,
+    LRScheduler as LRScheduler,
     MultiStepLR as MultiStepLR,
     ReduceLROnPlateau as ReduceLROnPlateau,
     SequentialLR as SequentialLR,
@@ -12,4 +13,3 @@ from .lr_scheduler import (
 )
 from .optimizer import Optimizer as Optimizer, Terms as Terms
 from .rules import SGD as SGD, Adam as Adam, AdamW as AdamW
-from .schedule import LRScheduler as LRScheduler
