@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import check_writable, write_through
+from .files import check_writable, write_json
 from .kernels.formulas import ACTIVATIONS
 from .kernels.loops.pointwise import loops
 from .kernels.machine import blas, host
@@ -165,6 +165,6 @@ def main(arguments: argparse.Namespace) -> int:
         check_writable(arguments.json, "--json")
     report = diagnose()
     if arguments.json:
-        write_through(arguments.json, lambda file: file.write((json.dumps(report, indent=1) + "\n").encode()))
+        write_json(arguments.json, report)
     show(report)
     return 0

@@ -87,7 +87,8 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
                           ConvergenceWarning, stacklevel=2)
         return self
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """One epoch on these samples."""
         again = hasattr(self, "model_")
         X, y, weight = self._checked(X, y, sample_weight, reset=not again)
         self._train(X, self._targets(y, weight, reset=False), weight, 1, again, judge=False)
@@ -284,13 +285,13 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
     class_weight: Any = None
     out_activation_ = "softmax"
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:  # type: ignore[override]
         """One epoch on these samples. The first call needs all `classes`, unless y has them all."""
         if not hasattr(self, "classes_"):
             self.classes_ = np.unique(y if classes is None else classes)
         elif classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
             raise ValueError(f"partial_fit: classes are {np.unique(classes)}, expected those of the first call, {self.classes_}")
-        return self._partial_fit(X, y, sample_weight)
+        return super().partial_fit(X, y, sample_weight)
 
     def _targets(self, y: Array, weight: Array | None, reset: bool) -> Array:
         """The labels; with weights a row for each sample, its weight at its class and 0 elsewhere."""
@@ -352,10 +353,6 @@ class MLPRegressor(RegressorMixin, _MLP):       # type: ignore[misc]
     """
 
     out_activation_ = "identity"
-
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """One epoch on these samples."""
-        return self._partial_fit(X, y, sample_weight)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -240,9 +240,10 @@ class _Sums(Extremes):
             dormancy = mean_h / mean_h.mean() if mean_h.any() else np.zeros_like(mean_h)
             squares = [np.square(layer.part(p, gradients[p])).sum(axis=1) for p in layer.parameters]
         on = 1 - self.flat / samples if layer.activation is None else self.on / samples
+        idle = layer.bias is not None and layer.norm is not None and layer.norm.depends_on_mode
         flags = {"frozen": np.full(layer.units, bool(layer.parts) and not any(p.requires_grad for p in layer.parameters)),
                  "constant": self.hmin == self.hmax, "duplicate": duplicates(layer), "dormant": dormancy <= tau,
-                 "idle bias": np.full(layer.units, layer.has_idle_bias)}
+                 "idle bias": np.full(layer.units, idle)}
         return LayerCensus(layer.name, layer.activation_name, layer.pieces, self.states(saturation), on, self.flat / samples,
                            zmax, self.zsum / samples, margin, mean_h, dormancy,
                            np.sqrt(sum(squares, np.zeros(layer.units) if squares else np.nan + np.zeros(layer.units))), flags,

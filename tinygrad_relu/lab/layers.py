@@ -101,10 +101,6 @@ class HiddenLayer:
     unclaimed: str
     places: tuple[Place, ...]
 
-    def is_on_every_path_of(self, earlier: HiddenLayer) -> bool:
-        """Whether every path from an earlier layer to the output leads through this one."""
-        return earlier.name in self.gates
-
     @property
     def parameters(self) -> list[Parameter]:
         """Those of which each unit has a part: of a plain layer the weight, and the bias if there is one."""
@@ -114,11 +110,6 @@ class HiddenLayer:
         """The parts of the units of a parameter, or of its gradient, (units, numbers)."""
         axis, rows = self.parts[p]
         return np.moveaxis(array, axis, 0)[rows].reshape(self.units, -1)
-
-    @property
-    def has_idle_bias(self) -> bool:
-        """Whether batch normalisation subtracts the bias again, with the mean of the batch."""
-        return self.bias is not None and self.norm is not None and self.norm.depends_on_mode
 
     @property
     def is_recurrent(self) -> bool:
@@ -230,13 +221,6 @@ class Extremes:
         self.numbers: Array         # (6, units): all that the states follow from (see `unit_extremes`)
         self.look: Look             # the batch that was added last
 
-    @classmethod
-    def of(cls, layer: HiddenLayer, several: Sequence[Array]) -> Extremes:
-        """Those of several looks at one layer, from their `numbers`, so that all states are found at once."""
-        found = cls(layer)
-        found.numbers = np.stack(several, axis=1)
-        return found
-
     def add(self, look: Look, path: Array) -> Array:
         """Note a batch. `path` says from which samples a path leads from the outputs of this layer to those of the model, and the
         result from which one leads through this layer: a layer is closed on a sample if all its slopes there are exactly zero.
@@ -293,7 +277,7 @@ def noted(batches: Iterable[Sequence[Look]], layers: Sequence[Extremes]) -> Iter
         for extremes, look in zip(reversed(layers), reversed(looks)):
             path: Array = np.ones(len(look.z) // (look.positions or 1), bool)
             for later, leads in open_ones if look.positions else ():
-                if later.is_on_every_path_of(look.layer):
+                if look.layer.name in later.gates:
                     path &= leads
             leads = extremes.add(look, path)
             if look.positions:

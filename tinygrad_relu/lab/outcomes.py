@@ -154,11 +154,6 @@ class Outcome(Training):
         """The number of predictions that are proved to the step."""
         return sum(prediction.proved for prediction in self.predictions)
 
-    @property
-    def ends_before(self) -> bool:
-        """Whether the training ends before the predicted return."""
-        return self.predicted_step is not None and self.predicted_step > self.steps
-
     def to_dict(self) -> dict[str, Any]:
         """The entry in the JSON file. A predicted step of None means never; an observed step of None, not within the training."""
         return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,

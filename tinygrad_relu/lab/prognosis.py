@@ -161,7 +161,7 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     looks = [(extremes.look, extremes.states()) for extremes in units.extremes(data)]
     dead = [np.flatnonzero((states == State.DEAD) | (states == State.DEAD_HIGH)) for _, states in looks]
     gates = [i for i, (layer, mine) in enumerate(zip(layers, dead))
-             if len(mine) == layer.units and all(map(layer.is_on_every_path_of, layers[:i]))]
+             if len(mine) == layer.units and layer.gates.issuperset(one.name for one in layers[:i])]
     reasons = _unclaimed(units, dead, gates, data, optimizer, loss)
     length = _chain(layers, gates, reasons) if optimizer.elementwise else 0
     claims, opens = list[UnitPrognosis](), None

@@ -141,7 +141,9 @@ class Recorder(Reading):
         """The changes of state up to now, layer by layer."""
         for layer, changes, looks in zip(self.layers, self._layers, self._looks):
             if looks:
-                changes.add(Extremes.of(layer, looks).states())
+                several = Extremes(layer)
+                several.numbers = np.stack(looks, axis=1)       # so that all states are found at once
+                changes.add(several.states())
                 looks.clear()
         return self._layers
 
@@ -326,7 +328,11 @@ class Recorders(Members):
         if not first._one_pass or len(set(self._activations)) < len(first.layers):
             self.observe(step)
             return self.model(first.x)
-        output, through = seen(self.model, self._activations, first.x)
+        through: list[tuple[Tensor, Tensor]] = []
+        with ExitStack() as hooks:
+            for activation in self._activations:
+                hooks.enter_context(activation.register_forward_hook(lambda _, inputs, out: through.append((inputs[0], out))))
+            output = self.model(first.x)
         for k, recorder in enumerate(self.each):
             recorder.see([(Tensor.leaf(z.array[k]), Tensor.leaf(out.array[k])) for z, out in through], step)
         return output
@@ -385,15 +391,6 @@ def _passed(recorder: Recorder | Recorders, x: Array, found: Sequence[Array]) ->
             layer, unit, sample = one.follow
             launch(copy, through[layer][1][k, sample, unit:unit + 1], orbits[k, 0])
     return h
-
-
-def seen(model: Module, activations: Sequence[Module], x: Array) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """``model(x)``, and on the way inputs and outputs of the activations."""
-    through: list[tuple[Tensor, Tensor]] = []
-    with ExitStack() as hooks:
-        for activation in activations:
-            hooks.enter_context(activation.register_forward_hook(lambda _, inputs, out: through.append((inputs[0], out))))
-        return model(x), through
 
 
 def _events(steps: list[int], states: Array) -> list[tuple[int, Event]]:

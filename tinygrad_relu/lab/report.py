@@ -189,7 +189,8 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
         lost = sum(p.until < o.steps and p.observed is None for p in o.predictions)
         if lost and not o.untested:
             yield f"Under {o.treatment.name}, {counted(lost, 'unit')} diverged; only the steps before count."
-    waiting = [f"{o.treatment.name} needs {o.predicted} steps, ran {o.steps}" for o in told if o.ends_before and not o.untested]
+    waiting = [f"{o.treatment.name} needs {o.predicted} steps, ran {o.steps}" for o in told
+               if (o.predicted_step or 0) > o.steps and not o.untested]
     if waiting:
         yield f"Not yet due: {'; '.join(waiting)}."
     untested = [f"{o.treatment.name}, as {o.untested}" for o in told if o.untested]

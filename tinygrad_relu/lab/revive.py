@@ -193,14 +193,10 @@ class _Plan:
     schedule: Any
     foretold: Prognosis
     claims: list[UnitPrognosis]
-    first: UnitPrognosis | None             # the first return in the first layer
+    mine: list[UnitPrognosis]               # the claims about the first layer,
+    first: UnitPrognosis | None             # and the first return in it
     followed: tuple[int, int] | None
     predicted_orbit: list[float]
-
-    @property
-    def mine(self) -> list[UnitPrognosis]:
-        """The claims about the first layer."""
-        return [unit for unit in self.claims if unit.layer == self.units.layers[0].name]
 
 
 def _plan(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps: int) -> _Plan:
@@ -213,7 +209,7 @@ def _plan(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps: 
     followed = _followed(mine, first, layer, dataset.x)
     predicted = [] if followed is None or schedule else rehearsed_orbit(
         layer, followed[0], dataset.x[followed[1]], optimizer, steps)
-    return _Plan(units, optimizer, schedule, foretold, claims, first, followed, predicted)
+    return _Plan(units, optimizer, schedule, foretold, claims, mine, first, followed, predicted)
 
 
 def _treat(networks: Sequence[Sick], dataset: Dataset, treatments: Sequence[Treatment], *, lr: float, steps: int,

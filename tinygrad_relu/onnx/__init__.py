@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Node, recording
+from ..autodiff.tape import history
 from ..checks import said
 from ..files import AnyPath, write_through
 from ..kernels.formulas import ACTIVATIONS
@@ -77,7 +78,7 @@ class Graph:
         (start, self.output), (again, other) = (_recorded(model, part) for part in (x, more))
         self.input, self._input_name = start.array, input_name
         self._names[id(start)] = input_name
-        first, second = _made(self.output), _made(other)
+        first, second = (history(output, "onnx.export") for output in (self.output, other))
         if [node.op.name for node in first] != [node.op.name for node in second]:
             raise ValueError("onnx.export: the model runs other operations on a batch of another size, expected the same")
         self._pairs = list(zip(first, second))
@@ -146,17 +147,6 @@ def _recorded(model: Module, x: Array) -> tuple[Tensor, Tensor]:
     if not isinstance(y, Tensor) or y.op is None:
         raise ValueError(f"onnx.export: the model returns {said(y)}, expected a Tensor that depends on its parameters or input")
     return start, y
-
-
-def _made(output: Node) -> list[Node]:
-    """All results of operations that `output` depends on, in the order in which they were made."""
-    found, stack = dict[int, Node](), [output]
-    while stack:
-        node = stack.pop()
-        if node.op is not None and id(node) not in found:
-            found[id(node)] = node
-            stack += [parent for parent in node.parents if parent is not None]
-    return sorted(found.values(), key=lambda node: node.order)
 
 
 class Call:
