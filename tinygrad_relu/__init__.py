@@ -36,16 +36,8 @@ from .autodiff.node import Op as Op, no_grad as no_grad
 from .autodiff.tape import grad as grad
 from .capture import capture as capture
 from .checkpoint import load as load, save as save
-from .derivatives import (
-    GradcheckError as GradcheckError,
-    gradcheck as gradcheck,
-    hessian as hessian,
-    hvp as hvp,
-    jacobian as jacobian,
-    jvp as jvp,
-    value_and_grad as value_and_grad,
-    vjp as vjp,
-)
+from .derivatives import GradcheckError as GradcheckError, gradcheck as gradcheck, hessian as hessian, hvp as hvp
+from .derivatives import jacobian as jacobian, jvp as jvp, value_and_grad as value_and_grad, vjp as vjp
 from .functional.array import *  # noqa: F403        # the functions that are NumPy's too
 from .inside import AnomalyError as AnomalyError, detect_anomaly as detect_anomaly, explain as explain, graph as graph
 from .kernels.machine.host import keep_freed_memory as _keep_freed_memory
