@@ -25,12 +25,10 @@ Phase = Literal["forward", "backward", "update"]
 class AnomalyError(FloatingPointError):
     """The first NaN or infinity, and where it came from.
 
-    Attributes
-    ----------
-    op : the operation that made or met it; the kernel of an update; the module, if no graph was recorded.
-    module : the name of the innermost module in which that happened; empty for the model itself, or if none is known.
-    step : the number of the backward pass, from 1; a forward pass counts to the next one.
-    phase : "forward", "backward" or "update".
+    - `op`: the operation that made or met it; the kernel of an update; the module, if no graph was recorded.
+    - `module`: the name of the innermost module in which that happened; empty for the model itself, or if none is known.
+    - `step`: the number of the backward pass, from 1; a forward pass counts to the next one.
+    - `phase`: "forward", "backward" or "update".
 
     >>> try:
     ...     with tg.detect_anomaly():

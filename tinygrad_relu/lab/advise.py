@@ -94,13 +94,11 @@ def advise(model: Module | Units, x: Any, y: Any = None, optimizer: Optimizer | 
 
     More arguments give more hints. The data are those of the training.
 
-    Parameters
-    ----------
-    y : labels (or targets of `loss`): the gradients of the layers, and with an optimizer the rates at which units die.
-    optimizer : which dead units it will bring back by itself, and what its settings do to units.
-    loss : ``loss(output, y, reduction="sum")``
-    batch_size : of the training: which units are silent on most batches.
-    horizon : steps of the prognosis.
+    - `y`: labels (or targets of `loss`): the gradients of the layers, and with an optimizer the rates at which units die.
+    - `optimizer`: which dead units it will bring back by itself, and what its settings do to units.
+    - `loss`: ``loss(output, y, reduction="sum")``
+    - `batch_size`: of the training: which units are silent on most batches.
+    - `horizon`: steps of the prognosis.
 
     >>> model, x = nn.MLP([2, 4, 3], rng=0), np.random.default_rng(0).standard_normal((50, 2))
     >>> lab.kill(model, x, [0, 2])

@@ -54,19 +54,17 @@ class Share(NamedTuple):
 class Death:
     """One death of one unit: it was alive on some sample at the end of step ``step - 1``, and on none at the end of `step`.
 
-    Attributes
-    ----------
-    step : the number of optimizer steps made, with the one that killed it; the first is 1.
-    unit : in a Maxout layer: the piece. There z is its lead over the piece that wins on this sample after the step.
-    sample : the row of x on which it was farthest inside its living side.
-    before, after : z on this sample at the end of the step before, and at the end of this step.
-    gradient, inertia, decay, upstream, data : the shares, which sum to ``after - before``, but for `rest`.
-    rest : the rounding of the step, and what moved the unit's layer beside this optimizer.
-    lr : the learning rate of the step.
-    window : (lo, hi): the step kills the unit at any rate from lo to hi, if its inputs do not move: so it is exact in the first
-        layer, and an estimate in deeper ones. If only the movement of the inputs killed it, the next window above `lr`, or
-        (inf, inf) if there is none. NaN after a norm.
-    member : of a population, whose unit it is.
+    - `step`: the number of optimizer steps made, with the one that killed it; the first is 1.
+    - `unit`: in a Maxout layer: the piece. There z is its lead over the piece that wins on this sample after the step.
+    - `sample`: the row of x on which it was farthest inside its living side.
+    - `before`, `after`: z on this sample at the end of the step before, and at the end of this step.
+    - `gradient`, `inertia`, `decay`, `upstream`, `data`: the shares, which sum to ``after - before``, but for `rest`.
+    - `rest`: the rounding of the step, and what moved the unit's layer beside this optimizer.
+    - `lr`: the learning rate of the step.
+    - `window`: (lo, hi): the step kills the unit at any rate from lo to hi, if its inputs do not move: so it is exact in the
+      first layer, and an estimate in deeper ones. If only the movement of the inputs killed it, the next window above `lr`, or
+      (inf, inf) if there is none. NaN after a norm.
+    - `member`: of a population, whose unit it is.
     """
 
     step: int
@@ -102,11 +100,9 @@ class Autopsy(Reading):
     `deaths` has a record for each death, in the order of the steps. Nothing else grows with the length of the run. Each step
     costs one more forward pass over `x`.
 
-    Parameters
-    ----------
-    model : also a population (see `nn.population`), with its optimizer; then `units` are those of its first member.
-    x : the samples on which a unit counts as dead or alive: the whole training set.
-    optimizer : the one that trains the model.
+    - `model`: also a population (see `nn.population`), with its optimizer; then `units` are those of its first member.
+    - `x`: the samples on which a unit counts as dead or alive: the whole training set.
+    - `optimizer`: the one that trains the model.
 
     >>> model = nn.MLP([2, 8, 3], rng=0, dtype="float64")
     >>> rng = np.random.default_rng(0)

@@ -27,12 +27,10 @@ NUMBERS = 1 << 22           # drawn at a time
 class BirthLayer:
     """One hidden layer of networks before their training.
 
-    Attributes
-    ----------
-    born_dead : share of the drawn networks that are dead up to this layer: in it or in one before, no unit is active on any x.
-    error : standard error of that share, ``sqrt(p (1 - p) / trials)``.
-    units : share of the units of this layer that are dead on x.
-    low, high : bounds for `born_dead`; `exact` : its value. None without a formula.
+    - `born_dead`: share of the drawn networks that are dead up to this layer: in it or in one before, no unit is active on any x.
+    - `error`: standard error of that share, ``sqrt(p (1 - p) / trials)``.
+    - `units`: share of the units of this layer that are dead on x.
+    - `low`, `high`: bounds for `born_dead`; `exact`: its value. None without a formula.
     """
 
     width: int
@@ -111,11 +109,9 @@ def birth_probability(widths: Sequence[int], x: npt.ArrayLike | None = None, *, 
     rays, such as numbers of both signs, there is a lower bound for layers of one width, and with two hidden layers of N and M
     units it is exactly ``2^(1-N) 2^-M + (1 - 2^(1-N)) 4^-M``.
 
-    Parameters
-    ----------
-    widths : inputs, hidden widths, outputs, as in `nn.MLP`.
-    x : the samples; by default -1 and 1 for one input, and 256 standard normal samples for more.
-    init : as in `nn.MLP`. For an initialiser of your own, and those that draw biases ("pytorch", "rai"), there are no bounds.
+    - `widths`: inputs, hidden widths, outputs, as in `nn.MLP`.
+    - `x`: the samples; by default -1 and 1 for one input, and 256 standard normal samples for more.
+    - `init`: as in `nn.MLP`. For an initialiser of your own, and those that draw biases ("pytorch", "rai"), there are no bounds.
 
     >>> found = lab.birth_probability([1, 2, 2, 1], rng=0)
     >>> found.exact, found.bounds                       # 5/32; two hidden layers of two units

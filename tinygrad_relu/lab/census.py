@@ -27,20 +27,18 @@ from .units import BATCH, Units, check_loss
 class LayerCensus:
     """One hidden layer: arrays with an entry per unit (in a Maxout layer: per piece).
 
-    Attributes
-    ----------
-    pieces : pieces per Maxout unit, otherwise 1.
-    state : integers of `State`.
-    on_rate : share of the samples with z > 0 (for a Maxout piece: on which it wins).
-    flat : share of the samples on which the slope is exactly zero.
-    margin : ``max_z / |w|``, the distance from the unit's hyperplane to the farthest sample on its active side; if negative, to
-        the nearest sample. NaN after a norm, because z is then not affine in the input.
-    mean_h : mean absolute activation.
-    dormancy : ``mean_h`` over its mean in the layer (Sokar et al. 2023, arXiv 2302.12902), 0 in a layer that is silent.
-    gradient : norm of the raw gradient of the unit's incoming weights and bias; NaN if no labels were given.
-    flags : other properties of a unit: for each of `FLAGS`, an array of bools.
-    over_time : of a layer that acts on several positions of a sample, such as the time steps of a recurrent one: the mean output
-        of each unit at each of them, (positions, units); else None.
+    - `pieces`: pieces per Maxout unit, otherwise 1.
+    - `state`: integers of `State`.
+    - `on_rate`: share of the samples with z > 0 (for a Maxout piece: on which it wins).
+    - `flat`: share of the samples on which the slope is exactly zero.
+    - `margin`: ``max_z / |w|``, the distance from the unit's hyperplane to the farthest sample on its active side; if negative,
+      to the nearest sample. NaN after a norm, because z is then not affine in the input.
+    - `mean_h`: mean absolute activation.
+    - `dormancy`: ``mean_h`` over its mean in the layer (Sokar et al. 2023, arXiv 2302.12902), 0 in a layer that is silent.
+    - `gradient`: norm of the raw gradient of the unit's incoming weights and bias; NaN if no labels were given.
+    - `flags`: other properties of a unit: for each of `FLAGS`, an array of bools.
+    - `over_time`: of a layer that acts on several positions of a sample, such as the time steps of a recurrent one: the mean
+      output of each unit at each of them, (positions, units); else None.
     """
 
     name: str
@@ -186,12 +184,10 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
            batch_size: int = BATCH, saturation: float = 1e-3, tau: float = 0.025) -> Census:
     """Every unit of every hidden layer over a whole data set, streamed in batches. The model is not changed.
 
-    Parameters
-    ----------
-    y : labels (or targets of `loss`), with which the norm of each unit's raw gradient is computed too.
-    loss : ``loss(output, y, reduction="sum")``; the gradient is that of the mean over the samples.
-    saturation : a unit with a slope below this on every sample is saturated.
-    tau : a unit with a dormancy of at most this is dormant.
+    - `y`: labels (or targets of `loss`), with which the norm of each unit's raw gradient is computed too.
+    - `loss`: ``loss(output, y, reduction="sum")``; the gradient is that of the mean over the samples.
+    - `saturation`: a unit with a slope below this on every sample is saturated.
+    - `tau`: a unit with a dormancy of at most this is dormant.
 
     >>> model = nn.MLP([2, 4, 3], rng=0)
     >>> model[0].bias.data = [-100.0, 0.0, 0.0, 100.0]

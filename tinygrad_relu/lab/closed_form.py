@@ -14,17 +14,15 @@ from .recurrence import Recurrence, Settings, check_dead, check_like
 class Revival:
     """The future of one dead unit.
 
-    Attributes
-    ----------
-    step : the first step t >= 1 (optimizer steps from now) with z > 0 on some sample; None for never.
-    sample : the sample with the largest z at that step; None for never.
-    reason : one sentence.
-    window : where `decay` is relative to `edges`: "below", "inside" or "above" (an edge is not inside); "none" if the
-        optimizer has no window.
-    decay : lr weight_decay, times 1 - dampening where that applies.
-    edges : (lower, upper), between which momentum and coupled decay swing z through 0.
-    drift_factor : the k for which a sample returns if and only if its drift s > k abs(z); None if there is no such k.
-    decided : False only if `revival_parts` gave up before it could prove "never".
+    - `step`: the first step t >= 1 (optimizer steps from now) with z > 0 on some sample; None for never.
+    - `sample`: the sample with the largest z at that step; None for never.
+    - `reason`: one sentence.
+    - `window`: where `decay` is relative to `edges`: "below", "inside" or "above" (an edge is not inside); "none" if the
+      optimizer has no window.
+    - `decay`: lr weight_decay, times 1 - dampening where that applies.
+    - `edges`: (lower, upper), between which momentum and coupled decay swing z through 0.
+    - `drift_factor`: the k for which a sample returns if and only if its drift s > k abs(z); None if there is no such k.
+    - `decided`: False only if `revival_parts` gave up before it could prove "never".
     """
     step: int | None
     sample: int | None
@@ -40,13 +38,11 @@ def revival(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum
             weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> Revival:
     """The future of one dead unit under torch.optim.SGD: step, sample and reason.
 
-    Parameters
-    ----------
-    z : pre-activations w.x + b over the samples, shape (n,) or scalar, all <= 0.
-    drift : s(x) = -lr (v_w.x + v_b), the move stored in the momentum buffer v, shape of z. None: a fresh optimizer, without
-        a buffer. That differs from zeros only with dampening and coupled decay: PyTorch does not dampen the first gradient.
-    weight_decay : acts on weights and bias alike; for decay on only one of them see `revival_parts`.
-    decoupled : p *= 1 - lr weight_decay before the step, as in AdamW, in place of the coupled g += weight_decay p.
+    - `z`: pre-activations w.x + b over the samples, shape (n,) or scalar, all <= 0.
+    - `drift`: s(x) = -lr (v_w.x + v_b), the move stored in the momentum buffer v, shape of z. None: a fresh optimizer, without a
+      buffer. That differs from zeros only with dampening and coupled decay: PyTorch does not dampen the first gradient.
+    - `weight_decay`: acts on weights and bias alike; for decay on only one of them see `revival_parts`.
+    - `decoupled`: p *= 1 - lr weight_decay before the step, as in AdamW, in place of the coupled g += weight_decay p.
 
     >>> r = revival([-3.0, -1.0], lr=0.1, momentum=0.9, weight_decay=0.1)
     >>> r.step, r.sample, r.window

@@ -27,17 +27,15 @@ from .units import BATCH, Units, labelled
 class LayerProfile:
     """The weight of one layer: of a Linear or Maxout, an embedding, or the inputs or the state of a recurrent layer.
 
-    Attributes
-    ----------
-    activation : the activation after it; empty for a layer without one, such as the last. "lstm", "gru": all its gates.
-    signal : the gradient of a sample's loss with respect to the outputs of the affine map (of a Maxout: after the maximum), as a
-        root mean square over samples and units. It is what the later layers pass back.
-    gradient, weight, update : norms (roots of sums of squares) of the gradient of the mean loss with respect to the weights, of
-        the weights, and of their next step; NaN without an optimizer.
-    ratio : ``update / weight``. About 1e-3 is usual; a layer with far less is frozen.
-    size : root mean square of the activations over samples and units.
-    rank : effective rank of the activations, (samples, units): the exponential of the entropy of the singular values, divided by
-        their sum (Roy & Vetterli 2007). At most the number of units; 0 for a layer that is silent.
+    - `activation`: the activation after it; empty for a layer without one, such as the last. "lstm", "gru": all its gates.
+    - `signal`: the gradient of a sample's loss with respect to the outputs of the affine map (of a Maxout: after the maximum), as
+      a root mean square over samples and units. It is what the later layers pass back.
+    - `gradient`, `weight`, `update`: norms (roots of sums of squares) of the gradient of the mean loss with respect to the
+      weights, of the weights, and of their next step; NaN without an optimizer.
+    - `ratio`: ``update / weight``. About 1e-3 is usual; a layer with far less is frozen.
+    - `size`: root mean square of the activations over samples and units.
+    - `rank`: effective rank of the activations, (samples, units): the exponential of the entropy of the singular values, divided
+      by their sum (Roy & Vetterli 2007). At most the number of units; 0 for a layer that is silent.
     """
 
     name: str
@@ -103,11 +101,9 @@ def gradient_profile(model: Module | Units, x: Any, y: Any, optimizer: Optimizer
                      loss: Callable[..., Tensor] = F.cross_entropy, batch_size: int = BATCH) -> GradientProfile:
     """The sizes of gradients, updates and activations of each layer, over a whole data set in batches, as in evaluation.
 
-    Parameters
-    ----------
-    y : labels (or targets of `loss`).
-    optimizer : with it, the next step is measured too, with its buffers and its decay. Nothing is changed.
-    loss : ``loss(output, y, reduction="sum")``
+    - `y`: labels (or targets of `loss`).
+    - `optimizer`: with it, the next step is measured too, with its buffers and its decay. Nothing is changed.
+    - `loss`: ``loss(output, y, reduction="sum")``
 
     >>> rng = np.random.default_rng(0)
     >>> x, y = rng.standard_normal((50, 4)), rng.integers(0, 3, 50)

@@ -240,10 +240,8 @@ def period(*, lr: float, momentum: float, weight_decay: float, dampening: float 
 def wake_distance(z: ArrayLike, weight: ArrayLike, norm: float = 2.0) -> Array:
     """The size of the smallest change of each sample that makes its z zero: abs(z) over the dual norm of w.
 
-    Parameters
-    ----------
-    z : pre-activations <= 0, shape (samples,) with weight (features,), or (samples, units) with weight (units, features).
-    norm : p of the p-norm in which the change is measured, from 1 to inf; the dual norm is that of q = p/(p - 1).
+    - `z`: pre-activations <= 0, shape (samples,) with weight (features,), or (samples, units) with weight (units, features).
+    - `norm`: p of the p-norm in which the change is measured, from 1 to inf; the dual norm is that of q = p/(p - 1).
 
     >>> wake_distance([-5.0, -10.0], [3.0, 4.0]), wake_distance([-5.0, -10.0], [3.0, 4.0], norm=math.inf)
     (array([1., 2.]), array([0.71428571, 1.42857143]))
@@ -283,10 +281,8 @@ def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = Non
     The k-th coming step is at most r^k sqrt((1 - beta2^(T+k))/(1 - beta2^T)) times the last, with r = beta1/sqrt beta2. The sum
     falls with T, to r/(1 - r). A positive eps, and the correction of beta1 early in training, make the steps smaller still.
 
-    Parameters
-    ----------
-    step : T, the number of steps that have been made, or fewer. None: many.
-    keep : 1 - lr weight_decay for AdamW, where z shrinks too: each step then counts 1/keep^k. Not for coupled decay.
+    - `step`: T, the number of steps that have been made, or fewer. None: many.
+    - `keep`: 1 - lr weight_decay for AdamW, where z shrinks too: each step then counts 1/keep^k. Not for coupled decay.
 
     >>> round(adam_coast(), 2), round(adam_coast(step=10), 2), adam_coast((0.9, 0.8))
     (9.05, 12.48, inf)

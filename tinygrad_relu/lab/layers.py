@@ -67,38 +67,24 @@ class Outgoing(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class HiddenLayer:
-    """One hidden layer of a model: an activation, mostly ``activation(norm(affine(x)))``.
+    """One hidden layer of a model: an activation, mostly ``activation(norm(affine(x)))``."""
 
-    Attributes
-    ----------
-    name : of its weights in the state dict, without ".weight"; of a gate, with the name of the gate.
-    activation : None for Maxout; made for the occasion if the model calls a function.
-    parts : the parameters of which each unit has a part of its own: the axis of the units, and which entries.
-    weight, bias : if it is the activation of one affine map, ``x @ weight.T + bias``, perhaps with a norm in between; else None.
-    plain : whether there is such a map, and no norm.
-    fixed : whether no parameter of the model acts on its inputs: they are the data, or computed from them alone.
-    follows : the hidden layer whose output is its input, if nothing is in between.
-    gates : the names of the layers of which every path to the output leads through this one.
-    outgoing : where its outputs go, or in words why there is no one such layer.
-    unclaimed : why the theory claims nothing of its dead units; empty if it claims something.
-    """
-
-    name: str
-    activation: Module | None
+    name: str                       # of its weights in the state dict, without ".weight"; of a gate, with the name of the gate
+    activation: Module | None       # None for Maxout; made for the occasion if the model calls a function
     owned: bool
     units: int
     pieces: int
     dtype: Any
-    parts: Parts
-    weight: Parameter | None
+    parts: Parts                    # the parameters of which each unit has a part: the axis of the units, and which entries
+    weight: Parameter | None        # if it is the activation of one affine map, x @ weight.T + bias, perhaps with a norm between
     bias: Parameter | None
     norm: Module | None
-    plain: bool
-    fixed: bool
-    follows: HiddenLayer | None
-    gates: frozenset[str]
-    outgoing: Outgoing | str
-    unclaimed: str
+    plain: bool                     # whether there is such a map, and no norm
+    fixed: bool                     # whether no parameter of the model acts on its inputs: they follow from the data alone
+    follows: HiddenLayer | None     # the hidden layer whose output is its input, if nothing is in between
+    gates: frozenset[str]           # the names of the layers of which every path to the output leads through this one
+    outgoing: Outgoing | str        # where its outputs go, or in words why there is no one such layer
+    unclaimed: str                  # why the theory claims nothing of its dead units; empty if it claims something
     places: tuple[Place, ...]
 
     @property

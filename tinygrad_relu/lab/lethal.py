@@ -88,13 +88,12 @@ def windows(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size
 class LayerRates:
     """The lethal windows of the units of one layer: arrays with an entry per unit (in a Maxout layer: per piece).
 
-    Attributes
-    ----------
-    lo, hi : the unit is dead after the step if lo <= rate <= hi. lo is infinite if no rate kills it, and 0 if it is dead now.
-    exact : whether these are the edges of the window, as in the first layer. In deeper layers, whose inputs move too, and where z
-        is not one affine map (after a norm, in a recurrent layer), 41 rates were tried, each a quarter larger than the last, up
-        to one at which the step is ten times as long as the weights: `lo` is the first that kills the unit, `hi` the last
-        before it lives again.
+    - `lo`, `hi`: the unit is dead after the step if lo <= rate <= hi. lo is infinite if no rate kills it, and 0 if it is dead
+      now.
+    - `exact`: whether these are the edges of the window, as in the first layer. In deeper layers, whose inputs move too, and
+      where z is not one affine map (after a norm, in a recurrent layer), 41 rates were tried, each a quarter larger than the
+      last, up to one at which the step is ten times as long as the weights: `lo` is the first that kills the unit, `hi` the last
+      before it lives again.
     """
 
     name: str
@@ -167,12 +166,10 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     Exact for the first layer. In deeper layers, whose inputs move too, after a norm, and in recurrent layers, the steps are tried
     on a copy.
 
-    Parameters
-    ----------
-    y : labels (or targets of `loss`). The step is that of the mean gradient over all samples, as one batch.
-    optimizer : its rule, buffers and decay make the step (by default plain SGD). Its step has to be proportional to its rate, as
-        in SGD, Adam and AdamW; all groups get the same rate.
-    loss : ``loss(output, y, reduction="sum")``
+    - `y`: labels (or targets of `loss`). The step is that of the mean gradient over all samples, as one batch.
+    - `optimizer`: its rule, buffers and decay make the step (by default plain SGD). Its step has to be proportional to its rate,
+      as in SGD, Adam and AdamW; all groups get the same rate.
+    - `loss`: ``loss(output, y, reduction="sum")``
 
     >>> model = nn.MLP([2, 8, 3], rng=0, dtype="float64")
     >>> rng = np.random.default_rng(0)

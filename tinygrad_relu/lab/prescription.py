@@ -41,12 +41,10 @@ OPTIONS: tuple[Option, ...] = get_args(Option)
 class Prescription(Shown):
     """The values of one option for which the first dead unit returns exactly at one step.
 
-    Attributes
-    ----------
-    low, high : the ends of the interval, rounded inwards by about 1 % of its width (by more where rounding moves the step);
-        high is inf for step 1.
-    below, above : a value just outside the interval, and the step of its return (None: never), mostly `at` + 1 and `at` - 1;
-        None if there is no such value.
+    - `low`, `high`: the ends of the interval, rounded inwards by about 1 % of its width (by more where rounding moves the step);
+      high is inf for step 1.
+    - `below`, `above`: a value just outside the interval, and the step of its return (None: never), mostly `at` + 1 and `at` - 1;
+      None if there is no such value.
     """
     option: Option
     at: int
@@ -73,11 +71,9 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
 
     Nothing is changed. A rehearsal of the optimizer, in the dtype of the model, confirms the steps at both ends and just outside.
 
-    Parameters
-    ----------
-    x : the whole training set, (samples, features).
-    optimizer : an SGD in its present state; its other options are kept. Buffers that are not empty count.
-    option : "weight_decay", "lr" or "momentum" of all parameters of the layer (the decay only of those that decay).
+    - `x`: the whole training set, (samples, features).
+    - `optimizer`: an SGD in its present state; its other options are kept. Buffers that are not empty count.
+    - `option`: "weight_decay", "lr" or "momentum" of all parameters of the layer (the decay only of those that decay).
 
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]

@@ -42,16 +42,14 @@ Verdict = Literal["never", "revives", "not within the horizon", "estimate"]
 class UnitPrognosis:
     """The future of one dead unit.
 
-    Attributes
-    ----------
-    verdict : "never", "revives", "not within the horizon", or "estimate", which claims nothing.
-    step : the number of optimizer steps after which some slope is not zero for the first time.
-    sample : the row of x through which it returns (of a layer that acts on several positions of a sample: the position, counted
-        through all samples).
-    proved : whether the verdict is proved for the training on this computer, with all its rounding. "never" is proved so up to
-        the horizon, and beyond it in real numbers only (unless nothing moves any more).
-    between : (a, b): it is proved that the first return is at one of the steps a to b; a = b where `step` is proved. None if no
-        return is predicted.
+    - `verdict`: "never", "revives", "not within the horizon", or "estimate", which claims nothing.
+    - `step`: the number of optimizer steps after which some slope is not zero for the first time.
+    - `sample`: the row of x through which it returns (of a layer that acts on several positions of a sample: the position,
+      counted through all samples).
+    - `proved`: whether the verdict is proved for the training on this computer, with all its rounding. "never" is proved so up to
+      the horizon, and beyond it in real numbers only (unless nothing moves any more).
+    - `between`: (a, b): it is proved that the first return is at one of the steps a to b; a = b where `step` is proved. None if
+      no return is predicted.
     """
 
     layer: str
@@ -124,15 +122,13 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     The claims hold for training steps that begin with `zero_grad`, use any rows of x, and differentiate a loss of the outputs. If
     the derivative multiplies by a slope of 0 (`leaky_relu` with slope 0, PReLU), the gradients must stay finite.
 
-    Parameters
-    ----------
-    x : the whole training set, (samples, features): a unit that is active on one sample is not dead.
-    optimizer : in its present state, with its buffers and parameter groups.
-    schedule : the learning rate of each coming step, ``schedule(0)`` for the next; or a schedule of the optimizer, which makes a
-        step after each step of the optimizer.
-    horizon : the number of steps of the rehearsal, which goes on to a later return that a formula predicts, up to step 10,000.
-    loss : a function without arguments that returns the loss of the training. It is called once, to see whether a dead unit gets
-        a gradient after all, for example from a penalty on its weights. Nothing is claimed of such a unit.
+    - `x`: the whole training set, (samples, features): a unit that is active on one sample is not dead.
+    - `optimizer`: in its present state, with its buffers and parameter groups.
+    - `schedule`: the learning rate of each coming step, ``schedule(0)`` for the next; or a schedule of the optimizer, which makes
+      a step after each step of the optimizer.
+    - `horizon`: the number of steps of the rehearsal, which goes on to a later return that a formula predicts, up to step 10,000.
+    - `loss`: a function without arguments that returns the loss of the training. It is called once, to see whether a dead unit
+      gets a gradient after all, for example from a penalty on its weights. Nothing is claimed of such a unit.
 
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]

@@ -44,14 +44,12 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
           nesterov: bool = False, decoupled: bool = False, decay: Decay = "both") -> Iterator[Array]:
     """Yield z[1], z[2], ...: the pre-activations after each optimizer step with a gradient of zero.
 
-    Parameters
-    ----------
-    z : pre-activations w.x + b over the samples (any shape); the part w.x alone if `bias` is given.
-    velocity : V(x), or v_w.x alone if `bias` is given, shape of z; the drift of `revival` is -lr V. None: no buffer yet.
-    lr : a number, a function of the step (0 for the first) such as `at` of a schedule (`optim.StepLR` ...), or a sequence;
-        the orbit ends with it.
-    bias, bias_velocity : b and v_b, to follow weights and biases separately; one for all samples.
-    decay : the part on which weight_decay acts; "weights" and "biases" need `bias`.
+    - `z`: pre-activations w.x + b over the samples (any shape); the part w.x alone if `bias` is given.
+    - `velocity`: V(x), or v_w.x alone if `bias` is given, shape of z; the drift of `revival` is -lr V. None: no buffer yet.
+    - `lr`: a number, a function of the step (0 for the first) such as `at` of a schedule (`optim.StepLR` ...), or a sequence; the
+      orbit ends with it.
+    - `bias`, `bias_velocity`: b and v_b, to follow weights and biases separately; one for all samples.
+    - `decay`: the part on which weight_decay acts; "weights" and "biases" need `bias`.
 
     >>> [float(z) for _, z in zip(range(3), orbit(-1.0, -0.5, lr=[1.0, 0.5, 0.5], momentum=0.5))]
     [-0.75, -0.6875, -0.65625]
@@ -133,13 +131,11 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
     With momentum, z is a constant plus up to three powers, and no closed form is known. So z[t] is computed for some t only; a
     bound on the steps shows that z does not become positive in between.
 
-    Parameters
-    ----------
-    zw, drift_w : w.x and -lr v_w.x over the samples, shape (n,) or scalar.
-    b, drift_b : b and -lr v_b, numbers. Give both drifts, or neither (a fresh optimizer).
-    decay : "both", "weights" or "biases".
-    max_leaps : how often z[t] is computed before `decided` is False, which it may also be if z diverges (dampening > 1, or an
-        enormous decay).
+    - `zw`, `drift_w`: w.x and -lr v_w.x over the samples, shape (n,) or scalar.
+    - `b`, `drift_b`: b and -lr v_b, numbers. Give both drifts, or neither (a fresh optimizer).
+    - `decay`: "both", "weights" or "biases".
+    - `max_leaps`: how often z[t] is computed before `decided` is False, which it may also be if z diverges (dampening > 1, or an
+      enormous decay).
 
     >>> revival_parts([0.5, -1.0], -2.0, lr=0.1, weight_decay=0.1, decay="biases").step     # ln(1/4)/ln(0.99) = 137.9
     138

@@ -117,11 +117,9 @@ class Intervention:
               rng: int | Generator | None = None) -> None:
         """Change the chosen units of the model, in place.
 
-        Parameters
-        ----------
-        optimizer : the one that trains the model, whose buffers for these units are emptied; None if there is none.
-        units : {hidden layer: indices, a mask, or None for all units of the layer}; None for all units of all layers.
-        rng : a seed or a Generator, for interventions that draw.
+        - `optimizer`: the one that trains the model, whose buffers for these units are emptied; None if there is none.
+        - `units`: {hidden layer: indices, a mask, or None for all units of the layer}; None for all units of all layers.
+        - `rng`: a seed or a Generator, for interventions that draw.
         """
         for sites in self.sites(model, optimizer, units, rng):
             for site in sites:

@@ -55,11 +55,9 @@ class Survival(Reading):
 
     Spells that have not ended count as long as they were seen. At each time t the share falls by the factor 1 - ended / at risk.
 
-    Attributes
-    ----------
-    steps, share : the times t at which spells ended or were censored, and the share after t.
-    low, high : limits of a 95 % confidence interval (log-log); NaN where the share is 0.
-    at_risk, ended : how many spells lasted at least until t, and how many ended at t.
+    - `steps`, `share`: the times t at which spells ended or were censored, and the share after t.
+    - `low`, `high`: limits of a 95 % confidence interval (log-log); NaN where the share is 0.
+    - `at_risk`, `ended`: how many spells lasted at least until t, and how many ended at t.
     """
 
     of: Span
@@ -116,11 +114,9 @@ def survival(recorder: Recorder | Recorders | Sequence[Recorder], of: Span = "re
 
     Times are in steps, and as exact as the observations are close. Needs SciPy (of the extra "lab").
 
-    Parameters
-    ----------
-    of : "alive" (from the first look until death), "dead" (from death until the return), or "revived" (from a return until the
-        next death).
-    layer : the name of one hidden layer; None for all.
+    - `of`: "alive" (from the first look until death), "dead" (from death until the return), or "revived" (from a return until the
+      next death).
+    - `layer`: the name of one hidden layer; None for all.
 
     >>> model, x = nn.MLP([2, 3, 2], rng=0), np.random.default_rng(0).standard_normal((50, 2))
     >>> recorder = lab.Recorder(model, x)

@@ -45,9 +45,7 @@ COLOURS = {
 class WhyZero(Reading):
     """The reasons for all zeros in the gradients of parameters. Printing it gives the counts, and a sentence for each reason.
 
-    Attributes
-    ----------
-    reasons : for each parameter (of one unit: for its part), an array of its shape with integers of `lab.Reason`.
+    - `reasons`: for each parameter (of one unit: for its part), an array of its shape with integers of `lab.Reason`.
     """
 
     samples: int
@@ -108,12 +106,10 @@ def why_zero(model: Module | Units, x: Any, y: Any, parameter: Parameter | str |
     The model is not changed. It runs as it is, in training or in evaluation mode: only in training does a batch normalisation
     cancel the bias before it. (Such a gradient is zero up to rounding, and counts as cancelled.)
 
-    Parameters
-    ----------
-    y : labels (or targets of `loss`).
-    parameter : a parameter or its name; or (layer, unit), counted from 0 among the hidden layers: the unit's incoming weights and
-        bias. None: all parameters.
-    loss : ``loss(output, y, reduction="sum")``; whatever it computes from the output counts as the loss.
+    - `y`: labels (or targets of `loss`).
+    - `parameter`: a parameter or its name; or (layer, unit), counted from 0 among the hidden layers: the unit's incoming weights
+      and bias. None: all parameters.
+    - `loss`: ``loss(output, y, reduction="sum")``; whatever it computes from the output counts as the loss.
 
     >>> model = nn.MLP([2, 4, 3], rng=0)
     >>> model[0].bias.data = [-100.0, 0.0, 0.0, 100.0]

@@ -28,10 +28,8 @@ def export(model: Module, x: Any, path: AnyPath, *, batch_axis: int = 0, input_n
            output_name: str = "output") -> None:
     """Write `model`, as it is in evaluation, into an ONNX file.
 
-    Parameters
-    ----------
-    x : an example of the input: floats, or integers for an `Embedding`. Its numbers do not matter.
-    batch_axis : the axis of x, and of the output, that may have any length; of a recurrent layer without batch_first it is 1.
+    - `x`: an example of the input: floats, or integers for an `Embedding`. Its numbers do not matter.
+    - `batch_axis`: the axis of x, and of the output, that may have any length; of a recurrent layer without batch_first it is 1.
 
     A `ValueError` names an operation for which there is no ONNX operator here, such as an activation of your own. onnxruntime
     computes most operators in float32 only: export ``model.float()``.

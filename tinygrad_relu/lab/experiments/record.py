@@ -87,12 +87,10 @@ def at_most(what: str, expected: float, measured: float, tolerance: float = 0.0,
 class Experiment(Shown):
     """A file of a chapter: its docstring explains it, and its `EXPERIMENT` is called with a seed.
 
-    Attributes
-    ----------
-    run : from the seed, and whether it shall be `fast` (smaller, for tests), to the findings and the series of the figure.
-    draw : fills a matplotlib Figure with the series.
-    claims : those that are stated here; each claim is stated in one experiment.
-    also : keys of claims, stated elsewhere, to which the findings speak.
+    - `run`: from the seed, and whether it shall be `fast` (smaller, for tests), to the findings and the series of the figure.
+    - `draw`: fills a matplotlib Figure with the series.
+    - `claims`: those that are stated here; each claim is stated in one experiment.
+    - `also`: keys of claims, stated elsewhere, to which the findings speak.
     """
 
     title: str
