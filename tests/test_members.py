@@ -11,6 +11,7 @@ from common import on_threads
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, optim
+from tinygrad_relu.kernels.loops.members import several
 
 K, STEPS = 3, 4
 SEEDS = [10, 11, 12]
@@ -363,3 +364,8 @@ def test_functional_call_of_a_population():
         tensors = {name: tg.Tensor(p.data) for name, p in model.named_parameters()}
         y = tg.functional_call(model, tensors, x)
         np.testing.assert_array_equal(y.data, model(x).data)
+
+
+def test_shares_of_threads_begin_at_the_same_members():
+    """A thread then finds its members in its own cache: slices are powers of 2, which divide half of 64 or 256 members."""
+    assert [several(most) for most in (-1, 0, 1, 2, 3, 15, 16, 46)] == [1, 1, 1, 2, 2, 8, 16, 32]

@@ -11,20 +11,7 @@ from ..formulas import ACTIVATIONS
 from ..formulas.record import Elementwise
 from ..machine.calling import called
 from ..machine.parallel import parallel
-from ..machine.policy import (
-    Array3,
-    Booleans,
-    Doubles,
-    Integers,
-    Matrix,
-    Pair,
-    Parameters,
-    Vector,
-    factory,
-    kernel,
-    pair,
-    scalar,
-)
+from ..machine.policy import Array3, Booleans, Doubles, Integers, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
 from . import affine, loss, update
 
 # Least work of a slice, 10 to 20 us: multiplications of a matrix product, numbers of a loss, numbers of an update.
@@ -40,9 +27,14 @@ one_sgd, one_adam = called(update.sgd), called(update.adam)
 
 
 @scalar
+def several(most):
+    """How many members make a slice: a power of 2, so that the shares of threads begin at the same members in all loops."""
+    return 1 << int(math.log2(max(1, most)))
+
+
+@scalar
 def grain_of(x, weight):
-    """How many members make a slice."""
-    return max(1, PRODUCTS // (CALL + x.shape[1] * weight.shape[1] * weight.shape[2]))
+    return several(PRODUCTS // (CALL + x.shape[1] * weight.shape[1] * weight.shape[2]))
 
 
 @scalar
@@ -128,7 +120,7 @@ def losses_of(start, stop, x, labels, scale, slopes, losses):
 @kernel
 def cross_entropy_of_members(x: Array3, labels: Integers, scale: float, slopes: Array3, losses: Vector):
     """See `loss.cross_entropy`: a loss for each member."""
-    parallel(losses_of, x.shape[0], max(1, LOSSES // max(1, x[0].size)), (x, labels, scale, slopes, losses))
+    parallel(losses_of, x.shape[0], several(LOSSES // max(1, x[0].size)), (x, labels, scale, slopes, losses))
 
 
 @scalar
@@ -140,7 +132,7 @@ def loss_pullbacks(start, stop, g, slopes, gx):
 @kernel
 def cross_entropy_pullback_of_members(g: Vector, slopes: Array3, gx: Array3):
     """See `loss.cross_entropy_pullback`."""
-    parallel(loss_pullbacks, gx.shape[0], max(1, UPDATES // max(1, gx[0].size)), (g, slopes, gx))
+    parallel(loss_pullbacks, gx.shape[0], several(UPDATES // max(1, gx[0].size)), (g, slopes, gx))
 
 
 # -- updates: a flat buffer has the parameters one after the other, each with `sizes[i]` numbers for each member -----------------
@@ -170,7 +162,7 @@ def sgds(start, stop, p, g, v, sizes, lr, momentum, dampening, weight_decay, nes
 def sgd_of_members(p: Vector, g: Vector, v: Vector, sizes: Integers, lr: Doubles, momentum: Doubles, dampening: Doubles,
                    weight_decay: Doubles, nesterov: Booleans, decoupled: Booleans):
     """See `update.sgd`; every setting has an entry for each member. A buffer of NaN has not been used yet."""
-    grain = max(1, UPDATES * lr.size // max(1, p.size))
+    grain = several(UPDATES * lr.size // max(1, p.size))
     parallel(sgds, lr.size, grain, (p, g, v, sizes, lr, momentum, dampening, weight_decay, nesterov, decoupled))
 
 
@@ -189,7 +181,7 @@ def adams(start, stop, p, g, m, v, sizes, lr, beta1, beta2, eps, t, weight_decay
 def adam_of_members(p: Vector, g: Vector, m: Vector, v: Vector, sizes: Integers, lr: Doubles, beta1: Doubles, beta2: Doubles,
                     eps: Doubles, t: float, weight_decay: Doubles, decoupled: bool):
     """Step t of Adam (see `update.adam`); every setting has an entry for each member."""
-    grain = max(1, UPDATES * lr.size // max(1, p.size))
+    grain = several(UPDATES * lr.size // max(1, p.size))
     parallel(adams, lr.size, grain, (p, g, m, v, sizes, lr, beta1, beta2, eps, t, weight_decay, decoupled))
 
 
@@ -216,5 +208,5 @@ def restarted(start, stop, p, g, m, v, steps, sizes, lr, beta1, beta2, eps, weig
 def adam_restarted(p: Vector, g: Vector, m: Vector, v: Vector, steps: Vector, sizes: Integers, lr: Doubles, beta1: Doubles,
                    beta2: Doubles, eps: Doubles, weight_decay: Doubles, decoupled: bool):
     """As `adam_of_members`, with a count of steps for each entry, since some have begun again (`Optimizer.reset`)."""
-    grain = max(1, UPDATES * lr.size // max(1, p.size))
+    grain = several(UPDATES * lr.size // max(1, p.size))
     parallel(restarted, lr.size, grain, (p, g, m, v, steps, sizes, lr, beta1, beta2, eps, weight_decay, decoupled))
