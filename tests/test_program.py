@@ -75,7 +75,7 @@ def test_bits_of_a_training_step(model, dtype, kind, options):
         if one.flags.writeable:
             one[...] = was
     native = Native(launches)
-    native(), native()
+    native.run(), native.run()
     assert [one.tobytes() for one in held] == expected != [one.tobytes() for one in before]
 
 
@@ -83,13 +83,13 @@ def test_numbers_are_read_at_each_run():
     p, g = np.ones(3, "float32"), np.ones(3, "float32")
     native = Native([(swap, (p.reshape(1, 1, 3), np.empty((1, 3, 1), "float32"))),
                      (sgd, (p, g, p[:0], NO_CUTS, 0.25, 0.0, True, 1.0, 0.0, False, False))])
-    native()
+    native.run()
     assert p.tolist() == [0.75] * 3
-    native.numbers[native.slot(1, 4)] = 0.5
-    native()
+    native.write(1, 4, 0.5)
+    native.run()
     assert p.tolist() == [0.25] * 3
-    native.numbers[native.slot(1, 8)], native.words[native.slot(1, 10)] = 1.0, True      # decay, and decoupled
-    native()
+    native.write(1, 8, 1.0), native.write(1, 10, True)      # decay, and decoupled
+    native.run()
     assert p.tolist() == [0.25 * 0.5 - 0.5] * 3
 
 
@@ -97,14 +97,14 @@ def test_a_kernel_that_raises():
     x, labels, p = np.zeros((2, 3)), np.array([0, 1]), np.ones(3)
     update = (sgd, (p, p.copy(), p[:0], NO_CUTS, 0.25, 0.0, True, 1.0, 0.0, False, False))
     native = Native([update, (cross_entropy, (x, labels, 0.5, np.empty_like(x), np.empty(1))), update])
-    native()
+    native.run()
     assert p.tolist() == [0.5] * 3
     labels[1] = 3
     with pytest.raises(IndexError, match="a label is not a class"):
-        native()
+        native.run()
     assert native.at == 1 and p.tolist() == [0.25] * 3
     labels[1] = 2
-    native()
+    native.run()
     assert p.tolist() == [-0.25] * 3
 
 
@@ -116,13 +116,13 @@ def test_wrong_arguments_are_refused():
         Native([(swap, (x[None],))])
     with pytest.raises(TypeError, match=r"kernel swap: x is a ndarray .* expected Array3"):
         Native([(swap, (x[None, :, ::2], np.ones((1, 2, 2))))])
-    Native([])()
+    Native([]).run()
 
 
 def test_programs_in_threads_and_the_end_of_one():
     arrays = [np.ones(100000) for _ in range(2)]
     programs = [Native([(sgd, (p, p, p[:0], NO_CUTS, 0.5, 0.0, True, 1.0, 0.0, False, False))] * 10) for p in arrays]
-    at_once([lambda native=native: [native() for _ in range(10)] for native in programs])
+    at_once([lambda native=native: [native.run() for _ in range(10)] for native in programs])
     assert all((p == 0.5**100).all() for p in arrays)
     freed = weakref.ref(arrays[0])
     del programs, arrays
@@ -177,7 +177,7 @@ def test_bits_of_numpy(function, dtype):
             function(*inputs, out)
         expected = whole.tobytes()
         whole[...] = 7
-        Native([as_kernel(function, (*inputs, out))])()
+        Native([as_kernel(function, (*inputs, out))]).run()
         assert whole.tobytes() == expected, name
     if function not in COMPARISONS:
         x, y = drawn(37, dtype, 2), drawn(37, dtype, 2)       # in place
@@ -197,7 +197,7 @@ def test_copies_and_casts(given, made):
     launch = as_kernel(copy, (x.T, out))
     assert (launch is not None) == (given == made or (given != "uint32" and made in ("float32", "float64")))
     if launch:
-        Native([launch])()
+        Native([launch]).run()
         with np.errstate(over="ignore"):
             assert out.tobytes() == x.T.astype(made).tobytes()
 
@@ -225,3 +225,16 @@ def test_inputs_are_copied_only_if_they_fit():
                   [good[0], good[1].view("datetime64[s]"), good[2]], [*good[:2], 2.0], [*good[:2], np.ones(1)]]:
         assert not inputs.take(*wrong)
     assert not Inputs([np.array([None])], [True]).take(np.array([None]))
+
+
+def test_inputs_are_not_taken_if_an_attribute_is_another_object():
+    nodes = [nn.Parameter([0.0]) for _ in range(3)]
+    inputs = Inputs([], [], [(x, name, getattr(x, name)) for x in nodes for name in ("grad", "requires_grad")])
+    assert inputs.take()
+    for x in nodes:
+        for name, other in (("grad", x.array), ("requires_grad", False)):
+            before = getattr(x, name)
+            setattr(x, name, other)
+            assert not inputs.take()
+            setattr(x, name, before)
+            assert inputs.take()

@@ -228,7 +228,7 @@ def of_launches(launches: Iterable[tuple[Any, tuple[Any, ...]]], repeat: int) ->
     held = list({id(x): x for _, arguments in launches for x in map(owner_of, _arrays(arguments))}.values())
     before = [x.copy() for x in held]
     best = [float("inf")] * len(launches)
-    nothing = fastest(Native([]), 100)       # what calling a program costs
+    nothing = fastest(Native([]).run, 100)       # what calling a program costs
     try:
         with counting() as since:
             for run, line in zip(runs, found.lines):
@@ -248,4 +248,4 @@ def of_launches(launches: Iterable[tuple[Any, tuple[Any, ...]]], repeat: int) ->
 
 def _run(kernel: Any, arguments: tuple[Any, ...]) -> Callable[[], Any]:
     known = as_kernel(kernel, arguments)
-    return Native([known]) if known else partial(kernel, *arguments)
+    return Native([known]).run if known else partial(kernel, *arguments)

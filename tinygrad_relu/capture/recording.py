@@ -122,14 +122,14 @@ class Recording:
             home[...] = x
         return known
 
-    def fits(self) -> bool:
+    def fits(self, compared: bool = False) -> bool:
         """Whether modes, and gradients that are None, are as before the call: `backward` adds to other gradients.
 
-        If variables or modules are others, it raises `Stale`.
+        If variables or modules are others, it raises `Stale`. If `inputs` have been taken, gradients have been compared.
         """
         if not self.surroundings.are_same():
             raise Stale
-        for p, g, trained in self.expected:         # a plain loop is the fastest
+        for p, g, trained in () if compared else self.expected:
             if p.grad is not g or p.requires_grad is not trained:
                 return False
         return self.surroundings.have_same_modes()
@@ -257,7 +257,8 @@ class Proof(Recording):
         other, state = self.other, list(self.before.values())
         other.state, before = [owner for owner, _ in state], [copy for _, copy in state]
         other.surroundings = Surroundings(other.step).without(other.owners)
-        other.inputs = Inputs(other.homes, other.varied)
+        other.inputs = Inputs(other.homes, other.varied, [
+            slot for p, g, trained in other.expected for slot in ((p, "grad", g), (p, "requires_grad", trained))])
         on_trial = self.on_trial and all(is_launch(x[0]) for kernel, x in other.launches if kernel is move)
         for fuse in (True, False) if on_trial else ():
             other.replay = Replay(other.launches, other.result, self.writes, self.overwritten, fuse)

@@ -142,8 +142,8 @@ SIZES = tuple(1 << k for k in range(10, 28, 2))     # 1 kB to 64 MB
 def _memory_limits(threads: int) -> tuple[Any, Any]:
     x = np.ones(SIZES[-1] // 8, np.float32)
     out = x.copy()
-    empty = fastest(Native([]), 100)
-    times = [fastest(Native([(copy_vector, (x[:size // 8], out[:size // 8]))]), max(5, min(1000, (1 << 24) // size)))
+    empty = fastest(Native([]).run, 100)
+    times = [fastest(Native([(copy_vector, (x[:size // 8], out[:size // 8]))]).run, max(5, min(1000, (1 << 24) // size)))
              for size in SIZES]
     return SIZES, [size / max(seconds - empty, 1e-9) for size, seconds in zip(SIZES, times)]
 

@@ -228,6 +228,12 @@ def dtype_bytes(dtype: np.dtype[Any]) -> int:
     return int.from_bytes(dtype.kind.encode() + dtype.char.encode() + order + b"\0" + dtype.num.to_bytes(4, "little"), "little")
 
 
+def offset(slot: Any) -> int:
+    """Where an attribute of ``__slots__`` is in an object, from what the class has by this name: a PyMemberDescrObject."""
+    member = ctypes.c_void_p.from_address(id(slot) + 40).value or 0
+    return ctypes.c_ssize_t.from_address(member + 16).value
+
+
 # -- compiling and loading -------------------------------------------------------------------------------------------------
 
 

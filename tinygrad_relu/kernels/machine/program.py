@@ -27,6 +27,7 @@ from .native import (
     dtype_bytes,
     kernel_engine,
     load_word,
+    offset,
     python_function,
 )
 from .policy import Kernel
@@ -35,7 +36,7 @@ _WORD = np.dtype(np.int64)
 
 
 class Native:
-    """Launches as one function without Python: ``native()`` runs them in order, with the interpreter's lock released.
+    """Launches as one function without Python: `run` runs them in order, with the interpreter's lock released.
 
     `launches` are pairs of a kernel and its arguments. Arrays are used where they are; numbers may be changed between two runs.
     If a kernel raises, `at` is the index of its launch, and those after it have not run.
@@ -43,11 +44,11 @@ class Native:
     >>> from tinygrad_relu.kernels.loops.update import sgd
     >>> p, g, cuts = np.ones(3), np.ones(3), np.zeros(0, int)
     >>> native = Native([(sgd, (p, g, p[:0], cuts, 0.25, 0.0, True, 1.0, 0.0, False, False))])
-    >>> native()
+    >>> native.run()
     >>> p
     array([0.75, 0.75, 0.75])
-    >>> native.numbers[native.slot(0, 4)] = 0.5
-    >>> native()
+    >>> native.write(0, 4, 0.5)
+    >>> native.run()
     >>> p
     array([0.25, 0.25, 0.25])
     """
@@ -56,29 +57,23 @@ class Native:
         self.launches, self.at = list(launches), -1
         words: list[int] = []
         rows = []
-        self._slots: list[list[int]] = []
-        self._are_floats: list[list[bool]] = []
+        self._places: list[list[tuple[str, int]]] = []      # where each argument starts, and its declared type
         for kernel, arguments in self.launches:
             dtype = arguments[kernel.key].dtype
             kernel.check(arguments, dtype)
             types, packed = zip(*[_packed(x, word) for x, word in zip(arguments, kernel.words.values())])
             rows.append((_unpacker(tuple(chain.from_iterable(types))), len(words)))
-            self._slots.append([*accumulate(map(len, packed), initial=len(words) + 1)])     # where each argument starts
-            self._are_floats.append([word == "float" for word in kernel.words.values()])
+            self._places.append([*zip(kernel.words.values(), accumulate(map(len, packed), initial=len(words) + 1))])
             words += [kernel.address(dtype), *chain.from_iterable(packed)]
         self.words = np.array(words, _WORD)
-        self.numbers = self.words.view(np.float64)          # the same memory, for arguments that are floats
         first = self.words.ctypes.data
         self._table = np.array([len(rows), *chain.from_iterable((code, first + 8 * at) for code, at in rows)], _WORD)
-        self._run, self._count = _walker(self._table), len(rows)
-
-    def slot(self, launch: int, argument: int) -> int:
-        """The index of a number among `words` (int, bool) or `numbers` (float)."""
-        return self._slots[launch][argument]
+        self._run, self._count = _function("walk", _WALK, NO_ARGUMENTS, self._table), len(rows)
 
     def write(self, launch: int, argument: int, number: Any) -> None:
         """Change a number for the next runs."""
-        (self.numbers if self._are_floats[launch][argument] else self.words)[self._slots[launch][argument]] = number
+        word, place = self._places[launch][argument]
+        (self.words.view(np.float64) if word == "float" else self.words)[place] = number
 
     def run(self) -> None:
         at = self._run()
@@ -87,8 +82,6 @@ class Native:
             kernel, arguments = self.launches[at]
             kernel(*arguments)          # raises again, now with its message
             raise RuntimeError(f"launch {at} of a program, {kernel.__name__}, has raised an error")
-
-    __call__ = run
 
 
 def _packed(x: Any, word: str) -> tuple[list[str], list[int]]:
@@ -155,27 +148,26 @@ _WALK = """
 """
 
 
-_NO_ARGUMENTS = 4       # METH_NOARGS
-
-
-_definitions: list[Definition] = []     # functions of Python refer to them; two threads may both make one, and `cache` keeps one
-
-
 @cache
-def _definition() -> Definition:
-    _definitions.append(Definition(b"walk", assembled(_WALK, "walk"), _NO_ARGUMENTS, None))
+def _definition(name: str, code: str, flags: int) -> Definition:
+    kernel_engine()             # makes known what the code uses
+    _definitions.append(Definition(name.encode(), assembled(code, name), flags, None))
     return _definitions[-1]
 
 
-def _walker(table: Any) -> Callable[[], int]:
-    """`walk` for a table: the number of rows, and the rows."""
-    return python_function(_definition(), table.ctypes.data)
+NO_ARGUMENTS = 4        # METH_NOARGS
+_definitions: list[Definition] = []     # functions of Python refer to them; two threads may both make one, and `cache` keeps one
+
+
+def _function(name: str, code: str, flags: int, words: Any) -> Callable[..., Any]:
+    """A function of Python, with the address of `words` as self."""
+    return python_function(_definition(name, code, flags), words.ctypes.data)
 
 
 # -- inputs --------------------------------------------------------------------------------------------------------------
 
 # `self` is the address of the words: how many inputs there are, and for each whether it varies, address and bytes of its home,
-# its dtype (see `native.DTYPE`), axes and shape.
+# its dtype (see `native.DTYPE`), axes and shape. Then addresses, each with the word that is there; the last is that of `self`.
 _TAKE = f"""{COMMON}
 declare ptr @PyLong_AsVoidPtr(ptr)
 declare ptr @PyBool_FromLong(i64)
@@ -187,19 +179,19 @@ define ptr @take(ptr %self, ptr %arguments, i64 %given) {{
   %count = load i64, ptr %words
   %first = getelementptr i64, ptr %words, i64 1
   %right = icmp eq i64 %given, %count
-  br i1 %right, label %next, label %no
+  br i1 %right, label %next, label %return
 next:
-  %i = phi i64 [0, %0], [%after, %taken]
-  %row = phi ptr [%first, %0], [%end, %taken]
+  %i = phi i64 [0, %0], [%after, %compare], [%after, %copy]
+  %row = phi ptr [%first, %0], [%end, %compare], [%end, %copy]
   %after = add i64 %i, 1
   %left = icmp ult i64 %i, %count
-  br i1 %left, label %input, label %return
+  br i1 %left, label %input, label %slots
 input:
   %place = getelementptr ptr, ptr %arguments, i64 %i
   %x = load ptr, ptr %place
 {load_word("type", "ptr", "%x", TYPE)}
   %is_array = icmp eq ptr %type, @tinygrad_relu_ndarray
-  br i1 %is_array, label %array, label %no
+  br i1 %is_array, label %array, label %return
 array:
 {load_word("varies", "i64", "%row", 0)}
 {load_word("home", "ptr", "%row", 8)}
@@ -207,7 +199,7 @@ array:
 {load_word("dtype", "i64", "%row", 24)}
 {load_word("axes", "i32", "%row", 32)}
   %fits = call i1 @fits(ptr %x, i32 %axes, i64 %dtype)
-  br i1 %fits, label %kind, label %no
+  br i1 %fits, label %kind, label %return
 kind:
 {load_word("shape", "ptr", "%x", SHAPE)}
 {load_word("data", "ptr", "%x", DATA)}
@@ -217,25 +209,33 @@ kind:
   %size = mul i64 %many, 8
   %other = call i32 @memcmp(ptr %shape, ptr %known, i64 %size)
   %same = icmp eq i32 %other, 0
-  br i1 %same, label %numbers, label %no
+  br i1 %same, label %numbers, label %return
 numbers:
   %free = icmp ne i64 %varies, 0
   br i1 %free, label %copy, label %compare
 compare:
   %differs = call i32 @memcmp(ptr %data, ptr %home, i64 %bytes)
   %equal = icmp eq i32 %differs, 0
-  br i1 %equal, label %taken, label %no
+  br i1 %equal, label %next, label %return
 copy:
   %at_home = icmp eq ptr %data, %home
   %length = select i1 %at_home, i64 0, i64 %bytes
   %done = call ptr @memcpy(ptr %home, ptr %data, i64 %length)
-  br label %taken
-taken:
   br label %next
-no:
+slots:
+  %slot = phi ptr [%row, %next], [%following, %slots]
+  %following = getelementptr i64, ptr %slot, i64 2
+{load_word("address", "ptr", "%slot", 0)}
+{load_word("expected", "i64", "%slot", 8)}
+  %now = load i64, ptr %address
+  %unchanged = icmp eq i64 %now, %expected
+  br i1 %unchanged, label %slots, label %last
+last:
+  %all = icmp eq ptr %address, %words
   br label %return
 return:
-  %result = phi i64 [1, %next], [0, %no]
+  %found = phi i1 [%all, %last], [false, %0], [false, %input], [false, %array], [false, %kind], [false, %compare]
+  %result = zext i1 %found to i64
   %truth = call ptr @PyBool_FromLong(i64 %result)
   ret ptr %truth
 }}
@@ -246,7 +246,8 @@ class Inputs:
     """``take(*inputs)`` copies arrays into their `homes`, in 0.2 us, where Python takes 1.5.
 
     It returns False if one is no C-contiguous array of the dtype and shape of its home, or differs from its home although it does
-    not vary; then some may have been copied.
+    not vary; then some may have been copied. And if an attribute is no longer what it was: `slots` are objects, names in the
+    ``__slots__`` of their class, and values.
 
     >>> home = np.zeros(2)
     >>> inputs = Inputs([home], [False])
@@ -257,20 +258,15 @@ class Inputs:
     (True, array([1., 1.]))
     """
 
-    def __init__(self, homes: Sequence[Any], varies: Sequence[bool]) -> None:
+    def __init__(self, homes: Sequence[Any], varies: Sequence[bool], slots: Sequence[tuple[Any, str, Any]] = ()) -> None:
         rows = [[int(varied), home.ctypes.data, home.nbytes, dtype_bytes(home.dtype),
                  home.ndim if home.dtype.kind in "biufc" else -1, *home.shape] for home, varied in zip(homes, varies)]
         self._places = np.cumsum([1, *map(len, rows)])
-        self._words, self.homes = np.array([len(homes), *chain.from_iterable(rows)], _WORD), homes
-        self.take: Callable[..., bool] = python_function(_taking(), self._words.ctypes.data)
+        rows += [[id(x) + offset(getattr(type(x), name)), id(value)] for x, name, value in slots]
+        self._words, self.homes, self.slots = np.array([len(homes), *chain.from_iterable(rows), 0, -1], _WORD), homes, slots
+        self._words[-2] = self._words.ctypes.data
+        self.take: Callable[..., bool] = _function("take", _TAKE, METH_FASTCALL, self._words)
 
     def may_vary(self, i: int) -> None:
         """Input i may have other numbers from now on."""
         self._words[self._places[i]] = 1
-
-
-@cache
-def _taking() -> Definition:
-    kernel_engine()             # makes known what the code uses
-    _definitions.append(Definition(b"take", assembled(_TAKE, "take"), METH_FASTCALL, None))
-    return _definitions[-1]
