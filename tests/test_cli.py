@@ -148,6 +148,7 @@ BAD = [
     (["revive", "--figure", ""], "expected the name of a file"),
     (["revive", "--json", "a.png", "--figure", "./a.png"], "both name ./a.png, expected two files"),
     (["revive", "--at", "0"], "--at is 0, expected"),
+    (["revive", "--option", "lr"], "--option is an option of --at, expected both"),
     (["revive", "--at", "300", "--schedule", "cosine"], "--at needs a constant rate"),
     (["revive", "--at", "300", "--treatments", "sgd", "adam"], "--at changes one treatment"),
     (["revive", "--at", "5", "--treatments", "coast"], "'coast' starts with another network, expected one in which"),
@@ -231,6 +232,20 @@ def test_a_report_fits_every_terminal(capsys, monkeypatch, columns):
         assert whole in words, whole
     assert ("──" in out) == (columns in ("0", "80", "200"))
     assert ("threshold: 2.5e-05" in " ".join(out.split())) == (columns in ("1", "40", "60"))
+
+
+def test_a_wide_table_moves_together_and_then_is_a_list(capsys, monkeypatch):
+    """A heading that rows share stands above them once; and a folded line goes on where its text begins."""
+    table = Table("", ["layer", "first number", "second number", "why"], [["hidden", 1.5, 2.5, "short"], ["hidden", 3.5, 4.5, ""]])
+    monkeypatch.setenv("COLUMNS", "32")
+    print_parts(table, "    an indented sentence, which is folded", "- and a point of a list, folded too")
+    assert capsys.readouterr().out.splitlines() == [
+        "        first second", "layer  number number why", "──────────────────────────", "hidden    1.5    2.5 short",
+        "hidden    3.5    4.5", "    an indented sentence, which", "    is folded", "- and a point of a list, folded", "  too"]
+    monkeypatch.setenv("COLUMNS", "24")
+    print_parts(table)
+    out = capsys.readouterr().out
+    assert out.count("layer: hidden") == 1 and "first number: 3.5" in " ".join(out.split())
 
 
 def test_a_terminal_without_arrows_gets_question_marks(monkeypatch):

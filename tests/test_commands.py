@@ -101,6 +101,8 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
     (["train", "--model", "net.txt:Net"], "--model is 'net.txt:Net', expected FILE.py:NAME"),
     (["train", "--data", "moons", "--model", "net.py:Nat"], "a name in net.py is 'Nat'"),
     (["train", "--data", "moons", "--model", "net.py:np"], "expected a class or a function"),
+    (["train", "--data", "moons", "--model", "no.py:Net"], "--model: no.py cannot be run: No such file or directory"),
+    (["train", "--data", "moons", "--model", "words.py:Net"], "--model: words.py cannot be run: invalid syntax"),
     (["train", "--data", "moons", "--start", "numbers.npz"], "numbers.npz: MLP: the state does not fit: missing 0.weight"),
     (["train", "--regression"], "--regression is for csv; --data digits takes none"),
     (["train", "--data", "csv", "--path", "words.csv", "--regression"], "words.csv, line 2, column 'y': got 'no', expected a finite"),
@@ -132,6 +134,7 @@ def test_bad_input_is_one_sentence(capsys, tmp_path, monkeypatch, arguments, sen
     run(capsys, *QUICK, "--epochs", 1, "--lr", 0.3, "--out", "quick.npz")
     (tmp_path / "words.csv").write_text("x,y\n1,no\n")
     (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "words.py").write_text("not a program")
     tg.save("numbers.npz", rates=[0.1])
     begun = tg.load("begun.npz")
     tg.save("fresh.npz", {**begun, "fit": {**begun["fit"], "steps": 0}})

@@ -97,9 +97,8 @@ class Profile(Shown):
         for row, line in zip(rows, self.lines):
             row += [_short(line.calls * line.operations), f"{1e6 * line.seconds:,.2f}",
                     f"{line.seconds / max(self.seconds, self.whole):.0%}", f"{line.share:.0%} of {line.limit}"]
-        said = f"{self._calls()} in {1e6 * self.seconds:,.2f} us"
-        if self.whole:
-            said += f", and {1e6 * (self.whole - self.seconds):,.2f} us for everything else"
+        said = f"{self._calls()} in {1e6 * self.seconds:,.2f} us" + (
+            f", and {1e6 * (self.whole - self.seconds):,.2f} us for everything else" * bool(self.whole))
         limits = ", ".join(f"{gemm_limit(dtype) / 1e9:,.0f} GFLOP/s in {dtype}" for dtype in self._dtypes())
         return [Table("", headings, rows), f"{said}.",
                 f"This machine, with {counted(get_num_threads(), 'thread')}: matrix products {limits}; copies of 64 kB "

@@ -8,6 +8,7 @@ from html import escape
 from importlib.util import find_spec
 from itertools import zip_longest
 from shutil import get_terminal_size
+from textwrap import fill
 from typing import Any
 
 from .checks import check_count, counted
@@ -59,8 +60,7 @@ class Table:
         drawn = [*lines(self.headings, -1), rule, *(line for row in self.rows for line in lines(row, 1))]
         return "\n".join([self.title] * bool(self.title) + [line.rstrip() for line in drawn])
 
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """As a notebook shows it, in the colours of the page. In a narrow one the last column is folded, and the rest scrolls."""
@@ -72,13 +72,12 @@ class Table:
             return "<tr>" + "".join(f'<{tag} style="{CELL};{style};{own}">{escape(cell)}</{tag}>'
                                     for cell, own in zip(cells, styles)) + "</tr>"
 
-        head = row("th", self._headings(), HEAD)
         body = "".join(row("td", cells, "border:none") for cells in self.rows)
         return (f'<div style="overflow-x:auto"><table style="{TABLE}">{title}'
-                f"<thead>{head}</thead><tbody>{body}</tbody></table></div>")
+                f"<thead>{row('th', self._headings(), HEAD)}</thead><tbody>{body}</tbody></table></div>")
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        """In a narrow terminal the last column is folded; in a very narrow one each row is a paragraph."""
+        """In a narrow terminal the last column is folded, in a narrower one all columns, then each row is a list."""
         from rich import box
         from rich.padding import Padding
         from rich.table import Table as RichTable
@@ -86,12 +85,18 @@ class Table:
 
         *fixed, longest = self._widths()
         last = min(longest, options.max_width - sum(fixed) - self.gap * len(fixed))
+        if last < min(FOLDED, longest) and self.gap > 1:
+            yield Table(self.title, [heading.replace(" ", "\n") for heading in self.headings], self.rows, gap=1)
+            return
         if self.title:
             yield Text(self.title)
         if last < min(FOLDED, longest):
+            above = None
             for row in self.rows:
                 first, *rest = (f"{heading}: {cell}" if heading else cell for heading, cell in zip(self._headings(), row) if cell)
-                yield Text(f"\n{first}")
+                if first != above:
+                    yield Text(f"\n{first}")
+                above = first
                 yield Padding(Text("; ".join(rest)), (0, 0, 0, 2), expand=False)
             return
         blanks = self.gap - 1                       # the box adds one
@@ -157,7 +162,9 @@ def _drawn(parts: Sequence[str | Table], width: int) -> str:
     console = Console(width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:     # printed by Python, which reports a broken pipe
         for part in parts:
-            console.print(part)
+            console.print(part if isinstance(part, Table) else "\n".join(      # a folded line goes on where its text begins
+                fill(line, width, subsequent_indent=" " * (len(line) - len(line.lstrip(" -"))), break_on_hyphens=False)
+                for line in part.split("\n")))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
@@ -175,9 +182,8 @@ def progress(total: int, name: str = "", *, quiet: bool = False) -> Iterator[Cal
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description:<18}"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-               BarColumn(bar_width=30))
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(TextColumn("{task.description:<18}"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+                  BarColumn(bar_width=30), console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=total)
         yield lambda name, n: bar.update(task, advance=n, description=name)

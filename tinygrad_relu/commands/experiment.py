@@ -118,12 +118,10 @@ def _listed() -> Iterator[Table | str]:
     from ..lab.experiments import CHAPTERS, find, names
     from ..text import Table
 
-    found = [find(name) for name in names()]
     for chapter, title in CHAPTERS.items():
-        rows = [(one.name, " ".join(claim.key for claim in one.claims) or "-", one.title)
-                for one in found if one.chapter == chapter]
         yield Table(f"{title} (`tinygrad-relu experiment {chapter.replace('_', '-')}` runs all of these)",
-                    ["experiment", "claims", "title"], rows)
+                    ["experiment", "claims", "title"], [(one.name, " ".join(claim.key for claim in one.claims) or "-", one.title)
+                                                        for one in map(find, names()) if one.chapter == chapter])
         yield ""
 
 

@@ -105,10 +105,13 @@ def _made(path: str, seed: int) -> Module:
     file, _, name = path.rpartition(":")
     if not file.endswith(".py"):
         raise ValueError(f"--model is {path!r}, expected FILE.py:NAME, such as net.py:Net")
-    known = run_path(file)
+    try:
+        known = run_path(file)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"--model: {file} cannot be run: {error.strerror if isinstance(error, OSError) else error}") from None
     make = known[check_name(name, [key for key in known if key[:1] != "_"], f"--model: a name in {file}")]
     if not callable(make):
-        raise TypeError(f"--model: {name} in {file} is a {type(make).__name__}, expected a class or a function")
+        raise TypeError(f"--model: {name} in {file} is {make!r}, expected a class or a function")
     model = make(**({"rng": seed} if "rng" in signature(make).parameters else {}))
     if not isinstance(model, Module):
         raise TypeError(f"--model: {name} in {file} made {type(model).__name__}, expected a Module")

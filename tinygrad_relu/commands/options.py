@@ -87,10 +87,9 @@ def load_data(arguments: argparse.Namespace, seed: int | None = None, images: in
     from ..data.named import named
 
     check_count(1 if arguments.samples is None else arguments.samples, "--samples")
-    name, options = arguments.data, ("path", "samples", "target", "delimiter", "regression")
-    given = {option: getattr(arguments, option, None) for option in options}
-    found = named(name, arguments.seed if seed is None else seed, given, dash="--")
-    samples = arguments.samples or (images if name.endswith("mnist") else None)
+    given = {option: getattr(arguments, option, None) for option in ("path", "samples", "target", "delimiter", "regression")}
+    found = named(arguments.data, arguments.seed if seed is None else seed, given, dash="--")
+    samples = arguments.samples or (images if arguments.data.endswith("mnist") else None)
     return found if samples is None else found.head(samples)
 
 

@@ -38,8 +38,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     option("--at", type=whole, metavar="STEP", help="instead of the treatments: find the values of one option for which the "
            "first unit returns at this step, train at both ends of the interval and just outside, and compare (the other options "
            "are those of momentum .99 + L2, of the one treatment that is named, or yours)")
-    option("--option", type=one_of("commands.revive.OPTIONS", "option"), metavar="NAME", default="weight-decay",
-           help="for --at: one of weight-decay, lr, momentum" + DEFAULT)
+    option("--option", type=one_of("commands.revive.OPTIONS", "option"), metavar="NAME",
+           help="for --at: one of weight-decay, lr, momentum (default: weight-decay)")
     option("--json", metavar="FILE", help="write the results to this file")
     option("--figure", metavar="FILE", help="draw the life lines of all units (PNG, SVG or PDF)")
     option("--quiet", action="store_true", help="print only errors; the exit status is 1 if a prediction fails")
@@ -62,6 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     for width in arguments.widths:
         check_count(width, "--widths")
     check_files(arguments, "json", "figure")
+    if arguments.option and arguments.at is None:
+        raise ValueError("--option is an option of --at, expected both")
+    option: Any = (arguments.option or "weight-decay").replace("-", "_")
     treatments = _treatments(arguments)
     at = 0 if arguments.at is None else check_count(arguments.at, "--at")
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
@@ -76,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         for seed in seeds:
             found = dataset if seed == arguments.seed else load_data(arguments, seed, SAMPLES)
             try:
-                runs.append(fill(found, treatments[-1], at, arguments.option.replace("-", "_"), seed=seed, **options) if at else
+                runs.append(fill(found, treatments[-1], at, option, seed=seed, **options) if at else
                             main_job(found, treatments, steps=arguments.steps, seed=seed, **options))
             except KeyboardInterrupt:
                 if not runs:
@@ -88,8 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         report.print_report(runs, kill_lr=arguments.kill_lr)
     if arguments.json:
         write_json(arguments.json, report.to_dict(runs))
-    first = runs[0]
-    if arguments.figure and first.of("sick", "shocked", "own steps"):
+    if arguments.figure and runs[0].of("sick", "shocked", "own steps"):
         figure.draw(runs, arguments.figure, kill_lr=arguments.kill_lr)
     done, asked = sum(len(run.outcomes) for run in runs), len(seeds) * expected[0]
     if done < asked:

@@ -58,13 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
         history = _fit(setup, plan, resume=bool(arguments.resume), quiet=arguments.quiet or arguments.watch)
         why = _went_first(setup, plan, history) if history.diverged else ""
     if arguments.json:
-        found = plain({"options": _kept(given), "epochs": history.columns, "looks": watch.rows if watch else [],
-                       "stopped": history.stopped, "went_first": why})
-        write_json(arguments.json, found)
+        write_json(arguments.json, plain({"options": _kept(given), "epochs": history.columns, "stopped": history.stopped,
+                                          "looks": watch.rows if watch else [], "went_first": why}))
     if not arguments.quiet:
-        saved = arguments.resume or arguments.out
+        end = evaluate(setup.model, setup.loss, setup.train)["loss"]
         print_parts(*([] if watch else [str(history)]), "", census(setup.model, setup.train.x).summary(), "",
-                    *_told(setup, start, evaluate(setup.model, setup.loss, setup.train)["loss"], saved))
+                    *_told(setup, start, end, arguments.resume or arguments.out))
     if history.stopped:
         print(f"tinygrad-relu train: {history.stopped}" + f". {why}" * bool(why), file=sys.stderr)
     return 1 if history.diverged else 130 if history.stopped else 0
@@ -72,13 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _told(setup: Setup, start: float, end: float, saved: str | None) -> list[str]:
     """What a student should know at the end."""
-    told = []
-    if end > start:
-        told = [f"The training overshot: the loss is {end:.4g}, and was {start:.4g} at the start. A lower --lr than "
-                f"{setup.given.lr:g} may help."]
-    if saved:
-        told.append(f"The run is saved in {saved}: `tinygrad-relu advise {saved}` says what to do about its units.")
-    return told
+    return [f"The training overshot: the loss is {end:.4g}, and was {start:.4g} at the start. A lower --lr than "
+            f"{setup.given.lr:g} may help."] * (end > start) + [
+            f"The run is saved in {saved}: `tinygrad-relu advise {saved}` says what to do about its units."] * bool(saved)
 
 
 def _kept(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -168,15 +163,13 @@ class Watch:
         widths = [len(str(layer.units)) for layer in self.units.layers]
         columns = {name: max(len(name), sum(widths) + len(widths) - 1) for name in ("dead", "dying", "revived")}
         named = ", ".join(f"{layer.name} ({layer.units} units)" for layer in self.units.layers)
-        return [f"Units of layers {named}, on {len(self.setup.train)} samples. Dying: alive, but most batches give no gradient.",
+        samples = f"{len(self.setup.train):,} samples"
+        return [f"Units of layers {named}, on {samples}. Dying: alive, but most batches give no gradient.",
                 "epoch    step      loss  accuracy  " + "  ".join(map(str.ljust, columns, columns.values())), *(
-                    f"{row['epoch']:5.4g}  {row['step']:6}  {row['loss']:8.4g}  {_accuracy(row):>8}  " + "  ".join(
+                    f"{row['epoch']:5.4g}  {row['step']:6}  {row['loss']:8.4g}  "
+                    f"{format(row['accuracy'], '.4f') if 'accuracy' in row else '-':>8}  " + "  ".join(     # not of a regression
                         " ".join(str(n).rjust(w) for n, w in zip(row[name], widths)).ljust(width)
                         for name, width in columns.items()) for row in self.rows)]
-
-
-def _accuracy(row: dict[str, Any]) -> str:
-    return f"{row['accuracy']:.4f}" if "accuracy" in row else "-"       # a regression has none
 
 
 COMMANDS = [Command("train", "train a network, watch its units live, stop and resume with the same bits", options, run)]

@@ -212,7 +212,7 @@ def sparse(case: Case) -> Iterator[Hint]:
         alive = layer.state == State.ALIVE
         if hidden.activation_name == "relu" and alive.any():
             rate = float(layer.on_rate[alive].mean())
-            yield Hint("fine", "A14", layer.name, [], f"living units are 0 on {1 - rate:.0%} of the samples", "keep it",
+            yield Hint("fine", "A14", layer.name, [], f"living units are active on {100 * rate:.3g}% of the samples", "keep it",
                        "sparsity is not death: a unit that is active on some samples learns from them")
 
 

@@ -159,7 +159,7 @@ class Census(Reading):
         states = [s for s in State if s in (State.ALIVE, State.DEAD) or any(layer.count(s) for layer in self.layers)]
         flags = [flag for flag in FLAGS if any(layer.flags[flag].any() for layer in self.layers)]
         headings = ["layer", "activation", "units", *(s.label for s in states), "on-rate", *flags]
-        return Table(f"census on {self.samples} samples", headings, [
+        return Table(f"census on {counted(self.samples, 'sample')}", headings, [
             (layer.name, layer.activation, len(layer.state), *(layer.count(s) or "-" for s in states),
              f"{layer.on_rate.mean():.3f}", *(int(layer.flags[flag].sum()) or "-" for flag in flags)) for layer in self.layers])
 

@@ -10,6 +10,7 @@ import numpy as np
 from .. import functional as F
 from ..autodiff.node import Array, Node, recording
 from ..autodiff.tape import grad
+from ..checks import counted
 from ..nn import Module, Parameter
 from ..ops.indexing import embedding
 from ..ops.linalg import product
@@ -73,7 +74,7 @@ class GradientProfile(Reading):
         """One row per layer."""
         numbers = {"signal": "signal", "gradient": "gradient", "weight": "weight", "update": "update", "update/weight": "ratio",
                    "activations": "size", "rank": "rank"}
-        return Table(f"gradients on {self.samples} samples", ["layer", "activation", "shape", *numbers], [
+        return Table(f"gradients on {counted(self.samples, 'sample')}", ["layer", "activation", "shape", *numbers], [
             (layer.name, layer.activation or "-", f"{layer.inputs}→{layer.units}",
              *(shown(getattr(layer, name), ".3g") for name in numbers.values())) for layer in self.layers])
 
@@ -82,7 +83,7 @@ class GradientProfile(Reading):
 
     def plot(self) -> Any:
         """The sizes of each layer on a logarithmic axis, with the rank of the activations."""
-        figure, axes = axes_of(9, 3.8, f"Gradients by layer, {self.samples} samples", "", "root mean square, norm or ratio")
+        figure, axes = axes_of(9, 3.8, f"Gradients by layer, {self.samples:,} samples", "", "root mean square, norm or ratio")
         places = np.arange(len(self.layers))
         for name, what, colour in zip(("signal", "gradient", "ratio", "size"),
                                       ("signal", "gradient of the weights", "update / weight", "activations"), LABELS):

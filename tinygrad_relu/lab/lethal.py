@@ -24,12 +24,12 @@ import numpy as np
 
 from .. import functional as F
 from ..autodiff.node import Array
-from ..checks import said
+from ..checks import counted, said
 from ..nn import Module, Parameter
 from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
-from .drawing import FAINT, axes_of
+from .drawing import FAINT, axes_of, say
 from .layers import HiddenLayer, flat_edges
 from .readings import Reading, for_members, plain, shown
 from .units import BATCH, Units
@@ -130,7 +130,7 @@ class LethalRates(Reading):
     def table(self) -> Table:
         """One row per layer: at which rates the first unit, 1 %, ... of its living units die."""
         headings = ["layer", "units", "dead now", "never", *(f"{100 * share:g}%" if share else "first" for share in SHARES), ""]
-        return Table(f"rates at which the next step kills units, from {self.samples} samples", headings, [
+        return Table(f"rates at which the next step kills units, from {counted(self.samples, 'sample')}", headings, [
             (layer.name, len(layer.lo), int((layer.lo == 0).sum()), int(np.isinf(layer.lo).sum()),
              *(shown(layer.quantile(share)) for share in SHARES), "" if layer.exact else "by trial") for layer in self.layers])
 
@@ -150,8 +150,7 @@ class LethalRates(Reading):
                 axes.plot(grid, 100 * dead, label=f"layer {layer.name}{'' if layer.exact else ' (by trial)'}")
         if np.isfinite(self.safe_rate):
             axes.axvline(self.safe_rate, color=FAINT, linestyle="--", linewidth=1)
-            axes.annotate(f"safe: {self.safe_rate:.3g}", (self.safe_rate, 0.97), (4, 0), xycoords=("data", "axes fraction"),
-                          textcoords="offset points", va="top", fontsize=9, color="#555555")
+            say(axes, f"safe: {self.safe_rate:.3g} ", (self.safe_rate, 102), FAINT, ha="right", va="top")
         axes.set_xscale("log")
         axes.set_ylim(0, 105)
         axes.legend(frameon=False)
