@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from .checks import Array, said
+from .missing import needing
 from .states import shown
 
 try:
@@ -240,11 +241,8 @@ def _tensor(name: str, dtype: str, shape: list[int], data: Any) -> Array:
 
 
 def _package() -> Any:
-    try:
+    with needing("files that end in .safetensors need", "files"):
         import safetensors.numpy
-    except ImportError as error:
-        raise ImportError("files that end in .safetensors need the package safetensors, which is not installed: "
-                          'python -m pip install "tinygrad_relu[files]"') from error
     return safetensors
 
 

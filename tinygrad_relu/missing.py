@@ -1,11 +1,13 @@
-"""Names of PyTorch and NumPy that people type out of habit and that do not exist here, each with what to write instead.
+"""Names of PyTorch and NumPy that people type out of habit and that do not exist here, each with what to write instead; and
+packages that are not installed.
 
 A name that is in no table of `WAYS` raises an ordinary AttributeError, with Python's own suggestion.
 """
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import getattr_static
 from types import ModuleType
 from typing import NoReturn, TypeVar
@@ -133,6 +135,16 @@ WAYS: dict[str, dict[str, str]] = {
         ("contiguous", "leave it out: every Tensor is contiguous"),
         ("zero_grad", "write x.grad = None")),
 }
+
+
+@contextmanager
+def needing(what: str, extra: str) -> Iterator[None]:
+    """Inside, an import that fails names the extra of the package that brings what is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f'{what} the extra "{extra}" ({error.name} is missing): '
+                          f'python -m pip install "tinygrad_relu[{extra}]"') from error
 
 
 def elsewhere(module: str) -> Callable[[str], NoReturn]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-MISSING = 'this needs the extra "lab": python -m pip install "tinygrad_relu[lab]"'
+from .missing import needing
+
 BINS, WIDTH, HEIGHT = 40, 320, 70       # of a histogram; in pixels
 FEW = 9                                 # numbers that need no picture
 SHOWN = 0.1                             # seconds between two updates of a progress bar
@@ -73,10 +74,8 @@ def _share(some: int, size: int) -> str:
 
 def new_figure(who: str, **options: Any) -> Any:
     """A matplotlib Figure that a notebook shows, as it does those of pyplot. An ImportError begins with `who`."""
-    try:
+    with needing(f"{who} needs", "lab"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"{who}: {MISSING}") from error
     figure: Any = Figure(**options)
     figure._repr_png_ = partial(drawn, figure, "png")
     return figure

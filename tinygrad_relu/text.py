@@ -12,7 +12,6 @@ from textwrap import fill
 from typing import Any
 
 from .checks import check_count, counted
-from .notebook import MISSING as MISSING
 from .notebook import Bar, is_running, paragraph
 
 FOLDED = 24         # the narrowest last column that is still easy to read

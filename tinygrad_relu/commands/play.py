@@ -16,13 +16,12 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..missing import needing
+
     if not 0 <= arguments.port < 65536:
         raise ValueError(f"--port is {arguments.port}, expected a number from 0 to 65535")
-    try:
+    with needing("the page needs", "play"):
         from ..play.page import serve
-    except ImportError as error:
-        raise ImportError(f'the page needs the extra "play" ({error.name} is missing): '
-                          'python -m pip install "tinygrad_relu[play]"') from error
     serve(arguments.port, arguments.data, arguments.seed, show=not arguments.no_browser)
     return 0
 

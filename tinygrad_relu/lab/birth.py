@@ -13,8 +13,9 @@ from numpy.random import Generator
 
 from ..autodiff.node import Array
 from ..checks import check_count, check_name, check_number, check_rng, check_samples, counted, said
+from ..missing import needing
 from ..nn.init import INITIALISERS, Initialiser, start
-from ..text import MISSING, Table
+from ..text import Table
 from .drawing import ALIVE, BLUE, axes_of
 from .readings import Reading, shown
 
@@ -209,8 +210,6 @@ def unit_birth_probability(inputs: int, *, weight: float = 1.0, bias: float = 1.
         a = Fraction(bias) / (Fraction(radius) * Fraction(weight))         # exactly: the terms cancel
         total = sum((-1) ** j * comb(d, j) * (a - j) ** (d + 1) for j in range(d + 1) if a > j)
         return float(total / (2 * a * factorial(d + 1)))
-    try:
+    with needing(f"{who} needs", "lab"):
         from scipy.special import stdtr
-    except ImportError as error:
-        raise ImportError(f"{who}: {MISSING}") from error
     return float(stdtr(d, -sqrt(d) * radius * weight / bias))

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..checks import check_name
 from ..files import write_through
+from ..missing import needing
 from ..notebook import new_figure
-from ..text import MISSING
 from .layers import State
 
 # The colours differ in lightness too, for colour-blind readers: units that pass a gradient are light and warm, the others dark.
@@ -27,10 +27,8 @@ FORMATS, DPI = ("png", "svg", "pdf"), 120
 def check_format(path: str | Path) -> None:
     """Raise a ValueError if `save` cannot write a file with this ending, and an ImportError without matplotlib."""
     check_name(Path(path).suffix.lstrip(".").lower(), FORMATS, "the ending of the figure file")
-    try:
+    with needing("drawing a figure needs", "lab"):
         import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"drawing a figure: {MISSING}") from error
 
 
 def save(figure: Any, path: str | Path, dpi: int) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..checks import check_name, check_real, counted, said
-from ..text import MISSING, Table
+from ..missing import needing
+from ..text import Table
 from .drawing import BLUE, axes_of
 from .readings import Reading
 from .recorder import Life, Recorder, Recorders
@@ -146,10 +147,8 @@ def survival(recorder: Recorder | Recorders | Sequence[Recorder], of: Span = "re
 
 def kaplan_meier(of: Span, found: list[Spell]) -> Survival:
     """The estimate from some spells."""
-    try:
+    with needing("survival needs", "lab"):
         from scipy.stats import CensoredData, ecdf
-    except ImportError as error:
-        raise ImportError(f"survival: {MISSING}") from error
     times, ended = np.array([spell.stop - spell.start for spell in found]), np.array([spell.ended for spell in found])
     curve: Any = ecdf(CensoredData.right_censored(times, ~ended)).sf
     with warnings.catch_warnings():

@@ -15,13 +15,13 @@ from ..autodiff.tape import history
 from ..checks import said
 from ..files import AnyPath, write_through
 from ..kernels.formulas import ACTIVATIONS
+from ..missing import needing
 from ..nn import Module
 from ..nn.module import evaluating
 from ..tensor import Tensor
 from .operators import ELEMENTWISE, OPERATORS, RECURRENT
 
 OPSET, IR_VERSION = 20, 9
-MISSING = 'onnx.export needs the package onnx, which is not installed: python -m pip install "tinygrad_relu[onnx]"'
 
 
 def export(model: Module, x: Any, path: AnyPath, *, batch_axis: int = 0, input_name: str = "input",
@@ -39,10 +39,8 @@ def export(model: Module, x: Any, path: AnyPath, *, batch_axis: int = 0, input_n
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     tg.onnx.export(model, np.zeros((1, 4)), f"{folder}/model.onnx")
     """
-    try:
+    with needing("onnx.export needs", "onnx"):
         import onnx
-    except ImportError as error:
-        raise ImportError(MISSING) from error
     if not isinstance(model, Module):
         raise TypeError(f"onnx.export: the model is {said(model)}, expected a Module")
     example = np.asarray(x)

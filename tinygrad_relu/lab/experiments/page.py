@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...missing import needing
 from ...notebook import address, drawn
-from ...text import MISSING
 from . import CHAPTERS
 from .record import Result
 from .running import KINDS
@@ -18,10 +18,8 @@ MARKS = {"holds": "yes", "holds as corrected": "corrected", "does not hold": "no
 
 def template() -> Any:
     """report.html as a template. An ImportError without jinja2."""
-    try:
+    with needing("writing a report needs", "lab"):
         from jinja2 import Environment
-    except ImportError as error:
-        raise ImportError(f"writing a report: {MISSING}") from error
     shelf = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     shelf.filters["paragraphs"] = paragraphs
     return shelf.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from concurrent.futures import wait
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from ...text import MISSING
+from ...missing import needing
 from ..experiments.running import in_processes
 
 Rows = list[dict[str, Any]]
@@ -29,10 +29,8 @@ def _local(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
 @contextmanager
 def _joblib(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
     """Under ``joblib.parallel_config`` on any backend of joblib."""
-    try:
+    with needing("the executor joblib needs", "lab"):
         from joblib import Parallel, delayed, effective_n_jobs
-    except ImportError as error:
-        raise ImportError(f"the executor joblib: {MISSING}") from error
     parallel = Parallel(n_jobs=jobs or -1, return_as="generator_unordered")
     yield effective_n_jobs(jobs or -1), lambda task, tasks: parallel(delayed(task)(one) for one in tasks)
 
@@ -40,11 +38,8 @@ def _joblib(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
 @contextmanager
 def _dask(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
     """A task whose worker dies is given to another one."""
-    try:
+    with needing("the executor dask needs", "cluster"):
         import distributed
-    except ImportError as error:
-        raise ImportError('the executor dask needs the extra "cluster": '
-                          'python -m pip install "tinygrad_relu[cluster]"') from error
     with distributed.Client(scheduler) as client:
 
         def threads() -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from ...autodiff.node import Array
 from ...checks import check_name, counted
 from ...files import AnyPath, write_through
+from ...missing import needing
 from ...text import Table
 from ..readings import Reading
 from .settings import EXPERIMENT, SEEDS, TRAINING, Plan
@@ -153,11 +154,9 @@ class Sweep(Reading):
 
     def to_parquet(self, path: AnyPath) -> None:
         """Write `columns` as a Parquet file, with pyarrow."""
-        try:
+        with needing("Parquet files need", "cluster"):
             import pyarrow
             from pyarrow import parquet
-        except ImportError as error:
-            raise ImportError('Parquet files need the extra "cluster": python -m pip install "tinygrad_relu[cluster]"') from error
         columns = {name: [str(v) for v in values] if len({type(v) for v in values if v is not None}) > 1 else values
                    for name, values in self.columns().items()}
         write_through(path, lambda file: parquet.write_table(pyarrow.table(columns), file))
