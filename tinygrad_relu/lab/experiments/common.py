@@ -21,6 +21,7 @@ from .record import Claim as Claim, Experiment as Experiment, Finding as Finding
 from .record import at_least as at_least, at_most as at_most
 
 Figure = Any            # of matplotlib, which may be missing
+Options = dict[str, Any]        # settings by name
 
 
 def stepper(model: Module, optimizer: Optimizer, loss: Callable[..., Tensor]) -> Callable[[Array, Array], Tensor]:

@@ -5,8 +5,6 @@ the layer before, and a gradient is multiplied by sqrt(s E[f'(z)^2]) a layer on 
 (s = 2), SELU with LeCun's (s = 1), which is Glorot's in a square layer. A sigmoid network loses it with all of these. With
 weights from N(0, 1) (s = n) it explodes, even through tanh, which saturates.
 """
-from typing import Any
-
 import numpy as np
 
 from .... import functional as F, nn
@@ -27,7 +25,7 @@ def predicted(name: str, s: float) -> float:
     return float(np.exp(np.mean(logs)))
 
 
-def measured(model: Any, x: Array, labels: Array) -> float:
+def measured(model: nn.MLP, x: Array, labels: Array) -> float:
     """The same in an MLP, by autodiff: the gradients of the outputs of the first and the last affine map of a hidden layer."""
     h, z = x, []
     for layer in model:

@@ -6,15 +6,13 @@ pieces of a Maxout unit may never win, but one always does, so the unit has a gr
 learn: at this rate several of them diverge, and the figure shows both.
 """
 from dataclasses import replace
-from typing import Any
-
 import numpy as np
 
 from .... import data, lab, nn
-from ..common import ALIVE, BLUE, FAINT, Claim, Experiment, Figure, Finding, Series, at_least, at_most, label, learn
+from ..common import ALIVE, BLUE, FAINT, Claim, Experiment, Figure, Finding, Options, Series, at_least, at_most, label, learn
 
 RATE, HIDDEN = 1.0, 32
-REMEDIES: dict[str, dict[str, Any]] = {        # options of nn.MLP, and the learning rate
+REMEDIES: dict[str, Options] = {        # options of nn.MLP, and the learning rate
     "ReLU": {}, "a tenth of the rate": {"lr": RATE / 10}, "Leaky": {"activation": "leaky_relu"}, "PReLU": {"activation": "prelu"},
     "RReLU": {"activation": "rrelu"}, "ELU": {"activation": "elu"}, "Maxout": {"activation": "maxout"},
     "batch norm": {"norm": "batch"}, "centred inputs": {"centred": True}}

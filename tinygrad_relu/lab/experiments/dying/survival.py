@@ -5,14 +5,12 @@ its sign every pi/phi = 84 steps. So units whose outgoing weights are 0, and sta
 unit gets outgoing weights, and with them a gradient, long before the half period is over, and it stays. Curves after Kaplan &
 Meier (1958): lives that have not ended count as far as they were seen.
 """
-from typing import Any
-
 import numpy as np
 
 from .... import data, functional as F, lab, nn, optim
-from ..common import ALIVE, BLUE, DASHES, FAINT, Claim, Experiment, Figure, Finding, Series, at_least, label, learn, say
+from ..common import ALIVE, BLUE, DASHES, FAINT, Claim, Experiment, Figure, Finding, Options, Series, at_least, label, learn, say
 
-SETTINGS: dict[str, Any] = {"lr": 0.1, "momentum": 0.95, "weight_decay": 0.02}
+SETTINGS: Options = {"lr": 0.1, "momentum": 0.95, "weight_decay": 0.02}
 STEPS, UNITS = 500, 64
 
 

@@ -4,8 +4,6 @@ At He's start with biases of 0, z of every unit, given the layer before, is norm
 weights. So in units of that deviation the mean output is 0.399 in every layer. As all outputs are positive, on one sample the
 gradients of all weights of a unit have the same sign. The outputs of tanh have the mean 0.
 """
-from typing import Any
-
 import numpy as np
 
 from .... import data, functional as F, lab, nn
@@ -14,7 +12,7 @@ from ..common import COLUMN, DASHES, FAINT, Array, Claim, Experiment, Figure, Fi
 WIDTH, LAYERS = 64, 3
 
 
-def outputs(name: str, seed: int, draws: int, x: Any) -> tuple[Array, Array]:
+def outputs(name: str, seed: int, draws: int, x: Array) -> tuple[Array, Array]:
     """The outputs over the deviation of z, (draws, layers, entries); per draw, the share of the units of layer 2 whose weights
     get gradients of one sign from the first sample."""
     found, of_one_sign = np.empty((draws, LAYERS, len(x) * WIDTH)), np.empty(draws)

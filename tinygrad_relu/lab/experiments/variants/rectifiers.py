@@ -5,15 +5,13 @@ images, PReLU fits them best and generalises worst, as in that paper; RReLU over
 that the paper saw on CIFAR does not show on digits, nor does the gain of PReLU on ImageNet: from a top-1 error of 24.02 to 22.97.
 """
 from functools import partial
-from typing import Any
-
 import numpy as np
 
 from .... import data, functional as F, nn
 from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, accuracy, at_least, at_most, label, learn
 
-ACTIVATIONS: dict[str, Any] = {"ReLU": "relu", "Leaky 0.01": "leaky_relu", "Leaky 1/5.5": partial(nn.LeakyReLU, 1 / 5.5),
-                               "PReLU": "prelu", "RReLU": "rrelu", "ELU": "elu"}
+ACTIVATIONS = {"ReLU": "relu", "Leaky 0.01": "leaky_relu", "Leaky 1/5.5": partial(nn.LeakyReLU, 1 / 5.5), "PReLU": "prelu",
+               "RReLU": "rrelu", "ELU": "elu"}
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:

@@ -4,17 +4,15 @@ Of m standardised numbers, which have mean 0 and variance 1, the largest lies be
 are equal) and sqrt(m - 1) (one is high). So ReLU(gamma z + beta) is active on some sample of every batch if
 beta > -|gamma|/sqrt(m - 1), and on none if beta <= -|gamma| sqrt(m - 1). (In evaluation it may be dead all the same.)
 """
-from typing import Any
-
 import numpy as np
 
 from .... import data, functional as F, lab, nn
-from ..common import ALIVE, BLUE, DEAD, Claim, Experiment, Figure, Finding, Series, at_least, label, learn, say
+from ..common import ALIVE, BLUE, DEAD, Array, Claim, Experiment, Figure, Finding, Series, at_least, label, learn, say
 
 SIZES, RATE, DRAWS = (2, 4, 8, 16, 32, 64, 128), 3.0, 200
 
 
-def standardised(x: Any) -> Any:
+def standardised(x: Array) -> Array:
     return F.batch_norm(x, None, None, training=True, eps=1e-30).data
 
 

@@ -4,14 +4,12 @@ With a step in the hidden layer the weights before it get a gradient of exactly 
 gradient (slope 1 near 0 in the backward pass) repairs this. After the last layer a step does no harm if it is left out of the
 training: the network learns a smooth loss of z, and z >= 0 is the decision.
 """
-from typing import Any
-
 import numpy as np
 
 from .... import data, functional as F, nn, optim
 from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, at_least, at_most, descend, label
 
-HIDDEN: dict[str, Any] = {
+HIDDEN = {
     "step": nn.Step, "step, straight-through": lambda: nn.Step(1.0), "relu, step after the last layer": nn.ReLU}
 
 

@@ -3,15 +3,13 @@
 A unit without a gradient has z[t] = rho^t z[0] with rho = 1 - lr * weight_decay, under SGD + L2 and under decoupled decay (as in
 AdamW) with momentum. z shrinks and keeps its sign: dead for ever. L2 with momentum goes through the buffer, and swings past zero.
 """
-from typing import Any
-
 import numpy as np
 
 from .... import data, lab, nn, optim
-from ..common import COLUMN, FAINT, Claim, Experiment, Figure, Finding, Series, first_positive, label, say, watch
+from ..common import COLUMN, FAINT, Claim, Experiment, Figure, Finding, Options, Series, first_positive, label, say, watch
 
 RATE, DECAY, MU = 0.1, 0.1, 0.9
-RULES: dict[str, Any] = {
+RULES: dict[str, Options] = {
     "SGD + L2": {}, "momentum, decoupled decay": {"momentum": MU, "decoupled": True}, "momentum + L2": {"momentum": MU}}
 
 

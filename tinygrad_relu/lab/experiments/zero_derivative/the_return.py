@@ -5,15 +5,13 @@ From rest, momentum with L2 multiplies every weight and the bias by the same fac
 outgoing weights stay 0, it has no gradient after the return either: it lives and dies in turn, with the period 2 pi/phi, cos phi
 = (1 + mu - c)/(2 sqrt mu).
 """
-from typing import Any
-
 import numpy as np
 
 from .... import data, lab, nn, optim
-from ..common import BLUE, DEAD, LIGHT, Array, Claim, Experiment, Figure, Finding, Series, label, say, watch
+from ..common import BLUE, DEAD, LIGHT, Array, Claim, Experiment, Figure, Finding, Options, Series, label, say, watch
 
-SWING: Any = {"lr": 0.1, "momentum": 0.99, "weight_decay": 5e-4}
-BLINK: Any = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}
+SWING: Options = {"lr": 0.1, "momentum": 0.99, "weight_decay": 5e-4}
+BLINK: Options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
@@ -40,7 +38,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
                 "z": z.max(axis=1), "path": path, "flips": flips}
 
 
-def _train(model: nn.MLP, digits: data.Dataset, steps: int, options: Any) -> Array:
+def _train(model: nn.MLP, digits: data.Dataset, steps: int, options: Options) -> Array:
     """The largest z of each unit of a layer that is dead at first."""
     lab.kill(model, digits.x)
     return watch(model, optim.SGD(model.parameters(), **options), digits, steps)

@@ -4,8 +4,6 @@ Without a gradient, heavy ball with L2 is a damped spring: z[t+1] = (1 + mu - c)
 swings through 0 if its roots are complex: (1 - sqrt mu)^2 < c. For Nesterov the window begins at ((1 - mu)/(1 + mu))^2. From
 rest, all dead units of the first layer return at one step, which depends on mu and c only.
 """
-from typing import Any
-
 import numpy as np
 
 from .... import data, lab, nn, optim
@@ -24,7 +22,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         model = nn.MLP([64, width, 10], rng=seed, dtype="float64")
         lab.kill(model, digits.x)
         models = nn.population([model] * len(TIMES))
-        decays: Any = list(edge * TIMES / RATE)
+        decays = edge * TIMES / RATE
         optimizer = optim.SGD(models.parameters(), lr=RATE, momentum=MU, nesterov=name == "Nesterov", weight_decay=decays)
         z = watch(models, optimizer, digits, 100)
         back = first_positive(z.max(axis=2))
