@@ -68,8 +68,7 @@ class Explanation(Shown):
 
 def _percent(share: float | None) -> str:
     """100% and 0% mean all and none; other shares are never rounded to them."""
-    return ("-" if share is None else f"{100 * share:.0f}%" if share in (0, 1) else
-            f"{min(max(100 * share, 0.1), 99.9):.1f}%")
+    return ("-" if share is None else f"{100 * share:.0f}%" if share in (0, 1) else f"{min(max(100 * share, 0.1), 99.9):.1f}%")
 
 
 def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Explanation:

@@ -198,8 +198,7 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
                                 for layer, window, known in zip(units.layers, found, exact)], safe)
 
 
-def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array,
-           batch_size: int) -> tuple[list[tuple[Array, Array]], float]:
+def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int) -> tuple[list[tuple[Array, Array]], float]:
     """(lo, hi) of the units of each layer, and the safe rate, from steps at several rates that a copy of the model makes."""
     trial = units.twin()
     moved = [(copy, p.array, steps[p]) for p, copy in zip(units.model.parameters(), trial.model.parameters()) if p in steps]

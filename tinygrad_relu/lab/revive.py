@@ -138,8 +138,7 @@ def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: flo
     networks = {start: network for start, network in zip(starts, sick) if network is not None}
     if len(networks) < len(starts):
         raise KeyboardInterrupt
-    return Run(seed, train, test, networks,
-               revive(networks, train, treatments, lr=lr, steps=steps, held_out=test, tick=tick))
+    return Run(seed, train, test, networks, revive(networks, train, treatments, lr=lr, steps=steps, held_out=test, tick=tick))
 
 
 def fill(dataset: Dataset, treatment: Treatment, at: int, option: Option = "weight_decay", *, lr: float = 0.1,

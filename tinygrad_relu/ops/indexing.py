@@ -77,8 +77,7 @@ def _add_at(g: Array, *, shape: tuple[int, ...], **where: Any) -> Array:
 cut: Op = Op("cut", _cut, fused=cut_fused, adds=True, pull=(lambda g, y, x, key: paste(g, key=key, shape=x.shape),))
 paste: Op = Op("paste", lambda part, key, shape, fill=0.0: filled(np.empty(shape, part.dtype), _put, part, key, fill),
                pull=(lambda g, y, part, key, shape, fill=0.0: cut(g, key=key),))
-take: Op = Op("take", _take, fused=_take_fused, adds=True, pull=(
-    lambda g, y, x, **where: add_at(g, shape=x.shape, **where),))
+take: Op = Op("take", _take, fused=_take_fused, adds=True, pull=(lambda g, y, x, **where: add_at(g, shape=x.shape, **where),))
 add_at: Op = Op("add_at", _add_at, pull=(lambda g, y, part, shape, **where: take(g, **where),))
 
 

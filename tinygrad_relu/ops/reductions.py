@@ -241,8 +241,7 @@ def _cumsum(x: Array, *, axis: int, reverse: bool = False) -> Array:
     return filled(np.empty(shape, x.dtype), kernels.running_sum, x.reshape(shape), reverse).reshape(x.shape)
 
 
-CUMSUM: Op = Op("cumsum", _cumsum, pull=(
-    lambda g, y, x, axis, reverse=False: CUMSUM(g, axis=axis, reverse=not reverse),))
+CUMSUM: Op = Op("cumsum", _cumsum, pull=(lambda g, y, x, axis, reverse=False: CUMSUM(g, axis=axis, reverse=not reverse),))
 
 
 @spelled()

@@ -309,8 +309,7 @@ class Playground:
         if treatment.activation:
             self._activate([treatment.activation])
         for i in range(len(self.units.layers) if treatment.mirror is not None else 0):      # each changes the inputs of the next
-            states = self.units.extremes(self.x)[i].states()
-            mirror(self.units, GONE[states], treatment.mirror or 1.0, layer=i)
+            mirror(self.units, self.units.gone(self.x)[i], treatment.mirror or 1.0, layer=i)
         if not treatment.keeps:
             self.optimizer = treatment.optimizer(self.model, RATE)
         self._begin()

@@ -60,8 +60,7 @@ def _dask(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
                     workers()
 
         workers()
-        yield threads(), lambda task, tasks: _as_finished(
-            lambda one: client.submit(task, one, pure=False), wait, tasks, threads)
+        yield threads(), lambda task, tasks: _as_finished(lambda one: client.submit(task, one, pure=False), wait, tasks, threads)
 
 
 def _as_finished(submit: Callable[[Any], Any], wait: Callable[..., Any], tasks: Iterable[Any],

@@ -168,8 +168,7 @@ class Sweep(Reading):
 
         axes = [name for name in self.axes() if name not in SEEDS]
         x = x or (axes[0] if axes else "seed")
-        y = y or next(filter(self._has, ("valid_accuracy", "accuracy", "findings_holding", "valid_loss", "loss")),
-                      "seconds")
+        y = y or next(filter(self._has, ("valid_accuracy", "accuracy", "findings_holding", "valid_loss", "loss")), "seconds")
         rest = [name for name in axes if name != x]
         by = by or (rest[0] if rest else None)
         _, _, groups = self.groups([*([by] if by else []), x], [y])

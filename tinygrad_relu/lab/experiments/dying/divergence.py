@@ -1,10 +1,9 @@
 """A rate that is too high can make a training diverge, or kill the network. These are two failures, which must be told apart.
 
-At a rate of 6 the first steps overshoot: the loss of a ReLU network grows by many orders of magnitude. Then all units of its
-last hidden layer are dead, no gradient passes, and the output biases settle at the mean of the targets: the loss is their
-variance, and stays there. The same network with leaky units cannot die, and diverges to NaN. At 16 even the output biases of
-a dead network diverge: with c outputs their error is multiplied by 1 - 2 eta/c per step, so they settle only if eta < c, here
-10.
+At a rate of 6 the first steps overshoot: the loss of a ReLU network grows by many orders of magnitude. Then all units of its last
+hidden layer are dead, no gradient passes, and the output biases settle at the mean of the targets: the loss is their variance,
+and stays there. The same network with leaky units cannot die, and diverges to NaN. At 16 even the output biases of a dead network
+diverge: with c outputs their error is multiplied by 1 - 2 eta/c per step, so they settle only if eta < c, here 10.
 """
 import numpy as np
 

@@ -1,9 +1,8 @@
 """The learning rates at which the next step kills a unit are known before the step: an interval for each unit.
 
-A step of gradient descent moves the pre-activation on sample i from z_i to z_i - eta r_i, with r_i = g_w.x_i + g_b. So a unit
-is dead after the step from eta = lo, the largest z_i/r_i of its living samples, up to eta = hi, where a sample that was dead
-comes alive. A living sample with r_i <= 0 means that no rate kills. With a gradient ten times as large, all these rates are a
-tenth.
+A step of gradient descent moves the pre-activation on sample i from z_i to z_i - eta r_i, with r_i = g_w.x_i + g_b. So a unit is
+dead after the step from eta = lo, the largest z_i/r_i of its living samples, up to eta = hi, where a sample that was dead comes
+alive. A living sample with r_i <= 0 means that no rate kills. With a gradient ten times as large, all these rates are a tenth.
 """
 from typing import Any
 

@@ -1,9 +1,8 @@
 """Each dead unit lowers the rank of its layer's activations by one, so later layers see one dimension less.
 
-The activations of n units on all samples form a matrix H, (samples, n), of rank at most the number of units that are not
-dead. Here it is exactly that number. So a layer with r living units passes on r numbers per sample, and no
-training of the others brings the lost dimensions back. The effective rank, exp of the entropy of the singular values' shares,
-falls with it.
+The activations of n units on all samples form a matrix H, (samples, n), of rank at most the number of units that are not dead.
+Here it is exactly that number. So a layer with r living units passes on r numbers per sample, and no training of the others
+brings the lost dimensions back. The effective rank, exp of the entropy of the singular values' shares, falls with it.
 """
 import numpy as np
 

@@ -9,8 +9,7 @@ import numpy as np
 from .... import data, functional as F, nn, optim
 from ..common import COLUMN, Claim, Experiment, Figure, Finding, Series, at_least, at_most, descend, label
 
-HIDDEN = {
-    "step": nn.Step, "step, straight-through": lambda: nn.Step(1.0), "relu, step after the last layer": nn.ReLU}
+HIDDEN = {"step": nn.Step, "step, straight-through": lambda: nn.Step(1.0), "relu, step after the last layer": nn.ReLU}
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
