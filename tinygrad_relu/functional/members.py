@@ -38,8 +38,7 @@ def each(calls: Sequence[Callable[[Tensor], Tensor]], x: Tensor, parameters: Seq
             for i, found in zip(needed, grad(output, [nodes[i] for i in needed], g[k, ...], retain_graph=True)):
                 launch(copy, found.array, into[i][k, ...])
 
-    found: Tensor = Op("each", forward, fused=fused, saves=True, pull=_refuse)(x, *parameters)
-    return found
+    return Op("each", forward, fused=fused, saves=True, pull=_refuse)(x, *parameters)
 
 
 def _refuse(i: int) -> Any:

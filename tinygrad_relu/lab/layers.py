@@ -125,8 +125,7 @@ class HiddenLayer:
         return recording() if self.activation is None else apart(self.activation)
 
     def _applied(self, z: Tensor) -> Tensor:
-        found: Tensor = F.maxout(z, self.pieces) if self.activation is None else self.activation(z)
-        return found
+        return F.maxout(z, self.pieces) if self.activation is None else self.activation(z)
 
     def read(self, nodes: Sequence[Node], samples: int) -> Look:
         """What the layer does in a pass with these nodes; slopes are computed when they are asked for."""

@@ -401,5 +401,4 @@ def _free(port: int) -> int:
         except OSError as error:
             raise OSError(f"port {port} of {HOST} cannot be used: {error.strerror}; expected a free one, which --port 0 "
                           "finds") from None
-        found: int = probe.getsockname()[1]
-        return found
+        return probe.getsockname()[1]

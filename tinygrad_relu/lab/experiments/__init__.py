@@ -51,5 +51,4 @@ def find(name: str) -> Experiment:
     """
     paths = _paths()
     check_name(name, paths, "the experiment")
-    experiment: Experiment = import_module(paths[name], __name__).EXPERIMENT
-    return experiment
+    return import_module(paths[name], __name__).EXPERIMENT

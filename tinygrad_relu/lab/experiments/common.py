@@ -89,8 +89,7 @@ def first_positive(z: Array) -> Array:
 
 def accuracy(model: Module, samples: Dataset) -> Array:
     """The share of the samples whose largest output is that of their class; of a population, one for each member."""
-    found: Array = (model(samples.x).data.argmax(axis=-1) == samples.y).mean(axis=-1)
-    return found
+    return (model(samples.x).data.argmax(axis=-1) == samples.y).mean(axis=-1)
 
 
 def four_errors(share: float, n: int) -> float:
@@ -108,5 +107,4 @@ def normal_mean(f: Callable[[Array], Array], deviation: float) -> float:
 def slope(f: Callable[[Tensor], Tensor], x: Array) -> Array:
     """The derivative of an elementwise function at x, by autodiff."""
     leaf = Tensor(x, requires_grad=True)
-    found: Array = grad(f(leaf), leaf, np.ones_like(x))[0].data
-    return found
+    return grad(f(leaf), leaf, np.ones_like(x))[0].data

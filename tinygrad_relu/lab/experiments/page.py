@@ -30,7 +30,7 @@ def html(results: Sequence[Result], figures: Path) -> str:
     claims = sorted(((claim, result) for result in results for claim in result.experiment.claims), key=lambda one: one[0].place)
     chapters = {title: [result for result in results if result.experiment.chapter == chapter]
                 for chapter, title in CHAPTERS.items()}
-    page: str = template().render(
+    return template().render(
         results=results, chapters={title: found for title, found in chapters.items() if found}, marks=MARKS,
         kinds={title: found for letter, title in KINDS.items() if (found := [one for one in claims if one[0].key[0] == letter])},
         homes={claim.key: result.experiment.name for claim, result in claims},
@@ -38,7 +38,6 @@ def html(results: Sequence[Result], figures: Path) -> str:
         corrected=sum(bool(claim.correction) for claim, _ in claims), claims=len(claims),
         findings=sum(len(result.findings) for result in results), seconds=sum(result.seconds for result in results),
         machine=f"Python {platform.python_version()}, {platform.machine()}")
-    return page
 
 
 def _picture(result: Result, figures: Path) -> str:

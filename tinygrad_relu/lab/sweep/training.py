@@ -156,5 +156,4 @@ def _measured(model: MLP, train: Dataset, held_out: Dataset | None) -> dict[str,
     layers = [] if diverged or len(model.widths) == 2 else census(model, train.x).layers
     dead = sum(layer.dead for layer in layers) / sum(len(layer.state) for layer in layers) if layers else None
     digest = blake2b(b"".join(weight.tobytes() for weight in weights), digest_size=8).hexdigest()
-    found: dict[str, Any] = plain({**numbers, "dead": dead, "diverged": diverged, "weights": digest})
-    return found
+    return plain({**numbers, "dead": dead, "diverged": diverged, "weights": digest})

@@ -36,8 +36,7 @@ class Memory(nn.Module):
         self.layer, self.answer = layer, nn.Linear(HIDDEN, 1, rng=rng, dtype="float64")
 
     def forward(self, x: Array) -> Tensor:
-        found: Tensor = self.answer(self.layer(x)[0][-1])
-        return found
+        return self.answer(self.layer(x)[0][-1])
 
     def passed(self) -> float:
         """The derivative of a state after `STEPS` steps by the same state before them, if all inputs and states are 0."""

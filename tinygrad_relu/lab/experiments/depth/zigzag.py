@@ -24,8 +24,7 @@ def agree(x: Array, errors: Array) -> Array:
     the gradients of all its weights share a sign."""
     weight = nn.Parameter(np.zeros((len(x), 1, x.shape[2])))
     (found,) = grad((weight * x * errors[..., None]).sum(), weight)
-    same: Array = np.abs(np.sign(found.data).sum(axis=(1, 2))) == x.shape[2]
-    return same
+    return np.abs(np.sign(found.data).sum(axis=(1, 2))) == x.shape[2]
 
 
 def way(x: Array, start: Array, rate: float, steps: int) -> Array:
