@@ -1,7 +1,7 @@
 """The function that users call: `capture`, and the `Program` that it makes of a step."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
 from time import perf_counter
 from typing import Any
@@ -32,7 +32,8 @@ def _key(x: Any) -> Any:
         return type(x), x.shape, x.dtype, getattr(x, "requires_grad", None)
     if type(x) in (tuple, list):
         return type(x), *map(_key, x)
-    return (dict, *((name, _key(entry)) for name, entry in x.items())) if type(x) is dict else (type(x), x)
+    return (dict, *((name, _key(entry)) for name, entry in x.items())) if type(x) is dict else (
+        type(x), x if isinstance(x, Hashable) else id(x))          # which a recording keeps
 
 
 class Program(Shown):
@@ -46,6 +47,9 @@ class Program(Shown):
         self.recordings: dict[Any, list[Recording]] = {}
         self._last: Recording | None = None     # that of the last call, if its inputs were arrays: the next one needs no key
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step,)         # a copy, as of an object that has the step as a method, records anew
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if current_watcher() is not None or current_observer() is not None:     # anomaly detection and the like see an eager step
@@ -63,8 +67,9 @@ class Program(Shown):
             except Stale:
                 self.recordings.clear()
                 self._last = None
-            homes = [aligned(x) for x in arrays_in([inputs, options])]
-            return self._record(Recording(self.step, _key((is_grad_enabled(), inputs, options)), homes), inputs, options)
+            homes, reached = [aligned(x) for x in arrays_in([inputs, options])], [self.step]
+            mapped(lambda x: None if isinstance(x, (ndarray, Tensor)) else reached.append(x), [inputs, options])
+            return self._record(Recording(reached, _key((is_grad_enabled(), inputs, options)), homes), inputs, options)
 
     def _again(self, recording: Recording, arrays: Sequence[Array], inputs: Any, options: Any) -> Any:
         """A call of a kind that has been recorded: it is replayed, or it proves the recording."""
@@ -113,7 +118,7 @@ class Program(Shown):
             return next(homes).view(Guarded) if isinstance(x, ndarray) else x
 
         inputs, options = mapped(own, inputs), mapped(own, options)
-        surroundings = Surroundings(self.step)
+        surroundings = Surroundings(*recording.reached)
         before = {p: p.grad for optimizer in watchers() for p in optimizer._parameters()}
         with recorded(recording, surroundings.found):
             result = self.step(*inputs, **options)

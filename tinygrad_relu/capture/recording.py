@@ -42,8 +42,9 @@ SMALL = 1 << 18     # bytes up to which an array is copied, to see whether it ch
 class Recording:
     """The launches of one call, its inputs and its result; and the circumstances in which a replay does the same."""
 
-    def __init__(self, step: Callable[..., Any], key: Any, homes: Sequence[Array]) -> None:
-        self.step, self.key, self.homes = step, key, homes          # homes: our copies of the inputs
+    def __init__(self, reached: Sequence[Any], key: Any, homes: Sequence[Array]) -> None:
+        self.reached, self.key = reached, key       # the step, and its arguments that are no arrays
+        self.homes = homes                          # our copies of the inputs
         self.grad_mode = is_grad_enabled()
         self.launches: list[Launch] = []
         self.owners = {id(home): home for home in homes}            # of all memory that launches have used
@@ -107,7 +108,7 @@ class Recording:
         if any(g is not None and g is not p.home for p, g in self.changes):
             refuse("sets the .grad of a parameter to an array of its own; scale the loss, or clip: nn.utils.clip_grad_norm_")
         self.expected = [(p, before[p], p.requires_grad) for p in self.parameters]
-        self.surroundings = Surroundings(self.step).without(self.owners)
+        self.surroundings = Surroundings(*self.reached).without(self.owners)
 
     def refill(self, arrays: Sequence[Array]) -> bool:
         """Copy the inputs; False if one differs for the first time, of which no other value is proved."""
@@ -155,7 +156,7 @@ class Proof(Recording):
     """A second recording, in lock step with `other`: `problem` is the first difference."""
 
     def __init__(self, other: Recording) -> None:
-        super().__init__(other.step, other.key, other.homes)
+        super().__init__(other.reached, other.key, other.homes)
         self.other, self.problem, self.writes = other, "", len(other.launches)
         self.owners |= other.owners
         self.known = {key: _digest(owner) for key, owner in other.owners.items()}       # of state after the last launch
@@ -256,7 +257,7 @@ class Proof(Recording):
         """Give the recording that has been proved its replay."""
         other, state = self.other, list(self.before.values())
         other.state, before = [owner for owner, _ in state], [copy for _, copy in state]
-        other.surroundings = Surroundings(other.step).without(other.owners)
+        other.surroundings = Surroundings(*other.reached).without(other.owners)
         other.inputs = Inputs(other.homes, other.varied, [
             slot for p, g, trained in other.expected for slot in ((p, "grad", g), (p, "requires_grad", trained))])
         on_trial = self.on_trial and all(is_launch(x[0]) for kernel, x in other.launches if kernel is move)

@@ -1,15 +1,19 @@
-"""What a step finds outside: variables, modes of modules, gradients. A replay is right only where they are what they were."""
+"""What a step finds outside: variables, modes of modules, gradients. A replay is right only where they are what they were.
+
+`Search` finds it when the step is recorded, and `Surroundings` compares it before each replay.
+"""
 from __future__ import annotations
 
+import builtins
 import sys
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Set
 from dis import get_instructions
 from functools import partial, partialmethod
 from gc import get_referents
-from operator import getitem, is_
+from operator import contains, getitem, is_
 from sysconfig import get_path
-from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType, NoneType
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,46 +22,37 @@ from ..autodiff import guard
 from ..checks import owner_of
 from ..nn.module import Module
 from ..optim.optimizer import Optimizer
+from ..optim.state import Group
 from ..tensor import Tensor
 
-LEAVES = (NoneType, int, float, complex, str, bytes, np.generic, Tensor, CodeType)      # hold no variables
+LEAVES = (type(None), int, float, complex, str, bytes, np.generic, Tensor, CodeType)      # hold no variables
 WRAPPERS = (tuple, frozenset, partial, partialmethod, MethodType, BuiltinFunctionType, MappingProxyType, property, staticmethod,
             classmethod)
 CONTAINERS = (list, dict, set, deque)
 HOLDERS = ("argparse", "collections", "types")      # modules of Python whose objects hold what users put there
+CALLED = (Module, Optimizer, FunctionType)          # libraries call them in attributes that the step does not name
 DYNAMIC = {"getattr", "hasattr", "AttributeError", "vars", "__dict__", "__getattr__", "__getattribute__", "attrgetter",
-           "methodcaller", "asdict", "astuple"}      # with these, code finds attributes that it does not name
+           "methodcaller", "asdict", "astuple", "getmembers"}       # with these, code finds attributes that it does not name
 CONSTRUCTORS = {"__init__", "__new__", "__post_init__"}
 FEW = 512       # bytes of an array up to which a change of its numbers is noticed, if no launch uses it
+PLAIN = {type(None), bool, int, float, str}
+NONE: Set[str] = frozenset()
 STDLIB = get_path("stdlib")
 UNDEFINED, END = object(), object()
 MARK = [END]            # between holders: what one loses, the next one may gain
-Variable = tuple[Callable[[Any, Any], Any], Any, Any, Any, str]     # find, holder, key, value, name: find(holder, key) is value
+Find = Callable[[Any, Any], Any]
+Variable = tuple[Find, Any, Any, Any, str]          # find, holder, key, value, name: find(holder, key) is value
 
 
 class Surroundings:
     """What a step finds outside, the modes of its modules, and the count of changes of the structure.
 
-    It finds names of closures and globals, code and defaults of functions, numbers of small arrays, what containers hold, those
-    attributes of modules, classes and the user's objects that the code names (so an object may count its steps), and attributes
-    of other objects that are modules, optimizers or functions. What changes inside of modules and optimizers, and that new ones
-    are made, `guard.version` counts.
+    What changes inside of modules and optimizers, and that new ones are made, `guard.version` counts.
     """
 
-    def __init__(self, step: Any) -> None:
-        self.variables: list[Variable] = []
-        self.holders: list[Any] = []    # objects, of which everything is watched; `dicts` are those with keys
-        self.held: list[Any] = []
-        self.names: list[str] = []
-        self.found: list[Any] = []      # all objects that the step reaches
-        self._seen: set[int] = set()
-        self._used: set[str] = set()    # all names in the code so far
-        self._named: list[tuple[dict[str, Any], set[str], set[str], Any]] = []  # names that may come, known ones, whose
-        self._look(step)
-        visited = 0
-        while visited < len(self.found) or self._find_named():
-            self._visit(self.found[visited])
-            visited += 1
+    def __init__(self, *reached: Any) -> None:
+        search = Search(reached)
+        self.found, self.variables, self.holders, self.held = search.found, search.variables, search.holders, search.held
         self.dicts = [thing for thing in self.holders if isinstance(thing, dict)]
         self.keys = [*map(list, self.dicts)]
         self.modes = [(module, module.training) for module in self.found if isinstance(module, Module)]
@@ -66,7 +61,8 @@ class Surroundings:
         self.version, self.checked = guard.version, guard.modes
 
     def without(self, used: Container[int]) -> Surroundings:
-        """Forget arrays that launches use: a replay reads their numbers. `used` are the ids of their owners."""
+        """Forget `found`, and arrays that launches use, as a replay reads their numbers. `used` are the ids of their owners."""
+        self.found = []
         self.variables = [v for v in self.variables if not (v[0] is _has_bytes and id(owner_of(v[1])) in used)]
         return self
 
@@ -87,7 +83,7 @@ class Surroundings:
             try:
                 if find(holder, key) is value:
                     continue
-            except (LookupError, ValueError):       # it does not exist
+            except (LookupError, ValueError, AttributeError):       # it does not exist
                 if value is UNDEFINED:
                     continue
             return name
@@ -96,45 +92,48 @@ class Surroundings:
         held = get_referents(*self.holders)
         if all(map(is_, held, self.held)) and len(held) == len(self.held) and [*map(list, self.dicts)] == self.keys:
             return None
-        return next((name for x, y, name in zip(held, self.held, self.names) if x is not y), "the keys of a dict")
+        same = next((i for i, (x, y) in enumerate(zip(held, self.held)) if x is not y), 0)
+        return f"what a {type(self.holders[2 * held[:same].count(END)]).__name__} holds"
+
+
+class Search:
+    """Goes through all that code can reach from a step, and notes as variables what may become another thing.
+
+    Code names variables of closures and globals, and attributes: those that any code of the user names are watched, so an object
+    may count its steps beside the step. Containers are watched with all that they hold, and of small arrays the numbers. Code of
+    libraries is not read: of their objects, attributes that are modules, optimizers or functions are watched too.
+    """
+
+    def __init__(self, reached: Iterable[Any]) -> None:
+        self.variables: list[Variable] = []
+        self.holders: list[Any] = []    # objects, of which everything is watched
+        self.held: list[Any] = []
+        self.found: list[Any] = []      # all objects that the step reaches
+        self._seen: set[int] = set()
+        self._used: set[str] = set()    # names in the code so far
+        self._called: set[str] = set()  # those of methods
+        self._strings: set[str] = set()
+        self._attributes: list[tuple[Find, Any, Set[str], Set[str], set[str], Any]] = []    # see `_by_name`
+        self._look(*reached)
+        visited = 0
+        while visited < len(self.found) or self._find_named():
+            self._visit(self.found[visited])
+            visited += 1
 
     def _visit(self, thing: Any) -> None:
         kind = type(thing)
-        users = not _is_library(kind.__module__)
+        moves = isinstance(thing, Optimizer) and kind.step is Optimizer.step        # a replay calls its `move`
+        users = not (moves or _is_library(kind.__module__))
+        if users:
+            self._add(kind)
         if isinstance(thing, FunctionType):
             if not _is_library(thing.__module__):
-                names, of_globals = _names(thing.__code__)
-                self._used |= names
-                self._watch(thing, [x for x in ("__code__", "__defaults__", "__kwdefaults__") if getattr(thing, x)], getattr)
-                self._look(vars(thing) or None)
-                for cell, name in zip(thing.__closure__ or (), thing.__code__.co_freevars):
-                    self._watch(cell, ["cell_contents"], getattr, name)
-                self._watch(thing.__globals__, of_globals & thing.__globals__.keys())
+                self._visit_function(thing)
         elif isinstance(thing, ModuleType):
             if not _is_library(thing.__name__):
-                self._named.append((vars(thing), set(), set(), None))
+                self._by_name(getitem, vars(thing), always={"__getattr__"})
         elif isinstance(thing, type):
-            dicts = [get_referents(vars(cls))[0] for cls in thing.__mro__ if not _is_library(cls.__module__)]
-            inherited = {name for cls in thing.__mro__ if _is_library(cls.__module__) for name in vars(cls)}
-            for own in dicts:       # Python and libraries call what has special or inherited names: __len__, forward
-                known = {name for name in own if name.startswith("__") or name in inherited} - CONSTRUCTORS
-                self._watch(own, known)
-                self._named.append((own, set().union(*dicts), known, own))
-        elif isinstance(thing, Module):         # `guard` notes what its attributes are, but not what changes inside of these
-            by_name = _is_of_users({*kind.__mro__} - {*Module.__mro__})
-            self._add(kind, *thing.children(), *(x for x in _inside(thing) if (users and not by_name) or type(x) is FunctionType))
-            if users and by_name:
-                self._named.append((vars(thing), set(), set(), thing))
-        elif isinstance(thing, Optimizer) and kind.step is Optimizer.step:
-            pass                                # a replay calls its `move`
-        elif isinstance(thing, WRAPPERS):       # never change
-            self._look(*get_referents(thing))
-        elif type(getattr(thing, "__dict__", None)) is dict and _is_of_users({*kind.__mro__} - {object}):
-            self._add(kind)
-            self.variables.append((getattr, thing, "__class__", kind, "the class of an object"))
-            self._named.append((vars(thing), {name for cls in kind.__mro__ for name in vars(cls)}, set(), thing))
-        elif users or kind.__module__ in HOLDERS or isinstance(thing, CONTAINERS):
-            self._hold(thing)
+            self._visit_class(thing)
         elif isinstance(thing, np.ndarray):
             if thing.dtype.hasobject:
                 objects = thing.ravel().tolist()
@@ -142,25 +141,83 @@ class Surroundings:
                 self._look(*objects)
             elif thing.nbytes <= FEW:
                 self.variables.append((_has_bytes, thing, thing.tobytes(), True, "numbers of an array"))
-        elif type(attributes := getattr(thing, "__dict__", None)) is dict:
-            self._watch(attributes, [name for name, held in attributes.items()
-                                     if isinstance(held, (Module, Optimizer, FunctionType))])
+            if users:
+                self._visit_object(thing, users)
+        elif isinstance(thing, Group):          # of options, which code gets by strings
+            self._by_name(getitem, thing, always=self._strings)
+        elif isinstance(thing, WRAPPERS):       # never change
+            self._look(*get_referents(thing))
+        elif isinstance(thing, CONTAINERS) or any(cls.__module__ in HOLDERS for cls in kind.__mro__):
+            self._hold(thing)
+        else:
+            self._visit_object(thing, users)
+
+    def _visit_function(self, function: FunctionType) -> None:
+        uses = _uses(function.__code__)
+        called = {name for way, name in uses if way == "LOAD_METHOD"}
+        self._called |= called
+        self._used |= {name for way, name in uses if way.endswith(("_ATTR", "_NAME", "_GLOBAL", "_FROM"))}
+        self._used |= {"getattr" for way, _ in uses if way == "MATCH_CLASS"} | (called & DYNAMIC)
+        self._strings |= {text for way, text in uses if way == "LOAD_CONST" and isinstance(text, str)}
+        of_globals = {name for way, name in uses if way in ("LOAD_GLOBAL", "LOAD_NAME")}
+        self._watch(function, [x for x in ("__code__", "__defaults__", "__kwdefaults__") if getattr(function, x)], getattr)
+        self._watch(function.__globals__, [x for x in of_globals if x in function.__globals__ or not hasattr(builtins, x)])
+        for cell, name in zip(function.__closure__ or (), function.__code__.co_freevars):
+            if name == "__class__":             # of super(), which does not call it
+                self._add(_found(getattr, cell, "cell_contents"))
+            else:
+                self._watch(cell, ["cell_contents"], getattr, name)
+        if kept := vars(function):              # by decorators, for the code of libraries
+            self._by_name(getitem, kept, always={name for name, x in kept.items() if not _is_leaf(type(x))}, whole=kept)
+        if imported := {name.rpartition(".")[2] for way, name in uses if way.startswith("IMPORT_")}:
+            self._add(*(module for name, module in [*sys.modules.items()] if name.rpartition(".")[2] in imported))
+
+    def _visit_class(self, cls: type) -> None:
+        dicts = [get_referents(vars(each))[0] for each in cls.__mro__ if not _is_library(each.__module__)]
+        inherited = {name for each in cls.__mro__ if _is_library(each.__module__) for name in vars(each)}
+        for own in dicts:       # Python and libraries call what has special or inherited names: __len__, forward
+            called = {name for name, held in own.items() if (callable(held) if name.startswith("__") else name in inherited)}
+            self._by_name(getitem, own, set().union(*dicts), called - CONSTRUCTORS, own)
+
+    def _visit_object(self, thing: Any, users: bool) -> None:
+        classes, attributes = type(thing).__mro__, getattr(thing, "__dict__", None)
+        if isinstance(thing, Module):           # `guard` notes what its attributes are, but not what changes inside of these
+            self._add(*thing.children(), *(x for x in _inside(thing) if type(x) is FunctionType))
+        elif users:
+            self.variables.append((getattr, thing, "__class__", type(thing), "the class of an object"))
+        if type(attributes) is dict and (users or not isinstance(thing, Module)):
+            names = {name for cls in classes for name in vars(cls)} if users else set()
+            called = () if users or isinstance(thing, Optimizer) else CALLED
+            read = {name for name, x in attributes.items() if name == "_last_lr" or isinstance(x, called)}      # of schedules
+            self._by_name(getitem, attributes, names, read, thing if users else None)
+        if slots := {name for cls in classes if users for name, x in vars(cls).items() if type(x) is MemberDescriptorType}:
+            self._by_name(getattr, thing, slots, whole=thing)
+
+    def _by_name(self, find: Find, holder: Any, coming: Set[str] = NONE, always: Set[str] = NONE, whole: Any = None) -> None:
+        """Watch those attributes in `holder` that code names, now or later, and those that are read `always`.
+
+        They may be `coming`: not there yet. If code finds attributes without names, it finds all that is in `whole`.
+        """
+        known = {"training"} if isinstance(whole, Module) else set()        # there is a recording for each mode
+        self._attributes.append((find, holder, coming, always, known, whole))
 
     def _find_named(self) -> bool:
-        """Watch what the code names in dicts of attributes. Whether more was found: it may be code, with more names."""
+        """Watch what the code so far names. Whether more was found: it may be code, with more names."""
         before = len(self.found)
         if not self._used.isdisjoint(DYNAMIC):
-            wholes = [whole for *_, whole in self._named if whole is not None]
-            self._named = [entry for entry in self._named if entry[3] is None]
+            wholes = [whole for *_, whole in self._attributes if whole is not None]
+            self._attributes = [entry for entry in self._attributes if entry[-1] is None]
             for whole in wholes:
                 if isinstance(whole, Module):
                     self._look(*_inside(whole))
                 else:
                     self._hold(whole)
-        for attributes, coming, known, _ in self._named:
-            names = self._used & (attributes.keys() | coming) - known
+        for find, holder, coming, always, known, _ in self._attributes:
+            there = {*coming, *holder} if find is getitem else {*coming}
+            names = there & (self._used | always) - known
+            names |= {name for name in there & self._called - known - names if _is_method(_found(find, holder, name))}
             known |= names
-            self._watch(attributes, names)
+            self._watch(holder, names, find)
         return len(self.found) > before
 
     def _look(self, *things: Any) -> None:
@@ -171,39 +228,46 @@ class Surroundings:
 
     def _add(self, *things: Any) -> None:
         for thing in things:
-            if not isinstance(thing, LEAVES) and id(thing) not in self._seen:
+            if not _is_leaf(type(thing)) and id(thing) not in self._seen:
                 if callable(thing) and {type(thing).__name__, getattr(thing, "__name__", "")} & DYNAMIC:     # by another name
                     self._used.add("getattr")
                 self._seen.add(id(thing))
                 self.found.append(thing)
 
-    def _watch(self, holder: Any, keys: Iterable[str], find: Callable[[Any, Any], Any] = getitem, name: str = "") -> None:
+    def _watch(self, holder: Any, keys: Iterable[str], find: Find = getitem, name: str = "") -> None:
         for key in keys:
-            try:
-                value = find(holder, key)
-            except (LookupError, ValueError):       # a variable of a closure, or an attribute, that has no value yet
-                value = UNDEFINED
-            self.variables.append((find, holder, key, value, name or key))
+            value = _found(find, holder, key)
+            absent = value is UNDEFINED and find is getitem         # an exception in each replay would take 0.2 us
+            self.variables.append((contains, holder, key, False, key) if absent else (find, holder, key, value, name or key))
             self._look(value)
 
     def _hold(self, thing: Any) -> None:
         """Watch all that Python's garbage collector finds in an object. Attributes are in a dict, which is held by itself."""
         getattr(thing, "__dict__", None)            # if it is not asked for, there may be none
-        held, name = get_referents(thing), f"what a {type(thing).__name__} holds"
-        keys = isinstance(thing, dict) and len(held) == len(thing)          # keys of another type than str are held, too
+        held = get_referents(thing)
         self.holders += [thing, MARK]
         self.held += [*held, END]
-        self.names += [*(map(str, thing) if keys else [name] * len(held)), name]
         self._look(*held)
+
+
+def _found(find: Find, holder: Any, key: str) -> Any:
+    try:
+        return find(holder, key)
+    except (LookupError, ValueError, AttributeError):       # a variable of a closure, or an attribute, that has no value yet
+        return UNDEFINED
+
+
+def _is_leaf(kind: type) -> bool:
+    return kind in PLAIN or (issubclass(kind, LEAVES) and _is_library(kind.__module__))
+
+
+def _is_method(thing: Any) -> bool:
+    """Whether it can be called as an attribute, as far as one can see."""
+    return thing is UNDEFINED or callable(thing) or hasattr(thing, "__get__")
 
 
 def _inside(module: Module) -> list[Any]:
     return [held for name, held in vars(module).items() if name not in ("_hooks", "_steps")]        # the last are of the package
-
-
-def _is_of_users(classes: set[type]) -> bool:
-    """Whether only code of the user reads the attributes of such an object, and all of them are in its ``__dict__``."""
-    return not any(_is_library(cls.__module__) or "__slots__" in vars(cls) for cls in classes)
 
 
 def _has_objects(array: Any, objects: list[Any]) -> bool:
@@ -222,8 +286,7 @@ def _is_library(module: Any) -> bool:
             or (package in sys.stdlib_module_names and path.startswith(STDLIB)))      # not a user's code.py
 
 
-def _names(code: CodeType) -> tuple[set[str], set[str]]:
-    """All names in code, and those that are not names of attributes."""
-    names, of_globals = {*code.co_names}, {x.argval for x in get_instructions(code) if x.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    inner = [_names(each) for each in code.co_consts if isinstance(each, CodeType)]
-    return names.union(*(x for x, _ in inner)), of_globals.union(*(x for _, x in inner))
+def _uses(code: CodeType) -> list[tuple[str, Any]]:
+    """The instructions of code and what they name. The name of a method that is called is of LOAD_METHOD in all Pythons."""
+    own = [("LOAD_METHOD" if "NULL|self" in x.argrepr else x.opname, x.argval) for x in get_instructions(code)]
+    return own + [use for each in code.co_consts if isinstance(each, CodeType) for use in _uses(each)]

@@ -1,0 +1,561 @@
+"""What a captured step finds outside, in variables, attributes, containers and small arrays, may change between two calls.
+
+It is noticed, and what the step cannot find is not: an object may count its steps.
+"""
+from __future__ import annotations
+
+import abc
+import copy
+import functools
+import logging
+import pickle
+import sys
+from argparse import Namespace
+from collections import OrderedDict, UserDict, deque
+from dataclasses import asdict, dataclass
+from functools import partialmethod
+from operator import attrgetter
+from types import ModuleType, SimpleNamespace
+from typing import Generic, TypeVar
+
+import numpy as np
+import pytest
+from captured import X, bits
+
+import tinygrad_relu as tg
+from tinygrad_relu import functional as F
+from tinygrad_relu import nn, optim
+from tinygrad_relu.autodiff.guard import CaptureError
+
+
+class Holder:
+    """A user's object, found by a step through a closure."""
+
+    def __init__(self):
+        self.factor, self.list, self.dict = tg.Tensor([2.0]), [tg.Tensor([3.0])], {"a": tg.Tensor([4.0])}
+
+    def step(self, x):
+        return F.as_tensor(x) * self.factor * self.list[0] * self.dict["a"]
+
+
+OUTSIDE = tg.Tensor([2.0])
+
+
+def test_what_the_step_finds_outside_may_be_replaced_or_changed_in_place():
+    global OUTSIDE
+    holder, inner, array = Holder(), tg.Tensor([5.0]), np.array([1.0, 2.0, 3.0], "float32")
+
+    def step(x):
+        return holder.step(x) * OUTSIDE * inner * array      # the array is converted
+
+    program = tg.capture(step)
+    bound = tg.capture(holder.step)
+    changes = [lambda: setattr(holder, "factor", tg.Tensor([7.0])), lambda: holder.list.__setitem__(0, tg.Tensor([8.0])),
+               lambda: holder.dict.update(a=tg.Tensor([9.0])), lambda: array.__setitem__(0, 10.0),
+               lambda: setattr(holder.factor, "data", [11.0]), lambda: inner.__setitem__(0, 12.0)]
+    for change in changes:
+        for x in X[:4]:
+            assert bits(program(x), bound(x)) == bits(step(x), holder.step(x))
+        change()
+    OUTSIDE = tg.Tensor([13.0])
+    inner = tg.Tensor([14.0])
+    for x in X[:4]:
+        assert bits(program(x), bound(x)) == bits(step(x), holder.step(x))
+    assert program.replays > 12
+
+
+class Empty(nn.Module):
+    """Calls its attribute `model`, or `other`, or nothing."""
+
+    def forward(self, x):
+        return getattr(self, "model", getattr(self, "other", F.as_tensor))(x)
+
+
+class Calls(nn.Module):
+    """Calls what `find` finds in `held`, which is not a module."""
+
+    def __init__(self, held, find):
+        self.held, self.find = held, find
+
+    def forward(self, x):
+        return self.find(self.held)(x)
+
+
+class Slots:
+    __slots__ = ("model",)
+
+
+class Things(tuple):
+    """A tuple, of a class of the user's."""
+
+
+@dataclass
+class Hashless(nn.Module):
+    model: nn.Module
+    size: int = 3
+
+    def forward(self, x):
+        return self.model(x)
+
+
+def of_class(model):
+    class Class:
+        held, models = model, {"a": model}
+
+        @property
+        def first(self):
+            return self.held
+
+        @classmethod
+        def last(cls, x):
+            return cls.models["a"](x)
+
+    return Class
+
+
+def cached(box):
+    return functools.lru_cache(lambda: box[0])
+
+
+def slots(model):
+    made = Slots()
+    made.model = model
+    return made
+
+
+def objects(model):
+    made = np.empty(1, object)
+    made[0] = model
+    return made
+
+
+def with_attribute(model):
+    def function():
+        """Holds a model."""
+
+    function.model = model
+    return function
+
+
+# how a model is held outside, how the step finds it there, and how another one takes its place
+HOLDERS = {
+    "a list in a namespace": (lambda m: SimpleNamespace(held=[m]), lambda h: h.held[0], lambda h, m: h.held.__setitem__(0, m)),
+    "a namespace in a namespace": (lambda m: SimpleNamespace(held=SimpleNamespace(a=m)), lambda h: h.held.a,
+                                   lambda h, m: setattr(h.held, "a", m)),
+    "slots": (slots, lambda h: h.model, lambda h, m: setattr(h, "model", m)),
+    "a class": (of_class, lambda h: h.held, lambda h, m: setattr(h, "held", m)),
+    "a dict of a class": (of_class, lambda h: h.last, lambda h, m: h.models.update(a=m)),
+    "a property": (lambda m: of_class(m)(), lambda h: h.first, lambda h, m: setattr(type(h), "held", m)),
+    "an attribute of a function": (with_attribute, lambda h: h.model, lambda h, m: setattr(h, "model", m)),
+    "a deque": (lambda m: deque([m]), lambda h: h[0], lambda h, m: h.__setitem__(0, m)),
+    "a set": (lambda m: {m}, lambda h: next(iter(h)), lambda h, m: (h.clear(), h.add(m))),
+    "an array of objects": (objects, lambda h: h[0], lambda h, m: h.__setitem__(0, m)),
+    "a list in a tuple of a class of its own": (lambda m: Things([[m]]), lambda h: h[0][0], lambda h, m: h[0].__setitem__(0, m)),
+    "a cache": (lambda m: (box := [m], cached(box)), lambda h: h[1](),
+                lambda h, m: (h[0].__setitem__(0, m), h[1].cache_clear())),
+    "a method of a dict": (lambda m: (d := {"a": m}, d.get), lambda h: h[1]("a"), lambda h, m: h[0].update(a=m)),
+    "a dataclass without a hash": (Hashless, lambda h: h, lambda h, m: setattr(h, "model", m)),
+    "a forward of its own": (lambda m: (net := nn.Identity(), box := [m], setattr(net, "forward", lambda x: box[0](x))),
+                             lambda h: h[0], lambda h, m: h[1].__setitem__(0, m)),
+    "an attribute that comes": (lambda m: Empty(), lambda h: h, lambda h, m: setattr(h, "model", m)),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+@pytest.mark.parametrize("inside", [False, True], ids=["in a closure", "in a module of the user's"])
+@pytest.mark.parametrize("early", [False, True], ids=["made later", "made before"])
+def test_another_model_is_noticed_wherever_it_is_held(name, inside, early):
+    hold, find, replace = HOLDERS[name]
+    held, other = hold(nn.Linear(3, 2, rng=0)), nn.Linear(3, 2, rng=1)
+    step = Calls(held, find) if inside else lambda x: find(held)(x)
+    program = tg.capture(step)
+    for x in X[:4]:
+        assert bits(program(x)) == bits(step(x))
+    assert program.replays == 2
+    replace(held, other if early else nn.Linear(3, 2, rng=1))
+    for x in X:
+        assert bits(program(x)) == bits(step(x))
+    assert program.replays > 2
+
+
+class Plain:
+    """An object of a user without attributes."""
+
+
+@dataclass
+class Number:
+    a: float
+
+
+class FromGlobal:
+    """Reads a global variable when it is made."""
+
+    def __init__(self):
+        self.a = GLOBAL.a
+
+
+def module(a):
+    """A file of the user's, with the name of one of Python's."""
+    made = ModuleType("statistics")
+    made.a, made.__file__ = a, "statistics.py"
+    return made
+
+
+class Doubled(Number):
+    """Twice the number."""
+
+    @property
+    def twice(self):
+        return 2 * self.a
+
+
+class Tripled(Doubled):
+    @property
+    def twice(self):
+        return 3 * self.a
+
+
+class Bound:
+    """A method with an argument that is bound already."""
+
+    def method(self, number):
+        return number[0]
+
+    first = partialmethod(method, [2.0])
+
+
+class Float(float):
+    """A number with an attribute, whose own numbers do not change."""
+
+    @classmethod
+    def of(cls, a):
+        made = cls(1.0)
+        made.a = a
+        return made
+
+
+class Marked(tg.Tensor):
+    """A Tensor with an attribute."""
+
+    def marked(self, a):
+        self.a = a
+        return self
+
+
+class Array(np.ndarray):
+    """An array of a user's class."""
+
+
+class Meta(type):
+    """The class of a class."""
+
+    a = 2.0
+
+
+class OfMeta(metaclass=Meta):
+    """Finds `a` in its metaclass."""
+
+
+def optimizer(lr):
+    return optim.SGD(nn.Linear(1, 1, rng=0).parameters(), lr=lr)
+
+
+def rate(lr):
+    opt = optimizer(lr)
+    return opt, optim.LambdaLR(opt, lambda epoch: 1.5 if epoch else 1.0)
+
+
+def matched(h):
+    match h:
+        case Plain(a=a):
+            return a
+
+
+GLOBAL, get_a, get = Number(1.0), attrgetter("a"), getattr
+
+
+# how a number is held outside, how the step finds it there, and how another one takes its place
+NUMBERS = {name: HOLDERS[name] for name in (
+    "a list in a namespace", "a namespace in a namespace", "slots", "a class", "a property", "an attribute of a function", "a deque",
+    "a set", "an array of objects", "a list in a tuple of a class of its own", "a cache")} | {
+    "a user's dict": (lambda x: UserDict(a=x), lambda h: h["a"], lambda h, x: h.update(a=x)),
+    "a dataclass": (Number, lambda h: h.a, lambda h, x: setattr(h, "a", x)),
+    "the class of an object": (lambda x: Doubled(x / 2), lambda h: h.twice, lambda h, x: setattr(h, "__class__", Tripled)),
+    "an argument bound in a class": (lambda x: Bound(), lambda h: h.first(),
+                                     lambda h, x: vars(Bound)["first"].args[0].__setitem__(0, x)),
+    "an attribute of a computed name": (Number, lambda h: getattr(h, "".join("a")), lambda h, x: setattr(h, "a", x)),
+    "all attributes": (Number, lambda h: asdict(h)["".join("a")], lambda h, x: setattr(h, "a", x)),
+    "an attribute by a function made before": (Number, lambda h: get_a(h), lambda h, x: setattr(h, "a", x)),
+    "getattr of another name": (Number, lambda h: get(h, "".join("a")), lambda h, x: setattr(h, "a", x)),
+    "what an object reads when it is made": (lambda x: setattr(GLOBAL, "a", x), lambda h: FromGlobal().a,
+                                             lambda h, x: setattr(GLOBAL, "a", x)),
+    "a module": (module, lambda h: h.a, lambda h, x: setattr(h, "a", x)),
+    "a module with __getattr__": (lambda x: (m := module(x), setattr(m, "__getattr__", {"b": x}.get))[0], lambda h: h.b,
+                                  lambda h, x: h.__getattr__.__self__.update(b=x)),
+    "a module, used by a function found later": (lambda x: (module(x), [{"f": lambda h: h[0].a}]), lambda h: h[1][0]["f"](h),
+                                                 lambda h, x: setattr(h[0], "a", x)),
+    "options of a command": (lambda x: Namespace(a=x), lambda h: h.a, lambda h, x: setattr(h, "a", x)),
+    "a partial": (lambda x: functools.partial(max, x, key=[x]), lambda h: h.keywords["key"][0],
+                  lambda h, x: h.keywords.update(key=[x])),
+    "an attribute that comes": (lambda x: Plain(), lambda h: getattr(h, "a", 2.0), lambda h, x: setattr(h, "a", x)),
+    "a slot that is filled": (lambda x: Slots(), lambda h: getattr(h, "model", 2.0), lambda h, x: setattr(h, "model", x)),
+    "a key that comes": (lambda x: {}, lambda h: h.get("a", 2.0), lambda h, x: h.update(a=x)),
+    "a key with another name": (lambda x: {"a": 2.0}, lambda h: 2.0 if "a" in h else 3.0, lambda h, x: h.update(b=h.pop("a", 2.0))),
+    "the order of a dict": (lambda x: {"a": 2.0, "b": 3.0}, lambda h: next(iter(h.values())),
+                            lambda h, x: h.update(a=h.pop("a"))),
+    "the order of an ordered dict": (lambda x: OrderedDict(a=2.0, b=3.0), lambda h: next(iter(h.values())),
+                                     lambda h, x: h.move_to_end("a")),
+    "an attribute of a number": (Float.of, lambda h: h.a, lambda h, x: setattr(h, "a", x)),
+    "an attribute of a Tensor": (Marked([1.0]).marked, lambda h: h.a, lambda h, x: setattr(h, "a", x)),
+    "an array of a class of its own": (lambda x: np.array([x]).view(Array), lambda h: float(h[0]), lambda h, x: h.fill(x)),
+    "an attribute of a metaclass": (lambda x: setattr(Meta, "a", x), lambda h: OfMeta.a, lambda h, x: setattr(Meta, "a", x)),
+    "an option of an optimizer": (optimizer, lambda h: h.param_groups[0]["lr"], lambda h, x: h.param_groups[0].update(lr=x)),
+    "the rate of a schedule": (rate, lambda h: h[1].get_last_lr()[0], lambda h, x: h[1].step() if x == h[0].param_groups[0]["lr"] * 1.5
+                               else None),
+    "an attribute of a library's object": (lambda x: logging.Logger("a", int(x)), lambda h: h.level, lambda h, x: h.setLevel(int(x))),
+    "an attribute by a pattern": (lambda x: (made := Plain(), setattr(made, "a", x))[0], matched, lambda h, x: setattr(h, "a", x)),
+    "another method": (lambda x: of_class(2.0)(), lambda h: h.first, lambda h, x: setattr(type(h), "first", x)),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_another_number_is_noticed_wherever_it_is_held(name, monkeypatch):
+    hold, find, replace = NUMBERS[name]
+    held = hold(2.0)
+    if name.startswith("a module"):
+        monkeypatch.setitem(sys.modules, "statistics", held[0] if isinstance(held, tuple) else held)
+    program = tg.capture(lambda x: F.as_tensor(x) * find(held))
+    for number in (2.0, 3.0):
+        for x in X[:4]:
+            assert bits(program(x)) == bits(number * x)
+        replace(held, 3.0)
+    assert program.replays == 4
+
+
+def imports(x):
+    import statistics
+    return F.as_tensor(x) * statistics.a
+
+
+def imports_a_name(x):
+    from statistics import a
+    return F.as_tensor(x) * a
+
+
+@pytest.mark.parametrize("step", [imports, imports_a_name])
+def test_what_the_step_imports_is_watched(step, monkeypatch):
+    monkeypatch.setitem(sys.modules, "statistics", module(2.0))
+    program = tg.capture(step)
+    for number in (2.0, 3.0):
+        sys.modules["statistics"].a = number
+        for x in X[:4]:
+            assert bits(program(x)) == bits(number * x)
+    assert program.replays == 4
+
+
+class Trainer:
+    """Notes beside the step, in attributes that the step does not name, or calls of others."""
+
+    def __init__(self):
+        self.model = nn.Linear(3, 2, rng=0)
+        self.seen, self.losses, self.best, self.sum = 0, [1.0] * 1000, np.inf, 0.0
+
+    def run(self, x):
+        self.model.eval()
+        return self.model(x).sum()
+
+    def note(self, loss):
+        self.seen += 1
+        self.losses.append(loss.item())
+        self.best = min(self.best, loss.item())
+        self.sum += 1.0
+        type(self).run.calls = self.seen        # an attribute of the function
+
+
+class Abstract(Trainer, abc.ABC):
+    """Has a base of Python."""
+
+
+class Of(Trainer, Generic[TypeVar("T")]):
+    """Has another one."""
+
+
+class WithSlots(Trainer):
+    __slots__ = ("more",)
+
+
+class CallsSuper(Trainer):
+    """Reaches its own class by super()."""
+
+    def run(self, x):
+        return super().run(x)
+
+
+class ModuleOfLibrary(nn.Linear):
+    """Its base is a module that reads its attributes."""
+
+    def __init__(self):
+        super().__init__(3, 2, rng=0)
+        self.losses = []
+
+    def run(self, x):
+        return self.forward(x).sum()
+
+    def note(self, loss):
+        self.losses.append(loss.item())
+
+
+@pytest.mark.parametrize("kind", [Trainer, Abstract, Of, WithSlots, CallsSuper, ModuleOfLibrary])
+def test_an_object_may_note_what_the_step_does_not_name(kind):
+    trainer = kind()
+    program = tg.capture(trainer.run)
+    for x in X:
+        trainer.note(program(x))
+    assert program.replays == len(X) - 2
+
+
+def test_options_of_optimizers_are_watched_only_if_the_step_names_them():
+    opt = optimizer(0.1)
+    program = tg.capture(lambda x: F.as_tensor(x) * len([p for group in opt.param_groups for p in group["params"]]))
+    for x in X:
+        assert bits(program(x)) == bits(2 * x)
+        opt.param_groups[0]["lr"] *= 0.5
+    assert program.replays == len(X) - 2
+
+
+def test_a_global_variable_that_comes_is_noticed():
+    def step(x):
+        try:
+            return F.as_tensor(x) * COMING
+        except NameError:
+            return F.as_tensor(x)
+
+    program = tg.capture(step)
+    for number in (1.0, 3.0):
+        for x in X[:4]:
+            assert bits(program(x)) == bits(x * number)
+        globals()["COMING"] = 3.0
+    del globals()["COMING"]
+    assert program.replays == 4
+
+
+@pytest.mark.parametrize("kind", [Number, SimpleNamespace, Plain], ids=["without a hash", "of Python", "with a hash"])
+def test_what_changes_inside_of_an_argument_is_noticed(kind):
+    number = kind() if kind is Plain else kind(a=0.0)
+    program = tg.capture(lambda x, by: F.as_tensor(x) * by.a)
+    for number.a in (2.0, 3.0):
+        for x in X[:4]:
+            assert bits(program(x, number), program(x, by=number)) == bits(x * number.a, x * number.a)
+    assert program.replays == 8
+
+
+class WithProgram(Trainer):
+    def __init__(self):
+        super().__init__()
+        self.fast = tg.capture(self.run)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_a_copy_of_an_object_with_a_program_has_one_of_its_own(copied):
+    trainer = WithProgram()
+    for x in X:
+        trainer.fast(x)
+    twin = copied(trainer)
+    twin.model.weight.data *= 2.0
+    for x in X:
+        assert bits(twin.fast(x)) == bits(twin.run(x))
+    assert twin.fast.replays == len(X) - 2
+
+
+def with_default(x, factor=2.0, *, power=1.0):
+    return F.as_tensor(x) * (factor * power)
+
+
+def test_a_changed_function_is_noticed(monkeypatch):
+    """Its defaults, and its code, as IPython's autoreload changes it."""
+    program = tg.capture(lambda x: with_default(x))
+    for change in (lambda: monkeypatch.setattr(with_default, "__defaults__", (5.0,)),
+                   lambda: monkeypatch.setattr(with_default, "__kwdefaults__", {"power": 7.0}),
+                   lambda: monkeypatch.setattr(with_default, "__code__", (lambda x, factor, *, power: F.relu(x)).__code__), dict):
+        for x in X[:4]:
+            assert bits(program(x)) == bits(with_default(x))
+        change()
+    assert program.replays == 8
+
+
+@pytest.mark.parametrize("find", [lambda a: float(a[0]), lambda a: a[:2].sum() / a.sum(), lambda a: 2.0 if a[0] > 2 else 1.0],
+                         ids=["one number", "NumPy", "a branch"])
+def test_numbers_that_python_reads_of_a_small_array_are_noticed(find):
+    array = np.array([2.0, 3.0, 4.0])
+    program = tg.capture(lambda x: F.as_tensor(x) * find(array))
+    for array[0] in (2.0, 5.0):
+        for x in X[:4]:
+            assert bits(program(x)) == bits(find(array) * x)
+    assert program.replays == 4
+
+
+def test_a_global_with_the_name_of_an_attribute_is_no_variable():
+    """As in a loop ``for step in range(1000)`` around a function with ``opt.step()``."""
+    net = nn.Linear(3, 2, rng=0)
+    program = tg.capture(lambda x: net.forward(x))
+    for globals()["forward"], x in enumerate(X):
+        program(x)
+    del globals()["forward"]
+    assert program.replays == len(X) - 2
+
+
+def test_what_the_first_call_keeps_is_no_change():
+    """A step may make once what it needs in all calls."""
+    class Model:
+        @functools.cached_property
+        def scale(self):
+            return 2.0
+
+    model, factors = Model(), {}
+
+    def step(x):
+        if x.shape not in factors:
+            factors[x.shape] = 3.0
+        return F.as_tensor(x) * model.scale * factors[x.shape]
+
+    program = tg.capture(step)
+    for x in X[:4]:
+        assert bits(program(x)) == bits(2 * x * 3)
+    assert program.replays == 2
+
+
+def test_an_attribute_that_goes_is_noticed():
+    net = Empty()
+    net.model, net.other = nn.Linear(3, 2, rng=0), nn.Linear(3, 2, rng=1)
+    program = tg.capture(lambda x: net(x))
+    for x in X[:4]:
+        program(x)
+    del net.model
+    assert bits(program(X[0])) == bits(net.other(X[0]))
+    with pytest.raises(CaptureError, match="attribute other of a module"):
+        tg.capture(lambda x: delattr(net, "other"))(X[0])
+    with pytest.raises(AttributeError, match="nothing"):
+        del net.nothing
+
+
+def test_a_number_of_a_class_is_noticed():
+    class Settings:
+        factor = 2.0
+
+    program = tg.capture(lambda x: F.as_tensor(x) * Settings.factor)
+    settings = Settings()
+    inherited = tg.capture(lambda x: F.as_tensor(x) * settings.factor)
+    for Settings.factor in (2.0, 3.0):
+        for x in X[:4]:
+            assert bits(program(x), inherited(x)) == bits(Settings.factor * x, Settings.factor * x)
+    assert program.replays == inherited.replays == 4
+
+
+def test_a_list_of_many_entries():
+    factors = [2.0] * 1000
+    program = tg.capture(lambda x: F.as_tensor(x) * factors[0] * len(factors))
+    for x in X[:4]:
+        program(x)
+    assert program.replays == 2
+    factors.append(2.0)
+    assert program(X[0]).data[0, 0] == X[0][0, 0] * 2002
