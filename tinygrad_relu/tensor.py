@@ -8,7 +8,7 @@ import numpy as np
 
 from .autodiff import hooks, tape
 from .autodiff.guard import current_recorder, guarded, read, refuse_while_recording, structure_changed
-from .autodiff.node import Array, Node, is_grad_enabled, value
+from .autodiff.node import Array, Node, is_grad_enabled, made_leaf, value
 from .checks import as_finite_floats, as_floats, check_bool, check_dtype, copied, said
 from .interop import Interoperable
 from .kernels.formulas import piecewise, saturating, smooth
@@ -80,7 +80,7 @@ class Tensor(Interoperable):
         if _loses_gradient(array):
             raise TypeError("Tensor: a copy would lose the gradient of this Tensor; use it as it is, or copy x.detach()")
         floats = as_floats(value(array)) if dtype is None else as_finite_floats(value(array), dtype, "Tensor")
-        self._become_leaf(copied(floats, np.array(floats, order="C")), bool(requires_grad))
+        made_leaf(self, copied(floats, np.array(floats, order="C")), bool(requires_grad))
 
     # -- the values ---------------------------------------------------------------------------------------------------
 

@@ -45,18 +45,10 @@ class Node:
 
     result: ClassVar[type[Node]]    # the class of the results of operations: Tensor
 
-    def _become_leaf(self, array: Array, requires_grad: bool) -> None:
-        self.array, self.requires_grad = array, requires_grad
-        self.grad = self.op = self.saved = self.home = self.hooks = None
-        self.parents, self.values, self.params = (), (), {}
-        self.order = next_order()
-
     @classmethod
     def leaf(cls, array: Array, requires_grad: bool = False) -> Any:
         """A node that no operation made. It shares memory with `array`."""
-        node = bare(cls)
-        node._become_leaf(array, requires_grad)
-        return node
+        return made_leaf(bare(cls), array, requires_grad)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,6 +60,15 @@ class Node:
 
 
 Node.result = Node
+
+
+def made_leaf(node: Any, array: Array, requires_grad: bool = False) -> Any:
+    """A node without any fields, made a leaf. (`Node.leaf` is 0.1 us slower.)"""
+    node.array, node.requires_grad = array, requires_grad
+    node.grad = node.op = node.saved = node.home = node.hooks = None
+    node.parents, node.values, node.params = (), (), {}
+    node.order = next_order()
+    return node
 
 
 def value(x: Any) -> Any:

@@ -162,7 +162,10 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
     def pullback(g: Matrix, z: Matrix, y: Matrix, x: Matrix, weight: Matrix, p: Parameters, gz: Matrix, gx: Matrix, gw: Matrix,
                  gb: Vector, add: int):
         if overwrites and g.ctypes.data == gz.ctypes.data:
-            parallel(slopes_in_place, g.size, SLICE, (z, y, p, gz))
+            if g.size <= SLICE:
+                slopes_in_place(0, g.size, z, y, p, gz)
+            else:
+                parallel(slopes_in_place, g.size, SLICE, (z, y, p, gz))
         elif g.size <= SLICE:
             slopes(0, g.size, g, z, y, p, gz)
         else:

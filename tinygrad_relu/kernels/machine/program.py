@@ -68,7 +68,7 @@ class Native:
         self.words = np.array(words, _WORD)
         first = self.words.ctypes.data
         self._table = np.array([len(rows), *chain.from_iterable((code, first + 8 * at) for code, at in rows)], _WORD)
-        self._run, self._count = _function("walk", _WALK, NO_ARGUMENTS, self._table), len(rows)
+        self._run, self._count = python_function(_definition("walk", _WALK, NO_ARGUMENTS), self._table.ctypes.data), len(rows)
 
     def write(self, launch: int, argument: int, number: Any) -> None:
         """Change a number for the next runs."""
@@ -157,11 +157,6 @@ def _definition(name: str, code: str, flags: int) -> Definition:
 
 NO_ARGUMENTS = 4        # METH_NOARGS
 _definitions: list[Definition] = []     # functions of Python refer to them; two threads may both make one, and `cache` keeps one
-
-
-def _function(name: str, code: str, flags: int, words: Any) -> Callable[..., Any]:
-    """A function of Python, with the address of `words` as self."""
-    return python_function(_definition(name, code, flags), words.ctypes.data)
 
 
 # -- inputs --------------------------------------------------------------------------------------------------------------
@@ -265,7 +260,7 @@ class Inputs:
         rows += [[id(x) + offset(getattr(type(x), name)), id(value)] for x, name, value in slots]
         self._words, self.homes, self.slots = np.array([len(homes), *chain.from_iterable(rows), 0, -1], _WORD), homes, slots
         self._words[-2] = self._words.ctypes.data
-        self.take: Callable[..., bool] = _function("take", _TAKE, METH_FASTCALL, self._words)
+        self.take: Callable[..., bool] = python_function(_definition("take", _TAKE, METH_FASTCALL), self._words.ctypes.data)
 
     def may_vary(self, i: int) -> None:
         """Input i may have other numbers from now on."""
