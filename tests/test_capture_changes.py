@@ -90,6 +90,26 @@ def test_running_statistics_are_read_at_each_replay():
     assert program.replays == 10
 
 
+class ByMode(nn.Module):
+    """Asks for its mode itself."""
+
+    def __init__(self):
+        self.layer = nn.Linear(3, 2, rng=0)
+
+    def forward(self, x):
+        return self.layer(x) * 2.0 if self.training else self.layer(x)
+
+
+def test_a_module_of_a_user_has_a_recording_for_each_mode():
+    net = ByMode()
+    program = tg.capture(net)
+    for x in X * 2:
+        for change in (net.train, net.eval):
+            change()
+            assert bits(program(x)) == bits(net(x))
+    assert program.replays == 4 * len(X) - 4
+
+
 def test_watchers_see_an_eager_step():
     step, net, opt = model_and_step()
     program = tg.capture(step)
