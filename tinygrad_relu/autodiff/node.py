@@ -104,9 +104,10 @@ class Op:
     saves, saves_gradient : bool
         Whether `forward` returns a pair (y, saved); and whether `saved` is the gradient of the first input, the only one that has
         one, for g = 1. A backward pass that begins at such a result (a loss) takes it as it is.
-    adds : bool
+    adds, scratch : bool
         Whether `fused` can add. If so, it writes straight to the flat buffer of an optimizer, or adds to a gradient that has
-        already arrived along another path. (No two of `into` are the same array.)
+        already arrived along another path. (No two of `into` are the same array.) And whether `into` has one more array at its
+        end, of the shape of g, to work in: g itself, if nothing else reads it.
     elementwise, multiplies, activation, p, index, pure
         For tables and pictures of a graph (`tg.explain`); the backward pass never reads them. `elementwise`: each entry of the
         result depends on one entry of each input. `multiplies`: each of the first two inputs is a factor in the gradient of the
@@ -129,6 +130,7 @@ class Op:
     saves: bool = False
     saves_gradient: bool = False
     adds: bool = False
+    scratch: bool = False
     elementwise: bool = False
     multiplies: bool = False
     activation: Any = None

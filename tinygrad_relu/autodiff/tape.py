@@ -17,7 +17,7 @@ import numpy as np
 from numpy import empty  # by name: NumPy's module has a __getattr__, so each look-up in it takes 60 ns
 
 from ..checks import as_floats, said
-from ..kernels.machine.door import copy, launch
+from ..kernels.machine.door import copy, current_watcher, launch
 from .broadcast import filled, plus, unbroadcast
 from .guard import current_recorder, refuse, takes_more
 from .hooks import current_observer, run_hooks
@@ -113,12 +113,10 @@ def _seed(root: Node, gradient: Any) -> Array:
     return seed
 
 
-def history(root: Node, who: str = "backward", outdated: set[Node] | None = None) -> list[Node]:
-    """All nodes that operations made on the way to `root`, oldest first; errors begin with `who`.
-
-    Those that used a leaf which has been changed since are added to `outdated`.
-    """
-    outdated = set() if outdated is None else outdated
+def history(root: Node, who: str = "backward", outdated: dict[Node, Node] | None = None) -> list[Node]:
+    """All nodes that operations made on the way to `root`, oldest first; errors begin with `who`. Those that used a leaf which
+    has been changed since (see `changed`) are added to `outdated`, with that leaf."""
+    outdated = {} if outdated is None else outdated
     if root.op is None:
         return []
     nodes, seen = [root], {root}
@@ -133,7 +131,7 @@ def history(root: Node, who: str = "backward", outdated: set[Node] | None = None
                 continue
             if x.op is None:
                 if x.order > order:
-                    outdated.add(node)
+                    outdated.setdefault(node, x)
             elif x not in seen:
                 seen.add(x)
                 nodes.append(x)
@@ -146,12 +144,15 @@ def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bo
 
     Returns the nodes whose gradients are lent.
     """
-    outdated: set[Node] = set()
+    outdated: dict[Node, Node] = {}
     nodes = history(root, outdated=outdated)
     if found is not None:
         nodes = _towards(nodes, found)
-    if outdated:
-        _refuse_outdated(node for node in nodes if node in outdated)
+    for node in nodes if outdated else ():
+        if node in outdated:
+            raise RuntimeError(f"backward: a leaf of shape {outdated[node].shape} was changed after {node.op.name} had used it "
+                               "(by a step of an optimizer, or an assignment to .data), and the derivative needs its old values; "
+                               "call backward before the change, or compute the result again")
     begin = current_observer()
     arrive = run_hooks if begin is None else begin(nodes)
     table, lent = {root: seed}, {root}
@@ -197,15 +198,6 @@ def _towards(nodes: list[Node], wanted: Iterable[Node]) -> list[Node]:
     return found
 
 
-def _refuse_outdated(nodes: Iterable[Node]) -> None:
-    """Raise at the first of some nodes that used a leaf which has been changed since (see `changed`)."""
-    for node in nodes:
-        x = next(x for x in node.parents if x is not None and x.order > node.order)
-        raise RuntimeError(f"backward: a leaf of shape {x.shape} was changed after {node.op.name} had used it (by a step of an "
-                           "optimizer, or an assignment to .data), and the derivative needs its old values; call backward "
-                           "before the change, or compute the result again")
-
-
 def _pull(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], to_homes: bool = False, recorded: bool = False) -> None:
     """The gradients of one node's inputs, by its rules or by its fused kernel. The kernel writes each to the home of a leaf, adds
     it to one that has already arrived along another path (bit i of `add`), writes it to a new array, or skips it."""
@@ -226,6 +218,9 @@ def _pull(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], to_homes:
             elif straight and (home := x.home) is not None and x.grad is None and not x.hooks:
                 into.append(home)
                 x.grad = home
+            elif x.op is not None and x not in table:           # the first gradient of a result
+                table[x] = part = empty(x.array.shape, x.array.dtype)
+                into.append(part)
             else:
                 more = None                             # a gradient that the kernel may add to
                 if straight and x.op is None and not x.hooks and (x.grad is x.home is not None or takes_more(x)):
@@ -239,6 +234,8 @@ def _pull(node: Node, g: Any, table: dict[Node, Any], lent: set[Node], to_homes:
                 else:
                     add |= 1 << len(into)
                     into.append(more)
+        if op.scratch:
+            into.append(g if to_homes and node not in lent and current_watcher() is None else empty(g.shape, g.dtype))
         fused = partial(op.fused, **node.params) if node.params else op.fused       # faster than with an empty dict
         fused(g, node.array, node.saved, into, add, *node.values)
     except BaseException:

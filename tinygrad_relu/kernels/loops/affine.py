@@ -195,7 +195,7 @@ class Affine(NamedTuple):
     forward: Callable[..., Any]
     """``forward(x, weight, bias) -> y, z``: y = f(x @ weight.T + bias), and z is what the pullback needs."""
     pullback: Callable[..., None]
-    """``pullback(g, y, z, into, add, x, weight, bias)``: the gradients, as the `fused` of an operation."""
+    """``pullback(g, y, z, into, add, x, weight, bias)``: as the `fused` of an operation. `into` may have a fourth array, gz."""
 
 
 def slope_from_y(activation: Elementwise[...] | None, p: tuple[float, ...]) -> tuple[bool, bool]:
@@ -230,13 +230,13 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
         return y, z
 
     def pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
-        gx, gw, gb = into
         dtype = g.dtype
         run = to_inputs.code[dtype] if current_watcher() is None else partial(launch, to_inputs)
         if fused is not None:
-            run(g, z, y, x, weight, p, empty(g.shape, dtype), gx, gw, gb, add)
+            gx, gw, gb, gz = into if len(into) == 4 else (*into, empty(g.shape, dtype))
+            run(g, z, y, x, weight, p, gz, gx, gw, gb, add)
         else:
-            run(g, x, weight, gx, gw, gb, add)
+            run(g, x, weight, *into, add)
 
     return Affine(forward, pullback)
 
