@@ -172,7 +172,7 @@ class Page:
 
     def _pictures(self) -> None:
         common = {"sizing_mode": "stretch_width", "toolbar_location": None, "tools": "", "outline_line_color": None,
-                  "min_border": 5}
+                  "background_fill_color": None, "border_fill_color": None, "min_border": 5}      # the panel's own colour shows
 
         def free() -> dict[str, Any]:
             return {"x_range": bk.Range1d(), "y_range": bk.Range1d()}
@@ -207,7 +207,7 @@ class Page:
             self.orbit.add_layout(part)
         legend = self.orbit.legend[0]
         legend.update(orientation="horizontal", background_fill_alpha=0, border_line_alpha=0, label_text_color="#888",
-                      padding=0)
+                      padding=0, spacing=16)
         self.orbit.add_layout(legend, "above")
         self.figures = [self.square, self.table, self.rows, self.orbit]
         self.inked = [one.glyph for one in (edge, cells, frame, path)]
