@@ -1,4 +1,4 @@
-"""Which mistakes do the tests catch? Some eighty mistakes, made one at a time in a copy of the checkout.
+"""Which mistakes do the tests catch? Some hundred mistakes, made one at a time in a copy of the checkout.
 
     python tests/mutations.py               all of them
     python tests/mutations.py 3 7 40-45     these
@@ -36,8 +36,8 @@ MUTATIONS = [
     Mutation("autodiff/tape.py", "if x.order > order:\n                    outdated.add(node)",
              "if False:\n                    outdated.add(node)", "test_changed_leaves"),
     Mutation("autodiff/tape.py", "nodes.sort(key=_by_order)", "nodes.reverse()", "test_tape"),
-    Mutation("autodiff/tape.py", "add |= 1 << len(into)\n            into.append(x.grad)",
-             "add |= 0\n            into.append(x.grad)", "test_training_threads test_tape test_ops"),
+    Mutation("autodiff/tape.py", "add |= 1 << len(into)\n                    into.append(more)",
+             "add |= 0\n                    into.append(more)", "test_training_threads test_tape test_ops"),
     Mutation("autodiff/tape.py", "if not retain_graph:", "if retain_graph:", "test_tape"),
     Mutation("autodiff/broadcast.py", "extra = g.ndim - len(shape)", "extra = 0", "test_ops"),
     Mutation("autodiff/broadcast.py", "if n == 1 and g.shape[i + extra] != 1", "if n != 1 and g.shape[i + extra] != 1", "test_ops"),

@@ -16,8 +16,7 @@ from ..checks import said
 
 Axis = int | Sequence[int] | None
 
-# The functions of this folder take arrays and return arrays, or take Tensors and return Tensors.
-T = TypeVar("T", bound=Array | Node)
+T = TypeVar("T", bound=Array | Node)        # the functions of this folder return arrays for arrays, and Tensors for Tensors
 F = TypeVar("F", bound=Callable[..., Any])
 
 
