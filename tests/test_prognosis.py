@@ -187,7 +187,7 @@ def test_the_table_says_each_thing_once():
     model = sick_model()
     told = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1))
     (reason,) = {row[-1] for row in told.table().rows if row[0] == "0"}
-    assert reason.startswith("decay = 0.01 lies inside") and told.units[0].reason.startswith("step 24, through sample")
+    assert reason.startswith("decay per step = 0.01 lies inside") and told.units[0].reason.startswith("step 24, through sample")
     never = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1))
     assert {row[-1] for row in never.table().rows if row[0] == "0"} == {
         "the gradient is zero, and neither a drift nor decay moves the unit"}

@@ -112,10 +112,10 @@ def _reason(rule: Recurrence, step: int | None, sample: int | None, moves: bool,
     elif step is None and rule.roots is None:
         why = "z turns towards 0, but has shrunk below 1e-300 before it gets there"
     elif rule.window == "inside" and rule.edges:
-        why = (f"decay = {rule.decay:.4g} lies inside ({rule.edges[0]:.5g}, {rule.edges[1]:.5g}), "
+        why = (f"decay per step = {rule.decay:.4g} lies inside ({rule.edges[0]:.5g}, {rule.edges[1]:.5g}), "
                "where momentum and coupled decay swing z through 0")
     elif step is not None and not rule.creeps:
-        why = f"decay = {rule.decay:.4g} is so large that decay does not keep the sign of z"
+        why = f"decay per step = {rule.decay:.4g} is so large that decay does not keep the sign of z"
     elif fresh:
         why = f"the undampened first step of a fresh buffer {'carries' if step else 'does not carry'} z over 0"
     elif step is not None:
@@ -128,5 +128,5 @@ def _reason(rule: Recurrence, step: int | None, sample: int | None, moves: bool,
     else:
         why = "decay alone shrinks z but keeps its sign"
         if rule.window == "below" and rule.edges:
-            why += f" while decay = {rule.decay:.4g} is not above {rule.edges[0]:.5g}"
+            why += f" while decay per step = {rule.decay:.4g} is not above {rule.edges[0]:.5g}"
     return f"{head}: {why}"
