@@ -119,7 +119,7 @@ def test_what_a_replay_would_not_do_is_refused():
     hooked = nn.Sequential(nn.Linear(3, 2, rng=0))
     hooked[0].register_forward_hook(lambda module, inputs, y: y * 2)
     for refused, words in ((scheduled, "sets the option lr"), (counted, "changes a variable outside"), (tensor_hooked, "hook"),
-                           (listed, "changes a variable outside"), (hooked, "hook"), (Counting(), "sets the attribute calls"),
+                           (listed, "what losses holds"), (hooked, "hook"), (Counting(), "sets the attribute calls"),
                            (smoothed(Counting(), False), "after the last launch"), (smoothed(Counting(), True), "between launches"),
                            (by_hand, "np.multiply"), (manual, "np.subtract"),
                            (lambda x: [step(F.as_tensor(x).array * np.float32(2)), None][1], "computed outside")):

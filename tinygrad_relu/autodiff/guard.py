@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from typing import Any, NoReturn
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
@@ -25,6 +25,8 @@ _next_version = count(1).__next__
 version = 0     # of the structure: modules, hooks, which parameters are where; not their numbers
 modes = 0       # how often a module in `watched` has changed its mode
 watched: WeakValueDictionary[int, Any] = WeakValueDictionary()      # modules, by id, whose modes recordings compare themselves
+compared: WeakSet[type] = WeakSet()         # classes of modules; recordings compare the attributes that the step names
+PLAIN = (type(None), int, float, str, np.generic)       # types of values that only code that names the attribute reads
 
 
 class CaptureError(RuntimeError):
@@ -40,7 +42,8 @@ def structure_changed() -> None:
 def note_attribute(module: Any, name: str, value: Any) -> None:
     """An attribute of a module is about to be set. A step may set the mode, and attributes of modules that it makes."""
     global modes
-    if getattr(module, name, note_attribute) is value:      # note_attribute: a value that no attribute has
+    before = getattr(module, name, note_attribute)          # note_attribute: a value that no attribute has
+    if before is value:
         return
     if (recorder := current_recorder()) is not None:
         if not vars(module):
@@ -49,7 +52,7 @@ def note_attribute(module: Any, name: str, value: Any) -> None:
             refuse(f"sets the attribute {name} of a module, which a replay would not")
     if name == "training" and id(module) in watched:
         modes = _next_version()
-    else:
+    elif type(module) not in compared or not (isinstance(value, PLAIN) and isinstance(before, PLAIN)):
         structure_changed()
 
 

@@ -206,9 +206,9 @@ def capture(step: Callable[..., Any]) -> Program:
     eager step, without its Python. Results have memory of their own, and no graph.
 
     Options of optimizers, values of parameters and buffers, and the state of random layers are those of each call. Where modules,
-    their mode, hooks, optimizers, or variables of the step have changed, the step is recorded anew. A step that reads numbers
-    (``if loss > 3``), computes with NumPy on inputs or results, or changes Python variables is refused: a `CaptureError`.
-    docs/training.md says more.
+    optimizers, or variables of the step have changed, it is recorded anew; each mode has a recording. A step that reads numbers
+    (``if loss > 3``), computes with NumPy on inputs or results, changes Python variables, or has hooks is refused with a
+    `CaptureError`. docs/training.md says more.
 
     >>> model = nn.Linear(2, 1, rng=0)
     >>> opt = optim.SGD(model.parameters(), lr=0.1)

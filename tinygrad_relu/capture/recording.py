@@ -9,8 +9,8 @@ An array in a launch is one of these:
 A recording is not trusted before it has been proved. In the next call of the same kind, a `Proof` runs each launch twice, first
 eagerly and then from the recording, both from the same state, and compares all arrays bit by bit. So a constant that depends on
 an input, a number that Python has computed, or state that is written between launches is refused with a sentence, and never
-replayed. A proof of two calls cannot see what happens later, or never in a launch. That `autodiff/guard.py` refuses: numbers that
-Python reads, hooks, attributes set by the step.
+replayed. A proof of two calls does not see a branch that Python may take later: `autodiff/guard.py` refuses numbers that Python
+reads, hooks, and attributes of modules set by the step. All else outside that may change is compared by surroundings.py.
 """
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ class Recording:
         return known
 
     def fits(self, compared: bool = False) -> bool:
-        """Whether modes, and gradients that are None, are as before the call: `backward` adds to other gradients.
+        """Whether modes are as before the call, and which gradients are None: `backward` adds to others.
 
-        If variables or modules are others, it raises `Stale`. If `inputs` have been taken, gradients have been compared.
+        If variables or modules are others, it raises `Stale`. `compared`: the gradients have been, by `inputs.take`.
         """
         if not self.surroundings.are_same():
             raise Stale
@@ -281,23 +281,19 @@ _one_at_a_time = RLock()        # a recording replaces the method `move` of all 
 def recorded(recording: Recording, reached: list[Any]) -> Iterator[None]:
     """Inside, launches of this thread and moves of optimizers are recorded. Gradients of the optimizers in reach are guarded."""
     with _one_at_a_time:
-        yield from _recorded(recording, reached)
-
-
-def _recorded(recording: Recording, reached: list[Any]) -> Iterator[None]:
-    homes: list[tuple[Parameter, Any]] = [(p, p.home) for thing in reached if isinstance(thing, Optimizer)
-                                          for p in thing._parameters()]
-    for p, home in homes:
-        p.home = home.view(Guarded)
-        p.grad = p.home if p.grad is home else p.grad
-    optimizers = watchers()
-    for optimizer in optimizers:
-        vars(optimizer)["move"] = recording.move_of(optimizer)
-    try:
-        with recorded_by(recording):
-            yield
-    finally:
-        for optimizer in optimizers:
-            del vars(optimizer)["move"]
+        homes: list[tuple[Parameter, Any]] = [(p, p.home) for thing in reached if isinstance(thing, Optimizer)
+                                              for p in thing._parameters()]
         for p, home in homes:
-            p.home, p.grad = home, home if p.grad is p.home else p.grad
+            p.home = home.view(Guarded)
+            p.grad = p.home if p.grad is home else p.grad
+        optimizers = watchers()
+        for optimizer in optimizers:
+            vars(optimizer)["move"] = recording.move_of(optimizer)
+        try:
+            with recorded_by(recording):
+                yield
+        finally:
+            for optimizer in optimizers:
+                del vars(optimizer)["move"]
+            for p, home in homes:
+                p.home, p.grad = home, home if p.grad is p.home else p.grad

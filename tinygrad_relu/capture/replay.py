@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class Move:
 
 
 class Stale(Exception):
-    """A replay would use other arrays than it has recorded."""
+    """A recording is out of date: the step would find other variables or modules, or use other arrays."""
 
 
 class Replay:
@@ -142,18 +143,13 @@ def _calls(launches: list[Launch]) -> Iterator[tuple[Any, int, int]]:
 
     With each, the number of its first launch, and how many they are.
     """
-    kernels: list[Any] = []
-    for i, launch in enumerate(launches):
-        found = as_kernel(*launch)
-        if found is not None:
-            kernels.append(found)
-            continue
-        if kernels:
-            yield Native(kernels).run, i - len(kernels), len(kernels)
-        kernels = []
-        yield partial(launch.kernel, *launch.arguments), i, 1
-    if kernels:
-        yield Native(kernels).run, len(launches) - len(kernels), len(kernels)
+    found: list[Any] = [as_kernel(*launch) for launch in launches]
+    for others, group in groupby(range(len(launches)), lambda i: found[i] is None):
+        numbers = [*group]
+        if others:
+            yield from ((partial(launches[i].kernel, *launches[i].arguments), i, 1) for i in numbers)
+        else:
+            yield Native([found[i] for i in numbers]).run, numbers[0], len(numbers)
 
 
 def _owners(*trees: Any) -> set[int]:

@@ -1,6 +1,6 @@
-"""What a step finds outside: variables, modes of modules, gradients. A replay is right only where they are what they were.
+"""What a step finds outside: variables, attributes, containers, modes. A replay is right only while they are what they were.
 
-`Search` finds it when the step is recorded, and `Surroundings` compares it before each replay.
+`Search` finds them when the step is recorded, and `Surroundings` compares them before each replay.
 """
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Set
 from dis import get_instructions
-from functools import partial, partialmethod
+from functools import partial
 from gc import get_referents
 from operator import contains, getitem, is_
 from sysconfig import get_path
@@ -26,16 +26,13 @@ from ..optim.state import Group
 from ..tensor import Tensor
 
 LEAVES = (type(None), int, float, complex, str, bytes, np.generic, Tensor, CodeType)      # hold no variables
-WRAPPERS = (tuple, frozenset, partial, partialmethod, MethodType, BuiltinFunctionType, MappingProxyType, property, staticmethod,
-            classmethod)
+WRAPPERS = (tuple, frozenset, partial, MethodType, BuiltinFunctionType, MappingProxyType, property, staticmethod, classmethod)
 CONTAINERS = (list, dict, set, deque)
 HOLDERS = ("argparse", "collections", "types")      # modules of Python whose objects hold what users put there
 CALLED = (Module, Optimizer, FunctionType)          # libraries call them in attributes that the step does not name
-DYNAMIC = {"getattr", "hasattr", "AttributeError", "vars", "__dict__", "__getattr__", "__getattribute__", "attrgetter",
-           "methodcaller", "asdict", "astuple", "getmembers"}       # with these, code finds attributes that it does not name
-CONSTRUCTORS = {"__init__", "__new__", "__post_init__"}
+DYNAMIC = {"getattr", "hasattr", "AttributeError", "vars", "__dict__", "__getattr__", "attrgetter", "asdict", "astuple"}
+CONSTRUCTORS = {"__init__", "__new__", "__post_init__"}     # have run: what they name, the step does not read
 FEW = 512       # bytes of an array up to which a change of its numbers is noticed, if no launch uses it
-PLAIN = {type(None), bool, int, float, str}
 NONE: Set[str] = frozenset()
 STDLIB = get_path("stdlib")
 UNDEFINED, END = object(), object()
@@ -45,23 +42,22 @@ Variable = tuple[Find, Any, Any, Any, str]          # find, holder, key, value, 
 
 
 class Surroundings:
-    """What a step finds outside, the modes of its modules, and the count of changes of the structure.
+    """What a step finds outside, as it is now.
 
-    What changes inside of modules and optimizers, and that new ones are made, `guard.version` counts.
+    `guard.version` counts changes of modules and optimizers, and new ones: of these, little has to be compared.
     """
 
     def __init__(self, *reached: Any) -> None:
         search = Search(reached)
-        self.found, self.variables, self.holders, self.held = search.found, search.variables, search.holders, search.held
-        self.dicts = [thing for thing in self.holders if isinstance(thing, dict)]
-        self.keys = [*map(list, self.dicts)]
+        self.found, self.variables = search.found, search.variables
+        self.holders, self.held, self.names = search.holders, search.held, search.names
         self.modes = [(module, module.training) for module in self.found if isinstance(module, Module)]
         for module, _ in self.modes:
             guard.watched[id(module)] = module
         self.version, self.checked = guard.version, guard.modes
 
     def without(self, used: Container[int]) -> Surroundings:
-        """Forget `found`, and arrays that launches use, as a replay reads their numbers. `used` are the ids of their owners."""
+        """Forget `found`, and numbers of arrays that launches use: a replay reads them. `used` are the ids of their owners."""
         self.found = []
         self.variables = [v for v in self.variables if not (v[0] is _has_bytes and id(owner_of(v[1])) in used)]
         return self
@@ -90,31 +86,32 @@ class Surroundings:
         if not self.holders:
             return None
         held = get_referents(*self.holders)
-        if all(map(is_, held, self.held)) and len(held) == len(self.held) and [*map(list, self.dicts)] == self.keys:
+        if len(held) == len(self.held) and all(map(is_, held, self.held)):
             return None
-        same = next((i for i, (x, y) in enumerate(zip(held, self.held)) if x is not y), 0)
-        return f"what a {type(self.holders[2 * held[:same].count(END)]).__name__} holds"
+        same = next(i for i, (x, y) in enumerate(zip(held, self.held)) if x is not y)
+        return f"what {self.names[held[:same].count(END)]} holds"
 
 
 class Search:
     """Goes through all that code can reach from a step, and notes as variables what may become another thing.
 
-    Code names variables of closures and globals, and attributes: those that any code of the user names are watched, so an object
-    may count its steps beside the step. Containers are watched with all that they hold, and of small arrays the numbers. Code of
-    libraries is not read: of their objects, attributes that are modules, optimizers or functions are watched too.
+    Variables of closures and globals are watched; of attributes those that any code of the user names, so an object may count its
+    steps beside the step; of containers all that they hold; of small arrays the numbers. The code of libraries is not read: of
+    their objects, attributes that are modules, optimizers or functions are watched too.
     """
 
     def __init__(self, reached: Iterable[Any]) -> None:
         self.variables: list[Variable] = []
-        self.holders: list[Any] = []    # objects, of which everything is watched
-        self.held: list[Any] = []
+        self.holders: list[Any] = []    # containers, and objects of which everything is watched; after each, MARK
+        self.held: list[Any] = []       # what they hold; after each, END
+        self.names: list[str] = []      # of the holders
         self.found: list[Any] = []      # all objects that the step reaches
-        self._seen: set[int] = set()
+        self._seen: dict[int, str] = {}     # their names, by id
         self._used: set[str] = set()    # names in the code so far
         self._called: set[str] = set()  # those of methods
         self._strings: set[str] = set()
-        self._attributes: list[tuple[Find, Any, Set[str], Set[str], set[str], Any]] = []    # see `_by_name`
-        self._look(*reached)
+        self._attributes: list[tuple[Find, Any, Iterable[str], Set[str], set[str], Any]] = []    # see `_by_name`
+        self._add(*reached)
         visited = 0
         while visited < len(self.found) or self._find_named():
             self._visit(self.found[visited])
@@ -135,42 +132,30 @@ class Search:
         elif isinstance(thing, type):
             self._visit_class(thing)
         elif isinstance(thing, np.ndarray):
-            if thing.dtype.hasobject:
-                objects = thing.ravel().tolist()
-                self.variables.append((_has_objects, thing, objects, True, "an array of objects"))
-                self._look(*objects)
-            elif thing.nbytes <= FEW:
+            if thing.nbytes <= FEW:
                 self.variables.append((_has_bytes, thing, thing.tobytes(), True, "numbers of an array"))
-            if users:
-                self._visit_object(thing, users)
         elif isinstance(thing, Group):          # of options, which code gets by strings
             self._by_name(getitem, thing, always=self._strings)
         elif isinstance(thing, WRAPPERS):       # never change
-            self._look(*get_referents(thing))
+            self._add(*get_referents(thing))
         elif isinstance(thing, CONTAINERS) or any(cls.__module__ in HOLDERS for cls in kind.__mro__):
             self._hold(thing)
         else:
             self._visit_object(thing, users)
 
     def _visit_function(self, function: FunctionType) -> None:
-        uses = _uses(function.__code__)
+        uses, kept = _uses(function.__code__), vars(function)
         called = {name for way, name in uses if way == "LOAD_METHOD"}
-        self._called |= called
-        self._used |= {name for way, name in uses if way.endswith(("_ATTR", "_NAME", "_GLOBAL", "_FROM"))}
-        self._used |= {"getattr" for way, _ in uses if way == "MATCH_CLASS"} | (called & DYNAMIC)
-        self._strings |= {text for way, text in uses if way == "LOAD_CONST" and isinstance(text, str)}
         of_globals = {name for way, name in uses if way in ("LOAD_GLOBAL", "LOAD_NAME")}
+        self._called |= called
+        self._used |= {name for way, name in uses if way.endswith(("_ATTR", "_NAME", "_GLOBAL"))} | (called & DYNAMIC)
+        self._strings |= {text for way, text in uses if way == "LOAD_CONST" and isinstance(text, str)}
         self._watch(function, [x for x in ("__code__", "__defaults__", "__kwdefaults__") if getattr(function, x)], getattr)
         self._watch(function.__globals__, [x for x in of_globals if x in function.__globals__ or not hasattr(builtins, x)])
         for cell, name in zip(function.__closure__ or (), function.__code__.co_freevars):
-            if name == "__class__":             # of super(), which does not call it
-                self._add(_found(getattr, cell, "cell_contents"))
-            else:
-                self._watch(cell, ["cell_contents"], getattr, name)
-        if kept := vars(function):              # by decorators, for the code of libraries
-            self._by_name(getitem, kept, always={name for name, x in kept.items() if not _is_leaf(type(x))}, whole=kept)
-        if imported := {name.rpartition(".")[2] for way, name in uses if way.startswith("IMPORT_")}:
-            self._add(*(module for name, module in [*sys.modules.items()] if name.rpartition(".")[2] in imported))
+            self._watch(cell, ["cell_contents"], getattr, name)
+        if kept:                                # by decorators, for the code of libraries
+            self._by_name(getitem, kept, always={name for name, x in kept.items() if not isinstance(x, LEAVES)}, whole=kept)
 
     def _visit_class(self, cls: type) -> None:
         dicts = [get_referents(vars(each))[0] for each in cls.__mro__ if not _is_library(each.__module__)]
@@ -181,57 +166,48 @@ class Search:
 
     def _visit_object(self, thing: Any, users: bool) -> None:
         classes, attributes = type(thing).__mro__, getattr(thing, "__dict__", None)
+        of_classes = {name: x for cls in classes for name, x in vars(cls).items()} if users else {}
         if isinstance(thing, Module):           # `guard` notes what its attributes are, but not what changes inside of these
-            self._add(*thing.children(), *(x for x in _inside(thing) if type(x) is FunctionType))
-        elif users:
-            self.variables.append((getattr, thing, "__class__", type(thing), "the class of an object"))
+            self._add(*thing.children(), *(x for x in vars(thing).values() if type(x) is FunctionType))
+            if users and all(cls in Module.__mro__ or not _is_library(cls.__module__) for cls in classes):
+                guard.compared.add(type(thing))
         if type(attributes) is dict and (users or not isinstance(thing, Module)):
-            names = {name for cls in classes for name in vars(cls)} if users else set()
             called = () if users or isinstance(thing, Optimizer) else CALLED
-            read = {name for name, x in attributes.items() if name == "_last_lr" or isinstance(x, called)}      # of schedules
-            self._by_name(getitem, attributes, names, read, thing if users else None)
-        if slots := {name for cls in classes if users for name, x in vars(cls).items() if type(x) is MemberDescriptorType}:
+            read = {name for name, x in attributes.items() if isinstance(x, called)} | {"_last_lr"}     # get_last_lr() reads it
+            self._by_name(getitem, attributes, () if isinstance(thing, Module) else of_classes, read, thing if users else None)
+        if slots := {name for name, x in of_classes.items() if type(x) is MemberDescriptorType}:
             self._by_name(getattr, thing, slots, whole=thing)
 
-    def _by_name(self, find: Find, holder: Any, coming: Set[str] = NONE, always: Set[str] = NONE, whole: Any = None) -> None:
-        """Watch those attributes in `holder` that code names, now or later, and those that are read `always`.
+    def _by_name(self, find: Find, holder: Any, coming: Iterable[str] = (), always: Set[str] = NONE, whole: Any = None) -> None:
+        """Watch those attributes in `holder` that any code of the user names, and those that are read `always`.
 
-        They may be `coming`: not there yet. If code finds attributes without names, it finds all that is in `whole`.
+        They may be `coming`: not there yet. Code with one of the names in DYNAMIC reads all that is in `whole`.
         """
-        known = {"training"} if isinstance(whole, Module) else set()        # there is a recording for each mode
+        known = {"training", "_hooks", "_steps"} if isinstance(whole, Module) else set()        # `guard` notes these
         self._attributes.append((find, holder, coming, always, known, whole))
 
     def _find_named(self) -> bool:
-        """Watch what the code so far names. Whether more was found: it may be code, with more names."""
-        before = len(self.found)
-        if not self._used.isdisjoint(DYNAMIC):
-            wholes = [whole for *_, whole in self._attributes if whole is not None]
-            self._attributes = [entry for entry in self._attributes if entry[-1] is None]
-            for whole in wholes:
-                if isinstance(whole, Module):
-                    self._look(*_inside(whole))
-                else:
-                    self._hold(whole)
-        for find, holder, coming, always, known, _ in self._attributes:
+        """Watch what the code so far names. Returns whether more was found: it may be code, with more names."""
+        before, dynamic = len(self.found), not self._used.isdisjoint(DYNAMIC)
+        entries, self._attributes = self._attributes, []
+        for entry in entries:
+            find, holder, coming, always, known, whole = entry
+            everything = dynamic and whole is not None
+            if everything and not isinstance(whole, Module):
+                self._hold(whole)
+                continue
+            self._attributes.append(entry)
             there = {*coming, *holder} if find is getitem else {*coming}
-            names = there & (self._used | always) - known
+            names = (there if everything else there & (self._used | always)) - known
             names |= {name for name in there & self._called - known - names if _is_method(_found(find, holder, name))}
             known |= names
             self._watch(holder, names, find)
         return len(self.found) > before
 
-    def _look(self, *things: Any) -> None:
+    def _add(self, *things: Any, name: str = "") -> None:
         for thing in things:
-            if isinstance(thing, type):         # unlike the class of an object, it may be called
-                self._add(*(getattr(thing, name, None) for name in CONSTRUCTORS))
-            self._add(thing)
-
-    def _add(self, *things: Any) -> None:
-        for thing in things:
-            if not _is_leaf(type(thing)) and id(thing) not in self._seen:
-                if callable(thing) and {type(thing).__name__, getattr(thing, "__name__", "")} & DYNAMIC:     # by another name
-                    self._used.add("getattr")
-                self._seen.add(id(thing))
+            if not isinstance(thing, LEAVES) and id(thing) not in self._seen:
+                self._seen[id(thing)] = name or f"a {type(thing).__name__}"
                 self.found.append(thing)
 
     def _watch(self, holder: Any, keys: Iterable[str], find: Find = getitem, name: str = "") -> None:
@@ -239,15 +215,16 @@ class Search:
             value = _found(find, holder, key)
             absent = value is UNDEFINED and find is getitem         # an exception in each replay would take 0.2 us
             self.variables.append((contains, holder, key, False, key) if absent else (find, holder, key, value, name or key))
-            self._look(value)
+            self._add(value, name=name or key)
 
     def _hold(self, thing: Any) -> None:
         """Watch all that Python's garbage collector finds in an object. Attributes are in a dict, which is held by itself."""
         getattr(thing, "__dict__", None)            # if it is not asked for, there may be none
-        held = get_referents(thing)
+        held, name = get_referents(thing), self._seen.get(id(thing), f"a {type(thing).__name__}")
         self.holders += [thing, MARK]
         self.held += [*held, END]
-        self._look(*held)
+        self.names.append(name)
+        self._add(*held, name=name)
 
 
 def _found(find: Find, holder: Any, key: str) -> Any:
@@ -257,21 +234,9 @@ def _found(find: Find, holder: Any, key: str) -> Any:
         return UNDEFINED
 
 
-def _is_leaf(kind: type) -> bool:
-    return kind in PLAIN or (issubclass(kind, LEAVES) and _is_library(kind.__module__))
-
-
 def _is_method(thing: Any) -> bool:
-    """Whether it can be called as an attribute, as far as one can see."""
+    """Whether the call of an attribute may call it: it is a function or the like, or not there yet."""
     return thing is UNDEFINED or callable(thing) or hasattr(thing, "__get__")
-
-
-def _inside(module: Module) -> list[Any]:
-    return [held for name, held in vars(module).items() if name not in ("_hooks", "_steps")]        # the last are of the package
-
-
-def _has_objects(array: Any, objects: list[Any]) -> bool:
-    return all(map(is_, array.ravel().tolist(), objects))
 
 
 def _has_bytes(array: Any, known: bytes) -> bool:
