@@ -351,6 +351,22 @@ def test_a_module_of_a_user_may_note_what_the_step_does_not_name(kind):
     assert program.replays == 2 * len(X) - 4
 
 
+def test_a_number_of_a_module_that_comes_before_that_of_its_class_is_noticed():
+    class Twice(nn.Module):
+        factor = 2.0
+
+        def forward(self, x):
+            return F.as_tensor(x) * self.factor
+
+    model = Twice()
+    program = tg.capture(model)
+    for number in (2.0, 3.0, 4.0):
+        for x in X[:4]:
+            assert bits(program(x)) == bits(number * x)
+        model.factor = number + 1
+    assert program.replays == 6
+
+
 def test_a_number_that_only_the_code_of_the_package_names_is_noticed():
     """In a module of a class derived from one of the package's."""
     class Norm(nn.LayerNorm):

@@ -42,8 +42,7 @@ def structure_changed() -> None:
 def note_attribute(module: Any, name: str, value: Any) -> None:
     """An attribute of a module is about to be set. A step may set the mode, and attributes of modules that it makes."""
     global modes
-    before = getattr(module, name, note_attribute)          # note_attribute: a value that no attribute has
-    if before is value:
+    if getattr(module, name, note_attribute) is value:      # note_attribute: a value that no attribute has
         return
     if (recorder := current_recorder()) is not None:
         if not vars(module):
@@ -52,7 +51,7 @@ def note_attribute(module: Any, name: str, value: Any) -> None:
             refuse(f"sets the attribute {name} of a module, which a replay would not")
     if name == "training" and id(module) in watched:
         modes = _next_version()
-    elif type(module) not in compared or not (isinstance(value, PLAIN) and isinstance(before, PLAIN)):
+    elif type(module) not in compared or not (isinstance(value, PLAIN) and isinstance(vars(module).get(name, Node), PLAIN)):
         structure_changed()
 
 
