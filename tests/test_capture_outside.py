@@ -351,6 +351,16 @@ def test_a_module_of_a_user_may_note_what_the_step_does_not_name(kind):
     assert program.replays == 2 * len(X) - 4
 
 
+def test_a_number_that_is_computed_again_is_no_change():
+    config, holder = {"factor": 2.0}, plain(2.0)
+    program = tg.capture(lambda x: F.as_tensor(x) * config["factor"] * holder.a)
+    for number in (0.0, -0.0, 3.0):
+        for x in X[:4]:
+            config["factor"], holder.a = number * 2, number + 1         # another object in each call
+            assert bits(program(x)) == bits(F.as_tensor(x) * config["factor"] * holder.a)
+    assert program.replays == 6
+
+
 def test_a_number_of_a_module_that_comes_before_that_of_its_class_is_noticed():
     class Twice(nn.Module):
         factor = 2.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Set
+from collections.abc import Callable, Container, Iterable
 from dis import get_instructions
 from functools import partial
 from gc import get_referents
@@ -33,7 +33,6 @@ CALLED = (Module, Optimizer, FunctionType)          # libraries call them in att
 DYNAMIC = {"getattr", "hasattr", "AttributeError", "vars", "__dict__", "__getattr__", "attrgetter", "asdict", "astuple"}
 CONSTRUCTORS = {"__init__", "__new__", "__post_init__"}     # have run: what they name, the step does not read
 FEW = 512       # bytes of an array up to which a change of its numbers is noticed, if no launch uses it
-NONE: Set[str] = frozenset()
 STDLIB = get_path("stdlib")
 UNDEFINED, END = object(), object()
 MARK = [END]            # between holders: what one loses, the next one may gain
@@ -82,13 +81,14 @@ class Surroundings:
             except (LookupError, ValueError, AttributeError):       # it does not exist
                 if value is UNDEFINED:
                     continue
-            return name
+            if not _equal(_found(find, holder, key), value):
+                return name
         if not self.holders:
             return None
         held = get_referents(*self.holders)
-        if len(held) == len(self.held) and all(map(is_, held, self.held)):
+        if len(held) == len(self.held) and (all(map(is_, held, self.held)) or all(map(_equal, held, self.held))):
             return None
-        same = next(i for i, (x, y) in enumerate(zip(held, self.held)) if x is not y)
+        same = next(i for i, (x, y) in enumerate(zip(held, self.held)) if not _equal(x, y))
         return f"what {self.names[held[:same].count(END)]} holds"
 
 
@@ -108,9 +108,9 @@ class Search:
         self.found: list[Any] = []      # all objects that the step reaches
         self._seen: dict[int, str] = {}     # their names, by id
         self._used: set[str] = set()    # names in the code so far
-        self._called: set[str] = set()  # those of methods
+        self._called: set[str] = set()  # those of methods: a number with such a name is not what is called
         self._strings: set[str] = set()
-        self._attributes: list[tuple[Find, Any, Iterable[str], Set[str], set[str], Any]] = []    # see `_by_name`
+        self._attributes: list[tuple[Find, Any, Any, Iterable[str], set[str], Any]] = []    # see `_by_name`
         self._add(*reached)
         visited = 0
         while visited < len(self.found) or self._find_named():
@@ -178,7 +178,7 @@ class Search:
         if slots := {name for name, x in of_classes.items() if type(x) is MemberDescriptorType}:
             self._by_name(getattr, thing, slots, whole=thing)
 
-    def _by_name(self, find: Find, holder: Any, coming: Iterable[str] = (), always: Set[str] = NONE, whole: Any = None) -> None:
+    def _by_name(self, find: Find, holder: Any, coming: Any = (), always: Iterable[str] = (), whole: Any = None) -> None:
         """Watch those attributes in `holder` that any code of the user names, and those that are read `always`.
 
         They may be `coming`: not there yet. Code with one of the names in DYNAMIC reads all that is in `whole`.
@@ -198,8 +198,8 @@ class Search:
                 continue
             self._attributes.append(entry)
             there = {*coming, *holder} if find is getitem else {*coming}
-            names = (there if everything else there & (self._used | always)) - known
-            names |= {name for name in there & self._called - known - names if _is_method(_found(find, holder, name))}
+            names = (there if everything else there & self._used.union(always)) - known
+            names |= {name for name in there & self._called - known if not isinstance(_found(find, holder, name), LEAVES)}
             known |= names
             self._watch(holder, names, find)
         return len(self.found) > before
@@ -234,9 +234,9 @@ def _found(find: Find, holder: Any, key: str) -> Any:
         return UNDEFINED
 
 
-def _is_method(thing: Any) -> bool:
-    """Whether the call of an attribute may call it: it is a function or the like, or not there yet."""
-    return thing is UNDEFINED or callable(thing) or hasattr(thing, "__get__")
+def _equal(x: Any, y: Any) -> bool:
+    """Whether two things are one, or numbers that have been computed twice. (-0.0 is not 0.0, but equal to it.)"""
+    return x is y or (type(x) is type(y) and type(x) in (int, float, str) and repr(x) == repr(y))
 
 
 def _has_bytes(array: Any, known: bytes) -> bool:
