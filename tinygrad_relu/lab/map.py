@@ -198,7 +198,7 @@ def _point(axes: Any, recipe: Recipe) -> None:
     s, never = recipe.settings, recipe.step is None
     low, high = axes.get_ylim()
     x, y = max(1 - s.momentum, axes.get_xlim()[1]), float(np.clip(s.eta_lambda, 1.5 * low, high / 1.5))
-    left = s.momentum > 0.99 or (never and not s.decoupled and s.momentum > 0.5)
+    left = s.momentum > 0.99 or (never and s.momentum > 0.5)
     side = -9 if left else 9
     axes.plot(x, y, "D" if s.decoupled else "o", color="white", markeredgecolor=BLUE, markeredgewidth=2, markersize=8,
               clip_on=False)
