@@ -45,6 +45,8 @@ MUTATIONS = [
     Mutation("derivatives.py", "atol: float = 1e-7", "atol: float = 1e-1", "test_tape test_higher test_graph"),
     Mutation("capture/surroundings.py", "names |= {name for name in there & self._called", "names |= {name for name in there & set()",
              "test_capture_outside"),
+    Mutation("autodiff/guard.py", "vars(module).get(name, Node)", "getattr(module, name)", "test_capture_outside"),
+    Mutation("capture/surroundings.py", "repr(x) == repr(y)", "x == y", "test_capture_outside"),
     Mutation("capture/surroundings.py", "self.version == guard.version and ", "", "test_capture_changes"),
     # operations
     Mutation("ops/linalg.py", "return product(g, b, transpose_b=not transpose_b)", "return product(g, b, transpose_b=transpose_b)", "test_ops"),

@@ -109,7 +109,7 @@ class Search:
         self._seen: dict[int, str] = {}     # their names, by id
         self._used: set[str] = set()    # names in the code so far
         self._called: set[str] = set()  # those of methods: a number with such a name is not what is called
-        self._strings: set[str] = set()
+        self._strings: set[str] = set()     # constants in the code, by which it may get options
         self._attributes: list[tuple[Find, Any, Any, Iterable[str], set[str], Any]] = []    # see `_by_name`
         self._add(*reached)
         visited = 0
@@ -133,7 +133,7 @@ class Search:
             self._visit_class(thing)
         elif isinstance(thing, np.ndarray):
             if thing.nbytes <= FEW:
-                self.variables.append((_has_bytes, thing, thing.tobytes(), True, "numbers of an array"))
+                self.variables.append((_has_bytes, thing, thing.tobytes(), True, f"numbers of {self._seen[id(thing)]}"))
         elif isinstance(thing, Group):          # of options, which code gets by strings
             self._by_name(getitem, thing, always=self._strings)
         elif isinstance(thing, WRAPPERS):       # never change
