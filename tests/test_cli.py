@@ -363,6 +363,32 @@ def test_an_interrupted_warmup_is_one_line():
     assert warming.communicate(timeout=60)[1] == "tinygrad-relu warmup: interrupted\n" and warming.returncode == 130
 
 
+IMPORTING = """
+import time
+
+from tinygrad_relu.lab.experiments.running import in_processes
+
+if __name__ == "__main__":
+    try:
+        with in_processes(2) as pool:
+            pool.submit(time.sleep, 60).result()
+    except KeyboardInterrupt:
+        print("interrupted")
+else:
+    print("importing", flush=True)
+    time.sleep(0.5)
+"""
+
+
+def test_an_interrupt_while_processes_import_leaves_no_traceback(tmp_path):
+    (tmp_path / "script.py").write_text(IMPORTING)
+    waiting = subprocess.Popen([sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    assert waiting.stdout.readline() == "importing\n"
+    os.killpg(waiting.pid, signal.SIGINT)
+    assert waiting.communicate(timeout=60) == ("interrupted\n", "") and waiting.returncode == 0
+
+
 def test_revive_in_python_checks_its_arguments():
     moons = data.moons(20, rng=0)
     sick = revive_module.make_sick(moons, hidden=[3], kill_steps=1)

@@ -5,10 +5,12 @@ Ctrl-C end the other imports of the command with one line.
 """
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -38,10 +40,10 @@ def _end(*interrupt: object) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Exit status: 0 success, 1 a prediction failed, 2 bad input, 130 interrupted."""
-    if signal.getsignal(signal.SIGINT) is _end:
-        signal.signal(signal.SIGINT, signal.default_int_handler)        # from here on Ctrl-C can be caught
     command, parsed = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
+        if signal.getsignal(signal.SIGINT) is _end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)        # from here on Ctrl-C can be caught
         status = command.run(parsed)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -54,7 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tinygrad-relu {command.name}: {said or type(error).__name__}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"tinygrad-relu {command.name}: interrupted", file=sys.stderr)
+        print(f"tinygrad-relu {command.name}: interrupted", file=sys.stderr, flush=True)
+        from multiprocessing import active_children
+
+        if arguments is None and not active_children():     # the command does not wait for threads that compile kernels
+            with suppress(AttributeError, OSError):         # no output, or nobody who reads it
+                sys.stdout.flush()
+            atexit._run_exitfuncs()
+            os._exit(130)
         return 130
 
 

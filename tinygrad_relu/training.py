@@ -7,15 +7,12 @@ was never interrupted. To the same states a run returns if a step is broken off,
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from math import inf, isfinite
 from pathlib import Path
-from threading import current_thread, main_thread
 from time import perf_counter
 from typing import Any
 from warnings import warn
@@ -28,6 +25,7 @@ from .capture import Program, capture
 from .checkpoint import load, restore, save, state_of
 from .checks import Array, check_bool, check_count, check_name, check_rng, counted, said
 from .files import AnyPath
+from .kernels.machine.host import interruptions
 from .nn import Module
 from .nn.module import evaluating
 from .nn.utils import clip_grad_norm_
@@ -372,24 +370,3 @@ class Run:
         for callback in self.callbacks:
             if callback(self.history) is True:
                 self.history.stopped = f"a callback ended the training after step {self.history.steps}"
-
-
-@contextmanager
-def interruptions() -> Iterator[list[int]]:
-    """Inside, Ctrl-C is noted in the list, so that a step is not cut in two. Pressed again, it raises a KeyboardInterrupt."""
-    pressed: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(number)
-
-    usual = signal.getsignal(signal.SIGINT)
-    if usual is not signal.default_int_handler or current_thread() is not main_thread():    # somebody else takes care of it
-        yield pressed
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, usual)

@@ -9,15 +9,11 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import cache, partial
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, signal
-from threading import current_thread, main_thread
 from typing import Any, NamedTuple
 
 from .checks import check_count, check_name, counted
@@ -50,28 +46,17 @@ def warmup(dtypes: Iterable[str] = NAMES, names: Iterable[str] | None = None, jo
     compiled = cached = 0
     groups = _alike(chosen) if jobs > 1 else [[name] for name in chosen]
     with ExitStack() as stack:
-        each: Any = map
+        compile_: Any = partial(_compile, dtypes=dtypes)
+        tallies: Iterable[list[Tally]] = map(compile_, groups)
         if jobs > 1:    # spawned, not forked: a fork would copy the locks of thread pools, but not their threads
-            each = stack.enter_context(ProcessPoolExecutor(jobs, get_context("spawn"))).map
-        with _uninterrupted():      # for the processes that start here
-            tallies = each(partial(_compile, dtypes=dtypes), groups)
+            from .lab.experiments.running import in_processes
+
+            pool = stack.enter_context(in_processes(jobs))
+            tallies = (task.result() for task in [pool.submit(compile_, group) for group in groups])
         for name, tally in zip(chain(*groups), chain.from_iterable(tallies)):
             compiled, cached = compiled + tally.compiled, cached + tally.cached
             progress(name, tally)
     return Tally(compiled, cached)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Processes that start here ignore Ctrl-C, which a terminal sends to all: this process stops them, without tracebacks."""
-    if current_thread() is not main_thread():       # only the main thread may set a signal handler
-        yield
-        return
-    before = signal(SIGINT, SIG_IGN)
-    try:
-        yield
-    finally:
-        signal(SIGINT, before)
 
 
 _kernels = cache(every_kernel)

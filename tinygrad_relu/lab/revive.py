@@ -105,7 +105,8 @@ def _side_by_side(jobs: Sequence[Callable[..., T]], tick: Tick) -> list[T | None
             raise KeyboardInterrupt
         tick(what, n)
 
-    with num_threads(1), ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
+    pool = ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1))
+    with num_threads(1):
         runs = [pool.submit(job, tick=tick_or_stop) for job in jobs]
         try:
             return [run.result() for run in runs]
@@ -114,9 +115,9 @@ def _side_by_side(jobs: Sequence[Callable[..., T]], tick: Tick) -> list[T | None
             if not any(done):
                 raise
             return [run.result() if finished else None for run, finished in zip(runs, done)]
-        finally:                        # after an error too, the others stop
+        finally:                        # after an error too, the others stop; one that compiles a kernel, seconds later
             stop.set()
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def main_job(dataset: Dataset, treatments: Sequence[Treatment], *, held_out: float = 0.5, hidden: Sequence[int] = (64, 64),

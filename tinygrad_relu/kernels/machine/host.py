@@ -1,9 +1,13 @@
-"""The machine: its processor and cores, and how its C library treats freed memory."""
+"""The machine: its processor and cores, how its C library treats freed memory, and the interrupts of its user."""
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -78,3 +82,41 @@ def aligned(x: Any) -> Any:
 def cores() -> int:
     """The number of cores that this process may use: containers and batch systems often grant fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """Inside, Ctrl-C is noted in the list, so that a step is not cut in two. Pressed again, it raises a KeyboardInterrupt."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is not signal.default_int_handler or current_thread() is not main_thread():    # somebody else takes care of it
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that start here do not hear Ctrl-C, which a terminal sends to all, before they unblock it. This one hears it when
+    all have started."""
+    if not hasattr(signal, "pthread_sigmask"):      # Windows has no such masks
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        with interruptions() as pressed:
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if pressed:
+        raise KeyboardInterrupt

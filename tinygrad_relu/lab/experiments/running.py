@@ -2,16 +2,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from signal import SIG_DFL, SIGINT, signal
 from threading import Thread
 from typing import Any
 
+from ...kernels.machine.host import deaf
 from ...kernels.machine.pool import num_threads, set_num_threads
 from ...text import progress
 from . import CHAPTERS, find, names
@@ -39,10 +40,18 @@ def run_all(chosen: Sequence[str], *, seed: int = 0, fast: bool = False, figures
     return [found[name] for name in chosen]
 
 
+class _Pool(ProcessPoolExecutor):
+    """Its processes do not hear Ctrl-C before they can end without a traceback."""
+
+    def submit(self, *task: Any, **options: Any) -> Future[Any]:        # starts processes
+        with deaf():
+            return super().submit(*task, **options)
+
+
 @contextmanager
 def in_processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes of one thread each. After an error or Ctrl-C, tasks that wait are not begun."""
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
+    with _Pool(jobs, get_context("spawn"), _begin) as pool:
         try:
             yield pool
         except BrokenProcessPool as error:
@@ -53,7 +62,9 @@ def in_processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
-    signal(SIGINT, SIG_DFL)         # Ctrl-C, which a terminal sends to all processes, ends this one without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)        # ends this process without a traceback, also if it came while it was deaf
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     Thread(target=_end_with_parent, daemon=True).start()
     set_num_threads(1)
 
