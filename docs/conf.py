@@ -112,19 +112,13 @@ def sections(docname: str, text: str) -> list[tuple[str, list[str]]]:
 
 
 def read_docstring(app, what, name, obj, options, lines) -> None:
-    """From the docstrings of this package to reStructuredText: signs mean themselves, an indented paragraph is a formula, and an
-    entry of a list is `name : what it is`."""
+    """From the docstrings of this package to reStructuredText: signs mean themselves, and an indented paragraph is a formula."""
     read = []
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
-        listed = re.fullmatch(r"(\w+)\n-+\n(.*)", paragraph, re.S)
         if ">>>" in paragraph:
             read.append(paragraph)
         elif paragraph.startswith("    "):
             read.append("::\n\n" * (not read or not read[-1].endswith("::")) + paragraph)
-        elif listed:
-            read.append(f".. rubric:: {listed[1]}")
-            read += [f"* ``{called}``: {escaped(' '.join(said.split()))}"
-                     for called, said in re.findall(r"^([^\s:]+) : (.*(?:\n +.*)*)", listed[2], re.M)]
         else:
             read.append(escaped(paragraph))
     lines[:] = [*"\n\n".join(read).split("\n"), ""]

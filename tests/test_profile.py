@@ -193,5 +193,9 @@ def test_a_picture(tmp_path):
         program(*draw())
     figure = program.plot(*draw())
     assert "launches in" in figure.axes[0].get_title()
+    found = program.profile(*draw())
+    *named, _, rest = (line.split("  ") for line in found.plot().axes[0].get_legend().get_title().get_text().split("\n"))
+    shares = {row[0]: row[8] for row in found.parts()[0].rows}
+    assert named and all(shares[i] == share for i, _, share in named) and rest[0] == "everything else"
     figure.savefig(tmp_path / "roofline.png")
     assert (tmp_path / "roofline.png").stat().st_size > 10_000

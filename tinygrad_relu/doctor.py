@@ -11,8 +11,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -26,6 +24,7 @@ from .kernels.formulas import ACTIVATIONS
 from .kernels.loops.pointwise import loops
 from .kernels.machine import blas, host
 from .kernels.machine.cache import Contents, cache_folder, contents
+from .kernels.machine.cost import fastest
 from .kernels.machine.door import launch
 from .kernels.machine.host import cores
 from .kernels.machine.matmul import matmul
@@ -72,14 +71,14 @@ def measure() -> dict[str, Any]:
     found: dict[str, Any] = {"core": blas.core_name()}
     for name, dtype in (("sgemm", np.float32), ("dgemm", np.float64)):
         a = np.random.default_rng(0).random((SIDE, SIDE), dtype)
-        (seconds,) = _seconds(partial(matmul, False, False, a, a, 0.0, np.empty_like(a)), times=9)
+        (seconds,) = fastest([partial(matmul, False, False, a, a, 0.0, np.empty_like(a))], 11)
         found[name] = 2e-9 * SIDE**3 / seconds
     source, target, workers = np.ones(COPIED, np.float32), np.zeros(COPIED, np.float32), cores()
     parts = [np.s_[i * COPIED // workers:(i + 1) * COPIED // workers] for i in range(workers)]
     relu = partial(launch, loops(ACTIVATIONS["relu"]).forward, source, ACTIVATIONS["relu"].defaults, target)
     with ThreadPoolExecutor(workers) as pool:         # NumPy releases the interpreter lock while it copies
-        times = _seconds(relu, partial(np.maximum, source, np.float32(0), target), partial(np.copyto, target, source),
-                         lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts)), times=5)
+        times = fastest([relu, partial(np.maximum, source, np.float32(0), target), partial(np.copyto, target, source),
+                         lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts))], 7)
     names = "relu", "maximum", "copy", "copy_all_threads"
     return found | {name: 2e-9 * source.nbytes / seconds for name, seconds in zip(names, times)}
 
@@ -94,18 +93,6 @@ def _measure_without_settings() -> dict[str, Any]:
     if done.returncode:
         raise ChildProcessError(f"the measurement in a process of its own failed:\n{done.stderr.strip()}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _seconds(*actions: Callable[[], Any], times: int) -> list[float]:
-    """The best time of each action. The actions take turns, so that all run under the same conditions. Two rounds of warm-up
-    compile kernels, touch the pages of the arrays and start the threads."""
-    runs: list[list[float]] = [[] for _ in actions]
-    for _ in range(2 + times):
-        for action, seconds in zip(actions, runs):
-            start = time.perf_counter()
-            action()
-            seconds.append(time.perf_counter() - start)
-    return [min(seconds[2:]) for seconds in runs]
 
 
 def _because(environment: dict[str, str], *endings: str) -> str:

@@ -96,13 +96,17 @@ class Profile(Shown):
             return [Table("", headings[:6], rows)]
         for row, line in zip(rows, self.lines):
             row += [_short(line.calls * line.operations), f"{1e6 * line.seconds:,.2f}",
-                    f"{line.seconds / max(self.seconds, self.whole):.0%}", f"{line.share:.0%} of {line.limit}"]
+                    f"{self._part(line.seconds):.0%}", f"{line.share:.0%} of {line.limit}"]
         said = f"{self._calls()} in {1e6 * self.seconds:,.2f} us" + (
             f", and {1e6 * (self.whole - self.seconds):,.2f} us for everything else" * bool(self.whole))
         limits = ", ".join(f"{gemm_limit(dtype) / 1e9:,.0f} GFLOP/s in {dtype}" for dtype in self._dtypes())
         return [Table("", headings, rows), f"{said}.",
                 f"This machine, with {counted(get_num_threads(), 'thread')}: matrix products {limits}; copies of 64 kB "
                 f"{memory_limit(SMALL) / 1e9:,.0f} GB/s, of 64 MB {memory_limit(LARGE) / 1e9:,.0f} GB/s."]
+
+    def _part(self, seconds: float) -> float:
+        """Of the whole time."""
+        return seconds / max(self.seconds, self.whole)
 
     def _calls(self) -> str:
         return counted(sum(line.calls for line in self.lines), "launch", "es")
@@ -135,7 +139,7 @@ class Profile(Shown):
             axes.annotate(f"matrix products in {dtype}, {top:,.0f} GFLOP/s", (high, top), (-4, 4), textcoords="offset points",
                           color=ROOFS, fontsize=8, ha="right")
         for i in drawn:
-            axes.scatter(x[i], y[i], 20 + 1500 * self.lines[i].seconds / self.seconds, alpha=0.6, linewidths=0,
+            axes.scatter(x[i], y[i], 20 + 1500 * self._part(self.lines[i].seconds), alpha=0.6, linewidths=0,
                          color=PRODUCTS if self.lines[i].products else LOOPS)
         for colour, name in (PRODUCTS, "matrix products"), (LOOPS, "other loops"):
             axes.scatter([], [], 40, colour, label=name)
@@ -144,7 +148,9 @@ class Profile(Shown):
             axes.annotate(str(i), (x[i], y[i]), ha="center", va="center", fontsize=8)
         axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="operations for each byte of the arrays",
                  ylabel="operations a second, in billions", title=f"{self._calls()} in {1e6 * self.seconds:,.1f} us")
-        key = "\n".join(f"{i}  {self.lines[i].kernel}  {self.lines[i].seconds / self.seconds:.0%}" for i in named)
+        rest = self._part(self.seconds - sum(self.lines[i].seconds for i in named))
+        key = "\n".join([*(f"{i}  {self.lines[i].kernel}  {self._part(self.lines[i].seconds):.0%}" for i in named),
+                         f"other launches  {rest:.0%}", f"everything else  {1 - self._part(self.seconds):.0%}"])
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title=key, title_fontsize=8, fontsize=8,
                     alignment="left")
         return figure
@@ -226,16 +232,14 @@ def of_launches(launches: Iterable[tuple[Any, tuple[Any, ...]]], repeat: int) ->
     runs = [_run(*launch) for launch in launches]
     held = list({id(x): x for _, arguments in launches for x in map(owner_of, _arrays(arguments))}.values())
     before = [x.copy() for x in held]
-    best = [float("inf")] * len(launches)
-    nothing = fastest(Native([]).run, 100)       # what calling a program costs
+    (nothing,) = fastest([Native([]).run], 100)       # what calling a program costs
     try:
         with counting() as since:
             for run, line in zip(runs, found.lines):
                 since()
                 run()
                 line.add(0.0, since())
-        for _ in range(repeat):
-            best = [min(least, fastest(run, 1)) for least, run in zip(best, runs)]
+        best = fastest(runs, repeat)
     finally:
         for x, numbers in zip(held, before):
             if x.flags.writeable:

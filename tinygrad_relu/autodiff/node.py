@@ -89,30 +89,23 @@ class Op:
     arrays in an ordinary backward, and with Tensors where a second derivative is wanted. So they are written with operators
     that both have, or with other ops.
 
-    Parameters
-    ----------
-    forward : callable
-        ``forward(*arrays, **params)``: a new C-contiguous array, computed by NumPy, or by a kernel through `launch`.
-    pull : sequence of callables, or callable
-        ``pull[i](g, y, *inputs, **params)``: the gradient of input i, given the gradient g of the result y; None for an
-        input without one (labels, say). If the number of inputs varies, ``pull(i)`` returns the rule. A rule may ignore
-        broadcasting: its result is summed to the shape of the input.
-    fused : callable, optional
-        ``fused(g, y, saved, into, add, *inputs, **params)``: the same gradients by one kernel, for arrays: that of input i
-        is written to ``into[i]``, or added to it where bit i of the number `add` is set (only if `adds`). Where it is
-        not needed, `into[i]` is empty.
-    saves, saves_gradient : bool
-        Whether `forward` returns a pair (y, saved); and whether `saved` is the gradient of the first input, the only one that has
-        one, for g = 1. A backward pass that begins at such a result (a loss) takes it as it is.
-    adds, scratch : bool
-        Whether `fused` can add. If so, it writes straight to the flat buffer of an optimizer, or adds to a gradient that has
-        already arrived along another path. (No two of `into` are the same array.) And whether `into` has one more array at its
-        end, of the shape of g, to work in: g itself, if nothing else reads it.
-    elementwise, multiplies, activation, p, index, pure
-        For tables and pictures of a graph (`tg.explain`); the backward pass never reads them. `elementwise`: each entry of the
-        result depends on one entry of each input. `multiplies`: each of the first two inputs is a factor in the gradient of the
-        other. `activation`, `p`: the record of the activation applied last, and its parameters. `index`: the role of an
-        integer input ("labels"). `pure`: the rules may be run again for inspection (not if they call a user's hooks).
+    - `forward`: ``forward(*arrays, **params)``, a new C-contiguous array, computed by NumPy, or by a kernel through `launch`.
+    - `pull`: ``pull[i](g, y, *inputs, **params)``, the gradient of input i, given the gradient g of the result y; None for an
+      input without one (labels, say). If the number of inputs varies, ``pull(i)`` returns the rule. A rule may ignore
+      broadcasting: its result is summed to the shape of the input.
+    - `fused`: ``fused(g, y, saved, into, add, *inputs, **params)``, the same gradients by one kernel, for arrays: that of input i
+      is written to ``into[i]``, or added to it where bit i of the number `add` is set (only if `adds`). Where it is not needed,
+      `into[i]` is empty.
+    - `saves`, `saves_gradient`: whether `forward` returns a pair (y, saved); and whether `saved` is the gradient of the first
+      input, the only one that has one, for g = 1. A backward pass that begins at such a result (a loss) takes it as it is.
+    - `adds`, `scratch`: whether `fused` can add. If so, it writes straight to the flat buffer of an optimizer, or adds to a
+      gradient that has already arrived along another path. (No two of `into` are the same array.) And whether `into` has one more
+      array at its end, of the shape of g, to work in: g itself, if nothing else reads it.
+    - `elementwise`, `multiplies`, `activation`, `p`, `index`, `pure`: for tables and pictures of a graph (`tg.explain`); the
+      backward pass never reads them. `elementwise`: each entry of the result depends on one entry of each input. `multiplies`:
+      each of the first two inputs is a factor in the gradient of the other. `activation`, `p`: the record of the activation
+      applied last, and its parameters. `index`: the role of an integer input ("labels"). `pure`: the rules may be run again for
+      inspection (not if they call a user's hooks).
 
     >>> square = tg.Op("square", np.square, pull=(lambda g, y, x: 2.0 * x * g,))
     >>> x = Tensor([1.0, 3.0], requires_grad=True)

@@ -9,7 +9,7 @@ import ast
 import dis
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from time import perf_counter
@@ -126,7 +126,7 @@ def gemm_limit(dtype: Any) -> float:
 def _gemm_limit(dtype: Any, threads: int) -> float:
     n = 1024
     a, c = np.ones((n, n), dtype), np.empty((n, n), dtype)
-    return 2 * n**3 / fastest(partial(matmul, False, False, a, a, 0.0, c), 15)
+    return 2 * n**3 / fastest([partial(matmul, False, False, a, a, 0.0, c)], 15)[0]
 
 
 def memory_limit(size: float) -> float:
@@ -142,17 +142,18 @@ SIZES = tuple(1 << k for k in range(10, 28, 2))     # 1 kB to 64 MB
 def _memory_limits(threads: int) -> tuple[Any, Any]:
     x = np.ones(SIZES[-1] // 8, np.float32)
     out = x.copy()
-    empty = fastest(Native([]).run, 100)
-    times = [fastest(Native([(copy_vector, (x[:size // 8], out[:size // 8]))]).run, max(5, min(1000, (1 << 24) // size)))
+    (empty,) = fastest([Native([]).run], 100)
+    times = [fastest([Native([(copy_vector, (x[:size // 8], out[:size // 8]))]).run], max(5, min(1000, (1 << 24) // size)))[0]
              for size in SIZES]
     return SIZES, [size / max(seconds - empty, 1e-9) for size, seconds in zip(SIZES, times)]
 
 
-def fastest(run: Callable[[], Any], times: int) -> float:
-    """The least time of several runs, in seconds."""
-    best = float("inf")
-    for _ in range(times):
-        start = perf_counter()
-        run()
-        best = min(best, perf_counter() - start)
+def fastest(actions: Sequence[Callable[[], Any]], rounds: int, clock: Callable[[], float] = perf_counter) -> list[float]:
+    """The least time of each action, in seconds. In each round they take turns, so that all run under the same conditions."""
+    best = [float("inf")] * len(actions)
+    for _ in range(rounds):
+        for i, action in enumerate(actions):
+            start = clock()
+            action()
+            best[i] = min(best[i], clock() - start)
     return best

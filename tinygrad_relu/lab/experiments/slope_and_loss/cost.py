@@ -11,6 +11,7 @@ import numpy as np
 
 from .... import functional as F, nn
 from ....autodiff.node import no_grad
+from ....kernels.machine.cost import fastest
 from ....kernels.machine.pool import num_threads
 from ..common import ALIVE, BLUE, COLUMN, FAINT, Claim, Experiment, Figure, Finding, Series, Tensor, at_least, at_most, label
 
@@ -19,15 +20,9 @@ SIZE, CALLS, WIDTHS = 32_768, 10, (16, 64, 256)
 
 
 def least(rounds: int, tasks: dict[Any, Any]) -> dict[Any, float]:
-    """The least time of this thread that CALLS calls of each task took, over some rounds, in which the tasks take turns."""
-    times = dict.fromkeys(tasks, np.inf)
-    for _ in range(rounds + 1):
-        for key, task in tasks.items():
-            start = thread_time()
-            for _ in range(CALLS):
-                task()
-            times[key] = min(times[key], thread_time() - start)
-    return times
+    """The least time of this thread that CALLS calls of each task took."""
+    return dict(zip(tasks, fastest([lambda task=task: [task() for _ in range(CALLS)] for task in tasks.values()],     # type: ignore[misc]
+                                   rounds + 1, thread_time)))
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
