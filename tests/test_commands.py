@@ -7,7 +7,7 @@ import pytest
 from common import run
 
 import tinygrad_relu as tg
-from tinygrad_relu import data, lab, nn, optim
+from tinygrad_relu import data, lab, nn, optim, training
 from tinygrad_relu import functional as F
 from tinygrad_relu.commands import models
 from tinygrad_relu.commands.train import Watch, _fit
@@ -51,7 +51,8 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(capsys, tmp_path, mo
     assert any((at_four[name] != array).any() for name, array in weights(whole).items())
 
 
-def test_watch_shows_dead_dying_and_revived_units(capsys, tmp_path):
+def test_watch_shows_dead_dying_and_revived_units(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     numbers = tmp_path / "a.json"
     status, out, _ = run(capsys, *QUICK, "--lr", "8", "--watch", "--json", numbers, "--out", tmp_path / "a.npz")
     looks = json.loads(numbers.read_text())["looks"]
@@ -81,8 +82,16 @@ def test_dying_is_a_slope_of_zero_on_most_batches():
     assert [row["epoch"] for row in watch.rows] == [0.5, 1.0, 1.5, 2.0, 2.5]
 
 
-def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
+@pytest.mark.parametrize("width", [30, 40, 60, 80])
+def test_the_lines_of_a_watch_fit_the_terminal(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = run(capsys, *QUICK, "--watch")[1].partition("\n\n")[0].splitlines()
+    assert max(map(len, out)) <= width and any(line.split()[:1] == ["epoch"] and "dead" in line for line in out)
+
+
+def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path, monkeypatch):
     """A weight of layer 2 that overflows on the first batch; and an overshoot, in which the first products overflow."""
+    monkeypatch.setattr(training, "KEPT", np.inf)       # on a slow machine, ten seconds may be over after the first step
     status, _, err = run(capsys, *QUICK, "--lr", "1e6", "--activation", "elu", "--out", tmp_path / "a.npz")
     assert status == 1 and err.count("\n") == 1 and "back at the state after step 0. Layer" in err and "went first" in err
     saved = tg.load(tmp_path / "a.npz")
@@ -114,6 +123,11 @@ def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path):
     (["train", "--optimizer", "adam", "--betas", "0.8", "1"], "betas is (0.8, 1.0), expected two numbers from 0 up to"),
     (["train", "--resume", "begun.npz", "--out", "a.npz"], "got --resume and --out, expected one of them"),
     (["train", "--every", "5"], "--every is an option of --watch"),
+    (["train", "--seed", "-1"], "--seed is -1, expected at least 0"),
+    (["map", "--steps", "999999999999"], "--steps is 999999999999, expected at most 1,000,000"),
+    (["experiment", "all", "--figure", "a.png"], "--figure is a.png, expected a folder for"),
+    (["experiment", "list", "foo"], "the experiment is 'foo'"),
+    (["report", "--out", "a.pdf"], "--out: the ending of the report is '.pdf', expected one of: .html, .htm"),
     (["train", "--out", "a.txt"], "a.txt ends in '.txt', expected .npz"),
     (["train", "--out", "a.npz", "--json", "a.npz"], "both name a.npz"),
     (["census", "no.npz"], "no.npz does not exist"),

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -60,8 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from multiprocessing import active_children
 
         if arguments is None and not active_children():     # the command does not wait for threads that compile kernels
-            with suppress(AttributeError, OSError):         # no output, or nobody who reads it
-                sys.stdout.flush()
             atexit._run_exitfuncs()
             os._exit(130)
         return 130

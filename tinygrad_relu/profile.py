@@ -96,17 +96,13 @@ class Profile(Shown):
             return [Table("", headings[:6], rows)]
         for row, line in zip(rows, self.lines):
             row += [_short(line.calls * line.operations), f"{1e6 * line.seconds:,.2f}",
-                    f"{self._part(line.seconds):.0%}", f"{line.share:.0%} of {line.limit}"]
+                    f"{line.seconds / max(self.seconds, self.whole):.0%}", f"{line.share:.0%} of {line.limit}"]
         said = f"{self._calls()} in {1e6 * self.seconds:,.2f} us" + (
             f", and {1e6 * (self.whole - self.seconds):,.2f} us for everything else" * bool(self.whole))
         limits = ", ".join(f"{gemm_limit(dtype) / 1e9:,.0f} GFLOP/s in {dtype}" for dtype in self._dtypes())
         return [Table("", headings, rows), f"{said}.",
                 f"This machine, with {counted(get_num_threads(), 'thread')}: matrix products {limits}; copies of 64 kB "
                 f"{memory_limit(SMALL) / 1e9:,.0f} GB/s, of 64 MB {memory_limit(LARGE) / 1e9:,.0f} GB/s."]
-
-    def _part(self, seconds: float) -> float:
-        """Of the whole time."""
-        return seconds / max(self.seconds, self.whole)
 
     def _calls(self) -> str:
         return counted(sum(line.calls for line in self.lines), "launch", "es")
@@ -121,7 +117,7 @@ class Profile(Shown):
         lie at most on the roof, which is the speed of the best matrix product on the right, and that of copies on the left.
         (Launches without operations, such as copies, are not drawn.)
         """
-        drawn = [i for i, line in enumerate(self.lines) if line.operations and line.seconds]
+        drawn, total = [i for i, line in enumerate(self.lines) if line.operations and line.seconds], max(self.seconds, self.whole)
         if not drawn:
             raise ValueError("plot: no launch of this profile computes anything")
         figure = new_figure("drawing a profile", figsize=(11, 5.5), dpi=120, facecolor="white", layout="constrained")
@@ -139,7 +135,7 @@ class Profile(Shown):
             axes.annotate(f"matrix products in {dtype}, {top:,.0f} GFLOP/s", (high, top), (-4, 4), textcoords="offset points",
                           color=ROOFS, fontsize=8, ha="right")
         for i in drawn:
-            axes.scatter(x[i], y[i], 20 + 1500 * self._part(self.lines[i].seconds), alpha=0.6, linewidths=0,
+            axes.scatter(x[i], y[i], 20 + 1500 * self.lines[i].seconds / total, alpha=0.6, linewidths=0,
                          color=PRODUCTS if self.lines[i].products else LOOPS)
         for colour, name in (PRODUCTS, "matrix products"), (LOOPS, "other loops"):
             axes.scatter([], [], 40, colour, label=name)
@@ -148,9 +144,9 @@ class Profile(Shown):
             axes.annotate(str(i), (x[i], y[i]), ha="center", va="center", fontsize=8)
         axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="operations for each byte of the arrays",
                  ylabel="operations a second, in billions", title=f"{self._calls()} in {1e6 * self.seconds:,.1f} us")
-        rest = self._part(self.seconds - sum(self.lines[i].seconds for i in named))
-        key = "\n".join([*(f"{i}  {self.lines[i].kernel}  {self._part(self.lines[i].seconds):.0%}" for i in named),
-                         f"other launches  {rest:.0%}", f"everything else  {1 - self._part(self.seconds):.0%}"])
+        parts = {f"{i}  {self.lines[i].kernel}": self.lines[i].seconds for i in named}
+        parts |= {"other launches": self.seconds - sum(parts.values()), "everything else": total - self.seconds}
+        key = "\n".join(f"{name}  {seconds / total:.0%}" for name, seconds in parts.items())
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title=key, title_fontsize=8, fontsize=8,
                     alignment="left")
         return figure

@@ -329,7 +329,8 @@ class Run:
             value = step(x, y).item()
             history.steps += 1
             if not isfinite(value):
-                raise Diverged(f"the loss of step {history.steps} was {value}")
+                bad = not (np.isfinite(x).all() and np.isfinite(y).all())
+                raise Diverged(f"the loss of step {history.steps} was {value}" + ", as its batch holds such numbers" * bad)
             history.batch_loss = value
             self.batch, self.total = self.batch + 1, self.total + value * len(x)
             if self.schedule is not None and self.schedule_each == "step":

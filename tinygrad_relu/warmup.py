@@ -10,16 +10,17 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .checks import check_count, check_name, counted
 from .kernels import every_kernel
 from .kernels.machine.cache import cache_folder, contents
 from .kernels.machine.policy import DTYPES
+from .lab.experiments.running import in_processes
 from .text import progress
 
 NAMES = tuple(dtype.name for dtype in DTYPES)
@@ -45,14 +46,9 @@ def warmup(dtypes: Iterable[str] = NAMES, names: Iterable[str] | None = None, jo
     chosen = list(known if names is None else dict.fromkeys(check_name(name, known, "warmup: name") for name in names))
     compiled = cached = 0
     groups = _alike(chosen) if jobs > 1 else [[name] for name in chosen]
-    with ExitStack() as stack:
-        compile_: Any = partial(_compile, dtypes=dtypes)
-        tallies: Iterable[list[Tally]] = map(compile_, groups)
-        if jobs > 1:    # spawned, not forked: a fork would copy the locks of thread pools, but not their threads
-            from .lab.experiments.running import in_processes
-
-            pool = stack.enter_context(in_processes(jobs))
-            tallies = (task.result() for task in [pool.submit(compile_, group) for group in groups])
+    work = partial(_compile, dtypes=dtypes)
+    with in_processes(jobs) if jobs > 1 else nullcontext() as pool:
+        tallies = (task.result() for task in [pool.submit(work, group) for group in groups]) if pool else map(work, groups)
         for name, tally in zip(chain(*groups), chain.from_iterable(tallies)):
             compiled, cached = compiled + tally.compiled, cached + tally.cached
             progress(name, tally)

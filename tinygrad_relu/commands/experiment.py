@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import DEFAULT, Command, check_files, whole
+from .options import DEFAULT, Command, check_files, check_name, whole
 
 if TYPE_CHECKING:
     from ..lab.experiments import Result
@@ -40,14 +40,14 @@ def _experiment(arguments: argparse.Namespace) -> int:
     from ..lab.experiments import chosen as chosen_of
     from ..text import print_parts
 
+    chosen = chosen_of(arguments.NAMES, "list")
     if "list" in arguments.NAMES:
         print_parts(*_listed())
         return 0
-    chosen = chosen_of(arguments.NAMES, "list")
     check_files(arguments, "json", *["figure"] * (len(chosen) == 1))
     if arguments.figure and len(chosen) > 1:
-        if Path(arguments.figure).is_file():
-            raise ValueError(f"--figure: {arguments.figure} is a file, expected a folder for {len(chosen)} figures")
+        if Path(arguments.figure).is_file() or Path(arguments.figure).suffix:
+            raise ValueError(f"--figure is {arguments.figure}, expected a folder for {len(chosen)} figures")
         Path(arguments.figure).mkdir(parents=True, exist_ok=True)
     results = _run(arguments, chosen, Path(arguments.figure) if arguments.figure and len(chosen) > 1 else None)
     if arguments.figure and len(chosen) == 1:
@@ -76,6 +76,7 @@ def _report(arguments: argparse.Namespace) -> int:
         write_through(arguments.claims, lambda file: file.write(claims_page().encode()))
         return 0
     check_files(arguments, "json", "out")
+    check_name(Path(arguments.out).suffix, (".html", ".htm"), "--out: the ending of the report")
     check_format("report.svg")
     template()                      # these two raise an error before the work starts if their packages are missing
     with TemporaryDirectory() as folder:

@@ -26,7 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..lab.recurrence import Settings
 
     check_files(arguments, "json", "figure")
-    check_count(arguments.steps, "--steps")
+    if check_count(arguments.steps, "--steps") > 10**6:
+        raise ValueError(f"--steps is {arguments.steps}, expected at most 1,000,000, which take about a minute")
     recipes = [*atlas.RECIPES]
     own = {name: value for name in ("lr", "momentum", "weight_decay") if (value := getattr(arguments, name)) is not None}
     if own:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 NORMS = ("batch", "layer")
-EPOCHS = 20
+EPOCHS = 20             # if neither epochs nor steps are given
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def begin(given: argparse.Namespace) -> Setup:
     """Data, a fresh model and a fresh optimizer."""
-    from ..checks import check_number
+    from ..checks import check_count, check_number
     from ..data.named import prepared
     from ..lab.treatments import SCHEDULES, yours
     from ..nn import MLP
 
     check_held_out(given)
+    check_count(given.seed, "--seed", least=0)
     train, held_out = prepared(load_data(given), given.held_out, given.seed, standardises(given), given.dtype)
     outputs = train.classes or train.y[0].size
     model: Module = _made(given.model, given.seed).astype(given.dtype) if given.model else MLP(

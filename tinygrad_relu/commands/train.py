@@ -5,7 +5,9 @@ import argparse
 import sys
 import warnings
 from pathlib import Path
+from shutil import get_terminal_size
 from tempfile import TemporaryDirectory
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from .models import EPOCHS, Setup, add_model, begin, read_options
@@ -161,15 +163,19 @@ class Watch:
     def lines(self) -> list[str]:
         """The headings, and a line for each look."""
         widths = [len(str(layer.units)) for layer in self.units.layers]
-        columns = {name: max(len(name), sum(widths) + len(widths) - 1) for name in ("dead", "dying", "revived")}
+        columns = {"epoch": [f"{row['epoch']:5.4g}" for row in self.rows], "  step": [f"{row['step']:6}" for row in self.rows],
+                   "    loss": [f"{row['loss']:8.4g}" for row in self.rows],
+                   "accuracy": [f"{row['accuracy']:8.4f}" if "accuracy" in row else "       -" for row in self.rows],
+                   **{name: [" ".join(str(n).rjust(w) for n, w in zip(row[name], widths)) for row in self.rows]
+                      for name in ("dead", "dying", "revived")}}
+        padded = {name: [cell.ljust(max(len(name), len(cells[0]))) for cell in (name, *cells)] for name, cells in columns.items()}
+        limit = get_terminal_size((1000, 0)).columns           # an output that is no terminal has no width
+        for name in ("  step", "accuracy", "revived", "dying"):         # the first to go in a narrow terminal
+            if sum(len(cells[0]) + 2 for cells in padded.values()) - 2 > limit:
+                del padded[name]
         named = ", ".join(f"{layer.name} ({layer.units} units)" for layer in self.units.layers)
-        samples = f"{len(self.setup.train):,} samples"
-        return [f"Units of layers {named}, on {samples}. Dying: alive, but most batches give no gradient.",
-                "epoch    step      loss  accuracy  " + "  ".join(map(str.ljust, columns, columns.values())), *(
-                    f"{row['epoch']:5.4g}  {row['step']:6}  {row['loss']:8.4g}  "
-                    f"{format(row['accuracy'], '.4f') if 'accuracy' in row else '-':>8}  " + "  ".join(     # not of a regression
-                        " ".join(str(n).rjust(w) for n, w in zip(row[name], widths)).ljust(width)
-                        for name, width in columns.items()) for row in self.rows)]
+        return [fill(f"Units of layers {named}, on {len(self.setup.train):,} samples. Dying: alive, but most batches give no "
+                     "gradient.", limit), *("  ".join(row).rstrip() for row in zip(*padded.values()))]
 
 
 COMMANDS = [Command("train", "train a network, watch its units live, stop and resume with the same bits", options, run)]

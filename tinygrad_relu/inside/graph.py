@@ -59,10 +59,9 @@ class Graph:
         legend, right = self._legend(max(y for _, y in points) + STEP)
         right = max(right, *(x + width / 2 for (x, _), width in zip(points, widths)))
         height = max(y for _, y in points) + STEP + 2 * LINE
-        return _written(
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="-8 -40 {right + 16:.0f} {height + 48:.0f}" '
-            f'width="{right + 16:.0f}" height="{height + 48:.0f}" font-family="monospace" font-size="12">\n'
-            f"<desc>{escape(self.explanation.verdict)}</desc>\n" + "\n".join([*parts, *legend]) + "\n</svg>\n", path)
+        return _written(f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="-8 -40 {right + 16:.0f} {height + 48:.0f}" '
+                        f'width="{right + 16:.0f}" height="{height + 48:.0f}" font-family="monospace" font-size="12">\n'
+                        f"<desc>{escape(self.explanation.verdict)}</desc>\n" + "\n".join([*parts, *legend]) + "\n</svg>\n", path)
 
     def _repr_svg_(self) -> str | None:
         return self.to_svg() if len(self.explanation.rows) <= MOST else None

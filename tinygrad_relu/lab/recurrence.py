@@ -128,8 +128,7 @@ class Recurrence:
         a = c if nesterov or decoupled or mu == 0 else c * (1 - settings.dampening)     # PyTorch dampens only the buffer
         if mu == 0 or decoupled or a == 0:              # the roots are known exactly; the formula would round
             roots = (max(1 - a, mu), min(1 - a, mu))
-            return cls(1 - a + mu, (1 - a) * mu, (roots[0] - roots[1]) ** 2, roots, 1 - a, gain,
-                       0.0 if decoupled else -a, mu, a)
+            return cls(1 - a + mu, (1 - a) * mu, (roots[0] - roots[1]) ** 2, roots, 1 - a, gain, 0.0 if decoupled else -a, mu, a)
         edges = settings.edges
         assert edges is not None
         if nesterov:

@@ -190,8 +190,7 @@ def fitting(who: str, state: Any, groups: Sequence[Group], names: Sequence[str],
     if sizes != expected or len(set(keys)) != len(keys):
         raise ValueError(f"{who}: the state has groups of {sizes} parameters, expected {expected}, each parameter once")
     complaints = [f"unexpected state {shown(key)}" for key in entries if key not in keys]
-    options = [_options(group, ours, decoupled, complaints, f"group {i}: ")
-               for i, (group, ours) in enumerate(zip(given, groups))]
+    options = [_options(group, ours, decoupled, complaints, f"group {i}: ") for i, (group, ours) in enumerate(zip(given, groups))]
     parameters = [p for ours in groups for p in ours["params"]]
     known = {p: _entry(entries.get(key, {}), p, names, complaints, f"state {key}: ") for p, key in zip(parameters, keys)}
     refuse(who, complaints)

@@ -95,20 +95,19 @@ def interruptions() -> Iterator[list[int]]:
         pressed.append(number)
 
     usual = signal.getsignal(signal.SIGINT)
-    if usual is not signal.default_int_handler or current_thread() is not main_thread():    # somebody else takes care of it
-        yield pressed
-        return
-    signal.signal(signal.SIGINT, note)
+    ours = usual is signal.default_int_handler and current_thread() is main_thread()    # else somebody else takes care of it
+    if ours:
+        signal.signal(signal.SIGINT, note)
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, usual)
+        if ours:
+            signal.signal(signal.SIGINT, usual)
 
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Processes that start here do not hear Ctrl-C, which a terminal sends to all, before they unblock it. This one hears it when
-    all have started."""
+    """Processes that start here do not hear Ctrl-C, which a terminal sends to all, before they unblock it; this one, after it."""
     if not hasattr(signal, "pthread_sigmask"):      # Windows has no such masks
         yield
         return

@@ -50,7 +50,8 @@ class _Pool(ProcessPoolExecutor):
 
 @contextmanager
 def in_processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes of one thread each. After an error or Ctrl-C, tasks that wait are not begun."""
+    """A pool of processes of one thread each, spawned, as a fork would copy the locks of thread pools, but not their threads.
+    After an error or Ctrl-C, tasks that wait are not begun."""
     with _Pool(jobs, get_context("spawn"), _begin) as pool:
         try:
             yield pool

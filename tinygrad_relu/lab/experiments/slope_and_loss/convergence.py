@@ -30,8 +30,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     return [at_least("3 hidden layers: steps of sigmoid, over those of ReLU", 1, slower),
             at_least(f"6 hidden layers: the same (never: not within {steps} steps)", slower, deep["sigmoid"] / deep["relu"]),
             *(at_most(f"{layers}: steps of tanh, over those of ReLU", 1, found["tanh"] / found["relu"], one_step, claimed=6)
-              for layers, found in (("3 hidden layers", medium), ("6 hidden layers", deep))),
-            ], {"curves": curves}
+              for layers, found in (("3 hidden layers", medium), ("6 hidden layers", deep)))], {"curves": curves}
 
 
 def draw(figure: Figure, series: Series) -> None:

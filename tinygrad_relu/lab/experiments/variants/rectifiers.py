@@ -36,8 +36,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         at_least("test error, in points: PReLU less ReLU", 0, gain("PReLU", "ReLU")[0], claimed=22.97 - 24.02),
         at_least("PReLU less RReLU", 0, gain("PReLU", "RReLU")[0]),
         *(Finding(f"{name} less ReLU (no difference)", 0, *gain(name, "ReLU"))
-          for name in ("Leaky 0.01", "Leaky 1/5.5", "RReLU")),
-    ], {"errors": errors, "losses": losses}
+          for name in ("Leaky 0.01", "Leaky 1/5.5", "RReLU"))], {"errors": errors, "losses": losses}
 
 
 def draw(figure: Figure, series: Series) -> None:
