@@ -26,7 +26,6 @@ version = 0     # of the structure: modules, hooks, which parameters are where; 
 modes = 0       # how often a module in `watched` has changed its mode
 watched: WeakValueDictionary[int, Any] = WeakValueDictionary()      # modules, by id, whose modes recordings compare themselves
 compared: WeakSet[type] = WeakSet()         # classes of modules; recordings compare the attributes that the step names
-PLAIN = (type(None), int, float, str, np.generic)       # types of values that only code that names the attribute reads
 
 
 class CaptureError(RuntimeError):
@@ -39,7 +38,7 @@ def structure_changed() -> None:
     version = _next_version()
 
 
-def note_attribute(module: Any, name: str, value: Any) -> None:
+def note_attribute(module: Any, name: str, value: Any, named: bool = False) -> None:
     """An attribute of a module is about to be set. A step may set the mode, and attributes of modules that it makes."""
     global modes
     if getattr(module, name, note_attribute) is value:      # note_attribute: a value that no attribute has
@@ -51,7 +50,7 @@ def note_attribute(module: Any, name: str, value: Any) -> None:
             refuse(f"sets the attribute {name} of a module, which a replay would not")
     if name == "training" and id(module) in watched:
         modes = _next_version()
-    elif type(module) not in compared or not (isinstance(value, PLAIN) and isinstance(vars(module).get(name, Node), PLAIN)):
+    elif not (named and type(module) in compared):      # `named`: only code that names it reads it
         structure_changed()
 
 

@@ -79,8 +79,7 @@ class Surroundings:
                 if find(holder, key) is value:
                     continue
             except (LookupError, ValueError, AttributeError):       # it does not exist
-                if value is UNDEFINED:
-                    continue
+                pass
             if not _equal(_found(find, holder, key), value):
                 return name
         if not self.holders:
@@ -131,9 +130,8 @@ class Search:
                 self._by_name(getitem, vars(thing), always={"__getattr__"})
         elif isinstance(thing, type):
             self._visit_class(thing)
-        elif isinstance(thing, np.ndarray):
-            if thing.nbytes <= FEW:
-                self.variables.append((_has_bytes, thing, thing.tobytes(), True, f"numbers of {self._seen[id(thing)]}"))
+        elif isinstance(thing, np.ndarray) and thing.nbytes <= FEW:
+            self.variables.append((_has_bytes, thing, thing.tobytes(), True, f"numbers of {self._seen[id(thing)]}"))
         elif isinstance(thing, Group):          # of options, which code gets by strings
             self._by_name(getitem, thing, always=self._strings)
         elif isinstance(thing, WRAPPERS):       # never change

@@ -102,7 +102,9 @@ class Module(Hookable):
                      "leaves it out; write nn.Parameter(values)", stacklevel=2)
         if any(isinstance(entry, (Parameter, Module)) for entry in found):
             announce(self)      # `value` may bring parameters that no optimizer moves yet
-        note_attribute(self, name, value)
+        kinds = (Parameter, Buffer, *CONTAINERS)            # the package reads these, and what is callable, without their names
+        named = name in vars(self) and not any(callable(x) or isinstance(x, kinds) for x in (held, value))
+        note_attribute(self, name, value, named)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
