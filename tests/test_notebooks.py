@@ -37,4 +37,4 @@ def test_notebooks_are_kept_without_outputs_and_linked():
         nbformat.validate(book)
         assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in book["cells"])
         assert book["cells"][0]["source"][0].startswith("# ")
-        assert (DOCS / "index.md").read_text(encoding="utf-8").count(f"(notebooks/{path.name})") == 1
+        assert f"(notebooks/{path.name})" in (DOCS / "index.md").read_text(encoding="utf-8")

@@ -107,7 +107,7 @@ def test_the_page_of_claims_is_that_of_the_records(capsys, tmp_path):
 def test_figures_of_several_experiments_need_a_folder(capsys, tmp_path):
     (tmp_path / "a.png").touch()
     status, out, err = run(capsys, "experiment", NAME, "upstream", "--figure", tmp_path / "a.png")
-    assert (status, out) == (2, "") and "a.png is a file, expected a folder for 2 figures" in err
+    assert (status, out) == (2, "") and "a.png, expected a folder for 2 figures" in err
 
 
 def test_a_claim_that_does_not_hold_exits_with_1(capsys, monkeypatch):

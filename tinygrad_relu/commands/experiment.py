@@ -46,7 +46,7 @@ def _experiment(arguments: argparse.Namespace) -> int:
         return 0
     check_files(arguments, "json", *["figure"] * (len(chosen) == 1))
     if arguments.figure and len(chosen) > 1:
-        if Path(arguments.figure).is_file() or Path(arguments.figure).suffix:
+        if (Path(arguments.figure).suffix and not Path(arguments.figure).is_dir()) or Path(arguments.figure).is_file():
             raise ValueError(f"--figure is {arguments.figure}, expected a folder for {len(chosen)} figures")
         Path(arguments.figure).mkdir(parents=True, exist_ok=True)
     results = _run(arguments, chosen, Path(arguments.figure) if arguments.figure and len(chosen) > 1 else None)
