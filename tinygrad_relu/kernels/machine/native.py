@@ -73,7 +73,7 @@ class Loaded(NamedTuple):
 TYPE, LENGTH, ITEMS = 8, 16, 24
 DATA, AXES, SHAPE, STRIDES, DESCRIPTION, FLAGS, DTYPE = 16, 24, 32, 40, 56, 64, 24
 CONTIGUOUS_AND_ALIGNED = 0x1 | 0x100
-SMALL = 1 << 14             # numbers in all arrays of a call: up to 3 us of work. Python's lock takes 40 ns.
+SMALL = 1 << 14             # numbers in all arrays of a call: a few us of work. Python's lock takes 40 ns.
 
 _NUMBERS = {"f": ("double", "PyFloat_AsDouble"), "i": ("i64", "PyLong_AsLongLong"), "b": ("i8", "truth")}
 RAISED, ARGUMENT, COUNT = range(3)          # what is wrong with a call
