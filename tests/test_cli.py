@@ -343,6 +343,27 @@ def python(*words, **options):
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, **options)
 
 
+HALF = """
+import sys
+sys.argv = ["/usr/bin/tinygrad-relu", "map"]
+from tinygrad_relu.cli import main
+from tinygrad_relu.commands import map
+
+def interrupted(*arguments):
+    print("half")
+    raise KeyboardInterrupt
+
+map.check_files = interrupted       # the first that the command calls
+sys.exit(main())
+"""
+
+
+def test_what_an_interrupted_command_has_printed_is_not_lost():
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = python("-c", HALF, env=buffered)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "half\n", "tinygrad-relu map: interrupted\n")
+
+
 def test_an_interrupt_during_the_imports_is_one_line():
     ended = python("-c", INTERRUPTED)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "tinygrad-relu: interrupted\n")

@@ -1,7 +1,6 @@
 """The command line, ``tinygrad-relu``: it parses the words, runs a command of `commands`, and turns errors into one sentence.
 
-This file imports nothing heavy. The package imports it first, so that `begin` can answer --help and --version at once, and let
-Ctrl-C end the other imports of the command with one line.
+This file imports nothing heavy. The package imports it first: `begin` answers --help, --version, and Ctrl-C during the imports.
 """
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -44,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if signal.getsignal(signal.SIGINT) is _end:
             signal.signal(signal.SIGINT, signal.default_int_handler)        # from here on Ctrl-C can be caught
         status = command.run(parsed)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        print(end="", flush=True)
         return status
     except BrokenPipeError:         # the reader of the output, such as `head`, has ended; Python would print an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from multiprocessing import active_children
 
         if arguments is None and not active_children():     # the command does not wait for threads that compile kernels
+            with suppress(OSError):     # nobody reads the output
+                print(end="", flush=True)
             atexit._run_exitfuncs()
             os._exit(130)
         return 130
