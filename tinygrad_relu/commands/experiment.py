@@ -45,16 +45,16 @@ def _experiment(arguments: argparse.Namespace) -> int:
         print_parts(*_listed())
         return 0
     check_files(arguments, "json", *["figure"] * (len(chosen) == 1))
-    if arguments.figure and len(chosen) > 1:
-        if (Path(arguments.figure).suffix and not Path(arguments.figure).is_dir()) or Path(arguments.figure).is_file():
-            raise ValueError(f"--figure is {arguments.figure}, expected a folder for {len(chosen)} figures")
-        Path(arguments.figure).mkdir(parents=True, exist_ok=True)
-    results = _run(arguments, chosen, Path(arguments.figure) if arguments.figure and len(chosen) > 1 else None)
+    folder = Path(arguments.figure) if arguments.figure and len(chosen) > 1 else None
+    if folder is not None:
+        if not folder.is_dir() and (folder.suffix or folder.exists()):
+            raise ValueError(f"--figure is {folder}, expected a folder for {len(chosen)} figures")
+        folder.mkdir(parents=True, exist_ok=True)
+    results = _run(arguments, chosen, folder)
     if arguments.figure and len(chosen) == 1:
         results[0].plot(arguments.figure)
     if not arguments.quiet:
-        told = results if len(results) == 1 else [result for result in results if result.verdict == "does not hold"]
-        for result in told:
+        for result in results if len(results) == 1 else [one for one in results if one.verdict == "does not hold"]:
             print_parts(*result.experiment.parts(), "", result.table(), "", result.parts()[-1])
         if len(results) > 1:
             print_parts(summary(results))

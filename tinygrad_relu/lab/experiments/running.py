@@ -32,8 +32,7 @@ def run_all(chosen: Sequence[str], *, seed: int = 0, fast: bool = False, figures
     jobs = min(jobs or os.cpu_count() or 1, len(chosen))
     if jobs <= 1:
         with num_threads(1), progress(len(chosen), "begins", quiet=quiet) as tick:
-            found = {name: _done(name, tick, *_run(name, seed, fast, figures)) for name in chosen}
-        return [found[name] for name in chosen]
+            return [_done(name, tick, *_run(name, seed, fast, figures)) for name in chosen]
     with in_processes(jobs) as pool, progress(len(chosen), "begins", quiet=quiet) as tick:
         running = {pool.submit(_run, name, seed, fast, figures): name for name in chosen}
         found = {running[one]: _done(running[one], tick, *one.result()) for one in as_completed(running)}
