@@ -125,9 +125,10 @@ def held(trees):
 
 @pytest.mark.parametrize("rows, widths", [(64, [32] * 30 + [10]), (64, [784, 256, 128, 10]), (512, [784, 512, 512, 10])])
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
-def test_a_replay_needs_little_more_memory_than_parameters_gradients_buffers_and_activations(rows, widths, kind):
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_a_replay_needs_little_more_memory_than_parameters_gradients_buffers_and_activations(rows, widths, kind, activation):
     rng = np.random.default_rng(0)
-    net = nn.MLP(widths, rng=0)
+    net = nn.MLP(widths, activation, rng=0)
     opt = kind(net.parameters(), **({"momentum": 0.9} if kind is optim.SGD else {}))
     program = tg.capture(classified(net, opt))
     for _ in range(4):

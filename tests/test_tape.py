@@ -425,14 +425,15 @@ def test_an_op_of_a_user_may_return_any_array() -> None:
     assert np.allclose(z.grad, np.where(start == start.min(), 3 * np.exp(start), 0), rtol=1e-12)
 
 
-def test_a_layer_overwrites_only_gradients_that_nothing_else_reads():
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.GELU])
+def test_a_layer_overwrites_only_gradients_that_nothing_else_reads(kind):
     """Its pullback may compute the gradient before the activation in the memory of the one after it."""
     rng = np.random.default_rng(0)
-    first, second = (nn.Sequential(nn.Linear(3, 4, rng=seed), nn.ReLU()) for seed in (0, 1))
+    first, second = (nn.Sequential(nn.Linear(3, 4, rng=seed), kind()) for seed in (0, 1))
     x, seed = tg.Tensor(rng.standard_normal((5, 3)), dtype="float32"), rng.standard_normal((5, 4)).astype("float32")
 
     def gradients(apart: bool) -> list[np.ndarray]:
-        a, b = ((F.relu(block[0](x)) if apart else block(x)) for block in (first, second))
+        a, b = (kind()(block[0](x)) if apart else block(x) for block in (first, second))
         kept: list[np.ndarray] = []
         a.register_hook(lambda g: kept.append(g))
         given = seed.copy()

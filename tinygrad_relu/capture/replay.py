@@ -12,7 +12,7 @@ from ..autodiff.guard import Later
 from ..autodiff.node import Array, next_order
 from ..autodiff.tape import changed
 from ..checks import owner_of
-from ..kernels.loops.affine import is_pullback, may_replace
+from ..kernels.loops.affine import is_pullback
 from ..kernels.loops.strided import as_kernel
 from ..kernels.machine.host import LINE, zeros
 from ..kernels.machine.program import Native
@@ -161,8 +161,8 @@ def _successors(launches: list[Launch], first: dict[int, int],
                 last: dict[int, int]) -> tuple[dict[int, int], set[tuple[int, int]]]:
     """Memory that a pullback of a layer and its activation may use again: what replaces g, and pairs of old and new memory.
 
-    The kernel computes gz from g, z and y, number by number, and then gx from gz. So gz replaces g, if the kernel allows it, and
-    gx may lie where z, y or g have been.
+    The kernel computes gz from g, z and y, number by number, and then gx from gz. So gz replaces g, and gx may lie where z or y
+    have been.
     """
     same: dict[int, int] = {}
     follows: set[tuple[int, int]] = set()
@@ -171,7 +171,8 @@ def _successors(launches: list[Launch], first: dict[int, int],
             g, z, y, x, weight, _, gz, gx, gw, gb, _ = arguments
             ended = {key for key in _owners(g, z, y) - _owners(x, weight, gz, gw, gb) if last.get(key) == i}
             of_g, of_gz, of_gx = (id(owner_of(x)) for x in (g, gz, gx))
-            if of_g in ended and first.get(of_gz) == last.get(of_gz) == i and may_replace(kernel, g, gz):
+            whole = len({x.nbytes for x in (g, gz, owner_of(g), owner_of(gz))}) == 1
+            if of_g in ended and first.get(of_gz) == last.get(of_gz) == i and whole:
                 same[of_gz] = of_g
                 ended.remove(of_g)
             if first.get(of_gx) == i:
@@ -198,7 +199,7 @@ def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[
     same, follows = _successors(launches, first, last)
     owners = {key: x for key, x in owners.items() if key not in same}
     starts: dict[int, int] = {}
-    for key in sorted(owners, key=lambda key: -owners[key].nbytes):         # large ones first
+    for key in sorted(owners, key=lambda key: (-owners[key].nbytes, -last[key])):       # large ones first
         at_once = [k for k in starts if first[k] <= last[key] and first[key] <= last[k] and not {(k, key), (key, k)} & follows]
         taken = sorted((starts[k], starts[k] + owners[k].nbytes) for k in at_once)
         starts[key] = 0

@@ -98,8 +98,7 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
     """
     layer, name = kernels.affine(activation, p, keeps), "linear" if activation is None else f"linear_{activation.name}"
     return Op(name, layer.forward, fused=layer.pullback, saves=True, adds=True, pull=affine_rules(affine, activation, p),
-              scratch=activation is not None and kernels.slope_from_y(activation, p)[1],
-              multiplies=True, activation=activation, p=p)
+              scratch=activation is not None, multiplies=True, activation=activation, p=p)
 
 
 def affine_rules(linear: Callable[[], Op], activation: Elementwise[...] | None, p: tuple[float, ...]) -> Callable[[int], Any]:
