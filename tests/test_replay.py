@@ -123,21 +123,50 @@ def held(trees):
     return sum(x.nbytes for x in {id(owner_of(x)): owner_of(x) for x in arrays_in(trees)}.values())
 
 
-@pytest.mark.parametrize("rows, widths", [(64, [32] * 30 + [10]), (64, [784, 256, 128, 10]), (512, [784, 512, 512, 10])])
+@pytest.mark.parametrize("members, rows, widths", [(None, 64, [32] * 30 + [10]), (None, 64, [784, 256, 128, 10]),
+                                                   (None, 512, [784, 512, 512, 10]), (16, 32, [64, 64, 64, 10])])
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_a_replay_needs_little_more_memory_than_parameters_gradients_buffers_and_activations(rows, widths, kind, activation):
+def test_a_replay_needs_little_more_memory_than_parameters_gradients_buffers_and_activations(members, rows, widths, kind, activation):
+    def loss(x, y):
+        return F.per_member(F.cross_entropy, x, y).sum() if members else F.cross_entropy(x, y)
+
     rng = np.random.default_rng(0)
-    net = nn.MLP(widths, activation, rng=0)
+    net = nn.MLP(widths, activation, rng=0, members=members)
     opt = kind(net.parameters(), **({"momentum": 0.9} if kind is optim.SGD else {}))
-    program = tg.capture(classified(net, opt))
+    program = tg.capture(partial(train_step, net, opt, loss, None))
     for _ in range(4):
         program(*batch(rng, rows, widths))
     x, y = batch(rng, rows, widths)
-    graph = history(F.cross_entropy(net(x), y))
+    graph = history(loss(net(x), y))
     state = [[p.array, p.home, list(opt.state_of(p).values())] for p in net.parameters()]
     least = held([[node.array, node.saved, list(node.values)] for node in graph] + state)
     assert held([launch.arguments for launch in replay_of(program).launches]) <= 1.1 * least
+
+
+@pytest.mark.parametrize("members, widths", [(None, [3, 3, 24, 3, 3, 3]), (3, [40, 24, 24, 24, 40, 40, 24, 24])])
+def test_memory_is_used_again_only_after_its_last_use(members, widths):
+    """Else the replay on trial would have other bits, and the exact one would take its place."""
+    program = check(training(nn.MLP(widths, "gelu", rng=0, members=members)), normal(5, widths[0]))
+    assert not replay_of(program).is_exact
+
+
+def test_the_gradient_of_a_shared_input_replaces_nothing_that_other_members_read():
+    """It has as many numbers as what the activations of all members were applied to."""
+    def make():
+        base, several = nn.Linear(5, 12, rng=0), nn.MLP([12, 4, 4, 2], "gelu", rng=0, members=3)
+        opts = [optim.SGD(model.parameters(), lr=0.01) for model in (base, several)]
+
+        def step(x):
+            for opt in opts:
+                opt.zero_grad()
+            loss = several(base(x)).sum()
+            loss.backward()
+            for opt in opts:
+                opt.step()
+            return loss
+        return step, opts[0], [p.data for model in (base, several) for p in model.parameters()]
+    assert not replay_of(check(make, normal(7, 5))).is_exact
 
 
 def test_a_replay_allocates_only_results_and_touches_no_new_page():

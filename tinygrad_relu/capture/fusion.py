@@ -51,7 +51,7 @@ Numbered = list[tuple[Launch, int]]     # with each launch, the number of the la
 def fused(launches: list[Launch], result: Any, private: set[int]) -> Numbered:
     """The launches with layers and their activations joined, and chains of elementwise ones.
 
-    `private` is the memory that need not be written if no later launch and no result uses it. Memory that is new is added to it.
+    `private` is the memory that need not be written if no later launch and no result uses it.
     """
     last = {id(owner_of(x)): i for i, tree in enumerate([*(launch.arguments for launch in launches), result])
             for x in arrays_in(tree)}
@@ -79,10 +79,9 @@ def _layers(launches: list[Launch], last: dict[int, int], private: set[int]) -> 
             _, x, weight, *into, add = launch.arguments
             if _memory(gz) == _memory(launch.arguments[0]) and last[id(owner_of(gz))] == i and id(owner_of(gz)) in private:
                 shape = len(g) // len(weight), len(weight)
-                g, y, z = (each.reshape(shape) for each in (g, y, renamed.get(_memory(z), z)))
-                given, _ = _launches(affine(before.kernel.record, p).pullback, g, y, z, into, add, x, weight, weight[:0, 0])
-                joined = given[0] if len(given) == 1 else None
-                private.update(id(owner_of(each)) for each in arrays_in(list(given)) if id(owner_of(each)) not in last)
+                g, y, z, gz = (each.reshape(shape) for each in (g, y, renamed.get(_memory(z), z), gz))
+                pullback = affine(before.kernel.record, p).pullback
+                (joined,), _ = _launches(pullback, g, y, z, (*into, gz), add, x, weight, weight[:0, 0])
         elif _is(launch, "pullback") and _memory(launch.arguments[1]) in renamed:
             launch = _renamed([launch], {id(launch.arguments[1]): renamed[_memory(launch.arguments[1])].reshape(-1)}) or launch
         if joined:

@@ -13,6 +13,7 @@ from ..autodiff.node import Array, next_order
 from ..autodiff.tape import changed
 from ..checks import owner_of
 from ..kernels.loops.affine import is_pullback
+from ..kernels.loops.members import linear_activation_of_members
 from ..kernels.loops.strided import as_kernel
 from ..kernels.machine.host import LINE, zeros
 from ..kernels.machine.program import Native
@@ -159,24 +160,26 @@ def _owners(*trees: Any) -> set[int]:
 
 def _successors(launches: list[Launch], first: dict[int, int],
                 last: dict[int, int]) -> tuple[dict[int, int], set[tuple[int, int]]]:
-    """Memory that a pullback of a layer and its activation may use again: what replaces g, and pairs of old and new memory.
+    """Memory that a pullback of a layer and its activation uses again: what replaces other memory, and pairs of old and new.
 
-    The kernel computes gz from g, z and y, number by number, and then gx from gz. So gz replaces g, and gx may lie where z or y
-    have been.
+    The kernel computes gz from g, z and y, number by number, and then gx from gz. So gz replaces g; gx replaces z if it is as
+    large, and else may lie where z or y have been. (Not with members, of which each is done on its own.)
     """
     same: dict[int, int] = {}
     follows: set[tuple[int, int]] = set()
     for i, (kernel, arguments) in enumerate(launches):
-        if is_pullback(kernel):
+        if (single := is_pullback(kernel)) or is_pullback(kernel, linear_activation_of_members):
             g, z, y, x, weight, _, gz, gx, gw, gb, _ = arguments
             ended = {key for key in _owners(g, z, y) - _owners(x, weight, gz, gw, gb) if last.get(key) == i}
-            of_g, of_gz, of_gx = (id(owner_of(x)) for x in (g, gz, gx))
-            whole = len({x.nbytes for x in (g, gz, owner_of(g), owner_of(gz))}) == 1
-            if of_g in ended and first.get(of_gz) == last.get(of_gz) == i and whole:
-                same[of_gz] = of_g
-                ended.remove(of_g)
-            if first.get(of_gx) == i:
-                follows |= {(key, of_gx) for key in ended}
+            for old, new in ((g, gz), (z, gx)):
+                whole = old.shape == new.shape and all(x.nbytes == owner_of(x).nbytes for x in (old, new))
+                before, after = id(owner_of(old)), id(owner_of(new))
+                if whole and before in ended and first.get(after) == i:
+                    same[after] = key = same.get(before, before)
+                    last[key] = max(last[key], last[after])
+                    ended.remove(before)
+            if single and first.get(after) == i:
+                follows |= {(key, after) for key in ended}
     return same, follows
 
 
@@ -201,9 +204,8 @@ def packed(launches: list[Launch], result: Any, overwritten: set[int]) -> tuple[
     starts: dict[int, int] = {}
     for key in sorted(owners, key=lambda key: (-owners[key].nbytes, -last[key])):       # large ones first
         at_once = [k for k in starts if first[k] <= last[key] and first[key] <= last[k] and not {(k, key), (key, k)} & follows]
-        taken = sorted((starts[k], starts[k] + owners[k].nbytes) for k in at_once)
         starts[key] = 0
-        for begin, end in taken:
+        for begin, end in sorted((starts[k], starts[k] + owners[k].nbytes) for k in at_once):
             if starts[key] + owners[key].nbytes <= begin:
                 break
             starts[key] = max(starts[key], -(-end // LINE) * LINE)

@@ -57,15 +57,15 @@ def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float
         return y, z
 
     def pullback(g: Array, y: Array, z: Array, into: list[Array], add: int, x: Array, weight: Array, bias: Array) -> None:
-        gx, gw, gb = into
+        gx, gw, gb, *gz = into
         gx, gb = _stacked(gx) if gx.size else gw[:0], _biases(gb, len(gb))
         if fused:
-            launch(fused.pullback, g, z, y, _stacked(x), weight, p, np.empty(g.shape, g.dtype), gx, gw, gb, add)
+            launch(fused.pullback, g, z, y, _stacked(x), weight, p, *gz, gx, gw, gb, add)
         else:
             launch(kernels.linear_pullback_of_members, g, _stacked(x), weight, gx, gw, gb, add)
 
     name = "linear" if activation is None else f"linear_{activation.name}"
-    return Op(f"{name}_of_members", forward, fused=pullback, saves=True, adds=True,
+    return Op(f"{name}_of_members", forward, fused=pullback, saves=True, adds=True, scratch=activation is not None,
               pull=affine_rules(affine_of_members, activation, p), multiplies=True, activation=activation, p=p)
 
 

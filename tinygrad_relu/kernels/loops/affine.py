@@ -167,9 +167,9 @@ def linear_activation(activation: Elementwise[...]) -> Pair:
     return pair(f"linear_{activation.name}", activation, forward, pullback)
 
 
-def is_pullback(kernel: Any) -> bool:
-    """Whether it is a pullback of `linear_activation`."""
-    return isinstance(kernel, Kernel) and kernel.record is not None and kernel is linear_activation(kernel.record).pullback
+def is_pullback(kernel: Any, of: Callable[..., Pair] = linear_activation) -> bool:
+    """Whether it is a pullback of `linear_activation`, or of the same for members."""
+    return isinstance(kernel, Kernel) and kernel.record is not None and kernel is of(kernel.record).pullback
 
 
 # -- the layer -----------------------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Affine(NamedTuple):
     forward: Callable[..., Any]
     """``forward(x, weight, bias) -> y, z``: y = f(x @ weight.T + bias), and z is what the pullback needs."""
     pullback: Callable[..., None]
-    """``pullback(g, y, z, into, add, x, weight, bias)``: as the `fused` of an operation. `into` may have a fourth array, gz."""
+    """``pullback(g, y, z, into, add, x, weight, bias)``: as the `fused` of an operation. With f, `into` ends with gz."""
 
 
 def slope_from_y(activation: Elementwise[...] | None, p: tuple[float, ...]) -> tuple[bool, bool]:
@@ -216,10 +216,9 @@ def affine(activation: Elementwise[...] | None = None, p: tuple[float, ...] = ()
         return y, z
 
     def pullback(g: Any, y: Any, z: Any, into: Sequence[Any], add: int, x: Any, weight: Any, bias: Any) -> None:
-        dtype = g.dtype
-        run = to_inputs.code[dtype] if current_watcher() is None else partial(launch, to_inputs)
+        run = to_inputs.code[g.dtype] if current_watcher() is None else partial(launch, to_inputs)
         if fused is not None:
-            gx, gw, gb, gz = into if len(into) == 4 else (*into, empty(g.shape, dtype))
+            gx, gw, gb, gz = into
             run(g, z, y, x, weight, p, gz, gx, gw, gb, add)
         else:
             run(g, x, weight, *into, add)
