@@ -71,6 +71,40 @@ def test_embedding_and_flatten(tmp_path):
     compare(tmp_path, model, np.arange(6).reshape(2, 3), np.arange(9).reshape(3, 3))
 
 
+class Of(nn.Module):
+    def __init__(self, function):
+        self.weight, self.function = nn.Parameter(np.ones((4, 4), np.float32)), function
+
+    def forward(self, x):
+        return self.function(F.as_tensor(x) @ self.weight)
+
+
+@pytest.mark.parametrize("key", [np.s_[::-1], np.s_[2:], np.s_[5:], np.s_[:2], np.s_[-2:], np.s_[:-1], np.s_[:, 2::-1],
+                                 np.s_[:, -3], np.s_[:, None, 1:3], np.s_[None, :, 0], np.s_[-1]], ids=str)
+def test_slices_of_batches_of_any_size(tmp_path, key):
+    model, x = Of(lambda y: y[key]), np.random.default_rng(0).standard_normal((8, 4), np.float32)
+    for n in (1, 2, 7):
+        compare(tmp_path, model, x[:3], x[:n] if key != np.s_[-1] else x)
+
+
+@pytest.mark.parametrize(("function", "said"), [
+    (lambda y: y - y.mean(axis=0), "div takes 3.0, which depends on the batch"), (lambda y: y * len(y), "mul takes 3.0, which depends"),
+    (lambda y: y * y.data.mean(), "depends on the batch and is not computed"), (lambda y: y + y.data, "add takes ndarray of shape"),
+    (lambda y: y[:len(y) // 2], "cut has options that depend on the size"), (lambda y: y[[-1]], "take has options that depend")])
+def test_what_depends_on_the_size_of_the_batch_is_refused(tmp_path, function, said):
+    with pytest.raises(ValueError, match=said):
+        tg.onnx.export(Of(function), np.arange(12, dtype=np.float32).reshape(3, 4), tmp_path / "model.onnx")
+
+
+def test_the_axis_of_the_batch(tmp_path):
+    compare(tmp_path, nn.Linear(4, 2, rng=0), np.ones((3, 5, 4), np.float32), np.ones((3, 7, 4), np.float32), batch_axis=-2)
+    with pytest.raises(ValueError, match="narrow has options that depend on the size"):      # of a recurrent layer it is 1
+        tg.onnx.export(nn.LSTM(4, 2, rng=0), np.ones((3, 5, 4), np.float32), tmp_path / "model.onnx")
+    positions = nn.Embedding(3, 2, rng=0)
+    positions.forward = lambda x: F.embedding(x, positions.weight) + F.embedding(np.array([[0, 1]]), positions.weight)
+    compare(tmp_path, positions, np.array([[0, 1]]), np.array([[2, 2], [1, 0], [0, 1]]))
+
+
 def test_errors(tmp_path):
     x, path = np.zeros((2, 4), np.float32), tmp_path / "model.onnx"
     cube = tg.activation("cube", lambda x: x * x * x, lambda g, x, y: type(x)(3) * g * x * x)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autodiff.node import Array, Node, recording
 from ..autodiff.tape import history
-from ..checks import said
+from ..checks import check_count, said
 from ..files import AnyPath, write_through
 from ..kernels.formulas import ACTIVATIONS
 from ..missing import needing
@@ -44,8 +44,9 @@ def export(model: Module, x: Any, path: AnyPath, *, batch_axis: int = 0, input_n
     if not isinstance(model, Module):
         raise TypeError(f"onnx.export: the model is {said(model)}, expected a Module")
     example = np.asarray(x)
-    if example.ndim <= batch_axis or not example.size:
+    if check_count(batch_axis, "onnx.export: batch_axis", least=-example.ndim) >= example.ndim or not example.size:
         raise ValueError(f"onnx.export: x has shape {example.shape}, expected at least one sample along axis {batch_axis}")
+    batch_axis %= example.ndim
     graph = Graph(model, example, batch_axis, input_name)
     result = graph.node("Identity", graph.finish(), output=output_name)
 
@@ -72,7 +73,7 @@ class Graph:
         self._names: dict[int, str] = {id(p): name for name, p in model.named_parameters()}
         more = np.concatenate([x, x.take([0], batch_axis)], batch_axis)
         (start, self.output), (again, other) = (_recorded(model, part) for part in (x, more))
-        self.input, self._input_name = start.array, input_name
+        self.input, self._other_input, self._input_name = start.array, again.array, input_name
         self._names[id(start)] = input_name
         first, second = (history(output, "onnx.export") for output in (self.output, other))
         if [node.op.name for node in first] != [node.op.name for node in second]:
@@ -101,6 +102,9 @@ class Graph:
         emit = OPERATORS.get(name.partition("_")[0] if node.op.activation is not None and name.startswith("linear_") else name)
         if emit is None:
             raise ValueError(f"onnx.export: there is no ONNX operator for {name!r}, an operation of this model")
+        if name != "reshape" and not all(_same(option, other.params[key]) for key, option in node.params.items()):
+            raise ValueError(f"onnx.export: {name} has options that depend on the size of the batch (the axis batch_axis of x), "
+                             "expected the same for any size")
         inputs = [self._input(node, other, i) for i in range(1 if name in RECURRENT else len(node.values))]
         result: str = emit(self, Call(node, other), *inputs)
         if name.startswith("linear_") and node.op.activation is not None:
@@ -109,27 +113,32 @@ class Graph:
 
     def _input(self, node: Node, other: Node, i: int) -> str:
         """The name of input i of an operation: an earlier result, a parameter, or a constant."""
-        value, parent = node.values[i], node.parents[i] if node.parents else None
+        value, again, parent = node.values[i], other.values[i], node.parents[i] if node.parents else None
         for known in (parent, value):
             if id(known) in self._names:
                 name = self._names[id(known)]
                 if parent is not None and parent.op is None and name != self._input_name:
                     self.constants[name] = parent.array
                 return name
-        if not isinstance(value, np.ndarray):
-            return self.constant(value, node.dtype)
-        if value.dtype == self.input.dtype == np.int64 and np.array_equal(value, self.input):     # an index is copied
+        if self.input.dtype == np.int64 and _same(value, self.input) and _same(again, self._other_input):   # an index is copied
             return self._input_name
-        if value.shape != np.shape(other.values[i]):
-            raise ValueError(f"onnx.export: {node.op.name} takes an array of shape {value.shape} that depends on the size of the "
-                             "batch and is not computed from the input by operations of the package")
-        return self.constant(value, value.dtype) if value.size else ""
+        if not _same(value, again):
+            raise ValueError(f"onnx.export: {node.op.name} takes {said(value)}, which depends on the batch and is not computed "
+                             "from the input by operations of the package")
+        return self.constant(value, getattr(value, "dtype", node.dtype)) if np.size(value) else ""
 
     def activation(self, record: Any, p: tuple[float, ...], x: str, dtype: Any) -> str:
         name = record.name
         if name not in ELEMENTWISE or ACTIVATIONS[name] is not record:          # one of a user's own may have a known name
             raise ValueError(f"onnx.export: there is no ONNX operator for the activation {name!r}")
         return ELEMENTWISE[name](self, x, lambda value: self.constant(value, dtype), *p)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether a value, or an option, is the same in both passes."""
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one is other or np.array_equal(one, other)
 
 
 def _recorded(model: Module, x: Array) -> tuple[Tensor, Tensor]:

@@ -97,6 +97,9 @@ def _take(graph: Graph, call: Call, x: str) -> str:
     return graph.node("Gather", x, graph.constant(call.options["rows"]), axis=call.options["axis"])
 
 
+END = np.iinfo(np.int64).max        # beyond the last entry of any axis; and -END before the first
+
+
 def _cut(graph: Graph, call: Call, x: str) -> str:
     """A key of integers, slices, None and one Ellipsis, as Slice and Reshape."""
     key, ndim = [k for k in call.options["key"] if k is not None], call.node.values[0].ndim
@@ -106,16 +109,14 @@ def _cut(graph: Graph, call: Call, x: str) -> str:
         i = key.index(...)
         key[i:i + 1] = [slice(None)] * (ndim - len(key) + 1)
     for axis, k in enumerate(key):
-        if isinstance(k, slice):
-            start, stop, step = k.indices(call.node.values[0].shape[axis])
-            if (start, step) == (0, 1) and k.stop is None:
-                continue
-            ends = start, k.stop if k.stop is not None else np.iinfo(np.int64).max * (1 if step > 0 else -1), step
-        else:
-            ends = int(k), int(k) + 1 if k != -1 else np.iinfo(np.int64).max, 1
-        first, last, by = (graph.constant([end]) for end in ends)
-        x = graph.node("Slice", x, first, last, graph.constant([axis]), by)
-    return graph.node("Reshape", x, graph.constant(call.open_shape()))
+        cut = k if isinstance(k, slice) else slice(k, k + 1 or None)
+        step = cut.step or 1
+        low, high = (-END, END) if step > 0 else (END, -END)
+        first, last = low if cut.start is None else cut.start, high if cut.stop is None else cut.stop
+        if cut != slice(None):
+            x = graph.node("Slice", x, *(graph.constant([n]) for n in (first, last, axis, step)))
+    same_axes = all(isinstance(k, (slice, type(...))) for k in call.options["key"])
+    return x if same_axes else graph.node("Reshape", x, graph.constant(call.open_shape()))
 
 
 def _batch_norm(graph: Graph, call: Call, x: str, weight: str, bias: str) -> str:
