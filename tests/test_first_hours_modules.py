@@ -366,6 +366,7 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
 # -- sentences ------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("kind, call, words", [
+    (ValueError, lambda: F.linear(np.ones((2, 3)), 3.5), "linear: x has shape (2, 3), the weight (); expected x (..., inputs)"),
     (ValueError, lambda: linear()(np.ones(4)), "linear: x has shape (4,), the weight (2, 3); expected x (..., inputs)"),
     (ValueError, lambda: linear()(np.ones((2, 5, 4))), "linear: x has shape (2, 5, 4), the weight (2, 3)"),
     (ValueError, lambda: F.linear(np.ones((2, 4)), np.ones((2, 3))), "linear: x has shape (2, 4), the weight (2, 3); expected"),

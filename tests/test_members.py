@@ -208,7 +208,7 @@ def test_a_member_shares_the_memory_and_copies_do_not():
     assert member[0].weight.grad is None or model.member(1)[0].weight.grad is None
 
 
-def test_saved_and_loaded_populations_go_on_with_the_same_bits():
+def test_saved_and_loaded_populations_go_on_with_the_same_bits(tmp_path):
     for rule in ("sgd", "adam"):
         kind, options = RULES[rule]
         model = mlp(members=K, rng=SEEDS)
@@ -217,7 +217,8 @@ def test_saved_and_loaded_populations_go_on_with_the_same_bits():
         other = mlp(members=K, rng=0)
         twin = kind(other.parameters(), lr=1.0)
         other.load_state_dict(model.state_dict())
-        twin.load_state_dict(opt.state_dict())
+        tg.save(tmp_path / "opt.npz", opt=opt)              # in a file, the pair of betas is a list
+        tg.load(tmp_path / "opt.npz", opt=twin)
         copied, its = pickle.loads(pickle.dumps((model, opt)))
         for each in (opt, twin, its):
             if rule == "sgd":

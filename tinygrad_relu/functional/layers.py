@@ -44,7 +44,7 @@ def affine_layer(op: Op, x: Input, weight: Any, bias: Any) -> Tensor:
     x = x if isinstance(x, Node) else as_floats(x, weight.array.dtype, "linear: x")
     bias = absent(weight.array.ravel()) if bias is None else bias
     shape = x.shape
-    if len(shape) == 2 or weight.ndim == 3:         # the last: of a population
+    if len(shape) == weight.ndim == 2 or weight.ndim == 3:      # the last: of a population
         return op(x, weight, bias)
     if weight.ndim != 2 or not shape or shape[-1] != weight.shape[1]:
         raise ValueError(f"linear: x has shape {shape}, the weight {weight.shape}; expected x (..., inputs) and weight "
