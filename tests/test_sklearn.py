@@ -121,6 +121,12 @@ def test_settings(settings):
 def test_errors():
     with pytest.raises(ValueError, match="solver"):
         MLPClassifier(solver="adma").fit(X, Y)
+    with pytest.raises(TypeError, match=r"a width is np.float64\(2.5\), expected a whole number"):
+        MLPClassifier([2.5]).fit(X, Y)
+    for again in (MLPRegressor([4]).partial_fit, MLPRegressor([4], tol=1e9, n_iter_no_change=1, warm_start=True).fit):
+        again(X, X)
+        with pytest.raises(ValueError, match="y has 1 column, expected 6 as before"):      # NumPy would broadcast it
+            again(X, X[:, 0])
     with pytest.raises(ValueError, match="learning_rate_init"):
         MLPRegressor([8], solver="sgd", learning_rate_init=1e6, random_state=0).fit(X, X[:, 0] * 1e6)
 

@@ -22,7 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from . import functional as F
 from . import optim
 from .autodiff.node import Array, no_grad
-from .checks import check_count, check_name, check_number
+from .checks import check_count, check_name, check_number, counted
 from .lab import Census, Prognosis
 from .lab import census as take_census
 from .lab import prognosis as take_prognosis
@@ -103,7 +103,7 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         return X, y, sample_weight
 
     def _targets(self, y: Array, weight: Array | None, reset: bool) -> Array:
-        """The targets as the loss takes them, with the weights in them: labels, or (samples, outputs or more)."""
+        """The targets with the weights in them, as the loss takes them: labels or (samples, outputs or more). Sets n_outputs_."""
         raise NotImplementedError
 
     def _train(self, X: Array, targets: Array, weight: Array | None, epochs: int, again: bool, judge: bool = True) -> None:
@@ -112,12 +112,12 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         validation = None
         if judge and self.early_stopping:
             split = train_test_split(X, targets, test_size=self.validation_fraction, random_state=self.random_state,
-                                     stratify=self._strata(targets))
+                                     stratify=_labels(targets) if is_classifier(self) else None)
             X, held_out, targets, held_out_targets = split
             validation = held_out, held_out_targets
         size = min(200 if self.batch_size == "auto" else check_count(self.batch_size, "batch_size"), len(X))   # type: ignore[arg-type]
         if not again:
-            self._begin(X, targets, size if weight is None else size * float(np.mean(weight)))
+            self._begin(X, size if weight is None else size * float(np.mean(weight)))
         patience = _Patience(self) if judge else None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -134,13 +134,13 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
             self.model_.load_state_dict(patience.weights)
         self._note(len(X), patience)
 
-    def _begin(self, X: Array, targets: Array, size: float) -> None:
+    def _begin(self, X: Array, size: float) -> None:
         """A new network, with its optimizer and schedule. `size` is the sum of the weights of a batch: alpha is a penalty on the
         sum of the losses."""
         self._rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        hidden = [int(width) for width in np.atleast_1d(self.hidden_layer_sizes)]
-        self.model_ = MLP([X.shape[1], *hidden, self._outputs(targets)], self.activation, init=self.init, dtype=X.dtype,
-                          rng=self._rng, norm=self.norm, dropout=self.dropout)
+        widths = [X.shape[1], *np.atleast_1d(self.hidden_layer_sizes), self.n_outputs_]
+        self.model_ = MLP(widths, self.activation, init=self.init, dtype=X.dtype, rng=self._rng, norm=self.norm,
+                          dropout=self.dropout)
         decay = check_number(self.alpha, "alpha") / (1 if self.solver == "adamw" else size)
         groups = [{"params": [p for p in self.model_.parameters() if (p.kind == "weight") == decays],
                    "weight_decay": decay if decays else 0.0} for decays in (True, False)]
@@ -159,7 +159,7 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
             self._schedule = SCHEDULES[self.learning_rate](self.optimizer_, self.max_iter)
         self.loss_curve_: list[float] = []
         self.n_iter_ = self.t_ = 0
-        self.n_layers_, self.n_outputs_ = len(hidden) + 2, self._outputs(targets)
+        self.n_layers_ = len(widths)
 
     def _note(self, samples: int, patience: _Patience | None) -> None:
         """The fitted attributes that tell of the training."""
@@ -170,12 +170,6 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         scores = self._history["valid_score"] if patience and self.early_stopping else None
         self.validation_scores_, self.best_validation_score_ = scores, None if scores is None else max(scores)
         self.best_loss_ = None if scores is not None else min(self.loss_curve_)
-
-    def _strata(self, targets: Array) -> Array | None:
-        return None
-
-    def _outputs(self, targets: Array) -> int:
-        return targets.shape[1]
 
     @staticmethod
     def _loss(scores: Tensor, targets: Any) -> Tensor:
@@ -310,16 +304,10 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
         if self.class_weight is not None:
             balance = compute_sample_weight(self.class_weight, y)
             weight = balance if weight is None else weight * balance
-        labels = np.searchsorted(self.classes_, y)
+        self.n_outputs_, labels = len(self.classes_), np.searchsorted(self.classes_, y)
         if weight is None:
             return labels
         return np.eye(len(self.classes_))[labels] * (weight * len(weight) / weight.sum())[:, None]
-
-    def _strata(self, targets: Array) -> Array:
-        return _labels(targets)
-
-    def _outputs(self, targets: Array) -> int:
-        return len(self.classes_)
 
     @staticmethod
     def _loss(scores: Tensor, targets: Any) -> Tensor:
@@ -361,13 +349,13 @@ class MLPRegressor(RegressorMixin, _MLP):       # type: ignore[misc]
 
     def _targets(self, y: Array, weight: Array | None, reset: bool) -> Array:
         """The columns of y, and one of weights."""
-        if reset or not hasattr(self, "_columns"):
-            self._columns = y.ndim
+        outputs = 1 if y.ndim == 1 else y.shape[1]
+        if reset or not hasattr(self, "model_"):
+            self._axes, self.n_outputs_ = y.ndim, outputs
+        elif outputs != self.n_outputs_:
+            raise ValueError(f"{type(self).__name__}: y has {counted(outputs, 'column')}, expected {self.n_outputs_} as before")
         weight = np.ones(len(y)) if weight is None else weight * len(weight) / weight.sum()
         return np.column_stack([y, weight])
-
-    def _outputs(self, targets: Array) -> int:
-        return targets.shape[1] - 1
 
     @staticmethod
     def _loss(scores: Tensor, targets: Any) -> Tensor:
@@ -380,7 +368,7 @@ class MLPRegressor(RegressorMixin, _MLP):       # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """Predictions, of the shape of the y that `fit` got."""
         scores = self._scores(X)
-        return scores.ravel() if self._columns == 1 else scores
+        return scores.ravel() if self._axes == 1 else scores
 
 
 def _labels(targets: Array) -> Array:
