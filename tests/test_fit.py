@@ -328,6 +328,8 @@ def test_the_bar_is_drawn_only_on_a_terminal(capfd):
     (dict(dataset=(X, POINTS.y[:3])), ValueError, "x of shape \\(50, 4\\) and y of shape \\(3,\\), expected one target"),
     (dict(dataset=(X[:0], POINTS.y[:0])), ValueError, "expected one target for each"),
     (dict(patience=3), ValueError, "patience judges the validation loss"), (dict(resume=True), ValueError, "continues from a file"),
+    (dict(schedule="cosine"), TypeError, "schedule is 'cosine', expected one of this optimizer"),
+    (dict(schedule=optim.StepLR(start()[1], 1)), TypeError, "schedule is StepLR(.*), expected one of this optimizer"),
     (dict(schedule_each="batch"), ValueError, "schedule_each is 'batch'"), (dict(every=0), ValueError, "fit: every is 0"),
     (dict(checkpoint="run.pt"), ValueError, "save: run.pt ends in '.pt'"), (dict(max_norm=-1.0), ValueError, "max_norm"),
     (dict(drop_last=True, batch_size=51), ValueError, "drop_last leave nothing"),

@@ -30,7 +30,7 @@ from .missing import needing
 from .states import shown
 
 try:
-    import fcntl
+    import fcntl as fcntl
 except ImportError:         # Windows has no such locks
     fcntl = None            # type: ignore[assignment]
 

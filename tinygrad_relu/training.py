@@ -29,13 +29,13 @@ from .kernels.machine.host import interruptions
 from .nn import Module
 from .nn.module import evaluating
 from .nn.utils import clip_grad_norm_
+from .notebook import SHOWN
 from .optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from .tensor import Tensor
 from .text import Shown, Table, progress
 
 KEPT = 10.0         # seconds from one copy of the whole state to the next; more if a copy takes more than a fiftieth of them
 SPACED = 50
-SHOWN = 0.1         # seconds between two updates of the progress bar
 ROWS = 1024         # samples that are evaluated at a time
 
 Loss = Callable[[Any, Any], Tensor]                         # of predictions and targets
@@ -167,6 +167,8 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
                         "optimizer and a loss function, such as F.cross_entropy")
     if not any(optimizer.holds(p) for p in model.parameters()):
         raise ValueError("fit: the optimizer moves no parameter of this model; expected one of model.parameters()")
+    if schedule is not None and not (isinstance(schedule, LRScheduler) and schedule.optimizer is optimizer):
+        raise TypeError(f"fit: schedule is {said(schedule)}, expected one of this optimizer")
     check_name(schedule_each, ("epoch", "step"), "fit: schedule_each")
     if isinstance(schedule, ReduceLROnPlateau) and schedule_each == "step":
         raise ValueError("fit: ReduceLROnPlateau judges epochs; expected schedule_each='epoch'")
@@ -176,10 +178,10 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
         raise ValueError("fit: resume continues from a file; expected checkpoint='run.npz'")
     rng = check_rng(rng if check_bool(shuffle, "fit: shuffle") else 0, "fit")
     run = Run(model, optimizer, partial(train_step, model, optimizer, loss, max_norm), *_pair(dataset, "fit"),
-               check_count(epochs, "fit: epochs"), check_count(batch_size, "fit: batch_size"), rng, shuffle, drop_last,
-               None if validation is None else partial(evaluate, model, loss, _pair(validation, "fit"), metrics=metrics),
-               None if patience is None else check_count(patience, "fit: patience"), schedule, schedule_each, list(callbacks),
-               None if every is None else check_count(every, "fit: every"), checkpoint, notes)
+              check_count(epochs, "fit: epochs"), check_count(batch_size, "fit: batch_size"), rng, shuffle, drop_last,
+              None if validation is None else partial(evaluate, model, loss, _pair(validation, "fit"), metrics=metrics),
+              None if patience is None else check_count(patience, "fit: patience"), schedule, schedule_each, list(callbacks),
+              None if every is None else check_count(every, "fit: every"), checkpoint, notes)
     if resume and checkpoint is not None and Path(checkpoint).exists():
         load(checkpoint, **run.parts)
         run.rewind()

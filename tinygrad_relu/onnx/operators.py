@@ -161,8 +161,7 @@ def _recurrent(kind: str, graph: Graph, call: Call, z: str, *inputs: str) -> str
 
 def _narrow(graph: Graph, call: Call, x: str) -> str:
     start, stop = call.options["start"], call.options["stop"]
-    steps = call.node.values[0].shape[0] - (2 if call.node.parents[0].op.name == "lstm" else 1)
-    if call.node.parents[0].op.name == "lstm" and start > steps:
+    if call.node.parents[0].op.name == "lstm" and start == len(call.node.values[0]) - 1:
         raise ValueError("onnx.export: the model uses the last cell state of an LSTM, expected its outputs or hidden state")
     return graph.node("Slice", x, *(graph.constant([k]) for k in (start, stop, 0)))
 

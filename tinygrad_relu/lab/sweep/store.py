@@ -16,13 +16,8 @@ from typing import Any
 import numpy as np
 
 from ...autodiff.node import Array
-from ...files import AnyPath, check_writable
+from ...files import AnyPath, check_writable, fcntl
 from .settings import DIGEST, Plan, Run
-
-try:
-    import fcntl
-except ImportError:         # Windows has no such locks
-    fcntl = None            # type: ignore[assignment]
 
 APPLICATION = 0x7469_7275       # in the header of the file
 PATIENCE = 10.0         # seconds, if another program writes
