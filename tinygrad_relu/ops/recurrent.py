@@ -22,7 +22,7 @@ from ..kernels.formulas import ACTIVATIONS
 from ..kernels.formulas.record import Elementwise
 from ..kernels.loops import recurrent as kernels
 from ..kernels.loops.reduce import put_part
-from ..kernels.machine.door import launch
+from ..kernels.machine.door import copy, launch
 from ..kernels.machine.matmul import matmul as matrix_product
 from .activation import activation_op
 from .elementwise import add, mul, neg
@@ -138,11 +138,12 @@ def _gru(z: Array, h: Array, w: Array, bias: Array, *, reverse: bool = False) ->
 
 def _gru_fused(g: Array, y: Array, sums: Array, into: list[Array], add: int, z: Array, h: Array, w: Array,
                bias: Array, *, reverse: bool = False) -> None:
-    (to_z, to_h), to_rec = _needed(into, z, h), np.empty(z.shape, z.dtype)
-    launch(kernels.gru_pullback, g, _apart(z, 3), _apart(sums, 3), y, w, reverse, _apart(to_z, 3), _apart(to_rec, 3), to_h)
-    _weight_gradient(to_rec, y, reverse, into[2])
+    (to_z, to_h), to_n = _needed(into, z, h), np.empty((len(z), *h.shape), z.dtype)
+    launch(kernels.gru_pullback, g, _apart(z, 3), _apart(sums, 3), y, w, reverse, _apart(to_z, 3), to_n, to_h)
+    _weight_gradient(to_z, y, reverse, into[2])
     if into[3].size:
-        sum_over(to_rec, (0, 1), into[3])
+        sum_over(to_z, (0, 1), into[3])
+    launch(copy, to_n, _apart(to_z, 3)[:, :, 2])
 
 
 lstm: Op = Op("lstm", _lstm, fused=_lstm_fused, saves=True, pull=derivative(_lstm_steps))          # op(z, h, c, w)

@@ -303,18 +303,17 @@ def gru(z: Array4, h: Matrix, w: Matrix, bias: Vector, reverse: bool, sums: Arra
 
 
 @scalar
-def gru_cell_pullback(t, before, after, first, last, down, g, grec, arrays):
-    z, sums, states, gz = arrays
+def gru_cell_pullback(t, before, after, first, last, down, g, gz, arrays):
+    z, sums, states, gn = arrays
     for r in range(first, last):
-        y, gx, gy = sums[t, r], gz[t, r], grec[t, r]
-        gru_row_pullback(g[before, r], z[t, r, 2], y[0], y[1], y[2], states[before, r], gx[0], gx[1], gx[2], gy[2],
+        y, gy = sums[t, r], gz[t, r]
+        gru_row_pullback(g[before, r], z[t, r, 2], y[0], y[1], y[2], states[before, r], gy[0], gy[1], gn[t, r], gy[2],
                          down[r - first])
-        copy_rows(gx, 0, 2, gy)
 
 
 @kernel
-def gru_pullback(g: Array3, z: Array4, sums: Array4, states: Array3, w: Matrix, reverse: bool, gz: Array4, grec: Array4,
+def gru_pullback(g: Array3, z: Array4, sums: Array4, states: Array3, w: Matrix, reverse: bool, gz: Array4, gn: Array3,
                  gh: Matrix):
-    """The gradients of the contributions of the input (gz) and of the state (grec) differ only in gate n, by the factor r."""
+    """gz is the gradient of the contribution of the state. That of the input is gn in gate n, without the factor r."""
     parallel(pullback_over, len(gh), rows_of_sequence(z),
-             (gru_cell_pullback, g, weights_of(w, len(z), False), reverse, grec, gh, (z, sums, states, gz)))
+             (gru_cell_pullback, g, weights_of(w, len(z), False), reverse, gz, gh, (z, sums, states, gn)))
