@@ -146,7 +146,10 @@ def test_a_population_has_the_deaths_of_its_members():
         assert [repr(dataclasses.replace(death, member=None)) for death in mine] == list(map(repr, single.deaths))
     assert len({death.member for death in autopsy.deaths}) > 1 and "member" in str(autopsy.table())
     first = autopsy.deaths[0]
-    assert first in autopsy.of(first.unit, ("0", "2").index(first.layer), first.member)
+    layer = ("0", "2").index(first.layer)
+    assert first in autopsy.of(first.unit, layer, first.member)
+    assert autopsy.of(first.unit, layer) == [
+        death for death in autopsy.deaths if (death.layer, death.unit) == (first.layer, first.unit)]
 
 
 def test_minibatches_json_and_pictures():

@@ -201,6 +201,7 @@ def test_formula_and_simulation_agree_in_every_pixel(dialect):
     (lambda: laws.adam_coast((0.9, 1.0)), r"betas is \(0.9, 1.0\), expected two numbers from 0 up to, but not including, 1"),
     (lambda: laws.adam_edge(betas=(0.9,)), r"betas is \(0.9,\), expected two numbers from 0"),
     (lambda: laws.adam_coast(step=0), "step is 0, expected at least 1"),
+    (lambda: laws.first_return(np.full((9, 1), 0.1), np.full(9, 0.99)), r"the settings have the shape \(9, 9\), expected one number, or"),
 ])
 def test_bad_settings(call, words):
     with pytest.raises(ValueError, match=words):

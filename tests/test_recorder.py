@@ -179,6 +179,16 @@ def test_one_feature_is_not_1_features():
         lab.census(nn.MLP([4, 3, 2], rng=0), np.zeros((5, 1)))
 
 
+def several():
+    return nn.MLP([4, 3, 2], rng=0, members=3)
+
+
+def observed(x, *models):
+    backprop = lab.ContinualBackprop()
+    for model in models:
+        backprop.observe(model, x)
+
+
 @pytest.mark.parametrize(("call", "error", "words"), [
     (lambda m, x: lab.Recorder(m, x, 3), TypeError, r"follow is 3, expected \(layer, unit, sample\)"),
     (lambda m, x: lab.Recorder(m, x, (0, 1)), TypeError, r"follow is \(0, 1\), expected \(layer, unit, sample\)"),
@@ -193,7 +203,23 @@ def test_one_feature_is_not_1_features():
     (lambda m, x: lab.roll_forward(-1.0, lr=None, steps=1), TypeError, "lr is NoneType, expected a number, a sequence, or a"),
     (lambda m, x: tg.explain(m(x).sum(), model=3), TypeError, "the model is int, expected a Module"),
     (lambda m, x: tg.graph(m(x).sum()).to_svg(""), OSError, "the name is empty, expected the name of a file"),
-], ids=range(13))
+    (lambda m, x: lab.Recorders(several(), x, [(0, 0, 0)]), ValueError, "follow has 1 entries for 3 members; expected one for each"),
+    (lambda m, x: lab.Recorders(several(), x, [None] * 4), ValueError, "follow has 4 entries for 3 members; expected one for each"),
+    (lambda m, x: lab.kill(3, x), TypeError, "Kill got 3, expected a Module such as nn.MLP"),
+    (lambda m, x: lab.SwapToLeaky().apply(3), TypeError, "SwapToLeaky got 3, expected a Module such as nn.MLP"),
+    (lambda m, x: lab.Kill(x).apply(several(), units=5), TypeError, "Kill: units is 5, expected {hidden layer: indices or a mask}"),
+    (lambda m, x: lab.DecayToStart(3, 0.1), TypeError, "DecayToStart got 3, expected a Module such as nn.MLP"),
+    (lambda m, x: lab.DecayToStart(nn.MLP([4, 5, 2], rng=0), 0.1).apply(m, optim.SGD(m.parameters(), lr=0.1)), ValueError,
+     "the parameters are not those of the model whose start was noted"),
+    (lambda m, x: observed(x, several(), m), ValueError, "this model has other hidden layers than the one that was observed before"),
+    (lambda m, x: observed(x, nn.MLP([4, 5, 2], rng=0), m), ValueError, "this model has other hidden layers than the one that was"),
+    (lambda m, x: lab.advise(m, x, horizon="long"), TypeError, "advise: horizon is 'long', expected a whole number"),
+    (lambda m, x: lab.lethal_lr(m, x, np.arange(5) % 2, optimizer=3), TypeError, "lethal_lr: the optimizer is 3, expected an Optim"),
+    (lambda m, x: lab.Autopsy(m, x, optim.SGD(m.parameters(), lr=0.1)).of(0, 1), IndexError,
+     "Autopsy: layer is 1, expected a hidden layer from 0 to 0"),
+    (lambda m, x: lab.revival_parts(-1.0, 0.5, lr=0.1, momentum=0.9, weight_decay=0.1, decay="weights", max_leaps=0), ValueError,
+     "max_leaps is 0, expected at least 1"),
+], ids=range(26))
 def test_wrong_calls_are_one_sentence(call, error, words):
     with pytest.raises(error, match=words):
         call(nn.MLP([4, 3, 2], rng=0), np.zeros((5, 4)))

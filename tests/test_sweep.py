@@ -192,6 +192,7 @@ def test_a_diverged_run_has_no_loss_and_the_table_says_so():
     found = lab.sweep({"training": TRAINING, "grid": {"weight_decay": [0.1, 1e30]}}, jobs=1)
     columns = found.columns()
     assert found.notes() == ["1 run diverged: the mean of a number that they lack is that of the others."]
+    assert str(found.table("weight_decay", "loss")) == str(found.table(["weight_decay"], ["loss"]))
     assert columns["diverged"] == [0, 1] and columns["loss"][1] is None and columns["dead"][1] is None and columns["loss"][0] > 0
 
 

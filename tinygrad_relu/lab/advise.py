@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .. import functional as F
-from ..checks import check_count, counted, said
+from ..checks import check_count, counted
 from ..nn import Module, PReLU
 from ..optim import Optimizer
 from ..tensor import Tensor
@@ -20,7 +20,7 @@ from .lethal import LethalRates, lethal_lr
 from .prognosis import Prognosis, prognosis
 from .readings import Reading, for_members
 from .sites import Site
-from .units import Units
+from .units import Units, check_optimizer
 
 Urgency = Literal["act", "watch", "fine"]
 MANY = 0.4          # the share of dead units of which the claim A9 speaks
@@ -110,8 +110,8 @@ def advise(model: Module | Units, x: Any, y: Any = None, optimizer: Optimizer | 
     fine A14 [] keep it
     """
     units = Units.of(model, x)
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"advise: the optimizer is {said(optimizer)}, expected an Optimizer or None")
+    check_optimizer(optimizer, "advise")
+    check_count(horizon, "advise: horizon")
     if batch_size is not None:
         check_count(batch_size, "advise: batch_size")
     found = census(units, x, y, loss=loss)

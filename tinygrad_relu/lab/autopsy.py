@@ -31,7 +31,7 @@ from .drawing import axes_of
 from .layers import HiddenLayer
 from .lethal import rooms, windows
 from .readings import Reading, plain
-from .units import BATCH, Units
+from .units import BATCH, Units, module_of
 
 CAUSES = ("gradient", "inertia", "decay", "upstream", "data")
 COLOURS = ("#d1495b", "#b8860b", "#0072b2", "#009e73", "#767676")
@@ -118,8 +118,8 @@ class Autopsy(Reading):
     """
 
     def __init__(self, model: Module | Units, x: Any, optimizer: Optimizer, *, batch_size: int = BATCH) -> None:
-        self.model, self.optimizer = model.model if isinstance(model, Units) else model, optimizer
-        self.members = getattr(self.model, "members", None)
+        self.model, self.optimizer = module_of(model, "Autopsy"), optimizer
+        self.members = self.model.members
         found = [Units.of(model, x)] if self.members is None else [Units(self.model.member(k), x) for k in range(self.members)]
         self.units, self.x = found[0], found[0].data(x)
         if not isinstance(optimizer, Optimizer) or not any(map(optimizer.holds, self.model.parameters())):
@@ -151,9 +151,9 @@ class Autopsy(Reading):
         return loss
 
     def of(self, unit: int, layer: int = 0, member: int | None = None) -> list[Death]:
-        """The deaths of one unit; `layer` is counted from 0 among the hidden layers."""
-        wanted = self.units.layers[layer].name, unit, member
-        return [death for death in self.deaths if (death.layer, death.unit, death.member) == wanted]
+        """The deaths of one unit; `layer` is counted from 0 among the hidden layers. Of a population: in one member or all."""
+        wanted = self.units.layer(layer, "Autopsy").name, unit
+        return [death for death in self.deaths if (death.layer, death.unit) == wanted and member in (None, death.member)]
 
     def to_dict(self) -> Any:
         return {"steps": self.steps, "samples": self.units.samples(self.x),

@@ -18,7 +18,7 @@ from ..optim import Optimizer
 from .interventions import ReDo
 from .passes import apart
 from .sites import STEP, Each, Intervention, sites_of
-from .units import Units
+from .units import Units, module_of
 
 
 class ContinualBackprop(Intervention):
@@ -45,8 +45,8 @@ class ContinualBackprop(Intervention):
 
     def __init__(self, rate: float = 1e-4, maturity: int = 100, decay: float = 0.99,
                  init: str | float | Initialiser = "he") -> None:
-        self.rate, self.decay = check_number(rate, "ContinualBackprop: rate"), decay
-        check_below_one(check_number(decay, "ContinualBackprop: decay"), "ContinualBackprop: decay")
+        self.rate = check_number(rate, "ContinualBackprop: rate")
+        self.decay = check_below_one(decay, "ContinualBackprop: decay")
         self.maturity, self.recycle = check_count(maturity, "ContinualBackprop: maturity", least=0), ReDo(init)
         self.replaced = 0
         self._layers: list[_Worth] = []
@@ -54,9 +54,7 @@ class ContinualBackprop(Intervention):
 
     def observe(self, model: Module | Units, x: Any) -> None:
         """Note the outputs of all units on one batch (which all members of a population share)."""
-        model = model.model if isinstance(model, Units) else model
-        if not isinstance(model, Module):
-            raise TypeError(f"ContinualBackprop: got {said(model)}, expected a model such as nn.MLP")
+        model = module_of(model, "ContinualBackprop")
         if self._known is None or self._known[-2:] != (model, guard.version):
             first = Units(model if model.members is None else model.member(0), x)
             own = dict(zip(first.model.parameters(), model.parameters()))
@@ -66,6 +64,9 @@ class ContinualBackprop(Intervention):
             first, following, *_ = self._known
         if not self._layers:
             self._layers = [_Worth(model.members or 1, layer.units, self.decay) for layer in first.layers]
+        if [worth.age.shape for worth in self._layers] != [(model.members or 1, layer.units) for layer in first.layers]:
+            raise ValueError("ContinualBackprop: this model has other hidden layers than the one that was observed before; "
+                             "expected the same model, or a ContinualBackprop of its own")
         for worth, h, weight in zip(self._layers, _outputs(first, model, first.data(x)), following):
             worth.note(h.reshape(len(worth.age), -1, worth.age.shape[1]), np.abs(weight.data).sum(axis=-2))
         self._known = first, following, model, guard.version       # the mode of the model has been set and set back
@@ -85,7 +86,7 @@ class ContinualBackprop(Intervention):
                 due[k][index] = rows
         if not any(due):
             return
-        one = isinstance(model, Units) or model.members is None
+        one = module_of(model, "ContinualBackprop").members is None
         for k, sites in enumerate(self.sites(model, optimizer, due[0] if one else due, rng)):
             for site in sites:
                 worth, following, rows = self._layers[site.index], site.following(), site.rows
@@ -161,16 +162,19 @@ class DecayToStart(Intervention):
 
     def __init__(self, model: Module, weight_decay: float) -> None:
         self.weight_decay = check_number(weight_decay, "DecayToStart: weight_decay")
-        self.start = {name: p.data.copy() for name, p in model.named_parameters()}
+        self.start = {name: p.data.copy() for name, p in module_of(model, "DecayToStart").named_parameters()}
 
     def apply(self, model: Module | Units, optimizer: Optimizer | None = None, units: Each = None,
               rng: int | Generator | None = None) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"DecayToStart: the optimizer is {said(optimizer)}, expected the one that trains the "
                             "model, for its rate")
-        members = None if isinstance(model, Units) else model.members
+        whole = module_of(model, "DecayToStart")
+        parameters = dict(whole.named_parameters())
+        if {name: p.shape for name, p in parameters.items()} != {name: begun.shape for name, begun in self.start.items()}:
+            raise ValueError("DecayToStart: the parameters are not those of the model whose start was noted, expected that one")
         if units is None:
-            for name, p in (model.model if isinstance(model, Units) else model).named_parameters():
+            for name, p in parameters.items():
                 self._pull(p, ..., self.start[name], optimizer)
             return
         for k, sites in enumerate(self.sites(model, optimizer, units, rng)):
@@ -178,7 +182,7 @@ class DecayToStart(Intervention):
             for site in sites:
                 for p in site.layer.parameters:
                     begun = self.start[names[id(p)]]
-                    self._pull(p, site.rows, begun if members is None else begun[k], optimizer)
+                    self._pull(p, site.rows, begun if whole.members is None else begun[k], optimizer)
 
     def _pull(self, p: Parameter, where: Any, begun: Array, optimizer: Optimizer) -> None:
         if optimizer.holds(p) and p.requires_grad:

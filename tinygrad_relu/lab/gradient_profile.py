@@ -134,7 +134,8 @@ def gradient_profile(model: Module | Units, x: Any, y: Any, optimizer: Optimizer
             if h is not None:
                 h = h.reshape(-1, h.shape[-1]).astype(np.float64)
                 row.rows, row.product = row.rows + len(h), row.product + h.T @ h
-    steps = {} if optimizer is None else next_steps(optimizer, {row.parameter: row.gradient for row in rows})
+    gradients = {row.parameter: row.gradient for row in rows}
+    steps = {} if optimizer is None else next_steps(optimizer, gradients, "gradient_profile")
     return GradientProfile(samples, [row.profile(steps.get(row.parameter)) for row in rows])
 
 

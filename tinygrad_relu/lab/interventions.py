@@ -18,7 +18,7 @@ from ..nn import BatchNorm1d, LeakyReLU, Module, PReLU, ReLU, population
 from ..nn.init import Initialiser, start
 from ..optim import Optimizer
 from .sites import Each, Intervention, Site
-from .units import Units
+from .units import Units, module_of
 
 # -- biases --------------------------------------------------------------------------------------------------------------------
 
@@ -180,7 +180,8 @@ class Structural(Intervention):
 
     def apply(self, model: Module | Units, optimizer: Optimizer | None = None, units: Each = None,
               rng: int | Generator | None = None) -> None:
-        example, model = (model.example, model.model) if isinstance(model, Units) else (getattr(self, "x", None), model)
+        example = model.example if isinstance(model, Units) else getattr(self, "x", None)
+        model = module_of(model, type(self).__name__)
 
         def given() -> Module | Units:          # found anew after each change
             return Units(model, example) if model.members is None else model

@@ -55,6 +55,8 @@ def first_return(lr: ArrayLike, momentum: ArrayLike = 0.0, weight_decay: ArrayLi
     (472, None, 257)
     """
     settings = np.broadcast_arrays(_not_negative("lr", lr), _momenta(momentum), _not_negative("weight_decay", weight_decay))
+    if settings[0].ndim > 1:
+        raise ValueError(f"the settings have the shape {settings[0].shape}, expected one number, or one for each step")
     w = 0.0                                                 # V/z: an empty buffer
     for t, (eta, mu, decay) in enumerate(zip(*map(np.ravel, settings)), start=1):
         u = decay + mu * w                                  # the new buffer over the old z
@@ -288,7 +290,7 @@ def adam_coast(betas: tuple[float, float] = (0.9, 0.999), step: int | None = Non
     (9.05, 12.48, inf)
     """
     beta1, beta2 = check_betas(betas)
-    r = beta1 / math.sqrt(beta2) / keep if beta2 > 0 and keep > 0 else math.inf
+    r = beta1 / math.sqrt(beta2) / keep if beta2 > 0 and check_real(keep, "keep") > 0 else math.inf
     if beta1 == 0:
         return 0.0
     if r >= 1:

@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import functional as F
 from ..autodiff.node import Array
-from ..checks import counted, said
+from ..checks import counted
 from ..nn import Module, Parameter
 from ..optim import Optimizer
 from ..tensor import Tensor
@@ -32,7 +32,7 @@ from ..text import Table
 from .drawing import FAINT, axes_of, say
 from .layers import HiddenLayer, flat_edges
 from .readings import Reading, for_members, plain, shown
-from .units import BATCH, Units
+from .units import BATCH, Units, check_optimizer
 
 SHARES = (0.0, 0.01, 0.1, 0.25, 0.5)        # the quantiles in the table
 TRIED = 10 ** (np.arange(-30, 11) / 10)     # rates by trial; at 1 the step is as long as the weights
@@ -185,7 +185,7 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     gradients = units.gradients(x, y, units.model.parameters(), "lethal_lr", loss, batch_size)
     if not all(np.isfinite(g).all() for g in gradients.values()):
         raise ValueError("lethal_lr: gradients are NaN or infinite, expected a network that has not diverged")
-    steps = {p: -g for p, g in gradients.items()} if optimizer is None else next_steps(optimizer, gradients, rate=1.0)
+    steps = {p: -g for p, g in gradients.items()} if optimizer is None else next_steps(optimizer, gradients, "lethal_lr", 1.0)
     exact = [layer.plain and layer.fixed for layer in units.layers]
     found = windows(units, steps, x, batch_size, [np.arange(layer.units if known else 0)
                                                   for layer, known in zip(units.layers, exact)])
@@ -228,13 +228,13 @@ def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size:
     return windows, float(safe)
 
 
-def next_steps(optimizer: Optimizer, gradients: Mapping[Parameter, Array], rate: float | None = None) -> dict[Parameter, Array]:
+def next_steps(optimizer: Optimizer, gradients: Mapping[Parameter, Array], who: str,
+               rate: float | None = None) -> dict[Parameter, Array]:
     """The next step of each parameter that the optimizer holds, if these were the gradients, at its rate or at this one."""
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"the optimizer is {said(optimizer)}, expected an Optimizer or None")
+    check_optimizer(optimizer, who)
     copies = {p: deepcopy(p) for p in gradients if optimizer.holds(p)}
     if not copies:
-        raise ValueError("the optimizer holds no weight of a hidden layer of this model, expected the one that trains it")
+        raise ValueError(f"{who}: the optimizer holds no weight of a hidden layer of this model, expected the one that trains it")
     twin = optimizer.twin(copies)
     for group in twin.param_groups if rate is not None else ():
         group["lr"] = rate

@@ -304,8 +304,10 @@ class Recorders(Members):
     def __init__(self, model: Module, x: Any, follow: Sequence[tuple[int, int, int] | None] | None = None) -> None:
         if not isinstance(model, Module) or model.members is None:
             raise TypeError(f"Recorders: got one {type(model).__name__}, expected a population; for one there is Recorder")
-        self.model = model
-        self.each = [Recorder(model.member(k), x, None if follow is None else follow[k]) for k in range(model.members)]
+        self.model, follow = model, [None] * model.members if follow is None else follow
+        if len(follow) != model.members:
+            raise ValueError(f"Recorders: follow has {len(follow)} entries for {model.members} members; expected one for each")
+        self.each = [Recorder(model.member(k), x, one) for k, one in enumerate(follow)]
         first = self.each[0]
         own = dict(zip(first.model.modules(), model.modules()))
         self._activations = [own[layer.activation] for layer in first.layers if layer.owned and layer.activation is not None]

@@ -146,6 +146,7 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
     """
     settings = Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled)
     check_name(decay, DECAYS, "decay")
+    check_count(max_leaps, "max_leaps")
     if (drift_w is None) != (drift_b is None):
         raise ValueError("got one of drift_w and drift_b, expected both, or neither (a fresh optimizer)")
     zw = np.atleast_1d(check_numbers("zw", zw))

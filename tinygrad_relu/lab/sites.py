@@ -11,11 +11,11 @@ from numpy.random import Generator
 from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array
 from ..autodiff.tape import changed
-from ..checks import check_count, check_number, check_rng, said
+from ..checks import check_number, check_rng, said
 from ..nn import Module, Parameter, Sequential
 from ..optim import Optimizer
 from .layers import HiddenLayer, Outgoing, flat_edges
-from .units import Units
+from .units import Units, check_optimizer, module_of
 
 STEP = "overwrites weights of units, which a replay would not; do it outside of the step"
 Chosen = Mapping[int, Any] | None
@@ -131,14 +131,13 @@ class Intervention:
     def sites(self, model: Module | Units, optimizer: Optimizer | None, units: Each,
               rng: int | Generator | None) -> Iterator[list[Site]]:
         """For each network, a site for each layer with chosen units."""
-        who, members = type(self).__name__, None if isinstance(model, Units) else model.members
-        x = getattr(self, "x", None)            # data, if the intervention has some
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{who}: the optimizer is {said(optimizer)}, expected an Optimizer or None")
+        who, x = type(self).__name__, getattr(self, "x", None)      # data, if the intervention has some
+        members = module_of(model, who).members
+        check_optimizer(optimizer, who)
         if members is None:
             yield sites_of(who, Units.of(model, x), optimizer, units, None if rng is None else check_rng(rng, who))
             return
-        each = [units] * members if units is None or isinstance(units, Mapping) else list(units)
+        each = units if isinstance(units, Sequence) else [units] * members
         if len(each) != members:
             raise ValueError(f"{who}: units has {len(each)} entries for {members} members; expected one for each, or one dict")
         draws = [None] * members if rng is None else check_rng(rng, who).spawn(members)
@@ -154,9 +153,7 @@ def sites_of(who: str, found: Units, optimizer: Optimizer | None, units: Any, rn
     chosen: Mapping[int, Any] = dict.fromkeys(range(len(found.layers))) if units is None else units
     sites = []
     for index in sorted(chosen):
-        if check_count(index, f"{who}: layer", least=0) >= len(found.layers):
-            raise IndexError(f"{who}: layer is {index}, expected a hidden layer from 0 to {len(found.layers) - 1}")
-        every = np.arange(found.layers[index].units)
+        every = np.arange(found.layer(index, who).units)
         try:
             rows = every if chosen[index] is None else every[np.asarray(chosen[index]) if np.size(chosen[index]) else every[:0]]
         except (IndexError, TypeError):

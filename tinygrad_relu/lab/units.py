@@ -21,6 +21,7 @@ from ..nn.module import evaluating
 from ..nn.recurrent import Recurrent, RecurrentLayers
 from ..ops.linalg import affine
 from ..ops.shape import RESHAPE
+from ..optim import Optimizer
 from ..tensor import Tensor
 from .layers import GONE, Extremes, HiddenLayer, Look, Outgoing, Place, noted
 from .passes import Applied, Call, Parts, activations, before_norms, parts_of, passed, recurrent_parts, straight, tensors
@@ -54,11 +55,9 @@ class Units:
     """
 
     def __init__(self, model: Module, x: Any = None) -> None:
-        if not isinstance(model, Module):
-            raise TypeError(f"the laboratory got {said(model)}, expected a Module such as nn.MLP")
+        self.model = module_of(model, "the laboratory")
         if model.members is not None:
             raise TypeError(f"the laboratory got a population of {model.members} networks, expected one: model.member(k)")
-        self.model = model
         self.integers = any(isinstance(m, Embedding) for m in model.modules())
         self.axis = samples_axis(model)
         self.example = self._example() if x is None else np.take(self.data(x), range(min(2, np.shape(x)[self.axis])), self.axis)
@@ -73,6 +72,12 @@ class Units:
     @classmethod
     def of(cls, model: Module | Units, x: Any = None) -> Units:
         return model if isinstance(model, Units) else cls(model, x)
+
+    def layer(self, index: int, who: str) -> HiddenLayer:
+        """One hidden layer, counted from 0; errors begin with `who`."""
+        if check_count(index, f"{who}: layer", least=0) >= len(self.layers):
+            raise IndexError(f"{who}: layer is {index}, expected a hidden layer from 0 to {len(self.layers) - 1}")
+        return self.layers[index]
 
     def twin(self, dtype: Any = None) -> Units:
         """The units of a copy of the model."""
@@ -159,6 +164,14 @@ class Units:
                 total = loss(self.model(part), targets, reduction="sum")
                 sums |= {p: sums[p] + found.data for p, found in zip(learning, grad(total, learning))}
         return {p: g / self.samples(x) for p, g in sums.items()}
+
+
+def module_of(model: Module | Units, who: str) -> Module:
+    """The model itself; errors begin with `who`."""
+    found = model.model if isinstance(model, Units) else model
+    if not isinstance(found, Module):
+        raise TypeError(f"{who} got {said(model)}, expected a Module such as nn.MLP")
+    return found
 
 
 def find(model: Module, x: Array) -> tuple[list[HiddenLayer], list[str]]:
@@ -322,6 +335,11 @@ def check_finite(x: Array, name: str) -> Array:
 def check_loss(loss: Any, who: str) -> None:
     if not callable(loss):
         raise TypeError(f"{who}: loss is {said(loss)}, expected a function such as F.cross_entropy")
+
+
+def check_optimizer(optimizer: Any, who: str) -> None:
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{who}: the optimizer is {said(optimizer)}, expected an Optimizer or None")
 
 
 def samples_axis(model: Module) -> int:

@@ -18,7 +18,7 @@ from ..text import Table
 from .drawing import axes_of
 from .passes import tensors, unfused
 from .readings import Reading, for_members
-from .units import BATCH, Units, check_finite, labelled, samples_axis
+from .units import BATCH, Units, check_finite, labelled, module_of, samples_axis
 
 BECAUSE = {
     Reason.UNDERFLOW: "its terms are too small for the type",
@@ -117,9 +117,7 @@ def why_zero(model: Module | Units, x: Any, y: Any, parameter: Parameter | str |
     >>> lab.why_zero(model, x, y, (0, 0)).counts
     {'0.weight[0]': {'mask': 2}, '0.bias[0]': {'mask': 1}}
     """
-    given, model = model, model.model if isinstance(model, Units) else model
-    if not isinstance(model, Module):
-        raise TypeError(f"why_zero: got {type(model).__name__}, expected a Module")
+    given, model = model, module_of(model, "why_zero")
     x, names = check_finite(as_numbers(value(x), "x"), "x"), dict(model.named_parameters())
     chosen = _chosen(given, x, names, parameter)
     axis = samples_axis(model)

@@ -70,6 +70,7 @@ class Sweep(Reading):
     def groups(self, by: Sequence[str] | None = None, of: Sequence[str] | None = None) -> tuple[list[str], list[str], list[Any]]:
         """Names of settings and of numbers; and for each group of runs that agree in the settings: their values, the number of
         runs, and of each number the mean and its standard error (None for an unknown one)."""
+        by, of = ([given] if isinstance(given, str) else given for given in (by, of))
         by = [name for name in self.axes() if name not in SEEDS] if by is None else list(by)
         known = [name for name in SHOWN if self._has(name)] if of is None else []
         of = [name for name in known if name != "valid_loss" or "valid_accuracy" not in known] if of is None else list(of)
