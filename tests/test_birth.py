@@ -83,6 +83,7 @@ def test_one_unit_at_the_edges():
     assert lab.unit_birth_probability(9, draw="uniform") == pytest.approx(1 / (2 * factorial(10)), rel=1e-14)
     assert lab.unit_birth_probability(40, draw="uniform", bias=100.0) == pytest.approx(0.5 * (1 - 20 / 100), rel=1e-12)
     assert lab.unit_birth_probability(3, bias=0.0) == 0.0 and lab.unit_birth_probability(3, radius=0.0) == 0.5
+    assert all(lab.unit_birth_probability(3, bias=0.0, radius=0.0, draw=draw) == 1.0 for draw in ("normal", "uniform"))
 
 
 @pytest.mark.parametrize(("call", "words"), [

@@ -251,6 +251,8 @@ def test_the_laboratory_takes_members():
     lab.kill(model.member(1), X)
     assert [lab.census(model.member(k), X).dead[0] for k in range(K)][1] == 7 and lab.census(model.member(0), X).dead[0] < 7
     first = lab.prognosis(model.member(1), X, opt.member(1), horizon=60).first("0")
+    with pytest.raises(TypeError, match="first: the layer is 0, expected its name, such as '0'"):
+        lab.prognosis(model.member(1), X, opt.member(1)).first(0)
     assert first is not None and first.proved
     for _ in range(first.step):
         assert lab.census(model.member(1), X).dead[0] == 7

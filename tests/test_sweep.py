@@ -58,6 +58,7 @@ def long_rows(tmp_path_factory):
     ({"training": {"seed": 1}}, "got seeds, and seed as a setting; expected one of them"),
     ({"training": {"standardise": "yes"}}, "standardise is 'yes', expected True or False"),
     ({"training": 3}, "[training] is 3, expected a table of settings"),
+    ({"grid": []}, "[grid] is [], expected a table of settings"),
     ({"grid": {"lr": []}}, "lr in [grid] is [], expected a list of its values"),
     ({"grid": {"lr": 0.1}}, "lr in [grid] is 0.1, expected a list of its values"),
     ({"seeds": 0}, "seeds is 0, expected at least 1"),

@@ -37,10 +37,9 @@ class Setup:
 
     @property
     def loss(self) -> Callable[..., Tensor]:
-        """Cross-entropy; of a regression the squared loss."""
-        from .. import functional as F
+        from ..lab.sweep.training import loss_of
 
-        return F.cross_entropy if self.train.classes else F.mse_loss
+        return loss_of(self.train)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

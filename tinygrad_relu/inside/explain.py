@@ -68,7 +68,7 @@ class Explanation(Shown):
 
 def _percent(share: float | None) -> str:
     """100% and 0% mean all and none; other shares are never rounded to them."""
-    return ("-" if share is None else f"{100 * share:.0f}%" if share in (0, 1) else f"{min(max(100 * share, 0.1), 99.9):.1f}%")
+    return "-" if share is None else f"{100 * share:.0f}%" if share in (0, 1) else f"{min(max(100 * share, 0.1), 99.9):.1f}%"
 
 
 def explain(tensor: Node, model: Module | None = None, *, gradient: Any = None) -> Explanation:
@@ -97,9 +97,8 @@ def explanation(who: str, tensor: Node, model: Module | None, gradient: Any) -> 
         raise TypeError(f"{who}: got {type(tensor).__name__}; expected a Tensor, such as a loss")
     if model is not None and not isinstance(model, Module):
         raise TypeError(f"{who}: the model is {type(model).__name__}, expected a Module, whose names the parameters get")
-    seed = np.ones(tensor.shape, tensor.dtype)
-    if gradient is not None:
-        seed = as_floats(value(gradient), tensor.dtype, f"{who}: gradient")
+    seed = np.ones(tensor.shape, tensor.dtype) if gradient is None else as_floats(
+        value(gradient), tensor.dtype, f"{who}: gradient")
     if seed.shape != tensor.shape:
         raise ValueError(f"{who}: the gradient has shape {seed.shape}, expected {tensor.shape}, the shape of the tensor")
     nodes = history(tensor, who)
@@ -163,14 +162,12 @@ class _Verdict:
         if self.rows[-1].zero_gradient == 1:
             return "the gradient is exactly zero from the start"
         said = self._deaths()
-        infinite = next((self._label(self._row(p.node)) for p in self.passages if not p.finite), None)
-        if infinite:
+        if infinite := next((self._label(self._row(p.node)) for p in self.passages if not p.finite), None):
             said.insert(0, f"the gradient holds NaN or infinity at {infinite}: under tg.detect_anomaly(), backward names the "
                            "operation that made it")
         said = said or ["a gradient that is not exactly zero reaches everything that requires one"]
-        some = [f"{p.flat} of {p.units} in {self._label(self._row(p.node))}"
-                for p in reversed(self.passages) if p.flat and not p.dies]
-        if some:
+        if some := [f"{p.flat} of {p.units} in {self._label(self._row(p.node))}"
+                    for p in reversed(self.passages) if p.flat and not p.dies]:
             said.append(f"units on the flat side on every sample: {', '.join(some)}")
         return "\n".join(said)
 

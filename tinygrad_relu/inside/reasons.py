@@ -71,8 +71,7 @@ def reasons(loss: Node, outputs: Collection[Node]) -> dict[Node, Found]:
     inner = {node for output in outputs for node in history(output, "why_zero")}
     rng = np.random.default_rng(0)
     cancelled = cancelled_by_norms(nodes)
-    seed = np.ones(loss.shape, loss.dtype)
-    table: dict[Node, Found] = {loss: (seed, np.zeros(loss.shape, np.uint8))}
+    table: dict[Node, Found] = {loss: (np.ones(loss.shape, loss.dtype), np.zeros(loss.shape, np.uint8))}
     for node in reversed(nodes):
         for x, found in _passed(node, *table.pop(node), node not in inner, rng).items():
             table[x] = added(table[x], found) if x in table else found

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from .readings import Reading, for_members
 from .sites import Site
 from .units import Units, check_optimizer
 
-Urgency = Literal["act", "watch", "fine"]
+Urgency = Literal["act", "watch", "fine"]       # the most urgent first
 MANY = 0.4          # the share of dead units of which the claim A9 speaks
 VANISHED = 1e-3     # mean gradient of the first hidden layer over that of the last
 LARGE = 10.0        # gradient over weight: at a rate of 0.1 a step is as long as the weight
@@ -120,28 +120,22 @@ def advise(model: Module | Units, x: Any, y: Any = None, optimizer: Optimizer | 
     rates = lethal_lr(units, x, y, optimizer=optimizer, loss=loss) if whole and y is not None and optimizer is not None else None
     case = Case(units, found, optimizer, future, rates, batch_size)
     hints = [hint for rule in RULES for hint in rule(case)]
-    order = ("act", "watch", "fine")
-    return Advice(sorted(hints, key=lambda hint: order.index(hint.urgency)), found, future, rates)
+    return Advice(sorted(hints, key=lambda hint: get_args(Urgency).index(hint.urgency)), found, future, rates)
 
 
 # -- the rules, each from a case to its hints ------------------------------------------------------------------------------------
 
 
-def _numbers(mask: Any) -> list[int]:
-    return [int(j) for j in np.flatnonzero(mask)]
-
-
 def diverged(case: Case) -> Iterator[Hint]:
     for _, layer in case.layers():
-        if gone := _numbers(layer.state == State.DIVERGED):
+        if gone := np.flatnonzero(layer.state == State.DIVERGED).tolist():
             yield Hint("act", "A13", layer.name, gone, f"z of {counted(len(gone), 'unit')} is NaN or infinite",
                        "go back to the last finite state, and lower the rate", "a rate that overshoots lets the loss grow "
                        "without end; this is not death, and no treatment of units helps")
 
 
 def cut_off(case: Case) -> Iterator[Hint]:
-    closed = [layer.name for layer in case.census.layers if GONE[layer.state].all()]
-    if closed:
+    if closed := [layer.name for layer in case.census.layers if GONE[layer.state].all()]:
         yield Hint("act", "A23", closed[-1], [], "all units are dead", "revive some of them, for example with lab.DataInit(x)",
                    "no gradient reaches this layer or any before it, and the outputs do not depend on x: training ends at the "
                    "mean of the targets (squared loss) or their median (absolute loss)")
@@ -149,18 +143,15 @@ def cut_off(case: Case) -> Iterator[Hint]:
 
 def dead(case: Case) -> Iterator[Hint]:
     for index, (hidden, layer) in enumerate(case.layers()):
-        gone = _numbers(GONE[layer.state])
-        if not gone:
+        if not (gone := np.flatnonzero(GONE[layer.state]).tolist()):
             continue
         futures = {u.unit: u for u in case.prognosis.units if u.layer == layer.name} if case.prognosis else {}
-        back = [j for j in gone if j in futures and futures[j].step is not None and futures[j].verdict != "estimate"]
-        if back:
+        if back := [j for j in gone if j in futures and futures[j].step is not None and futures[j].verdict != "estimate"]:
             steps = [futures[j].step or 0 for j in back]
             when = f"at step {steps[0]}" if min(steps) == max(steps) else f"at steps {min(steps)} to {max(steps)}"
             yield Hint("watch", "A11", layer.name, back, f"{counted(len(back), 'dead unit')} will return, {when}",
                        "go on training", "death is not for ever: momentum and decay move a unit that has no gradient")
-        stuck = sorted({*gone} - {*back})
-        if not stuck:
+        if not (stuck := sorted({*gone} - {*back})):
             continue
         if hidden.activation is None:
             yield Hint("watch", "B13", layer.name, stuck, f"{counted(len(stuck), 'Maxout piece')} without a win on any sample",
@@ -220,8 +211,7 @@ def rare(case: Case) -> Iterator[Hint]:
     m = case.batch_size
     for _, layer in case.layers() if m else ():
         silent = (1 - layer.on_rate) ** m
-        units = _numbers((silent > 0.5) & ~GONE[layer.state] & (layer.on_rate > 0))
-        if units:
+        if units := np.flatnonzero((silent > 0.5) & ~GONE[layer.state] & (layer.on_rate > 0)).tolist():
             enough = int(np.ceil(np.log(2) / layer.on_rate[units].min()))
             yield Hint("watch", "A7", layer.name, units, f"{counted(len(units), 'unit')} silent on most batches of {m}",
                        f"judge death on all data; batches of {enough} show each of them half of the time", "a unit that is "
@@ -230,7 +220,7 @@ def rare(case: Case) -> Iterator[Hint]:
 
 def saturated(case: Case) -> Iterator[Hint]:
     for hidden, layer in case.layers():
-        units = _numbers(layer.state == State.SATURATED)
+        units = np.flatnonzero(layer.state == State.SATURATED).tolist()
         if units and hidden.activation_name == "step":
             yield Hint("act", "D11", layer.name, units, "a step has slope 0 everywhere", "use nn.Step(straight_through=1.0), or "
                        "a step in the last layer only", "no gradient passes")
@@ -253,10 +243,10 @@ def activations(case: Case) -> Iterator[Hint]:
 def affine(case: Case) -> Iterator[Hint]:
     for hidden, layer in case.layers():
         same = (layer.state == State.AFFINE) & layer.flags["constant"]
-        if units := _numbers((layer.state == State.AFFINE) & ~same):
+        if units := np.flatnonzero((layer.state == State.AFFINE) & ~same).tolist():
             yield Hint("watch", "B2", layer.name, units, f"{counted(len(units), 'unit')} below 0 on all data", "wait, or use "
                        "lab.Mirror()", "alive, but affine, and slow: back over the kink takes 1 / slope times as many steps")
-        if units := _numbers(same):
+        if units := np.flatnonzero(same).tolist():
             yield Hint("watch", "A21", layer.name, units, f"{counted(len(units), 'unit')} with the same output on all data",
                        "look at the inputs: they are constant, or their weights are 0", "it acts as a bias of the next layer: "
                        "the layer has fewer dimensions than units")
@@ -304,12 +294,10 @@ def gradients(case: Case) -> Iterator[Hint]:
 
 def copies(case: Case) -> Iterator[Hint]:
     for _, layer in case.layers():
-        units = _numbers(layer.flags["duplicate"])
-        if units:
+        if units := np.flatnonzero(layer.flags["duplicate"]).tolist():
             yield Hint("act", "A21", layer.name, units, f"{counted(len(units), 'unit')} equal to another", "draw them again: "
                        "lab.ReDo()", "with equal outgoing weights they stay equal: the layer has fewer dimensions than units")
-        frozen = _numbers(layer.flags["frozen"])
-        if frozen:
+        if frozen := np.flatnonzero(layer.flags["frozen"]).tolist():
             yield Hint("fine", "D18", layer.name, frozen, "its weights require no gradient", "set requires_grad if the layer is "
                        "to learn", "it is frozen")
 

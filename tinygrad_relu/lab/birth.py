@@ -204,8 +204,8 @@ def unit_birth_probability(inputs: int, *, weight: float = 1.0, bias: float = 1.
     check_name(draw, ("normal", "uniform"), f"{who}: draw")
     for value, name in ((weight, "weight"), (bias, "bias"), (radius, "radius")):
         check_number(value, f"{who}: {name}")
-    if bias == 0 or radius * weight == 0:
-        return 0.0 if radius * weight > 0 else 0.5
+    if bias == 0 or radius * weight == 0:           # z is w.x or b alone, or both are 0
+        return 0.0 if radius * weight > 0 else 0.5 if bias > 0 else 1.0
     if draw == "uniform":           # the mean over u in (0, 1) of the Irwin-Hall distribution function at a u
         a = Fraction(bias) / (Fraction(radius) * Fraction(weight))         # exactly: the terms cancel
         total = sum((-1) ** j * comb(d, j) * (a - j) ** (d + 1) for j in range(d + 1) if a > j)

@@ -112,7 +112,6 @@ class Census(Reading):
         return {i: np.flatnonzero(units) for i, units in found.items() if units.any()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers; NaN and infinities become None."""
         return {"samples": self.samples, "layers": [
             {"name": layer.name, "activation": layer.activation, "pieces": layer.pieces, "dead": layer.dead,
              "units": [plain(layer.unit(j)) for j in range(len(layer.state))],

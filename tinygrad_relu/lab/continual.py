@@ -94,7 +94,8 @@ class ContinualBackprop(Intervention):
                     mean = worth.output[k, rows] / worth.weight(k, rows)
                     site.put(following.bias, ..., following.bias.data + following.weight.data[:, rows] @ mean)
                 self.recycle.act(site)
-                worth.begin_again(k, rows)
+                for numbers in (worth.age, worth.utility, worth.output):
+                    numbers[k, rows] = 0
                 self.replaced += len(rows)
 
 
@@ -139,10 +140,6 @@ class _Worth:
             self.credit[k] -= number
             rows = np.flatnonzero(mature[k])
             yield k, rows[np.argsort(self.utility[k, rows] / self.weight(k, rows), kind="stable")[:number]]
-
-    def begin_again(self, k: int, rows: Array) -> None:
-        for numbers in (self.age, self.utility, self.output):
-            numbers[k, rows] = 0
 
 
 class DecayToStart(Intervention):

@@ -50,11 +50,6 @@ class _Page:
         self.figure.text(x, 1 - self.top / self.height, text, fontsize=size, fontweight="bold" if bold else "normal",
                          color=colour, va="top")
 
-    def legend(self, handles: list[Any]) -> None:
-        self.figure.legend(handles=handles, loc="upper left", ncols=len(handles), frameon=False, fontsize=9.5, handlelength=1.6,
-                           columnspacing=1.5, borderaxespad=0, borderpad=0, handletextpad=0.5,
-                           bbox_to_anchor=(MARGIN / WIDTH, 1 - self.top / self.height))
-
 
 def draw(runs: Sequence[Run], path: str | Path, *, kill_lr: float) -> None:
     """Draw the first run, and the spread over all of them if there are several, in a PNG, SVG or PDF file."""
@@ -86,7 +81,10 @@ def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
     held = f"; accuracies are of the training data, {len(run.held_out):,} more samples are held out" if run.held_out else ""
     page.say(f"{described(run)}{held}. Each row of a panel is one unit, each column one training step.", 11, colour=FAINT)
     page.top += 0.36
-    page.legend(_handles([training for _, panels in scenes for training, *_ in panels]))
+    handles = _handles([training for _, panels in scenes for training, *_ in panels])
+    page.figure.legend(handles=handles, loc="upper left", ncols=len(handles), frameon=False, fontsize=9.5, handlelength=1.6,
+                       columnspacing=1.5, borderaxespad=0, borderpad=0, handletextpad=0.5,
+                       bbox_to_anchor=(MARGIN / WIDTH, 1 - page.top / page.height))
     page.top += 0.45
     for title, panels in scenes:
         page.say(title, 13, bold=True)
@@ -167,8 +165,7 @@ def _life_lines(axes: Any, training: Training, name: str, caption: str, layers: 
     for i, side in ((0, "left"), (-1, "right")):        # the outer numbers stay within the panel
         axes.get_xticklabels()[i].set_ha(side)
     axes.tick_params(labelsize=7.5, colors=FAINT, length=2)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
 def _handles(trainings: Sequence[Training]) -> list[Any]:
@@ -180,10 +177,10 @@ def _handles(trainings: Sequence[Training]) -> list[Any]:
     marks = {State.ALWAYS_ON: "always on (z > 0 on all data)", State.CUT_OFF: "cut off (alive, but no path to the output)"}
     handles: list[Any] = [Patch(facecolor=COLOURS[state], label=marks.get(state, state.label)) for state in COLOURS
                           if state in seen]
-    lines = {"opens": "first open path, predicted", "predicted_step": "first return in layer 0, predicted"}
+    dashes = (0, (3, 1.6))
     if any(isinstance(t, Outcome) and t.opens[0] is not None for t in trainings):
-        handles.append(Line2D([], [], color=OPENS, linestyle=(0, (3, 1.6)), label=lines["opens"]))
-    return [*handles, Line2D([], [], color=RETURN, linestyle=(0, (3, 1.6)), label=lines["predicted_step"])]
+        handles.append(Line2D([], [], color=OPENS, linestyle=dashes, label="first open path, predicted"))
+    return [*handles, Line2D([], [], color=RETURN, linestyle=dashes, label="first return in layer 0, predicted")]
 
 
 # -- the panels below --------------------------------------------------------------------------------------------------------
@@ -312,6 +309,5 @@ def _plain(axes: Any, title: str, below: str = "step") -> None:
     axes.set_title(title, fontsize=11, loc="left", color=INK, fontweight="bold")
     axes.set_xlabel(below, fontsize=9, color=FAINT)
     axes.tick_params(labelsize=8.5, colors=FAINT)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#cccccc")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[:].set_color("#cccccc")

@@ -29,7 +29,6 @@ Between = tuple[int, int | None] | None
 
 
 def _not_negative(name: str, values: ArrayLike) -> Array:
-    """Finite numbers that are not negative."""
     array = check_numbers(name, values)
     if array.size and array.min() < 0:
         raise ValueError(f"{name} holds {array.min():.6g}, expected numbers of 0 or more")

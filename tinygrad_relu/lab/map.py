@@ -188,8 +188,7 @@ def _picture(axes: Any, found: Map, steps: Array, never: str) -> Any:
     axes.set_yticks([10.0 ** -digits for digits in range(10)])
     axes.minorticks_off()
     axes.tick_params(labelsize=9.5, colors=INK)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     return image
 
 

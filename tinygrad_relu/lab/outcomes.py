@@ -103,7 +103,6 @@ class Outcome(Training):
 
     @property
     def eta_lambda(self) -> float:
-        """Learning rate times weight decay."""
         return self.treatment.eta_lambda(self.lr)
 
     @property
@@ -130,8 +129,7 @@ class Outcome(Training):
     @property
     def predicted(self) -> str:
         """The predicted step of the first return in the first layer, in words."""
-        steps = [p.between for p in self.predictions if p.layer == "0" and p.between is not None]
-        if steps:
+        if steps := [p.between for p in self.predictions if p.layer == "0" and p.between is not None]:
             return in_words((min(a for a, _ in steps), min(b for _, b in steps)))
         return "-" if not self.claims else "never" if self.verdict.startswith("never") else f">{self.steps}"
 

@@ -89,9 +89,7 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
         raise ValueError(f"prescribe: the buffers push every dead unit further down, so a larger {option} may delay the return; "
                          "expected a fresh optimizer")
 
-    def step(value: float) -> float:
-        return case.step(option, value)
-
+    step = partial(case.step, option)
     floor, ceiling = 0.0, settings.lr or 1.0
     bounded = option == "momentum" or case.decay != "both"
     if option == "momentum":

@@ -82,6 +82,8 @@ class Prognosis(Reading):
 
     def first(self, layer: str | None = None) -> UnitPrognosis | None:
         """The unit that returns first (in one layer); None if none does."""
+        if layer is not None and not isinstance(layer, str):
+            raise TypeError(f"first: the layer is {said(layer)}, expected its name, such as '0'")
         back = [u for u in self.units if u.step is not None and layer in (None, u.layer)]
         return min(back, key=lambda u: u.step or 0, default=None)
 
@@ -102,8 +104,7 @@ class Prognosis(Reading):
         layers = list(dict.fromkeys(unit.layer for unit in self.units))
         figure, axes = axes_of(9, 1.6 + 0.45 * len(layers), "When the dead units return", "step", "layer")
         for proved, marker, name in ((True, "o", "proved"), (False, "x", "estimated")):
-            told = [(u.step, layers.index(u.layer)) for u in self.units if u.step is not None and u.proved == proved]
-            if told:
+            if told := [(u.step, layers.index(u.layer)) for u in self.units if u.step is not None and u.proved == proved]:
                 axes.plot(*zip(*told), marker, color=ALIVE if proved else BLUE, label=name, clip_on=False)
         counts = [[unit.step is not None for unit in self.units if unit.layer == layer] for layer in layers]
         axes.set_yticks(range(len(layers)), [f"{layer}: {sum(own)} of {len(own)}" for layer, own in zip(layers, counts)])
@@ -169,10 +170,8 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     for (look, states), mine, reason in zip(looks, dead, reasons):
         claimed = {unit.unit: unit for unit in claims if unit.layer == look.layer.name}
         rest = np.array([j for j in mine if j not in claimed], int)
-        if reason:
-            others = [_estimate(look.layer, j, reason) for j in rest]
-        else:
-            others = _estimates(look, rest, optimizer, schedule, horizon) if len(rest) else []
+        others = ([_estimate(look.layer, j, reason) for j in rest] if reason else
+                  _estimates(look, rest, optimizer, schedule, horizon) if len(rest) else [])
         others += [_estimate(look.layer, j, PIECE) for j in np.flatnonzero(states == State.NEVER_WINS)]
         found += sorted([*claimed.values(), *others], key=lambda unit: unit.unit)
     return Prognosis(found, opens, any(not reasons[i] for i in gates))

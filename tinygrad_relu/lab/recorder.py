@@ -49,7 +49,8 @@ class Changes:
     def __init__(self, units: int) -> None:
         self.first, self.last = np.empty((2, 0), np.uint8)
         self.units, self.observations = units, 0
-        self._blocks: list[tuple[Array, Array, Array]] = []
+        # For some changes each: the numbers of the observations, the units, and their new states; in the order of time.
+        self._blocks: list[tuple[Array, Array, Array]] = [(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint8))]
 
     def add(self, states: Array) -> None:
         """The next observations, (observations, units)."""
@@ -62,13 +63,6 @@ class Changes:
         self.last = states[-1].copy()
         self.observations += len(states)
 
-    def _joined(self) -> tuple[Array, Array, Array]:
-        """For each change the number of the observation, the unit, and its new state; in the order of time."""
-        if len(self._blocks) > 1:
-            when, unit, state = (np.concatenate(parts) for parts in zip(*self._blocks))
-            self._blocks = [(when, unit, state)]
-        return self._blocks[0] if self._blocks else (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint8))
-
     def matrix(self, at: Array | None = None) -> Array:
         """The states at some observations, in ascending order (default: all): (observations, units)."""
         at = np.arange(self.observations) if at is None else at
@@ -79,7 +73,8 @@ class Changes:
 
     def each(self) -> list[tuple[Array, Array]]:
         """For each unit the observations at which its state was first seen or has changed, and these states."""
-        when, unit, state = self._joined()
+        when, unit, state = (np.concatenate(parts) for parts in zip(*self._blocks))
+        self._blocks = [(when, unit, state)]
         order = np.argsort(unit, kind="stable")
         places = np.searchsorted(unit[order], np.arange(1, self.units))
         return [(np.concatenate([[0], i]), np.concatenate([[first], s])) for first, i, s in zip(
@@ -281,7 +276,7 @@ class Recorder(Reading):
 
 
 class Recorders(Members):
-    """A `Recorder` for each member of a population, in the list `each`; `forward` makes one pass for all.
+    """A `Recorder` for each member of a population, in the list `each`, with the same methods; `forward` makes one pass for all.
 
     Printing it gives a table of all lives.
 
@@ -316,7 +311,6 @@ class Recorders(Members):
         return f"Recorders({counted(len(self.each), 'member')}, each with {self.each[0]!r})"
 
     def observe(self, step: int | None = None) -> None:
-        """The `observe` of each recorder."""
         for recorder in self.each:
             recorder.observe(step)
 
@@ -341,17 +335,14 @@ class Recorders(Members):
 
     @property
     def is_plain(self) -> bool:
-        """See `Recorder.is_plain`."""
         first = self.each[0]
         return not first._learns and first._one_pass and _is_plain(self.model, self._activations)
 
     def look(self) -> tuple[Tensor, list[Array]]:
-        """See `Recorder.look`."""
         found = [np.repeat(one[None], len(self.each), axis=0) for one in self.each[0]._blank()]
         return _passed(self, self.each[0].x, found), found
 
     def note(self, found: Sequence[Array], step: int | None = None) -> None:
-        """See `Recorder.note`."""
         for k, recorder in enumerate(self.each):
             recorder.note([numbers[k] for numbers in found], step)
 

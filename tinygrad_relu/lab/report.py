@@ -57,7 +57,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
 def sentences(sick: Sick, outcomes: Sequence[Outcome]) -> list[str]:
     """What happened to the sick network and why, for a student."""
     said = [*_on_the_sick(sick)]
-    if outcomes and any(o.claims for o in outcomes):
+    if any(o.claims for o in outcomes):
         said.append("'Predicted' and 'observed' are the steps at which the first dead unit of layer 0 returns: on some sample, "
                     "its slope is not zero any more.")
     still = [o for o in outcomes if o.claims and o.eta_lambda and o.observed_step is None and o.predicted == "never"]
@@ -136,8 +136,7 @@ def _in_comparison(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield ("The leaky twin was never dead, because its slope on the left is 0.01 and not 0; nothing is claimed of it. "
                + (f"Its accuracy came to {leaky.accuracy:.2f}." if isfinite(leaky.loss) else
                   "Here it diverged: its loss is not finite."))
-    reached = sorted((step, o.treatment.name) for o in outcomes if (step := o.reaches(LEARNED)))
-    if reached:
+    if reached := sorted((step, o.treatment.name) for o in outcomes if (step := o.reaches(LEARNED))):
         told = "; ".join(f"{step} under {name}" for step, name in reached)
         yield f"Accuracy {LEARNED} was first measured at step {told}."
 
@@ -189,12 +188,10 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
         lost = sum(p.until < o.steps and p.observed is None for p in o.predictions)
         if lost and not o.untested:
             yield f"Under {o.treatment.name}, {counted(lost, 'unit')} diverged; only the steps before count."
-    waiting = [f"{o.treatment.name} needs {o.predicted} steps, ran {o.steps}" for o in told
-               if (o.predicted_step or 0) > o.steps and not o.untested]
-    if waiting:
+    if waiting := [f"{o.treatment.name} needs {o.predicted} steps, ran {o.steps}" for o in told
+                   if (o.predicted_step or 0) > o.steps and not o.untested]:
         yield f"Not yet due: {'; '.join(waiting)}."
-    untested = [f"{o.treatment.name}, as {o.untested}" for o in told if o.untested]
-    if untested:
+    if untested := [f"{o.treatment.name}, as {o.untested}" for o in told if o.untested]:
         yield f"Not tested, and not counted: {'; '.join(untested)}."
     if made:
         others = [o.treatment.name for o in told if o.treatment.rule is not SGD or o.treatment.schedule]
@@ -227,7 +224,6 @@ def spread(runs: Sequence[Run]) -> Table:
 
 
 def print_report(runs: Sequence[Run], *, kill_lr: float) -> None:
-    """Print the tables and the sentences."""
     run = runs[0]
     sick, outcomes = run.networks["sick"], run.of("sick")
     killed = " and ".join(f"{dead} of {layer.shape[1]}" for dead, layer in zip(sick.dead, sick.states))

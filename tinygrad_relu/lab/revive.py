@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -184,8 +184,7 @@ def _groups(treatments: Sequence[Treatment], steps: int, workers: int, most: int
     return sorted(parts, key=lambda part: -len(part) * (treatments[part[0]].steps or steps))
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(NamedTuple):
     """A copy of the sick network before its treatment, and what is foretold of it."""
 
     units: Units
@@ -200,7 +199,18 @@ class _Plan:
 
 
 def _plan(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps: int) -> _Plan:
-    units, optimizer, schedule = _begin(sick, dataset, treatment, lr, steps)
+    if treatment.keeps:
+        model, optimizer = deepcopy((sick.model, sick.optimizer))
+        for group in optimizer.param_groups:
+            group["lr"] = lr * treatment.rate
+    else:
+        model = _copy(sick.model, treatment.activation)
+        optimizer = treatment.optimizer(model, lr)
+    units = Units.of(model)
+    if treatment.mirror is not None:
+        for i in range(len(units.layers)):                  # one after the other: each changes the inputs of the next
+            mirror(units, units.gone(dataset.x)[i], treatment.mirror, layer=i)
+    schedule = SCHEDULES[treatment.schedule](optimizer, steps) if treatment.schedule else None
     foretold = prognosis(units, dataset.x, optimizer, schedule=schedule, horizon=max(steps, 1))
     claims = [unit for unit in foretold.units if unit.verdict != "estimate"]
     layer = units.layers[0]
@@ -267,22 +277,6 @@ def _opening(states: list[Array]) -> int | None:
 def _check_kind(thing: object, kind: type, what: str, where: str = "") -> None:
     if not isinstance(thing, kind):
         raise TypeError(f"{what} is {said(thing)}, expected a {kind.__name__}{where}")
-
-
-def _begin(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps: int) -> tuple[Units, Optimizer, Any]:
-    """A copy of the sick network, the optimizer that is to train it, and its schedule, if there is one."""
-    if treatment.keeps:
-        model, optimizer = deepcopy((sick.model, sick.optimizer))
-        for group in optimizer.param_groups:
-            group["lr"] = lr * treatment.rate
-    else:
-        model = _copy(sick.model, treatment.activation)
-        optimizer = treatment.optimizer(model, lr)
-    units = Units.of(model)
-    if treatment.mirror is not None:
-        for i in range(len(units.layers)):                  # one after the other: each changes the inputs of the next
-            mirror(units, units.gone(dataset.x)[i], treatment.mirror, layer=i)
-    return units, optimizer, SCHEDULES[treatment.schedule](optimizer, steps) if treatment.schedule else None
 
 
 def _copy(model: MLP, activation: str | None) -> MLP:

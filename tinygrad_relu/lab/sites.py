@@ -49,7 +49,6 @@ class Site:
             self.optimizer.reset(parameter, where)
 
     def begin(self, parameter: Any, where: Any, values: Any) -> None:
-        """`put`, and `forget`."""
         self.put(parameter, where, values)
         self.forget(parameter, where)
 

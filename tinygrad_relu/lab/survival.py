@@ -146,7 +146,6 @@ def survival(recorder: Recorder | Recorders | Sequence[Recorder], of: Span = "re
 
 
 def kaplan_meier(of: Span, found: list[Spell]) -> Survival:
-    """The estimate from some spells."""
     with needing("survival needs", "lab"):
         from scipy.stats import CensoredData, ecdf
     times, ended = np.array([spell.stop - spell.start for spell in found]), np.array([spell.ended for spell in found])

@@ -52,7 +52,6 @@ class Treatment:
         return f"{self.rule.__name__} with {', '.join([f'rate {lr * self.rate:g}', *options, *schedule])}"
 
     def optimizer(self, model: Module, lr: float) -> Optimizer:
-        """A fresh optimizer for `model`."""
         decayed = {"all": ("weight", "bias"), "weights": ("weight",), "biases": ("bias",)}[self.decay_on]
         groups = [{"params": [p for p in model.parameters() if (p.kind in decayed) == decays],
                    "weight_decay": self.weight_decay if decays else 0.0} for decays in (True, False)]

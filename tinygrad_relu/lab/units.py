@@ -121,7 +121,6 @@ class Units:
         return check_finite(x if x.dtype.kind in "iu" and self.integers else as_floats(x, dtype, "x"), "x")
 
     def samples(self, x: Array) -> int:
-        """The number of samples."""
         return int(x.shape[self.axis])
 
     def walk(self, x: Array) -> Iterator[Look]:

@@ -150,10 +150,8 @@ def _chosen(model: Module | Units, x: Any, names: dict[str, Parameter], paramete
         own = layers[layer].parts
         return {f"{name}[{unit}]": (name, (*[slice(None)] * own[p][0], np.s_[(first := (own[p][1].start or 0) + unit):first + 1]))
                 for name, p in names.items() if p in own}
-    if isinstance(parameter, str):
-        check_name(parameter, names, "why_zero: a parameter")
-        return {parameter: (parameter, ...)}
-    found = [name for name, p in names.items() if p is parameter]
-    if not found:
+    found = check_name(parameter, names, "why_zero: a parameter") if isinstance(parameter, str) else next(
+        (name for name, p in names.items() if p is parameter), None)
+    if found is None:
         raise ValueError(f"why_zero: got {said(parameter)}, expected a parameter of this model, its name, or (layer, unit)")
-    return {found[0]: (found[0], ...)}
+    return {found: (found, ...)}

@@ -50,5 +50,4 @@ def find(name: str) -> Experiment:
     holds
     """
     paths = _paths()
-    check_name(name, paths, "the experiment")
-    return import_module(paths[name], __name__).EXPERIMENT
+    return import_module(paths[check_name(name, paths, "the experiment")], __name__).EXPERIMENT

@@ -61,7 +61,6 @@ class Finding:
         return bool({"=": abs(more), ">=": -more, "<=": more}[self.relation] <= self.tolerance)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers; NaN and infinities become None."""
         return {**plain(asdict(self)), "holds": self.holds}
 
     def cells(self) -> tuple[str, str, str, str, str]:
@@ -144,7 +143,6 @@ class Result(Reading):
         return "holds as corrected" if any(claim.correction for claim in self.experiment.claims) else "holds"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers; NaN and infinities become None."""
         experiment = self.experiment
         return {"name": experiment.name, "chapter": experiment.chapter, "title": experiment.title, "seed": self.seed,
                 "fast": self.fast, "verdict": self.verdict, "seconds": round(self.seconds, 3),
@@ -154,13 +152,11 @@ class Result(Reading):
 
     def table(self) -> Table:
         """One row per finding."""
-        headings = ["claimed", "expected", "measured", "holds", "what"]
         rows = [finding.cells() for finding in self.findings]
-        shown = [i for i, heading in enumerate(headings) if heading != "claimed" or any(row[i] for row in rows)]
-        return Table("", [headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
+        first = 0 if any(row[0] for row in rows) else 1         # without claimed numbers, without their column
+        return Table("", ["claimed", "expected", "measured", "holds", "what"][first:], [row[first:] for row in rows])
 
     def parts(self) -> list[str | Table]:
-        """Title, claims, findings and verdict."""
         return [self.experiment.title, *self.experiment.stated(), "", self.table(), "", f"Verdict: {self.verdict}."]
 
     def _repr_html_(self) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from typing import Any
 
 from ...missing import needing
@@ -66,19 +67,14 @@ def _dask(jobs: int | None, scheduler: str | None) -> Iterator[Any]:
 def _as_finished(submit: Callable[[Any], Any], wait: Callable[..., Any], tasks: Iterable[Any],
                  at_once: Callable[[], int]) -> Iterator[Rows]:
     """The rows of tasks as they are finished, with few of them under way: a million need no memory."""
-    under_way: set[Any] = set()
-    waiting = iter(tasks)
-    left = True
-    while left or under_way:
-        while left and len(under_way) < AHEAD * at_once():
-            task = next(waiting, None)
-            left = task is not None
-            if left:
-                under_way.add(submit(task))
-        if under_way:
-            done, under_way = map(set, wait(under_way, return_when="FIRST_COMPLETED"))
-            for future in done:
-                yield future.result()
+    waiting, under_way = iter(tasks), set[Any]()
+    while True:
+        under_way |= {submit(task) for task in islice(waiting, max(0, AHEAD * at_once() - len(under_way)))}
+        if not under_way:
+            return
+        done, under_way = map(set, wait(under_way, return_when="FIRST_COMPLETED"))
+        for future in done:
+            yield future.result()
 
 
 # From the number of jobs and the address of a scheduler to the number of tasks that are carried out at once, and a function of

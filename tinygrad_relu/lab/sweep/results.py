@@ -56,10 +56,10 @@ class Sweep(Reading):
                                    if plan.common.get(name) != plans[0].common.get(name))
         return [name for name in names if name not in SEEDS] + [name for name in names if name in SEEDS]
 
-    def _places(self, name: str) -> tuple[str, dict[Any, int]]:
-        """The name of a setting, and its values with their places in the plans."""
+    def _places(self, name: str) -> dict[Any, int]:
+        """The values of a setting, with their places in the plans."""
         values = [value for plan, _ in self.plans for grid in plan.grids for value in grid.get(name, [plan.common.get(name)])]
-        return name, {_text(value) if isinstance(value, list) else value: i for i, value in reversed([*enumerate(values)])}
+        return {_text(value) if isinstance(value, list) else value: i for i, value in reversed([*enumerate(values)])}
 
     def _has(self, name: str) -> bool:
         """Whether some run has a value in this column."""
@@ -78,7 +78,7 @@ class Sweep(Reading):
         moments = [f"count({v}), avg({v}), avg({v} * {v}), max(typeof({v}) = 'text')" for v in values]
         rows = self.store.ask(f"SELECT {', '.join([*keys, 'count(*)', *moments])} FROM runs WHERE result IS NOT NULL"
                               + f" GROUP BY {', '.join(keys)}" * bool(keys))
-        n, places = len(by), [self._places(name)[1] for name in by]
+        n, places = len(by), [self._places(name) for name in by]
         for i, name in enumerate(of):
             if any(row[n + 4 * i + 4] for row in rows):
                 raise ValueError(f"{name} is text in some runs, expected a column of numbers")
@@ -146,7 +146,7 @@ class Sweep(Reading):
             for name, column in columns.items():
                 value = row.get(name)
                 column.append(_text(value) if isinstance(value, list) else value)
-        places = [[place.get(value, -1) for value in columns[name]] for name, place in map(self._places, self.axes())]
+        places = [[place.get(value, -1) for value in columns[name]] for name in self.axes() for place in [self._places(name)]]
         order = sorted(range(len(columns["key"])), key=lambda i: [place[i] for place in places])
         return {name: [column[i] for i in order] for name, column in columns.items() if any(v is not None for v in column)}
 

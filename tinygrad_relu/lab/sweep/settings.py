@@ -215,7 +215,7 @@ def _plan(found: Mapping[str, Any]) -> Plan:
     common = {name: known[name][1](value, name) for name, value in _table(found[kind], f"[{kind}]", known).items()}
     grids, seeds = found.get("grid", {}), _seeds(found.get("seeds", 1))
     read = []
-    for grid in grids if isinstance(grids, list) else [grids]:
+    for grid in grids if isinstance(grids, list) and grids else [grids]:
         axes = {name: _values(known, name, values) for name, values in _table(grid, "[grid]", known).items()}
         for name in axes:
             if name in common:

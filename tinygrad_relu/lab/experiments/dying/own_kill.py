@@ -21,8 +21,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     for outcome in found.outcomes:
         name = NAMES[outcome.treatment.key]
         pairs = [(p.step or 0, p.observed or 0) for p in outcome.predictions if p.layer == "0" and (p.step or 0) <= outcome.steps]
-        due = sum(step > 0 for step, _ in pairs)
-        if due:
+        if due := sum(step > 0 for step, _ in pairs):
             findings.append(Finding(f"{name}: units that return at their own step, of {due}", due,
                                     sum(step == seen > 0 for step, seen in pairs)))
         findings.append(Finding(f"{name}: units that return, of {len(pairs)}", due, sum(seen > 0 for _, seen in pairs)))
@@ -33,8 +32,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
 def draw(figure: Figure, series: Series) -> None:
     left, right = figure.subplots(1, 2)
     for (name, shown), colour in zip(series.items(), COLUMN):
-        returned = [pair for pair in shown["pairs"] if pair[1]]
-        if returned:
+        if returned := [pair for pair in shown["pairs"] if pair[1]]:
             left.plot(*zip(*returned), "o", color=colour, ms=4.5, alpha=0.7)
             left.axline((0, 0), slope=1, color=FAINT, lw=0.8, zorder=0)
         told = f"{name}: {len(returned)} of {len(shown['pairs'])} return"
