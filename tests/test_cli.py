@@ -417,7 +417,7 @@ def test_revive_in_python_checks_its_arguments():
             (lambda: revive_module.make_sick(moons.x), "the data is ndarray of shape (20, 2), expected a Dataset"),
             (lambda: revive_module.make_sick(moons, hidden=4), "hidden is 4, expected the widths"),
             (lambda: revive_module.make_sick(moons, kill_steps=1.5), "kill_steps is 1.5, expected a whole number"),
-            (lambda: revive_module.treat(sick.model, moons, TREATMENTS[0]), "expected a Sick, the result of make_sick"),
+            (lambda: revive_module.revive(sick.model, moons, TREATMENTS[:1]), "expected a Sick, the result of make_sick"),
             (lambda: revive_module.revive(sick, moons, ["sgd"]), "a treatment is 'sgd', expected a Treatment"),
             (lambda: revive_module.revive(sick, moons, TREATMENTS[0]), "expected a list of them")):
         with pytest.raises(TypeError, match=re.escape(words)):

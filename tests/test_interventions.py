@@ -212,7 +212,7 @@ def test_only_a_relu_network_is_said_to_return_at_one_step():
     for activation, at_once in (("relu", True), ("hardtanh", False)):
         dataset = data.moons(100, rng=0)
         sick = revive.make_sick(dataset, hidden=(12, 6), activation=activation, kill_lr=8.0, kill_steps=60)
-        outcome = revive.treat(sick, dataset, inside, steps=50)
+        (outcome,) = revive.revive(sick, dataset, [inside], steps=50)
         steps = {p.observed for p in outcome.predictions if p.layer == "0"}
         assert (len(steps) == 1) is at_once and not outcome.disagreements
         (said,) = [sentence for sentence in report.sentences(sick, [outcome]) if "above the threshold" in sentence]

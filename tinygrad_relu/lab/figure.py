@@ -65,13 +65,11 @@ def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
     scenes = [(f"The same dead network under {counted(len(outcomes), 'treatment')}: the life of every unit, from left to right",
                [(sick, *begun), *((o, o.treatment.name, _told(o)) for o in outcomes)])]
     if shocked:
-        before = run.networks.get("shocked", sick)
-        healthy = "healthy, then a shock", f"{STARTS['shocked']['kill_steps']} steps, then every bias of layer 0 falls"
+        then = f"{STARTS['shocked']['kill_steps']} steps, then every bias of layer 0 falls"
+        before = [(run.networks["shocked"], "healthy, then a shock", then)] if "shocked" in run.networks else []
         scenes.append(("Momentum alone: no decay; only what the momentum buffers still hold from before the units died",
-                       [*([(before, *healthy)] if "shocked" in run.networks else []),
-                        *((o, o.treatment.name, _told(o)) for o in shocked)]))
-    tall = _picture(sick).shape[0] * 2 / DPI                    # two pixels for each unit
-    tall = min(max(tall, 1.6), 6.0)
+                       [*before, *((o, o.treatment.name, _told(o)) for o in shocked)]))
+    tall = min(max(2 * len(_picture(sick)) / DPI, 1.6), 6.0)        # two pixels for each unit
     rows = sum(-(-len(panels) // COLUMNS) for _, panels in scenes)
     gap = GAP / (WIDTH - 2 * MARGIN)
     wide = (1 - (COLUMNS - 1) * gap) / COLUMNS

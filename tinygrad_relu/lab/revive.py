@@ -83,7 +83,9 @@ def revive(sick: Sick | Mapping[str, Sick], dataset: Dataset, treatments: Sequen
         raise TypeError("treatments is one Treatment, expected a list of them")
     networks = [sick[t.start] if isinstance(sick, Mapping) and isinstance(t, Treatment) else sick for t in treatments]
     for network, treatment in zip(networks, treatments):
-        _check(network, dataset, treatment)
+        _check_kind(network, Sick, "the network", ", the result of make_sick")
+        _check_kind(dataset, Dataset, "the data")
+        _check_kind(treatment, Treatment, "a treatment", ", such as TREATMENTS[0]")
     if not treatments:
         return []
     options: dict[str, Any] = {"lr": lr, "steps": steps, "held_out": held_out}
@@ -158,19 +160,6 @@ def fill(dataset: Dataset, treatment: Treatment, at: int, option: Option = "weig
     return replace(run, outcomes=outcomes, prescription=found)
 
 
-def treat(sick: Sick, dataset: Dataset, treatment: Treatment, *, lr: float = 0.1, steps: int = 1000,
-          held_out: Dataset | None = None, tick: Tick = lambda what, n: None) -> Outcome:
-    """One treatment of a copy of the sick network: first the prognosis, then the training, with every step recorded."""
-    _check(sick, dataset, treatment)
-    return _treat([sick], dataset, [treatment], lr=lr, steps=steps, held_out=held_out, tick=tick)[0]
-
-
-def _check(sick: Sick, dataset: Dataset, treatment: Treatment) -> None:
-    _check_kind(sick, Sick, "the network", ", the result of make_sick")
-    _check_kind(dataset, Dataset, "the data")
-    _check_kind(treatment, Treatment, "a treatment", ", such as TREATMENTS[0]")
-
-
 def _groups(treatments: Sequence[Treatment], steps: int, workers: int, most: int) -> list[list[int]]:
     """The treatments that can be members of one population, the longest first, in groups of at most `most`, small enough to share
     out evenly."""
@@ -224,7 +213,8 @@ def _plan(sick: Sick, dataset: Dataset, treatment: Treatment, lr: float, steps: 
 
 def _treat(networks: Sequence[Sick], dataset: Dataset, treatments: Sequence[Treatment], *, lr: float, steps: int,
            held_out: Dataset | None, tick: Tick) -> list[Outcome]:
-    """The treatments as members of one population; a single one as it is."""
+    """The treatments of copies of the sick networks, as members of one population, or a single one as it is: first the prognosis,
+    then the training, with every step recorded."""
     steps = min(check_count(steps, "steps", least=0), treatments[0].steps or steps)
     plans = [_plan(sick, dataset, treatment, lr, steps) for sick, treatment in zip(networks, treatments)]
     follow = [None if plan.followed is None else (0, *plan.followed) for plan in plans]

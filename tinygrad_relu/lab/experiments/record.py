@@ -4,6 +4,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from time import perf_counter
@@ -61,7 +62,7 @@ class Finding:
         return bool({"=": abs(more), ">=": -more, "<=": more}[self.relation] <= self.tolerance)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**plain(asdict(self)), "holds": self.holds}
+        return {**plain(self), "holds": self.holds}
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """Claimed, expected, measured, whether it holds, and what it is, for a table."""
@@ -72,14 +73,8 @@ class Finding:
         return claimed, f"{relation}{expected}{tolerance}", measured, "yes" if self.holds else "NO", self.what
 
 
-def at_least(what: str, expected: float, measured: float, tolerance: float = 0.0, **more: Any) -> Finding:
-    """A number that is expected to be this large, or larger."""
-    return Finding(what, expected, measured, tolerance, ">=", **more)
-
-
-def at_most(what: str, expected: float, measured: float, tolerance: float = 0.0, **more: Any) -> Finding:
-    """A number that is expected to be this large, or smaller."""
-    return Finding(what, expected, measured, tolerance, "<=", **more)
+# A number that is expected to be this large, or larger; and one that is expected to be this large, or smaller.
+at_least, at_most = partial(Finding, relation=">="), partial(Finding, relation="<=")
 
 
 @dataclass(frozen=True, repr=False)

@@ -113,9 +113,9 @@ class Sweep(Reading):
                       duration(left / speed) if running and i == len(self.plans) - 1 and left * speed else "-")
         return table
 
-    def notes(self, most: int = 5) -> list[str]:
+    def notes(self) -> list[str]:
         """Sentences: the first errors, each with the settings in which runs differ; and the versions of the code, if several."""
-        errors = self.store.ask("SELECT settings, error FROM runs WHERE error IS NOT NULL LIMIT ?", (most,))
+        errors = self.store.ask("SELECT settings, error FROM runs WHERE error IS NOT NULL LIMIT 5")
         one, other, diverged = self.store.ask(f"SELECT min(code), max(code), sum({_place('diverged')}) FROM runs")[0]
         told = [f"Failed: {', '.join(f'{name} {json.loads(settings).get(name)}' for name in self.axes())}: {error}"
                 for settings, error in errors]
