@@ -5,7 +5,10 @@ doctest and its output is compared; any other block only has to run.
 """
 from __future__ import annotations
 
+import ast
+import builtins
 import doctest
+import inspect
 import re
 import sys
 import textwrap
@@ -157,3 +160,28 @@ def test_a_spelling_of_another_library_has_the_one_that_the_page_names(library, 
 def test_a_wrong_spelling_is_found_out():
     assert differ(result("a.sum(axis=0)", names_here()), result("x.sum(axis=1)", names_here()))
     assert not differ(result("a.T", names_here()), result("x.T", names_here())) and spellings("NumPy") and spellings("MyGrad")
+
+
+# -- docstrings -------------------------------------------------------------------------------------------------------------
+
+CUSTOMARY: dict[str, object] = {}
+exec(blocks(ROOT / "docs/index.md")[0][1], CUSTOMARY)
+
+
+def unknown(examples: str) -> set[str]:
+    """The names that examples use, and that neither they nor the imports which docs/index.md names have made."""
+    nodes = [*ast.walk(ast.parse(examples))]
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    made |= {node.arg for node in nodes if isinstance(node, ast.arg)} | {getattr(node, "name", None) for node in nodes}
+    made |= {alias.asname or alias.name for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
+    return {node.id for node in nodes if isinstance(node, ast.Name)} - made - {*CUSTOMARY, *vars(builtins)}
+
+
+def test_examples_of_public_names_need_only_the_customary_imports():
+    rooms = [CUSTOMARY[room] for room in ("tg", "F", "nn", "optim", "lab", "data")]
+    public = {name: thing for room in rooms for name, thing in vars(room).items() if name in getattr(room, "__all__", vars(room))
+              and getattr(thing, "__module__", "").startswith("tinygrad_relu") and not inspect.ismodule(thing)}
+    found = {test.name: unknown("".join(example.source for example in test.examples))
+             for name, thing in public.items() for test in doctest.DocTestFinder().find(thing, name)}
+    assert len(found) > 400 and not any(found.values()), {name: names for name, names in found.items() if names}
+    assert unknown("matmul(Tensor([x]), y)") == {"matmul", "x", "y"}

@@ -110,7 +110,7 @@ def maximum(a: Input, b: Input) -> Tensor:
     relu.
 
     >>> x, y = Tensor([1.0, 2.0, 3.0], requires_grad=True), Tensor([3.0, 2.0, 1.0], requires_grad=True)
-    >>> maximum(x, y).sum().backward()
+    >>> tg.maximum(x, y).sum().backward()
     >>> x.grad, y.grad
     (array([0., 1., 1.]), array([1., 0., 0.]))
     """
@@ -120,7 +120,7 @@ def maximum(a: Input, b: Input) -> Tensor:
 def minimum(a: Input, b: Input) -> Tensor:
     """The smaller of two numbers, elementwise, with broadcasting; NaN if one is NaN. The gradient is as in `maximum`.
 
-    >>> minimum([1.0, 5.0], 3.0)
+    >>> tg.minimum([1.0, 5.0], 3.0)
     Tensor([1., 3.])
     """
     return arithmetic.minimum(*_pair(a, b))
@@ -133,7 +133,7 @@ def where(condition: Input, a: Input, b: Input) -> Tensor:
     by an infinite slope, which is NaN: write not ``where(x > 0, 1 / x, 0)`` but ``where(x > 0, 1 / where(x > 0, x, 1), 0)``.
 
     >>> x = Tensor([-1.0, 4.0], requires_grad=True)
-    >>> where(x > 0, x, 0.0)
+    >>> tg.where(x > 0, x, 0.0)
     Tensor([0., 4.], requires_grad=True)
     """
     holds = as_numbers(value(condition), "where: condition")
@@ -156,7 +156,7 @@ def matmul(a: Input, b: Input) -> Tensor:
 
     Leading axes broadcast. The axis that a vector lacks is missing from the result.
 
-    >>> matmul([[1.0, 2.0]], [[3.0], [4.0]]), matmul([[[1.0, 2.0]]], [10.0, 1.0])
+    >>> tg.matmul([[1.0, 2.0]], [[3.0], [4.0]]), tg.matmul([[[1.0, 2.0]]], [10.0, 1.0])
     (Tensor([[11.]]), Tensor([[12.]]))
     """
     return linalg.matmul(*_together("matmul", (a, b)))
@@ -171,7 +171,7 @@ def einsum(subscripts: str, *operands: Input) -> Tensor:
     form with lists of integers is not supported.)
 
     >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]])
-    >>> einsum("ii", x).item(), einsum("ij->j", x), einsum("...j,j", x, [1.0, 10.0])
+    >>> tg.einsum("ii", x).item(), tg.einsum("ij->j", x), tg.einsum("...j,j", x, [1.0, 10.0])
     (5.0, Tensor([4., 6.]), Tensor([21., 43.]))
     """
     if not isinstance(subscripts, str):
@@ -185,7 +185,7 @@ def concatenate(tensors: Iterable[Input], axis: int | None = 0) -> Tensor:
 
     Arrays take the dtype of the first Tensor; of two Tensors the wider dtype wins.
 
-    >>> concatenate([[1.0, 2.0], [3.0]])
+    >>> tg.concatenate([[1.0, 2.0], [3.0]])
     Tensor([1., 2., 3.])
     """
     return shape.concatenate(_together("concatenate", tensors), axis)
@@ -195,7 +195,7 @@ def concatenate(tensors: Iterable[Input], axis: int | None = 0) -> Tensor:
 def stack(tensors: Iterable[Input], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis, which is axis `axis` of the result. Dtypes as in `concatenate`.
 
-    >>> stack([[1.0, 2.0], [3.0, 4.0]], axis=1)
+    >>> tg.stack([[1.0, 2.0], [3.0, 4.0]], axis=1)
     Tensor([[1., 3.],
             [2., 4.]])
     """

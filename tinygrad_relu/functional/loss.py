@@ -35,7 +35,7 @@ def mse_loss(x: Input, target: Input, reduction: str = "mean", weight: Input | N
 
     `weight` has that shape too and gets no gradient. A weighted mean is divided by the sum of the weights (as in PyTorch).
 
-    >>> mse_loss([1.0, 2.0], [1.0, 4.0]).item(), mse_loss([1.0, 2.0], [1.0, 4.0], weight=[3.0, 1.0]).item()
+    >>> F.mse_loss([1.0, 2.0], [1.0, 4.0]).item(), F.mse_loss([1.0, 2.0], [1.0, 4.0], weight=[3.0, 1.0]).item()
     (2.0, 1.0)
     """
     return _error_loss("mse_loss", SQUARED, (), x, target, reduction, weight)
@@ -44,7 +44,7 @@ def mse_loss(x: Input, target: Input, reduction: str = "mean", weight: Input | N
 def l1_loss(x: Input, target: Input, reduction: str = "mean", weight: Input | None = None) -> Tensor:
     """``|x - target|``, averaged over all elements; the slope at 0 is 0 (as in PyTorch). Weights as in `mse_loss`.
 
-    >>> l1_loss([1.0, 2.0], [1.0, 4.0]).item()
+    >>> F.l1_loss([1.0, 2.0], [1.0, 4.0]).item()
     1.0
     """
     return _error_loss("l1_loss", ABSOLUTE, (), x, target, reduction, weight)
@@ -56,7 +56,7 @@ def huber_loss(x: Input, target: Input, reduction: str = "mean", delta: float = 
     The second derivative at ``|e| = delta`` is 0. Unlike in `mse_loss` and `l1_loss`, a weighted mean is divided by the number of
     elements (as in PyTorch). Source: Huber 1964, Ann. Math. Statist. 35.
 
-    >>> huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
+    >>> F.huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     Tensor([0.125, 2.5  ])
     """
     p = (checked("huber_loss", "delta", delta),)
@@ -68,7 +68,7 @@ def smooth_l1_loss(x: Input, target: Input, reduction: str = "mean", beta: float
 
     It is ``huber_loss(delta=beta) / beta``; with ``beta = 0`` it is `l1_loss`. Source: Girshick 2015, arXiv 1504.08083.
 
-    >>> smooth_l1_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
+    >>> F.smooth_l1_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     Tensor([0.125, 2.5  ])
     """
     return _error_loss("smooth_l1_loss", SMOOTH_L1, (checked("smooth_l1_loss", "beta", beta),), x, target, reduction)
@@ -106,7 +106,7 @@ def hinge_embedding_loss(x: Input, target: Input, margin: float = 1.0, reduction
     x holds distances: pairs that belong together (1) should be close, others (-1) at least `margin` apart. At ``x = margin``
     the slope is -1 (as in PyTorch). Source: Hadsell, Chopra & LeCun 2006, CVPR.
 
-    >>> hinge_embedding_loss([0.25, 0.25, 3.0], [1, -1, -1], reduction="none")
+    >>> F.hinge_embedding_loss([0.25, 0.25, 3.0], [1, -1, -1], reduction="none")
     Tensor([0.25, 0.75, 0.  ])
     """
     x, margin = as_tensor(x), checked("hinge_embedding_loss", "margin", margin)
@@ -130,7 +130,7 @@ def binary_cross_entropy_with_logits(x: Input, target: Input, weight: Input | No
     above 1 it favours recall, below 1 precision. `weight` and `pos_weight` broadcast to the shape of x. The mean is divided by
     the number of elements, whatever the weights (as in PyTorch).
 
-    >>> binary_cross_entropy_with_logits([1000.0, -1000.0], [1.0, 1.0], reduction="none")
+    >>> F.binary_cross_entropy_with_logits([1000.0, -1000.0], [1.0, 1.0], reduction="none")
     Tensor([   0., 1000.])
     """
     name, x = "binary_cross_entropy_with_logits", as_tensor(x)

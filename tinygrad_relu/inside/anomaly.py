@@ -33,7 +33,7 @@ class AnomalyError(FloatingPointError):
     >>> try:
     ...     with tg.detect_anomaly():
     ...         tg.log(Tensor([-1.0], requires_grad=True)).sum().backward()
-    ... except AnomalyError as error:
+    ... except tg.AnomalyError as error:
     ...     print(error.op, error.step, error.phase)
     log 1 forward
     """

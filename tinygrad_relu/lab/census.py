@@ -190,7 +190,7 @@ def census(model: Module | Units, x: Any, y: Any = None, *, loss: Callable[..., 
 
     >>> model = nn.MLP([2, 4, 3], rng=0)
     >>> model[0].bias.data = [-100.0, 0.0, 0.0, 100.0]
-    >>> found = census(model, np.random.default_rng(0).standard_normal((50, 2)))
+    >>> found = lab.census(model, np.random.default_rng(0).standard_normal((50, 2)))
     >>> [unit["state"] for unit in found.units()]
     ['dead', 'alive', 'alive', 'always on']
     """

@@ -44,10 +44,10 @@ def revival(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, momentum
     - `weight_decay`: acts on weights and bias alike; for decay on only one of them see `revival_parts`.
     - `decoupled`: p *= 1 - lr weight_decay before the step, as in AdamW, in place of the coupled g += weight_decay p.
 
-    >>> r = revival([-3.0, -1.0], lr=0.1, momentum=0.9, weight_decay=0.1)
+    >>> r = lab.revival([-3.0, -1.0], lr=0.1, momentum=0.9, weight_decay=0.1)
     >>> r.step, r.sample, r.window
     (24, 0, 'inside')
-    >>> revival([-3.0, -1.0], lr=0.1, weight_decay=0.1).reason
+    >>> lab.revival([-3.0, -1.0], lr=0.1, weight_decay=0.1).reason
     'never: decay alone shrinks z but keeps its sign'
     """
     z = check_dead(z, ndim=1)
@@ -59,9 +59,9 @@ def revival_step(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, mom
                  weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> int | None:
     """The least t >= 1 at which the dead unit has z > 0 on some sample, or None for never; see `revival`.
 
-    >>> revival_step(-1.0, lr=0.1, momentum=0.99, weight_decay=5e-4)
+    >>> lab.revival_step(-1.0, lr=0.1, momentum=0.99, weight_decay=5e-4)
     472
-    >>> revival_step(-1.0, 0.2, lr=0.1, momentum=0.9), revival_step(-1.0, 0.1, lr=0.1, momentum=0.9)
+    >>> lab.revival_step(-1.0, 0.2, lr=0.1, momentum=0.9), lab.revival_step(-1.0, 0.1, lr=0.1, momentum=0.9)
     (8, None)
     """
     return revival(z, drift, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
@@ -72,8 +72,8 @@ def layer_revivals(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, m
                    weight_decay: float = 0.0, nesterov: bool = False, decoupled: bool = False) -> list[Revival]:
     """`revival` for all units of a layer at once: z and drift have shape (samples, units), one answer per unit.
 
-    >>> [r.step for r in layer_revivals(np.array([[-1.0, -3.0], [-2.0, -1.0]]), np.array([[0.2, 0.0], [0.1, -1.0]]),
-    ...                                 lr=0.1, momentum=0.9)]
+    >>> [r.step for r in lab.layer_revivals(np.array([[-1.0, -3.0], [-2.0, -1.0]]), np.array([[0.2, 0.0], [0.1, -1.0]]),
+    ...                                     lr=0.1, momentum=0.9)]
     [8, None]
     """
     settings = Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled)

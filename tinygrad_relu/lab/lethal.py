@@ -173,7 +173,7 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     >>> model = nn.MLP([2, 8, 3], rng=0, dtype="float64")
     >>> rng = np.random.default_rng(0)
     >>> x, y = rng.standard_normal((50, 2)), rng.integers(0, 3, 50)
-    >>> found = lethal_lr(model, x, y)
+    >>> found = lab.lethal_lr(model, x, y)
     >>> lr = found.layers[0].quantile(0.1)      # kills one unit of eight
     >>> F.cross_entropy(model(x), y).backward()
     >>> optim.SGD(model.parameters(), lr=lr * 1.001).step()

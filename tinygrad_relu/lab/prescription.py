@@ -78,7 +78,7 @@ def prescribe(model: Module | Units, x: Any, optimizer: Optimizer, at: int = 300
     >>> model = nn.MLP([2, 3, 2], rng=0, dtype="float64")
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]
     >>> x = np.random.default_rng(0).standard_normal((50, 2))
-    >>> print(prescribe(model, x, optim.SGD(model.parameters(), lr=0.1, momentum=0.99)))
+    >>> print(lab.prescribe(model, x, optim.SGD(model.parameters(), lr=0.1, momentum=0.99)))
     weight_decay from 0.00077357 to 0.00077643 brings the first unit back at step 300 (0.00077356 gives 301; 0.00077644 gives 299)
     """
     check_count(at, "prescribe: at")

@@ -135,7 +135,7 @@ def prognosis(model: Module | Units, x: Any, optimizer: Optimizer, *, schedule: 
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]
     >>> x = np.random.default_rng(0).standard_normal((50, 2))
     >>> opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
-    >>> unit = prognosis(model, x, opt).units[0]
+    >>> unit = lab.prognosis(model, x, opt).units[0]
     >>> unit.verdict, unit.step, unit.proved
     ('revives', 24, True)
     """

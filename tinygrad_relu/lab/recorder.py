@@ -91,7 +91,7 @@ class Recorder(Reading):
 
     >>> model = nn.MLP([2, 3, 2], rng=0)
     >>> x = np.random.default_rng(0).standard_normal((50, 2))
-    >>> recorder = Recorder(model, x)
+    >>> recorder = lab.Recorder(model, x)
     >>> recorder.observe()
     >>> model[0].bias.data = [-100.0, 0.0, 0.0]     # pushes unit 0 off the data
     >>> recorder.observe()
@@ -154,7 +154,7 @@ class Recorder(Reading):
         parameters are frozen, it makes two passes.
 
         >>> model = nn.MLP([2, 3, 2], rng=0)
-        >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
+        >>> recorder = lab.Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
         >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
         >>> F.cross_entropy(recorder.forward(), np.arange(50) % 2).backward()
         >>> optimizer.step()
@@ -183,7 +183,7 @@ class Recorder(Reading):
         """`forward` in two parts, for a captured step: ``model(x)``, and what `note` gets after the call. Only if `is_plain`.
 
         >>> model = nn.MLP([2, 3, 2], rng=0)
-        >>> recorder = Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
+        >>> recorder = lab.Recorder(model, np.random.default_rng(0).standard_normal((50, 2)))
         >>> look = tg.capture(recorder.look)
         >>> for _ in range(5):
         ...     output, found = look()
@@ -281,7 +281,7 @@ class Recorders(Members):
     Printing it gives a table of all lives.
 
     >>> model, x = nn.MLP([2, 3, 2], members=4, rng=0), np.random.default_rng(0).standard_normal((50, 2))
-    >>> recorders = Recorders(model, x)
+    >>> recorders = lab.Recorders(model, x)
     >>> recorders.forward().shape, recorders.each[3].states[0].shape
     ((4, 50, 2), (1, 3))
     >>> lab.kill(model, x, [1])

@@ -51,7 +51,7 @@ def orbit(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, bias: Ar
     - `bias`, `bias_velocity`: b and v_b, to follow weights and biases separately; one for all samples.
     - `decay`: the part on which weight_decay acts; "weights" and "biases" need `bias`.
 
-    >>> [float(z) for _, z in zip(range(3), orbit(-1.0, -0.5, lr=[1.0, 0.5, 0.5], momentum=0.5))]
+    >>> [float(z) for _, z in zip(range(3), lab.orbit(-1.0, -0.5, lr=[1.0, 0.5, 0.5], momentum=0.5))]
     [-0.75, -0.6875, -0.65625]
     """
     settings = Settings(0.0, momentum, dampening, weight_decay, nesterov, decoupled)
@@ -99,9 +99,9 @@ def roll_forward(z: ArrayLike, velocity: ArrayLike | None = None, *, lr: Rate, s
                  nesterov: bool = False, decoupled: bool = False, decay: Decay = "both") -> Rolled:
     """Follow the `orbit` of one dead unit, z (n,) or a scalar, to its first z > 0, for `steps` steps at most.
 
-    >>> roll_forward([-1.0, -2.0], lr=0.1, momentum=0.9, weight_decay=0.1, steps=100).step
+    >>> lab.roll_forward([-1.0, -2.0], lr=0.1, momentum=0.9, weight_decay=0.1, steps=100).step
     24
-    >>> roll_forward(-1.0, -2.0, lr=lambda step: 0.1 if step < 5 else 0.0, momentum=0.9, steps=100).step is None
+    >>> lab.roll_forward(-1.0, -2.0, lr=lambda step: 0.1 if step < 5 else 0.0, momentum=0.9, steps=100).step is None
     True
     """
     check_count(steps, "steps", least=0)
@@ -137,11 +137,11 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
     - `max_leaps`: how often z[t] is computed before `decided` is False, which it may also be if z diverges (dampening > 1, or an
       enormous decay).
 
-    >>> revival_parts([0.5, -1.0], -2.0, lr=0.1, weight_decay=0.1, decay="biases").step     # ln(1/4)/ln(0.99) = 137.9
+    >>> lab.revival_parts([0.5, -1.0], -2.0, lr=0.1, weight_decay=0.1, decay="biases").step     # ln(1/4)/ln(0.99) = 137.9
     138
-    >>> revival_parts([-3.0, -1.0], 0.5, lr=0.1, weight_decay=0.1, decay="weights").step
+    >>> lab.revival_parts([-3.0, -1.0], 0.5, lr=0.1, weight_decay=0.1, decay="weights").step
     69
-    >>> revival_parts([-3.0, -1.0], -0.5, lr=0.1, weight_decay=0.1, momentum=0.9, decay="weights").step is None
+    >>> lab.revival_parts([-3.0, -1.0], -0.5, lr=0.1, weight_decay=0.1, momentum=0.9, decay="weights").step is None
     True
     """
     settings = Settings(lr, momentum, dampening, weight_decay, nesterov, decoupled)

@@ -43,14 +43,14 @@ class Units:
 
     `x` are samples for which the model runs once; without them, zeros, if the model begins with a layer that tells its inputs.
 
-    >>> Units(nn.MLP([2, 3, 4, 1], rng=0))
+    >>> lab.Units(nn.MLP([2, 3, 4, 1], rng=0))
     Units(MLP, 0: 3 relu, 2: 4 relu)
     >>> class Net(nn.Module):
     ...     def __init__(self):
     ...         self.memory, self.last = nn.LSTM(2, 3, batch_first=True, rng=0), nn.Linear(3, 1, rng=0)
     ...     def forward(self, x):
     ...         return F.relu(self.last(self.memory(x)[0][:, -1]))
-    >>> [layer.name for layer in Units(Net(), np.zeros((1, 5, 2))).layers]
+    >>> [layer.name for layer in lab.Units(Net(), np.zeros((1, 5, 2))).layers]
     ['memory.l0 input', 'memory.l0 forget', 'memory.l0 cell', 'memory.l0 output', 'memory.l0 state', 'last']
     """
 

@@ -138,11 +138,11 @@ def set_num_threads(n: int) -> None:
     The default is the value of ``TINYGRAD_RELU_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` or ``OMP_NUM_THREADS``, or else the number
     of cores; and 1 in a worker process of ``multiprocessing``, and after a fork, so that workers do not compete for the cores.
 
-    >>> before = get_num_threads()
-    >>> set_num_threads(1)
-    >>> get_num_threads()
+    >>> before = tg.get_num_threads()
+    >>> tg.set_num_threads(1)
+    >>> tg.get_num_threads()
     1
-    >>> set_num_threads(before)
+    >>> tg.set_num_threads(before)
     """
     n = check_count(n, "set_num_threads: n")
     if n > MOST_THREADS:
@@ -153,7 +153,7 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """How many threads large operations may use (see `set_num_threads`).
 
-    >>> get_num_threads() >= 1
+    >>> tg.get_num_threads() >= 1
     True
     """
     return int(_limit.value)
