@@ -162,7 +162,7 @@ class Op:
         found = self.forward(*values, **params) if params else self.forward(*values)
         y, saved = found if self.saves else (found, None)
         if not flows or not is_grad_enabled():
-            return Node.result.leaf(y) if some or flows else y
+            return made_leaf(bare(Node.result), y) if some or flows else y
         return self.record(y, saved, parents, values, params)
 
     def record(self, y: Array, saved: Any, parents: Sequence[Node | None], values: Sequence[Any], params: dict[str, Any]) -> Any:

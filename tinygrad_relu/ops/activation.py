@@ -18,7 +18,7 @@ import numpy as np
 from numpy import empty, int64  # by name: see autodiff/tape.py
 
 from ..autodiff.broadcast import filled, unbroadcast
-from ..autodiff.node import Array, Node, Op, value
+from ..autodiff.node import Array, Node, Op, bare, is_grad_enabled, made_leaf, value
 from ..checks import as_floats
 from ..kernels.formulas.piecewise import PRELU
 from ..kernels.formulas.record import Elementwise
@@ -30,6 +30,7 @@ from .elementwise import compare, mul, where
 from .shape import reshape
 
 P = ParamSpec("P")
+_functions: dict[Elementwise[...], Any] = {}        # see `elementwise_function`
 
 
 @cache
@@ -38,10 +39,10 @@ def activation_op(record: Elementwise[...]) -> Op:
     usual = record.defaults
 
     def forward(x: Array, *, p: tuple[float, ...] = usual) -> Array:
-        flat, dtype, kernel = x.ravel(), x.dtype, loops(record).forward
-        out = empty(flat.size, dtype)
-        (kernel.code[dtype] if current_watcher() is None else partial(launch, kernel))(flat, p, out)    # `launch`, in less time
-        return out if x.ndim == 1 else out.reshape(x.shape)
+        kernel, out = loops(record).forward, empty(x.shape, dtype := x.dtype)
+        flat = (x, p, out) if x.ndim == 1 else (x.ravel(), p, out.ravel())
+        (kernel.code[dtype] if current_watcher() is None else partial(launch, kernel))(*flat)       # `launch`, in less time
+        return out
 
     return Op(record.name, forward, elementwise=True, activation=record,
               pull=(lambda g, y, x, p=usual: _derivative_op(record, 1)(g, x, value(y), p=p),),
@@ -86,16 +87,18 @@ def flat_sides(record: Elementwise[...], p: tuple[float, ...]) -> tuple[float, f
     return (low, high) if low < high else (-np.inf, np.inf)     # flat on both sides (step): there is no live side
 
 
-_functions: dict[Elementwise[...], Any] = {}
-
-
 def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], T]:
     """The function of a record, with its name, parameters and docs, of anything array_like. `Tensor` has some as methods."""
     op = activation_op(record)
 
     def function(x: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-        given = {"p": record.bind(record.name, args, kwargs)} if args or kwargs else {}
-        return op(x, **given) if isinstance(x, Node) else Node.result.leaf(op(as_floats(x, name="x"), **given))
+        if args or kwargs or not isinstance(x, Node):
+            given = {"p": record.bind(record.name, args, kwargs)} if args or kwargs else {}
+            return op(x, **given) if isinstance(x, Node) else Node.result.leaf(op(as_floats(x, name="x"), **given))
+        y = op.forward(x.array)                             # the usual case: as op(x), in 0.2 us less
+        if x.requires_grad and is_grad_enabled():
+            return op.record(y, None, (x,), (x.array,), {})
+        return made_leaf(bare(Node.result), y)
 
     function.__name__ = function.__qualname__ = record.name
     function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")

@@ -80,9 +80,7 @@ class Elementwise(Generic[P]):
             if key not in names:
                 raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
             values[names.index(key)] = given
-        for i, given in enumerate(values):
-            if type(given) is not float:
-                values[i] = check_real(given, f"{name}: {names[i]}")
+        values = [given if type(given) is float else check_real(given, f"{name}: {key}") for key, given in zip(names, values)]
         if expected := self.expected(*values) or ("numbers" if any(map(isnan, values)) else None):
             got = " and ".join(f"{key} {given:g}" for key, given in zip(names, values))
             raise ValueError(f"{name}: got {got}; expected {expected}")

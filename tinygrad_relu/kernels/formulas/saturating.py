@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .bits import HUGE, cut, pick, quotient
-from .exponential import decay, exp, exp_sum, expm1, log1p_of_unit, scaled_exp, tanh
+from .bits import HUGE, cut, pick, quotient, scaled_down
+from .exponential import decay, decay_parts, exp, exp_sum, expm1, log1p_of_unit, scaled_exp, tanh
 from .record import Elementwise
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -139,14 +139,14 @@ LOGSIGMOID = Elementwise("logsigmoid", logsigmoid, logsigmoid_dx, lambda c, x, y
 def tanh_dx(g, x, y):
     """4q / (1 + q)^2 with q = exp(-2 abs x). In the tail 4q has more digits than q."""
     T = type(x)
-    a = abs(x)
-    w = scaled_exp(-(a + a), T(4))
+    a = -abs(x)
+    p, t = decay_parts(a + a, T(0))
+    w = scaled_down(p, t + T(2))
     return g * (w / (T(1) + w * (T(0.5) + T(0.0625) * w)))
 
 
 def tanh_dxx(c, x, y):
-    T = type(x)
-    return c * (T(-2) * y * tanh_dx(T(1), x, y))
+    return c * (-(y + y) * tanh_dx(type(x)(1), x, y))
 
 
 def tanh_dxxx(c, x, y):

@@ -159,11 +159,9 @@ def by_channel(formula, g, x, numbers, out):
                     line[i] = formula(g_line[i], x_line[i], c, numbers)
 
 
-# Leaky ReLU with an array of slopes, learned (prelu) or drawn (rrelu).
-
-
 @scalar
 def sloped(g, x, c, slopes):
+    """Leaky ReLU with an array of slopes, learned (prelu) or drawn (rrelu)."""
     return leaky_relu(x, slopes[c])
 
 
