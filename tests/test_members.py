@@ -12,6 +12,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import lab, nn, optim
 from tinygrad_relu.kernels.loops.members import several
+from tinygrad_relu.ops.members import affine_of_members
 
 K, STEPS = 3, 4
 SEEDS = [10, 11, 12]
@@ -163,6 +164,14 @@ def test_captured_steps_have_the_same_bits():
                 for opt in opts:
                     opt.param_groups[0]["lr"] = [0.1, 0.05 * t, 0.01]
             assert all(same(p.data, q.data) for p, q in zip(*(model.parameters() for model in both)))
+
+
+def test_inputs_of_another_dtype_are_cast_as_by_one_network():
+    model, x = mlp(members=K, rng=SEEDS), tg.Tensor(X.astype("float64"), requires_grad=True)
+    model(x).sum().backward()
+    assert same(model(x).data, model(X.astype("float32")).data) and x.grad.dtype == np.float64
+    with pytest.raises(TypeError, match="linear: x is float64, the weights of 3 members float32"):
+        affine_of_members()(x, model[0].weight, model[0].bias)
 
 
 def test_shared_inputs_get_the_gradient_of_all_members():

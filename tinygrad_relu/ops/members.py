@@ -45,7 +45,8 @@ def affine_of_members(activation: Elementwise[...] | None = None, p: tuple[float
             raise ValueError(f"linear: x has shape {x.shape}, the weights of {members} members {weight.shape}; expected x "
                              f"(rows, {inputs}), shared by all members, or ({members}, rows, {inputs})")
         if not x.dtype == weight.dtype == bias.dtype:
-            single.check(x, weight, bias)
+            raise TypeError(f"linear: x is {x.dtype}, the weights of {members} members {weight.dtype}, the biases {bias.dtype}; "
+                            "expected one dtype (x.astype(...) converts)")
         y = np.empty((members, x.shape[-2], outputs), x.dtype)
         z = y if from_y and overwrites and not keeps else np.empty(y.shape, y.dtype)
         if fused and one_launch:
