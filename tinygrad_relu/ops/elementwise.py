@@ -68,8 +68,7 @@ def compare(ufunc: Callable[..., Any], a: Any, b: Any) -> Array:
 
 def equal_or_nan(x: Any, y: Any) -> Array:
     """Where x equals y, or both are NaN, as `compare`: it finds all numbers that tie for the maximum y."""
-    x, y = value(x), value(y)
-    return filled(np.empty(joint_shape("equal", x, y), bool), _equal_or_nan, x, y)
+    return compare(_equal_or_nan, x, y)
 
 
 def _equal_or_nan(x: Any, y: Any, out: Array) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple, Self
 from warnings import warn
 
@@ -17,7 +18,7 @@ from ..kernels.machine.door import current_watcher, launch
 from ..kernels.machine.policy import Kernel
 from ..parameters import WATCHERS, Parameter, settle
 from ..tensor import Tensor
-from .state import Group, Segment, fitting, joined, of_member, segments, share
+from .state import Group, Segment, alone, fitting, joined, of_member, segments, share
 
 OWN = {"param_groups", "_segments", "altered", "move"}     # not for copies; `move` is set while a thread records
 
@@ -302,9 +303,8 @@ class Optimizer:
         """An optimizer in the same state for copies of some of the parameters, to try out what this one would do."""
         found = [self._find(parameter) for parameter in copies]
         other = self._like(copies, [{**options, "params": [copy]} for (options, _), copy in zip(found, copies.values())])
-        for parameter, (_, segment), (piece,) in zip(copies, found, other._segments):
-            piece.steps = segment.steps
-            piece.state = {name: buffer.ravel().copy() for name, buffer in segment.state_of(parameter).items()}
+        known = zip(copies.items(), found)
+        other._segments = [joined([alone(copy, segment.state_of(p), segment.steps)]) for (p, copy), (_, segment) in known]
         return other
 
     def member(self, k: int) -> Self:
@@ -339,15 +339,13 @@ class Optimizer:
         other = self._like({}, groups.values())
         known: dict[Parameter, Segment] = {}
         for p, members, column in zip(together, zip(*parameters), found):
-            (known[p],) = segments([p])
-            known[p].steps = column[0][1].steps
+            steps = column[0][1].steps
             states = [segment.state_of(own) for own, (_, segment) in zip(members, column)]
             if "step" in self.state_names and len({segment.steps for _, segment in column}) > 1:
                 raise ValueError(f"{type(self).__name__}: the members have made different numbers of steps, expected the same")
-            known[p].state = {name: np.concatenate([
-                state.get(name, np.full(own.shape, known[p].steps if name == "step" else np.nan, p.dtype)).ravel()
-                for own, state in zip(members, states)])
-                              for name in dict.fromkeys(name for state in states for name in state)}
+            known[p] = alone(p, {name: np.stack([
+                state.get(name, np.full(own.shape, steps if name == "step" else np.nan, p.dtype))
+                for own, state in zip(members, states)]) for name in dict.fromkeys(chain(*states))}, steps)
         other._segments = [joined([known[p] for p in group["params"]]) for group in other.param_groups]
         return other
 

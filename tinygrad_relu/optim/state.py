@@ -155,17 +155,20 @@ class Segment:
 
     def member(self, parameter: Parameter, k: int) -> Segment:
         """That of one parameter of one member, with its part of the state. A buffer of NaN has not been used yet."""
-        own = parameter.member(k)
-        (segment,) = segments([own])
-        parts = {name: buffer[k].ravel() for name, buffer in self.state_of(parameter).items()}
-        segment.state = {name: part for name, part in parts.items() if not np.isnan(part).all()}
-        segment.steps = self.steps
-        return segment
+        parts = {name: buffer[k] for name, buffer in self.state_of(parameter).items()}
+        return alone(parameter.member(k), {name: part for name, part in parts.items() if not np.isnan(part).all()}, self.steps)
 
 
 def segments(parameters: Iterable[Parameter]) -> list[Segment]:
     """The parameters in as few segments as their places allow."""
     return [Segment(*run) for run in runs(parameters)]
+
+
+def alone(parameter: Parameter, state: Mapping[str, Array], steps: int) -> Segment:
+    """The segment of one parameter, with these buffers."""
+    (segment,) = segments([parameter])
+    segment.state, segment.steps = {name: buffer.ravel() for name, buffer in state.items()}, steps
+    return segment
 
 
 def share(state: dict[str, Array], steps: int, pieces: list[Segment]) -> list[Segment]:
@@ -197,7 +200,9 @@ def fitting(who: str, state: Any, groups: Sequence[Group], names: Sequence[str],
     parameters = [p for ours in groups for p in ours["params"]]
     known = {p: _entry(entries.get(key, {}), p, names, complaints, f"state {key}: ") for p, key in zip(parameters, keys)}
     refuse(who, complaints)
-    return [(found, joined([_filled(p, known[p]) for p in ours["params"]])) for found, ours in zip(options, groups)]
+    own = {p: alone(p, {name: buffer for name, buffer in entry.items() if isinstance(buffer, np.ndarray)},
+                    int(np.max(entry.get("step", 0)))) for p, entry in known.items()}
+    return [(found, joined([own[p] for p in ours["params"]])) for found, ours in zip(options, groups)]
 
 
 def _is_group(group: Any) -> bool:
@@ -243,13 +248,6 @@ def _steps(value: Any, name: str, like: Array) -> int | Array:
     if not (0 <= number < 2**63 and float(number).is_integer()):
         raise ValueError(f"{name} is {shown(value)}, expected a whole number")
     return int(number)
-
-
-def _filled(parameter: Parameter, known: Options) -> Segment:
-    (segment,) = segments([parameter])
-    segment.steps = int(np.max(known.get("step", 0)))
-    segment.state = {name: buffer.ravel() for name, buffer in known.items() if isinstance(buffer, np.ndarray)}
-    return segment
 
 
 def joined(singles: Sequence[Segment]) -> list[Segment]:
