@@ -56,7 +56,7 @@ def test_header(tmp_path):
 
 @pytest.mark.parametrize("labels, options, y, classes", [
     ("0 1 1", {}, [0, 1, 1], 2), ("1 2 3", {}, [1, 2, 3], 4), ("2.0 0 1e0", {}, [2, 0, 1], 3), ("-1 1 -1", {}, [0, 1, 0], 2),
-    ("b a c", {}, [1, 0, 2], 3), ("b a c", dict(classes=["c", "b", "a", "d"]), [1, 2, 0], 4), ("5 3 5", dict(classes=[3, 5]), [1, 0, 1], 2)])
+    ("1_2 1_1", {}, [1, 0], 2), ("b a c", {}, [1, 0, 2], 3), ("b a c", dict(classes=["c", "b", "a", "d"]), [1, 2, 0], 4), ("5 3 5", dict(classes=[3, 5]), [1, 0, 1], 2)])
 def test_labels(tmp_path, labels, options, y, classes):
     found = read(tmp_path, "".join(f"0.5,{label}\n" for label in labels.split()), **options)
     assert found.y.tolist() == y and found.y.dtype == np.int64 and found.classes == classes
@@ -71,6 +71,7 @@ REFUSED = {
     "one column": ("1;2\n3;4\n", {}, ", line 1: got 1 cell, expected at least one feature and the label; is the delimiter ';'?"),
     "nothing left": ("1,2\n", dict(drop=[0]), ", line 1: got 2 cells, expected at least one feature and the label"),
     "text": (FLOWERS.replace("7.25", "seven"), {}, ", line 3, column 'sepal': got 'seven', expected a number"),
+    "Python's 1_0": ("1,2,0\n1,1_0,1\n", {}, ", line 2, column 1: got '1_0', expected a number"),
     "no cell": (FLOWERS.replace("7.25", ""), {}, ", line 3, column 'sepal': got '', expected a number"),
     "text, no header": ("1,2,0\n1,x,0\n", {}, ", line 2, column 1: got 'x', expected a number"),
     "nan": (FLOWERS.replace("7.25", "nan"), {}, ", line 3, column 'sepal': got nan, expected a finite number"),

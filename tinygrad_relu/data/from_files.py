@@ -234,8 +234,11 @@ def _parse(lines: Iterator[Line], file: Path, target: Column, drop: Sequence[Col
 
     numbers, labels, origins = array("d"), [], []       # 8 bytes a number, where a list would take 32
     for number, cells in lines if header else chain([(start, first)], lines):
+        row = [cells[place] for place in features]
         try:
-            numbers.extend([float(cells[place]) for place in features])
+            if "_" in "".join(row):
+                raise ValueError
+            numbers.extend(map(float, row))
         except ValueError:
             place = next(place for place in features if not _is_number(cells[place]))
             raise ValueError(f"{where(number, place)}: got {cells[place][:40]!r}, expected a number") from None
@@ -315,4 +318,4 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell          # Python reads 1_0 as 10
