@@ -44,6 +44,22 @@ def test_what_is_refused(name):
         run(step, *X)
 
 
+@pytest.mark.parametrize("copied", [lambda y: y.astype(int), lambda y: y[[0, 1]].astype(int), np.ndarray.copy])
+def test_a_copy_of_part_of_an_input(copied):
+    """It may be the same in the first calls, as are the labels of sorted samples."""
+    program = tg.capture(lambda x: F.as_tensor(x) * W.array[:2] + copied(x[:, -1])[0])
+    with pytest.raises(CaptureError, match="reads numbers of an array "):
+        program(np.ones((2, 2)))
+
+
+def test_functions_that_take_shapes():
+    for step in lambda x: F.minimum(x, 0.5), lambda x: F.where(x, x, 2.0), lambda x: F.as_tensor(x) * np.size(x):
+        program = tg.capture(step)
+        for x in X[:5]:
+            assert bits(program(x)) == bits(step(x))
+        assert program.replays == 3
+
+
 def test_an_index_that_is_too_large():
     model = nn.Embedding(5, 3, rng=0)
     program = tg.capture(model)

@@ -5,7 +5,7 @@ copy of as many bytes. The larger one of these two is its *limit*; its *share* o
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -225,7 +225,7 @@ def of_launches(launches: Iterable[tuple[Any, tuple[Any, ...]]], repeat: int) ->
     found.lines = [_line(*launch) for launch in launches]
     if repeat == 0:
         return found
-    runs = [_run(*launch) for launch in launches]
+    runs = [Native([known]).run if (known := as_kernel(*each)) else partial(each[0], *each[1]) for each in launches]
     held = list({id(x): x for _, arguments in launches for x in map(owner_of, _arrays(arguments))}.values())
     before = [x.copy() for x in held]
     (nothing,) = fastest([Native([]).run], 100)       # what calling a program costs
@@ -243,8 +243,3 @@ def of_launches(launches: Iterable[tuple[Any, tuple[Any, ...]]], repeat: int) ->
     for line, least in zip(found.lines, best):
         line.seconds += max(least - nothing, 1e-9)
     return found
-
-
-def _run(kernel: Any, arguments: tuple[Any, ...]) -> Callable[[], Any]:
-    known = as_kernel(kernel, arguments)
-    return Native([known]).run if known else partial(kernel, *arguments)

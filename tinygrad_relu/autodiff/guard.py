@@ -14,7 +14,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
-from ..checks import on_copy
+from ..checks import on_copy, owner_of
 from ..kernels.machine.door import copy, launch, watch
 from .node import Array, Node
 
@@ -85,6 +85,10 @@ _READ = ("reads numbers of {}, which a replay would not read again; compute with
 class Guarded(np.ndarray):
     """An array whose numbers only operations of the package may use while this thread records. Otherwise it is an ndarray."""
 
+    def __array_finalize__(self, source: Any) -> None:
+        if source is not None and owner_of(self) is not owner_of(source):       # a view reads nothing
+            refuse_while_recording(_READ.format("an array (astype, copy, argmax, or an index that is an array)"))
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if not all(isinstance(x, (np.ndarray, np.generic, int, float)) for x in inputs):
             return NotImplemented           # a Tensor takes over
@@ -93,7 +97,8 @@ class Guarded(np.ndarray):
         return getattr(ufunc, method)(*map(unguarded, inputs), **plain, **options)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        refuse_while_recording(_READ.format(f"an array (np.{function.__name__})"))
+        if function not in (np.shape, np.ndim, np.size):
+            refuse_while_recording(_READ.format(f"an array (np.{function.__name__})"))
         return super().__array_function__(function, types, arguments, options)
 
     def __getitem__(self, index: Any) -> Any:
@@ -116,10 +121,9 @@ def _guard(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in ("__bool__", "__complex__", "__contains__", "__float__", "__format__", "__index__", "__int__", "__repr__",
-              "__setitem__", "__str__", "argmax", "argmin", "argpartition", "argsort", "choose", "dot", "fill", "item", "nonzero",
-              "partition", "put", "searchsorted", "sort", "tobytes", "tolist", "__dlpack__",
-              "__reduce__"):
+for _name in ("__bool__", "__complex__", "__contains__", "__dlpack__", "__float__", "__format__", "__index__", "__int__",
+              "__reduce__", "__repr__", "__setitem__", "__str__", "fill", "item", "nonzero", "partition", "put", "searchsorted",
+              "sort", "tobytes", "tolist"):
     setattr(Guarded, _name, _guard(_name))
 
 
