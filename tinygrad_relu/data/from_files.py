@@ -234,11 +234,11 @@ def _parse(lines: Iterator[Line], file: Path, target: Column, drop: Sequence[Col
 
     numbers, labels, origins = array("d"), [], []       # 8 bytes a number, where a list would take 32
     for number, cells in lines if header else chain([(start, first)], lines):
-        row = [cells[place] for place in features]
+        given = [cells[place] for place in features]
         try:
-            if "_" in "".join(row):
+            if "_" in "".join(given):
                 raise ValueError
-            numbers.extend(map(float, row))
+            numbers.extend(map(float, given))
         except ValueError:
             place = next(place for place in features if not _is_number(cells[place]))
             raise ValueError(f"{where(number, place)}: got {cells[place][:40]!r}, expected a number") from None
