@@ -9,7 +9,6 @@ from typing import Any
 from .models import NORMS, Setup, begin, read, read_options
 from .options import Command, add_data, check_files, one_of, whole
 
-FROM_DATA = "data", "path", "target", "delimiter", "regression", "standardise", "samples"
 Look = Callable[[argparse.Namespace, dict[str, Any]], Any]      # from the arguments and the changed options to a reading
 
 
@@ -30,17 +29,18 @@ def _add_options(own: Callable[[argparse.ArgumentParser], object], parser: argpa
 
 def _run(look: Look, arguments: argparse.Namespace) -> int:
     """Look at the saved model; print, write and draw what was found."""
+    from ..data.named import OPTIONS
     from ..files import write_json
     from ..lab.drawing import DPI, save
     from ..text import print_parts
 
     check_files(arguments, "json", "figure")
-    given = vars(arguments)
+    given, from_data = vars(arguments), ("data", "standardise", *OPTIONS)
     changes = {name: given[name] for name in ("activation", "norm", "model") if given[name] is not None}
-    if arguments.data is None and any(given[name] is not None for name in FROM_DATA):
+    if arguments.data is None and any(given[name] is not None for name in from_data):
         raise ValueError("the options of a data set need --data, expected it beside them")
     if arguments.data is not None:
-        changes |= {"held_out": 0.0, **{name: given[name] for name in FROM_DATA}}
+        changes |= {"held_out": 0.0, **{name: given[name] for name in from_data}}
     found = look(arguments, changes)
     if not arguments.quiet:
         print_parts(*[line for part in found.parts() for line in (part, "")][:-1])

@@ -84,13 +84,13 @@ def add_data(parser: argparse.ArgumentParser, samples: str = "all", default: str
 def load_data(arguments: argparse.Namespace, seed: int | None = None, images: int | None = None) -> Any:
     """The chosen data set, in float64; by default at most so many `images`."""
     from ..checks import check_count
-    from ..data.named import named
+    from ..data.named import OPTIONS, named
 
-    check_count(1 if arguments.samples is None else arguments.samples, "--samples")
-    given = {option: getattr(arguments, option, None) for option in ("path", "samples", "target", "delimiter", "regression")}
-    found = named(arguments.data, arguments.seed if seed is None else seed, given, dash="--")
-    samples = arguments.samples or (images if arguments.data.endswith("mnist") else None)
-    return found if samples is None else found.head(samples)
+    if arguments.samples is not None:
+        check_count(arguments.samples, "--samples")
+    given = {option: getattr(arguments, option, None) for option in OPTIONS}
+    given["samples"] = arguments.samples or (images if arguments.data.endswith("mnist") else None)
+    return named(arguments.data, arguments.seed if seed is None else seed, given, dash="--")
 
 
 def standardises(arguments: argparse.Namespace) -> bool:

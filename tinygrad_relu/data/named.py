@@ -10,19 +10,20 @@ from .dataset import Dataset, digits, moons, spirals
 from .from_files import csv, fashion_mnist, mnist
 
 Options = Mapping[str, Any]
+OPTIONS = "path", "samples", "target", "delimiter", "regression"
 NAMED: dict[str, tuple[tuple[str, ...], Callable[[int, Options], Dataset]]] = {     # the options of each, and what makes it
     "digits": ((), lambda seed, given: digits()),
     "spiral": ((), lambda seed, given: spirals(rng=seed)),
     "moons": ((), lambda seed, given: moons(rng=seed)),
     "fashion-mnist": (("path", "samples"), lambda seed, given: fashion_mnist(given["path"], dtype="float64")),
     "mnist": (("path", "samples"), lambda seed, given: mnist(given["path"], dtype="float64")),
-    "csv": (("path", "samples", "target", "delimiter", "regression"), lambda seed, given: csv(
+    "csv": (OPTIONS, lambda seed, given: csv(
         given["path"], -1 if given.get("target") is None else given["target"],
         delimiter=(given.get("delimiter") or ",").replace(r"\t", "\t"), regression=bool(given.get("regression"))))}
 
 
 def named(name: str, seed: int, given: Options, dash: str = "") -> Dataset:
-    """The data set of this name, in float64; `given` are the options path, samples, target and delimiter, None if not given.
+    """The data set of this name, in float64; `given` are some of the `OPTIONS`, None if not given.
 
     `seed` is that of synthetic data; `dash` stands before the names of options in errors.
 
@@ -37,7 +38,8 @@ def named(name: str, seed: int, given: Options, dash: str = "") -> Dataset:
     if takes and not given.get("path"):
         what = "the CSV file" if name == "csv" else "the folder with its IDX files (nothing is downloaded)"
         raise ValueError(f"{dash}data {name} needs {dash}path, {what}")
-    return make(seed, given)
+    found = make(seed, given)
+    return found if given.get("samples") is None else found.head(given["samples"])
 
 
 def prepared(found: Dataset, held_out: float, seed: int, standardise: bool, dtype: Any = None) -> tuple[Dataset, Dataset | None]:

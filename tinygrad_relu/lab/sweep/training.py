@@ -18,7 +18,7 @@ import numpy as np
 from ... import __version__
 from ... import functional as F
 from ...data import Dataset
-from ...data.named import named, prepared
+from ...data.named import OPTIONS, named, prepared
 from ...kernels.machine.native import target
 from ...nn import MLP, population
 from ...tensor import Tensor
@@ -31,7 +31,6 @@ from ..treatments import SCHEDULES, yours
 from .settings import OWN, Run, Settings
 
 MEMBERS, WEIGHTS, SAMPLES = 64, 1 << 18, 1 << 24    # of a population: most networks; most numbers in their weights and data
-SOURCE = "path", "samples", "target", "delimiter", "regression"     # what `named` takes
 
 
 def shape_of(run: Run) -> Any:
@@ -52,7 +51,7 @@ def size_of(run: Run) -> int:
 
 def load(settings: Settings) -> tuple[Dataset, Dataset | None]:
     """The samples to train on, and those held out."""
-    names = "data", "standardise", "held_out", "dtype", "data_seed", *SOURCE
+    names = "data", "standardise", "held_out", "dtype", "data_seed", *OPTIONS
     return _load(*(settings.get(name) for name in names))
 
 
@@ -65,8 +64,7 @@ def _load(name: str, standardise: bool | None, held_out: float, dtype: str, seed
 
 @lru_cache(maxsize=2)
 def _source(name: str, seed: int, *given: Any) -> Dataset:
-    found = named(name, seed, dict(zip(SOURCE, given)))
-    return found if given[1] is None else found.head(given[1])
+    return named(name, seed, dict(zip(OPTIONS, given)))
 
 
 def loss_of(samples: Dataset) -> Callable[..., Tensor]:
