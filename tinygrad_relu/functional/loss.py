@@ -6,13 +6,14 @@ when a module of `nn` is made.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import inf, isfinite
 from typing import Any
 
 import numpy as np
 
 from ..autodiff.node import Array, Node, value
-from ..checks import as_floats, check_count, check_name, check_number, check_real, said
+from ..checks import as_floats, check_count, check_name, check_number, check_real
 from ..kernels.formulas.record import Elementwise
 from ..kernels.formulas.smooth import SOFTPLUS
 from ..kernels.loops.loss import ABSOLUTE, HUBER, SMOOTH_L1, SQUARED
@@ -181,27 +182,18 @@ def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
 
 
 WEIGHTS = ("weight", "pos_weight")
-RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "delta": (lambda delta: 0 < delta < inf, "a finite number above 0"),
-    "margin": (isfinite, "a finite number"),
-    "label_smoothing": (lambda smoothing: 0 <= smoothing <= 1, "a number from 0 to 1")}
+CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "reduction": lambda reduction, name: check_name(reduction, REDUCTIONS, name),
+    "ignore_index": partial(check_count, least=-(2**63)), "beta": check_number,
+    "p": lambda p, name: int(check_real(p, name, lambda p: p in (1, 2), "1 or 2")),
+    "delta": partial(check_real, fits=lambda delta: 0 < delta < inf, expected="a finite number above 0"),
+    "margin": partial(check_real, fits=isfinite, expected="a finite number"),
+    "label_smoothing": partial(check_real, fits=lambda smoothing: 0 <= smoothing <= 1, expected="a number from 0 to 1")}
 
 
 def checked(loss: str, key: str, setting: Any) -> Any:
     """A setting of a loss; errors begin with the name of the function or module."""
     name = f"{loss}: {key}"
-    if key == "reduction":
-        return check_name(setting, REDUCTIONS, name)
-    if key == "ignore_index":
-        return check_count(setting, name, least=-(2**63))
-    if key == "beta":
-        return check_number(setting, name)
-    if key == "p":
-        if isinstance(setting, bool) or setting not in (1, 2):
-            raise ValueError(f"{name} is {said(setting)}, expected 1 or 2")
-        return int(setting)
-    if key in RANGES:
-        return check_real(setting, name, *RANGES[key])
     if key in WEIGHTS and isinstance(setting, Node) and setting.requires_grad:
         raise TypeError(f"{name} requires a gradient, which the loss does not compute; pass weight.detach()")
-    return setting
+    return CHECKS[key](setting, name) if key in CHECKS else setting

@@ -116,7 +116,7 @@ def _cut(graph: Graph, call: Call, x: str) -> str:
         if cut != slice(None):
             x = graph.node("Slice", x, *(graph.constant([n]) for n in (first, last, axis, step)))
     same_axes = all(isinstance(k, (slice, type(...))) for k in call.options["key"])
-    return x if same_axes else graph.node("Reshape", x, graph.constant(call.open_shape()))
+    return x if same_axes else _reshape(graph, call, x)
 
 
 def _batch_norm(graph: Graph, call: Call, x: str, weight: str, bias: str) -> str:

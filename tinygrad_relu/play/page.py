@@ -92,6 +92,7 @@ class Page:
         def select(name: str, act: Callable[[Any], None], found: list[str]) -> Any:
             return chooser(bk.Select, name, act, title=name, options=found)
 
+        beside = partial(row, sizing_mode="stretch_width")
         self.run = button("Run", self._run, button_type="primary")
         self.speed = bk.CategoricalSlider(title="steps a frame", categories=SPEEDS, value="2", **self.common)
         self.kill = button("Kill the unit", lambda: self.act("kill", *(self.play.watched or ())))
@@ -99,8 +100,8 @@ class Page:
                   "new life for the dead units": [(key, label) for key, (label, _) in MENDED.items()]}
         treatment = bk.Select(name="treatment", title="treatment", value="heavy-l2", options=groups, **self.common)
         self.kill_layer = button("Kill its layer", lambda: self.act("kill", *(self.play.watched or ())[:1]))
-        do = [self._beside(self.run, button("Step", lambda: self._advance(1))), self.speed,
-              self._beside(self.kill, self.kill_layer), treatment, button("Treat", lambda: self.act("treat", treatment.value))]
+        do = [beside(self.run, button("Step", lambda: self._advance(1))), self.speed,
+              beside(self.kill, self.kill_layer), treatment, button("Treat", lambda: self.act("treat", treatment.value))]
         self.sliders = {name: chooser(bk.CategoricalSlider, name, partial(self.act, name), "value_throttled", title=title,
                                       categories=["0"], value="0") for name, (title, _) in STEPS.items()}
         self.decoupled = chooser(bk.RadioButtonGroup, "decoupled", partial(self.act, "decoupled"), "active",
@@ -109,15 +110,12 @@ class Page:
         self.unit = select("unit", lambda unit: self.act("watch", *unit.split("-")), [])
         self.data = select("data", lambda name: self.widths.update(value=_joined(SETS[name][1])), list(SETS))
         self.seed, self.widths = (bk.TextInput(title=title, **self.common) for title in ("seed", "hidden units"))
-        settings = [*self.sliders.values(), self.decoupled, self.activation, self.data, self._beside(self.seed, self.widths),
+        settings = [*self.sliders.values(), self.decoupled, self.activation, self.data, beside(self.seed, self.widths),
                     button("New network", self._new), self.link]
         self.link.js_on_change("text", bk.CustomJS(args={"link": self.link}, code=ADDRESS))
         self._add("note", self.note)
         self._add("act", *do)
         self._add("set", *settings)
-
-    def _beside(self, *parts: Any) -> Any:
-        return row(*parts, sizing_mode="stretch_width")
 
     def _add(self, name: str, *parts: Any) -> None:
         self.document.add_root(column(*parts, name=name, sizing_mode="stretch_width"))
