@@ -252,6 +252,16 @@ def test_results_have_memory_of_their_own():
     assert [(y.item(), x.item()) for y, x in found] == [(2.0 * i, i) for i in range(5)] and found[4][0].op is None
 
 
+def test_arrays_and_tensors_of_both_kinds_in_any_order():
+    program = tg.capture(lambda x: (F.relu(x), isinstance(x, tg.Tensor) and x.requires_grad))
+    kinds = (lambda a: a, tg.Tensor, lambda a: tg.Tensor(a, requires_grad=True))
+    for i in range(18):
+        kind, a = kinds[i // 2 % 3], np.array([float(i)])
+        y, trained = program(kind(a))
+        assert y.item() == i and trained is (kind is kinds[2])
+    assert len(program.recordings) == 3 and program.replays == 12
+
+
 def test_the_text_of_a_program():
     program = tg.capture(lambda x: F.relu(x))
     assert str(program) == "no recording yet"

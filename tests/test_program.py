@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from common import at_once
 
+from tinygrad_relu import Tensor, nn, optim
 from tinygrad_relu import functional as F
-from tinygrad_relu import nn, optim
 from tinygrad_relu.kernels.loops.loss import cross_entropy
 from tinygrad_relu.kernels.loops.pointwise import swap
 from tinygrad_relu.kernels.loops.strided import COMPARISONS, FORMULAS, as_kernel
@@ -225,6 +225,18 @@ def test_inputs_are_copied_only_if_they_fit():
                   [good[0], good[1].view("datetime64[s]"), good[2]], [*good[:2], 2.0], [*good[:2], np.ones(1)]]:
         assert not inputs.take(*wrong)
     assert not Inputs([np.array([None])], [True]).take(np.array([None]))
+
+
+def test_inputs_are_taken_out_of_tensors_of_one_kind():
+    homes = [np.zeros(2), np.zeros(1), np.zeros(2)]
+    inputs = Inputs(homes, [True] * 3, (), [(Tensor, "array", "requires_grad", trained) for trained in (False, True)] + [None])
+    good = [Tensor([1.0, 2.0]), Tensor([3.0], requires_grad=True), np.array([4.0, 5.0])]
+    assert inputs.take(*good) and [home.tolist() for home in homes] == [[1.0, 2.0], [3.0], [4.0, 5.0]]
+    empty = Tensor.__new__(Tensor)
+    empty.requires_grad = False
+    for i, wrong in [(0, np.ones(2)), (0, Tensor([1.0, 2.0], requires_grad=True)), (0, Tensor([1.0, 2.0], dtype="float32")), (0, empty),
+                     (0, Tensor([1.0])), (0, None), (1, Tensor([3.0])), (1, nn.Parameter([3.0])), (2, good[0])]:
+        assert not inputs.take(*good[:i], wrong, *good[i + 1:])
 
 
 def test_inputs_are_not_taken_if_an_attribute_is_another_object():

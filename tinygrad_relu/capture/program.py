@@ -45,7 +45,7 @@ class Program(Shown):
         self.step = step
         self.replays = 0                # how many calls were replays
         self.recordings: dict[Any, list[Recording]] = {}
-        self._last: Recording | None = None     # that of the last call, if its inputs were arrays: the next one needs no key
+        self._last: Any = None          # the recording of the last call, if it takes its inputs: the next one needs no key
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -57,12 +57,12 @@ class Program(Shown):
         with self._lock:
             try:
                 last = self._last
-                if (last is not None and not options and last.grad_mode is is_grad_enabled() and last.inputs is not None
-                        and last.inputs.take(*inputs) and last.fits(compared=True)):
+                if (last is not None and not options and last.grad_mode is is_grad_enabled() and last.inputs.take(*inputs)
+                        and last.fits(compared=True)):
                     return self._replay(last, inputs, options)
                 for recording in self.recordings.get(_key((is_grad_enabled(), inputs, options)), ()):
                     if recording.fits():
-                        self._last = recording if not options and all([type(x) is ndarray for x in inputs]) else None
+                        self._last = recording if recording.replay and not options and recording.takes(inputs) else None
                         return self._again(recording, [*arrays_in([inputs, options])], inputs, options)
             except Stale:
                 self.recordings.clear()

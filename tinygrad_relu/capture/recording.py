@@ -31,6 +31,7 @@ from ..kernels.machine.program import Inputs
 from ..optim.optimizer import Optimizer
 from ..parameters import Parameter, watchers
 from ..profile import Profile
+from ..tensor import Tensor
 from .arrays import Launch, agree, arrays_in, bytes_of, copies, described, differ, is_same, mapped, restore
 from .replay import Replay, Stale, is_launch, move
 from .surroundings import Surroundings
@@ -54,7 +55,7 @@ class Recording:
         self.profile: Profile | None = None     # the last one
         self.state: list[Array] = []            # the owners of state, once it is proved
         self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
-        self.inputs: Inputs | None = None       # how a replay gets them, if all are ordinary arrays
+        self.inputs: Inputs | None = None       # how a replay gets arrays and Tensors without Python
         self.begun = next_order()       # Tensors made by the step have a larger order
         self.made: list[Any] = []       # modules made by the step
         self._inside = False
@@ -122,6 +123,14 @@ class Recording:
                     self.inputs.may_vary(i)
             home[...] = x
         return known
+
+    def takes(self, inputs: Sequence[Any]) -> bool:
+        """Whether all are arrays and Tensors; then `self.inputs` takes such ones."""
+        if self.inputs is None and all(type(x) in (np.ndarray, Tensor) for x in inputs):
+            self.inputs = Inputs(self.homes, self.varied, [
+                slot for p, g, trained in self.expected for slot in ((p, "grad", g), (p, "requires_grad", trained))], [
+                (Tensor, "array", "requires_grad", x.requires_grad) if type(x) is Tensor else None for x in inputs])
+        return self.inputs is not None
 
     def fits(self, compared: bool = False) -> bool:
         """Whether modes are as before the call, and which gradients are None: `backward` adds to others.
@@ -258,8 +267,6 @@ class Proof(Recording):
         other, state = self.other, list(self.before.values())
         other.state, before = [owner for owner, _ in state], [copy for _, copy in state]
         other.surroundings = Surroundings(*other.reached).without(other.owners)
-        other.inputs = Inputs(other.homes, other.varied, [
-            slot for p, g, trained in other.expected for slot in ((p, "grad", g), (p, "requires_grad", trained))])
         on_trial = self.on_trial and all(is_launch(x[0]) for kernel, x in other.launches if kernel is move)
         for fuse in (True, False) if on_trial else ():
             other.replay = Replay(other.launches, other.result, self.writes, self.overwritten, fuse)

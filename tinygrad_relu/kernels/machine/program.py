@@ -162,18 +162,19 @@ _definitions: list[Definition] = []     # functions of Python refer to them; two
 # -- inputs --------------------------------------------------------------------------------------------------------------
 
 # `self` is the address of the words: how many inputs there are, and for each whether it varies, address and bytes of its home,
-# its dtype (see `native.DTYPE`), axes and shape. Then addresses, each with the word that is there; the last is that of `self`.
+# its dtype (see `native.DTYPE`), axes, class, where its array is in it (0: it is the array), where another attribute is and what
+# that must be, and its shape. Then addresses, each with the word that is there; the last is that of `self`.
 _TAKE = f"""{COMMON}
 declare ptr @PyLong_AsVoidPtr(ptr)
 declare ptr @PyBool_FromLong(i64)
 declare i32 @memcmp(ptr, ptr, i64)
 declare ptr @memcpy(ptr, ptr, i64)
 
-define ptr @take(ptr %self, ptr %arguments, i64 %given) {{
+define ptr @take(ptr %self, ptr %arguments, i64 %number) {{
   %words = call ptr @PyLong_AsVoidPtr(ptr %self)
   %count = load i64, ptr %words
   %first = getelementptr i64, ptr %words, i64 1
-  %right = icmp eq i64 %given, %count
+  %right = icmp eq i64 %number, %count
   br i1 %right, label %next, label %return
 next:
   %i = phi i64 [0, %0], [%after, %compare], [%after, %copy]
@@ -183,9 +184,28 @@ next:
   br i1 %left, label %input, label %slots
 input:
   %place = getelementptr ptr, ptr %arguments, i64 %i
-  %x = load ptr, ptr %place
-{load_word("type", "ptr", "%x", TYPE)}
-  %is_array = icmp eq ptr %type, @tinygrad_relu_ndarray
+  %given = load ptr, ptr %place
+{load_word("type", "ptr", "%given", TYPE)}
+{load_word("class", "ptr", "%row", 40)}
+  %known_class = icmp eq ptr %type, %class
+  br i1 %known_class, label %attributes, label %return
+attributes:
+{load_word("inside", "i64", "%row", 48)}
+{load_word("flag", "i64", "%row", 56)}
+{load_word("right_value", "i64", "%row", 64)}
+  %flag_place = getelementptr i8, ptr %given, i64 %flag
+  %value = load i64, ptr %flag_place
+  %right_flag = icmp eq i64 %value, %right_value
+  br i1 %right_flag, label %opened, label %return
+opened:
+  %held_place = getelementptr i8, ptr %given, i64 %inside
+  %held = load ptr, ptr %held_place
+  %whole = icmp eq i64 %inside, 0
+  %none = icmp eq ptr %held, null
+  %itself = or i1 %whole, %none
+  %x = select i1 %itself, ptr %given, ptr %held
+{load_word("held_type", "ptr", "%x", TYPE)}
+  %is_array = icmp eq ptr %held_type, @tinygrad_relu_ndarray
   br i1 %is_array, label %array, label %return
 array:
 {load_word("varies", "i64", "%row", 0)}
@@ -198,7 +218,7 @@ array:
 kind:
 {load_word("shape", "ptr", "%x", SHAPE)}
 {load_word("data", "ptr", "%x", DATA)}
-  %known = getelementptr i64, ptr %row, i64 5
+  %known = getelementptr i64, ptr %row, i64 9
   %many = zext i32 %axes to i64
   %end = getelementptr i64, ptr %known, i64 %many
   %size = mul i64 %many, 8
@@ -229,7 +249,8 @@ last:
   %all = icmp eq ptr %address, %words
   br label %return
 return:
-  %found = phi i1 [%all, %last], [false, %0], [false, %input], [false, %array], [false, %kind], [false, %compare]
+  %found = phi i1 [%all, %last], [false, %0], [false, %input], [false, %attributes], [false, %opened], [false, %array],
+    [false, %kind], [false, %compare]
   %result = zext i1 %found to i64
   %truth = call ptr @PyBool_FromLong(i64 %result)
   ret ptr %truth
@@ -242,7 +263,8 @@ class Inputs:
 
     It returns False if one is no C-contiguous array of the dtype and shape of its home, or differs from its home although it does
     not vary; then some may have been copied. And if an attribute is no longer what it was: `slots` are objects, names in the
-    ``__slots__`` of their class, and values.
+    ``__slots__`` of their class, and values. `holders`: for an input that is no array but holds it in such an attribute, its
+    class, the name, and the name and value of another attribute, which it must have; None for others.
 
     >>> home = np.zeros(2)
     >>> inputs = Inputs([home], [False])
@@ -253,9 +275,11 @@ class Inputs:
     (True, array([1., 1.]))
     """
 
-    def __init__(self, homes: Sequence[Any], varies: Sequence[bool], slots: Sequence[tuple[Any, str, Any]] = ()) -> None:
+    def __init__(self, homes: Sequence[Any], varies: Sequence[bool], slots: Sequence[tuple[Any, str, Any]] = (),
+                 holders: Sequence[tuple[type, str, str, Any] | None] = ()) -> None:
         rows = [[int(varied), home.ctypes.data, home.nbytes, dtype_bytes(home.dtype),
-                 home.ndim if home.dtype.kind in "biufc" else -1, *home.shape] for home, varied in zip(homes, varies)]
+                 home.ndim if home.dtype.kind in "biufc" else -1, *_where(holder), *home.shape]
+                for home, varied, holder in zip(homes, varies, holders or [None] * len(homes))]
         self._places = np.cumsum([1, *map(len, rows)])
         rows += [[id(x) + offset(getattr(type(x), name)), id(value)] for x, name, value in slots]
         self._words, self.homes, self.slots = np.array([len(homes), *chain.from_iterable(rows), 0, -1], _WORD), homes, slots
@@ -265,3 +289,11 @@ class Inputs:
     def may_vary(self, i: int) -> None:
         """Input i may have other numbers from now on."""
         self._words[self._places[i]] = 1
+
+
+def _where(holder: tuple[type, str, str, Any] | None) -> tuple[int, int, int, int]:
+    """The words of a row from the class on. An array has its type as the other attribute."""
+    if holder is None:
+        return id(np.ndarray), 0, TYPE, id(np.ndarray)
+    kind, name, other, known = holder
+    return id(kind), offset(getattr(kind, name)), offset(getattr(kind, other)), id(known)
