@@ -92,13 +92,12 @@ def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], 
     op = activation_op(record)
 
     def function(x: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-        if args or kwargs or not isinstance(x, Node):
-            given = {"p": record.bind(record.name, args, kwargs)} if args or kwargs else {}
-            return op(x, **given) if isinstance(x, Node) else Node.result.leaf(op(as_floats(x, name="x"), **given))
-        y = op.forward(x.array)                             # the usual case: as op(x), in 0.2 us less
-        if x.requires_grad and is_grad_enabled():
-            return op.record(y, None, (x,), (x.array,), {})
-        return made_leaf(bare(Node.result), y)
+        given = {"p": record.bind(record.name, args, kwargs)} if args or kwargs else {}
+        array = x.array if isinstance(x, Node) else as_floats(x, name="x")
+        y = op.forward(array, **given) if given else op.forward(array)
+        if isinstance(x, Node) and x.requires_grad and is_grad_enabled():
+            return op.record(y, None, (x,), (array,), given)
+        return made_leaf(bare(Node.result), y)              # all as op(x, **given), in 0.2 us less
 
     function.__name__ = function.__qualname__ = record.name
     function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")

@@ -73,14 +73,16 @@ class Elementwise(Generic[P]):
 
     def bind(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> tuple[float, ...]:
         """The parameters in order, from positional and named ones; errors begin with `name`."""
-        names, values = [*self.parameters], [*args, *self.defaults[len(args):]]
+        names, values = self.parameters, [*args, *self.defaults[len(args):]]
         if len(args) > len(names):
             raise TypeError(f"{name}: got {len(args)} parameters; expected at most {len(names)}: {', '.join(names) or 'none'}")
         for key, given in kwargs.items() if kwargs else ():
             if key not in names:
                 raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
-            values[names.index(key)] = given
-        values = [given if type(given) is float else check_real(given, f"{name}: {key}") for key, given in zip(names, values)]
+            values[[*names].index(key)] = given
+        for i, given in enumerate(values):
+            if type(given) is not float:
+                values[i] = check_real(given, f"{name}: {[*names][i]}")
         if expected := self.expected(*values) or ("numbers" if any(map(isnan, values)) else None):
             got = " and ".join(f"{key} {given:g}" for key, given in zip(names, values))
             raise ValueError(f"{name}: got {got}; expected {expected}")

@@ -61,10 +61,8 @@ def loops(record: Elementwise[...]) -> Loops:
 @cache
 def derivative(record: Elementwise[...], order: int) -> Any:
     """``kernel(c, x, y, p, out)``: out = c times the derivative of this order; None if the record has no formula for it."""
-    formula = record.derivative(order)
-    if formula is None:
+    if (formula := record.derivative(order)) is None:
         return None
-
     slice_length = grain(formula)
 
     @in_turns
