@@ -52,6 +52,16 @@ def test_a_copy_of_part_of_an_input(copied):
         program(np.ones((2, 2)))
 
 
+def test_an_error_where_an_input_is_another_for_the_first_time():
+    """Then no replay is proved for other inputs: here it would use a number of the first one."""
+    step = lambda x, labels: F.cross_entropy(F.as_tensor(x) * np.asarray(x).max(), labels)
+    program, (x, other), labels = tg.capture(step), X[:2], np.array([0, 1, 2, 0])
+    program(x, labels), program(x, labels)
+    with pytest.raises(ValueError, match="label"):
+        program(other, labels + 1)
+    assert bits(program(other, labels)) == bits(step(other, labels))
+
+
 def test_functions_that_take_shapes():
     for step in lambda x: F.minimum(x, 0.5), lambda x: F.where(x, x, 2.0), lambda x: F.as_tensor(x) * np.size(x):
         program = tg.capture(step)

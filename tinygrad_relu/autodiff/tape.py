@@ -140,10 +140,8 @@ def history(root: Node, who: str = "backward", outdated: dict[Node, Node] | None
 
 
 def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bool, create_graph: bool) -> set[Node]:
-    """Propagate `seed` from the root back to the leaves, or to the nodes that are keys of `found`, which receives the gradients.
-
-    Returns the nodes whose gradients are lent.
-    """
+    """Propagate `seed` from the root back to the leaves, or to the nodes that are keys of `found`, which receives the gradients;
+    returns the nodes whose gradients are lent."""
     outdated: dict[Node, Node] = {}
     nodes = history(root, outdated=outdated)
     if found is not None:

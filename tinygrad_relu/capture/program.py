@@ -73,11 +73,16 @@ class Program(Shown):
 
     def _again(self, recording: Recording, arrays: Sequence[Array], inputs: Any, options: Any) -> Any:
         """A call of a kind that has been recorded: it is replayed, or it proves the recording."""
-        known, replay = recording.refill(arrays), recording.replay
-        if replay is None or (replay.is_exact and not known):
-            return self._record(Proof(recording), inputs, options)
-        if not known:
-            return self._compare(recording, replay, inputs, options)
+        try:
+            known, replay = recording.refill(arrays), recording.replay
+            if replay is None or (replay.is_exact and not known):
+                return self._record(Proof(recording), inputs, options)
+            if not known:
+                return self._compare(recording, replay, inputs, options)
+        except BaseException:           # of the step, or Ctrl-C: then nothing is proved
+            self.recordings.pop(recording.key, None)
+            self._last = None
+            raise
         return self._replay(recording, inputs, options)
 
     def _replay(self, recording: Recording, inputs: Any, options: Any) -> Any:
@@ -103,7 +108,6 @@ class Program(Shown):
         before = copies(recording.state)
         result = mapped(fresh, self.step(*inputs, **options))
         if not replay.does_the_same(recording.state, before, result):
-            self.recordings.clear()
             refuse("had another result than its replay when an input was another for the first time: it computes something "
                    "outside of launches; use operations of the package (this call was computed eagerly, and is complete)")
         return result
@@ -136,7 +140,6 @@ class Program(Shown):
     def _keep(self, recording: Recording, before: dict[Parameter, Any]) -> None:
         if isinstance(recording, Proof):
             if recording.problem:
-                del self.recordings[recording.key]
                 refuse(f"{recording.problem} (this call was computed eagerly, and is complete)")
             recording.confirm()
         else:
