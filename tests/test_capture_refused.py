@@ -9,6 +9,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.autodiff.guard import CaptureError
+from tinygrad_relu.capture.recording import Recording
 
 W = nn.Parameter(np.ones((3, 2)), dtype="float64")
 GENERATOR = np.random.default_rng(0)
@@ -60,6 +61,14 @@ def test_an_error_where_an_input_is_another_for_the_first_time():
     with pytest.raises(ValueError, match="label"):
         program(other, labels + 1)
     assert bits(program(other, labels)) == bits(step(other, labels))
+
+
+def test_ctrl_c_where_a_recording_begins(monkeypatch):
+    step, net, _ = model_and_step()
+    monkeypatch.setattr(Recording, "move_of", lambda *_: next(iter(())))
+    with pytest.raises(StopIteration):
+        tg.capture(step)(*X[:1])
+    assert {type(p.home) for p in net.parameters()} == {np.ndarray}
 
 
 def test_functions_that_take_shapes():

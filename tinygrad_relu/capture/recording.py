@@ -288,19 +288,18 @@ _one_at_a_time = RLock()        # a recording replaces the method `move` of all 
 def recorded(recording: Recording, reached: list[Any]) -> Iterator[None]:
     """Inside, launches of this thread and moves of optimizers are recorded. Gradients of the optimizers in reach are guarded."""
     with _one_at_a_time:
-        homes: list[tuple[Parameter, Any]] = [(p, p.home) for thing in reached if isinstance(thing, Optimizer)
-                                              for p in thing._parameters()]
-        for p, home in homes:
-            p.home = home.view(Guarded)
-            p.grad = p.home if p.grad is home else p.grad
+        homes: Any = [(p, p.home) for thing in reached if isinstance(thing, Optimizer) for p in thing._parameters()]
         optimizers = watchers()
-        for optimizer in optimizers:
-            vars(optimizer)["move"] = recording.move_of(optimizer)
         try:
+            for p, home in homes:
+                p.home = home.view(Guarded)
+                p.grad = p.home if p.grad is home else p.grad
+            for optimizer in optimizers:
+                vars(optimizer)["move"] = recording.move_of(optimizer)
             with recorded_by(recording):
                 yield
         finally:
             for optimizer in optimizers:
-                del vars(optimizer)["move"]
+                vars(optimizer).pop("move", None)
             for p, home in homes:
                 p.home, p.grad = home, home if p.grad is p.home else p.grad
