@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
@@ -69,6 +69,8 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
     init: Any = "he"
     norm: str | None = None
     dropout: float = 0.0
+    _loss: ClassVar[Callable[..., Tensor]]
+    _score_of: ClassVar[Callable[..., float]]
 
     # -- training -----------------------------------------------------------------------------------------------------------
 
@@ -171,14 +173,6 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         self.validation_scores_, self.best_validation_score_ = scores, None if scores is None else max(scores)
         self.best_loss_ = None if scores is not None else min(self.loss_curve_)
 
-    @staticmethod
-    def _loss(scores: Tensor, targets: Any) -> Tensor:
-        raise NotImplementedError
-
-    @staticmethod
-    def _score_of(scores: Array, targets: Array) -> float:
-        raise NotImplementedError
-
     def __getstate__(self) -> dict[str, Any]:
         """Without the training data: a copy from a pickle has a `prognosis_` only if it was computed before."""
         if getattr(self, "_trained_on", None) is not None:
@@ -278,6 +272,7 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
 
     class_weight: Any = None
     out_activation_ = "softmax"
+    _loss = staticmethod(F.cross_entropy)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:  # type: ignore[override]
         """One epoch on these samples. The first call needs all `classes`, unless y has them all."""
@@ -308,10 +303,6 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
         if weight is None:
             return labels
         return np.eye(len(self.classes_))[labels] * (weight * len(weight) / weight.sum())[:, None]
-
-    @staticmethod
-    def _loss(scores: Tensor, targets: Any) -> Tensor:
-        return F.cross_entropy(scores, targets)
 
     @staticmethod
     def _score_of(scores: Array, targets: Array) -> float:

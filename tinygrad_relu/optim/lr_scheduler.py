@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from math import cos, inf, isnan, pi
+from operator import attrgetter
 from typing import Any, ClassVar, SupportsFloat
 
 import numpy as np
@@ -142,6 +143,7 @@ class Formula(LRScheduler):
     """
 
     keeps_rate: ClassVar[bool] = True       # whether a schedule made with `last_epoch` leaves the present rate as it is
+    floor: ClassVar[Any] = 0.0              # the rate where the factor is 0
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -154,11 +156,6 @@ class Formula(LRScheduler):
             self._set([group["lr"] for group in self.optimizer.param_groups])
         else:
             self._follow()
-
-    @property
-    def floor(self) -> float:
-        """The rate where the factor is 0."""
-        return 0.0
 
     def factor(self, step: int) -> float:
         """The rate of a step, relative to that at the start."""
@@ -266,10 +263,7 @@ class CosineAnnealingLR(Formula):
     T_max: int
     eta_min: float = 0.0
     last_epoch: int = -1
-
-    @property
-    def floor(self) -> float:
-        return self.eta_min
+    floor = property(attrgetter("eta_min"))
 
     def factor(self, step: int) -> float:
         return (1 + cos(pi * step / self.T_max)) / 2
