@@ -206,6 +206,19 @@ def test_a_prescription_that_fails_is_an_exit_status_of_1(capsys, monkeypatch):
     assert cli.main(["revive", *words]) == 1 and "THE PRESCRIPTION FAILED" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("members", [None, 2])
+def test_an_intervention_that_cannot_act_on_some_layer_changes_none(members):
+    x = np.random.default_rng(0).standard_normal((50, 4))
+    mixed = nn.Sequential(nn.Linear(4, 6, rng=0), nn.ReLU(), nn.Linear(6, 6, bias=False, rng=1), nn.ReLU(), nn.Linear(6, 5, rng=2),
+                          nn.Tanh())
+    for cure in (lab.Kill(x), lab.BumpBias(x, share=0.9), lab.Mirror(), lab.ReDo(), lab.DataInit(x)):
+        model = deepcopy(mixed) if members is None else nn.population([mixed] * members)
+        before = [p.data.copy() for p in model.parameters()]
+        with pytest.raises(ValueError, match=r"no bias|no layer after it|the output of the model after it"):
+            cure.apply(model, rng=0)
+        assert all((p.data == old).all() for p, old in zip(model.parameters(), before)), cure
+
+
 def test_only_a_relu_network_is_said_to_return_at_one_step():
     """Units of hardtanh and relu6 are dead beside edges that are not at 0: each comes back over its edge at a step of its own."""
     inside = next(t for t in TREATMENTS if t.key == "momentum-l2-inside")

@@ -161,8 +161,7 @@ def read(path: str, changes: dict[str, Any]) -> Setup:
     """The training whose state is in a file, as it was saved; `changes` replace its options."""
     from ..checkpoint import load
 
-    options = read_options(path, model=changes.get("model"))
-    setup = begin(argparse.Namespace(**{**vars(options), "start": None, **changes}))
+    setup = begin(argparse.Namespace(**{**vars(read_options(path, model=changes.get("model"))), "start": None, **changes}))
     held = load(path)
     parts = {name: part for name in ("model", "optimizer", "schedule")
              if name in held and (part := getattr(setup, name)) is not None}

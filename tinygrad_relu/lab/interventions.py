@@ -7,6 +7,7 @@ member, or one for all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..checks import check_rng, said
 from ..nn import BatchNorm1d, LeakyReLU, Module, PReLU, ReLU, population
 from ..nn.init import Initialiser, start
 from ..optim import Optimizer
-from .sites import Each, Intervention, Site
+from .sites import Each, Intervention, Needs, Site
 from .units import Units, module_of
 
 # -- biases --------------------------------------------------------------------------------------------------------------------
@@ -40,6 +41,7 @@ class Kill(Intervention):
     x: Any
     margin: float = 0.2
     keep_velocity: bool = True
+    needs = (Site.bias,)
 
     def act(self, site: Site) -> None:
         bias, edge = site.bias()
@@ -66,6 +68,7 @@ class BumpBias(Intervention):
     x: Any
     share: float = 0.1
     margin: float = 0.1
+    needs = (Site.bias,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,10 +105,11 @@ class Mirror(Intervention):
     """
 
     kappa: float = 1.0
+    needs = (partial(Site.following, norm=False), Site.own)
 
     def act(self, site: Site) -> None:
         following = site.following(norm=False)
-        for p in (p for p in site.own() if p is not None):
+        for p in site.layer.parameters:
             site.begin(p, site.rows, -self.kappa * p.data[site.rows])
         site.begin(following.weight, (slice(None), site.rows), 0)
 
@@ -127,6 +131,7 @@ class ReDo(Intervention):
     """
 
     init: str | float | Initialiser = "he"
+    needs: ClassVar[Needs] = (Site.following, Site.own)
 
     def act(self, site: Site) -> None:
         following, (weight, bias), norm, rows = site.following(), site.own(), site.layer.norm, site.rows
@@ -143,6 +148,13 @@ class ReDo(Intervention):
         site.begin(following.weight, (slice(None), rows), 0)
 
 
+def _scaled(site: Site) -> None:
+    _, bias = site.own()
+    if bias is None or site.layer.norm is not None:
+        what = "no bias" if bias is None else "a norm before its activation"
+        raise ValueError(f"DataInit: hidden layer {site.index} has {what}; expected a bias, and the activation after it")
+
+
 @dataclass(frozen=True)
 class DataInit(ReDo):
     """As `ReDo`; then weights and bias are scaled so that z has mean 0 and deviation 1 on x (Salimans & Kingma 2016, arXiv
@@ -156,13 +168,11 @@ class DataInit(ReDo):
 
     init: str | float | Initialiser = field(default="he", kw_only=True)
     x: Any
+    needs = (_scaled, *ReDo.needs)
 
     def act(self, site: Site) -> None:
-        weight, bias = site.own()
-        if bias is None or site.layer.norm is not None:
-            what = "no bias" if bias is None else "a norm before its activation"
-            raise ValueError(f"DataInit: hidden layer {site.index} has {what}; expected a bias, and the activation after it")
         super().act(site)
+        weight, bias = site.own()
         z = site.z(self.x).astype(np.float64)
         mean, deviation = z.mean(axis=0), z.std(axis=0)
         scale = 1 / np.where(deviation > 0, deviation, 1)

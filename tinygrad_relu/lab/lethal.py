@@ -232,8 +232,7 @@ def next_steps(optimizer: Optimizer, gradients: Mapping[Parameter, Array], who: 
                rate: float | None = None) -> dict[Parameter, Array]:
     """The next step of each parameter that the optimizer holds, if these were the gradients, at its rate or at this one."""
     check_optimizer(optimizer, who)
-    copies = {p: deepcopy(p) for p in gradients if optimizer.holds(p)}
-    if not copies:
+    if not (copies := {p: deepcopy(p) for p in gradients if optimizer.holds(p)}):
         raise ValueError(f"{who}: the optimizer holds no weight of a hidden layer of this model, expected the one that trains it")
     twin = optimizer.twin(copies)
     for group in twin.param_groups if rate is not None else ():

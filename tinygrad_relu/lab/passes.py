@@ -260,8 +260,7 @@ def recurrent_parts(node: Node, gate: str) -> Parts:
     k = GATES[node.op].index(gate) if node.op in GATES else 0
     rows = slice(k * size, (k + 1) * size)
     first = straight(node.parents[0]) if node.parents[0] is not None else None
-    waiting = [*(first.parents if first is not None and first.op is affine() else ()), *node.parents[1:]]
-    for x in waiting:
+    for x in (*(first.parents if first is not None and first.op is affine() else ()), *node.parents[1:]):
         sums = x.parents if x is not None and x.op is add else (x,)             # the two biases
         found |= {p: (0, rows) for p in sums if isinstance(p, Parameter) and len(p.array) % size == 0 and len(p.array) > k * size}
     return found

@@ -153,8 +153,7 @@ class _Case:
         if flat_edges(layer.activation) != (0.0, np.inf):
             raise ValueError(f"prescribe: the activation of layer {layer.name} is {layer.activation_name}, expected one that is "
                              "flat below 0 and nowhere else, such as ReLU")
-        told = [unit for unit in prognosis(units, x, optimizer, horizon=1).units if unit.layer == layer.name]
-        if not told:
+        if not (told := [unit for unit in prognosis(units, x, optimizer, horizon=1).units if unit.layer == layer.name]):
             raise ValueError(f"prescribe: no unit of layer {layer.name} is dead on x, expected at least one")
         if unclaimed := [unit.reason for unit in told if unit.verdict == "estimate"]:
             raise ValueError(f"prescribe: nothing is claimed of layer {layer.name}, expected one without this: {unclaimed[0]}")

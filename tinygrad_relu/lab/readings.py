@@ -76,8 +76,7 @@ def for_members(instrument: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(instrument)
     def look(*arguments: P.args, **options: P.kwargs) -> R:
-        given = (*arguments, *options.values())
-        model = next((part for part in given if isinstance(part, Module)), None)
+        model = next((part for part in (*arguments, *options.values()) if isinstance(part, Module)), None)
         if model is None or model.members is None:
             return instrument(*arguments, **options)
         takes: Any = instrument

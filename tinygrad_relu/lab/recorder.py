@@ -56,8 +56,7 @@ class Changes:
         """The next observations, (observations, units)."""
         if not self.observations:
             self.first = self.last = states[0].copy()
-        before = np.concatenate([self.last[None], states[:-1]])
-        i, j = np.nonzero(states != before)
+        i, j = np.nonzero(states != np.concatenate([self.last[None], states[:-1]]))
         if len(i):
             self._blocks.append((self.observations + i, j.astype(np.int32), states[i, j]))
         self.last = states[-1].copy()

@@ -43,7 +43,6 @@ def _run_dict(run: Run) -> dict[str, Any]:
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """One row per treatment."""
     rows = Table("", ["treatment", "eta\nlambda", "thresh-\nold", "pre-\ndicted", "ob-\nserved", "dead units,\nby layer",
                       "accuracy", "held\nout"], gap=1)
     for o in outcomes:

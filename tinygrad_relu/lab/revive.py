@@ -273,8 +273,7 @@ def _copy(model: MLP, activation: str | None) -> MLP:
     if activation and isinstance(model[0], Maxout):
         raise ValueError(f"the treatment takes {activation} units, expected a network without Maxout")
     name = activation or str(getattr(model[1], "name", "maxout"))
-    pieces = getattr(model[0], "pieces", 2)
-    twin = MLP(model.widths, activation=name, dtype=model.parameters()[0].dtype, rng=0, pieces=pieces)
+    twin = MLP(model.widths, activation=name, dtype=model.parameters()[0].dtype, rng=0, pieces=getattr(model[0], "pieces", 2))
     for mine, theirs in zip(*([p for p in net.parameters() if p.kind != "slope"] for net in (twin, model))):
         mine.data = theirs.data
     return twin

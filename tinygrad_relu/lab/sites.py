@@ -1,9 +1,9 @@
 """Which units an intervention changes, and where their weights are: `Site`, and the base of all interventions."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -20,6 +20,7 @@ from .units import Units, check_optimizer, module_of
 STEP = "overwrites weights of units, which a replay would not; do it outside of the step"
 Chosen = Mapping[int, Any] | None
 Each = Chosen | Sequence[Chosen]            # for a population
+Needs = tuple[Callable[["Site"], object], ...]          # what raises an error where an intervention cannot act
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class Site:
 class Intervention:
     """The base: `apply` calls `act` for each hidden layer with chosen units, first to last, of each member."""
 
+    needs: ClassVar[Needs] = ()
+
     def __post_init__(self) -> None:
         """The floats among the settings of a dataclass are finite and not negative."""
         for setting in fields(self):        # type: ignore[arg-type]
@@ -120,9 +123,12 @@ class Intervention:
         - `units`: {hidden layer: indices, a mask, or None for all units of the layer}; None for all units of all layers.
         - `rng`: a seed or a Generator, for interventions that draw.
         """
-        for sites in self.sites(model, optimizer, units, rng):
-            for site in sites:
-                self.act(site)
+        every = [site for sites in self.sites(model, optimizer, units, rng) for site in sites]
+        for site in every:                      # before the first change
+            for need in self.needs:
+                need(site)
+        for site in every:
+            self.act(site)
 
     def act(self, site: Site) -> None:
         raise NotImplementedError

@@ -42,8 +42,7 @@ def html(results: Sequence[Result], figures: Path) -> str:
 
 def _picture(result: Result, figures: Path) -> str:
     """The figure as the address of an image that contains it."""
-    svg = figures / f"{result.experiment.name}.svg"
-    return address(svg.read_bytes(), lambda: drawn(result.figure(), "png"))
+    return address((figures / f"{result.experiment.name}.svg").read_bytes(), lambda: drawn(result.figure(), "png"))
 
 
 def paragraphs(text: str) -> list[list[tuple[str, bool]]]:

@@ -118,8 +118,7 @@ class Store:
 
     def plans(self) -> list[tuple[Plan, float]]:
         """All plans that were begun, the latest last, and when."""
-        found = self.ask("SELECT plan, begun FROM plans ORDER BY begun")
-        return [(Plan(**json.loads(text)), begun) for text, begun in found]
+        return [(Plan(**json.loads(text)), begun) for text, begun in self.ask("SELECT plan, begun FROM plans ORDER BY begun")]
 
     def keys_of(self, plan: Plan) -> Array:
         """The keys of all runs of a plan, sorted."""

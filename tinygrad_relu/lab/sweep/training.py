@@ -51,8 +51,7 @@ def size_of(run: Run) -> int:
 
 def load(settings: Settings) -> tuple[Dataset, Dataset | None]:
     """The samples to train on, and those held out."""
-    names = "data", "standardise", "held_out", "dtype", "data_seed", *OPTIONS
-    return _load(*(settings.get(name) for name in names))
+    return _load(*(settings.get(name) for name in ("data", "standardise", "held_out", "dtype", "data_seed", *OPTIONS)))
 
 
 @lru_cache(maxsize=2 * MEMBERS)

@@ -43,8 +43,7 @@ class Memory(nn.Module):
         zero = Tensor(np.zeros((1, 1, HIDDEN)), requires_grad=True)
         single = isinstance(self.layer, nn.RNN)
         _, states = self.layer(np.zeros((STEPS, 1, 1)), zero if single else (np.zeros((1, 1, HIDDEN)), zero))
-        last = states if single else states[1]
-        (found,) = grad(last[0, 0, 0], zero)
+        (found,) = grad((states if single else states[1])[0, 0, 0], zero)
         return float(found.data[0, 0, 0])
 
 

@@ -45,8 +45,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
 def _returns(schedules: Array) -> Array:
     """The steps at which weights of -1 become positive under SGD, for (3, steps, members) rates, decays and momenta."""
     _, steps, members = schedules.shape
-    layer = nn.MLP([1, 1], members=members, init=-1.0, rng=0, dtype="float64")
-    weight = layer.parameters()[0]
+    weight = nn.MLP([1, 1], members=members, init=-1.0, rng=0, dtype="float64").parameters()[0]
     weight.data = np.full(weight.shape, -1.0)
     optimizer = optim.SGD([weight], lr=np.zeros(members), momentum=np.zeros(members), weight_decay=np.zeros(members))
 

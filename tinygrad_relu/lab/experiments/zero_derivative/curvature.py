@@ -50,9 +50,8 @@ def _rows(activation: str, seed: int) -> tuple[Array, float]:
 
 def draw(figure: Figure, series: Series) -> None:
     hessians, steps = figure.subplots(1, 2)
-    columns = np.arange(13)
     for name, rows, colour in (("dead ReLU", series["dead"], BLUE), ("saturated sigmoid", series["saturated"], ALIVE)):
-        hessians.plot(columns, rows.max(axis=0), "o", color=colour, ms=6, label=name)
+        hessians.plot(rows.max(axis=0), "o", color=colour, ms=6, label=name)
     hessians.set_yscale("symlog", linthresh=1e-9)
     label(hessians, "second derivatives of w and b with ...", "each of the 13 parameters", "largest size", ylim=(-3e-10, 1),
           legend="best")

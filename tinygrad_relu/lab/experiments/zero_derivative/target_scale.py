@@ -25,8 +25,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     models = nn.MLP([8, WIDTH, WIDTH, 1], rng=draws, members=len(grid), dtype="float64")
     betas: Any = list(momenta), [0.999] * len(grid)
     optimizer = optim.Adam(models.parameters(), lr=0.01, betas=betas)
-    targets = np.array(scales)[:, None, None] * y
-    descend(models, optimizer, F.mse_loss, x, targets, steps)
+    descend(models, optimizer, F.mse_loss, x, np.array(scales)[:, None, None] * y, steps)
     dead = np.array([sum(one.dead) for one in lab.census(models, x).each]) / (2 * WIDTH)
     share = dead.reshape(len(SCALES), len(BETAS), seeds).mean(axis=2)
     small, usual = share[0], share[-1]

@@ -40,8 +40,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
 
 def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
-    order = np.argsort(-series["chance"].mean(axis=0))
-    for row, unit in enumerate(order):
+    for row, unit in enumerate(np.argsort(-series["chance"].mean(axis=0))):
         steps = np.flatnonzero(~series["zero"][:, unit])
         axes.plot(steps, np.full(len(steps), row), "s", color=ALIVE, ms=2.6)
     dead = int((series["chance"][0] == 1).sum())
