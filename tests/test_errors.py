@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import ior
 
 import numpy as np
 import pytest
@@ -235,6 +236,7 @@ VALUES = [
     (lambda: set_option("momentum", 1), "SGD: momentum is 1"),
     (lambda: set_option("params", [P()]), "the params of a group were moved into flat buffers|make a new optimizer"),
     (lambda: optim.SGD([P()]).param_groups[0].update(lr=-1), "SGD: lr is -1"),
+    (lambda: ior(optim.SGD([P()]).param_groups[0], {"lr": -1}), "SGD: lr is -1"),
     (lambda: tg.grad(T(1), tg.Tensor([1.0])), "grad: input 0 does not require a gradient"),
     (lambda: tg.gradcheck(F.relu, T(2), order=3), "gradcheck: order is 3, expected 1 or 2"),
     (lambda: tg.gradcheck(F.relu, tg.Tensor([1.0])), "gradcheck: no input requires a gradient"),

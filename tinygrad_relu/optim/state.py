@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -78,6 +78,10 @@ class Group(dict[str, Any]):
     def update(self, *others: Any, **options: Any) -> None:
         for key, value in dict(*others, **options).items():
             self[key] = value
+
+    def __ior__(self, others: Any) -> Self:      # type: ignore[override, misc]
+        self.update(others)
+        return self
 
 
 def plain(value: Any) -> Any:
