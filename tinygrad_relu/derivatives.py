@@ -174,7 +174,6 @@ def _vectors(name: str, vectors: Any, of: Any, like: Sequence[Node], create_grap
 
 
 def _gradient(y: Any, at: list[Node], name: str, create_graph: bool = True) -> tuple[Any, ...]:
-    """The gradient of the scalar y."""
     if y.array.size != 1:
         raise ValueError(f"{name}: f returned shape {y.shape}; expected one number")
     return grad(y, at, create_graph=create_graph) if y.requires_grad else _zeros(at)

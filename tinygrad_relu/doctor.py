@@ -132,7 +132,6 @@ def _look_at_cache() -> dict[str, Any]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print a report as a table."""
     table, kept = Table("", ["what", "found", "details"]), report["cache"]
     table.add("versions", "", ", ".join(map(" ".join, report["versions"].items())))
     table.add("compiled kernels", f"{report['simd_bits']}-bit vectors", f"LLVM compiles for {report['processor']}")

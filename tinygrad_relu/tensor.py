@@ -46,8 +46,6 @@ def _in_place(op: Callable[..., Any]) -> Operator:
 
 
 def _comparison(ufunc: np.ufunc) -> Callable[[Tensor, Any], Any]:
-    """A comparison as an operator."""
-
     def compared(self: Tensor, other: Any) -> Any:
         try:
             return guarded(elementwise.compare(ufunc, self, operand(other, self)))
