@@ -239,6 +239,11 @@ def test_functions_that_only_evaluate_and_their_derivatives():
         check(lambda f=f: (f,), normal(5, 3, dtype="float64"), replays=STEPS - 2)
 
 
+def test_a_kernel_that_refuses_numbers():
+    """The proof gives launches numbers that they must not use: of a target made in the step, which is neither 1 nor -1."""
+    check(lambda: (lambda x: F.hinge_embedding_loss(F.as_tensor(x), np.ones((4, 3))),), normal(4, 3), replays=STEPS - 2)
+
+
 def test_shapes_side_by_side():
     model = nn.MLP([3, 4, 2], norm="batch", dropout=0.5, rng=0)
     sizes = iter([5, 5, 5, 2, 5, 2, 2, 5, 2] * 10)

@@ -80,6 +80,17 @@ def test_activations_have_the_same_bits_on_any_number_of_threads(name, dtype):
         on_threads(lambda x=x, g=g: (y := f(x), *tg.grad(y, x, g)))
 
 
+def test_blocks_that_overlap():
+    """As two threads may leave them; then a number of before is not one that is still to be restored."""
+    with num_threads(2):
+        blocks = num_threads(1), num_threads(1)
+        for block in blocks:
+            block.__enter__()
+        for block in blocks:
+            block.__exit__(None, None, None)
+        assert tg.get_num_threads() == 2
+
+
 def test_one_after_the_other_and_after_a_sleep():
     """Groups that follow each other at once, and after helpers fell asleep."""
     x, out = np.ones(64, "float32"), np.zeros(64, "float32")

@@ -119,14 +119,9 @@ def _native() -> _Native:
     return native
 
 
-def _start_with_one() -> None:
-    """A forked child is usually one of several."""
-    _limit.value = 1
-
-
 SYMBOLS.append(lambda: {RUN: _native().run})
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_with_one)
+    os.register_at_fork(after_in_child=lambda: set_num_threads(1))          # a child is usually one of several
 
 
 # -- the number of threads -----------------------------------------------------------------------------------------------
@@ -161,13 +156,14 @@ def get_num_threads() -> int:
 
 @contextmanager
 def num_threads(n: int) -> Iterator[None]:
-    """`set_num_threads(n)` inside a with block; the previous number is restored at its end."""
+    """`set_num_threads(n)` inside a with block; the previous number is restored at its end, unless another thread has."""
     before = get_num_threads()
     set_num_threads(n)
     try:
         yield
     finally:
-        set_num_threads(before)
+        if get_num_threads() == n:
+            set_num_threads(before)
 
 
 def _default() -> int:
