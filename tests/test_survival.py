@@ -68,7 +68,7 @@ def test_recorders_are_pooled_and_layers_chosen():
                         (lambda: lab.survival([]), "expected a Recorder"), (lambda: lab.survival(3), "got 3, expected a Recorder"),
                         (lambda: lab.Recorders(3, X), "got one int, expected a population"),
                         (lambda: lab.Recorder(nn.MLP([2, 3, 2], members=4, rng=0), X), r"a population of 4 networks; .* lab.Recorders\("),
-                        (lambda: lab.ContinualBackprop().observe(3, X), "got 3, expected a model")):
+                        (lambda: lab.ContinualBackprop().observe(3, X), "got 3, expected a Module such as nn.MLP")):
         with pytest.raises((ValueError, TypeError), match=words):
             call()
 
