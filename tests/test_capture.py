@@ -241,7 +241,7 @@ def test_functions_that_only_evaluate_and_their_derivatives():
 
 def test_a_kernel_that_refuses_numbers():
     """The proof gives launches numbers that they must not use: of a target made in the step, which is neither 1 nor -1."""
-    check(lambda: (lambda x: F.hinge_embedding_loss(F.as_tensor(x), np.ones((4, 3))),), normal(4, 3), replays=STEPS - 2)
+    check(lambda: (lambda x: F.hinge_embedding_loss(F.as_tensor(x), np.ones((4, 3))),), normal(4, 3, dtype="float64"), replays=STEPS - 2)
 
 
 def test_shapes_side_by_side():
