@@ -66,7 +66,7 @@ class Native:
             self._places.append([*zip(kernel.words.values(), accumulate(map(len, packed), initial=len(words) + 1))])
             words += [kernel.address(dtype), *chain.from_iterable(packed)]
         self.words = np.array(words, _WORD)
-        self._integers, self._floats = memoryview(self.words), memoryview(self.words.view(np.float64))
+        self._integers, self._floats = self.words.data, self.words.view(np.float64).data
         first = self.words.ctypes.data
         self._table = np.array([len(rows), *chain.from_iterable((code, first + 8 * at) for code, at in rows)], _WORD)
         self._run, self._count = python_function(_definition("walk", _WALK, NO_ARGUMENTS), self._table.ctypes.data), len(rows)
