@@ -1,6 +1,7 @@
 """A training does what the prognosis predicts: the same units, the same step, the same sample."""
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,8 +216,13 @@ def test_float32_is_proved_too():
 
 def test_it_prints():
     model = sick_model()
-    text = str(lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)))
-    assert "revives" in text and "24" in text
+    found = lab.prognosis(model, X, optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1))
+    assert "revives" in str(found) and "24" in str(found)
+    table, *reasons = found.parts()         # each reason once, below the table
+    legend = dict(reason.split(" ", 1) for reason in reasons)
+    assert [legend[row[-1]] for row in table.rows] == [row[-1] for row in found.table().rows] and len(legend) < len(table.rows)
+    alone = replace(found, units=found.units[:1])
+    assert str(alone) == str(alone.table())
 
 
 def test_a_followed_orbit_is_the_recurrence():

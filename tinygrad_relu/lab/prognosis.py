@@ -99,6 +99,16 @@ class Prognosis(Reading):
         headings = ["layer", "unit", "verdict", "step", "sample", "reason"]
         return Table(f"prognosis of {counted(len(units), 'dead unit')}", headings, cells, most=rows)
 
+    def parts(self) -> Sequence[str | Table]:
+        """The table. If units share a reason, the reasons are below it, each once."""
+        table = self.table()
+        reasons = list(dict.fromkeys(row[-1] for row in table.rows))
+        if len(reasons) == len(table.rows):
+            return [table]
+        for row in table.rows:
+            row[-1] = f"({reasons.index(row[-1]) + 1})"
+        return [table, *(f"({number}) {reason}" for number, reason in enumerate(reasons, 1))]
+
     def plot(self) -> Any:
         """The steps at which the dead units of each layer return, as a matplotlib Figure."""
         layers = list(dict.fromkeys(unit.layer for unit in self.units))
