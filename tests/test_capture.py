@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import signal
+from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from module_table import LABELED, PAIRED
 import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
+from tinygrad_relu.capture.arrays import arrays_in, mapped
 from tinygrad_relu.functional import REDUCTIONS
 
 MODELS = {
@@ -265,6 +267,40 @@ def test_arrays_and_tensors_of_both_kinds_in_any_order():
         y, trained = program(kind(a))
         assert y.item() == i and trained is (kind is kinds[2])
     assert len(program.recordings) == 3 and program.replays == 12
+
+
+Pair = namedtuple("Pair", "x y")
+FORMS = {                               # of the same two arrays, and how a step unpacks them
+    "one by one": lambda x, y: ((x, y), {}), "a tuple": lambda x, y: (((x, y),), {}), "a list": lambda x, y: (([x, y],), {}),
+    "a named tuple": lambda x, y: ((Pair(x, y),), {}), "a dict": lambda x, y: (({"x": x, "y": y},), {}),
+    "the other order": lambda x, y: (({"y": y, "x": x},), {}), "a dict with an order": lambda x, y: ((OrderedDict(x=x, y=y),), {}),
+    "names": lambda x, y: ((), {"x": x, "y": y}), "one name": lambda x, y: ((x,), {"y": y}),
+    "nested": lambda x, y: (([(x,), {"y": [y]}],), {}), "a number": lambda x, y: ((x, y, 0.5), {}),
+    "zero": lambda x, y: ((x, y, 0.0), {}), "minus zero": lambda x, y: ((x, y, -0.0), {}), "not a number": lambda x, y: ((x, y, float("nan")), {}),
+    "one": lambda x, y: ((x, y, 1), {}), "true": lambda x, y: ((x, y, True), {}), "nothing": lambda x, y: ((x, y, None), {}),
+    "a set": lambda x, y: ((x, y, SET), {}), "tensors": lambda x, y: ((tg.Tensor(x), tg.Tensor(y)), {}),
+    "a tensor with a gradient": lambda x, y: (((tg.Tensor(x, requires_grad=True), y),), {}), "copies": lambda x, y: (((x, x),), {})}
+SET = {3}
+
+
+def test_forms_of_arguments_side_by_side():
+    """What a call gives shows in the result, so a replay of another form or number would be seen. Orders change meanwhile."""
+    def step(*inputs, **options):
+        first, *_, last = arrays_in([inputs, options])
+        y = F.as_tensor(first) * 2.0 + last
+        return Pair(y, [y * k for k in inputs if isinstance(k, (int, float))]), str(mapped(
+            lambda x: (isinstance(x, tg.Tensor), x.requires_grad if isinstance(x, tg.Tensor) else x if np.ndim(x) == 0 else 0),
+            [inputs, options]))
+
+    program, rng = tg.capture(step), np.random.default_rng(0)
+    for _ in range(6):
+        for name in [*FORMS, *reversed(FORMS)]:
+            inputs, options = FORMS[name](*rng.standard_normal((2, 3)))
+            found = [program(*inputs, **options), step(*inputs, **options)]
+            assert str(found[0]) == str(found[1]), name
+            assert bits(*arrays_in(found[0])) == bits(*arrays_in(found[1])), name
+    assert len(program.recordings) == len(FORMS) - 1            # a tuple of one array twice is a tuple
+    assert program.replays == len(FORMS) * 12 - 2 * len(program.recordings)
 
 
 def test_the_text_of_a_program():

@@ -212,3 +212,9 @@ def test_a_refused_step_has_changed_nothing_else():
     with pytest.raises(CaptureError, match="other arrays"):
         run(lambda x: F.as_tensor(data[next(rows)]) * x, 2.0, 2.0)
     assert data.tolist() == np.arange(8.0).reshape(4, 2).tolist()
+
+
+def test_a_gradient_for_a_tensor_inside_a_tuple():
+    program, x = tg.capture(lambda pair: (pair[0] * 2.0).sum().backward()), tg.Tensor(X[0], requires_grad=True)
+    with pytest.raises(CaptureError, match="gives a gradient to an input"):
+        program((x, 1.0))

@@ -1,6 +1,7 @@
 """Launches, and the arrays in their arguments: trees of tuples, lists and dicts."""
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -25,19 +26,48 @@ class Launch(NamedTuple):
         return getattr(self.kernel, "__name__", str(self.kernel))
 
 
+def entries(tree: Any) -> Any:
+    """Those of a tuple (named or not), list or dict; None of anything else."""
+    kind = type(tree)
+    if kind is tuple or kind is list:
+        return tree
+    if kind is dict or kind is OrderedDict:
+        return tree.values()
+    return tree if isinstance(tree, tuple) and hasattr(tree, "_make") else None
+
+
 def mapped(f: Callable[[Any], Any], tree: Any) -> Any:
-    if type(tree) in (tuple, list):
-        return type(tree)([mapped(f, entry) for entry in tree])
-    return {name: mapped(f, entry) for name, entry in tree.items()} if type(tree) is dict else f(tree)
+    if (inner := entries(tree)) is None:
+        return f(tree)
+    new = [mapped(f, entry) for entry in inner]
+    return type(tree)(zip(tree, new)) if isinstance(tree, dict) else getattr(tree, "_make", type(tree))(new)
 
 
 def arrays_in(tree: Any) -> Iterator[Array]:
     """All arrays, those of Tensors and placeholders included."""
     if isinstance(tree, (ndarray, Tensor, Later)):
         yield tree if isinstance(tree, ndarray) else tree.array
-    elif type(tree) in (tuple, list, dict):
-        for entry in tree.values() if type(tree) is dict else tree:
+    else:
+        for entry in entries(tree) or ():
             yield from arrays_in(entry)
+
+
+def form(trees: Iterable[Any], leaves: list[Any]) -> tuple[Any, ...]:
+    """What distinguishes trees, but for their arrays and Tensors, which are appended to `leaves`."""
+    found: list[Any] = []
+    for x in trees:
+        found.append(kind := type(x))
+        if kind is ndarray or kind is Tensor or isinstance(x, (ndarray, Tensor)):
+            leaves.append(x)
+        elif (inner := entries(x)) is not None:
+            found += tuple(x) if inner is not x else None, form(inner, leaves)
+        else:
+            try:
+                hash(x)
+            except TypeError:
+                x = id(x)                   # a recording keeps x
+            found.append(repr(x) if isinstance(x, float) else x)        # -0.0 is another number than 0.0
+    return tuple(found)
 
 
 def agree(a: Any, b: Any) -> bool:
@@ -47,10 +77,8 @@ def agree(a: Any, b: Any) -> bool:
         return bool((a.shape, a.dtype, a.strides) == (b.shape, b.dtype, b.strides))
     if type(a) is not type(b):
         return False
-    if type(a) in (tuple, list):
-        return len(a) == len(b) and all(map(agree, a, b))
-    if type(a) is dict:
-        return a.keys() == b.keys() and all(agree(a[key], b[key]) for key in a)
+    if (inner := entries(a)) is not None:
+        return len(a) == len(b) and (inner is a or [*a] == [*b]) and all(map(agree, inner, entries(b)))
     return a is b or type(a) is Later or bool(a == b) or (a != a and b != b)
 
 

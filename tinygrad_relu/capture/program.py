@@ -1,7 +1,7 @@
 """The function that users call: `capture`, and the `Program` that it makes of a step."""
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from time import perf_counter
 from typing import Any
@@ -18,7 +18,7 @@ from ..parameters import Parameter, watchers
 from ..profile import Profile, of_launches
 from ..tensor import Tensor
 from ..text import Shown, Table
-from .arrays import arrays_in, copies, differ, fresh, mapped
+from .arrays import arrays_in, copies, differ, form, fresh, mapped
 from .recording import Proof, Recording, recorded
 from .replay import Replay, Stale
 from .surroundings import Surroundings
@@ -26,14 +26,11 @@ from .surroundings import Surroundings
 MOST = 32       # recordings of one program
 
 
-def _key(x: Any) -> Any:
-    """What distinguishes arguments: shapes and dtypes of arrays, the values of anything else."""
-    if isinstance(x, (ndarray, Tensor)):
-        return type(x), x.shape, x.dtype, getattr(x, "requires_grad", None)
-    if type(x) in (tuple, list):
-        return type(x), *map(_key, x)
-    return (dict, *((name, _key(entry)) for name, entry in x.items())) if type(x) is dict else (
-        type(x), x if isinstance(x, Hashable) else id(x))          # which a recording keeps
+def _key(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, list[Any]]:
+    """What distinguishes calls: form, shapes and dtypes. And the arrays and Tensors in their arguments."""
+    leaves: list[Any] = []
+    found = form((inputs, options), leaves)
+    return (is_grad_enabled(), found, *[(x.shape, x.dtype, getattr(x, "requires_grad", None)) for x in leaves]), leaves
 
 
 class Program(Shown):
@@ -57,19 +54,23 @@ class Program(Shown):
         with self._lock:
             try:
                 last = self._last
-                if (last is not None and not options and last.grad_mode is is_grad_enabled() and last.inputs.take(*inputs)
-                        and last.fits(compared=True)):
-                    return self._replay(last, inputs, options)
-                for recording in self.recordings.get(_key((is_grad_enabled(), inputs, options)), ()):
+                if last is not None and last.grad_mode is is_grad_enabled():
+                    given: Any = inputs if last.plain and not options else []
+                    if ((given is inputs or form((inputs, options), given) in last.forms) and last.inputs.take(*given)
+                            and last.fits(compared=True)):
+                        return self._replay(last, inputs, options)
+                key, leaves = _key(inputs, options)
+                for recording in self.recordings.get(key, ()):
                     if recording.fits():
-                        self._last = recording if recording.replay and not options and recording.takes(inputs) else None
-                        return self._again(recording, [*arrays_in([inputs, options])], inputs, options)
+                        self._last = recording if recording.replay and recording.takes(leaves) else None
+                        return self._again(recording, [*arrays_in(leaves)], inputs, options)
             except Stale:
                 self.recordings.clear()
                 self._last = None
-            homes, reached = [aligned(x) for x in arrays_in([inputs, options])], [self.step]
+            key, leaves = _key(inputs, options)
+            homes, reached = [aligned(x) for x in arrays_in(leaves)], [self.step]
             mapped(lambda x: None if isinstance(x, (ndarray, Tensor)) else reached.append(x), [inputs, options])
-            return self._record(Recording(reached, _key((is_grad_enabled(), inputs, options)), homes), inputs, options)
+            return self._record(Recording(reached, key, homes), inputs, options)
 
     def _again(self, recording: Recording, arrays: Sequence[Array], inputs: Any, options: Any) -> Any:
         """A call of a kind that has been recorded: it is replayed, or it proves the recording."""
@@ -115,10 +116,12 @@ class Program(Shown):
     def _record(self, recording: Recording, inputs: Any, options: Any) -> Any:
         """Run the step eagerly, on our copies of the inputs, and record it."""
         homes, arrays = iter(recording.homes), [home.copy() for home in recording.homes]
+        tensors: list[Tensor] = []
 
         def own(x: Any) -> Any:
             if isinstance(x, Tensor):
-                return Tensor.leaf(next(homes), x.requires_grad)
+                tensors.append(Tensor.leaf(next(homes), x.requires_grad))
+                return tensors[-1]
             return next(homes).view(Guarded) if isinstance(x, ndarray) else x
 
         inputs, options = mapped(own, inputs), mapped(own, options)
@@ -129,7 +132,7 @@ class Program(Shown):
             recording.finish(mapped(unguarded, result))
         if any(map(differ, recording.homes, arrays)):
             refuse("changes an input, which a replay would not; work on a copy")
-        if any(isinstance(x, Tensor) and x.grad is not None for x in inputs):
+        if any(x.grad is not None for x in tensors):
             refuse("gives a gradient to an input; return it instead: tg.grad(loss, x)")
         if isinstance(recording, Proof) and (name := surroundings.without(recording.owners).changed()) is not None:
             refuse(f"changes a variable outside ({name}), which a replay would not; do it after the call")
@@ -154,7 +157,7 @@ class Program(Shown):
         `inputs` themselves, if no replay is proved for other numbers than those of its recording. For one thread only: a call by
         another one overwrites them.
         """
-        for recording in self.recordings.get(_key((is_grad_enabled(), inputs, {})), ()):
+        for recording in self.recordings.get(_key(inputs, {})[0], ()):
             if recording.replay is not None and all(recording.varied):
                 return tuple(recording.homes)
         return inputs
@@ -168,14 +171,14 @@ class Program(Shown):
         """
         check_count(repeat, "profile: repeat")
         with self._lock:
-            found = self.recordings.get(_key((is_grad_enabled(), inputs, options)), ())
-            known = [(one, one.replay) for one in found if one.replay]
+            key, leaves = _key(inputs, options)
+            known = [(one, one.replay) for one in self.recordings.get(key, ()) if one.replay]
             try:
                 recording, replay = next((pair for pair in known if pair[0].fits()), *known[:1])
             except (Stale, StopIteration):
                 raise ValueError("profile: the program has no replay with such arguments yet; call it with them a few "
                                  "times") from None
-            for home, x in zip(recording.homes, arrays_in([inputs, options])):
+            for home, x in zip(recording.homes, arrays_in(leaves)):
                 home[...] = x
             with recording.unchanged():
                 recording.profile = of_launches(replay.launches, repeat)

@@ -32,7 +32,7 @@ from ..optim.optimizer import Optimizer
 from ..parameters import Parameter, watchers
 from ..profile import Profile
 from ..tensor import Tensor
-from .arrays import Launch, agree, arrays_in, bytes_of, copies, described, differ, is_same, mapped, restore
+from .arrays import Launch, agree, arrays_in, bytes_of, copies, described, differ, form, is_same, mapped, restore
 from .replay import Replay, Stale, is_launch, move
 from .surroundings import Surroundings
 
@@ -45,6 +45,7 @@ class Recording:
 
     def __init__(self, reached: Sequence[Any], key: Any, homes: Sequence[Array]) -> None:
         self.reached, self.key = reached, key       # the step, and its arguments that are no arrays
+        self.forms = {key[1]}                       # a set: == of an argument may be no bool, so hashes are compared first
         self.homes = homes                          # our copies of the inputs
         self.grad_mode = is_grad_enabled()
         self.launches: list[Launch] = []
@@ -56,6 +57,7 @@ class Recording:
         self.state: list[Array] = []            # the owners of state, once it is proved
         self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
         self.inputs: Inputs | None = None       # how a replay gets arrays and Tensors without Python
+        self.plain = False                      # whether these are the arguments, one by one
         self.begun = next_order()       # Tensors made by the step have a larger order
         self.made: list[Any] = []       # modules made by the step
         self._inside = False
@@ -124,12 +126,13 @@ class Recording:
             home[...] = x
         return known
 
-    def takes(self, inputs: Sequence[Any]) -> bool:
-        """Whether all are arrays and Tensors; then `self.inputs` takes such ones."""
-        if self.inputs is None and all(type(x) in (np.ndarray, Tensor) for x in inputs):
+    def takes(self, leaves: Sequence[Any]) -> bool:
+        """Whether these, found in the arguments, are of no class of the user; then `self.inputs` takes such ones."""
+        if self.inputs is None and all(type(x) in (np.ndarray, Tensor) for x in leaves):
             self.inputs = Inputs(self.homes, self.varied, [
                 slot for p, g, trained in self.expected for slot in ((p, "grad", g), (p, "requires_grad", trained))], [
-                (Tensor, "array", "requires_grad", x.requires_grad) if type(x) is Tensor else None for x in inputs])
+                (Tensor, "array", "requires_grad", x.requires_grad) if type(x) is Tensor else None for x in leaves])
+            self.plain = form((tuple(leaves), {}), []) in self.forms
         return self.inputs is not None
 
     def fits(self, compared: bool = False) -> bool:
