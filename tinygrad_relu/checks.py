@@ -160,7 +160,8 @@ def check_count(value: int, name: str, least: int = 1) -> int:
 
 def check_real(value: float, name: str, fits: Callable[[float], bool] = lambda value: True, expected: str = "a number") -> float:
     """A number, as a float: of any sign and size, or one that fits."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if type(value) is not float and (
+            isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating))):
         raise TypeError(f"{name} is {said(value)}, expected a number")
     if not fits(value):
         raise ValueError(f"{name} is {value}, expected {expected}")
