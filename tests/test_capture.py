@@ -1,8 +1,10 @@
 """A captured step is the eager step, bit for bit: every module, loss, optimizer and operation."""
 from __future__ import annotations
 
+import copy
 import signal
 from collections import OrderedDict, namedtuple
+from functools import partial
 
 import numpy as np
 import pytest
@@ -66,6 +68,8 @@ def test_inputs_of_another_dtype_are_converted(dtype):
     check(training(model), lambda rng: (rng.integers(0, 3, (5, 3)),))
     check(training(model), lambda rng: (tg.Tensor(rng.standard_normal((5, 3)), dtype=other),))
     check(training(model), lambda rng: (np.asfortranarray(rng.standard_normal((5, 3)), dtype=dtype),))
+    for swapped in (">f4", ">f8", ">i8"):               # as files in network order have them
+        check(training(model), lambda rng, swapped=swapped: (rng.integers(0, 3, (5, 3)).astype(swapped),))
 
 
 # -- losses --------------------------------------------------------------------------------------------------------------------
@@ -244,6 +248,33 @@ def test_functions_that_only_evaluate_and_their_derivatives():
 def test_a_kernel_that_refuses_numbers():
     """The proof gives launches numbers that they must not use: of a target made in the step, which is neither 1 nor -1."""
     check(lambda: (lambda x: F.hinge_embedding_loss(F.as_tensor(x), np.ones((4, 3))),), normal(4, 3, dtype="float64"), replays=STEPS - 2)
+
+
+@pytest.mark.parametrize("kind", ["bool", "uint8", "int16", "int32", "int64", "uint64", ">i4", ">i8"])
+def test_labels_of_other_types(kind):
+    """They are converted within the step, as uint8 labels of images are."""
+    def draw(rng):
+        return *normal(5, 3)(rng), rng.integers(0, 2, 5).astype(kind)
+    losses = F.cross_entropy, partial(F.cross_entropy, label_smoothing=0.1), F.multi_margin_loss, lambda z, y: F.nll_loss(
+        F.log_softmax(z), y)
+    for loss in losses:
+        check(of_labels(nn.Linear(3, 2, rng=0), loss), draw)
+    check(of_labels(nn.MLP([3, 2], rng=0, members=4), lambda z, y: F.per_member(F.cross_entropy, z, y).sum()), draw)
+
+
+def of_labels(model, loss):
+    def make():
+        net = copy.deepcopy(model)
+        opt = optim.SGD(net.parameters(), lr=0.1)
+
+        def step(x, y):
+            opt.zero_grad()
+            found = loss(net(x), y)
+            found.backward()
+            opt.step()
+            return found
+        return step, net, opt
+    return make
 
 
 def test_shapes_side_by_side():

@@ -84,6 +84,12 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
     Traceback (most recent call last):
     ValueError: y holds 3 at row 2; expected labels from 0 to 2
     """
+    array = valid_labels(y, n, classes, name)
+    return copied(array, np.ascontiguousarray(array, dtype=np.int64))
+
+
+def valid_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = None, name: str = "y") -> Array:
+    """`check_labels` without the conversion."""
     array = as_numbers(y, name, LABELS)
     if array.ndim != 1:
         hint = "; one-hot? pass {0}.argmax(axis=1)" if array.ndim == 2 and array.shape[1] > 1 else "; pass {0}.ravel()"
@@ -104,7 +110,7 @@ def check_labels(y: npt.ArrayLike, n: int | None = None, classes: int | None = N
         more = f" (and {len(bad) - 1} more such labels)" if len(bad) > 1 else ""
         span = "0 on" if classes is None else f"0 to {highest}"
         raise ValueError(f"{name} holds {array[bad[0]]} at row {bad[0]}{more}; expected labels from {span}")
-    return copied(array, np.ascontiguousarray(array, dtype=np.int64))
+    return array
 
 
 def check_rng(rng: int | np.random.Generator | None, who: str) -> np.random.Generator:

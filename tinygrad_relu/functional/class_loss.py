@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array, Node, value
-from ..checks import LABELS, as_numbers, check_labels, copied
+from ..checks import LABELS, as_numbers, copied, valid_labels
 from ..kernels.machine.door import launch
 from ..ops import loss as ops
 from ..ops.elementwise import add, mul
@@ -75,7 +75,7 @@ def _ask(labels: Array, of_class: Array, ignore_index: int, smoothing: float, as
     kept = labels != ignore_index
     labels = np.where(kept, labels, 0)
     if labels.size:
-        check_labels(labels, classes=asked.shape[1], name="cross_entropy: labels")
+        valid_labels(labels, classes=asked.shape[1], name="cross_entropy: labels")
     asked.fill(smoothing / asked.shape[1])
     asked[np.arange(len(asked)), labels] += 1 - smoothing
     asked *= of_class
@@ -163,10 +163,9 @@ def _labels(name: str, x: Any, labels: Any, ignore: int | None, reduction: str) 
         return labels                                           # nothing to do, found out in a third of the time
     found = given = as_numbers(value(labels), f"{name}: labels", LABELS)
     if found.shape != (n,) or found.dtype != _INT64 or (n == 0 and reduction == "mean"):
-        if found.shape == (n,) == (0,) and reduction != "mean":
-            return copied(given, found.astype(np.int64))
-        kept = found != ignore if ignore is not None else np.full(found.shape, True)
-        found = np.where(kept, check_labels(np.where(kept, found, 0), n, classes, f"{name}: labels"), ignore or 0)
+        if n or reduction == "mean" or found.shape != (n,):
+            valid_labels(found if ignore is None else np.where(found == ignore, 0, found), n, classes, f"{name}: labels")
+        found = found.astype(np.int64)
     found = found if found.flags.carray else found.copy()       # kernels take contiguous arrays
     return found if found is given else copied(given, found)
 

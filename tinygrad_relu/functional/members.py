@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autodiff.node import Array, Op, value
 from ..autodiff.tape import grad
-from ..checks import LABELS, as_numbers, said
+from ..checks import LABELS, as_numbers, copied, said
 from ..kernels.machine.door import copy, launch
 from ..ops import members as ops
 from ..tensor import Tensor
@@ -67,7 +67,7 @@ def per_member(loss: Callable[..., Tensor], x: Input, target: Any, **options: An
     own = given.shape[:2] == x.shape[:2] and (given.ndim == x.ndim or given.dtype.kind != "f")
     if loss is cross_entropy and not options and x.ndim == 3 and given.dtype.kind in "iu":
         try:
-            return ops.cross_entropy(x, given.astype(np.int64, copy=False))
+            return ops.cross_entropy(x, copied(given, given.astype(np.int64, copy=False)))
         except ValueError:          # a label that is not a class: an error, unless it is the one to ignore
             pass
     targets: Any = given if own else [given] * len(x.array)

@@ -89,7 +89,8 @@ def as_kernel(function: Any, arguments: tuple[Any, ...]) -> tuple[Kernel, tuple[
         return None
     like = next((x for x in inputs if isinstance(x, np.ndarray)), out if function is copy else None)
     arrays = [np.array(x, like.dtype) if like is not None and isinstance(x, (int, float)) else x for x in inputs] + [out]
-    if any(not isinstance(x, np.ndarray) or _overlap(x, out) for x in arrays) or arrays[0].dtype != arrays[-2].dtype:
+    if (any(not isinstance(x, np.ndarray) or not x.dtype.isnative or _overlap(x, out) for x in arrays)
+            or arrays[0].dtype != arrays[-2].dtype):
         return None
     if function is copy and arrays[0].dtype == out.dtype and out.itemsize in (4, 8):    # any numbers: their bits, seen as floats
         arrays = [x.view(f"f{out.itemsize}") for x in arrays]
