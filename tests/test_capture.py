@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import table
-from captured import STEPS, bits, check, normal, over, step_of, training
+from captured import STEPS, X, bits, check, normal, over, step_of, training
 from module_table import LABELED, PAIRED
 
 import tinygrad_relu as tg
@@ -397,3 +397,19 @@ def test_a_state_that_is_passed_on_and_a_closure():
 
 def test_large_draws_and_products_are_shared_among_threads():
     check(training(nn.MLP([20, 600, 600, 4], dropout=0.2, rng=0)), normal(700, 20), steps=5)
+
+
+def test_one_tensor_as_two_arguments():
+    """Its gradient is that of both, here 2 a, but b or a of two Tensors; and no such call is replayed as the other."""
+    step = lambda a, b: tg.grad((a * b).sum(), a)
+    program, (a, b) = tg.capture(step), [tg.Tensor(x, requires_grad=True) for x in X[:2]]
+    for inputs in [(a, a), (a, b), (b, b), (b, a)] * 4:
+        assert bits(program(*inputs)) == bits(step(*inputs))
+    assert len(program.recordings) == 2 and program.replays == 12
+
+
+def test_minus_zero_is_another_number_than_zero():
+    for one, other in (np.float32(0.0), np.float32(-0.0)), (complex(0.0, 0.0), complex(-0.0, 0.0)):
+        program = tg.capture(step := lambda x, c: F.as_tensor(x) * np.copysign(1.0, c.real))
+        for c in [one] * 4 + [other] * 4:
+            assert bits(program(X[0], c)) == bits(step(X[0], c))

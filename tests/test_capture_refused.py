@@ -71,6 +71,15 @@ def test_ctrl_c_where_a_recording_begins(monkeypatch):
     assert {type(p.home) for p in net.parameters()} == {np.ndarray}
 
 
+def test_masked_numbers_are_refused_as_in_the_eager_step():
+    program, x = tg.capture(F.relu), np.ma.masked_array(X[0], X[0] > 9.0)
+    for _ in range(4):
+        program(x)
+    x[0, 0] = np.ma.masked
+    with pytest.raises(CaptureError, match="masked values"):
+        program(x)
+
+
 def test_functions_that_take_shapes():
     for step in lambda x: F.minimum(x, 0.5), lambda x: F.where(x, x, 2.0), lambda x: F.as_tensor(x) * np.size(x):
         program = tg.capture(step)

@@ -327,6 +327,7 @@ def test_the_bar_is_drawn_only_on_a_terminal(capfd):
     (dict(dataset=X), TypeError, "fit: got ndarray of shape \\(50, 4\\), expected a data.Dataset, or a pair"),
     (dict(dataset=(X, POINTS.y[:3])), ValueError, "x of shape \\(50, 4\\) and y of shape \\(3,\\), expected one target"),
     (dict(dataset=(X[:0], POINTS.y[:0])), ValueError, "expected one target for each"),
+    (dict(dataset=(np.ma.masked_array(X, X > 0), POINTS.y)), TypeError, "fit: x is a masked array with masked values"),
     (dict(patience=3), ValueError, "patience judges the validation loss"), (dict(resume=True), ValueError, "continues from a file"),
     (dict(schedule="cosine"), TypeError, "schedule is 'cosine', expected one of this optimizer"),
     (dict(schedule=optim.StepLR(start()[1], 1)), TypeError, "schedule is StepLR(.*), expected one of this optimizer"),

@@ -23,7 +23,7 @@ from .autodiff.guard import CaptureError
 from .autodiff.node import no_grad
 from .capture import Program, capture
 from .checkpoint import load, restore, save, state_of
-from .checks import Array, check_bool, check_count, check_name, check_rng, counted, said
+from .checks import Array, as_numbers, check_bool, check_count, check_name, check_rng, counted, said
 from .files import AnyPath
 from .kernels.machine.host import interruptions
 from .nn import Module
@@ -113,12 +113,11 @@ def evaluate(model: Module, loss: Loss, dataset: Any, *, metrics: Metrics | None
 
 def _pair(dataset: Any, who: str) -> tuple[Array, Array]:
     """Samples and targets of a Dataset or a pair, of the same length and not empty."""
-    if isinstance(dataset, Sequence) and len(dataset) == 2:
-        x, y = (np.asarray(part) for part in dataset)
-    elif hasattr(dataset, "x") and hasattr(dataset, "y"):
-        x, y = dataset.x, dataset.y
-    else:
+    if hasattr(dataset, "x") and hasattr(dataset, "y"):
+        dataset = dataset.x, dataset.y
+    if not isinstance(dataset, Sequence) or len(dataset) != 2:
         raise TypeError(f"{who}: got {said(dataset)}, expected a data.Dataset, or a pair of arrays (x, y)")
+    x, y = (as_numbers(part, f"{who}: {name}") for part, name in zip(dataset, "xy"))
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
         raise ValueError(f"{who}: got x of shape {x.shape} and y of shape {y.shape}, expected one target for each sample")
     return x, y

@@ -66,7 +66,7 @@ def form(trees: Iterable[Any], leaves: list[Any]) -> tuple[Any, ...]:
                 hash(x)
             except TypeError:
                 x = id(x)                   # a recording keeps x
-            found.append(repr(x) if isinstance(x, float) else x)        # -0.0 is another number than 0.0
+            found.append(repr(x) if isinstance(x, (float, complex, np.inexact)) else x)      # -0.0 is another number than 0.0
     return tuple(found)
 
 

@@ -6,7 +6,7 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
-from numpy import ndarray
+import numpy as np
 
 from ..autodiff.guard import Guarded, refuse, unguarded
 from ..autodiff.hooks import current_observer
@@ -18,7 +18,7 @@ from ..parameters import Parameter, watchers
 from ..profile import Profile, of_launches
 from ..tensor import Tensor
 from ..text import Shown, Table
-from .arrays import arrays_in, copies, differ, form, fresh, mapped
+from .arrays import arrays_in, copies, differ, form, fresh, mapped, restore
 from .recording import Proof, Recording, recorded
 from .replay import Replay, Stale
 from .surroundings import Surroundings
@@ -27,10 +27,13 @@ MOST = 32       # recordings of one program
 
 
 def _key(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, list[Any]]:
-    """What distinguishes calls: form, shapes and dtypes. And the arrays and Tensors in their arguments."""
+    """What distinguishes calls: form, shapes, dtypes, which gradients are one. And the arrays and Tensors in their arguments."""
     leaves: list[Any] = []
-    found = form((inputs, options), leaves)
-    return (is_grad_enabled(), found, *[(x.shape, x.dtype, getattr(x, "requires_grad", None)) for x in leaves]), leaves
+    found, known = form((inputs, options), leaves), dict[int, int]()
+    if any(map(np.ma.is_masked, leaves)):
+        refuse("got a masked array with masked values; fill or drop them first")
+    trained = [getattr(x, "requires_grad", False) and known.setdefault(id(x), len(known) + 1) for x in leaves]
+    return (is_grad_enabled(), found, *[(x.shape, x.dtype, each) for x, each in zip(leaves, trained)]), leaves
 
 
 class Program(Shown):
@@ -69,7 +72,7 @@ class Program(Shown):
                 self._last = None
             key, leaves = _key(inputs, options)
             homes, reached = [aligned(x) for x in arrays_in(leaves)], [self.step]
-            mapped(lambda x: None if isinstance(x, (ndarray, Tensor)) else reached.append(x), [inputs, options])
+            mapped(lambda x: None if isinstance(x, (np.ndarray, Tensor)) else reached.append(x), [inputs, options])
             return self._record(Recording(reached, key, homes), inputs, options)
 
     def _again(self, recording: Recording, arrays: Sequence[Array], inputs: Any, options: Any) -> Any:
@@ -116,13 +119,13 @@ class Program(Shown):
     def _record(self, recording: Recording, inputs: Any, options: Any) -> Any:
         """Run the step eagerly, on our copies of the inputs, and record it."""
         homes, arrays = iter(recording.homes), [home.copy() for home in recording.homes]
-        tensors: list[Tensor] = []
+        tensors: dict[int, Tensor] = {}         # one for each input; if it requires a gradient, for each Tensor
 
         def own(x: Any) -> Any:
             if isinstance(x, Tensor):
-                tensors.append(Tensor.leaf(next(homes), x.requires_grad))
-                return tensors[-1]
-            return next(homes).view(Guarded) if isinstance(x, ndarray) else x
+                leaf = Tensor.leaf(next(homes), x.requires_grad)
+                return tensors.setdefault(id(x if x.requires_grad else leaf), leaf)
+            return next(homes).view(Guarded) if isinstance(x, np.ndarray) else x
 
         inputs, options = mapped(own, inputs), mapped(own, options)
         surroundings = Surroundings(*recording.reached)
@@ -132,7 +135,7 @@ class Program(Shown):
             recording.finish(mapped(unguarded, result))
         if any(map(differ, recording.homes, arrays)):
             refuse("changes an input, which a replay would not; work on a copy")
-        if any(x.grad is not None for x in tensors):
+        if any(x.grad is not None for x in tensors.values()):
             refuse("gives a gradient to an input; return it instead: tg.grad(loss, x)")
         if isinstance(recording, Proof) and (name := surroundings.without(recording.owners).changed()) is not None:
             refuse(f"changes a variable outside ({name}), which a replay would not; do it after the call")
@@ -157,10 +160,8 @@ class Program(Shown):
         `inputs` themselves, if no replay is proved for other numbers than those of its recording. For one thread only: a call by
         another one overwrites them.
         """
-        for recording in self.recordings.get(_key(inputs, {})[0], ()):
-            if recording.replay is not None and all(recording.varied):
-                return tuple(recording.homes)
-        return inputs
+        found = self.recordings.get(_key(inputs, {})[0], ())
+        return next((tuple(one.homes) for one in found if one.replay and all(one.varied)), inputs)
 
     # -- where the time goes --------------------------------------------------------------------------------------------------
 
@@ -178,8 +179,7 @@ class Program(Shown):
             except (Stale, StopIteration):
                 raise ValueError("profile: the program has no replay with such arguments yet; call it with them a few "
                                  "times") from None
-            for home, x in zip(recording.homes, arrays_in(leaves)):
-                home[...] = x
+            restore(recording.homes, arrays_in(leaves))
             with recording.unchanged():
                 recording.profile = of_launches(replay.launches, repeat)
         replays = self.replays

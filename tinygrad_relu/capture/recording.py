@@ -128,7 +128,8 @@ class Recording:
 
     def takes(self, leaves: Sequence[Any]) -> bool:
         """Whether these, found in the arguments, are of no class of the user; then `self.inputs` takes such ones."""
-        if self.inputs is None and all(type(x) in (np.ndarray, Tensor) for x in leaves):
+        if (self.inputs is None and all(type(x) in (np.ndarray, Tensor) for x in leaves)
+                and sum(getattr(x, "requires_grad", False) for x in leaves) < 2):       # two with a gradient may be one
             self.inputs = Inputs(self.homes, self.varied, [
                 slot for p, g, trained in self.expected for slot in ((p, "grad", g), (p, "requires_grad", trained))], [
                 (Tensor, "array", "requires_grad", x.requires_grad) if type(x) is Tensor else None for x in leaves])
