@@ -112,6 +112,40 @@ def test_every_rule_with_schedules(name, dtype):
             assert mine.keys() == buffers.keys() and all(same(np.asarray(mine[b]), np.asarray(buffers[b])) for b in buffers)
 
 
+def test_settings_and_modes_change_meanwhile():
+    """Layers that are called for each member follow their population; and modes that alternate are each recorded once."""
+    def trained(model, opt, capture):
+        losses = per_member(F.cross_entropy) if model.members else F.cross_entropy
+
+        def step(x, y):
+            opt.zero_grad()
+            loss = losses(model(x), y)
+            loss.sum().backward()
+            opt.step()
+            return loss
+
+        program, found = tg.capture(step) if capture else step, []
+        for t in range(24):
+            model.train(t % 4 != 3)
+            if t == 16:
+                for module in model.modules():
+                    if isinstance(module, nn.Dropout):
+                        module.p = 0.5
+                    elif isinstance(module, nn.BatchNorm1d):
+                        module.momentum, module.eps = 0.5, 0.125
+            found.append(program(X + t, Y).data.copy())
+        return np.array(found), program.replays if capture else None
+
+    for capture in (False, True):
+        model = mlp(norm="batch", dropout=0.25, members=K, rng=SEEDS)
+        found, replays = trained(model, optim.SGD(model.parameters(), lr=0.1), capture)
+        assert replays in (None, 15)
+        for k, seed in enumerate(SEEDS):
+            single = mlp(norm="batch", dropout=0.25, rng=seed)
+            assert same(found[:, k], trained(single, optim.SGD(single.parameters(), lr=0.1), False)[0])
+            assert agree(model, k, single)
+
+
 LOSSES = {"cross-entropy": (F.cross_entropy, {}, LABELS), "sum": (F.cross_entropy, {"reduction": "sum"}, LABELS),
           "ignored": (F.cross_entropy, {}, np.where(LABELS == 1, -100, LABELS)),
           "smoothed": (F.cross_entropy, {"label_smoothing": 0.1}, LABELS),

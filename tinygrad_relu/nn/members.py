@@ -6,6 +6,7 @@ kernels over the members, elementwise activations as they are; any other module 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -76,21 +77,21 @@ class Each:
 
     def __init__(self, module: Module, members: int) -> None:
         self.module, self.members = module, members
-        self.views: list[Module] = []
+        self.views: dict[tuple[bool, ...], tuple[list[Any], list[Module]]] = {}     # for each mode: attributes and copies
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "views": []}      # a copy has other parameters
+        return {**vars(self), "views": {}}      # a copy has other parameters
 
     def __call__(self, x: Any) -> Any:
         module, x, parameters = self.module, F.as_tensor(x), self.module.parameters()
         if not x.ndim or len(x.array) != self.members:
             raise ValueError(f"{type(module).__name__}: x has shape {x.shape}, expected ({self.members}, samples, ...), as this "
                              "layer needs the samples of each member")
-        if not self.views:
+        attributes = [entry for one in module.modules() for entry in vars(one).values()]
+        modes = tuple([one.training for one in module.modules()])
+        known, views = self.views.get(modes, ([], []))
+        if len(known) != len(attributes) or not all(map(is_, known, attributes)):       # a setting has changed since
             settle(parameters)
-            self.views = [module._member(k) for k in range(self.members)]
-        for view in self.views:
-            for mine, its in zip(module.modules(), view.modules()):
-                if its.training is not mine.training:
-                    its.training = mine.training
-        return each(self.views, in_dtype_of(x, parameters[0]) if parameters else x, parameters)
+            views = [module._member(k) for k in range(self.members)]
+            self.views[modes] = attributes, views
+        return each(views, in_dtype_of(x, parameters[0]) if parameters else x, parameters)
