@@ -95,6 +95,45 @@ def test_losses_of_targets(cls, how):
     check(over(step_of(cls(reduction=how, **options)), (3, 4), optim.Adam, lr=0.001), draw)
 
 
+def penalised(net, loss):
+    """A step with a penalty on the gradients of the loss: it needs second derivatives."""
+    def make():
+        model = copy.deepcopy(net)
+        opt = optim.SGD(model.parameters(), lr=0.001)
+
+        def step(x, y):
+            opt.zero_grad()
+            found = loss(model(x), y).sum()
+            slopes = tg.grad(found, model.parameters(), create_graph=True)
+            (found + sum((g * g).sum() for g in slopes)).backward()
+            opt.step()
+            return found
+        return step, model, opt
+    return make
+
+
+@pytest.mark.parametrize("cls", [*LABELED, *PAIRED])
+def test_second_derivatives_of_losses(cls):
+    options = LABELED[cls][0] if cls in LABELED else PAIRED[cls][0]
+    for how in REDUCTIONS:
+        for given in ({}, options):
+            loss, net = cls(reduction=how, **given), nn.MLP([3, 4, 3 if cls in LABELED else 4], "tanh", rng=0)
+            check(penalised(net, loss), lambda rng: (rng.standard_normal((5, 3)).astype("float32"), rng.permutation([0, 1, 2, 1, 1])
+                                                     if cls in LABELED else rng.uniform(0, 1, (5, 4)).astype("float32")))
+
+
+@pytest.mark.parametrize("name", ["Maxout", "RReLU", "Dropout", "Residual", "BatchNorm1d", "LayerNorm", "Softmax"])
+def test_second_derivatives_of_modules(name):
+    model, shape = MODELS[name]
+    check(penalised(model, lambda y, _: (F.tanh(y) * y).mean()), lambda rng: (*normal(*shape)(rng), 0))
+
+
+def test_second_derivatives_of_powers_and_of_populations():
+    base, net = nn.Linear(3, 4, rng=0), nn.MLP([3, 4, 3], "tanh", members=2, rng=0)
+    check(penalised(base, lambda y, _: F.sigmoid(y) ** F.sigmoid(-y)), lambda rng: (*normal(5, 3)(rng), 0))
+    check(penalised(net, partial(F.per_member, F.cross_entropy)), lambda rng: (*normal(5, 3)(rng), rng.integers(0, 3, 5)))
+
+
 # -- optimizers ----------------------------------------------------------------------------------------------------------------
 
 OPTIMIZERS = [

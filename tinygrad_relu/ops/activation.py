@@ -26,7 +26,7 @@ from ..kernels.loops import pointwise
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import copy, current_watcher, launch
 from .axes import T
-from .elementwise import compare, mul, where
+from .elementwise import compare, mul, one_hot, where
 from .shape import reshape
 
 P = ParamSpec("P")
@@ -155,7 +155,7 @@ def maxout_with_winners(x: Array) -> tuple[Array, Array]:
 
 def _maxout_pull(g: Any, y: Any, x: Any) -> Any:
     winner = maxout_with_winners(value(x))[1]
-    return where(winner[..., None] == np.arange(x.shape[-1]), reshape(g, shape=(*g.shape, 1)), 0.0)
+    return where(one_hot(winner, x.shape[-1]), reshape(g, shape=(*g.shape, 1)), 0.0)
 
 
 maxout: Op = Op("maxout", maxout_with_winners, saves=True, pull=(_maxout_pull,), fused=lambda g, y, winner, into, add, x: launch(

@@ -76,8 +76,10 @@ def _times_log(x: Any, a: Any, b: Any) -> Any:
 def _mixed(g: Any, a: Any, b: Any) -> Any:
     """g a^(b-1) (1 + b ln a). Its limit at a = 0 is 0 for b > 1, -infinity for 0 < b <= 1, and infinity for b < 0."""
     exponent, zero = value(b), compare(np.equal, a, 0.0)
-    vanishes, diverges = zero & ((exponent > 1) | (exponent == 0)), zero & (exponent <= 1) & (exponent != 0)
-    base, limit = where(zero, 1.0, a), np.where(diverges, -np.copysign(np.inf, exponent), exponent)
+    above, up_to = compare(np.greater, b, 1.0), compare(np.less_equal, b, 1.0)
+    vanishes = compare(np.logical_and, zero, compare(np.logical_or, above, compare(np.equal, b, 0.0)))
+    diverges = compare(np.logical_and, zero, compare(np.logical_and, up_to, b))
+    base, limit = where(zero, 1.0, a), where(diverges, binary(np.copysign)(np.inf, neg(exponent)), exponent)
     usual = mul(g, mul(power(base, sub(b, 1.0)), add(mul(b, LOG(base)), 1.0)))
     return where(vanishes, 0.0, where(diverges, mul(g, limit), usual))
 

@@ -66,6 +66,11 @@ def compare(ufunc: Callable[..., Any], a: Any, b: Any) -> Array:
     return filled(np.empty(joint_shape(ufunc.__name__, a, b), bool), ufunc, a, b)
 
 
+def one_hot(index: Array, n: int) -> Array:
+    """Booleans of the shape (*index.shape, n), true at the index."""
+    return compare(np.equal, index[..., None], np.arange(n))
+
+
 def equal_or_nan(x: Any, y: Any) -> Array:
     """Where x equals y, or both are NaN, as `compare`: it finds all numbers that tie for the maximum y."""
     return compare(_equal_or_nan, x, y)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy import empty
 
-from ..autodiff.broadcast import broadcast_to
+from ..autodiff.broadcast import broadcast_to, filled
 from ..autodiff.node import Array, Op, value
 from ..autodiff.tape import derivative
 from ..checks import check_labels
@@ -18,7 +18,7 @@ from ..kernels.loops import loss as kernels
 from ..kernels.loops.loss import error_loss
 from ..kernels.machine.door import launch
 from .activation import activation_op
-from .elementwise import add, cast, mul, neg, sub, where
+from .elementwise import add, cast, compare, div, mul, neg, one_hot, sub, where
 from .indexing import getitem
 from .normalization import LOG_SOFTMAX, SOFTMAX
 from .shape import reshape
@@ -65,8 +65,13 @@ def _of_labels(x: Any, labels: Array) -> Any:
     return getitem(x, (np.arange(labels.size), labels))
 
 
-def _own_weights(labels: Array, of_class: Array, dtype: Any) -> Array:
-    return of_class[labels] if of_class.size else np.ones(labels.shape, dtype)
+def _weigh(labels: Array, of_class: Array, ignore: int, index: Array, own: Array, share: Array | None) -> None:
+    """The labels, 0 if they are ignored; their weights, 0 if they are; and one divided by the total."""
+    kept = labels != ignore
+    index[...] = np.where(kept, labels, 0)
+    own[...] = np.where(kept, of_class[index] if of_class.size else 1, 0)
+    if share is not None:
+        share[...] = 1 / own.sum(dtype=float)
 
 
 def _nll(x: Array, labels: Array, of_class: Array, *, ignore: int, reduction: str) -> tuple[Array, Array]:
@@ -88,11 +93,10 @@ def _check_weight(name: str, weights: Array) -> None:
 
 
 def _nll_steps(x: Any, labels: Array, of_class: Array, ignore: int, reduction: str) -> Any:
-    kept = labels != ignore
-    labels = np.where(kept, labels, 0)
-    own = np.where(kept, _own_weights(labels, of_class, x.dtype), x.dtype.type(0))
-    losses = mul(where(own != 0, _of_labels(x, labels), 0.0), 0 - own)
-    return losses if reduction == "none" else mul(SUM(losses), 1 / own.sum(dtype=float) if reduction == "mean" else 1.0)
+    index, own, share = np.empty_like(labels), empty(labels.shape, x.dtype), empty((), x.dtype)
+    launch(_weigh, labels, of_class, ignore, index, own, share if reduction == "mean" else None)
+    losses = mul(where(compare(np.not_equal, own, 0.0), _of_labels(x, index), 0.0), sub(0.0, own))
+    return losses if reduction == "none" else mul(SUM(losses), share if reduction == "mean" else 1.0)
 
 
 def _multi_margin(x: Array, labels: Array, of_class: Array, *, margin: float, p: int, reduction: str) -> tuple[Array, Array]:
@@ -108,9 +112,9 @@ def _multi_margin(x: Array, labels: Array, of_class: Array, *, margin: float, p:
 def _multi_margin_steps(x: Any, labels: Array, of_class: Array, margin: float, p: int, reduction: str) -> Any:
     rows, classes = x.shape
     short = _relu(add(sub(x, reshape(_of_labels(x, labels), (rows, 1))), margin))
-    others = np.arange(classes) != labels[:, None]
-    losses = mul(SUM(where(others, mul(short, short) if p == 2 else short, 0.0), axis=1),
-                 _own_weights(labels, of_class, x.dtype) / x.dtype.type(classes))
+    own = empty(rows, x.dtype)
+    launch(_weigh, labels, of_class, -1, np.empty_like(labels), own, None)
+    losses = mul(SUM(where(one_hot(labels, classes), 0.0, mul(short, short) if p == 2 else short), axis=1), div(own, classes))
     return losses if reduction == "none" else mul(SUM(losses), 1 / rows if reduction == "mean" else 1.0)
 
 
@@ -143,8 +147,8 @@ def cross_entropy(reduction: str) -> Op:
         launch(kernels.cross_entropy_pullback, g.ravel(), slopes, bool(add), into[0])
 
     def pull(g: Any, y: Any, x: Any, labels: Array) -> Any:
-        one_hot = (labels[:, None] == np.arange(x.shape[1])).astype(x.dtype)
-        return mul(mul(sub(SOFTMAX(x), one_hot), reshape(g, shape=(prod(g.shape), 1))), _scale(labels.size, reduction))
+        targets = cast(one_hot(labels, x.shape[1]), dtype=x.dtype)
+        return mul(mul(sub(SOFTMAX(x), targets), reshape(g, shape=(prod(g.shape), 1))), _scale(labels.size, reduction))
 
     return Op("cross_entropy", forward, fused=fused, saves=True, adds=True, saves_gradient=reduction != "none", pull=(pull, None),
               index="labels")
@@ -184,7 +188,11 @@ def _soft_cross_entropy_fused(g: Array, y: Array, probabilities: Array, into: li
 def _soft_cross_entropy_pull(g: Any, y: Any, x: Any, targets: Any, scale: Any, reduction: str) -> Any:
     weights = reshape(_scaled(g, scale), shape=(prod(g.shape), 1))
     slopes = mul(sub(mul(SOFTMAX(x), SUM(targets, axis=-1, keepdims=True)), targets), weights)
-    return where((value(targets) != 0).any(axis=1, keepdims=True), slopes, 0.0)
+    return where(filled(empty((x.shape[0], 1), bool), _any_in_row, value(targets)), slopes, 0.0)
+
+
+def _any_in_row(x: Array, out: Array) -> None:
+    out[...] = (x != 0).any(axis=1, keepdims=True)
 
 
 # Each row has a target per class instead of one label: class probabilities, or targets made from labels if classes have weights,

@@ -17,7 +17,7 @@ from ..kernels.loops import affine as single
 from ..kernels.loops import members as kernels
 from ..kernels.loops.pointwise import loops
 from ..kernels.machine.door import launch
-from .elementwise import mul, sub
+from .elementwise import cast, mul, one_hot, sub
 from .linalg import affine_rules
 from .normalization import SOFTMAX
 from .shape import reshape
@@ -85,8 +85,8 @@ def _cross_entropy(x: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def _cross_entropy_pull(g: Any, y: Any, x: Any, labels: Array) -> Any:
-    one_hot = (labels[..., None] == np.arange(x.shape[2])).astype(x.dtype)
-    return mul(mul(sub(SOFTMAX(x), one_hot), reshape(g, shape=(x.shape[0], 1, 1))), 1.0 / x.shape[1])
+    targets = cast(one_hot(labels, x.shape[2]), dtype=x.dtype)
+    return mul(mul(sub(SOFTMAX(x), targets), reshape(g, shape=(x.shape[0], 1, 1))), 1.0 / x.shape[1])
 
 
 # ``cross_entropy(x, labels)``: the mean of each member; x (members, rows, classes), labels (rows,) or (members, rows).
