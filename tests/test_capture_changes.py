@@ -2,6 +2,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
@@ -202,6 +206,32 @@ def test_a_recording_in_another_thread_is_no_change():
     tg.capture(recorded)(X[0].astype("float32"))
     program(X[0].astype("float32"))
     assert found[0].changed() is None
+
+
+FORK = """
+import os, signal, threading, time
+import numpy as np
+import tinygrad_relu as tg
+records = threading.Event()
+def slow(x):
+    records.set()
+    time.sleep(0.2)
+    return tg.functional.relu(x)
+threading.Thread(target=tg.capture(slow), args=(np.ones(3),)).start()
+records.wait()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(30)
+    os._exit(tg.capture(tg.functional.relu)(np.ones(3)).sum().item() != 3)
+raise SystemExit(os.waitpid(pid, 0)[1] != 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_another_thread_records():
+    """The child has no such thread, so it must not wait for its recording."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], timeout=120, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0
 
 
 def test_a_graph_from_before_a_replay_is_outdated():

@@ -94,7 +94,6 @@ def differ(a: Array, b: Array) -> bool:
 
 
 def bytes_of(x: Array) -> Array:
-    """A copy."""
     return np.frombuffer(x.tobytes(), np.uint8)
 
 

@@ -14,6 +14,7 @@ reads, hooks, and attributes of modules set by the step. All else outside that m
 """
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -143,10 +144,8 @@ class Recording:
         """
         if not self.surroundings.are_same():
             raise Stale
-        for p, g, trained in () if compared else self.expected:
-            if p.grad is not g or p.requires_grad is not trained:
-                return False
-        return self.surroundings.have_same_modes()
+        same = compared or all([p.grad is g and p.requires_grad is trained for p, g, trained in self.expected])
+        return same and self.surroundings.have_same_modes()
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -286,6 +285,9 @@ def _digest(x: Array) -> bytes:
 
 
 _one_at_a_time = RLock()        # a recording replaces the method `move` of all optimizers, those of other threads too
+if hasattr(os, "register_at_fork"):     # a fork waits for it, so that the child finds no recording that never ends
+    release = _one_at_a_time.release
+    os.register_at_fork(before=_one_at_a_time.acquire, after_in_parent=release, after_in_child=release)
 
 
 @contextmanager

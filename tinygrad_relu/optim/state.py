@@ -44,10 +44,9 @@ class Group(dict[str, Any]):
 
     def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Some options in the form in which they are kept, if they are in range together with the others."""
-        found = {}
-        for key, value in options.items():
-            if isinstance(value, list) and isinstance(self.get(key), tuple):        # files have lists in place of tuples
-                value = tuple(value)
+        found = {key: tuple(value) if isinstance(value, list) and isinstance(self.get(key), tuple) else value
+                 for key, value in options.items()}         # files have lists in place of tuples
+        for key, value in found.items():
             found[key] = plain(value) if self.members is None else per_member(value, self.members, f"the option {key}")
         if self.members is None:
             self._check({**self, **options})        # as they were given: an error shows them so
