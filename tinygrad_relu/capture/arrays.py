@@ -59,6 +59,8 @@ def form(trees: Iterable[Any], leaves: list[Any]) -> tuple[Any, ...]:
         found.append(kind := type(x))
         if kind is ndarray or kind is Tensor or isinstance(x, (ndarray, Tensor)):
             leaves.append(x)
+            if kind is not ndarray and getattr(x, "requires_grad", False):
+                found.append(next(i for i, other in enumerate(leaves) if other is x))       # two may be one
         elif (inner := entries(x)) is not None:
             found += tuple(x) if inner is not x else None, form(inner, leaves)
         else:

@@ -27,13 +27,12 @@ MOST = 32       # recordings of one program
 
 
 def _key(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, list[Any]]:
-    """What distinguishes calls: form, shapes, dtypes, which gradients are one. And the arrays and Tensors in their arguments."""
+    """What distinguishes calls: form, shapes and dtypes. And the arrays and Tensors in their arguments."""
     leaves: list[Any] = []
-    found, known = form((inputs, options), leaves), dict[int, int]()
+    found = form((inputs, options), leaves)
     if any(map(np.ma.is_masked, leaves)):
         refuse("got a masked array with masked values; fill or drop them first")
-    trained = [getattr(x, "requires_grad", False) and known.setdefault(id(x), len(known) + 1) for x in leaves]
-    return (is_grad_enabled(), found, *[(x.shape, x.dtype, each) for x, each in zip(leaves, trained)]), leaves
+    return (is_grad_enabled(), found, *[(x.shape, x.dtype, getattr(x, "requires_grad", None)) for x in leaves]), leaves
 
 
 class Program(Shown):

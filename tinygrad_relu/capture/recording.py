@@ -58,7 +58,7 @@ class Recording:
         self.state: list[Array] = []            # the owners of state, once it is proved
         self.varied = [False] * len(homes)      # which inputs have differed from those of the call before
         self.inputs: Inputs | None = None       # how a replay gets arrays and Tensors without Python
-        self.plain = False                      # whether these are the arguments, one by one
+        self.plain = False                      # whether these are the arguments, one by one, and no two of them can be one
         self.begun = next_order()       # Tensors made by the step have a larger order
         self.made: list[Any] = []       # modules made by the step
         self._inside = False
@@ -129,12 +129,11 @@ class Recording:
 
     def takes(self, leaves: Sequence[Any]) -> bool:
         """Whether these, found in the arguments, are of no class of the user; then `self.inputs` takes such ones."""
-        if (self.inputs is None and all(type(x) in (np.ndarray, Tensor) for x in leaves)
-                and sum(getattr(x, "requires_grad", False) for x in leaves) < 2):       # two with a gradient may be one
+        if self.inputs is None and all(type(x) in (np.ndarray, Tensor) for x in leaves):
             self.inputs = Inputs(self.homes, self.varied, [
                 slot for p, g, trained in self.expected for slot in ((p, "grad", g), (p, "requires_grad", trained))], [
                 (Tensor, "array", "requires_grad", x.requires_grad) if type(x) is Tensor else None for x in leaves])
-            self.plain = form((tuple(leaves), {}), []) in self.forms
+            self.plain = form((tuple(leaves), {}), []) in self.forms and sum(getattr(x, "requires_grad", 0) for x in leaves) < 2
         return self.inputs is not None
 
     def fits(self, compared: bool = False) -> bool:
