@@ -380,6 +380,23 @@ def test_the_text_of_a_program():
     assert "relu_forward" in str(program) and "float64" in str(program)
 
 
+def test_a_running_average_of_the_weights():
+    def make():
+        net = nn.MLP([3, 4, 2], norm="batch", rng=0)
+        average, opt = copy.deepcopy(net).requires_grad_(False), optim.SGD(net.parameters(), lr=0.1)
+
+        def step(x):
+            opt.zero_grad()
+            loss = net(x).square().mean()
+            loss.backward()
+            opt.step()
+            for a, p in zip(average.parameters(), net.parameters()):
+                a.data = 0.9 * a + 0.1 * p.detach()
+            return loss
+        return step, net, average, opt
+    check(make, normal(5, 3))
+
+
 # -- whole programs ------------------------------------------------------------------------------------------------------------
 
 

@@ -355,6 +355,7 @@ WRONG = {
     "no population": (lambda: mlp(rng=0).member(0), ValueError, "expected a population"),
     "parameter": (lambda: mlp(rng=0)[0].weight.member(0), IndexError, "an ordinary parameter"),
     "features": (lambda: mlp(members=2, rng=0)(np.ones((4, 3))), ValueError, r"x has shape \(4, 3\).*expected x \(rows, 5\)"),
+    "two results": (lambda: nn.population([nn.LSTM(2, 3, rng=0)] * 2)(np.ones((2, 4, 1, 2))), TypeError, "returned tuple, .* a Tensor"),
     "own samples": (lambda: mlp(members=2, rng=0)(np.ones((3, 4, 5))), ValueError, "2, rows, 5"),
     "batch norm first": (lambda: nn.population([nn.BatchNorm1d(2)] * 2)(np.ones((5, 2))), ValueError, "samples of each member"),
     "labels": (lambda: F.per_member(F.cross_entropy, np.zeros((2, 4, 3)), [0, 1, 2, 3]), ValueError, "labels .* 3"),

@@ -95,7 +95,8 @@ class Tensor(Interoperable):
         if array.shape != self.array.shape:
             raise ValueError(f"data: got values of shape {array.shape}; expected {self.array.shape}")
         if self.requires_grad and self.home is None:
-            refuse_while_recording("assigns to a Tensor that requires a gradient and that no optimizer moves; use an optimizer")
+            refuse_while_recording("assigns to a Tensor that requires a gradient and that no optimizer moves; call its "
+                                   "requires_grad_(False) before, or use an optimizer")
         launch(copy, array, self.array)
         tape.changed([self])
 

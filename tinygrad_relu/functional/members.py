@@ -26,6 +26,9 @@ def each(calls: Sequence[Callable[[Tensor], Tensor]], x: Tensor, parameters: Seq
     def forward(x: Array, *_: Array) -> tuple[Array, Any]:
         inputs = [Tensor.leaf(part, requires_grad=True) for part in x]
         outputs = [call(part) for call, part in zip(calls, inputs)]
+        if not isinstance(outputs[0], Tensor):
+            raise TypeError(f"a layer or loss of a population returned {type(outputs[0]).__name__}, expected a Tensor; put what "
+                            "returns several into a module that returns one of them")
         out = np.empty((len(outputs), *outputs[0].shape), outputs[0].dtype)
         for k, output in enumerate(outputs):
             launch(copy, output.array, out[k, ...])
