@@ -52,7 +52,7 @@ class Parameter(Tensor):
         super().__init__(array, requires_grad=True, dtype=dtype)
         self.kind = kind
         self.members: int | None = None
-        self.place: Any = None      # a Place, once an optimizer has moved it into flat buffers
+        self.place: Any = None      # a Place, once an optimizer or a view of a member has moved it into flat buffers
         self.views: dict[int, Parameter] = {}
 
     def _state(self) -> dict[str, Any]:

@@ -274,7 +274,7 @@ class Module(Hookable):
     def astype(self, dtype: Any) -> Self:
         """Convert all parameters and floating buffers, in place, to "float32" or "float64". Layers cast inputs to this dtype.
 
-        Convert a model before an optimizer is made, or convert a copy of it.
+        Convert a model before an optimizer is made and, in a population, before its first call; or convert a copy of it.
 
         >>> nn.Linear(3, 2, rng=0).astype("float64")(np.ones(3)).dtype
         dtype('float64')
@@ -282,8 +282,8 @@ class Module(Hookable):
         dtype = check_dtype(dtype, "; the only device is 'cpu'")
         others = [p for p in self.parameters() if p.dtype != dtype]
         if any(p.place is not None for p in others):
-            raise RuntimeError(f"astype: an optimizer holds parameters of this {type(self).__name__}; convert it before the "
-                               f"optimizer is made, or convert a copy: copy.deepcopy(model).astype({dtype.name!r})")
+            raise RuntimeError(f"astype: an optimizer or views of members share memory with this {type(self).__name__}; convert "
+                               f"it before they are made, or convert a copy: copy.deepcopy(model).astype({dtype.name!r})")
         for p in others:
             p.array = p.array.astype(dtype)
             p.grad = None if p.grad is None else p.checked_grad()
