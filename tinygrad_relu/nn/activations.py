@@ -17,7 +17,7 @@ from ..checks import check_count, check_name, check_real, said
 from ..functional.array import Input, elementwise
 from ..kernels.formulas import gaussian, piecewise, saturating, smooth
 from ..kernels.formulas.record import Elementwise
-from ..ops.activation import activation_op, prelu
+from ..ops.activation import activation_op, applied, prelu
 from ..ops.elementwise import advance, new_place, uniform
 from ..parameters import Parameter
 from ..tensor import Tensor
@@ -53,8 +53,7 @@ class Activation(Module):
             if "__init__" not in vars(cls):
                 cls.__signature__ = record.signature()
             for i, name in enumerate(record.parameters):
-                value: Any = lambda self, i=i: self.p[i]
-                setattr(cls, name, property(value))
+                setattr(cls, name, property(lambda self, i=i: self.p[i]))       # type: ignore[misc]
 
     def __init__(self, *args: float, **kwargs: float) -> None:
         if "inplace" in kwargs:
@@ -62,7 +61,7 @@ class Activation(Module):
         self.p = self.record.bind(type(self).__name__, args, kwargs)
 
     def forward(self, x: Any) -> Any:
-        return activation_op(self.record)(F.as_tensor(x), p=self.p)
+        return applied(activation_op(self.record), x, {"p": self.p})
 
 
 class ReLU(Activation):
@@ -171,8 +170,7 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32") -> None:
         shape = check_count(num_parameters, "PReLU: num_parameters")
-        start = check_real(init, "PReLU: init", lambda init: not isnan(init))
-        self.weight = Parameter(np.full(shape, start), kind="slope", dtype=dtype)
+        self.weight = Parameter(np.full(shape, check_real(init, "PReLU: init", lambda x: not isnan(x))), "slope", dtype=dtype)
 
     def forward(self, x: Any) -> Any:
         return F.prelu(in_dtype_of(x, self.weight), self.weight)
@@ -199,8 +197,7 @@ class RReLU(Module):
         if not self.training:
             return F.rrelu(x, self.lower, self.upper)
         x = F.as_tensor(x)
-        slopes = uniform(advance(self.rng_state.data, x.size), x.shape, x.dtype, self.lower, self.upper)
-        return prelu(x, slopes)
+        return prelu(x, uniform(advance(self.rng_state.data, x.size), x.shape, x.dtype, self.lower, self.upper))
 
     def extra_repr(self) -> str:
         return f"lower={self.lower:g}, upper={self.upper:g}"

@@ -87,17 +87,21 @@ def flat_sides(record: Elementwise[...], p: tuple[float, ...]) -> tuple[float, f
     return (low, high) if low < high else (-np.inf, np.inf)     # flat on both sides (step): there is no live side
 
 
+def applied(op: Op, x: Any, given: dict[str, Any]) -> Any:
+    """``op(x, **given)`` of anything array_like, for the operation of a record, in 0.2 us less."""
+    array = x.array if isinstance(x, Node) else as_floats(x, name="x")
+    y = op.forward(array, **given) if given else op.forward(array)
+    if isinstance(x, Node) and x.requires_grad and is_grad_enabled():
+        return op.record(y, None, (x,), (array,), given)
+    return made_leaf(bare(Node.result), y)
+
+
 def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], T]:
     """The function of a record, with its name, parameters and docs, of anything array_like. `Tensor` has some as methods."""
     op = activation_op(record)
 
     def function(x: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
-        given = {"p": record.bind(record.name, args, kwargs)} if args or kwargs else {}
-        array = x.array if isinstance(x, Node) else as_floats(x, name="x")
-        y = op.forward(array, **given) if given else op.forward(array)
-        if isinstance(x, Node) and x.requires_grad and is_grad_enabled():
-            return op.record(y, None, (x,), (array,), given)
-        return made_leaf(bare(Node.result), y)              # all as op(x, **given), in 0.2 us less
+        return applied(op, x, {"p": record.bind(record.name, args, kwargs)} if args or kwargs else {})
 
     function.__name__ = function.__qualname__ = record.name
     function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
