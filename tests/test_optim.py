@@ -633,3 +633,14 @@ def test_members_are_reset_in_the_optimizer_of_their_population():
     opt.reset(weight, [2])
     assert opt.state_of(model[0].weight)["step"][:, :, 0].tolist() == [[1, 1, 1], [1, 1, 0], [1, 1, 1]]
     assert not opt.holds(nn.MLP([2, 3, 2], rng=0)[0].weight)
+
+
+def test_a_rate_that_stays_is_kept_and_another_type_is_still_refused():
+    opt = optim.SGD([nn.Parameter([1.0])], lr=0.1)
+    (group,) = opt.param_groups
+    group["lr"] = 0.1
+    with pytest.raises(TypeError, match=r"SGD: nesterov is 0\.0, expected True or False"):
+        group["nesterov"] = 0.0         # equal to False
+    with pytest.raises(TypeError, match="SGD: lr is False, expected a number"):
+        group["lr"] = False
+    assert group["lr"] == 0.1 and group["nesterov"] is False

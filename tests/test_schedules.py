@@ -247,10 +247,26 @@ def test_last_epoch_needs_rates_of_the_start():
 def test_text_stays_text_in_a_state():
     schedule = optim.ReduceLROnPlateau(sgd())
     state = schedule.state_dict()
-    with pytest.raises(ValueError, match="ReduceLROnPlateau: the state does not fit: mode is 1, expected a string"):
+    with pytest.raises(ValueError, match="ReduceLROnPlateau: the state does not fit: mode is 1, expected one of: min, max"):
         schedule.load_state_dict({**state, "mode": 1})
     with pytest.raises(TypeError, match="ReduceLROnPlateau: the state is int, expected a dict"):
         schedule.load_state_dict(5)
+    assert schedule.state_dict() == state
+
+
+@pytest.mark.parametrize("make, name, value, expected", [
+    (lambda opt: optim.StepLR(opt, 2), "step_size", 0, "at least 1"),
+    (lambda opt: optim.CosineAnnealingLR(opt, 5), "eta_min", -1.0, "a finite number, 0 or more"),
+    (lambda opt: optim.LinearLR(opt), "start_factor", 0.0, "a number above 0, up to 1"),
+    (lambda opt: optim.ReduceLROnPlateau(opt), "factor", 2.0, "a number from 0 up to, but not including, 1"),
+    (lambda opt: optim.ReduceLROnPlateau(opt), "mode", "lowest", "one of: min, max"),
+    (lambda opt: optim.MultiStepLR(opt, [2]), "base_lrs", [-1.0], "a finite number, 0 or more"),
+])
+def test_a_state_keeps_the_ranges_of_the_settings(make, name, value, expected):
+    schedule = make(sgd())
+    state = schedule.state_dict()
+    with pytest.raises(ValueError, match=f"{type(schedule).__name__}: the state does not fit: {name}.* is .*, expected {expected}"):
+        schedule.load_state_dict({**state, name: value})
     assert schedule.state_dict() == state
 
 

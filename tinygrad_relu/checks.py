@@ -176,6 +176,8 @@ def check_real(value: float, name: str, fits: Callable[[float], bool] = lambda v
 
 def check_number(value: float, name: str) -> float:
     """A finite number that is not negative, as a float."""
+    if type(value) is float and 0 <= value < math.inf:      # at each step of a schedule, for each option
+        return value
     return check_real(value, name, lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
 
 

@@ -125,18 +125,13 @@ def _gradients(name: str, parameters: Tensor | Iterable[Tensor], of_members: boo
         if members is not None and not of_members:
             raise ValueError(f"{name}: got parameters of a population of {members}; expected those of one network: one "
                              "norm over all of them would couple them (clip_grad_value_ clips each entry)")
-    with_gradient = [p for p in given if p.grad is not None]
-    settled: list[Any] = [p for p in with_gradient if p.grad is p.home]
-    pieces = [gradients for _, _, gradients in runs(settled)]
-    for p in with_gradient:
-        if p.grad is not p.home:
-            if not (isinstance(p.grad, np.ndarray) and p.grad.dtype.kind == "f" and p.grad.flags.writeable):
-                raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} is not a writable array of floats")
-            if p.grad.shape != p.shape:
-                raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} has shape {p.grad.shape}; expected "
-                                 "the same")
-            pieces.append(p.grad)
-    return pieces
+    others = [(p, p.grad) for p in given if p.grad is not None and p.grad is not p.home]
+    for p, g in others:
+        if not (isinstance(g, np.ndarray) and g.dtype.kind == "f" and g.flags.writeable):
+            raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} is not a writable array of floats")
+        if g.shape != p.shape:
+            raise ValueError(f"{name}: the gradient of a parameter of shape {p.shape} has shape {g.shape}; expected the same")
+    return [g for _, _, g in runs([p for p in given if p.grad is not None and p.grad is p.home])] + [g for _, g in others]
 
 
 def _norm(pieces: list[Array], p: float) -> float:

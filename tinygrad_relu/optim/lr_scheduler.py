@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from math import cos, inf, isnan, pi
 from operator import attrgetter
@@ -76,12 +76,11 @@ class LRScheduler:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore a `state_dict`. If anything does not fit, nothing changes, and one ValueError names every misfit."""
-        name = type(self).__name__
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"{name}: the state is {type(state_dict).__name__}, expected a dict")
+            raise TypeError(f"{type(self).__name__}: the state is {type(state_dict).__name__}, expected a dict")
         complaints: list[str] = []
         found = self._fitting(state_dict, complaints)
-        refuse(name, complaints)
+        refuse(type(self).__name__, complaints)
         self._take(found)
 
     def _kept(self) -> dict[str, Any]:
@@ -89,8 +88,13 @@ class LRScheduler:
 
     def _fitting(self, state: Any, complaints: list[str], where: str = "") -> dict[str, Any]:
         self._groups()
-        rules = {name: partial(_as, value, name == "base_lrs") for name, value in self._kept().items()}
-        return fit(rules, state, complaints, where)
+        rules: dict[str, Any] = {name: partial(_as, value, name == "base_lrs") for name, value in self._kept().items()}
+        return fit({**rules, **self._checks()}, state, complaints, where)
+
+    def _checks(self) -> dict[str, Any]:
+        """A check for each setting, ``check(value, name)``, as it is given or comes from a state."""
+        checks, own = {"int": check_count, "float": check_number}, getattr(self, "__dataclass_fields__", {})
+        return {name: checks[own[name].type] for name in own if str(own[name].type) in checks and name != "last_epoch"}
 
     def _take(self, state: dict[str, Any]) -> None:
         for schedule, own in zip(getattr(self, "schedulers", ()), state.pop("schedulers", ())):
@@ -122,12 +126,10 @@ def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
             raise TypeError(f"{name} is {value!r}, expected a list")
         if all(isinstance(entry, (int, float)) for entry in like):
             for entry in value:
-                check_real(entry, f"{name}: an entry")
+                (check_number if name != "milestones" else partial(check_count, least=0))(entry, f"{name}: an entry")
         if same_length and len(value) != len(like):
             raise ValueError(f"{name} holds the rates of {len(value)} groups, expected {len(like)}")
         return list(value)
-    if isinstance(like, str) and not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r}, expected a string")
     if isinstance(like, int) and not isinstance(like, bool):
         check_count(value, name, least=0)
     elif isinstance(like, float):
@@ -146,11 +148,8 @@ class Formula(LRScheduler):
     floor: ClassVar[Any] = 0.0              # the rate where the factor is 0
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        for setting in fields(self):        # type: ignore[arg-type]
-            check: Any = {"int": check_count, "float": check_number}.get(str(setting.type))
-            if check is not None and setting.name != "last_epoch":
-                setattr(self, setting.name, check(getattr(self, setting.name), f"{name}: {setting.name}"))
+        for name, check in self._checks().items():
+            setattr(self, name, check(getattr(self, name), f"{type(self).__name__}: {name}"))
         super().__init__(self.optimizer, self.last_epoch)
         if self.last_epoch and self.keeps_rate:
             self._set([group["lr"] for group in self.optimizer.param_groups])
@@ -284,10 +283,10 @@ class LinearLR(Formula):
     total_iters: int = 5
     last_epoch: int = -1
 
-    def __post_init__(self) -> None:
-        check_real(self.start_factor, "LinearLR: start_factor", lambda factor: 0 < factor <= 1, "a number above 0, up to 1")
-        check_real(self.end_factor, "LinearLR: end_factor", lambda factor: 0 <= factor <= 1, "a number from 0 to 1")
-        super().__post_init__()
+    def _checks(self) -> dict[str, Any]:
+        return {**super()._checks(),
+                "end_factor": partial(check_real, fits=lambda f: 0 <= f <= 1, expected="a number from 0 to 1"),
+                "start_factor": partial(check_real, fits=lambda f: 0 < f <= 1, expected="a number above 0, up to 1")}
 
     def factor(self, step: int) -> float:
         return self.start_factor + (self.end_factor - self.start_factor) * (min(step, self.total_iters) / self.total_iters)
@@ -391,12 +390,9 @@ class ReduceLROnPlateau(LRScheduler):
         super().__init__(optimizer)
         if any(group.members for group in optimizer.param_groups):
             raise TypeError(f"{name}: got the optimizer of a population, expected that of one network, which has one metric")
-        self.factor = check_below_one(factor, f"{name}: factor")
-        self.mode = check_name(mode, ("min", "max"), f"{name}: mode")
-        self.patience = check_count(patience, f"{name}: patience", least=0)
-        self.threshold = check_number(threshold, f"{name}: threshold")
-        self.threshold_mode = check_name(threshold_mode, ("rel", "abs"), f"{name}: threshold_mode")
-        self.cooldown, self.eps = check_count(cooldown, f"{name}: cooldown", least=0), check_number(eps, f"{name}: eps")
+        given = factor, mode, patience, threshold, threshold_mode, cooldown, eps        # in the order of the checks
+        self.factor, self.mode, self.patience, self.threshold, self.threshold_mode, self.cooldown, self.eps = [
+            check(value, f"{name}: {key}") for value, (key, check) in zip(given, self._checks().items())]
         floors = list(min_lr) if isinstance(min_lr, Sequence) else [min_lr] * len(optimizer.param_groups)
         self.min_lrs = [check_number(floor, f"{name}: min_lr") for floor in floors]
         if len(self.min_lrs) != len(optimizer.param_groups):
@@ -405,6 +401,12 @@ class ReduceLROnPlateau(LRScheduler):
         self.best = inf if mode == "min" else -inf
         self.cooldown_counter = self.num_bad_epochs = 0
         self._set([group["lr"] for group in optimizer.param_groups])
+
+    def _checks(self) -> dict[str, Any]:
+        count: Any = partial(check_count, least=0)
+        return {"factor": check_below_one, "mode": lambda mode, name: check_name(mode, ("min", "max"), name), "patience": count,
+                "threshold": check_number, "threshold_mode": lambda mode, name: check_name(mode, ("rel", "abs"), name),
+                "cooldown": count, "eps": check_number}
 
     def step(self, metrics: SupportsFloat) -> None:
         """Judge a metric: a number, or a Tensor of one number."""
@@ -422,8 +424,7 @@ class ReduceLROnPlateau(LRScheduler):
             self.best, self.num_bad_epochs = current, 0
         if self.cooldown_counter > 0:
             self.cooldown_counter, self.num_bad_epochs = self.cooldown_counter - 1, 0
-        lower = self.num_bad_epochs > self.patience
-        if lower:
+        if lower := self.num_bad_epochs > self.patience:
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
         groups = self._groups()
         self.min_lrs += self.min_lrs[-1:] * (len(groups) - len(self.min_lrs))

@@ -57,10 +57,9 @@ class SGD(Optimizer):
     def check(self, options: dict[str, Any]) -> None:
         super().check(options)
         check_number(options["dampening"], "SGD: dampening")
-        for key in ("nesterov", "decoupled"):
-            check_bool(options[key], f"SGD: {key}")
-        momentum = options["momentum"]
-        check_below_one(momentum, "SGD: momentum")
+        check_bool(options["nesterov"], "SGD: nesterov")
+        check_bool(options["decoupled"], "SGD: decoupled")
+        momentum = check_below_one(options["momentum"], "SGD: momentum")
         if options["nesterov"] and (momentum == 0 or options["dampening"] != 0):
             raise ValueError(f"SGD: nesterov got momentum {momentum} and dampening {options['dampening']}; expected a momentum "
                              "above 0 and no dampening")

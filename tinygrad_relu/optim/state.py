@@ -64,15 +64,17 @@ class Group(dict[str, Any]):
                 for mine, new in zip(old, value):
                     mine[...] = new
             else:
-                super().__setitem__(key, value)
+                dict.__setitem__(self, key, value)      # faster than `super`
 
     def __setitem__(self, key: str, value: Any) -> None:
         refuse_while_recording(f"sets the option {key} of an optimizer, which a replay would not; do it outside of the step")
         if key == "params":
             raise ValueError("the params of a group were moved into flat buffers when the optimizer was made, and cannot be "
                              "changed; add more with add_param_group, or make a new optimizer for other parameters")
-        check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
-        self.put(self.checked({key: value}))
+        if key not in self:
+            check_name(key, [name for name in self if name != "params"], "an option of a parameter group")
+        if not (type(value) is type(self[key]) is float and value == self[key]):        # many schedules often keep the rate
+            self.put(self.checked({key: value}))
 
     def update(self, *others: Any, **options: Any) -> None:
         for key, value in dict(*others, **options).items():
@@ -87,7 +89,7 @@ def plain(value: Any) -> Any:
     """Numbers as Python floats, so that kernels are compiled for one type, whether a rate is 1, 1.0 or np.float32(1)."""
     if isinstance(value, (tuple, list)):
         return tuple(map(plain, value))
-    return float(value) if isinstance(value, (int, np.number)) and not isinstance(value, bool) else value
+    return float(value) if type(value) is not float and isinstance(value, (int, np.number)) and type(value) is not bool else value
 
 
 # -- populations: an option is an array with an entry for each member, or a tuple of such arrays -------------------------------
