@@ -5,6 +5,7 @@ import copy
 import signal
 from collections import OrderedDict, namedtuple
 from functools import partial
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -469,3 +470,16 @@ def test_minus_zero_is_another_number_than_zero():
         program = tg.capture(step := lambda x, c: F.as_tensor(x) * np.copysign(1.0, c.real))
         for c in [one] * 4 + [other] * 4:
             assert bits(program(X[0], c)) == bits(step(X[0], c))
+
+
+def test_a_step_that_calls_itself():
+    """Where an input is another for the first time, the step runs as usual, and so calls the program within a call."""
+    @tg.capture
+    def power(x, n):
+        return F.as_tensor(x) if n == 0 else power(x, n - 1) * x
+
+    found = []
+    thread = Thread(target=lambda: found.extend(power(np.full(1, x), 3).item() for x in (1.0, 1.0, 2.0, 3.0)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert found == [1.0, 1.0, 16.0, 81.0] and power.replays == 1

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import Lock
+from threading import RLock
 from time import perf_counter
 from typing import Any
 
@@ -45,7 +45,7 @@ class Program(Shown):
         self.replays = 0                # how many calls were replays
         self.recordings: dict[Any, list[Recording]] = {}
         self._last: Any = None          # the recording of the last call, if it takes its inputs: the next one needs no key
-        self._lock = Lock()
+        self._lock = RLock()        # a step may call itself
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.step,)         # a copy, as of an object that has the step as a method, records anew
