@@ -206,9 +206,9 @@ class Program(Shown):
 def capture(step: Callable[..., Any]) -> Program:
     """A function that does what `step` does, faster: it replays the launches of kernels of an earlier call.
 
-    `step` is a training step, or any function of arrays and Tensors. The first two calls with each kind of arguments (shapes,
-    dtypes, other values) run it as it is: one is recorded, the next proves the recording. After that, the bits are those of the
-    eager step, without its Python. Results have memory of their own, and no graph.
+    `step` is a training step, or any function of arrays and Tensors (in tuples, lists and dicts, too). The first two calls with
+    each kind of arguments (shapes, dtypes, other values) run it as it is: one is recorded, the next proves the recording. After
+    that, the bits are those of the eager step, without its Python. Results have memory of their own, and no graph.
 
     Options of optimizers, values of parameters and buffers, and the state of random layers are those of each call. Where modules,
     optimizers, or variables of the step have changed, it is recorded anew; each mode has a recording. A step that reads numbers
