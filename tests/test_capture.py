@@ -17,6 +17,7 @@ import tinygrad_relu as tg
 from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.capture.arrays import arrays_in, mapped
+from tinygrad_relu.capture.replay import Replay
 from tinygrad_relu.functional import REDUCTIONS
 
 MODELS = {
@@ -192,6 +193,44 @@ def test_parameter_groups_and_two_optimizers():
             one.step(), two.step()
         return step, model, one, two
     check(make, normal(5, 3))
+
+
+@pytest.mark.parametrize("members", [None, 2])
+def test_an_optimizer_that_moves_twice_counts_its_steps(members):
+    """The corrections of Adam's means depend on the number of the step. The second move had that of the first."""
+    def make():
+        model = nn.MLP([3, 4, 2], members=members, rng=0 if members is None else [0, 1])
+        opt = optim.Adam(model.parameters(), lr=0.1)
+
+        def step(x):
+            for scale in (1.0, 0.5):
+                opt.zero_grad()
+                (model(x) ** 2 * scale).mean().backward()
+                opt.step()
+        return step, model, opt
+    check(make, normal(5, 3))
+
+
+def test_a_number_may_be_returned_before_a_tensor():
+    """The trial compared the norm with the loss, so the replay kept the memory of the recording and all its launches."""
+    def step(model, opt, x):
+        opt.zero_grad()
+        loss = (model(x) ** 2).sum()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        opt.step()
+        return norm, loss
+    program = check(over(step), normal(5, 3))
+    assert not any(one.replay.is_exact for several in program.recordings.values() for one in several if one.replay)
+
+
+def test_a_replay_that_leads_elsewhere_is_refused(monkeypatch):
+    monkeypatch.setattr(Replay, "does_the_same", lambda *_: False)
+    model = nn.Linear(3, 2, rng=0)
+    step = tg.capture(lambda x: model(x))
+    step(np.ones((2, 3)))
+    with pytest.raises(tg.CaptureError, match="another result when it is replayed"):
+        step(np.ones((2, 3)))
 
 
 def test_gradient_clipping_returns_its_norm():

@@ -85,9 +85,8 @@ def _layers(launches: list[Launch], last: dict[int, int], private: set[int]) -> 
         elif _is(launch, "pullback") and _memory(launch.arguments[1]) in renamed:
             launch = _renamed([launch], {id(launch.arguments[1]): renamed[_memory(launch.arguments[1])].reshape(-1)}) or launch
         if joined:
-            found[-1] = joined, i
-        else:
-            found.append((launch, i))
+            found.pop()
+        found.append((joined or launch, i))
     return found
 
 
@@ -128,9 +127,8 @@ def _chains(launches: Numbered, last: dict[int, int], private: set[int]) -> Numb
         later = {key for key in last if key not in private or last[key] > i}      # memory that others read later, or may
         joined = _joined([*neighbours, step], later) if step and neighbours else None
         if joined:
-            found[-1] = joined, i
-        else:
-            found.append((launch, i))
+            found.pop()
+        found.append((joined or launch, i))
         neighbours = [*(neighbours if joined else []), step] if step else []
     return found
 

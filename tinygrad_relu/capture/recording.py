@@ -67,8 +67,7 @@ class Recording:
         """Gets each launch (see `door.watch`). A launched function of Python is one launch, whatever it launches itself."""
         arguments = mapped(unguarded, arguments)
         if self._inside:
-            kernel(*arguments)
-            return
+            return kernel(*arguments)
         self._inside = type(kernel) is not Kernel
         try:
             self.run(Launch(kernel, arguments))
@@ -91,8 +90,7 @@ class Recording:
 
         def recorded(segment: Any, grad: Array, options: Any) -> None:
             if current_recorder() is not self:
-                usual(segment, grad, options)
-                return
+                return usual(segment, grad, options)
             self(lambda *_: usual(segment, grad, options), (optimizer, segment, options, segment.data, grad))
             self.launches[-1] = Launch(move, self.launches[-1].arguments)
 
@@ -276,6 +274,8 @@ class Proof(Recording):
                 other.launches, other.owners, other.result = [], {}, None      # their memory is no longer needed
                 return
         other.replay = Replay(other.launches, other.result, self.writes)
+        if on_trial and not other.replay.does_the_same(other.state, before, other.result):
+            refuse("has another result when it is replayed (this call was computed eagerly, and is complete)")
 
 
 def _digest(x: Array) -> bytes:

@@ -51,8 +51,7 @@ class Surroundings:
         self.found, self.variables = search.found, search.variables
         self.holders, self.held, self.names = search.holders, search.held, search.names
         self.modes = [(module, module.training) for module in self.found if isinstance(module, Module)]
-        for module, _ in self.modes:
-            guard.watched[id(module)] = module
+        guard.watched.update((id(module), module) for module, _ in self.modes)
         self.version, self.checked = guard.version, guard.modes
 
     def without(self, used: Container[int]) -> Surroundings:
@@ -66,11 +65,9 @@ class Surroundings:
         return self.version == guard.version and self.changed() is None
 
     def have_same_modes(self) -> bool:
-        if self.checked != guard.modes:
-            if not all([module.training is mode for module, mode in self.modes]):
-                return False
+        if self.checked != guard.modes and all([module.training is mode for module, mode in self.modes]):
             self.checked = guard.modes
-        return True
+        return self.checked == guard.modes
 
     def changed(self) -> str | None:
         """The name of a variable that is no longer what it was."""
