@@ -89,8 +89,6 @@ def read_idx(path: AnyPath) -> Array:
     dimensions, the dimensions in 4 bytes each, and the numbers, the last dimension fastest, all with the most significant byte
     first.
 
-    A file that is damaged, too short or too long raises a ValueError.
-
     >>> import tempfile
     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:

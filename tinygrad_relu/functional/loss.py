@@ -91,7 +91,7 @@ def _error_loss(name: str, record: Elementwise[...], p: tuple[float, ...], x: In
         share = np.empty((), x.dtype)
         launch(_share, name, weights, share)
         return mul(SUM(losses), share)
-    return reduced(name, losses, reduction, x.size)
+    return reduced(losses, reduction)
 
 
 def _share(name: str, weights: Array, out: Array) -> None:
@@ -114,7 +114,7 @@ def hinge_embedding_loss(x: Input, target: Input, margin: float = 1.0, reduction
     signs = value(check_target("hinge_embedding_loss", x, value(target), reduction))
     launch(_check_signs, signs)
     losses = where(compare(np.greater, signs, 0.0), x, relu(sub(margin, x), at_zero=1.0))
-    return reduced("hinge_embedding_loss", losses, reduction, x.size)
+    return reduced(losses, reduction)
 
 
 def _check_signs(signs: Array) -> None:
@@ -141,7 +141,7 @@ def binary_cross_entropy_with_logits(x: Input, target: Input, weight: Input | No
     losses = add(mul(positive, yes), mul(sub(1.0, target), no))
     if weight is not None:
         losses = mul(losses, _broadcastable(name, "weight", weight, x))
-    return reduced(name, losses, reduction, x.size)
+    return reduced(losses, reduction)
 
 
 def _broadcastable(name: str, key: str, weight: Input, x: Tensor) -> Array:
@@ -173,12 +173,12 @@ def constant(name: str, key: str, weight: Input, x: Tensor) -> Array:
     return as_floats(value(checked(name, key, weight)), x.dtype, f"{name}: {key}")
 
 
-def reduced(name: str, losses: Any, reduction: str, total: float) -> Tensor:
-    """The losses as they are, their sum, or their sum divided by `total`."""
+def reduced(losses: Any, reduction: str) -> Tensor:
+    """The losses as they are, their sum, or their mean."""
     if reduction == "none":
         return losses
     summed = SUM(losses)
-    return summed if reduction == "sum" else mul(summed, 1.0 / float(total))
+    return summed if reduction == "sum" else mul(summed, 1.0 / float(losses.size))
 
 
 WEIGHTS = ("weight", "pos_weight")

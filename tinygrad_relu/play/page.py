@@ -372,7 +372,7 @@ def _open(document: Any, data: str, seed: int) -> None:
         Page(document, Playground(data, seed), f"{BROKEN}: {error}")
 
 
-def serve(port: int, data: str, seed: int, *, show: bool, say: Callable[[str], None] = print) -> None:
+def serve(port: int, data: str, seed: int, *, show: bool) -> None:
     """Serve the page to browsers on this computer, until Ctrl-C."""
     Playground(data, seed)                  # an error is told now, and not on the page
     port = _free(port)
@@ -382,7 +382,7 @@ def serve(port: int, data: str, seed: int, *, show: bool, say: Callable[[str], N
     for end in (signal.SIGINT, signal.SIGTERM):
         signal.signal(end, lambda *_: server.io_loop.add_callback_from_signal(server.io_loop.stop))
     server.start()
-    say(f"The page is http://{HOST}:{port}/ (this computer only). Ctrl-C ends it.")
+    print(f"The page is http://{HOST}:{port}/ (this computer only). Ctrl-C ends it.")
     if show:
         server.io_loop.add_callback(server.show, "/")
     server.io_loop.start()
