@@ -38,12 +38,10 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     >>> p.grad.round(5)
     array([0.6, 0.8])
     """
-    name = "clip_grad_norm_"
-    max_norm = check_real(max_norm, f"{name}: max_norm", lambda bound: bound >= 0, "a number, 0 or more")
-    norm_type = check_real(norm_type, f"{name}: norm_type", lambda p: p > 0, "a number above 0")
-    pieces = _gradients(name, parameters, of_members=False)
+    max_norm = check_real(max_norm, "clip_grad_norm_: max_norm", lambda bound: bound >= 0, "a number, 0 or more")
+    norm_type = check_real(norm_type, "clip_grad_norm_: norm_type", lambda p: p > 0, "a number above 0")
     norm = np.empty(())
-    launch(_clip, pieces, max_norm, norm_type, error_if_nonfinite, norm)
+    launch(_clip, _gradients("clip_grad_norm_", parameters, of_members=False), max_norm, norm_type, error_if_nonfinite, norm)
     return read(norm)
 
 

@@ -179,11 +179,10 @@ class Optimizer:
                 segment = pieces[i]
                 if segment.has_all_gradients():
                     moves.append((segment, segment.grad, options))
-                elif len(segment.parameters) > 1:
-                    if any(p.grad is not None for p in segment.parameters):
-                        pieces[i:i + 1] = segment.split()
-                        structure_changed()
-                        continue
+                elif len(segment.parameters) > 1 and any(p.grad is not None for p in segment.parameters):
+                    pieces[i:i + 1] = segment.split()
+                    structure_changed()
+                    continue
                 elif segment.parameters[0].grad is not None:
                     moves.append((segment, segment.parameters[0].checked_grad().ravel(), options))
                 i += 1
@@ -359,6 +358,11 @@ class Optimizer:
         other._watch()
         return other
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "param_groups" and not (isinstance(value, tuple) and all(isinstance(group, Group) for group in value)):
+            raise TypeError(f"{type(self).__name__}: param_groups cannot be replaced; change its options, or use add_param_group")
+        super().__setattr__(name, value)
+
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: everything but the flat buffers, as `__setstate__` gives copied parameters new ones."""
         own = {name: value for name, value in vars(self).items() if name not in OWN}
@@ -383,8 +387,7 @@ class Optimizer:
 
     def _warn(self) -> None:
         """Warn about parameters that a module has gained since this optimizer was made, and that no optimizer moves."""
-        found = [(get(), known) for get, known in self.altered]
-        self.altered = []
+        found, self.altered = [(get(), known) for get, known in self.altered], []
         names = {f"{type(module).__name__}.{name}" for module, known in found if module is not None
                  for name, p in module.named_parameters() if id(p) not in known and p.place is None and p.requires_grad}
         if names:

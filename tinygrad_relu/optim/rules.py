@@ -93,8 +93,7 @@ class SGD(Optimizer):
 
 def check_betas(betas: Any, who: str = "") -> tuple[float, float]:
     """The two of Adam, in a tuple or a list."""
-    pair = isinstance(betas, (tuple, list)) and len(betas) == 2
-    if not (pair and all(0 <= check_real(beta, f"{who}a beta") < 1 for beta in betas)):
+    if not (isinstance(betas, (tuple, list)) and len(betas) == 2 and all(0 <= check_real(b, f"{who}a beta") < 1 for b in betas)):
         raise ValueError(f"{who}betas is {betas}, expected two numbers from 0 up to, but not including, 1")
     return betas[0], betas[1]
 
