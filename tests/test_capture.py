@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import signal
 from collections import OrderedDict, namedtuple
 from functools import partial
@@ -418,6 +419,38 @@ def test_the_text_of_a_program():
     assert str(program) == "no recording yet"
     program(np.ones((2, 3)))
     assert "relu_forward" in str(program) and "float64" in str(program)
+
+
+class Trainer:
+    """Its step is captured in the class: each object has a program of its own."""
+
+    def __init__(self, seed):
+        self.net, self.factor = nn.MLP([3, 4, 2], rng=seed), 1.0
+        self.opt = optim.SGD(self.net.parameters(), lr=0.1)
+
+    def usual(self, x):
+        self.opt.zero_grad()
+        loss = self.net(x).square().mean() * self.factor
+        loss.backward()
+        self.opt.step()
+        return loss
+
+    step = tg.capture(usual)
+
+
+def test_a_method_captured_in_its_class():
+    one, other, eager = Trainer(0), Trainer(1), Trainer(0)
+    for i in range(9):
+        one.factor = eager.factor = 1.0 if i < 5 else 2.0
+        (x,) = normal(5, 3)(np.random.default_rng(i))
+        assert one.step(x).item() == eager.usual(x).item() != other.step(x).item()
+    assert (one.step.replays, other.step.replays) == (4, 6) and Trainer.step.replays == 0
+    shallow = copy.copy(one)
+    shallow.factor = 4.0
+    for twin in (shallow, copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        assert twin.step is not one.step and twin.step.step.__self__ is twin
+        assert all(p.data.tobytes() == q.data.tobytes() for p, q in zip(twin.net.parameters(), one.net.parameters()))
+    assert shallow.step(x).item() == 2 * eager.usual(x).item()
 
 
 def test_a_running_average_of_the_weights():

@@ -336,6 +336,7 @@ KINDS = [
     (lambda: F.relu(T(2), 1, 2), "relu: got 2 parameters; expected at most 1: at_zero"),
     (lambda: F.leaky_relu(T(2), negative_slop=1),
      "leaky_relu: got an unknown parameter 'negative_slop'; expected negative_slope"),
+    (lambda: F.leaky_relu([1.0], 0.1, negative_slope=0.2), "leaky_relu: got two values of negative_slope; expected one"),
     (lambda: F.leaky_relu(T(2), "a"), "leaky_relu: negative_slope is 'a', expected a number"),
     (lambda: nn.ELU(alpha=None), "ELU: alpha is None, expected a number"),
     (lambda: F.rrelu(T(2), "a", 1), "rrelu: lower is 'a', expected a number"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from threading import RLock
 from time import perf_counter
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -38,17 +39,33 @@ def _key(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, list[An
 class Program(Shown):
     """A captured step, called like the step. Printed, it is a table of the launches of each recording."""
 
-    def __init__(self, step: Callable[..., Any]) -> None:
+    def __init__(self, step: Callable[..., Any], name: str = "") -> None:
         if not callable(step):
             raise TypeError(f"capture: got {type(step).__name__}, expected a function")
-        self.step = step
+        self.step, self.name = step, name       # of a method that is captured in its class
         self.replays = 0                # how many calls were replays
         self.recordings: dict[Any, list[Recording]] = {}
         self._last: Any = None          # the recording of the last call, if it takes its inputs: the next one needs no key
         self._lock = RLock()        # a step may call itself
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Program:
+        """Of a method: each object has a program of its own."""
+        if instance is None:
+            return self
+        key = f"captured {self.name}"
+        program = vars(instance).get(key)
+        if program is None or program.step.__self__ is not instance:        # copy.copy copies attributes
+            program = vars(instance)[key] = Program(MethodType(self.step, instance), self.name)
+        return program
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.step,)         # a copy, as of an object that has the step as a method, records anew
+        """A copy, as of an object that has the step as a method, records anew."""
+        if self.name and isinstance(self.step, MethodType):
+            return getattr, (self.step.__self__, self.name)
+        return type(self), (self.step,)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if current_watcher() is not None or current_observer() is not None:     # anomaly detection and the like see an eager step

@@ -79,6 +79,8 @@ class Elementwise(Generic[P]):
         for key, given in kwargs.items() if kwargs else ():
             if key not in names:
                 raise TypeError(f"{name}: got an unknown parameter {key!r}; expected {', '.join(names) or 'none'}")
+            if [*names].index(key) < len(args):
+                raise TypeError(f"{name}: got two values of {key}; expected one")
             values[[*names].index(key)] = given
         for i, given in enumerate(values):
             if type(given) is not float:
