@@ -208,6 +208,22 @@ def test_inputs_of_another_dtype_are_cast_as_by_one_network():
         affine_of_members()(x, model[0].weight, model[0].bias)
 
 
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_a_layer_that_is_called_for_each_member_learns_again_after_it_was_frozen(norm):
+    """Its views had the old flag in the forward pass: the first gradient was zero."""
+    def gradients(model):
+        model.zero_grad()
+        F.per_member(F.cross_entropy, model(X), Y).sum().backward()
+        return [None if p.grad is None else p.grad.tobytes() for p in model.parameters()]
+    model = mlp(members=K, rng=SEEDS, norm=norm)
+    expected = gradients(model)
+    for i, p in enumerate(model.parameters()):
+        p.requires_grad_(False)
+        assert gradients(model) == [*expected[:i], None, *expected[i + 1:]]
+        p.requires_grad_(True)
+        assert gradients(model) == expected
+
+
 def test_shared_inputs_get_the_gradient_of_all_members():
     model, x = mlp(members=K, rng=SEEDS, dtype="float64", activation="tanh"), tg.Tensor(X, requires_grad=True)
     F.per_member(F.cross_entropy, model(x), Y).sum().backward()

@@ -113,8 +113,7 @@ def settle(parameters: Iterable[Parameter]) -> None:
         structure_changed()
     for dtype, group in groupby(homeless, key=lambda p: p.dtype):
         members = list(group)
-        size = sum(p.size for p in members)
-        values, gradients, start = zeros(size, dtype), zeros(size, dtype), 0
+        (values, gradients), start = (zeros(sum(p.size for p in members), dtype) for _ in range(2)), 0
         for parameter in members:
             parameter.move_to(Place(values, gradients, start))
             start += parameter.size
@@ -122,17 +121,15 @@ def settle(parameters: Iterable[Parameter]) -> None:
 
 def watchers() -> list[Any]:
     """All optimizers; other threads may make some meanwhile, which would end a loop over a WeakSet."""
-    references = list(WATCHERS.data)        # type: ignore[attr-defined]
-    return [watcher for one in references if (watcher := one()) is not None]
+    return [watcher for one in list(WATCHERS.data) if (watcher := one()) is not None]       # type: ignore[attr-defined]
 
 
 def announce(module: Any) -> None:
     """Tell the optimizers of a module's parameters that the module is about to change."""
     if WATCHERS:
         known = module.parameters()
-        placed = [p for p in known if p.place is not None]
-        for watcher in watchers() if placed else ():
-            if any(watcher.holds(p) for p in placed):
+        for watcher in watchers():
+            if any(watcher.holds(p) for p in known if p.place is not None):
                 watcher.altered.append((ref(module), {id(p) for p in known}))
 
 

@@ -94,4 +94,7 @@ class Each:
             settle(parameters)
             views = [module._member(k) for k in range(self.members)]
             self.views[modes] = attributes, views
+        for p in parameters:
+            for view in p.views.values():
+                view.requires_grad = p.requires_grad        # which may have been frozen or not since
         return each(views, in_dtype_of(x, parameters[0]) if parameters else x, parameters)
