@@ -102,7 +102,7 @@ class Store:
 
     def done(self, code: str | None = None) -> set[str]:
         """The keys of the runs that need not run again: those with a result, computed by this `code`, if it is given."""
-        return {key for key, in self.ask("SELECT key FROM runs WHERE error IS NULL AND (?1 IS NULL OR code = ?1)", (code,))}
+        return {key for key, in self.ask("SELECT key FROM runs WHERE error IS NULL AND (? IS NULL OR code = ?)", (code, code))}
 
     def add(self, rows: Iterable[dict[str, Any]], runs: dict[str, Run]) -> None:
         """Rows of finished runs, in one transaction."""
