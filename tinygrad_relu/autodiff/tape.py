@@ -101,7 +101,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
 def _seed(root: Node, gradient: Any) -> Array:
     if not root.requires_grad:
         raise RuntimeError("backward: the result does not require a gradient; no Tensor with requires_grad=True went into it "
-                           "(or it was made under no_grad)")
+                           "(or it was made under no_grad, or by a captured step)")
     array = root.array
     if gradient is None:
         if array.size != 1:
