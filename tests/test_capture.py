@@ -5,6 +5,7 @@ import copy
 import pickle
 import signal
 from collections import OrderedDict, namedtuple
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Thread
 
@@ -526,6 +527,25 @@ def test_a_state_that_is_passed_on_and_a_closure():
 
 def test_large_draws_and_products_are_shared_among_threads():
     check(training(nn.MLP([20, 600, 600, 4], dropout=0.2, rng=0)), normal(700, 20), steps=5)
+
+
+@dataclass(frozen=True)
+class Setting:
+    scale: float
+    name: str = field(default="", compare=False)
+
+
+class Own(tuple):
+    pass
+
+
+@pytest.mark.parametrize("one, other", [(Setting(True), Setting(2 - 1)), (Setting(0.0), Setting(-0.0)), (Own([0]), Own([-0.0])),
+                                        (Setting(1, "a"), Setting(1, "b")), (frozenset([1]), frozenset([True]))])
+def test_arguments_that_are_equal_may_differ(one, other):
+    """A frozen dataclass of 0.0 is equal to one of -0.0, and has its hash: the first was replayed for the second."""
+    step = tg.capture(lambda x, setting: x * (3.0 if repr(setting) == repr(one) else 4.0))
+    x = tg.Tensor([1.0])
+    assert [step(x, setting).item() for setting in [one] * 3 + [other] * 3 + [one]] == [3.0] * 3 + [4.0] * 3 + [3.0]
 
 
 def test_one_tensor_as_two_arguments():

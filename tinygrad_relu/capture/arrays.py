@@ -14,6 +14,7 @@ from ..checks import owner_of
 from ..tensor import Tensor
 
 LARGE = 1 << 16         # bytes from which copies take longer than comparisons
+PLAIN: Any = object.__eq__, int.__eq__, str.__eq__      # by others, equal things may differ: 0.0 and -0.0, (1,) and (True,)
 
 
 class Launch(NamedTuple):
@@ -29,11 +30,9 @@ class Launch(NamedTuple):
 def entries(tree: Any) -> Any:
     """Those of a tuple (named or not), list or dict; None of anything else."""
     kind = type(tree)
-    if kind is tuple or kind is list:
-        return tree
     if kind is dict or kind is OrderedDict:
         return tree.values()
-    return tree if isinstance(tree, tuple) and hasattr(tree, "_make") else None
+    return tree if kind is tuple or kind is list or (isinstance(tree, tuple) and hasattr(tree, "_make")) else None
 
 
 def mapped(f: Callable[[Any], Any], tree: Any) -> Any:
@@ -68,7 +67,8 @@ def form(trees: Iterable[Any], leaves: list[Any]) -> tuple[Any, ...]:
                 hash(x)
             except TypeError:
                 x = id(x)                   # a recording keeps x
-            found.append(repr(x) if isinstance(x, (float, complex, np.inexact)) else x)      # -0.0 is another number than 0.0
+            plain, number = type(x).__eq__ in PLAIN, isinstance(x, (float, complex, np.inexact))
+            found.append(x if plain else repr(x) if number else (x, repr(x)))
     return tuple(found)
 
 
