@@ -1,9 +1,15 @@
 """A whole training step, eager and captured, at the sizes of compare.py; and the step of an optimizer alone."""
-from tinygrad_relu import capture, nn, optim
+import numpy as np
+
+from tinygrad_relu import Tensor, capture, nn, optim
 
 from .compare import POPULATIONS, SIZES, our_step, problem
 
 RULES = {"SGD": optim.SGD, "SGD, momentum": lambda p: optim.SGD(p, momentum=0.9), "Adam": optim.Adam, "AdamW": optim.AdamW}
+FORMS = {"arrays": lambda x, y: ((x, y), {}), "Tensors": lambda x, y: ((Tensor(x), Tensor(y)), {}),
+         "tuple": lambda x, y: (((x, y),), {}), "dict": lambda x, y: (({"x": x, "y": y},), {}),
+         "names": lambda x, y: ((), {"x": x, "y": y}), "number": lambda x, y: ((x, y, 0.5), {})}
+SCHEDULES = {"StepLR": lambda opt: optim.StepLR(opt, 10), "CosineAnnealingLR": lambda opt: optim.CosineAnnealingLR(opt, 10**9)}
 
 
 class Step:
@@ -30,6 +36,23 @@ class Captured(Step):
             self.step()
 
 
+class Call:
+    """A call of a captured function that does next to nothing, by the form of its arguments."""
+
+    params = (tuple(FORMS),)
+    param_names = ("form",)
+
+    def setup(self, form):
+        x, y = np.ones(8, np.float32), np.zeros(8, np.float32)
+        self.inputs, self.options = FORMS[form](x, y)
+        self.program = capture(lambda *inputs, **options: None)
+        for _ in range(3):
+            self.program(*self.inputs, **self.options)
+
+    def time_call(self, form):
+        self.program(*self.inputs, **self.options)
+
+
 class Population(Captured):
     """A captured step of a population: of all its networks together."""
 
@@ -53,3 +76,16 @@ class Update:
 
     def time_update(self, *_):
         self.optimizer.step()
+
+
+class Schedule:
+    """A step of a schedule: the rate stays the same in most of StepLR's, and changes in each of cosine's."""
+
+    params = (tuple(SCHEDULES),)
+    param_names = ("schedule",)
+
+    def setup(self, schedule):
+        self.schedule = SCHEDULES[schedule](optim.SGD([nn.Parameter([1.0])], lr=0.1))
+
+    def time_step(self, schedule):
+        self.schedule.step()
