@@ -248,7 +248,7 @@ LOSS = '''def quartic_loss(x: Input, target: Input, reduction: str = "mean") -> 
     """
     x = as_tensor(x)
     e = sub(x, check_target("quartic_loss", x, target, reduction))
-    return reduced("quartic_loss", mul(mul(e, e), mul(e, e)), reduction, x.size)
+    return reduced(mul(mul(e, e), mul(e, e)), reduction)
 
 
 '''
