@@ -146,7 +146,7 @@ class Profile(Shown):
                  ylabel="operations a second, in billions", title=f"{self._calls()} in {1e6 * self.seconds:,.1f} us")
         parts = {f"{i}  {self.lines[i].kernel}": self.lines[i].seconds for i in named}
         parts |= {"other launches": self.seconds - sum(parts.values()), "everything else": total - self.seconds}
-        key = "\n".join(f"{name}  {seconds / total:.0%}" for name, seconds in parts.items())
+        key = "\n".join(f"{name}  {seconds / total:.0%}" for name, seconds in parts.items() if seconds > 1e-9)
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title=key, title_fontsize=8, fontsize=8,
                     alignment="left")
         return figure
