@@ -13,6 +13,7 @@ from tinygrad_relu import data, nn, optim
 from tinygrad_relu import functional as F
 from tinygrad_relu.autodiff.guard import CaptureError
 from tinygrad_relu.capture import Program
+from tinygrad_relu.training import Run
 
 X = np.random.default_rng(0).standard_normal((50, 4)).astype("f4")
 POINTS = data.Dataset("points", X, np.arange(50) % 3, classes=3)
@@ -184,6 +185,18 @@ def test_a_run_is_resumed_for_more_epochs_or_begun_if_there_is_no_file(tmp_path)
     assert len(fit(*start(), epochs=1, checkpoint=path, resume=True)) == 1
 
 
+def test_a_run_resumed_with_a_validation_set_or_patience_it_did_not_have(tmp_path):
+    """Numbers stand beside the epoch that they belong to, and patience begins with the first epoch that it judges."""
+    path = tmp_path / "run.npz"
+    for before, after in ({}, {"patience": 1}), ({"validation": VALID}, {"patience": 1}), ({"validation": VALID}, {"validation": None}):
+        fit(*start(), epochs=2, checkpoint=path, **before)
+        history = fit(*start(), checkpoint=path, resume=True, epochs=3, **{"validation": VALID, **after})
+        assert set(map(len, history.columns.values())) == {3} and len(history.parts()[0].rows) == 3
+        judged = ~np.isnan(history["valid_loss"])
+        assert judged.tolist() == [bool(before)] * 2 + [after != {"validation": None}] and judged[history.best - 1]
+    assert history.stopped == ""
+
+
 def test_a_file_of_another_run_is_refused_and_nothing_changes(tmp_path):
     path = tmp_path / "run.npz"
     fit(*start(), epochs=1, checkpoint=path)
@@ -225,6 +238,20 @@ def test_ctrl_c_twice_breaks_off_the_step_and_goes_back(monkeypatch):
     with pytest.warns(UserWarning, match="back at the state after step 6"):
         history = fit(model, opt, callbacks=[press], every=1)
     assert (history.steps, len(history)) == (6, 1)
+
+
+def test_ctrl_c_while_the_last_good_state_comes_back_or_is_saved_at_the_end(monkeypatch, tmp_path):
+    press, usual = (lambda: signal.raise_signal(signal.SIGINT)), Run.go_back
+    monkeypatch.setattr(Run, "go_back", lambda run: (press(), usual(run)))
+    model, opt = start()
+    initial = bits(model, opt)
+    with pytest.warns(UserWarning, match="middle of a step; back at the state after step 0"):
+        fit(model, opt, callbacks=[lambda history: (press(), press())])
+    assert bits(model, opt) == initial
+    saved = []
+    monkeypatch.setattr("tinygrad_relu.training.save", lambda path, state: saved.append(path) or (len(saved) == 2 and press()))
+    with pytest.warns(UserWarning, match="fit: interrupted after the last epoch$"):
+        assert len(fit(*start(), checkpoint=tmp_path / "run.npz")) == 4
 
 
 def test_the_usual_handler_of_ctrl_c_comes_back_and_others_stay():
@@ -288,6 +315,7 @@ def test_callbacks_see_the_history_and_end_the_training():
     history = fit(*start(), callbacks=[lambda h: len(h) == 2])
     assert len(history) == 2 and history.stopped == "a callback ended the training after step 8"
     assert len(fit(*start(), callbacks=[lambda h: 1])) == 4          # only True ends it
+    assert len(fit(*start(), callbacks=[lambda h: np.mean([len(h)]) > 1])) == 2
 
 
 def test_a_recorder_of_units_as_a_callback():
@@ -328,7 +356,14 @@ def test_the_bar_is_drawn_only_on_a_terminal(capfd):
     (dict(dataset=(X, POINTS.y[:3])), ValueError, "x of shape \\(50, 4\\) and y of shape \\(3,\\), expected one target"),
     (dict(dataset=(X[:0], POINTS.y[:0])), ValueError, "expected one target for each"),
     (dict(dataset=(np.ma.masked_array(X, X > 0), POINTS.y)), TypeError, "fit: x is a masked array with masked values"),
-    (dict(patience=3), ValueError, "patience judges the validation loss"), (dict(resume=True), ValueError, "continues from a file"),
+    (dict(patience=3), ValueError, "metrics judge a validation set"), (dict(resume=True), ValueError, "continues from a file"),
+    (dict(metrics={"worst": max}), ValueError, "metrics judge a validation set"),
+    (dict(metrics=[max], validation=VALID), TypeError, "metrics is .*, expected functions by name"),
+    (dict(metrics={"loss": max}, validation=VALID), TypeError, "by name \\(any but 'loss'\\)"),
+    (dict(callbacks=print), TypeError, "callbacks is <built-in function print>, expected a list of functions"),
+    (dict(callbacks=[3]), TypeError, "callbacks is \\[3\\], expected a list"),
+    (dict(loss=lambda p, y: 0.5), TypeError, "the loss returned 0.5, expected a Tensor of one number"),
+    (dict(loss=lambda p, y: F.cross_entropy(p, y, reduction="none")), TypeError, "the loss returned Tensor of shape \\(16,\\)"),
     (dict(schedule="cosine"), TypeError, "schedule is 'cosine', expected one of this optimizer"),
     (dict(schedule=optim.StepLR(start()[1], 1)), TypeError, "schedule is StepLR(.*), expected one of this optimizer"),
     (dict(schedule_each="batch"), ValueError, "schedule_each is 'batch'"), (dict(every=0), ValueError, "fit: every is 0"),

@@ -96,8 +96,7 @@ def _measure_without_settings() -> dict[str, Any]:
 
 
 def _because(environment: dict[str, str], *endings: str) -> str:
-    causes = [f"{name}={value}" for name, value in environment.items()
-              if name.endswith(endings) and not name.startswith("NUMBA_")]
+    causes = [f"{name}={value}" for name, value in environment.items() if name.endswith(endings) and name[:6] != "NUMBA_"]
     return f", because of {', '.join(causes)}" if causes else ""
 
 

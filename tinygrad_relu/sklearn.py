@@ -37,8 +37,9 @@ SOLVERS: dict[str, Callable[[Any, Any], optim.Optimizer]] = {       # from the g
     "adamw": lambda groups, of: optim.AdamW(groups, lr=of.learning_rate_init),
     "sgd": lambda groups, of: optim.SGD(groups, lr=of.learning_rate_init, momentum=of.momentum,
                                         nesterov=of.nesterovs_momentum and of.momentum > 0)}
-
-
+RATES: dict[str, Callable[[optim.Optimizer, int], Any]] = {         # from the optimizer and the number of epochs
+    "constant": lambda optimizer, epochs: None,
+    "adaptive": lambda optimizer, epochs: optim.ReduceLROnPlateau(optimizer, factor=0.2, patience=1), **SCHEDULES}
 ROWS = 4096         # samples at a time in a prediction
 HORIZON = 1000      # of a prognosis, in steps: it may have to rehearse them
 
@@ -147,18 +148,11 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         groups = [{"params": [p for p in self.model_.parameters() if (p.kind == "weight") == decays],
                    "weight_decay": decay if decays else 0.0} for decays in (True, False)]
         groups = [group for group in groups if group["params"]]
-        if callable(self.solver):
-            self.optimizer_: optim.Optimizer = self.solver(groups)
-        else:
-            self.optimizer_ = SOLVERS[check_name(self.solver, SOLVERS, "solver")](groups, self)
-        self._schedule: Any = None
-        if callable(self.learning_rate):
-            self._schedule = self.learning_rate(self.optimizer_, self.max_iter)
-        elif self.learning_rate == "adaptive":
-            self._schedule = optim.ReduceLROnPlateau(self.optimizer_, factor=0.2, patience=1)
-        elif self.learning_rate != "constant":
-            check_name(self.learning_rate, ["constant", "adaptive", *SCHEDULES], "learning_rate")
-            self._schedule = SCHEDULES[self.learning_rate](self.optimizer_, self.max_iter)
+        solver, rate = self.solver, self.learning_rate
+        self.optimizer_: optim.Optimizer = solver(groups) if callable(solver) else SOLVERS[check_name(solver, SOLVERS, "solver")](
+            groups, self)
+        self._schedule: Any = (rate if callable(rate) else RATES[check_name(rate, RATES, "learning_rate")])(
+            self.optimizer_, self.max_iter)
         self.loss_curve_: list[float] = []
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(widths)

@@ -6,12 +6,11 @@ was never interrupted. To the same states a run returns if a step is broken off,
 """
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -66,17 +65,17 @@ class History(Shown):
     @property
     def best(self) -> int | None:
         losses = self.columns.get("valid_loss")
-        return 1 + int(np.argmin(losses)) if losses else None
+        return 1 + int(np.argmin(np.nan_to_num(losses, nan=inf))) if losses else None
 
     def add(self, **numbers: float) -> None:
-        """Append the numbers of one epoch."""
-        for name, number in numbers.items():
-            self.columns.setdefault(name, []).append(float(number))
+        """Append the numbers of one epoch; NaN where this or an earlier epoch has none."""
+        epochs = len(self)
+        for name in {**self.columns, **numbers}:
+            self.columns.setdefault(name, [nan] * epochs).append(float(numbers.get(name, nan)))
 
     def parts(self) -> list[str | Table]:
-        headings = ["epoch", *self.columns]
         rows = [[str(i), *(f"{x:.4g}" for x in row)] for i, row in enumerate(zip(*self.columns.values()), 1)]
-        return [Table("", headings, rows), *[self.stopped] * bool(self.stopped)]
+        return [Table("", ["epoch", *self.columns], rows), *[self.stopped] * bool(self.stopped)]
 
     def __repr__(self) -> str:
         last = f", loss {self['loss'][-1]:.4g}" if len(self) else ""
@@ -171,8 +170,12 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
     check_name(schedule_each, ("epoch", "step"), "fit: schedule_each")
     if isinstance(schedule, ReduceLROnPlateau) and schedule_each == "step":
         raise ValueError("fit: ReduceLROnPlateau judges epochs; expected schedule_each='epoch'")
-    if patience is not None and validation is None:
-        raise ValueError("fit: patience judges the validation loss; expected validation=...")
+    if metrics is not None and (not isinstance(metrics, Mapping) or "loss" in metrics):
+        raise TypeError(f"fit: metrics is {said(metrics)}, expected functions by name (any but 'loss'): {{'recall': f}}")
+    if (metrics or patience is not None) and validation is None:
+        raise ValueError("fit: patience and metrics judge a validation set; expected validation=...")
+    if callable(callbacks) or not all(map(callable, callbacks)):
+        raise TypeError(f"fit: callbacks is {said(callbacks)}, expected a list of functions")
     if check_bool(resume, "fit: resume") and checkpoint is None:
         raise ValueError("fit: resume continues from a file; expected checkpoint='run.npz'")
     rng = check_rng(rng if check_bool(shuffle, "fit: shuffle") else 0, "fit")
@@ -183,6 +186,7 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
               None if every is None else check_count(every, "fit: every"), checkpoint, notes)
     if resume and checkpoint is not None and Path(checkpoint).exists():
         load(checkpoint, **run.parts)
+        run.best["epoch"] = run.best["epoch"] if run.best["weights"] else run.epoch     # patience begins now if there was none
         run.rewind()
     run.go(check_bool(quiet, "fit: quiet"))
     return run.history
@@ -192,6 +196,8 @@ def train_step(model: Module, optimizer: Optimizer, loss: Loss, max_norm: float 
     """A step on one batch; returns the loss before it."""
     optimizer.zero_grad()
     value = loss(model(x), y)
+    if not isinstance(value, Tensor) or value.size != 1:
+        raise TypeError(f"fit: the loss returned {said(value)}, expected a Tensor of one number, as F.cross_entropy returns")
     value.backward()
     if max_norm is not None:
         clip_grad_norm_(model.parameters(), max_norm)
@@ -289,7 +295,7 @@ class Run:
         for p in [] if self.is_over() else self.optimizer._parameters():
             if p.grad is None and p.requires_grad:      # the first step begins as all others do, so that one recording serves all
                 p.set_grad_to_zeros()
-        total = self.epochs * math.ceil(len(self.x) / self.batch_size)
+        total = self.epochs * -(-len(self.x) // self.batch_size)
         with interruptions() as pressed, progress(total, "epoch 1", quiet=quiet) as tick:
             try:
                 self.keep()
@@ -302,11 +308,12 @@ class Run:
                         step = self.step
                 self.keep()
             except (KeyboardInterrupt, Diverged) as error:
+                pressed.clear()             # a third Ctrl-C must not break off this
                 self.go_back()
                 alarm, history.diverged = str(error) or "interrupted in the middle of a step", isinstance(error, Diverged)
                 history.stopped = f"{alarm}; back at the state after step {history.steps}"
         if pressed or alarm:
-            warn(f"fit: {history.stopped}", stacklevel=3)
+            warn(f"fit: {history.stopped or 'interrupted after the last epoch'}", stacklevel=3)
         if self.patience is not None and self.best["weights"]:
             self.model.load_state_dict(self.best["weights"])
         self.model.eval()
@@ -370,5 +377,5 @@ class Run:
 
     def call(self) -> None:
         for callback in self.callbacks:
-            if callback(self.history) is True:
+            if isinstance(end := callback(self.history), (bool, np.bool_)) and end:
                 self.history.stopped = f"a callback ended the training after step {self.history.steps}"
