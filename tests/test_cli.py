@@ -463,3 +463,6 @@ def test_options_of_csv_files(capsys, tmp_path):
     assert run(capsys, *words, str(numbers[2]), "--no-standardise") == (0, "", "")
     standardised, same, raw = (file.read_text() for file in numbers)
     assert standardised == same != raw
+    file.write_text("1e300,0\n2.0,1\n" * 5)
+    assert run(capsys, "train", "--data", "csv", "--path", str(file), "--no-standardise") == (
+        2, "", "tinygrad-relu train: x holds a number that is infinite in float32; expected at most 3.4e+38\n")

@@ -18,8 +18,6 @@ Array = npt.NDArray[Any]
 
 _KINDS = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes", "M": "dates", "m": "time spans",
           "V": "records", "T": "text"}
-
-
 LABELS = "integer labels, such as np.unique(names, return_inverse=True)[1] for names"
 
 
@@ -226,6 +224,8 @@ def as_numbers(values: npt.ArrayLike, name: str, expected: str = "real numbers")
         found = _KINDS.get(array.dtype.kind, "something else")
         if any(isinstance(v, int) and v.bit_length() > 63 for v in array.flat):
             found, expected = "integers of more than 64 bits", expected.replace("real numbers", "real numbers: pass floats")
+        elif array.size and all(isinstance(v, (int, float, np.float32, np.bool_)) for v in array.flat):  # pandas: mixed columns
+            expected = expected.replace("real numbers", "real numbers: convert these with .astype(float)")
         raise TypeError(f"{name} holds {found} (dtype {array.dtype}), expected {expected}")
     return array
 

@@ -35,9 +35,8 @@ WAYS: dict[str, dict[str, str]] = {
         ("relu leaky_relu sigmoid tanh softmax log_softmax softplus erf erfc gelu dropout one_hot",
          "write F.{}(x), after `from tinygrad_relu import functional as F`"),
         ("clamp", "write tg.clip(x, min, max)"),
-        ("pow", "write x ** y"),
         ("dot mm bmm mv", "write a @ b, or tg.matmul(a, b)"),
-        ("add sub mul div neg subtract multiply divide negative power", "use the operators +, -, *, /, **"),
+        ("add sub mul div neg pow subtract multiply divide negative power", "use the operators +, -, *, /, **"),
         ("tan sinh cosh arctan", "write it with tg.sin, tg.cos, tg.exp; or add an operation: docs/extending.md"),
         ("F", "write `from tinygrad_relu import functional as F`"),
         ("outer", 'write tg.einsum("i,j->ij", a, b)'),
@@ -48,6 +47,7 @@ WAYS: dict[str, dict[str, str]] = {
         ("float32 float64 float double set_default_dtype", 'dtypes are given by name: tg.Tensor([1.0], dtype="float32")'),
         ("enable_grad set_grad_enabled inference_mode", "operations are recorded unless they are inside `with tg.no_grad():`"),
         ("device cuda", _CPU),
+        ("compile jit", "tg.capture(step) records a training step or any function of Tensors, and replays it"),
         ("int32 int64 long", "integers (labels, indices) are NumPy arrays"),
         ("is_tensor", "write isinstance(x, tg.Tensor)"),
         ("set_detect_anomaly", "write with tg.detect_anomaly(): ..."),
@@ -65,7 +65,7 @@ WAYS: dict[str, dict[str, str]] = {
         ("Conv1d Conv2d Conv3d MaxPool1d MaxPool2d AvgPool2d AdaptiveAvgPool2d", "there are no convolutions here"),
         ("LogSoftmax", "F.log_softmax(x) is the function; nn.CrossEntropyLoss takes the logits"),
         ("ParameterList ParameterDict", "parameters are found in a plain list or dict, too"),
-        ("MultiheadAttention Transformer GroupNorm", "there is none here; to add a layer, see docs/extending.md"),
+        ("MultiheadAttention Transformer GroupNorm RMSNorm", "there is none here; to add a layer, see docs/extending.md"),
         ("Dropout1d Dropout2d AlphaDropout", "there is nn.Dropout"),
         ("BCELoss", "nn.BCEWithLogitsLoss takes the logits, from before the sigmoid"),
         ("BatchNorm2d BatchNorm3d", "nn.BatchNorm1d takes x (batch, channels, length): reshape the other axes into one")),
@@ -115,8 +115,7 @@ WAYS: dict[str, dict[str, str]] = {
         ("grad_fn", "write x.op"),
         ("retain_grad", "tg.grad(y, x) returns the gradient, x.register_hook(print) shows it"),
         ("dot mm bmm mv matmul", "write x @ y"),
-        ("pow", "write x ** y"),
-        ("add sub mul div neg", "use the operators +, -, *, /"),
+        ("add sub mul div neg pow", "use the operators +, -, *, /, **"),
         ("norm", "write (x * x).sum().sqrt()"),
         ("clamp", "write x.clip(min, max)"),
         ("copy", "write x.clone(), through which gradients flow, or x.data.copy(), an array"),
@@ -135,6 +134,7 @@ WAYS: dict[str, dict[str, str]] = {
         ("contiguous", "leave it out: every Tensor is contiguous"),
         ("zero_grad", "write x.grad = None")),
 }
+WAYS["optim"] |= WAYS["lr_scheduler"]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..checks import check_name
+from ..checks import as_finite_floats, check_name
 from .dataset import Dataset, digits, moons, spirals
 from .from_files import csv, fashion_mnist, mnist
 
@@ -47,5 +47,5 @@ def prepared(found: Dataset, held_out: float, seed: int, standardise: bool, dtyp
     parts: tuple[Dataset, ...] = found.split(1 - held_out, rng=seed, stratify=found.classes is not None) if held_out else (found,)
     if standardise:
         parts = tuple(part.standardise(like=parts[0]) for part in parts)
-    train, *rest = (replace(part, name=found.name, x=part.x.astype(dtype or part.x.dtype, copy=False)) for part in parts)
+    train, *rest = (replace(part, name=found.name, x=as_finite_floats(part.x, dtype or part.x.dtype, "x")) for part in parts)
     return train, rest[0] if rest else None
