@@ -83,6 +83,13 @@ def test_a_claim_that_is_wrong_is_counted():
     assert play.settled == [(claim, 1)] and play.told(play.census())[1] == "So far: 0 returns at the foretold step, 1 not as foretold."
 
 
+def test_a_claim_is_made_anew_before_its_steps_run_out():
+    """A return at step 500 was counted against "does not return within 300 steps"."""
+    play = told(Playground(), [(0, "treat", "adam-l2"), (0, "lr", 0.005), (0, "kill", 0)], 700)
+    late = [claim.fails(came) for claim, came in play.settled if came > 300 and claim.verdict != "estimate"]
+    assert late and not any(late)
+
+
 def test_units_that_die_by_themselves_get_a_prognosis():
     play = told(Playground(), [(0, "watch", 0, 0), (0, "lr", 10.0)], 100)
     dead = play.census().dead[0]

@@ -415,9 +415,9 @@ def test_tables_plots_and_files(tmp_path, monkeypatch, capsys):
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     lines = found.plot(by="momentum").axes[0].get_legend().get_texts()
     assert [line.get_text() for line in lines] == ["momentum 0.0", "momentum 0.9"]
-    for x, places in (("lr", [0.1, 1.0]), ("widths", [0])):         # bars beside each other, around their value
-        drawn = np.array([line.lines[0].get_xdata() for line in found.plot(x, by="momentum").axes[0].containers])
-        assert (drawn[0] < places).all() and (drawn[1] > places).all() and np.allclose(drawn.mean(axis=0), places, rtol=0.1)
+    for x, places in (("lr", [[0.1, 1.0]] * 2), ("widths", [[-0.075], [0.075]])):        # numbers where they are
+        drawn = [line.lines[0].get_xdata() for line in found.plot(x, by="momentum").axes[0].containers]
+        np.testing.assert_allclose(drawn, places, rtol=1e-15)
     assert all(error == 0 for _, _, [(_, error)] in found.groups(["lr"], ["lr"])[2])        # and no remainder of rounding
     assert cli.main(["sweep", "table", "a.sqlite", "--of", "weights"]) == 2         # digests, some of which look like numbers
     assert "weights is text in some runs, expected a column of numbers" in capsys.readouterr().err

@@ -206,8 +206,10 @@ class Playground:
         """Foretell what becomes of the watched unit if it has died, and at times of all that have died."""
         self._settle()
         dead = {(i, j) for i, changes in enumerate(self.recorder.changes()) for j in np.flatnonzero(GONE[changes.last]).tolist()}
-        new = dead - self.claims.keys()
+        new = dead - {key for key, claim in self.claims.items() if self.step + ASK <= claim.made + HORIZON
+                      or claim.verdict != "not within the horizon"}         # these are made anew before they run out
         if self.watched in new or (new and self.step % ASK == 0):
+            self.claims = {key: claim for key, claim in self.claims.items() if key not in new}
             self._foretell()
 
     # -- what is foretold ----------------------------------------------------------------------------------------------------

@@ -116,7 +116,8 @@ define void @gate(i32 %order, i32 %of_a, i32 %of_b, i32 %m, i32 %n, i32 %k, NUMB
     %last = sub i32 %k, 1
     %short = icmp ult i32 %last, 127
     %tall = icmp sge i32 %m, 32
-    %few = icmp sle i32 %n, 128
+    %past = sub i32 %n, 1
+    %few = icmp ult i32 %past, 128
     %many = icmp sge i32 %n, 16
     %tiny = icmp sle i32 %k, 32
     %pays = or i1 %many, %tiny

@@ -163,8 +163,8 @@ class Sweep(Reading):
         write_through(path, lambda file: parquet.write_table(pyarrow.table(columns), file))
 
     def plot(self, x: str | None = None, y: str | None = None, by: str | None = None) -> Any:
-        """The mean of `y` over the setting `x`, with error bars of two standard errors, and a line for each value of `by`, drawn
-        a little aside of the others, so that bars do not overlap."""
+        """The mean of `y` over the setting `x`, with error bars of two standard errors, and a line for each value of `by`. Where
+        the values of `x` are no numbers, lines are drawn a little aside of each other, so that bars do not overlap."""
         from ..drawing import axes_of
 
         axes = [name for name in self.axes() if name not in SEEDS]
@@ -176,20 +176,17 @@ class Sweep(Reading):
         figure, drawn = axes_of(7.5, 4.2, f"{counted(len(self), 'run')}: {y} over {x}", x, y)
         ticks = list(dict.fromkeys(values[-1] for values, _, _ in groups))
         numeric = all(isinstance(tick, (int, float)) for tick in ticks)
-        log = numeric and ticks and 0 < 20 * min(ticks) <= max(ticks)
-        places = np.array(ticks if numeric else range(len(ticks)), float)
-        places = np.log(places) if log else places
-        gap, at = np.diff(np.sort(places)).min() if len(ticks) > 1 else 1.0, dict(zip(ticks, places))
+        at = dict(zip(ticks, ticks if numeric else range(len(ticks))))
         lines: dict[Any, list[Any]] = {}
         for values, _, (found,) in groups:
             if found is not None:
                 lines.setdefault(values[0] if by else None, []).append((at[values[-1]], *found))
         for k, (value, points) in enumerate(lines.items()):
             where, means, errors = np.transpose(points)
-            where = where + 0.3 * gap * ((k + 0.5) / len(lines) - 0.5)
-            drawn.errorbar(np.exp(where) if log else where, means, 2 * errors, marker="o", markersize=4, capsize=3,
+            aside = 0 if numeric else 0.3 * ((k + 0.5) / len(lines) - 0.5)
+            drawn.errorbar(where + aside, means, 2 * errors, marker="o", markersize=4, capsize=3,
                            label=None if by is None else f"{by} {value}")
-        if log:
+        if numeric and ticks and 0 < 20 * min(ticks) <= max(ticks):
             drawn.set_xscale("log")
         if not numeric:
             drawn.set_xticks(range(len(ticks)), ticks)
