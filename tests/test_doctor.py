@@ -42,6 +42,17 @@ def test_a_variable_that_costs_speed_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("_measured")
+def test_the_variable_of_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_measure_without_settings", lambda: FREE)
+    monkeypatch.setattr(doctor, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(doctor, "cores", lambda: 4)
+    monkeypatch.setenv("TINYGRAD_RELU_NUM_THREADS", "1")
+    report = doctor.diagnose()
+    assert report["threads_verdict"] == "matrix products use 1 of 4 cores, because of TINYGRAD_RELU_NUM_THREADS=1"
+    assert report["measurements"]["sgemm"]["verdict"].endswith("because of TINYGRAD_RELU_NUM_THREADS=1")
+
+
+@pytest.mark.usefixtures("_measured")
 @pytest.mark.parametrize("width", [40, 80])
 def test_the_table_fits_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Its long texts are in the last column, which folds."""

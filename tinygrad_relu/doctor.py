@@ -33,7 +33,7 @@ from .kernels.machine.processor import processor
 from .text import Table, print_parts
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy-openblas32")
-PREFIXES = ("OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")    # variables that affect speed or threads
+PREFIXES = ("TINYGRAD_RELU_", "OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "NUMBA_")      # they affect speed or threads
 KEPT = "NUMBA_CACHE_DIR"        # does not affect speed, and the other process needs the same kernels
 FAIR = 0.85                     # a speed below this share of the possible one is reported; smaller losses may be noise
 SIDE = 1024                     # of the square matrices that are multiplied
