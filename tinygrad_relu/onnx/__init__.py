@@ -103,8 +103,8 @@ class Graph:
         if emit is None:
             raise ValueError(f"onnx.export: there is no ONNX operator for {name!r}, an operation of this model")
         if name != "reshape" and not all(_same(option, other.params[key]) for key, option in node.params.items()):
-            raise ValueError(f"onnx.export: {name} has options that depend on the size of the batch (the axis batch_axis of x), "
-                             "expected the same for any size")
+            raise ValueError(f"onnx.export: {name} has options that depend on the size of the batch, expected the same for any "
+                             "size; for a recurrent layer without batch_first pass batch_axis=1")
         inputs = [self._input(node, other, i) for i in range(1 if name in RECURRENT else len(node.values))]
         result: str = emit(self, Call(node, other), *inputs)
         if name.startswith("linear_") and node.op.activation is not None:
