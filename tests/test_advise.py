@@ -144,6 +144,13 @@ def test_a_unit_that_is_silent_on_most_batches():
     assert not any(hint.claim == "A7" for hint in lab.advise(model, X).hints)
 
 
+@pytest.mark.parametrize("activation", ["leaky_relu", "sigmoid", "gelu"])
+def test_a_unit_below_zero_is_not_silent_if_it_has_a_slope_there(activation):
+    model = net(activation=activation)
+    model[0].bias.data = -np.sort(X @ model[0].weight.data.T, axis=0)[-2]
+    assert not any(hint.claim == "A7" for hint in lab.advise(model, X, batch_size=16).hints)
+
+
 def test_a_network_that_has_diverged_gets_one_advice():
     model = net()
     model[0].bias.array[3] = np.inf

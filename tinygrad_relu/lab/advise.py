@@ -210,9 +210,8 @@ def sparse(case: Case) -> Iterator[Hint]:
 def rare(case: Case) -> Iterator[Hint]:
     m = case.batch_size
     for _, layer in case.layers() if m else ():
-        silent = (1 - layer.on_rate) ** m
-        if units := np.flatnonzero((silent > 0.5) & ~GONE[layer.state] & (layer.on_rate > 0)).tolist():
-            enough = int(np.ceil(np.log(2) / layer.on_rate[units].min()))
+        if units := np.flatnonzero((layer.flat**m > 0.5) & ~GONE[layer.state] & (layer.flat < 1)).tolist():
+            enough = int(np.ceil(np.log(2) / (1 - layer.flat[units].max())))
             yield Hint("watch", "A7", layer.name, units, f"{counted(len(units), 'unit')} silent on most batches of {m}",
                        f"judge death on all data; batches of {enough} show each of them half of the time", "a unit that is "
                        "active with probability p is silent on (1 - p)^m of the batches, and learns from the others")
