@@ -115,7 +115,8 @@ def _suffix(path: AnyPath, who: str) -> str:
         raise TypeError(f"{who}: got {type(path).__name__} as the path, expected a string or a Path: {who}(path, ...)")
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise ValueError(f"{who}: {path} {f'ends in {suffix!r}' if suffix else 'has no ending'}, expected {' or '.join(FORMATS)}")
+        raise ValueError(f"{who}: {path} {f'ends in {suffix!r}' if suffix else 'has no ending'}, expected {' or '.join(FORMATS)}"
+                         + "; with PyTorch: model.load_state_dict(torch.load(path))" * (who == "load" and suffix[:3] == ".pt"))
     return suffix
 
 
