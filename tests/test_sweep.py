@@ -125,6 +125,15 @@ def test_a_file_of_data_counts_by_its_content(tmp_path):
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_a_file_of_data_that_has_changed_is_read_again(tmp_path):
+    """In one process, such as a notebook's: its old content was taken again, and the sweep said that nothing was left to run."""
+    plan = {"training": {"data": "csv", "path": str(tmp_path / "a.csv"), "widths": [4], "steps": 5, "held_out": 0.0}}
+    for count, sign in enumerate((1, -1), start=1):
+        (tmp_path / "a.csv").write_text("".join(f"{sign * (-1) ** i * i},{i % 2}\n" for i in range(20)))
+        found = lab.sweep(plan, out=tmp_path / "a.sqlite", jobs=1)
+        assert found.new == 1 and len(set(found.columns()["loss"])) == count
+
+
 def test_grids_are_joined_and_runs_of_one_shape_are_neighbours():
     plan = read_plan({"seeds": [7, 9], "training": {"data": "moons"}, "grid": [
         {"lr": [0.1, 1.0], "widths": [[4], [5]]}, {"widths": [[5]], "lr": [1.0, 2.0]}]})

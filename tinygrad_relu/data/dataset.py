@@ -284,5 +284,4 @@ def moons(n: int = 300, noise: float = 0.1, rng: int | np.random.Generator | Non
     x = np.concatenate([np.column_stack([np.cos(upper), np.sin(upper)]),
                         np.column_stack([1 - np.cos(lower), 0.5 - np.sin(lower)])])
     x += noise * generator.standard_normal(x.shape)
-    y = np.repeat([0, 1], [len(upper), len(lower)])
-    return Dataset("moons", x.astype(target), y, classes=2)
+    return Dataset("moons", x.astype(target), np.repeat([0, 1], [len(upper), len(lower)]), classes=2)

@@ -195,8 +195,7 @@ def _prelu(node: Node) -> Module:
 
 def _is_activation(module: Module, like: Array) -> bool:
     """Whether a module of several operations acts on each number by itself, and is not affine: tried on random numbers."""
-    rng = np.random.default_rng(0)
-    x, other = rng.standard_normal((2, *like.shape)).astype(like.dtype)
+    x, other = np.random.default_rng(0).standard_normal((2, *like.shape)).astype(like.dtype)
     one = x.copy()
     one.flat[0] = other.flat[0]
     with apart(module), no_grad(), np.errstate(all="ignore"):

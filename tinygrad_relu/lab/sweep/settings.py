@@ -15,6 +15,7 @@ from functools import cache
 from hashlib import blake2b
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...checks import (
@@ -157,16 +158,20 @@ def run_of(settings: Settings) -> Run:
     True
     """
     given = canonical(settings)
-    content = {**given, "path": _content(given["path"])} if "path" in given else given
+    content = {**given, "path": content_of(given["path"])} if "path" in given else given
     return Run(blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=DIGEST).hexdigest(), given)
 
 
-@cache
-def _content(path: str) -> str:
-    """A digest of a file, or of the files in a folder."""
+def content_of(path: str) -> str:
+    """A digest of a file, or of the files in a folder, as they are now."""
     with reading(path, "a file of data") as place:
         files = sorted(file for file in place.iterdir() if file.is_file()) if place.is_dir() else [place]
-        return blake2b(b"".join(file.read_bytes() for file in files), digest_size=10).hexdigest()
+        return _digest(*((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@cache
+def _digest(*files: tuple[Path, int, int]) -> str:
+    return blake2b(b"".join(file.read_bytes() for file, *_ in files), digest_size=10).hexdigest()
 
 
 # -- reading -------------------------------------------------------------------------------------------------------------------

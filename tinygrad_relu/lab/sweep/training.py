@@ -28,7 +28,7 @@ from ..experiments import find
 from ..experiments.common import stepper
 from ..readings import plain
 from ..treatments import SCHEDULES, yours
-from .settings import OWN, Run, Settings
+from .settings import OWN, Run, Settings, content_of
 
 MEMBERS, WEIGHTS, SAMPLES = 64, 1 << 18, 1 << 24    # of a population: most networks; most numbers in their weights and data
 
@@ -51,7 +51,8 @@ def size_of(run: Run) -> int:
 
 def load(settings: Settings) -> tuple[Dataset, Dataset | None]:
     """The samples to train on, and those held out."""
-    return _load(*(settings.get(name) for name in ("data", "standardise", "held_out", "dtype", "data_seed", *OPTIONS)))
+    names = "data", "standardise", "held_out", "dtype", "data_seed", *OPTIONS
+    return _load(*map(settings.get, names), content_of(settings["path"]) if "path" in settings else "")     # which may change
 
 
 @lru_cache(maxsize=2 * MEMBERS)

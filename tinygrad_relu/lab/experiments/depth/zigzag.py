@@ -40,8 +40,7 @@ def way(x: Array, start: Array, rate: float, steps: int) -> Array:
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     """Signs of gradients, on digits after sigmoids and for x ~ U(0, 1); then descent, on inputs with the moments of U(0, 1)."""
     rng, batches = np.random.default_rng(seed), 2000 if fast else 20_000
-    digits = data.digits().head(500)
-    hidden = F.sigmoid(nn.Linear(64, WEIGHTS, init="he", rng=seed, dtype="float64")(digits.x)).data
+    hidden = F.sigmoid(nn.Linear(64, WEIGHTS, init="he", rng=seed, dtype="float64")(data.digits().x[:500])).data
     findings = [Finding("one image: share of equal signs after sigmoids", 1, agree(
         hidden[:, None], rng.choice([-1.0, 1.0], (500, 1))).mean())]
     shares = [agree(rng.random((batches, m, WEIGHTS)), rng.choice([-1.0, 1.0], (batches, m))).mean() for m in SIZES]
@@ -53,8 +52,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         corners = np.array(list(product((-1.0, 1.0), repeat=d))) / sqrt(12)            # of mean 0 and variance 1/12
         for x, condition in ((corners + 0.5, 1 + 3 * d), (corners, 1)):
             slow, *_, fast_one = np.linalg.eigvalsh(2 * x.T @ x / len(x))
-            path = way(x, rng.standard_normal(d), 2 / (slow + fast_one), 250)
-            size = np.linalg.norm(path, axis=1)
+            size = np.linalg.norm(way(x, rng.standard_normal(d), 2 / (slow + fast_one), 250), axis=1)
             distances[f"{condition}"] = size / size[0]
             expected = 1 if condition == 1 else ceil(log(PRECISION) / log((condition - 1) / (condition + 1)))
             name = "centred" if condition == 1 else "uncentred"

@@ -25,8 +25,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         for m in (*SIZES, enough):
             zeros = 0
             for _ in range(draws):
-                h = F.relu(F.linear(x[rng.integers(SAMPLES, size=m)], weight, bias))
-                (found,) = grad(h.sum(), weight)
+                (found,) = grad(F.relu(F.linear(x[rng.integers(SAMPLES, size=m)], weight, bias)).sum(), weight)
                 zeros += not found.data.any()
             row.append(zeros / draws)
             expected = (1 - p) ** m

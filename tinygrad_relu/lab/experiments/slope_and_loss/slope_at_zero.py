@@ -25,8 +25,7 @@ def train(at_zero: float, digits: data.Dataset, members: int, seed: int) -> tupl
         if step % 20 == 0:
             zeros += sum(int((look.z == 0).sum()) for k in range(members) for look in lab.Units(model.member(k)).walk(digits.x))
 
-    losses = learn(model, digits, STEPS, look, lr=0.3)
-    return losses.mean(axis=1), zeros, float(accuracy(model, digits).mean())
+    return learn(model, digits, STEPS, look, lr=0.3).mean(axis=1), zeros, float(accuracy(model, digits).mean())
 
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:

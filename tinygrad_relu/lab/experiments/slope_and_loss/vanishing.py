@@ -33,8 +33,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     moved = {}
     for name in ("ReLU", "sigmoid", "ReLU, one dead unit"):
         model = chain(name, HERE)
-        target = 2 * model(x).data + ("dead" in name)
-        descend(model, optim.SGD(model.parameters(), lr=0.01), F.mse_loss, x.data, target, 100)
+        descend(model, optim.SGD(model.parameters(), lr=0.01), F.mse_loss, x.data, 2 * model(x).data + ("dead" in name), 100)
         moved[name] = [abs(model[2 * layer].weight.item() - 1) for layer in range(HERE)]
     at = {name: found[HERE - 1] for name, found in slopes.items()}
     return [Finding(f"{HERE} layers of ReLU: the gradient", 1, at["ReLU"]),

@@ -49,8 +49,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         errors, curves[f"{k}"], model = trained(X ** 2, k, 1, seed, fast)
         (layer,) = model.parts
         wins = F.maxout_winners(F.linear(X, layer.weight, layer.bias), k)[..., None] == np.arange(k)
-        alive = wins.any(axis=0).sum(axis=1)
-        dots.append([alive, errors])
+        dots.append([wins.any(axis=0).sum(axis=1), errors])
         if k < 6:
             least = ROOT / k ** 2
             findings.append(Finding(f"x^2, {k} pieces, trained: root mean square error", least, errors.min(), NEAR * least))

@@ -35,8 +35,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     models = nn.population([model] * len(ends))
     decays = np.array([decay for decay, _ in ends])
     optimizer = optim.SGD(models.parameters(), lr=RATE, momentum=MU, weight_decay=decays)
-    z = watch(models, optimizer, digits, AT + 2)
-    back = first_positive(z.max(axis=2))
+    back = first_positive(watch(models, optimizer, digits, AT + 2).max(axis=2))
     findings += [Finding(f"network at decay {decay:.5g}: step of return", step or np.inf, found)
                  for (decay, step), found in zip(ends, back)]
     return findings, {"lower": lower, "higher": higher, "decays": decays, "back": back}

@@ -16,8 +16,7 @@ SCALES, BETAS, WIDTH = (0.001, 0.01, 0.1, 1.0), (0.5, 0.9, 0.99), 16
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     """Regression with two hidden layers under Adam, at each scale of the targets and beta_1: the share of dead units."""
     seeds, steps = (5, 400) if fast else (12, 1000)
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((150, 8))
+    x = np.random.default_rng(seed).standard_normal((150, 8))
     y = np.sin(2 * x[:, :1]) + x[:, 1:2] * x[:, 2:3]
     y = (y - y.mean()) / y.std()
     grid = [(scale, beta, 1000 * seed + k) for scale in SCALES for beta in BETAS for k in range(seeds)]

@@ -52,8 +52,7 @@ def draw(figure: Figure, series: Series) -> None:
     say(gentle, "q", (150, 0.8), BLUE)
     say(gentle, "q²: its\nweight", (10, 0.4), DEAD)
     label(gentle, f"until the return at step {len(z) - 1}", y="times what it was")
-    scaled = path / abs(path[0]) * BLINK["momentum"] ** (-np.arange(len(path)) / 2)
-    blinks.plot(scaled, color=BLUE, lw=1.8)
+    blinks.plot(path / abs(path[0]) * BLINK["momentum"] ** (-np.arange(len(path)) / 2), color=BLUE, lw=1.8)
     for begin, end in zip(series["flips"][::2], [*series["flips"][1::2], len(path)]):
         blinks.axvspan(begin, end, color=LIGHT, alpha=0.5, lw=0)
     label(blinks, "without a gradient: alive (yellow), dead, alive", y="z, scaled to equal height", yticks=[0])

@@ -21,8 +21,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     loss = learn(models, digits, steps, lr=np.array(RATES))[-1]
     right = accuracy(models, digits)
     dead = np.array([one.dead[0] for one in lab.census(models, digits.x).each])
-    relabelled = replace(digits, y=np.random.default_rng(seed).integers(0, 10, len(digits)))
-    later = learn(models, relabelled, steps, lr=0.1)[-1]
+    later = learn(models, replace(digits, y=np.random.default_rng(seed).integers(0, 10, len(digits))), steps, lr=0.1)[-1]
     top = right == right.max()
     worst = int(np.where(top, dead, -1).argmax())               # of the networks of the highest accuracy
     best = int(np.where(top, dead, UNITS).argmin())

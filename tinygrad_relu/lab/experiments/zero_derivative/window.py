@@ -24,8 +24,7 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
         models = nn.population([model] * len(TIMES))
         decays = edge * TIMES / RATE
         optimizer = optim.SGD(models.parameters(), lr=RATE, momentum=MU, nesterov=name == "Nesterov", weight_decay=decays)
-        z = watch(models, optimizer, digits, 100)
-        back = first_positive(z.max(axis=2))
+        back = first_positive(watch(models, optimizer, digits, 100).max(axis=2))
         told = lab.laws.return_steps(MU, edge * TIMES, nesterov=name == "Nesterov")
         middle = (TIMES[np.isinf(back)].max() + TIMES[np.isfinite(back)].min()) / 2
         findings += [Finding(f"{name}: edge between never and a return, as a multiple of the formula's", 1.0, middle, 0.031),
