@@ -258,8 +258,7 @@ def test_a_terminal_without_arrows_gets_question_marks(monkeypatch):
 @pytest.mark.parametrize(("arguments", "said"), [
     ([], ["39 predictions, 0 wrong, 39 proved", "19 returns are not yet due. - Not yet due: momentum .9, L2 inside needs 48 steps, "
           "ran 10."]),
-    (["--lr", "0"], ["Not tested, and not counted: SGD, as nothing moves at rate 0; momentum .9, L2 inside, as nothing moves at "
-                     "rate 0."]),
+    (["--lr", "0"], ["Not tested, and not counted, as nothing moves at rate 0: SGD; momentum .9, L2 inside."]),
 ], ids=["short", "rate 0"])
 def test_only_what_the_run_could_observe_is_counted(capsys, arguments, said):
     status, out, _ = run(capsys, *QUICK, "--steps", "10", "--treatments", "sgd", "momentum-l2-inside", *arguments)
@@ -279,8 +278,8 @@ def test_predictions_hold_while_other_units_diverge():
     early, lost, wrong = (replace(unit, observed=step, until=until) for step, until in ((None, 30), (None, 0), (47, 60)))
     assert not unit.fails and early.waits and not early.fails and wrong.fails
     nothing = replace(outcome, predictions=[lost], observed_step=None)
-    assert [*report.verdict([nothing])] == ["Not tested, and not counted: momentum .9, L2 inside, as its units diverged at the "
-                                            "first step."]
+    assert [*report.verdict([nothing])] == ["Not tested, and not counted, as the units diverged at the first step: "
+                                            "momentum .9, L2 inside."]
 
 
 def test_a_network_that_has_finished_is_not_called_sick():

@@ -1,9 +1,11 @@
 """The figure of the main job: every unit has at least two rows of pixels, and every prediction is a point."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tinygrad_relu import data
-from tinygrad_relu.lab import drawing, figure
+from tinygrad_relu.lab import drawing, figure, report
 from tinygrad_relu.lab.layers import State
 from tinygrad_relu.lab.revive import main_job
 from tinygrad_relu.lab.treatments import TREATMENTS
@@ -42,6 +44,24 @@ def test_the_diagonal_holds_every_return(runs):
     drawn = axes.collections[0].get_offsets()
     assert len(told) > 50 and {tuple(map(int, place)) for place in np.asarray(drawn)} == places
     assert axes.get_title(loc="left") == f"all {len(told)} predictions, 0 wrong"
+
+
+def test_only_accuracies_that_stay_where_they_are_share_a_label(runs):
+    """One that had fallen to 0.59 was called stuck at 0.68."""
+    sick, (sgd, *_) = runs[0].networks["sick"], runs[0].of("sick")
+    still, fallen = (replace(sgd, accuracies=[(0, sick.accuracy), (60, sick.accuracy - lost)]) for lost in (0.01, 0.1))
+    page = figure.compose([replace(runs[0], outcomes=[still, still, fallen])], kill_lr=30.0)
+    (axes,) = (axes for axes in page.axes if axes.get_title(loc="left").startswith("accuracy"))
+    assert [text.get_text().split("  ")[0] for text in axes.texts] == ["SGD", "stuck: 2 treatments"]
+
+
+def test_the_text_beside_momentum_alone_names_the_edge():
+    """Units of hardtanh coast back over -1, and the shock lowers them below that."""
+    coast = [t for t in TREATMENTS if t.key == "coast"]
+    run = main_job(data.moons(60, rng=0), coast, hidden=(8,), activation="hardtanh", kill_steps=5, steps=5)
+    assert any("over -1, each" in text.get_text() for text in figure.compose([run], kill_lr=3.0).texts)
+    (_, (said, *_)) = report.coasting(run)
+    assert "at most -1.2 on all data" in said and "distance to -1." in said
 
 
 @pytest.mark.parametrize("ending", drawing.FORMATS)

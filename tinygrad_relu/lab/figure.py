@@ -12,7 +12,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..checks import counted
 from .drawing import BLUE, COLOURS, DPI, FAINT, INK, LABELS, OPENS, RETURN, check_format, save
-from .layers import GONE, State
+from .layers import GONE, State, flat_edges
 from .outcomes import Outcome, Run, Sick, Training
 from .report import described
 from .treatments import STARTS
@@ -23,7 +23,7 @@ COASTING = """Nothing decays, and the gradient of
 every dead unit is zero.
 
 A unit whose momentum buffer still
-pushes z up coasts back over 0, each
+pushes z up coasts back over {edge:g}, each
 unit at its own step. A unit with an
 empty buffer does not move.
 
@@ -91,7 +91,7 @@ def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
             column = i % COLUMNS
             _life_lines(page.axes(column * (wide + gap), wide, tall), training, name, caption, layers=column == 0)
             if i == len(panels) - 1 and column < COLUMNS - 1 and training in shocked:
-                page.say(COASTING, 9.5, colour=INK, left=(column + 1) * (wide + gap))
+                page.say(COASTING.format(edge=flat_edges(sick.model[1])[0]), 9.5, colour=INK, left=(column + 1) * (wide + gap))
             if column == COLUMNS - 1 or i == len(panels) - 1:
                 page.top += tall + 0.95
         page.top -= 0.35
@@ -110,7 +110,7 @@ def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
 
 def _told(outcome: Outcome) -> str:
     """The prediction and the observation for layer 0, with a reason; and the accuracy."""
-    held = f" (held out {outcome.held_out[-1][1]:.2f})" if outcome.held_out else ""
+    held = f" (held out {outcome.accuracy_held_out:.2f})" if outcome.held_out else ""
     if not outcome.claims:
         told = "no unit of layer 0 is dead: no prediction"
     elif outcome.treatment.start != "sick" and outcome.observed_step is not None:
@@ -216,8 +216,7 @@ def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
     """Every prediction: the step that was predicted against the step that was observed."""
     told = [p for o in outcomes if not o.untested for p in o.predictions]
     pairs = Counter((p.step, p.observed) for p in told if p.step is not None and p.observed is not None)
-    wrong = sum(p.fails for p in told)
-    _plain(axes, f"all {len(told):,} predictions, {wrong} wrong", "predicted step of the first return")
+    _plain(axes, f"all {len(told):,} predictions, {sum(p.fails for p in told)} wrong", "predicted step of the first return")
     axes.set_ylabel("observed step", fontsize=9, color=FAINT, labelpad=1)
     x, y = np.array(list(pairs)).reshape(-1, 2).T
     largest = 1.6 * max([10, *x, *y])
@@ -242,10 +241,9 @@ def _ticks(largest: float) -> tuple[list[int], list[str]]:
 
 
 def _accuracies(axes: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
-    """The accuracies, each labelled at its end; those that do not rise share one label."""
-    held = any(o.held_out for o in outcomes)
-    _plain(axes, "accuracy: training data (solid)" + (", held-out data (dotted)" if held else ""))
-    stuck = [o for o in outcomes if max(a for _, a in o.accuracies) < sick.accuracy + 0.02]
+    """The accuracies, each labelled at its end; those that stay where they are share one label."""
+    _plain(axes, "accuracy: training data (solid)" + ", held-out data (dotted)" * any(o.held_out for o in outcomes))
+    stuck = [o for o in outcomes if all(abs(a - sick.accuracy) < 0.02 for _, a in o.accuracies)]
     moving = sorted((o for o in outcomes if o not in stuck), key=lambda o: -o.accuracy)
     steps = max((o.steps for o in outcomes), default=1)
     for outcome in stuck:
@@ -255,7 +253,7 @@ def _accuracies(axes: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
         axes.plot(*zip(*outcome.accuracies), color=colour, linewidth=1.6)
         if outcome.held_out:
             axes.plot(*zip(*outcome.held_out), color=colour, linewidth=1.1, linestyle=(0, (1, 1.6)))
-        aside = f", held out {outcome.held_out[-1][1]:.2f}" if outcome.held_out else ""
+        aside = f", held out {outcome.accuracy_held_out:.2f}" if outcome.held_out else ""
         names.append((outcome.accuracy, f"{outcome.treatment.name}  {outcome.accuracy:.2f}{aside}", colour))
     if stuck:
         name = f"stuck: {len(stuck)} treatments" if len(stuck) > 1 else stuck[0].treatment.name
@@ -290,7 +288,7 @@ def _spread(page: _Page, runs: Sequence[Run]) -> None:
                                fillstyle="none" if ring else "full", alpha=0.7)
             ends.plot(outcome.accuracy, row, "o", color=INK, markersize=3.5, alpha=0.7)
             if outcome.held_out:
-                ends.plot(outcome.held_out[-1][1], row, "o", color=BLUE, fillstyle="none", markersize=7, alpha=0.7)
+                ends.plot(outcome.accuracy_held_out, row, "o", color=BLUE, fillstyle="none", markersize=7, alpha=0.7)
     for axes in (steps, ends):
         axes.set_ylim(len(keys) - 0.4, -0.6)
         axes.set_yticks(range(len(keys)), [treatment.name for treatment in keys], fontsize=8)

@@ -32,6 +32,10 @@ class Training:
         return self.accuracies[-1][1]
 
     @property
+    def accuracy_held_out(self) -> float | None:
+        return self.held_out[-1][1] if self.held_out else None
+
+    @property
     def dead(self) -> list[int]:
         """The number of dead units at the end, by hidden layer."""
         return [int(GONE[layer[-1]].sum()) for layer in self.states]
@@ -62,9 +66,7 @@ class Prediction:
     @property
     def fails(self) -> bool:
         """Whether the training contradicts it."""
-        if self.observed is not None:
-            return self.between is None or not self.between[0] <= self.observed <= self.between[1]
-        return self.between is not None and self.between[1] <= self.until
+        return refuted(self.between, self.observed, self.until)
 
     @property
     def waits(self) -> bool:
@@ -73,6 +75,13 @@ class Prediction:
 
     def __str__(self) -> str:
         return f"unit {self.unit} of layer {self.layer}: predicted {in_words(self.between)}, observed {self.observed or 'never'}"
+
+
+def refuted(between: tuple[int, int] | None, observed: int | None, until: int) -> bool:
+    """Whether a training of `until` steps contradicts the prediction of a return at one of the steps `between`, or of none."""
+    if observed is None:
+        return between is not None and between[1] <= until
+    return between is None or not between[0] <= observed <= between[1]
 
 
 def in_words(between: tuple[int, int] | None) -> str:
@@ -109,9 +118,8 @@ class Outcome(Training):
     def disagreements(self) -> list[str]:
         """The predictions that the training contradicts."""
         wrong = [str(prediction) for prediction in self.predictions if prediction.fails]
-        between, seen = self.opens_between, self.opens[1]
-        if between is not None and (between[1] <= self.steps if seen is None else not between[0] <= seen <= between[1]):
-            wrong.append(f"first open path: predicted {in_words(between)}, observed {seen or 'never'}")
+        if self.opens_between is not None and refuted(self.opens_between, self.opens[1], self.steps):
+            wrong.append(f"first open path: predicted {in_words(self.opens_between)}, observed {self.opens[1] or 'never'}")
         return wrong
 
     @property
@@ -119,7 +127,7 @@ class Outcome(Training):
         """Why the training could not contradict any prediction; empty if it could."""
         if self.lr == 0:
             return "nothing moves at rate 0"
-        return "its units diverged at the first step" if self.predictions and not any(p.until for p in self.predictions) else ""
+        return "the units diverged at the first step" if self.predictions and not any(p.until for p in self.predictions) else ""
 
     @property
     def learned(self) -> bool:
@@ -157,7 +165,7 @@ class Outcome(Training):
         return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,
                 "threshold": self.threshold, "verdict": self.verdict, "predicted_step": self.predicted_step,
                 "observed_step": self.observed_step, "opens_predicted": self.opens[0], "opens_observed": self.opens[1],
-                "dead": self.dead, "accuracy": self.accuracy, "held_out": dict(self.held_out).get(self.steps),
+                "dead": self.dead, "accuracy": self.accuracy, "held_out": self.accuracy_held_out,
                 "loss": plain(self.loss), "wrong": len(self.disagreements), "proved": self.proved,
                 "predictions": [asdict(prediction) for prediction in self.predictions]}
 

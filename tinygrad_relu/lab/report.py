@@ -49,7 +49,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
         rows.add(o.treatment.name, f"{o.eta_lambda:.2g}" if o.eta_lambda else "0",
                  shown(o.threshold, ".2g"), o.predicted, o.observed,
                  f"{' '.join(map(str, o.sick.dead))}→{' '.join(map(str, o.dead))}", f"{o.sick.accuracy:.2f}→{o.accuracy:.2f}",
-                 f"{o.held_out[-1][1]:.2f}" if o.held_out else "-")
+                 shown(o.accuracy_held_out, ".2f"))
     return rows
 
 
@@ -136,8 +136,7 @@ def _in_comparison(outcomes: Sequence[Outcome]) -> Iterator[str]:
                + (f"Its accuracy came to {leaky.accuracy:.2f}." if isfinite(leaky.loss) else
                   "Here it diverged: its loss is not finite."))
     if reached := sorted((step, o.treatment.name) for o in outcomes if (step := o.reaches(LEARNED))):
-        told = "; ".join(f"{step} under {name}" for step, name in reached)
-        yield f"Accuracy {LEARNED} was first measured at step {told}."
+        yield f"Accuracy {LEARNED} was first measured at step {'; '.join(f'{step} under {name}' for step, name in reached)}."
 
 
 def coasting(run: Run) -> tuple[Table, list[str]]:
@@ -152,13 +151,15 @@ def coasting(run: Run) -> tuple[Table, list[str]]:
         steps = [p.observed for p in back if p.observed is not None]
         rows.add(o.treatment.name, f"{o.sick.dead[0]} of {o.states[0].shape[1]}", len(due), len(back),
                  f"{sum(not p.fails for p in back)} of {len(back)}", in_words((min(steps), max(steps))) if steps else "-",
-                 f"{o.sick.accuracy:.2f}→{o.accuracy:.2f}", f"{o.held_out[-1][1]:.2f}" if o.held_out else "-")
+                 f"{o.sick.accuracy:.2f}→{o.accuracy:.2f}", shown(o.accuracy_held_out, ".2f"))
     if "shocked" in run.networks:
         how, sick = STARTS["shocked"], run.networks["shocked"]
+        edge = flat_edges(sick.model[1])[0]
         said.append(f"A healthy network ({how['kill_steps']} steps of SGD with momentum {how['momentum']} at rate "
                     f"{how['kill_lr']}, accuracy {sick.accuracies[-2][1]:.2f}) gets a shock: the biases of layer 0 are lowered "
-                    f"until z of each of its units is at most -{how['shock']} on all data. Nothing decays. A unit whose buffer "
-                    "pushes z up returns if z coasts further than its distance to 0. With empty buffers, layer 0 does not move.")
+                    f"until z of each of its units is at most {edge - how['shock']:g} on all data. Nothing decays. A unit whose "
+                    f"buffer pushes z up returns if z coasts further than its distance to {edge:g}. With empty buffers, layer 0 "
+                    "does not move.")
     if any(o.claims for o in run.of("own steps")):
         how, (first, *_, last) = STARTS["own steps"], GONE[run.networks["own steps"].states[0]]
         number = int((last & ~first).sum())
@@ -190,8 +191,8 @@ def verdict(outcomes: Sequence[Outcome]) -> Iterator[str]:
     if waiting := [f"{o.treatment.name} needs {o.predicted} steps, ran {o.steps}" for o in told
                    if (o.predicted_step or 0) > o.steps and not o.untested]:
         yield f"Not yet due: {'; '.join(waiting)}."
-    if untested := [f"{o.treatment.name}, as {o.untested}" for o in told if o.untested]:
-        yield f"Not tested, and not counted: {'; '.join(untested)}."
+    for why in dict.fromkeys(o.untested for o in told if o.untested):
+        yield f"Not tested, and not counted, as {why}: {'; '.join(o.treatment.name for o in told if o.untested == why)}."
     if made:
         others = [o.treatment.name for o in told if o.treatment.rule is not SGD or o.treatment.schedule]
         formula = ("For layer 0 under SGD, a formula also gives the step and the reason"
@@ -218,7 +219,7 @@ def spread(runs: Sequence[Run]) -> Table:
         mine = [run.outcomes[i] for run in runs if i < len(run.outcomes)]
         rows.add(outcome.treatment.name, span(sorted((o.predicted for o in mine), key=order)),
                  span(sorted((o.observed for o in mine), key=order)), span(sorted(f"{o.accuracy:.2f}" for o in mine)),
-                 span(sorted(f"{o.held_out[-1][1]:.2f}" if o.held_out else "-" for o in mine)))
+                 span(sorted(shown(o.accuracy_held_out, ".2f") for o in mine)))
     return rows
 
 

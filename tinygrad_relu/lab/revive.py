@@ -64,8 +64,7 @@ def make_sick(dataset: Dataset, *, hidden: Sequence[int] = (64, 64), activation:
     with num_threads(1):
         (training,) = _train(recorder, optimizer, dataset, held_out, kill_steps, lambda n: tick("sick", n),
                              last=None if shock is None else lambda: kill(recorder.units, dataset.x, margin=shock))
-        parameters = [p for p in model.parameters() if p.kind != "slope"]
-        gradients = grad(F.cross_entropy(model(dataset.x), dataset.y), parameters)
+        gradients = grad(F.cross_entropy(model(dataset.x), dataset.y), [p for p in model.parameters() if p.kind != "slope"])
     *hidden_ones, weight, bias = (float(np.abs(found.data).max()) for found in gradients)
     largest = float(np.max(hidden_ones))                            # NaN stays NaN
     return Sick(*training, model, optimizer, largest, max(largest, weight, bias) < 1e-12)

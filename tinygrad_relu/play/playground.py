@@ -23,6 +23,7 @@ from ..checks import check_count, check_name, counted
 from ..data import Dataset
 from ..lab import BumpBias, Census, DataInit, Intervention, Recorder, ReDo, Units, census, kill, mirror, prognosis
 from ..lab.layers import GONE, State
+from ..lab.outcomes import refuted
 from ..lab.rehearsal import rehearsed_orbit
 from ..lab.treatments import TREATMENTS, Treatment
 from ..nn import MLP
@@ -61,7 +62,7 @@ class Claim:
 
     def fails(self, came: int) -> bool:
         """Whether a return at this step refutes the claim."""
-        return self.verdict != "estimate" and not (self.between and self.between[0] <= came <= self.between[1])
+        return self.verdict != "estimate" and refuted(self.between, came, came)
 
     def __str__(self) -> str:
         when = "" if self.step is None else f" at step {self.step:,}"
