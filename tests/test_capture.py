@@ -575,3 +575,19 @@ def test_a_step_that_calls_itself():
     thread.start()
     thread.join(60)
     assert found == [1.0, 1.0, 16.0, 81.0] and power.replays == 1
+
+
+def test_a_call_within_a_replay(monkeypatch):
+    """By a signal handler, or a finalizer: its inputs replaced those of the replay."""
+    net, usual, found = nn.MLP([3, 4, 2], rng=0), Replay.run, []
+
+    def run(replay):
+        monkeypatch.undo()
+        found.append(program(X[5]))
+        return usual(replay)
+
+    program = tg.capture(net)
+    for x in X[:4]:
+        program(x)
+    monkeypatch.setattr(Replay, "run", run)
+    assert bits(program(X[4]), found) == bits(net(X[4]), net(X[5])) and program.replays == 3
