@@ -1,6 +1,8 @@
 """What a captured step cannot be is refused with a sentence, and errors of the step come out as they are."""
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 from captured import X, bits, model_and_step, run
@@ -10,6 +12,21 @@ from tinygrad_relu import functional as F
 from tinygrad_relu import nn, optim
 from tinygrad_relu.autodiff.guard import CaptureError
 from tinygrad_relu.capture.recording import Recording
+
+
+@dataclass
+class Holding:
+    tensor: tg.Tensor
+
+
+class Own(list):
+    pass
+
+
+@dataclass
+class Equal:
+    tensor: tg.Tensor = field(compare=False)
+
 
 W = nn.Parameter(np.ones((3, 2)), dtype="float64")
 GENERATOR = np.random.default_rng(0)
@@ -34,6 +51,9 @@ REFUSED = {
     "a parameter that is assigned": (lambda x: setattr(W, "data", W * 0.5), "assigns to a Tensor"),
     "a count in an array": (lambda x: [CALLS.__iadd__(1), F.as_tensor(x) * 2.0][1], "changes a variable outside"),
     "a random number": (lambda x: F.as_tensor(x) * GENERATOR.random(), "other shapes or numbers"),
+    "a result in a dataclass": (lambda x: Holding(F.as_tensor(x) * 2.0), "returned something else"),
+    "a result in a list of a class": (lambda x: Own([F.as_tensor(x) * 2.0]), "returned something else"),
+    "a result in an object that is equal to all others": (lambda x: Equal(F.as_tensor(x) * 2.0), "returned something else"),
     "a random array": (lambda x: F.as_tensor(x) * GENERATOR.random((4, 3)), "computed outside"),
 }
 

@@ -56,7 +56,7 @@ def form(trees: Iterable[Any], leaves: list[Any]) -> tuple[Any, ...]:
     found: list[Any] = []
     for x in trees:
         found.append(kind := type(x))
-        if kind is ndarray or kind is Tensor or isinstance(x, (ndarray, Tensor)):
+        if kind is ndarray or kind is Tensor or isinstance(x, (ndarray, Tensor, Later)):
             leaves.append(x)
             if kind is not ndarray and getattr(x, "requires_grad", False):
                 found.append(next(i for i, other in enumerate(leaves) if other is x))       # two may be one
@@ -65,10 +65,10 @@ def form(trees: Iterable[Any], leaves: list[Any]) -> tuple[Any, ...]:
         else:
             try:
                 hash(x)
-            except TypeError:
-                x = id(x)                   # a recording keeps x
+            except (TypeError, ValueError):         # of a memoryview
+                x = id(x)                           # a recording keeps x
             plain, number = type(x).__eq__ in PLAIN, isinstance(x, (float, complex, np.inexact))
-            found.append(x if plain else repr(x) if number else (x, repr(x)))
+            found.append(x if plain else repr(x) if number else (x, repr(x), repr(getattr(x, "__dict__", None))))
     return tuple(found)
 
 

@@ -56,8 +56,7 @@ class Program(Shown):
         if instance is None:
             return self
         key = f"captured {self.name}"
-        program = vars(instance).get(key)
-        if program is None or program.step.__self__ is not instance:        # copy.copy copies attributes
+        if (program := vars(instance).get(key)) is None or program.step.__self__ is not instance:   # copy.copy copies attributes
             program = vars(instance)[key] = Program(MethodType(self.step, instance), self.name)
         return program
 

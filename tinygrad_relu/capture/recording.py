@@ -254,8 +254,9 @@ class Proof(Recording):
         super().finish(result)
         if others := self.other.launches[len(self.launches):]:
             self.note(f"launched nothing more where the call before launched {others[:1]}")
-        if not agree(result, self.other.result):
-            self.note("returned other numbers or shapes than in the call before; return Tensors, or numbers by item()")
+        found, known = list[Any](), list[Any]()
+        if {form([result], found)} != {form([self.other.result], known)} or not all(map(agree, found, known)):
+            self.note("returned something else than in the call before; return Tensors, or item(), in tuples, lists and dicts")
         for key, (owner, _) in self.before.items():
             if self.known[key] != _digest(owner):
                 self.note(f"changed {described(owner)} after the last launch that used it")
