@@ -341,6 +341,15 @@ def test_evaluate_is_in_evaluation_mode_and_needs_no_batches():
     assert tg.evaluate(model, F.cross_entropy, POINTS, metrics={})  == {"loss": pytest.approx(found["loss"], rel=1e-5)}
 
 
+def test_one_logit_for_two_classes_has_no_accuracy_of_its_own():
+    """Its largest score is always in column 0, so the share of label 0 passed for the accuracy."""
+    model = nn.MLP([4, 1], rng=0)
+    loss = lambda scores, y: F.binary_cross_entropy_with_logits(scores[:, 0], y)
+    assert tg.evaluate(model, loss, (X, POINTS.y % 2)).keys() == {"loss"}
+    right = {"accuracy": lambda scores, y: np.mean((scores[:, 0] > 0) == y)}
+    assert "accuracy" in tg.evaluate(model, loss, (X, POINTS.y % 2), metrics=right)
+
+
 def test_the_bar_is_drawn_only_on_a_terminal(capfd):
     fit(*start(), quiet=False)
     assert capfd.readouterr() == ("", "")

@@ -33,9 +33,8 @@ from .optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from .tensor import Tensor
 from .text import Shown, Table, progress
 
-KEPT = 10.0         # seconds from one copy of the whole state to the next; more if a copy takes more than a fiftieth of them
-SPACED = 50
-ROWS = 1024         # samples that are evaluated at a time
+KEPT, SPACED = 10.0, 50     # seconds from one copy of the whole state to the next; more if a copy takes more than 1/50 of them
+ROWS = 1024                 # samples that are evaluated at a time
 
 Loss = Callable[[Any, Any], Tensor]                         # of predictions and targets
 Metrics = Mapping[str, Callable[[Array, Array], float]]     # of predictions and targets, by name
@@ -106,7 +105,8 @@ def evaluate(model: Module, loss: Loss, dataset: Any, *, metrics: Metrics | None
         predicted = np.concatenate(parts, axis=0 if model.members is None else 1)       # a population: (members, samples, ...)
         value = loss(Tensor(predicted), y).item()
     if metrics is None:
-        metrics = {"accuracy": accuracy} if y.dtype.kind in "iu" and (predicted.ndim, y.ndim) == (2, 1) else {}
+        scores = predicted.ndim == 2 and predicted.shape[1] > 1     # one column is a logit of two classes, or a number
+        metrics = {"accuracy": accuracy} if scores and y.dtype.kind in "iu" and y.ndim == 1 else {}
     return {"loss": value, **{name: float(metric(predicted, y)) for name, metric in metrics.items()}}
 
 
