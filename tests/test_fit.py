@@ -318,6 +318,14 @@ def test_callbacks_see_the_history_and_end_the_training():
     assert len(fit(*start(), callbacks=[lambda h: np.mean([len(h)]) > 1])) == 2
 
 
+def test_a_callback_may_leave_the_model_in_evaluation_mode():
+    model, opt = start()
+    fit(model, opt)
+    other, its = start()
+    fit(other, its, every=1, callbacks=[lambda history: other.eval() and None])
+    assert bits(other, its) == bits(model, opt)
+
+
 def test_a_recorder_of_units_as_a_callback():
     from tinygrad_relu import lab
     model, opt = start(norm=None, dropout=0.0)
@@ -348,6 +356,8 @@ def test_one_logit_for_two_classes_has_no_accuracy_of_its_own():
     assert tg.evaluate(model, loss, (X, POINTS.y % 2)).keys() == {"loss"}
     right = {"accuracy": lambda scores, y: np.mean((scores[:, 0] > 0) == y)}
     assert "accuracy" in tg.evaluate(model, loss, (X, POINTS.y % 2), metrics=right)
+    with pytest.raises(ValueError, match=r"evaluate: the output of the model is ragged.*; a recurrent layer returns a tuple: pass its first"):
+        tg.evaluate(nn.LSTM(2, 3, batch_first=True, rng=0), loss, (X.reshape(50, 2, 2), POINTS.y))
 
 
 def test_the_bar_is_drawn_only_on_a_terminal(capfd):

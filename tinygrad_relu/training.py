@@ -101,13 +101,12 @@ def evaluate(model: Module, loss: Loss, dataset: Any, *, metrics: Metrics | None
     """
     x, y = _pair(dataset, "evaluate")
     with evaluating(model), no_grad():
-        parts = [model(x[start:start + ROWS]).data for start in range(0, len(x), ROWS)]
-        predicted = np.concatenate(parts, axis=0 if model.members is None else 1)       # a population: (members, samples, ...)
-        value = loss(Tensor(predicted), y).item()
-    if metrics is None:
-        scores = predicted.ndim == 2 and predicted.shape[1] > 1     # one column is a logit of two classes, or a number
-        metrics = {"accuracy": accuracy} if scores and y.dtype.kind in "iu" and y.ndim == 1 else {}
-    return {"loss": value, **{name: float(metric(predicted, y)) for name, metric in metrics.items()}}
+        parts = [as_numbers(model(x[i:i + ROWS]), "evaluate: the output of the model") for i in range(0, len(x), ROWS)]
+        scores = np.concatenate(parts, axis=0 if model.members is None else 1)       # a population: (members, samples, ...)
+        value = loss(Tensor(scores), y).item()
+    if metrics is None:         # one column is a logit of two classes, or a number
+        metrics = {"accuracy": accuracy} if y.dtype.kind in "iu" and y.ndim == 1 == scores.ndim - 1 < scores.shape[1] else {}
+    return {"loss": value, **{name: float(metric(scores, y)) for name, metric in metrics.items()}}
 
 
 def _pair(dataset: Any, who: str) -> tuple[Array, Array]:
@@ -345,6 +344,7 @@ class Run:
                 self.schedule.step()
             if self.every is not None and history.steps % self.every == 0:
                 self.call()
+                self.model.train()
             if pressed:
                 history.stopped = f"interrupted after step {self.batch} of epoch {self.epoch + 1}"
             if history.stopped:

@@ -275,7 +275,7 @@ def _deliver(leaf: Node, part: Array, lent: bool) -> None:
     recorder = current_recorder()
     if recorder is not None and leaf.order < recorder.begun and (leaf.home is None or (
             leaf.grad is not None and leaf.grad is not leaf.home)):
-        refuse("gives a gradient to a Tensor that no optimizer moves, or whose .grad was set by hand; use tg.grad")
+        refuse("gives a gradient to a Tensor that no optimizer moves (freeze it), or whose .grad was set by hand (use tg.grad)")
     if leaf.grad is not None:
         found = getattr(leaf.grad, "shape", None)
         if found != part.shape:
