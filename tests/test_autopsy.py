@@ -218,6 +218,18 @@ def test_the_safe_rate_kills_no_unit_and_one_a_little_higher_does():
     assert "never" in str(found) and found.plot().axes[0].lines
 
 
+@pytest.mark.parametrize(("activation", "seed"), [("hardsigmoid", 1), ("hardsigmoid", 34), ("relu6", 30)])
+def test_the_safe_rate_of_a_deep_network_is_tried_where_the_first_layer_bounds_it(activation, seed):
+    """The second layer dies below the first window of the first, between two rates that were tried."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((20, 2)), rng.integers(0, 3, 20)
+    model = nn.MLP([2, 2, 2, 3], activation=activation, rng=seed, dtype="float64")
+    before, rate = lab.census(model, x).dead, lab.lethal_lr(model, x, y).safe_rate
+    F.cross_entropy(model(x), y).backward()
+    optim.SGD(model.parameters(), lr=rate).step()
+    assert rate < np.inf and all(after <= then for after, then in zip(lab.census(model, x).dead, before))
+
+
 def test_the_safe_rate_is_below_the_first_window():
     """At the edge itself rounding decides, and differently in each batch."""
     moons = data.moons(1000, rng=0)

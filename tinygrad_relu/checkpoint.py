@@ -84,13 +84,11 @@ def load(path: AnyPath, whole: Any = None, /, **parts: Any) -> dict[str, Any]:
     found = tree if whole is None else {"the state": tree}
     absent = [name for name in targets if name not in found]
     if absent:
-        held = ", ".join(map(shown, tree)) or "nothing"
-        raise ValueError(f"{path} has no part {', '.join(absent)}; it holds {held}" + (
+        raise ValueError(f"{path} has no part {', '.join(absent)}; it holds {', '.join(map(shown, tree)) or 'nothing'}" + (
             "" if len(parts) > 1 else "; to load all of it into one module, pass the module without a name"))
     complaints = restore(targets, found)
     if complaints:
-        hint = "" if whole is None else _hint(whole, tree)
-        raise ValueError(f"{path}: {'; '.join(complaints)}{hint}")
+        raise ValueError(f"{path}: {'; '.join(complaints)}{'' if whole is None else _hint(whole, tree)}")
     for name, target in parts.items():
         for inner, module in target.named_modules() if isinstance(target, Module) and name in modes else ():
             module.training = inner not in modes[name]

@@ -44,8 +44,7 @@ class Interoperable(Node):
             a, b = inputs
             return getattr(a, left)(b) if isinstance(a, Interoperable) else getattr(b, right)(a)
         name = f"np.{ufunc.__name__}" if method == "__call__" else f"np.{ufunc.__name__}.{method}"
-        run = getattr(ufunc, method)
-        return run(*_numbers(inputs, ufunc, name), **_numbers(options, ufunc, name))
+        return getattr(ufunc, method)(*_numbers(inputs, ufunc, name), **_numbers(options, ufunc, name))
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         """NumPy's other functions (``np.mean``, ``np.concatenate``) see the numbers too, if no gradient is lost."""

@@ -192,14 +192,15 @@ def lethal_lr(model: Module | Units, x: Any, y: Any, *, optimizer: Optimizer | N
     lowest = min((float(lo[lo > 0].min(initial=np.inf)) for lo, _ in found), default=np.inf)
     safe = 0.999 * lowest                   # at the edge itself rounding would decide
     if not all(exact):
-        tried = _tried(units, steps, x, batch_size)
-        found, safe = [of if known else by for of, by, known in zip(found, tried[0], exact)], min(safe, tried[1])
+        tried, safe = _tried(units, steps, x, batch_size, safe)
+        found = [of if known else by for of, by, known in zip(found, tried, exact)]
     return LethalRates(units.samples(x), [LayerRates(layer.name, *window, known)
                                 for layer, window, known in zip(units.layers, found, exact)], safe)
 
 
-def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int) -> tuple[list[tuple[Array, Array]], float]:
-    """(lo, hi) of the units of each layer, and the safe rate, from steps at several rates that a copy of the model makes."""
+def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size: int,
+           most: float) -> tuple[list[tuple[Array, Array]], float]:
+    """(lo, hi) of the units of each layer, and the safe rate, at most `most`, from steps at several rates that a copy makes."""
     trial = units.twin()
     moved = [(copy, p.array, steps[p]) for p, copy in zip(units.model.parameters(), trial.model.parameters()) if p in steps]
 
@@ -217,14 +218,18 @@ def _tried(units: Units, steps: Mapping[Parameter, Array], x: Array, batch_size:
         lives = ~mine & (index > first)                                                 # again
         windows.append((np.where(mine.any(axis=0), rates[first], np.inf),
                         np.where(mine.any(axis=0) & lives.any(axis=0), rates[lives.argmax(axis=0) - 1], np.inf)))
-    kills = np.logical_or.reduce([(mine & ~mine[0]).any(axis=1) for mine in dead])
-    if not kills.any():
-        return windows, np.inf
-    safe, bad = rates[kills.argmax() - 1], rates[kills.argmax()]
+
+    def kills(rate: float) -> bool:
+        return any((now & ~mine[0]).any() for now, mine in zip(gone(rate), dead))
+
+    deadly = np.logical_or.reduce([(mine & ~mine[0]).any(axis=1) for mine in dead])
+    bad = min(rates[deadly.argmax()] if deadly.any() else np.inf, most)
+    if bad == most and (most == np.inf or not kills(most)):
+        return windows, most
+    safe = rates[rates < bad][-1]
     while bad > 1.01 * safe and bad > 1e-9 * rates[-1]:
         middle = (safe + bad) / 2
-        killed = any((now & ~mine[0]).any() for now, mine in zip(gone(middle), dead))
-        safe, bad = (safe, middle) if killed else (middle, bad)
+        safe, bad = (safe, middle) if kills(middle) else (middle, bad)
     return windows, float(safe)
 
 

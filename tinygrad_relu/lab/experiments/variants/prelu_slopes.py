@@ -17,8 +17,7 @@ RATE, DECAY, LAYERS = 0.1, 0.01, 4
 def slopes_in_training(model: nn.Module, decayed: bool, loss: Any, x: Array, y: Array, steps: int) -> Array:
     """The slopes before each step and after the last, (steps + 1, layers). All weights are decayed, the slopes if `decayed`."""
     slopes = [p for p in model.parameters() if p.kind == "slope"]
-    options = {"weight_decay": DECAY} if decayed else {}
-    sgd = optim.SGD([{"params": slopes, **options}], lr=RATE, weight_decay=DECAY)
+    sgd = optim.SGD([{"params": slopes, **({"weight_decay": DECAY} if decayed else {})}], lr=RATE, weight_decay=DECAY)
     if others := [p for p in model.parameters() if p.kind != "slope"]:
         sgd.add_param_group({"params": others})
     path: list[list[float]] = []
