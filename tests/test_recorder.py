@@ -313,6 +313,19 @@ def test_a_captured_step_looks_on_the_way(members, options):
     assert trained(True) == trained(False)
 
 
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("norm", [None, "layer"])
+@pytest.mark.parametrize("method", ["forward", "observe"])
+def test_a_captured_step_that_notes_is_refused(method, norm, members):
+    """A replay would not note: the record would end at the recording, without a word."""
+    model = nn.MLP([4, 8, 2], norm=norm, members=members, rng=0)
+    recorder = (lab.Recorders if members else lab.Recorder)(model, X)
+    step = tg.capture(lambda: getattr(recorder, method)())
+    with pytest.raises(tg.CaptureError, match="which a replay would not"):
+        for _ in range(3):
+            step()
+
+
 def test_a_look_sees_the_samples_that_a_later_layer_closes():
     """Unit 0 is alive on x > 0, unit 1 on x < 0; the second layer is alive everywhere, and the third on x > 0."""
     net = nn.MLP([1, 2, 1, 1, 2], rng=0, dtype="float64")

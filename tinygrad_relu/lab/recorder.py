@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..autodiff.guard import refuse_while_recording
 from ..autodiff.node import Array, is_grad_enabled
 from ..checks import check_count, counted, said
 from ..kernels.loops.reduce import unit_extremes
@@ -195,8 +196,8 @@ class Recorder(Reading):
 
     def note(self, found: Sequence[Array], step: int | None = None) -> None:
         """Add what `look` has found to the record."""
-        following = self._steps[-1] + 1 if self._steps else 0
-        self._steps.append(following if step is None else check_count(step, "Recorder: step", least=0))
+        refuse_while_recording("notes what a Recorder sees, which a replay would not; call `observe` or `note` after the step")
+        self._steps.append((self._steps or [-1])[-1] + 1 if step is None else check_count(step, "Recorder: step", least=0))
         *numbers, z = found
         for looks, one in zip(self._looks, numbers):
             looks.append(one)
