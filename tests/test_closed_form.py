@@ -325,6 +325,8 @@ def test_schedules_keep_the_buffer_in_units_of_gradient():
     ([-1.0, -2.0], [0.1], {}, r"drift has shape \(1,\), expected \(2,\), the shape of z"),
     ([-1.0], [math.inf], {}, "drift holds inf at index"),
     ([-1.0], [0.1], {"lr": 0.0}, "with lr = 0 the drift, .* is 0; got another"),
+    ([-1.0], None, {"lr": 1e308, "weight_decay": 1e-3}, r"lr times weight_decay is 1e\+305, too large .*; expected below 1e150"),
+    ([-1.0], None, {"lr": 1e160, "momentum": 0.9, "nesterov": True, "weight_decay": 1.0}, "too large for the formulas"),
 ])
 def test_bad_input_is_one_clear_sentence(z, drift, options, words):
     with pytest.raises(ValueError, match=words) as error:

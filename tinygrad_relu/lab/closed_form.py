@@ -96,8 +96,7 @@ def layer_revivals(z: ArrayLike, drift: ArrayLike | None = None, *, lr: float, m
     answers = []
     for unit in range(z.shape[1]):
         drifts = bool(s[:, unit].any())
-        step = int(first[unit]) if np.isfinite(first[unit]) else None
-        sample = int(samples[unit]) if step is not None else None
+        step, sample = (int(first[unit]), int(samples[unit])) if np.isfinite(first[unit]) else (None, None)
         moves = bool(start[:, unit].any() or rule.gain * drifts)
         answers.append(Revival(step, sample, _reason(rule, step, sample, moves, drifts, offset == 1), rule.window, rule.decay,
                                rule.edges, rule.drift_factor if offset == 0 else None))

@@ -126,6 +126,8 @@ class Recurrence:
         nesterov, decoupled = settings.nesterov, settings.decoupled
         gain = mu * mu if nesterov else mu
         a = c if nesterov or decoupled or mu == 0 else c * (1 - settings.dampening)     # PyTorch dampens only the buffer
+        if not abs(a) < 1e150:                          # its square would overflow
+            raise ValueError(f"lr times weight_decay is {c:.4g}, too large for the formulas; expected below 1e150")
         if mu == 0 or decoupled or a == 0:              # the roots are known exactly; the formula would round
             roots = (max(1 - a, mu), min(1 - a, mu))
             return cls(1 - a + mu, (1 - a) * mu, (roots[0] - roots[1]) ** 2, roots, 1 - a, gain, 0.0 if decoupled else -a, mu, a)
@@ -258,8 +260,7 @@ def check_numbers(name: str, values: ArrayLike) -> Array:
     """Finite real numbers as a float64 array."""
     array = as_numbers(values, name).astype(np.float64)
     for where in map(tuple, np.argwhere(~np.isfinite(array)).tolist()):
-        place = f" at index {where}" if where else ""
-        raise ValueError(f"{name} holds {array[where]}{place}, expected finite numbers")
+        raise ValueError(f"{name} holds {array[where]}{f' at index {where}' * bool(where)}, expected finite numbers")
     return array
 
 

@@ -173,13 +173,11 @@ def revival_parts(zw: ArrayLike, b: float, drift_w: ArrayLike | None = None, dri
         fading = fading + drift
     step, z, decided = _leap(rule, still, rule.gain * push, fading, drift, int(undamped), max_leaps)
     sample = None if step is None else int(z.argmax())
-    if step is not None:
-        reason = f"step {step}, through sample {sample}: momentum, with decay on the {decay} only, carries z over 0"
-    elif decided:
-        reason = f"never: with decay on the {decay} only, z comes to rest at or below 0 on every sample"
-    else:
-        reason = ("not decided: z grows without bound, with no sample above 0 so far" if rule.radius > 1 else
-                  f"not decided: nothing found within {max_leaps} leaps")
+    reason = (f"step {step}, through sample {sample}: momentum, with decay on the {decay} only, carries z over 0"
+              if step is not None
+              else f"never: with decay on the {decay} only, z comes to rest at or below 0 on every sample" if decided
+              else "not decided: z grows without bound, with no sample above 0 so far" if rule.radius > 1
+              else f"not decided: nothing found within {max_leaps} leaps")
     return Revival(step, sample, reason, rule.window, rule.decay, rule.edges, decided=decided)
 
 
