@@ -160,7 +160,7 @@ def test_a_network_that_has_diverged_gets_one_advice():
 
 def test_gradients_of_zero_are_stuck_or_finished():
     model = net(init=0.0)
-    assert [hint.advice for hint in lab.advise(model, X, Y).hints if hint.claim == "D9"] == ["ask lab.why_zero: stuck, or finished?"]
+    assert [hint.advice for hint in lab.advise(model, X, Y).hints if hint.claim == "D9"] == ["ask lab.why_zero whether it is finished"]
 
 
 def test_the_advice_helps():

@@ -77,6 +77,8 @@ def test_shares_sum_to_the_change_and_deaths_are_those_of_the_recorder(name, dty
             assert abs(death.rest) <= EPS[dtype] * size
             assert name not in ("relu", "maxout") or death.before > 0 >= death.after - EPS[dtype] * size
             lo, hi = death.window
+            assert autopsy.table(None).rows[autopsy.deaths.index(death)][-2:] == (
+                [f"{lo:.4g}", f"{hi:.4g}"] if lo < np.inf else ["-", "-"])          # no rate kills the unit in this step
             if death.layer == "0" and name != "batch norm":
                 assert lo * (1 - EPS[dtype]) <= death.lr <= hi * (1 + EPS[dtype])
         deaths += len(autopsy.deaths)

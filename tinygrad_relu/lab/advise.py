@@ -279,7 +279,7 @@ def gradients(case: Case) -> Iterator[Hint]:
         return
     first, last, name = mean[0], mean[-1], case.census.layers[0].name
     if max(mean) < 1e-12:
-        yield Hint("watch", "D9", "", [], "all gradients are 0, or as good as 0", "ask lab.why_zero: stuck, or finished?",
+        yield Hint("watch", "D9", "", [], "all gradients are 0, or as good as 0", "ask lab.why_zero whether it is finished",
                    "a loss that is satisfied gives the same zeros as a network that is cut off")
     elif first < VANISHED * last:
         yield Hint("act", "C7", name, [], f"its mean gradient is {first / last:.1g} of that of the last hidden layer", "use relu "

@@ -176,7 +176,8 @@ class Autopsy(Reading):
             (*(death.member for _ in member), death.step, death.layer, death.unit, death.sample,
              f"{death.before:.4g}", f"{death.after:.4g}",
              *(f"{share.weight:.3g} {share.bias:+.3g}" if any(share) else "-" for share in death.shares.values()),
-             f"{death.lr:.4g}", *(f"{rate:.4g}" for rate in death.window)) for death in self.deaths], most=rows)
+             f"{death.lr:.4g}", *(f"{rate:.4g}" if death.window[0] < np.inf else "-" for rate in death.window))
+            for death in self.deaths], most=rows)
 
     def parts(self) -> list[str | Table]:
         return [self.summary(), self.table()] if self.deaths else [f"no unit died in {counted(self.steps, 'step')}"]
