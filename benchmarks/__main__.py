@@ -41,6 +41,7 @@ def run(benchmark: type[Any], method: str, params: tuple[Any, ...]) -> None:
 
 
 def main(parts: list[str]) -> None:
+    ran = False
     for module in pkgutil.iter_modules(benchmarks.__path__):
         if not module.name.startswith("bench_"):
             continue
@@ -51,6 +52,9 @@ def main(parts: list[str]) -> None:
                 for method, params in found:
                     run(benchmark, method, params)
                 print(f"{full}: {len(found)} cases in {time.perf_counter() - start:.1f} s", flush=True)
+                ran = True
+    if not ran:
+        sys.exit(f"benchmarks: no name contains {' or '.join(parts)}; names are like bench_fit.Fit")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--work", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if not Path(arguments.folder).is_dir():
+        parser.error(f"{arguments.folder} is not a folder; expected the one that holds train-images-idx3-ubyte.gz and the rest")
+    if arguments.epochs < 2 or arguments.rounds < 1:
+        parser.error("expected --epochs of at least 2, as the first one is not timed, and --rounds of at least 1")
     if arguments.work:
         from tinygrad_relu import data
 
@@ -95,6 +99,8 @@ def main() -> None:
         print(f"{peer:14s} {median(times[peer]):.3f} s an epoch ({times[peer][0]:.3f} to {times[peer][-1]:.3f}); accuracy on the "
               f"test images after {arguments.epochs} epochs: {accuracies}")
     print(f"tinygrad_relu is {median(times['torch']) / median(times['tinygrad_relu']):.2f} times as fast")
+    if any(spread[-1] > 2 * spread[0] for spread in times.values()):
+        print("The slowest epoch took more than twice as long as the fastest: the machine was busy, and this ratio means little.")
 
 
 if __name__ == "__main__":
