@@ -382,7 +382,7 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
     (TypeError, lambda: nn.CrossEntropyLoss(np.ones((4, 2)), [0, 1, 0, 1]), "CrossEntropyLoss: got arrays, expected settings"),
     (ValueError, lambda: setattr(m := linear(), "me", [m]), "Linear: me would put this module inside itself; keep a weakref.ref"),
     (ValueError, lambda: linear().register_buffer("forward", np.ones(2)), "register_buffer: forward is an attribute of Linear"),
-    (TypeError, lambda: optim.SGD([{"params": None}]), "SGD: got NoneType as the params of a group; expected Parameters"),
+    (TypeError, lambda: optim.SGD([{"params": None}]), "SGD: got NoneType among the parameters; expected Parameters"),
     (ValueError, lambda: optim.Optimizer(linear().parameters(), {"lr": 0.1}), "Optimizer: the defaults have no weight_decay; expected"),
     (TypeError, lambda: tg.activation("total", lambda x: x, lambda g, x, y: g, kinks=(0.0,)), "activation total: kinks is (0.0,), expected pairs"),
     (TypeError, lambda: tg.gradcheck(linear(), tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)), "gradcheck: f returned float32; finite"),

@@ -369,7 +369,7 @@ WRONG = {
     "population": (lambda: nn.population([mlp(members=2, rng=0)]), ValueError, "is a population"),
     "no member": (lambda: mlp(members=2, rng=0).member(2), IndexError, "k is 2, expected a member from 0 to 1"),
     "no population": (lambda: mlp(rng=0).member(0), ValueError, "expected a population"),
-    "parameter": (lambda: mlp(rng=0)[0].weight.member(0), IndexError, "an ordinary parameter"),
+    "parameter": (lambda: mlp(rng=0)[0].weight.member(0), IndexError, "k is 0, expected one of no members"),
     "features": (lambda: mlp(members=2, rng=0)(np.ones((4, 3))), ValueError, r"x has shape \(4, 3\).*expected x \(rows, 5\)"),
     "two results": (lambda: nn.population([nn.LSTM(2, 3, rng=0)] * 2)(np.ones((2, 4, 1, 2))), TypeError, "returned tuple, .* a Tensor"),
     "own samples": (lambda: mlp(members=2, rng=0)(np.ones((3, 4, 5))), ValueError, "2, rows, 5"),

@@ -646,7 +646,7 @@ def test_a_rate_that_stays_is_kept_and_another_type_is_still_refused():
     assert group["lr"] == 0.1 and group["nesterov"] is False
 
 
-@pytest.mark.parametrize("groups", [[], None, [{"params": [], "lr": 0.1}], ({"lr": 0.1},)])
+@pytest.mark.parametrize("groups", [[], (), None, [{"params": [], "lr": 0.1}], ({"lr": 0.1},)])
 def test_the_groups_are_not_replaced(groups):
     opt = optim.SGD([nn.Parameter([1.0])], lr=0.1)
     with pytest.raises(TypeError, match="SGD: param_groups cannot be replaced; change its options"):

@@ -139,7 +139,7 @@ def counted(n: int, noun: str, plural: str = "s") -> str:
 
 def check_bool(value: bool, name: str) -> bool:
     """True or False."""
-    if not isinstance(value, (bool, np.bool_)):
+    if type(value) is not bool and not isinstance(value, np.bool_):
         raise TypeError(f"{name} is {said(value)}, expected True or False")
     return bool(value)
 
@@ -186,7 +186,8 @@ def check_probability(p: float, name: str) -> float:
 
 def check_below_one(value: float, name: str) -> float:
     """A number from 0 up to, but not including, 1, as a float."""
-    return check_real(value, name, lambda value: 0 <= value < 1, "a number from 0 up to, but not including, 1")
+    return value if type(value) is float and 0 <= value < 1 else check_real(
+        value, name, lambda value: 0 <= value < 1, "a number from 0 up to, but not including, 1")
 
 
 def check_dtype(dtype: npt.DTypeLike, hint: str = "") -> np.dtype[Any]:

@@ -63,9 +63,7 @@ class Parameter(Tensor):
         view = self.views.get(k)
         if view is None:
             if self.members is None or not 0 <= check_count(k, "member: k", least=0) < self.members:
-                what = "an ordinary parameter" if self.members is None else f"{k}"
-                raise IndexError(f"member: got {what}, expected " + (
-                    "one of a population" if self.members is None else f"a member from 0 to {self.members - 1}"))
+                raise IndexError(f"member: k is {k}, expected one of {self.members or 'no'} members, counted from 0")
             settle([self])              # so that it does not move any more
             self.views[k] = view = Parameter.leaf(self.array[k, ...], self.requires_grad)
             values, gradients, start = self.place

@@ -68,6 +68,7 @@ class Optimizer:
     elementwise: ClassVar[bool] = False             # whether each number moves by itself: from its own gradient and buffers
     takes_members: ClassVar[bool] = False           # whether `move` takes options with an entry for each member of a population
     counts_entries: ClassVar[bool] = False          # whether `move` takes a count of steps for each entry: the buffer "step"
+    param_groups: tuple[Group, ...]                 # a tuple: `add_param_group` adds groups
 
     def __init_subclass__(cls) -> None:
         if {"move", "launch_of", "step"} & set(vars(cls)):              # another rule than its base class has
@@ -85,7 +86,7 @@ class Optimizer:
         if missing := {"lr", "weight_decay"} - {*defaults}:
             raise ValueError(f"{name}: the defaults have no {' and no '.join(sorted(missing))}; expected "
                              "dict(lr=..., weight_decay=..., ...)")
-        self.param_groups: tuple[Group, ...] = ()               # a tuple: `add_param_group` adds groups
+        vars(self)["param_groups"] = ()
         self._segments: list[list[Segment]] = []
         self._add(given if isinstance(given[0], Mapping) else [{"params": given}])
         self._watch()
@@ -103,9 +104,7 @@ class Optimizer:
             for key in group:
                 check_name(key, ["params", "initial_lr", *self.defaults], f"{name}: an option of a group")
             members = group["params"]
-            if not isinstance(members, Iterable):
-                raise TypeError(f"{name}: got {type(members).__name__} as the params of a group; expected Parameters")
-            members = [members] if isinstance(members, Tensor) else list(members)
+            members = list(members) if isinstance(members, Iterable) and not isinstance(members, Tensor) else [members]
             for member in members:
                 if not isinstance(member, Parameter):
                     raise TypeError(f"{name}: got {type(member).__name__} among the parameters; expected Parameters, "
@@ -124,7 +123,7 @@ class Optimizer:
             raise ValueError(f"{name}: a parameter is in two groups, or twice in one; expected each once")
         settle(everything)
         structure_changed()
-        self.param_groups += tuple(groups)
+        vars(self)["param_groups"] += tuple(groups)
         self._segments += [segments(group["params"]) for group in groups]
 
     # -- for subclasses -----------------------------------------------------------------------------------------------
@@ -353,13 +352,13 @@ class Optimizer:
         other = object.__new__(type(self))          # its constructor may take other arguments, and set other attributes
         memo: dict[int, Any] = {id(parameter): copy for parameter, copy in copies.items()}
         vars(other).update(deepcopy({name: value for name, value in vars(self).items() if name not in OWN}, memo))
-        other.param_groups, other._segments = (), []
+        vars(other).update(param_groups=(), _segments=[])
         other._add(groups)
         other._watch()
         return other
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "param_groups" and not (isinstance(value, tuple) and all(isinstance(group, Group) for group in value)):
+        if name == "param_groups":
             raise TypeError(f"{type(self).__name__}: param_groups cannot be replaced; change its options, or use add_param_group")
         super().__setattr__(name, value)
 
@@ -370,8 +369,7 @@ class Optimizer:
                 "_segments": [[(s.parameters, s.state, s.steps) for s in pieces] for pieces in self._segments]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.param_groups = tuple([Group(self.check, options) for options in state["param_groups"]])
+        vars(self).update(state, param_groups=tuple([Group(self.check, options) for options in state["param_groups"]]))
         settle(self._parameters())
         self._segments = [[piece for members, buffers, steps in pieces     # the places of copies need not be neighbours
                            for piece in share({name: b.copy() for name, b in buffers.items()}, steps, segments(members))]
