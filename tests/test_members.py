@@ -112,6 +112,19 @@ def test_every_rule_with_schedules(name, dtype):
             assert mine.keys() == buffers.keys() and all(same(np.asarray(mine[b]), np.asarray(buffers[b])) for b in buffers)
 
 
+def test_a_schedule_scales_only_the_rates_that_were_changed_by_hand():
+    """The others stay on the formula, as alone: scaled, 0.1 would be 0.0010000000000000002 after two steps."""
+    opt = optim.SGD(mlp(members=K, rng=SEEDS).parameters(), lr=0.1)
+    singles = [optim.SGD(mlp(rng=seed).parameters(), lr=0.1) for seed in SEEDS]
+    schedules = [optim.StepLR(one, 1) for one in (opt, *singles)]
+    for rates in ([0.1, 0.02, 0.1], None, None, [0.0, 0.5, 0.001], None):
+        for one, rate in zip((opt, *singles), [] if rates is None else (rates, *rates)):
+            one.param_groups[0]["lr"] = rate
+        for schedule in schedules:
+            schedule.step()
+        assert opt.param_groups[0]["lr"].tolist() == [one.param_groups[0]["lr"] for one in singles]
+
+
 def test_settings_and_modes_change_meanwhile():
     """Layers that are called for each member follow their population; and modes that alternate are each recorded once."""
     def trained(model, opt, capture):

@@ -194,18 +194,21 @@ def test_a_plateau_resumed():
     (lambda s: s.update(last_epoch=-1), "SequentialLR: the state does not fit: last_epoch is -1, expected at least 0"),
     (lambda s: s.update(milestones=None), "SequentialLR: the state does not fit: milestones is None, expected a list"),
     (lambda s: s.update(base_lrs=["a"]), "base_lrs: an entry is 'a', expected a number"),
-    (lambda s: s.update(schedulers=2), "schedulers is 2, expected a list of 2 states"),
+    (lambda s: s.update(schedulers=2), "schedulers is 2, expected a list of 3 states"),
     (lambda s: s["schedulers"].__setitem__(1, 5), "ExponentialLR: the state is int, expected a dict"),
     (lambda s: s["schedulers"][1].update(gamma=[0.5]), r"ExponentialLR: gamma is \[0.5\], expected a number"),
     (lambda s: s["schedulers"][0].update(total_iters=2.5), "LinearLR: total_iters is 2.5, expected a whole number"),
     (lambda s: s.pop("milestones"), "SequentialLR: the state does not fit: missing milestones$"),
     (lambda s: s.update(gamma=1.0), "SequentialLR: the state does not fit: unexpected gamma$"),
-    (lambda s: s.update(base_lrs=[1.0, 2.0]), "base_lrs holds the rates of 2 groups, expected 1"),
-    (lambda s: s["schedulers"].pop(), r"schedulers is \[.*\], expected a list of 2 states"),
+    (lambda s: s.update(base_lrs=[1.0, 2.0]), r"base_lrs is \[1.0, 2.0\], expected a list of 1 number"),
+    (lambda s: s.update(_last_lr=[]), r"_last_lr is \[\], expected a list of 1 number"),
+    (lambda s: s.update(milestones=[]), r"milestones is \[\], expected a list of 2 numbers"),
+    (lambda s: s.update(milestones=[4, 3]), r"milestones is \[4, 3\], expected increasing order"),
+    (lambda s: s["schedulers"].pop(), r"schedulers is \[.*\], expected a list of 3 states"),
     (lambda s: s["schedulers"][1].pop("gamma"), "ExponentialLR: missing gamma")])
 def test_a_state_that_does_not_fit_changes_nothing(spoil, words):
     opt = sgd()
-    schedule = optim.SequentialLR(opt, [optim.LinearLR(opt), optim.ExponentialLR(opt, 0.5)], [3])
+    schedule = optim.SequentialLR(opt, [optim.LinearLR(opt), optim.ExponentialLR(opt, 0.5), optim.StepLR(opt, 2)], [3, 5])
     before, state = schedule.state_dict(), schedule.state_dict()
     schedule.step()
     after = schedule.state_dict()
@@ -260,6 +263,7 @@ def test_text_stays_text_in_a_state():
     (lambda opt: optim.LinearLR(opt), "start_factor", 0.0, "a number above 0, up to 1"),
     (lambda opt: optim.ReduceLROnPlateau(opt), "factor", 2.0, "a number from 0 up to, but not including, 1"),
     (lambda opt: optim.ReduceLROnPlateau(opt), "mode", "lowest", "one of: min, max"),
+    (lambda opt: optim.ReduceLROnPlateau(opt), "best", float("nan"), "a number"),
     (lambda opt: optim.MultiStepLR(opt, [2]), "base_lrs", [-1.0], "a finite number, 0 or more"),
 ])
 def test_a_state_keeps_the_ranges_of_the_settings(make, name, value, expected):

@@ -88,7 +88,8 @@ class LRScheduler:
 
     def _fitting(self, state: Any, complaints: list[str], where: str = "") -> dict[str, Any]:
         self._groups()
-        rules: dict[str, Any] = {name: partial(_as, value, name == "base_lrs") for name, value in self._kept().items()}
+        exact = {"base_lrs", "milestones" if hasattr(self, "schedulers") else ""}
+        rules: dict[str, Any] = {name: partial(_as, value, name in exact) for name, value in self._kept().items()}
         return fit({**rules, **self._checks()}, state, complaints, where)
 
     def _checks(self) -> dict[str, Any]:
@@ -111,30 +112,26 @@ def kept(rate: Any) -> Any:
     return rate.copy() if isinstance(rate, np.ndarray) else float(rate)
 
 
-def _as(like: Any, same_length: bool, value: Any, name: str) -> Any:
-    """A value, if it can replace `like`: a string, a number, a list of numbers, or the states of schedules."""
-    if isinstance(like, list):
-        if like and isinstance(like[0], LRScheduler):
-            if not isinstance(value, (list, tuple)) or len(value) != len(like):
-                raise ValueError(f"{name} is {value!r}, expected a list of {len(like)} states")
-            complaints: list[str] = []
-            found = [schedule._fitting(state, complaints, f"{type(schedule).__name__}: ") for schedule, state in zip(like, value)]
-            if complaints:
-                raise ValueError("; ".join(complaints))
-            return found
-        if not isinstance(value, (list, tuple)):
-            raise TypeError(f"{name} is {value!r}, expected a list")
-        if all(isinstance(entry, (int, float)) for entry in like):
-            for entry in value:
-                (check_number if name != "milestones" else partial(check_count, least=0))(entry, f"{name}: an entry")
-        if same_length and len(value) != len(like):
-            raise ValueError(f"{name} holds the rates of {len(value)} groups, expected {len(like)}")
-        return list(value)
-    if isinstance(like, int) and not isinstance(like, bool):
-        check_count(value, name, least=0)
-    elif isinstance(like, float):
-        check_real(value, name)
-    return value
+def _as(like: Any, exact: bool, value: Any, name: str) -> Any:
+    """A value, if it can replace `like`: a number, a list of numbers, the states of schedules, or anything else."""
+    if not isinstance(like, list):
+        return (check_count(value, name, least=0) if type(like) is int else value if not isinstance(like, float) else
+                check_real(value, name, lambda value: not isnan(value)))
+    states = bool(like) and isinstance(like[0], LRScheduler)
+    if not isinstance(value, (list, tuple)) or (
+            len(value) != len(like) and (exact or states or (not value and name != "milestones"))):
+        raise ValueError(f"{name} is {value!r}, expected a list of {counted(len(like), 'state' if states else 'number')}")
+    complaints: list[str] = []
+    if states:
+        value = [schedule._fitting(state, complaints, f"{type(schedule).__name__}: ") for schedule, state in zip(like, value)]
+    elif all(isinstance(entry, (int, float)) for entry in like):
+        for entry in value:
+            (check_number if name != "milestones" else partial(check_count, least=0))(entry, f"{name}: an entry")
+        if name == "milestones" and [*value] != sorted(value):
+            complaints.append(f"{name} is {value!r}, expected increasing order")
+    if complaints:
+        raise ValueError("; ".join(complaints))
+    return list(value)
 
 
 class Formula(LRScheduler):
@@ -171,12 +168,11 @@ class Formula(LRScheduler):
     def after(self, lr: float, step: int, group: int) -> float:
         """The rate of a step, given `lr`, that of the step before."""
         before = self.at(step - 1, group) if step else self.base_lrs[group]
-        if lr == before if isinstance(lr, float) else np.array_equal(lr, before):       # the second takes 1.6 us
+        if isinstance(lr, float) and lr == before:
             return self.at(step, group)
         old, new = self.factor(step - 1) if step else 1.0, self.factor(step)
-        if old == 0:
-            return lr + (self.base_lrs[group] - self.floor) * new
-        return self.floor + (lr - self.floor) * (new / old)
+        changed = lr + (self.base_lrs[group] - self.floor) * new if old == 0 else self.floor + (lr - self.floor) * (new / old)
+        return changed if isinstance(lr, float) else np.where(lr == before, self.at(step, group), changed)      # of each member
 
     def step(self) -> None:
         """Take one step: every group gets its next rate."""
