@@ -200,6 +200,18 @@ def test_a_module_of_ones_own():
     assert not net.eval().blocks[1][1].training and net.train().blocks[1][1].training
 
 
+def test_parameters_and_buffers_come_in_the_order_of_their_names():
+    """In nested lists, tuples and dicts, shared ones once; a hook that is a module is none of the model's."""
+    shared = nn.BatchNorm1d(2)
+    net = nn.Sequential(nn.Linear(2, 2, rng=0), shared, nn.LSTM(2, 3, num_layers=2, dropout=0.5, rng=0))
+    net.extra = {"a": [nn.Parameter([1.0]), (shared, nn.PReLU())], "b": nn.Dropout(0.5, rng=0), "c": [[nn.Buffer(np.ones(2))]]}
+    net.alone, net.words = nn.Parameter([2.0]), ["no", 3, None]
+    net.register_forward_hook(nn.Linear(2, 2, rng=0))
+    for listed, named in ((net.parameters(), net.named_parameters()), (net.buffers(), net.named_buffers())):
+        assert [id(entry) for entry in listed] == [id(entry) for _, entry in named]
+    assert (len(net.parameters()), len(net.buffers())) == (15, 6)
+
+
 def test_a_parameter_keeps_kind_values_and_repr():
     p = nn.Parameter([0.25], kind="slope", dtype="float32")
     assert p.requires_grad and p.dtype == np.float32 and repr(p) == "Parameter([0.25], dtype=float32, kind='slope')"

@@ -216,7 +216,7 @@ class _Pass:
         output, self.nodes = passed(model, x, self.calls.append)
         self.outputs = tensors(output)
         self.number = {id(node): i for i, node in enumerate(self.nodes)}
-        self.names = {id(p): name for name, p in reversed(list(model._entries(Parameter)))}
+        self.names = {id(holder[key]): name for name, holder, key in reversed(list(model._places(Parameter)))}
         self.takers: dict[int, list[Node]] = {}         # for each node, the operations on it
         for node in self.nodes:
             for parent in node.parents:
