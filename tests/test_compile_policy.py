@@ -197,6 +197,12 @@ def test_few_old_folders_are_kept(tmp_path, monkeypatch):
     assert {path.name for path in fresh.parent.iterdir()} == {fresh.name} | newest
 
 
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(kept_kernels, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'numba', which tinygrad_relu needs"):
+        kept_kernels.versions.__wrapped__()
+
+
 def only_newest(warm, to: Path) -> Path:
     """A copy of the cache with the kernels of the first process alone."""
     folder = Path("cache") / "tinygrad_relu" / warm[1]["digest"]

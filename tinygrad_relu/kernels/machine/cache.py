@@ -139,5 +139,7 @@ def versions() -> str:
     """Sixteen hexadecimal digits that change whenever Python, Numba, LLVM or NumPy does, or the form of the files."""
     digest = hashlib.sha256(f"{sys.implementation.cache_tag} {np.__version__}".encode() + Path(native.__file__).read_bytes())
     for package in ("numba", "llvmlite"):       # neither imported, nor asked for with importlib.metadata: 10 ms
-        digest.update(Path(str(find_spec(package).origin)).with_name("_version.py").read_bytes())      # type: ignore[union-attr]
+        if (spec := find_spec(package)) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}, which tinygrad_relu needs", name=package)
+        digest.update(Path(str(spec.origin)).with_name("_version.py").read_bytes())
     return digest.hexdigest()[:16]
