@@ -55,6 +55,16 @@ def test_only_accuracies_that_stay_where_they_are_share_a_label(runs):
     assert [text.get_text().split("  ")[0] for text in axes.texts] == ["SGD", "stuck: 2 treatments"]
 
 
+def test_a_network_that_still_learns_is_called_neither_dead_nor_stuck(runs):
+    """One with an accuracy of 1.00 from the start to the end was called stuck at 1.00."""
+    sick, (sgd, *_) = replace(runs[0].networks["sick"], gradient=1e-4), runs[0].of("sick")
+    for outcomes, said in (([sgd, sgd], "steady: 2 treatments"), ([sgd], "SGD")):
+        page = figure.compose([replace(runs[0], networks={"sick": sick}, outcomes=outcomes)], kill_lr=30.0)
+        texts = [text.get_text() for part in (page, *page.axes) for text in part.texts]
+        assert any(text.startswith(said + "  ") for text in texts) and not any("dead network" in text for text in texts)
+        assert "A network, and what brings its dead units back at a predicted step" in texts
+
+
 def test_the_text_beside_momentum_alone_names_the_edge():
     """Units of hardtanh coast back over -1, and the shock lowers them below that."""
     coast = [t for t in TREATMENTS if t.key == "coast"]

@@ -62,7 +62,8 @@ def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
     run = runs[0]
     sick, outcomes, shocked = run.networks["sick"], run.of("sick"), run.of("shocked", "own steps")
     begun = "becoming sick", f"SGD at rate {kill_lr:g}: accuracy {sick.accuracy:.2f}"
-    scenes = [(f"The same dead network under {counted(len(outcomes), 'treatment')}: the life of every unit, from left to right",
+    dead = "dead " * (sick.gradient == 0)              # else some path is still alive
+    scenes = [(f"The same {dead}network under {counted(len(outcomes), 'treatment')}: the life of every unit, from left to right",
                [(sick, *begun), *((o, o.treatment.name, _told(o)) for o in outcomes)])]
     if shocked:
         then = f"{STARTS['shocked']['kill_steps']} steps, then every bias of layer 0 falls"
@@ -74,7 +75,7 @@ def compose(runs: Sequence[Run], *, kill_lr: float) -> Any:
     gap = GAP / (WIDTH - 2 * MARGIN)
     wide = (1 - (COLUMNS - 1) * gap) / COLUMNS
     page = _Page(1.75 + len(scenes) * 0.53 + rows * (tall + 0.95) + 4.1 + (4.1 if len(runs) > 1 else 0))
-    page.say("A dead network, and what brings it back at a predicted step", 19, bold=True)
+    page.say(f"A {dead}network, and what brings {'it' if dead else 'its dead units'} back at a predicted step", 19, bold=True)
     page.top += 0.42
     held = f"; accuracies are of the training data, {len(run.held_out):,} more samples are held out" if run.held_out else ""
     page.say(f"{described(run)}{held}. Each row of a panel is one unit, each column one training step.", 11, colour=FAINT)
@@ -226,8 +227,7 @@ def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(*_ticks(largest))
         axis.set_ticks([], minor=True)
-    stayed = sum(p.between is None and not p.fails for p in told)
-    late = sum(p.waits for p in told)
+    stayed, late = sum(p.between is None and not p.fails for p in told), sum(p.waits for p in told)
     lines = [f"{counted(sum(pairs.values()), 'return')}, each of one unit", "under one treatment;",
              f"{stayed:,} times a unit was predicted", "never to return, and did not"]
     lines += [f"{counted(late, 'return')} not yet due"] if late else []
@@ -256,7 +256,7 @@ def _accuracies(axes: Any, sick: Sick, outcomes: Sequence[Outcome]) -> None:
         aside = f", held out {outcome.accuracy_held_out:.2f}" if outcome.held_out else ""
         names.append((outcome.accuracy, f"{outcome.treatment.name}  {outcome.accuracy:.2f}{aside}", colour))
     if stuck:
-        name = f"stuck: {len(stuck)} treatments" if len(stuck) > 1 else stuck[0].treatment.name
+        name = f"{'steady' if sick.gradient else 'stuck'}: {len(stuck)} treatments" if len(stuck) > 1 else stuck[0].treatment.name
         names.append((sick.accuracy, f"{name}  {sick.accuracy:.2f}", COLOURS[State.DEAD]))
     height, gap = 1.1, min(0.072, 1.1 / max(len(names), 1))        # of the labels, which must not overlap
     for left, (accuracy, name, colour) in zip(range(len(names) - 1, -1, -1), names):

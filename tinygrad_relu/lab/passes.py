@@ -203,8 +203,7 @@ def _is_activation(module: Module, like: Array) -> bool:
             at_x, at_one, at_other, middle = (module(part).array for part in map(Node.result, (x, one, other, (x + other) / 2)))
         except (TypeError, ValueError, IndexError):
             return False
-    alone = np.array_equal(at_x.ravel()[1:], at_one.ravel()[1:], equal_nan=True)
-    return alone and not np.allclose((at_x + at_other) / 2, middle)
+    return np.array_equal(at_x.ravel()[1:], at_one.ravel()[1:], equal_nan=True) and not np.allclose((at_x + at_other) / 2, middle)
 
 
 # -- from an activation back to its parameters ---------------------------------------------------------------------------------
