@@ -191,6 +191,7 @@ def _at_every_place(loss: Callable[..., Tensor], x: Tensor, target: Any, weight:
         hint = "" if x.ndim < 3 or labels.shape != x.shape[:-1] else (
             f", as classes are on axis 1; on the last axis? pass x.reshape(-1, {x.shape[-1]}) and labels.ravel()")
         hint = f"; x comes first: {name}(x, labels)" if labels.ndim > x.ndim else hint
+        hint = f"; of a population? F.per_member(F.{name}, x, labels)" if labels.shape == x.shape[1:-1] != () else hint
         raise ValueError(f"{name}: x has shape {x.shape}, the labels {labels.shape}; expected labels of shape {shape}{hint}")
     classes = x.shape[x.ndim > 1]
     wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
