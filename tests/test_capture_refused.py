@@ -28,6 +28,12 @@ class Equal:
     tensor: tg.Tensor = field(compare=False)
 
 
+def set_global(x):
+    global LAST
+    LAST = F.as_tensor(x) * 2.0
+
+
+HELD = Holding(None)
 W = nn.Parameter(np.ones((3, 2)), dtype="float64")
 GENERATOR = np.random.default_rng(0)
 CALLS = np.zeros(1)
@@ -50,6 +56,8 @@ REFUSED = {
     "DLPack": (lambda x: np.from_dlpack((F.as_tensor(x) @ W).detach()), "__dlpack__"),
     "a parameter that is assigned": (lambda x: setattr(W, "data", W * 0.5), "assigns to a Tensor"),
     "a count in an array": (lambda x: [CALLS.__iadd__(1), F.as_tensor(x) * 2.0][1], "changes a variable outside"),
+    "a global variable that is only set": (set_global, "changes a variable outside .LAST"),
+    "an attribute that setattr makes": (lambda x: setattr(HELD, "other", F.as_tensor(x) * 2.0), "changes a variable outside"),
     "a random number": (lambda x: F.as_tensor(x) * GENERATOR.random(), "other shapes or numbers"),
     "a result in a dataclass": (lambda x: Holding(F.as_tensor(x) * 2.0), "returned something else"),
     "a result in a list of a class": (lambda x: Own([F.as_tensor(x) * 2.0]), "returned something else"),

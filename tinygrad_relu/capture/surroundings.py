@@ -30,7 +30,8 @@ WRAPPERS = (tuple, frozenset, partial, MethodType, BuiltinFunctionType, MappingP
 CONTAINERS = (list, dict, set, deque)
 HOLDERS = ("argparse", "collections", "types")      # modules of Python whose objects hold what users put there
 CALLED = (Module, Optimizer, FunctionType)          # libraries call them in attributes that the step does not name
-DYNAMIC = {"getattr", "hasattr", "AttributeError", "vars", "__dict__", "__getattr__", "attrgetter", "asdict", "astuple"}
+DYNAMIC = {"getattr", "setattr", "hasattr", "AttributeError", "vars", "__dict__", "__getattr__", "attrgetter", "asdict",
+           "astuple"}
 CONSTRUCTORS = {"__init__", "__new__", "__post_init__"}     # have run: what they name, the step does not read
 FEW = 512       # bytes of an array up to which a change of its numbers is noticed, if no launch uses it
 STDLIB = get_path("stdlib")
@@ -56,8 +57,7 @@ class Surroundings:
 
     def without(self, used: Container[int]) -> Surroundings:
         """Forget `found`, and numbers of arrays that launches use: a replay reads them. `used` are the ids of their owners."""
-        self.found = []
-        self.variables = [v for v in self.variables if not (v[0] is _has_bytes and id(owner_of(v[1])) in used)]
+        self.found, self.variables = [], [v for v in self.variables if not (v[0] is _has_bytes and id(owner_of(v[1])) in used)]
         return self
 
     def are_same(self) -> bool:
@@ -141,7 +141,7 @@ class Search:
     def _visit_function(self, function: FunctionType) -> None:
         uses, kept = _uses(function.__code__), vars(function)
         called = {name for way, name in uses if way == "LOAD_METHOD"}
-        of_globals = {name for way, name in uses if way in ("LOAD_GLOBAL", "LOAD_NAME")}
+        of_globals = {name for way, name in uses if way in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL")}
         self._called |= called
         self._used |= {name for way, name in uses if way.endswith(("_ATTR", "_NAME", "_GLOBAL"))} | (called & DYNAMIC)
         self._strings |= {text for way, text in uses if way == "LOAD_CONST" and isinstance(text, str)}
