@@ -595,3 +595,22 @@ def test_a_call_within_a_replay(monkeypatch):
         program(x)
     monkeypatch.setattr(Replay, "run", run)
     assert bits(program(X[4]), found) == bits(net(X[4]), net(X[5])) and program.replays == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_signs_of_nan(dtype):
+    """NumPy and a kernel choose differently between NaN and -NaN, so the replay of such a call, recorded first, was refused."""
+    program, x = tg.capture(lambda x, y: F.as_tensor(x) * y), np.full((7, 3), np.nan, dtype)
+    for y in (-x, -x, x, -x):
+        assert np.isnan(program(x, y).data).all()
+    assert program.replays == 1
+
+
+@pytest.mark.parametrize("dtype", ["longdouble", "complex64", "float16", "datetime64[s]", "S4", "V8", "object", "bool"])
+def test_large_arrays_of_other_types(dtype):
+    """They may pass through a step."""
+    program, x = tg.capture(lambda x: x), np.zeros(40_000, "uint8").astype(dtype)
+    for i in range(5):
+        x[0] = np.ones((), "int8").astype(dtype) if i % 2 else x[1]
+        assert bits(program(x)) == bits(x)
+    assert program.replays == 3

@@ -88,9 +88,11 @@ def is_same(a: Array, b: Array) -> bool:
     return owner_of(a) is owner_of(b) and a.ctypes.data == b.ctypes.data
 
 
-def differ(a: Array, b: Array) -> bool:
-    """Whether any bit does."""
-    if a.nbytes > LARGE and a.dtype == b.dtype and a.dtype.kind in "fiu":
+def differ(a: Array, b: Array, nan: bool = True) -> bool:
+    """Whether any bit does. NumPy's operations and kernels give `nan` signs of their own."""
+    if not nan and a.dtype == b.dtype and a.dtype.kind == "f":
+        a, b = (np.where(x == x, x, np.nan) for x in (a, b))
+    if a.nbytes > LARGE and a.dtype == b.dtype and a.dtype.kind in "fiu" and a.itemsize < 16:
         return bool((a.view(f"u{a.itemsize}") != b.view(f"u{b.itemsize}")).any())
     return a.tobytes() != b.tobytes()
 

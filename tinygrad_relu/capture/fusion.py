@@ -40,9 +40,8 @@ def elementwise(launch: Launch) -> Elementwise | None:
     else:
         return None
     fits = all(x.shape == out.shape and x.dtype == out.dtype and x.flags.carray if isinstance(x, np.ndarray) else
-               type(x) in (int, float) for x in found.inputs)
-    fits = fits and len(found.parameters) < 2 and out.flags.carray and out.dtype in DTYPES and out.size >= WORTH
-    return found if fits else None
+               type(x) in (int, float) for x in found.inputs) and len(found.parameters) < 2
+    return found if fits and out.flags.carray and out.dtype in DTYPES and out.size >= WORTH else None
 
 
 Numbered = list[tuple[Launch, int]]     # with each launch, the number of the last one that is in it

@@ -103,8 +103,7 @@ class Recording:
 
     def remember(self, before: dict[Parameter, Any]) -> None:
         """Note the gradients before and after the call, and the surroundings."""
-        mine = self.owners.keys()
-        self.parameters = [p for p in before if id(owner_of(p.array)) in mine or id(owner_of(p.place.gradients)) in mine]
+        self.parameters = [p for p in before if {id(owner_of(p.array)), id(owner_of(p.place.gradients))} & self.owners.keys()]
         self.start, end = [before[p] for p in self.parameters], [p.grad for p in self.parameters]
         self.changes = [(p, g) for p, g in zip(self.parameters, end) if before[p] is not g]
         if any(g is not None and g is not p.home for p, g in self.changes):
@@ -281,7 +280,7 @@ class Proof(Recording):
 
 def _digest(x: Array) -> bytes:
     """Bytes that tell whether an array has changed: its own, or those of a hash, which takes ten times as long but no memory."""
-    return x.tobytes() if x.nbytes <= SMALL else blake2b(np.ascontiguousarray(x).data).digest()
+    return x.tobytes() if x.nbytes <= SMALL or x.dtype.kind in "mM" else blake2b(np.ascontiguousarray(x).data).digest()
 
 
 _one_at_a_time = RLock()        # a recording replaces the method `move` of all optimizers, those of other threads too

@@ -139,7 +139,8 @@ class Replay:
         for each in self.steps:
             each.segment.steps -= 1
         found = self.run()
-        same = agree(found, result) and not any(map(differ, [*state, *arrays_in(found)], [*after, *arrays_in(result)]))
+        pairs = zip([*state, *arrays_in(found)], [*after, *arrays_in(result)])
+        same = agree(found, result) and not any(differ(x, y, nan=False) for x, y in pairs)
         restore(state, () if same else after)
         return same
 

@@ -185,13 +185,12 @@ class Search:
         """Watch what the code so far names. Returns whether more was found: it may be code, with more names."""
         before, dynamic = len(self.found), not self._used.isdisjoint(DYNAMIC)
         entries, self._attributes = self._attributes, []
-        for entry in entries:
-            find, holder, coming, always, known, whole = entry
+        for find, holder, coming, always, known, whole in entries:
             everything = dynamic and whole is not None
             if everything and not isinstance(whole, Module):
                 self._hold(whole)
                 continue
-            self._attributes.append(entry)
+            self._attributes.append((find, holder, coming, always, known, whole))
             there = {*coming, *holder} if find is getitem else {*coming}
             names = (there if everything else there & self._used.union(always)) - known
             names |= {name for name in there & self._called - known if not isinstance(_found(find, holder, name), LEAVES)}
