@@ -127,7 +127,7 @@ SHAPES = [      # (a call, the words of its error in order)
     (lambda: nn.Linear(2, 3, rng=0, init=lambda *_: (np.zeros((3, 2)), np.zeros(2))),
      "init gave a bias of shape (2,); expected (3,)"),
     (lambda: F.cross_entropy(T(4, 2, 3), np.zeros((4, 2), int)), "cross_entropy: x has shape (4, 2, 3)|of shape (4, 3), as classes are on axis 1|x.reshape(-1, 3)"),
-    (lambda: F.cross_entropy(T(4, 2, 3), np.zeros(2, int)), "expected labels of shape (4, 3); of a population? F.per_member(F.cross_entropy, x, labels)"),
+    (lambda: F.cross_entropy(T(4, 2, 3), np.zeros(2, int)), "cross_entropy: x has shape (4, 2, 3)|; of a population? F.per_member(F.cross_entropy, x, labels)"),
     (lambda: F.cross_entropy(T(3), [0]), "cross_entropy: x has shape (3,), the labels (1,); expected labels of shape ()"),
     (lambda: F.cross_entropy(T(), 0), "cross_entropy: x has shape (), expected (rows, classes)"),
     (lambda: F.cross_entropy(T(2, 3), [0]), "cross_entropy: labels holds 1 label for 2 samples"),
