@@ -34,7 +34,7 @@ class Files:
         self.folder = tempfile.mkdtemp()
         self.path = f"{self.folder}/run{suffix}"
         self.model, self.optimizer = _run(size)
-        self.time_save()
+        self.time_save(), self.time_load()
 
     def teardown(self, *_):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -58,6 +58,7 @@ class States:
 
     def setup(self, size):
         self.model, self.optimizer = _run(size)
+        self.time_module(), self.time_optimizer()
 
     def time_module(self, *_):
         self.model.load_state_dict(self.model.state_dict())

@@ -51,7 +51,7 @@ class Explain:
         model = nn.MLP([32] * layers + [4], rng=0)
         self.loss = F.cross_entropy(model(np.ones((64, 32), np.float32)), np.arange(64) % 4)
         self.picture = graph(self.loss)
-        self.time_explain(layers)
+        self.time_explain(layers), self.time_svg(layers)
 
     def time_explain(self, layers):
         str(explain(self.loss))

@@ -65,6 +65,7 @@ class Compare:
         rng = np.random.default_rng(0)
         self.x, self.y = (Tensor(rng.standard_normal((128, 128), dtype=np.float32)) for _ in range(2))
         self.nodes = [Tensor(1.0) for _ in range(1000)]
+        self.time_less()
 
     def time_less(self):
         self.x < self.y  # noqa: B015
@@ -84,6 +85,7 @@ class Positions:
 
     def setup(self, name, axis):
         self.f, self.x = getattr(tg, name), Tensor(np.random.default_rng(0).standard_normal((1024, 128), dtype=np.float32))
+        self.time_positions(name, axis)
 
     def time_positions(self, name, axis):
         self.f(self.x, axis)
@@ -99,7 +101,7 @@ class HigherOrder:
         weights = [rng.standard_normal(shape) / 4 for shape in ((16, 32), (32, 1))]
         self.x, self.v = Tensor(rng.standard_normal((4, 16))), rng.standard_normal((4, 16))
         self.f = lambda x: (tg.functional.tanh(x @ weights[0]) @ weights[1]).sum()
-        self.time_hvp()
+        self.time_hvp(), self.time_hessian(), self.time_jacobian(), self.time_jacobian_with_a_history()
 
     def time_hvp(self):
         tg.hvp(self.f, self.x, self.v)
