@@ -57,6 +57,15 @@ def test_pandas():
     assert list(found.feature_names_in_) == list("abcdef") and set(found.predict(frame)) == {"no", "yes"}
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_batch_norm_does_not_meet_a_last_batch_of_one_sample():
+    """Which has no variance. (The folds of a search have sizes that nobody chose.)"""
+    for samples in (65, 66):
+        found = MLPClassifier([8], norm="batch", batch_size=64, max_iter=3, random_state=0).fit(X[:samples], Y[:samples])
+        assert found.optimizer_.state_dict()["state"][0]["step"] == 3 * (samples - 64)
+    assert MLPClassifier([8], norm="layer", batch_size=64, max_iter=3).fit(X[:65], Y[:65])._history.steps == 6
+
+
 def test_fitted_attributes_are_those_of_scikit_learn():
     own = MLPClassifier([8, 4], early_stopping=True, random_state=0).fit(X, Y)
     theirs = neural_network.MLPClassifier([8, 4], early_stopping=True, random_state=0).fit(X, Y)

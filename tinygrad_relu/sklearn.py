@@ -116,8 +116,7 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         if judge and self.early_stopping:
             split = train_test_split(X, targets, test_size=self.validation_fraction, random_state=self.random_state,
                                      stratify=_labels(targets) if is_classifier(self) else None)
-            X, held_out, targets, held_out_targets = split
-            validation = held_out, held_out_targets
+            X, targets, validation = split[0], split[2], (split[1], split[3])
         size = min(200 if self.batch_size == "auto" else check_count(self.batch_size, "batch_size"), len(X))   # type: ignore[arg-type]
         if not again:
             self._begin(X, size if weight is None else size * float(np.mean(weight)))
@@ -127,7 +126,8 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
             self._history = fit(self.model_, self.optimizer_, self._loss, (X, targets), epochs=epochs, batch_size=size,
                                 rng=self._rng, shuffle=self.shuffle, validation=validation,
                                 metrics={"score": self._score_of} if validation else {}, schedule=self._schedule,
-                                callbacks=[patience] if patience else [], quiet=not self.verbose)
+                                callbacks=[patience] if patience else [], quiet=not self.verbose,
+                                drop_last=self.norm == "batch" and len(X) % size == 1)      # one sample has no variance
         if self._history.diverged:
             raise ValueError(f"{type(self).__name__}: {self._history.stopped}; scale X, or lower learning_rate_init "
                              f"(it is {self.learning_rate_init})")

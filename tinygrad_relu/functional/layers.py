@@ -92,7 +92,7 @@ def batch_norm_of(x: Input, running: norm_ops.Running | None, weight: Input | No
         weight, bias = reshape(weight, along), reshape(bias, along)
     if training and x.size <= channels:
         raise ValueError(f"batch_norm: x has shape {x.shape}; expected more than one value per channel in training, as one value "
-                         "has no variance")
+                         "has no variance; if the last batch is one sample, take another size, or drop_last=True")
     if not training and running is None:
         raise ValueError("batch_norm: there are no running statistics; expected both in evaluation")
     moments = [] if running is None else [
