@@ -102,12 +102,15 @@ CASES = {
     "zero input": (mlp, ("0.weight", np.s_[:, 2]), Reason.ZERO_INPUT, X_ZERO, F.cross_entropy),
     "zero input, a dead unit": (lambda t: edited(mlp(t), "0.bias", 1, -1e3), ("2.weight", np.s_[:, 1]), Reason.ZERO_INPUT, X,
                                 F.cross_entropy),
+    "zero input, a slope": (lambda t: edited(mlp(t, activation="prelu"), "0.bias", ..., 1e3), ("1.weight", ...),
+                            Reason.ZERO_INPUT, X, F.cross_entropy),
     "zero weight": (shut_weights, ("0.weight", 3), Reason.ZERO_WEIGHT_DOWNSTREAM, X, F.cross_entropy),
     "clipped": (Clipped, ("layer.weight", ...), Reason.CLIPPED, X, F.cross_entropy),
     "frozen": (frozen, ("0.weight", ...), Reason.FROZEN, X, F.cross_entropy),
     "disconnected": (Unused, ("unused.weight", ...), Reason.DISCONNECTED, X, F.cross_entropy),
     "cancelled": (Twice, ("layer.weight", ...), Reason.CANCELLED, X, F.cross_entropy),
     "cancelled by a norm": (lambda t: mlp(t, norm="batch"), ("0.bias", ...), Reason.CANCELLED, X, F.cross_entropy),
+    "cancelled by a norm of one unit": (lambda t: mlp(t, 1, norm="batch"), ("0.bias", ...), Reason.CANCELLED, X, F.cross_entropy),
 }
 
 

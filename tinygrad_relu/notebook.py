@@ -25,8 +25,7 @@ BLUE = "#4a8fd4"                        # can be seen on white and on black
 
 def is_running() -> bool:
     """Whether this process is the kernel of a notebook."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel")
+    return hasattr(getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)(), "kernel")
 
 
 def paragraph(text: str) -> str:

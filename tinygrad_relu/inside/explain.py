@@ -61,8 +61,7 @@ class Explanation(Shown):
                   "; ".join(filter(None, [r.note, "dies here" * r.dies, "zero by nature, up to rounding" * r.by_nature]))]
                  for r in self.rows]
         if len(cells) > SHOWN:
-            left_out = ["..."] * len(headings)
-            cells = [*cells[:SHOWN // 2], left_out, *cells[-SHOWN // 2:]]
+            cells = [*cells[:SHOWN // 2], ["..."] * len(headings), *cells[-SHOWN // 2:]]
         return [Table("", headings, cells), "", self.verdict]
 
 
@@ -289,7 +288,8 @@ def cancelled_by_norms(nodes: list[Node]) -> dict[int, Node]:
         g = np.random.default_rng(0).standard_normal(z.shape).astype(z.dtype)
         for leaf, part in parts(z, g).items():
             shape = (1,) * (len(z.shape) - len(leaf.shape)) + leaf.shape
-            if leaf.op is None and uses[id(leaf)] == 1 and all(n == 1 for axis, n in enumerate(shape) if axis != 1):
+            fits = all(n == 1 or (axis == 1 and n == z.shape[1]) for axis, n in enumerate(shape))
+            if leaf.op is None and uses[id(leaf)] == 1 and fits:
                 total, size = unbroadcast(g, leaf.array), unbroadcast(abs(g), leaf.array)
                 if (abs(part - total) <= 1e-4 * size).all():        # its gradient is a sum over the samples: it is added
                     found[id(leaf)] = norm

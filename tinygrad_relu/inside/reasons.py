@@ -122,10 +122,11 @@ def _local(node: Node, x: Node) -> Any:
     if more:                                    # as in x - x
         return Reason.CANCELLED
     if isinstance(op.activation, Elementwise) and op.elementwise:
+        if i:
+            return Reason.ZERO_INPUT            # slopes, which multiply min(z, 0)
         z, p = node.values[0], node.params.get("p", op.activation.defaults)
         low, high = flat_sides(op.activation, p)
-        masked = (z <= low) | (z >= high) | (op.activation.f_dxx is flat)
-        return np.where(masked, Reason.MASK, Reason.SATURATION)
+        return np.where((z <= low) | (z >= high) | (op.activation.f_dxx is flat), Reason.MASK, Reason.SATURATION)
     if op.multiplies and i < 2:
         return Reason.ZERO_WEIGHT_DOWNSTREAM if isinstance(node.parents[1 - i], Parameter) else Reason.ZERO_INPUT
     if op in (maximum, minimum):
