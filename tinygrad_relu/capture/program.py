@@ -165,7 +165,7 @@ class Program(Shown):
             recording.confirm()
         else:
             if sum(map(len, self.recordings.values())) >= MOST:
-                refuse(f"was called with {MOST} kinds of arguments; pass numbers that vary as arrays")
+                refuse(f"was called with {MOST} kinds of arguments: pass what varies as NumPy arrays (PyTorch's: x.numpy())")
             recording.remember(before)
             self.recordings.setdefault(recording.key, []).append(recording)
 
