@@ -55,6 +55,20 @@ def test_only_accuracies_that_stay_where_they_are_share_a_label(runs):
     assert [text.get_text().split("  ")[0] for text in axes.texts] == ["SGD", "stuck: 2 treatments"]
 
 
+def test_the_words_beside_an_early_return_stay_within_their_panel(runs):
+    """Those of a return at step 6 of 100 lay over the numbers of the axis."""
+    followed = max((o for o in runs[0].of("sick") if o.predicted_orbit), key=lambda o: o.observed_step is not None)
+    for step in (1, 3, followed.predicted_step):
+        outcomes = [replace(followed, predicted_step=step, observed_step=step)]
+        page = figure.compose([replace(runs[0], outcomes=outcomes)], kill_lr=30.0)
+        page.canvas.draw()
+        (axes,) = (axes for axes in page.axes if axes.get_title(loc="left").startswith("one dead unit"))
+        (words,) = (text for text in axes.texts if text.get_text().startswith("alive at step"))
+        box, panel = words.get_window_extent(), axes.get_window_extent()
+        assert panel.x0 < box.x0 and box.x1 < panel.x1 and panel.y0 < box.y0 and box.y1 < panel.y1
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_a_network_that_still_learns_is_called_neither_dead_nor_stuck(runs):
     """One with an accuracy of 1.00 from the start to the end was called stuck at 1.00."""
     sick, (sgd, *_) = replace(runs[0].networks["sick"], gradient=1e-4), runs[0].of("sick")

@@ -144,11 +144,10 @@ def _life_lines(axes: Any, training: Training, name: str, caption: str, layers: 
 
     picture, steps = _picture(training), len(training.states[0])
     axes.imshow(picture, aspect="auto", interpolation="nearest", extent=(0, max(steps - 1, 1), picture.shape[0], 0))
-    if isinstance(training, Outcome):
-        for step, colour in ((training.opens[0], OPENS), (training.predicted_step, RETURN)):
-            if step is not None and step < steps:
-                axes.axvline(step, color=colour, linewidth=1.5, linestyle=(0, (3, 1.6)),
-                             path_effects=[withStroke(linewidth=2.6, foreground="white")])
+    for step, colour in ((training.opens[0], OPENS), (training.predicted_step, RETURN)) if isinstance(training, Outcome) else ():
+        if step is not None and step < steps:
+            axes.axvline(step, color=colour, linewidth=1.5, linestyle=(0, (3, 1.6)),
+                         path_effects=[withStroke(linewidth=2.6, foreground="white")])
     if isinstance(training, Sick):
         caption += "\n" + ", ".join(f"{dead} of {states.shape[1]}" for dead, states in zip(training.dead, training.states)
                                     ) + " units dead, by layer"
@@ -174,8 +173,7 @@ def _handles(trainings: Sequence[Training]) -> list[Any]:
 
     seen = {State(s) for training in trainings for layer in training.states for s in np.unique(layer)}
     marks = {State.ALWAYS_ON: "always on (z > 0 on all data)", State.CUT_OFF: "cut off (alive, but no path to the output)"}
-    handles: list[Any] = [Patch(facecolor=COLOURS[state], label=marks.get(state, state.label)) for state in COLOURS
-                          if state in seen]
+    handles: list[Any] = [Patch(facecolor=COLOURS[s], label=marks.get(s, s.label)) for s in COLOURS if s in seen]
     dashes = (0, (3, 1.6))
     if any(isinstance(t, Outcome) and t.opens[0] is not None for t in trainings):
         handles.append(Line2D([], [], color=OPENS, linestyle=dashes, label="first open path, predicted"))
@@ -206,11 +204,13 @@ def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
     if outcome.predicted_step is not None and outcome.predicted_step == outcome.observed_step:
         axes.plot([outcome.predicted_step], [outcome.observed_orbit[outcome.predicted_step]], "o", color=RETURN, markersize=7)
         axes.annotate(f"alive at step {outcome.predicted_step},\nas predicted; from here on\nits gradient moves it too",
-                      (outcome.predicted_step, 0), xytext=(-10, 18), textcoords="offset points", ha="right", va="bottom",
-                      fontsize=9, color=INK)
+                      (outcome.predicted_step, 0), textcoords="offset points", fontsize=9, color=INK,
+                      **(dict(xytext=(-10, 18), ha="right", va="bottom") if 2 * outcome.predicted_step > show else
+                         dict(xytext=(10, -12), ha="left", va="top")))
     axes.text(0.98, 0.04, f"{outcome.treatment.name}\nunit {unit} of layer 0, sample {sample}", ha="right",
               transform=axes.transAxes, fontsize=8.5, color=FAINT)
     axes.legend(loc="upper left", frameon=False, fontsize=8.5, borderaxespad=0)
+    axes.locator_params(axis="x", integer=True)
 
 
 def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
