@@ -135,6 +135,10 @@ def test_a_histogram_counts():
     assert bars(np.repeat([0.0, 1.0], [30, 10])) == [70.0, pytest.approx(70 / 3, abs=0.1)]
     huge = np.finfo(np.float64).max
     assert bars(np.repeat([-huge, 0.0, huge], 5)) == [70.0] * 3
+    one = np.float32(1)
+    assert bars(np.repeat([one, np.nextafter(one, 2 * one)], [30, 10])) == [70.0, pytest.approx(70 / 3, abs=0.1)]
+    for same in (3.0, 1e16, huge, np.float32(3e38), 5e-324, 0.0):       # 40 intervals between neighbours have no room
+        assert bars(np.repeat([same, np.nextafter(same, same / 2)], 10)) in ([70.0], [70.0, 70.0])
     shown = text_of(well_formed(tg.Tensor(np.r_[np.zeros(5), 1.0, 2.0, np.arange(1.0, 12.0), np.nan, np.inf])._repr_html_()))
     assert "20 numbers, 25% exactly zero, 1 NaN, 1 infinite, mean 3.833" in shown and shown.endswith("0 11")
     assert "9 numbers, 0% exactly zero, 9 NaN" in text_of(well_formed(tg.Tensor(np.full(9, np.nan))._repr_html_()))

@@ -48,8 +48,9 @@ def histogram(x: Any) -> str:
         return paragraph(", ".join(said))
     with np.errstate(all="ignore"):         # a mean of huge numbers
         said += [f"mean {numbers.mean():.4g}", f"standard deviation {numbers.std():.4g}"]
-        low, high = float(numbers.min()), float(numbers.max())
-        counts = np.histogram(numbers / 2, BINS, (low / 2, high / 2))[0]        # the range of the halves never overflows
+        low, high = float(numbers.min()), float(numbers.max())      # `room` is for nearly equal ones, which leave intervals none
+        room = (least := BINS * max(float(np.spacing(max(-low, high) / 2)), 1e-300)) * (high / 2 - low / 2 < least)
+        counts = np.histogram(numbers.astype(np.float64) / 2, BINS, (low / 2 - room, high / 2 + room))[0]   # halves: no overflow
     step, top = WIDTH / BINS, max(int(counts.max()), 1)
     bars = "".join(f'<rect x="{i * step + 0.5:g}" y="{HEIGHT - size:.1f}" width="{step - 1:g}" height="{size:.1f}"/>'
                    for i, size in enumerate(HEIGHT * counts / top) if size)
@@ -63,8 +64,7 @@ def histogram(x: Any) -> str:
 
 
 def _share(some: int, size: int) -> str:
-    """
-    >>> _share(0, 9), _share(1, 9), _share(1, 10**6)
+    """>>> _share(0, 9), _share(1, 9), _share(1, 10**6)
     ('0%', '11%', '<1%')
     """
     share = 100 * some / max(size, 1)
