@@ -102,8 +102,10 @@ def test_a_sequential_grows_and_is_sliced():
     assert type(mlp[:-1]) is nn.Sequential and len(mlp[:-1]) == 4
     with pytest.raises(IndexError, match="MLP: the index is 7, but there are 5 modules"):
         mlp[7]
-    with pytest.raises(TypeError, match="MLP: the index is 'a', expected a whole number or a slice"):
+    with pytest.raises(TypeError, match="MLP: the index is 'a', expected a whole number"):
         mlp["a"]
+    with pytest.raises(TypeError, match=r"MLP: the index is slice\(None, 1, None\), expected a whole number$"):
+        mlp[:1] = nn.ReLU()
 
 
 # -- dtypes -----------------------------------------------------------------------------------------------------------------

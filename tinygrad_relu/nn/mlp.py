@@ -70,7 +70,7 @@ class ModuleList(Module):
     def _index(self, index: int) -> int:
         who, n = type(self).__name__, len(self.layers)
         if not isinstance(index, (int, np.integer)):
-            raise TypeError(f"{who}: the index is {said(index)}, expected a whole number or a slice")
+            raise TypeError(f"{who}: the index is {said(index)}, expected a whole number")
         if not -n <= index < n:
             raise IndexError(f"{who}: the index is {index}, but there {'is' if n == 1 else 'are'} {counted(n, 'module')}")
         return int(index) % n
