@@ -226,6 +226,37 @@ if pid == 0:
 raise SystemExit(os.waitpid(pid, 0)[1] != 0)
 """
 
+REPLAYED = """
+import os, signal, threading
+import numpy as np
+import tinygrad_relu as tg
+from tinygrad_relu.capture.program import Replay
+program, usual, inside, forked = tg.capture(tg.functional.relu), Replay.run, threading.Event(), threading.Event()
+for x in range(5):
+    program(np.full(3, x, "float32"))
+def run(replay):
+    if threading.current_thread() is not threading.main_thread():
+        inside.set()
+        forked.wait(30)
+    return usual(replay)
+Replay.run = run
+threading.Thread(target=program, args=(np.ones(3, "float32"),)).start()
+inside.wait(30)
+pid = os.fork()
+if pid == 0:
+    signal.alarm(10)
+    os._exit(program(np.ones(3, "float32")).sum().item() != 3)
+forked.set()
+raise SystemExit(os.waitpid(pid, 0)[1] != 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_another_thread_replays():
+    """The child called the program, and waited for a call that it does not have."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", REPLAYED], timeout=120, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_while_another_thread_records():

@@ -20,7 +20,7 @@ from ..profile import Profile, of_launches
 from ..tensor import Tensor
 from ..text import Shown, Table
 from .arrays import arrays_in, copies, differ, form, fresh, mapped, restore
-from .recording import Proof, Recording, recorded
+from .recording import Proof, Recording, programs, recorded
 from .replay import Replay, Stale
 from .surroundings import Surroundings
 
@@ -47,6 +47,7 @@ class Program(Shown):
         self.recordings: dict[Any, list[Recording]] = {}
         self._last: Any = None          # the recording of the last call, if it takes its inputs: the next one needs no key
         self._lock: Any = RLock()
+        programs.add(self)
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -62,9 +63,8 @@ class Program(Shown):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, as of an object that has the step as a method, records anew."""
-        if self.name and isinstance(self.step, MethodType):
-            return getattr, (self.step.__self__, self.name)
-        return type(self), (self.step,)
+        return ((getattr, (self.step.__self__, self.name)) if self.name and isinstance(self.step, MethodType) else
+                (type(self), (self.step,)))
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if current_watcher() is not None or current_observer() is not None or self._lock._is_owned():

@@ -21,6 +21,7 @@ from functools import partial
 from hashlib import blake2b
 from threading import RLock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -283,16 +284,17 @@ def _digest(x: Array) -> bytes:
     return x.tobytes() if x.nbytes <= SMALL or x.dtype.kind in "mM" else blake2b(np.ascontiguousarray(x).data).digest()
 
 
-_one_at_a_time = RLock()        # a recording replaces the method `move` of all optimizers, those of other threads too
-if hasattr(os, "register_at_fork"):     # a fork waits for it, so that the child finds no recording that never ends
-    release = _one_at_a_time.release
-    os.register_at_fork(before=_one_at_a_time.acquire, after_in_parent=release, after_in_child=release)
+_alone = RLock()        # a recording replaces the method `move` of all optimizers, those of other threads too
+programs: WeakSet[Any] = WeakSet()      # all; a child that is forked has no thread that is in a call of one
+if hasattr(os, "register_at_fork"):     # a fork waits for `_alone`, so that the child finds no recording that never ends
+    os.register_at_fork(before=_alone.acquire, after_in_parent=_alone.release, after_in_child=_alone.release)
+    os.register_at_fork(after_in_child=lambda: [vars(each).update(_lock=RLock()) for each in programs])
 
 
 @contextmanager
 def recorded(recording: Recording, reached: list[Any]) -> Iterator[None]:
     """Inside, launches of this thread and moves of optimizers are recorded. Gradients of the optimizers in reach are guarded."""
-    with _one_at_a_time:
+    with _alone:
         homes: Any = [(p, p.home) for thing in reached if isinstance(thing, Optimizer) for p in thing._parameters()]
         optimizers = watchers()
         try:

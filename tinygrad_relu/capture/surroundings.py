@@ -116,8 +116,7 @@ class Search:
     def _visit(self, thing: Any) -> None:
         kind = type(thing)
         moves = isinstance(thing, Optimizer) and kind.step is Optimizer.step        # a replay calls its `move`
-        users = not (moves or _is_library(kind.__module__))
-        if users:
+        if users := not (moves or _is_library(kind.__module__)):
             self._add(kind)
         if isinstance(thing, FunctionType):
             if not _is_library(thing.__module__):
@@ -186,8 +185,7 @@ class Search:
         before, dynamic = len(self.found), not self._used.isdisjoint(DYNAMIC)
         entries, self._attributes = self._attributes, []
         for find, holder, coming, always, known, whole in entries:
-            everything = dynamic and whole is not None
-            if everything and not isinstance(whole, Module):
+            if (everything := dynamic and whole is not None) and not isinstance(whole, Module):
                 self._hold(whole)
                 continue
             self._attributes.append((find, holder, coming, always, known, whole))
