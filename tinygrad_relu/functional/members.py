@@ -21,7 +21,7 @@ def each(calls: Sequence[Callable[[Tensor], Tensor]], x: Tensor, parameters: Seq
     """``calls[k](x[k])`` for each member k, side by side in one result; `parameters` are all those that the calls use.
 
     The derivatives are those of the calls, so each member has the bits that it has alone. It takes Python for each member.
-    Second derivatives are refused.
+    Second derivatives are refused. A parameter that no call uses gets a gradient of zeros, not None.
     """
     def forward(x: Array, *_: Array) -> tuple[Array, Any]:
         inputs = [Tensor.leaf(part, requires_grad=True) for part in x]
