@@ -13,14 +13,13 @@ UNITS, KILLED = 32, 12
 
 def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     """A layer with dead units, under plain gradient descent on digits: how far each unit moves from where it started."""
-    findings, series = [], {}
+    findings: list[Finding] = []
     for dtype in ("float32", "float64"):
         path, dead = _train(seed, dtype, 200 if fast else 2000)
         changed = (path[-1] != path[0]).any(axis=1)
         findings += [Finding(f"dead units of which a bit changed, {dtype}", 0, changed[dead].sum()),
                      Finding(f"living units that changed, {dtype}", (~dead).sum(), changed[~dead].sum())]
-        series = {"moved": np.linalg.norm(path - path[0], axis=2), "dead": dead}
-    return findings, series
+    return findings, {"moved": np.linalg.norm(path - path[0], axis=2), "dead": dead}
 
 
 def _train(seed: int, dtype: str, steps: int) -> tuple[Array, Array]:

@@ -25,15 +25,15 @@ def run(seed: int, fast: bool) -> tuple[list[Finding], Series]:
     noise = 2 * less.std(axis=1, ddof=1) / np.sqrt(functions)
     return [at_least("SGD: dead units of 5 in the second half, against the first", early, gone[0]),
             *[at_most(f"the same: {METHODS[i]}, against SGD", gone[0], gone[i]) for i in (2, 3)],
-            *[at_most(f"error in the second half less that of SGD: {method}", 0, mean, error)
-              for method, mean, error in zip(METHODS[1:], less.mean(axis=1), noise)]], {
-                  "error": error.mean(axis=2), "dead": dead.mean(axis=2)}
+            at_most("error in the second half less that of SGD: SGD + L2", 0, less[0].mean(), noise[0]),
+            *[at_most(f"the same: {METHODS[i]}", 0 if fast else -noise[i - 1], less[i - 1].mean()) for i in (2, 3)]], {
+                "error": error.mean(axis=2), "dead": dead.mean(axis=2)}         # of 6 functions only the sign is sure
 
 
 def _follow(method: str, x: Array, y: Array, seed: int) -> tuple[Array, Array]:
     """For each flip and network, the mean error, and the number of dead units."""
     models = nn.MLP([BITS + 1, UNITS, 1], rng=list(range(y.shape[1])), members=y.shape[1])
-    optimizer = optim.SGD(models.parameters(), lr=RATE, weight_decay=1e-3 if "L2" in method else 0.0)
+    optimizer = optim.SGD(models.parameters(), lr=RATE, weight_decay=1e-2 if "L2" in method else 0.0)
     backprop, rng = lab.ContinualBackprop(rate=0.025, maturity=5, decay=0.7), np.random.default_rng(seed)
 
     @capture
@@ -86,4 +86,5 @@ def draw(figure: Figure, series: Series) -> None:
 
 EXPERIMENT = Experiment("Learning for ever: units die, and recycling replaces them", run, draw, [
     Claim("N2", "In continual learning, networks lose their plasticity; L2 helps, and replacing little-used units keeps it.",
-          "Dohare et al. 2024, Nature 632; ReDo: Sokar et al. 2023, arXiv 2302.12902")], also=["A24"])
+          "Dohare et al. 2024, Nature 632; ReDo: Sokar et al. 2023, arXiv 2302.12902",
+          "Replacing units helps. In this small regression L2 helps little, if at all.")], also=["A24"])
