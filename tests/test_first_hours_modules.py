@@ -392,7 +392,7 @@ def test_wrong_calls_of_functional_call(kind, arguments, words):
     (ValueError, lambda: linear()((tg.Tensor([[1.0]]), tg.Tensor([1.0, 2.0]))), "linear: x is ragged: its rows differ in length; expected rows of one "
      "length; a recurrent layer returns a tuple: pass its first entry"),
     (AttributeError, lambda: tg.activation("total", lambda x: x.sum(), lambda g, x, y: g), "'float' object has no attribute 'sum'"),
-    (TypeError, lambda: nn.utils.clip_grad_norm_(None, 1.0), "clip_grad_norm_: got NoneType; expected Tensors, such as model.parameters()"),
+    (TypeError, lambda: nn.utils.clip_grad_norm_(None, 1.0), "clip_grad_norm_: got NoneType among the parameters; expected Tensors, such as model.parameters()"),
     (TypeError, lambda: nn.utils.clip_grad_norm_(nn.MLP([2, 1], rng=0), 1.0),
      "clip_grad_norm_: got Linear among the parameters; expected Tensors, such as model.parameters()"),
     (TypeError, lambda: nn.Sequential(nn.ReLU), "Sequential: got ReLU, expected modules; write ReLU(...) to make one"),

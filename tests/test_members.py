@@ -112,6 +112,22 @@ def test_every_rule_with_schedules(name, dtype):
             assert mine.keys() == buffers.keys() and all(same(np.asarray(mine[b]), np.asarray(buffers[b])) for b in buffers)
 
 
+@pytest.mark.parametrize("rates, words", [
+    ([0.1] * 2, r"an entry has shape \(2,\), expected \(3,\)"), ([0.1, -1.0, 0.1], "an entry is -1.0, expected a finite number"),
+    ("abc", r"an entry holds text"), (0.1, r"an entry has shape \(\), expected \(3,\)")])
+def test_the_state_of_a_schedule_has_a_rate_for_each_member(rates, words):
+    schedule = optim.StepLR(optim.SGD(mlp(members=K, rng=SEEDS).parameters(), lr=[0.1, 0.2, 0.3]), 1)
+    before = schedule.state_dict()
+    schedule.step()
+    with pytest.raises(ValueError, match=f"StepLR: the state does not fit: base_lrs: {words}"):
+        schedule.load_state_dict({**before, "base_lrs": [rates]})
+    assert schedule.last_epoch == 1
+    schedule.load_state_dict(before)
+    assert schedule.last_epoch == 0 and schedule.base_lrs[0].tolist() == [0.1, 0.2, 0.3]
+    with pytest.raises(ValueError, match="base_lrs: an entry is ndarray"):
+        optim.StepLR(optim.SGD(mlp(rng=0).parameters()), 1).load_state_dict(before)
+
+
 def test_a_schedule_scales_only_the_rates_that_were_changed_by_hand():
     """The others stay on the formula, as alone: scaled, 0.1 would be 0.0010000000000000002 after two steps."""
     opt = optim.SGD(mlp(members=K, rng=SEEDS).parameters(), lr=0.1)

@@ -411,7 +411,7 @@ def test_a_closure_is_called_before_the_step():
     (lambda: optim.SGD(mlp().parameters()).terms("weight"), TypeError, "SGD: got str, expected one of the parameters"),
     (lambda: setattr(optim.SGD(mlp().parameters()), "lr", 0.1), AttributeError, r'Optimizer has no lr; .* opt.param_groups\[0\]\["lr"\]'),
     (lambda: optim.SGD(mlp().parameters()).param_groups.append({}), AttributeError, "append"),
-    (lambda: nn.utils.clip_grad_norm_(3, 1.0), TypeError, r"got int; expected Tensors, such as model.parameters\(\)")])
+    (lambda: nn.utils.clip_grad_norm_(3, 1.0), TypeError, r"got int among the parameters; expected Tensors, such as model.parameters\(\)")])
 def test_wrong_arguments(call, error, words):
     with pytest.raises(error, match=words):
         call()

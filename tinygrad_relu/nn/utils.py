@@ -112,15 +112,13 @@ def functional_call(module: Module, parameters: Mapping[str, Any] | Sequence[Any
 
 def _gradients(name: str, parameters: Tensor | Iterable[Tensor], of_members: bool = True) -> list[Array]:
     """The gradients, in as few arrays as flat buffers allow; with `of_members`, also those of a population."""
-    if not isinstance(parameters, Iterable):
-        raise TypeError(f"{name}: got {type(parameters).__name__}; expected Tensors, such as model.parameters()")
-    given: list[Any] = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    several = isinstance(parameters, Iterable) and not isinstance(parameters, Tensor)
+    given: list[Any] = [*parameters] if several else [parameters]
     for parameter in given:
         if not isinstance(parameter, Tensor):
             raise TypeError(f"{name}: got {type(parameter).__name__} among the parameters; expected Tensors, such as "
                             "model.parameters()")
-        members = getattr(parameter, "members", None)
-        if members is not None and not of_members:
+        if not of_members and (members := getattr(parameter, "members", None)) is not None:
             raise ValueError(f"{name}: got parameters of a population of {members}; expected those of one network: one "
                              "norm over all of them would couple them (clip_grad_value_ clips each entry)")
     others = [(p, p.grad) for p in given if p.grad is not None and p.grad is not p.home]

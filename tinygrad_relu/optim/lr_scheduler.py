@@ -19,7 +19,7 @@ from typing import Any, ClassVar, SupportsFloat
 import numpy as np
 
 from ..checks import check_below_one, check_count, check_name, check_number, check_real, counted, said
-from ..states import fit, refuse
+from ..states import fit, fitted, refuse
 from .optimizer import Optimizer
 
 
@@ -124,9 +124,11 @@ def _as(like: Any, exact: bool, value: Any, name: str) -> Any:
     complaints: list[str] = []
     if states:
         value = [schedule._fitting(state, complaints, f"{type(schedule).__name__}: ") for schedule, state in zip(like, value)]
-    elif all(isinstance(entry, (int, float)) for entry in like):
-        for entry in value:
-            (check_number if name != "milestones" else partial(check_count, least=0))(entry, f"{name}: an entry")
+    elif all(isinstance(entry, (int, float, np.ndarray)) for entry in like):
+        if members := bool(like) and isinstance(like[0], np.ndarray):
+            value = [fitted(entry, f"{name}: an entry", like[0]) for entry in value]
+        for number in np.ravel(value).tolist() if members else value:
+            (check_number if name != "milestones" else partial(check_count, least=0))(number, f"{name}: an entry")
         if name == "milestones" and [*value] != sorted(value):
             complaints.append(f"{name} is {value!r}, expected increasing order")
     if complaints:
