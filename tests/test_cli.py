@@ -65,7 +65,7 @@ def test_headline_digits_return_at_step_472():
     (told,) = [t for t in TREATMENTS if t.key == "heavy-l2"]
     (outcome,) = revive_module.revive(sick, digits, [told], steps=500)
     assert outcome.predicted_step == outcome.observed_step == 472 and not outcome.disagreements and outcome.opens == (250, 250)
-    assert len(outcome.predictions) == outcome.proved == sick.dead[0] + 1      # and the unit of layer 1 that opens the first path
+    assert len(outcome.predictions) == sum(p.proved for p in outcome.predictions) == sick.dead[0] + 1      # and the unit of layer 1 that opens the first path
     path = np.array(outcome.predicted_orbit[:472])
     np.testing.assert_allclose(outcome.observed_orbit[:472], path, atol=1e-9 * np.abs(path).max())
 

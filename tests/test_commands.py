@@ -172,6 +172,16 @@ def test_a_model_of_your_own(capsys, tmp_path, monkeypatch):
     assert run(capsys, "train", *own, "--start", "weights.npz", "--epochs", 1, "--quiet") == (0, "", "")
 
 
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+def test_weights_of_many_layers_of_another_program_go_by_their_order(capsys, tmp_path, ending):
+    """A .safetensors file has no order: layers of one shape could change places, in another way in each process."""
+    model = nn.MLP([2, *[3] * 11, 2], rng=3)
+    tg.save(tmp_path / "own.npz", model)
+    tg.save(tmp_path / f"other.{ending}", {f"net.{name}": array for name, array in model.state_dict().items()})
+    one, other = (run(capsys, "census", tmp_path / file, "--data", "moons") for file in ("own.npz", f"other.{ending}"))
+    assert one == other and one[0] == 0
+
+
 def test_weights_of_another_program_go_by_their_order(capsys, tmp_path):
     """PyTorch's names, say; a training begins with them."""
     model, files = nn.MLP([2, 9, 5, 2], rng=3), (tmp_path / "own.npz", tmp_path / "other.npz")

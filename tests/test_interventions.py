@@ -138,7 +138,7 @@ def test_momentum_alone_in_the_main_job():
     found = revive.main_job(data.digits().head(600), chosen, steps=300)
     coast, emptied, own = found.outcomes
     assert [o.treatment.key for o in found.outcomes] == ["coast", "coast-emptied", "own-steps"]
-    assert not any(o.disagreements for o in found.outcomes) and all(o.proved == len(o.predictions) for o in found.outcomes)
+    assert not any(o.disagreements for o in found.outcomes) and all(p.proved for o in found.outcomes for p in o.predictions)
     shocked = found.networks["shocked"]
     assert shocked.dead[0] == 64 and shocked.accuracies[-2][1] > 0.8 and shocked.accuracy < 0.3 and shocked.steps == 61
     back = [p.observed for p in coast.predictions if p.layer == "0" and p.observed is not None]
@@ -161,7 +161,7 @@ def test_your_own_settings_are_predicted_too(rule, schedule):
     momentum = None if rule.startswith("adam") else 0.95
     sick = revive.make_sick(MOONS, hidden=(8, 8), kill_lr=20.0, kill_steps=60)
     (outcome,) = revive.revive(sick, MOONS, [yours(rule, momentum, 0.02, schedule)], steps=150)
-    assert outcome.predictions and outcome.proved == len(outcome.predictions) and not outcome.disagreements
+    assert outcome.predictions and all(p.proved for p in outcome.predictions) and not outcome.disagreements
     if rule in ("sgdw", "adamw"):
         assert outcome.observed_step is None
     if rule == "sgd":

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 import stat
 import struct
@@ -224,11 +225,18 @@ def read_safetensors(file: IO[bytes]) -> Content:
     package = _package()
     content = file.read()
     try:
-        tensors = package.deserialize(content)
+        tensors = sorted(package.deserialize(content), key=_place)     # they come in another order each time
         header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])      # checked by the package
     except (package.SafetensorError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     return ({name: _tensor(shown(name), **tensor) for name, tensor in tensors}, (header.get("__metadata__") or {}).get(NOTE))
+
+
+def _place(tensor: tuple[str, Any]) -> tuple[Any, ...]:
+    """For sorting as in a state dict: layer 2 before layer 10, its weight before its bias."""
+    layer, name = ([int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
+                   for text in tensor[0].rpartition(".")[::2])
+    return layer, {"weight": 0, "bias": 1}.get(str(name[0]), 2), name
 
 
 def _tensor(name: str, dtype: str, shape: list[int], data: Any) -> Array:

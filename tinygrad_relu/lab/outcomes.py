@@ -155,18 +155,13 @@ class Outcome(Training):
         """Whether something is claimed of the first layer."""
         return any(prediction.layer == "0" for prediction in self.predictions)
 
-    @property
-    def proved(self) -> int:
-        """The number of predictions that are proved to the step."""
-        return sum(prediction.proved for prediction in self.predictions)
-
     def to_dict(self) -> dict[str, Any]:
         """The entry in the JSON file. A predicted step of None means never; an observed step of None, not within the training."""
         return {"name": self.treatment.key, "title": self.treatment.name, "eta_lambda": self.eta_lambda,
                 "threshold": self.threshold, "verdict": self.verdict, "predicted_step": self.predicted_step,
                 "observed_step": self.observed_step, "opens_predicted": self.opens[0], "opens_observed": self.opens[1],
                 "dead": self.dead, "accuracy": self.accuracy, "held_out": self.accuracy_held_out,
-                "loss": plain(self.loss), "wrong": len(self.disagreements), "proved": self.proved,
+                "loss": plain(self.loss), "wrong": len(self.disagreements), "proved": sum(p.proved for p in self.predictions),
                 "predictions": [asdict(prediction) for prediction in self.predictions]}
 
 

@@ -57,10 +57,6 @@ def _widths(value: Any, name: str) -> list[int]:
     return [check_count(width, name) for width in value]
 
 
-def _init(value: Any, name: str) -> str | float:
-    return check_name(value, INITIALISERS, name) if isinstance(value, str) else check_real(value, name)
-
-
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {said(value)}, expected text")
@@ -73,7 +69,8 @@ TRAINING: dict[str, tuple[Any, Check]] = {
     "regression": (None, lambda value, name: check_bool(value, name) or None), "samples": (None, _whole(1)),
     "standardise": (None, check_bool), "held_out": (0.2, check_below_one),
     "seed": (0, _whole(0)), "data_seed": (None, _whole(0)),
-    "widths": ([64, 64], _widths), "activation": ("relu", _one_of(*NAMES)), "init": ("he", _init),
+    "widths": ([64, 64], _widths), "activation": ("relu", _one_of(*NAMES)),
+    "init": ("he", lambda value, name: (_one_of(*INITIALISERS) if isinstance(value, str) else check_real)(value, name)),
     "norm": (None, _one_of(*NORMS)), "dropout": (0.0, check_probability),
     "dtype": ("float32", lambda value, name: check_dtype(value).name),
     "optimizer": ("sgd", _one_of(*RULES)), "lr": (0.1, check_number), "momentum": (None, check_below_one),
