@@ -92,8 +92,9 @@ def test_the_lines_of_a_watch_fit_the_terminal(capsys, monkeypatch, width):
 def test_divergence_is_one_sentence_that_names_the_layer(capsys, tmp_path, monkeypatch):
     """A weight of layer 2 that overflows on the first batch; and an overshoot, in which the first products overflow."""
     monkeypatch.setattr(training, "KEPT", np.inf)       # on a slow machine, ten seconds may be over after the first step
-    status, _, err = run(capsys, *QUICK, "--lr", "1e6", "--activation", "elu", "--out", tmp_path / "a.npz")
+    status, out, err = run(capsys, *QUICK, "--lr", "1e6", "--activation", "elu", "--out", tmp_path / "a.npz")
     assert status == 1 and err.count("\n") == 1 and "back at the state after step 0. Layer" in err and "went first" in err
+    assert out.startswith("the loss of step") and "\n\ncensus" in out and "diverged" not in out      # the units of that state
     saved = tg.load(tmp_path / "a.npz")
     assert all(np.isfinite(array).all() for array in saved["model"].values())
     saved["model"]["2.weight"][0] = 3e38

@@ -74,7 +74,7 @@ class History(Shown):
 
     def parts(self) -> list[str | Table]:
         rows = [[str(i), *(f"{x:.4g}" for x in row)] for i, row in enumerate(zip(*self.columns.values()), 1)]
-        return [Table("", ["epoch", *self.columns], rows), *[self.stopped] * bool(self.stopped)]
+        return [*[Table("", ["epoch", *self.columns], rows)] * bool(rows), *[self.stopped] * bool(self.stopped)]
 
     def __repr__(self) -> str:
         last = f", loss {self['loss'][-1]:.4g}" if len(self) else ""

@@ -58,13 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
         if watch and not arguments.resume:
             watch(History())
         history = _fit(setup, plan, resume=bool(arguments.resume), quiet=arguments.quiet or arguments.watch)
-        why = _went_first(setup, plan, history) if history.diverged else ""
+        end, units = evaluate(setup.model, setup.loss, setup.train)["loss"], census(setup.model, setup.train.x)
+        why = _went_first(setup, plan, history) if history.diverged else ""     # which trains the model on
     if arguments.json:
         write_json(arguments.json, plain({"options": _kept(given), "epochs": history.columns, "stopped": history.stopped,
                                           "looks": watch.rows if watch else [], "went_first": why}))
     if not arguments.quiet:
-        end = evaluate(setup.model, setup.loss, setup.train)["loss"]
-        print_parts(*([] if watch else [str(history)]), "", census(setup.model, setup.train.x).summary(), "",
+        print_parts(*([] if watch else [str(history)]), "", units.summary(), "",
                     *_told(setup, start, end, arguments.resume or arguments.out))
     if history.stopped:
         print(f"tinygrad-relu train: {history.stopped}" + f". {why}" * bool(why), file=sys.stderr)
