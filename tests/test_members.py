@@ -128,6 +128,22 @@ def test_the_state_of_a_schedule_has_a_rate_for_each_member(rates, words):
         optim.StepLR(optim.SGD(mlp(rng=0).parameters()), 1).load_state_dict(before)
 
 
+@pytest.mark.parametrize("rule, options", [(optim.SGD, {}), (optim.Adam, {"betas": (0.9, [0.99, 0.9, 0.5])})])
+def test_a_state_that_is_kept_does_not_change(rule, options):
+    """The rates of members are arrays, which schedules and assignments write into."""
+    opt = rule(mlp(members=K, rng=SEEDS).parameters(), lr=[0.1, 0.2, 0.3], **options)
+    schedule = optim.ExponentialLR(opt, 0.5)
+    kept, its = opt.state_dict(), schedule.state_dict()
+    schedule.step()
+    opt.param_groups[0].update(dict.fromkeys(options, (0.5, 0.5)))
+    assert kept["param_groups"][0]["lr"].tolist() == its["base_lrs"][0].tolist() == [0.1, 0.2, 0.3]
+    opt.load_state_dict(kept)
+    assert opt.param_groups[0]["lr"].tolist() == [0.1, 0.2, 0.3]
+    assert not options or opt.param_groups[0]["betas"][1].tolist() == [0.99, 0.9, 0.5]
+    its["base_lrs"][0][:] = 7.0
+    assert schedule.base_lrs[0].tolist() == [0.1, 0.2, 0.3]
+
+
 def test_a_schedule_scales_only_the_rates_that_were_changed_by_hand():
     """The others stay on the formula, as alone: scaled, 0.1 would be 0.0010000000000000002 after two steps."""
     opt = optim.SGD(mlp(members=K, rng=SEEDS).parameters(), lr=0.1)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from math import cos, inf, isnan, pi
-from operator import attrgetter
 from typing import Any, ClassVar, SupportsFloat
 
 import numpy as np
@@ -71,7 +71,7 @@ class LRScheduler:
     def state_dict(self) -> dict[str, Any]:
         """Settings and position, as plain numbers and lists, without functions. The rates are in the optimizer's state."""
         self._groups()
-        return {name: [entry.state_dict() if isinstance(entry, LRScheduler) else entry for entry in value]
+        return {name: [entry.state_dict() if isinstance(entry, LRScheduler) else deepcopy(entry) for entry in value]
                 if isinstance(value, list) else value for name, value in self._kept().items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -260,7 +260,7 @@ class CosineAnnealingLR(Formula):
     T_max: int
     eta_min: float = 0.0
     last_epoch: int = -1
-    floor = property(attrgetter("eta_min"))
+    floor = property(lambda self: self.eta_min)
 
     def factor(self, step: int) -> float:
         return (1 + cos(pi * step / self.T_max)) / 2

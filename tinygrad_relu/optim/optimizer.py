@@ -275,8 +275,8 @@ class Optimizer:
             steps = {"step": part.steps} if "step" in self.state_names else {}
             buffers = {name: buffer.reshape(parameter.shape).copy() for name, buffer in part.state.items()}
             state[number[parameter]] = {**steps, **buffers}
-        return {"state": dict(sorted(state.items())),
-                "param_groups": [{**group, "params": [number[p] for p in group["params"]]} for group in self.param_groups]}
+        groups = [deepcopy({**group, "params": [number[p] for p in group["params"]]}) for group in self.param_groups]
+        return {"state": dict(sorted(state.items())), "param_groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace buffers, counts of steps and options by those of a state dict.
