@@ -112,6 +112,14 @@ def test_a_text_that_is_used_is_no_docstring():
     assert first.__code__.co_consts == ("one",) and first() == "one" and fingerprint(first) != fingerprint(second)
 
 
+def test_the_last_of_many_constants_counts():
+    """Its number takes more than a byte."""
+    def with_last(number):
+        return made(f"def formula(x):\n    return x + {' + '.join(f'{i}.5 * x' for i in [*range(300), number])}")
+
+    assert fingerprint(with_last(300)) != fingerprint(with_last(301)) and fingerprint(with_last(300)) == fingerprint(with_last(300))
+
+
 @pytest.mark.parametrize("thing", [object(), [1, object()], {"a": object()}, np.vectorize(abs), [].append, type("Own", (), {})], ids=[
     "object", "list", "dict", "instance", "bound method", "class"])
 def test_a_thing_of_unknown_content_has_no_fingerprint(thing):

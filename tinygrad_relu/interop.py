@@ -72,8 +72,7 @@ class Interoperable(Node):
         if self.requires_grad:
             raise BufferError("__dlpack__: this Tensor requires a gradient, which another library does not record; export "
                               "x.detach(), which shares its memory")
-        asked = dict(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)     # NumPy 2.0 takes only `stream`
-        return guarded(self.array).__dlpack__(**{key: value for key, value in asked.items() if value is not None})
+        return guarded(self.array).__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """The device of the values: (1, 0), the CPU."""

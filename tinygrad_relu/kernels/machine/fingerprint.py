@@ -27,7 +27,8 @@ EXTENDS = re.compile(rb"overload|intrinsic|extending|imputils|templates")      #
 
 # A digest of the versions of these is in the name of the cache folder, so their functions count by name.
 VERSIONED = {"builtins", "llvmlite", "numba", "numpy"}
-PLAIN = (type(None), type(Ellipsis), bool, int, float, complex, str, bytes, np.dtype, np.generic)
+PLAIN = (type(None), type(Ellipsis), bool, int, float, complex, str, bytes, slice, np.dtype, np.generic)
+HAS_DOCSTRING = 0x4000000       # a flag of code since Python 3.14
 
 
 class Apart:
@@ -73,7 +74,8 @@ def fingerprint(function: Any, options: Callable[[Any], Any] = lambda function: 
         if _root(type(thing)) == "numba":
             return _of_numba(thing, described)
         if isinstance(thing, CodeType):
-            return _code(thing), [described(constant) for constant in _constants(thing)]
+            fields, constants = _code(thing)
+            return fields, [described(constant) for constant in constants]
         if _counts_by_name(thing):
             return thing.__name__
         if isinstance(thing, ModuleType):       # of the user: as far as it is used
@@ -137,17 +139,16 @@ def _of_numba(thing: Any, described: Callable[[Any], Any]) -> Any:
     raise Unknown(f"{type(thing).__name__} {thing!r}")
 
 
-def _code(code: CodeType) -> tuple[Any, ...]:
-    """The fields of a code object that determine what it does, without its constants."""
-    return (code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_argcount,
-            code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags, code.co_exceptiontable)
-
-
-def _constants(code: CodeType) -> tuple[Any, ...]:
-    """The constants, with None for a docstring: a text in the first place, which no instruction loads."""
-    first, *rest = code.co_consts or (None,)
-    loaded = any(op in dis.hasconst and arg == 0 for op, arg in zip(code.co_code[::2], code.co_code[1::2]))
-    return None if isinstance(first, str) and not loaded else first, *rest
+def _code(code: CodeType) -> tuple[tuple[Any, ...], list[Any]]:
+    """What code does, without the places of constants, and the constants that it loads. A docstring is none of them."""
+    numbers, arguments, constants, high = code.co_code[::2], bytearray(code.co_code[1::2]), [], 0
+    for i, number in enumerate(numbers):
+        if number in dis.hasconst:
+            constants.append(code.co_consts[high + arguments[i]])
+            arguments[i] = 0
+        high = high + arguments[i] << 8 if number == dis.EXTENDED_ARG else 0
+    return (numbers, bytes(arguments), code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_argcount,
+            code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~HAS_DOCSTRING, code.co_exceptiontable), constants
 
 
 @cache

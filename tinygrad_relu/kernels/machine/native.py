@@ -70,7 +70,7 @@ class Loaded(NamedTuple):
 
 # Offsets in PyObject, PyTupleObject, and NumPy's PyArrayObject and PyArray_Descr. Eight bytes of a description tell the dtype:
 # its kind, letter, byte order, flags (they differ) and number.
-TYPE, LENGTH, ITEMS = 8, 16, 24
+TYPE, LENGTH, ITEMS = 8, 16, tuple.__basicsize__      # 24, and 32 since Python 3.14
 DATA, AXES, SHAPE, STRIDES, DESCRIPTION, FLAGS, DTYPE = 16, 24, 32, 40, 56, 64, 24
 CONTIGUOUS_AND_ALIGNED = 0x1 | 0x100
 SMALL = 1 << 14             # numbers in all arrays of a call: a few us of work. Python's lock takes 40 ns.
