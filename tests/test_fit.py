@@ -312,7 +312,7 @@ def test_callbacks_see_the_history_and_end_the_training():
     seen.clear()
     fit(*start(), epochs=2, every=3, callbacks=[lambda h: seen.append((len(h), h.steps))])
     assert seen == [(0, 3), (1, 4), (1, 6), (2, 8)]
-    history = fit(*start(), callbacks=[lambda h: len(h) == 2])
+    history = fit(*start(), callbacks=iter([lambda h: len(h) == 2]))
     assert len(history) == 2 and history.stopped == "a callback ended the training after step 8"
     assert len(fit(*start(), callbacks=[lambda h: 1])) == 4          # only True ends it
     assert len(fit(*start(), callbacks=[lambda h: np.mean([len(h)]) > 1])) == 2

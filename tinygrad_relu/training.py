@@ -173,7 +173,7 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
         raise TypeError(f"fit: metrics is {said(metrics)}, expected functions by name (any but 'loss'): {{'recall': f}}")
     if (metrics or patience is not None) and validation is None:
         raise ValueError("fit: patience and metrics judge a validation set; expected validation=...")
-    if callable(callbacks) or not all(map(callable, callbacks)):
+    if callable(callbacks) or not all(map(callable, callbacks := [*callbacks])):
         raise TypeError(f"fit: callbacks is {said(callbacks)}, expected a list of functions")
     if check_bool(resume, "fit: resume") and checkpoint is None:
         raise ValueError("fit: resume continues from a file; expected checkpoint='run.npz'")
@@ -181,7 +181,7 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
     run = Run(model, optimizer, partial(train_step, model, optimizer, loss, max_norm), *_pair(dataset, "fit"),
               check_count(epochs, "fit: epochs"), check_count(batch_size, "fit: batch_size"), rng, shuffle, drop_last,
               None if validation is None else partial(evaluate, model, loss, _pair(validation, "fit"), metrics=metrics),
-              None if patience is None else check_count(patience, "fit: patience"), schedule, schedule_each, list(callbacks),
+              None if patience is None else check_count(patience, "fit: patience"), schedule, schedule_each, callbacks,
               None if every is None else check_count(every, "fit: every"), checkpoint, notes)
     if resume and checkpoint is not None and Path(checkpoint).exists():
         load(checkpoint, **run.parts)
@@ -226,7 +226,7 @@ class Run:
     patience: int | None
     schedule: Any
     schedule_each: str
-    callbacks: list[Callable[[History], Any]]
+    callbacks: Sequence[Callable[[History], Any]]
     every: int | None
     path: AnyPath | None
     notes: Mapping[str, Any] | None
