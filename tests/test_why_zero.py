@@ -182,6 +182,8 @@ def test_recurrent_nets_embeddings_and_populations():
         healthy, sick = (one.reasons["0.bias"] for one in lab.why_zero(many, X, Y, asked).each)
         assert not healthy.any() and sick[2] == Reason.MASK and not np.delete(sick, 2).any()
     assert [one.counts["0.bias[2]"] for one in lab.why_zero(many, X, Y, (0, 2)).each] == [{"not zero": 1}, {"mask": 1}]
+    said = [line for line in str(lab.why_zero(many, X, Y)).splitlines() if ": " in line]
+    assert len(said) > 2 and all(line.startswith("member ") for line in said)          # each reason says of whom
 
 
 def test_one_parameter_one_unit_tables_and_data():

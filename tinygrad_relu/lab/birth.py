@@ -208,8 +208,7 @@ def unit_birth_probability(inputs: int, *, weight: float = 1.0, bias: float = 1.
         return 0.0 if radius * weight > 0 else 0.5 if bias > 0 else 1.0
     if draw == "uniform":           # the mean over u in (0, 1) of the Irwin-Hall distribution function at a u
         a = Fraction(bias) / (Fraction(radius) * Fraction(weight))         # exactly: the terms cancel
-        total = sum((-1) ** j * comb(d, j) * (a - j) ** (d + 1) for j in range(d + 1) if a > j)
-        return float(total / (2 * a * factorial(d + 1)))
+        return float(sum((-1) ** j * comb(d, j) * (a - j) ** (d + 1) for j in range(d + 1) if a > j) / (2 * a * factorial(d + 1)))
     with needing(f"{who} needs", "lab"):
         from scipy.special import stdtr
     return float(stdtr(d, -sqrt(d) * radius * weight / bias))

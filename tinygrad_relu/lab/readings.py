@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
+from textwrap import indent
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -63,7 +64,8 @@ class Members(Reading):
             same = len({table.title for table in several}) == 1
             joined.append(Table(several[0].title if same else several[0].title.partition(" of ")[0], ["member", *headings],
                                 [(k, *(row.get(name, "-") for name in headings)) for k, row in rows], most=SHOWN))
-        return [*joined, *(f"member {k}: {part}" for k, parts in enumerate(each) for part in parts if isinstance(part, str))]
+        return [*joined, *(indent(part, f"member {k}: ", lambda line: not line.startswith(" "))
+                           for k, parts in enumerate(each) for part in parts if isinstance(part, str))]
 
     def plot(self, member: int = 0) -> Any:
         """The picture of one member."""

@@ -148,9 +148,8 @@ class Recurrence:
 
     @property
     def window(self) -> Literal["none", "below", "inside", "above"]:
-        if self.edges is None:
-            return "none"
-        return "below" if self.decay <= self.edges[0] else "above" if self.decay >= self.edges[1] else "inside"
+        return ("none" if self.edges is None else
+                "below" if self.decay <= self.edges[0] else "above" if self.decay >= self.edges[1] else "inside")
 
     @property
     def radius(self) -> float:
