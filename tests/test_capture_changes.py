@@ -315,3 +315,28 @@ def test_an_optimizer_and_a_module_of_a_user():
         if k == 0:
             globals()["OUTSIDE"] = tg.Tensor([5.0])
         net.layers[1] = nn.Linear(3, 2, rng=2)          # a plain list: not seen by Module.__setattr__
+
+
+def test_ctrl_c_during_the_launches():
+    """It is noticed when they have run: the model had moved, but Adam had not counted the step."""
+    make = training(nn.MLP([3, 4, 2], rng=0), kind=optim.Adam)
+    (eager, *expected), (step, *found) = make(), make()
+    program, inputs = tg.capture(step), [x.astype("float32") for x in X]
+    for x in inputs[:5]:
+        eager(x), program(x)
+    replay = next(one.replay for several in program.recordings.values() for one in several if one.replay)
+    usual = run, first, count = replay.calls[-1]
+
+    def interrupted():
+        run()
+        replay.calls[-1] = usual
+        raise KeyboardInterrupt
+
+    replay.calls[-1] = interrupted, first, count
+    eager(inputs[5])
+    with pytest.raises(KeyboardInterrupt):
+        program(inputs[5])
+    assert bits(*found) == bits(*expected)
+    for x in inputs:
+        assert bits(program(x), *found) == bits(eager(x), *expected)
+    assert program.replays == 8

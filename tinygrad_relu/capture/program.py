@@ -109,11 +109,8 @@ class Program(Shown):
         replay: Any = recording.replay
         try:
             result = replay.run()
-        except Stale:
-            raise
         except Exception as error:
-            at = replay.at
-            if at <= replay.writes:         # nothing has changed: the step takes another way, or explains the error
+            if (at := replay.at) <= replay.writes:      # nothing has changed: the step takes another way, or explains the error
                 return self.step(*inputs, **options)
             raise RuntimeError(f"capture: launch {at} of a replay ({replay.launches[at]}) raised {type(error).__name__}: "
                                f"{error}; the launches before it have changed the model") from error

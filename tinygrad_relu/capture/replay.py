@@ -73,8 +73,8 @@ class Move:
             self.known = dict(self.options)     # last: Ctrl-C may have come before
 
 
-class Stale(Exception):
-    """A recording is out of date: the step would find other variables or modules, or use other arrays."""
+class Stale(BaseException):
+    """No error: a recording is out of date: the step would find other variables or modules, or use other arrays."""
 
 
 class Replay:
@@ -113,18 +113,22 @@ class Replay:
         """Run all launches; returns the result. (A method, because the call of an object takes 0.1 us more.)"""
         for each in self.steps:
             each.renew()
-        for run in self.calls:
-            self.running = run
-            run[0]()
+        for each in self.steps:     # before the launches: Ctrl-C is noticed when they have run
+            each.segment.steps += 1
+        try:
+            for run in self.calls:
+                self.running = run
+                run[0]()
+        except Exception:
+            for each in self.steps:
+                each.segment.steps -= 1
+            raise
         now = next_order()
         if now != self.next:        # a graph of the values before may have been recorded since the last replay
             for each in self.steps:
                 changed(each.segment.parameters, now)
         self.next = now + 1 + self.made
-        for each in self.steps:
-            each.segment.steps += 1
-        result = self.result
-        return fresh(result) if type(result) is Tensor else mapped(fresh, result)
+        return fresh(self.result) if type(self.result) is Tensor else mapped(fresh, self.result)
 
     @property
     def at(self) -> int:
@@ -160,7 +164,6 @@ def _calls(launches: list[Launch]) -> Iterator[tuple[Any, int, int]]:
 
 
 def _owners(*trees: Any) -> set[int]:
-    """The memory of some arrays."""
     return {id(owner_of(x)) for x in arrays_in(trees)}
 
 
