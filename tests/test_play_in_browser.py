@@ -11,6 +11,7 @@ import pytest
 from browser import browser, page
 
 from tinygrad_relu import cli
+from tinygrad_relu.lab.layers import State
 from tinygrad_relu.play import Playground
 
 
@@ -42,6 +43,13 @@ def wait(p, *parts, without="replaying"):
     p.wait_for_function(f"([parts, without]) => {{ const said = ({SAID})(); return parts.every(one => said.includes(one)) && !said.includes(without) }}",
                         arg=[list(parts), without], polling=100)
     return p.evaluate(SAID)
+
+
+def brightness(colour):
+    """The relative luminance of "#rrggbb", plus 0.05: the contrast of two colours is a ratio of these (WCAG)."""
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.05 + sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear))
 
 
 def bits(said):
@@ -80,6 +88,8 @@ def test_a_unit_is_killed_and_returns_at_the_foretold_step_and_the_link_repeats_
         p.wait_for_function("link => location.href == link", arg=link)
         assert p.evaluate("document.documentElement.scrollWidth") == 390
         assert p.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 25, 29)"
+        used = p.evaluate("[...Bokeh.documents[0]._all_models.values()].find(m => m.type == 'LinearColorMapper').palette")
+        assert min(brightness(colour) for colour in used[:len(State)]) > 3 * brightness("#20242a")     # on a dark card
 
 
 def test_digits_a_click_on_a_life_line_a_treatment_and_what_cannot_be_done(server, chromium):
@@ -120,5 +130,5 @@ def test_only_this_computer_and_only_this_page_are_let_in(server, capsys):
         asked.close()
     assert cli.main(["play", "--port", str(port), "--no-browser"]) == 2
     assert capsys.readouterr().err == (f"tinygrad-relu play: port {port} of 127.0.0.1 cannot be used: Address already in use; "
-                                       "expected a free one, which --port 0 finds\n")
+                                       "--port 0 finds a free one\n")
     assert cli.main(["play", "--port", "70000"]) == 2 and "--port is 70000, expected" in capsys.readouterr().err

@@ -39,6 +39,7 @@ STEPS = {"lr": ("learning rate", [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 
          "momentum": ("momentum", [0.0, 0.5, 0.8, 0.9, 0.95, 0.99]),
          "weight_decay": ("weight decay", [0.0, 1e-5, 1e-4, 5e-4, 1e-3, 0.005, 0.01, 0.05, 0.1])}
 ASKED = ("", "click a life line, or choose here")       # of the list of units, until one is chosen
+NIGHT = {**COLOURS, State.DEAD: "#5f88d6", State.NEVER_WINS: "#5f88d6", State.DEAD_HIGH: "#b873bb", State.DIVERGED: "#ffffff"}
 BROKEN = "The link cannot be followed"
 AHEAD = 4               # frames that the browser has not shown yet, at most
 SHOW = """              // a line of text, without Bokeh's layout; and the word that a frame has been shown
@@ -65,9 +66,9 @@ class Page:
         self._pictures()
         self._set_data()
         document.title, document.template = "tinygrad_relu play", get_env().from_string(TEMPLATE)
-        document.js_on_event(DocumentReady, bk.CustomJS(args={"figures": self.figures, "inked": self.inked}, code=PAINT))
         show = bk.CustomJS(args={"sent": self.counts, "shown": self.told}, code=SHOW)
-        document.js_on_event(DocumentReady, show)
+        document.js_on_event(DocumentReady, show, bk.CustomJS(code=PAINT, args={
+            "figures": self.figures, "inked": self.inked, "states": self.life.color_mapper, "night": [*map(NIGHT.get, State)]}))
         self.counts.js_on_change("tags", show)
         self.told.on_change("tags", lambda attribute, old, new: setattr(self, "shown", new[0]))
         self.draw()
@@ -339,10 +340,10 @@ class Page:
 
     def _draw_census(self, now: Census) -> None:
         layers = now.layers
-        found = [state for state in State if any(layer.count(state) for layer in layers)]
-        head = [f'<th><span class="swatch" style="background: {COLOURS[state]}"></span>{state.label}</th>' for state in found]
+        found = [s for s in State if any(layer.count(s) for layer in layers)]
+        head = [f'<th><i style="background: light-dark({COLOURS[s]}, {NIGHT[s]})"></i>{s.label}</th>' for s in found]
         rows = ["".join([f"<tr><td>layer {i} ({counted(len(layer.state), 'unit')})</td>",
-                         *(f"<td>{layer.count(state)}</td>" for state in found), "</tr>"])
+                         *(f"<td>{layer.count(s)}</td>" for s in found), "</tr>"])
                 for i, layer in enumerate(layers)]
         told = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.play.told(now))
         table = "".join(["<tr><th></th>", *head, "</tr>", *rows])
@@ -397,6 +398,5 @@ def _free(port: int) -> int:
             probe.bind((HOST, port))
             probe.listen()
         except OSError as error:
-            raise OSError(f"port {port} of {HOST} cannot be used: {error.strerror}; expected a free one, which --port 0 "
-                          "finds") from None
+            raise OSError(f"port {port} of {HOST} cannot be used: {error.strerror}; --port 0 finds a free one") from None
         return probe.getsockname()[1]

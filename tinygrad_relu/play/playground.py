@@ -393,11 +393,10 @@ class Playground:
         """What is foretold of the dead units, and how many claims have come true."""
         kinds = Counter(f"in layer {claim.layer}: {claim}" for claim in self.claims.values())
         new = sum(now.dead) - len(self.claims)
-        parts = [f"{n} {kind}" for kind, n in sorted(kinds.items())] + [f"{counted(new, 'unit')} died since"] * (new > 0)
+        parts = [f"{n} {kind}" for kind, n in sorted(kinds.items())] + [f"nothing yet of {counted(new, 'dead unit')}"] * (new > 0)
         claimed = [claim.fails(came) for claim, came in self.settled if claim.verdict != "estimate"]
-        true = counted(len(claimed) - sum(claimed), "return")
         return [f"Foretold: {'; '.join(parts) or 'no unit is dead'}.",
-                f"So far: {true} at the foretold step, {sum(claimed)} not as foretold."]
+                f"So far: {counted(claimed.count(False), 'return')} at the foretold step, {sum(claimed)} not as foretold."]
 
 
 ACTIONS: Mapping[str, Callable[[Playground, list[str]], None]] = {
