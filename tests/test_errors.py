@@ -133,7 +133,7 @@ SHAPES = [      # (a call, the words of its error in order)
     (lambda: F.cross_entropy(T(2, 3), [0]), "cross_entropy: labels holds 1 label for 2 samples"),
     (lambda: F.cross_entropy(T(2, 3), np.eye(3, dtype=int)[:2]),
      "cross_entropy: labels has shape (2, 3)|labels.argmax(axis=1)"),
-    (lambda: T(2).backward(), "backward: a result of shape (2,) is not a scalar"),
+    (lambda: T(2).backward(), "backward: a result of shape (2,) is not a scalar; take its sum() or mean(), or pass a gradient"),
     (lambda: T(2).backward(np.ones(3)), "backward: the gradient has shape (3,), expected (2,)"),
     (lambda: tg.grad(T(2) * 2, T(2)), "backward: a result of shape (2,) is not a scalar"),
     (lambda: tg.grad(x := T(2), x, T(3), create_graph=True), "backward: the gradient has shape (3,), expected (2,)"),
@@ -353,7 +353,8 @@ KINDS = [
     (lambda: optim.SGD(None), "SGD: got NoneType; expected several Parameters"),
     (lambda: optim.SGD(nn.Linear(2, 3, rng=0)),
      "SGD: got Linear; expected several Parameters, such as model.parameters()"),
-    (lambda: optim.SGD([T(2)]), "SGD: got Tensor among the parameters; expected Parameters"),
+    (lambda: optim.SGD([T(2)]), "SGD: got Tensor among the parameters; expected Parameters, such as model.parameters() or "
+     "[nn.Parameter(values)]"),
     (lambda: optim.SGD([{"params": [np.ones(2)]}]), "SGD: got ndarray among the parameters"),
     (lambda: optim.SGD([{"lr": 1}]), "SGD: got dict among the groups; expected dicts with 'params'"),
     (lambda: optim.SGD([{"params": [P()]}, P()]), "SGD: got Parameter among the groups"),

@@ -105,7 +105,8 @@ def _seed(root: Node, gradient: Any) -> Array:
     array = root.array
     if gradient is None:
         if array.size != 1:
-            raise ValueError(f"backward: a result of shape {array.shape} is not a scalar; expected a gradient of that shape")
+            raise ValueError(f"backward: a result of shape {array.shape} is not a scalar; take its sum() or "
+                             "mean(), or pass a gradient of that shape")
         return np.ones(array.shape, array.dtype) if array.shape else _ONE[array.dtype.char]
     seed = as_floats(value(gradient), array.dtype, "gradient")
     if seed.shape != array.shape:

@@ -108,7 +108,7 @@ class Optimizer:
             for member in members:
                 if not isinstance(member, Parameter):
                     raise TypeError(f"{name}: got {type(member).__name__} among the parameters; expected Parameters, "
-                                    "such as model.parameters()")
+                                    "such as model.parameters() or [nn.Parameter(values)]")
             slopes = [p for p in members if p.kind == "slope"] if "weight_decay" not in group else []
             others = [p for p in members if not any(p is slope for slope in slopes)]
             if others or not slopes:
