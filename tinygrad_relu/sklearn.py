@@ -149,10 +149,12 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
                    "weight_decay": decay if decays else 0.0} for decays in (True, False)]
         groups = [group for group in groups if group["params"]]
         solver, rate = self.solver, self.learning_rate
-        self.optimizer_: optim.Optimizer = solver(groups) if callable(solver) else SOLVERS[check_name(solver, SOLVERS, "solver")](
-            groups, self)
-        self._schedule: Any = (rate if callable(rate) else RATES[check_name(rate, RATES, "learning_rate")])(
-            self.optimizer_, self.max_iter)
+        if callable(solver):
+            self.optimizer_: optim.Optimizer = solver(groups)
+        else:
+            self.optimizer_ = SOLVERS[check_name(solver, SOLVERS, "solver")](groups, self)
+        schedule = rate if callable(rate) else RATES[check_name(rate, RATES, "learning_rate")]
+        self._schedule: Any = schedule(self.optimizer_, self.max_iter)
         self.loss_curve_: list[float] = []
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(widths)

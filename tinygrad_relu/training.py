@@ -105,7 +105,8 @@ def evaluate(model: Module, loss: Loss, dataset: Any, *, metrics: Metrics | None
         scores = np.concatenate(parts, axis=0 if model.members is None else 1)       # a population: (members, samples, ...)
         value = loss(Tensor(scores), y).item()
     if metrics is None:         # one column is a logit of two classes, or a number
-        metrics = {"accuracy": accuracy} if y.dtype.kind in "iu" and y.ndim == 1 == scores.ndim - 1 < scores.shape[1] else {}
+        of_classes = y.dtype.kind in "iu" and (scores.ndim, y.ndim) == (2, 1) and scores.shape[1] > 1
+        metrics = {"accuracy": accuracy} if of_classes else {}
     return {"loss": value, **{name: float(metric(scores, y)) for name, metric in metrics.items()}}
 
 

@@ -57,14 +57,16 @@ class Program(Shown):
         if instance is None:
             return self
         key = f"captured {self.name}"
-        if (program := vars(instance).get(key)) is None or program.step.__self__ is not instance:   # copy.copy copies attributes
+        program = vars(instance).get(key)
+        if program is None or program.step.__self__ is not instance:        # copy.copy copies attributes
             program = vars(instance)[key] = Program(MethodType(self.step, instance), self.name)
         return program
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, as of an object that has the step as a method, records anew."""
-        return ((getattr, (self.step.__self__, self.name)) if self.name and isinstance(self.step, MethodType) else
-                (type(self), (self.step,)))
+        if self.name and isinstance(self.step, MethodType):
+            return getattr, (self.step.__self__, self.name)
+        return type(self), (self.step,)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if current_watcher() is not None or current_observer() is not None or self._lock._is_owned():

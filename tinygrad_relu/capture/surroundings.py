@@ -57,7 +57,8 @@ class Surroundings:
 
     def without(self, used: Container[int]) -> Surroundings:
         """Forget `found`, and numbers of arrays that launches use: a replay reads them. `used` are the ids of their owners."""
-        self.found, self.variables = [], [v for v in self.variables if not (v[0] is _has_bytes and id(owner_of(v[1])) in used)]
+        self.found = []
+        self.variables = [v for v in self.variables if not (v[0] is _has_bytes and id(owner_of(v[1])) in used)]
         return self
 
     def are_same(self) -> bool:
@@ -185,7 +186,8 @@ class Search:
         before, dynamic = len(self.found), not self._used.isdisjoint(DYNAMIC)
         entries, self._attributes = self._attributes, []
         for find, holder, coming, always, known, whole in entries:
-            if (everything := dynamic and whole is not None) and not isinstance(whole, Module):
+            everything = dynamic and whole is not None
+            if everything and not isinstance(whole, Module):
                 self._hold(whole)
                 continue
             self._attributes.append((find, holder, coming, always, known, whole))

@@ -114,25 +114,35 @@ def kept(rate: Any) -> Any:
 
 def _as(like: Any, exact: bool, value: Any, name: str) -> Any:
     """A value, if it can replace `like`: a number, a list of numbers, the states of schedules, or anything else."""
-    if not isinstance(like, list):
-        return (check_count(value, name, least=0) if type(like) is int else value if not isinstance(like, float) else
-                check_real(value, name, lambda value: not isnan(value)))
+    if isinstance(like, list):
+        return _as_list(like, exact, value, name)
+    if type(like) is int:
+        return check_count(value, name, least=0)
+    return check_real(value, name, lambda value: not isnan(value)) if isinstance(like, float) else value
+
+
+def _as_list(like: list[Any], exact: bool, value: Any, name: str) -> list[Any]:
     states = bool(like) and isinstance(like[0], LRScheduler)
-    if not isinstance(value, (list, tuple)) or (
-            len(value) != len(like) and (exact or states or (not value and name != "milestones"))):
+    same_length = exact or states or (name != "milestones" and not value)       # no rates at all are none
+    if not isinstance(value, (list, tuple)) or (same_length and len(value) != len(like)):
         raise ValueError(f"{name} is {value!r}, expected a list of {counted(len(like), 'state' if states else 'number')}")
-    complaints: list[str] = []
     if states:
-        value = [schedule._fitting(state, complaints, f"{type(schedule).__name__}: ") for schedule, state in zip(like, value)]
-    elif all(isinstance(entry, (int, float, np.ndarray)) for entry in like):
-        if members := bool(like) and isinstance(like[0], np.ndarray):
-            value = [fitted(entry, f"{name}: an entry", like[0]) for entry in value]
-        for number in np.ravel(value).tolist() if members else value:
-            (check_number if name != "milestones" else partial(check_count, least=0))(number, f"{name}: an entry")
-        if name == "milestones" and [*value] != sorted(value):
-            complaints.append(f"{name} is {value!r}, expected increasing order")
-    if complaints:
-        raise ValueError("; ".join(complaints))
+        complaints: list[str] = []
+        found = [schedule._fitting(state, complaints, f"{type(schedule).__name__}: ") for schedule, state in zip(like, value)]
+        if complaints:
+            raise ValueError("; ".join(complaints))
+        return found
+    entry = f"{name}: an entry"
+    if name == "milestones":
+        if [check_count(step, entry, least=0) for step in value] != sorted(value):
+            raise ValueError(f"{name} is {value!r}, expected increasing order")
+    elif like and isinstance(like[0], np.ndarray):      # a rate for each member
+        value = [fitted(rates, entry, like[0]) for rates in value]
+        for rate in np.ravel(value).tolist():
+            check_number(rate, entry)
+    elif all(isinstance(number, (int, float)) for number in like):
+        for number in value:
+            check_number(number, entry)
     return list(value)
 
 

@@ -196,9 +196,7 @@ def fitting(who: str, state: Any, groups: Sequence[Group], names: Sequence[str],
         found = f"a dict of {', '.join(map(shown, state)) or 'nothing'}" if isinstance(state, Mapping) else type(state).__name__
         raise TypeError(f"{who}: the state is {found}, expected a dict with 'state' and 'param_groups'")
     entries, given = state["state"], state["param_groups"]
-    if not (isinstance(entries, Mapping) and isinstance(given, (list, tuple)) and all(
-            isinstance(group, Mapping) and isinstance(group.get("params"), (list, tuple))
-            and all(isinstance(key, int) for key in group["params"]) for group in given)):
+    if not isinstance(entries, Mapping) or not isinstance(given, (list, tuple)) or not all(map(_is_group, given)):
         refuse(who, ["expected a dict under 'state', and under 'param_groups' a list of dicts with 'params', lists of distinct "
                      "whole numbers"])
     sizes, expected = ([len(group["params"]) for group in several] for several in (given, groups))
@@ -213,6 +211,11 @@ def fitting(who: str, state: Any, groups: Sequence[Group], names: Sequence[str],
     own = {p: alone(p, {name: buffer for name, buffer in entry.items() if isinstance(buffer, np.ndarray)},
                     int(np.max(entry.get("step", 0)))) for p, entry in known.items()}
     return [(found, joined([own[p] for p in ours["params"]])) for found, ours in zip(options, groups)]
+
+
+def _is_group(group: Any) -> bool:
+    return (isinstance(group, Mapping) and isinstance(group.get("params"), (list, tuple))
+            and all(isinstance(key, int) for key in group["params"]))
 
 
 def _options(group: Mapping[str, Any], ours: Group, decoupled: bool, complaints: list[str], where: str) -> Options:
