@@ -90,7 +90,7 @@ SHAPES = [      # (a call, the words of its error in order)
     (lambda: F.log_softmax(T(2, 3), axis=None), "log_softmax: got axis None for shape (2, 3); expected one axis"),
     (lambda: F.softmax(T(), axis=1), "softmax: got axis 1 for shape (1,); expected distinct axes from -1 to 0"),
     (lambda: F.softmax(T(2, 0)), "softmax: got shape (2, 0); expected at least one entry"),
-    (lambda: F.linear(T(2, 3), T(4, 5)), "linear: x has shape (2, 3), the weight (4, 5)|(outputs, inputs)"),
+    (lambda: F.linear(T(2, 3), T(4, 5)), "linear: x has shape (2, 3), the weight (4, 5)|expected x (..., 5)"),
     (lambda: F.linear(T(2, 3), T(4, 3), T(3)), "linear: x has shape (2, 3), the weight (4, 3), the bias (3,)"),
     (lambda: F.linear(T(2, 3), T(3)), "linear: x has shape (2, 3), the weight (3,)"),
     (lambda: F.linear(T(), T(4, 3)), "linear: x has shape (), the weight (4, 3)"),

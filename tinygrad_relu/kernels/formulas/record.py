@@ -98,8 +98,8 @@ class Elementwise(Generic[P]):
 
     def docstring(self, example: str) -> str:
         """The docstring of the function or of the module; `example` is a call whose result has the shape (1, 3)."""
-        kinks = ", ".join(f"{slope:g} at x = {x:g}" for x, slope in self.kinks(*self.defaults))
-        return (f"{self.formula}, elementwise. NaN gives NaN." + (f" At the kinks the slope is {kinks}." if kinks else "")
+        kinks = " and ".join(f"{slope:g} at x = {x:g}" for x, slope in self.kinks(*self.defaults))
+        return (f"{self.formula}, elementwise. NaN gives NaN." + (f" The slope is {kinks}." if kinks else "")
                 + (f"\n\nSource: {self.source}" if self.source else "") + f"\n\n>>> {example}.shape\n(1, 3)\n")
 
 

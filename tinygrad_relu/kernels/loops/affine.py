@@ -231,7 +231,8 @@ def check(x: Any, weight: Any, bias: Any) -> None:
     shape = weight.shape
     if len(shape) != 2 or shape[1:] != x.shape[1:] or bias.shape not in (shape[:1], (0,)):
         given = f"the weight {shape}" if bias.shape == (0,) else f"the weight {shape}, the bias {bias.shape}"
-        raise ValueError(f"linear: x has shape {x.shape}, {given}; expected x (..., inputs), weight (outputs, inputs) and "
+        inputs = shape[1] if len(shape) == 2 else "inputs"
+        raise ValueError(f"linear: x has shape {x.shape}, {given}; expected x (..., {inputs}), weight (outputs, inputs) and "
                          "bias (outputs,)")
     if not x.dtype == weight.dtype == bias.dtype:
         given = f"the weight {weight.dtype}" if bias.shape == (0,) else f"the weight {weight.dtype}, the bias {bias.dtype}"
