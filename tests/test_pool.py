@@ -192,6 +192,7 @@ raise SystemExit(0 if right() else 1)
     assert done.returncode == 0 and not done.stderr, done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")      # Python 3.15 counts NumPy's threads
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_worker_processes_use_one_thread(method):
     with multiprocessing.get_context(method).Pool(1) as workers:
