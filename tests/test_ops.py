@@ -185,7 +185,7 @@ def test_a_layer_without_outputs_prints_nothing(capfd, dtype):
 
 # -- the product itself ----------------------------------------------------------------------------------------------
 
-SIZES = [1, 2, 3, 5, 8, 16, 17, 33, 100]
+SIZES = [1, 2, 3, 5, 8, 16, 17, 31, 32, 33, 100, 256]
 
 
 @every_type

@@ -38,7 +38,7 @@ KEPT = "NUMBA_CACHE_DIR"        # does not affect speed, and the other process n
 FAIR = 0.85                     # a speed below this share of the possible one is reported; smaller losses may be noise
 SIDE = 1024                     # of the square matrices that are multiplied
 COPIED = 1 << 25                # float32 numbers, 128 MB: more than caches hold
-WIDTHS = {"Haswell": "AVX2", "Zen": "AVX2", "SkylakeX": "AVX-512", "Cooperlake": "AVX-512", "SapphireRapids": "AVX-512"}
+WIDTHS = {"Haswell": "AVX2", "Zen": "AVX2"} | dict.fromkeys(blas.AVX512, "AVX-512")
 FAMILIES = {core: f"{core} ({width})" for core, width in WIDTHS.items()}
 
 
