@@ -90,6 +90,31 @@ def test_module_list_and_dict():
     assert len(layers) == 3 and repr(nn.ModuleList()) == "ModuleList()" and repr(nn.Sequential()) == "Sequential()"
 
 
+@pytest.mark.parametrize("kind", [nn.ModuleList, lambda modules: nn.Sequential(*modules)])
+def test_modules_in_a_list_are_added_popped_and_deleted(kind):
+    a, b, c, d = several = [nn.Identity() for _ in range(4)]
+    layers = same = kind(several[:2])
+    longer = layers + kind([c]) + [d]
+    assert type(longer) is type(layers) and list(longer) == several and list(layers) == [a, b]
+    layers += [c, d]
+    assert layers is same and list(layers) == several
+    assert layers.pop() is d and layers.pop(0) is a and list(layers) == [b, c]
+    del longer[1:3]
+    assert list(longer) == [a, d] and list(longer.pop(slice(1))) == [a] and list(longer) == [d]
+    with pytest.raises(IndexError, match="the index is -1, but there are 0 modules"):
+        kind([]).pop()
+    with pytest.raises(TypeError, match="got 3, expected modules"):
+        layers + [3]
+
+
+def test_a_sequential_without_its_last_layer():
+    """Which layers run as one operation is found anew."""
+    model, x = nn.Sequential(linear(3, 4), nn.ReLU(), linear(4, 2)), np.ones((2, 3), "float32")
+    first, model_of_all = model[:2](x).data, model(x)
+    assert model_of_all.shape == (2, 2) and model.pop() is not None
+    np.testing.assert_array_equal(model(x).data, first)
+
+
 def test_a_sequential_grows_and_is_sliced():
     model = nn.Sequential(linear(3, 4, dtype="float64"))
     x = np.ones((2, 3))

@@ -52,9 +52,20 @@ class ModuleList(Module):
         place = self._index(index)
         self._set(*self.layers[:place], module, *self.layers[place + 1:])
 
-    def __delitem__(self, index: int) -> None:
-        place = self._index(index)
-        self._set(*self.layers[:place], *self.layers[place + 1:])
+    def __delitem__(self, index: int | slice) -> None:
+        left = list(self.layers)
+        del left[index if isinstance(index, slice) else self._index(index)]
+        self._set(*left)
+
+    def pop(self, index: int | slice = -1) -> Any:
+        found = self[index]
+        del self[index]
+        return found
+
+    def __add__(self, modules: Iterable[Module]) -> Any:
+        return self[:].extend(modules)
+
+    __iadd__ = extend
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
@@ -133,7 +144,7 @@ _NONE = Identity()      # in place of the activation of a Linear that has none
 class Sequential(ModuleList):
     """Modules one after the other. A `Linear` followed by an elementwise activation runs with it as one operation.
 
-    A slice is a Sequential of the same modules.
+    A slice, and a sum, is a Sequential of the same modules.
 
     >>> net = nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU()).append(nn.Linear(3, 1, rng=1))
     >>> len(net.parameters()), net[:2]
