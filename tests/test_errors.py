@@ -135,8 +135,8 @@ SHAPES = [      # (a call, the words of its error in order)
      "cross_entropy: labels has shape (2, 3)|labels.argmax(axis=1)"),
     (lambda: T(2).backward(), "backward: a result of shape (2,) is not a scalar; take its sum() or mean(), or pass a gradient"),
     (lambda: T(2).backward(np.ones(3)), "backward: the gradient has shape (3,), expected (2,)"),
-    (lambda: tg.grad(T(2) * 2, T(2)), "backward: a result of shape (2,) is not a scalar"),
-    (lambda: tg.grad(x := T(2), x, T(3), create_graph=True), "backward: the gradient has shape (3,), expected (2,)"),
+    (lambda: tg.grad(T(2) * 2, T(2)), "grad: a result of shape (2,) is not a scalar; take its sum() or mean(), or pass grad_outputs"),
+    (lambda: tg.grad(x := T(2), x, T(3), create_graph=True), "grad: the gradient has shape (3,), expected (2,)"),
     (lambda: optim.SGD([with_grad(P(1, 2), np.ones(3))]), "a parameter of shape (2,) has a gradient of shape (3,)"),
     (lambda: nn.Linear(2, 3, rng=0, init=lambda *_: np.zeros((1, 1))),
      "init gave a weight of shape (1, 1); expected (3, 2)"),
@@ -457,6 +457,8 @@ INDICES = [
 
 STATES = [
     (lambda: freed().backward(), "backward: the graph of this result has been freed|retain_graph=True"),
+    (lambda: tg.grad(freed(), T(2)), "grad: the graph of this result has been freed|retain_graph=True"),
+    (lambda: tg.grad(tg.Tensor(1.0), T(2)), "grad: the result does not require a gradient"),
     (lambda: nn.utils.clip_grad_norm_([with_grad(P(), np.array([nan]))], 1, error_if_nonfinite=True),
      "clip_grad_norm_: the norm of the gradients is nan; nothing has been changed"),
     (lambda: tg.Tensor(1.0).backward(), "backward: the result does not require a gradient"),

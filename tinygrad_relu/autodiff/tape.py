@@ -52,7 +52,7 @@ def backward(root: Node, gradient: Any = None, retain_graph: bool = False) -> No
     >>> x.grad
     array([2., 4.])
     """
-    _walk(root, _seed(root, gradient), None, retain_graph, create_graph=False)
+    _walk(root, _seed(root, gradient, "backward"), None, retain_graph, create_graph=False)
 
 
 def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, create_graph: bool = False,
@@ -83,7 +83,7 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     if isinstance(grad_outputs, Node) and grad_outputs.requires_grad and not create_graph:
         raise TypeError("grad: grad_outputs requires a gradient, which needs create_graph=True; detach() it, or, if it is "
                         "an input, pass the inputs as one list: tg.grad(y, [x, w])")
-    seed: Any = _seed(output, grad_outputs)
+    seed: Any = _seed(output, grad_outputs, "grad")
     if create_graph:
         seed = unbroadcast(grad_outputs, output) if isinstance(grad_outputs, Node) else output.result.leaf(seed)
     found: dict[Node, Any] = dict.fromkeys(wanted)
@@ -98,19 +98,19 @@ def grad(output: Node, inputs: Node | Sequence[Node], grad_outputs: Any = None, 
     return tuple(gradients)
 
 
-def _seed(root: Node, gradient: Any) -> Array:
+def _seed(root: Node, gradient: Any, who: str) -> Array:
     if not root.requires_grad:
-        raise RuntimeError("backward: the result does not require a gradient; no Tensor with requires_grad=True went into it "
+        raise RuntimeError(f"{who}: the result does not require a gradient; no Tensor with requires_grad=True went into it "
                            "(or it was made under no_grad, or by a captured step)")
     array = root.array
     if gradient is None:
         if array.size != 1:
-            raise ValueError(f"backward: a result of shape {array.shape} is not a scalar; take its sum() or "
-                             "mean(), or pass a gradient of that shape")
+            raise ValueError(f"{who}: a result of shape {array.shape} is not a scalar; take its sum() or mean(), or pass "
+                             f"{'grad_outputs' if who == 'grad' else 'a gradient'} of that shape")
         return np.ones(array.shape, array.dtype) if array.shape else _ONE[array.dtype.char]
     seed = as_floats(value(gradient), array.dtype, "gradient")
     if seed.shape != array.shape:
-        raise ValueError(f"backward: the gradient has shape {seed.shape}, expected {array.shape}, the shape of the result")
+        raise ValueError(f"{who}: the gradient has shape {seed.shape}, expected {array.shape}, the shape of the result")
     return seed
 
 
@@ -143,13 +143,13 @@ def history(root: Node, who: str = "backward", outdated: dict[Node, Node] | None
 def _walk(root: Node, seed: Any, found: dict[Node, Any] | None, retain_graph: bool, create_graph: bool) -> set[Node]:
     """Propagate `seed` from the root back to the leaves, or to the nodes that are keys of `found`, which receives the gradients;
     returns the nodes whose gradients are lent."""
-    outdated: dict[Node, Node] = {}
-    nodes = history(root, outdated=outdated)
+    who, outdated = "backward" if found is None else "grad", dict[Node, Node]()
+    nodes = history(root, who, outdated)
     if found is not None:
         nodes = _towards(nodes, found)
     for node in nodes if outdated else ():
         if node in outdated:
-            raise RuntimeError(f"backward: a leaf of shape {outdated[node].shape} was changed after {node.op.name} had used it "
+            raise RuntimeError(f"{who}: a leaf of shape {outdated[node].shape} was changed after {node.op.name} had used it "
                                "(by a step of an optimizer, or an assignment to .data), and the derivative needs its old values; "
                                "call backward before the change, or compute the result again")
     begin = current_observer()
