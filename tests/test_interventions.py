@@ -98,6 +98,8 @@ def test_what_cannot_be_killed_or_mirrored_is_one_sentence():
             (lambda: lab.kill(model, MOONS.x, layer=2), IndexError, "layer is 2, expected a hidden layer from 0 to 1"),
             (lambda: lab.kill(model, MOONS.x, margin=-1), ValueError, "margin is -1"),
             (lambda: lab.kill(model, MOONS.x, [16]), IndexError, "units is [16], expected indices from 0 to 15, or a mask"),
+            (lambda: lab.kill(model, MOONS.x, [0, -1]), IndexError, "units is [0, -1], expected indices from 0 to 15, or a mask"),
+            (lambda: lab.kill(model, MOONS.x, ["a"]), IndexError, "units is ['a'], expected indices from 0 to 15, or a mask"),
             (lambda: lab.mirror(nn.MLP([2, 3, 3, 2], residual=True, rng=0), [0], layer=1), ValueError, "a Residual around it"),
             (lambda: lab.mirror(trained(norm="layer")[0], [0]), ValueError, "a norm after it"),
             (lambda: lab.mirror(trained("maxout")[0], [0]), ValueError, "Maxout pieces"),

@@ -160,7 +160,10 @@ def sites_of(who: str, found: Units, optimizer: Optimizer | None, units: Any, rn
     for index in sorted(chosen):
         every = np.arange(found.layer(index, who).units)
         try:
-            rows = every if chosen[index] is None else every[np.asarray(chosen[index]) if np.size(chosen[index]) else every[:0]]
+            given = every if chosen[index] is None else np.asarray(chosen[index]) if np.size(chosen[index]) else every[:0]
+            if np.any(given < 0):       # for NumPy, counted from the end
+                raise IndexError
+            rows = every[given]
         except (IndexError, TypeError):
             raise IndexError(f"{who}: units is {said(chosen[index])}, expected indices from 0 to {len(every) - 1}, or a mask of "
                              f"{len(every)} booleans") from None
