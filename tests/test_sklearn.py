@@ -51,6 +51,17 @@ def test_searches_pipelines_and_copies():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_names_of_scikit_learn():
+    """Those of its activations: "logistic" is the sigmoid, and with "identity" the network is linear."""
+    fitted = {name: MLPRegressor([8], name, max_iter=20, random_state=0).fit(X, X @ np.arange(6.0)) for name in
+              ("logistic", "sigmoid", "identity")}
+    np.testing.assert_array_equal(fitted["logistic"].predict(X), fitted["sigmoid"].predict(X))
+    assert fitted["logistic"].get_params()["activation"] == "logistic" and clone(fitted["identity"]).activation == "identity"
+    y = fitted["identity"].predict(np.array([X[0], X[1], (X[0] + X[1]) / 2]))
+    assert y[2] == pytest.approx((y[0] + y[1]) / 2)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_pandas():
     frame = pd.DataFrame(X, columns=list("abcdef"))
     found = MLPClassifier([8], random_state=0).fit(frame, pd.Series(Y).map({0: "no", 1: "yes"}))

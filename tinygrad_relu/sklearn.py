@@ -27,7 +27,7 @@ from .lab import Census, Prognosis
 from .lab import census as take_census
 from .lab import prognosis as take_prognosis
 from .lab.treatments import SCHEDULES
-from .nn import MLP
+from .nn import MLP, Identity
 from .nn.module import evaluating
 from .tensor import Tensor
 from .training import History, fit
@@ -41,6 +41,7 @@ RATES: dict[str, Callable[[optim.Optimizer, int], Any]] = {         # from the o
     "constant": lambda optimizer, epochs: None,
     "adaptive": lambda optimizer, epochs: optim.ReduceLROnPlateau(optimizer, factor=0.2, patience=1), **SCHEDULES}
 ROWS = 4096         # samples at a time in a prediction
+OTHER_NAMES = {"logistic": "sigmoid", "identity": Identity}        # scikit-learn's, of activations
 HORIZON = 1000      # of a prognosis, in steps: it may have to rehearse them
 
 
@@ -142,8 +143,8 @@ class _MLP(BaseEstimator):          # type: ignore[misc]
         sum of the losses."""
         self._rng = np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         widths = [X.shape[1], *np.atleast_1d(self.hidden_layer_sizes), self.n_outputs_]
-        self.model_ = MLP(widths, self.activation, init=self.init, dtype=X.dtype, rng=self._rng, norm=self.norm,
-                          dropout=self.dropout)
+        activation = OTHER_NAMES.get(str(self.activation), self.activation)
+        self.model_ = MLP(widths, activation, init=self.init, dtype=X.dtype, rng=self._rng, norm=self.norm, dropout=self.dropout)
         decay = check_number(self.alpha, "alpha") / (1 if self.solver == "adamw" else size)
         groups = [{"params": [p for p in self.model_.parameters() if (p.kind == "weight") == decays],
                    "weight_decay": decay if decays else 0.0} for decays in (True, False)]
@@ -250,7 +251,7 @@ class MLPClassifier(ClassifierMixin, _MLP):     # type: ignore[misc]
     Beyond the settings of scikit-learn's:
 
     - `activation`, `init`, `norm`, `dropout`: as in `nn.MLP`: any name, module or function, such as "prelu", "maxout", or what
-      `tg.activation` made.
+      `tg.activation` made; and scikit-learn's "logistic" and "identity".
     - `solver`: "adam", "adamw", "sgd", or a function from parameter groups to an optimizer.
     - `learning_rate`: "constant", "adaptive", "cosine", "linear", "step", "warmup", or a function from the optimizer and the
       number of epochs to a schedule of `optim.lr_scheduler`.
