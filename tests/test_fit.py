@@ -289,6 +289,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_the_last_good_state(tmp_path)
     assert bits(model, opt) == initial
 
 
+def test_a_member_that_diverges_is_named():
+    model = nn.MLP([4, 8, 3], members=4, rng=0)
+    opt = optim.SGD(model.parameters(), lr=np.array([0.1, 1e38, 0.1, 1e30]))
+    with pytest.warns(UserWarning, match=r"fit: the loss of step 2 was nan \(members 1, 3\); back at the state after step 0"):
+        fit(model, opt, loss=lambda z, y: F.per_member(F.cross_entropy, z, y).sum())
+
+
 # -- validation, early stopping, callbacks ---------------------------------------------------------------------------------------
 
 
@@ -303,6 +310,22 @@ def test_early_stopping_restores_the_best_weights():
     assert tg.evaluate(model, F.cross_entropy, VALID)["loss"] == pytest.approx(min(history["valid_loss"]), rel=1e-6)
     assert str(history).splitlines()[0].split() == ["epoch", "loss", "valid_loss", "valid_accuracy", "lr", "seconds"]
     assert len(str(history).splitlines()) == len(history) + 3 and "epochs" in repr(history)
+
+
+@pytest.mark.parametrize("other", [(X[:, :3], POINTS.y), (X, X)], ids=["samples", "targets"])
+def test_a_validation_set_of_another_shape_is_refused_before_the_training(other):
+    model, opt = start()
+    before = bits(model, opt)
+    with pytest.raises(ValueError, match="shape"):
+        fit(model, opt, validation=other)
+    assert bits(model, opt) == before
+
+
+def test_a_long_history_shows_its_ends():
+    model, opt = start()
+    history = fit(model, opt, epochs=61)
+    epochs = [line.split()[0] for line in str(history).splitlines()[2:]]
+    assert epochs == ["1", "2", "3", "4", "5", "...", "57", "58", "59", "60", "61"] and len(history["loss"]) == 61
 
 
 def test_callbacks_see_the_history_and_end_the_training():

@@ -35,6 +35,7 @@ from .text import Shown, Table, progress
 
 KEPT, SPACED = 10.0, 50     # seconds from one copy of the whole state to the next; more if a copy takes more than 1/50 of them
 ROWS = 1024                 # samples that are evaluated at a time
+MOST_ROWS, ENDS = 60, 5     # epochs that a table shows, and how many of the first and of the last if there are more
 
 Loss = Callable[[Any, Any], Tensor]                         # of predictions and targets
 Metrics = Mapping[str, Callable[[Array, Array], float]]     # of predictions and targets, by name
@@ -74,6 +75,8 @@ class History(Shown):
 
     def parts(self) -> list[str | Table]:
         rows = [[str(i), *(f"{x:.4g}" for x in row)] for i, row in enumerate(zip(*self.columns.values()), 1)]
+        if len(rows) > MOST_ROWS:
+            rows[ENDS:-ENDS] = [["..." for _ in rows[0]]]
         return [*[Table("", ["epoch", *self.columns], rows)] * bool(rows), *[self.stopped] * bool(self.stopped)]
 
     def __repr__(self) -> str:
@@ -188,6 +191,9 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
         load(checkpoint, **run.parts)
         run.best["epoch"] = run.best["epoch"] if run.best["weights"] else run.epoch     # patience begins now if there was none
         run.rewind()
+    if validation is not None:      # a first sample, so that a set of another shape is refused before the training
+        x, y = _pair(validation, "fit")
+        evaluate(model, loss, (x[:1], y[:1]), metrics={})
     run.go(check_bool(quiet, "fit: quiet"))
     return run.history
 
@@ -269,12 +275,18 @@ class Run:
         start = perf_counter()
         bad = [name for name, p in self.model.named_parameters() if not np.isfinite(p.array).all()] if self.kept else []
         if bad:
-            raise Diverged(f"{bad[0]} was not finite after step {self.history.steps}")
+            raise Diverged(f"{bad[0]} was not finite after step {self.history.steps}{self.whose()}")
         self.kept = {name: state_of(part) for name, part in self.parts.items()}
         if self.path is not None:
             save(self.path, self.kept if self.notes is None else {**self.kept, "notes": dict(self.notes)})
         now = perf_counter()
         self.due = now + max(KEPT, SPACED * (now - start))
+
+    def whose(self) -> str:
+        """The members of a population that have parameters which are not finite."""
+        parameters = [] if self.model.members is None else self.model.parameters()
+        bad = sorted({int(k) for p in parameters for k in np.nonzero(~np.isfinite(p.array))[0]})
+        return f" (members {said(bad).strip('[]')})" if bad else ""
 
     def rewind(self) -> None:
         """After a state has been loaded: draw the order of its epoch again."""
@@ -338,7 +350,8 @@ class Run:
             history.steps += 1
             if not isfinite(value):
                 bad = not (np.isfinite(x).all() and np.isfinite(y).all())
-                raise Diverged(f"the loss of step {history.steps} was {value}" + ", as its batch holds such numbers" * bad)
+                raise Diverged(f"the loss of step {history.steps} was {value}" + ", as its batch holds such numbers" * bad
+                               + self.whose())
             history.batch_loss = value
             self.batch, self.total = self.batch + 1, self.total + value * len(x)
             if self.schedule is not None and self.schedule_each == "step":
