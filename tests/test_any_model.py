@@ -178,6 +178,23 @@ def test_the_foretold_return_comes_true_in_a_forward_of_its_own():
     assert [back["a", j] for j in (1, 2)] == [told["a", j].step for j in (1, 2)] == [472, 472]
 
 
+class Normed(ByHand):
+    def __init__(self, mlp):
+        super().__init__(mlp)
+        self.norm = nn.BatchNorm1d(5, dtype="float64")
+
+    def forward(self, x):
+        return self.last(F.relu(self.norm(self.second(F.relu(self.first(x))))))
+
+
+def test_one_sample_and_a_batch_norm():
+    """In training, a batch norm refuses a single sample: the prognosis says of it what it says of the same sample twice."""
+    model = Normed(small())
+    lab.kill(model, X, [1])
+    one, two = (lab.prognosis(model, X[samples], optim.SGD(model.parameters(), lr=0.1)).units for samples in ([0], [0, 0]))
+    assert one == two and one[1].unit == 1 and "the forward of Normed, whose outputs in training differ" in one[1].reason
+
+
 def test_dropout_by_hand_is_noticed():
     model = Dropping(small())
     lab.kill(model, X, [1])

@@ -226,6 +226,8 @@ def _in_training(units: Units, x: Array) -> str:
     own = next((type(m).__name__ for m in units.model.modules() if type(m).__module__.partition(".")[0] != ours), None)
     if own is None:
         return ""
+    if units.samples(x) == 1:       # a batch norm has no variance of one
+        x = np.repeat(x, 2, units.axis)
     twin = deepcopy(units.model).train().requires_grad_()
     with unfused(twin), recording():
         nodes = nodes_of(twin(x))
