@@ -1,6 +1,7 @@
 """The cache on disk: a second process compiles nothing, an edit is noticed, and everything works without a folder too."""
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -257,6 +258,27 @@ def test_the_cache_command_shows_checks_and_clears(home, warm, tmp_path):
     assert (code, errors) == (0, "") and out.startswith("Removed 5 compiled kernels and 1 folder of other versions")
     assert (folder / "other").exists() and not list((folder / "tinygrad_relu").iterdir())
     assert "keeps 0 compiled kernels, 0.0 MB" in command(home, folder, "cache")[1]
+
+
+def test_files_that_vanish_while_the_cache_is_listed(tmp_path, monkeypatch):
+    """Another process renames its .part file to the kernel, and removes old kernels."""
+    for name in ("kernel.0123.nbc", "kernel.4567.nbc", "kernel.89ab.part"):
+        (tmp_path / name).write_bytes(hashlib.sha256(b"code").digest() + b"code")
+    usual = Path.read_bytes, Path.is_file
+
+    def gone_before_it_is_read(file):
+        file.unlink() if "4567" in file.name else None
+        return usual[0](file)
+
+    def there_then_gone(file):
+        found = usual[1](file)
+        file.unlink() if file.suffix == ".part" else None
+        return found
+
+    monkeypatch.setattr(Path, "read_bytes", gone_before_it_is_read)
+    monkeypatch.setattr(Path, "is_file", there_then_gone)
+    assert kept_kernels.megabytes(list(tmp_path.iterdir())) == 2 * 36 / 1e6
+    assert kept_kernels.contents(tmp_path)[1:] == (36 / 1e6, [])
 
 
 FULL = SCRIPT.replace("    x = tg.Tensor", """    def full(*_):

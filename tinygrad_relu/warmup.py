@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from .checks import check_count, check_name, counted
 from .kernels import every_kernel
-from .kernels.machine.cache import cache_folder, contents
+from .kernels.machine.cache import cache_folder, contents, megabytes
 from .kernels.machine.policy import DTYPES
 from .lab.experiments.running import in_processes
 from .text import progress
@@ -112,7 +112,7 @@ def cache_main(arguments: argparse.Namespace) -> int:
     folder = _folder()
     found = contents(folder)
     older = [other for other in folder.parent.iterdir() if other != folder]
-    size = sum(file.stat().st_size for file in folder.parent.rglob("*") if file.is_file()) / 1e6
+    size = megabytes(folder.parent.rglob("*"))
     others = f" and {counted(len(older), 'folder')} of other versions" if older else ""
     kept = counted(found.kernels, "compiled kernel") + others
     if arguments.clear:

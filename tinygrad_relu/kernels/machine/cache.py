@@ -9,6 +9,8 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from glob import escape
 from importlib.util import find_spec
@@ -95,9 +97,20 @@ def contents(folder: Path) -> Contents:
     for file in files:
         try:
             read(file)
+        except FileNotFoundError:       # another process has removed it meanwhile
+            pass
         except (OSError, ValueError):
             damaged.append(file.name)
-    return Contents(len(files), sum(file.stat().st_size for file in files) / 1e6, damaged)
+    return Contents(len(files), megabytes(files), damaged)
+
+
+def megabytes(files: Iterable[Path]) -> float:
+    """The size of the files that are there: another process may rename or remove some meanwhile."""
+    size = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size if file.is_file() else 0
+    return size / 1e6
 
 
 @cache
