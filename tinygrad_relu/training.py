@@ -7,6 +7,7 @@ was never interrupted. To the same states a run returns if a step is broken off,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -193,7 +194,8 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
         run.rewind()
     if validation is not None:      # a first sample, so that a set of another shape is refused before the training
         x, y = _pair(validation, "fit")
-        evaluate(model, loss, (x[:1], y[:1]), metrics={})
+        with suppress(FloatingPointError):      # of anomaly detection, which tells more in the training
+            evaluate(model, loss, (x[:1], y[:1]), metrics={})
     run.go(check_bool(quiet, "fit: quiet"))
     return run.history
 
