@@ -33,7 +33,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status 1 if the training diverged, 130 if it was interrupted."""
-    from ..checks import check_count
+    from ..checks import check_count, counted
     from ..files import write_json
     from ..lab import census
     from ..lab.readings import plain
@@ -50,6 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         given.epochs = EPOCHS
     epochs = check_count(given.epochs if arguments.epochs is None else arguments.epochs, "--epochs")
     setup = begin(given)
+    if epochs > given.epochs and setup.schedule is not None and setup.schedule.at(given.epochs) == 0:
+        raise ValueError(f"--epochs is {epochs}, but the {given.schedule} schedule of this run ends at rate 0 after "
+                         f"{counted(given.epochs, 'epoch')}; expected no more")
     watch = Watch(setup, quiet=arguments.quiet) if arguments.watch else None
     with TemporaryDirectory() as folder:
         path = arguments.resume or arguments.out or str(Path(folder) / "run.npz")
