@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import inspect
 import pickle
 
@@ -200,6 +201,15 @@ def test_derivatives_of_derivatives(name):
 
 
 # -- derived from a record: function, module, fused layer ------------------------------------------------------------
+
+@every_name
+def test_the_example_in_the_help_shows_the_numbers_of_the_compiled_function(name):
+    for thing in (getattr(F, name), MODULES.get(name)):
+        text = thing.__doc__ if thing else ""
+        if "0.0, 2.0])" in text:
+            test = doctest.DocTestParser().get_doctest(text, {"F": F, "nn": nn}, name, None, None)
+            assert ".shape" not in text and doctest.DocTestRunner().run(test) == (0, 1)
+
 
 @every_name
 def test_every_record_has_its_function(name):

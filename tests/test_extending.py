@@ -5,6 +5,7 @@ defines can be pickled and found in the cache again; and edits of the package ar
 """
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import shutil
@@ -49,6 +50,9 @@ def test_function_and_module_are_like_the_built_in_ones():
     assert repr(layer) == "Floored(low=-0.25)" and layer.low == -0.25 and layer(x).data.tolist() == [[-0.25, -0.25, 3]]
     for thing in (floored, floored.Module):
         assert "max(x, low)" in thing.__doc__ and "Source: here" in thing.__doc__ and "0 at x = -1" in thing.__doc__
+        assert thing.__doc__.endswith("([-2.0, 0.0, 2.0])\nTensor([-1.,  0.,  2.])\n")
+    of_positive = tg.activation("of_positive", lambda x: math.log(x), lambda g, x, y: g / x)
+    assert of_positive.__doc__.endswith("of_positive([-2.0, 0.0, 2.0]).shape\n(3,)\n")
     with pytest.raises(TypeError, match="floored: got an unknown parameter 'lo'; expected low"):
         floored(x, lo=2.0)
     with pytest.raises(TypeError, match="Floored: low is 'a', expected a number"):

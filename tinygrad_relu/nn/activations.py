@@ -49,7 +49,7 @@ class Activation(Module):
         record = vars(cls).get("record")
         if isinstance(record, Elementwise):
             cls.name = record.name
-            cls.__doc__ = vars(cls).get("__doc__") or record.docstring(f"nn.{cls.__name__}()([[-2.0, 0.0, 2.0]])")
+            cls.__doc__ = vars(cls).get("__doc__") or record.docstring(f"nn.{cls.__name__}()([-2.0, 0.0, 2.0])")
             if "__init__" not in vars(cls):
                 cls.__signature__ = record.signature()
             for i, name in enumerate(record.parameters):
@@ -289,10 +289,10 @@ def activation(name: str, f: Callable[Concatenate[float, P], float], f_dx: Calla
     _try(record)
     function: Any = elementwise(record)
     function.__module__, function.record = f.__module__, record
-    function.__doc__ = record.docstring(f"{name}([[-2.0, 0.0, 2.0]])")
+    function.__doc__ = record.docstring(f"{name}([-2.0, 0.0, 2.0])")
     class_name = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
     function.Module = type(class_name, (Activation,), {"record": record, "__module__": f.__module__, "__doc__": record.docstring(
-        f"{name}.Module()([[-2.0, 0.0, 2.0]])")})
+        f"{name}.Module()([-2.0, 0.0, 2.0])")})
     function.Module.__qualname__ = f"{name}.Module"
     return cast(Function[P], function)
 

@@ -104,7 +104,7 @@ def elementwise_function(record: Elementwise[P]) -> Callable[Concatenate[T, P], 
         return applied(op, x, {"p": record.bind(record.name, args, kwargs)} if args or kwargs else {})
 
     function.__name__ = function.__qualname__ = record.name
-    function.__doc__ = record.docstring(f"F.{record.name}([[-2.0, 0.0, 2.0]])")
+    function.__doc__ = record.docstring(f"F.{record.name}([-2.0, 0.0, 2.0])")
     function.__signature__ = record.signature("x")      # type: ignore[attr-defined]
     return _functions.setdefault(record, function)
 

@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from math import isnan
 from types import ModuleType
 from typing import Any, Concatenate, Generic, ParamSpec
+
+import numpy as np
 
 from ...checks import check_real
 from ..machine.policy import scalar
@@ -97,10 +100,14 @@ class Elementwise(Generic[P]):
             inspect.Parameter(name, by_place_or_name, default=default) for name, default in self.parameters.items()])
 
     def docstring(self, example: str) -> str:
-        """The docstring of the function or of the module; `example` is a call whose result has the shape (1, 3)."""
+        """The docstring of the function or of the module; `example` is a call with the numbers -2, 0 and 2."""
         kinks = " and ".join(f"{slope:g} at x = {x:g}" for x, slope in self.kinks(*self.defaults))
+        shown = f"{example}.shape\n(3,)"
+        with np.errstate(all="ignore"), suppress(ArithmeticError, TypeError, ValueError):   # a user's f may not be defined there
+            y = np.array([self.formulas[0](np.float64(x), *self.defaults) for x in (-2, 0, 2)])
+            shown = f"{example}\nTensor({np.array2string(y, separator=', ')})"
         return (f"{self.formula}, elementwise. NaN gives NaN." + (f" The slope is {kinks}." if kinks else "")
-                + (f"\n\nSource: {self.source}" if self.source else "") + f"\n\n>>> {example}.shape\n(1, 3)\n")
+                + (f"\n\nSource: {self.source}" if self.source else "") + f"\n\n>>> {shown}\n")
 
 
 def records(*modules: ModuleType) -> dict[str, Elementwise[...]]:
