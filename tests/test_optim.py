@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import itertools
 import warnings
+from types import SimpleNamespace
 
 import naive
 import numpy as np
@@ -652,3 +653,32 @@ def test_the_groups_are_not_replaced(groups):
     with pytest.raises(TypeError, match="SGD: param_groups cannot be replaced; change its options"):
         opt.param_groups = groups
     assert len(opt.param_groups) == 1
+
+
+def test_ctrl_c_during_the_launch_of_a_step():
+    """It is noticed when the kernel has returned: the parameters have moved, so the step has been counted."""
+    eager, interrupted = (optim.Adam([nn.Parameter([1.0, 2.0])], lr=0.1) for _ in range(2))
+    for opt in (eager, interrupted):
+        (p,) = opt.param_groups[0]["params"]
+        graph = (p * p).sum()
+        p.grad = np.array([0.5, -1.0])
+        if opt is interrupted:
+            def launch_of(*given, usual=opt.launch_of):
+                kernel, arguments = usual(*given)
+
+                def run(*arguments):
+                    kernel.code[given[1].dtype](*arguments)
+                    raise KeyboardInterrupt
+                return SimpleNamespace(code={given[1].dtype: run}), arguments
+
+            opt.launch_of = launch_of
+            with pytest.raises(KeyboardInterrupt):
+                opt.step()
+            del opt.launch_of
+        else:
+            opt.step()
+        with pytest.raises(RuntimeError, match="was changed after mul had used it"):
+            graph.backward()
+        opt.step()
+    assert eager.state_dict()["state"][0]["step"] == interrupted.state_dict()["state"][0]["step"] == 2
+    np.testing.assert_array_equal(*(opt.param_groups[0]["params"][0].data for opt in (eager, interrupted)))

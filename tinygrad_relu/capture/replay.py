@@ -26,9 +26,10 @@ from .fusion import fused
 
 def move(optimizer: Optimizer, segment: Any, options: Any, data: Array, grad: Array) -> None:
     """How a step of an optimizer is recorded: as one call, which reads the rate and all other options when it is replayed."""
-    optimizer.move(segment, grad, options)
-    segment.steps += 1
     changed(segment.parameters)
+    steps = segment.steps + 1
+    optimizer.move(segment, grad, options)
+    segment.steps = steps
 
 
 def is_launch(optimizer: Optimizer) -> bool:

@@ -136,6 +136,7 @@ class Optimizer:
     def move(self, segment: Segment, grad: Array, options: dict[str, Any]) -> None:
         """Change ``segment.data``, a flat array, in place. Its buffers are in ``segment.state``, empty before the first step."""
         kernel, arguments = self.launch_of(segment, grad, options)
+        segment.steps += 1      # before the launch: Ctrl-C is noticed after it
         (kernel.code[grad.dtype] if current_watcher() is None else partial(launch, kernel))(*arguments)     # faster than `launch`
 
     def launch_of(self, segment: Segment, grad: Array, options: dict[str, Any]) -> tuple[Kernel, tuple[Any, ...]]:
@@ -186,9 +187,10 @@ class Optimizer:
                     moves.append((segment, segment.parameters[0].checked_grad().ravel(), options))
                 i += 1
         for segment, grad, options in moves:        # every gradient has been checked before the first parameter moves
-            self.move(segment, grad, options)
-            segment.steps += 1
             changed(segment.parameters)
+            steps = segment.steps + 1
+            self.move(segment, grad, options)
+            segment.steps = steps               # `move` may have counted
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
