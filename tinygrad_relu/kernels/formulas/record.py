@@ -99,13 +99,18 @@ class Elementwise(Generic[P]):
         return inspect.Signature([inspect.Parameter(name, by_place_or_name) for name in before] + [
             inspect.Parameter(name, by_place_or_name, default=default) for name, default in self.parameters.items()])
 
+    @cached_property
+    def values(self) -> str:
+        """Those of the formula at -2, 0 and 2, for its example; nothing if a user's formula is not defined there."""
+        with np.errstate(all="ignore"), suppress(ArithmeticError, TypeError, ValueError):
+            found = np.array([self.formulas[0](np.float64(x), *self.defaults) for x in (-2, 0, 2)])
+            return np.array2string(found, separator=", ")
+        return ""
+
     def docstring(self, example: str) -> str:
         """The docstring of the function or of the module; `example` is a call with the numbers -2, 0 and 2."""
         kinks = " and ".join(f"{slope:g} at x = {x:g}" for x, slope in self.kinks(*self.defaults))
-        shown = f"{example}.shape\n(3,)"
-        with np.errstate(all="ignore"), suppress(ArithmeticError, TypeError, ValueError):   # a user's f may not be defined there
-            y = np.array([self.formulas[0](np.float64(x), *self.defaults) for x in (-2, 0, 2)])
-            shown = f"{example}\nTensor({np.array2string(y, separator=', ')})"
+        shown = f"{example}\nTensor({self.values})" if self.values else f"{example}.shape\n(3,)"
         return (f"{self.formula}, elementwise. NaN gives NaN." + (f" The slope is {kinks}." if kinks else "")
                 + (f"\n\nSource: {self.source}" if self.source else "") + f"\n\n>>> {shown}\n")
 
