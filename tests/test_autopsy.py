@@ -220,6 +220,15 @@ def test_the_safe_rate_kills_no_unit_and_one_a_little_higher_does():
     assert "never" in str(found) and found.plot().axes[0].lines
 
 
+def test_a_picture_of_rates_that_kill_nothing_says_so():
+    x, y = np.eye(2), np.arange(2)
+    for activation, told in (("elu", "no rate kills a unit"), ("relu", "all units are dead already")):
+        model = nn.MLP([2, 4, 2], activation, rng=0)
+        if activation == "relu":
+            lab.kill(model, x)
+        assert [text.get_text() for text in lab.lethal_lr(model, x, y).plot().axes[0].texts] == [told]
+
+
 @pytest.mark.parametrize(("activation", "seed"), [("hardsigmoid", 1), ("hardsigmoid", 34), ("relu6", 30)])
 def test_the_safe_rate_of_a_deep_network_is_tried_where_the_first_layer_bounds_it(activation, seed):
     """The second layer dies below the first window of the first, between two rates that were tried."""

@@ -149,11 +149,14 @@ class LethalRates(Reading):
                 dead = ((lo <= grid[:, None]) & (grid[:, None] <= hi)).mean(axis=1)
                 axes.plot(grid, 100 * dead, label=f"layer {layer.name}{'' if layer.exact else ' (by trial)'}")
         if np.isfinite(self.safe_rate):
-            axes.axvline(self.safe_rate, color=FAINT, linestyle="--", linewidth=1)
-            say(axes, f"safe: {self.safe_rate:.3g} ", (self.safe_rate, 102), FAINT, ha="right", va="top")
+            axes.axvline(self.safe_rate, color=FAINT, linestyle="--", linewidth=1, label=f"safe rate: {self.safe_rate:.3g}")
+        else:
+            told = "no rate kills a unit" if axes.lines else "all units are dead already"
+            say(axes, told, (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
         axes.set_xscale("log")
-        axes.set_ylim(0, 105)
-        axes.legend(frameon=False)
+        axes.set(xlim=(grid[0], grid[-1]), ylim=(-2, 105))
+        if axes.lines:
+            figure.legend(loc="outside right", frameon=False, fontsize=9)
         return figure
 
 
