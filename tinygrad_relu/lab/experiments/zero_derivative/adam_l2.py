@@ -49,7 +49,7 @@ def draw(figure: Figure, series: Series) -> None:
     for name, path, colour in zip(RULES, series["paths"], COLUMN):
         returns.plot(path[:60], color=colour, lw=4 if name == "AdamW" else 1.8, alpha=0.5 if name == "AdamW" else 1, label=name)
     returns.axhline(0, color=FAINT, lw=0.8)
-    label(returns, "a dead layer", y="largest z, over its first size", ylim=(-1.15, 1.5), legend="center right")
+    label(returns, "a dead layer", y="largest z, over its first size", ylim=(-1.15, 1.5), legend="upper right")
     for times in (1, 2):
         flips.plot(series["size"], times * series["size"] / RATE, color=FAINT, lw=1)
     flips.plot(series["size"], series["flips"], "o", color=COLUMN[2], ms=4.5)

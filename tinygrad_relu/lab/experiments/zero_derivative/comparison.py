@@ -63,6 +63,7 @@ def draw(figure: Figure, series: Series) -> None:
     decays = np.linspace(0.000769, 0.000781, 1500)
     stairs.plot(1e4 * decays, lab.laws.return_steps(MU, RATE * decays), color=BLUE, lw=1.4)
     stairs.plot(1e4 * series["decays"], series["back"], "o", color=ALIVE, ms=5)
+    stairs.locator_params(axis="y", integer=True)
     say(stairs, "line: formula; dots: networks", (7.745, 301.5))
     label(stairs, f"prescribed: a return at step {AT}", "weight decay, in units of 0.0001", "step of return")
 
