@@ -75,7 +75,7 @@ def draw(figure: Figure, series: Series) -> None:
             losses.plot(path, color=colour, lw=1.2, label=name if k == 0 else "")
     label(products, "gradient that is left after t steps", "t", yscale="log", xlim=(0, 145), xticks=range(0, STEPS + 1, 25))
     losses.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
-    label(losses, "repeat the first of 100 inputs: loss of each run", "step of training", ylim=(0, 1.6))
+    label(losses, "repeat the first of 100 inputs: loss of each run", "step of training", ylim=(0, 1.9))
 
 
 EXPERIMENT = Experiment("The memory of an LSTM is its forget bias", run, draw, [

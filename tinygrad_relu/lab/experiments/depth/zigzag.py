@@ -71,7 +71,7 @@ def draw(figure: Figure, series: Series) -> None:
     label(plane, "descent on two weights", "weight 1", "weight 2")
     signs.plot(SIZES, series["shares"], "o", color=COLUMN[0], ms=6)
     signs.axhline(LIMIT, color=COLUMN[1], linestyle=DASHES, lw=1.3)
-    say(signs, f"limit {LIMIT:.3f}", (8, LIMIT + 0.02), COLUMN[1])
+    say(signs, f"limit {LIMIT:.3f}", (8, LIMIT + 0.05), COLUMN[1])
     signs.set_xscale("log", base=2)
     label(signs, f"all {WEIGHTS} gradients share a sign", "samples in the batch", "share of the batches", ylim=(0, 1.05))
     for (condition, values), colour in zip(series["distances"].items(), COLUMN):

@@ -40,13 +40,13 @@ def draw(figure: Figure, series: Series) -> None:
     axes = figure.subplots()
     sizes = np.geomspace(SIZES[0], SIZES[-1], 200)
     for p, row, colour in zip(RATES, series["silent"], COLUMN):
-        axes.plot(sizes, (1 - p) ** sizes, color=colour, lw=1.4)
+        axes.plot(sizes, (1 - p) ** sizes, color=colour, lw=1.4, label=f"active on {p:.0%} of the samples")
         axes.plot(SIZES, row, "o", color=colour, ms=5)
-        say(axes, f" active on {p:.0%} of the samples", (sizes[50], (1 - p) ** sizes[50]), colour, va="bottom")
     axes.axhline(DELTA, color=FAINT, ls=DASHES, lw=1)
     say(axes, f"{DELTA:.0%}", (SIZES[0], DELTA + 0.01), FAINT)
     axes.set_xscale("log", base=2)
-    label(axes, "lines: (1 - p)^m; dots: measured", "samples in the batch, m", "share of batches with a gradient of zero")
+    label(axes, "lines: (1 - p)^m; dots: measured", "samples in the batch, m", "share of batches with a gradient of zero",
+          legend="upper right")
 
 
 EXPERIMENT = Experiment("A unit that looks dead on a batch", run, draw, [

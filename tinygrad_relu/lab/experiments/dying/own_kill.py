@@ -39,7 +39,7 @@ def draw(figure: Figure, series: Series) -> None:
         right.plot(*zip(*shown["accuracies"]), color=colour, lw=1.6, label=told)
     say(left, "each dot: a unit", (0.04, 0.92), transform=left.transAxes)
     label(left, "killed by a shock", "predicted step of return", "observed step of return")
-    label(right, "", "step after the death", "accuracy", ylim=(0, 1.42), legend="upper left")
+    label(right, "", "step after the death", "accuracy", ylim=(0, 1.42), yticks=(0, 0.5, 1), legend="upper left")
 
 
 EXPERIMENT = Experiment("Killed by a shock or by its own step: only the first coasts back", run, draw, [

@@ -52,8 +52,9 @@ def draw(figure: Figure, series: Series) -> None:
             axes.plot(values, color=colour, lw=1.8, label=f"layer {k + 1}")
         axes.plot(alone, color="black", lw=1.8, label="a that no sample pushes")
         axes.axhline(0, color="black", lw=0.8)
-        say(axes, "0: a ReLU", (0.6 * len(alone), 0), va="bottom")
+        say(axes, "0: a ReLU", (0.6 * len(alone), -0.03), va="top")
         label(axes, title, "step", "slope a" if key == "free" else "")
+        axes.set_ylim(bottom=-0.4)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
 
 

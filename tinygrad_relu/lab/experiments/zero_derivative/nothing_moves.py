@@ -37,9 +37,9 @@ def draw(figure: Figure, series: Series) -> None:
     axes, moved, dead = figure.subplots(), series["moved"], series["dead"]
     axes.plot(moved[:, ~dead], color=ALIVE, lw=0.9, alpha=0.7)
     axes.plot(moved[:, dead], color=DEAD, lw=2.4)
-    say(axes, f"{(~dead).sum()} living units", (0.55 * len(moved), 0.92 * moved.max()), ALIVE)
+    say(axes, f"{(~dead).sum()} living units", (0.55 * len(moved), 1.05 * moved.max()), ALIVE)
     say(axes, f"{dead.sum()} dead units: exactly 0", (0.55 * len(moved), -0.11 * moved.max()), DEAD)
-    label(axes, y="distance of (w, b) from its start", ylim=(-0.16 * moved.max(), 1.05 * moved.max()))
+    label(axes, y="distance of (w, b) from its start", ylim=(-0.16 * moved.max(), 1.16 * moved.max()))
 
 
 EXPERIMENT = Experiment("Plain gradient descent never moves a dead unit", run, draw, [

@@ -69,7 +69,7 @@ def draw(figure: Figure, series: Series) -> None:
         frozen.plot(series["rates"], shares, color=colour, lw=1.6, label=dtype)
     label(depth, "gradient through a chain of sigmoids", "depth", "log$_{10}$ of the gradient")
     label(frozen, "weights that a step does not change", "learning rate", "share of those with a gradient", xscale="log",
-          legend="best")
+          xticks=10.0 ** np.arange(-17, 0, 4), legend="best")
 
 
 EXPERIMENT = Experiment("Zero by rounding: underflow, and updates that are lost", run, draw, [

@@ -32,8 +32,8 @@ def draw(figure: Figure, series: Series) -> None:
     loss, score = figure.subplots(1, 2)
     for k, path, colour in zip(KILLED, series["losses"].T, (*COLUMN, "#000000")):
         loss.plot(path, color=colour, lw=1.4, label=f"{k} dead")
-    loss.legend(frameon=False, fontsize=8, ncols=4, loc="upper right")
-    label(loss, f"loss, {WIDTH} hidden units", y="loss", ylim=(0, 3.2))
+    loss.legend(frameon=False, fontsize=8, ncols=3, loc="upper right")
+    label(loss, f"loss, {WIDTH} hidden units", y="loss", ylim=(0, 3.6))
     score.plot(KILLED, series["accuracy"], "o-", color=ALIVE, ms=5)
     label(score, "accuracy after the training", "dead units", "", ylim=(0, 1.05))
 
