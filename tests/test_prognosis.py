@@ -252,4 +252,5 @@ def test_the_futures_as_json_and_as_a_picture():
     assert drawn == {name: [(unit.step, "02".index(unit.layer)) for unit in found.units if unit.proved == (name == "proved")]
                      for name in ("proved", "estimated")}
     assert [text.get_text() for text in axes.get_yticklabels()] == ["0: 2 of 2", "2: 1 of 1"]
-    assert not lab.Prognosis([]).plot().axes[0].lines
+    (none,) = lab.Prognosis([]).plot().axes
+    assert not none.lines and [text.get_text() for text in none.texts] == ["no unit is dead"]

@@ -24,7 +24,7 @@ from ..ops.linalg import affine
 from ..optim import Adam, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
 from .closed_form import Revival
-from .drawing import ALIVE, BLUE, axes_of
+from .drawing import ALIVE, BLUE, FAINT, axes_of, say
 from .formulas import by_closed_form, by_coasting, by_comparison, moves_as
 from .layers import HiddenLayer, Look, State
 from .passes import nodes_of, tensors, unfused
@@ -122,6 +122,10 @@ class Prognosis(Reading):
         axes.set_xlim(left=0)
         if axes.get_legend_handles_labels()[0]:
             figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8.5)
+        else:
+            axes.set_xticks([])
+            why = "no return is predicted" if layers else "no unit is dead"
+            say(axes, why, (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
         return figure
 
 
