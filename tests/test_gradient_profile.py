@@ -90,4 +90,16 @@ def test_frozen_and_silent_layers_tables_and_data():
 def test_a_network_that_has_diverged_has_no_rank():
     model = nn.MLP([2, 4, 2], rng=0)
     model[0].bias.data = np.full(4, np.nan)
-    assert np.isnan(lab.gradient_profile(model, np.ones((5, 2)), np.zeros(5, int)).layers[0].rank)
+    found = lab.gradient_profile(model, np.ones((5, 2)), np.zeros(5, int))
+    assert np.isnan(found.layers[0].rank)
+    assert [text.get_text() for text in found.plot().axes[0].texts] == ["all numbers are 0, NaN or infinite"]
+
+
+def test_the_names_of_many_layers_do_not_overlap_in_the_picture():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    for widths in [2, 8, 3], [2] + [8] * 25 + [3]:
+        figure = lab.gradient_profile(nn.MLP(widths, rng=0), X[:, :2], Y).plot()
+        FigureCanvasAgg(figure).draw()
+        boxes = [text.get_window_extent() for text in figure.axes[0].get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:]))
