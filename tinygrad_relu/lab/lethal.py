@@ -142,7 +142,7 @@ class LethalRates(Reading):
         figure, axes = axes_of(9, 3.4, "Units killed by one step", "learning rate", "living units killed, %")
         known = np.concatenate([rates for layer in self.layers for rates in (layer.lo, layer.hi)])
         known = known[np.isfinite(known) & (known > 0)]
-        grid = np.geomspace(known.min() / 2, known.max() * 2, 400) if known.size else np.geomspace(1e-3, 1e3, 2)
+        grid = np.geomspace(known.min() / 5, known.max() * 5, 400) if known.size else np.geomspace(1e-3, 1e3, 2)
         for layer in self.layers:
             lo, hi = layer.lo[layer.alive], layer.hi[layer.alive]
             if len(lo):
@@ -154,9 +154,10 @@ class LethalRates(Reading):
             told = "no rate kills a unit" if axes.lines else "all units are dead already"
             say(axes, told, (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter("")
         axes.set(xlim=(grid[0], grid[-1]), ylim=(-2, 105))
         if axes.lines:
-            figure.legend(loc="outside right", frameon=False, fontsize=9)
+            figure.legend(loc="outside right", frameon=False, fontsize=9, ncols=1 + len(axes.lines) // 16)
         return figure
 
 
