@@ -61,7 +61,9 @@ def test_recorders_are_pooled_and_layers_chosen():
     again = lab.survival(recorder, layer="0")
     assert again.median == 2 and all(spell == Spell("revived", "0", j, 1, 3, True) for j, spell in enumerate(again.spells))
     assert json.loads(again.to_json())["low"] == [None] and "12 died again" in str(again)
-    assert again.plot().axes and recorder.plot().axes and json.loads(recorder.to_json())["last"] == 3
+    for figure in again.plot(), recorder.plot():
+        assert all(tick == round(tick) for tick in figure.axes[0].get_xticks())         # steps
+    assert json.loads(recorder.to_json())["last"] == 3
     for call, words in ((lambda: lab.survival(recorder, "alive", "0"), "no unit was alive in this record"),
                         (lambda: lab.survival(recorder, "ded"), "did you mean 'dead'"),
                         (lambda: lab.survival(recorder, layer="1"), "survival: layer"),

@@ -94,8 +94,8 @@ class Birth(Reading):
             values = np.array([getattr(layer, name) for layer in self.layers], float)       # None becomes NaN
             if np.isfinite(values).any():
                 axes.plot(depth, values, linestyle=dash, marker="." if name == "exact" else "", color=BLUE, label=text)
-        axes.set_ylim(0, 1.02)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(xlim=(0.5, len(depth) + 0.5), ylim=(-0.02, 1.02))
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.legend(frameon=False, fontsize=9)
         return figure
 

@@ -129,8 +129,7 @@ class Census(Reading):
                 left += share
             axes.text(1.02, i, notes.get(layer.name, ""), va="center", fontsize=9, color=INK)
         axes.set_yticks(range(len(self.layers)), [f"layer {layer.name}" for layer in self.layers])
-        axes.set_xlim(0, 1)
-        axes.invert_yaxis()
+        axes.set(xlim=(0, 1), ylim=(len(self.layers) - 0.5, -0.5))
         legend(figure, (state for state in State if any(layer.count(state) for layer in self.layers)))
         return figure
 

@@ -59,6 +59,8 @@ def label(axes: Any, title: str = "", x: str = "step", y: str = "", legend: str 
     axes.set_ylabel(y, fontsize=9.5, color=INK)
     axes.tick_params(labelsize=8.5, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
+    if x.startswith("step") and "xticks" not in settings and axes.get_xscale() == "linear":
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     if "xticks" in settings:
         axes.set_xticks([], minor=True)         # those that a logarithmic axis has between them
     if legend:

@@ -257,7 +257,7 @@ class Recorder(Reading):
         """The life of every unit as a row of colours, layer by layer, as a matplotlib Figure (``figure.savefig("lives.png")``):
         each column is one observation."""
         self.lives()                # raises if there are none
-        height = min(10.0, 1.6 + sum(layer.units for layer in self.layers) * 0.03)
+        height = min(10.0, 1.6 + sum(max(layer.units * 0.03, 0.2) for layer in self.layers))
         figure, axes = axes_of(9, height, "The life of every unit", "step", "")
         from matplotlib.colors import to_rgb
 
@@ -270,7 +270,7 @@ class Recorder(Reading):
         edges = np.cumsum([0, *(states.shape[1] for states in layers)])
         for edge in edges[1:-1]:
             axes.axhline(edge, color="white", linewidth=3)
-        axes.set_yticks((edges[1:] + edges[:-1]) / 2, [f"layer {layer.name}" for layer in self.layers], rotation=90, va="center")
+        axes.set_yticks((edges[1:] + edges[:-1]) / 2, [f"layer {layer.name}" for layer in self.layers])
         legend(figure, (state for state in State if any((states == state).any() for states in layers)))
         return figure
 

@@ -101,7 +101,7 @@ class Survival(Reading):
             (0, self.steps), (1, self.share), (1, self.low), (1, self.high)))
         axes.fill_between(steps, low, high, step="post", color=BLUE, alpha=0.18, linewidth=0, label="95 % interval")
         axes.step(steps, share, where="post", color=BLUE, linewidth=1.8,
-                  label=f"{counted(len(self.spells), 'spell')}, {int(self.ended.sum())} {end}")
+                  label=f"{counted(len(self.spells), 'spell')}, {int(self.ended.sum()):,} {end}")
         censored = np.unique([spell.stop - spell.start for spell in self.spells if not spell.ended])
         if censored.size:
             axes.plot(censored, list(map(self.at, censored)), "|", color="black", markersize=8, label="not ended when last seen")

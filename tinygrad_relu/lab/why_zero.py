@@ -92,8 +92,7 @@ class WhyZero(Reading):
             shares = np.array([100 * float((self.reasons[name] == reason).mean()) for name in names])
             axes.barh(names, shares, left=ends, color=COLOURS[reason], label=reason.label, height=0.75)
             ends += shares
-        axes.invert_yaxis()
-        axes.set_xlim(0, 100)
+        axes.set(xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
         figure.legend(loc="outside lower center", frameon=False, ncols=5, fontsize=8.5)
         return figure
 
