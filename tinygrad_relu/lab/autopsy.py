@@ -186,7 +186,9 @@ class Autopsy(Reading):
         """A bar for each of the first deaths: the shares in % of the change of z; those against it are on the other side of 0."""
         shown = self.deaths[:DRAWN]
         happened = f"{counted(len(self.deaths), 'death')} in {counted(self.steps, 'step')}"
-        figure, axes = axes_of(9, 4.2, happened if shown == self.deaths else f"The first {DRAWN} of {happened}",
+        names = [f"{death.layer}:{death.unit}, step {death.step}" for death in shown]
+        height = 3.4 + 0.05 * max(map(len, names), default=16)
+        figure, axes = axes_of(9, height, happened if shown == self.deaths else f"The first {DRAWN} of {happened}",
                                "layer:unit, and the step that killed it", "share of the change of z, %")
         places, ends = np.arange(len(shown)), np.zeros((2, len(shown)))
         for cause, colour in zip(CAUSES, COLOURS):
@@ -196,7 +198,7 @@ class Autopsy(Reading):
                 end += size
             axes.bar([0], [0], color=colour, label=cause)
         axes.axhline(0, color="black", linewidth=0.6)
-        axes.set_xticks(places, [f"{death.layer}:{death.unit}, step {death.step}" for death in shown], fontsize=7, rotation=90)
+        axes.set_xticks(places, names, fontsize=7, rotation=90)
         axes.set(ylim=np.clip([ends.min(initial=-100) * 1.05, ends.max(initial=0) + 10], -400, 300), xlim=(-1, len(shown)))
         figure.legend(loc="outside upper right", frameon=False, ncols=len(CAUSES), fontsize=8)
         return figure

@@ -17,7 +17,7 @@ from ..kernels.machine.door import launch
 from ..nn import Module
 from ..tensor import Tensor
 from ..text import Table
-from .drawing import COLOURS, COLUMN, INK, axes_of, legend
+from .drawing import COLOURS, COLUMN, FAINT, INK, axes_of, legend, say
 from .layers import GONE, Extremes, HiddenLayer, Look, State, noted
 from .readings import Reading, for_members, plain
 from .units import BATCH, Units, check_loss
@@ -149,7 +149,10 @@ class Census(Reading):
             axes.fill_between(range(len(mean)), mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
             axes.plot(mean, ".-", color=colour, label=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        figure.legend(loc="outside right", frameon=False, fontsize=9)
+        if each:
+            figure.legend(loc="outside right", frameon=False, fontsize=9)
+        else:
+            say(axes, "no layer acts on several positions", (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
         return figure
 
     def summary(self) -> Table:
