@@ -149,17 +149,18 @@ def _life_lines(axes: Any, training: Training, name: str, caption: str, layers: 
             axes.axvline(step, color=colour, linewidth=1.5, linestyle=(0, (3, 1.6)),
                          path_effects=[withStroke(linewidth=2.6, foreground="white")])
     if isinstance(training, Sick):
-        caption += "\n" + ", ".join(f"{dead} of {states.shape[1]}" for dead, states in zip(training.dead, training.states)
-                                    ) + " units dead, by layer"
+        of = [f" of {states.shape[1]}" * (len(training.states) < 3) for states in training.states]      # of more: no room
+        caption += "\n" + ", ".join(f"{dead}{width}" for dead, width in zip(training.dead, of)) + " units dead, by layer"
     axes.set_title(name, fontsize=11, loc="left", pad=27, color=INK, fontweight="bold")
-    axes.text(0, 1.02, caption, transform=axes.transAxes, fontsize=8.2, color=INK, va="bottom", linespacing=1.25)
+    axes.annotate(caption, (0, 1), (0, 3.2), "axes fraction", "offset points", fontsize=8.2, color=INK, va="bottom",
+                  linespacing=1.25)
     top = 0
     for i, states in enumerate(training.states if layers else ()):
         axes.text(-0.02, top + states.shape[1] / 2, f"layer {i}", rotation=90, ha="right", va="center", fontsize=8.5,
                   color=FAINT, transform=axes.get_yaxis_transform())
         top += states.shape[1] + 5
     axes.set_yticks([])
-    axes.set_xticks([0, (steps - 1) // 2, max(steps - 1, 1)])
+    axes.set_xticks(sorted({0, (steps - 1) // 2, max(steps - 1, 1)}))
     for i, side in ((0, "left"), (-1, "right")):        # the outer numbers stay within the panel
         axes.get_xticklabels()[i].set_ha(side)
     axes.tick_params(labelsize=7.5, colors=FAINT, length=2)
@@ -207,10 +208,10 @@ def _orbits(axes: Any, outcomes: Sequence[Outcome]) -> None:
                       (outcome.predicted_step, 0), textcoords="offset points", fontsize=9, color=INK,
                       **(dict(xytext=(-10, 18), ha="right", va="bottom") if 2 * outcome.predicted_step > show else
                          dict(xytext=(10, -12), ha="left", va="top")))
-    axes.text(0.98, 0.04, f"{outcome.treatment.name}\nunit {unit} of layer 0, sample {sample}", ha="right",
+    below = outcome.predicted_orbit[stop - 1] < -span / 2       # the line is where the text would be
+    axes.text(0.98, 0.04 + 0.3 * below, f"{outcome.treatment.name}\nunit {unit} of layer 0, sample {sample}", ha="right",
               transform=axes.transAxes, fontsize=8.5, color=FAINT)
     axes.legend(loc="upper left", frameon=False, fontsize=8.5, borderaxespad=0)
-    axes.locator_params(axis="x", integer=True)
 
 
 def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
@@ -307,3 +308,5 @@ def _plain(axes: Any, title: str, below: str = "step") -> None:
     axes.tick_params(labelsize=8.5, colors=FAINT)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[:].set_color("#cccccc")
+    if below == "step":
+        axes.locator_params(axis="x", integer=True)
