@@ -422,11 +422,12 @@ def test_tables_plots_and_files(tmp_path, monkeypatch, capsys):
     assert parquet.read_table("a.parquet").to_pydict() == json.loads(Path("a.json").read_text())["columns"] == columns
     assert cli.main(["sweep", "plot", "a.sqlite", "--over", "momentum", "--of", "loss"]) == 0
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
-    lines = found.plot(by="momentum").axes[0].get_legend().get_texts()
+    lines = found.plot(by="momentum").legends[0].get_texts()
     assert [line.get_text() for line in lines] == ["momentum 0.0", "momentum 0.9"]
     for x, places in (("lr", [[0.1, 1.0]] * 2), ("widths", [[-0.075], [0.075]])):        # numbers where they are
         drawn = [line.lines[0].get_xdata() for line in found.plot(x, by="momentum").axes[0].containers]
         np.testing.assert_allclose(drawn, places, rtol=1e-15)
+    assert all(tick == round(tick) for tick in found.plot("seed", by="momentum").axes[0].get_xticks())          # no seed is 0.5
     assert all(error == 0 for _, _, [(_, error)] in found.groups(["lr"], ["lr"])[2])        # and no remainder of rounding
     assert cli.main(["sweep", "table", "a.sqlite", "--of", "weights"]) == 2         # digests, some of which look like numbers
     assert "weights is text in some runs, expected a column of numbers" in capsys.readouterr().err

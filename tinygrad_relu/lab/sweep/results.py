@@ -164,7 +164,7 @@ class Sweep(Reading):
 
     def plot(self, x: str | None = None, y: str | None = None, by: str | None = None) -> Any:
         """The mean of `y` over the setting `x`, with error bars of two standard errors, and a line for each value of `by`. Where
-        the values of `x` are no numbers, lines are drawn a little aside of each other, so that bars do not overlap."""
+        the values of `x` are no numbers, there are only dots, a little aside of each other, so that bars do not overlap."""
         from ..drawing import axes_of
 
         axes = [name for name in self.axes() if name not in SEEDS]
@@ -174,6 +174,8 @@ class Sweep(Reading):
         by = by or (rest[0] if rest else None)
         _, _, groups = self.groups([*([by] if by else []), x], [y])
         figure, drawn = axes_of(7.5, 4.2, f"{counted(len(self), 'run')}: {y} over {x}", x, y)
+        from matplotlib import colormaps
+
         ticks = list(dict.fromkeys(values[-1] for values, _, _ in groups))
         numeric = all(isinstance(tick, (int, float)) for tick in ticks)
         at = dict(zip(ticks, ticks if numeric else range(len(ticks))))
@@ -181,17 +183,21 @@ class Sweep(Reading):
         for values, _, (found,) in groups:
             if found is not None:
                 lines.setdefault(values[0] if by else None, []).append((at[values[-1]], *found))
+        colours = colormaps["viridis"]
         for k, (value, points) in enumerate(lines.items()):
             where, means, errors = np.transpose(points)
             aside = 0 if numeric else 0.3 * ((k + 0.5) / len(lines) - 0.5)
-            drawn.errorbar(where + aside, means, 2 * errors, marker="o", markersize=4, capsize=3,
+            drawn.errorbar(where + aside, means, 2 * errors, fmt="o-" if numeric else "o", markersize=4, capsize=3,
+                           color=colours(k / len(lines)) if len(lines) > 10 else f"C{k}",       # there are ten of C0, C1, ...
                            label=None if by is None else f"{by} {value}")
         if numeric and ticks and 0 < 20 * min(ticks) <= max(ticks):
             drawn.set_xscale("log")
         if not numeric:
-            drawn.set_xticks(range(len(ticks)), ticks)
-        if by is not None:
-            drawn.legend(frameon=False, fontsize=9)
+            drawn.set_xticks(range(len(ticks)), ticks, rotation=90 * (sum(len(str(tick)) for tick in ticks) > 60))
+        elif drawn.get_xscale() == "linear":
+            drawn.locator_params(axis="x", integer=all(isinstance(tick, int) for tick in ticks), min_n_ticks=1)
+        if by is not None and lines:
+            figure.legend(loc="outside right", frameon=False, fontsize=9)
         return figure
 
 
