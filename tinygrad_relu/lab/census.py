@@ -17,7 +17,7 @@ from ..kernels.machine.door import launch
 from ..nn import Module
 from ..tensor import Tensor
 from ..text import Table
-from .drawing import COLOURS, COLUMN, FAINT, INK, axes_of, legend, say
+from .drawing import COLOURS, COLUMN, INK, axes_of, explain, legend
 from .layers import GONE, Extremes, HiddenLayer, Look, State, noted
 from .readings import Reading, for_members, plain
 from .units import BATCH, Units, check_loss
@@ -149,10 +149,7 @@ class Census(Reading):
             axes.fill_between(range(len(mean)), mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
             axes.plot(mean, ".-", color=colour, label=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        if each:
-            figure.legend(loc="outside right", frameon=False, fontsize=9)
-        else:
-            say(axes, "no layer acts on several positions", (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
+        explain(figure, axes, "no layer acts on several positions")
         return figure
 
     def summary(self) -> Table:

@@ -72,6 +72,14 @@ def say(axes: Any, text: str, at: tuple[float, float], colour: str = INK, **opti
     axes.text(*at, text, color=colour, **{"fontsize": 9, "linespacing": 1.3, **options})
 
 
+def explain(figure: Any, axes: Any, empty: str, loc: str = "outside right", **options: Any) -> None:
+    """A legend of the lines, outside of the axes; where none is drawn, the words `empty` in their middle."""
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc=loc, frameon=False, **{"fontsize": 9, **options})
+    else:
+        say(axes, empty, (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
+
+
 def legend(figure: Any, states: Iterable[State]) -> None:
     """The colours of the states that occur, below the axes."""
     from matplotlib.patches import Patch

@@ -17,7 +17,7 @@ from ..ops.linalg import product
 from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
-from .drawing import FAINT, LABELS, axes_of, say
+from .drawing import LABELS, axes_of, explain
 from .lethal import next_steps
 from .passes import GATES, RNNS, passed
 from .readings import Reading, for_members, plain, shown
@@ -87,21 +87,16 @@ class GradientProfile(Reading):
                  if layer.activation else layer.name for layer in self.layers]
         lengths = [max(map(len, name.split("\n"))) for name in names]
         upright = sum(lengths) > 100            # side by side, they would overlap
-        height = 3.8 + 0.05 * max(lengths) * upright
-        figure, axes = axes_of(9, height, f"Gradients by layer, {counted(self.samples, 'sample')}", "",
-                               "root mean square, norm or ratio")
-        places = np.arange(len(self.layers))
+        figure, axes = axes_of(9, 3.8 + 0.05 * max(lengths) * upright,
+                               f"Gradients by layer, {counted(self.samples, 'sample')}", "", "root mean square, norm or ratio")
         for name, what, colour in zip(("signal", "gradient", "ratio", "size"),
                                       ("signal", "gradient of the weights", "update / weight", "activations"), LABELS):
             numbers = np.array([getattr(layer, name) for layer in self.layers])
             if (np.isfinite(numbers) & (numbers > 0)).any():
-                axes.plot(places, np.where(numbers > 0, numbers, np.nan), "o-", color=colour, label=what)
+                axes.plot(np.where(numbers > 0, numbers, np.nan), "o-", color=colour, label=what)
         axes.set_yscale("log")
-        axes.set_xticks(places, names, fontsize=8, rotation=90 * upright)
-        if axes.lines:
-            figure.legend(loc="outside lower center", frameon=False, ncols=4, fontsize=9)
-        else:
-            say(axes, "all numbers are 0, NaN or infinite", (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
+        axes.set_xticks(range(len(names)), names, fontsize=8, rotation=90 * upright)
+        explain(figure, axes, "all numbers are 0, NaN or infinite", "outside lower center", ncols=4)
         return figure
 
 

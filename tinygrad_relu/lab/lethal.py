@@ -29,7 +29,7 @@ from ..nn import Module, Parameter
 from ..optim import Optimizer
 from ..tensor import Tensor
 from ..text import Table
-from .drawing import FAINT, axes_of, say
+from .drawing import FAINT, axes_of, explain, say
 from .layers import HiddenLayer, flat_edges
 from .readings import Reading, for_members, plain, shown
 from .units import BATCH, Units, check_optimizer
@@ -150,14 +150,12 @@ class LethalRates(Reading):
                 axes.plot(grid, 100 * dead, label=f"layer {layer.name}{'' if layer.exact else ' (by trial)'}")
         if np.isfinite(self.safe_rate):
             axes.axvline(self.safe_rate, color=FAINT, linestyle="--", linewidth=1, label=f"safe rate: {self.safe_rate:.3g}")
-        else:
-            told = "no rate kills a unit" if axes.lines else "all units are dead already"
-            say(axes, told, (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
+        elif axes.lines:
+            say(axes, "no rate kills a unit", (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter("")
         axes.set(xlim=(grid[0], grid[-1]), ylim=(-2, 105))
-        if axes.lines:
-            figure.legend(loc="outside right", frameon=False, fontsize=9, ncols=1 + len(axes.lines) // 16)
+        explain(figure, axes, "all units are dead already", ncols=1 + len(axes.lines) // 16)
         return figure
 
 

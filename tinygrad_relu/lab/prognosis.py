@@ -24,7 +24,7 @@ from ..ops.linalg import affine
 from ..optim import Adam, LRScheduler, Optimizer, ReduceLROnPlateau
 from ..text import Table
 from .closed_form import Revival
-from .drawing import ALIVE, BLUE, FAINT, axes_of, say
+from .drawing import ALIVE, BLUE, axes_of, explain
 from .formulas import by_closed_form, by_coasting, by_comparison, moves_as
 from .layers import HiddenLayer, Look, State
 from .passes import nodes_of, tensors, unfused
@@ -120,12 +120,9 @@ class Prognosis(Reading):
         axes.set_yticks(range(len(layers)), [f"{layer}: {sum(own)} of {len(own)}" for layer, own in zip(layers, counts)])
         axes.set_ylim(max(len(layers), 1) - 0.5, -0.5)
         axes.set_xlim(left=0)
-        if axes.get_legend_handles_labels()[0]:
-            figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8.5)
-        else:
+        if not axes.lines:
             axes.set_xticks([])
-            why = "no return is predicted" if layers else "no unit is dead"
-            say(axes, why, (0.5, 0.5), FAINT, ha="center", transform=axes.transAxes)
+        explain(figure, axes, "no return is predicted" if layers else "no unit is dead", "outside lower center", ncols=2)
         return figure
 
 

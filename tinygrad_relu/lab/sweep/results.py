@@ -174,8 +174,6 @@ class Sweep(Reading):
         by = by or (rest[0] if rest else None)
         _, _, groups = self.groups([*([by] if by else []), x], [y])
         figure, drawn = axes_of(7.5, 4.2, f"{counted(len(self), 'run')}: {y} over {x}", x, y)
-        from matplotlib import colormaps
-
         ticks = list(dict.fromkeys(values[-1] for values, _, _ in groups))
         numeric = all(isinstance(tick, (int, float)) for tick in ticks)
         at = dict(zip(ticks, ticks if numeric else range(len(ticks))))
@@ -183,12 +181,11 @@ class Sweep(Reading):
         for values, _, (found,) in groups:
             if found is not None:
                 lines.setdefault(values[0] if by else None, []).append((at[values[-1]], *found))
-        colours = colormaps["viridis"]
         for k, (value, points) in enumerate(lines.items()):
             where, means, errors = np.transpose(points)
             aside = 0 if numeric else 0.3 * ((k + 0.5) / len(lines) - 0.5)
-            drawn.errorbar(where + aside, means, 2 * errors, fmt="o-" if numeric else "o", markersize=4, capsize=3,
-                           color=colours(k / len(lines)) if len(lines) > 10 else f"C{k}",       # there are ten of C0, C1, ...
+            mark = "os^D"[k // 10 % 4]              # there are ten colours
+            drawn.errorbar(where + aside, means, 2 * errors, fmt=mark + "-" * numeric, markersize=4, capsize=3,
                            label=None if by is None else f"{by} {value}")
         if numeric and ticks and 0 < 20 * min(ticks) <= max(ticks):
             drawn.set_xscale("log")
