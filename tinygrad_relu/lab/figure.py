@@ -230,7 +230,7 @@ def _diagonal(axes: Any, outcomes: Sequence[Outcome]) -> None:
         axis.set_ticks([], minor=True)
     stayed, late = sum(p.between is None and not p.fails for p in told), sum(p.waits for p in told)
     lines = [f"{counted(sum(pairs.values()), 'return')}, each of one unit", "under one treatment;",
-             f"{stayed:,} times a unit was predicted", "never to return, and did not"]
+             f"{counted(stayed, 'time')} a unit was predicted", "never to return, and did not"]
     lines += [f"{counted(late, 'return')} not yet due"] if late else []
     axes.text(0.03, 0.98, "\n".join(lines), transform=axes.transAxes, fontsize=8.5, color=INK, va="top", linespacing=1.3)
 

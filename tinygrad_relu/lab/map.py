@@ -194,6 +194,8 @@ def _picture(axes: Any, found: Map, steps: Array, never: str) -> Any:
 
 def _point(axes: Any, recipe: Recipe) -> None:
     """One recipe with its name; a diamond for decoupled decay. A point outside the map is drawn at its frame."""
+    from matplotlib.patheffects import withStroke
+
     s, never = recipe.settings, recipe.step is None
     low, high = axes.get_ylim()
     x, y = max(1 - s.momentum, axes.get_xlim()[1]), float(np.clip(s.eta_lambda, 1.5 * low, high / 1.5))
@@ -204,4 +206,5 @@ def _point(axes: Any, recipe: Recipe) -> None:
     name = recipe.name.partition(" (")[0] + (": never" if recipe.settings.decoupled else "" if never else f": step {recipe.step}")
     axes.annotate(name, (x, y), xytext=(side, 13 if recipe.name == YOURS else 0), textcoords="offset points", fontsize=10,
                   ha="right" if left else "left", va="center_baseline", color="white" if never else INK,
-                  fontweight="bold" if recipe.name == YOURS else "normal", annotation_clip=False)
+                  fontweight="bold" if recipe.name == YOURS else "normal", annotation_clip=False,
+                  path_effects=[] if never else [withStroke(linewidth=2.5, foreground="#ffffffd0")])
