@@ -405,6 +405,12 @@ def test_another_database_is_refused_and_left_as_it_is(tmp_path):
 # -- what has been found -------------------------------------------------------------------------------------------------------
 
 
+def test_a_plot_says_which_settings_it_leaves_out(tmp_path):
+    found = lab.sweep({**PLAN, "grid": {"lr": [0.1, 1e30], "momentum": [0.0, 0.9]}}, out=tmp_path / "a.sqlite", jobs=1)
+    titles = [found.plot("lr", y, by="momentum").get_suptitle() for y in ("loss", "valid_accuracy")]
+    assert titles == ["12 runs: loss over lr, except of 2 settings without one", "12 runs: valid_accuracy over lr"]
+
+
 def test_tables_plots_and_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     found = lab.sweep(PLAN, out="a.sqlite", jobs=1)

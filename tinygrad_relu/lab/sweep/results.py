@@ -173,7 +173,9 @@ class Sweep(Reading):
         rest = [name for name in axes if name != x]
         by = by or (rest[0] if rest else None)
         _, _, groups = self.groups([*([by] if by else []), x], [y])
-        figure, drawn = axes_of(7.5, 4.2, f"{counted(len(self), 'run')}: {y} over {x}", x, y)
+        missing = sum(found is None for _, _, (found,) in groups)       # all runs have diverged
+        left_out = f", except of {counted(missing, 'setting')} without one" * bool(missing)
+        figure, drawn = axes_of(7.5, 4.2, f"{counted(len(self), 'run')}: {y} over {x}{left_out}", x, y)
         ticks = list(dict.fromkeys(values[-1] for values, _, _ in groups))
         numeric = all(isinstance(tick, (int, float)) for tick in ticks)
         at = dict(zip(ticks, ticks if numeric else range(len(ticks))))
