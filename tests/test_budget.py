@@ -7,7 +7,7 @@ import tinygrad_relu
 
 # Growth is a decision: who raises one of these says in the commit what the new lines are for. Of these, about 1,400 lines and one
 # file came with what a newcomer misses (names of PyTorch, casts, functional_call, derivatives, rows of data sets, the cache).
-LINES, FILES = 37_098, 241
+LINES, FILES = 37_099, 241
 
 
 def test_the_package_stays_within_its_budget():

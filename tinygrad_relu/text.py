@@ -21,6 +21,11 @@ TITLE = "caption-side:top;text-align:left;white-space:nowrap;padding:0;color:inh
 HEAD = "border:none;border-bottom:1px solid currentColor;font-weight:bold"
 
 
+def ends(rows: list[list[str]], most: int, half: int) -> list[list[str]]:
+    """Of more than `most` rows, the first and the last `half`, with a row of dots between."""
+    return rows if len(rows) <= most else [*rows[:half], ["..."] * len(rows[0]), *rows[-half:]]
+
+
 class Table:
     """A table of text: headings, and rows of one or more lines each. Columns of numbers are right-aligned. At most `most` of the
     given `rows` are shown.

@@ -32,7 +32,7 @@ from .nn.utils import clip_grad_norm_
 from .notebook import SHOWN
 from .optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from .tensor import Tensor
-from .text import Shown, Table, progress
+from .text import Shown, Table, ends, progress
 
 KEPT, SPACED = 10.0, 50     # seconds from one copy of the whole state to the next; more if a copy takes more than 1/50 of them
 ROWS = 1024                 # samples that are evaluated at a time
@@ -76,9 +76,8 @@ class History(Shown):
 
     def parts(self) -> list[str | Table]:
         rows = [[str(i), *(f"{x:.4g}" for x in row)] for i, row in enumerate(zip(*self.columns.values()), 1)]
-        if len(rows) > MOST_ROWS:
-            rows[ENDS:-ENDS] = [["..." for _ in rows[0]]]
-        return [*[Table("", ["epoch", *self.columns], rows)] * bool(rows), *[self.stopped] * bool(self.stopped)]
+        table = Table("", ["epoch", *self.columns], ends(rows, MOST_ROWS, ENDS))
+        return [*[table] * bool(rows), *[self.stopped] * bool(self.stopped)]
 
     def __repr__(self) -> str:
         last = f", loss {self['loss'][-1]:.4g}" if len(self) else ""
@@ -183,19 +182,19 @@ def fit(model: Module, optimizer: Optimizer, loss: Loss, dataset: Any, *, epochs
     if check_bool(resume, "fit: resume") and checkpoint is None:
         raise ValueError("fit: resume continues from a file; expected checkpoint='run.npz'")
     rng = check_rng(rng if check_bool(shuffle, "fit: shuffle") else 0, "fit")
+    held_out = None if validation is None else _pair(validation, "fit")
     run = Run(model, optimizer, partial(train_step, model, optimizer, loss, max_norm), *_pair(dataset, "fit"),
               check_count(epochs, "fit: epochs"), check_count(batch_size, "fit: batch_size"), rng, shuffle, drop_last,
-              None if validation is None else partial(evaluate, model, loss, _pair(validation, "fit"), metrics=metrics),
+              None if held_out is None else partial(evaluate, model, loss, held_out, metrics=metrics),
               None if patience is None else check_count(patience, "fit: patience"), schedule, schedule_each, callbacks,
               None if every is None else check_count(every, "fit: every"), checkpoint, notes)
     if resume and checkpoint is not None and Path(checkpoint).exists():
         load(checkpoint, **run.parts)
         run.best["epoch"] = run.best["epoch"] if run.best["weights"] else run.epoch     # patience begins now if there was none
         run.rewind()
-    if validation is not None:      # a first sample, so that a set of another shape is refused before the training
-        x, y = _pair(validation, "fit")
+    if held_out is not None:        # a first sample, so that a set of another shape is refused before the training
         with suppress(FloatingPointError):      # of anomaly detection, which tells more in the training
-            evaluate(model, loss, (x[:1], y[:1]), metrics={})
+            evaluate(model, loss, [part[:1] for part in held_out], metrics={})
     run.go(check_bool(quiet, "fit: quiet"))
     return run.history
 

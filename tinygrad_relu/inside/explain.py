@@ -16,7 +16,7 @@ from ..nn.module import Module
 from ..ops.activation import activation_op
 from ..ops.normalization import batch_norm
 from ..parameters import Parameter
-from ..text import Shown, Table
+from ..text import Shown, Table, ends
 
 SHOWN = 100         # rows that are printed; of a longer table, the first and the last
 
@@ -60,9 +60,7 @@ class Explanation(Shown):
                   _percent(r.zero_slopes), "~100%" if r.by_nature else _percent(r.zero_gradient),
                   "; ".join(filter(None, [r.note, "dies here" * r.dies, "zero by nature, up to rounding" * r.by_nature]))]
                  for r in self.rows]
-        if len(cells) > SHOWN:
-            cells = [*cells[:SHOWN // 2], ["..."] * len(headings), *cells[-SHOWN // 2:]]
-        return [Table("", headings, cells), "", self.verdict]
+        return [Table("", headings, ends(cells, SHOWN, SHOWN // 2)), "", self.verdict]
 
 
 def _percent(share: float | None) -> str:
