@@ -20,7 +20,7 @@ from ..formulas import ACTIVATIONS
 from ..formulas.exponential import decay, tanh, tanh_near
 from ..formulas.record import Elementwise
 from ..formulas.saturating import sigmoid
-from ..machine.blas import gemm_block
+from ..machine.blas import UNPACKED, gemm_block
 from ..machine.parallel import parallel
 from ..machine.policy import Array3, Array4, Matrix, Pair, Parameters, Vector, factory, kernel, pair, scalar
 from ..machine.slabs import room
@@ -29,7 +29,6 @@ from .pointwise import swap_matrix
 from .reduce import GRAIN, LANES
 
 ROWS = 8                # rows that go through all steps together
-SMALL = 1_000_000       # multiplications up to which OpenBLAS packs nothing (on processors with AVX-512)
 WORTH_COPYING = 4       # steps from which a copy of the weights pays
 
 
@@ -71,7 +70,7 @@ def rows_of_sequence(z):
 def thin_product(transpose_b, a, b, beta, c):
     """``c = a @ op(b) + beta * c`` for few rows, so many columns at a time that OpenBLAS packs nothing."""
     rows, columns = c.shape
-    pieces = 1 + rows * columns * a.shape[1] // SMALL
+    pieces = 1 + rows * columns * a.shape[1] // UNPACKED
     width = (columns // pieces // LANES + 1) * LANES
     for left in range(0, columns, width):
         gemm_block(False, transpose_b, a, b, beta, c, 0, rows, left, min(left + width, columns))

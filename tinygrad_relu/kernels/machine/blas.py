@@ -45,6 +45,7 @@ def library() -> ctypes.CDLL:
 
 
 AVX512 = {"SkylakeX", "Cooperlake", "SapphireRapids"}       # OpenBLAS's names of processors
+UNPACKED = 1_000_000        # multiplications up to which it has kernels there that copy nothing
 ROW_MAJOR, AS_IS, TRANSPOSED = 101, 111, 112      # the constants of cblas.h
 
 
@@ -185,7 +186,7 @@ def _gates() -> dict[str, int]:
         for word, meaning in (("GEMM", gemm), ("OMATCOPY", omatcopy), ("COUNTS", counts.ctypes.data), ("AS_IS", AS_IS),
                               ("TRANSPOSED", TRANSPOSED), ("NUMBER", "float" if bits == 32 else "double"),
                               ("FEWEST", 4 if bits == 64 else 1 << 30), ("BYTES", bits // 8), ("LINE", 512 // bits),
-                              ("SMALL", 1_000_000 if core_name() in AVX512 else 0)):
+                              ("SMALL", UNPACKED if core_name() in AVX512 else 0)):
             code = code.replace(word, str(meaning))
         made[f"tinygrad_relu_{name}"] = assembled(code, "gate")
     return made

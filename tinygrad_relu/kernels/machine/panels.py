@@ -5,7 +5,7 @@ computed on one thread, by `slabs` or by our OpenBLAS.
 """
 from __future__ import annotations
 
-from .blas import gemm_block
+from .blas import UNPACKED, gemm_block
 from .parallel import parallel
 from .policy import scalar
 from .slabs import ROWS, has_slabs, slabs_of
@@ -13,9 +13,8 @@ from .slabs import ROWS, has_slabs, slabs_of
 SHARED = 1 << 20        # multiplications from which a product is cut: 8 us of one core in float32
 LARGE = 1 << 25         # from here on OpenBLAS copies the operands of each panel, and panels are few
 
-# Where it has AVX-512, OpenBLAS multiplies matrices without copying them up to a million multiplications; and a @ b.T only if
-# the result has at most 1200 numbers. Such panels run at 130 to 170 GFLOP/s; a product of 64 x 784 x 256 as a whole at 110.
-UNPACKED = 1_000_000
+# Panels of up to `UNPACKED` multiplications run at 130 to 170 GFLOP/s (those of a @ b.T only if the result has at most 1200
+# numbers); a product of 64 x 784 x 256 as a whole at 110.
 DEPTH = 96              # the longest sum of a panel of a.T @ b (half as long over 64 columns): 24 kB of b stay in the first cache
 SMALL = 1 << 19         # numbers of such a result up to which this pays: in wider matrices the rows are too far apart
 NARROW = 64             # the columns of a slab
